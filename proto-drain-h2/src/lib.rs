@@ -1,0 +1,1 @@
+//! proto-drain-h2
