@@ -1,1 +1,111 @@
-//! drain-signal
+//! Is this drain on, is it my turn, must I be gone? The signal every connection of a proxy or server listens to.
+//!
+//! A server that closes its connections when its configuration changes loses requests. A server that *drains* tells
+//! them, one after the other, to leave; lets them finish in their own protocol's words; and closes what is left at a
+//! deadline. Who decides when is the owner of the [`DrainTrigger`]; who says goodbye is the connection.
+//!
+//! ```text
+//!  DrainTrigger ── start(event) ──► Draining ── advance(now) ──► slots, deadline
+//!                                       │
+//!  DrainSignal ── watch() ──► DrainWatch (guard, one a connection) ── signaled() · drain_close() · expired()
+//!                                       │ dropped
+//!                                       └──────────────────────► drained()
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//! use drain_signal::{DrainDecision, DrainEvent, DrainReason};
+//! use tokio::time::Instant;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), drain_signal::DrainCompleted> {
+//! let (trigger, signal) = drain_signal::channel();
+//! let connection = signal.watch()?;
+//! assert!(!connection.drain_close());
+//!
+//! let start = Instant::now().into_std();
+//! let draining = trigger.start(DrainEvent::new(start, Duration::from_secs(60), DrainReason::ListenerModify));
+//! draining.advance(start + Duration::from_secs(15)); // all slots lie in the first quarter
+//! assert!(connection.drain_close());
+//!
+//! let goodbye = connection.signaled().await;
+//! assert_eq!(goodbye.deadline, Some(start + Duration::from_secs(60)));
+//! drop(connection);
+//! draining.drained().await;
+//! assert!(signal.watch().is_err());
+//! # Ok(()) }
+//! ```
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`DrainTrigger`] before `start` | nothing drains, ever; watchers go on |
+//! | [`Draining`], all clones | the drain stays begun; no further slot comes, nothing is closed |
+//! | [`DrainWatch`] | this connection is gone (its clones say so too: the last one counts) |
+//! | [`DrainHandle`] | nothing |
+//! | [`Signaled`], [`Reached`], [`Drained`] | nothing; ask again |
+//! | [`Drive`] | the connection is dropped, then its guard |
+//!
+//! A dropped handle never means "drain".
+//!
+//! # Gradual and immediate
+//!
+//! A gradual drain gives every connection one slot, `place * drain_time / 4` after the start, where `place` is a fraction
+//! of one fixed when its watcher opens. An immediate drain has all slots at the start. Envoy 1.40's own schedule is a
+//! second, named one ([`DrainSchedule::Envoy140`]). Both are pure functions in [`schedule`] and [`decision`].
+//!
+//! # What it does not do
+//!
+//! It does not accept (listener-versions), cascade (drain-tree), list (conn-tracker), or speak any protocol
+//! (proto-drain-http1, proto-drain-h2, proto-drain-tcp). It has no timer and reads no clock: time comes in.
+//!
+//! # Where it follows Envoy
+//!
+//! Words, defaults and formulas are Envoy's; the first-quarter window is the one of Envoy's
+//! [drain documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining). Times are
+//! durations rather than whole seconds, and a drain completes when its last connection is gone rather than always at the
+//! end.
+//!
+//! # Features and requirements
+//!
+//! No features. Works on any executor. Minimum supported Rust version 1.85.
+
+mod completion;
+mod config;
+pub mod decision;
+mod draining;
+mod drive;
+mod event;
+mod flags;
+mod graceful;
+mod handle;
+mod node;
+mod phase;
+pub mod schedule;
+mod shard;
+mod signal;
+mod sync;
+mod wait;
+mod watch;
+
+pub use config::{
+    DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule,
+    DrainStrategy, DrainType,
+};
+pub use decision::DrainDecision;
+pub use draining::{Advance, Drained, Draining};
+pub use drive::{CloseCause, Closed, Drive, drive};
+pub use event::{CloseLadder, DrainEvent};
+pub use graceful::{Activity, ActivityObserver, Goodbye, GracefulClose};
+pub use handle::DrainHandle;
+pub use phase::{Fixed, Phase};
+pub use signal::{DrainSignal, DrainState, DrainTrigger, channel};
+pub use wait::{Reached, Signaled};
+pub use watch::{DrainCompleted, DrainWatch, WatchOptions};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

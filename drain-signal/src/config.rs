@@ -1,0 +1,132 @@
+//! The words of a drain: direction, strategy, type, schedule, reason, and Envoy's defaults.
+
+use std::time::Duration;
+
+/// How long a drain lasts unless somebody says otherwise: 600 s, Envoy's `--drain-time-s`.
+///
+/// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
+pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
+
+/// How long a replaced process may live: 900 s, Envoy's `--parent-shutdown-time-s`.
+///
+/// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
+pub const DEFAULT_PARENT_SHUTDOWN_TIME: Duration = Duration::from_secs(900);
+
+/// Which listeners a drain covers. `InboundOnly < All`; a running drain may widen, never narrow.
+///
+/// Envoy's third value, `None`, means "nothing drains" and cannot be expressed here: no drain, no direction.
+/// Source: [`Network::DrainDirection`](https://github.com/envoyproxy/envoy/blob/main/envoy/network/drain_decision.h).
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "closed in Envoy as well: inbound, or everything"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum DrainDirection {
+    /// Only listeners whose `traffic_direction` is `INBOUND`.
+    InboundOnly,
+    /// Every listener.
+    #[default]
+    All,
+}
+
+/// Whether connections are told one after the other or all at once: Envoy's `--drain-strategy`.
+#[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DrainStrategy {
+    /// Spread by the [`DrainSchedule`]. Envoy's default.
+    #[default]
+    Gradual,
+    /// Everybody at once.
+    Immediate,
+}
+
+/// Whether a failed health check drains a listener: Envoy's `Listener.drain_type`.
+///
+/// Source: [`Listener.DrainType`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto).
+#[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DrainType {
+    /// `DEFAULT`: health check failure, listener changes and process drains.
+    #[default]
+    Default,
+    /// `MODIFY_ONLY`: listener changes and process drains, never health. Meant for egress listeners.
+    ModifyOnly,
+}
+
+/// When connections are told, if the strategy is [`DrainStrategy::Gradual`].
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DrainSchedule {
+    /// One slot a connection, evenly spread over the first quarter of the drain time. A response asks "has my slot
+    /// come?" and the same slot wakes an idle connection.
+    ///
+    /// Source: Envoy's [drain hierarchy](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining):
+    /// signals are spread out within the first 25 % of the drain time.
+    #[default]
+    FirstQuarter,
+    /// What Envoy 1.40 does: each response rolls a die whose odds rise to one at half of the drain time, in whole
+    /// seconds; idle connections are told in a window that begins at two thirds of it.
+    Envoy140,
+}
+
+/// Why a drain was begun.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DrainReason {
+    /// A listener got a new version.
+    ListenerModify,
+    /// A listener was removed.
+    ListenerRemove,
+    /// A filter chain was changed or removed in place.
+    FilterChainUpdate,
+    /// The process is asked to end.
+    ProcessShutdown,
+    /// A new process has taken the sockets over.
+    HotRestart,
+    /// An operator asked (`/drain_listeners`).
+    Admin,
+}
+
+impl DrainReason {
+    /// Whether connections that are left at the end of the drain time are closed.
+    ///
+    /// An operator's drain paces and, in its graceful form, stops accepting at the end, but cuts nothing, as in
+    /// [Envoy's admin interface](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
+    pub const fn end(self) -> DrainEnd {
+        match self {
+            Self::Admin => DrainEnd::Leave,
+            _ => DrainEnd::Close,
+        }
+    }
+
+    /// The reason as a stable lower-case word for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ListenerModify => "listener_modify",
+            Self::ListenerRemove => "listener_remove",
+            Self::FilterChainUpdate => "filter_chain_update",
+            Self::ProcessShutdown => "process_shutdown",
+            Self::HotRestart => "hot_restart",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::fmt::Display for DrainReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What happens to connections that are left when the drain time is over.
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "either they are closed or they are left alone"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DrainEnd {
+    /// They are closed, in the steps of the [`CloseLadder`](crate::CloseLadder).
+    Close,
+    /// They are left alone; the drain has no deadline.
+    Leave,
+}

@@ -1,0 +1,126 @@
+//! The begun drain: whoever owns time drives it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use crate::node::Node;
+use crate::sync::Arc;
+use crate::{DrainEvent, DrainSignal};
+
+/// What to do after [`Draining::advance`].
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance {
+    /// When to call again at the latest; `None`: nothing is left to come.
+    pub next: Option<Instant>,
+    /// More watchers are due now: let others run, then call again.
+    pub more: bool,
+}
+
+impl Advance {
+    pub(crate) const IDLE: Self = Self {
+        next: None,
+        more: false,
+    };
+}
+
+/// A begun drain. It does nothing by itself: [`advance`](Self::advance) it at the times it asks for, or let
+/// drain-tree's `DrainSequence` do so.
+///
+/// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the drain begun: no more
+/// slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes on answering with what had come by then.
+#[derive(Debug, Clone)]
+pub struct Draining {
+    node: Arc<Node>,
+}
+
+impl Draining {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.
+    ///
+    /// `now` may repeat or go back; the drain does not.
+    pub fn advance(&self, now: Instant) -> Advance {
+        self.node.advance(now)
+    }
+
+    /// The deadline comes nearer; a later one than the present changes nothing. A drain that had none gets one.
+    pub fn bring_forward(&self, deadline: Instant) {
+        self.node.bring_forward(deadline);
+    }
+
+    /// When what is left is closed.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.node.deadline()
+    }
+
+    /// The facts of this drain.
+    pub fn event(&self) -> Option<Arc<DrainEvent>> {
+        self.node.event()
+    }
+
+    /// The signal of this drain, to open watchers and to ask.
+    pub fn signal(&self) -> DrainSignal {
+        DrainSignal::of(Arc::clone(&self.node))
+    }
+
+    /// How many watchers are open.
+    pub fn open_watches(&self) -> usize {
+        self.node.live()
+    }
+
+    /// Refuses new watchers from now on, whoever is left.
+    pub fn complete(&self) {
+        self.node.complete();
+    }
+
+    /// Completes the drain if nobody is left. Whether it is completed.
+    pub fn complete_if_empty(&self) -> bool {
+        self.node.complete_if_empty()
+    }
+
+    /// Registers for the moment when the drain may have become empty, its deadline has moved, or it is completed.
+    /// Register first, look afterwards.
+    pub fn poll_changed(&self, cx: &mut Context<'_>) {
+        self.node.completion.register(cx.waker());
+    }
+
+    /// Resolves when the last watcher is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and called again at any time.
+    pub fn drained(&self) -> Drained {
+        Drained::new(Arc::clone(&self.node))
+    }
+}
+
+/// Resolves when a drain has begun and its last watcher is gone.
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct Drained {
+    node: Arc<Node>,
+}
+
+impl Drained {
+    pub(crate) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+}
+
+impl Future for Drained {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.node.completion.register(cx.waker());
+        if self.node.is_drained() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}

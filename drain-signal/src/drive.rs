@@ -1,0 +1,142 @@
+//! The one driver: runs a connection, and leads it through the steps of its drain.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project::pin_project;
+
+use crate::{DrainWatch, GracefulClose, Phase};
+
+/// How a driven connection came to its end.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseCause {
+    /// By itself, never told to leave.
+    BeforeDrain,
+    /// By itself, after it was told.
+    Drained,
+    /// After the last word shortly before the deadline.
+    Finished,
+    /// In the abort step at the deadline.
+    Aborted,
+    /// It did not end in the abort step: dropped.
+    Overdue,
+    /// Its own deadline was set to now.
+    Forced,
+}
+
+impl CloseCause {
+    /// The cause as a stable lower-case word for logs and metric labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeDrain => "before_drain",
+            Self::Drained => "drained",
+            Self::Finished => "finished",
+            Self::Aborted => "aborted",
+            Self::Overdue => "overdue",
+            Self::Forced => "forced",
+        }
+    }
+}
+
+/// A connection that has ended.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed<T> {
+    /// What the connection's future returned; `None` if it had to be dropped.
+    pub output: Option<T>,
+    /// How it came to its end.
+    pub cause: CloseCause,
+}
+
+/// Runs `connection` to its end under `watch`, whose guard is released with it.
+///
+/// ```text
+/// slot ── start() ──► finish_before ── finish() ──► deadline ── abort() ──► drop_after ── dropped
+/// ```
+///
+/// # Cancel safety
+///
+/// Dropping the returned future drops the connection and then its guard.
+pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
+    Drive {
+        connection: Some(connection),
+        told: Phase::Open,
+        watch,
+    }
+}
+
+/// The future of [`drive`].
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct Drive<C> {
+    // Declared before the guard: the connection is gone before it is counted out.
+    #[pin]
+    connection: Option<C>,
+    told: Phase,
+    watch: Option<DrainWatch>,
+}
+
+impl<C: GracefulClose> Future for Drive<C> {
+    type Output = Closed<C::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let (output, cause) = loop {
+            let (Some(mut connection), Some(watch)) =
+                (this.connection.as_mut().as_pin_mut(), this.watch.as_ref())
+            else {
+                // Polled after completion: a future may stay pending then.
+                return Poll::Pending;
+            };
+            // The connection first: what it has done by itself is not the drain's doing.
+            if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+                break (Some(output), cause(*this.told, watch.is_forced()));
+            }
+            if *this.told == Phase::Overdue {
+                break (
+                    None,
+                    if watch.is_forced() {
+                        CloseCause::Forced
+                    } else {
+                        CloseCause::Overdue
+                    },
+                );
+            }
+            let Poll::Ready(phase) = watch.poll_phase(cx, *this.told) else {
+                return Poll::Pending;
+            };
+            tell(connection, watch, *this.told, phase);
+            *this.told = phase;
+        };
+        this.connection.set(None);
+        *this.watch = None;
+        Poll::Ready(Closed { output, cause })
+    }
+}
+
+/// Takes every step from the one after `told` up to `phase`.
+fn tell<C: GracefulClose>(mut connection: Pin<&mut C>, watch: &DrainWatch, told: Phase, phase: Phase) {
+    let passed = |step: Phase| told < step && step <= phase;
+    if passed(Phase::Signaled) {
+        connection.as_mut().start(&watch.goodbye());
+    }
+    if passed(Phase::Finishing) {
+        connection.as_mut().finish();
+    }
+    if passed(Phase::Expired) {
+        connection.abort();
+    }
+}
+
+const fn cause(told: Phase, forced: bool) -> CloseCause {
+    match told {
+        _ if forced => CloseCause::Forced,
+        Phase::Open => CloseCause::BeforeDrain,
+        Phase::Signaled => CloseCause::Drained,
+        Phase::Finishing => CloseCause::Finished,
+        Phase::Expired | Phase::Overdue => CloseCause::Aborted,
+    }
+}

@@ -1,0 +1,131 @@
+//! The channel: who may begin the drain, and who hands out watchers.
+
+use std::sync::Arc as StdArc;
+
+use crate::DrainEvent;
+use crate::draining::{Drained, Draining};
+use crate::node::Node;
+use crate::sync::Arc;
+use crate::watch::{DrainCompleted, DrainWatch, WatchOptions};
+
+/// A new drain that has not begun.
+///
+/// # Examples
+///
+/// ```
+/// let (trigger, signal) = drain_signal::channel();
+/// let connection = signal.watch()?;
+/// assert!(!connection.is_draining());
+/// # drop(trigger);
+/// # Ok::<(), drain_signal::DrainCompleted>(())
+/// ```
+pub fn channel() -> (DrainTrigger, DrainSignal) {
+    let node = Arc::new(Node::new());
+    (
+        DrainTrigger {
+            signal: DrainSignal {
+                node: Arc::clone(&node),
+            },
+        },
+        DrainSignal { node },
+    )
+}
+
+/// Begins the drain, once. Not `Clone`: one owner decides.
+///
+/// Dropping it does not begin a drain; it only means that none can begin any more.
+#[derive(Debug)]
+pub struct DrainTrigger {
+    signal: DrainSignal,
+}
+
+impl DrainTrigger {
+    /// Begins the drain. Every watcher sees it from now on; [`Draining`] must be driven for their slots to come.
+    pub fn start(self, event: DrainEvent) -> Draining {
+        self.signal.node.start(StdArc::new(event));
+        Draining::new(self.signal.node)
+    }
+
+    /// The signal this trigger belongs to.
+    pub const fn signal(&self) -> &DrainSignal {
+        &self.signal
+    }
+}
+
+/// The three states of a drain.
+///
+/// Source: Envoy's [drain documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
+#[expect(clippy::exhaustive_enums, reason = "the three states the documentation names")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DrainState {
+    /// Connections are opened, used and closed without a further thought.
+    NotDraining,
+    /// Connections are asked to leave.
+    Draining,
+    /// New connections are refused; what remained was closed.
+    Completed,
+}
+
+/// Hands out watchers, and answers questions about the drain as a whole. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct DrainSignal {
+    node: Arc<Node>,
+}
+
+impl DrainSignal {
+    pub(crate) const fn of(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    /// Opens a watcher: one per connection, held as long as the connection lives.
+    ///
+    /// # Errors
+    ///
+    /// [`DrainCompleted`] once the drain is completed.
+    pub fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
+        self.watch_with(WatchOptions::default())
+    }
+
+    /// Opens a watcher with a place or a `drain_timeout` of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`DrainCompleted`] once the drain is completed.
+    pub fn watch_with(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
+        DrainWatch::open(&self.node, options)
+    }
+
+    /// Whether the drain has begun: one atomic load.
+    pub fn is_draining(&self) -> bool {
+        self.node.is_draining()
+    }
+
+    /// The state of the drain.
+    pub fn state(&self) -> DrainState {
+        self.node.state()
+    }
+
+    /// The facts of the drain, once it has begun.
+    pub fn event(&self) -> Option<StdArc<DrainEvent>> {
+        self.node.event()
+    }
+
+    /// When what is left is closed; may come nearer.
+    pub fn deadline(&self) -> Option<std::time::Instant> {
+        self.node.deadline()
+    }
+
+    /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess otherwise.
+    pub fn open_watches(&self) -> usize {
+        self.node.live()
+    }
+
+    /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are refused.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and called again at any time.
+    pub fn drained(&self) -> Drained {
+        Drained::new(Arc::clone(&self.node))
+    }
+}
