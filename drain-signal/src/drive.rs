@@ -63,7 +63,7 @@ pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
     Drive {
         connection: Some(connection),
         told: Phase::Open,
-        watch,
+        watch: Some(watch),
     }
 }
 
