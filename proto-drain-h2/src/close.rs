@@ -1,0 +1,169 @@
+//! The connection: what the driver's three steps mean for a server over a [`GoawayIo`](crate::GoawayIo).
+
+use crate::handle::{GoawayHandle, Version};
+use crate::settings::{AtDeadline, H2DrainSettings};
+use crate::shutdown::GracefulShutdown;
+use drain_signal::{Goodbye, GracefulClose};
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::time::{Instant, Sleep};
+
+#[cfg(feature = "hyper")]
+use crate::reset::ResetHandle;
+
+/// A server connection that [`drain_signal::drive`] can let go.
+///
+/// | step | what happens |
+/// | --- | --- |
+/// | `start` | `graceful_shutdown()`, as soon as the client has shown that it speaks HTTP/2 (or another version); the gap is `min(drain_timeout, what is left until the deadline - delayed_close_timeout)` |
+/// | `finish` | the gap ends now: the final GOAWAY |
+/// | `abort` | streams are reset ([`AtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`AtDeadline::GRACE`] is cut |
+///
+/// As a future it ends as the server's own future does, except that a peer that breaks off after it was told to go
+/// (a GOAWAY was written), or that was cut here, is a good end and no error.
+///
+/// # Examples
+///
+/// See the [crate's page](crate).
+#[pin_project]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct H2Connection<C> {
+    #[pin]
+    server: C,
+    handle: GoawayHandle,
+    settings: H2DrainSettings,
+    #[cfg(feature = "hyper")]
+    resets: Option<ResetHandle>,
+    step: Step,
+    deadline: Option<Instant>,
+    /// While a start is held back, and between the abort and the cut.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Serving,
+    /// Told to go before the client has said what it speaks.
+    Held,
+    Told,
+    Aborted,
+}
+
+impl<C> H2Connection<C> {
+    /// A server over the transport that `handle` belongs to.
+    pub fn new(server: C, handle: GoawayHandle, settings: H2DrainSettings) -> Self {
+        Self {
+            server,
+            handle,
+            settings,
+            #[cfg(feature = "hyper")]
+            resets: None,
+            step: Step::Serving,
+            deadline: None,
+            timer: None,
+        }
+    }
+
+    /// Streams served through `resets` get their RST_STREAM at the deadline.
+    #[cfg(feature = "hyper")]
+    pub fn with_resets(mut self, resets: ResetHandle) -> Self {
+        self.resets = Some(resets);
+        self
+    }
+
+    /// The handle of its transport.
+    pub fn handle(&self) -> &GoawayHandle {
+        &self.handle
+    }
+
+    /// The server inside.
+    pub fn get_ref(&self) -> &C {
+        &self.server
+    }
+
+    /// The server inside, pinned.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut C> {
+        self.project().server
+    }
+}
+
+impl<C: GracefulShutdown> H2Connection<C> {
+    fn tell(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.step = Step::Told;
+        *this.timer = None;
+        let left = this.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        this.handle.set_gap(this.settings.gap(left));
+        this.server.graceful_shutdown();
+    }
+}
+
+impl<C, E> Future for H2Connection<C>
+where
+    C: GracefulShutdown + Future<Output = Result<(), E>>,
+{
+    type Output = Result<(), E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            if let Poll::Ready(result) = self.as_mut().project().server.poll(cx) {
+                let good = self.handle.is_lost() && (self.handle.was_told() || self.handle.is_cut());
+                return Poll::Ready(if good { Ok(()) } else { result });
+            }
+            if self.step == Step::Held && self.handle.version() != Version::Unknown {
+                self.as_mut().tell();
+                continue;
+            }
+            let this = self.as_mut().project();
+            match this.timer.as_mut().map(|timer| timer.as_mut().poll(cx)) {
+                Some(Poll::Ready(())) => {
+                    *this.timer = None;
+                    this.handle.cut();
+                }
+                Some(Poll::Pending) | None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<C, E> GracefulClose for H2Connection<C>
+where
+    C: GracefulShutdown + Future<Output = Result<(), E>>,
+{
+    fn start(mut self: Pin<&mut Self>, goodbye: &Goodbye) {
+        let this = self.as_mut().project();
+        if *this.step != Step::Serving {
+            return;
+        }
+        *this.deadline = goodbye.deadline.map(Instant::from_std);
+        if this.handle.version() == Version::Unknown {
+            *this.step = Step::Held;
+            *this.timer = Some(Box::pin(tokio::time::sleep(this.settings.first_bytes_timeout)));
+        } else {
+            self.tell();
+        }
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        self.handle.finish();
+    }
+
+    fn abort(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.step = Step::Aborted;
+        match this.settings.at_deadline {
+            AtDeadline::ResetStreams => {
+                #[cfg(feature = "hyper")]
+                if let Some(resets) = this.resets {
+                    resets.reset();
+                }
+                this.handle.end();
+                *this.timer = Some(Box::pin(tokio::time::sleep(AtDeadline::GRACE)));
+            }
+            AtDeadline::Cut => this.handle.cut(),
+        }
+    }
+}

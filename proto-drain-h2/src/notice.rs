@@ -1,0 +1,102 @@
+//! Notice first: the GOAWAY precedes the HEADERS of the response that triggers it.
+
+use crate::handle::{GoawayHandle, Version};
+use crate::phase::H2Phase;
+use drain_signal::{DrainDecision, DrainHandle};
+use http::Request;
+use hyper::service::Service;
+use pin_project::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::Sleep;
+
+/// The longest that a response waits for its GOAWAY; only a connection that nobody drives takes so long.
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Asks the drain decision once per response, before its head is written, and has the connection told first.
+///
+/// Envoy writes the GOAWAY before the HEADERS of the response whose decision says "close". Here the decision has the
+/// connection told to go ([`DrainHandle::start_now`]), and the response follows when the notice is on the wire. Meant
+/// for connections under [`drain_signal::drive`]; elsewhere the response waits for one second and goes out.
+/// HTTP/1 responses pass untouched.
+#[derive(Clone, Debug)]
+pub struct NoticeFirst<S, D> {
+    inner: S,
+    decision: D,
+    drain: DrainHandle,
+    goaway: GoawayHandle,
+}
+
+impl<S, D: DrainDecision> NoticeFirst<S, D> {
+    /// Wraps the service of one connection. The decision may be the connection's own [`DrainHandle`], or one that also
+    /// knows other reasons, as a failed health check.
+    pub const fn new(inner: S, decision: D, drain: DrainHandle, goaway: GoawayHandle) -> Self {
+        Self { inner, decision, drain, goaway }
+    }
+}
+
+impl<S, D, R> Service<Request<R>> for NoticeFirst<S, D>
+where
+    S: Service<Request<R>>,
+    D: DrainDecision + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = NoticeFirstFuture<S::Future, D, S::Response>;
+
+    fn call(&self, request: Request<R>) -> Self::Future {
+        NoticeFirstFuture {
+            inner: self.inner.call(request),
+            decision: self.decision.clone(),
+            drain: self.drain.clone(),
+            goaway: self.goaway.clone(),
+            held: None,
+        }
+    }
+}
+
+/// The response future of [`NoticeFirst`].
+#[pin_project]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct NoticeFirstFuture<F, D, T> {
+    #[pin]
+    inner: F,
+    decision: D,
+    drain: DrainHandle,
+    goaway: GoawayHandle,
+    /// The response that waits for its GOAWAY.
+    held: Option<(T, Pin<Box<Sleep>>)>,
+}
+
+impl<F, D, T, E> Future for NoticeFirstFuture<F, D, T>
+where
+    F: Future<Output = Result<T, E>>,
+    D: DrainDecision,
+{
+    type Output = Result<T, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.held.is_none() {
+            let response = ready!(this.inner.poll(cx))?;
+            let serving = this.goaway.version() == Version::Http2 && this.goaway.phase() == H2Phase::Serving;
+            if !serving || !this.decision.drain_close() {
+                return Poll::Ready(Ok(response));
+            }
+            this.drain.start_now();
+            *this.held = Some((response, Box::pin(tokio::time::sleep(LONGEST))));
+        }
+        if let Some((_, longest)) = this.held {
+            if this.goaway.poll_reached(cx, H2Phase::Noticed).is_pending() {
+                ready!(longest.as_mut().poll(cx));
+            }
+        }
+        match this.held.take() {
+            Some((response, _)) => Poll::Ready(Ok(response)),
+            None => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Resets at the deadline: streams that are still open end with RST_STREAM(CANCEL) instead of a cut connection.
+
+use h2::Reason;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::service::Service;
+use pin_project::pin_project;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+/// Resets the streams of one connection, all at once and once.
+///
+/// Wrap the connection's service (or its response futures and bodies, in another service stack) and give the handle to
+/// [`H2Connection::with_resets`](crate::H2Connection::with_resets). hyper turns an error with an [`h2::Error`] among its
+/// sources into RST_STREAM with that error's reason, for a response that has not begun as for a body under way.
+/// Clones belong to the same connection; dropping them resets nothing.
+///
+/// # Examples
+///
+/// ```
+/// use proto_drain_h2::ResetHandle;
+///
+/// let resets = ResetHandle::new();
+/// assert!(!resets.is_reset());
+/// resets.reset();
+/// assert!(resets.is_reset());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct ResetHandle {
+    token: CancellationToken,
+}
+
+impl ResetHandle {
+    /// A handle for a new connection.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Resets every stream now, and those that are opened later.
+    pub fn reset(&self) {
+        self.token.cancel();
+    }
+
+    /// Whether the streams have been reset.
+    #[must_use]
+    pub fn is_reset(&self) -> bool {
+        self.token.is_cancelled()
+    }
+
+    /// A hyper service whose streams can be reset.
+    pub fn service<S>(&self, inner: S) -> ResetService<S> {
+        ResetService { inner, resets: self.clone() }
+    }
+
+    /// A response future that can be reset.
+    pub fn response<F>(&self, inner: F) -> ResetFuture<F> {
+        ResetFuture { inner, resets: self.clone(), reset: self.token.clone().cancelled_owned() }
+    }
+
+    /// A body that can be reset.
+    pub fn body<B>(&self, inner: B) -> ResetBody<B> {
+        ResetBody { inner, reset: self.token.clone().cancelled_owned() }
+    }
+}
+
+/// The error of a stream that was reset, or the one that its service or body failed with.
+#[derive(Debug)]
+pub struct StreamError {
+    source: Box<dyn Error + Send + Sync>,
+    reset: bool,
+}
+
+impl StreamError {
+    fn reset() -> Self {
+        Self { source: Box::new(h2::Error::from(Reason::CANCEL)), reset: true }
+    }
+
+    fn inner(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { source: error.into(), reset: false }
+    }
+
+    /// Whether the stream was reset by its [`ResetHandle`].
+    #[must_use]
+    pub const fn is_reset(&self) -> bool {
+        self.reset
+    }
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.reset { "stream reset at the deadline of the drain" } else { "stream failed" })
+    }
+}
+
+impl Error for StreamError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// A hyper service whose streams can be reset, see [`ResetHandle::service`].
+#[derive(Clone, Debug)]
+pub struct ResetService<S> {
+    inner: S,
+    resets: ResetHandle,
+}
+
+impl<S, R, B> Service<Request<R>> for ResetService<S>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<ResetBody<B>>;
+    type Error = StreamError;
+    type Future = ResetFuture<S::Future>;
+
+    fn call(&self, request: Request<R>) -> Self::Future {
+        self.resets.response(self.inner.call(request))
+    }
+}
+
+/// A response future that can be reset, see [`ResetHandle::response`].
+#[pin_project]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct ResetFuture<F> {
+    #[pin]
+    inner: F,
+    resets: ResetHandle,
+    #[pin]
+    reset: WaitForCancellationFutureOwned,
+}
+
+impl<F, B, E> Future for ResetFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Output = Result<Response<ResetBody<B>>, StreamError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.inner.poll(cx) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| this.resets.body(body)))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(StreamError::inner(error))),
+            Poll::Pending => this.reset.poll(cx).map(|()| Err(StreamError::reset())),
+        }
+    }
+}
+
+/// A body that can be reset, see [`ResetHandle::body`].
+#[pin_project]
+#[derive(Debug)]
+pub struct ResetBody<B> {
+    #[pin]
+    inner: B,
+    #[pin]
+    reset: WaitForCancellationFutureOwned,
+}
+
+impl<B> Body for ResetBody<B>
+where
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Data = B::Data;
+    type Error = StreamError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        // The reset first: a body that always has more would never let it through.
+        if this.reset.poll(cx).is_ready() && !this.inner.is_end_stream() {
+            return Poll::Ready(Some(Err(StreamError::reset())));
+        }
+        this.inner.poll_frame(cx).map_err(StreamError::inner)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

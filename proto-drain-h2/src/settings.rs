@@ -1,0 +1,109 @@
+//! What an operator may set, with Envoy's names and defaults.
+
+use std::time::Duration;
+
+/// How an HTTP/2 connection says goodbye.
+///
+/// # Examples
+///
+/// ```
+/// use proto_drain_h2::H2DrainSettings;
+/// use std::time::Duration;
+///
+/// let settings = H2DrainSettings::default().with_drain_timeout(Duration::from_secs(2));
+/// assert_eq!(settings.delayed_close_timeout, Duration::from_secs(1));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct H2DrainSettings {
+    /// Time between GOAWAY(2^31-1) and the final GOAWAY. Envoy's `drain_timeout` of the
+    /// [HTTP connection manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto);
+    /// default 5 s. Cut where the drain's deadline is nearer.
+    pub drain_timeout: Duration,
+    /// How long the transport stays open for the peer's FIN once the last stream has ended. Envoy's
+    /// `delayed_close_timeout`; default 1 s, zero for none.
+    pub delayed_close_timeout: Duration,
+    /// How long a connection that is told to go before it has shown its protocol may take to do so; then it is
+    /// closed. Default 1 s. Envoy closes such a connection at once; a first request that is already on its way would
+    /// be lost by that.
+    pub first_bytes_timeout: Duration,
+    /// What becomes of the streams still open at the deadline. Default [`AtDeadline::ResetStreams`].
+    pub at_deadline: AtDeadline,
+}
+
+/// What becomes of the streams that are still open at the deadline of a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AtDeadline {
+    /// Each gets RST_STREAM(CANCEL), as far as it is served through [`ResetHandle`](crate::ResetHandle) (feature
+    /// `hyper`); what is left [`GRACE`](Self::GRACE) later is cut.
+    #[default]
+    ResetStreams,
+    /// The connection is cut without a word, as Envoy 1.40 does it.
+    Cut,
+}
+
+impl AtDeadline {
+    /// How long after the deadline streams have to send their resets: 100 ms, less than the 250 ms after which
+    /// [`drain_signal::drive`] drops the connection.
+    pub const GRACE: Duration = Duration::from_millis(100);
+}
+
+impl Default for H2DrainSettings {
+    fn default() -> Self {
+        Self {
+            drain_timeout: Duration::from_secs(5),
+            delayed_close_timeout: Duration::from_secs(1),
+            first_bytes_timeout: Duration::from_secs(1),
+            at_deadline: AtDeadline::default(),
+        }
+    }
+}
+
+impl H2DrainSettings {
+    /// Sets [`Self::drain_timeout`].
+    #[must_use]
+    pub fn with_drain_timeout(mut self, drain_timeout: Duration) -> Self {
+        self.drain_timeout = drain_timeout;
+        self
+    }
+
+    /// Sets [`Self::delayed_close_timeout`].
+    #[must_use]
+    pub fn with_delayed_close_timeout(mut self, delayed_close_timeout: Duration) -> Self {
+        self.delayed_close_timeout = delayed_close_timeout;
+        self
+    }
+
+    /// Sets [`Self::first_bytes_timeout`].
+    #[must_use]
+    pub fn with_first_bytes_timeout(mut self, first_bytes_timeout: Duration) -> Self {
+        self.first_bytes_timeout = first_bytes_timeout;
+        self
+    }
+
+    /// Sets [`Self::at_deadline`].
+    #[must_use]
+    pub fn with_at_deadline(mut self, at_deadline: AtDeadline) -> Self {
+        self.at_deadline = at_deadline;
+        self
+    }
+
+    /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain timeout, cut so
+    /// that the delayed close still fits in.
+    ///
+    /// ```
+    /// # use proto_drain_h2::H2DrainSettings;
+    /// # use std::time::Duration;
+    /// let settings = H2DrainSettings::default();
+    /// assert_eq!(settings.gap(None), Duration::from_secs(5));
+    /// assert_eq!(settings.gap(Some(Duration::from_secs(4))), Duration::from_secs(3));
+    /// assert_eq!(settings.gap(Some(Duration::ZERO)), Duration::ZERO);
+    /// ```
+    #[must_use]
+    pub fn gap(&self, left: Option<Duration>) -> Duration {
+        left.map_or(self.drain_timeout, |left| {
+            self.drain_timeout.min(left.saturating_sub(self.delayed_close_timeout))
+        })
+    }
+}
