@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::node::Node;
@@ -83,10 +83,10 @@ impl Draining {
         self.node.complete_if_empty()
     }
 
-    /// Registers for the moment when the drain may have become empty, its deadline has moved, or it is completed.
+    /// Registers `waker` for the moment when the drain may have become empty, its deadline has moved, or it is completed.
     /// Register first, look afterwards.
-    pub fn poll_changed(&self, cx: &mut Context<'_>) {
-        self.node.completion.register(cx.waker());
+    pub fn wake_on_change(&self, waker: &Waker) {
+        self.node.completion.register(waker);
     }
 
     /// Resolves when the last watcher is gone.

@@ -1,0 +1,206 @@
+//! What a process says once about its drains, and what one start may say differently.
+
+use std::time::Duration;
+
+use drain_signal::{
+    CloseLadder, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainReason,
+    DrainSchedule, DrainStrategy, DrainType,
+};
+
+/// Process-wide settings, with Envoy's defaults.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// How long a drain lasts. Default 600 s, Envoy's `--drain-time-s`.
+    pub drain_time: Duration,
+    /// How long a replaced process may live. Default 900 s, Envoy's `--parent-shutdown-time-s`.
+    pub parent_shutdown_time: Duration,
+    /// One after the other, or all at once. Default gradual, Envoy's `--drain-strategy`.
+    pub strategy: DrainStrategy,
+    /// When connections are told under the gradual strategy. Default: within the first quarter.
+    pub schedule: DrainSchedule,
+    /// The steps at the deadline.
+    pub ladder: CloseLadder,
+    /// How long a process drain lasts at least, even with nobody left. Default 10 s, Envoy Gateway's
+    /// [`minDrainDuration`](https://gateway.envoyproxy.io/docs/tasks/operations/graceful-shutdown/).
+    pub shutdown_minimum: Duration,
+    /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last connection is gone.
+    pub length: DrainLength,
+}
+
+/// When a drain whose last connection is gone completes.
+#[expect(clippy::exhaustive_enums, reason = "early or not")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DrainLength {
+    /// When its minimum time is over too.
+    #[default]
+    UntilEmpty,
+    /// Always after the full drain time: Envoy's way.
+    Full,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self {
+            drain_time: DEFAULT_DRAIN_TIME,
+            parent_shutdown_time: DEFAULT_PARENT_SHUTDOWN_TIME,
+            strategy: DrainStrategy::default(),
+            schedule: DrainSchedule::default(),
+            ladder: CloseLadder::default(),
+            shutdown_minimum: Duration::from_secs(10),
+            length: DrainLength::default(),
+        }
+    }
+}
+
+impl DrainSettings {
+    /// The same settings with another drain time.
+    pub const fn with_drain_time(mut self, drain_time: Duration) -> Self {
+        self.drain_time = drain_time;
+        self
+    }
+
+    /// The same settings with another parent shutdown time.
+    pub const fn with_parent_shutdown_time(mut self, parent_shutdown_time: Duration) -> Self {
+        self.parent_shutdown_time = parent_shutdown_time;
+        self
+    }
+
+    /// The same settings with another strategy.
+    pub const fn with_strategy(mut self, strategy: DrainStrategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// The same settings with another schedule.
+    pub const fn with_schedule(mut self, schedule: DrainSchedule) -> Self {
+        self.schedule = schedule;
+        self
+    }
+
+    /// The same settings with another close ladder.
+    pub const fn with_ladder(mut self, ladder: CloseLadder) -> Self {
+        self.ladder = ladder;
+        self
+    }
+
+    /// The same settings with another minimum for process drains.
+    pub const fn with_shutdown_minimum(mut self, minimum: Duration) -> Self {
+        self.shutdown_minimum = minimum;
+        self
+    }
+
+    /// The same settings with another length.
+    pub const fn with_length(mut self, length: DrainLength) -> Self {
+        self.length = length;
+        self
+    }
+
+    /// How long a drain for `reason` lasts at least: process drains `shutdown_minimum`, others not at all.
+    pub(crate) const fn minimum(&self, reason: DrainReason) -> Duration {
+        match reason {
+            DrainReason::ProcessShutdown => self.shutdown_minimum,
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+/// Whose traffic a listener takes: Envoy's `Listener.traffic_direction`.
+#[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TrafficDirection {
+    /// `UNSPECIFIED`: an inbound-only drain leaves it alone.
+    #[default]
+    Unspecified,
+    /// `INBOUND`: covered by every drain.
+    Inbound,
+    /// `OUTBOUND`: an inbound-only drain leaves it alone.
+    Outbound,
+}
+
+impl TrafficDirection {
+    /// Whether a drain in `direction` covers this traffic.
+    pub const fn is_covered_by(self, direction: DrainDirection) -> bool {
+        match direction {
+            DrainDirection::All => true,
+            DrainDirection::InboundOnly => matches!(self, Self::Inbound),
+        }
+    }
+}
+
+/// How a child differs from its parent; what is not said is inherited.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChildOptions {
+    /// Whether failed health drains it.
+    pub drain_type: Option<DrainType>,
+    /// Whose traffic it takes.
+    pub traffic_direction: Option<TrafficDirection>,
+}
+
+impl ChildOptions {
+    /// With a drain type of its own.
+    pub const fn with_drain_type(mut self, drain_type: DrainType) -> Self {
+        self.drain_type = Some(drain_type);
+        self
+    }
+
+    /// With a traffic direction of its own.
+    pub const fn with_traffic_direction(mut self, traffic_direction: TrafficDirection) -> Self {
+        self.traffic_direction = Some(traffic_direction);
+        self
+    }
+}
+
+/// What one start of a drain says; what it does not say comes from the [`DrainSettings`].
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainStart {
+    /// Why.
+    pub reason: DrainReason,
+    /// Which listeners. Default all.
+    pub direction: DrainDirection,
+    /// Another drain time for this cause.
+    pub drain_time: Option<Duration>,
+    /// Another strategy for this cause.
+    pub strategy: Option<DrainStrategy>,
+    /// Another minimum for this cause.
+    pub minimum: Option<Duration>,
+}
+
+impl DrainStart {
+    /// A drain of everything below, for `reason`.
+    pub const fn new(reason: DrainReason) -> Self {
+        Self {
+            reason,
+            direction: DrainDirection::All,
+            drain_time: None,
+            strategy: None,
+            minimum: None,
+        }
+    }
+
+    /// In another direction.
+    pub const fn with_direction(mut self, direction: DrainDirection) -> Self {
+        self.direction = direction;
+        self
+    }
+
+    /// With a drain time of its own.
+    pub const fn with_drain_time(mut self, drain_time: Duration) -> Self {
+        self.drain_time = Some(drain_time);
+        self
+    }
+
+    /// With a strategy of its own.
+    pub const fn with_strategy(mut self, strategy: DrainStrategy) -> Self {
+        self.strategy = Some(strategy);
+        self
+    }
+
+    /// With a minimum of its own.
+    pub const fn with_minimum(mut self, minimum: Duration) -> Self {
+        self.minimum = Some(minimum);
+        self
+    }
+}

@@ -1,0 +1,14 @@
+//! Losing `Send` breaks the build here, not at a user's.
+
+use drain_tree::{
+    ChildOptions, Decision, DrainManager, DrainOutcome, DrainSequence, DrainSettings, DrainStart,
+};
+use static_assertions::assert_impl_all;
+
+assert_impl_all!(DrainManager: Send, Sync, Unpin, Clone);
+assert_impl_all!(DrainSequence: Send, Sync);
+assert_impl_all!(Decision: Send, Sync, Unpin, Clone);
+assert_impl_all!(DrainSettings: Send, Sync, Unpin, Clone);
+assert_impl_all!(DrainStart: Send, Sync, Unpin, Copy);
+assert_impl_all!(ChildOptions: Send, Sync, Unpin, Copy);
+assert_impl_all!(DrainOutcome: Send, Sync, Unpin, Copy);
