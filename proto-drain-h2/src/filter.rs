@@ -197,12 +197,14 @@ mod tests {
             if at == wire.len() {
                 break;
             }
+            // The PING is written, and acknowledged, between two chunks.
+            let end = if at < watch_at { wire.len().min(watch_at) } else { wire.len() };
             if filter.holds_back() {
-                let n = filter.missing().min(*size).min(wire.len() - at);
+                let n = filter.missing().min(*size).min(end - at);
                 filter.complete(&wire[at..at + n]);
                 at += n;
             } else {
-                let n = (*size).min(wire.len() - at);
+                let n = (*size).min(end - at);
                 let mut chunk = wire[at..at + n].to_vec();
                 at += n;
                 let given = filter.filter(&mut chunk);

@@ -1,0 +1,314 @@
+//! How a connection ends: the delayed close, the deadline, peers that never spoke, and what is not HTTP/2.
+#![cfg(all(feature = "hyper-util", feature = "h2"))]
+
+mod support;
+
+use drain_signal::{CloseCause, DrainHandle};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use proto_drain_h2::{
+    AtDeadline, CLIENT_PREFACE, GoawayIo, H2Connection, H2DrainSettings, H2Phase, NoticeFirst, Version,
+};
+use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::Instant;
+
+struct Pair {
+    client: DuplexStream,
+    handle: proto_drain_h2::GoawayHandle,
+    trigger: drain_signal::DrainTrigger,
+    drain: DrainHandle,
+    ended: Ended,
+}
+
+fn pair(server: Server, buffer: usize, settings: &H2DrainSettings) -> Pair {
+    let (client, io) = tokio::io::duplex(buffer);
+    let (trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    let drain = watch.handle();
+    let (handle, _, ended) = serve(server, io, settings, watch);
+    Pair { client, handle, trigger, drain, ended }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_open_at_the_deadline_are_reset_and_the_connection_closed() {
+    for server in [Server::Hyper, Server::Auto, Server::AutoUpgradeable] {
+        let it = pair(server, 1 << 16, &H2DrainSettings::default());
+        let mut client = RawClient::new(it.client).await;
+        client.send(&[request(1, "/never"), request(3, "/endless"), request(5, "/slow-1000")].concat()).await;
+        let head = client.expect(HEADERS).await;
+        assert_eq!((head.stream, head.flags & 1), (3, 0));
+        let start = Instant::now();
+        begin(it.trigger, secs(8));
+        assert_eq!(client.expect(GOAWAY).await.goaway_id(), NOTICE);
+        client.expect(PING).await;
+        client.expect_ok(5).await;
+        assert_eq!(client.expect(GOAWAY).await.goaway_id(), 5);
+        let mut reset = Vec::new();
+        for _ in 0..2 {
+            let frame = client.expect(RST_STREAM).await;
+            assert_eq!(frame.payload, [0, 0, 0, 8], "CANCEL");
+            assert_took(frame.at - start, secs(8));
+            reset.push(frame.stream);
+        }
+        reset.sort_unstable();
+        assert_eq!(reset, [1, 3]);
+        client.expect_end().await;
+        assert_took(start.elapsed(), secs(8));
+        let end = it.ended.await.unwrap();
+        assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Aborted), "{server:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_nobody_resets_are_cut_before_the_driver_drops_the_connection() {
+    let it = pair(Server::H2, 1 << 16, &H2DrainSettings::default());
+    let mut client = RawClient::new(it.client).await;
+    client.send(&request(1, "/never")).await;
+    let start = Instant::now();
+    begin(it.trigger, secs(8));
+    for kind in [GOAWAY, PING, GOAWAY] {
+        client.expect(kind).await;
+    }
+    client.expect_end().await;
+    assert_took(start.elapsed(), secs(8) + AtDeadline::GRACE);
+    let end = it.ended.await.unwrap();
+    assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Aborted));
+}
+
+#[tokio::test(start_paused = true)]
+async fn envoys_abrupt_cut_is_a_setting() {
+    let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default().with_at_deadline(AtDeadline::Cut));
+    let mut client = RawClient::new(it.client).await;
+    client.send(&request(1, "/never")).await;
+    let start = Instant::now();
+    begin(it.trigger, secs(8));
+    for kind in [GOAWAY, PING, GOAWAY] {
+        client.expect(kind).await;
+    }
+    assert_eq!(client.next().await, None, "no RST_STREAM");
+    assert_took(start.elapsed(), secs(8));
+    assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stops_reading_is_gone_by_the_deadline() {
+    for server in SERVERS {
+        let it = pair(server, 256, &H2DrainSettings::default());
+        let mut client = RawClient::new(it.client).await;
+        for stream in 0..6 {
+            client.send(&request(2 * stream + 1, "/")).await;
+            tokio::task::yield_now().await;
+        }
+        let start = Instant::now();
+        begin(it.trigger, secs(8));
+        let end = it.ended.await.unwrap();
+        assert!(start.elapsed() <= secs(8) + millis(252), "{server:?} {:?}", start.elapsed());
+        assert!(matches!(end.cause, CloseCause::Aborted | CloseCause::Drained), "{server:?} {:?}", end.cause);
+        drop(client);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_not_spoken_when_told_may_still_do_so() {
+    for server in SERVERS {
+        let it = pair(server, 1 << 16, &H2DrainSettings::default().with_drain_timeout(secs(2)));
+        let mut io = it.client;
+        begin(it.trigger, secs(60));
+        tokio::time::sleep(millis(400)).await;
+        assert_eq!(it.handle.version(), Version::Unknown);
+        io.write_all(&CLIENT_PREFACE[..7]).await.unwrap();
+        tokio::time::sleep(millis(400)).await;
+        io.write_all(&CLIENT_PREFACE[7..]).await.unwrap();
+        io.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        io.write_all(&request(1, "/")).await.unwrap();
+        let mut client = RawClient { io };
+        let notice = client.expect(GOAWAY).await;
+        assert_eq!(notice.goaway_id(), NOTICE);
+        client.expect(PING).await;
+        client.expect_ok(1).await;
+        assert_eq!(it.handle.version(), Version::Http2);
+        let last = client.expect(GOAWAY).await;
+        assert_eq!(last.goaway_id(), 1, "{server:?}");
+        assert_took(last.at - notice.at, secs(2));
+        drop(client);
+        assert_eq!(it.ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_never_speaks_is_closed_in_good_order() {
+    for server in SERVERS {
+        for said in [0, 1, 5, 23] {
+            let it = pair(server, 1 << 16, &H2DrainSettings::default());
+            let mut io = it.client;
+            io.write_all(&CLIENT_PREFACE[..said]).await.unwrap();
+            tokio::task::yield_now().await;
+            let start = Instant::now();
+            begin(it.trigger, secs(60));
+            let end = it.ended.await.unwrap();
+            assert_took(start.elapsed(), secs(1));
+            assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Drained), "{server:?} {said}");
+            assert_eq!(it.handle.phase(), H2Phase::Closed);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delayed_close_ends_with_the_peer_and_discards_what_it_still_sends() {
+    let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default().with_drain_timeout(secs(2)));
+    let mut client = RawClient::new(it.client).await;
+    begin(it.trigger, secs(60));
+    for kind in [GOAWAY, PING, GOAWAY] {
+        client.expect(kind).await;
+    }
+    let last = Instant::now();
+    // Ignored, but read: the pipe would fill otherwise.
+    for stream in 0..2000 {
+        client.send(&request(2 * stream + 1, "/")).await;
+    }
+    tokio::time::sleep(millis(300)).await;
+    client.io.shutdown().await.unwrap();
+    client.expect_end().await;
+    assert_took(last.elapsed(), millis(300));
+    assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delayed_close_is_bounded_against_a_peer_that_floods() {
+    let settings = H2DrainSettings::default().with_drain_timeout(secs(2)).with_delayed_close_timeout(secs(3));
+    let it = pair(Server::Hyper, 1 << 16, &settings);
+    let mut client = RawClient::new(it.client).await;
+    begin(it.trigger, secs(60));
+    for kind in [GOAWAY, PING, GOAWAY] {
+        client.expect(kind).await;
+    }
+    let last = Instant::now();
+    let (mut read, mut write) = tokio::io::split(client.io);
+    let flood = tokio::spawn(async move {
+        let mut sent = 0;
+        while write.write_all(&[0; 1024]).await.is_ok() {
+            sent += 1024;
+        }
+        sent
+    });
+    assert_eq!(read.read(&mut [0; 1]).await.unwrap(), 0);
+    assert_took(last.elapsed(), secs(3));
+    assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
+    drop(read);
+    let sent: usize = flood.await.unwrap();
+    assert!(sent <= (256 << 10) + (64 << 10) + 4096, "{sent} bytes were taken");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_delayed_close_the_transport_ends_with_the_last_stream() {
+    let settings =
+        H2DrainSettings::default().with_drain_timeout(secs(2)).with_delayed_close_timeout(secs(0));
+    let it = pair(Server::Auto, 1 << 16, &settings);
+    let mut client = RawClient::new(it.client).await;
+    begin(it.trigger, secs(60));
+    for kind in [GOAWAY, PING, GOAWAY] {
+        client.expect(kind).await;
+    }
+    assert_took(client.expect_end().await, secs(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_breaks_off_after_the_notice_is_a_good_end_and_before_it_none() {
+    for (told, good) in [(true, true), (false, false)] {
+        let it = pair(Server::Hyper, 1 << 16, &H2DrainSettings::default());
+        let mut client = RawClient::new(it.client).await;
+        client.send(&request(1, "/never")).await;
+        tokio::task::yield_now().await;
+        if told {
+            begin(it.trigger, secs(60));
+            client.expect(GOAWAY).await;
+        }
+        client.send(&request(3, "/")[..4]).await;
+        drop(client);
+        let end = it.ended.await.unwrap();
+        assert_eq!(end.output.unwrap().is_ok(), good, "told: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http_1_passes_through_and_is_told_in_its_own_way() {
+    let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default());
+    let mut io = it.client;
+    io.write_all(b"GET /slow-500 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    tokio::time::sleep(millis(100)).await;
+    assert_eq!(it.handle.version(), Version::Other);
+    begin(it.trigger, secs(60));
+    let mut answer = String::new();
+    io.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
+    assert!(answer.ends_with("slow"), "{answer}");
+    assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_goaway_precedes_the_headers_of_the_response_that_triggers_it() {
+    let (io, server) = tokio::io::duplex(1 << 16);
+    let settings = H2DrainSettings::default().with_drain_timeout(secs(2));
+    let (trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    let (io_server, handle) = GoawayIo::new(server, &settings);
+    // The drain has begun, but only the lazy question finds out: nobody paces this connection's slot by a timer.
+    let decision = AlwaysClose;
+    let service = NoticeFirst::new(service(), decision, watch.handle(), handle.clone());
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(io_server), service);
+    tokio::spawn(drain_signal::drive(H2Connection::new(connection, handle, settings), watch));
+    let mut client = RawClient::new(io).await;
+    client.send(&request(1, "/slow-50")).await;
+    let notice = client.expect(GOAWAY).await;
+    client.expect(PING).await;
+    client.expect_ok(1).await;
+    assert_took(notice.at.elapsed(), secs(0));
+    client.send(&request(3, "/")).await;
+    client.expect_ok(3).await;
+    assert_took(client.expect(GOAWAY).await.at - notice.at, secs(2));
+    drop(trigger);
+}
+
+#[derive(Clone, Debug)]
+struct AlwaysClose;
+
+impl drain_signal::DrainDecision for AlwaysClose {
+    fn drain_close(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_alone_without_a_drain_it_says_goodbye_too() {
+    let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default());
+    let mut client = RawClient::new(it.client).await;
+    client.send(&request(1, "/")).await;
+    client.expect_ok(1).await;
+    it.drain.start_now();
+    let notice = client.expect(GOAWAY).await;
+    client.expect(PING).await;
+    assert_took(client.expect(GOAWAY).await.at - notice.at, secs(5));
+    assert_took(client.expect_end().await, secs(1));
+    drop(it.trigger);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_handle_tells_when_the_version_is_known() {
+    let (mut client, io) = tokio::io::duplex(64);
+    let (mut io, handle) = GoawayIo::new(io, &H2DrainSettings::default());
+    let asked = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.version_known().await }
+    });
+    client.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    let mut buf = [0; 64];
+    assert_eq!(io.read(&mut buf).await.unwrap(), 14);
+    assert_eq!(handle.version(), Version::Unknown);
+    client.write_all(b"\r\n\r\nSM\r\n\r\n").await.unwrap();
+    assert_eq!(io.read(&mut buf).await.unwrap(), 10);
+    assert_eq!(asked.await.unwrap(), Version::Http2);
+    drop(io);
+    assert_eq!(handle.reached(H2Phase::Noticed).await, H2Phase::Closed);
+}

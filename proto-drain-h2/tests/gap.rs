@@ -1,0 +1,268 @@
+//! The time between the two GOAWAYs is the drain timeout, whatever the peer does with the PING between them.
+#![cfg(all(feature = "hyper-util", feature = "h2"))]
+
+mod support;
+
+use drain_signal::CloseCause;
+use proto_drain_h2::{H2DrainSettings, H2Phase};
+use support::*;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+#[derive(Clone, Copy, Debug)]
+enum Acks {
+    Never,
+    Once,
+    Twice,
+    Late,
+    OnceAfterOthers,
+    ByteByByte,
+}
+
+/// Plays one drain; checks the gap and the ending.
+async fn plays_a_whole_drain(server: Server, acks: Acks) {
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let settings = H2DrainSettings::default().with_drain_timeout(secs(2));
+    let (trigger, signal) = drain_signal::channel();
+    let (handle, _, ended) = serve(server, io, &settings, signal.watch().unwrap());
+    let mut client = RawClient::new(client).await;
+    client.send(&request(1, "/")).await;
+    client.expect_ok(1).await;
+    assert_eq!(handle.phase(), H2Phase::Serving);
+
+    let _draining = begin(trigger, secs(60));
+    let notice = client.expect(GOAWAY).await;
+    assert_eq!(notice.goaway_id(), NOTICE);
+    let ping = client.expect(PING).await;
+    assert_eq!(ping.flags & 1, 0);
+    assert_eq!(handle.phase(), H2Phase::Noticed);
+    let ack = ping_ack(&ping.payload);
+    match acks {
+        Acks::Never | Acks::Late => {}
+        Acks::Once => client.send(&ack).await,
+        Acks::Twice => client.send(&[ack.clone(), ack.clone()].concat()).await,
+        Acks::OnceAfterOthers => {
+            let own = frame(PING, 0, 0, &ping.payload);
+            client.send(&[own, ping_ack(b"unknown!"), ack.clone()].concat()).await;
+            let answer = client.expect(PING).await;
+            assert_eq!((answer.flags & 1, &answer.payload), (1, &ping.payload));
+        }
+        Acks::ByteByByte => {
+            for byte in &ack {
+                client.send(std::slice::from_ref(byte)).await;
+                tokio::time::sleep(millis(10)).await;
+            }
+        }
+    }
+    // A stream opened between the two is served.
+    client.send(&request(3, "/")).await;
+    client.expect_ok(3).await;
+
+    let last = client.expect(GOAWAY).await;
+    assert_took(last.at - notice.at, secs(2));
+    assert_eq!(last.goaway_id(), 3);
+    assert_eq!(handle.last_stream_id(), Some(3));
+    if matches!(acks, Acks::Late) {
+        client.send(&ack).await;
+    }
+    // The transport stays open for the delayed close, then ends.
+    assert_took(client.expect_end().await, secs(1));
+    let end = ended.await.unwrap();
+    assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Drained), "{server:?} {acks:?}");
+    assert_eq!(handle.phase(), H2Phase::Closed);
+}
+
+macro_rules! whole_drains {
+    ($($name:ident: $acks:ident,)*) => {$(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            for server in SERVERS {
+                plays_a_whole_drain(server, Acks::$acks).await;
+            }
+        }
+    )*};
+}
+
+whole_drains! {
+    a_peer_that_acks_at_once_does_not_shorten_the_gap: Once,
+    a_peer_that_never_acks_does_not_lengthen_it: Never,
+    a_peer_that_acks_twice_does_not_shorten_it: Twice,
+    an_ack_after_the_gap_harms_nothing: Late,
+    pings_of_the_peer_and_other_acks_pass: OnceAfterOthers,
+    an_ack_in_single_bytes_is_swallowed: ByteByByte,
+}
+
+/// A connection in its gap, with the payload of its PING.
+async fn in_the_gap(server: Server, drain_timeout: std::time::Duration) -> (RawClient, Frame, Frame, Ended) {
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let settings = H2DrainSettings::default().with_drain_timeout(drain_timeout);
+    let (trigger, signal) = drain_signal::channel();
+    let (_, _, ended) = serve(server, io, &settings, signal.watch().unwrap());
+    let mut client = RawClient::new(client).await;
+    client.send(&request(1, "/")).await;
+    client.expect_ok(1).await;
+    begin(trigger, secs(60));
+    let notice = client.expect(GOAWAY).await;
+    let ping = client.expect(PING).await;
+    (client, notice, ping, ended)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ack_between_two_requests_split_at_every_byte_takes_nothing_else_with_it() {
+    let length = 2 * request(3, "/").len() + 17;
+    for cut in 1..length {
+        let (mut client, notice, ping, ended) = in_the_gap(Server::Auto, secs(2)).await;
+        let bytes = [request(3, "/"), ping_ack(&ping.payload), request(5, "/")].concat();
+        assert_eq!(bytes.len(), length);
+        client.send(&bytes[..cut]).await;
+        tokio::time::sleep(millis(100)).await;
+        client.send(&bytes[cut..]).await;
+        client.expect_all_ok(&[3, 5]).await;
+        let last = client.expect(GOAWAY).await;
+        assert_eq!(last.goaway_id(), 5, "cut at {cut}");
+        assert_took(last.at - notice.at, secs(2));
+        drop(client);
+        assert_eq!(ended.await.unwrap().output, Some(Ok(())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_final_goaway_waits_for_the_end_of_a_frame_of_the_peer() {
+    let (mut client, notice, _, _ended) = in_the_gap(Server::Hyper, secs(2)).await;
+    let bytes = request(3, "/");
+    client.send(&bytes[..bytes.len() - 5]).await;
+    let idle = tokio::time::timeout(secs(4), client.next()).await;
+    assert!(idle.is_err(), "nothing may be injected inside a frame: {idle:?}");
+    client.send(&bytes[bytes.len() - 5..]).await;
+    // The stream was begun before the final GOAWAY and is served.
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        let frame = client.next().await.unwrap();
+        if frame.kind == GOAWAY {
+            assert_eq!(frame.goaway_id(), 3);
+            assert_took(frame.at - notice.at, secs(4));
+        }
+        kinds.push(frame.kind);
+    }
+    kinds.sort_unstable();
+    assert_eq!(kinds, [DATA, HEADERS, GOAWAY]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_stays_inside_a_frame_is_given_up() {
+    let (mut client, notice, _, ended) = in_the_gap(Server::Auto, secs(2)).await;
+    client.send(&request(3, "/")[..12]).await;
+    assert_eq!(client.next().await.map(|frame| frame.kind), None);
+    assert_took(notice.at.elapsed(), secs(2 + 10));
+    let end = ended.await.unwrap();
+    assert_eq!(end.output, Some(Ok(())), "a peer that broke off after the notice is a good end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn continuation_frames_across_the_end_of_the_gap_stay_together() {
+    let (mut client, notice, _, _ended) = in_the_gap(Server::Hyper, secs(2)).await;
+    let block = get("/");
+    client.send(&frame(HEADERS, 0x1, 3, &block[..4])).await;
+    tokio::time::sleep(millis(1500)).await;
+    client.send(&frame(CONTINUATION, 0x4, 3, &block[4..])).await;
+    client.expect_ok(3).await;
+    let last = client.expect(GOAWAY).await;
+    assert_eq!(last.goaway_id(), 3);
+    assert_took(last.at - notice.at, secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_in_flight_finish_after_the_final_goaway_and_later_ones_are_not_served() {
+    for server in SERVERS {
+        let (mut client, notice, _, ended) = in_the_gap(server, secs(2)).await;
+        client.send(&request(3, "/slow-3000")).await;
+        let last = client.expect(GOAWAY).await;
+        assert_eq!(last.goaway_id(), 3);
+        assert_took(last.at - notice.at, secs(2));
+        client.send(&request(5, "/")).await;
+        client.expect_ok(3).await;
+        assert_took(notice.at.elapsed(), secs(3));
+        assert_took(client.expect_end().await, secs(1));
+        assert_eq!(ended.await.unwrap().output, Some(Ok(())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_closes_in_the_gap_ends_the_connection_at_once() {
+    for server in SERVERS {
+        let (client, notice, _, ended) = in_the_gap(server, secs(2)).await;
+        drop(client);
+        let end = ended.await.unwrap();
+        assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Drained));
+        assert_took(notice.at.elapsed(), millis(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_half_closes_in_the_gap_gets_the_final_goaway_and_its_answers() {
+    for server in SERVERS {
+        let (mut client, notice, _, ended) = in_the_gap(server, secs(2)).await;
+        client.send(&request(3, "/slow-1000")).await;
+        client.io.shutdown().await.unwrap();
+        let last = client.expect(GOAWAY).await;
+        assert_eq!(last.goaway_id(), 3);
+        client.expect_ok(3).await;
+        assert_took(notice.at.elapsed(), secs(1));
+        assert_took(client.expect_end().await, secs(0));
+        assert_eq!(ended.await.unwrap().output, Some(Ok(())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_peer_keeps_its_streams_until_the_end_of_the_gap_only() {
+    let (mut client, notice, _, ended) = in_the_gap(Server::Auto, secs(2)).await;
+    client.send(&request(3, "/never")).await;
+    client.io.shutdown().await.unwrap();
+    assert_eq!(client.expect(GOAWAY).await.goaway_id(), 3);
+    client.expect_end().await;
+    assert_took(notice.at.elapsed(), secs(2));
+    assert_eq!(ended.await.unwrap().output, Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_gap_means_both_goaways_at_once() {
+    let (mut client, notice, _, _ended) = in_the_gap(Server::Auto, secs(0)).await;
+    assert_eq!(client.expect(GOAWAY).await.at, notice.at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_gap_leaves_room_for_the_delayed_close_before_the_deadline() {
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let settings = H2DrainSettings::default();
+    let (trigger, signal) = drain_signal::channel();
+    let (_, _, ended) = serve(Server::Auto, io, &settings, signal.watch().unwrap());
+    let mut client = RawClient::new(client).await;
+    client.send(&request(1, "/")).await;
+    client.expect_ok(1).await;
+    let start = Instant::now();
+    begin(trigger, secs(4));
+    client.expect(GOAWAY).await;
+    client.expect(PING).await;
+    let last = client.expect(GOAWAY).await;
+    assert_took(last.at - start, secs(3));
+    client.expect_end().await;
+    assert_took(start.elapsed(), secs(4));
+    assert_eq!(ended.await.unwrap().output, Some(Ok(())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn finish_ends_the_gap_now() {
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let settings = H2DrainSettings::default();
+    let (trigger, signal) = drain_signal::channel();
+    let (handle, _, _ended) = serve(Server::Hyper, io, &settings, signal.watch().unwrap());
+    let mut client = RawClient::new(client).await;
+    begin(trigger, secs(60));
+    let notice = client.expect(GOAWAY).await;
+    client.expect(PING).await;
+    tokio::time::sleep(millis(700)).await;
+    handle.finish();
+    let last = client.expect(GOAWAY).await;
+    assert_took(last.at - notice.at, millis(700));
+    assert_eq!(last.goaway_id(), 0);
+}

@@ -1,0 +1,296 @@
+//! A raw HTTP/2 client over a duplex pipe, real servers behind the wrapper, and a drain to begin.
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses its part")]
+
+use bytes::Bytes;
+use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainTrigger, DrainWatch, Draining, drive};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use proto_drain_h2::{
+    CLIENT_PREFACE, GoawayHandle, GoawayIo, H2Connection, H2DrainSettings, ResetHandle, ServeStreams,
+};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const GOAWAY: u8 = 7;
+pub const CONTINUATION: u8 = 9;
+pub const NOTICE: u32 = 0x7fff_ffff;
+
+pub const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// Equal but for the granularity of tokio's timers.
+#[track_caller]
+pub fn assert_took(took: Duration, expected: Duration) {
+    assert!(took >= expected && took <= expected + millis(2), "took {took:?}, expected {expected:?}");
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+    pub at: Instant,
+}
+
+impl Frame {
+    pub fn goaway_id(&self) -> u32 {
+        assert_eq!(self.kind, GOAWAY, "{self:?}");
+        assert_eq!(&self.payload[4..8], [0; 4], "GOAWAY with an error: {self:?}");
+        u32::from_be_bytes(self.payload[..4].try_into().unwrap()) & NOTICE
+    }
+}
+
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// The header block of a GET.
+pub fn get(path: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
+    block.extend(path.as_bytes());
+    block.extend([0x01, 9]);
+    block.extend(b"localhost");
+    block
+}
+
+pub fn request(stream: u32, path: &str) -> Vec<u8> {
+    frame(HEADERS, 0x5, stream, &get(path))
+}
+
+pub fn ping_ack(payload: &[u8]) -> Vec<u8> {
+    frame(PING, 1, 0, payload)
+}
+
+pub struct RawClient {
+    pub io: DuplexStream,
+}
+
+impl RawClient {
+    /// Says the preface and waits for nothing.
+    pub async fn new(mut io: DuplexStream) -> Self {
+        io.write_all(CLIENT_PREFACE).await.unwrap();
+        io.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+        Self { io }
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).await.unwrap();
+    }
+
+    /// The next frame, SETTINGS and WINDOW_UPDATE aside; `None` at the end.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let mut head = [0; 9];
+            let mut have = 0;
+            while have < 9 {
+                match self.io.read(&mut head[have..]).await {
+                    Ok(0) | Err(_) => {
+                        assert_eq!(have, 0, "the server stopped inside a frame header");
+                        return None;
+                    }
+                    Ok(n) => have += n,
+                }
+            }
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            self.io.read_exact(&mut payload).await.unwrap();
+            let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
+            let frame = Frame { kind: head[3], flags: head[4], stream, payload, at: Instant::now() };
+            if frame.kind == SETTINGS && frame.flags & 1 == 0 {
+                self.send(&self::frame(SETTINGS, 1, 0, &[])).await;
+            }
+            if !matches!(frame.kind, SETTINGS | 8) {
+                return Some(frame);
+            }
+        }
+    }
+
+    pub async fn expect(&mut self, kind: u8) -> Frame {
+        let frame = self.next().await.expect("the connection ended");
+        assert_eq!(frame.kind, kind, "{frame:?}");
+        frame
+    }
+
+    /// Reads the whole answer of a stream, which must be a 200.
+    pub async fn expect_ok(&mut self, stream: u32) {
+        let head = self.expect(HEADERS).await;
+        assert_eq!((head.stream, head.payload[0]), (stream, 0x88), "{head:?}");
+        let mut end = head.flags & 1 != 0;
+        while !end {
+            let data = self.expect(DATA).await;
+            assert_eq!(data.stream, stream);
+            end = data.flags & 1 != 0;
+        }
+    }
+
+    /// Reads the answers of several streams, in any order.
+    pub async fn expect_all_ok(&mut self, streams: &[u32]) {
+        let mut open = streams.to_vec();
+        while !open.is_empty() {
+            let frame = self.next().await.expect("the connection ended");
+            assert!(open.contains(&frame.stream), "{frame:?}");
+            assert!(frame.kind == DATA || (frame.kind == HEADERS && frame.payload[0] == 0x88), "{frame:?}");
+            if frame.flags & 1 != 0 {
+                open.retain(|stream| *stream != frame.stream);
+            }
+        }
+    }
+
+    /// Waits for the end; how long it took.
+    pub async fn expect_end(&mut self) -> Duration {
+        let from = Instant::now();
+        assert_eq!(self.next().await, None);
+        from.elapsed()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Server {
+    Hyper,
+    Auto,
+    AutoUpgradeable,
+    H2,
+}
+
+pub const SERVERS: [Server; 4] = [Server::Hyper, Server::Auto, Server::AutoUpgradeable, Server::H2];
+
+pub type Ended = JoinHandle<End<Result<(), String>>>;
+
+pub async fn answer(path: String) -> Response<BoxBody<Bytes, Infallible>> {
+    let full = |text: &'static str| Full::new(Bytes::from_static(text.as_bytes())).boxed();
+    match path.split_once('/').map(|(_, rest)| rest) {
+        Some("never") => std::future::pending().await,
+        Some("endless") => Response::new(Endless.boxed()),
+        Some(slow) if slow.starts_with("slow-") => {
+            tokio::time::sleep(millis(slow[5..].parse().unwrap())).await;
+            Response::new(full("slow"))
+        }
+        _ => Response::new(full("ok")),
+    }
+}
+
+/// A body that begins and never goes on.
+pub struct Endless;
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
+
+pub fn service()
+-> impl Service<Request<Incoming>, Response = Response<BoxBody<Bytes, Infallible>>, Error = Infallible, Future: Send>
++ Clone
++ Send {
+    service_fn(|request: Request<Incoming>| async move {
+        Ok::<_, Infallible>(answer(request.uri().path().to_owned()).await)
+    })
+}
+
+/// Serves `io` with a real server under `watch`.
+pub fn serve<IO>(
+    server: Server,
+    io: IO,
+    settings: &H2DrainSettings,
+    watch: DrainWatch,
+) -> (GoawayHandle, ResetHandle, Ended)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (io, handle) = GoawayIo::new(io, settings);
+    let resets = ResetHandle::new();
+    let service = resets.service(service());
+    macro_rules! spawn {
+        ($server:expr) => {{
+            let connection =
+                H2Connection::new($server, handle.clone(), settings.clone()).with_resets(resets.clone());
+            tokio::spawn(async move {
+                let closed = drive(connection, watch).await;
+                let cause = closed.cause;
+                let output = closed.output.map(|result| result.map_err(|error| format!("{error:?}")));
+                into_closed(output, cause)
+            })
+        }};
+    }
+    let ended = match server {
+        Server::Hyper => spawn!(
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service)
+        ),
+        Server::Auto => spawn!(
+            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service).into_owned()
+        ),
+        Server::AutoUpgradeable => spawn!(
+            auto::Builder::new(TokioExecutor::new())
+                .serve_connection_with_upgrades(TokioIo::new(io), service)
+                .into_owned()
+        ),
+        Server::H2 => spawn!(ServeStreams::new(io, &h2::server::Builder::new(), |request, mut respond| {
+            tokio::spawn(async move {
+                let response = answer(request.uri().path().to_owned()).await;
+                let mut body = respond.send_response(response.map(|_| ()), false).unwrap();
+                body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+            });
+        })),
+    };
+    (handle, resets, ended)
+}
+
+/// How a connection ended, with its error as text.
+pub struct End<T> {
+    pub output: Option<T>,
+    pub cause: drain_signal::CloseCause,
+}
+
+fn into_closed<T>(output: Option<T>, cause: drain_signal::CloseCause) -> End<T> {
+    End { output, cause }
+}
+
+/// Begins an immediate drain and paces it.
+pub fn begin(trigger: DrainTrigger, drain_time: Duration) -> Draining {
+    let event = DrainEvent::new(Instant::now().into_std(), drain_time, DrainReason::ListenerModify)
+        .with_strategy(DrainStrategy::Immediate);
+    let draining = trigger.start(event);
+    let pump = draining.clone();
+    tokio::spawn(async move {
+        loop {
+            let advance = pump.advance(Instant::now().into_std());
+            if advance.more {
+                tokio::task::yield_now().await;
+            } else if let Some(next) = advance.next {
+                tokio::time::sleep_until(Instant::from_std(next)).await;
+            } else {
+                break;
+            }
+        }
+    });
+    draining
+}
