@@ -1,1 +1,140 @@
-//! proto-drain-http1
+//! HTTP/1.1 lets go in its own words: `connection: close` on the right response, then a close that destroys nothing.
+//!
+//! A server that just closes its connections loses requests: those in flight, those on their way, and responses that an
+//! RST wipes out of the client's buffers. In HTTP/1 the one thing a server can say is a header on a response, so it says
+//! that, processes nothing behind it, and closes in stages. *When* is not decided here: that is the drain's business,
+//! which arrives as a [`DrainDecision`](drain_signal::DrainDecision) and a [`DrainWatch`](drain_signal::DrainWatch).
+//!
+//! ```text
+//!  DrainWatch ── handle ─► DrainService ── asks per response ─► apply() ── connection: close
+//!      │                       │ requests
+//!      │                       ▼
+//!      │                   Exchanges   "is a request in flight?"
+//!      │                       ▲ bytes
+//!      └─► drive(Http1Connection( hyper( LingerIo( socket )))) ── half-close, read and discard, close
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "hyper")]
+//! # mod example {
+//! use std::convert::Infallible;
+//! use std::time::Duration;
+//!
+//! use drain_signal::{CloseCause, DrainEvent, DrainReason, DrainStrategy, drive};
+//! use http::{Request, Response};
+//! use http_body_util::Empty;
+//! use hyper::{body::{Bytes, Incoming}, server::conn::http1, service::service_fn};
+//! use hyper_util::rt::TokioIo;
+//! use proto_drain_http1::{
+//!     CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo, LingerSettings,
+//! };
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use tokio::time::Instant;
+//!
+//! async fn hello(_: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+//!     Ok(Response::new(Empty::new()))
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (trigger, signal) = drain_signal::channel();
+//!     let (mut client, server) = tokio::io::duplex(4096);
+//!
+//!     let watch = signal.watch()?;
+//!     let io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
+//!     let exchanges = io.exchanges().clone();
+//!     let service = DrainService::new(service_fn(hello), watch.handle(), exchanges.clone());
+//!     let connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+//!     let connection = Http1Connection::new(connection, exchanges, Http1Settings::default());
+//!     let served = tokio::spawn(drive(connection, watch));
+//!
+//!     let start = Instant::now().into_std();
+//!     let event = DrainEvent::new(start, Duration::from_secs(60), DrainReason::ListenerModify);
+//!     let draining = trigger.start(event.with_strategy(DrainStrategy::Immediate));
+//!     draining.advance(start);
+//!
+//!     client.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await?;
+//!     let mut response = String::new();
+//!     client.read_to_string(&mut response).await?;
+//!     assert!(response.contains("connection: close"));
+//!     drop(client);
+//!     assert_eq!(served.await?.cause, CloseCause::Drained);
+//!     Ok(())
+//! }
+//! # }
+//! # #[cfg(feature = "hyper")]
+//! # fn main() { example::main().unwrap() }
+//! # #[cfg(not(feature = "hyper"))]
+//! # fn main() {}
+//! ```
+//!
+//! A server that is not hyper's uses the same pieces: [`apply`] for its response heads, [`LingerIo`] as its transport,
+//! [`GracefulShutdown`] for its connection; `examples/hand_written.rs` is one.
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`LingerIo`] | closed in stages by a task, or counted as aborted, if there was something to lose (table there) |
+//! | [`Lingering`] before its end | counted as aborted |
+//! | [`Exchange`] | the request is answered, or never will be |
+//! | [`Exchanges`], [`CloseCounters`], [`DrainService`] | nothing |
+//! | [`Http1Connection`] | the connection is cut, as by its `abort` step |
+//!
+//! # What it does not do
+//!
+//! It does not parse or serve HTTP/1 (hyper, or you), decide who leaves when (drain-signal, drain-tree), accept
+//! (listener-versions), or speak HTTP/2 (proto-drain-h2). It cannot tell a silent client that it leaves: a deadline close of
+//! one can cross a request, and is never called lossless.
+//!
+//! # Where it follows Envoy
+//!
+//! The header, its exceptions and `delayed_close_timeout` are Envoy's ([draining], [`delayed_close_timeout`]). It
+//! deviates where RFC 9112 section 9.6 asks for it: after a response with `close` it closes instead of serving on until
+//! `drain_timeout`, and it half-closes before it waits. Other options in a `Connection` field are kept. An idle
+//! connection is not closed before the deadline unless [`IdlePolicy::AfterGrace`] says so.
+//!
+//! [draining]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining
+//! [`delayed_close_timeout`]: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto
+//!
+//! # Features and requirements
+//!
+//! None is on by default.
+//!
+//! - `hyper`: [`GracefulShutdown`] for hyper's HTTP/1 connections, `DrainService` as a hyper service, `ExchangeBody`.
+//! - `tower`: `DrainLayer`, and `DrainService` as a tower service.
+//!
+//! Staged closes and graces need a tokio runtime with time. Minimum supported Rust version 1.85.
+
+#[cfg(feature = "hyper")]
+mod body;
+#[cfg(feature = "hyper")]
+pub use body::ExchangeBody;
+mod close;
+pub use close::{GracefulShutdown, Http1Connection, Http1Settings, IdlePolicy, Outcome};
+mod counters;
+pub use counters::{CloseCounters, CloseCounts};
+mod exchange;
+pub use exchange::{Exchange, Exchanges};
+#[cfg(feature = "hyper")]
+mod hyper;
+#[cfg(feature = "tower")]
+mod layer;
+#[cfg(feature = "tower")]
+pub use layer::DrainLayer;
+mod linger;
+pub use linger::{LingerIo, LingerSettings};
+mod lingering;
+pub use lingering::Lingering;
+mod response;
+pub use response::{AfterResponse, Leaving, RequestFacts, after_response, apply};
+#[cfg(any(feature = "hyper", feature = "tower"))]
+mod service;
+#[cfg(any(feature = "hyper", feature = "tower"))]
+pub use service::{DrainService, Responding};
+
+#[cfg(all(doctest, feature = "hyper"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

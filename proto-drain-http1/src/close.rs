@@ -1,0 +1,238 @@
+//! How a connection is let go: at its slot it is left to speak (or given a grace), near the deadline it closes if idle.
+//!
+//! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent connection cannot be told. Whether it
+//! is closed at its slot or left until the deadline is the [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a
+//! request cross the close, and no server can prevent that.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use drain_signal::{Goodbye, GracefulClose};
+use pin_project::pin_project;
+use tokio::time::Sleep;
+
+use crate::exchange::Exchanges;
+
+/// An HTTP/1 connection of any implementation that can be told to stop keeping alive.
+///
+/// Implemented for hyper's two connection types (feature `hyper`), open for others: a hand-written server implements
+/// this one method.
+pub trait GracefulShutdown: Future {
+    /// No more keep-alive: close at once if idle, otherwise after the response that is under way, which says `close`
+    /// if its head is not written yet. Called at most once; must not block. The connection is polled afterwards.
+    fn graceful_shutdown(self: Pin<&mut Self>);
+}
+
+/// What happens to a kept-alive connection without a request in flight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IdlePolicy {
+    /// It is told on its next response, and never closed before the deadline is near. The default.
+    ///
+    /// Envoy 1.40 closes it at its slot (proactive drain, `drain_timeout` later), without having said anything to it.
+    #[default]
+    WhenItSpeaks,
+    /// It is closed if its slot has come and no byte came for this long after that. The grace narrows the race between
+    /// the close and a new request, which nothing can remove (RFC 9112 section 9.5).
+    AfterGrace(Duration),
+}
+
+/// How [`Http1Connection`] lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Http1Settings {
+    /// What happens to an idle kept-alive connection. Default [`IdlePolicy::WhenItSpeaks`].
+    pub idle: IdlePolicy,
+    /// How long a connection that has never sent a byte may stay silent after its slot before it is closed; default
+    /// 10 s. `None`: as an idle one.
+    ///
+    /// It is probably about to send its first request, or it is a preconnected spare that nobody will miss. Envoy
+    /// closes it at its slot at once, and can lose a request that is on its way.
+    pub pre_session_timeout: Option<Duration>,
+}
+
+impl Default for Http1Settings {
+    fn default() -> Self {
+        Self {
+            idle: IdlePolicy::default(),
+            pre_session_timeout: Some(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Http1Settings {
+    /// Sets [`idle`](Self::idle).
+    #[must_use]
+    pub fn with_idle(mut self, idle: IdlePolicy) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Sets [`pre_session_timeout`](Self::pre_session_timeout).
+    #[must_use]
+    pub fn with_pre_session_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.pre_session_timeout = timeout;
+        self
+    }
+}
+
+/// What the future of an [`Http1Connection`] returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome<T> {
+    /// The connection came to its end by itself, with this.
+    Ended(T),
+    /// It was dropped in the abort step: what was still open is cut.
+    Aborted,
+}
+
+impl<T> Outcome<T> {
+    /// What the connection returned, unless it was aborted.
+    pub fn ended(self) -> Option<T> {
+        match self {
+            Self::Ended(output) => Some(output),
+            Self::Aborted => None,
+        }
+    }
+}
+
+/// An HTTP/1 connection that takes part in a drain: give it to [`drain_signal::drive`].
+///
+/// | step | what it does |
+/// | --- | --- |
+/// | `start` (the slot) | [`IdlePolicy`], and `pre_session_timeout` for one that never spoke; a busy one is told by its response ([`DrainService`](crate::DrainService)) |
+/// | `finish` (near the deadline) | closes if idle; a request under way is answered, with `connection: close` if its head is not out yet; one whose first bytes have come counts as under way |
+/// | `abort` (the deadline) | drops the connection; the transport is closed in stages if it can be ([`LingerIo::with_spawner`](crate::LingerIo::with_spawner)) |
+///
+/// # Cancel safety
+///
+/// Dropping it is an abort.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+pub struct Http1Connection<C> {
+    /// `None` once aborted.
+    #[pin]
+    connection: Option<C>,
+    exchanges: Exchanges,
+    settings: Http1Settings,
+    step: Step,
+}
+
+/// How far letting go has come.
+enum Step {
+    Serving,
+    /// The slot has come; at the end of this time the connection is asked, if it still is as it was.
+    Waiting(Pin<Box<Sleep>>, Still),
+    /// It is asked as soon as nothing would be lost by it.
+    Closing,
+    Asked,
+}
+
+/// What a waited-for connection must still be.
+#[derive(Clone, Copy)]
+enum Still {
+    Unspoken,
+    Idle,
+}
+
+impl<C: GracefulShutdown> Http1Connection<C> {
+    /// Wraps `connection`, which runs over the [`LingerIo`](crate::LingerIo) that `exchanges` was taken from.
+    ///
+    /// Exchanges of no transport would make it look as if it had never spoken.
+    pub fn new(connection: C, exchanges: Exchanges, settings: Http1Settings) -> Self {
+        Self {
+            connection: Some(connection),
+            exchanges,
+            settings,
+            step: Step::Serving,
+        }
+    }
+}
+
+impl<C: GracefulShutdown> Future for Http1Connection<C> {
+    type Output = Outcome<C::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let Some(mut connection) = this.connection.as_mut().as_pin_mut() else {
+                return Poll::Ready(Outcome::Aborted);
+            };
+            // The connection first: it takes in what already lies in the socket, so that a request there counts.
+            if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Outcome::Ended(output));
+            }
+            let ask = match this.step {
+                Step::Serving | Step::Asked => false,
+                Step::Closing => loses_nothing(this.exchanges),
+                Step::Waiting(timer, still) => {
+                    if timer.as_mut().poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    let ask = match still {
+                        Still::Unspoken => !this.exchanges.has_spoken(),
+                        Still::Idle => loses_nothing(this.exchanges),
+                    };
+                    *this.step = Step::Serving;
+                    ask
+                }
+            };
+            if !ask {
+                return Poll::Pending;
+            }
+            connection.graceful_shutdown();
+            *this.step = Step::Asked;
+        }
+    }
+}
+
+impl<C: GracefulShutdown> GracefulClose for Http1Connection<C> {
+    fn start(self: Pin<&mut Self>, _goodbye: &Goodbye) {
+        let this = self.project();
+        let wait = match (this.settings.pre_session_timeout, this.settings.idle) {
+            (Some(timeout), _) if !this.exchanges.has_spoken() => Some((timeout, Still::Unspoken)),
+            (_, IdlePolicy::AfterGrace(grace)) => Some((grace, Still::Idle)),
+            (_, IdlePolicy::WhenItSpeaks) => None,
+        };
+        if let Some((time, still)) = wait {
+            *this.step = Step::Waiting(Box::pin(tokio::time::sleep(time)), still);
+        }
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        let this = self.project();
+        if !matches!(this.step, Step::Asked) {
+            *this.step = Step::Closing;
+        }
+    }
+
+    fn abort(self: Pin<&mut Self>) {
+        self.project().connection.set(None);
+    }
+}
+
+/// Whether a graceful shutdown now closes on no request.
+///
+/// A request that is being answered is finished by the connection itself. One whose head has come in part is not: hyper
+/// closes an idle kept-alive connection whatever is in its buffer. Without a service wrapper nothing is known, and the
+/// connection's own idea of idle decides.
+fn loses_nothing(exchanges: &Exchanges) -> bool {
+    !exchanges.is_tracked() || exchanges.is_answering() || !exchanges.is_receiving()
+}
+
+impl<C> fmt::Debug for Http1Connection<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = match self.step {
+            Step::Serving => "serving",
+            Step::Waiting(..) => "waiting",
+            Step::Closing => "closing",
+            Step::Asked => "asked",
+        };
+        f.debug_struct("Http1Connection")
+            .field("step", &step)
+            .field("exchanges", &self.exchanges)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! What the parts of one connection tell each other: bytes have come, a request is being answered, it is a tunnel now.
+//!
+//! The transport wrapper sees bytes, the service wrapper sees requests and responses, the connection wrapper must know
+//! "is a request in flight?": one whose first bytes have arrived is (RFC 9112 section 9.5 lets either side close at any
+//! time; a server that closes on half a request has lost it). hyper knows it for the first request of a connection
+//! only: its `graceful_shutdown` closes an idle kept-alive connection even with half a head in its buffer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use drain_signal::{Activity, ActivityObserver};
+
+use crate::response::RequestFacts;
+
+/// The shared knowledge of one connection; clones are handles to the same connection.
+///
+/// [`LingerIo`](crate::LingerIo) makes one; give a clone to the service wrapper and to
+/// [`Http1Connection`](crate::Http1Connection).
+#[derive(Clone, Default)]
+pub struct Exchanges {
+    inner: Arc<Inner>,
+}
+
+/// Relaxed throughout: the flags are read and written by the connection's own task (an exchange that ends on another
+/// task at worst makes the connection look busy until its next poll), and they publish no other memory.
+#[derive(Default)]
+struct Inner {
+    /// Bytes have come that no request taken by the service accounts for.
+    pending: AtomicBool,
+    /// The last four bytes that came.
+    tail: AtomicU32,
+    /// The request that is being answered has a body.
+    body: AtomicBool,
+    read: AtomicBool,
+    written: AtomicBool,
+    tracked: AtomicBool,
+    active: AtomicU32,
+    tunnel: AtomicBool,
+    observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
+}
+
+impl Exchanges {
+    /// A connection nothing has happened on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same, with an observer: it is told of the first request in flight, of the last one's end, and of a tunnel.
+    #[must_use]
+    pub fn with_observer(observer: impl ActivityObserver + Send + Sync + 'static) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                observer: Some(Box::new(observer)),
+                ..Inner::default()
+            }),
+        }
+    }
+
+    /// A request was taken from the connection. Hold the guard until the response is out; [`DrainService`] holds it
+    /// until the head is handed on, [`ExchangeBody`](crate::ExchangeBody) until the body is.
+    ///
+    /// [`DrainService`]: crate::DrainService
+    pub fn begin(&self, request: &RequestFacts) -> Exchange {
+        let inner = &self.inner;
+        inner.tracked.store(true, Ordering::Relaxed);
+        // Bytes behind a head without a body are the next request's. Behind a body nobody here can tell: they count
+        // as the body's until the exchange ends.
+        let behind = !request.has_body() && !ends_a_head(inner.tail.load(Ordering::Relaxed));
+        inner.pending.store(behind, Ordering::Relaxed);
+        inner.body.store(request.has_body(), Ordering::Relaxed);
+        self.hold()
+    }
+
+    /// One more guard for the exchange that is under way: it lasts until all are dropped.
+    pub fn hold(&self) -> Exchange {
+        if self.inner.active.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.report(Activity::InRequest { streams: 1 });
+        }
+        Exchange { of: self.clone() }
+    }
+
+    /// The connection is a tunnel from here on (101, or 2xx to CONNECT): the transport wrapper steps aside, so that
+    /// half-closing works as without it.
+    pub fn switch_to_tunnel(&self) {
+        if !self.inner.tunnel.swap(true, Ordering::Relaxed) {
+            self.report(Activity::Tunnel);
+        }
+    }
+
+    /// Whether the connection has become a tunnel.
+    #[must_use]
+    pub fn is_tunnel(&self) -> bool {
+        self.inner.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer has ever sent a byte.
+    #[must_use]
+    pub fn has_spoken(&self) -> bool {
+        self.inner.read.load(Ordering::Relaxed)
+    }
+
+    /// Whether we have ever written a byte.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.inner.written.load(Ordering::Relaxed)
+    }
+
+    /// Whether a request is being answered.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.inner.active.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether first bytes of a request have come that the service has not seen yet.
+    ///
+    /// Not seen: half a head that came in one piece with the end of the previous request's *body*.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        self.inner.pending.load(Ordering::Relaxed)
+    }
+
+    /// Whether requests have been announced at all (without a service wrapper they are not).
+    pub(crate) fn is_tracked(&self) -> bool {
+        self.inner.tracked.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn came(&self, bytes: &[u8]) {
+        let inner = &self.inner;
+        let tail = bytes.iter().rev().take(4).rev();
+        let tail = tail.fold(inner.tail.load(Ordering::Relaxed), |tail, byte| {
+            (tail << 8) | u32::from(*byte)
+        });
+        inner.tail.store(tail, Ordering::Relaxed);
+        inner.pending.store(true, Ordering::Relaxed);
+        inner.read.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wrote(&self) {
+        if !self.inner.written.load(Ordering::Relaxed) {
+            self.inner.written.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn report(&self, activity: Activity) {
+        if let Some(observer) = &self.inner.observer {
+            observer.activity(activity);
+        }
+    }
+}
+
+impl fmt::Debug for Exchanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchanges")
+            .field("spoken", &self.has_spoken())
+            .field("receiving", &self.is_receiving())
+            .field("answering", &self.inner.active.load(Ordering::Relaxed))
+            .field("tunnel", &self.is_tunnel())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request in flight. Dropping it says that its response is out, or will never be.
+#[derive(Debug)]
+#[must_use = "dropping it says that the request is answered"]
+pub struct Exchange {
+    of: Exchanges,
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let inner = &self.of.inner;
+        if inner.active.fetch_sub(1, Ordering::Relaxed) > 1 {
+            return;
+        }
+        if inner.body.load(Ordering::Relaxed) {
+            // What came meanwhile counts as the request's body.
+            inner.pending.store(false, Ordering::Relaxed);
+        }
+        if !self.of.is_tunnel() {
+            self.of.report(Activity::Idle);
+        }
+    }
+}
+
+/// Whether the last bytes end a request head: an empty line, with the line ends that parsers accept.
+fn ends_a_head(tail: u32) -> bool {
+    let tail = tail.to_be_bytes();
+    tail == *b"\r\n\r\n" || tail.ends_with(b"\n\n") || tail.ends_with(b"\n\r\n")
+}
