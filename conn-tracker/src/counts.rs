@@ -1,0 +1,162 @@
+//! How many, by state and protocol: one cell per shard, written only under that shard's lock, summed by readers.
+
+use crate::{
+    labels::{CloseReason, ConnProtocol},
+    state::ConnState,
+};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+/// Where one connection stands in the counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) state: ConnState,
+    pub(crate) protocol: ConnProtocol,
+    /// Whether it holds up completion: its label is not excluded.
+    pub(crate) held: bool,
+}
+
+/// One shard's share of the counts. The shard's lock makes its holder the only writer, so adding is a load and a
+/// store; readers sum the cells without a lock and may be a few connections behind.
+#[derive(Debug, Default)]
+#[repr(align(128))] // two cache lines: neighbours are written by other threads
+pub(crate) struct Cell {
+    state: [AtomicU32; 4],
+    protocol: [AtomicU32; ConnProtocol::COUNT],
+    held: AtomicU32,
+    entered: [AtomicU64; 4],
+}
+
+#[inline]
+fn up(count: &AtomicU32) {
+    count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+#[inline]
+fn down(count: &AtomicU32) {
+    count.store(count.load(Relaxed).wrapping_sub(1), Relaxed);
+}
+
+#[inline]
+fn up_total(count: &AtomicU64) {
+    count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+impl Cell {
+    #[inline]
+    pub(crate) fn joined(&self, place: Place) {
+        up(&self.state[place.state as usize]);
+        up(&self.protocol[place.protocol as usize]);
+        if place.held {
+            up(&self.held);
+        }
+        up_total(&self.entered[place.state as usize]);
+    }
+
+    /// It is not here any more: it has ended, or belongs to another filter chain now.
+    #[inline]
+    pub(crate) fn left(&self, place: Place) {
+        down(&self.state[place.state as usize]);
+        down(&self.protocol[place.protocol as usize]);
+        if place.held {
+            down(&self.held);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn ended(&self, place: Place) {
+        self.left(place);
+        if place.state != ConnState::Closed {
+            up_total(&self.entered[ConnState::Closed as usize]);
+        }
+    }
+
+    pub(crate) fn moved(&self, from: Place, to: Place) {
+        down(&self.state[from.state as usize]);
+        up(&self.state[to.state as usize]);
+        if from.state != to.state {
+            up_total(&self.entered[to.state as usize]);
+        }
+        down(&self.protocol[from.protocol as usize]);
+        up(&self.protocol[to.protocol as usize]);
+        match (from.held, to.held) {
+            (false, true) => up(&self.held),
+            (true, false) => down(&self.held),
+            _ => {}
+        }
+    }
+}
+
+/// How many connections ended for which reason, one shard's share.
+#[derive(Debug, Default)]
+pub(crate) struct Reasons([AtomicU64; CloseReason::COUNT]);
+
+impl Reasons {
+    #[inline]
+    pub(crate) fn count(&self, reason: CloseReason) {
+        up_total(&self.0[reason as usize]);
+    }
+
+    pub(crate) fn of(&self, reason: CloseReason) -> u64 {
+        self.0[reason as usize].load(Relaxed)
+    }
+}
+
+/// How many connections there are in one listener version, one filter chain or the whole tracker, read at one
+/// time without stopping anyone.
+///
+/// Reading costs one cache line per shard, however many connections there are. While connections come and go the
+/// numbers may differ from each other by those in motion.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnCounts {
+    /// All open connections, excluded ones too.
+    pub total: u64,
+    /// Those that hold up completion: all but the excluded.
+    pub held: u64,
+    states: [u64; 4],
+    protocols: [u64; ConnProtocol::COUNT],
+    entered: [u64; 4],
+}
+
+impl ConnCounts {
+    pub(crate) fn sum<'a>(cells: impl Iterator<Item = &'a Cell>) -> Self {
+        let mut counts = Self::default();
+        for cell in cells {
+            add(&mut counts.states, &cell.state);
+            add(&mut counts.protocols, &cell.protocol);
+            counts.held += u64::from(cell.held.load(Relaxed));
+            for (sum, part) in counts.entered.iter_mut().zip(&cell.entered) {
+                *sum = sum.wrapping_add(part.load(Relaxed));
+            }
+        }
+        counts.total = counts.states.iter().sum();
+        counts
+    }
+
+    /// How many are in `state` now.
+    #[must_use]
+    pub const fn state(&self, state: ConnState) -> u64 {
+        self.states[state as usize]
+    }
+
+    /// How many speak `protocol` now.
+    #[must_use]
+    pub const fn protocol(&self, protocol: ConnProtocol) -> u64 {
+        self.protocols[protocol as usize]
+    }
+
+    /// How many times a connection has entered `state`, ever: opened for [`ConnState::Active`], ended for
+    /// [`ConnState::Closed`]. Only grows; feeds `orion_connection_state_transitions_total`.
+    ///
+    /// In the counts of a filter chain a connection enters the state that it has when it is attached.
+    #[must_use]
+    pub const fn transitions(&self, to: ConnState) -> u64 {
+        self.entered[to as usize]
+    }
+}
+
+fn add<const N: usize>(sums: &mut [u64; N], parts: &[AtomicU32; N]) {
+    for (sum, part) in sums.iter_mut().zip(parts) {
+        *sum += u64::from(part.load(Relaxed));
+    }
+}

@@ -1,0 +1,303 @@
+//! The tracker: all connections of a process, and what can be asked of them.
+
+use crate::{
+    counts::ConnCounts,
+    group::{ConnGroup, GroupView},
+    guard::ConnGuard,
+    id::{ConnId, MAX_SHARDS},
+    info::ConnInfo,
+    labels::{CloseReason, ConnLabel, LabelSet},
+    ledger::Key,
+    registry::{Handle, LedgerHandle, Registry},
+    snapshot::{self, ConnSnapshot},
+    state::ConnState,
+    wait::WaitEmpty,
+};
+use std::{sync::Arc, time::Duration};
+
+/// All connections of a process. Clones are handles on the same books.
+///
+/// Dropping the last handle ([groups](ConnGroup) and [waits](WaitEmpty) are handles too) frees the books; guards
+/// that are still held stay valid, unseen.
+#[derive(Debug, Clone)]
+pub struct ConnTracker(Handle);
+
+impl Default for ConnTracker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ConnTracker {
+    /// A tracker with the default options.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_options(TrackerOptions::default())
+    }
+
+    /// A tracker with options of its own.
+    #[must_use]
+    pub fn with_options(options: TrackerOptions) -> Self {
+        let shards = options.shards.clamp(1, MAX_SHARDS).next_power_of_two();
+        Self(Handle::new(Registry::new(shards, options.excluded)))
+    }
+
+    /// The group of one listener version: the one that there is, or a new one.
+    #[must_use = "a group that nobody keeps is forgotten"]
+    pub fn group(&self, listener: &str, version: u64) -> ConnGroup {
+        let key = Key {
+            listener: Arc::from(listener),
+            version,
+            chain: None,
+        };
+        ConnGroup::new(LedgerHandle::open(self.0.clone(), key))
+    }
+
+    /// The same as [`ConnGroup::open`]: enters a connection in the books of the tracker that `group` is of.
+    ///
+    /// # Panics
+    ///
+    /// As [`ConnGroup::open`].
+    pub fn open(&self, group: &ConnGroup, info: impl Into<ConnInfo>) -> ConnGuard {
+        group.open(info)
+    }
+
+    // === the coarse clock ===
+
+    /// Tells the tracker the time: `elapsed` since it was made. Whoever has a timer calls it, say once a second;
+    /// stamps are as coarse as these calls. Going back is ignored.
+    ///
+    /// ```
+    /// # use conn_tracker::{ConnTracker, Peer};
+    /// # use std::time::Duration;
+    /// let tracker = ConnTracker::new();
+    /// let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    /// tracker.advance(Duration::from_secs(5));
+    /// guard.touch();
+    /// tracker.advance(Duration::from_secs(7));
+    /// assert_eq!(tracker.snapshot()[0].quiet(tracker.now()), Duration::from_secs(2));
+    /// ```
+    pub fn advance(&self, elapsed: Duration) {
+        self.0.registry().clock.advance(elapsed);
+    }
+
+    /// The time that the tracker was told last, in whole milliseconds.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.0.registry().clock.now()
+    }
+
+    // === counts ===
+
+    /// How many connections there are, by state and protocol: a read of one cache line per shard.
+    #[must_use]
+    pub fn counts(&self) -> ConnCounts {
+        self.0.registry().counts()
+    }
+
+    /// How many connections are open, excluded ones too.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.counts().total as usize
+    }
+
+    /// Whether no connection is open, not even an excluded one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many connections hold up completion: all but those with an excluded label.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.counts().held as usize
+    }
+
+    /// How many times a connection has entered `state`, ever (`orion_connection_state_transitions_total`).
+    #[must_use]
+    pub fn transitions(&self, to: ConnState) -> u64 {
+        self.counts().transitions(to)
+    }
+
+    /// How many connections have ended for `reason`, ever.
+    #[must_use]
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.0
+            .registry()
+            .shards
+            .iter()
+            .map(|shard| shard.reasons.of(reason))
+            .sum()
+    }
+
+    /// The counts of every listener version and filter chain that is in the books, in no order.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupView> {
+        let ledgers = self.0.registry().ledgers();
+        let view = |ledger: Arc<crate::ledger::Ledger>| {
+            let counts = ledger.counts();
+            let Key {
+                listener,
+                version,
+                chain,
+            } = ledger.key.clone();
+            GroupView {
+                listener,
+                version,
+                chain,
+                counts,
+            }
+        };
+        ledgers.into_iter().map(view).collect()
+    }
+
+    // === who ===
+
+    /// Every connection, shard by shard.
+    ///
+    /// It is not one moment of all connections: each is seen once, as it was when its page was read. A connection
+    /// that is open from before the call until after it is in the list. A shard is locked for one page (128
+    /// connections) at a time, so a million connections delay an accept by microseconds.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<ConnSnapshot> {
+        snapshot::walk(self.0.registry(), |_, _| true)
+    }
+
+    /// The connections in `state`; seen as in [`snapshot`](Self::snapshot).
+    #[must_use]
+    pub fn by_state(&self, state: ConnState) -> Vec<ConnSnapshot> {
+        snapshot::walk(self.0.registry(), |hot, _| hot.state() == state)
+    }
+
+    /// The connection `id`, if it is still open.
+    #[must_use]
+    pub fn find(&self, id: ConnId) -> Option<ConnSnapshot> {
+        let books = self.0.registry().shards.get(id.shard())?.lock();
+        let (hot, cold) = books.slab.find(id.slot(), id.generation())?;
+        ConnSnapshot::of(&books, id, hot, cold)
+    }
+
+    // === the end ===
+
+    /// Ends the connection `id` now, on an operator's behalf: [`close_with`](Self::close_with) reason
+    /// [`Admin`](CloseReason::Admin).
+    ///
+    /// # Errors
+    ///
+    /// As [`close_with`](Self::close_with).
+    pub fn close(&self, id: ConnId) -> Result<(), CloseError> {
+        self.close_with(id, CloseReason::Admin)
+    }
+
+    /// Asks the connection `id` to end now, by the closer it was given, and records the reason.
+    ///
+    /// The books change when the connection does: it is listed until its last guard is dropped. The tracker has no
+    /// way of its own to end anything.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`]; nothing is recorded then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use conn_tracker::{CloseReason, ConnInfo, ConnTracker, Peer};
+    /// use std::sync::mpsc;
+    /// let tracker = ConnTracker::new();
+    /// let (cut, cuts) = mpsc::channel();
+    /// let info = ConnInfo::new(Peer::Unix).with_closer(move || drop(cut.send("cut")));
+    /// let guard = tracker.group("ingress", 1).open(info);
+    /// tracker.close(guard.id())?;
+    /// assert_eq!(cuts.try_recv(), Ok("cut"));
+    /// drop(guard); // its task has ended
+    /// assert_eq!(tracker.closed(CloseReason::Admin), 1);
+    /// # Ok::<(), conn_tracker::CloseError>(())
+    /// ```
+    pub fn close_with(&self, id: ConnId, reason: CloseReason) -> Result<(), CloseError> {
+        let shard = self
+            .0
+            .registry()
+            .shards
+            .get(id.shard())
+            .ok_or(CloseError::NotFound { id })?;
+        let closer = {
+            let books = shard.lock();
+            let (hot, cold) = books
+                .slab
+                .find(id.slot(), id.generation())
+                .ok_or(CloseError::NotFound { id })?;
+            let closer = cold.closer.clone().ok_or(CloseError::NoCloser { id })?;
+            hot.give_reason(reason);
+            closer
+        };
+        closer();
+        Ok(())
+    }
+
+    /// Resolves when no connection holds up completion any more; see [`WaitEmpty`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # use conn_tracker::{ConnTracker, Peer};
+    /// let tracker = ConnTracker::new();
+    /// let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    /// tokio::join!(tracker.wait_empty(), async move { drop(guard) });
+    /// # }
+    /// ```
+    pub fn wait_empty(&self) -> WaitEmpty {
+        WaitEmpty::all(self.0.clone())
+    }
+}
+
+/// A connection could not be asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// It has already ended, or never was.
+    #[error("no connection {id}")]
+    NotFound {
+        /// The id that was asked for.
+        id: ConnId,
+    },
+    /// It was never given anything to close it by.
+    #[error("connection {id} was registered without a closer")]
+    NoCloser {
+        /// The id that was asked for.
+        id: ConnId,
+    },
+}
+
+/// How a tracker is made.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct TrackerOptions {
+    shards: usize,
+    excluded: LabelSet,
+}
+
+impl Default for TrackerOptions {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            shards: threads,
+            excluded: LabelSet::of([ConnLabel::Admin, ConnLabel::Metrics]),
+        }
+    }
+}
+
+impl TrackerOptions {
+    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each thread the
+    /// machine runs at a time. Each costs a kilobyte, 12 more once it has been used, and 128 bytes in every group.
+    pub fn with_shards(self, shards: usize) -> Self {
+        Self { shards, ..self }
+    }
+
+    /// Whose connections do not hold up completion. Default: [`Admin`](ConnLabel::Admin) and
+    /// [`Metrics`](ConnLabel::Metrics). [`Traffic`](ConnLabel::Traffic) cannot be excluded.
+    pub fn with_excluded(self, labels: impl IntoIterator<Item = ConnLabel>) -> Self {
+        Self {
+            excluded: LabelSet::of(labels),
+            ..self
+        }
+    }
+}
