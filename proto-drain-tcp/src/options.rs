@@ -1,0 +1,80 @@
+//! The settings of a copy, with Envoy's words and defaults.
+
+use crate::TcpDrainPolicy;
+use std::time::Duration;
+
+/// How a [`DrainCopy`](crate::DrainCopy) behaves. Every setting has a default; none is needed for a plain copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct CopyOptions {
+    /// When a drain closes the connection. Default: [`TcpDrainPolicy::UntilDeadline`], as Envoy.
+    pub policy: TcpDrainPolicy,
+    /// The quiet time that is enough to close near the deadline. Default: 50 ms. `Duration::MAX`: never before the
+    /// deadline, as Envoy.
+    pub finish_quiet: Duration,
+    /// How long the peers have, after FIN was sent, to end their own halves; what they send meanwhile is read and
+    /// dropped, so that the close is no RST that destroys what was delivered
+    /// ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). After a failure of one side
+    /// also how long the other may take nothing before the copy gives up. Default: 1 s (Envoy's
+    /// `delayed_close_timeout`, which Envoy has for HTTP only). Zero: close without waiting. At the deadline it is
+    /// cut to fit before the driver drops the connection.
+    pub linger_time: Duration,
+    /// How many bytes a side may send into that wait before it is closed anyway. Default: 256 KiB.
+    pub linger_bytes: u64,
+    /// The most bytes that are taken from one side before the other has taken them: back-pressure starts here. In
+    /// bytes, at most and by default 64 KiB, at least 1. (Envoy's `per_connection_buffer_limit_bytes`, default
+    /// 1 MiB, bounds a buffer that grows; here the kernel's buffers do that work.)
+    pub chunk: usize,
+}
+
+impl CopyOptions {
+    /// The largest [`chunk`](Self::chunk).
+    pub const MAX_CHUNK: usize = crate::half::MAX_CHUNK;
+
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            policy: TcpDrainPolicy::UntilDeadline,
+            finish_quiet: Duration::from_millis(50),
+            linger_time: Duration::from_secs(1),
+            linger_bytes: 256 * 1024,
+            chunk: Self::MAX_CHUNK,
+        }
+    }
+
+    /// Sets [`policy`](Self::policy).
+    #[must_use]
+    pub const fn with_policy(mut self, policy: TcpDrainPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets [`finish_quiet`](Self::finish_quiet).
+    #[must_use]
+    pub const fn with_finish_quiet(mut self, quiet: Duration) -> Self {
+        self.finish_quiet = quiet;
+        self
+    }
+
+    /// Sets [`linger_time`](Self::linger_time) and [`linger_bytes`](Self::linger_bytes).
+    #[must_use]
+    pub const fn with_linger(mut self, time: Duration, bytes: u64) -> Self {
+        self.linger_time = time;
+        self.linger_bytes = bytes;
+        self
+    }
+
+    /// Sets [`chunk`](Self::chunk), within its bounds.
+    #[must_use]
+    pub fn with_chunk(mut self, bytes: usize) -> Self {
+        self.chunk = bytes.clamp(1, Self::MAX_CHUNK);
+        self
+    }
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,276 @@
+//! How a copy runs: copying, then closing, then lingering.
+//!
+//! ```text
+//!  Copying ── both peers ended ─────────────────────────────────────────────► report
+//!     │ the policy says close, or one side failed
+//!     ▼
+//!  Closing    take no more, deliver what was taken, FIN each way
+//!     ▼
+//!  Lingering  read and drop until the peers end, within time and bytes ─────► report
+//! ```
+//!
+//! A failed side closes too, but the direction away from it goes on to its end: what a peer said before it went is
+//! still delivered.
+
+use crate::{
+    CopyError, CopyReport, DrainCopy, DrainPoint, Ended, Flow, Rule, Side, Step,
+    half::{Half, Moved},
+};
+use drain_signal::DrainDecision;
+use std::{
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::Instant,
+};
+
+/// How many chunks move in one poll before other tasks get a turn.
+const CHUNKS_A_POLL: usize = 32;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Copying,
+    Closing,
+    Lingering,
+}
+
+impl<A, B, D> Future for DrainCopy<A, B, D>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+    D: DrainDecision + Unpin,
+{
+    type Output = CopyReport;
+
+    /// # Panics
+    ///
+    /// If it is polled after it was ready.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CopyReport> {
+        let this = self.get_mut();
+        loop {
+            match this.stage {
+                Stage::Copying => ready!(this.poll_copying(cx)),
+                Stage::Closing => ready!(this.poll_closing(cx)),
+                Stage::Lingering => {
+                    ready!(this.poll_lingering(cx));
+                    return Poll::Ready(this.report());
+                }
+            }
+        }
+    }
+}
+
+impl<A, B, D> DrainCopy<A, B, D>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+    D: DrainDecision,
+{
+    /// Ready when the copy is in another stage.
+    fn poll_copying(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.rule == Rule::Close {
+            self.close();
+            return Poll::Ready(());
+        }
+        ready!(self.pump(cx));
+        if self.stage != Stage::Copying {
+            return Poll::Ready(());
+        }
+        if self.up.is_over() && self.down.is_over() {
+            // Both peers have said their last byte: there is nothing to wait for.
+            self.stage = Stage::Lingering;
+            return Poll::Ready(());
+        }
+        let Rule::WhenStill(_) = self.rule else {
+            return Poll::Pending;
+        };
+        let now = Instant::now();
+        let still_since = *self.still_since.get_or_insert(now);
+        let owing = [&self.up, &self.down]
+            .iter()
+            .any(|half| half.owes() || !half.is_open());
+        let flow = if owing {
+            Flow::Owing
+        } else {
+            Flow::Still(now.saturating_duration_since(still_since))
+        };
+        let at = match self.rule.step(flow) {
+            Step::Stay => return Poll::Pending,
+            Step::LookAgain(wait) => later(now, wait).max(self.not_before.unwrap_or(now)),
+            Step::Close => self.not_before.unwrap_or(now),
+        };
+        if at > now {
+            ready!(self.timer.poll_until(cx, at));
+            return Poll::Ready(());
+        }
+        self.close();
+        Poll::Ready(())
+    }
+
+    /// Ready when everything is delivered and both ends are passed on, or the time for it is over.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.point == DrainPoint::Deadline {
+            self.up.stop();
+            self.down.stop();
+        }
+        ready!(self.pump(cx));
+        if !(self.up.is_over() && self.down.is_over()) {
+            if let Some(until) = self.closing_bound() {
+                ready!(self.timer.poll_until(cx, until));
+            } else {
+                return Poll::Pending;
+            }
+            self.up.give_up();
+            self.down.give_up();
+        }
+        self.end_by(later(Instant::now(), self.options.linger_time));
+        self.stage = Stage::Lingering;
+        Poll::Ready(())
+    }
+
+    /// A drain waits for a slow reader until its deadline. After a failure the other side has to show progress.
+    fn closing_bound(&mut self) -> Option<Instant> {
+        let progress = matches!(self.ended, Ended::Failed(_)).then(|| {
+            let since = *self.still_since.get_or_insert_with(Instant::now);
+            later(since, self.options.linger_time)
+        });
+        progress.into_iter().chain(self.until).min()
+    }
+
+    /// Ready when both peers have ended, or sent too much, or the time for it is over.
+    fn poll_lingering(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((client, upstream)) = &mut self.ends else {
+            return Poll::Ready(());
+        };
+        if let Some(until) = self.until {
+            if self.timer.poll_until(cx, until).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        let limit = self.options.linger_bytes;
+        let up = self.up.poll_discard(cx, client, limit);
+        let down = self.down.poll_discard(cx, upstream, limit);
+        if up.is_ready() && down.is_ready() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Moves bytes both ways until nothing more can move, or it is another task's turn. Ready: look at the state.
+    fn pump(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (mut up_rests, mut down_rests, mut moved) = (false, false, false);
+        for _ in 0..CHUNKS_A_POLL {
+            if !up_rests {
+                up_rests = self.poll_chunk(Side::Client, cx).is_pending();
+                moved |= !up_rests;
+            }
+            if !down_rests {
+                down_rests = self.poll_chunk(Side::Upstream, cx).is_pending();
+                moved |= !down_rests;
+            }
+            if up_rests && down_rests {
+                break;
+            }
+        }
+        if moved && (self.stage == Stage::Closing || matches!(self.rule, Rule::WhenStill(_))) {
+            self.still_since = Some(Instant::now());
+        }
+        if up_rests && down_rests {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// One chunk of the direction away from `from`. Pending: nothing can move, now or ever.
+    fn poll_chunk(&mut self, from: Side, cx: &mut Context<'_>) -> Poll<()> {
+        let chunk = self.options.chunk;
+        let (client, upstream) = self
+            .ends
+            .as_mut()
+            .expect("a copy is not polled after it was ready");
+        let moved = match from {
+            Side::Client => self.up.poll_chunk(cx, client, upstream, chunk),
+            Side::Upstream => self.down.poll_chunk(cx, upstream, client, chunk),
+        };
+        match moved {
+            Poll::Pending | Poll::Ready(Ok(Moved::Over)) => return Poll::Pending,
+            Poll::Ready(Ok(Moved::Chunk)) if self.leaves_on_data() => {
+                self.ended = Ended::OnData;
+                self.close();
+            }
+            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(error)) => self.fail(error),
+        }
+        Poll::Ready(())
+    }
+
+    fn leaves_on_data(&self) -> bool {
+        self.stage == Stage::Copying
+            && self.options.policy.asks_on_data()
+            && self
+                .decision
+                .as_ref()
+                .map_or(self.point >= DrainPoint::Told, DrainDecision::drain_close)
+    }
+
+    /// A drain closes this connection now.
+    fn close(&mut self) {
+        if !self.ended.by_drain() {
+            self.ended = match self.point {
+                DrainPoint::Open | DrainPoint::Told => Ended::Told,
+                DrainPoint::Finishing => Ended::Finishing,
+                DrainPoint::Deadline => Ended::AtDeadline,
+            };
+        }
+        self.stage = Stage::Closing;
+        self.up.stop();
+        self.down.stop();
+        if let (Some(reset), Some((client, upstream))) = (self.reset, &self.ends) {
+            if reset(client, upstream).is_ok() {
+                self.up.give_up();
+                self.down.give_up();
+                self.end_by(Instant::now());
+                self.stage = Stage::Lingering;
+            }
+        }
+    }
+
+    /// One side failed. What it said before is still delivered; what it should have got is lost.
+    fn fail(&mut self, error: CopyError) {
+        let (from_it, to_it): (&mut Half, &mut Half) = match error.side() {
+            Side::Client => (&mut self.up, &mut self.down),
+            Side::Upstream => (&mut self.down, &mut self.up),
+        };
+        if matches!(error, CopyError::Read { .. }) {
+            from_it.source_failed();
+        }
+        to_it.give_up();
+        if self.stage == Stage::Copying {
+            self.stage = Stage::Closing;
+            self.ended = Ended::Failed(error);
+        }
+    }
+
+    /// Closes both ends and says what became of the bytes.
+    fn report(&mut self) -> CopyReport {
+        drop(self.ends.take());
+        CopyReport {
+            client_to_upstream: self.up.bytes(),
+            upstream_to_client: self.down.bytes(),
+            ended: mem::replace(&mut self.ended, Ended::ByPeers),
+        }
+    }
+}
+
+/// `wait` after `from`; as good as never if that is beyond what the clock can say.
+fn later(from: Instant, wait: Duration) -> Instant {
+    const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    from + wait.min(AGES)
+}

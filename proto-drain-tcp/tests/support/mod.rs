@@ -1,0 +1,40 @@
+//! A drain on tokio's paused clock, and small peers.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use drain_signal::{DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger};
+use std::time::Duration;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::{Instant, sleep_until},
+};
+
+/// A drain that has not begun.
+pub(crate) fn drain() -> (DrainTrigger, DrainSignal) {
+    drain_signal::channel()
+}
+
+/// Begins a drain that tells everyone at once, and paces it from a task of its own.
+pub(crate) fn begin(trigger: DrainTrigger, drain_time: Duration) -> Instant {
+    let start = Instant::now();
+    let event = DrainEvent::new(start.into_std(), drain_time, DrainReason::ListenerModify)
+        .with_strategy(DrainStrategy::Immediate);
+    let draining = trigger.start(event);
+    tokio::spawn(async move {
+        loop {
+            let advance = draining.advance(Instant::now().into_std());
+            match advance.next {
+                _ if advance.more => tokio::task::yield_now().await,
+                Some(next) => sleep_until(next.into()).await,
+                None => return,
+            }
+        }
+    });
+    start
+}
+
+/// Everything until the peer's end; panics on a reset.
+pub(crate) async fn read_all(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
+    let mut all = Vec::new();
+    from.read_to_end(&mut all).await.expect("ends in FIN");
+    all
+}
