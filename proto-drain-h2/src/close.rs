@@ -95,7 +95,9 @@ impl<C: GracefulShutdown> H2Connection<C> {
         let this = self.project();
         *this.step = Step::Told;
         *this.timer = None;
-        let left = this.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = this
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
         this.handle.set_gap(this.settings.gap(left));
         this.server.graceful_shutdown();
     }

@@ -36,7 +36,10 @@ struct Small {
 }
 
 impl Small {
-    const EMPTY: Self = Self { bytes: [0; PING_LEN], len: 0 };
+    const EMPTY: Self = Self {
+        bytes: [0; PING_LEN],
+        len: 0,
+    };
 
     fn set(&mut self, bytes: &[u8]) {
         self.bytes[..bytes.len()].copy_from_slice(bytes);
@@ -50,12 +53,20 @@ impl Small {
 
 impl ReadFilter {
     pub(crate) const fn new() -> Self {
-        Self { walker: FrameWalker::from_client(), watch: Watch::Off, held: Small::EMPTY, ready: Small::EMPTY }
+        Self {
+            walker: FrameWalker::from_client(),
+            watch: Watch::Off,
+            held: Small::EMPTY,
+            ready: Small::EMPTY,
+        }
     }
 
     /// From now on acknowledgements of this PING are the filter's.
     pub(crate) fn watch(&mut self, payload: [u8; 8]) {
-        self.watch = Watch::Gap { payload, swallowed: false };
+        self.watch = Watch::Gap {
+            payload,
+            swallowed: false,
+        };
     }
 
     /// Whether the codec still waits for its acknowledgement.
@@ -76,12 +87,18 @@ impl ReadFilter {
 
     /// The acknowledgement that the codec waits for becomes the next thing it reads. Says no inside a frame.
     pub(crate) fn inject(&mut self) -> bool {
-        let Watch::Gap { payload, swallowed } = self.watch else { return false };
+        let Watch::Gap { payload, swallowed } = self.watch else {
+            return false;
+        };
         if !self.at_boundary() {
             return false;
         }
         self.ready.set(&ping_ack(payload));
-        self.watch = if swallowed { Watch::Off } else { Watch::Late { payload } };
+        self.watch = if swallowed {
+            Watch::Off
+        } else {
+            Watch::Late { payload }
+        };
         true
     }
 
@@ -167,7 +184,10 @@ impl ReadFilter {
 
     fn swallow(&mut self) {
         self.watch = match self.watch {
-            Watch::Gap { payload, .. } => Watch::Gap { payload, swallowed: true },
+            Watch::Gap { payload, .. } => Watch::Gap {
+                payload,
+                swallowed: true,
+            },
             Watch::Off | Watch::Late { .. } => Watch::Off,
         };
     }
@@ -198,7 +218,11 @@ mod tests {
                 break;
             }
             // The PING is written, and acknowledged, between two chunks.
-            let end = if at < watch_at { wire.len().min(watch_at) } else { wire.len() };
+            let end = if at < watch_at {
+                wire.len().min(watch_at)
+            } else {
+                wire.len()
+            };
             if filter.holds_back() {
                 let n = filter.missing().min(*size).min(end - at);
                 filter.complete(&wire[at..at + n]);
@@ -234,7 +258,11 @@ mod tests {
             Just(ping_ack(PAYLOAD).to_vec()),
             Just(ping_ack(*b"another!").to_vec()),
             Just(frame(6, 0, &PAYLOAD)),
-            (0u8..12, any::<u8>(), proptest::collection::vec(any::<u8>(), 0..30))
+            (
+                0u8..12,
+                any::<u8>(),
+                proptest::collection::vec(any::<u8>(), 0..30)
+            )
                 .prop_map(|(kind, flags, payload)| frame(kind, flags, &payload)),
         ]
     }

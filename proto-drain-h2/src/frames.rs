@@ -80,13 +80,23 @@ impl FrameWalker {
     /// The direction from the client: starts with the connection preface.
     #[must_use]
     pub const fn from_client() -> Self {
-        Self { preface_left: CLIENT_PREFACE.len() as u8, have: 0, buf: [0; PING_LEN], left: 0 }
+        Self {
+            preface_left: CLIENT_PREFACE.len() as u8,
+            have: 0,
+            buf: [0; PING_LEN],
+            left: 0,
+        }
     }
 
     /// The direction from the server: starts with a frame.
     #[must_use]
     pub const fn from_server() -> Self {
-        Self { preface_left: 0, have: 0, buf: [0; PING_LEN], left: 0 }
+        Self {
+            preface_left: 0,
+            have: 0,
+            buf: [0; PING_LEN],
+            left: 0,
+        }
     }
 
     /// Whether the next byte is the first of a frame. False inside the client preface.
@@ -147,7 +157,10 @@ impl FrameWalker {
         payload.copy_from_slice(&self.buf[HEADER_LEN..]);
         self.have = 0;
         match self.buf[3] {
-            PING if whole && length == 8 => Frame::Ping { ack: self.buf[4] & ACK != 0, payload },
+            PING if whole && length == 8 => Frame::Ping {
+                ack: self.buf[4] & ACK != 0,
+                payload,
+            },
             GOAWAY if whole => {
                 let [a, b, c, d, e, f, g, h] = payload;
                 Frame::GoAway {
@@ -191,7 +204,11 @@ pub(crate) fn match_ack(bytes: &[u8], payload: [u8; 8]) -> AckMatch {
             return AckMatch::No;
         }
     }
-    if bytes.len() >= PING_LEN { AckMatch::Full } else { AckMatch::Partial }
+    if bytes.len() >= PING_LEN {
+        AckMatch::Full
+    } else {
+        AckMatch::Partial
+    }
 }
 
 #[cfg(test)]
@@ -249,7 +266,10 @@ mod tests {
         assert!(!walker.at_boundary());
         walker.skip(&CLIENT_PREFACE[10..]);
         assert!(walker.at_boundary());
-        assert_eq!(walker.walk(&frame(4, 0, &[])).frame, Some(Frame::Other { kind: 4 }));
+        assert_eq!(
+            walker.walk(&frame(4, 0, &[])).frame,
+            Some(Frame::Other { kind: 4 })
+        );
     }
 
     #[test]
@@ -257,7 +277,13 @@ mod tests {
         let mut walker = FrameWalker::from_server();
         let bytes = frame(7, 0, &[0x80, 0, 0, 5, 0, 0, 0, 2, b'd', b'e', b'b']);
         assert_eq!(walker.walk(&bytes[..17]).frame, None);
-        assert_eq!(walker.walk(&bytes[17..]).frame, Some(Frame::GoAway { last_stream_id: 5, error_code: 2 }));
+        assert_eq!(
+            walker.walk(&bytes[17..]).frame,
+            Some(Frame::GoAway {
+                last_stream_id: 5,
+                error_code: 2
+            })
+        );
     }
 
     #[test]

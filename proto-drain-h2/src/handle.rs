@@ -151,7 +151,9 @@ impl GoawayHandle {
 
     /// As [`Self::version_known`], to be polled.
     pub fn poll_version(&self, cx: &mut Context<'_>) -> Poll<Version> {
-        self.wait(cx, || Some(self.version()).filter(|version| *version != Version::Unknown))
+        self.wait(cx, || {
+            Some(self.version()).filter(|version| *version != Version::Unknown)
+        })
     }
 
     /// As [`Self::reached`], to be polled.
@@ -202,7 +204,9 @@ impl GoawayHandle {
 
     /// Takes an event from the wire; what the table forbids (a codec's doing, not ours) leaves the phase as it is.
     pub(crate) fn on_event(&self, event: H2Event, last_stream_id: Option<u32>) -> bool {
-        let Ok(next) = self.phase().on(event) else { return false };
+        let Ok(next) = self.phase().on(event) else {
+            return false;
+        };
         if let Some(id) = last_stream_id {
             self.shared.last_stream_id.store(id, Ordering::Release);
         }
@@ -223,14 +227,27 @@ impl GoawayHandle {
     }
 
     fn wake_transport(&self) {
-        let waker = self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner).transport.take();
+        let waker = self
+            .shared
+            .wakers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .transport
+            .take();
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
     fn wake_waiting(&self) {
-        let waiting = std::mem::take(&mut self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner).waiting);
+        let waiting = std::mem::take(
+            &mut self
+                .shared
+                .wakers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .waiting,
+        );
         for waker in waiting {
             waker.wake();
         }

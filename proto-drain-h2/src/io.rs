@@ -150,11 +150,10 @@ impl Wire<'_> {
             let walked = self.written.walk(chunk);
             chunk = &chunk[walked.taken..];
             match walked.frame {
-                Some(Frame::GoAway { last_stream_id: NOTICE_ID, error_code: 0 }) => {
-                    if self.handle.on_event(H2Event::NoticeWritten, None) {
-                        *self.mode = Mode::Noticed;
-                    }
-                }
+                Some(Frame::GoAway {
+                    last_stream_id: NOTICE_ID,
+                    error_code: 0,
+                }) => self.on_notice(),
                 Some(Frame::GoAway { last_stream_id, .. }) => {
                     self.handle.on_event(H2Event::FinalWritten, Some(last_stream_id));
                 }
@@ -171,6 +170,12 @@ impl Wire<'_> {
         }
     }
 
+    fn on_notice(&mut self) {
+        if self.handle.on_event(H2Event::NoticeWritten, None) {
+            *self.mode = Mode::Noticed;
+        }
+    }
+
     fn arm(&mut self, after: Duration) {
         if let Some(timer) = self.timer.as_mut() {
             timer.as_mut().reset(later(after));
@@ -179,10 +184,13 @@ impl Wire<'_> {
         }
     }
 
-    /// Whether the codec's bytes end here, or it is to wait. Moves the mode by time and orders.
+    /// Moves the mode on by time and orders.
     fn step(&mut self, cx: &mut Context<'_>) {
         self.handle.register_transport(cx);
-        let fired = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        let fired = self
+            .timer
+            .as_mut()
+            .is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
         let over = fired || self.handle.is_finishing();
         match *self.mode {
             Mode::Gap if over => {
@@ -213,7 +221,10 @@ impl Wire<'_> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         // A timer that has just been set for later is not over: this registers the task with it.
-        let _registered = self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        let _registered = self
+            .timer
+            .as_mut()
+            .is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
     }
 
     /// The peer has sent its last byte. Whether the codec is told at once.
@@ -227,7 +238,11 @@ impl Wire<'_> {
         }
         if matches!(self.mode, Mode::Gap | Mode::Overdue) && self.filter.inject() {
             // Nobody can open streams any more: the codec may say its last word. Its streams keep the rest of the gap.
-            *self.mode = if *self.mode == Mode::Gap { Mode::PeerEnded } else { Mode::Eof };
+            *self.mode = if *self.mode == Mode::Gap {
+                Mode::PeerEnded
+            } else {
+                Mode::Eof
+            };
             return false;
         }
         *self.mode = Mode::Eof;
@@ -238,7 +253,8 @@ impl Wire<'_> {
 fn later(after: Duration) -> Instant {
     let now = Instant::now();
     // Further than the clock reaches is a year: no connection drains longer.
-    now.checked_add(after).unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
+    now.checked_add(after)
+        .unwrap_or(now + Duration::from_secs(365 * 24 * 3600))
 }
 
 impl<IO: AsyncRead> AsyncRead for GoawayIo<IO> {
@@ -268,7 +284,10 @@ impl<IO: AsyncRead> AsyncRead for GoawayIo<IO> {
             if !matches!(wire.mode, Mode::Plain | Mode::Noticed) {
                 wire.step(cx);
             }
-            if wire.filter.take_ready(buf.remaining(), |bytes| buf.put_slice(bytes)) {
+            if wire
+                .filter
+                .take_ready(buf.remaining(), |bytes| buf.put_slice(bytes))
+            {
                 return Poll::Ready(Ok(()));
             }
             match wire.mode {

@@ -1,4 +1,127 @@
-//! proto-drain-h2
+//! HTTP/2 connections leave in their own words, at the time you say: GOAWAY, an exact drain timeout, the final GOAWAY,
+//! the last stream, close; over unmodified h2, hyper and hyper-util.
+//!
+//! A closed HTTP/2 connection takes every stream with it, and a single GOAWAY loses the requests that are on their way.
+//! So a server says GOAWAY twice ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)): first with
+//! the highest possible stream id, "open no more", and some time later with the last one that it has really seen. Envoy
+//! waits its `drain_timeout` (5 s) between the two. h2, and hyper on top of it, wait for the acknowledgement of a PING:
+//! one round trip with a friendly peer, for ever with one that does not answer
+//! ([hyper#4170](https://github.com/hyperium/hyper/issues/4170)). This crate makes the wait exact without touching
+//! either: it sits between the socket and the codec, and *it* decides when the PING is acknowledged.
+//!
+//! ```text
+//!  socket ◄─► GoawayIo ◄─► h2 / hyper / hyper-util auto ◄─► ResetService(your service)
+//!                │ GoawayHandle: version, phase, finish                 │ ResetHandle
+//!                └────────────────► H2Connection ◄──────────────────────┘
+//!                                        │ GracefulClose: start, finish, abort
+//!                          drain_signal::drive(connection, watch)
+//! ```
+//!
+//! # Example
+//!
+//! A hyper server on one end of a pipe, an h2 client on the other, time paused:
+//!
+#![cfg_attr(feature = "hyper", doc = "```")]
+#![cfg_attr(not(feature = "hyper"), doc = "```ignore")]
+//! use std::{convert::Infallible, time::Duration};
+//! use drain_signal::{DrainEvent, DrainReason, DrainStrategy, drive};
+//! use hyper_util::rt::{TokioExecutor, TokioIo};
+//! use proto_drain_h2::{GoawayIo, H2Connection, H2DrainSettings, H2Phase, ResetHandle};
+//! use tokio::time::Instant;
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (client, socket) = tokio::io::duplex(65536);
+//! let settings = H2DrainSettings::default().with_drain_timeout(Duration::from_secs(2));
+//! let (trigger, signal) = drain_signal::channel();
+//!
+//! // The server: your service, unmodified hyper, the wrapped transport.
+//! let (io, handle) = GoawayIo::new(socket, &settings);
+//! let resets = ResetHandle::new();
+//! let service = resets.service(hyper::service::service_fn(|_request| async {
+//!     tokio::time::sleep(Duration::from_secs(3)).await;
+//!     Ok::<_, Infallible>(http::Response::new(http_body_util::Empty::<bytes::Bytes>::new()))
+//! }));
+//! let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+//!     .serve_connection(TokioIo::new(io), service);
+//! let connection = H2Connection::new(server, handle.clone(), settings).with_resets(resets);
+//! let served = tokio::spawn(drive(connection, signal.watch()?));
+//!
+//! // The client, which acknowledges PINGs at once, has a request in flight.
+//! let (mut requests, connection) = h2::client::handshake(client).await?;
+//! tokio::spawn(connection);
+//! let (answer, _) = requests.send_request(http::Request::get("http://localhost/").body(())?, true)?;
+//! tokio::time::sleep(Duration::from_secs(1)).await;
+//!
+//! // The drain: at its slot the connection says GOAWAY, two seconds later its last one.
+//! let start = Instant::now();
+//! let event = DrainEvent::new(start.into_std(), Duration::from_secs(60), DrainReason::ListenerModify)
+//!     .with_strategy(DrainStrategy::Immediate);
+//! let draining = trigger.start(event);
+//! draining.advance(start.into_std());
+//! handle.reached(H2Phase::Noticed).await;
+//! assert_eq!(start.elapsed().as_secs(), 0);
+//! handle.reached(H2Phase::GoingAway).await;
+//! assert_eq!(start.elapsed().as_secs(), 2);
+//! assert_eq!(handle.last_stream_id(), Some(1));
+//! assert_eq!(answer.await?.status(), 200);
+//! assert!(served.await?.output.is_some_and(|ended| ended.is_ok()));
+//! # Ok(()) }
+//! ```
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`GoawayIo`] | the socket is closed, as without the wrapper; the phase is [`H2Phase::Closed`] |
+//! | [`GoawayHandle`], all clones | nothing: the transport keeps its gap |
+//! | [`H2Connection`] | the server is dropped, with its streams |
+//! | [`ResetHandle`], all clones | nothing is reset; a drain's deadline then cuts the streams |
+//!
+//! # What happens when
+//!
+//! - **At the slot** GOAWAY(2^31-1). A client that has not spoken yet is told when its preface has come; it has
+//!   [`first_bytes_timeout`](H2DrainSettings::first_bytes_timeout) for that. With [`NoticeFirst`] the GOAWAY precedes the
+//!   HEADERS of the response that triggers it.
+//! - **In the gap** new streams are served. Peers that acknowledge at once, late, twice or never make no difference; a
+//!   peer that ends its side in the gap can open nothing more, so the gap ends, and its open streams keep the rest of it
+//!   to be answered.
+//! - **After the gap** the final GOAWAY, with the highest stream seen. It waits for the end of a frame that the peer is
+//!   in the middle of (10 s at most, then the peer counts as gone). Earlier streams run to their end.
+//! - **After the last stream** the peer has `delayed_close_timeout` to close first; then FIN.
+//! - **At the deadline** streams are reset (RST_STREAM, CANCEL) if they are served through a [`ResetHandle`]; what is left
+//!   100 ms later is cut. So a peer that does not read is bounded by the deadline.
+//!
+//! # With servers of one shutdown signal
+//!
+//! `axum::serve` and tonic's own server keep their connections to themselves and shut all of them down with one signal.
+//! Give them a listener whose transports are wrapped in [`GoawayIo`]: each connection then has the exact gap, the delayed
+//! close and the bound against peers that do not acknowledge. What they cannot have that way are slots of their own,
+//! resets and a deadline; serve their routers over hyper-util for that.
+//!
+//! # What it does not do
+//!
+//! It does not decide when to drain (drain-signal, drain-tree), accept connections (listener-versions), or parse anything
+//! behind the nine bytes of a frame header. HTTP/1 passes straight through (proto-drain-http1). WebSockets over HTTP/2
+//! are streams like others, but not served through a [`ResetHandle`] once they are upgraded: the deadline cuts them.
+//!
+//! # Where it follows Envoy
+//!
+//! The steps, their order and their defaults are Envoy's HTTP connection manager's
+//! ([conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc)). It
+//! deviates where Envoy loses something: streams are reset at the deadline instead of cut ([`AtDeadline::Cut`] is Envoy's
+//! way), a half-closed client still gets its answers within the gap, and a client that has not spoken yet gets a second
+//! to do so.
+//!
+//! # Features and requirements
+//!
+//! - `hyper`: hyper's `http2::Connection`; [`ResetHandle`] and [`NoticeFirst`] over hyper's `Service`.
+//! - `hyper-util`: the auto connections, also upgradeable ones.
+//! - `h2`: [`ServeStreams`] over `h2::server`.
+//!
+//! None by default: [`GoawayIo`] and the trait [`GracefulShutdown`] serve any codec that waits for a PING. Needs tokio's
+//! timer. A connection costs less than 256 bytes, no allocation per frame, and one timer while it drains. Minimum
+//! supported Rust version 1.85.
 
 mod close;
 pub use close::H2Connection;
@@ -28,3 +151,7 @@ mod settings;
 pub use settings::{AtDeadline, H2DrainSettings};
 mod shutdown;
 pub use shutdown::GracefulShutdown;
+
+#[cfg(all(doctest, feature = "hyper"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

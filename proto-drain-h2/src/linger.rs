@@ -31,7 +31,11 @@ enum State {
 
 impl Linger {
     pub(crate) const fn new(time: Duration) -> Self {
-        Self { time, discarded: 0, state: State::Flushing }
+        Self {
+            time,
+            discarded: 0,
+            state: State::Flushing,
+        }
     }
 
     /// Ready when the peer has ended, has failed, or had its time.
@@ -45,7 +49,11 @@ impl Linger {
             match self.state {
                 State::Flushing => {
                     let flushed = ready!(io.as_mut().poll_flush(cx));
-                    self.state = if flushed.is_err() || self.time.is_zero() { State::Done } else { State::Waiting };
+                    self.state = if flushed.is_err() || self.time.is_zero() {
+                        State::Done
+                    } else {
+                        State::Waiting
+                    };
                     *timer = Some(Box::pin(tokio::time::sleep(self.time)));
                 }
                 State::Waiting => match self.discard(cx, io.as_mut()) {

@@ -33,7 +33,12 @@ impl<S, D: DrainDecision> NoticeFirst<S, D> {
     /// Wraps the service of one connection. The decision may be the connection's own [`DrainHandle`], or one that also
     /// knows other reasons, as a failed health check.
     pub const fn new(inner: S, decision: D, drain: DrainHandle, goaway: GoawayHandle) -> Self {
-        Self { inner, decision, drain, goaway }
+        Self {
+            inner,
+            decision,
+            drain,
+            goaway,
+        }
     }
 }
 

@@ -54,17 +54,27 @@ impl ResetHandle {
 
     /// A hyper service whose streams can be reset.
     pub fn service<S>(&self, inner: S) -> ResetService<S> {
-        ResetService { inner, resets: self.clone() }
+        ResetService {
+            inner,
+            resets: self.clone(),
+        }
     }
 
     /// A response future that can be reset.
     pub fn response<F>(&self, inner: F) -> ResetFuture<F> {
-        ResetFuture { inner, resets: self.clone(), reset: self.token.clone().cancelled_owned() }
+        ResetFuture {
+            inner,
+            resets: self.clone(),
+            reset: self.token.clone().cancelled_owned(),
+        }
     }
 
     /// A body that can be reset.
     pub fn body<B>(&self, inner: B) -> ResetBody<B> {
-        ResetBody { inner, reset: self.token.clone().cancelled_owned() }
+        ResetBody {
+            inner,
+            reset: self.token.clone().cancelled_owned(),
+        }
     }
 }
 
@@ -77,11 +87,17 @@ pub struct StreamError {
 
 impl StreamError {
     fn reset() -> Self {
-        Self { source: Box::new(h2::Error::from(Reason::CANCEL)), reset: true }
+        Self {
+            source: Box::new(h2::Error::from(Reason::CANCEL)),
+            reset: true,
+        }
     }
 
     fn inner(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { source: error.into(), reset: false }
+        Self {
+            source: error.into(),
+            reset: false,
+        }
     }
 
     /// Whether the stream was reset by its [`ResetHandle`].
@@ -93,7 +109,11 @@ impl StreamError {
 
 impl fmt::Display for StreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.reset { "stream reset at the deadline of the drain" } else { "stream failed" })
+        f.write_str(if self.reset {
+            "stream reset at the deadline of the drain"
+        } else {
+            "stream failed"
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! h2 used directly: a future that accepts streams, with its handshake, so that it can be driven like hyper's.
 
 use crate::shutdown::GracefulShutdown;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
 use http::Request;
@@ -33,35 +33,37 @@ use tokio::io::{AsyncRead, AsyncWrite};
 /// # }
 /// ```
 #[must_use = "futures do nothing unless polled"]
-pub struct ServeStreams<T, F, B: Buf = Bytes> {
-    state: State<T, B>,
+pub struct ServeStreams<T, F> {
+    state: State<T>,
     on_stream: F,
     /// Told to go while the handshake runs.
     told: bool,
 }
 
-enum State<T, B: Buf> {
-    Handshaking(Handshake<T, B>),
-    Serving(Connection<T, B>),
+enum State<T> {
+    Handshaking(Handshake<T>),
+    Serving(Connection<T, Bytes>),
 }
 
-impl<T, F, B> ServeStreams<T, F, B>
+impl<T, F> ServeStreams<T, F>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    F: FnMut(Request<RecvStream>, SendResponse<B>),
-    B: Buf + 'static,
+    F: FnMut(Request<RecvStream>, SendResponse<Bytes>),
 {
     /// Begins the handshake on `io`, usually a [`GoawayIo`](crate::GoawayIo).
     pub fn new(io: T, builder: &Builder, on_stream: F) -> Self {
-        Self { state: State::Handshaking(builder.handshake(io)), on_stream, told: false }
+        Self {
+            state: State::Handshaking(builder.handshake(io)),
+            on_stream,
+            told: false,
+        }
     }
 }
 
-impl<T, F, B> Future for ServeStreams<T, F, B>
+impl<T, F> Future for ServeStreams<T, F>
 where
     T: AsyncRead + AsyncWrite + Unpin,
-    F: FnMut(Request<RecvStream>, SendResponse<B>) + Unpin,
-    B: Buf + 'static,
+    F: FnMut(Request<RecvStream>, SendResponse<Bytes>) + Unpin,
 {
     type Output = Result<(), h2::Error>;
 
@@ -86,11 +88,10 @@ where
     }
 }
 
-impl<T, F, B> GracefulShutdown for ServeStreams<T, F, B>
+impl<T, F> GracefulShutdown for ServeStreams<T, F>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     F: Unpin,
-    B: Buf,
 {
     fn graceful_shutdown(self: Pin<&mut Self>) {
         let this = self.get_mut();
@@ -101,9 +102,11 @@ where
     }
 }
 
-impl<T, F, B: Buf> fmt::Debug for ServeStreams<T, F, B> {
+impl<T, F> fmt::Debug for ServeStreams<T, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let serving = matches!(self.state, State::Serving(_));
-        f.debug_struct("ServeStreams").field("serving", &serving).finish_non_exhaustive()
+        f.debug_struct("ServeStreams")
+            .field("serving", &serving)
+            .finish_non_exhaustive()
     }
 }

@@ -103,7 +103,8 @@ impl H2DrainSettings {
     #[must_use]
     pub fn gap(&self, left: Option<Duration>) -> Duration {
         left.map_or(self.drain_timeout, |left| {
-            self.drain_timeout.min(left.saturating_sub(self.delayed_close_timeout))
+            self.drain_timeout
+                .min(left.saturating_sub(self.delayed_close_timeout))
         })
     }
 }

@@ -1,5 +1,6 @@
 //! How a connection ends: the delayed close, the deadline, peers that never spoke, and what is not HTTP/2.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
+#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
 
 mod support;
 
@@ -26,7 +27,13 @@ fn pair(server: Server, buffer: usize, settings: &H2DrainSettings) -> Pair {
     let watch = signal.watch().unwrap();
     let drain = watch.handle();
     let (handle, _, ended) = serve(server, io, settings, watch);
-    Pair { client, handle, trigger, drain, ended }
+    Pair {
+        client,
+        handle,
+        trigger,
+        drain,
+        ended,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -34,7 +41,16 @@ async fn streams_open_at_the_deadline_are_reset_and_the_connection_closed() {
     for server in [Server::Hyper, Server::Auto, Server::AutoUpgradeable] {
         let it = pair(server, 1 << 16, &H2DrainSettings::default());
         let mut client = RawClient::new(it.client).await;
-        client.send(&[request(1, "/never"), request(3, "/endless"), request(5, "/slow-1000")].concat()).await;
+        client
+            .send(
+                &[
+                    request(1, "/never"),
+                    request(3, "/endless"),
+                    request(5, "/slow-1000"),
+                ]
+                .concat(),
+            )
+            .await;
         let head = client.expect(HEADERS).await;
         assert_eq!((head.stream, head.flags & 1), (3, 0));
         let start = Instant::now();
@@ -55,7 +71,11 @@ async fn streams_open_at_the_deadline_are_reset_and_the_connection_closed() {
         client.expect_end().await;
         assert_took(start.elapsed(), secs(8));
         let end = it.ended.await.unwrap();
-        assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Aborted), "{server:?}");
+        assert_eq!(
+            (end.output, end.cause),
+            (Some(Ok(())), CloseCause::Aborted),
+            "{server:?}"
+        );
     }
 }
 
@@ -77,7 +97,11 @@ async fn streams_that_nobody_resets_are_cut_before_the_driver_drops_the_connecti
 
 #[tokio::test(start_paused = true)]
 async fn envoys_abrupt_cut_is_a_setting() {
-    let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default().with_at_deadline(AtDeadline::Cut));
+    let it = pair(
+        Server::Auto,
+        1 << 16,
+        &H2DrainSettings::default().with_at_deadline(AtDeadline::Cut),
+    );
     let mut client = RawClient::new(it.client).await;
     client.send(&request(1, "/never")).await;
     let start = Instant::now();
@@ -93,7 +117,7 @@ async fn envoys_abrupt_cut_is_a_setting() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_reading_is_gone_by_the_deadline() {
     for server in SERVERS {
-        let it = pair(server, 256, &H2DrainSettings::default());
+        let it = pair(server, 64, &H2DrainSettings::default());
         let mut client = RawClient::new(it.client).await;
         for stream in 0..6 {
             client.send(&request(2 * stream + 1, "/")).await;
@@ -102,8 +126,12 @@ async fn a_peer_that_stops_reading_is_gone_by_the_deadline() {
         let start = Instant::now();
         begin(it.trigger, secs(8));
         let end = it.ended.await.unwrap();
-        assert!(start.elapsed() <= secs(8) + millis(252), "{server:?} {:?}", start.elapsed());
-        assert!(matches!(end.cause, CloseCause::Aborted | CloseCause::Drained), "{server:?} {:?}", end.cause);
+        assert_took(start.elapsed(), secs(8) + AtDeadline::GRACE);
+        assert_eq!(
+            (end.output, end.cause),
+            (Some(Ok(())), CloseCause::Aborted),
+            "{server:?}"
+        );
         drop(client);
     }
 }
@@ -111,7 +139,11 @@ async fn a_peer_that_stops_reading_is_gone_by_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_has_not_spoken_when_told_may_still_do_so() {
     for server in SERVERS {
-        let it = pair(server, 1 << 16, &H2DrainSettings::default().with_drain_timeout(secs(2)));
+        let it = pair(
+            server,
+            1 << 16,
+            &H2DrainSettings::default().with_drain_timeout(secs(2)),
+        );
         let mut io = it.client;
         begin(it.trigger, secs(60));
         tokio::time::sleep(millis(400)).await;
@@ -147,7 +179,11 @@ async fn a_client_that_never_speaks_is_closed_in_good_order() {
             begin(it.trigger, secs(60));
             let end = it.ended.await.unwrap();
             assert_took(start.elapsed(), secs(1));
-            assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Drained), "{server:?} {said}");
+            assert_eq!(
+                (end.output, end.cause),
+                (Some(Ok(())), CloseCause::Drained),
+                "{server:?} {said}"
+            );
             assert_eq!(it.handle.phase(), H2Phase::Closed);
         }
     }
@@ -155,7 +191,11 @@ async fn a_client_that_never_speaks_is_closed_in_good_order() {
 
 #[tokio::test(start_paused = true)]
 async fn the_delayed_close_ends_with_the_peer_and_discards_what_it_still_sends() {
-    let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default().with_drain_timeout(secs(2)));
+    let it = pair(
+        Server::Auto,
+        1 << 16,
+        &H2DrainSettings::default().with_drain_timeout(secs(2)),
+    );
     let mut client = RawClient::new(it.client).await;
     begin(it.trigger, secs(60));
     for kind in [GOAWAY, PING, GOAWAY] {
@@ -175,7 +215,9 @@ async fn the_delayed_close_ends_with_the_peer_and_discards_what_it_still_sends()
 
 #[tokio::test(start_paused = true)]
 async fn the_delayed_close_is_bounded_against_a_peer_that_floods() {
-    let settings = H2DrainSettings::default().with_drain_timeout(secs(2)).with_delayed_close_timeout(secs(3));
+    let settings = H2DrainSettings::default()
+        .with_drain_timeout(secs(2))
+        .with_delayed_close_timeout(secs(3));
     let it = pair(Server::Hyper, 1 << 16, &settings);
     let mut client = RawClient::new(it.client).await;
     begin(it.trigger, secs(60));
@@ -201,8 +243,9 @@ async fn the_delayed_close_is_bounded_against_a_peer_that_floods() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_delayed_close_the_transport_ends_with_the_last_stream() {
-    let settings =
-        H2DrainSettings::default().with_drain_timeout(secs(2)).with_delayed_close_timeout(secs(0));
+    let settings = H2DrainSettings::default()
+        .with_drain_timeout(secs(2))
+        .with_delayed_close_timeout(secs(0));
     let it = pair(Server::Auto, 1 << 16, &settings);
     let mut client = RawClient::new(it.client).await;
     begin(it.trigger, secs(60));
@@ -234,7 +277,9 @@ async fn a_peer_that_breaks_off_after_the_notice_is_a_good_end_and_before_it_non
 async fn http_1_passes_through_and_is_told_in_its_own_way() {
     let it = pair(Server::Auto, 1 << 16, &H2DrainSettings::default());
     let mut io = it.client;
-    io.write_all(b"GET /slow-500 HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    io.write_all(b"GET /slow-500 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
     tokio::time::sleep(millis(100)).await;
     assert_eq!(it.handle.version(), Version::Other);
     begin(it.trigger, secs(60));
@@ -258,7 +303,10 @@ async fn the_goaway_precedes_the_headers_of_the_response_that_triggers_it() {
     let service = NoticeFirst::new(service(), decision, watch.handle(), handle.clone());
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(io_server), service);
-    tokio::spawn(drain_signal::drive(H2Connection::new(connection, handle, settings), watch));
+    tokio::spawn(drain_signal::drive(
+        H2Connection::new(connection, handle, settings),
+        watch,
+    ));
     let mut client = RawClient::new(io).await;
     client.send(&request(1, "/slow-50")).await;
     let notice = client.expect(GOAWAY).await;

@@ -1,5 +1,6 @@
 //! The time between the two GOAWAYs is the drain timeout, whatever the peer does with the PING between them.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
+#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
 
 mod support;
 
@@ -43,7 +44,9 @@ async fn plays_a_whole_drain(server: Server, acks: Acks) {
         Acks::Twice => client.send(&[ack.clone(), ack.clone()].concat()).await,
         Acks::OnceAfterOthers => {
             let own = frame(PING, 0, 0, &ping.payload);
-            client.send(&[own, ping_ack(b"unknown!"), ack.clone()].concat()).await;
+            client
+                .send(&[own, ping_ack(b"unknown!"), ack.clone()].concat())
+                .await;
             let answer = client.expect(PING).await;
             assert_eq!((answer.flags & 1, &answer.payload), (1, &ping.payload));
         }
@@ -68,7 +71,11 @@ async fn plays_a_whole_drain(server: Server, acks: Acks) {
     // The transport stays open for the delayed close, then ends.
     assert_took(client.expect_end().await, secs(1));
     let end = ended.await.unwrap();
-    assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Drained), "{server:?} {acks:?}");
+    assert_eq!(
+        (end.output, end.cause),
+        (Some(Ok(())), CloseCause::Drained),
+        "{server:?} {acks:?}"
+    );
     assert_eq!(handle.phase(), H2Phase::Closed);
 }
 
@@ -155,7 +162,11 @@ async fn a_peer_that_stays_inside_a_frame_is_given_up() {
     assert_eq!(client.next().await.map(|frame| frame.kind), None);
     assert_took(notice.at.elapsed(), secs(2 + 10));
     let end = ended.await.unwrap();
-    assert_eq!(end.output, Some(Ok(())), "a peer that broke off after the notice is a good end");
+    assert_eq!(
+        end.output,
+        Some(Ok(())),
+        "a peer that broke off after the notice is a good end"
+    );
 }
 
 #[tokio::test(start_paused = true)]

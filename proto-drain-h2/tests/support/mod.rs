@@ -1,5 +1,10 @@
 //! A raw HTTP/2 client over a duplex pipe, real servers behind the wrapper, and a drain to begin.
-#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses its part")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    reason = "each test file uses its part"
+)]
 
 use bytes::Bytes;
 use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainTrigger, DrainWatch, Draining, drive};
@@ -40,7 +45,10 @@ pub const fn millis(millis: u64) -> Duration {
 /// Equal but for the granularity of tokio's timers.
 #[track_caller]
 pub fn assert_took(took: Duration, expected: Duration) {
-    assert!(took >= expected && took <= expected + millis(2), "took {took:?}, expected {expected:?}");
+    assert!(
+        took >= expected && took <= expected + millis(2),
+        "took {took:?}, expected {expected:?}"
+    );
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +126,13 @@ impl RawClient {
             let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
             self.io.read_exact(&mut payload).await.unwrap();
             let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-            let frame = Frame { kind: head[3], flags: head[4], stream, payload, at: Instant::now() };
+            let frame = Frame {
+                kind: head[3],
+                flags: head[4],
+                stream,
+                payload,
+                at: Instant::now(),
+            };
             if frame.kind == SETTINGS && frame.flags & 1 == 0 {
                 self.send(&self::frame(SETTINGS, 1, 0, &[])).await;
             }
@@ -152,7 +166,10 @@ impl RawClient {
         while !open.is_empty() {
             let frame = self.next().await.expect("the connection ended");
             assert!(open.contains(&frame.stream), "{frame:?}");
-            assert!(frame.kind == DATA || (frame.kind == HEADERS && frame.payload[0] == 0x88), "{frame:?}");
+            assert!(
+                frame.kind == DATA || (frame.kind == HEADERS && frame.payload[0] == 0x88),
+                "{frame:?}"
+            );
             if frame.flags & 1 != 0 {
                 open.retain(|stream| *stream != frame.stream);
             }
@@ -207,9 +224,12 @@ impl http_body::Body for Endless {
     }
 }
 
-pub fn service()
--> impl Service<Request<Incoming>, Response = Response<BoxBody<Bytes, Infallible>>, Error = Infallible, Future: Send>
-+ Clone
+pub fn service() -> impl Service<
+    Request<Incoming>,
+    Response = Response<BoxBody<Bytes, Infallible>>,
+    Error = Infallible,
+    Future: Send,
+> + Clone
 + Send {
     service_fn(|request: Request<Incoming>| async move {
         Ok::<_, Infallible>(answer(request.uri().path().to_owned()).await)
@@ -236,30 +256,39 @@ where
             tokio::spawn(async move {
                 let closed = drive(connection, watch).await;
                 let cause = closed.cause;
-                let output = closed.output.map(|result| result.map_err(|error| format!("{error:?}")));
+                let output = closed
+                    .output
+                    .map(|result| result.map_err(|error| format!("{error:?}")));
                 into_closed(output, cause)
             })
         }};
     }
     let ended = match server {
         Server::Hyper => spawn!(
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service)
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(io), service)
         ),
         Server::Auto => spawn!(
-            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(io), service).into_owned()
+            auto::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(io), service)
+                .into_owned()
         ),
         Server::AutoUpgradeable => spawn!(
             auto::Builder::new(TokioExecutor::new())
                 .serve_connection_with_upgrades(TokioIo::new(io), service)
                 .into_owned()
         ),
-        Server::H2 => spawn!(ServeStreams::new(io, &h2::server::Builder::new(), |request, mut respond| {
-            tokio::spawn(async move {
-                let response = answer(request.uri().path().to_owned()).await;
-                let mut body = respond.send_response(response.map(|_| ()), false).unwrap();
-                body.send_data(Bytes::from_static(b"ok"), true).unwrap();
-            });
-        })),
+        Server::H2 => spawn!(ServeStreams::new(
+            io,
+            &h2::server::Builder::new(),
+            |request, mut respond| {
+                tokio::spawn(async move {
+                    let response = answer(request.uri().path().to_owned()).await;
+                    let mut body = respond.send_response(response.map(|_| ()), false).unwrap();
+                    body.send_data(Bytes::from_static(b"ok"), true).unwrap();
+                });
+            }
+        )),
     };
     (handle, resets, ended)
 }

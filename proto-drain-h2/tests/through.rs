@@ -1,0 +1,143 @@
+//! What the wrapper leaves alone: bytes, other drivers, other clients.
+#![cfg(all(feature = "hyper-util", feature = "h2"))]
+#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+
+mod support;
+
+use bytes::Bytes;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use proptest::prelude::*;
+use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2DrainSettings};
+use std::io::IoSlice;
+use std::pin::pin;
+use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper, in chunks.
+async fn pass(upstream: &[u8], downstream: &[u8], chunks: &[usize]) -> (Vec<u8>, Vec<u8>) {
+    let (mut client, io) = tokio::io::duplex(1 << 16);
+    let (mut io, _handle) = GoawayIo::new(io, &H2DrainSettings::default());
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let mut sizes = chunks.iter().copied().cycle();
+    let mut rest = upstream;
+    while !rest.is_empty() {
+        let n = sizes.next().unwrap().min(rest.len());
+        client.write_all(&rest[..n]).await.unwrap();
+        rest = &rest[n..];
+        let mut got = 0;
+        while got < n {
+            let mut buf = vec![0; sizes.next().unwrap()];
+            let read = io.read(&mut buf).await.unwrap();
+            assert!(read > 0);
+            up.extend_from_slice(&buf[..read]);
+            got += read;
+        }
+    }
+    let mut rest = downstream;
+    while !rest.is_empty() {
+        let n = sizes.next().unwrap().min(rest.len());
+        let middle = n / 2;
+        let written = io
+            .write_vectored(&[IoSlice::new(&rest[..middle]), IoSlice::new(&rest[middle..n])])
+            .await
+            .unwrap();
+        rest = &rest[written..];
+    }
+    drop(io);
+    client.read_to_end(&mut down).await.unwrap();
+    (up, down)
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_in_any_chunking_pass_unchanged_both_ways(
+        preface in any::<bool>(),
+        upstream in proptest::collection::vec(any::<u8>(), 0..400),
+        downstream in proptest::collection::vec(any::<u8>(), 0..400),
+        chunks in proptest::collection::vec(1usize..50, 1..12),
+    ) {
+        let upstream = if preface { [&CLIENT_PREFACE[..], &upstream].concat() } else { upstream };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (up, down) = runtime.block_on(pass(&upstream, &downstream, &chunks));
+        prop_assert_eq!(up, upstream);
+        prop_assert_eq!(down, downstream);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_with_one_shutdown_signal_for_all_has_the_exact_gap_too() {
+    // What `axum::serve` and tonic's server do with each connection.
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let (io, _handle) = GoawayIo::new(io, &H2DrainSettings::default().with_drain_timeout(secs(2)));
+    let (shutdown, signal) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let builder = auto::Builder::new(TokioExecutor::new());
+        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service()));
+        tokio::select! {
+            ended = connection.as_mut() => return ended.is_ok(),
+            _ = signal => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.is_ok()
+    });
+    let mut client = RawClient::new(client).await;
+    client.send(&request(1, "/")).await;
+    client.expect_ok(1).await;
+    shutdown.send(()).unwrap();
+    let notice = client.expect(GOAWAY).await;
+    let ping = client.expect(PING).await;
+    client.send(&ping_ack(&ping.payload)).await;
+    let last = client.expect(GOAWAY).await;
+    assert_took(last.at - notice.at, secs(2));
+    assert_took(client.expect_end().await, secs(1));
+    assert!(server.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_h2_client_loses_no_request_over_a_drain() {
+    for server in SERVERS {
+        let (io, server_io) = tokio::io::duplex(1 << 16);
+        let (trigger, signal) = drain_signal::channel();
+        let settings = H2DrainSettings::default().with_drain_timeout(secs(2));
+        let (_, _, ended) = serve(server, server_io, &settings, signal.watch().unwrap());
+        let (mut send, connection) = h2::client::handshake(io).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let mut answers = Vec::new();
+        let mut trigger = Some(trigger);
+        let mut sent = 0;
+        for round in 0..100 {
+            if round == 20 {
+                begin(trigger.take().unwrap(), secs(60));
+            }
+            tokio::time::sleep(millis(1)).await;
+            let Ok(ready) = send.clone().ready().await else {
+                break;
+            };
+            send = ready;
+            let path = format!("http://localhost/slow-{}", (round % 7) * 100);
+            let request = http::Request::get(path).body(()).unwrap();
+            let (answer, _) = send.send_request(request, true).unwrap();
+            sent += 1;
+            answers.push(tokio::spawn(async move {
+                let mut body = answer.await.unwrap().into_body();
+                let mut bytes = Vec::new();
+                while let Some(chunk) = body.data().await {
+                    let chunk: Bytes = chunk.unwrap();
+                    body.flow_control().release_capacity(chunk.len()).unwrap();
+                    bytes.extend_from_slice(&chunk);
+                }
+                bytes.len()
+            }));
+        }
+        assert!(
+            (20..100).contains(&sent),
+            "{sent}: the client was told, and could send until then"
+        );
+        drop(send);
+        for answer in answers {
+            assert!(answer.await.unwrap() > 0, "{server:?}");
+        }
+        connection.await.unwrap().unwrap();
+        assert_eq!(ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+    }
+}
