@@ -27,6 +27,7 @@ mod record;
 mod report;
 mod table;
 mod tcp;
+mod timeline;
 mod upload;
 mod upstream;
 mod verdict;
@@ -165,7 +166,13 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
         None => edge::build()?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(play(&program, &options));
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = play(&program, &options) => outcome,
+            // What was started and written goes with the future that is dropped.
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        }
+    });
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = outcome?;
     print!("{}", table::render(&outcome));

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::book::{Book, Entry};
+use super::probe::Listener;
 use super::record::{Class, How};
 use super::upstream::TcpSides;
 use super::{h1_clients, h2_clients, probe, tcp, upload, ws};
@@ -35,8 +36,7 @@ fn size_of(class: Class) -> usize {
     match class {
         Class::H1Busy | Class::H1Idle => 6,
         Class::H1Silent | Class::H2Busy | Class::H2Idle | Class::WebSocket | Class::Tcp => 4,
-        Class::Upload | Class::H2Slow => 3,
-        Class::Connect => 2,
+        Class::Upload | Class::H2Slow | Class::Connect => 3,
     }
 }
 
@@ -60,7 +60,8 @@ impl Crowd {
                         }
                         Class::WebSocket => ws::client(&crowd).await,
                         Class::Tcp => tcp::client(&crowd).await,
-                        Class::Connect => probe::client(&crowd).await,
+                        Class::Connect if nth % 3 == 2 => probe::client(&crowd, Listener::Tcp).await,
+                        Class::Connect => probe::client(&crowd, Listener::Http).await,
                     }
                 });
             }

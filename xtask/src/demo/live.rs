@@ -19,6 +19,9 @@ use super::verdict;
 
 const REDRAW: Duration = Duration::from_millis(300);
 
+/// The most versions shown at a time; the oldest of more are left out.
+const MOST_ROWS: usize = 12;
+
 /// A plain line is printed once in so many redraws, and after each update.
 const PLAIN: u32 = 7;
 
@@ -70,13 +73,12 @@ async fn show(
         let proxy = proxy_says(admin).await;
         let now = book.now();
         let (rows, summary) = book.read(|pages| (rows(pages, now), summary(pages, now, updates, planned)));
-        let head = format!("{summary}   {proxy}");
         if screen.terminal {
-            screen.redraw(&format!("{head}\n\n{}", drawn(&rows)));
+            screen.redraw(&format!("{summary}\n{proxy}\n\n{}", drawn(&rows)));
         } else {
             let top = rows.first().map_or(0, |row| row.version);
             if top != newest || count % PLAIN == 0 {
-                screen.redraw(&format!("{head}   {}\n", in_line(&rows)));
+                screen.redraw(&format!("{summary}   {proxy}   {}\n", in_line(&rows)));
             }
             newest = top;
             count += 1;
@@ -183,6 +185,7 @@ fn rows(pages: &Pages, now: Duration) -> Vec<Row> {
         let anybody = row.http1.all + row.http2.all + row.websocket.all + row.tcp.all > 0;
         anybody || row.left.is_none_or(|left| left > Duration::ZERO)
     });
+    rows.truncate(MOST_ROWS);
     rows
 }
 
@@ -247,9 +250,15 @@ struct Screen {
 
 impl Screen {
     fn redraw(&mut self, text: &str) {
+        const NO_WRAP: &str = "\x1b[?7l";
+        const WRAP: &str = "\x1b[?7h";
         let mut out = String::new();
-        if self.terminal && self.lines > 0 {
-            out += &format!("\x1b[{}A", self.lines);
+        if self.terminal {
+            // Lines too long for the terminal are cut, or going up by lines would go wrong.
+            out += NO_WRAP;
+            if self.lines > 0 {
+                out += &format!("\x1b[{}A", self.lines);
+            }
         }
         for line in text.lines() {
             out += line;
@@ -258,6 +267,7 @@ impl Screen {
         if self.terminal {
             // What is left of a longer picture below.
             out += "\x1b[J";
+            out += WRAP;
             self.lines = text.lines().count();
         }
         let mut stdout = std::io::stdout().lock();

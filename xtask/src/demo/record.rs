@@ -133,7 +133,23 @@ impl How {
             Self::Missing(_) => "missing",
         }
     }
+}
 
+impl std::fmt::Display for How {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused => out.write_str("the connect was refused"),
+            Self::Reset => out.write_str("the connection was reset"),
+            Self::StreamReset(reason) => write!(out, "the stream was reset with reason {reason}"),
+            Self::Unanswered => out.write_str("the connection ended before the answer"),
+            Self::Cut => out.write_str("the connection ended inside the answer"),
+            Self::TimedOut => out.write_str("no whole answer in time"),
+            Self::Wrong(what) | Self::Missing(what) => out.write_str(what),
+        }
+    }
+}
+
+impl How {
     /// What an error of the socket means for who was waiting on it.
     pub(crate) fn from_io(error: &std::io::Error) -> Self {
         use std::io::ErrorKind;
@@ -251,7 +267,7 @@ pub(crate) struct Updates {
 }
 
 /// How long after a rename the new version must be the one that answers.
-pub(crate) const SETTLE: Duration = Duration::from_millis(500);
+pub(crate) const SETTLE: Duration = Duration::from_secs(1);
 
 impl Updates {
     /// The newest version at a moment, counting from 1.
@@ -312,7 +328,7 @@ mod tests {
         assert_eq!(updates().version_of(&record), 1);
         record.version = Some(2);
         assert_eq!(updates().version_of(&record), 2);
-        assert_eq!(updates().version_of(&Record::new(Class::WebSocket, ms(2600))), 2);
+        assert_eq!(updates().version_of(&Record::new(Class::WebSocket, ms(3000))), 2);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::pattern;
 use super::record::{Class, How, Saw};
 
 /// Bytes that were sent this long before the end of the stream must have arrived.
-const IN_FLIGHT: Duration = Duration::from_millis(300);
+const IN_FLIGHT: Duration = Duration::from_millis(500);
 
 /// What was sent, and when: enough of it to know how much must have arrived by now.
 #[derive(Debug, Default)]
@@ -73,23 +73,30 @@ pub(crate) const EVERY: Duration = Duration::from_millis(20);
 /// Opens one stream after the other until it is time to go home.
 pub(crate) async fn client(crowd: &Crowd) {
     while !crowd.stopping() {
-        let Some((mut stream, entry)) = crowd.connect(Class::Tcp, crowd.tcp).await else {
-            continue;
-        };
-        let begun = entry.now();
-        let name = fastrand::u64(..);
-        match timeout(PATIENCE, greet(&mut stream, name))
-            .await
-            .unwrap_or(Err(How::TimedOut))
-        {
-            Ok(odd) => {
-                if let Some(version) = version(crowd, begun, odd) {
-                    entry.version(version);
-                }
-                entry.ok();
-                talk(crowd, stream, name, &entry).await;
+        if let Some((stream, name, entry)) = open(crowd, Class::Tcp).await {
+            talk(crowd, stream, name, &entry).await;
+        }
+    }
+}
+
+/// Opens a stream and waits for the upstream's greeting; the stream and its name.
+pub(crate) async fn open(crowd: &Crowd, class: Class) -> Option<(TcpStream, u64, Entry)> {
+    let (mut stream, entry) = crowd.connect(class, crowd.tcp).await?;
+    let (begun, name) = (entry.now(), fastrand::u64(..));
+    match timeout(PATIENCE, greet(&mut stream, name))
+        .await
+        .unwrap_or(Err(How::TimedOut))
+    {
+        Ok(odd) => {
+            if let Some(version) = version(crowd, begun, odd) {
+                entry.version(version);
             }
-            Err(how) => entry.failed(begun, None, how),
+            entry.ok();
+            Some((stream, name, entry))
+        }
+        Err(how) => {
+            entry.failed(begun, None, how);
+            None
         }
     }
 }
@@ -140,13 +147,12 @@ async fn talk(crowd: &Crowd, stream: TcpStream, name: u64, entry: &Entry) {
             return;
         }
     };
-    // Both sides of the demo are one process: give the other one time to write down what it saw.
-    sleep(Duration::from_millis(100)).await;
     entry.saw(end);
-    if let Some(what) = crowd
-        .tcp_sides
-        .missing(name, &sent, received, end == Saw::Left, entry.now())
-    {
+    let ended = entry.now();
+    // Give the upstream time to read what was on its way, and to write down what it saw.
+    sleep(Duration::from_millis(100)).await;
+    let all = end == Saw::Left;
+    if let Some(what) = crowd.tcp_sides.missing(name, &sent, received, all, ended) {
         entry.failed(begun, None, what);
     }
 }
