@@ -1,0 +1,137 @@
+//! What this crate must know about a listener's configuration, and nothing more.
+
+use std::fmt;
+
+use drain_tree::{DrainType, TrafficDirection};
+
+use crate::ListenAddress;
+
+/// A listener's configuration, as far as versions need to know it. serde and xDS types stay with the caller.
+///
+/// ```
+/// use listener_versions::{ListenAddress, ListenerConfig};
+///
+/// #[derive(PartialEq)]
+/// struct Echo { name: String, address: ListenAddress, greeting: String }
+///
+/// impl ListenerConfig for Echo {
+///     fn name(&self) -> &str { &self.name }
+///     fn address(&self) -> &ListenAddress { &self.address }
+///     fn same_content(&self, other: &Self) -> bool { self == other }
+/// }
+/// ```
+pub trait ListenerConfig: Send + Sync + 'static {
+    /// The name that identifies the listener over all its versions (Envoy's `name`).
+    fn name(&self) -> &str;
+
+    /// Where it listens (Envoy's `address`).
+    fn address(&self) -> &ListenAddress;
+
+    /// Whether an update from `self` to `other` changes nothing (Envoy compares hashes of the whole message).
+    fn same_content(&self, other: &Self) -> bool;
+
+    /// Which causes drain this listener (Envoy's `drain_type`). Default: [`DrainType::Default`].
+    fn drain_type(&self) -> DrainType {
+        DrainType::default()
+    }
+
+    /// The direction of its traffic (Envoy's `traffic_direction`). Default: [`TrafficDirection::Unspecified`].
+    fn traffic_direction(&self) -> TrafficDirection {
+        TrafficDirection::Unspecified
+    }
+
+    /// How its socket is opened. It counts when the address is bound; a later version takes the socket as it is.
+    fn socket_options(&self) -> SocketOptions {
+        SocketOptions::default()
+    }
+
+    /// Whether a new version waits in `Warming` until it is told to be warm. Default: false, it is active at once.
+    fn warms(&self) -> bool {
+        false
+    }
+
+    /// A last check before the configuration is taken. Default: everything is fine.
+    ///
+    /// # Errors
+    ///
+    /// The field that is wrong, and why. The listener is refused and its previous version goes on.
+    fn validate(&self) -> Result<(), FieldError> {
+        Ok(())
+    }
+}
+
+/// A field of a listener's configuration that cannot be taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct FieldError {
+    field: String,
+    message: String,
+}
+
+impl FieldError {
+    /// The path of the field, as in `filter_chains[0].filters`, and what is wrong with it.
+    pub fn new(field: impl Into<String>, message: impl fmt::Display) -> Self {
+        Self {
+            field: field.into(),
+            message: message.to_string(),
+        }
+    }
+
+    /// The path of the field.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+
+    /// What is wrong with it.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// How a listening socket is opened. `SO_REUSEADDR` is always set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketOptions {
+    /// How many connections may wait to be accepted (Envoy's `tcp_backlog_size`). Default: 1024; the kernel caps it.
+    pub backlog: u32,
+    /// Whether an IPv6 socket takes IPv4 clients as well (Envoy's `ipv4_compat`). Default: IPv6 only.
+    pub dual_stack: DualStack,
+}
+
+/// Whether an IPv6 listening socket takes IPv4 clients as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "IPV6_V6ONLY is on or off")]
+pub enum DualStack {
+    /// IPv6 only, `ipv4_compat: false`. The default, as in Envoy.
+    #[default]
+    Ipv6Only,
+    /// IPv4 clients arrive as mapped addresses, `ipv4_compat: true`.
+    Ipv4Compat,
+}
+
+impl SocketOptions {
+    /// Sets [`backlog`](Self::backlog).
+    #[must_use]
+    pub fn with_backlog(mut self, connections: u32) -> Self {
+        self.backlog = connections;
+        self
+    }
+
+    /// Sets [`dual_stack`](Self::dual_stack).
+    #[must_use]
+    pub fn with_dual_stack(mut self, dual_stack: DualStack) -> Self {
+        self.dual_stack = dual_stack;
+        self
+    }
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            backlog: 1024,
+            dual_stack: DualStack::default(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The asynchronous shell: applies updates to sockets and drains, and is asked what there is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use conn_tracker::ConnTracker;
+use drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
+use tokio::sync::mpsc;
+
+use crate::driver::Driver;
+use crate::net::Worker;
+use crate::shell::{Job, Shell};
+use crate::{
+    AcceptPolicy, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion,
+    ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
+};
+
+/// All listeners of a process, in all their versions. Clones are handles on the same listeners.
+///
+/// Dropping the last handle closes the sockets (what waits in their queues is still served) and ends the workers. Nothing drains by
+/// it: connections stay, and the [`Driver`] goes on until the drains that have begun are over.
+pub struct Listeners<C: ListenerConfig> {
+    shell: Arc<Shell<C>>,
+    open: Arc<Open<C>>,
+}
+
+/// What all handles hold together.
+struct Open<C: ListenerConfig> {
+    shell: Arc<Shell<C>>,
+    jobs: mpsc::UnboundedSender<Job<C>>,
+}
+
+impl<C: ListenerConfig> Listeners<C> {
+    /// No listeners yet. `root` is the drain manager above all of them; connections are entered in `tracker`.
+    ///
+    /// The [`Driver`] must be spawned: drains are paced, and versions reaped, only while it is polled.
+    pub fn new(
+        root: DrainManager,
+        tracker: ConnTracker,
+        options: ListenersOptions,
+        observer: impl ListenerObserver + 'static,
+    ) -> (Self, Driver) {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let shell = Arc::new(Shell::new(root, tracker, options, Arc::new(observer)));
+        let driver = Driver::new(Arc::clone(&shell), queue);
+        let open = Arc::new(Open {
+            shell: Arc::clone(&shell),
+            jobs,
+        });
+        (Self { shell, open }, driver)
+    }
+
+    /// Takes an update: new versions accept at once on the sockets that their names have had, and the old ones drain.
+    ///
+    /// New addresses are bound before anything is changed, and a listener that is refused goes on as it was. When this returns, new
+    /// connections come to the new versions, and addresses that were given up refuse them.
+    ///
+    /// # Cancel safety
+    ///
+    /// All is done at the first poll; there is nothing to interrupt.
+    pub async fn apply(&self, update: Update<C>) -> UpdateReport {
+        self.shell.apply(update, &self.open.jobs)
+    }
+
+    /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains.
+    ///
+    /// # Errors
+    ///
+    /// [`WarmError`]; an active version goes on.
+    pub fn warmed(&self, version: u64) -> Result<(), WarmError> {
+        self.shell.warmed(version, &self.open.jobs)
+    }
+
+    /// One runtime's share of the accepting. Make one for each runtime, and [run](Worker::run) it there.
+    pub fn worker(&self) -> Worker<C> {
+        self.shell.worker()
+    }
+
+    /// Every version that is not reaped yet, oldest first.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<VersionView> {
+        self.shell.snapshot()
+    }
+
+    /// The version of `name` that is active.
+    #[must_use]
+    pub fn active(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
+        self.shell.active(name)
+    }
+
+    /// Where `name` listens, with the port that the kernel chose; `None` if it does not listen.
+    #[must_use]
+    pub fn local_address(&self, name: &str) -> Option<ListenAddress> {
+        self.shell.local_address(name)
+    }
+
+    /// Stops listening in this direction, for good: sockets close, and later updates of such listeners change nothing, as in Envoy.
+    ///
+    /// Connections stay, and nothing drains by it. What waited in a socket's queue is still served. Versions are returned (and told
+    /// to the observer) that accepted until now; stopping twice names them once.
+    pub fn stop_listeners(&self, direction: DrainDirection) -> Vec<VersionView> {
+        self.shell.stop(direction)
+    }
+
+    /// Drains all listeners of this direction, as Envoy's `/drain_listeners`: connections are asked to leave, none is cut.
+    ///
+    /// A drain that is on already is joined: its time counts.
+    pub fn drain(&self, direction: DrainDirection, policy: AcceptPolicy) {
+        let start = DrainStart::new(DrainReason::Admin).with_direction(direction);
+        let sequence = self.shell.root().start_drain_sequence(start);
+        // Without a driver nobody would pace the drain either.
+        drop(self.open.jobs.send(Job::Admin {
+            sequence,
+            direction,
+            policy,
+        }));
+        if policy == AcceptPolicy::StopNow {
+            self.stop_listeners(direction);
+        }
+    }
+}
+
+impl<C: ListenerConfig> Clone for Listeners<C> {
+    fn clone(&self) -> Self {
+        Self {
+            shell: Arc::clone(&self.shell),
+            open: Arc::clone(&self.open),
+        }
+    }
+}
+
+impl<C: ListenerConfig> fmt::Debug for Listeners<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listeners")
+            .field("versions", &self.snapshot())
+            .finish()
+    }
+}
+
+impl<C: ListenerConfig> Drop for Open<C> {
+    fn drop(&mut self) {
+        self.shell.close_all();
+    }
+}
+
+/// Why a version that was warming does not accept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WarmError {
+    /// It is not warming: it accepts already, or was replaced, or never was.
+    #[error(transparent)]
+    NotWarming(#[from] InvalidTransition),
+    /// Its address cannot be listened on. The version is dropped.
+    #[error(transparent)]
+    Listen(UpdateError),
+}

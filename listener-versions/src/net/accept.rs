@@ -1,0 +1,251 @@
+//! The accept loop of one socket in one worker. It lives as long as the socket, whatever versions come and go.
+
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+
+use conn_tracker::{ConnGuard, ConnInfo, ConnTracker, Peer};
+use drain_tree::DrainWatch;
+use futures_util::future::{Either, select};
+use socket2::{SockAddr, Socket};
+use tokio::net::{TcpListener, TcpStream};
+#[cfg(unix)]
+use tokio::net::{UnixListener, UnixStream};
+
+use super::backoff::{Backoff, Next};
+use super::limits::Open;
+use super::slot::{Seat, Slot};
+use super::{Limits, PeerAddress, Refusal, Stream};
+use crate::observer::Teller;
+use crate::{ListenAddress, ListenerVersion};
+
+/// A connection, and the version that it belongs to for life.
+#[non_exhaustive]
+#[must_use = "dropping it closes the connection"]
+pub struct Accepted<C> {
+    /// The connection, registered with the runtime of the worker that accepted it.
+    pub stream: Stream,
+    /// Who connected.
+    pub peer: PeerAddress,
+    /// The address that the client connected to.
+    pub local: ListenAddress,
+    /// The version that took it: its configuration, and its place in the drain tree.
+    pub version: Arc<ListenerVersion<C>>,
+    /// Its guard in the drain of the version, opened before any later update could drain it. Held means open.
+    pub watch: DrainWatch,
+    /// Its guard in the connection tracker, in the group of the version.
+    pub conn: ConnGuard,
+}
+
+impl<C> fmt::Debug for Accepted<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted")
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .field("version", &self.version)
+            .field("conn", &self.conn.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What accept loops share with the one who applies updates.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) tracker: ConnTracker,
+    pub(crate) limits: Limits,
+    pub(crate) teller: Teller,
+}
+
+/// One socket in one runtime.
+enum Listener {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Must be called inside a runtime.
+    fn register(socket: Socket, address: &ListenAddress) -> io::Result<Self> {
+        match address {
+            ListenAddress::Socket(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            #[cfg(unix)]
+            ListenAddress::Unix(_) => {
+                let socket = std::os::fd::OwnedFd::from(socket);
+                UnixListener::from_std(socket.into()).map(Self::Unix)
+            }
+            #[cfg(not(unix))]
+            ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Stream::Tcp(stream), PeerAddress::Socket(peer)))
+            }
+            #[cfg(unix)]
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), PeerAddress::Unix))
+            }
+        }
+    }
+}
+
+/// A connection saved from the queue of a closed socket. Must be called inside a runtime.
+fn adopt(connection: (Socket, SockAddr)) -> io::Result<(Stream, PeerAddress)> {
+    let (socket, peer) = connection;
+    socket.set_nonblocking(true)?;
+    match peer.as_socket() {
+        Some(peer) => Ok((
+            Stream::Tcp(TcpStream::from_std(socket.into())?),
+            PeerAddress::Socket(peer),
+        )),
+        #[cfg(unix)]
+        None => {
+            let socket = std::os::fd::OwnedFd::from(socket);
+            Ok((
+                Stream::Unix(UnixStream::from_std(socket.into())?),
+                PeerAddress::Unix,
+            ))
+        }
+        #[cfg(not(unix))]
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Accepts until the socket is closed, then serves what was left in its queue.
+pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared: &Shared, handler: &F) {
+    let slot = Arc::clone(&seat.slot);
+    let mut closing = pin!(seat.closing.changed());
+    let mut backoff = Backoff::default();
+    let mut pauses = 0;
+    let mut listener = None;
+    loop {
+        let registered = match &listener {
+            Some(listener) => Ok(listener),
+            None => match open(&slot) {
+                Ok(Some(opened)) => Ok(&*listener.insert(opened)),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            },
+        };
+        let accepted = match registered {
+            Ok(listener) => match select(closing.as_mut(), pin!(listener.accept())).await {
+                Either::Left(_) => break,
+                Either::Right((accepted, _)) => accepted,
+            },
+            Err(error) => Err(error),
+        };
+        let error = match accepted {
+            Ok((stream, peer)) => {
+                backoff.reset();
+                pauses = 0;
+                take(&slot, shared, handler, stream, peer);
+                continue;
+            }
+            // A socket that has just been shut down says so by an error.
+            Err(_) if slot.is_closed() => {
+                drop(closing.await);
+                break;
+            }
+            Err(error) => error,
+        };
+        let Next::Pause(pause) = backoff.after(&error) else {
+            continue;
+        };
+        pauses += 1;
+        shared
+            .teller
+            .tell(|observer| observer.accept_error(slot.local(), &error, pauses));
+        if let Either::Left(_) = select(closing.as_mut(), pin!(tokio::time::sleep(pause))).await {
+            break;
+        }
+    }
+    drop(listener);
+    while let Some(connection) = slot.next_saved() {
+        match adopt(connection) {
+            Ok((stream, peer)) => take(&slot, shared, handler, stream, peer),
+            Err(_) => {
+                let version = slot.current().map_or(0, |version| version.number());
+                shared
+                    .teller
+                    .tell(|observer| observer.refused(slot.local(), version, Refusal::Unregistered));
+            }
+        }
+    }
+}
+
+fn open<C>(slot: &Slot<C>) -> io::Result<Option<Listener>> {
+    match slot.descriptor()? {
+        Some(socket) => Listener::register(socket, slot.local()).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Gives a connection to the version that takes it, or refuses it and says why.
+fn take<C, F: Fn(Accepted<C>)>(
+    slot: &Slot<C>,
+    shared: &Shared,
+    handler: &F,
+    stream: Stream,
+    peer: PeerAddress,
+) {
+    let admitted = slot
+        .admit()
+        .map_err(|version| (version.map_or(0, |v| v.number()), Refusal::DrainCompleted));
+    let counted = admitted.and_then(|(version, watch)| {
+        let handle = watch.handle();
+        let info = ConnInfo::new(Peer::from(peer)).with_closer(move || {
+            handle.force();
+        });
+        let conn = version.group().open(info);
+        match check(shared, &version) {
+            Ok(()) => Ok((version, watch, conn)),
+            Err(refusal) => Err((version.number(), refusal)),
+        }
+    });
+    let (version, watch, conn) = match counted {
+        Ok(taken) => taken,
+        Err((version, refusal)) => {
+            drop(stream);
+            shared
+                .teller
+                .tell(|observer| observer.refused(slot.local(), version, refusal));
+            return;
+        }
+    };
+    let local = stream
+        .local()
+        .map_or_else(|| slot.local().clone(), ListenAddress::Socket);
+    let number = version.number();
+    let accepted = Accepted {
+        stream,
+        peer,
+        local,
+        version,
+        watch,
+        conn,
+    };
+    // The handler is not ours: a panic over one connection must not end the socket's accept loop.
+    if catch_unwind(AssertUnwindSafe(|| handler(accepted))).is_err() {
+        shared
+            .teller
+            .tell(|observer| observer.handler_panicked(slot.local(), number));
+    }
+}
+
+/// The connection is counted already, so a limit is never exceeded, also by several workers at once.
+fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal> {
+    if shared.limits == Limits::default() {
+        return Ok(());
+    }
+    shared.limits.check(Open {
+        total: shared.tracker.len(),
+        of_version: version.group().len(),
+        version_drains: version.drain().is_draining(),
+    })
+}

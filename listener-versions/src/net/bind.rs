@@ -1,0 +1,69 @@
+//! Opens a listening socket: the options before the bind, and the ends of a Unix socket's path.
+
+use std::io;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::{DualStack, ListenAddress, SocketOptions};
+
+/// Binds without listening yet: connections are refused until [`Socket::listen`].
+pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Result<Socket> {
+    let socket = match address {
+        ListenAddress::Socket(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            if address.is_ipv6() {
+                socket.set_only_v6(options.dual_stack == DualStack::Ipv6Only)?;
+            }
+            // On Unix this lets a restarted process have its port although old connections are in TIME_WAIT. On Windows it
+            // would let two processes listen on one port.
+            #[cfg(unix)]
+            socket.set_reuse_address(true)?;
+            socket.bind(&SockAddr::from(*address))?;
+            socket
+        }
+        #[cfg(unix)]
+        ListenAddress::Unix(path) => {
+            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            unlink_if_stale(path)?;
+            socket.bind(&SockAddr::unix(path)?)?;
+            socket
+        }
+        #[cfg(not(unix))]
+        ListenAddress::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
+    };
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+pub(super) fn listen(socket: &Socket, options: &SocketOptions) -> io::Result<()> {
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))
+}
+
+/// The address that the kernel gave, where the configured one left the port open.
+pub(super) fn local_address(socket: &Socket, configured: &ListenAddress) -> ListenAddress {
+    let local = socket.local_addr().ok().and_then(|address| address.as_socket());
+    local.map_or_else(|| configured.clone(), ListenAddress::Socket)
+}
+
+/// Removes the path of a Unix socket that nobody listens on any more. Envoy removes it in any case, also under a living process.
+#[cfg(unix)]
+fn unlink_if_stale(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::FileTypeExt;
+
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "the path is there and is not a socket",
+        )),
+        Ok(_) => {
+            let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            probe.set_nonblocking(true)?;
+            match probe.connect(&SockAddr::unix(path)?) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+                _ => Err(io::ErrorKind::AddrInUse.into()),
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}

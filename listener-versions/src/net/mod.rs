@@ -1,0 +1,17 @@
+//! Sockets by address, shared between versions, and the loops that accept on them.
+
+mod accept;
+mod backoff;
+mod bind;
+mod limits;
+mod slot;
+mod stream;
+mod worker;
+
+pub use accept::Accepted;
+pub use limits::{Limits, Refusal};
+pub use stream::{PeerAddress, Stream};
+pub use worker::Worker;
+
+pub(crate) use accept::Shared;
+pub(crate) use slot::{Seat, Slot};

@@ -1,0 +1,198 @@
+//! One listening socket for the life of its address: who takes what comes on it, and how it ends without losing its queue.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use drain_tree::DrainWatch;
+use socket2::{SockAddr, Socket};
+use tokio::sync::watch;
+
+use super::bind;
+use crate::{ListenAddress, ListenerVersion, SocketKey, SocketOptions, VersionState};
+
+/// At most so many connections are saved from the queue of a socket that closes: more than any kernel's default backlog.
+const SAVED: usize = 65_536;
+
+/// A socket, the version that it serves, and the accept loops that serve it.
+pub(crate) struct Slot<C> {
+    configured: ListenAddress,
+    local: ListenAddress,
+    options: SocketOptions,
+    /// The version that takes what comes next. The one thing that an accept reads.
+    current: ArcSwapOption<ListenerVersion<C>>,
+    /// Nobody takes over after `current` any more.
+    closed: AtomicBool,
+    /// Wakes the accept loops when the socket has been closed and its queue saved.
+    closing: watch::Sender<()>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    socket: Option<Socket>,
+    /// What was in the queue when the socket closed.
+    saved: VecDeque<(Socket, SockAddr)>,
+    seats: usize,
+    /// Keeps the last version from being drained before the queue has been served.
+    last: Option<DrainWatch>,
+}
+
+/// A version that takes a connection, and the guard by which it knows of it.
+pub(super) type Admitted<C> = (Arc<ListenerVersion<C>>, DrainWatch);
+
+impl<C> Slot<C> {
+    /// Opens the socket. It does not listen yet.
+    pub(crate) fn bind(key: &SocketKey, options: SocketOptions) -> io::Result<Self> {
+        let socket = bind::bind(key.address(), &options)?;
+        Ok(Self {
+            configured: key.address().clone(),
+            local: bind::local_address(&socket, key.address()),
+            options,
+            current: ArcSwapOption::empty(),
+            closed: AtomicBool::new(false),
+            closing: watch::Sender::new(()),
+            inner: Mutex::new(Inner {
+                socket: Some(socket),
+                saved: VecDeque::new(),
+                seats: 0,
+                last: None,
+            }),
+        })
+    }
+
+    /// Lets connections into the queue. May be called again.
+    pub(crate) fn listen(&self) -> io::Result<()> {
+        match &self.lock().socket {
+            Some(socket) => bind::listen(socket, &self.options),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    /// The address, with the port that the kernel chose.
+    pub(crate) fn local(&self) -> &ListenAddress {
+        &self.local
+    }
+
+    /// From now on this version takes what comes. The version before it must not drain earlier.
+    pub(crate) fn serve(&self, version: Arc<ListenerVersion<C>>) {
+        self.current.store(Some(version));
+    }
+
+    /// The version that takes what comes next.
+    pub(crate) fn current(&self) -> Option<Arc<ListenerVersion<C>>> {
+        self.current.load_full()
+    }
+
+    /// Refuses new connections from this moment on, in every worker, and keeps those that wait in the queue for the version that
+    /// is current; `last` is one guard of it. It must not drain earlier.
+    pub(crate) fn close(&self, last: Option<DrainWatch>) {
+        self.closed.store(true, Ordering::Release);
+        let mut inner = self.lock();
+        let Some(socket) = inner.socket.take() else { return };
+        while inner.saved.len() < SAVED {
+            match socket.accept() {
+                Ok(connection) => inner.saved.push_back(connection),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        }
+        // The workers have descriptors of the same socket. Shutting it down ends listening for all of them, however late they look;
+        // where the system knows no such thing, it ends when the last of them closes its own.
+        drop(socket.shutdown(std::net::Shutdown::Both));
+        drop(socket);
+        #[cfg(unix)]
+        if let ListenAddress::Unix(path) = &self.configured {
+            drop(std::fs::remove_file(path));
+        }
+        if inner.seats > 0 {
+            inner.last = last;
+        }
+        drop(inner);
+        self.closing.send_replace(());
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Reserves an accept loop; `None` if the socket is closed already.
+    pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat<C>> {
+        let mut inner = self.lock();
+        inner.socket.as_ref()?;
+        inner.seats += 1;
+        Some(Seat {
+            closing: self.closing.subscribe(),
+            slot: Arc::clone(self),
+        })
+    }
+
+    /// The socket once more, for one worker's runtime; `None` if it is closed already.
+    pub(super) fn descriptor(&self) -> io::Result<Option<Socket>> {
+        self.lock().socket.as_ref().map(Socket::try_clone).transpose()
+    }
+
+    pub(super) fn next_saved(&self) -> Option<(Socket, SockAddr)> {
+        self.lock().saved.pop_front()
+    }
+
+    /// Registers a connection with the version that takes it: one that accepts, so that its drain, which comes later, is sure to
+    /// know of the connection.
+    ///
+    /// A connection never falls between two versions: who finds its version replaced moves on to the newer one.
+    ///
+    /// # Errors
+    ///
+    /// The version, if its drain is completed (from above) and no other took over.
+    pub(super) fn admit(&self) -> Result<Admitted<C>, Option<Arc<ListenerVersion<C>>>> {
+        loop {
+            let Some(version) = self.current.load_full() else {
+                return Err(None);
+            };
+            match version.drain().watch() {
+                // The state says Active after the watch was opened, so the watch is older than the drain. If the socket is closed,
+                // nobody takes over, and `last` has kept the drain open.
+                Ok(watch) if version.state() == VersionState::Active || self.is_closed() => {
+                    return Ok((version, watch));
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let same = self
+                        .current
+                        .load()
+                        .as_ref()
+                        .is_some_and(|now| Arc::ptr_eq(now, &version));
+                    if same {
+                        return Err(Some(version));
+                    }
+                }
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to run an accept loop on a slot. As long as one is held, the queue of a closed socket is worth saving.
+pub(crate) struct Seat<C> {
+    pub(super) slot: Arc<Slot<C>>,
+    pub(super) closing: watch::Receiver<()>,
+}
+
+impl<C> Drop for Seat<C> {
+    fn drop(&mut self) {
+        let mut inner = self.slot.lock();
+        inner.seats -= 1;
+        if inner.seats == 0 {
+            let (last, saved) = (inner.last.take(), std::mem::take(&mut inner.saved));
+            drop(inner);
+            drop((saved, last));
+        }
+    }
+}

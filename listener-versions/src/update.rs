@@ -1,0 +1,285 @@
+//! An update of the listeners as it comes in, and what became of each listener in it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::{FieldError, ListenAddress, ListenerConfig};
+
+/// Listeners to add, modify or remove, with the xDS `version_info` that they came with.
+///
+/// Every listener is taken or refused by itself, as in Envoy; [`atomic`](Self::atomic) makes it all or nothing.
+#[derive(Debug)]
+#[must_use = "an update does nothing until it is applied"]
+pub struct Update<C> {
+    pub(crate) version_info: Arc<str>,
+    pub(crate) scope: Scope,
+    pub(crate) mode: UpdateMode,
+    pub(crate) resources: Vec<Resource<C>>,
+}
+
+/// What an update says about the listeners that it does not name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// From the bootstrap: says nothing about others, and what it brings cannot be changed through LDS.
+    Static,
+    /// LDS state of the world: a listener that came through LDS and is absent is removed.
+    StateOfTheWorld,
+    /// Incremental LDS: these names are removed, the others stay.
+    Delta { removed: Vec<String> },
+}
+
+/// One listener of an update: a configuration, or the reason why there is none.
+#[derive(Debug)]
+pub(crate) enum Resource<C> {
+    Config(Arc<C>),
+    Refused { name: String, error: FieldError },
+}
+
+impl<C: ListenerConfig> Resource<C> {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Config(config) => config.name(),
+            Self::Refused { name, .. } => name,
+        }
+    }
+}
+
+impl<C> Update<C> {
+    fn new<R: Into<Arc<C>>>(version_info: &str, scope: Scope, configs: impl IntoIterator<Item = R>) -> Self {
+        let resources = configs
+            .into_iter()
+            .map(|config| Resource::Config(config.into()))
+            .collect();
+        Self {
+            version_info: version_info.into(),
+            scope,
+            mode: UpdateMode::default(),
+            resources,
+        }
+    }
+
+    /// All listeners that LDS has: a listener that came through LDS earlier and is absent here is removed.
+    pub fn lds<R: Into<Arc<C>>>(version_info: &str, configs: impl IntoIterator<Item = R>) -> Self {
+        Self::new(version_info, Scope::StateOfTheWorld, configs)
+    }
+
+    /// Incremental LDS: `configs` are added or modified, the names in `removed` are removed, all others stay.
+    pub fn delta<R: Into<Arc<C>>>(
+        version_info: &str,
+        configs: impl IntoIterator<Item = R>,
+        removed: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        let removed = removed.into_iter().map(Into::into).collect();
+        Self::new(version_info, Scope::Delta { removed }, configs)
+    }
+
+    /// Listeners of the bootstrap. LDS can neither modify nor remove them.
+    pub fn bootstrap<R: Into<Arc<C>>>(configs: impl IntoIterator<Item = R>) -> Self {
+        Self::new("", Scope::Static, configs)
+    }
+
+    /// All or nothing: if one listener is refused, none is touched. Envoy, and the default here, takes them one by one.
+    pub fn atomic(self) -> Self {
+        self.with_mode(UpdateMode::Atomic)
+    }
+
+    /// Sets the [`UpdateMode`].
+    pub fn with_mode(mut self, mode: UpdateMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Names a listener whose configuration could not even be read: it is reported as refused, and not taken for absent.
+    pub fn with_refused(mut self, name: impl Into<String>, error: FieldError) -> Self {
+        self.resources.push(Resource::Refused {
+            name: name.into(),
+            error,
+        });
+        self
+    }
+}
+
+/// Whether one bad listener stops the others of its update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "each by itself, or all together")]
+pub enum UpdateMode {
+    /// Each listener is taken or refused by itself, as in Envoy.
+    #[default]
+    EachByItself,
+    /// All or nothing (the setting `atomic_updates`).
+    Atomic,
+}
+
+/// What an update did to one listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// The content is the same: nothing happened, and the version keeps the `version_info` that it came with.
+    Unchanged,
+    /// The name is new: this version accepts.
+    Added {
+        /// The new version.
+        version: u64,
+    },
+    /// This version accepts in place of the one that it replaced, which drains.
+    Modified {
+        /// The new version.
+        version: u64,
+        /// The version that drains now.
+        replaced: u64,
+    },
+    /// This version waits until it is warm; an active one goes on meanwhile.
+    Warming {
+        /// The new version.
+        version: u64,
+    },
+    /// The content is that of the active version again: the version that was warming is dropped.
+    WarmingDropped {
+        /// The version that is no more.
+        version: u64,
+    },
+    /// The name is gone: the version that was active drains.
+    Removed {
+        /// The version that drains now, unless the listener was still warming.
+        version: Option<u64>,
+    },
+    /// Nothing happened, because listeners of this direction have been stopped (as in Envoy).
+    Stopped,
+}
+
+/// What became of an update, listener by listener.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct UpdateReport {
+    /// The label that the update came with.
+    pub version_info: Arc<str>,
+    /// The listeners of the update in their order, then those that were removed.
+    pub listeners: Vec<ListenerReport>,
+}
+
+/// What became of one listener of an update.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ListenerReport {
+    /// The listener's name. It comes twice if the update named it twice.
+    pub name: Arc<str>,
+    /// What was done, or why it was not taken. After an error the previous version goes on as it was.
+    pub outcome: Result<Change, UpdateError>,
+}
+
+impl UpdateReport {
+    /// Whether every listener was taken (Envoy's `lds.update_success`; otherwise `lds.update_rejected`).
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.errors().next().is_none()
+    }
+
+    /// Why listeners were refused.
+    pub fn errors(&self) -> impl Iterator<Item = &UpdateError> {
+        self.listeners
+            .iter()
+            .filter_map(|listener| listener.outcome.as_ref().err())
+    }
+
+    /// What was done, by listener.
+    pub fn changes(&self) -> impl Iterator<Item = (&str, Change)> {
+        self.listeners
+            .iter()
+            .filter_map(|listener| Some((&*listener.name, *listener.outcome.as_ref().ok()?)))
+    }
+
+    /// What became of the listener `name`; of the first one, if the update named it twice.
+    #[must_use]
+    pub fn outcome(&self, name: &str) -> Option<&Result<Change, UpdateError>> {
+        self.listeners
+            .iter()
+            .find(|listener| &*listener.name == name)
+            .map(|listener| &listener.outcome)
+    }
+}
+
+/// Why a listener of an update was not taken. It names the listener and the field; the previous version goes on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UpdateError {
+    /// The same name was in the update before.
+    #[error("listener {listener:?}: name: is in this update twice")]
+    #[non_exhaustive]
+    DuplicateName {
+        /// The listener's name.
+        listener: Arc<str>,
+    },
+    /// Another listener has this address.
+    #[error("listener {listener:?}: address: {address} belongs to listener {held_by:?}")]
+    #[non_exhaustive]
+    AddressConflict {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The address that both want.
+        address: ListenAddress,
+        /// The listener that has it.
+        held_by: Arc<str>,
+    },
+    /// The address could not be bound, for example because another process has it.
+    #[error("listener {listener:?}: address: cannot listen on {address}: {source}")]
+    #[non_exhaustive]
+    Bind {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The address that it wants.
+        address: ListenAddress,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The listener is part of the bootstrap and cannot be changed through LDS.
+    #[error("listener {listener:?}: name: is a static listener, which LDS cannot change")]
+    #[non_exhaustive]
+    Static {
+        /// The listener's name.
+        listener: Arc<str>,
+    },
+    /// A field has a value that cannot be taken.
+    #[error("listener {listener:?}: {source}")]
+    #[non_exhaustive]
+    Invalid {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The field and what is wrong with it.
+        source: FieldError,
+    },
+    /// Nothing is wrong with this listener, but with another one of an atomic update.
+    #[error(
+        "listener {listener:?}: atomic_updates: not taken, because another listener of this update was refused"
+    )]
+    #[non_exhaustive]
+    NotApplied {
+        /// The listener's name.
+        listener: Arc<str>,
+    },
+}
+
+impl UpdateError {
+    /// The name of the listener that was refused.
+    #[must_use]
+    pub fn listener(&self) -> &str {
+        match self {
+            Self::DuplicateName { listener }
+            | Self::AddressConflict { listener, .. }
+            | Self::Bind { listener, .. }
+            | Self::Static { listener }
+            | Self::Invalid { listener, .. }
+            | Self::NotApplied { listener } => listener,
+        }
+    }
+
+    /// The path of the field that is to blame.
+    #[must_use]
+    pub fn field(&self) -> &str {
+        match self {
+            Self::DuplicateName { .. } | Self::Static { .. } => "name",
+            Self::AddressConflict { .. } | Self::Bind { .. } => "address",
+            Self::Invalid { source, .. } => source.field(),
+            Self::NotApplied { .. } => "atomic_updates",
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A listener configuration for tests: a name, an address, a content, and what else a test wants.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use drain_tree::TrafficDirection;
+use listener_versions::{FieldError, ListenAddress, ListenerConfig};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) name: String,
+    pub(crate) address: ListenAddress,
+    pub(crate) content: u32,
+    pub(crate) direction: TrafficDirection,
+    pub(crate) warms: bool,
+    pub(crate) error: Option<FieldError>,
+}
+
+impl Config {
+    pub(crate) fn inbound(mut self) -> Self {
+        self.direction = TrafficDirection::Inbound;
+        self
+    }
+
+    pub(crate) fn warming(mut self) -> Self {
+        self.warms = true;
+        self
+    }
+
+    pub(crate) fn bad(mut self, field: &str) -> Self {
+        self.error = Some(FieldError::new(field, "is wrong"));
+        self
+    }
+}
+
+/// Listener `name` at 127.0.0.1:`port`.
+pub(crate) fn listener(name: &str, port: u16, content: u32) -> Config {
+    let address = ListenAddress::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
+    at(name, address, content)
+}
+
+pub(crate) fn at(name: &str, address: ListenAddress, content: u32) -> Config {
+    let direction = TrafficDirection::Unspecified;
+    Config {
+        name: name.into(),
+        address,
+        content,
+        direction,
+        warms: false,
+        error: None,
+    }
+}
+
+impl ListenerConfig for Config {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self == other
+    }
+
+    fn traffic_direction(&self) -> TrafficDirection {
+        self.direction
+    }
+
+    fn warms(&self) -> bool {
+        self.warms
+    }
+
+    fn validate(&self) -> Result<(), FieldError> {
+        self.error.clone().map_or(Ok(()), Err)
+    }
+}

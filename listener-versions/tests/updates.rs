@@ -1,0 +1,428 @@
+//! What an update makes of the versions: one rule a test, told as the effects that the outside is given.
+
+mod common;
+
+use std::io;
+
+use common::{Config, listener};
+use drain_tree::{DrainDirection, TrafficDirection};
+use listener_versions::{
+    Applied, Change, Effect, FieldError, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+};
+
+/// A set whose sockets all open, and a log of what it asked for.
+#[derive(Default)]
+struct Bench {
+    set: VersionSet<Config>,
+    taken: Option<u16>,
+}
+
+impl Bench {
+    /// Another process listens on this port.
+    fn with_taken(port: u16) -> Self {
+        Self {
+            taken: Some(port),
+            ..Self::default()
+        }
+    }
+
+    fn apply(&mut self, update: Update<Config>) -> (UpdateReport, String) {
+        let mut log = String::new();
+        let taken = self.taken;
+        let Applied { report, effects, .. } = self.set.apply(update, |socket, _| {
+            if socket.address().as_socket().map(|address| address.port()) == taken {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            log += &format!("bind {socket}\n");
+            Ok(())
+        });
+        log += &told(&effects);
+        (report, log)
+    }
+
+    fn lds(&mut self, configs: impl IntoIterator<Item = Config>) -> (UpdateReport, String) {
+        self.apply(Update::lds("v", configs))
+    }
+
+    fn states(&self) -> Vec<(u64, VersionState)> {
+        self.set
+            .iter()
+            .map(|version| (version.number, version.state))
+            .collect()
+    }
+}
+
+fn told(effects: &[Effect]) -> String {
+    let line = |effect: &Effect| match effect {
+        Effect::Create { version } => format!("create {version}\n"),
+        Effect::Discard { version } => format!("discard {version}\n"),
+        Effect::Activate { version, socket, .. } => format!("activate {version} on {socket}\n"),
+        Effect::Close { socket, last } => format!("close {socket} after {last:?}\n"),
+        Effect::Drain { version, reason } => format!("drain {version} {reason:?}\n"),
+        _ => String::from("?\n"),
+    };
+    effects.iter().map(line).collect()
+}
+
+fn change(report: &UpdateReport, name: &str) -> Change {
+    match report.outcome(name) {
+        Some(Ok(change)) => *change,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn error<'a>(report: &'a UpdateReport, name: &str) -> &'a UpdateError {
+    report
+        .errors()
+        .find(|error| error.listener() == name)
+        .expect("the listener was refused")
+}
+
+#[test]
+fn an_update_with_the_same_content_changes_nothing() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (report, log) = bench.lds([listener("a", 80, 1)]);
+    assert_eq!((change(&report, "a"), log.as_str()), (Change::Unchanged, ""));
+}
+
+#[test]
+fn the_new_version_accepts_on_the_same_socket_before_the_old_one_drains() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (report, log) = bench.lds([listener("a", 80, 2)]);
+    assert_eq!(
+        change(&report, "a"),
+        Change::Modified {
+            version: 2,
+            replaced: 1
+        }
+    );
+    assert_eq!(
+        log,
+        "create 2\nactivate 2 on 127.0.0.1:80\ndrain 1 ListenerModify\n"
+    );
+}
+
+#[test]
+fn going_back_to_an_older_content_is_a_new_version() {
+    let mut bench = Bench::default();
+    for content in [1, 2, 1] {
+        bench.lds([listener("a", 80, content)]);
+    }
+    use VersionState::{Active, Draining};
+    assert_eq!(bench.states(), [(1, Draining), (2, Draining), (3, Active)]);
+}
+
+#[test]
+fn a_removed_listener_closes_its_socket_and_drains() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1), listener("b", 81, 1)]);
+    let (report, log) = bench.lds([listener("b", 81, 1)]);
+    assert_eq!(change(&report, "a"), Change::Removed { version: Some(1) });
+    assert_eq!(log, "close 127.0.0.1:80 after Some(1)\ndrain 1 ListenerRemove\n");
+}
+
+#[test]
+fn a_listener_that_comes_back_is_a_new_version_and_its_old_one_goes_on_draining() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    bench.lds([]);
+    let (report, log) = bench.lds([listener("a", 80, 1)]);
+    assert_eq!(change(&report, "a"), Change::Added { version: 2 });
+    assert_eq!(log, "bind 127.0.0.1:80\ncreate 2\nactivate 2 on 127.0.0.1:80\n");
+    assert_eq!(
+        bench.states(),
+        [(1, VersionState::Draining), (2, VersionState::Active)]
+    );
+}
+
+#[test]
+fn a_new_address_is_bound_before_the_old_one_closes() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (_, log) = bench.lds([listener("a", 81, 1)]);
+    assert_eq!(
+        log,
+        "bind 127.0.0.1:81\ncreate 2\nactivate 2 on 127.0.0.1:81\nclose 127.0.0.1:80 after Some(1)\ndrain 1 ListenerModify\n"
+    );
+}
+
+#[test]
+fn an_address_that_cannot_be_bound_is_refused_by_its_field_and_the_others_apply() {
+    let mut bench = Bench::with_taken(81);
+    bench.lds([listener("a", 80, 1)]);
+    let (report, log) = bench.lds([listener("a", 81, 2), listener("b", 82, 1)]);
+    let error = error(&report, "a");
+    assert_eq!(
+        (error.field(), change(&report, "b")),
+        ("address", Change::Added { version: 2 })
+    );
+    assert!(
+        error
+            .to_string()
+            .starts_with(r#"listener "a": address: cannot listen on 127.0.0.1:81: "#),
+        "{error}"
+    );
+    assert_eq!(log, "bind 127.0.0.1:82\ncreate 2\nactivate 2 on 127.0.0.1:82\n");
+    assert_eq!(
+        bench.set.active("a").map(|version| version.config.content),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_wrong_field_is_refused_by_its_name_and_the_old_version_goes_on() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (report, log) = bench.lds([listener("a", 80, 2).bad("filter_chains[0]")]);
+    assert_eq!(
+        error(&report, "a").to_string(),
+        r#"listener "a": filter_chains[0]: is wrong"#
+    );
+    assert_eq!(log, "");
+}
+
+#[test]
+fn the_second_of_two_with_one_name_is_refused() {
+    let mut bench = Bench::default();
+    let (report, _) = bench.lds([listener("a", 80, 1), listener("a", 81, 1)]);
+    assert_eq!(change(&report, "a"), Change::Added { version: 1 });
+    assert!(matches!(error(&report, "a"), UpdateError::DuplicateName { .. }));
+}
+
+#[test]
+fn the_second_of_two_with_one_address_is_refused() {
+    let mut bench = Bench::default();
+    let (report, _) = bench.lds([listener("a", 80, 1), listener("b", 80, 1)]);
+    assert_eq!(change(&report, "a"), Change::Added { version: 1 });
+    assert_eq!(
+        error(&report, "b").to_string(),
+        r#"listener "b": address: 127.0.0.1:80 belongs to listener "a""#
+    );
+}
+
+#[test]
+fn an_address_of_another_listener_is_refused() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (report, _) = bench.lds([listener("b", 80, 1), listener("a", 80, 2)]);
+    assert_eq!(error(&report, "b").field(), "address");
+    assert!(matches!(change(&report, "a"), Change::Modified { .. }));
+}
+
+#[test]
+fn an_address_that_its_listener_leaves_in_the_same_update_passes_on_with_its_queue() {
+    for removed in [true, false] {
+        let mut bench = Bench::default();
+        bench.lds([listener("a", 80, 1)]);
+        let b = listener("b", 80, 1);
+        let (report, log) = if removed {
+            bench.lds([b])
+        } else {
+            bench.lds([b, listener("a", 81, 1)])
+        };
+        assert!(report.is_success(), "{report:?}");
+        assert!(
+            !log.contains("close") && !log.contains("bind 127.0.0.1:80"),
+            "{log}"
+        );
+        assert!(log.contains("on 127.0.0.1:80"), "{log}");
+        assert_eq!(
+            bench.set.iter().filter(|version| version.accepting).count(),
+            if removed { 1 } else { 2 }
+        );
+    }
+}
+
+#[test]
+fn two_listeners_that_want_each_others_addresses_are_both_refused() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1), listener("b", 81, 1)]);
+    let (report, log) = bench.lds([listener("a", 81, 2), listener("b", 80, 2)]);
+    assert_eq!((report.errors().count(), log.as_str()), (2, ""));
+}
+
+#[test]
+fn a_listener_that_is_absent_is_removed_even_if_another_is_refused() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1), listener("b", 81, 1)]);
+    let (report, _) = bench.lds([listener("b", 81, 2).bad("address")]);
+    assert!(!report.is_success());
+    assert_eq!(change(&report, "a"), Change::Removed { version: Some(1) });
+}
+
+#[test]
+fn a_listener_whose_configuration_could_not_be_read_is_not_absent() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let update =
+        Update::lds("v2", Vec::<Config>::new()).with_refused("a", FieldError::new("filters", "unknown type"));
+    let (report, log) = bench.apply(update);
+    assert_eq!((error(&report, "a").field(), log.as_str()), ("filters", ""));
+}
+
+#[test]
+fn an_atomic_update_with_one_bad_listener_touches_none_and_closes_what_it_opened() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1), listener("gone", 83, 1)]);
+    let update = Update::lds(
+        "v2",
+        [
+            listener("a", 80, 2),
+            listener("b", 81, 1),
+            listener("c", 82, 1).bad("x"),
+        ],
+    );
+    let (report, log) = bench.apply(update.atomic());
+    assert_eq!(
+        report.errors().map(UpdateError::field).collect::<Vec<_>>(),
+        ["atomic_updates", "atomic_updates", "x"]
+    );
+    assert_eq!(log, "bind 127.0.0.1:81\nclose 127.0.0.1:81 after None\n");
+    assert_eq!(
+        bench.states(),
+        [(1, VersionState::Active), (2, VersionState::Active)]
+    );
+}
+
+#[test]
+fn a_static_listener_is_neither_changed_nor_removed_through_lds() {
+    let mut bench = Bench::default();
+    bench.apply(Update::bootstrap([listener("s", 80, 1)]));
+    let (report, log) = bench.lds([listener("s", 80, 2)]);
+    assert!(matches!(error(&report, "s"), UpdateError::Static { .. }));
+    assert_eq!((bench.lds([]).1, log.as_str()), (String::new(), ""));
+}
+
+#[test]
+fn an_incremental_update_leaves_the_others_alone() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1), listener("b", 81, 1), listener("c", 82, 1)]);
+    let (report, log) = bench.apply(Update::delta("v2", [listener("a", 80, 2)], ["b", "unknown"]));
+    assert_eq!(report.changes().count(), 2);
+    assert_eq!(
+        log,
+        "create 4\nactivate 4 on 127.0.0.1:80\nclose 127.0.0.1:81 after Some(2)\ndrain 1 ListenerModify\ndrain 2 ListenerRemove\n"
+    );
+}
+
+#[test]
+fn equal_addresses_with_port_zero_are_different_sockets() {
+    let mut bench = Bench::default();
+    let (report, _) = bench.lds([listener("a", 0, 1), listener("b", 0, 1)]);
+    assert!(report.is_success());
+    let (_, log) = bench.lds([listener("a", 0, 2), listener("b", 0, 1)]);
+    assert!(!log.contains("bind"), "{log}");
+}
+
+#[test]
+fn a_warming_version_accepts_only_when_it_is_warm_and_the_active_one_serves_until_then() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (report, log) = bench.lds([listener("a", 81, 2).warming()]);
+    assert_eq!(
+        (change(&report, "a"), log.as_str()),
+        (Change::Warming { version: 2 }, "bind 127.0.0.1:81\ncreate 2\n")
+    );
+    let effects = bench.set.warmed(2).expect("it is warming");
+    assert_eq!(
+        told(&effects),
+        "activate 2 on 127.0.0.1:81\nclose 127.0.0.1:80 after Some(1)\ndrain 1 ListenerModify\n"
+    );
+    assert_eq!(
+        bench
+            .set
+            .warmed(2)
+            .map_err(|error| error.to_string())
+            .err()
+            .as_deref(),
+        Some("a version that is active cannot activate")
+    );
+}
+
+#[test]
+fn a_warming_version_is_replaced_or_removed_without_a_drain() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1).warming()]);
+    assert_eq!(
+        bench.lds([listener("a", 80, 2).warming()]).1,
+        "discard 1\ncreate 2\n"
+    );
+    assert_eq!(bench.lds([]).1, "discard 2\nclose 127.0.0.1:80 after None\n");
+    assert!(bench.set.is_empty());
+}
+
+#[test]
+fn going_back_to_the_active_content_drops_what_warms() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    bench.lds([listener("a", 81, 2).warming()]);
+    let (report, log) = bench.lds([listener("a", 80, 1)]);
+    assert_eq!(change(&report, "a"), Change::WarmingDropped { version: 2 });
+    assert_eq!(log, "discard 2\nclose 127.0.0.1:81 after None\n");
+    assert_eq!(
+        bench.set.abandon(2).map(|_| ()).unwrap_err().state,
+        VersionState::Drained
+    );
+}
+
+#[test]
+fn stopped_listeners_close_their_sockets_once_and_take_no_more_updates() {
+    let mut bench = Bench::default();
+    bench.lds([
+        listener("in", 80, 1).inbound(),
+        listener("out", 81, 1),
+        listener("warm", 82, 1).warming().inbound(),
+    ]);
+    let stopped = bench.set.stop(DrainDirection::InboundOnly);
+    assert_eq!(stopped.versions, [1]);
+    assert_eq!(
+        told(&stopped.effects),
+        "discard 3\nclose 127.0.0.1:80 after Some(1)\nclose 127.0.0.1:82 after None\n"
+    );
+    assert!(
+        bench.set.is_stopped(TrafficDirection::Inbound) && !bench.set.is_stopped(TrafficDirection::Outbound)
+    );
+    let (report, log) = bench.lds([listener("in", 80, 2).inbound(), listener("out", 81, 2)]);
+    assert_eq!(change(&report, "in"), Change::Stopped);
+    assert_eq!(
+        log,
+        "create 4\nactivate 4 on 127.0.0.1:81\ndrain 2 ListenerModify\n"
+    );
+    assert_eq!(bench.set.stop(DrainDirection::All).versions, [4]);
+    assert!(bench.set.stop(DrainDirection::All).versions.is_empty());
+}
+
+#[test]
+fn a_stopped_listener_can_still_be_removed() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    drop(bench.set.stop(DrainDirection::All));
+    assert_eq!(bench.lds([]).1, "drain 1 ListenerRemove\n");
+}
+
+#[test]
+fn the_cap_counts_the_active_version_and_names_the_oldest_drains() {
+    let mut bench = Bench::default();
+    for content in 1..=4 {
+        bench.lds([listener("a", 80, content)]);
+    }
+    assert_eq!(bench.set.over_cap("a", 4), [0u64; 0]);
+    assert_eq!(bench.set.over_cap("a", 2), [1, 2]);
+    assert_eq!(bench.set.len(), 4, "tracking is never dropped");
+}
+
+#[test]
+fn a_version_is_reaped_once() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    assert!(bench.set.complete(1).is_err(), "it does not drain");
+    bench.lds([]);
+    assert_eq!(
+        bench.set.complete(1).map(|version| version.state).ok(),
+        Some(VersionState::Drained)
+    );
+    assert!(bench.set.complete(1).is_err());
+    assert!(bench.set.is_empty());
+}
