@@ -82,7 +82,7 @@ impl Half {
     }
 
     /// Whether bytes were taken that the other side's transport does not have yet.
-    pub(crate) const fn owes(&self) -> bool {
+    pub(crate) fn owes(&self) -> bool {
         self.sent < self.kept.len() || self.unflushed
     }
 
