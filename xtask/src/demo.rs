@@ -20,6 +20,7 @@ mod h1;
 mod h1_clients;
 mod h2;
 mod h2_clients;
+mod h2_session;
 mod live;
 mod pattern;
 mod probe;

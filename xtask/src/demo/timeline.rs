@@ -16,7 +16,12 @@ const RIGHT: f64 = 20.0;
 const ROW: f64 = 8.0;
 const BAR: f64 = 5.0;
 const GAP: f64 = 22.0;
+
+/// The height of a version's row with and without room for words in it, and from how many updates on there is none.
 const VERSION_ROW: f64 = 15.0;
+const THIN_ROW: f64 = 3.0;
+const MANY: usize = 40;
+
 const RATE: f64 = 36.0;
 
 /// Rows of a class beyond this are left out, and said to be.
@@ -86,6 +91,7 @@ fn grid(updates: &Updates, scale: Scale, height: f64) -> String {
         out += &format!("<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"18\" y2=\"{height:.0}\"/>");
         out += &format!("<text class=\"second\" x=\"{x:.1}\" y=\"11\">{second} s</text>\n");
     }
+    let height = if updates.at.len() < MANY { height } else { 26.0 };
     for (version, at) in (2..).zip(&updates.at) {
         let x = scale.x(*at);
         out += &format!(
@@ -101,7 +107,8 @@ fn grid(updates: &Updates, scale: Scale, height: f64) -> String {
 fn versions(updates: &Updates, scale: Scale, y: &mut f64) -> String {
     let mut out = text(0.0, *y + 10.0, "name", "listener versions");
     let mut free: Vec<Duration> = Vec::new();
-    let top = *y;
+    let many = updates.at.len() >= MANY;
+    let (top, height) = (*y, if many { THIN_ROW } else { VERSION_ROW });
     for version in (1u32..).take(updates.at.len() + 1) {
         let since = version
             .checked_sub(1)
@@ -110,9 +117,13 @@ fn versions(updates: &Updates, scale: Scale, y: &mut f64) -> String {
         let replaced = updates.replaced(version).unwrap_or(scale.end);
         let until = updates.deadline(version).unwrap_or(scale.end).min(scale.end);
         let row = place(&mut free, since, until);
-        let row_y = top + row as f64 * VERSION_ROW;
-        out += &bar(version, row_y, 11.0, scale, (since, replaced), "");
-        out += &bar(version, row_y, 11.0, scale, (replaced, until), " told");
+        let row_y = top + row as f64 * height;
+        let bar_height = height * 0.75;
+        out += &bar(version, row_y, bar_height, scale, (since, replaced), "");
+        out += &bar(version, row_y, bar_height, scale, (replaced, until), " told");
+        if many {
+            continue;
+        }
         if scale.x(replaced) - scale.x(since) > 16.0 {
             out += &text(scale.x(since) + 4.0, row_y + 9.0, "on", &format!("v{version}"));
         }
@@ -120,7 +131,7 @@ fn versions(updates: &Updates, scale: Scale, y: &mut f64) -> String {
             out += &text(scale.x(replaced) + 5.0, row_y + 9.0, "draining", "draining");
         }
     }
-    *y = top + free.len() as f64 * VERSION_ROW;
+    *y = top + free.len() as f64 * height;
     out
 }
 
@@ -177,7 +188,7 @@ fn bar(
     }
     let colour = version % COLOURS;
     format!(
-        "<rect class=\"c{colour}{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height}\" \
+        "<rect class=\"c{colour}{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" \
          rx=\"1.5\"><title>version {version}</title></rect>\n"
     )
 }
