@@ -38,8 +38,10 @@ macro_rules! byte_set {
 
 byte_set! {
     /// What is spoken on a connection. Known only after the first bytes; [`Unknown`](Self::Unknown) until then.
+    #[derive(Default)]
     ConnProtocol {
         /// Not known yet.
+        #[default]
         Unknown = "unknown",
         /// HTTP/1.0 or HTTP/1.1.
         Http1 = "http1",
@@ -57,8 +59,10 @@ byte_set! {
     /// counted like any other, but does not hold up completion.
     ///
     /// [`TrackerOptions::with_excluded`]: crate::TrackerOptions::with_excluded
+    #[derive(Default)]
     ConnLabel {
         /// A client's. Never excluded.
+        #[default]
         Traffic = "traffic",
         /// An operator looking at the admin port; often the very one who waits for the drain to end.
         Admin = "admin",
@@ -90,18 +94,6 @@ byte_set! {
         Error = "error",
         /// Its task panicked.
         Panicked = "panicked",
-    }
-}
-
-impl Default for ConnProtocol {
-    fn default() -> Self {
-        Self::Unknown
-    }
-}
-
-impl Default for ConnLabel {
-    fn default() -> Self {
-        Self::Traffic
     }
 }
 

@@ -1,0 +1,159 @@
+//! When waiting for the end is over, and when it is not.
+#![cfg(not(loom))]
+
+use conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer, TrackerOptions};
+use tokio_test::{assert_pending, assert_ready, task::spawn};
+
+fn labelled(label: ConnLabel) -> ConnInfo {
+    ConnInfo::new(Peer::Unix).with_label(label)
+}
+
+#[test]
+fn with_nobody_there_it_is_over_at_once() {
+    let tracker = ConnTracker::new();
+    assert_ready!(spawn(tracker.wait_empty()).poll());
+    assert_ready!(spawn(tracker.group("ingress", 1).wait_empty()).poll());
+}
+
+#[test]
+fn the_last_guard_wakes_every_waiter_and_no_earlier_one_does() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let (a, b) = (group.open(Peer::Unix), group.open(Peer::Unix));
+    let (mut all, mut one) = (spawn(tracker.wait_empty()), spawn(group.wait_empty()));
+    assert_pending!(all.poll());
+    assert_pending!(one.poll());
+    drop(a);
+    assert!(!all.is_woken() && !one.is_woken());
+    drop(b);
+    assert!(all.is_woken() && one.is_woken());
+    assert_ready!(all.poll());
+    assert_ready!(one.poll());
+    assert_ready!(one.poll()); // and stays over
+}
+
+#[test]
+fn a_version_is_over_while_another_is_not() {
+    let tracker = ConnTracker::new();
+    let (old, new) = (tracker.group("ingress", 1), tracker.group("ingress", 2));
+    let (a, b) = (old.open(Peer::Unix), new.open(Peer::Unix));
+    let (mut all, mut one) = (spawn(tracker.wait_empty()), spawn(old.wait_empty()));
+    assert_pending!(all.poll());
+    assert_pending!(one.poll());
+    drop(a);
+    assert_ready!(one.poll());
+    assert_pending!(all.poll());
+    drop(b);
+    assert_ready!(all.poll());
+}
+
+#[test]
+fn a_chain_is_over_when_its_last_connection_moves_to_another() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let (old, new) = (group.chain("old"), group.chain("new"));
+    let guard = group.open(Peer::Unix);
+    guard.attach_chain(&old);
+    let mut over = spawn(old.wait_empty());
+    assert_pending!(over.poll());
+    guard.attach_chain(&new);
+    assert!(over.is_woken());
+    assert_ready!(over.poll());
+}
+
+#[test]
+fn a_metrics_scrape_does_not_hold_it_up() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let _scrape = group.open(labelled(ConnLabel::Metrics));
+    let _admin = group.open(labelled(ConnLabel::Admin));
+    let client = group.open(Peer::Unix);
+    let mut over = spawn(tracker.wait_empty());
+    assert_pending!(over.poll());
+    drop(client);
+    assert!(over.is_woken());
+    assert_ready!(over.poll());
+    assert_eq!((tracker.len(), tracker.held()), (2, 0));
+}
+
+#[test]
+fn a_connection_found_out_to_be_a_scrape_lets_the_waiter_go() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let mut over = spawn(tracker.wait_empty());
+    assert_pending!(over.poll());
+    guard.set_label(ConnLabel::Metrics);
+    assert!(over.is_woken());
+    assert_ready!(over.poll());
+}
+
+#[test]
+fn which_labels_are_excluded_is_an_option() {
+    let options = TrackerOptions::default().with_excluded([ConnLabel::HealthCheck]);
+    let tracker = ConnTracker::with_options(options);
+    let group = tracker.group("ingress", 1);
+    let _check = group.open(labelled(ConnLabel::HealthCheck));
+    assert_eq!(tracker.held(), 0);
+    let _admin = group.open(labelled(ConnLabel::Admin));
+    assert_eq!(tracker.held(), 1);
+}
+
+#[test]
+fn an_empty_moment_is_not_missed_because_someone_came_after_it() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guard = group.open(Peer::Unix);
+    let mut over = spawn(tracker.wait_empty());
+    assert_pending!(over.poll());
+    drop(guard);
+    let _late = group.open(Peer::Unix);
+    assert_ready!(over.poll());
+    assert_pending!(spawn(tracker.wait_empty()).poll());
+}
+
+#[test]
+fn a_waiter_that_gives_up_takes_nothing_from_the_others() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let (mut a, mut b) = (spawn(tracker.wait_empty()), spawn(tracker.wait_empty()));
+    assert_pending!(a.poll());
+    assert_pending!(b.poll());
+    drop(a);
+    drop(guard);
+    assert!(b.is_woken());
+    assert_ready!(b.poll());
+}
+
+#[test]
+fn a_wait_keeps_its_group_in_the_books() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guard = group.open(Peer::Unix);
+    let mut over = spawn(group.wait_empty());
+    assert_pending!(over.poll());
+    drop(group);
+    drop(guard);
+    assert!(over.is_woken());
+    assert_eq!(tracker.groups().len(), 1);
+    assert_ready!(over.poll());
+    drop(over);
+    assert!(tracker.groups().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_ends_when_ten_thousand_tasks_on_several_threads_have() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    for _ in 0..10_000 {
+        let guard = group.open(Peer::Unix);
+        let tunnel = guard.clone();
+        tokio::spawn(async move {
+            guard.request_started();
+            tokio::task::yield_now().await;
+            drop(guard);
+        });
+        tokio::spawn(async move { drop(tunnel) });
+    }
+    group.wait_empty().await;
+    assert_eq!((tracker.len(), tracker.snapshot().len()), (0, 0));
+}

@@ -1,0 +1,141 @@
+//! Interleavings, all of them. Run with
+//! `RUSTFLAGS="--cfg loom" cargo test -p conn-tracker --test loom --release`.
+#![cfg(loom)]
+
+use conn_tracker::{ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions};
+use loom::{future::block_on, thread};
+
+/// Two shards are enough for every race between shards. Three preemptions per run keep each model in seconds; the
+/// races that the models are about need two.
+fn model(f: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(3);
+    builder.check(f);
+}
+
+fn tracker() -> ConnTracker {
+    ConnTracker::with_options(TrackerOptions::default().with_shards(2))
+}
+
+#[test]
+fn the_last_drop_wakes_the_waiter() {
+    model(|| {
+        let tracker = tracker();
+        let guard = tracker.group("a", 1).open(Peer::Unknown);
+        let task = thread::spawn(move || drop(guard));
+        block_on(tracker.wait_empty());
+        assert_eq!(tracker.held(), 0);
+        task.join().unwrap();
+    });
+}
+
+#[test]
+fn two_last_drops_in_two_shards_wake_the_waiter() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let here = group.open(Peer::Unknown);
+        let task = thread::spawn({
+            let group = group.clone();
+            let there = group.open(Peer::Unknown);
+            move || {
+                drop(group.open(Peer::Unknown)); // in this thread's shard
+                drop(there);
+            }
+        });
+        let wait = group.wait_empty();
+        drop(here);
+        block_on(wait);
+        task.join().unwrap();
+        assert_eq!(group.held(), 0);
+    });
+}
+
+#[test]
+fn a_wait_never_ends_while_one_connection_hands_over_to_another() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let first = group.open(Peer::Unknown);
+        let task = thread::spawn({
+            let group = group.clone();
+            move || {
+                // There is always one of the two, in one shard or the other.
+                let second = group.open(Peer::Unknown);
+                drop(first);
+                second
+            }
+        });
+        let mut wait = tokio_test::task::spawn(tracker.wait_empty());
+        assert!(wait.poll().is_pending(), "one of the two was open at any moment");
+        let second = task.join().unwrap();
+        assert!(!wait.is_woken());
+        drop(second);
+        assert!(wait.poll().is_ready());
+    });
+}
+
+#[test]
+fn clones_dropped_in_two_threads_close_the_entry_once() {
+    model(|| {
+        let tracker = tracker();
+        let guard = tracker.group("a", 1).open(Peer::Unknown);
+        let clone = guard.clone();
+        let task = thread::spawn(move || drop(clone));
+        drop(guard);
+        task.join().unwrap();
+        assert_eq!((tracker.len(), tracker.transitions(ConnState::Closed)), (0, 1));
+    });
+}
+
+#[test]
+fn a_dropped_wait_takes_no_wake_from_another() {
+    model(|| {
+        let tracker = tracker();
+        let guard = tracker.group("a", 1).open(Peer::Unknown);
+        let mut given_up = tokio_test::task::spawn(tracker.wait_empty());
+        assert!(given_up.poll().is_pending());
+        let task = thread::spawn(move || drop(guard));
+        drop(given_up);
+        block_on(tracker.wait_empty());
+        task.join().unwrap();
+    });
+}
+
+#[test]
+fn excluding_the_last_connection_wakes_the_waiter() {
+    model(|| {
+        let tracker = tracker();
+        let guard = tracker.group("a", 1).open(ConnInfo::new(Peer::Unknown));
+        let task = thread::spawn(move || {
+            guard.set_label(ConnLabel::Metrics);
+            guard
+        });
+        block_on(tracker.wait_empty());
+        drop(task.join().unwrap());
+    });
+}
+
+#[test]
+fn a_group_goes_with_its_last_handle_or_its_last_connection() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let guard = group.open(Peer::Unknown);
+        let task = thread::spawn(move || drop(guard));
+        drop(group);
+        task.join().unwrap();
+        assert!(tracker.groups().is_empty());
+    });
+}
+
+#[test]
+fn the_books_are_freed_whether_handle_or_guard_goes_first() {
+    model(|| {
+        let tracker = tracker();
+        let guard = tracker.group("a", 1).open(Peer::Unknown);
+        let task = thread::spawn(move || drop(guard));
+        drop(tracker); // loom reports what leaks
+        task.join().unwrap();
+    });
+}

@@ -1,0 +1,183 @@
+//! What an operator sees and can do.
+#![cfg(not(loom))]
+
+use conn_tracker::{
+    CloseError, CloseReason, ConnId, ConnInfo, ConnLabel, ConnProtocol, ConnState, ConnTracker, Peer,
+};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+#[test]
+fn a_snapshot_shows_everything_that_was_told() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 7);
+    let chain = group.chain("tls");
+    let peer = Peer::Ip("192.0.2.7:40312".parse().unwrap());
+    let info = ConnInfo::new(peer)
+        .with_protocol(ConnProtocol::Http1)
+        .with_label(ConnLabel::HealthCheck);
+    let guard = group.open(info);
+    guard.attach_chain(&chain);
+    guard.set_state(ConnState::Draining).unwrap();
+    let seen = tracker.snapshot().pop().unwrap();
+    assert_eq!(
+        (seen.id, &*seen.listener, seen.version),
+        (guard.id(), "ingress", 7)
+    );
+    assert_eq!((seen.chain.as_deref(), seen.peer), (Some("tls"), peer));
+    assert_eq!(
+        (seen.state, seen.protocol),
+        (ConnState::Draining, ConnProtocol::Http1)
+    );
+    assert_eq!(seen.label, ConnLabel::HealthCheck);
+    assert_eq!(tracker.find(guard.id()), Some(seen));
+}
+
+#[test]
+fn a_snapshot_spans_pages_and_holes() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let mut guards: Vec<_> = (0..1000).map(|_| group.open(Peer::Unix)).collect();
+    let mut index = 0;
+    guards.retain(|_| {
+        index += 1;
+        index % 3 == 0
+    });
+    let seen: HashSet<_> = tracker.snapshot().into_iter().map(|conn| conn.id).collect();
+    assert_eq!(seen, guards.iter().map(|guard| guard.id()).collect());
+}
+
+#[test]
+fn by_state_and_by_group_pick_theirs() {
+    let tracker = ConnTracker::new();
+    let (old, new) = (tracker.group("ingress", 1), tracker.group("ingress", 2));
+    let (a, b) = (old.open(Peer::Unix), new.open(Peer::Unix));
+    a.set_state(ConnState::Closing).unwrap();
+    let ids = |list: Vec<conn_tracker::ConnSnapshot>| list.into_iter().map(|c| c.id).collect::<Vec<_>>();
+    assert_eq!(ids(tracker.by_state(ConnState::Closing)), [a.id()]);
+    assert_eq!(ids(tracker.by_state(ConnState::Draining)), []);
+    assert_eq!(ids(new.snapshot()), [b.id()]);
+}
+
+#[test]
+fn the_id_of_a_connection_that_is_gone_finds_nothing() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let old = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())).id();
+    let _new = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())); // in the same slot
+    assert_eq!(tracker.find(old), None);
+    assert_eq!(tracker.close(old), Err(CloseError::NotFound { id: old }));
+    for number in [0, u64::MAX, 1 << 63] {
+        assert_eq!(tracker.find(ConnId::from(number)), None, "{number}");
+    }
+}
+
+#[test]
+fn close_calls_the_closer_and_counts_the_reason_when_the_connection_has_ended() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let guard = group.open(Peer::Unix);
+    assert_eq!(
+        tracker.close(guard.id()),
+        Err(CloseError::NoCloser { id: guard.id() })
+    );
+    guard.set_closer({
+        let calls = Arc::clone(&calls);
+        move || {
+            calls.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    tracker.close_with(guard.id(), CloseReason::SoftCap).unwrap();
+    tracker.close(guard.id()).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    assert_eq!(tracker.snapshot()[0].close_reason, Some(CloseReason::SoftCap));
+    assert_eq!(
+        (tracker.len(), tracker.closed(CloseReason::SoftCap)),
+        (1, 0),
+        "asked, not gone"
+    );
+    drop(guard);
+    assert_eq!(
+        (
+            tracker.closed(CloseReason::SoftCap),
+            tracker.closed(CloseReason::Admin)
+        ),
+        (1, 0)
+    );
+    assert_eq!(
+        Arc::strong_count(&calls),
+        1,
+        "the closer went with the connection"
+    );
+}
+
+#[test]
+fn a_closer_may_use_the_tracker_and_drop_the_guard() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let id = guard.id();
+    let held = std::sync::Mutex::new(Some(guard.clone()));
+    guard.set_closer({
+        let tracker = tracker.clone();
+        move || {
+            assert_eq!(tracker.snapshot().len(), 1);
+            drop(held.lock().unwrap().take());
+        }
+    });
+    drop(guard);
+    tracker.close(id).unwrap();
+    assert!(tracker.is_empty());
+}
+
+#[test]
+fn a_group_is_removed_after_its_last_handle_and_its_last_connection() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let chain = group.chain("tls");
+    let guard = group.open(ConnInfo::new(Peer::Unix).with_label(ConnLabel::Metrics));
+    guard.attach_chain(&chain);
+    drop((group, chain));
+    assert_eq!(tracker.groups().len(), 2);
+    assert_eq!(tracker.snapshot()[0].version, 1);
+    drop(guard);
+    assert!(tracker.groups().is_empty());
+
+    let group = tracker.group("ingress", 2);
+    drop(group.open(Peer::Unix));
+    assert_eq!(tracker.groups().len(), 1);
+    drop(group);
+    assert!(tracker.groups().is_empty());
+}
+
+#[test]
+fn asking_again_for_a_group_finds_the_same_books() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guard = group.open(Peer::Unix);
+    assert_eq!(tracker.group("ingress", 1).len(), 1);
+    drop(group); // retired, but its connection is still open
+    let again = tracker.group("ingress", 1);
+    drop(guard);
+    assert_eq!(again.counts().transitions(ConnState::Active), 1);
+    assert_eq!(tracker.groups().len(), 1);
+    assert!(tracker.group("ingress", 2).is_empty());
+}
+
+#[test]
+fn ten_thousand_versions_leave_nothing_behind() {
+    let tracker = ConnTracker::new();
+    let mut last = None;
+    for version in 0..10_000 {
+        let group = tracker.group("ingress", version);
+        last = Some((group.open(Peer::Unix), group)); // the one before is gone now
+        assert_eq!(tracker.groups().len(), 1);
+    }
+    drop(last);
+    assert!(tracker.groups().is_empty());
+}
