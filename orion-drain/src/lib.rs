@@ -1,1 +1,2 @@
 //! orion-drain
+pub mod config;

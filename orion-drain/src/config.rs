@@ -1,0 +1,77 @@
+//! Envoy's configuration: what it reads, what it refuses, and what each field means.
+//!
+//! The types have the shapes of Envoy's v3 API, as far as this proxy family serves them, and Orion's
+//! `listener_manager` block. Reading follows protobuf's JSON mapping: `null` is absent, `portValue` is `port_value`,
+//! durations are `600s` or `0.25s` (and `10m`, which Envoy does not take). YAML needs the feature `yaml`; no type of the
+//! parser is in a signature here.
+//!
+//! - A field that is not known is ignored, as Envoy does, and its path is returned ([`Loaded::unknown_fields`]). Its
+//!   content still counts when two listeners are compared. Fields that Envoy has and that cannot be ignored safely,
+//!   such as `transport_socket`, are refused.
+//! - A wrong value is refused, with the path of the field and what is allowed there ([`ConfigError`]).
+//! - In an update each listener stands for itself ([`ListenerUpdate`]).
+//! - What nobody wrote is not written: a configuration without any drain field serialises as it was read.
+//!
+//! ```
+//! use orion_drain::config::ListenerUpdate;
+//!
+//! let update = ListenerUpdate::from_json(r#"{ "resources": [{
+//!     "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+//!     "name": "in",
+//!     "address": { "socket_address": { "address": "127.0.0.1", "port_value": 10000 } },
+//!     "filter_chains": [{ "filters": [{ "name": "tcp", "typed_config": {
+//!         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+//!         "stat_prefix": "tcp", "cluster": "upstream", "idle_timeout": "soon"
+//!     } }] }]
+//! }] }"#)?;
+//! assert_eq!(
+//!     update.rejected[0].error.to_string(),
+//!     "resources[0].filter_chains[0].filters[0].typed_config.idle_timeout: \
+//!      `soon` is not a duration such as `600s`, `0.25s` or `10m`",
+//! );
+//! # Ok::<(), orion_drain::config::ConfigError>(())
+//! ```
+
+mod address;
+mod any;
+mod bootstrap;
+mod chain_choice;
+mod cluster;
+mod discovery;
+mod duration;
+mod error;
+mod hcm;
+mod listener;
+mod manager;
+mod names;
+mod numbers;
+mod path;
+mod read;
+mod route;
+mod route_choice;
+mod tcp_proxy;
+mod validate;
+
+pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};
+pub use bootstrap::{
+    Admin, Bootstrap, ConfigSource, DynamicResources, Node, PathConfigSource, StaticResources,
+    WatchedDirectory,
+};
+pub use chain_choice::choose_chain;
+pub use cluster::{Cluster, DiscoveryType, Endpoint, LbEndpoint, LoadAssignment, LocalityEndpoints};
+pub use discovery::{ListenerUpdate, RejectedListener, UpdateOutcome};
+pub use duration::{DurationError, format_duration, parse_duration};
+pub use error::{ConfigError, ConfigErrorKind, FieldError};
+pub use hcm::{
+    CodecType, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpProtocolOptions, HttpTimeouts,
+    Router, UpgradeConfig,
+};
+pub use listener::{Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter};
+pub use manager::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior};
+pub use read::Loaded;
+pub use route::{
+    Action, AppendAction, DataSource, DirectResponse, HeaderField, HeaderValueOption, Route, RouteAction,
+    RouteConfiguration, RouteMatch, VirtualHost,
+};
+pub use route_choice::ChosenRoute;
+pub use tcp_proxy::TcpProxy;

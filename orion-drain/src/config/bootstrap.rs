@@ -1,0 +1,212 @@
+//! The file a proxy starts with: `config.bootstrap.v3.Bootstrap`.
+
+use std::{collections::BTreeSet, path::Path, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Address, Cluster, ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, manager,
+    path::FieldPath, read, validate,
+};
+
+/// What a proxy starts with, as in
+/// [`config.bootstrap.v3.Bootstrap`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/bootstrap/v3/bootstrap.proto),
+/// and Orion's `listener_manager` block. Everything is optional.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// Who this proxy is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<Node>,
+    /// The admin interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Where listeners come from that change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dynamic_resources: Option<DynamicResources>,
+    /// Listeners and clusters that stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub static_resources: Option<StaticResources>,
+    /// Limits of listener versions, and how they drain.
+    #[serde(
+        default,
+        deserialize_with = "manager::deserialize_block",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub listener_manager: Option<ListenerManagerConfig>,
+}
+
+/// Who a proxy is: `config.core.v3.Node`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The name of the cluster it runs in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+}
+
+/// The admin interface: `config.bootstrap.v3.Admin`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Admin {
+    /// Where it listens; absent: nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Address>,
+}
+
+/// Where configuration comes from that changes.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicResources {
+    /// Where listeners come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lds_config: Option<ConfigSource>,
+}
+
+/// A source of configuration: `config.core.v3.ConfigSource`; only files are read.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigSource {
+    /// A file that is replaced by renaming another over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_config_source: Option<PathConfigSource>,
+    /// The older form of `path_config_source.path`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// A file as a source: `config.core.v3.PathConfigSource`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathConfigSource {
+    /// The file, a discovery response.
+    pub path: PathBuf,
+    /// The folder that is watched for renames, if it is not the file's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_directory: Option<WatchedDirectory>,
+}
+
+/// A folder that is watched: `config.core.v3.WatchedDirectory`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedDirectory {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// Configuration that stays.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StaticResources {
+    /// Listeners.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+    /// Clusters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clusters: Vec<Cluster>,
+}
+
+impl Bootstrap {
+    /// Reads and checks a bootstrap in JSON.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a rule.
+    pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
+        Self::from_prepared(read::json(text)?)
+    }
+
+    /// Reads and checks a bootstrap in YAML.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a rule.
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Loaded<Self>, ConfigError> {
+        Self::from_prepared(read::yaml(text)?)
+    }
+
+    fn from_prepared(json: Value) -> Result<Loaded<Self>, ConfigError> {
+        let root = FieldPath::root();
+        let (mut bootstrap, unknown) = read::typed::<Self>(&json, &root)?;
+        if let Some(resources) = &mut bootstrap.static_resources {
+            let listeners = root.key("static_resources").key("listeners");
+            for (at, listener) in resources.listeners.iter_mut().enumerate() {
+                listener.keep_unknown(&listeners.index(at), &unknown);
+            }
+        }
+        ConfigError::unless_empty(validate::bootstrap(&bootstrap, &unknown))?;
+        Ok(Loaded::new(bootstrap, &unknown))
+    }
+
+    /// The address of the admin interface.
+    pub fn admin_address(&self) -> Option<&Address> {
+        self.admin.as_ref()?.address.as_ref()
+    }
+
+    /// The file that listeners are read from.
+    pub fn lds_path(&self) -> Option<&Path> {
+        let source = self.dynamic_resources.as_ref()?.lds_config.as_ref()?;
+        match &source.path_config_source {
+            Some(file) => Some(&file.path),
+            None => source.path.as_deref(),
+        }
+    }
+
+    /// The folder to watch for a new [`lds_path`](Self::lds_path).
+    pub fn lds_watched_directory(&self) -> Option<&Path> {
+        let source = self.dynamic_resources.as_ref()?.lds_config.as_ref()?;
+        let folder = source
+            .path_config_source
+            .as_ref()
+            .and_then(|file| file.watched_directory.as_ref());
+        match folder {
+            Some(folder) => Some(&folder.path),
+            None => self
+                .lds_path()?
+                .parent()
+                .map(|parent| match parent.as_os_str().is_empty() {
+                    true => Path::new("."),
+                    false => parent,
+                }),
+        }
+    }
+
+    /// The listeners that stay.
+    pub fn listeners(&self) -> &[Listener] {
+        self.static_resources
+            .as_ref()
+            .map_or(&[], |resources| &resources.listeners)
+    }
+
+    /// The clusters.
+    pub fn clusters(&self) -> &[Cluster] {
+        self.static_resources
+            .as_ref()
+            .map_or(&[], |resources| &resources.clusters)
+    }
+
+    /// The names of the clusters.
+    pub fn cluster_names(&self) -> BTreeSet<String> {
+        self.clusters()
+            .iter()
+            .map(|cluster| cluster.name.clone())
+            .collect()
+    }
+
+    /// Routes of static listeners to clusters that do not exist. Envoy refuses to start with such a route; here it is
+    /// a warning of its own, since clusters may come from elsewhere (and Orion's own example has none).
+    pub fn check_clusters(&self) -> Vec<FieldError> {
+        let listeners = FieldPath::root().key("static_resources").key("listeners");
+        let known = self.cluster_names();
+        let mut missing = Vec::new();
+        for (at, listener) in self.listeners().iter().enumerate() {
+            validate::clusters(listener, &listeners.index(at), &known, &mut missing);
+        }
+        missing
+    }
+}

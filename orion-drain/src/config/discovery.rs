@@ -1,0 +1,267 @@
+//! A new set of listeners: `service.discovery.v3.DiscoveryResponse`, each listener on its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
+
+use super::{
+    ConfigError, ConfigErrorKind, Listener, Loaded, any::message_name, path::FieldPath, read, validate,
+};
+
+const LISTENER: &str = "envoy.config.listener.v3.Listener";
+const WRAPPER: &str = "envoy.service.discovery.v3.Resource";
+
+/// The listeners of a discovery response. A listener that is wrong is refused; the others are taken, as in
+/// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/lds).
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenerUpdate {
+    /// The label of this set; may be empty.
+    pub version_info: String,
+    /// The listeners that can be read and keep the rules, in the order of the response.
+    pub listeners: Vec<Listener>,
+    /// Those that are refused. A listener that is named here is not absent: its present version goes on.
+    pub rejected: Vec<RejectedListener>,
+    /// The paths of all fields that are not known here, refused listeners left out.
+    pub unknown_fields: Vec<String>,
+    /// Where in the response each of `listeners` stands.
+    places: Vec<usize>,
+}
+
+/// A listener that is refused.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RejectedListener {
+    /// Its name, if that can be read.
+    pub name: Option<String>,
+    /// Its place in `resources`.
+    pub index: usize,
+    /// What is wrong with it.
+    pub error: ConfigError,
+}
+
+/// Which of Envoy's counters an update belongs to.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpdateOutcome {
+    /// `update_success`
+    Success,
+    /// `update_rejected`: a listener breaks a rule.
+    Rejected,
+    /// `update_failure`: a listener cannot be read.
+    Failure,
+}
+
+/// The fields that are known; those with an underscore are of no use in a file.
+#[derive(Deserialize)]
+struct Response {
+    #[serde(default)]
+    version_info: String,
+    #[serde(default, rename = "@type")]
+    _type: IgnoredAny,
+    #[serde(default, rename = "type_url")]
+    _type_url: IgnoredAny,
+    #[serde(default, rename = "nonce")]
+    _nonce: IgnoredAny,
+    #[serde(default)]
+    resources: Vec<Value>,
+}
+
+impl ListenerUpdate {
+    /// Reads a discovery response in JSON.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no discovery response at all. What is wrong with a single listener is in
+    /// [`rejected`](Self::rejected).
+    pub fn from_json(text: &str) -> Result<Self, ConfigError> {
+        Self::from_prepared(read::json(text)?)
+    }
+
+    /// Reads a discovery response in YAML.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no discovery response at all. What is wrong with a single listener is in
+    /// [`rejected`](Self::rejected).
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_prepared(read::yaml(text)?)
+    }
+
+    fn from_prepared(json: Value) -> Result<Self, ConfigError> {
+        let root = FieldPath::root();
+        let (response, unknown) = read::typed::<Response>(&json, &root)?;
+        let mut update = Self {
+            version_info: response.version_info,
+            ..Self::default()
+        };
+        update
+            .unknown_fields
+            .extend(unknown.iter().map(|field| field.path.to_string()));
+        let mut first_places = BTreeMap::new();
+        for (index, resource) in response.resources.into_iter().enumerate() {
+            let at = root.key("resources").index(index);
+            let name = name_of(&resource);
+            let read = listener(resource, &at).and_then(|(listener, unknown)| {
+                match first_places.get(&listener.name) {
+                    Some(first) => Err(ConfigError::invalid(
+                        &at.key("name"),
+                        format!(
+                            "duplicate listener `{}`, it is in resources[{first}] already",
+                            listener.name
+                        ),
+                    )),
+                    None => Ok((listener, unknown)),
+                }
+            });
+            if let Some(name) = &name {
+                first_places.entry(name.clone()).or_insert(index);
+            }
+            match read {
+                Ok((listener, mut unknown)) => {
+                    update.accept(listener, index);
+                    update.unknown_fields.append(&mut unknown);
+                }
+                Err(error) => update.rejected.push(RejectedListener { name, index, error }),
+            }
+        }
+        Ok(update)
+    }
+
+    /// Which of Envoy's counters this update belongs to, as far as its content goes. Applying it may still be refused.
+    pub fn outcome(&self) -> UpdateOutcome {
+        if self.rejected.is_empty() {
+            UpdateOutcome::Success
+        } else if self
+            .rejected
+            .iter()
+            .all(|rejected| rejected.error.kind() == ConfigErrorKind::Invalid)
+        {
+            UpdateOutcome::Rejected
+        } else {
+            UpdateOutcome::Failure
+        }
+    }
+
+    /// Refuses the listeners with a route to a cluster that is not among `known`; see
+    /// [`Listener::check_clusters`].
+    pub fn reject_unknown_clusters(&mut self, known: &BTreeSet<String>) {
+        let resources = FieldPath::root().key("resources");
+        let (listeners, places) = (
+            std::mem::take(&mut self.listeners),
+            std::mem::take(&mut self.places),
+        );
+        for (listener, index) in listeners.into_iter().zip(places) {
+            let mut missing = Vec::new();
+            validate::clusters(&listener, &resources.index(index), known, &mut missing);
+            match ConfigError::unless_empty(missing) {
+                Ok(()) => self.accept(listener, index),
+                Err(error) => self.rejected.push(RejectedListener {
+                    name: Some(listener.name),
+                    index,
+                    error,
+                }),
+            }
+        }
+    }
+
+    fn accept(&mut self, listener: Listener, index: usize) {
+        self.listeners.push(listener);
+        self.places.push(index);
+    }
+}
+
+/// Reads and checks the listener that stands at `at`.
+fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<String>), ConfigError> {
+    let Value::Object(mut fields) = resource else {
+        return Err(ConfigError::shape(
+            at,
+            format!("expected a message of type `{LISTENER}`"),
+        ));
+    };
+    match fields
+        .remove("@type")
+        .as_ref()
+        .and_then(Value::as_str)
+        .map(message_name)
+    {
+        Some(LISTENER) => Listener::from_resource(&Value::Object(fields), at),
+        Some(WRAPPER) => match fields.remove("resource") {
+            Some(resource) => listener(resource, &at.key("resource")),
+            None => Err(ConfigError::shape(at, "missing field `resource`")),
+        },
+        Some(other) => Err(ConfigError::shape(
+            &at.key("@type"),
+            format!("unknown resource type `{other}`, expected one of `{LISTENER}`"),
+        )),
+        None => Err(ConfigError::shape(at, "missing field `@type`")),
+    }
+}
+
+/// The name of a listener, wrong as it may be otherwise.
+fn name_of(resource: &Value) -> Option<String> {
+    let name = resource
+        .get("resource")
+        .unwrap_or(resource)
+        .get("name")?
+        .as_str()?;
+    Some(name.to_owned()).filter(|name| !name.is_empty())
+}
+
+impl Listener {
+    /// Reads and checks a single listener in JSON.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a rule.
+    pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
+        Self::from_prepared(read::json(text)?)
+    }
+
+    /// Reads and checks a single listener in YAML.
+    ///
+    /// # Errors
+    ///
+    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a rule.
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml(text: &str) -> Result<Loaded<Self>, ConfigError> {
+        Self::from_prepared(read::yaml(text)?)
+    }
+
+    fn from_prepared(mut json: Value) -> Result<Loaded<Self>, ConfigError> {
+        if let Value::Object(fields) = &mut json {
+            fields.remove("@type");
+        }
+        let (value, unknown_fields) = Self::from_resource(&json, &FieldPath::root())?;
+        Ok(Loaded {
+            value,
+            unknown_fields,
+        })
+    }
+
+    fn from_resource(json: &Value, at: &FieldPath) -> Result<(Self, Vec<String>), ConfigError> {
+        let (mut listener, unknown) = read::typed::<Self>(json, at)?;
+        listener.keep_unknown(at, &unknown);
+        let mut wrong = validate::listener(&listener, at);
+        wrong.extend(validate::unsupported(&unknown));
+        ConfigError::unless_empty(wrong)?;
+        Ok((
+            listener,
+            unknown.iter().map(|field| field.path.to_string()).collect(),
+        ))
+    }
+
+    /// Whether every HTTP route leads to one of the `known` clusters, as Envoy asks for routes that stand in a
+    /// listener, unless they say `validate_clusters: false`. TCP proxies are not checked, there as here.
+    ///
+    /// # Errors
+    ///
+    /// Each route to a cluster that is not known.
+    pub fn check_clusters(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
+        let mut missing = Vec::new();
+        validate::clusters(self, &FieldPath::root(), known, &mut missing);
+        ConfigError::unless_empty(missing)
+    }
+}

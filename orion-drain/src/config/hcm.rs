@@ -1,0 +1,191 @@
+//! The HTTP connection manager and its timeouts.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    RouteConfiguration,
+    any::{self, TypedConfig},
+    duration,
+    names::{self, Named, is_default},
+};
+
+/// HTTP on a filter chain, as in
+/// [`HttpConnectionManager`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto).
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpConnectionManager {
+    /// Which version of HTTP is spoken. Default `AUTO`.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub codec_type: CodecType,
+    /// The name in `http.<stat_prefix>.*`. Required.
+    #[serde(default)]
+    pub stat_prefix: String,
+    /// Between the first and the final GOAWAY. Default 5 s.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub drain_timeout: Option<Duration>,
+    /// How long a connection that is done waits for the peer to close it. Default 1 s; 0 closes at once.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub delayed_close_timeout: Option<Duration>,
+    /// How long the whole request may take to arrive. Default, and 0: no limit.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub request_timeout: Option<Duration>,
+    /// Idle timeout and greatest age.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_http_protocol_options: Option<HttpProtocolOptions>,
+    /// Where requests go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_config: Option<RouteConfiguration>,
+    /// The HTTP filters; only the router is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub http_filters: Vec<HttpFilter>,
+    /// Which upgrades are let through, e.g. `websocket`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upgrade_configs: Vec<UpgradeConfig>,
+}
+
+/// Which version of HTTP is spoken.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CodecType {
+    /// `AUTO`: by ALPN, or else by the first bytes.
+    #[default]
+    Auto,
+    /// `HTTP1`.
+    Http1,
+    /// `HTTP2`, with prior knowledge.
+    Http2,
+}
+
+impl Named for CodecType {
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("AUTO", 0, Self::Auto),
+        ("HTTP1", 1, Self::Http1),
+        ("HTTP2", 2, Self::Http2),
+    ];
+}
+
+/// Limits of a connection: `config.core.v3.HttpProtocolOptions`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpProtocolOptions {
+    /// How long a connection without a request is kept. Default 1 h; 0: for ever.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub idle_timeout: Option<Duration>,
+    /// How old a connection may get before it is drained. Default, and 0: no limit.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub max_connection_duration: Option<Duration>,
+}
+
+/// An upgrade that is let through.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeConfig {
+    /// The token of the `upgrade` header, compared without case.
+    #[serde(default)]
+    pub upgrade_type: String,
+    /// Whether it is on. Default: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+}
+
+/// An HTTP filter.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpFilter {
+    /// A name for logs.
+    #[serde(default)]
+    pub name: String,
+    /// What the filter is.
+    pub typed_config: HttpFilterConfig,
+}
+
+/// The HTTP filters that are known.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "@type")]
+pub enum HttpFilterConfig {
+    /// The router, the last filter.
+    #[serde(rename = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router")]
+    Router(Router),
+}
+
+/// The router filter; it has no settings here.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Router {}
+
+impl TypedConfig for HttpFilterConfig {
+    const KNOWN: &'static [&'static str] = &["envoy.extensions.filters.http.router.v3.Router"];
+
+    fn read<'de, D: Deserializer<'de>>(_: usize, message: D) -> Result<Self, D::Error> {
+        Router::deserialize(message).map(Self::Router)
+    }
+}
+
+impl<'de> Deserialize<'de> for HttpFilterConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        any::deserialize(deserializer)
+    }
+}
+
+/// The timeouts of an HTTP connection as they take effect, defaults filled in; `None` is "no limit".
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpTimeouts {
+    /// Between the first and the final GOAWAY.
+    pub drain: Duration,
+    /// From the last answer to the close, if the peer does not close.
+    pub delayed_close: Duration,
+    /// For a request to arrive whole.
+    pub request: Option<Duration>,
+    /// Without any request.
+    pub idle: Option<Duration>,
+    /// Since the connection was accepted.
+    pub max_connection_duration: Option<Duration>,
+}
+
+impl Default for HttpTimeouts {
+    /// Envoy's: 5 s, 1 s, none, 1 h, none.
+    fn default() -> Self {
+        HttpConnectionManager::default().timeouts()
+    }
+}
+
+impl HttpConnectionManager {
+    /// A connection manager with these routes and Envoy's defaults.
+    pub fn new(stat_prefix: impl Into<String>, routes: RouteConfiguration) -> Self {
+        Self {
+            stat_prefix: stat_prefix.into(),
+            route_config: Some(routes),
+            ..Self::default()
+        }
+    }
+
+    /// The timeouts as they take effect.
+    pub fn timeouts(&self) -> HttpTimeouts {
+        let limit = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
+        let options = self.common_http_protocol_options.as_ref();
+        HttpTimeouts {
+            drain: self.drain_timeout.unwrap_or(Duration::from_secs(5)),
+            delayed_close: self.delayed_close_timeout.unwrap_or(Duration::from_secs(1)),
+            request: limit(self.request_timeout),
+            idle: limit(Some(
+                options
+                    .and_then(|options| options.idle_timeout)
+                    .unwrap_or(Duration::from_secs(3600)),
+            )),
+            max_connection_duration: limit(options.and_then(|options| options.max_connection_duration)),
+        }
+    }
+
+    /// Whether an upgrade to `token` is let through.
+    pub fn allows_upgrade(&self, token: &str) -> bool {
+        let known = self
+            .upgrade_configs
+            .iter()
+            .find(|upgrade| upgrade.upgrade_type.eq_ignore_ascii_case(token));
+        known.is_some_and(|upgrade| upgrade.enabled.unwrap_or(true))
+    }
+}

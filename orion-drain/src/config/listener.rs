@@ -1,0 +1,257 @@
+//! Listeners and their filter chains: `config.listener.v3.Listener`.
+
+use std::collections::BTreeMap;
+
+use drain_signal::DrainType;
+use drain_tree::TrafficDirection;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{
+    Address, CidrRange, HttpConnectionManager, TcpProxy,
+    any::{self, TypedConfig},
+    names::{self, is_default},
+    numbers,
+    path::{FieldPath, Step},
+    read::Unknown,
+};
+
+/// A listener, as in
+/// [`config.listener.v3.Listener`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto).
+///
+/// Equality covers fields that are unknown here as well, since Envoy compares the whole message;
+/// [`same_content`](Self::same_content) leaves the version's label out.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// The name that later updates refer to. Required.
+    #[serde(default)]
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Which filters a connection gets, by where it comes from and goes to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filter_chains: Vec<FilterChain>,
+    /// The chain of connections that match none of `filter_chains`. Without it they are closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_filter_chain: Option<FilterChain>,
+    /// A soft limit of what is buffered for a connection, in bytes. Envoy's default: 1 MiB.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub per_connection_buffer_limit_bytes: Option<u32>,
+    /// Whether a failed health check drains it. Default `DEFAULT`: yes.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub drain_type: DrainType,
+    /// What `/drain_listeners?inboundonly` goes by. Default `UNSPECIFIED`.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub traffic_direction: TrafficDirection,
+    /// A label of the version, kept as it is. Orion's; Envoy has it in the discovery response.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version_info: Option<String>,
+    #[serde(skip)]
+    unknown: UnknownFields,
+}
+
+/// The filters of some of a listener's connections: `config.listener.v3.FilterChain`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterChain {
+    /// A name for logs and statistics.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Which connections it takes. Absent or empty: all that no other chain takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter_chain_match: Option<FilterChainMatch>,
+    /// The filters; the last one decides what is spoken. Without any, connections are closed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+    #[serde(skip)]
+    unknown: UnknownFields,
+}
+
+/// Which connections a chain takes: `config.listener.v3.FilterChainMatch`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterChainMatch {
+    /// The port the client connected to, if the socket serves several.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub destination_port: Option<u16>,
+    /// Where the client connects from; empty means anywhere. The longest range that holds it wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_prefix_ranges: Vec<CidrRange>,
+}
+
+/// A network filter: `config.listener.v3.Filter`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// A name for logs; the type of `typed_config` decides what the filter is.
+    #[serde(default)]
+    pub name: String,
+    /// What the filter is.
+    pub typed_config: NetworkFilter,
+}
+
+/// The network filters that are known.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "@type")]
+pub enum NetworkFilter {
+    /// HTTP.
+    #[serde(
+        rename = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    )]
+    HttpConnectionManager(Box<HttpConnectionManager>),
+    /// Bytes.
+    #[serde(rename = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy")]
+    TcpProxy(TcpProxy),
+}
+
+impl TypedConfig for NetworkFilter {
+    const KNOWN: &'static [&'static str] = &[
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+    ];
+
+    fn read<'de, D: Deserializer<'de>>(known: usize, message: D) -> Result<Self, D::Error> {
+        if known == 0 {
+            Box::deserialize(message).map(Self::HttpConnectionManager)
+        } else {
+            TcpProxy::deserialize(message).map(Self::TcpProxy)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NetworkFilter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        any::deserialize(deserializer)
+    }
+}
+
+impl Listener {
+    /// A listener with these filter chains and nothing else.
+    pub fn new(
+        name: impl Into<String>,
+        address: impl Into<Address>,
+        filter_chains: Vec<FilterChain>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            address: address.into(),
+            filter_chains,
+            default_filter_chain: None,
+            per_connection_buffer_limit_bytes: None,
+            drain_type: DrainType::Default,
+            traffic_direction: TrafficDirection::Unspecified,
+            version_info: None,
+            unknown: UnknownFields::default(),
+        }
+    }
+
+    /// Every filter chain, the default one last.
+    pub fn all_chains(&self) -> impl Iterator<Item = &FilterChain> {
+        self.filter_chains.iter().chain(&self.default_filter_chain)
+    }
+
+    /// Whether an update from `self` to `other` would change nothing but the label in `version_info`.
+    pub fn same_content(&self, other: &Self) -> bool {
+        self.same_but_chains(other) && self.same_chains(other)
+    }
+
+    /// Whether an update to `other` can be taken in place: filter chains differ, all else is the same.
+    pub fn differs_only_in_chains(&self, other: &Self) -> bool {
+        self.same_but_chains(other) && !self.same_chains(other)
+    }
+
+    fn same_chains(&self, other: &Self) -> bool {
+        self.filter_chains == other.filter_chains && self.default_filter_chain == other.default_filter_chain
+    }
+
+    fn same_but_chains(&self, other: &Self) -> bool {
+        self.name == other.name
+            && self.address == other.address
+            && self.per_connection_buffer_limit_bytes == other.per_connection_buffer_limit_bytes
+            && self.drain_type == other.drain_type
+            && self.traffic_direction == other.traffic_direction
+            && self.unknown == other.unknown
+    }
+
+    /// Keeps the content of fields that are unknown here, so that a change in one of them is a change.
+    pub(super) fn keep_unknown(&mut self, own: &FieldPath, fields: &[Unknown]) {
+        for field in fields {
+            let Some(path) = field.path.below(own) else {
+                continue;
+            };
+            let (keeper, path) = match path.steps() {
+                [Step::Key(key), Step::Index(index), rest @ ..] if key == "filter_chains" => (
+                    self.filter_chains.get_mut(*index).map(|chain| &mut chain.unknown),
+                    rest,
+                ),
+                [Step::Key(key), rest @ ..] if key == "default_filter_chain" => (
+                    self.default_filter_chain.as_mut().map(|chain| &mut chain.unknown),
+                    rest,
+                ),
+                _ => (None, path.steps()),
+            };
+            let path: FieldPath = path.iter().cloned().collect();
+            keeper
+                .unwrap_or(&mut self.unknown)
+                .0
+                .insert(path.to_string(), field.value.to_string());
+        }
+    }
+}
+
+impl FilterChain {
+    /// A chain for every connection, with one filter.
+    pub fn new(filter: Filter) -> Self {
+        Self {
+            filters: vec![filter],
+            ..Self::default()
+        }
+    }
+
+    /// The filter that decides what is spoken: the last one. `None`: connections are closed.
+    pub fn terminal(&self) -> Option<&NetworkFilter> {
+        self.filters.last().map(|filter| &filter.typed_config)
+    }
+}
+
+impl Filter {
+    /// A filter with its name.
+    pub fn new(name: impl Into<String>, typed_config: NetworkFilter) -> Self {
+        Self {
+            name: name.into(),
+            typed_config,
+        }
+    }
+}
+
+impl FilterChainMatch {
+    /// Takes everything.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// Takes connections to this port only.
+    pub fn with_destination_port(mut self, port: u16) -> Self {
+        self.destination_port = Some(port);
+        self
+    }
+
+    /// Takes connections from these ranges only.
+    pub fn with_source_prefix_ranges(mut self, ranges: Vec<CidrRange>) -> Self {
+        self.source_prefix_ranges = ranges;
+        self
+    }
+}
+
+/// The content of fields that are unknown here: path below the owner, and JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct UnknownFields(BTreeMap<String, String>);

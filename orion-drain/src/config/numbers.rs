@@ -1,0 +1,63 @@
+//! Whole numbers as protobuf's JSON mapping reads them: `80`, `80.0` or `"80"`, within the bounds of their field.
+
+use std::{fmt, marker::PhantomData};
+
+use serde::{Deserializer, de};
+
+/// An unsigned number of a field.
+pub(super) trait Number: TryFrom<u64> {
+    const MAX: u64;
+}
+
+impl Number for u16 {
+    const MAX: u64 = Self::MAX as u64;
+}
+
+impl Number for u32 {
+    const MAX: u64 = Self::MAX as u64;
+}
+
+struct Within<N>(PhantomData<N>);
+
+impl<N: Number> Within<N> {
+    fn number<E: de::Error>(self, number: u64) -> Result<N, E> {
+        N::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+}
+
+impl<N: Number> de::Visitor<'_> for Within<N> {
+    type Value = N;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number from 0 to {}", N::MAX)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<N, E> {
+        self.number(number)
+    }
+
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<N, E> {
+        // Exact: no bound here is over 2^53.
+        if number.fract() == 0.0 && (0.0..=N::MAX as f64).contains(&number) {
+            self.number(number as u64)
+        } else {
+            Err(E::invalid_value(de::Unexpected::Float(number), &self))
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, digits: &str) -> Result<N, E> {
+        match digits.parse() {
+            Ok(number) => self.number(number),
+            Err(_) => Err(E::invalid_value(de::Unexpected::Str(digits), &self)),
+        }
+    }
+}
+
+pub(super) fn deserialize<'de, N: Number, D: Deserializer<'de>>(deserializer: D) -> Result<N, D::Error> {
+    deserializer.deserialize_any(Within(PhantomData))
+}
+
+/// For a field that may be absent.
+pub(super) fn option<'de, N: Number, D: Deserializer<'de>>(deserializer: D) -> Result<Option<N>, D::Error> {
+    deserialize(deserializer).map(Some)
+}

@@ -1,0 +1,122 @@
+//! From text to a typed value, with the path of whatever is wrong and of whatever was ignored.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{ConfigError, path::FieldPath};
+
+/// A value that was read, and what was in the document beside it.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded<T> {
+    /// The value.
+    pub value: T,
+    /// The paths of the fields that are not known here. They are ignored, as Envoy does, and counted in
+    /// `server.dynamic_unknown_fields` by whoever applies the value.
+    pub unknown_fields: Vec<String>,
+}
+
+impl<T> Loaded<T> {
+    pub(super) fn new(value: T, unknown: &[Unknown]) -> Self {
+        Self {
+            value,
+            unknown_fields: unknown.iter().map(|field| field.path.to_string()).collect(),
+        }
+    }
+}
+
+/// A field that nobody asked for.
+#[derive(Debug, Clone)]
+pub(super) struct Unknown {
+    pub(super) path: FieldPath,
+    pub(super) value: Value,
+}
+
+pub(super) fn json(text: &str) -> Result<Value, ConfigError> {
+    serde_json::from_str(text)
+        .map(prepare)
+        .map_err(|error| ConfigError::syntax(format!("not JSON: {error}")))
+}
+
+/// YAML, which includes JSON.
+#[cfg(feature = "yaml")]
+pub(super) fn yaml(text: &str) -> Result<Value, ConfigError> {
+    yaml_serde::from_str(text)
+        .map(prepare)
+        .map_err(|error| ConfigError::syntax(format!("not YAML: {error}")))
+}
+
+/// What protobuf's JSON mapping says before fields have types: `null` is absent, and `portValue` is `port_value`.
+/// Puts `@type` first, so that a message is read in one pass once its type is known, and errors in it have a path.
+pub(super) fn prepare(value: Value) -> Value {
+    match value {
+        Value::Object(mut map) => {
+            let mut prepared = Map::new();
+            if let Some(type_url) = map.remove("@type") {
+                prepared.insert("@type".to_owned(), type_url);
+            }
+            for (key, value) in map {
+                if !value.is_null() {
+                    prepared.insert(snake_case(key), prepare(value));
+                }
+            }
+            Value::Object(prepared)
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(prepare).collect()),
+        other => other,
+    }
+}
+
+fn snake_case(key: String) -> String {
+    let camel = key.starts_with(|first: char| first.is_ascii_lowercase())
+        && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && key.bytes().any(|byte| byte.is_ascii_uppercase());
+    if !camel {
+        return key;
+    }
+    let mut snake = String::with_capacity(key.len() + 4);
+    for letter in key.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// Reads the value that stands at `at` in its document.
+pub(super) fn typed<T: DeserializeOwned>(
+    value: &Value,
+    at: &FieldPath,
+) -> Result<(T, Vec<Unknown>), ConfigError> {
+    // A derived struct would take a list of its fields as well.
+    if !value.is_object() {
+        let found = if value.is_null() {
+            "nothing"
+        } else {
+            "something else"
+        };
+        return Err(ConfigError::shape(
+            at,
+            format!("expected a message, found {found}"),
+        ));
+    }
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(value, &mut track);
+    let read = serde_ignored::deserialize(tracked, |path| {
+        let path = FieldPath::from(&path);
+        let value = path.find(value).cloned().unwrap_or_default();
+        unknown.push(Unknown {
+            path: at.join(&path),
+            value,
+        });
+    });
+    match read {
+        Ok(read) => Ok((read, unknown)),
+        Err(error) => Err(ConfigError::shape(
+            &at.join(&FieldPath::from(&track.path())),
+            error.to_string(),
+        )),
+    }
+}

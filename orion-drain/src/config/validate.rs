@@ -1,0 +1,343 @@
+//! Envoy's rules that a type cannot express. Every breach is found, with the path of its field.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Action, Bootstrap, CidrRange, Cluster, FieldError, FilterChain, HttpConnectionManager, Listener,
+    NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy, path::FieldPath, read::Unknown,
+    route::HeaderValueOption,
+};
+
+/// Fields of Envoy's that are not supported and must not be ignored, since the listener would then take connections or
+/// requests that it should not, or speak in clear where it should not: the holder, and its fields.
+const NOT_TO_IGNORE: &[(&str, &[&str])] = &[
+    (
+        "filter_chain_match",
+        &[
+            "prefix_ranges",
+            "address_suffix",
+            "suffix_len",
+            "direct_source_prefix_ranges",
+            "source_type",
+            "source_ports",
+            "server_names",
+            "transport_protocol",
+            "application_protocols",
+        ],
+    ),
+    ("filter_chains", &["transport_socket"]),
+    ("default_filter_chain", &["transport_socket"]),
+    (
+        "match",
+        &[
+            "safe_regex",
+            "path_separated_prefix",
+            "connect_matcher",
+            "headers",
+            "query_parameters",
+            "grpc",
+        ],
+    ),
+    (
+        "route",
+        &[
+            "prefix_rewrite",
+            "regex_rewrite",
+            "host_rewrite_literal",
+            "cluster_header",
+            "weighted_clusters",
+        ],
+    ),
+];
+
+pub(super) fn unsupported(unknown: &[Unknown]) -> impl Iterator<Item = FieldError> {
+    unknown.iter().filter_map(|field| {
+        let (key, holder) = field.path.field_and_holder();
+        let (key, holder) = (key?, holder?);
+        let listed = NOT_TO_IGNORE
+            .iter()
+            .any(|(name, fields)| *name == holder && fields.contains(&key));
+        listed.then(|| {
+            FieldError::new(
+                &field.path,
+                "not supported, and ignoring it would change what is served",
+            )
+        })
+    })
+}
+
+pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
+    let mut wrong: Vec<_> = unsupported(unknown).collect();
+    let resources = FieldPath::root().key("static_resources");
+    let mut names = BTreeMap::new();
+    for (index, listener) in bootstrap.listeners().iter().enumerate() {
+        let at = resources.key("listeners").index(index);
+        wrong.append(&mut self::listener(listener, &at));
+        if let Some(first) = names.insert(&listener.name, index) {
+            wrong.push(FieldError::new(
+                &at.key("name"),
+                format!("duplicate, listeners[{first}] has it already"),
+            ));
+        }
+    }
+    let mut names = BTreeMap::new();
+    for (index, cluster) in bootstrap.clusters().iter().enumerate() {
+        let at = resources.key("clusters").index(index);
+        self::cluster(cluster, &at, &mut wrong);
+        if let Some(first) = names.insert(&cluster.name, index) {
+            wrong.push(FieldError::new(
+                &at.key("name"),
+                format!("duplicate, clusters[{first}] has it already"),
+            ));
+        }
+    }
+    if let Some(manager) = &bootstrap.listener_manager {
+        if manager.versions_limit() == 0 {
+            let at = FieldPath::root().key("listener_manager");
+            wrong.push(FieldError::new(
+                &at,
+                "at least one version of a listener must be allowed",
+            ));
+        }
+    }
+    wrong
+}
+
+fn cluster(cluster: &Cluster, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    required(&cluster.name, &at.key("name"), wrong);
+    if cluster
+        .load_assignment
+        .as_ref()
+        .is_some_and(|assignment| assignment.cluster_name.is_empty())
+    {
+        wrong.push(FieldError::new(
+            &at.key("load_assignment").key("cluster_name"),
+            EMPTY,
+        ));
+    }
+}
+
+const EMPTY: &str = "must not be empty";
+
+fn required(value: &str, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    if value.is_empty() {
+        wrong.push(FieldError::new(at, EMPTY));
+    }
+}
+
+pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {
+    let mut wrong = Vec::new();
+    required(&listener.name, &at.key("name"), &mut wrong);
+    if listener.all_chains().next().is_none() {
+        wrong.push(FieldError::new(
+            &at.key("filter_chains"),
+            "no filter chains specified",
+        ));
+    }
+    let mut matches = BTreeMap::new();
+    for (index, chain) in listener.filter_chains.iter().enumerate() {
+        let at = at.key("filter_chains").index(index);
+        chain_rules(chain, &at, &mut wrong);
+        for criterion in criteria(chain) {
+            match matches.insert(criterion, index) {
+                Some(first) if first != index => {
+                    wrong.push(FieldError::new(
+                        &at.key("filter_chain_match"),
+                        format!("filter_chains[{first}] has the same matching rules"),
+                    ));
+                    break;
+                }
+                _ => {}
+            }
+        }
+    }
+    if let Some(chain) = &listener.default_filter_chain {
+        chain_rules(chain, &at.key("default_filter_chain"), &mut wrong);
+    }
+    wrong
+}
+
+/// What two chains may not have in common: a port, and a range of sources.
+fn criteria(chain: &FilterChain) -> Vec<(Option<u16>, Option<CidrRange>)> {
+    let Some(criteria) = &chain.filter_chain_match else {
+        return vec![(None, None)];
+    };
+    let port = criteria.destination_port;
+    if criteria.source_prefix_ranges.is_empty() {
+        return vec![(port, None)];
+    }
+    let ranges = criteria
+        .source_prefix_ranges
+        .iter()
+        .map(|range| range.normalized());
+    ranges.map(|range| (port, Some(range))).collect()
+}
+
+fn chain_rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    if let Some(criteria) = &chain.filter_chain_match {
+        let at = at.key("filter_chain_match");
+        if criteria.destination_port == Some(0) {
+            wrong.push(FieldError::new(&at.key("destination_port"), "must be 1 to 65535"));
+        }
+        for (index, range) in criteria.source_prefix_ranges.iter().enumerate() {
+            if range.prefix_len > range.bits() {
+                let at = at.key("source_prefix_ranges").index(index).key("prefix_len");
+                wrong.push(FieldError::new(
+                    &at,
+                    format!("{} is over {}", range.prefix_len, range.bits()),
+                ));
+            }
+        }
+    }
+    for (index, filter) in chain.filters.iter().enumerate() {
+        let at = at.key("filters").index(index);
+        required(&filter.name, &at.key("name"), wrong);
+        if index + 1 < chain.filters.len() {
+            wrong.push(FieldError::new(
+                &at,
+                "a terminal filter must be the last of its chain",
+            ));
+        }
+        match &filter.typed_config {
+            NetworkFilter::HttpConnectionManager(manager) => http(manager, &at.key("typed_config"), wrong),
+            NetworkFilter::TcpProxy(TcpProxy {
+                stat_prefix, cluster, ..
+            }) => {
+                required(stat_prefix, &at.key("typed_config").key("stat_prefix"), wrong);
+                required(cluster, &at.key("typed_config").key("cluster"), wrong);
+            }
+        }
+    }
+}
+
+fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    required(&manager.stat_prefix, &at.key("stat_prefix"), wrong);
+    match &manager.route_config {
+        Some(table) => routes(table, &at.key("route_config"), wrong),
+        None => wrong.push(FieldError::new(
+            at,
+            "missing field `route_config`, the only source of routes here",
+        )),
+    }
+    for (index, filter) in manager.http_filters.iter().enumerate() {
+        let at = at.key("http_filters").index(index);
+        required(&filter.name, &at.key("name"), wrong);
+        if index + 1 < manager.http_filters.len() {
+            wrong.push(FieldError::new(&at, "the router must be the last of its chain"));
+        }
+    }
+    for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {
+        required(
+            &upgrade.upgrade_type,
+            &at.key("upgrade_configs").index(index).key("upgrade_type"),
+            wrong,
+        );
+    }
+}
+
+fn routes(table: &RouteConfiguration, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    headers(&table.response_headers_to_add, at, wrong);
+    let mut domains = BTreeSet::new();
+    for (index, host) in table.virtual_hosts.iter().enumerate() {
+        let at = at.key("virtual_hosts").index(index);
+        required(&host.name, &at.key("name"), wrong);
+        headers(&host.response_headers_to_add, &at, wrong);
+        if host.domains.is_empty() {
+            wrong.push(FieldError::new(&at.key("domains"), EMPTY));
+        }
+        for (index, domain) in host.domains.iter().enumerate() {
+            let at = at.key("domains").index(index);
+            required(domain, &at, wrong);
+            if !domains.insert(domain.to_ascii_lowercase()) {
+                wrong.push(FieldError::new(&at, format!("duplicate domain `{domain}`")));
+            }
+        }
+        for (index, route) in host.routes.iter().enumerate() {
+            self::route(route, &at.key("routes").index(index), wrong);
+        }
+    }
+}
+
+fn route(route: &Route, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    headers(&route.response_headers_to_add, at, wrong);
+    if let RouteMatch::Path(path) = &route.matches {
+        if !path.starts_with('/') {
+            wrong.push(FieldError::new(
+                &at.key("match").key("path"),
+                "must begin with `/`",
+            ));
+        }
+    }
+    match &route.action {
+        Action::DirectResponse(response) if !(200..600).contains(&response.status) => {
+            let at = at.key("direct_response").key("status");
+            wrong.push(FieldError::new(
+                &at,
+                format!("{} is not one of 200 to 599", response.status),
+            ));
+        }
+        Action::DirectResponse(_) => {}
+        Action::Route(action) => required(&action.cluster, &at.key("route").key("cluster"), wrong),
+    }
+}
+
+fn headers(list: &[HeaderValueOption], at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    for (index, option) in list.iter().enumerate() {
+        if option.parts().is_none() {
+            let at = at.key("response_headers_to_add").index(index).key("header");
+            wrong.push(FieldError::new(&at, "not a header that HTTP allows"));
+        }
+    }
+}
+
+/// Finds the routes to clusters that are not among `known`.
+pub(super) fn clusters(
+    listener: &Listener,
+    at: &FieldPath,
+    known: &BTreeSet<String>,
+    missing: &mut Vec<FieldError>,
+) {
+    let chains = listener.filter_chains.iter().enumerate();
+    let chains = chains.map(|(index, chain)| (at.key("filter_chains").index(index), chain));
+    let default = listener
+        .default_filter_chain
+        .iter()
+        .map(|chain| (at.key("default_filter_chain"), chain));
+    for (at, chain) in chains.chain(default) {
+        for (index, filter) in chain.filters.iter().enumerate() {
+            let NetworkFilter::HttpConnectionManager(manager) = &filter.typed_config else {
+                continue;
+            };
+            let Some(table) = &manager.route_config else {
+                continue;
+            };
+            if table.validate_clusters == Some(false) {
+                continue;
+            }
+            let at = at
+                .key("filters")
+                .index(index)
+                .key("typed_config")
+                .key("route_config");
+            for (host_index, host) in table.virtual_hosts.iter().enumerate() {
+                for (route_index, route) in host.routes.iter().enumerate() {
+                    let Action::Route(action) = &route.action else {
+                        continue;
+                    };
+                    if !known.contains(&action.cluster) {
+                        let at = at
+                            .key("virtual_hosts")
+                            .index(host_index)
+                            .key("routes")
+                            .index(route_index);
+                        let at = at.key("route").key("cluster");
+                        missing.push(FieldError::new(
+                            &at,
+                            format!("unknown cluster `{}`", action.cluster),
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What is refused, and which field is named.
+
+use orion_drain::config::{ConfigErrorKind, Listener};
+
+use super::http_listener;
+
+fn refused(yaml: &str) -> (ConfigErrorKind, String) {
+    let error = Listener::from_yaml(yaml).expect_err(yaml);
+    (error.kind(), error.to_string())
+}
+
+const FILTER: &str = "filter_chains[0].filters[0].typed_config";
+
+#[test]
+fn a_wrong_value_names_its_field_and_what_is_allowed() {
+    for (extra, field, message) in [
+        (
+            "drain_timeout: soon",
+            "drain_timeout",
+            "`soon` is not a duration such as `600s`, `0.25s` or `10m`",
+        ),
+        (
+            "drain_timeout: 5",
+            "drain_timeout",
+            "invalid type: integer `5`, expected a duration such as `600s`, `0.25s` or `10m`",
+        ),
+        (
+            "codec_type: HTTP9",
+            "codec_type",
+            "unknown value `HTTP9`, expected one of `AUTO`, `HTTP1`, `HTTP2`",
+        ),
+        (
+            "common_http_protocol_options: { idle_timeout: [] }",
+            "common_http_protocol_options.idle_timeout",
+            "invalid type: sequence, expected a duration such as `600s`, `0.25s` or `10m`",
+        ),
+        (
+            "http_filters: [{ name: lua, typed_config: { '@type': type.googleapis.com/a.Lua } }]",
+            "http_filters[0].typed_config.@type",
+            "unknown extension type `type.googleapis.com/a.Lua`, expected one of \
+             `envoy.extensions.filters.http.router.v3.Router`",
+        ),
+    ] {
+        let (kind, error) = refused(&http_listener(extra));
+        assert_eq!(kind, ConfigErrorKind::Shape, "{error}");
+        assert_eq!(error, format!("{FILTER}.{field}: {message}"));
+    }
+}
+
+#[test]
+fn wrong_values_of_the_listener_itself_are_named() {
+    let listener = http_listener("");
+    for (from, to, expected) in [
+        (
+            "name: ingress",
+            "drain_type: NEVER",
+            "drain_type: unknown value `NEVER`, expected one of `DEFAULT`, `MODIFY_ONLY`",
+        ),
+        (
+            "name: ingress",
+            "traffic_direction: IN",
+            "traffic_direction: unknown value `IN`, expected one of `UNSPECIFIED`, `INBOUND`, `OUTBOUND`",
+        ),
+        (
+            "10000",
+            "70000",
+            "address.socket_address.port_value: invalid value: integer `70000`, expected a number from 0 to 65535",
+        ),
+        (
+            "127.0.0.1",
+            "localhost",
+            "address.socket_address.address: invalid IP address syntax",
+        ),
+        (
+            "socket_address:",
+            "envoy_internal_address:",
+            "address: expected one of `socket_address`, `pipe`",
+        ),
+        (
+            "prefix:",
+            "safe_regex:",
+            "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match: expected one of `prefix`, `path`",
+        ),
+    ] {
+        let (_, error) = refused(&listener.replace(from, to));
+        assert_eq!(error, expected);
+    }
+}
+
+#[test]
+fn a_number_may_stand_in_quotes_as_in_protobufs_json() {
+    let port = |text: &str| {
+        super::read(&http_listener("").replace("10000", text))
+            .address
+            .to_string()
+    };
+    assert_eq!(port("'81'"), "127.0.0.1:81");
+    assert_eq!(port("82.0"), "127.0.0.1:82");
+    for text in ["82.5", "-1", "'a'", "[]"] {
+        let (_, error) = refused(&http_listener("").replace("10000", text));
+        assert!(error.ends_with("expected a number from 0 to 65535"), "{error}");
+    }
+}
+
+#[test]
+fn an_unknown_filter_is_named() {
+    let (kind, error) =
+        refused(&http_listener("").replace("HttpConnectionManager", "HttpDisconnectionManager"));
+    assert_eq!(kind, ConfigErrorKind::Shape);
+    assert!(
+        error.starts_with("filter_chains[0].filters[0].typed_config.@type: unknown extension type"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_broken_rule_is_found_at_once() {
+    let yaml = http_listener("")
+        .replace("name: ingress", "name: ''")
+        .replace("stat_prefix: ing", "stat_prefix: ''");
+    let (kind, error) = refused(&yaml);
+    assert_eq!(kind, ConfigErrorKind::Invalid);
+    assert_eq!(
+        error,
+        format!("name: must not be empty; {FILTER}.stat_prefix: must not be empty")
+    );
+}
+
+#[test]
+fn rules_that_envoy_has_are_kept() {
+    let address = "address: { socket_address: { address: 127.0.0.1, port_value: 1 } }";
+    let tcp = r#"{ name: t, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: c } }"#;
+    let no_cluster = tcp.replace("cluster: c", "cluster: ''");
+    for (chains, expected) in [
+        (String::new(), "filter_chains: no filter chains specified"),
+        (
+            format!("[{{ filters: [{tcp}, {tcp}] }}]"),
+            "filter_chains[0].filters[0]: a terminal filter must be the last",
+        ),
+        (
+            format!("[{{ filters: [{tcp}] }}, {{ filters: [{tcp}] }}]"),
+            "filter_chains[1].filter_chain_match: filter_chains[0]",
+        ),
+        (
+            format!("[{{ filters: [{no_cluster}] }}]"),
+            "filter_chains[0].filters[0].typed_config.cluster: must not be",
+        ),
+        (
+            format!(
+                "[{{ filters: [{tcp}], filter_chain_match: {{ source_prefix_ranges: [{{ address_prefix: 10.0.0.0, prefix_len: 33 }}] }} }}]"
+            ),
+            "filter_chains[0].filter_chain_match.source_prefix_ranges[0].prefix_len: 33 is over 32",
+        ),
+        (
+            format!("[{{ filters: [{tcp}], filter_chain_match: {{ destination_port: 0 }} }}]"),
+            "filter_chains[0].filter_chain_match.destination_port: must be 1 to 65535",
+        ),
+    ] {
+        let (kind, error) = refused(&format!("name: a\n{address}\nfilter_chains: {chains}"));
+        assert_eq!(kind, ConfigErrorKind::Invalid, "{error}");
+        assert!(error.starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn ranges_that_differ_only_in_bits_that_do_not_count_are_the_same() {
+    let tcp = r#"[{ name: t, typed_config: { "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: c } }]"#;
+    let chain = |prefix: &str| {
+        format!(
+            "\n- {{ filters: {tcp}, filter_chain_match: {{ source_prefix_ranges: [{{ address_prefix: {prefix}, prefix_len: 8 }}] }} }}"
+        )
+    };
+    let head = "name: a\naddress: { pipe: { path: /run/a } }\nfilter_chains:";
+    let (_, error) = refused(&format!("{head}{}{}", chain("10.1.0.0"), chain("10.2.0.0")));
+    assert!(error.contains("same matching rules"), "{error}");
+    Listener::from_yaml(&format!("{head}{}{}", chain("10.1.0.0"), chain("11.2.0.0"))).expect("two ranges");
+}
+
+#[test]
+fn fields_that_cannot_be_ignored_safely_are_refused() {
+    let listener = http_listener("");
+    for (from, to, path) in [
+        (
+            "- filters:",
+            "- transport_socket: { name: tls }\n  filters:",
+            "filter_chains[0].transport_socket",
+        ),
+        (
+            "- filters:",
+            "- filter_chain_match: { server_names: [a] }\n  filters:",
+            "filter_chains[0].filter_chain_match.server_names",
+        ),
+        (
+            r#"{ prefix: "/" }"#,
+            r#"{ prefix: "/", headers: [{ name: a }] }"#,
+            "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match.headers",
+        ),
+    ] {
+        let (_, error) = refused(&listener.replace(from, to));
+        assert_eq!(
+            error,
+            format!("{path}: not supported, and ignoring it would change what is served")
+        );
+    }
+}
+
+#[test]
+fn broken_text_says_where() {
+    let (kind, error) = refused("name: [");
+    assert_eq!(kind, ConfigErrorKind::Syntax);
+    assert!(
+        error.starts_with("not YAML: ") && error.contains("line"),
+        "{error}"
+    );
+    let error = Listener::from_json("{\n  oops").expect_err("no JSON").to_string();
+    assert!(
+        error.starts_with("not JSON: ") && error.contains("line 2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_unknown_cluster_is_refused_unless_nobody_wants_that_checked() {
+    let routed = http_listener("").replace(
+        r#"direct_response: { status: 200, body: { inline_string: "v1" } }"#,
+        "route: { cluster: there, timeout: 0s }",
+    );
+    let known = ["there".to_owned()].into();
+    let listener = super::read(&routed);
+    assert_eq!(listener.check_clusters(&known), Ok(()));
+    let error = listener
+        .check_clusters(&[].into())
+        .expect_err("unknown")
+        .to_string();
+    assert_eq!(
+        error,
+        format!("{FILTER}.route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster `there`")
+    );
+    let unchecked = routed.replace(
+        "virtual_hosts:",
+        "validate_clusters: false\n        virtual_hosts:",
+    );
+    assert_eq!(super::read(&unchecked).check_clusters(&[].into()), Ok(()));
+}

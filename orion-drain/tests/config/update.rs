@@ -1,0 +1,168 @@
+//! A discovery response: each listener for itself.
+
+use orion_drain::config::{ListenerUpdate, UpdateOutcome};
+
+use super::http_listener;
+
+fn response(listeners: &[String]) -> String {
+    let mut yaml = String::from("version_info: '7'\nresources:\n");
+    for listener in listeners {
+        yaml.push_str("- \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n");
+        for line in listener.lines().filter(|line| !line.is_empty()) {
+            yaml.push_str("  ");
+            yaml.push_str(line);
+            yaml.push('\n');
+        }
+    }
+    yaml
+}
+
+fn named(name: &str) -> String {
+    http_listener("").replace("name: ingress", &format!("name: {name}"))
+}
+
+#[test]
+fn a_bad_listener_is_refused_and_the_others_are_taken() {
+    let bad = named("bad").replace("stat_prefix: ing", "stat_prefix: ing\n      drain_timeout: never");
+    let update =
+        ListenerUpdate::from_yaml(&response(&[named("one"), bad, named("two")])).expect("a response");
+    assert_eq!(update.version_info, "7");
+    let names: Vec<_> = update
+        .listeners
+        .iter()
+        .map(|listener| listener.name.as_str())
+        .collect();
+    assert_eq!(names, ["one", "two"]);
+    assert_eq!(update.rejected.len(), 1);
+    assert_eq!(update.rejected[0].name.as_deref(), Some("bad"));
+    assert_eq!(update.rejected[0].index, 1);
+    assert_eq!(
+        update.rejected[0].error.to_string(),
+        "resources[1].filter_chains[0].filters[0].typed_config.drain_timeout: \
+         `never` is not a duration such as `600s`, `0.25s` or `10m`"
+    );
+    assert_eq!(update.outcome(), UpdateOutcome::Failure);
+}
+
+#[test]
+fn a_broken_rule_is_counted_as_a_rejection() {
+    let update = ListenerUpdate::from_yaml(&response(&[
+        named("one"),
+        "name: none\naddress: { pipe: { path: /run/none } }".to_owned(),
+    ]))
+    .expect("a response");
+    assert_eq!(update.listeners.len(), 1);
+    assert_eq!(
+        update.rejected[0].error.to_string(),
+        "resources[1].filter_chains: no filter chains specified"
+    );
+    assert_eq!(update.outcome(), UpdateOutcome::Rejected);
+}
+
+#[test]
+fn the_second_listener_of_a_name_is_refused() {
+    let update = ListenerUpdate::from_yaml(&response(&[named("one"), named("one").replace("v1", "v2")]))
+        .expect("a response");
+    assert_eq!(update.listeners.len(), 1);
+    let error = update.rejected[0].error.to_string();
+    assert_eq!(
+        error,
+        "resources[1].name: duplicate listener `one`, it is in resources[0] already"
+    );
+    assert_eq!(update.outcome(), UpdateOutcome::Rejected);
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_their_paths_returned() {
+    let update = ListenerUpdate::from_yaml(&format!(
+        "control_plane: {{ identifier: a }}\n{}",
+        response(&[
+            named("one"),
+            format!(
+                "bogus: 1\n{}",
+                http_listener("server_name: x\ncommon_http_protocol_options: { bogus: {} }")
+            ),
+        ])
+    ))
+    .expect("a response");
+    assert_eq!(update.outcome(), UpdateOutcome::Success);
+    let mut paths = update.unknown_fields;
+    paths.sort_unstable();
+    assert_eq!(
+        paths,
+        [
+            "control_plane",
+            "resources[1].bogus",
+            "resources[1].filter_chains[0].filters[0].typed_config.common_http_protocol_options.bogus",
+            "resources[1].filter_chains[0].filters[0].typed_config.server_name",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_listener_is_refused() {
+    for (resource, expected) in [
+        ("{ name: a }", "resources[0]: missing field `@type`"),
+        ("7", "resources[0]: expected a message of type"),
+        (
+            "{ '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a }",
+            "resources[0].@type: unknown resource type `envoy.config.cluster.v3.Cluster`",
+        ),
+    ] {
+        let update = ListenerUpdate::from_yaml(&format!("resources: [{resource}]")).expect("a response");
+        assert!(
+            update.rejected[0].error.to_string().starts_with(expected),
+            "{:?}",
+            update.rejected
+        );
+        assert_eq!(update.outcome(), UpdateOutcome::Failure);
+    }
+}
+
+#[test]
+fn a_listener_in_a_resource_wrapper_is_read() {
+    let yaml = r#"
+resources:
+- "@type": type.googleapis.com/envoy.service.discovery.v3.Resource
+  name: a
+  resource:
+    "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+    name: a
+    address: { pipe: { path: /run/a, mode: 384 } }
+    default_filter_chain: { filters: [] }
+"#;
+    let update = ListenerUpdate::from_yaml(yaml).expect("a response");
+    assert_eq!(update.rejected, []);
+    assert_eq!(update.listeners[0].address.to_string(), "/run/a");
+}
+
+#[test]
+fn no_response_at_all_is_a_failure_of_the_whole() {
+    for text in ["", "null", "[]", "resources: 7", "resources: [", "resources: {}"] {
+        ListenerUpdate::from_yaml(text).expect_err(text);
+    }
+    assert_eq!(
+        ListenerUpdate::from_yaml("version_info: a")
+            .expect("nothing")
+            .listeners,
+        []
+    );
+}
+
+#[test]
+fn an_unknown_cluster_refuses_its_listener_alone() {
+    let routed = named("routed").replace(
+        r#"direct_response: { status: 200, body: { inline_string: "v1" } }"#,
+        "route: { cluster: gone }",
+    );
+    let mut update = ListenerUpdate::from_yaml(&response(&[routed, named("one")])).expect("a response");
+    update.reject_unknown_clusters(&[].into());
+    assert_eq!(update.listeners.len(), 1);
+    assert_eq!(update.listeners[0].name, "one");
+    let error = update.rejected[0].error.to_string();
+    assert!(
+        error.starts_with("resources[0].") && error.ends_with("unknown cluster `gone`"),
+        "{error}"
+    );
+    assert_eq!(update.outcome(), UpdateOutcome::Rejected);
+}
