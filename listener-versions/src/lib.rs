@@ -1,4 +1,99 @@
-//! Versions of named listeners.
+//! Versions of named listeners: an update accepts at once on the same socket, and the version before it finishes its connections in
+//! peace.
+//!
+//! Closing a listener and opening it again refuses connections in between, and resets those that wait in the kernel's accept queue
+//! ([pingora#427](https://github.com/cloudflare/pingora/issues/427)). Here the socket belongs to the *address*: it lives as long as
+//! some version listens there, and an update only changes who takes what comes next. The caller brings configurations (any type with a
+//! name, an address and a comparison, [`ListenerConfig`]) and serves connections; this crate decides what an update means, and tells
+//! every connection which version it belongs to for life.
+//!
+//! ```text
+//!  Update ──► Listeners::apply ──► VersionSet (pure)     what each listener becomes, in which order
+//!                   │ 1 the socket's snapshot is swapped: the new version takes what comes next
+//!                   │ 2 the old version drains: its node in the drain tree, its deadline
+//!                   ▼
+//!  Worker::run ──► Accepted { stream, version, watch, conn, .. } ──► the caller's task
+//!   (one per runtime)                                                    │ drops `watch` when the connection is gone
+//!  Driver ◄──────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use conn_tracker::ConnTracker;
+//! use drain_tree::{DrainManager, DrainSettings};
+//! use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! #[derive(PartialEq)]
+//! struct Greeter { address: ListenAddress, greeting: &'static str }
+//!
+//! impl ListenerConfig for Greeter {
+//!     fn name(&self) -> &str { "greeter" }
+//!     fn address(&self) -> &ListenAddress { &self.address }
+//!     fn same_content(&self, other: &Self) -> bool { self == other }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let root = DrainManager::root(DrainSettings::default());
+//! let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+//! tokio::spawn(driver);
+//! tokio::spawn(listeners.worker().run(|accepted: Accepted<Greeter>| {
+//!     tokio::spawn(async move {
+//!         let Accepted { mut stream, version, watch, .. } = accepted;
+//!         let greeted = stream.write_all(version.config().greeting.as_bytes()).await;
+//!         drop(watch); // the connection is gone
+//!         greeted
+//!     });
+//! }));
+//!
+//! let address: ListenAddress = "127.0.0.1:0".parse()?;
+//! for greeting in ["hello", "howdy"] {
+//!     let report = listeners.apply(Update::lds("v1", [Greeter { address: address.clone(), greeting }])).await;
+//!     assert!(report.is_success());
+//!     let local = listeners.local_address("greeter").and_then(|local| local.as_socket());
+//!     let mut heard = String::new();
+//!     tokio::net::TcpStream::connect(local.ok_or("it listens")?).await?.read_to_string(&mut heard).await?;
+//!     assert_eq!(heard, greeting);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`Listeners`], last handle | sockets close (what waits in their queues is served first), workers end; nothing drains |
+//! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes |
+//! | [`Driver`] | drains that have begun are paced no more, and versions are not reaped |
+//! | [`Accepted::watch`], last clone | this connection is gone: one less to wait for |
+//! | [`Accepted::conn`], last clone | this connection is not listed any more |
+//!
+//! # The life of a version
+//!
+//! warming, active, draining, drained: one table, [`VersionState::on`]. Exactly one version of a name is active, any number may drain,
+//! each until it is empty or its own deadline comes. Only [`ListenersOptions::max_versions`] brings a deadline nearer.
+//!
+//! # What it does not do
+//!
+//! It speaks no protocol and closes no connection: `drain-signal` asks connections to leave, and the `proto-drain-*` crates say it in
+//! their protocol's words. It spawns nothing. In-place filter-chain updates, sets of `SO_REUSEPORT` sockets and handing sockets to another
+//! process are not here yet.
+//!
+//! # Where it follows Envoy, and where not
+//!
+//! As [Envoy's listener manager](https://github.com/envoyproxy/envoy/blob/main/source/common/listener_manager/listener_manager_impl.cc):
+//! an update with the same content is no update; the new version accepts before the old one stops; listeners are taken or refused one by
+//! one, and one that is absent is removed even if another is refused; static listeners cannot be changed through LDS; what warms is
+//! replaced without a drain; a stopped direction takes no updates. On purpose different: an address that one listener leaves can be
+//! taken by another in the same update whatever their order, with socket and queue; connections that wait in the queue of a removed
+//! listener are served; a drain ends with its last connection; all draining versions of a name are listed; a Unix socket's path is
+//! only taken over if nobody listens on it.
+//!
+//! # Features and requirements
+//!
+//! No features. tokio with I/O and time. Minimum supported Rust version 1.85.
 
 mod address;
 pub use address::{ListenAddress, SocketKey};
@@ -24,3 +119,7 @@ mod shell;
 pub use driver::Driver;
 mod listeners;
 pub use listeners::{Listeners, WarmError};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

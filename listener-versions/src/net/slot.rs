@@ -196,3 +196,111 @@ impl<C> Drop for Seat<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use drain_tree::{ChildOptions, DrainManager, DrainReason, DrainSettings, DrainStart, DrainState};
+
+    use super::*;
+    use crate::{ListenerConfig, Update, VersionSet};
+
+    struct Config(ListenAddress, u32);
+
+    impl ListenerConfig for Config {
+        fn name(&self) -> &str {
+            "a"
+        }
+
+        fn address(&self) -> &ListenAddress {
+            &self.0
+        }
+
+        fn same_content(&self, other: &Self) -> bool {
+            self.1 == other.1
+        }
+    }
+
+    /// A slot and two versions that are active one after the other.
+    fn slot() -> (Arc<Slot<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
+        let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
+        let root = DrainManager::root(DrainSettings::default());
+        let tracker = conn_tracker::ConnTracker::new();
+        let mut set = VersionSet::new();
+        let versions = [1, 2].map(|number| {
+            drop(set.apply(Update::lds("v", [Config(address.clone(), number)]), |_, _| Ok(())));
+            let record = set.active("a").unwrap();
+            let drain = root.child(ChildOptions::default());
+            let version = ListenerVersion::new(record, drain, tracker.group("a", record.number));
+            version.set_state(VersionState::Active);
+            Arc::new(version)
+        });
+        let slot = Slot::bind(versions[0].socket(), SocketOptions::default()).unwrap();
+        slot.listen().unwrap();
+        (Arc::new(slot), versions)
+    }
+
+    #[test]
+    fn a_connection_that_finds_its_version_replaced_moves_on_to_the_newer_one() {
+        let (slot, [old, new]) = slot();
+        slot.serve(Arc::clone(&old));
+        // The accept has loaded `old`, and everything else of the update comes before it registers.
+        old.set_state(VersionState::Draining);
+        let accepting = std::thread::spawn({
+            let slot = Arc::clone(&slot);
+            move || slot.admit().map(|(version, _)| version.number()).ok()
+        });
+        slot.serve(Arc::clone(&new));
+        assert_eq!(accepting.join().unwrap(), Some(new.number()));
+        assert_eq!(
+            old.drain().open_watches(),
+            0,
+            "nothing of it is left at the old one"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_version_that_is_drained_passes_the_connection_on_or_says_so() {
+        let (slot, [old, new]) = slot();
+        slot.serve(Arc::clone(&old));
+        old.drain()
+            .start_drain_sequence(DrainStart::new(DrainReason::ListenerModify))
+            .await;
+        assert_eq!(old.drain().state(), DrainState::Completed);
+        assert_eq!(
+            slot.admit()
+                .map(drop)
+                .unwrap_err()
+                .map(|version| version.number()),
+            Some(old.number())
+        );
+        slot.serve(Arc::clone(&new));
+        assert_eq!(
+            slot.admit().map(|(version, _)| version.number()).ok(),
+            Some(new.number())
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_socket_keeps_its_last_version_from_being_drained_until_its_last_seat_is_gone() {
+        let (slot, [version, _]) = slot();
+        slot.serve(Arc::clone(&version));
+        let seats = [slot.seat().unwrap(), slot.seat().unwrap()];
+        slot.close(version.drain().watch().ok());
+        assert!(slot.seat().is_none(), "nobody new accepts here");
+        version.set_state(VersionState::Draining);
+        let sequence = version
+            .drain()
+            .start_drain_sequence(DrainStart::new(DrainReason::ListenerRemove));
+        let mut sequence = tokio_test::task::spawn(sequence);
+        let [first, second] = seats;
+        drop(first);
+        assert!(sequence.poll().is_pending());
+        assert_eq!(
+            slot.admit().map(|(version, _)| version.number()).ok(),
+            Some(version.number())
+        );
+        drop(second);
+        assert!(sequence.is_woken());
+        assert!(sequence.poll().is_ready());
+    }
+}

@@ -1,0 +1,213 @@
+//! Random sequences of updates, warm-ups and completions against a naive model of what must be true after each.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+
+use common::{Config, listener};
+use drain_tree::DrainDirection;
+use listener_versions::{Change, Effect, SocketKey, Update, UpdateReport, VersionSet, VersionState};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Lds(Vec<Config>, bool),
+    Delta(Vec<Config>, Vec<String>),
+    Warmed(usize),
+    Complete(usize),
+    Stop(bool),
+    Port { taken: Option<u16> },
+}
+
+/// What somebody with a notebook knows: which content each name serves, and what became of each version.
+#[derive(Default)]
+struct Notebook {
+    serving: BTreeMap<String, Config>,
+    open: HashSet<SocketKey>,
+    created: BTreeSet<u64>,
+    activated: BTreeSet<u64>,
+    ended: BTreeSet<u64>,
+    drained: BTreeSet<u64>,
+    reaped: BTreeSet<u64>,
+}
+
+impl Notebook {
+    fn effects(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Create { version } => assert!(self.created.insert(*version), "{version} twice"),
+                Effect::Activate { version, socket, .. } => {
+                    assert!(self.open.contains(socket), "{version} accepts on a closed socket");
+                    assert!(self.activated.insert(*version));
+                }
+                Effect::Discard { version } => {
+                    assert!(!self.activated.contains(version) && self.ended.insert(*version));
+                }
+                Effect::Drain { version, .. } => {
+                    assert!(self.activated.contains(version) && self.ended.insert(*version));
+                    self.drained.insert(*version);
+                }
+                Effect::Close { socket, .. } => assert!(self.open.remove(socket), "{socket} was not open"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn report(&mut self, set: &VersionSet<Config>, report: &UpdateReport) {
+        for (name, change) in report.changes() {
+            match change {
+                Change::Added { version } | Change::Modified { version, .. } => {
+                    // A version may have been replaced by nothing else within one update.
+                    let config = set.get(version).map(|version| (*version.config).clone());
+                    self.serving
+                        .insert(name.to_owned(), config.expect("it was just added"));
+                }
+                Change::Removed { .. } => drop(self.serving.remove(name)),
+                _ => {}
+            }
+        }
+    }
+
+    fn check(&self, set: &VersionSet<Config>) {
+        let mut accepting = BTreeMap::new();
+        let mut held = HashSet::new();
+        for version in set.iter() {
+            if version.state == VersionState::Active {
+                let before = accepting.insert(version.name.to_string(), (*version.config).clone());
+                assert!(before.is_none(), "two active versions of {}", version.name);
+            }
+            if version.accepting {
+                assert!(
+                    held.insert(version.socket.clone()),
+                    "two versions accept on {}",
+                    version.socket
+                );
+            }
+        }
+        assert_eq!(accepting, self.serving, "what serves is what was reported");
+        let warming = set
+            .iter()
+            .filter(|version| version.state == VersionState::Warming);
+        held.extend(warming.map(|version| version.socket.clone()));
+        assert_eq!(
+            held, self.open,
+            "a socket is open as long as somebody needs it, and no longer"
+        );
+        let living: BTreeSet<u64> = set.iter().map(|version| version.number).collect();
+        let gone = &self.reaped | &(&self.ended - &self.drained);
+        assert_eq!(
+            living,
+            &self.created - &gone,
+            "no version is forgotten, none stays"
+        );
+    }
+}
+
+fn config() -> impl Strategy<Value = Config> {
+    (
+        prop::sample::select(vec!["a", "b", "c", "d"]),
+        80u16..84,
+        0u32..3,
+        0u8..10,
+    )
+        .prop_map(|(name, port, content, kind)| {
+            let config = listener(name, port, content);
+            match kind {
+                0 => config.bad("filter_chains"),
+                1 | 2 => config.warming(),
+                3 => config.inbound(),
+                _ => config,
+            }
+        })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let configs = || prop::collection::vec(config(), 0..5);
+    prop_oneof![
+        8 => (configs(), prop::bool::weighted(0.2)).prop_map(|(configs, atomic)| Op::Lds(configs, atomic)),
+        4 => (configs(), prop::collection::vec(prop::sample::select(vec!["a", "b", "c", "d"]), 0..2))
+            .prop_map(|(configs, removed)| Op::Delta(configs, removed.into_iter().map(String::from).collect())),
+        3 => (0usize..4).prop_map(Op::Warmed),
+        4 => (0usize..4).prop_map(Op::Complete),
+        1 => prop::bool::weighted(0.1).prop_map(Op::Stop),
+        1 => prop::option::of(80u16..84).prop_map(|taken| Op::Port { taken }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn exactly_one_version_of_a_name_accepts_and_each_is_reaped_once(ops in prop::collection::vec(op(), 1..30)) {
+        let mut set = VersionSet::new();
+        let mut notebook = Notebook::default();
+        let mut taken_port = None;
+        for op in ops {
+            match op {
+                Op::Lds(configs, atomic) => {
+                    let update = Update::lds("v", configs);
+                    let update = if atomic { update.atomic() } else { update };
+                    let before = format!("{set:?}");
+                    let report = apply(&mut set, &mut notebook, update, taken_port);
+                    if atomic && !report.is_success() {
+                        prop_assert_eq!(format!("{set:?}"), before, "all or nothing");
+                    }
+                }
+                Op::Delta(configs, removed) => {
+                    drop(apply(&mut set, &mut notebook, Update::delta("v", configs, removed), taken_port));
+                }
+                Op::Warmed(index) => {
+                    let warming = pick(&set, VersionState::Warming, index);
+                    let Some(version) = warming else { continue };
+                    let effects = set.warmed(version).expect("it is warming");
+                    notebook.effects(&effects);
+                    let record = set.get(version).expect("it is active now");
+                    notebook.serving.insert(record.name.to_string(), (*record.config).clone());
+                }
+                Op::Complete(index) => {
+                    let Some(version) = pick(&set, VersionState::Draining, index) else { continue };
+                    prop_assert!(set.complete(version).is_ok());
+                    prop_assert!(notebook.reaped.insert(version));
+                    prop_assert!(set.complete(version).is_err(), "only once");
+                }
+                Op::Stop(all) => {
+                    let direction = if all { DrainDirection::All } else { DrainDirection::InboundOnly };
+                    notebook.effects(&set.stop(direction).effects);
+                }
+                Op::Port { taken } => taken_port = taken,
+            }
+            notebook.check(&set);
+        }
+    }
+}
+
+fn pick(set: &VersionSet<Config>, state: VersionState, index: usize) -> Option<u64> {
+    set.iter()
+        .filter(|version| version.state == state)
+        .map(|version| version.number)
+        .nth(index)
+}
+
+fn apply(
+    set: &mut VersionSet<Config>,
+    notebook: &mut Notebook,
+    update: Update<Config>,
+    taken: Option<u16>,
+) -> UpdateReport {
+    let mut opened = Vec::new();
+    let applied = set.apply(update, |socket, _| {
+        let port = socket.address().as_socket().map(|address| address.port());
+        if port == taken {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        opened.push(socket.clone());
+        Ok(())
+    });
+    for socket in opened {
+        assert!(notebook.open.insert(socket), "a socket is never opened twice");
+    }
+    notebook.effects(&applied.effects);
+    notebook.report(set, &applied.report);
+    applied.report
+}

@@ -1,0 +1,444 @@
+//! Real sockets on loopback: no connection is refused, reset or left without an answer, whatever updates come.
+
+mod common;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::{Config, at};
+use conn_tracker::ConnTracker;
+use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSettings};
+use listener_versions::{
+    Accepted, Limits, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Refusal, Update,
+    VersionView,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+
+/// A hang fails the test; nothing is measured by it.
+const HANG: Duration = Duration::from_secs(60);
+
+fn any_port() -> ListenAddress {
+    "127.0.0.1:0".parse().expect("an address")
+}
+
+fn listeners_with(
+    options: ListenersOptions,
+    observer: impl ListenerObserver + 'static,
+) -> (Listeners<Config>, listener_versions::Driver) {
+    Listeners::new(
+        DrainManager::root(DrainSettings::default()),
+        ConnTracker::new(),
+        options,
+        observer,
+    )
+}
+
+fn listeners() -> (Listeners<Config>, listener_versions::Driver) {
+    listeners_with(ListenersOptions::default(), ())
+}
+
+async fn lds(listeners: &Listeners<Config>, configs: impl IntoIterator<Item = Config>) {
+    let report = listeners.apply(Update::lds("v", configs)).await;
+    assert!(report.is_success(), "{report:?}");
+}
+
+fn port(listeners: &Listeners<Config>, name: &str) -> SocketAddr {
+    listeners
+        .local_address(name)
+        .and_then(|address| address.as_socket())
+        .expect("it listens")
+}
+
+/// Tells the client the number of the version that took it, then waits for its end.
+fn answer(accepted: Accepted<Config>) {
+    tokio::spawn(async move {
+        let Accepted {
+            mut stream,
+            version,
+            watch,
+            conn,
+            ..
+        } = accepted;
+        let told = stream.write_u64(version.number()).await;
+        if told.is_ok() {
+            drop(stream.shutdown().await);
+            // Until the client has seen it, so that nothing is reset by us.
+            drop(stream.read_u8().await);
+        }
+        drop((watch, conn));
+    });
+}
+
+/// Connects and asks which version is there.
+async fn ask(address: SocketAddr) -> io::Result<u64> {
+    TcpStream::connect(address).await?.read_u64().await
+}
+
+async fn bounded<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(HANG, work).await.expect("it hangs")
+}
+
+/// Counts what must come once for each version.
+#[derive(Clone, Default)]
+struct Reaped(Arc<Mutex<Vec<u64>>>);
+
+impl ListenerObserver for Reaped {
+    fn drained(&self, version: &VersionView, _: &DrainOutcome) {
+        self.0.lock().expect("no panic").push(version.number);
+    }
+}
+
+/// Asks again and again until the sender of `stop` is gone; every answer counts, and none may be older than the one before.
+async fn ask_on(address: SocketAddr, answered: watch::Sender<usize>, stop: watch::Receiver<()>) -> usize {
+    let (mut newest, mut count) = (0, 0);
+    while stop.has_changed().is_ok() {
+        let version = ask(address)
+            .await
+            .expect("neither refused nor reset nor unanswered");
+        assert!(version >= newest, "version {version} after {newest}");
+        newest = version;
+        count += 1;
+        answered.send_modify(|answered| *answered += 1);
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_updates_under_connect_loops_lose_no_connection() {
+    const UPDATES: u32 = 200;
+    let reaped = Reaped::default();
+    let (listeners, driver) = listeners_with(ListenersOptions::default(), reaped.clone());
+    let driver = tokio::spawn(driver);
+    let workers: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(listeners.worker().run(answer)))
+        .collect();
+    lds(&listeners, [at("a", any_port(), 0)]).await;
+    let address = port(&listeners, "a");
+    let (stop, stopped) = watch::channel(());
+    let (answered, mut progress) = watch::channel(0);
+    let clients: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(ask_on(address, answered.clone(), stopped.clone())))
+        .collect();
+    bounded(async {
+        for content in 1..=UPDATES {
+            // An update each time that some connection has been answered meanwhile.
+            let seen = *progress.borrow_and_update();
+            progress
+                .wait_for(|answered| *answered > seen)
+                .await
+                .expect("clients live");
+            lds(&listeners, [at("a", any_port(), content)]).await;
+            assert_eq!(port(&listeners, "a"), address, "the socket is the same");
+        }
+        drop(stop);
+        let mut connections = 0;
+        for client in clients {
+            connections += client.await.expect("no connection was lost");
+        }
+        assert!(connections >= UPDATES as usize);
+        drop(listeners);
+        for worker in workers {
+            worker.await.expect("the worker ends");
+        }
+        driver.await.expect("the driver ends");
+    })
+    .await;
+    let mut reaped = reaped.0.lock().expect("no panic").clone();
+    reaped.sort_unstable();
+    assert_eq!(
+        reaped,
+        (1..=u64::from(UPDATES)).collect::<Vec<_>>(),
+        "every version that was replaced, once"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_single_threaded_runtimes_accept_for_the_same_versions() {
+    let (listeners, driver) = listeners();
+    tokio::spawn(driver);
+    lds(&listeners, [at("a", any_port(), 0)]).await;
+    let address = port(&listeners, "a");
+    let served: Arc<[AtomicUsize; 2]> = Arc::default();
+    let threads: Vec<_> = (0..2)
+        .map(|index| {
+            let (worker, served) = (listeners.worker(), Arc::clone(&served));
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
+                runtime.block_on(worker.run(move |accepted| {
+                    served[index].fetch_add(1, Ordering::Relaxed);
+                    answer(accepted);
+                }));
+            })
+        })
+        .collect();
+    bounded(async {
+        let mut asked = 0;
+        // Which of them is woken first is the kernel's choice: ask until both have had one.
+        while served.iter().any(|served| served.load(Ordering::Relaxed) == 0) || asked < 100 {
+            asked += 1;
+            lds(&listeners, [at("a", any_port(), asked)]).await;
+            let newest = u64::from(asked) + 1;
+            let (first, second) = tokio::join!(ask(address), ask(address));
+            assert_eq!(
+                (first.expect("served"), second.expect("served")),
+                (newest, newest)
+            );
+        }
+    })
+    .await;
+    drop(listeners);
+    tokio::task::spawn_blocking(|| {
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().expect("no panic"))
+    })
+    .await
+    .expect("they end");
+}
+
+#[tokio::test]
+async fn what_waits_in_the_queue_of_a_removed_listener_is_served_and_later_ones_are_refused() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        let worker = listeners.worker();
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let address = port(&listeners, "a");
+        // The kernel has taken these connections; nobody has accepted them.
+        let mut waiting = [
+            connect(address).await,
+            connect(address).await,
+            connect(address).await,
+        ];
+        lds(&listeners, []).await;
+        let refused = TcpStream::connect(address)
+            .await
+            .expect_err("the address is given up");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        tokio::spawn(worker.run(answer));
+        for client in &mut waiting {
+            assert_eq!(client.read_u64().await.expect("it is served"), 1);
+        }
+        // The same address can be had again at once.
+        lds(&listeners, [at("a", address.into(), 1)]).await;
+        assert_eq!(ask(address).await.expect("it listens again"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_in_the_queue_over_a_modification_goes_to_the_new_version() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        let worker = listeners.worker();
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let mut waiting = connect(port(&listeners, "a")).await;
+        lds(&listeners, [at("a", any_port(), 1)]).await;
+        tokio::spawn(worker.run(answer));
+        assert_eq!(waiting.read_u64().await.expect("it is served"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_an_address_change_the_old_port_refuses_and_the_new_one_serves() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(answer));
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let old = port(&listeners, "a");
+        assert_eq!(ask(old).await.expect("it serves"), 1);
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let new = probe.local_addr().expect("its address");
+        drop(probe);
+        lds(&listeners, [at("a", new.into(), 0)]).await;
+        let refused = TcpStream::connect(old)
+            .await
+            .expect_err("the address is given up");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(ask(new).await.expect("it serves"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_keeps_its_version_over_updates_and_removal() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        let (sender, mut accepted) = mpsc::unbounded_channel();
+        tokio::spawn(
+            listeners
+                .worker()
+                .run(move |accepted| drop(sender.send(accepted))),
+        );
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let mut client = connect(port(&listeners, "a")).await;
+        let mut served = accepted.recv().await.expect("it is accepted");
+        lds(&listeners, [at("a", any_port(), 1)]).await;
+        lds(&listeners, []).await;
+        assert!(served.watch.is_draining());
+        assert_eq!(
+            (served.version.config().content, served.version.group().len()),
+            (0, 1)
+        );
+        served.stream.write_all(b"still here").await.expect("it is open");
+        let mut heard = [0; 10];
+        client.read_exact(&mut heard).await.expect("it is open");
+        assert_eq!(&heard, b"still here");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn stopped_listeners_refuse_and_their_connections_stay() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        let (sender, mut accepted) = mpsc::unbounded_channel();
+        tokio::spawn(
+            listeners
+                .worker()
+                .run(move |accepted| drop(sender.send(accepted))),
+        );
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let address = port(&listeners, "a");
+        let _client = connect(address).await;
+        let served = accepted.recv().await.expect("it is accepted");
+        assert_eq!(listeners.stop_listeners(DrainDirection::All).len(), 1);
+        assert_eq!(
+            TcpStream::connect(address)
+                .await
+                .map(drop)
+                .map_err(|error| error.kind()),
+            Err(io::ErrorKind::ConnectionRefused)
+        );
+        assert!(!served.watch.is_draining());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_a_limit_is_closed_and_told() {
+    struct Told(mpsc::UnboundedSender<Refusal>);
+    impl ListenerObserver for Told {
+        fn refused(&self, _: &ListenAddress, _: u64, refusal: Refusal) {
+            self.0.send(refusal).expect("the test listens");
+        }
+    }
+    bounded(async {
+        let (sender, mut refusals) = mpsc::unbounded_channel();
+        let limits = Limits::default().with_per_version(1);
+        let (listeners, driver) =
+            listeners_with(ListenersOptions::default().with_limits(limits), Told(sender));
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(answer));
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let address = port(&listeners, "a");
+        let mut first = connect(address).await;
+        assert_eq!(first.read_u64().await.expect("it is served"), 1);
+        assert!(ask(address).await.is_err());
+        assert_eq!(refusals.recv().await, Some(Refusal::VersionLimit));
+        // The next version has its own count.
+        lds(&listeners, [at("a", any_port(), 1)]).await;
+        assert_eq!(ask(address).await.expect("it is served"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panicking_handler_loses_its_connection_and_no_other() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        let first = AtomicBool::new(true);
+        let worker = listeners.worker().run(move |accepted| {
+            assert!(
+                !first.swap(false, Ordering::Relaxed),
+                "a handler of somebody else"
+            );
+            answer(accepted);
+        });
+        tokio::spawn(worker);
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let address = port(&listeners, "a");
+        assert!(ask(address).await.is_err());
+        assert_eq!(ask(address).await.expect("the loop goes on"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_a_tracked_connection_makes_its_own_deadline_now() {
+    bounded(async {
+        let tracker = ConnTracker::new();
+        let root = DrainManager::root(DrainSettings::default());
+        let (listeners, driver) = Listeners::new(root, tracker.clone(), ListenersOptions::default(), ());
+        tokio::spawn(driver);
+        let (sender, mut accepted) = mpsc::unbounded_channel();
+        tokio::spawn(
+            listeners
+                .worker()
+                .run(move |accepted| drop(sender.send(accepted))),
+        );
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let _client = connect(port(&listeners, "a")).await;
+        let served: Accepted<Config> = accepted.recv().await.expect("it is accepted");
+        let tracked = served.conn.id();
+        let ended = tokio::spawn(async move {
+            served.watch.expired().await;
+            served
+        });
+        tracker.close(tracked).expect("it is open and has a closer");
+        assert!(!ended.await.expect("it is told").watch.is_draining());
+    })
+    .await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_is_shared_by_versions_and_its_path_goes_with_the_listener() {
+    bounded(async {
+        let path = std::env::temp_dir().join(format!("listener-versions-{}.sock", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(answer));
+        for content in 0..2 {
+            lds(&listeners, [at("a", address.clone(), content)]).await;
+            let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+            assert_eq!(
+                client.read_u64().await.expect("it is served"),
+                u64::from(content) + 1
+            );
+        }
+        let taken = listeners
+            .apply(Update::delta("v", [at("b", address, 0)], [""; 0]))
+            .await;
+        assert_eq!(
+            taken
+                .errors()
+                .next()
+                .map(|error| error.field().to_owned())
+                .as_deref(),
+            Some("address")
+        );
+        lds(&listeners, []).await;
+        assert!(!path.exists());
+    })
+    .await;
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    TcpStream::connect(address).await.expect("it listens")
+}
