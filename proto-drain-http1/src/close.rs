@@ -151,6 +151,13 @@ impl<C: GracefulShutdown> Http1Connection<C> {
     }
 }
 
+impl<C> Http1Connection<C> {
+    /// The connection inside, pinned; `None` once aborted.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Option<Pin<&mut C>> {
+        self.project().connection.as_pin_mut()
+    }
+}
+
 impl<C: GracefulShutdown> Future for Http1Connection<C> {
     type Output = Outcome<C::Output>;
 

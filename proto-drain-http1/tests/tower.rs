@@ -1,0 +1,87 @@
+//! The tower service: one question per response, for HTTP/1 and HTTP/2 heads.
+#![cfg(feature = "tower")]
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
+use drain_signal::DrainDecision;
+use http::{Request, Response, Version};
+use proto_drain_http1::{DrainLayer, Exchanges};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Says yes, and how often it was asked.
+#[derive(Clone, Default)]
+struct Counting(Arc<AtomicU32>);
+
+impl DrainDecision for Counting {
+    fn drain_close(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+}
+
+/// Answers, or fails if the request asks for it.
+#[derive(Clone)]
+struct Inner;
+
+impl Service<Request<()>> for Inner {
+    type Response = Response<()>;
+    type Error = &'static str;
+    type Future = Ready<Result<Response<()>, &'static str>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        ready(if request.uri() == "/fail" {
+            Err("asked to")
+        } else {
+            Ok(Response::new(()))
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_decision_is_asked_once_per_response() {
+    let decision = Counting::default();
+    let mut service = DrainLayer::new(decision.clone(), Exchanges::new()).layer(Inner);
+    for (asked, version, said) in [(0, Version::HTTP_11, true), (1, Version::HTTP_2, false)] {
+        let future = service.call(Request::builder().version(version).body(()).unwrap());
+        assert_eq!(
+            decision.0.load(Ordering::Relaxed),
+            asked,
+            "asked before the response is there"
+        );
+        let response = future.await.unwrap();
+        assert_eq!(response.headers().contains_key("connection"), said);
+        assert_eq!(decision.0.load(Ordering::Relaxed), asked + 1);
+    }
+    assert!(
+        service
+            .call(Request::get("/fail").body(()).unwrap())
+            .await
+            .is_err()
+    );
+    assert_eq!(decision.0.load(Ordering::Relaxed), 2, "an error is no response");
+}
+
+#[tokio::test]
+async fn a_request_is_open_until_its_response_is_handed_on() {
+    let exchanges = Exchanges::new();
+    let mut service = DrainLayer::new(Counting::default(), exchanges.clone()).layer(Inner);
+    let future = service.call(Request::new(()));
+    assert!(exchanges.is_answering());
+    future.await.unwrap();
+    assert!(!exchanges.is_answering());
+
+    drop(service.call(Request::new(())));
+    assert!(!exchanges.is_answering());
+
+    let stream = service.call(Request::builder().version(Version::HTTP_2).body(()).unwrap());
+    assert!(!exchanges.is_answering());
+    drop(stream);
+}
