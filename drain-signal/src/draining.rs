@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc as StdArc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -59,7 +60,7 @@ impl Draining {
     }
 
     /// The facts of this drain.
-    pub fn event(&self) -> Option<Arc<DrainEvent>> {
+    pub fn event(&self) -> Option<StdArc<DrainEvent>> {
         self.node.event()
     }
 

@@ -1,13 +1,14 @@
 //! One connection's view of the drain, without being counted: what request handlers, services and closers hold.
 
 use std::fmt;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc as StdArc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::flags::Flags;
 use crate::phase::{NEVER, Phase, Seat};
 use crate::shard::{NO_ENTRY, Shard, State};
-use crate::sync::{Arc, AtomicU32, OnceLock, Ordering};
+use crate::sync::{Arc, AtomicU32, OnceLock, Ordering, fence};
 use crate::wait::{Reached, Signaled};
 use crate::{DrainDecision, DrainEvent, Goodbye};
 
@@ -41,7 +42,7 @@ impl DrainHandle {
     }
 
     /// The facts of the drain, once it has begun.
-    pub fn event(&self) -> Option<Arc<DrainEvent>> {
+    pub fn event(&self) -> Option<StdArc<DrainEvent>> {
         if !self.is_draining() {
             return None;
         }
@@ -82,27 +83,30 @@ impl DrainHandle {
         if phase > after {
             return Poll::Ready(phase);
         }
-        if let Some(flags) = self.flags.get() {
+        let flags = self.flags.get();
+        if let Some(flags) = flags {
             flags.register(cx.waker());
         }
-        let (entry, changed) = self.park(phase, cx.waker());
-        self.entry.store(entry, Ordering::Relaxed);
+        let entry = self.entry.load(Ordering::Relaxed);
+        let (parked, changed) = self
+            .shard
+            .park(entry, self.seat, phase, cx.waker(), || self.phase() != phase);
+        if parked != entry {
+            self.entry.store(parked, Ordering::Relaxed);
+        }
+        if flags.is_none() {
+            // Pairs with the fence in `flags`: either this look finds the flags, or their maker finds this entry.
+            fence(Ordering::SeqCst);
+        }
         let phase = self.phase();
-        if changed && phase <= after {
-            // It moved on while it parked, but not far enough for the asker: look once more at the next poll.
+        if phase > after {
+            return Poll::Ready(phase);
+        }
+        if changed || (flags.is_none() && self.flags.get().is_some()) {
+            // It moved on while it parked, though not as far as asked for; or it must register with the new flags.
             cx.waker().wake_by_ref();
         }
-        if phase > after {
-            Poll::Ready(phase)
-        } else {
-            Poll::Pending
-        }
-    }
-
-    fn park(&self, phase: Phase, waker: &Waker) -> (u32, bool) {
-        let entry = self.entry.load(Ordering::Relaxed);
-        self.shard
-            .park(entry, self.seat, phase, waker, || self.phase() != phase)
+        Poll::Pending
     }
 
     /// Resolves at this connection's slot, or when it is told to start now.
@@ -164,14 +168,17 @@ impl DrainHandle {
     }
 
     fn flags(&self) -> &Arc<Flags> {
-        self.flags.get_or_init(|| {
-            // A wait that parked before the flags existed must look again, and register with them.
-            let entry = self.entry.load(Ordering::Relaxed);
-            if entry != NO_ENTRY {
-                self.shard.wake_entry(entry);
-            }
-            Arc::default()
-        })
+        if let Some(flags) = self.flags.get() {
+            return flags;
+        }
+        let flags = self.flags.get_or_init(|| Arc::new(Flags::default()));
+        // Pairs with the fence in `poll_phase`. A wait that parked before the flags existed must look again.
+        fence(Ordering::SeqCst);
+        let entry = self.entry.load(Ordering::Relaxed);
+        if entry != NO_ENTRY {
+            self.shard.wake_entry(entry);
+        }
+        flags
     }
 }
 
@@ -216,7 +223,7 @@ impl Clone for DrainHandle {
 
 impl Drop for DrainHandle {
     fn drop(&mut self) {
-        let entry = *self.entry.get_mut();
+        let entry = self.entry.load(Ordering::Relaxed);
         if entry != NO_ENTRY {
             self.shard.release(entry);
         }

@@ -1,6 +1,7 @@
 //! What all handles of one drain share: the shards, and the one lock under which facts are published.
 
 use std::cell::Cell;
+use std::sync::Arc as StdArc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use crate::completion::Completion;
 use crate::phase::{NEVER, Steps, tick};
 use crate::schedule::{Place, micros};
 use crate::shard::{Shard, State, Word};
-use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, lock, shard_count, thread_number};
 use crate::{Advance, DrainEvent, DrainState};
 
 /// How many tasks one call of [`Node::advance`] wakes. A tokio worker's own queue holds 256 and a task that yields comes
@@ -26,7 +27,7 @@ pub(crate) struct Node {
 
 #[derive(Debug)]
 struct Published {
-    event: Option<Arc<DrainEvent>>,
+    event: Option<StdArc<DrainEvent>>,
     deadline: u64,
     word: Word,
 }
@@ -41,7 +42,7 @@ impl Node {
                 deadline: NEVER,
                 word: Word::IDLE,
             }),
-            completion: Arc::default(),
+            completion: Arc::new(Completion::default()),
         }
     }
 
@@ -58,13 +59,17 @@ impl Node {
     fn build_shards(&self) -> &[Arc<Shard>] {
         // Under the lock, so that no publication falls between the look at its state and the shards' becoming visible.
         let published = lock(&self.published);
-        self.shards.get_or_init(|| {
-            let shards = (0..shard_count()).map(|_| Shard::new(Arc::clone(&self.completion)));
-            shards
-                .inspect(|shard| shard.publish(published.event.as_ref(), published.deadline, published.word))
-                .map(Arc::new)
-                .collect()
-        })
+        if self.shards.get().is_none() {
+            let shards = (0..shard_count()).map(|_| {
+                let shard = Shard::new(Arc::clone(&self.completion));
+                shard.publish(published.event.as_ref(), published.deadline, published.word);
+                Arc::new(shard)
+            });
+            // Only set here, under the lock: it cannot be set already.
+            self.shards.set(shards.collect()).ok();
+        }
+        drop(published);
+        self.shards()
     }
 
     fn shards(&self) -> &[Arc<Shard>] {
@@ -83,7 +88,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn event(&self) -> Option<Arc<DrainEvent>> {
+    pub(crate) fn event(&self) -> Option<StdArc<DrainEvent>> {
         lock(&self.published).event.clone()
     }
 
@@ -106,7 +111,7 @@ impl Node {
     }
 
     /// Begins the drain; whoever comes second changes nothing.
-    pub(crate) fn start(&self, event: Arc<DrainEvent>) {
+    pub(crate) fn start(&self, event: StdArc<DrainEvent>) {
         let mut published = lock(&self.published);
         if published.event.is_some() {
             return;
@@ -230,23 +235,8 @@ fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     }
 }
 
-/// As many shards as cores, at most eight: beyond that the walk at a drain costs more than sharing saves.
-fn shard_count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| {
-        std::thread::available_parallelism().map_or(1, |n| n.get().next_power_of_two().min(8))
-    })
-}
-
-static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
-
 thread_local! {
-    static THREAD: usize = NEXT_THREAD.fetch_add(1, Ordering::Relaxed);
     static OPENED: Cell<u64> = const { Cell::new(0) };
-}
-
-fn thread_number() -> usize {
-    THREAD.with(|number| *number)
 }
 
 /// The next place in this thread's queue: the golden-ratio sequence, which fills any window evenly at every length.

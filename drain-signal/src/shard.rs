@@ -9,6 +9,7 @@ use std::task::Waker;
 use crate::phase::{NEVER, Phase, Seat};
 use crate::sync::{Arc, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, lock};
 use crate::{DrainEvent, completion::Completion};
+use std::sync::Arc as StdArc;
 
 /// The state word: two bits of state, the rest is the pace in microseconds since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(crate) struct Shard {
     live: AtomicUsize,
     /// Microseconds since the start; only ever lowered.
     deadline: AtomicU64,
-    event: OnceLock<Arc<DrainEvent>>,
+    event: OnceLock<StdArc<DrainEvent>>,
     parked: Mutex<Parked>,
     pub(crate) completion: Arc<Completion>,
 }
@@ -85,15 +86,15 @@ impl Shard {
     }
 
     /// Stores the word after everything it speaks of.
-    pub(crate) fn publish(&self, event: Option<&Arc<DrainEvent>>, deadline: u64, word: Word) {
+    pub(crate) fn publish(&self, event: Option<&StdArc<DrainEvent>>, deadline: u64, word: Word) {
         if let Some(event) = event {
-            self.event.get_or_init(|| Arc::clone(event));
+            self.event.get_or_init(|| StdArc::clone(event));
         }
         self.deadline.fetch_min(deadline, Ordering::Relaxed);
         self.word.store(word.0, Ordering::SeqCst);
     }
 
-    pub(crate) fn event(&self) -> Option<&Arc<DrainEvent>> {
+    pub(crate) fn event(&self) -> Option<&StdArc<DrainEvent>> {
         self.event.get()
     }
 
