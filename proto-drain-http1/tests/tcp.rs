@@ -63,10 +63,15 @@ async fn response_behind_an_upload(
     };
     drop(client);
     assert_eq!(served.await.unwrap().is_err(), fails);
-    // A handed-on transport ends by itself; wait for it to be counted.
-    while counters.counts() == CloseCounters::new().counts() {
-        tokio::task::yield_now().await;
-    }
+    // A handed-on transport ends by itself, when it sees the client's FIN: within the test's patience.
+    let ended = async {
+        while counters.counts() == CloseCounters::new().counts() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended)
+        .await
+        .unwrap();
     (read, counters)
 }
 

@@ -1,7 +1,9 @@
 //! One hyper connection over a pipe, under a drain of its own, with the clock in the test's hands.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -182,28 +184,25 @@ pub async fn settle() {
 
 /// `bytes` of body, then an error that makes hyper drop the connection.
 pub fn failing_after(bytes: usize) -> Body {
-    struct Failing(Option<Bytes>);
+    struct Failing(Option<Bytes>, usize);
     impl hyper::body::Body for Failing {
         type Data = Bytes;
         type Error = std::io::Error;
         fn poll_frame(
-            mut self: std::pin::Pin<&mut Self>,
-            cx: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Option<std::io::Result<hyper::body::Frame<Bytes>>>> {
-            use std::task::Poll;
-            match self.0.take() {
-                Some(bytes) if bytes.is_empty() => {
-                    Poll::Ready(Some(Err(std::io::Error::other("the upstream is gone"))))
-                }
-                Some(bytes) => {
-                    // Pending once in between: hyper flushes before it hears of the error.
-                    self.0 = Some(Bytes::new());
-                    cx.waker().wake_by_ref();
-                    Poll::Ready(Some(Ok(hyper::body::Frame::data(bytes))))
-                }
-                None => Poll::Ready(None),
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<std::io::Result<hyper::body::Frame<Bytes>>>> {
+            if let Some(bytes) = self.0.take() {
+                return Poll::Ready(Some(Ok(hyper::body::Frame::data(bytes))));
             }
+            // Some polls in between: hyper flushes before it hears of the error.
+            self.1 += 1;
+            if self.1 < 10 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(Some(Err(std::io::Error::other("the upstream is gone"))))
         }
     }
-    BodyExt::boxed(Failing(Some(vec![b'r'; bytes].into())))
+    BodyExt::boxed(Failing(Some(vec![b'r'; bytes].into()), 0))
 }
