@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run -p proto-drain-h2 --example goaway --features hyper-util
-//! curl --http2-prior-knowledge http://127.0.0.1:8080/ http://127.0.0.1:8080/   # or: nghttp -v http://127.0.0.1:8080/
+//! curl --http2-prior-knowledge http://127.0.0.1:8080/   # or: nghttp -v http://127.0.0.1:8080/
 //! ```
 
 use bytes::Bytes;

@@ -277,3 +277,13 @@ async fn finish_ends_the_gap_now() {
     assert_took(last.at - notice.at, millis(700));
     assert_eq!(last.goaway_id(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_ends_inside_its_ack_is_gone() {
+    let (mut client, notice, ping, ended) = in_the_gap(Server::Hyper, secs(2)).await;
+    client.send(&ping_ack(&ping.payload)[..5]).await;
+    client.io.shutdown().await.unwrap();
+    assert_eq!(client.next().await, None, "the codec was given the broken frame");
+    assert_took(notice.at.elapsed(), secs(0));
+    assert_eq!(ended.await.unwrap().output, Some(Ok(())));
+}

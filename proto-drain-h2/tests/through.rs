@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proptest::prelude::*;
-use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2DrainSettings};
+use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2DrainSettings, H2Phase};
 use std::io::IoSlice;
 use std::pin::pin;
 use support::*;
@@ -139,5 +139,32 @@ async fn an_h2_client_loses_no_request_over_a_drain() {
         }
         connection.await.unwrap().unwrap();
         assert_eq!(ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_notice_in_vectored_writes_of_any_size_is_seen_at_its_last_byte() {
+    let data = frame(DATA, 0, 1, b"some data");
+    let goaway = frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+    let wire = [data, goaway].concat();
+    for room in 1..=wire.len() {
+        for middle in 0..wire.len() {
+            let (mut client, io) = tokio::io::duplex(room);
+            let (mut io, handle) = GoawayIo::new(io, &H2DrainSettings::default());
+            let mut written = 0;
+            while written < wire.len() {
+                assert_eq!(
+                    handle.phase(),
+                    H2Phase::Serving,
+                    "room {room}, middle {middle}, {written} written"
+                );
+                let (head, tail) = wire.split_at(middle.max(written));
+                let slices = [IoSlice::new(&head[written..]), IoSlice::new(tail)];
+                written += io.write_vectored(&slices).await.unwrap();
+                let mut taken = vec![0; room];
+                assert!(client.read(&mut taken).await.unwrap() > 0);
+            }
+            assert_eq!(handle.phase(), H2Phase::Noticed, "room {room}, middle {middle}");
+        }
     }
 }
