@@ -296,16 +296,14 @@ impl<C: ListenerConfig> VersionSet<C> {
         let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
         let mut work = Work::default();
         let old = self.activate(&name, version, &socket, &mut work);
-        if let Some(old) = old
-            .and_then(|old| self.versions.get(&old))
-            .filter(|old| old.socket != socket)
-        {
-            if self.owners.remove(&old.socket).is_some() {
-                work.close.push(Effect::Close {
-                    socket: old.socket.clone(),
-                    last: Some(old.number),
-                });
-            }
+        let left = old
+            .and_then(|old| Some(self.versions.get(&old)?.socket.clone()))
+            .filter(|left| *left != socket);
+        if let Some(left) = left.filter(|left| self.give_up(&name, left)) {
+            work.close.push(Effect::Close {
+                socket: left,
+                last: old,
+            });
         }
         Ok(work.into_effects())
     }
@@ -328,7 +326,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let shared = self
             .get_accepting(&name)
             .is_some_and(|active| active.socket == socket);
-        if !shared && self.owners.remove(&socket).is_some() {
+        if !shared && self.give_up(&name, &socket) {
             work.close.push(Effect::Close { socket, last: None });
         }
         Ok(work.into_effects())
@@ -360,16 +358,26 @@ impl<C: ListenerConfig> VersionSet<C> {
 
     /// Stops listening for this direction, for good: later updates of such listeners change nothing, as in Envoy.
     ///
-    /// Nothing drains by it. Versions that were warming are dropped.
+    /// Nothing drains by it. Versions that were warming, for this direction or on a socket that closes, are dropped.
     pub fn stop(&mut self, direction: DrainDirection) -> Stopped {
         self.stopped = self.stopped.max(Some(direction));
         let mut work = Work::default();
         let mut stopped = Vec::new();
+        let covered_by = |record: &VersionRecord<C>| covers(direction, record.config.traffic_direction());
         let covered: Vec<u64> = self
             .versions
             .values()
-            .filter(|record| covers(direction, record.config.traffic_direction()))
-            .filter(|record| record.state == VersionState::Warming || record.accepting)
+            .filter(|record| match record.state {
+                VersionState::Active => record.accepting && covered_by(record),
+                // A version that waits for a socket which closes is dropped with it.
+                VersionState::Warming => {
+                    let active = self
+                        .get_accepting(&record.name)
+                        .filter(|active| active.socket == record.socket);
+                    covered_by(record) || active.is_some_and(covered_by)
+                }
+                VersionState::Draining | VersionState::Drained => false,
+            })
             .map(|record| record.number)
             .collect();
         for version in covered {
@@ -386,7 +394,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             let shared = self
                 .get_accepting(&name)
                 .is_some_and(|other| other.socket == socket);
-            if !shared && self.owners.remove(&socket).is_some() {
+            if !shared && self.give_up(&name, &socket) {
                 work.close.push(Effect::Close {
                     socket,
                     last: accepted.then_some(version),
@@ -403,6 +411,15 @@ impl<C: ListenerConfig> VersionSet<C> {
     #[must_use]
     pub fn is_stopped(&self, direction: TrafficDirection) -> bool {
         self.stopped.is_some_and(|stopped| covers(stopped, direction))
+    }
+
+    /// Whether the socket was this listener's; then it is nobody's any more.
+    fn give_up(&mut self, name: &Arc<str>, socket: &SocketKey) -> bool {
+        let owned = self.owners.get(socket) == Some(name);
+        if owned {
+            self.owners.remove(socket);
+        }
+        owned
     }
 
     fn get_accepting(&self, name: &str) -> Option<&VersionRecord<C>> {

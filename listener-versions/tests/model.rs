@@ -136,7 +136,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1024, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn exactly_one_version_of_a_name_accepts_and_each_is_reaped_once(ops in prop::collection::vec(op(), 1..30)) {

@@ -395,6 +395,15 @@ fn stopped_listeners_close_their_sockets_once_and_take_no_more_updates() {
 }
 
 #[test]
+fn a_version_that_warms_for_a_socket_that_is_stopped_is_dropped_with_it() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1).inbound()]);
+    bench.lds([listener("a", 80, 2).warming()]);
+    let effects = told(&bench.set.stop(DrainDirection::InboundOnly).effects);
+    assert_eq!(effects, "discard 2\nclose 127.0.0.1:80 after Some(1)\n");
+}
+
+#[test]
 fn a_stopped_listener_can_still_be_removed() {
     let mut bench = Bench::default();
     bench.lds([listener("a", 80, 1)]);
