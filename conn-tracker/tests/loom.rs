@@ -56,11 +56,17 @@ fn a_wait_never_ends_while_one_connection_hands_over_to_another() {
     model(|| {
         let tracker = tracker();
         let group = tracker.group("a", 1);
-        let first = group.open(Peer::Unknown);
+        // Shards go to threads in the order in which they first open something: this thread has the one that is
+        // looked at first. The connection is opened in the other, and closed when one has opened in the first.
+        drop(group.open(Peer::Unknown));
+        let opener = thread::spawn({
+            let group = group.clone();
+            move || group.open(Peer::Unknown)
+        });
+        let first = opener.join().unwrap();
         let task = thread::spawn({
             let group = group.clone();
             move || {
-                // There is always one of the two, in one shard or the other.
                 let second = group.open(Peer::Unknown);
                 drop(first);
                 second
@@ -99,6 +105,28 @@ fn a_dropped_wait_takes_no_wake_from_another() {
         drop(given_up);
         block_on(tracker.wait_empty());
         task.join().unwrap();
+    });
+}
+
+#[test]
+fn an_empty_moment_lets_nobody_through_who_came_after_it() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let first = group.open(Peer::Unknown);
+        let mut early = tokio_test::task::spawn(tracker.wait_empty());
+        assert!(early.poll().is_pending());
+        let task = thread::spawn(move || drop(first));
+        let second = group.open(Peer::Unknown);
+        let mut late = tokio_test::task::spawn(tracker.wait_empty());
+        assert!(late.poll().is_pending());
+        task.join().unwrap();
+        assert!(
+            !late.is_woken() && late.poll().is_pending(),
+            "the second was open all the time"
+        );
+        drop(second);
+        assert!(early.poll().is_ready() && late.poll().is_ready());
     });
 }
 
