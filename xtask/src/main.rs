@@ -1,1 +1,45 @@
-fn main() {}
+//! The project's own commands.
+
+mod ci;
+mod demo;
+mod layers;
+mod metadata;
+mod release;
+mod steps;
+mod tidy;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+enum Command {
+    /// Checks everything: a list of named steps, all of them or those that are named.
+    Ci(ci::Options),
+    /// Updates a listener again and again under a crowd of real clients and counts what is lost.
+    Demo(demo::Options),
+    /// Shows what a release would publish, and checks that it can be.
+    Release(release::Options),
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    match Command::parse() {
+        Command::Ci(options) => ci::run(&options),
+        Command::Demo(options) => demo::run(options),
+        Command::Release(options) => release::run(&options),
+    }
+}
+
+/// The cargo that runs this program, so that all of a run uses one toolchain.
+fn cargo() -> String {
+    env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// The workspace's folder, wherever this program was started.
+fn root() -> PathBuf {
+    let xtask = env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    PathBuf::from(xtask)
+        .parent()
+        .map_or_else(|| PathBuf::from("."), PathBuf::from)
+}

@@ -1,0 +1,266 @@
+//! `cargo xtask ci`: a list of named steps, each runnable alone; all run even if one fails; a summary last.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Result, bail};
+use tokio::time::Instant;
+use xshell::Shell;
+
+use crate::steps;
+
+/// What to check.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Only these steps, by name.
+    steps: Vec<String>,
+    /// Also the steps that need tools to be compiled or a network.
+    #[arg(long)]
+    full: bool,
+    /// Print the names of the steps and what each does.
+    #[arg(long)]
+    list: bool,
+}
+
+/// How a step ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It found nothing wrong; what it counted, if anything.
+    Passed(String),
+    /// It could not run here, and why.
+    Skipped(String),
+}
+
+impl Outcome {
+    pub(crate) const PASSED: Self = Self::Passed(String::new());
+}
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn(&Shell) -> Result<Outcome>,
+}
+
+/// Needs Rust with rustfmt and clippy, git and a C compiler. The order: quick answers first.
+const STEPS: &[Step] = &[
+    Step {
+        name: "fmt",
+        what: "the code is formatted",
+        run: steps::fmt,
+    },
+    Step {
+        name: "layers",
+        what: "crates import only whom they may",
+        run: steps::layers,
+    },
+    Step {
+        name: "tidy",
+        what: "the rules of the house that no other tool knows",
+        run: steps::tidy,
+    },
+    Step {
+        name: "clippy",
+        what: "no warning, in each crate alone and in all together",
+        run: steps::clippy,
+    },
+    Step {
+        name: "features",
+        what: "published crates build with no feature and with each alone",
+        run: steps::features,
+    },
+    Step {
+        name: "doc",
+        what: "the documentation has no broken link",
+        run: steps::doc,
+    },
+    Step {
+        name: "test",
+        what: "tests, doctests and README examples of each crate",
+        run: steps::test,
+    },
+    Step {
+        name: "loom",
+        what: "every interleaving of the models in tests/loom.rs",
+        run: steps::loom,
+    },
+    Step {
+        name: "package",
+        what: "the crates build as crates.io would get them",
+        run: steps::package,
+    },
+    Step {
+        name: "demo",
+        what: "three listener updates under live traffic lose nothing",
+        run: steps::demo,
+    },
+];
+
+/// Each installs its tool if it is not there.
+const FULL: &[Step] = &[
+    Step {
+        name: "deny",
+        what: "licences, sources, bans and advisories (deny.toml)",
+        run: steps::deny,
+    },
+    Step {
+        name: "powerset",
+        what: "features build in any combination of two",
+        run: steps::powerset,
+    },
+    Step {
+        name: "semver",
+        what: "the public API keeps its promises since the last release",
+        run: steps::semver,
+    },
+];
+
+enum Verdict {
+    Ended(Outcome),
+    Failed(anyhow::Error),
+}
+
+/// Runs the steps and says how each ended.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if options.list {
+        for (steps, note) in [(STEPS, ""), (FULL, " (--full)")] {
+            for step in steps {
+                println!("{:<10} {}{note}", step.name, step.what);
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sh = Shell::new()?;
+    sh.change_dir(crate::root());
+    // Nothing here is built twice by the same person: incremental state would only cost time and space.
+    sh.set_var("CARGO_INCREMENTAL", "0");
+
+    let mut ended = Vec::new();
+    for step in chosen(options)? {
+        println!("\n=== {}: {}", step.name, step.what);
+        let began = Instant::now();
+        let verdict = match (step.run)(&sh) {
+            Ok(outcome) => Verdict::Ended(outcome),
+            Err(error) => {
+                println!("{}: {error:#}", step.name);
+                Verdict::Failed(error)
+            }
+        };
+        ended.push((step.name, verdict, began.elapsed()));
+    }
+    Ok(summary(&ended))
+}
+
+fn chosen(options: &Options) -> Result<Vec<&'static Step>> {
+    let all = || STEPS.iter().chain(FULL);
+    if options.steps.is_empty() {
+        return Ok(if options.full {
+            all().collect()
+        } else {
+            STEPS.iter().collect()
+        });
+    }
+    if let Some(unknown) = options
+        .steps
+        .iter()
+        .find(|name| all().all(|step| step.name != **name))
+    {
+        let names: Vec<_> = all().map(|step| step.name).collect();
+        bail!("there is no step `{unknown}`; there are: {}", names.join(", "));
+    }
+    let named = |step: &&Step| options.steps.iter().any(|name| name == step.name);
+    Ok(all().filter(named).collect())
+}
+
+fn summary(ended: &[(&str, Verdict, Duration)]) -> ExitCode {
+    println!("\n=== summary");
+    let mut failed = Vec::new();
+    for (name, verdict, took) in ended {
+        let (word, note) = match verdict {
+            Verdict::Ended(Outcome::Passed(note)) => ("ok", note.clone()),
+            Verdict::Ended(Outcome::Skipped(reason)) => ("SKIPPED", reason.clone()),
+            Verdict::Failed(error) => {
+                failed.push(*name);
+                (
+                    "FAILED",
+                    format!("{error:#}").lines().next().unwrap_or_default().to_owned(),
+                )
+            }
+        };
+        println!("{name:<10} {word:<8} {:>6.1} s  {note}", took.as_secs_f64());
+    }
+    let total: Duration = ended.iter().map(|(_, _, took)| *took).sum();
+    if failed.is_empty() {
+        println!(
+            "all {} steps ended well in {:.0} s",
+            ended.len(),
+            total.as_secs_f64()
+        );
+        ExitCode::SUCCESS
+    } else {
+        println!(
+            "failed: {}; run one alone with `cargo xtask ci {}`",
+            failed.join(", "),
+            failed[0]
+        );
+        ExitCode::FAILURE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(steps: &[&str], full: bool) -> Options {
+        Options {
+            steps: steps.iter().map(|&name| name.to_owned()).collect(),
+            full,
+            list: false,
+        }
+    }
+
+    fn names(options: &Options) -> Vec<&'static str> {
+        chosen(options)
+            .expect("known steps")
+            .iter()
+            .map(|step| step.name)
+            .collect()
+    }
+
+    #[test]
+    fn without_names_every_step_runs_and_full_adds_to_them() {
+        assert_eq!(names(&options(&[], false)).len(), STEPS.len());
+        assert_eq!(names(&options(&[], true)).len(), STEPS.len() + FULL.len());
+    }
+
+    #[test]
+    fn named_steps_run_alone_in_the_order_of_the_list() {
+        assert_eq!(names(&options(&["test", "fmt"], false)), ["fmt", "test"]);
+        assert_eq!(names(&options(&["deny"], false)), ["deny"]);
+    }
+
+    #[test]
+    fn an_unknown_step_is_refused_with_the_names_there_are() {
+        let error = chosen(&options(&["tset"], false))
+            .err()
+            .expect("refused")
+            .to_string();
+        assert!(error.contains("tset") && error.contains("clippy"), "{error}");
+    }
+
+    #[test]
+    fn one_failed_step_fails_the_whole() {
+        let ok = ("fmt", Verdict::Ended(Outcome::PASSED), Duration::ZERO);
+        let skipped = (
+            "deny",
+            Verdict::Ended(Outcome::Skipped("no network".to_owned())),
+            Duration::ZERO,
+        );
+        assert_eq!(summary(&[ok, skipped]), ExitCode::SUCCESS);
+        let ok = ("fmt", Verdict::Ended(Outcome::PASSED), Duration::ZERO);
+        let failed = (
+            "test",
+            Verdict::Failed(anyhow::anyhow!("2 failed")),
+            Duration::ZERO,
+        );
+        assert_eq!(summary(&[failed, ok]), ExitCode::FAILURE);
+    }
+}

@@ -1,0 +1,112 @@
+//! The workspace as `cargo metadata` tells it, reduced to what the checks ask.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use xshell::{Shell, cmd};
+
+/// A crate of this workspace.
+#[derive(Debug, Clone)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) published: bool,
+    /// The folder of its manifest.
+    pub(crate) dir: PathBuf,
+    /// Without `default`.
+    pub(crate) features: Vec<String>,
+    /// Names of its integration tests.
+    pub(crate) tests: Vec<String>,
+    pub(crate) dependencies: Vec<Dependency>,
+    /// Metadata fields that crates.io shows and that are not set.
+    pub(crate) missing: Vec<&'static str>,
+}
+
+/// One line of a manifest's dependency tables.
+#[derive(Debug, Clone)]
+pub(crate) struct Dependency {
+    pub(crate) name: String,
+    pub(crate) requirement: String,
+    pub(crate) dev: bool,
+}
+
+/// The crates of the workspace in `sh`'s folder.
+pub(crate) fn packages(sh: &Shell) -> Result<Vec<Package>> {
+    let cargo = crate::cargo();
+    let json = cmd!(sh, "{cargo} metadata --format-version 1 --no-deps")
+        .quiet()
+        .read()?;
+    parse(&json)
+}
+
+/// The published ones of the workspace in `sh`'s folder.
+pub(crate) fn published(sh: &Shell) -> Result<Vec<Package>> {
+    Ok(packages(sh)?
+        .into_iter()
+        .filter(|package| package.published)
+        .collect())
+}
+
+fn parse(json: &str) -> Result<Vec<Package>> {
+    let metadata: Value = serde_json::from_str(json)?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists no packages")?;
+    packages.iter().map(package).collect()
+}
+
+fn package(json: &Value) -> Result<Package> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let manifest = PathBuf::from(text(&json["manifest_path"]));
+    let features = json["features"]
+        .as_object()
+        .map(|features| features.keys().cloned().collect::<Vec<_>>());
+    let is_test = |target: &&Value| list(&target["kind"]).iter().any(|kind| kind == "test");
+    let empty = |value: &Value| {
+        value.is_null()
+            || value.as_str().is_some_and(str::is_empty)
+            || value.as_array().is_some_and(Vec::is_empty)
+    };
+    Ok(Package {
+        name: text(&json["name"]),
+        version: text(&json["version"]),
+        // `publish` is null for "anywhere" and [] for "nowhere".
+        published: json["publish"].is_null(),
+        dir: manifest
+            .parent()
+            .context("a manifest lies in a folder")?
+            .to_owned(),
+        features: features
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|feature| feature != "default")
+            .collect(),
+        tests: list(&json["targets"])
+            .iter()
+            .filter(is_test)
+            .map(|target| text(&target["name"]))
+            .collect(),
+        dependencies: list(&json["dependencies"])
+            .iter()
+            .map(|dependency| Dependency {
+                name: text(&dependency["name"]),
+                requirement: text(&dependency["req"]),
+                dev: dependency["kind"] == "dev",
+            })
+            .collect(),
+        missing: [
+            "description",
+            "license",
+            "repository",
+            "readme",
+            "keywords",
+            "categories",
+            "rust_version",
+        ]
+        .into_iter()
+        .filter(|field| empty(&json[*field]))
+        .collect(),
+    })
+}

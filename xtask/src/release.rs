@@ -1,0 +1,149 @@
+//! `cargo xtask release --dry-run`: everything about a release except the publishing.
+
+use std::{fs, process::ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use xshell::{Shell, cmd};
+
+use crate::{
+    cargo,
+    metadata::{self, Package},
+    root,
+};
+
+/// How to release.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Publish nothing; show what would be published, in which order, and check that it can be.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Checks every published crate and shows the order in which they would go out.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if !options.dry_run {
+        bail!(
+            "publishing is done by a person, with the commands that `cargo xtask release --dry-run` prints"
+        );
+    }
+    let sh = Shell::new()?;
+    sh.change_dir(root());
+    let ordered = publication_order(metadata::published(&sh)?)?;
+    package(&sh)?;
+
+    let mut unready = 0;
+    println!("\nin this order, each tagged after it is published:");
+    for Package {
+        name, version, dir, ..
+    } in &ordered
+    {
+        let changelog =
+            fs::read_to_string(dir.join("CHANGELOG.md")).with_context(|| format!("{name}: CHANGELOG.md"))?;
+        let note = match changes(&changelog, version) {
+            0 => {
+                unready += 1;
+                "  # NOT READY: its CHANGELOG names no change"
+            }
+            _ => "",
+        };
+        println!("  cargo publish --package {name} && git tag {name}-v{version}{note}");
+    }
+    let dirty = cmd!(sh, "git status --porcelain").quiet().read()?;
+    if !dirty.is_empty() {
+        println!("note: the working tree has changes that are not committed");
+    }
+    ensure!(unready == 0, "{unready} crates are not ready");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Packages all published crates and builds each from its package, with the siblings' packages in place of crates.io.
+pub(crate) fn package(sh: &Shell) -> Result<()> {
+    let cargo = cargo();
+    cmd!(sh, "{cargo} package --workspace --exclude xtask --allow-dirty").run()?;
+    Ok(())
+}
+
+/// Each crate after all that it depends on, also for its tests.
+fn publication_order(mut left: Vec<Package>) -> Result<Vec<Package>> {
+    let mut ordered: Vec<Package> = Vec::new();
+    while !left.is_empty() {
+        let waits = |package: &Package| {
+            package
+                .dependencies
+                .iter()
+                .any(|dependency| left.iter().any(|other| other.name == dependency.name))
+        };
+        let next = left
+            .iter()
+            .position(|package| !waits(package))
+            .context("the crates depend on each other in a circle")?;
+        ordered.push(left.remove(next));
+    }
+    Ok(ordered)
+}
+
+/// How many changes the section of `version`, or else the one called Unreleased, names.
+fn changes(changelog: &str, version: &str) -> usize {
+    let section = |title: &str| {
+        let begin = format!("## [{title}]");
+        let lines = changelog
+            .lines()
+            .skip_while(move |line| !line.starts_with(&begin))
+            .skip(1);
+        lines
+            .take_while(|line| !line.starts_with("## "))
+            .filter(|line| line.starts_with("- "))
+            .count()
+    };
+    section(version).max(section("Unreleased"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Dependency;
+
+    fn package(name: &str, dependencies: &[&str]) -> Package {
+        let dependency = |name: &&str| Dependency {
+            name: (*name).to_owned(),
+            requirement: "^0.1.0".to_owned(),
+            dev: false,
+        };
+        Package {
+            name: name.to_owned(),
+            version: "0.1.0".to_owned(),
+            published: true,
+            dir: name.into(),
+            features: vec![],
+            tests: vec![],
+            dependencies: dependencies.iter().map(dependency).collect(),
+            missing: vec![],
+        }
+    }
+
+    #[test]
+    fn a_crate_goes_out_after_those_it_needs() {
+        let packages = vec![
+            package("top", &["middle", "serde"]),
+            package("middle", &["leaf"]),
+            package("leaf", &[]),
+        ];
+        let ordered = publication_order(packages).expect("no circle");
+        assert_eq!(
+            ordered.iter().map(|package| &*package.name).collect::<Vec<_>>(),
+            ["leaf", "middle", "top"]
+        );
+    }
+
+    #[test]
+    fn a_circle_is_an_error() {
+        assert!(publication_order(vec![package("a", &["b"]), package("b", &["a"])]).is_err());
+    }
+
+    #[test]
+    fn changes_are_counted_in_the_section_of_the_version_only() {
+        let changelog = "## [Unreleased]\n\n## [0.2.0]\n### Added\n- one\n- two\n\n## [0.1.0]\n- old\n";
+        assert_eq!(changes(changelog, "0.2.0"), 2);
+        assert_eq!(changes(changelog, "0.3.0"), 0);
+    }
+}

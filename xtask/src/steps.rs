@@ -1,0 +1,300 @@
+//! What each step of `cargo xtask ci` does.
+//!
+//! Crates are built one by one where it matters: in a build of the whole workspace their features unify, and a missing one
+//! goes unnoticed. All steps share one target folder, and the same sets of features wherever they can.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use xshell::{Shell, cmd};
+
+use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules};
+
+pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    cmd!(sh, "{cargo} fmt --all --check").run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn layers(sh: &Shell) -> Result<Outcome> {
+    let packages = metadata::packages(sh)?;
+    none(&layer_table::problems(&packages))?;
+    Ok(Outcome::Passed(format!("{} crates", packages.len())))
+}
+
+pub(crate) fn tidy(sh: &Shell) -> Result<Outcome> {
+    none(&rules::problems(&root(), &metadata::packages(sh)?)?)?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    each(metadata::packages(sh)?, |package| {
+        let name = &package.name;
+        cmd!(
+            sh,
+            "{cargo} clippy --package {name} --all-targets --all-features -- -D warnings"
+        )
+        .run()?;
+        Ok(())
+    })?;
+    cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings").run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let mut builds = 0;
+    each(metadata::published(sh)?, |package| {
+        let name = &package.name;
+        cmd!(sh, "{cargo} check --package {name} --lib --no-default-features").run()?;
+        builds += 1;
+        for feature in &package.features {
+            cmd!(
+                sh,
+                "{cargo} check --package {name} --lib --no-default-features --features {feature}"
+            )
+            .run()?;
+            builds += 1;
+        }
+        Ok(())
+    })?;
+    Ok(Outcome::Passed(format!("{builds} builds")))
+}
+
+pub(crate) fn doc(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
+    each(metadata::published(sh)?, |package| {
+        let name = &package.name;
+        cmd!(sh, "{cargo} doc --package {name} --no-deps --all-features").run()?;
+        Ok(())
+    })?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn test(sh: &Shell) -> Result<Outcome> {
+    let mut counts = Counts::default();
+    let tested = each(metadata::packages(sh)?, |package| {
+        let mut command = Command::new(cargo());
+        command.args([
+            "test",
+            "--package",
+            &package.name,
+            "--all-features",
+            "--no-fail-fast",
+        ]);
+        counts.add(command.current_dir(root()).env("CARGO_INCREMENTAL", "0"))
+    });
+    println!("tests: {counts}");
+    tested.with_context(|| counts.to_string())?;
+    Ok(Outcome::Passed(counts.to_string()))
+}
+
+pub(crate) fn loom(sh: &Shell) -> Result<Outcome> {
+    let mut modelled: Vec<_> = metadata::published(sh)?;
+    modelled.retain(|package| package.tests.iter().any(|test| test == "loom"));
+    let mut counts = Counts::default();
+    let flags = format!("{} --cfg loom", std::env::var("RUSTFLAGS").unwrap_or_default());
+    each(modelled, |package| {
+        let mut command = Command::new(cargo());
+        command.args([
+            "test",
+            "--release",
+            "--package",
+            &package.name,
+            "--all-features",
+            "--test",
+            "loom",
+        ]);
+        command
+            .env("RUSTFLAGS", &flags)
+            .env("CARGO_TARGET_DIR", root().join("target/loom"));
+        counts.add(command.current_dir(root()))
+    })
+    .with_context(|| counts.to_string())?;
+    Ok(Outcome::Passed(counts.to_string()))
+}
+
+pub(crate) fn package(sh: &Shell) -> Result<Outcome> {
+    release::package(sh)?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    // By cargo and not by this program's path: a step before may have built a newer one in its place.
+    cmd!(sh, "{cargo} run --quiet --package xtask -- demo --updates 3").run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn deny(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    if let Some(reason) = install(sh, "deny", "0.20.2") {
+        return Ok(Outcome::Skipped(reason));
+    }
+    cmd!(sh, "{cargo} deny --all-features check").run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn powerset(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    if let Some(reason) = install(sh, "hack", "0.6.46") {
+        return Ok(Outcome::Skipped(reason));
+    }
+    cmd!(
+        sh,
+        "{cargo} hack check --workspace --exclude xtask --lib --feature-powerset --depth 2 --no-dev-deps"
+    )
+    .run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn semver(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let mut checked = 0;
+    for package in metadata::published(sh)? {
+        let name = &package.name;
+        // Before its first release a crate has promised nothing.
+        let tags = cmd!(sh, "git tag --list {name}-v* --sort=-version:refname")
+            .quiet()
+            .read()?;
+        let Some(tag) = tags.lines().next() else { continue };
+        if let Some(reason) = install(sh, "semver-checks", "0.51.0") {
+            return Ok(Outcome::Skipped(reason));
+        }
+        cmd!(sh, "{cargo} semver-checks --package {name} --baseline-rev {tag}").run()?;
+        checked += 1;
+    }
+    if checked == 0 {
+        return Ok(Outcome::Skipped(
+            "no crate has a release tag yet, so there is nothing to compare with".to_owned(),
+        ));
+    }
+    Ok(Outcome::Passed(format!("{checked} crates")))
+}
+
+/// Makes sure that `cargo {tool}` is there; otherwise says why not.
+fn install(sh: &Shell, tool: &str, version: &str) -> Option<String> {
+    let cargo = cargo();
+    if cmd!(sh, "{cargo} {tool} --version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_ok()
+    {
+        return None;
+    }
+    let name = format!("cargo-{tool}");
+    match cmd!(sh, "{cargo} install --locked {name}@{version}").run() {
+        Ok(()) => None,
+        Err(error) => Some(format!("{name} is not installed and could not be: {error}")),
+    }
+}
+
+/// Runs `check` for every crate, also after one has failed; names those that did.
+fn each(
+    packages: Vec<metadata::Package>,
+    mut check: impl FnMut(&metadata::Package) -> Result<()>,
+) -> Result<()> {
+    let mut failed = Vec::new();
+    for package in packages {
+        if let Err(error) = check(&package) {
+            println!("{}: {error:#}", package.name);
+            failed.push(package.name);
+        }
+    }
+    ensure!(failed.is_empty(), "failed in {}", failed.join(", "));
+    Ok(())
+}
+
+fn none(problems: &[String]) -> Result<()> {
+    for problem in problems {
+        println!("{problem}");
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} found", problems.len())
+    }
+}
+
+/// What the test runners' closing lines add up to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Counts {
+    /// Runs a `cargo test`, shows its output as it comes, and counts.
+    fn add(&mut self, command: &mut Command) -> Result<()> {
+        println!("$ {command:?}");
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().context("its output is piped")?;
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            println!("{line}");
+            self.add_line(&line);
+        }
+        let status = child.wait()?;
+        ensure!(status.success(), "cargo test: {status}");
+        Ok(())
+    }
+
+    fn add_line(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        for count in counts.split([';', '.']) {
+            let mut words = count.split_whitespace();
+            let (Some(Ok(number)), Some(word)) = (words.next().map(str::parse::<u64>), words.next()) else {
+                continue;
+            };
+            match word {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} ignored",
+            self.passed, self.failed, self.ignored
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_of_several_runners_add_up() {
+        let mut counts = Counts::default();
+        counts.add_line(
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.21s",
+        );
+        counts.add_line("test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s");
+        counts.add_line("test some::test ... ok");
+        assert_eq!(
+            counts,
+            Counts {
+                passed: 15,
+                failed: 2,
+                ignored: 1
+            }
+        );
+    }
+}

@@ -1,0 +1,275 @@
+//! House rules that no other tool knows. Each is a pure function of a path and a text, and each has its reason.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::metadata::Package;
+
+/// Modules that may contain `unsafe`, with the reason. None does; the lint `unsafe_code = "forbid"` says so too, but a
+/// crate can forget to inherit the lints.
+const UNSAFE: &[(&str, &str)] = &[];
+
+/// A rule for the text of one `.rs` file: what is wrong with it, if anything.
+struct Rule {
+    reason: &'static str,
+    broken: fn(&str, &str) -> Option<String>,
+}
+
+const RULES: &[Rule] = &[
+    Rule {
+        reason: "a reader learns a file's one idea from its first line",
+        broken: no_first_line,
+    },
+    Rule {
+        reason: "unsafe code stays in modules that are listed with their reason",
+        broken: has_unsafe,
+    },
+    Rule {
+        reason: "a blocked thread holds up every task on it, and a test that waits is slow or flaky",
+        broken: blocks,
+    },
+    Rule {
+        reason: "a test that sleeps on the real clock is slow or flaky; pause it or await an event",
+        broken: sleeps,
+    },
+    Rule {
+        reason: "a positive SO_LINGER blocks the thread that drops the socket",
+        broken: lingers,
+    },
+    Rule {
+        reason: "it is a note to oneself, not code",
+        broken: unfinished,
+    },
+    Rule {
+        reason: "a test that does not run says why",
+        broken: silently_ignored,
+    },
+];
+
+fn no_first_line(_: &str, text: &str) -> Option<String> {
+    (!text.starts_with("//!")).then(|| "does not begin with a `//!` line".to_owned())
+}
+
+fn has_unsafe(path: &str, text: &str) -> Option<String> {
+    if UNSAFE.iter().any(|(allowed, _)| *allowed == path) {
+        return None;
+    }
+    let begins = [
+        "unsafe {",
+        "unsafe fn",
+        "unsafe impl",
+        "unsafe trait",
+        "unsafe extern",
+        "#[unsafe(",
+    ];
+    found(text, |line| begins.iter().any(|word| line.contains(word)))
+}
+
+fn blocks(_: &str, text: &str) -> Option<String> {
+    found(text, |line| line.contains("thread::sleep"))
+}
+
+fn sleeps(path: &str, text: &str) -> Option<String> {
+    let paused = text.contains("start_paused = true")
+        || text.contains(".start_paused(true)")
+        || text.contains("time::pause()");
+    // A helper runs on the clock of the test that calls it.
+    let is_helper = !text.contains("::test") && !text.contains("#[test]");
+    if paused || is_helper || !path.contains("/tests/") {
+        return None;
+    }
+    found(text, |line| {
+        line.contains("time::sleep(") || line.contains(" sleep(")
+    })
+}
+
+fn lingers(path: &str, text: &str) -> Option<String> {
+    let allowed = path == "proto-drain-tcp/src/reset.rs";
+    found(text, |line| !allowed && line.contains("set_linger("))
+}
+
+fn unfinished(_: &str, text: &str) -> Option<String> {
+    let notes = ["todo!(", "dbg!(", "unimplemented!("];
+    found(text, |line| notes.iter().any(|note| line.contains(note)))
+}
+
+fn silently_ignored(_: &str, text: &str) -> Option<String> {
+    found(text, |line| line.trim() == "#[ignore]")
+}
+
+/// The first line of code, not of comment, that `is_bad`.
+fn found(text: &str, is_bad: impl Fn(&str) -> bool) -> Option<String> {
+    let code = |line: &str| !line.trim_start().starts_with("//");
+    let (number, line) = text
+        .lines()
+        .enumerate()
+        .find(|(_, line)| code(line) && is_bad(line))?;
+    Some(format!("line {}: `{}`", number + 1, line.trim()))
+}
+
+/// What breaks a rule in `text`, the content of `path` (relative to the root, with `/`).
+fn file_problems(path: &str, text: &str) -> Vec<String> {
+    // The words that the rules look for stand in this file, as words.
+    if path == "xtask/src/tidy.rs" {
+        return Vec::new();
+    }
+    let broken =
+        |rule: &Rule| (rule.broken)(path, text).map(|what| format!("{path}: {what}\n    ({})", rule.reason));
+    RULES.iter().filter_map(broken).collect()
+}
+
+/// What is wrong with the manifest of a published crate. `siblings` are the names of the workspace's crates.
+fn manifest_problems(package: &Package, siblings: &[String]) -> Vec<String> {
+    let name = &package.name;
+    let mut problems = Vec::new();
+    for dependency in package
+        .dependencies
+        .iter()
+        .filter(|dependency| siblings.contains(&dependency.name))
+    {
+        if !dependency.dev && dependency.requirement == "*" {
+            problems.push(format!(
+                "{name}: its dependency on {} has no version, so it cannot be published",
+                dependency.name
+            ));
+        }
+    }
+    for field in &package.missing {
+        problems.push(format!(
+            "{name}: its manifest has no `{field}`, which crates.io shows"
+        ));
+    }
+    problems
+}
+
+/// Files that every published crate carries: they are what crates.io and a packager show.
+const CARRIED: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
+
+/// Everything in the workspace at `root` that breaks a rule.
+pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
+    let siblings: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
+    let mut problems = Vec::new();
+    for package in packages {
+        for path in files(&package.dir, "rs")? {
+            let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let relative = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
+            problems.extend(file_problems(&relative, &text));
+        }
+        for snapshot in ["new", "pending-snap"] {
+            let unreviewed = files(&package.dir, snapshot)?;
+            problems.extend(
+                unreviewed
+                    .iter()
+                    .map(|path| format!("{}: a snapshot nobody has accepted", path.display())),
+            );
+        }
+        if package.published {
+            problems.extend(manifest_problems(package, &siblings));
+            let missing = CARRIED.iter().filter(|file| !package.dir.join(file).is_file());
+            problems.extend(missing.map(|file| format!("{}: has no {file}", package.name)));
+        }
+    }
+    Ok(problems)
+}
+
+/// The files below `dir` with this extension, in a fixed order.
+fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                if path.file_name().is_some_and(|name| name != "target") {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|found| found == extension) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::Dependency;
+
+    fn breaks(path: &str, text: &str) -> bool {
+        !file_problems(path, &format!("//! One idea.\n{text}")).is_empty()
+    }
+
+    #[test]
+    fn a_file_without_its_first_line_is_refused() {
+        assert_eq!(file_problems("a/src/b.rs", "use std::fmt;").len(), 1);
+        assert!(file_problems("a/src/b.rs", "//! One idea.").is_empty());
+    }
+
+    #[test]
+    fn unsafe_is_refused_in_code_but_not_in_comments() {
+        assert!(breaks("a/src/b.rs", "let x = unsafe { *p };"));
+        assert!(breaks("a/src/b.rs", "unsafe impl Send for T {}"));
+        assert!(!breaks("a/src/b.rs", "// never unsafe { here }"));
+    }
+
+    #[test]
+    fn a_test_may_sleep_only_on_a_paused_clock() {
+        assert!(breaks("a/tests/b.rs", "    tokio::time::sleep(SECOND).await;"));
+        assert!(!breaks(
+            "a/tests/b.rs",
+            "#[tokio::test(start_paused = true)]\n    sleep(SECOND).await;"
+        ));
+        assert!(breaks(
+            "a/tests/b.rs",
+            "#[tokio::test(start_paused = true)]\n std::thread::sleep(SECOND);"
+        ));
+    }
+
+    #[test]
+    fn linger_is_set_in_one_place() {
+        let code = "SockRef::from(self).set_linger(None)";
+        assert!(breaks("orion-drain/src/serve.rs", code));
+        assert!(!breaks("proto-drain-tcp/src/reset.rs", code));
+    }
+
+    #[test]
+    fn an_ignored_test_gives_its_reason() {
+        assert!(breaks("a/tests/b.rs", "#[ignore]\nfn f() {}"));
+        assert!(!breaks(
+            "a/tests/b.rs",
+            "#[ignore = \"needs a network\"]\nfn f() {}"
+        ));
+    }
+
+    #[test]
+    fn an_internal_dependency_carries_a_version_unless_it_is_for_tests() {
+        let dependency = |requirement: &str, dev| Dependency {
+            name: "drain-signal".to_owned(),
+            requirement: requirement.to_owned(),
+            dev,
+        };
+        let problems = |dependency| {
+            let package = Package {
+                name: "drain-tree".to_owned(),
+                version: "0.1.0".to_owned(),
+                published: true,
+                dir: PathBuf::new(),
+                features: vec![],
+                tests: vec![],
+                dependencies: vec![dependency],
+                missing: vec![],
+            };
+            manifest_problems(&package, &["drain-signal".to_owned()]).len()
+        };
+        assert_eq!(problems(dependency("*", false)), 1);
+        assert_eq!(problems(dependency("^0.1.0", false)), 0);
+        assert_eq!(problems(dependency("*", true)), 0);
+    }
+}
