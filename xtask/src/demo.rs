@@ -205,6 +205,15 @@ async fn play(program: &std::path::Path, options: &Options) -> anyhow::Result<Ou
         stop: stopped,
     });
     let clients = crowd.start(usize::from(options.clients));
+    println!(
+        "{} clients, {} updates {:.1} s apart, drain time {} s: about {:.0} s. Admin port: http://{}",
+        clients.len(),
+        options.updates,
+        options.interval().as_secs_f64(),
+        options.drain_time_s,
+        options.planned().as_secs_f64(),
+        edge.config.admin,
+    );
     let live = Live::start(Arc::clone(&book), edge.config.admin, options);
 
     let told = update_again_and_again(&mut edge, &book, options).await;

@@ -241,6 +241,9 @@ impl Log {
 
     fn tail(&self) -> String {
         let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            return "    nothing\n".to_owned();
+        }
         let skip = lines.len().saturating_sub(TAIL_LINES);
         lines
             .iter()
