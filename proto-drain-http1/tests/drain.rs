@@ -1,4 +1,5 @@
 //! A hyper connection in a drain: what it says, what it finishes, when it closes.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper")]
 
 mod rig;

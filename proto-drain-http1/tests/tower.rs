@@ -1,4 +1,5 @@
 //! The tower service: one question per response, for HTTP/1 and HTTP/2 heads.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "tower")]
 
 use std::future::{Ready, ready};

@@ -1,5 +1,6 @@
 //! One hyper connection over a pipe, under a drain of its own, with the clock in the test's hands.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
