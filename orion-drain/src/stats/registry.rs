@@ -1,0 +1,278 @@
+//! All statistics of a process, and where scopes come from.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use super::{Counter, Gauge, HttpStats, ListenerStats, StatsSnapshot, TcpStats};
+
+/// The statistics of a process. Clones are handles of the same.
+#[derive(Debug, Clone, Default)]
+pub struct Stats(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    listener_manager: ListenerManagerStats,
+    server: ServerStats,
+    http: Scopes<HttpStats>,
+    tcp: Scopes<TcpStats>,
+    listeners: Scopes<ListenerStats>,
+}
+
+/// `listener_manager.*`
+///
+/// Source: [Envoy's listener manager
+/// statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats#listener-manager).
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct ListenerManagerStats {
+    /// Listeners that were new.
+    pub listener_added: Counter,
+    /// Listeners that got a new version, in place or not.
+    pub listener_modified: Counter,
+    /// Listeners that were removed.
+    pub listener_removed: Counter,
+    /// Listeners that stopped accepting without being removed.
+    pub listener_stopped: Counter,
+    /// Listeners of which only filter chains changed.
+    pub listener_in_place_updated: Counter,
+    /// Versions that were created; Envoy counts one for each worker.
+    pub listener_create_success: Counter,
+    /// Versions that could not be created.
+    pub listener_create_failure: Counter,
+    /// Listeners that accept.
+    pub total_listeners_active: Gauge,
+    /// Versions that drain as a whole.
+    pub total_listeners_draining: Gauge,
+    /// Versions that are not ready to accept yet.
+    pub total_listeners_warming: Gauge,
+    /// Filter chains that drain because they were changed or removed in place.
+    pub total_filter_chains_draining: Gauge,
+    /// `listener_manager.lds.*`
+    pub lds: LdsStats,
+}
+
+/// `listener_manager.lds.*`
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct LdsStats {
+    /// Updates that were looked at.
+    pub update_attempt: Counter,
+    /// Updates that were taken whole, even if they changed nothing.
+    pub update_success: Counter,
+    /// Updates of which a listener breaks a rule or cannot be applied.
+    pub update_rejected: Counter,
+    /// Updates that cannot be read.
+    pub update_failure: Counter,
+}
+
+/// `server.*`
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct ServerStats {
+    /// Fields of updates that are not known.
+    pub dynamic_unknown_fields: Counter,
+    /// Fields of the bootstrap that are not known.
+    pub static_unknown_fields: Counter,
+    /// Connections that are open, of all listeners. [`ListenerStats::connection`] counts it.
+    pub total_connections: Arc<Gauge>,
+}
+
+impl Stats {
+    /// Everything at zero.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `listener_manager.*`
+    pub fn listener_manager(&self) -> &ListenerManagerStats {
+        &self.0.listener_manager
+    }
+
+    /// `listener_manager.lds.*`
+    pub fn lds(&self) -> &LdsStats {
+        &self.0.listener_manager.lds
+    }
+
+    /// `server.*`
+    pub fn server(&self) -> &ServerStats {
+        &self.0.server
+    }
+
+    /// `http.<stat_prefix>.*`; the same prefix is the same scope.
+    pub fn http(&self, stat_prefix: &str) -> Arc<HttpStats> {
+        self.0.http.scope(stat_prefix, HttpStats::default)
+    }
+
+    /// `tcp.<stat_prefix>.*`; the same prefix is the same scope.
+    pub fn tcp(&self, stat_prefix: &str) -> Arc<TcpStats> {
+        self.0.tcp.scope(stat_prefix, TcpStats::default)
+    }
+
+    /// `listener.<address>.*`, with `_` for `:` as Envoy writes it (`127.0.0.1_80`); the same address is the same scope.
+    pub fn listener(&self, address: &str) -> Arc<ListenerStats> {
+        self.0
+            .listeners
+            .scope(&address.replace(':', "_"), || ListenerStats {
+                downstream_cx_total: Counter::default(),
+                downstream_cx_active: Gauge::default(),
+                downstream_cx_destroy: Counter::default(),
+                everywhere: Arc::clone(&self.0.server.total_connections),
+            })
+    }
+
+    /// Everything at this moment. Values are read one by one while others count on.
+    pub fn snapshot(&self) -> StatsSnapshot {
+        let mut into = StatsSnapshot::default();
+        self.0.listener_manager.write(&mut into);
+        let server = &self.0.server;
+        into.set(
+            "server.dynamic_unknown_fields",
+            server.dynamic_unknown_fields.value(),
+        );
+        into.set(
+            "server.static_unknown_fields",
+            server.static_unknown_fields.value(),
+        );
+        into.set("server.total_connections", server.total_connections.value());
+        self.0.http.each(|prefix, scope| scope.write(prefix, &mut into));
+        self.0.tcp.each(|prefix, scope| scope.write(prefix, &mut into));
+        self.0
+            .listeners
+            .each(|address, scope| scope.write(address, &mut into));
+        into
+    }
+}
+
+impl ListenerManagerStats {
+    fn write(&self, into: &mut StatsSnapshot) {
+        for (name, value) in [
+            ("listener_added", self.listener_added.value()),
+            ("listener_modified", self.listener_modified.value()),
+            ("listener_removed", self.listener_removed.value()),
+            ("listener_stopped", self.listener_stopped.value()),
+            (
+                "listener_in_place_updated",
+                self.listener_in_place_updated.value(),
+            ),
+            ("listener_create_success", self.listener_create_success.value()),
+            ("listener_create_failure", self.listener_create_failure.value()),
+            ("total_listeners_active", self.total_listeners_active.value()),
+            ("total_listeners_draining", self.total_listeners_draining.value()),
+            ("total_listeners_warming", self.total_listeners_warming.value()),
+            (
+                "total_filter_chains_draining",
+                self.total_filter_chains_draining.value(),
+            ),
+            ("lds.update_attempt", self.lds.update_attempt.value()),
+            ("lds.update_success", self.lds.update_success.value()),
+            ("lds.update_rejected", self.lds.update_rejected.value()),
+            ("lds.update_failure", self.lds.update_failure.value()),
+        ] {
+            into.set(format!("listener_manager.{name}"), value);
+        }
+    }
+}
+
+/// Scopes by name, as long as somebody holds them.
+#[derive(Debug)]
+struct Scopes<S>(Mutex<HashMap<String, Weak<S>>>);
+
+impl<S> Default for Scopes<S> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<S> Scopes<S> {
+    fn scope(&self, name: &str, new: impl FnOnce() -> S) -> Arc<S> {
+        let mut scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scope) = scopes.get(name).and_then(Weak::upgrade) {
+            return scope;
+        }
+        scopes.retain(|_, scope| scope.strong_count() > 0);
+        let scope = Arc::new(new());
+        scopes.insert(name.to_owned(), Arc::downgrade(&scope));
+        scope
+    }
+
+    fn each(&self, mut visit: impl FnMut(&str, &S)) {
+        let scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, scope) in &*scopes {
+            if let Some(scope) = scope.upgrade() {
+                visit(name, &scope);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_name_is_the_same_scope_until_the_last_handle_is_gone() {
+        let stats = Stats::new();
+        let (old, new) = (stats.http("ing"), stats.http("ing"));
+        old.downstream_cx_drain_close.inc();
+        drop(old);
+        assert_eq!(
+            stats.snapshot().get("http.ing.downstream_cx_drain_close"),
+            Some(1)
+        );
+        drop(new);
+        assert_eq!(stats.snapshot().get("http.ing.downstream_cx_drain_close"), None);
+    }
+
+    #[test]
+    fn a_connection_is_counted_at_its_listener_and_at_the_server() {
+        let stats = Stats::new();
+        let listener = stats.listener("127.0.0.1:80");
+        let connection = listener.connection();
+        let value = |name: &str| stats.snapshot().get(name);
+        assert_eq!(value("listener.127.0.0.1_80.downstream_cx_active"), Some(1));
+        assert_eq!(value("server.total_connections"), Some(1));
+        drop(connection);
+        assert_eq!(value("listener.127.0.0.1_80.downstream_cx_active"), Some(0));
+        assert_eq!(value("listener.127.0.0.1_80.downstream_cx_total"), Some(1));
+        assert_eq!(value("listener.127.0.0.1_80.downstream_cx_destroy"), Some(1));
+        assert_eq!(value("server.total_connections"), Some(0));
+    }
+
+    #[test]
+    fn a_request_is_active_until_it_is_answered() {
+        let http = Stats::new().http("ing");
+        let request = http.request();
+        assert_eq!(
+            (
+                http.downstream_rq_active.value(),
+                http.downstream_rq_total.value()
+            ),
+            (1, 1)
+        );
+        drop(request);
+        assert_eq!(
+            (
+                http.downstream_rq_active.value(),
+                http.downstream_rq_total.value()
+            ),
+            (0, 1)
+        );
+    }
+
+    #[test]
+    fn the_text_is_sorted_and_has_envoys_names() {
+        let text = Stats::new().snapshot().to_string();
+        let lines: Vec<_> = text.lines().collect();
+        assert!(lines.is_sorted());
+        for name in [
+            "listener_manager.listener_modified: 0",
+            "listener_manager.total_listeners_draining: 0",
+            "listener_manager.lds.update_rejected: 0",
+            "server.dynamic_unknown_fields: 0",
+        ] {
+            assert!(lines.contains(&name), "{text}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! What is counted about a listener, an HTTP connection manager, a TCP proxy.
+
+use std::sync::Arc;
+
+use super::{Counter, Gauge, StatsSnapshot};
+
+/// `http.<stat_prefix>.*`
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct HttpStats {
+    /// Connections that were opened.
+    pub downstream_cx_total: Counter,
+    /// Connections that are open.
+    pub downstream_cx_active: Gauge,
+    /// Connections that were closed.
+    pub downstream_cx_destroy: Counter,
+    /// Connections whose drain began, each once, however it was told.
+    pub downstream_cx_drain_close: Counter,
+    /// Connections that the peer did not close within `delayed_close_timeout`.
+    pub downstream_cx_delayed_close_timeout: Counter,
+    /// Requests that came.
+    pub downstream_rq_total: Counter,
+    /// Requests that are not answered yet.
+    pub downstream_rq_active: Gauge,
+}
+
+/// `tcp.<stat_prefix>.*`
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct TcpStats {
+    /// Connections that were opened.
+    pub downstream_cx_total: Counter,
+    /// Connections that were closed because their listener drained.
+    pub downstream_cx_drain_close: Counter,
+}
+
+/// `listener.<address>.*`
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct ListenerStats {
+    /// Connections that were accepted.
+    pub downstream_cx_total: Counter,
+    /// Connections that are open.
+    pub downstream_cx_active: Gauge,
+    /// Connections that were closed.
+    pub downstream_cx_destroy: Counter,
+    /// `server.total_connections`
+    pub(super) everywhere: Arc<Gauge>,
+}
+
+/// Something that is counted as active while this is held.
+#[must_use = "dropping it counts the connection or request as gone"]
+#[derive(Debug)]
+pub struct Held<S: Releases>(Arc<S>, Kind);
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Connection,
+    Request,
+}
+
+impl<S: Releases> Drop for Held<S> {
+    fn drop(&mut self) {
+        match self.1 {
+            Kind::Connection => self.0.connection_gone(),
+            Kind::Request => self.0.request_gone(),
+        }
+    }
+}
+
+mod sealed {
+    /// What a scope does when something it counts is gone.
+    #[expect(unnameable_types, reason = "sealed")]
+    pub trait Releases {
+        fn connection_gone(&self);
+        fn request_gone(&self) {}
+    }
+}
+use sealed::Releases;
+
+impl Releases for HttpStats {
+    fn connection_gone(&self) {
+        self.downstream_cx_active.dec();
+        self.downstream_cx_destroy.inc();
+    }
+
+    fn request_gone(&self) {
+        self.downstream_rq_active.dec();
+    }
+}
+
+impl Releases for ListenerStats {
+    fn connection_gone(&self) {
+        self.downstream_cx_active.dec();
+        self.downstream_cx_destroy.inc();
+        self.everywhere.dec();
+    }
+}
+
+impl HttpStats {
+    /// A connection was opened; it is active while the result is held.
+    pub fn connection(self: &Arc<Self>) -> Held<Self> {
+        self.downstream_cx_total.inc();
+        self.downstream_cx_active.inc();
+        Held(Arc::clone(self), Kind::Connection)
+    }
+
+    /// A request came; it is active while the result is held.
+    pub fn request(self: &Arc<Self>) -> Held<Self> {
+        self.downstream_rq_total.inc();
+        self.downstream_rq_active.inc();
+        Held(Arc::clone(self), Kind::Request)
+    }
+
+    pub(super) fn write(&self, prefix: &str, into: &mut StatsSnapshot) {
+        into.set(
+            format!("http.{prefix}.downstream_cx_total"),
+            self.downstream_cx_total.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_cx_active"),
+            self.downstream_cx_active.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_cx_destroy"),
+            self.downstream_cx_destroy.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_cx_drain_close"),
+            self.downstream_cx_drain_close.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_cx_delayed_close_timeout"),
+            self.downstream_cx_delayed_close_timeout.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_rq_total"),
+            self.downstream_rq_total.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_rq_active"),
+            self.downstream_rq_active.value(),
+        );
+    }
+}
+
+impl TcpStats {
+    pub(super) fn write(&self, prefix: &str, into: &mut StatsSnapshot) {
+        into.set(
+            format!("tcp.{prefix}.downstream_cx_total"),
+            self.downstream_cx_total.value(),
+        );
+        into.set(
+            format!("tcp.{prefix}.downstream_cx_drain_close"),
+            self.downstream_cx_drain_close.value(),
+        );
+    }
+}
+
+impl ListenerStats {
+    /// A connection was accepted; it is active while the result is held, here and in `server.total_connections`.
+    pub fn connection(self: &Arc<Self>) -> Held<Self> {
+        self.downstream_cx_total.inc();
+        self.downstream_cx_active.inc();
+        self.everywhere.inc();
+        Held(Arc::clone(self), Kind::Connection)
+    }
+
+    pub(super) fn write(&self, address: &str, into: &mut StatsSnapshot) {
+        into.set(
+            format!("listener.{address}.downstream_cx_total"),
+            self.downstream_cx_total.value(),
+        );
+        into.set(
+            format!("listener.{address}.downstream_cx_active"),
+            self.downstream_cx_active.value(),
+        );
+        into.set(
+            format!("listener.{address}.downstream_cx_destroy"),
+            self.downstream_cx_destroy.value(),
+        );
+    }
+}
