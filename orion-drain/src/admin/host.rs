@@ -1,0 +1,59 @@
+//! What the admin interface needs from the process it belongs to.
+
+use http::request::Parts;
+
+use super::{
+    ConnectionView, Denied, DrainListeners, DrainView, ListenerView, Operation, ServerInfo, ServerState,
+};
+use crate::stats::StatsSnapshot;
+
+/// The process behind the admin interface. Methods that begin something return when it has begun; none may block.
+pub trait AdminHost {
+    /// Whether traffic should come here: [`ServerState::Draining`] while the health check is failed.
+    ///
+    /// A drain of listeners does not change it, as in Envoy.
+    fn state(&self) -> ServerState;
+
+    /// All statistics.
+    fn stats(&self) -> StatsSnapshot;
+
+    /// The listeners that accept; versions that drain are not among them.
+    fn listeners(&self) -> Vec<ListenerView>;
+
+    /// Drains listeners. Asking again while they drain changes nothing, except that the form that stops at once does.
+    fn drain_listeners(&self, form: DrainListeners);
+
+    /// From now on health checks fail, and listeners of drain type `DEFAULT` tell their connections to leave.
+    fn fail_health(&self);
+
+    /// Takes [`fail_health`](Self::fail_health) back.
+    fn restore_health(&self);
+
+    /// Ends the process at once, without a drain; after the answer has been sent, if that takes no time.
+    fn quit(&self);
+
+    /// The connections that are open. Default: none are known.
+    fn connections(&self) -> Vec<ConnectionView> {
+        Vec::new()
+    }
+
+    /// The drains that run. Default: none are known.
+    fn drains(&self) -> Vec<DrainView> {
+        Vec::new()
+    }
+
+    /// What this process is. Default: this crate's version and the state.
+    fn server_info(&self) -> ServerInfo {
+        ServerInfo::new(self.state())
+    }
+
+    /// Whether this request may do this. Default: yes, so such an interface belongs on the loopback address.
+    ///
+    /// # Errors
+    ///
+    /// What to tell the client with the 403.
+    fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
+        let _ = (request, operation);
+        Ok(())
+    }
+}

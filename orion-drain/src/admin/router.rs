@@ -1,0 +1,164 @@
+//! From an admin request to its response.
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Response, StatusCode, Uri,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    request::Parts,
+};
+use serde_json::{Value, json};
+
+use super::{
+    AdminHost, Operation, ServerState,
+    operation::{PATHS, parameter},
+};
+
+/// Answers an admin request. The body of a request is never needed.
+pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Bytes> {
+    let Some(operation) = Operation::of(&request.uri) else {
+        let text = format!("invalid path. admin commands are:\n{}", paths());
+        return plain(StatusCode::NOT_FOUND, text);
+    };
+    if let Some(refusal) = wrong_method(operation, &request.method) {
+        return refusal;
+    }
+    match host.authorize(request, operation) {
+        Ok(()) => perform(host, operation, &request.uri),
+        Err(denied) => plain(StatusCode::FORBIDDEN, format!("{denied}\n")),
+    }
+}
+
+fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>> {
+    let (allowed, needed) = if operation.changes() {
+        (method == Method::POST, "POST")
+    } else {
+        (
+            matches!(*method, Method::GET | Method::HEAD | Method::POST),
+            "GET",
+        )
+    };
+    if allowed {
+        return None;
+    }
+    let mut refusal = plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("Method {method} not allowed, {needed} required.\n"),
+    );
+    refusal
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(needed));
+    Some(refusal)
+}
+
+fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, uri: &Uri) -> Response<Bytes> {
+    match operation {
+        Operation::Home => return plain(StatusCode::OK, format!("admin commands are:\n{}", paths())),
+        Operation::Ready => {
+            let state = host.state();
+            let status = if state == ServerState::Live {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            return plain(status, format!("{}\n", state.as_str()));
+        }
+        Operation::ServerInfo => return json_of(serde_json::to_value(host.server_info())),
+        Operation::Stats => return stats(host, uri),
+        Operation::Listeners => return listeners(host, uri),
+        Operation::Connections => {
+            return json_of(
+                serde_json::to_value(host.connections()).map(|list| json!({ "connections": list })),
+            );
+        }
+        Operation::Drains => {
+            return json_of(serde_json::to_value(host.drains()).map(|list| json!({ "drains": list })));
+        }
+        Operation::DrainListeners(form) => host.drain_listeners(form),
+        Operation::FailHealth => host.fail_health(),
+        Operation::RestoreHealth => host.restore_health(),
+        Operation::Quit => host.quit(),
+    }
+    plain(StatusCode::OK, "OK\n".to_owned())
+}
+
+fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri) -> Response<Bytes> {
+    let mut snapshot = host.stats();
+    if parameter(uri, "usedonly").is_some() {
+        snapshot.retain(|_, value| value > 0);
+    }
+    // Envoy's filter is a regular expression; names as they stand are the same in both.
+    if let Some(filter) = parameter(uri, "filter") {
+        snapshot.retain(|name, _| name.contains(filter));
+    }
+    match parameter(uri, "format") {
+        None | Some("" | "text") => plain(StatusCode::OK, snapshot.to_string()),
+        Some("json") => {
+            let list: Vec<_> = snapshot
+                .iter()
+                .map(|(name, value)| json!({ "name": name, "value": value }))
+                .collect();
+            json_of(Ok(json!({ "stats": list })))
+        }
+        Some(_) => plain(
+            StatusCode::BAD_REQUEST,
+            "usage: /stats?format=(text|json)\n".to_owned(),
+        ),
+    }
+}
+
+fn listeners<H: AdminHost + ?Sized>(host: &H, uri: &Uri) -> Response<Bytes> {
+    let listeners = host.listeners();
+    match parameter(uri, "format") {
+        Some("json") => {
+            let statuses: Vec<_> = listeners
+                .iter()
+                .map(|listener| json!({ "name": listener.name, "local_address": address_json(&listener.local_address) }))
+                .collect();
+            json_of(Ok(json!({ "listener_statuses": statuses })))
+        }
+        _ => {
+            let lines = listeners
+                .iter()
+                .map(|listener| format!("{}::{}\n", listener.name, listener.local_address));
+            plain(StatusCode::OK, lines.collect())
+        }
+    }
+}
+
+/// An address in the shape of `config.core.v3.Address`.
+fn address_json(address: &str) -> Value {
+    match address.parse::<std::net::SocketAddr>() {
+        Ok(address) => {
+            json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
+        }
+        Err(_) => json!({ "pipe": { "path": address } }),
+    }
+}
+
+fn paths() -> String {
+    PATHS
+        .iter()
+        .map(|(path, what)| format!("  {path}: {what}\n"))
+        .collect()
+}
+
+fn plain(status: StatusCode, text: String) -> Response<Bytes> {
+    respond(status, "text/plain; charset=UTF-8", text)
+}
+
+fn json_of(value: serde_json::Result<Value>) -> Response<Bytes> {
+    match value {
+        Ok(value) => respond(StatusCode::OK, "application/json", format!("{value:#}\n")),
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,186 @@
+//! What the admin interface shows, as JSON has it. Durations are in milliseconds.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+/// Whether traffic should come here: Envoy's `ServerInfo.State`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ServerState {
+    /// Yes.
+    Live,
+    /// No: the health check is failed.
+    Draining,
+    /// Not yet: started, but not ready.
+    PreInitializing,
+    /// Not yet: waiting for the first configuration.
+    Initializing,
+}
+
+impl ServerState {
+    /// Envoy's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+            Self::PreInitializing => "PRE_INITIALIZING",
+            Self::Initializing => "INITIALIZING",
+        }
+    }
+}
+
+/// `/server_info`
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerInfo {
+    /// Name and version of the program.
+    pub version: String,
+    /// Whether traffic should come here.
+    pub state: ServerState,
+    /// Since the process was started.
+    #[serde(serialize_with = "protobuf")]
+    pub uptime_current_epoch: Duration,
+    /// How it was started.
+    pub command_line_options: CommandLineOptions,
+}
+
+/// The options of the command line that concern draining, under Envoy's names.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CommandLineOptions {
+    /// `--drain-time-s`
+    #[serde(serialize_with = "protobuf")]
+    pub drain_time: Duration,
+    /// `--drain-strategy`: `Gradual` or `Immediate`.
+    pub drain_strategy: String,
+    /// `--parent-shutdown-time-s`
+    #[serde(serialize_with = "protobuf")]
+    pub parent_shutdown_time: Duration,
+}
+
+impl ServerInfo {
+    /// This crate's version, Envoy's default options, no uptime.
+    pub fn new(state: ServerState) -> Self {
+        Self {
+            version: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
+            state,
+            uptime_current_epoch: Duration::ZERO,
+            command_line_options: CommandLineOptions {
+                drain_time: drain_signal::DEFAULT_DRAIN_TIME,
+                drain_strategy: "Gradual".to_owned(),
+                parent_shutdown_time: drain_signal::DEFAULT_PARENT_SHUTDOWN_TIME,
+            },
+        }
+    }
+}
+
+/// A listener in `/listeners`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: String,
+    /// Where it really listens, with the port that the system chose.
+    pub local_address: String,
+}
+
+impl ListenerView {
+    /// A listener and where it listens.
+    pub fn new(name: impl Into<String>, local_address: impl ToString) -> Self {
+        Self {
+            name: name.into(),
+            local_address: local_address.to_string(),
+        }
+    }
+}
+
+/// A connection in `/connections`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConnectionView {
+    /// Its number.
+    pub id: String,
+    /// The listener that accepted it.
+    pub listener: String,
+    /// That listener's version.
+    pub version: u64,
+    /// The filter chain that serves it, once known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_chain: Option<String>,
+    /// What it speaks: `http1`, `http2`, `tcp`, `websocket`, `unknown`.
+    pub protocol: String,
+    /// `active`, `draining`, `closing` or `closed`.
+    pub state: String,
+    /// What it is doing, so why it stays: `handshaking`, `idle`, `in_request`, `tunnel`.
+    pub kind: String,
+    /// The requests or streams that are not finished.
+    pub streams: u32,
+    /// Who is on the other end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
+    /// Since it was accepted.
+    #[serde(rename = "age_ms", serialize_with = "millis")]
+    pub age: Duration,
+    /// Since its last activity.
+    #[serde(rename = "quiet_ms", serialize_with = "millis")]
+    pub quiet: Duration,
+    /// Until it will be closed, if it drains and its drain has a deadline.
+    #[serde(
+        rename = "deadline_in_ms",
+        serialize_with = "optional_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline_in: Option<Duration>,
+}
+
+/// A drain in `/drain`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DrainView {
+    /// The listener; absent for a drain of the whole process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listener: Option<String>,
+    /// The version of the listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// The filter chain, if only that one drains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter_chain: Option<String>,
+    /// Why: `listener_modify`, `listener_remove`, `filter_chain_update`, `process_shutdown`, `hot_restart`, `admin`.
+    pub reason: String,
+    /// `gradual` or `immediate`.
+    pub strategy: String,
+    /// Since it began.
+    #[serde(rename = "elapsed_ms", serialize_with = "millis")]
+    pub elapsed: Duration,
+    /// How long it may take.
+    #[serde(rename = "drain_time_ms", serialize_with = "millis")]
+    pub drain_time: Duration,
+    /// Until what is left is closed; absent if nothing is.
+    #[serde(
+        rename = "deadline_in_ms",
+        serialize_with = "optional_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline_in: Option<Duration>,
+    /// The connections that are left.
+    pub connections: usize,
+}
+
+fn whole_millis(duration: &Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(whole_millis(duration))
+}
+
+fn optional_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    duration.as_ref().map(whole_millis).serialize(serializer)
+}
+
+fn protobuf<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&crate::config::format_duration(*duration))
+}

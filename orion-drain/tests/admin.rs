@@ -1,0 +1,319 @@
+//! The admin interface, path by path, over a host that writes down what it was asked.
+
+use std::{cell::RefCell, time::Duration};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, request::Parts};
+use orion_drain::{
+    admin::{
+        AdminHost, ConnectionView, Denied, DrainListeners, DrainView, ListenerView, Operation, ServerState,
+        handle,
+    },
+    stats::{Stats, StatsSnapshot},
+};
+use serde_json::{Value, json};
+
+struct Host {
+    state: ServerState,
+    stats: Stats,
+    asked: RefCell<Vec<String>>,
+    denied: Option<Operation>,
+}
+
+impl Host {
+    fn new() -> Self {
+        Self {
+            state: ServerState::Live,
+            stats: Stats::new(),
+            asked: RefCell::default(),
+            denied: None,
+        }
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.asked.borrow_mut().push(what.into());
+    }
+}
+
+impl AdminHost for Host {
+    fn state(&self) -> ServerState {
+        self.state
+    }
+
+    fn stats(&self) -> StatsSnapshot {
+        self.stats.snapshot()
+    }
+
+    fn listeners(&self) -> Vec<ListenerView> {
+        vec![
+            ListenerView::new("in", "127.0.0.1:10000"),
+            ListenerView::new("unix", "/run/in"),
+        ]
+    }
+
+    fn drain_listeners(&self, form: DrainListeners) {
+        self.note(format!(
+            "{} {} {}",
+            form.graceful, form.inbound_only, form.skip_exit
+        ));
+    }
+
+    fn fail_health(&self) {
+        self.note("fail");
+    }
+
+    fn restore_health(&self) {
+        self.note("ok");
+    }
+
+    fn quit(&self) {
+        self.note("quit");
+    }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        let mut view = ConnectionView::default();
+        view.id = "7".to_owned();
+        view.listener = "in".to_owned();
+        view.version = 3;
+        view.protocol = "http2".to_owned();
+        view.kind = "in_request".to_owned();
+        view.streams = 2;
+        view.deadline_in = Some(Duration::from_millis(1500));
+        vec![view]
+    }
+
+    fn drains(&self) -> Vec<DrainView> {
+        let mut view = DrainView::default();
+        view.listener = Some("in".to_owned());
+        view.version = Some(2);
+        view.reason = "listener_modify".to_owned();
+        view.drain_time = Duration::from_secs(600);
+        view.connections = 4;
+        vec![view]
+    }
+
+    fn authorize(&self, _: &Parts, operation: Operation) -> Result<(), Denied> {
+        if self.denied == Some(operation) {
+            Err(Denied::new("not you"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn ask(host: &Host, method: Method, path: &str) -> Response<Bytes> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(())
+        .expect("a request");
+    handle(host, &request.into_parts().0)
+}
+
+fn text(response: &Response<Bytes>) -> &str {
+    std::str::from_utf8(response.body()).expect("text")
+}
+
+fn json(response: &Response<Bytes>) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/json");
+    serde_json::from_slice(response.body()).expect("JSON")
+}
+
+#[test]
+fn ready_is_200_only_while_live() {
+    let mut host = Host::new();
+    let response = ask(&host, Method::GET, "/ready");
+    assert_eq!((response.status(), text(&response)), (StatusCode::OK, "LIVE\n"));
+    host.state = ServerState::Draining;
+    let response = ask(&host, Method::GET, "/ready");
+    assert_eq!(
+        (response.status(), text(&response)),
+        (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n")
+    );
+}
+
+#[test]
+fn server_info_tells_the_state_in_envoys_words() {
+    let info = json(&ask(&Host::new(), Method::GET, "/server_info"));
+    assert_eq!(info["state"], "LIVE");
+    assert_eq!(info["command_line_options"]["drain_time"], "600s");
+    assert_eq!(info["command_line_options"]["parent_shutdown_time"], "900s");
+}
+
+#[test]
+fn stats_are_lines_of_name_and_value() {
+    let host = Host::new();
+    host.stats.listener_manager().listener_modified.inc();
+    let all = ask(&host, Method::GET, "/stats");
+    assert_eq!(all.headers()["content-type"], "text/plain; charset=UTF-8");
+    assert!(text(&all).contains("listener_manager.listener_modified: 1\n"));
+    assert!(text(&all).contains("listener_manager.total_listeners_draining: 0\n"));
+
+    let used = ask(&host, Method::GET, "/stats?usedonly");
+    assert_eq!(text(&used), "listener_manager.listener_modified: 1\n");
+    let some = ask(
+        &host,
+        Method::GET,
+        "/stats?filter=listener_manager.listener_modified&format=json",
+    );
+    assert_eq!(
+        json(&some),
+        json!({ "stats": [{ "name": "listener_manager.listener_modified", "value": 1 }] })
+    );
+    assert_eq!(
+        ask(&host, Method::GET, "/stats?format=xml").status(),
+        StatusCode::BAD_REQUEST
+    );
+}
+
+#[test]
+fn listeners_are_lines_of_name_and_address() {
+    let host = Host::new();
+    assert_eq!(
+        text(&ask(&host, Method::GET, "/listeners")),
+        "in::127.0.0.1:10000\nunix::/run/in\n"
+    );
+    assert_eq!(
+        json(&ask(&host, Method::GET, "/listeners?format=json")),
+        json!({ "listener_statuses": [
+            { "name": "in", "local_address": { "socket_address": { "address": "127.0.0.1", "port_value": 10000 } } },
+            { "name": "unix", "local_address": { "pipe": { "path": "/run/in" } } },
+        ] })
+    );
+}
+
+#[test]
+fn each_form_of_drain_listeners_reaches_the_host() {
+    for (query, graceful, inbound_only, skip_exit) in [
+        ("", false, false, false),
+        ("?graceful", true, false, false),
+        ("?graceful=", true, false, false),
+        ("?skip_exit", false, false, true),
+        ("?graceful&skip_exit", true, false, true),
+        ("?inboundonly", false, true, false),
+        ("?inboundonly&graceful", true, true, false),
+        ("?gracefully", false, false, false),
+    ] {
+        let host = Host::new();
+        let response = ask(&host, Method::POST, &format!("/drain_listeners{query}"));
+        assert_eq!((response.status(), text(&response)), (StatusCode::OK, "OK\n"));
+        assert_eq!(
+            *host.asked.borrow(),
+            [format!("{graceful} {inbound_only} {skip_exit}")],
+            "{query}"
+        );
+    }
+}
+
+#[test]
+fn skip_exit_alone_keeps_accepting_as_in_envoy_1_40() {
+    let keeps = |form: DrainListeners| form.keeps_accepting();
+    assert!(!keeps(DrainListeners::now()));
+    let mut form = DrainListeners::now();
+    form.skip_exit = true;
+    assert!(keeps(form));
+}
+
+#[test]
+fn health_and_quit_reach_the_host() {
+    let host = Host::new();
+    for path in ["/healthcheck/fail", "/healthcheck/ok", "/quitquitquit"] {
+        assert_eq!(ask(&host, Method::POST, path).status(), StatusCode::OK);
+    }
+    assert_eq!(*host.asked.borrow(), ["fail", "ok", "quit"]);
+}
+
+#[test]
+fn nothing_changes_without_a_post() {
+    let host = Host::new();
+    for path in [
+        "/drain_listeners?graceful",
+        "/healthcheck/fail",
+        "/healthcheck/ok",
+        "/quitquitquit",
+    ] {
+        for method in [Method::GET, Method::HEAD, Method::PUT] {
+            let response = ask(&host, method.clone(), path);
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(
+                text(&response),
+                format!("Method {method} not allowed, POST required.\n")
+            );
+            assert_eq!(response.headers()["allow"], "POST");
+        }
+    }
+    assert!(host.asked.borrow().is_empty());
+    assert_eq!(
+        ask(&host, Method::DELETE, "/stats").status(),
+        StatusCode::METHOD_NOT_ALLOWED
+    );
+}
+
+#[test]
+fn an_unknown_path_is_404_with_the_list_of_paths() {
+    let response = ask(&Host::new(), Method::GET, "/nothing");
+    assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    assert!(
+        text(&response).starts_with("invalid path. admin commands are:\n"),
+        "{}",
+        text(&response)
+    );
+    assert!(text(&response).contains("/drain_listeners"));
+}
+
+#[test]
+fn every_path_of_the_list_is_served() {
+    let host = Host::new();
+    let home = ask(&host, Method::GET, "/");
+    for line in text(&home).lines().skip(1) {
+        let (path, _) = line.trim().split_once(':').expect("path: what");
+        assert_ne!(
+            ask(&host, Method::POST, path).status(),
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn connections_and_drains_are_shown_as_json() {
+    let host = Host::new();
+    let connections = json(&ask(&host, Method::GET, "/connections"));
+    let first = &connections["connections"][0];
+    assert_eq!(
+        (&first["listener"], &first["version"], &first["streams"]),
+        (&json!("in"), &json!(3), &json!(2))
+    );
+    assert_eq!(
+        (&first["kind"], &first["deadline_in_ms"]),
+        (&json!("in_request"), &json!(1500))
+    );
+
+    let drains = json(&ask(&host, Method::GET, "/drain"));
+    let first = &drains["drains"][0];
+    assert_eq!(
+        (&first["version"], &first["reason"]),
+        (&json!(2), &json!("listener_modify"))
+    );
+    assert_eq!(
+        (&first["drain_time_ms"], &first["connections"]),
+        (&json!(600_000), &json!(4))
+    );
+    assert_eq!(first.get("deadline_in_ms"), None);
+}
+
+#[test]
+fn a_host_may_deny_an_operation_before_it_happens() {
+    let mut host = Host::new();
+    host.denied = Some(Operation::Quit);
+    let response = ask(&host, Method::POST, "/quitquitquit");
+    assert_eq!(
+        (response.status(), text(&response)),
+        (StatusCode::FORBIDDEN, "not you\n")
+    );
+    assert!(host.asked.borrow().is_empty());
+    assert_eq!(
+        ask(&host, Method::POST, "/healthcheck/fail").status(),
+        StatusCode::OK
+    );
+}
