@@ -2,6 +2,7 @@
 
 use std::{fmt, net::IpAddr, net::SocketAddr, path::PathBuf};
 
+use listener_versions::ListenAddress;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -115,6 +116,17 @@ impl From<SocketAddr> for Address {
             address: address.ip(),
             port_value: address.port(),
         })
+    }
+}
+
+impl From<&Address> for ListenAddress {
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::SocketAddress(address) => {
+                Self::Socket(SocketAddr::new(address.address, address.port_value))
+            }
+            Address::Pipe(pipe) => Self::Unix(pipe.path.clone()),
+        }
     }
 }
 

@@ -22,8 +22,8 @@ const EXPECTED: &str = "a duration such as `600s`, `0.25s` or `10m`";
 /// use std::time::Duration;
 /// use orion_drain::config::{format_duration, parse_duration};
 ///
-/// assert_eq!(parse_duration("0.25s").as_deref(), Ok(&Duration::from_millis(250)));
-/// assert_eq!(parse_duration("10m").as_deref(), Ok(&Duration::from_secs(600)));
+/// assert_eq!(parse_duration("0.25s"), Ok(Duration::from_millis(250)));
+/// assert_eq!(parse_duration("10m"), Ok(Duration::from_secs(600)));
 /// assert_eq!(format_duration(Duration::from_millis(250)), "0.25s");
 /// ```
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
