@@ -104,8 +104,8 @@ impl<C: ListenerConfig> Listeners<C> {
 
     /// Drains all listeners of this direction, as Envoy's `/drain_listeners`: connections are asked to leave, none is cut.
     ///
-    /// A drain that is on already is joined: its time counts.
-    pub fn drain(&self, direction: DrainDirection, policy: AcceptPolicy) {
+    /// A drain that is on already is joined: its time counts. Every version that drains now is returned, with its connections.
+    pub fn drain(&self, direction: DrainDirection, policy: AcceptPolicy) -> Vec<VersionView> {
         let start = DrainStart::new(DrainReason::Admin).with_direction(direction);
         let sequence = self.shell.root().start_drain_sequence(start);
         // Without a driver nobody would pace the drain either.
@@ -117,6 +117,10 @@ impl<C: ListenerConfig> Listeners<C> {
         if policy == AcceptPolicy::StopNow {
             self.stop_listeners(direction);
         }
+        self.snapshot()
+            .into_iter()
+            .filter(|version| version.drain.is_some())
+            .collect()
     }
 }
 

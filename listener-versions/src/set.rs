@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use drain_tree::{DrainDirection, DrainReason, TrafficDirection};
 
+use crate::effect::Work;
 use crate::plan::{Plan, Step};
 use crate::update::Scope;
 use crate::{
-    Change, InvalidTransition, ListenAddress, ListenerConfig, ListenerReport, SocketKey, Update, UpdateMode,
-    UpdateReport, VersionEvent, VersionState,
+    Applied, Change, Effect, InvalidTransition, ListenAddress, ListenerConfig, ListenerReport, SocketKey,
+    Stopped, Update, UpdateMode, UpdateReport, VersionEvent, VersionState,
 };
 
 /// One version of one listener, as the set knows it.
@@ -55,67 +56,6 @@ impl<C> fmt::Debug for VersionRecord<C> {
 pub(crate) enum Origin {
     Static,
     Lds,
-}
-
-/// What the outside does for the set, in the order of the list: versions accept before the ones that they replace drain.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Effect {
-    /// A version begins its life, warming.
-    Create {
-        /// The new version.
-        version: u64,
-    },
-    /// A version that was warming goes, without a drain.
-    Discard {
-        /// The version that is no more.
-        version: u64,
-    },
-    /// From now on this version takes what comes on the socket.
-    Activate {
-        /// The version that accepts.
-        version: u64,
-        /// The socket, which `bind` has opened or an earlier version left.
-        socket: SocketKey,
-        /// The version of the same name that accepted until now.
-        replaces: Option<u64>,
-    },
-    /// Nobody accepts on this socket any more: serve what waits in its queue, then close it.
-    Close {
-        /// The socket.
-        socket: SocketKey,
-        /// The version that takes what waits; `None` if the socket was never listened on.
-        last: Option<u64>,
-    },
-    /// This version's connections finish now.
-    Drain {
-        /// The version that drains.
-        version: u64,
-        /// Why.
-        reason: DrainReason,
-    },
-}
-
-/// What an update came to: the report for its sender, the effects for the outside.
-#[derive(Debug)]
-#[must_use = "the effects have to be carried out"]
-#[non_exhaustive]
-pub struct Applied {
-    /// What became of each listener.
-    pub report: UpdateReport,
-    /// What is to be done, in this order.
-    pub effects: Vec<Effect>,
-}
-
-/// What stopping listeners came to.
-#[derive(Debug)]
-#[must_use = "the effects have to be carried out"]
-#[non_exhaustive]
-pub struct Stopped {
-    /// The versions that accepted until now. A version is named once, however often it is stopped.
-    pub versions: Vec<u64>,
-    /// What is to be done, in this order.
-    pub effects: Vec<Effect>,
 }
 
 #[derive(Debug, Default)]
@@ -569,22 +509,6 @@ impl<C: ListenerConfig> VersionSet<C> {
         if empty {
             self.names.remove(name);
         }
-    }
-}
-
-/// Effects by the order in which they are safe: first everybody new accepts, then sockets close, then the old ones drain.
-#[derive(Default)]
-struct Work {
-    begin: Vec<Effect>,
-    close: Vec<Effect>,
-    drain: Vec<Effect>,
-}
-
-impl Work {
-    fn into_effects(mut self) -> Vec<Effect> {
-        self.begin.append(&mut self.close);
-        self.begin.append(&mut self.drain);
-        self.begin
     }
 }
 

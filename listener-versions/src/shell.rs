@@ -13,9 +13,8 @@ use tokio::sync::mpsc;
 use crate::listeners::WarmError;
 use crate::net::{Seat, Shared, Slot, Worker};
 use crate::observer::Teller;
-use crate::set::Effect;
 use crate::{
-    AcceptPolicy, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion, ListenersOptions,
+    AcceptPolicy, Effect, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion, ListenersOptions,
     SocketKey, Update, UpdateError, UpdateReport, VersionSet, VersionState, VersionView,
 };
 

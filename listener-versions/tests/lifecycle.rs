@@ -220,7 +220,8 @@ async fn a_plain_admin_drain_stops_at_once_and_one_that_keeps_accepting_never_do
     for (policy, accepts) in [(AcceptPolicy::StopNow, false), (AcceptPolicy::Keep, true)] {
         let bench = bench(ListenersOptions::default());
         let connection = bench.content(1).await;
-        bench.listeners.drain(DrainDirection::All, policy);
+        let draining = bench.listeners.drain(DrainDirection::All, policy);
+        assert_eq!((draining.len(), draining[0].accepting), (1, accepts));
         assert!(connection.is_draining());
         assert_eq!(bench.listeners.local_address("a").is_some(), accepts);
         assert!(

@@ -272,6 +272,31 @@ async fn after_an_address_change_the_old_port_refuses_and_the_new_one_serves() {
 }
 
 #[tokio::test]
+async fn an_address_can_be_given_up_and_taken_again_before_any_worker_has_looked() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(answer));
+        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|probe| probe.local_addr());
+        let ports = [free().expect("a port"), free().expect("a port")];
+        let mut open = Vec::new();
+        for round in 0..20u32 {
+            // The worker has accepted here, and runs only when this task waits.
+            for port in [ports[0], ports[1], ports[0]] {
+                lds(&listeners, [at("a", port.into(), round)]).await;
+            }
+            let mut client = connect(ports[0]).await;
+            assert_eq!(
+                client.read_u64().await.expect("it is served"),
+                listeners.active("a").expect("it is active").number()
+            );
+            open.push(client);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_keeps_its_version_over_updates_and_removal() {
     bounded(async {
         let (listeners, driver) = listeners();

@@ -99,7 +99,8 @@ impl<C> Slot<C> {
                 Err(_) => break,
             }
         }
-        // The workers have descriptors of the same socket. Shutting it down ends listening for all of them, however late they look;
+        // The workers have descriptors of the same socket. (A socket that another process shares must not be shut down: whoever hands
+        // one over, closes it instead.) Shutting it down ends listening for all of them, however late they look;
         // where the system knows no such thing, it ends when the last of them closes its own.
         drop(socket.shutdown(std::net::Shutdown::Both));
         drop(socket);

@@ -1,0 +1,82 @@
+//! What the version set asks of the outside, in the order in which it is safe.
+
+use drain_tree::DrainReason;
+
+use crate::{SocketKey, UpdateReport};
+
+/// What the outside does for the set, in the order of the list: versions accept before the ones that they replace drain.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Effect {
+    /// A version begins its life, warming.
+    Create {
+        /// The new version.
+        version: u64,
+    },
+    /// A version that was warming goes, without a drain.
+    Discard {
+        /// The version that is no more.
+        version: u64,
+    },
+    /// From now on this version takes what comes on the socket.
+    Activate {
+        /// The version that accepts.
+        version: u64,
+        /// The socket, which `bind` has opened or an earlier version left.
+        socket: SocketKey,
+        /// The version of the same name that accepted until now.
+        replaces: Option<u64>,
+    },
+    /// Nobody accepts on this socket any more: serve what waits in its queue, then close it.
+    Close {
+        /// The socket.
+        socket: SocketKey,
+        /// The version that takes what waits; `None` if the socket was never listened on.
+        last: Option<u64>,
+    },
+    /// This version's connections finish now.
+    Drain {
+        /// The version that drains.
+        version: u64,
+        /// Why.
+        reason: DrainReason,
+    },
+}
+
+/// What an update came to: the report for its sender, the effects for the outside.
+#[derive(Debug)]
+#[must_use = "the effects have to be carried out"]
+#[non_exhaustive]
+pub struct Applied {
+    /// What became of each listener.
+    pub report: UpdateReport,
+    /// What is to be done, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// What stopping listeners came to.
+#[derive(Debug)]
+#[must_use = "the effects have to be carried out"]
+#[non_exhaustive]
+pub struct Stopped {
+    /// The versions that accepted until now. A version is named once, however often it is stopped.
+    pub versions: Vec<u64>,
+    /// What is to be done, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// Effects by the order in which they are safe: first everybody new accepts, then sockets close, then the old ones drain.
+#[derive(Default)]
+pub(crate) struct Work {
+    pub(crate) begin: Vec<Effect>,
+    pub(crate) close: Vec<Effect>,
+    pub(crate) drain: Vec<Effect>,
+}
+
+impl Work {
+    pub(crate) fn into_effects(mut self) -> Vec<Effect> {
+        self.begin.append(&mut self.close);
+        self.begin.append(&mut self.drain);
+        self.begin
+    }
+}
