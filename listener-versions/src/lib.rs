@@ -106,8 +106,10 @@ pub use update::{Change, ListenerReport, Update, UpdateError, UpdateMode, Update
 mod effect;
 pub use effect::{Applied, Effect, Stopped};
 mod plan;
+mod record;
+pub use record::VersionRecord;
 mod set;
-pub use set::{VersionRecord, VersionSet};
+pub use set::VersionSet;
 mod version;
 pub use version::{ListenerVersion, VersionView};
 mod options;

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use crate::set::{Origin, VersionSet};
+use crate::record::Origin;
+use crate::set::VersionSet;
 use crate::update::Resource;
 use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, UpdateError};
 

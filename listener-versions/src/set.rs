@@ -3,7 +3,7 @@
 //! Nothing here waits, opens or closes anything. An update is decided whole ([`crate::plan`]), then taken over in one go; what the
 //! outside has to do comes back as a list of [`Effect`]s in the order in which they are safe.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -12,59 +12,12 @@ use drain_tree::{DrainDirection, DrainReason, TrafficDirection};
 
 use crate::effect::Work;
 use crate::plan::{Plan, Step};
+use crate::record::{Named, Origin};
 use crate::update::Scope;
 use crate::{
     Applied, Change, Effect, InvalidTransition, ListenAddress, ListenerConfig, ListenerReport, SocketKey,
-    Stopped, Update, UpdateMode, UpdateReport, VersionEvent, VersionState,
+    Stopped, Update, UpdateMode, UpdateReport, VersionEvent, VersionRecord, VersionState,
 };
-
-/// One version of one listener, as the set knows it.
-#[non_exhaustive]
-pub struct VersionRecord<C> {
-    /// Larger than that of every version before it, of any name.
-    pub number: u64,
-    /// The listener's name.
-    pub name: Arc<str>,
-    /// The configuration that its connections keep for their whole life.
-    pub config: Arc<C>,
-    /// The xDS `version_info` of the update that brought it.
-    pub version_info: Arc<str>,
-    /// Where it is in its life.
-    pub state: VersionState,
-    /// The socket that it accepts on, or accepted on.
-    pub socket: SocketKey,
-    /// Whether new connections are its: it is active, and its socket has not been stopped.
-    pub accepting: bool,
-    pub(crate) origin: Origin,
-}
-
-impl<C> fmt::Debug for VersionRecord<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VersionRecord")
-            .field("number", &self.number)
-            .field("name", &self.name)
-            .field("version_info", &self.version_info)
-            .field("state", &self.state)
-            .field("socket", &self.socket)
-            .field("accepting", &self.accepting)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Who brought a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Static,
-    Lds,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Named {
-    pub(crate) active: Option<u64>,
-    pub(crate) warming: Option<u64>,
-    /// Oldest first.
-    pub(crate) draining: VecDeque<u64>,
-}
 
 /// The versions of all listeners. A state machine without sockets, time or threads: addresses are opaque keys.
 pub struct VersionSet<C> {
