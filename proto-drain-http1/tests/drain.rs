@@ -102,6 +102,25 @@ async fn half_a_request_within_the_grace_keeps_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_that_lies_in_the_socket_when_the_grace_ends_is_served() {
+    let grace = Duration::from_millis(50);
+    let mut rig = Rig::serve(
+        Http1Settings::default().with_idle(IdlePolicy::AfterGrace(grace)),
+        ok,
+    );
+    rig.exchange().await;
+    rig.drain().await;
+    // Written in the instant the grace ends, before the connection's task has run.
+    tokio::time::sleep_until(rig.start + grace).await;
+    rig.client.write_all(GET.as_bytes()).await.unwrap();
+    assert!(
+        rig.read_until("\r\n\r\nok")
+            .await
+            .contains("connection: close\r\n")
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_a_request_head_at_the_slot_is_served_with_close() {
     for first_of_the_connection in [true, false] {
         let mut rig = serve_ok();
@@ -271,8 +290,8 @@ async fn the_interim_100_says_nothing_and_the_final_response_says_close() {
     assert!(rig.read_until("got 5.").await.contains("connection: close\r\n"));
 }
 
-/// Upgrades and echoes.
-async fn upgrade(mut request: Request<Incoming>) -> Answer {
+/// Upgrades, echoes one word, half-closes and passes on the word that comes after that.
+async fn upgrade(mut request: Request<Incoming>, late: mpsc::UnboundedSender<[u8; 4]>) -> Answer {
     tokio::spawn(async move {
         let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
         let mut io = hyper_util::rt::TokioIo::new(upgraded);
@@ -280,9 +299,8 @@ async fn upgrade(mut request: Request<Incoming>) -> Answer {
         io.read_exact(&mut word).await.unwrap();
         io.write_all(&word).await.unwrap();
         io.shutdown().await.unwrap();
-        // Half-closed: the tunnel still listens.
         io.read_exact(&mut word).await.unwrap();
-        assert_eq!(&word, b"late");
+        late.send(word).unwrap();
     });
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
@@ -293,7 +311,10 @@ async fn upgrade(mut request: Request<Incoming>) -> Answer {
 
 #[tokio::test(start_paused = true)]
 async fn a_response_that_switches_protocols_is_not_touched_and_its_tunnel_half_closes() {
-    let mut rig = Rig::serve(Http1Settings::default(), upgrade);
+    let (late, mut heard) = mpsc::unbounded_channel();
+    let mut rig = Rig::serve(Http1Settings::default(), move |request| {
+        upgrade(request, late.clone())
+    });
     rig.drain().await;
     rig.send("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")
         .await;
@@ -305,6 +326,10 @@ async fn a_response_that_switches_protocols_is_not_touched_and_its_tunnel_half_c
     rig.send("ping").await;
     assert_eq!(rig.rest().await, "ping");
     rig.send("late").await;
+    assert_eq!(
+        tokio::time::timeout(SECOND, heard.recv()).await.unwrap(),
+        Some(*b"late")
+    );
     assert!(rig.exchanges.is_tunnel());
     let activities = rig.activities.lock().unwrap().clone();
     assert_eq!(activities, [Activity::InRequest { streams: 1 }, Activity::Tunnel]);
