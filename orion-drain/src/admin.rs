@@ -19,6 +19,7 @@
 mod host;
 mod operation;
 mod router;
+mod translate;
 mod view;
 
 pub use host::AdminHost;

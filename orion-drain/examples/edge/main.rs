@@ -1,1 +1,135 @@
-fn main() {}
+//! edge: a small Envoy-shaped proxy that changes its listeners without losing a request. The reference for how the
+//! crates go together.
+//!
+//! ```text
+//!  bootstrap ─► drain tree, registry, listeners ─► one worker accepts ─► EdgeListener::serve, a task a connection
+//!  LDS file  ─► FileLds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
+//!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
+//! ```
+
+mod admin;
+mod cli;
+mod lds;
+mod listener;
+mod proxy;
+mod shutdown;
+mod tunnel;
+mod upstream;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use orion_drain::StatsObserver;
+use orion_drain::config::{Bootstrap, ListenerManagerConfig};
+use orion_drain::conn_tracker::ConnTracker;
+use orion_drain::drain_tree::DrainManager;
+use orion_drain::listener_versions::{CleanupPolicy, Listeners, ListenersOptions, Update};
+use orion_drain::stats::Stats;
+
+use crate::cli::Args;
+use crate::lds::FileLds;
+use crate::listener::EdgeListener;
+use crate::upstream::Clusters;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let served = tokio::runtime::Runtime::new()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let served = runtime.block_on(serve(&args));
+            // Whatever still runs is left behind, not waited for.
+            runtime.shutdown_background();
+            served
+        });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(args: &Args) -> anyhow::Result<()> {
+    let path = args.config_path.display();
+    let text = std::fs::read_to_string(&args.config_path).with_context(|| format!("cannot read {path}"))?;
+    let loaded = Bootstrap::from_yaml(&text).with_context(|| format!("cannot use {path}"))?;
+    let bootstrap = &loaded.value;
+    for field in bootstrap.check_clusters() {
+        eprintln!("{path}: {field}");
+    }
+
+    // What connections are drained by, listed in and counted with.
+    let root = DrainManager::root(args.drain_settings());
+    let tracker = ConnTracker::new();
+    let stats = Stats::new();
+    stats
+        .server()
+        .static_unknown_fields
+        .add(loaded.unknown_fields.len() as u64);
+    let options = listeners_options(bootstrap.listener_manager.as_ref());
+    let (listeners, driver) = Listeners::new(
+        root.clone(),
+        tracker.clone(),
+        options,
+        StatsObserver::new(stats.clone()),
+    );
+    let worker = listeners.worker();
+    tokio::spawn(driver);
+    tokio::spawn(worker.run(|accepted| drop(tokio::spawn(EdgeListener::serve(accepted)))));
+
+    // The listeners that stay, the admin port, then the listeners that change.
+    let clusters = Clusters::new(bootstrap.clusters());
+    let statics = bootstrap
+        .listeners()
+        .iter()
+        .cloned()
+        .map(|listener| EdgeListener::new(listener, &clusters, &stats));
+    let report = listeners.apply(Update::bootstrap(statics)).await;
+    if let Some(error) = report.errors().next() {
+        anyhow::bail!("{path}: {error}");
+    }
+    let host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone());
+    tokio::spawn(admin::tick(host.clone()));
+    if let Some(address) = bootstrap
+        .admin_address()
+        .and_then(|address| address.socket_addr())
+    {
+        let listener = tokio::net::TcpListener::bind(address).await;
+        let listener =
+            listener.with_context(|| format!("{path}: admin.address: cannot listen on {address}"))?;
+        tokio::spawn(admin::serve(listener, host.clone()));
+    }
+    // Registered before anyone can see that the process is ready.
+    let signals = shutdown::Signals::new()?;
+    if let (Some(file), Some(folder)) = (bootstrap.lds_path(), bootstrap.lds_watched_directory()) {
+        let (path, watched_directory) = (file.to_owned(), folder.to_owned());
+        let lds = FileLds {
+            path,
+            watched_directory,
+            listeners,
+            clusters,
+            stats,
+        };
+        tokio::spawn(async move {
+            if let Err(error) = lds.run().await {
+                eprintln!("lds: {error}");
+            }
+        });
+    }
+    tokio::select! {
+        () = shutdown::wait(signals, &root, args.on_sigterm()) => {}
+        () = host.quit() => {}
+    }
+    Ok(())
+}
+
+/// Orion's `listener_manager` block, as far as it concerns versions.
+fn listeners_options(manager: Option<&ListenerManagerConfig>) -> ListenersOptions {
+    let options = ListenersOptions::default();
+    match manager {
+        Some(manager) => options.with_cleanup_policy(CleanupPolicy::CountBasedOnly(manager.versions_limit())),
+        None => options,
+    }
+}

@@ -1,0 +1,97 @@
+//! The command line: Envoy's flags, and the few that choose between its way and ours.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use orion_drain::drain_tree::{DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
+
+/// A small Envoy-shaped proxy that changes its listeners without losing a request.
+#[derive(Debug, Parser)]
+#[command(name = "edge", version)]
+pub(crate) struct Args {
+    /// The bootstrap file, Envoy v3 YAML.
+    #[arg(short = 'c', long = "config-path")]
+    pub(crate) config_path: PathBuf,
+    /// How long a drain lasts, in seconds.
+    #[arg(long, default_value_t = 600)]
+    pub(crate) drain_time_s: u64,
+    /// One after the other, or everybody at once.
+    #[arg(long, value_enum, default_value_t = Strategy::Gradual)]
+    pub(crate) drain_strategy: Strategy,
+    /// How long a replaced process may live, in seconds.
+    #[arg(long, default_value_t = 900)]
+    pub(crate) parent_shutdown_time_s: u64,
+    /// When connections are told to leave. Default: first-quarter, or envoy-1.40 with `--compat envoy-1.40`.
+    #[arg(long, value_enum)]
+    pub(crate) drain_schedule: Option<Schedule>,
+    /// Another proxy's behaviour as a whole.
+    #[arg(long, value_enum)]
+    pub(crate) compat: Option<Compat>,
+    /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
+    #[arg(long, value_enum)]
+    pub(crate) on_sigterm: Option<OnSigterm>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    Gradual,
+    Immediate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Schedule {
+    FirstQuarter,
+    #[value(name = "envoy-1.40")]
+    Envoy140,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Compat {
+    #[value(name = "envoy-1.40")]
+    Envoy140,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnSigterm {
+    Drain,
+    Exit,
+}
+
+impl Args {
+    /// The settings of the drain tree.
+    pub(crate) fn drain_settings(&self) -> DrainSettings {
+        let schedule = match self.drain_schedule {
+            Some(Schedule::FirstQuarter) => DrainSchedule::FirstQuarter,
+            Some(Schedule::Envoy140) => DrainSchedule::Envoy140,
+            None if self.compat == Some(Compat::Envoy140) => DrainSchedule::Envoy140,
+            None => DrainSchedule::FirstQuarter,
+        };
+        let strategy = match self.drain_strategy {
+            Strategy::Gradual => DrainStrategy::Gradual,
+            Strategy::Immediate => DrainStrategy::Immediate,
+        };
+        let length = match self.compat {
+            Some(Compat::Envoy140) => DrainLength::Full,
+            None => DrainLength::UntilEmpty,
+        };
+        let drain_time = Duration::from_secs(self.drain_time_s);
+        DrainSettings::default()
+            .with_drain_time(drain_time)
+            .with_parent_shutdown_time(Duration::from_secs(self.parent_shutdown_time_s))
+            .with_strategy(strategy)
+            .with_schedule(schedule)
+            .with_length(length)
+            // A process that must be gone sooner than ten seconds cannot wait so long for nobody.
+            .with_shutdown_minimum(Duration::from_secs(10).min(drain_time))
+    }
+
+    /// What the first SIGTERM or SIGINT does.
+    pub(crate) fn on_sigterm(&self) -> OnSigterm {
+        match (self.on_sigterm, self.compat) {
+            (Some(chosen), _) => chosen,
+            (None, Some(Compat::Envoy140)) => OnSigterm::Exit,
+            (None, None) => OnSigterm::Drain,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! LDS from a file: a discovery response that is replaced by an atomic rename.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use notify::{EventKind, RecursiveMode, Watcher};
+use orion_drain::config::{ListenerUpdate, UpdateOutcome};
+use orion_drain::listener_versions::{FieldError, Listeners, Update};
+use orion_drain::stats::Stats;
+use tokio::sync::mpsc;
+
+use crate::listener::EdgeListener;
+use crate::upstream::Clusters;
+
+/// Takes listeners from a file, now and whenever another file is renamed over it.
+#[derive(Debug)]
+pub(crate) struct FileLds {
+    pub(crate) path: PathBuf,
+    pub(crate) watched_directory: PathBuf,
+    pub(crate) listeners: Listeners<EdgeListener>,
+    pub(crate) clusters: Clusters,
+    pub(crate) stats: Stats,
+}
+
+impl FileLds {
+    /// Applies the file as it is now, then every time it is replaced; ends only with the process.
+    pub(crate) async fn run(self) -> notify::Result<()> {
+        let (changed, mut changes) = mpsc::unbounded_channel();
+        let name = self.path.file_name().map(ToOwned::to_owned);
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation.
+            let replaced = event.is_ok_and(|event| {
+                matches!(event.kind, EventKind::Modify(_) | EventKind::Create(_))
+                    && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+            });
+            if replaced {
+                // The receiver lives as long as the process; without it there is nobody to tell.
+                changed.send(()).ok();
+            }
+        })?;
+        watcher.watch(&self.watched_directory, RecursiveMode::NonRecursive)?;
+        // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+        self.apply().await;
+        while changes.recv().await.is_some() {
+            // Several events are one look at the file.
+            while changes.try_recv().is_ok() {}
+            self.apply().await;
+        }
+        Ok(())
+    }
+
+    async fn apply(&self) {
+        let lds = self.stats.lds();
+        lds.update_attempt.inc();
+        let update = match read(&self.path) {
+            Ok(update) => update,
+            Err(error) => {
+                eprintln!("lds: {}: {error}", self.path.display());
+                lds.update_failure.inc();
+                return;
+            }
+        };
+        self.stats
+            .server()
+            .dynamic_unknown_fields
+            .add(update.unknown_fields.len() as u64);
+        let outcome = update.outcome();
+        let configs = update.listeners.into_iter();
+        let configs = configs.map(|listener| EdgeListener::new(listener, &self.clusters, &self.stats));
+        let mut listeners = Update::lds(&update.version_info, configs);
+        for rejected in &update.rejected {
+            for field in rejected.error.fields() {
+                eprintln!("lds: {}: {field}", self.path.display());
+            }
+            if let (Some(name), Some(field)) = (&rejected.name, rejected.error.fields().first()) {
+                listeners = listeners.with_refused(name, FieldError::new(&*field.path, &field.message));
+            }
+        }
+        let report = self.listeners.apply(listeners).await;
+        for error in report.errors() {
+            eprintln!("lds: {error}");
+        }
+        match outcome {
+            UpdateOutcome::Failure => lds.update_failure.inc(),
+            UpdateOutcome::Success if report.is_success() => lds.update_success.inc(),
+            _ => lds.update_rejected.inc(),
+        }
+    }
+}
+
+/// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
+fn read(path: &Path) -> io::Result<ListenerUpdate> {
+    let text = std::fs::read_to_string(path)?;
+    ListenerUpdate::from_yaml(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,176 @@
+//! A listener's configuration as versions need it, and what its connections are served with.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use orion_drain::config::{
+    FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpProxy, choose_chain,
+};
+use orion_drain::conn_tracker::CloseReason;
+use orion_drain::drain_tree::{DrainType, TrafficDirection};
+use orion_drain::listener_versions::{Accepted, ListenAddress, ListenerConfig, Stream};
+use orion_drain::proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
+use orion_drain::serve::{Connection, HttpServer, serve_http, serve_tcp};
+use orion_drain::stats::{ListenerStats, Stats, TcpStats};
+
+use crate::proxy::Proxy;
+use crate::upstream::Clusters;
+
+/// One configuration of a listener, made ready once: connections only look things up.
+#[derive(Debug)]
+pub(crate) struct EdgeListener {
+    listener: Listener,
+    address: ListenAddress,
+    /// One per filter chain, in the order of [`Listener::all_chains`].
+    services: Vec<ChainService>,
+    stats: Arc<ListenerStats>,
+}
+
+/// What serves the connections of a filter chain.
+#[derive(Debug, Clone)]
+enum ChainService {
+    Http(Box<HttpServer>, Proxy),
+    Tcp {
+        cluster: String,
+        options: CopyOptions,
+        clusters: Clusters,
+        stats: Arc<TcpStats>,
+    },
+    /// A chain without a filter that serves: connections are closed.
+    Nothing,
+}
+
+impl EdgeListener {
+    pub(crate) fn new(listener: Listener, clusters: &Clusters, stats: &Stats) -> Self {
+        let buffer = listener.per_connection_buffer_limit_bytes;
+        let service = |chain: &FilterChain| match chain.terminal() {
+            Some(NetworkFilter::HttpConnectionManager(manager)) => http(manager, buffer, clusters, stats),
+            Some(NetworkFilter::TcpProxy(proxy)) => tcp(proxy, buffer, clusters, stats),
+            _ => ChainService::Nothing,
+        };
+        Self {
+            address: listen_address(&listener),
+            services: listener.all_chains().map(service).collect(),
+            stats: stats.listener(&listener.address.to_string()),
+            listener,
+        }
+    }
+
+    /// Serves one accepted connection to its end.
+    pub(crate) async fn serve(accepted: Accepted<Self>) {
+        let Accepted {
+            stream,
+            peer,
+            local,
+            version,
+            watch,
+            conn,
+            ..
+        } = accepted;
+        if let Stream::Tcp(tcp) = &stream {
+            // Small frames (HTTP/2 HEADERS, then DATA) must not wait for each other's acknowledgements.
+            tcp.set_nodelay(true).ok();
+        }
+        let listener = version.config();
+        let _counted = listener.stats.connection();
+        let connection = Connection::new(version.drain(), watch, conn);
+        let source = peer.as_socket().map(|peer| peer.ip());
+        let port = local.as_socket().map(|local| local.port());
+        match listener.choose(source, port) {
+            Some(ChainService::Http(server, proxy)) => {
+                let proxy = proxy.clone();
+                let service = service_fn(move |request| proxy.clone().answer(request));
+                // How a client broke off is its own affair; how we closed is in the statistics.
+                let _ = serve_http(stream, service, connection, server).await;
+            }
+            Some(ChainService::Tcp {
+                cluster,
+                options,
+                clusters,
+                stats,
+            }) => match clusters.connect(cluster).await {
+                Ok(upstream) => {
+                    let _ = serve_tcp(stream, upstream, connection, *options, stats).await;
+                }
+                Err(_) => connection.guard().set_close_reason(CloseReason::Error),
+            },
+            Some(ChainService::Nothing) | None => {}
+        }
+    }
+
+    fn choose(&self, source: Option<IpAddr>, port: Option<u16>) -> Option<&ChainService> {
+        let chosen = choose_chain(&self.listener, source, port)?;
+        let index = self
+            .listener
+            .all_chains()
+            .position(|chain| std::ptr::eq(chain, chosen))?;
+        self.services.get(index)
+    }
+}
+
+impl ListenerConfig for EdgeListener {
+    fn name(&self) -> &str {
+        &self.listener.name
+    }
+
+    fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self.listener.same_content(&other.listener)
+    }
+
+    fn drain_type(&self) -> DrainType {
+        self.listener.drain_type
+    }
+
+    fn traffic_direction(&self) -> TrafficDirection {
+        self.listener.traffic_direction
+    }
+}
+
+fn listen_address(listener: &Listener) -> ListenAddress {
+    match listener.address.socket_addr() {
+        Some(address) => ListenAddress::Socket(address),
+        None => ListenAddress::Unix(listener.address.to_string().into()),
+    }
+}
+
+fn http(
+    manager: &HttpConnectionManager,
+    buffer: Option<u32>,
+    clusters: &Clusters,
+    stats: &Stats,
+) -> ChainService {
+    let stats = stats.http(&manager.stat_prefix);
+    let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats);
+    if let Some(bytes) = buffer {
+        server = server.with_buffer_limit(bytes);
+    }
+    ChainService::Http(
+        Box::new(server),
+        Proxy {
+            manager: Arc::new(manager.clone()),
+            clusters: clusters.clone(),
+        },
+    )
+}
+
+fn tcp(proxy: &TcpProxy, buffer: Option<u32>, clusters: &Clusters, stats: &Stats) -> ChainService {
+    let mut options = CopyOptions::new();
+    if proxy.check_drain_close {
+        options = options.with_policy(TcpDrainPolicy::CheckOnData);
+    }
+    if let Some(bytes) = buffer {
+        options = options.with_chunk(bytes as usize);
+    }
+    let stats = stats.tcp(&proxy.stat_prefix);
+    ChainService::Tcp {
+        cluster: proxy.cluster.clone(),
+        options,
+        clusters: clusters.clone(),
+        stats,
+    }
+}

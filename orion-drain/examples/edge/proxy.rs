@@ -1,0 +1,205 @@
+//! The HTTP service: choose a route, answer directly or forward, tunnel what is upgraded.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::body::Incoming;
+use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
+use orion_drain::serve::Connection;
+
+use crate::tunnel;
+use crate::upstream::Clusters;
+
+pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
+
+/// One HTTP connection manager: its routes, and where they lead.
+#[derive(Debug, Clone)]
+pub(crate) struct Proxy {
+    pub(crate) manager: Arc<HttpConnectionManager>,
+    pub(crate) clusters: Clusters,
+}
+
+impl Proxy {
+    /// Answers one request; what goes wrong upstream becomes a status.
+    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let host = request
+            .uri()
+            .authority()
+            .map(Authority::as_str)
+            .or_else(|| host_header(request.headers()));
+        let chosen = self.manager.route_config.as_ref();
+        let chosen = chosen.and_then(|routes| routes.choose(host.unwrap_or_default(), request.uri().path()));
+        let Some(chosen) = chosen else {
+            return Ok(status(StatusCode::NOT_FOUND));
+        };
+        let mut response = match &chosen.route.action {
+            Action::DirectResponse(direct) => {
+                let body = direct
+                    .body
+                    .as_ref()
+                    .map(|body| body.inline_string.clone())
+                    .unwrap_or_default();
+                let code = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
+                // Like every proxy, read what the client sends: an answer must not overtake the request's own bytes.
+                discard(request.into_body()).await;
+                with_body(code, body)
+            }
+            Action::Route(route) => self.forward(request, route).await,
+            _ => status(StatusCode::NOT_IMPLEMENTED),
+        };
+        chosen.add_response_headers(response.headers_mut());
+        Ok(response)
+    }
+
+    async fn forward(&self, request: Request<Incoming>, route: &RouteAction) -> Response<Body> {
+        let Some(address) = self.clusters.next(&route.cluster) else {
+            return status(StatusCode::SERVICE_UNAVAILABLE);
+        };
+        let Ok(authority) = Authority::try_from(address.to_string()) else {
+            return status(StatusCode::BAD_GATEWAY);
+        };
+        let upgrade = request.headers().get(UPGRADE).cloned();
+        let upgrade = upgrade.filter(|token| {
+            token
+                .to_str()
+                .is_ok_and(|token| self.manager.allows_upgrade(token))
+        });
+        let sent = match upgrade {
+            Some(token) => self.upgrade(request, token, authority).await,
+            None => self.exchange(request, authority, route).await,
+        };
+        sent.unwrap_or_else(status)
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Incoming>,
+        authority: Authority,
+        route: &RouteAction,
+    ) -> Result<Response<Body>, StatusCode> {
+        let sent = self
+            .clusters
+            .client()
+            .request(for_upstream(request, authority, None)?);
+        let answered = match route.time_limit() {
+            Some(limit) => tokio::time::timeout(limit, sent)
+                .await
+                .map_err(|_| StatusCode::GATEWAY_TIMEOUT)?,
+            None => sent.await,
+        };
+        let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        strip_hop_by_hop(response.headers_mut());
+        Ok(response.map(BodyExt::boxed))
+    }
+
+    /// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
+    async fn upgrade(
+        &self,
+        mut request: Request<Incoming>,
+        token: HeaderValue,
+        authority: Authority,
+    ) -> Result<Response<Body>, StatusCode> {
+        // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
+        let connection = request.extensions().get::<Connection>().cloned();
+        let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+        let client_side = hyper::upgrade::on(&mut request);
+        let request = for_upstream(request, authority, Some(token))?;
+        let mut response = self
+            .clusters
+            .client()
+            .request(request)
+            .await
+            .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            strip_hop_by_hop(response.headers_mut());
+            return Ok(response.map(BodyExt::boxed));
+        }
+        let upstream_side = hyper::upgrade::on(&mut response);
+        tokio::spawn(tunnel::upgraded(client_side, upstream_side, connection));
+        Ok(response.map(|_| empty()))
+    }
+}
+
+/// The request as the upstream gets it: HTTP/1.1, its own authority, no hop-by-hop headers.
+fn for_upstream(
+    request: Request<Incoming>,
+    authority: Authority,
+    upgrade: Option<HeaderValue>,
+) -> Result<Request<Incoming>, StatusCode> {
+    let (mut parts, body) = request.into_parts();
+    if parts.method == Method::CONNECT {
+        return Err(StatusCode::NOT_IMPLEMENTED);
+    }
+    let host = parts
+        .uri
+        .authority()
+        .map(|authority| HeaderValue::from_str(authority.as_str()));
+    if let (Some(Ok(host)), false) = (host, parts.headers.contains_key(HOST)) {
+        parts.headers.insert(HOST, host);
+    }
+    strip_hop_by_hop(&mut parts.headers);
+    if let Some(token) = upgrade {
+        parts
+            .headers
+            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(UPGRADE, token);
+    }
+    let mut uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    uri = uri.path_and_query(parts.uri.path_and_query().map_or("/", |path| path.as_str()));
+    parts.uri = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Ok(Request::from_parts(parts, body))
+}
+
+/// What concerns one connection only is not passed on (RFC 9110 section 7.6.1).
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let always = [
+        CONNECTION,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        HeaderName::from_static("keep-alive"),
+    ];
+    for name in named.iter().chain(&always) {
+        headers.remove(name);
+    }
+}
+
+fn host_header(headers: &HeaderMap) -> Option<&str> {
+    headers.get(HOST)?.to_str().ok()
+}
+
+async fn discard(mut body: Incoming) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed());
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn status(code: StatusCode) -> Response<Body> {
+    with_body(code, code.canonical_reason().unwrap_or_default())
+}

@@ -1,0 +1,114 @@
+//! What ends a connection without any drain: `idle_timeout` and `max_connection_duration`. The same goodbye is used.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use conn_tracker::ConnKind;
+use drain_signal::{Goodbye, GracefulClose};
+use pin_project::pin_project;
+use tokio::time::{Instant, Sleep};
+
+use super::Connection;
+
+/// A connection that may grow too old or be idle too long.
+///
+/// The idle timer runs once per `idle_timeout`, not once per request: at its end it looks at how long the connection has
+/// been idle and sleeps for the rest. So a connection may live up to twice as long as its `idle_timeout`, and costs no
+/// clock read per request.
+#[pin_project]
+pub(super) struct Aging<C> {
+    #[pin]
+    inner: C,
+    connection: Connection,
+    idle_timeout: Option<Duration>,
+    #[pin]
+    idle: Option<Sleep>,
+    #[pin]
+    oldest: Option<Sleep>,
+    /// Requests seen when the idle timer was set.
+    seen: u64,
+    told: bool,
+}
+
+impl<C> Aging<C> {
+    pub(super) fn new(
+        inner: C,
+        connection: Connection,
+        idle: Option<Duration>,
+        max_age: Option<Duration>,
+    ) -> Self {
+        Self {
+            inner,
+            connection,
+            idle_timeout: idle,
+            idle: idle.map(tokio::time::sleep),
+            oldest: max_age.map(tokio::time::sleep),
+            seen: 0,
+            told: false,
+        }
+    }
+}
+
+impl<C: GracefulClose> Future for Aging<C> {
+    type Output = C::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let mut this = self.project();
+        if let Poll::Ready(output) = this.inner.as_mut().poll(cx) {
+            return Poll::Ready(output);
+        }
+        if !*this.told
+            && this
+                .oldest
+                .as_mut()
+                .as_pin_mut()
+                .is_some_and(|age| age.poll(cx).is_ready())
+        {
+            *this.told = true;
+            // The driver hears of it and starts the goodbye; the next response says it.
+            this.connection.drain().start_now();
+        }
+        let Some(timeout) = *this.idle_timeout else {
+            return Poll::Pending;
+        };
+        while this
+            .idle
+            .as_mut()
+            .as_pin_mut()
+            .is_some_and(|idle| idle.poll(cx).is_ready())
+        {
+            let requests = this.connection.requests();
+            let kind = this.connection.guard().kind();
+            let quiet = matches!(kind, ConnKind::Idle | ConnKind::Handshaking) && requests == *this.seen;
+            *this.seen = requests;
+            if quiet {
+                *this.idle_timeout = None;
+                this.idle.set(None);
+                this.connection.drain().start_now();
+                this.inner.as_mut().finish();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Some(idle) = this.idle.as_mut().as_pin_mut() {
+                idle.reset(Instant::now() + timeout);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl<C: GracefulClose> GracefulClose for Aging<C> {
+    fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
+        self.project().inner.start(goodbye);
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        self.project().inner.finish();
+    }
+
+    fn abort(self: Pin<&mut Self>) {
+        self.project().inner.abort();
+    }
+}

@@ -1,0 +1,161 @@
+//! An HTTP connection from its first byte to its last, over hyper-util's auto connection.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use drain_signal::{Closed, drive};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use proto_drain_h2::{GoawayIo, H2DrainSettings, NoticeFirst, ResetHandle};
+use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, LingerIo, LingerSettings};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Connection;
+use super::aging::Aging;
+use super::auto::AutoConnection;
+use super::request::Counted;
+use super::tracked::Tracked;
+use crate::config::{CodecType, HttpTimeouts};
+use crate::stats::HttpStats;
+
+/// How the HTTP connections of one connection manager are served. One value for all of them; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HttpServer {
+    builder: Builder<TokioExecutor>,
+    http1: Http1Settings,
+    http2: H2DrainSettings,
+    linger: LingerSettings,
+    idle_timeout: Option<Duration>,
+    max_connection_duration: Option<Duration>,
+    stats: Arc<HttpStats>,
+}
+
+impl HttpServer {
+    /// A server with these timeouts (those of an HTTP connection manager), which counts into `stats`.
+    pub fn new(codec: CodecType, timeouts: &HttpTimeouts, stats: Arc<HttpStats>) -> Self {
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new());
+        builder.http2().timer(TokioTimer::new());
+        if let Some(request) = timeouts.request {
+            builder.http1().header_read_timeout(request);
+        } else {
+            builder.http1().header_read_timeout(None);
+        }
+        // A client may end its side after its request and still read the answer.
+        builder.http1().half_close(true);
+        let builder = match codec {
+            CodecType::Auto => builder,
+            CodecType::Http1 => builder.http1_only(),
+            CodecType::Http2 => builder.http2_only(),
+        };
+        Self {
+            builder,
+            http1: Http1Settings::default(),
+            http2: H2DrainSettings::default()
+                .with_drain_timeout(timeouts.drain)
+                .with_delayed_close_timeout(timeouts.delayed_close),
+            linger: LingerSettings::default().with_delayed_close_timeout(timeouts.delayed_close),
+            idle_timeout: timeouts.idle,
+            max_connection_duration: timeouts.max_connection_duration,
+            stats,
+        }
+    }
+
+    /// The same server with other HTTP/1 drain settings (idle policy, bound for silent connections).
+    #[must_use]
+    pub const fn with_http1(mut self, http1: Http1Settings) -> Self {
+        self.http1 = http1;
+        self
+    }
+
+    /// The same server with other HTTP/2 drain settings.
+    #[must_use]
+    pub fn with_http2(mut self, http2: H2DrainSettings) -> Self {
+        self.http2 = http2;
+        self
+    }
+
+    /// The same server with a bound on what is buffered per connection and direction (Envoy's
+    /// `per_connection_buffer_limit_bytes`), as far as the codecs have one: 8 KiB at least for HTTP/1.
+    #[must_use]
+    pub fn with_buffer_limit(mut self, bytes: u32) -> Self {
+        self.builder.http1().max_buf_size((bytes as usize).max(8192));
+        self.builder.http2().max_send_buf_size(bytes as usize);
+        self
+    }
+}
+
+/// Serves one HTTP connection to its end: told at its slot, led through its goodbye, closed at the deadline.
+///
+/// `service` is asked for every request; the [`Connection`] is in the request's extensions. Upgrades work: keep a clone of
+/// the connection in the tunnel's task, or use [`serve_tunnel`](super::serve_tunnel).
+///
+/// # Cancel safety
+///
+/// Dropping the future closes the connection at once.
+pub async fn serve_http<IO, S, B>(
+    io: IO,
+    service: S,
+    connection: Connection,
+    server: &HttpServer,
+) -> Closed<Result<(), Box<dyn Error + Send + Sync>>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let _counted = server.stats.connection();
+    let closes = CloseCounters::new();
+    let linger = LingerIo::new(io, server.linger, closes.clone()).with_spawner(|lingering| {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(lingering);
+        }
+    });
+    let exchanges = linger.exchanges().clone();
+    let (io, goaway) = GoawayIo::new(linger, &server.http2);
+    let resets = ResetHandle::new();
+    let service = Counted::new(service, connection.clone(), Arc::clone(&server.stats));
+    let service = resets.service(service);
+    let service = DrainService::new(service, connection.clone(), exchanges.clone());
+    let service = NoticeFirst::new(
+        service,
+        connection.clone(),
+        connection.drain().clone(),
+        goaway.clone(),
+    );
+    let hyper = server
+        .builder
+        .serve_connection_with_upgrades(TokioIo::new(io), service);
+    let auto = AutoConnection::new(
+        hyper,
+        goaway,
+        exchanges,
+        resets,
+        server.http1,
+        server.http2.clone(),
+    );
+    let aging = Aging::new(
+        auto,
+        connection.clone(),
+        server.idle_timeout,
+        server.max_connection_duration,
+    );
+    let tracked = Tracked::new(aging, connection.clone(), || {
+        server.stats.downstream_cx_drain_close.inc()
+    });
+    let closed = drive(tracked, connection.watch()).await;
+    connection.ended(closed.cause);
+    if closes.counts().timed_out > 0 {
+        server.stats.downstream_cx_delayed_close_timeout.inc();
+    }
+    closed
+}

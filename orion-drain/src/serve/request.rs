@@ -1,0 +1,136 @@
+//! One request: its connection in the extensions, and counted from its head to the end of its response's body.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use conn_tracker::ConnProtocol;
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::service::Service;
+use pin_project::pin_project;
+
+use super::Connection;
+use crate::stats::{Held, HttpStats};
+
+/// The service of one connection, with every request counted.
+#[derive(Debug, Clone)]
+pub(super) struct Counted<S> {
+    inner: S,
+    connection: Connection,
+    stats: Arc<HttpStats>,
+}
+
+impl<S> Counted<S> {
+    pub(super) const fn new(inner: S, connection: Connection, stats: Arc<HttpStats>) -> Self {
+        Self {
+            inner,
+            connection,
+            stats,
+        }
+    }
+}
+
+impl<S, R, B> Service<Request<R>> for Counted<S>
+where
+    S: Service<Request<R>, Response = Response<B>>,
+{
+    type Response = Response<RequestBody<B>>;
+    type Error = S::Error;
+    type Future = Counting<S::Future>;
+
+    fn call(&self, mut request: Request<R>) -> Self::Future {
+        let guard = self.connection.guard();
+        if guard.protocol() == ConnProtocol::Unknown {
+            guard.set_protocol(match request.version() {
+                Version::HTTP_2 => ConnProtocol::Http2,
+                _ => ConnProtocol::Http1,
+            });
+        }
+        request.extensions_mut().insert(self.connection.clone());
+        let open = OpenRequest::new(self.connection.clone(), self.stats.request());
+        Counting {
+            future: self.inner.call(request),
+            open: Some(open),
+        }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+struct OpenRequest(
+    Connection,
+    #[expect(dead_code, reason = "held, not read")] Held<HttpStats>,
+);
+
+impl OpenRequest {
+    fn new(connection: Connection, counted: Held<HttpStats>) -> Self {
+        connection.request_started();
+        Self(connection, counted)
+    }
+}
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.guard().request_ended();
+    }
+}
+
+/// The response of a counted service.
+#[pin_project]
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub(super) struct Counting<F> {
+    #[pin]
+    future: F,
+    open: Option<OpenRequest>,
+}
+
+impl<F, B, E> Future for Counting<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<RequestBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answered = ready!(this.future.poll(cx));
+        let open = this.open.take();
+        Poll::Ready(answered.map(|response| response.map(|body| RequestBody { body, open })))
+    }
+}
+
+/// A response body that keeps its request counted until it is sent or dropped. Frames pass unchanged.
+#[pin_project]
+#[derive(Debug)]
+pub struct RequestBody<B> {
+    #[pin]
+    body: B,
+    open: Option<OpenRequest>,
+}
+
+impl<B: Body> Body for RequestBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.body.poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            *this.open = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
