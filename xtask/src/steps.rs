@@ -15,7 +15,9 @@ use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, 
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
-    cmd!(sh, "{cargo} fmt --all --check").run()?;
+    cmd!(sh, "{cargo} fmt --all --check")
+        .run()
+        .context("run `cargo fmt --all`")?;
     Ok(Outcome::PASSED)
 }
 
@@ -41,7 +43,9 @@ pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
         .run()?;
         Ok(())
     })?;
-    cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings").run()?;
+    cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings")
+        .run()
+        .context("in the whole workspace")?;
     Ok(Outcome::PASSED)
 }
 
@@ -127,7 +131,9 @@ pub(crate) fn package(sh: &Shell) -> Result<Outcome> {
 pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     // By cargo and not by this program's path: a step before may have built a newer one in its place.
-    cmd!(sh, "{cargo} run --quiet --package xtask -- demo --updates 3").run()?;
+    cmd!(sh, "{cargo} run --quiet --package xtask -- demo --updates 3")
+        .run()
+        .context("it says above what was lost")?;
     Ok(Outcome::PASSED)
 }
 

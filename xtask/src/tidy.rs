@@ -221,7 +221,10 @@ mod tests {
 
     #[test]
     fn a_test_may_sleep_only_on_a_paused_clock() {
-        assert!(breaks("a/tests/b.rs", "#[tokio::test]\n    tokio::time::sleep(SECOND).await;"));
+        assert!(breaks(
+            "a/tests/b.rs",
+            "#[tokio::test]\n    tokio::time::sleep(SECOND).await;"
+        ));
         assert!(!breaks(
             "a/tests/b.rs",
             "#[tokio::test(start_paused = true)]\n    sleep(SECOND).await;"
