@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 9;
 
 fn main() -> Result<(), Failure> {
     let quick = std::env::args().any(|arg| arg == "--test");
@@ -48,7 +48,7 @@ async fn play(wrapped: bool, requests: usize, body: usize) -> Result<Duration, F
     }
     let (mut send, connection) = h2::client::Builder::new()
         .initial_window_size(8 << 20)
-        .initial_connection_window_size(8 << 20)
+        .initial_connection_window_size(128 << 20)
         .handshake::<_, Bytes>(client)
         .await?;
     tokio::spawn(connection);

@@ -151,6 +151,7 @@ mod settings;
 pub use settings::{AtDeadline, H2DrainSettings};
 mod shutdown;
 pub use shutdown::GracefulShutdown;
+mod wire;
 
 #[cfg(all(doctest, feature = "hyper"))]
 #[doc = include_str!("../README.md")]
