@@ -50,6 +50,7 @@ mod read;
 mod route;
 mod route_choice;
 mod tcp_proxy;
+mod unsupported;
 mod validate;
 
 pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};

@@ -17,7 +17,7 @@ pub trait AdminHost {
     /// All statistics.
     fn stats(&self) -> StatsSnapshot;
 
-    /// The listeners that accept; versions that drain are not among them.
+    /// The present version of each listener; those that were replaced are not among them.
     fn listeners(&self) -> Vec<ListenerView>;
 
     /// Drains listeners. Asking again while they drain changes nothing, except that the form that stops at once does.

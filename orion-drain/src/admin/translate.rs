@@ -4,15 +4,18 @@ use std::{collections::HashMap, time::Duration, time::Instant};
 
 use conn_tracker::{ConnKind, ConnSnapshot, Peer};
 use drain_signal::DrainStrategy;
-use listener_versions::VersionView;
+use listener_versions::{VersionState, VersionView};
 
 use super::{ConnectionView, DrainView, ListenerView};
 
 impl ListenerView {
-    /// Those of `versions` that accept, as `/listeners` shows them.
-    pub fn accepting(versions: &[VersionView]) -> Vec<Self> {
-        let accepting = versions.iter().filter(|version| version.accepting);
-        accepting
+    /// Those of `versions` that are the present one of their listener, as `/listeners` shows them: versions that were
+    /// replaced are not listed, a listener that `/drain_listeners` stopped still is, as in Envoy.
+    pub fn active(versions: &[VersionView]) -> Vec<Self> {
+        let active = versions
+            .iter()
+            .filter(|version| version.state == VersionState::Active);
+        active
             .map(|version| Self::new(&*version.name, &version.address))
             .collect()
     }

@@ -6,7 +6,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    ConfigError, ConfigErrorKind, Listener, Loaded, any::message_name, path::FieldPath, read, validate,
+    ConfigError, ConfigErrorKind, Listener, Loaded, any::message_name, path::FieldPath, read, unsupported,
+    validate,
 };
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
@@ -245,7 +246,7 @@ impl Listener {
         let (mut listener, unknown) = read::typed::<Self>(json, at)?;
         listener.keep_unknown(at, &unknown);
         let mut wrong = validate::listener(&listener, at);
-        wrong.extend(validate::unsupported(&unknown));
+        wrong.extend(unsupported::find(&unknown));
         ConfigError::unless_empty(wrong)?;
         Ok((
             listener,

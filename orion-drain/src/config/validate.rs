@@ -5,69 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Action, Bootstrap, CidrRange, Cluster, FieldError, FilterChain, HttpConnectionManager, Listener,
     NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy, path::FieldPath, read::Unknown,
-    route::HeaderValueOption,
+    route::HeaderValueOption, unsupported,
 };
 
-/// Fields of Envoy's that are not supported and must not be ignored, since the listener would then take connections or
-/// requests that it should not, or speak in clear where it should not: the holder, and its fields.
-const NOT_TO_IGNORE: &[(&str, &[&str])] = &[
-    (
-        "filter_chain_match",
-        &[
-            "prefix_ranges",
-            "address_suffix",
-            "suffix_len",
-            "direct_source_prefix_ranges",
-            "source_type",
-            "source_ports",
-            "server_names",
-            "transport_protocol",
-            "application_protocols",
-        ],
-    ),
-    ("filter_chains", &["transport_socket"]),
-    ("default_filter_chain", &["transport_socket"]),
-    (
-        "match",
-        &[
-            "safe_regex",
-            "path_separated_prefix",
-            "connect_matcher",
-            "headers",
-            "query_parameters",
-            "grpc",
-        ],
-    ),
-    (
-        "route",
-        &[
-            "prefix_rewrite",
-            "regex_rewrite",
-            "host_rewrite_literal",
-            "cluster_header",
-            "weighted_clusters",
-        ],
-    ),
-];
-
-pub(super) fn unsupported(unknown: &[Unknown]) -> impl Iterator<Item = FieldError> {
-    unknown.iter().filter_map(|field| {
-        let (key, holder) = field.path.field_and_holder();
-        let (key, holder) = (key?, holder?);
-        let listed = NOT_TO_IGNORE
-            .iter()
-            .any(|(name, fields)| *name == holder && fields.contains(&key));
-        listed.then(|| {
-            FieldError::new(
-                &field.path,
-                "not supported, and ignoring it would change what is served",
-            )
-        })
-    })
-}
-
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
-    let mut wrong: Vec<_> = unsupported(unknown).collect();
+    let mut wrong = unsupported::find(unknown);
     let resources = FieldPath::root().key("static_resources");
     let mut names = BTreeMap::new();
     for (index, listener) in bootstrap.listeners().iter().enumerate() {

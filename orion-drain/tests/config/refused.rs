@@ -205,6 +205,24 @@ fn fields_that_cannot_be_ignored_safely_are_refused() {
 }
 
 #[test]
+fn listener_filters_that_only_look_are_ignored_and_others_refused() {
+    let listener = |filter: &str| {
+        format!(
+            "listener_filters: [{{ name: f, typed_config: {{ '@type': \
+             type.googleapis.com/envoy.extensions.filters.listener.{filter} }} }}]\n{}",
+            http_listener("")
+        )
+    };
+    let loaded = Listener::from_yaml(&listener("tls_inspector.v3.TlsInspector")).expect("it only looks");
+    assert_eq!(loaded.unknown_fields, ["listener_filters"]);
+    let (_, error) = refused(&listener("proxy_protocol.v3.ProxyProtocol"));
+    assert_eq!(
+        error,
+        "listener_filters[0]: not supported, and ignoring it would change what is served"
+    );
+}
+
+#[test]
 fn broken_text_says_where() {
     let (kind, error) = refused("name: [");
     assert_eq!(kind, ConfigErrorKind::Syntax);
