@@ -34,7 +34,7 @@ pub(crate) fn tidy(sh: &Shell) -> Result<Outcome> {
 
 pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
-    each(metadata::packages(sh)?, |package| {
+    let alone = each(metadata::packages(sh)?, |package| {
         let name = &package.name;
         cmd!(
             sh,
@@ -42,10 +42,11 @@ pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
         )
         .run()?;
         Ok(())
-    })?;
+    });
     cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings")
         .run()
         .context("in the whole workspace")?;
+    alone?;
     Ok(Outcome::PASSED)
 }
 
