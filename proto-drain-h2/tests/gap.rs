@@ -288,3 +288,35 @@ async fn a_peer_that_ends_inside_its_ack_is_gone() {
     assert_took(notice.at.elapsed(), secs(0));
     assert_eq!(ended.await.unwrap().output, Some(Ok(())));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_drivers_last_word_before_the_deadline_ends_the_gap() {
+    let (client, io) = tokio::io::duplex(1 << 16);
+    let settings = H2DrainSettings::default().with_delayed_close_timeout(secs(0));
+    let (trigger, signal) = drain_signal::channel();
+    let (_, _, ended) = serve(Server::Auto, io, &settings, signal.watch().unwrap());
+    let mut client = RawClient::new(client).await;
+    client.send(&request(1, "/")).await;
+    client.expect_ok(1).await;
+    begin(trigger, secs(4));
+    let notice = client.expect(GOAWAY).await;
+    client.expect(PING).await;
+    let last = client.expect(GOAWAY).await;
+    assert_took(last.at - notice.at, secs(3));
+    assert_eq!(ended.await.unwrap().cause, CloseCause::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bare_preface_is_enough_to_be_told() {
+    for server in SERVERS {
+        let (mut client, io) = tokio::io::duplex(1 << 16);
+        let (trigger, signal) = drain_signal::channel();
+        let (_, _, _ended) = serve(server, io, &H2DrainSettings::default(), signal.watch().unwrap());
+        begin(trigger, secs(60));
+        tokio::time::sleep(millis(100)).await;
+        client.write_all(proto_drain_h2::CLIENT_PREFACE).await.unwrap();
+        let written = Instant::now();
+        let mut client = RawClient { io: client };
+        assert_took(client.expect(GOAWAY).await.at - written, secs(0));
+    }
+}
