@@ -31,9 +31,9 @@ impl DrainDecision for OwnSlot {
 /// A two-way copy between a client and an upstream that can be asked to leave.
 ///
 /// A future of a [`CopyReport`](crate::CopyReport); as a [`GracefulClose`] it is run by
-/// [`drive`](drain_signal::drive) beside the connection's watch. Without a drain it copies as
-/// [`copy_bidirectional`](https://docs.rs/tokio/latest/tokio/io/fn.copy_bidirectional.html): an end of one half is passed on while the other half goes on, and a side that
-/// does not read stops the other from being read.
+/// [`drive`](drain_signal::drive) beside the connection's watch. Without a drain it copies as tokio's
+/// [`copy_bidirectional`](https://docs.rs/tokio/latest/tokio/io/fn.copy_bidirectional.html): an end of one half is
+/// passed on while the other half goes on, and a side that does not read stops the other from being read.
 ///
 /// Differences: an error of one side does not throw away what was already taken for the other, and the memory of a
 /// direction is held only while its reader is slower than its writer.
