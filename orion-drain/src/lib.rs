@@ -1,9 +1,98 @@
-//! orion-drain
+//! Envoy-compatible connection draining for any Rust proxy or server: one import for the whole story.
+//!
+//! Change a listener, hand over, or shut down, and lose not one request: the new version takes new connections at once on
+//! the same socket, old connections are told to leave in their own protocol's words, spread over the first quarter of the
+//! drain time, and what is left at the deadline is closed in steps.
+//!
+//! ```text
+//!  Listeners::apply(update) ─► new version accepts ─► old version drains ─► reaped        (listener-versions, drain-tree)
+//!           Worker::run ─► Accepted ─► Connection ─► serve_http / serve_tcp               (serve: this crate)
+//!                                          │ slot: connection: close · GOAWAY twice · FIN (proto-drain-*, drain-signal)
+//!                                          └ who is still here, and why                   (conn-tracker, admin, stats)
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use std::convert::Infallible;
+//!
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use hyper::{body::{Bytes, Incoming}, service::service_fn};
+//! use orion_drain::config::{CodecType, HttpTimeouts};
+//! use orion_drain::conn_tracker::{ConnTracker, Peer};
+//! use orion_drain::drain_tree::{DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
+//! use orion_drain::serve::{Connection, HttpServer, serve_http};
+//! use orion_drain::stats::Stats;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let root = DrainManager::root(DrainSettings::default().with_strategy(DrainStrategy::Immediate));
+//! let tracker = ConnTracker::new();
+//! let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Stats::new().http("ingress"));
+//! let service = service_fn(|_: Request<Incoming>| async {
+//!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+//! });
+//!
+//! // One accepted connection (here a pipe), served under the drain of `root`.
+//! let (mut client, accepted) = tokio::io::duplex(4096);
+//! let guard = tracker.group("ingress", 1).open(Peer::Unknown);
+//! let connection = Connection::new(&root, root.watch()?, guard);
+//! tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+//!
+//! // The process is asked to end; the client's next response tells it so, and the drain waits for nobody else.
+//! let drain = tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown)));
+//! tokio::task::yield_now().await;
+//! client.write_all(b"GET / HTTP/1.1\r\nhost: example\r\n\r\n").await?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer).await?;
+//! assert!(answer.contains("connection: close") && answer.ends_with("hello"));
+//! drop(client);
+//! assert_eq!(drain.await?.left, 0);
+//! # Ok(()) }
+//! ```
+//!
+//! # Modules
+//!
+//! - [`serve`]: an accepted connection from its first byte to its last.
+//! - [`config`]: Envoy's configuration shapes, and Orion's `listener_manager` block.
+//! - [`admin`]: Envoy's admin paths as a function from request to response.
+//! - [`stats`]: Envoy's statistics; [`StatsObserver`] counts what happens to listener versions.
+//!
+//! The crates underneath are re-exported: [`listener_versions`], [`drain_tree`], [`drain_signal`], [`conn_tracker`],
+//! [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. `examples/edge` is a proxy made of them.
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`serve::Connection`], last clone | the connection is gone: the drain and the registry count it out |
+//! | the future of [`serve::serve_http`] or [`serve::serve_tcp`] | the connection is closed at once |
+//!
+//! # What it does not do
+//!
+//! It holds no drain algorithm: it translates and composes.
+//!
+//! # Features and requirements
+//!
+//! - `yaml`: [`config`] reads YAML as well as JSON.
+//!
+//! tokio, hyper 1.x. Minimum supported Rust version 1.85.
+
 pub mod admin;
 pub mod config;
 mod observer;
-pub mod stats;
-pub use observer::StatsObserver;
 pub mod serve;
+pub mod stats;
+
+pub use observer::StatsObserver;
 #[doc(no_inline)]
-pub use {conn_tracker, drain_signal, drain_tree, listener_versions, proto_drain_h2, proto_drain_http1, proto_drain_tcp};
+pub use {
+    conn_tracker, drain_signal, drain_tree, listener_versions, proto_drain_h2, proto_drain_http1,
+    proto_drain_tcp,
+};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -13,9 +13,9 @@ use hyper_util::rt::TokioIo;
 use orion_drain::admin::{
     AdminHost, ConnectionView, DrainListeners, DrainView, ListenerView, ServerInfo, ServerState, handle,
 };
-use orion_drain::conn_tracker::{ConnKind, ConnSnapshot, ConnTracker};
+use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainStrategy};
-use orion_drain::listener_versions::{AcceptPolicy, Listeners, VersionView};
+use orion_drain::listener_versions::{AcceptPolicy, Listeners};
 use orion_drain::stats::{Stats, StatsSnapshot};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -71,13 +71,7 @@ impl AdminHost for Host {
     }
 
     fn listeners(&self) -> Vec<ListenerView> {
-        let versions = self.listeners.snapshot();
-        let active = versions
-            .iter()
-            .filter(|version| version.drain.is_none() || version.accepting);
-        active
-            .map(|version| ListenerView::new(&*version.name, &version.address))
-            .collect()
+        ListenerView::active(&self.listeners.snapshot())
     }
 
     fn drain_listeners(&self, form: DrainListeners) {
@@ -107,23 +101,17 @@ impl AdminHost for Host {
     }
 
     fn connections(&self) -> Vec<ConnectionView> {
-        let now = Instant::now();
-        let clock = now - self.started;
-        let versions = self.listeners.snapshot();
-        self.tracker
-            .snapshot()
-            .iter()
-            .map(|connection| shown(connection, clock, now, &versions))
-            .collect()
+        let (connections, versions) = (self.tracker.snapshot(), self.listeners.snapshot());
+        ConnectionView::open(
+            &connections,
+            self.tracker.now(),
+            &versions,
+            Instant::now().into_std(),
+        )
     }
 
     fn drains(&self) -> Vec<DrainView> {
-        let now = Instant::now();
-        self.listeners
-            .snapshot()
-            .iter()
-            .filter_map(|version| drain(version, now))
-            .collect()
+        DrainView::draining(&self.listeners.snapshot(), Instant::now().into_std())
     }
 
     fn server_info(&self) -> ServerInfo {
@@ -132,58 +120,9 @@ impl AdminHost for Host {
         info.uptime_current_epoch = self.started.elapsed();
         info.command_line_options.drain_time = settings.drain_time;
         info.command_line_options.parent_shutdown_time = settings.parent_shutdown_time;
-        info.command_line_options.drain_strategy = strategy(settings.strategy).to_owned();
+        info.command_line_options.drain_strategy = strategy(settings.strategy).into();
         info
     }
-}
-
-fn shown(
-    connection: &ConnSnapshot,
-    clock: Duration,
-    now: Instant,
-    versions: &[VersionView],
-) -> ConnectionView {
-    let version = versions
-        .iter()
-        .find(|version| version.number == connection.version);
-    let mut view = ConnectionView::default();
-    view.id = connection.id.to_string();
-    view.listener = connection.listener.to_string();
-    view.version = connection.version;
-    view.filter_chain = connection.chain.as_ref().map(ToString::to_string);
-    view.protocol = connection.protocol.to_string();
-    view.state = connection.state.to_string();
-    view.kind = connection.kind.to_string();
-    view.streams = if let ConnKind::InRequest { streams } = connection.kind {
-        streams
-    } else {
-        0
-    };
-    view.peer = Some(connection.peer.to_string());
-    view.age = connection.age(clock);
-    view.quiet = connection.quiet(clock);
-    view.deadline_in = version.and_then(|version| deadline_in(version, now));
-    view
-}
-
-fn drain(version: &VersionView, now: Instant) -> Option<DrainView> {
-    let event = version.drain.as_ref()?;
-    let mut view = DrainView::default();
-    view.listener = Some(version.name.to_string());
-    view.version = Some(version.number);
-    view.reason = event.reason.to_string();
-    view.strategy = strategy(event.strategy).to_lowercase();
-    view.elapsed = now.into_std().saturating_duration_since(event.start);
-    view.drain_time = event.drain_time;
-    view.deadline_in = deadline_in(version, now);
-    view.connections = version.connections;
-    Some(view)
-}
-
-fn deadline_in(version: &VersionView, now: Instant) -> Option<Duration> {
-    version
-        .deadline
-        .map(|deadline| deadline.saturating_duration_since(now.into_std()))
 }
 
 const fn strategy(strategy: DrainStrategy) -> &'static str {

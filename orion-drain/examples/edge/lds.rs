@@ -52,7 +52,7 @@ impl FileLds {
     async fn apply(&self) {
         let lds = self.stats.lds();
         lds.update_attempt.inc();
-        let update = match read(&self.path) {
+        let mut update = match read(&self.path) {
             Ok(update) => update,
             Err(error) => {
                 eprintln!("lds: {}: {error}", self.path.display());
@@ -64,6 +64,7 @@ impl FileLds {
             .server()
             .dynamic_unknown_fields
             .add(update.unknown_fields.len() as u64);
+        update.reject_unknown_clusters(&self.clusters.names());
         let outcome = update.outcome();
         let configs = update.listeners.into_iter();
         let configs = configs.map(|listener| EdgeListener::new(listener, &self.clusters, &self.stats));

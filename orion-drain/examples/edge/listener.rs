@@ -50,7 +50,7 @@ impl EdgeListener {
             _ => ChainService::Nothing,
         };
         Self {
-            address: listen_address(&listener),
+            address: ListenAddress::from(&listener.address),
             services: listener.all_chains().map(service).collect(),
             stats: stats.listener(&listener.address.to_string()),
             listener,
@@ -128,13 +128,6 @@ impl ListenerConfig for EdgeListener {
 
     fn traffic_direction(&self) -> TrafficDirection {
         self.listener.traffic_direction
-    }
-}
-
-fn listen_address(listener: &Listener) -> ListenAddress {
-    match listener.address.socket_addr() {
-        Some(address) => ListenAddress::Socket(address),
-        None => ListenAddress::Unix(listener.address.to_string().into()),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where requests and bytes go: static clusters, one pooled client for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +59,10 @@ impl Clusters {
 
     pub(crate) const fn client(&self) -> &HttpClient {
         &self.client
+    }
+
+    pub(crate) fn names(&self) -> BTreeSet<String> {
+        self.by_name.keys().cloned().collect()
     }
 
     /// The next endpoint of a cluster, in turn.
