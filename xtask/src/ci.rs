@@ -179,10 +179,8 @@ fn summary(ended: &[(&str, Verdict, Duration)]) -> ExitCode {
             Verdict::Ended(Outcome::Skipped(reason)) => ("SKIPPED", reason.clone()),
             Verdict::Failed(error) => {
                 failed.push(*name);
-                (
-                    "FAILED",
-                    format!("{error:#}").lines().next().unwrap_or_default().to_owned(),
-                )
+                // The outermost sentence; the whole chain stands where the step ran.
+                ("FAILED", error.to_string())
             }
         };
         println!("{name:<10} {word:<8} {:>6.1} s  {note}", took.as_secs_f64());
