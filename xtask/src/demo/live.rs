@@ -72,7 +72,9 @@ async fn show(
         }
         let proxy = proxy_says(admin).await;
         let now = book.now();
-        let (rows, summary) = book.read(|pages| (rows(pages, now), summary(pages, now, updates, planned)));
+        // The clients wait for the book meanwhile: what takes long is done on a copy of the few records that matter.
+        let (rows, ok, suspects) = book.read(|pages| (rows(pages, now), ok(pages), suspects(pages)));
+        let summary = summary(&suspects, ok, now, updates, planned);
         if screen.terminal {
             screen.redraw(&format!("{summary}\n{proxy}\n\n{}", drawn(&rows)));
         } else {
@@ -146,7 +148,7 @@ impl std::fmt::Display for Cell {
     }
 }
 
-/// A row for each version that still has connections, or time; the newest first.
+/// A row for the newest version, and one for each older one that still has connections; the newest first.
 fn rows(pages: &Pages, now: Duration) -> Vec<Row> {
     let updates = &pages.updates;
     let mut rows: Vec<Row> = (1..=updates.newest(now))
@@ -166,13 +168,9 @@ fn rows(pages: &Pages, now: Duration) -> Vec<Row> {
             }
         })
         .collect();
-    for record in &pages.records {
-        let state = record.state(now);
-        let version = updates.version_of(record);
-        let row = rows
-            .iter_mut()
-            .find(|row| row.version == version && state != State::Ended);
-        if let Some(row) = row {
+    for record in pages.records.iter().filter(|record| record.ended.is_none()) {
+        let (state, version) = (record.state(now), updates.version_of(record));
+        if let Some(row) = rows.iter_mut().find(|row| row.version == version) {
             match record.class.protocol() {
                 Protocol::Http1 => row.http1.add(state),
                 Protocol::Http2 => row.http2.add(state),
@@ -183,14 +181,29 @@ fn rows(pages: &Pages, now: Duration) -> Vec<Row> {
     }
     rows.retain(|row| {
         let anybody = row.http1.all + row.http2.all + row.websocket.all + row.tcp.all > 0;
-        anybody || row.left.is_none_or(|left| left > Duration::ZERO)
+        anybody || row.left.is_none()
     });
     rows.truncate(MOST_ROWS);
     rows
 }
 
-fn summary(pages: &Pages, now: Duration, updates: u32, planned: Duration) -> String {
-    let ok: u64 = pages.records.iter().map(|record| record.ok).sum();
+fn ok(pages: &Pages) -> u64 {
+    pages.records.iter().map(|record| record.ok).sum()
+}
+
+/// The records that can have lost anything.
+fn suspects(pages: &Pages) -> Pages {
+    let records = pages
+        .records
+        .iter()
+        .filter(|record| verdict::suspicious(record, &pages.updates));
+    Pages {
+        records: records.cloned().collect(),
+        updates: pages.updates.clone(),
+    }
+}
+
+fn summary(pages: &Pages, ok: u64, now: Duration, updates: u32, planned: Duration) -> String {
     let verdicts = verdict::judge(&pages.records, &pages.updates, now);
     let lost: usize = verdicts.iter().map(|class| class.lost.len()).sum();
     format!(
