@@ -22,6 +22,9 @@ const QUIET_END: Duration = Duration::from_secs(1);
 /// The clocks of two processes, and the rename between them.
 const CLOCKS: Duration = Duration::from_millis(100);
 
+/// How long after half the drain time a busy connection may still wait to be told. By then both schedules have told all.
+const LATE: Duration = Duration::from_millis(1500);
+
 /// How long after its version's deadline a connection may still be seen.
 const OVERSTAY: Duration = Duration::from_millis(1500);
 
@@ -225,6 +228,16 @@ fn complaints(verdict: &ClassVerdict, mine: &[&Record], updates: &Updates, end: 
         }
     };
     need(verdict.ok > 0, "not one exchange succeeded");
+    let told = match verdict.class {
+        Class::H1Busy => verdict.close_header,
+        Class::H2Busy => verdict.first_goaway,
+        _ => None,
+    };
+    let late = told.is_some_and(|told| told.max > updates.drain_time / 2 + LATE);
+    need(
+        !late,
+        "was told to leave only late in the second half of the drain time",
+    );
     if !updates.at.is_empty() {
         match verdict.class {
             Class::H1Busy | Class::H1Idle | Class::Upload => {
@@ -401,6 +414,16 @@ mod tests {
         quiet.saw.push((ms(4500), Saw::FinalGoaway { last_stream_id: 9 }));
         assert!(verdict(&quiet).good());
         assert_eq!(verdict(&quiet).goaway_gap.map(|gap| gap.median), Some(ms(2000)));
+    }
+
+    #[test]
+    fn a_busy_connection_that_hears_its_word_only_at_the_end_has_not_been_told_in_time() {
+        let mut busy = record(Class::H1Busy);
+        busy.ended = Some(ms(9000));
+        busy.saw.push((ms(7000), Saw::CloseHeader));
+        assert!(verdict(&busy).good());
+        busy.saw = vec![(ms(9000), Saw::CloseHeader)];
+        assert_eq!(verdict(&busy).complaints.len(), 1);
     }
 
     #[test]
