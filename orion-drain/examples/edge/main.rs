@@ -108,7 +108,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         let lds = FileLds {
             path,
             watched_directory,
-            listeners,
+            listeners: listeners.clone(),
             clusters,
             stats,
         };
@@ -119,7 +119,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         });
     }
     tokio::select! {
-        () = shutdown::wait(signals, &root, args.on_sigterm()) => {}
+        () = shutdown::wait(signals, &root, &listeners, args.on_sigterm()) => {}
         () = host.quit() => {}
     }
     Ok(())

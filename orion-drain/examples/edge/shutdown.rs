@@ -1,11 +1,14 @@
 //! SIGTERM and SIGINT: drain and exit; a second one exits at once.
 
 use std::io;
+use std::pin::pin;
 
-use orion_drain::drain_tree::{DrainManager, DrainReason, DrainStart};
+use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
+use orion_drain::listener_versions::Listeners;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::OnSigterm;
+use crate::listener::EdgeListener;
 
 /// The signals that ask the process to end.
 pub(crate) struct Signals {
@@ -30,22 +33,43 @@ impl Signals {
 }
 
 /// Returns when the process may exit: at once, or after its connections have been drained.
-pub(crate) async fn wait(mut signals: Signals, root: &DrainManager, how: OnSigterm) {
+pub(crate) async fn wait(
+    mut signals: Signals,
+    root: &DrainManager,
+    listeners: &Listeners<EdgeListener>,
+    how: OnSigterm,
+) {
     signals.next().await;
     if how == OnSigterm::Exit {
         return;
     }
-    let start = DrainStart::new(DrainReason::ProcessShutdown);
-    let drain = root.start_drain_sequence(start);
+    let drain = root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown));
+    let event = drain.event();
     eprintln!(
         "draining {} connections, for {:?} at most",
         drain.open_watches(),
-        drain.event().drain_time
+        event.drain_time
     );
-    // New connections are still accepted, and told to leave, while the minimum time lasts: whoever sends them to us
-    // learns only now that we are going.
-    tokio::select! {
-        outcome = drain => eprintln!("drained after {:?}, {} left", outcome.took, outcome.left),
-        () = signals.next() => eprintln!("second signal, exiting now"),
+    // Whoever sends us connections learns only now that we are going: for a while they are still taken, and told to
+    // leave. Not to the end, though: a connection must have the time to be told and to finish.
+    let accepting = (event.drain_time / 4).min(root.settings().shutdown_minimum);
+    let mut drain = pin!(drain);
+    let mut accepting = pin!(tokio::time::sleep(accepting));
+    let mut stopped = false;
+    loop {
+        tokio::select! {
+            outcome = &mut drain => {
+                eprintln!("drained after {:?}, {} left", outcome.took, outcome.left);
+                return;
+            }
+            () = &mut accepting, if !stopped => {
+                stopped = true;
+                listeners.stop_listeners(DrainDirection::All);
+            }
+            () = signals.next() => {
+                eprintln!("second signal, exiting now");
+                return;
+            }
+        }
     }
 }
