@@ -28,6 +28,11 @@ impl Connection {
     /// A connection accepted under `node`.
     pub fn new(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
         let decision = node.decision(&watch);
+        // Closing it from the registry means that its own deadline is now; there is no other way to force it.
+        let handle = watch.handle();
+        guard.set_closer(move || {
+            handle.force();
+        });
         Self {
             inner: Arc::new(Inner {
                 watch,

@@ -1,0 +1,366 @@
+//! Connections served by the facade, from the client's side of the wire, on a paused clock.
+
+mod h2_wire;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conn_tracker::{CloseReason, ConnKind, ConnState, ConnTracker, Peer};
+use drain_signal::{CloseCause, Closed, DrainCompleted};
+use drain_tree::{DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
+use h2_wire::H2Client;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use orion_drain::config::{CodecType, HttpTimeouts};
+use orion_drain::serve::{Connection, HttpServer, serve_http, serve_tcp, serve_tunnel};
+use orion_drain::stats::{HttpStats, Stats};
+use orion_drain::{conn_tracker, drain_signal, drain_tree};
+use proto_drain_tcp::CopyOptions;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const T: Duration = Duration::from_secs(60);
+const MODIFY: DrainStart = DrainStart::new(DrainReason::ListenerModify);
+
+/// A listener without sockets: a drain node, a registry, statistics.
+struct Listener {
+    node: DrainManager,
+    tracker: ConnTracker,
+    stats: Stats,
+    http: std::sync::Arc<HttpStats>,
+}
+
+type Served = JoinHandle<Closed<Result<(), Box<dyn std::error::Error + Send + Sync>>>>;
+type Body = BoxBody<Bytes, Infallible>;
+
+impl Listener {
+    fn new(strategy: DrainStrategy) -> Self {
+        let stats = Stats::new();
+        let settings = DrainSettings::default()
+            .with_drain_time(T)
+            .with_strategy(strategy);
+        Self {
+            node: DrainManager::root(settings),
+            tracker: ConnTracker::new(),
+            http: stats.http("in"),
+            stats,
+        }
+    }
+
+    fn connection(&self) -> Result<Connection, DrainCompleted> {
+        let guard = self.tracker.group("in", 1).open(Peer::Unknown);
+        Ok(Connection::new(&self.node, self.node.watch()?, guard))
+    }
+
+    /// Serves one connection with these timeouts.
+    fn serve(&self, timeouts: &HttpTimeouts) -> (DuplexStream, Served) {
+        let (client, accepted) = duplex(64 * 1024);
+        let server = HttpServer::new(CodecType::Auto, timeouts, self.http.clone());
+        let connection = self.connection().expect("the drain is not completed");
+        let served = async move { serve_http(accepted, service_fn(answer), connection, &server).await };
+        (client, tokio::spawn(served))
+    }
+}
+
+fn timeouts(change: impl FnOnce(&mut HttpTimeouts)) -> HttpTimeouts {
+    let mut timeouts = HttpTimeouts::default();
+    change(&mut timeouts);
+    timeouts
+}
+
+/// `/` answers, `/tunnel` echoes what is upgraded, `/endless` never ends its body.
+async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let full = |text: &'static str| Full::new(Bytes::from_static(text.as_bytes())).boxed();
+    let connection = request
+        .extensions()
+        .get::<Connection>()
+        .cloned()
+        .expect("every request has its connection");
+    match request.uri().path() {
+        "/tunnel" => {
+            let client = hyper::upgrade::on(&mut request);
+            tokio::spawn(async move {
+                let (near, mut far) = duplex(1024);
+                tokio::spawn(async move {
+                    let (mut read, mut write) = tokio::io::split(&mut far);
+                    tokio::io::copy(&mut read, &mut write).await
+                });
+                if let Ok(client) = client.await {
+                    serve_tunnel(TokioIo::new(client), near, connection, CopyOptions::new()).await;
+                }
+            });
+            let mut response = Response::new(full(""));
+            *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            response
+                .headers_mut()
+                .insert("upgrade", http::HeaderValue::from_static("echo"));
+            response
+                .headers_mut()
+                .insert("connection", http::HeaderValue::from_static("upgrade"));
+            Ok(response)
+        }
+        "/endless" => {
+            let frames = stream_of(Bytes::from_static(b"first"));
+            Ok(Response::new(StreamBody::new(frames).boxed()))
+        }
+        _ => Ok(Response::new(full("hello"))),
+    }
+}
+
+/// One frame, then silence.
+fn stream_of(first: Bytes) -> impl futures_core::Stream<Item = Result<Frame<Bytes>, Infallible>> {
+    let (frames, mut receiver) = mpsc::unbounded_channel();
+    frames
+        .send(Ok(Frame::data(first)))
+        .expect("the receiver is right here");
+    futures_util::stream::poll_fn(move |cx| {
+        let _keep_it_open = &frames;
+        receiver.poll_recv(cx)
+    })
+}
+
+async fn request(client: &mut DuplexStream, path: &str) -> String {
+    client
+        .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
+        .await
+        .expect("it is open");
+    let mut head = Vec::new();
+    while !head.ends_with(b"hello") {
+        head.push(client.read_u8().await.expect("an answer comes"));
+    }
+    String::from_utf8(head).expect("it is text")
+}
+
+async fn rest(client: &mut DuplexStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    client.read_to_end(&mut rest).await.expect("it ends");
+    rest
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_keep_alive_connection_is_told_on_the_response_after_its_slot() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut client, served) = listener.serve(&HttpTimeouts::default());
+    assert!(!request(&mut client, "/").await.contains("connection: close"));
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    tokio::time::sleep(T / 4).await;
+    assert!(request(&mut client, "/").await.contains("connection: close"));
+    assert!(rest(&mut client).await.is_empty());
+    drop(client);
+    assert_eq!(served.await.unwrap().cause, CloseCause::Drained);
+    assert_eq!(drain.await.unwrap().ending, DrainEnding::Empty);
+    assert_eq!(
+        listener.stats.snapshot().get("http.in.downstream_cx_drain_close"),
+        Some(1)
+    );
+    assert_eq!(listener.tracker.closed(CloseReason::Drained), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_left_alone_until_the_deadline_is_near() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+    request(&mut client, "/").await;
+    let start = Instant::now();
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    assert!(rest(&mut client).await.is_empty());
+    assert_eq!(start.elapsed().as_secs(), 59);
+    drop(client);
+    assert_eq!(drain.await.unwrap().left, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_registry_shows_how_far_a_connection_is() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let (mut client, served) = listener.serve(&HttpTimeouts::default());
+    let seen = || {
+        let all = listener.tracker.snapshot();
+        assert_eq!(all.len(), 1);
+        (all[0].state, all[0].kind)
+    };
+    tokio::task::yield_now().await;
+    assert_eq!(seen(), (ConnState::Active, ConnKind::Handshaking));
+    request(&mut client, "/").await;
+    assert_eq!(seen(), (ConnState::Active, ConnKind::Idle));
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(seen(), (ConnState::Draining, ConnKind::Idle));
+    request(&mut client, "/").await;
+    drop(client);
+    drop((served.await, drain.await));
+    assert!(listener.tracker.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_hears_both_goaways_with_the_drain_timeout_between() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let timeouts = timeouts(|timeouts| timeouts.drain = Duration::from_secs(2));
+    let (client, served) = listener.serve(&timeouts);
+    let mut client = H2Client::new(client).await;
+    assert_eq!(client.get("/").await, b"hello");
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    assert_eq!(client.goaway().await, 0x7fff_ffff);
+    let noticed = Instant::now();
+    assert_eq!(client.get("/").await, b"hello", "served between the two");
+    assert_eq!(client.goaway().await, 3);
+    assert_eq!(noticed.elapsed().as_millis() / 10, 200);
+    client.end().await;
+    assert!(
+        noticed.elapsed() < Duration::from_millis(3_100),
+        "the delayed close is a second"
+    );
+    assert_eq!(served.await.unwrap().cause, CloseCause::Drained);
+    assert_eq!(drain.await.unwrap().ending, DrainEnding::Empty);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_outlives_the_deadline_is_reset_and_the_connection_closed() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let (client, _served) = listener.serve(&HttpTimeouts::default());
+    let mut client = H2Client::new(client).await;
+    let stream = client.open("/endless").await;
+    let start = Instant::now();
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    assert_eq!(client.reset(stream).await, 8, "CANCEL");
+    assert_eq!(start.elapsed().as_secs(), 60);
+    client.end().await;
+    assert_eq!(drain.await.unwrap().ending, DrainEnding::Deadline);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_keeps_the_drain_waiting_and_ends_at_the_deadline() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let (mut client, served) = listener.serve(&HttpTimeouts::default());
+    client
+        .write_all(b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"));
+    served.await.unwrap();
+    assert_eq!(
+        listener.tracker.snapshot()[0].kind,
+        ConnKind::Tunnel,
+        "hyper's connection is over, ours is not"
+    );
+    let start = Instant::now();
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    let mut echoed = [0; 4];
+    while start.elapsed() < T - Duration::from_secs(2) {
+        client.write_all(b"ping").await.unwrap();
+        client.read_exact(&mut echoed).await.unwrap();
+        assert_eq!(&echoed, b"ping");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(rest(&mut client).await.is_empty());
+    assert!(start.elapsed() <= T);
+    drop(client);
+    drain.await.unwrap();
+    assert!(listener.tracker.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn tcp_is_relayed_until_the_deadline_and_loses_nothing() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let (mut client, accepted) = duplex(1024);
+    let (upstream, mut far) = duplex(1024);
+    let connection = listener.connection().unwrap();
+    let stats = listener.stats.tcp("tcp");
+    let counted = stats.clone();
+    let served =
+        tokio::spawn(
+            async move { serve_tcp(accepted, upstream, connection, CopyOptions::new(), &counted).await },
+        );
+    let start = Instant::now();
+    let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    let mut got = [0; 3];
+    for _ in 0..57 {
+        client.write_all(b"abc").await.unwrap();
+        far.read_exact(&mut got).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    client.write_all(b"end").await.unwrap();
+    assert_eq!(rest(&mut far).await, b"end");
+    assert!(rest(&mut client).await.is_empty());
+    assert!(start.elapsed() <= T);
+    drop((client, far));
+    assert!(served.await.unwrap().output.unwrap().is_lossless());
+    assert_eq!(
+        listener.stats.snapshot().get("tcp.tcp.downstream_cx_drain_close"),
+        Some(1)
+    );
+    drain.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_by_id_ends_the_socket() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut client, served) = listener.serve(&HttpTimeouts::default());
+    request(&mut client, "/").await;
+    let connection = listener.tracker.snapshot().remove(0);
+    assert!(listener.tracker.close(connection.id).is_ok());
+    assert!(rest(&mut client).await.is_empty());
+    assert_eq!(served.await.unwrap().cause, CloseCause::Forced);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_health_says_close_on_every_response_and_stops_when_restored() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut told, _a) = listener.serve(&HttpTimeouts::default());
+    let (mut spared, _b) = listener.serve(&HttpTimeouts::default());
+    listener.node.fail_health();
+    assert!(request(&mut told, "/").await.contains("connection: close"));
+    listener.node.restore_health();
+    assert!(!request(&mut spared, "/").await.contains("connection: close"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_health_sends_the_goaway_before_the_response() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (client, _served) = listener.serve(&HttpTimeouts::default());
+    let mut client = H2Client::new(client).await;
+    assert_eq!(client.get("/").await, b"hello");
+    listener.node.fail_health();
+    assert_eq!(client.get("/").await, b"hello");
+    assert_eq!(
+        client.first_after_goaway(),
+        Some(1),
+        "HEADERS of the response came after it"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_timeout_closes_a_quiet_connection_and_a_maximum_age_a_busy_one() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let idle = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(5)));
+    let (mut client, _served) = listener.serve(&idle);
+    let start = Instant::now();
+    for _ in 0..8 {
+        request(&mut client, "/").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    rest(&mut client).await;
+    assert!(
+        (12..=18).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
+
+    let aged = timeouts(|timeouts| timeouts.max_connection_duration = Some(Duration::from_secs(5)));
+    let (mut client, _served) = listener.serve(&aged);
+    let mut answers = 0;
+    while !request(&mut client, "/").await.contains("connection: close") {
+        answers += 1;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!((5..=6).contains(&answers), "{answers}");
+}
