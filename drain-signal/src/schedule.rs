@@ -104,6 +104,78 @@ fn envoy_window_slot(
     (from < to && opened.is_none_or(|opened| opened < from)).then(|| from + place.of(to - from))
 }
 
+/// After how long stored on-drain callback `index` of `count` is to close: evenly spread over a quarter of what `remaining`
+/// there is of the drain time, in whole milliseconds.
+///
+/// Callback 0 gets 0, and none gets a quarter. Under the immediate strategy nothing remains.
+///
+/// Source: [`DrainManagerImpl::startDrainSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use drain_signal::schedule::stored_callback_delay;
+///
+/// let delay = |index| stored_callback_delay(index, 20, Duration::from_secs(4));
+/// assert_eq!([0, 1, 19].map(delay), [0, 50, 950].map(Duration::from_millis));
+/// ```
+pub fn stored_callback_delay(index: usize, count: usize, remaining: Duration) -> Duration {
+    let parts = 4 * (count.max(1) as u128);
+    let millis = remaining.as_millis().saturating_mul(index as u128) / parts;
+    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+}
+
+/// After how long an on-drain callback registered during a drain is to close: a random share of all that `remaining` there
+/// is of the drain time, in whole milliseconds. `sample` is called only if that is a millisecond at least, and gradual.
+///
+/// Source: [`DrainManagerImpl::addOnDrainCloseCb`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
+pub fn late_callback_delay(
+    strategy: DrainStrategy,
+    remaining: Duration,
+    sample: impl FnOnce() -> u64,
+) -> Duration {
+    let millis = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+    if strategy == DrainStrategy::Immediate || millis == 0 {
+        return Duration::ZERO;
+    }
+    Duration::from_millis(sample() % millis)
+}
+
+/// After how long a connection told of `event` at `elapsed` drains by itself, in Envoy's event model; `None`: not at all, it
+/// is left to its responses.
+///
+/// The window is [`factor` * drain time, drain time - `grace`] since the start; a connection that came when it had begun is
+/// left alone. Envoy answers 0 for "not at all", whole milliseconds otherwise.
+///
+/// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use drain_signal::schedule::proactive_delay;
+///
+/// let (drain_time, grace) = (Duration::from_secs(100), Duration::from_secs(10));
+/// let delay = |elapsed, sample| proactive_delay(drain_time, Duration::from_secs(elapsed), grace, 0.5, || sample);
+/// assert_eq!(delay(0, 39_999), Some(Duration::from_millis(89_999)));
+/// assert_eq!(delay(20, 1000), Some(Duration::from_secs(31)));
+/// assert_eq!(delay(50, 0), None);
+/// ```
+pub fn proactive_delay(
+    drain_time: Duration,
+    elapsed: Duration,
+    grace: Duration,
+    factor: f64,
+    sample: impl FnOnce() -> u64,
+) -> Option<Duration> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let from = millis(drain_time.mul_f64(factor.clamp(0.0, 1.0)));
+    let to = millis(drain_time.saturating_sub(grace));
+    let elapsed = millis(elapsed);
+    (from < to && elapsed < from).then(|| Duration::from_millis(from + sample() % (to - from) - elapsed))
+}
+
 pub(crate) fn ceil_seconds(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
 }
