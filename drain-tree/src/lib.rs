@@ -57,12 +57,24 @@
 //!
 //! No features. tokio with `time`. Minimum supported Rust version 1.85.
 
+mod callbacks;
+mod cascade;
+mod ending;
 mod health;
 mod manager;
+mod member;
+mod node;
+mod parent;
+mod polled;
+mod run;
 mod sequence;
 mod settings;
+mod sync;
 
+pub use callbacks::DrainCloseCallback;
 pub use drain_signal;
+#[doc(no_inline)]
+pub use drain_signal::decision::Rounding;
 #[doc(no_inline)]
 pub use drain_signal::{
     CloseLadder, DrainCompleted, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainHandle,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use drain_signal::decision::Rounding;
 use drain_signal::{
     CloseLadder, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainReason,
     DrainSchedule, DrainStrategy, DrainType,
@@ -26,6 +27,8 @@ pub struct DrainSettings {
     pub shutdown_minimum: Duration,
     /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last connection is gone.
     pub length: DrainLength,
+    /// How the polled question rounds elapsed time. Default down, as Envoy's event model does; its polled one rounds up.
+    pub rounding: Rounding,
 }
 
 /// When a drain whose last connection is gone completes.
@@ -49,6 +52,7 @@ impl Default for DrainSettings {
             ladder: CloseLadder::default(),
             shutdown_minimum: Duration::from_secs(10),
             length: DrainLength::default(),
+            rounding: Rounding::default(),
         }
     }
 }
@@ -93,6 +97,12 @@ impl DrainSettings {
     /// The same settings with another length.
     pub const fn with_length(mut self, length: DrainLength) -> Self {
         self.length = length;
+        self
+    }
+
+    /// The same settings with another rounding of the polled question.
+    pub const fn with_rounding(mut self, rounding: Rounding) -> Self {
+        self.rounding = rounding;
         self
     }
 

@@ -1,0 +1,130 @@
+//! A node's part in a drain, and the protocol by which nodes without connections cost nothing.
+//!
+//! A drain's members are all nodes it covers; it looks only at those it *attends*: the ones that may have a watcher. The
+//! first watcher of a node that is left alone makes its drains attend to it again:
+//!
+//! ```text
+//!  who opens a watcher                        who leaves a node alone (under the run's lock)
+//!  1 count the watcher in      (live, SeqCst)  1 count the node as left alone   (Unattended, SeqCst)
+//!  2 is the node left alone?   (SeqCst load)   2 is a watcher open?             (live, SeqCst load)
+//!    then ask its drains to attend               then take 1 back
+//! ```
+//!
+//! Of the two loads at least one sees the other side's store, so no watcher is ever open at a node nobody attends. A drain
+//! that begins at a node counts it as left alone before it publishes, and looks for watchers afterwards: the same pair.
+
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+
+use drain_signal::Draining;
+
+use crate::run::Run;
+use crate::sync::{AtomicUsize, Ordering};
+
+/// How many of a node's drains do not attend to it.
+#[derive(Debug)]
+pub(crate) struct Unattended(AtomicUsize);
+
+impl Unattended {
+    pub(crate) fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+
+    /// Whether a drain of the node must be told of a watcher that was just opened.
+    pub(crate) fn any(&self) -> bool {
+        self.0.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn remove(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A node's part in one run. All fields change under the run's lock only.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) draining: Draining,
+    unattended: Arc<Unattended>,
+    attended: bool,
+    /// In the run's list of attended members; it leaves that list with the next round only.
+    pub(crate) listed: bool,
+    /// Already in the run's queue of those to look at.
+    pub(crate) called: bool,
+    waker: Option<Waker>,
+}
+
+impl Member {
+    /// Not attended; `unattended` counts it already.
+    pub(crate) const fn new(draining: Draining, unattended: Arc<Unattended>) -> Self {
+        Self {
+            draining,
+            unattended,
+            attended: false,
+            listed: false,
+            called: false,
+            waker: None,
+        }
+    }
+
+    pub(crate) const fn is_attended(&self) -> bool {
+        self.attended
+    }
+
+    /// From now on its drain looks at it. Whether that is news.
+    pub(crate) fn attend(&mut self) -> bool {
+        if self.attended {
+            return false;
+        }
+        self.attended = true;
+        self.unattended.remove();
+        true
+    }
+
+    /// Leaves the node alone if nobody is open there. Whether it is left alone now.
+    pub(crate) fn leave_if_empty(&mut self) -> bool {
+        if !self.attended || self.draining.open_watches() > 0 {
+            return false;
+        }
+        self.unattended.add();
+        if self.draining.open_watches() > 0 {
+            self.unattended.remove();
+            return false;
+        }
+        self.attended = false;
+        true
+    }
+
+    /// What calls the run to look at member `index`.
+    pub(crate) fn waker(&mut self, run: &Weak<Run>, index: usize) -> Waker {
+        self.waker
+            .get_or_insert_with(|| {
+                Waker::from(Arc::new(Call {
+                    run: Weak::clone(run),
+                    index,
+                }))
+            })
+            .clone()
+    }
+}
+
+/// Wakes a run for one of its members.
+struct Call {
+    run: Weak<Run>,
+    index: usize,
+}
+
+impl Wake for Call {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(run) = self.run.upgrade() {
+            run.call(self.index);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One start of a drain, shared by all sequences that joined it: who takes part, who is looked at when, when it is over.
+//!
+//! Time comes in; no runtime is known here. No other lock of the tree is taken, no waker and no user code is called with a
+//! run's lock held.
+
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining};
+
+use crate::cascade::Cascade;
+use crate::ending::Finish;
+use crate::member::{Member, Unattended};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
+use crate::{DrainLength, DrainOutcome};
+
+/// How many members one turn looks at.
+const BATCH: usize = 64;
+/// How many connections one turn may wake before it stops, if more than one member is to be looked at.
+const WAKES: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) event: DrainEvent,
+    pub(crate) minimum: Duration,
+    pub(crate) length: DrainLength,
+    this: Weak<Self>,
+    /// Set under the lock, with the outcome; a hint elsewhere.
+    pub(crate) over: AtomicBool,
+    pub(crate) cascade: Cascade,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) members: Vec<Member>,
+    /// Indices of the members to look at, and of those that were left alone since the last round.
+    active: Vec<usize>,
+    pub(crate) attended: usize,
+    /// Members to look at now, out of turn.
+    calls: Vec<usize>,
+    /// How far the round that is under way has come in `active`.
+    round: Option<usize>,
+    /// When the next round is due.
+    next: Option<Instant>,
+    pub(crate) deadline: Instant,
+    /// How far the run has come.
+    now: Instant,
+    pub(crate) finish: Finish,
+    pub(crate) left_at_deadline: Option<usize>,
+    pub(crate) outcome: Option<DrainOutcome>,
+    waiting: Vec<Waker>,
+}
+
+/// What a turn leaves to do.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// More: let others run, then come back.
+    Again,
+    /// Nothing before this instant, unless somebody wakes the run.
+    Sleep(Instant),
+    Over(DrainOutcome),
+}
+
+impl Run {
+    pub(crate) fn new(event: DrainEvent, minimum: Duration, length: DrainLength) -> Arc<Self> {
+        let end = later(event.start, event.drain_time);
+        let state = State {
+            members: vec![],
+            active: vec![],
+            attended: 0,
+            calls: vec![],
+            round: None,
+            next: None,
+            deadline: end,
+            now: event.start,
+            finish: Finish::default(),
+            left_at_deadline: None,
+            outcome: None,
+            waiting: vec![],
+        };
+        Arc::new_cyclic(|this| Self {
+            event,
+            minimum,
+            length,
+            this: Weak::clone(this),
+            over: AtomicBool::new(false),
+            cascade: Cascade::default(),
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Whether a start in `direction` that ends as `end` has nothing to add to this run.
+    pub(crate) fn covers(&self, direction: DrainDirection, end: DrainEnd) -> bool {
+        direction <= self.event.direction && (self.event.end == DrainEnd::Close || end == DrainEnd::Leave)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// How far the run has come.
+    pub(crate) fn now(&self) -> Instant {
+        self.lock().now
+    }
+
+    /// When the drain time is over, or the deadline brought nearer.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.lock().deadline
+    }
+
+    /// What is left of the drain time at `now`; nothing under the immediate strategy.
+    pub(crate) fn remaining(&self, now: Instant) -> Duration {
+        match self.event.strategy {
+            DrainStrategy::Immediate => Duration::ZERO,
+            DrainStrategy::Gradual => self.deadline().saturating_duration_since(now),
+        }
+    }
+
+    /// Lowers the run's deadline and wakes whoever paces it.
+    pub(crate) fn bring_forward(&self, deadline: Instant) {
+        let mut state = self.lock();
+        if deadline < state.deadline {
+            state.deadline = deadline;
+            wake(state);
+        }
+    }
+
+    /// Takes a node in; its place among the members. `unattended` counts it already.
+    pub(crate) fn admit(&self, draining: Draining, unattended: Arc<Unattended>) -> usize {
+        let mut state = self.lock();
+        state.members.push(Member::new(draining, unattended));
+        state.members.len() - 1
+    }
+
+    /// Begins to look at member `index`: a watcher may be open there.
+    pub(crate) fn attend(&self, index: usize) {
+        let mut state = self.lock();
+        state.attend(index);
+        wake(state);
+    }
+
+    /// Whoever paces this run looks at member `index`.
+    pub(crate) fn call(&self, index: usize) {
+        let mut state = self.lock();
+        state.call(index);
+        wake(state);
+    }
+
+    /// Whoever polls this run looks again.
+    pub(crate) fn wake(&self) {
+        wake(self.lock());
+    }
+
+    /// Registers who is woken when there is something to look at. Register first, look afterwards.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut state = self.lock();
+        if !state.waiting.iter().any(|known| known.will_wake(waker)) {
+            state.waiting.push(waker.clone());
+        }
+    }
+
+    pub(crate) fn open_watches(&self) -> usize {
+        self.lock().open_watches()
+    }
+
+    /// Moves the run on to `now`, by one batch.
+    pub(crate) fn turn(&self, now: Instant) -> Turn {
+        let (batch, now) = {
+            let mut state = self.lock();
+            if let Some(outcome) = state.outcome {
+                return Turn::Over(outcome);
+            }
+            state.now = state.now.max(now);
+            (state.take_batch(&self.this), state.now)
+        };
+        if !batch.is_empty() {
+            // Connections are woken here: not under the lock, which they may meet.
+            let looked: Vec<_> = batch.iter().map(|looked| looked.advance(now)).collect();
+            let mut state = self.lock();
+            for (at, advance) in batch.iter().zip(looked) {
+                state.put_back(at.index, advance);
+            }
+        }
+        {
+            let state = self.lock();
+            if !state.calls.is_empty() || state.is_round_due() {
+                return Turn::Again;
+            }
+        }
+        self.end(now)
+    }
+
+    /// When to look at the whole again: a round is due, or `at`.
+    pub(crate) fn sleep(state: &State, at: Instant) -> Turn {
+        Turn::Sleep(state.next.map_or(at, |next| next.min(at)))
+    }
+}
+
+/// Wakes whoever polls the run, with its lock released.
+pub(crate) fn wake(mut state: MutexGuard<'_, State>) {
+    let waiting = std::mem::take(&mut state.waiting);
+    drop(state);
+    waiting.into_iter().for_each(Waker::wake);
+}
+
+/// One member of a batch.
+struct Look {
+    index: usize,
+    draining: Draining,
+    /// Set if it was called: it must be registered for the next change.
+    waker: Option<Waker>,
+}
+
+impl Look {
+    fn advance(&self, now: Instant) -> drain_signal::Advance {
+        if let Some(waker) = &self.waker {
+            // Registered before it is looked at, so that a last guard dropped in between is seen.
+            self.draining.wake_on_change(waker);
+        }
+        self.draining.advance(now)
+    }
+}
+
+impl State {
+    fn call(&mut self, index: usize) {
+        if self.outcome.is_none() && !self.members[index].called {
+            self.members[index].called = true;
+            self.calls.push(index);
+        }
+    }
+
+    pub(crate) fn attend(&mut self, index: usize) {
+        if self.members[index].attend() && self.outcome.is_none() {
+            self.attended += 1;
+            if !self.members[index].listed {
+                self.members[index].listed = true;
+                self.active.push(index);
+            }
+        }
+        self.call(index);
+    }
+
+    /// How many connections are open in the run.
+    pub(crate) fn open_watches(&self) -> usize {
+        let attended = self.active.iter().map(|&index| &self.members[index].draining);
+        attended.map(Draining::open_watches).sum()
+    }
+
+    fn is_round_due(&self) -> bool {
+        self.round.is_some() || self.next.is_some_and(|next| next <= self.now)
+    }
+
+    /// Whom to look at now: first those that called, then the next part of the round, if one is due.
+    fn take_batch(&mut self, run: &Weak<Run>) -> Vec<Look> {
+        let mut batch = vec![];
+        let mut wakes = 0;
+        while wakes < WAKES && batch.len() < BATCH {
+            let Some(index) = self.calls.pop() else { break };
+            let member = &mut self.members[index];
+            member.called = false;
+            wakes += member.draining.open_watches();
+            batch.push(Look {
+                index,
+                draining: member.draining.clone(),
+                waker: Some(member.waker(run, index)),
+            });
+        }
+        if self.round.is_none() && self.is_round_due() {
+            self.begin_round();
+        }
+        while let (Some(at), true) = (self.round, wakes < WAKES && batch.len() < BATCH) {
+            let Some(&index) = self.active.get(at) else {
+                self.round = None;
+                break;
+            };
+            self.round = Some(at + 1);
+            let member = &self.members[index];
+            if member.is_attended() {
+                wakes += member.draining.open_watches();
+                batch.push(Look {
+                    index,
+                    draining: member.draining.clone(),
+                    waker: None,
+                });
+            }
+        }
+        if self.round.is_some_and(|at| at >= self.active.len()) {
+            self.round = None;
+        }
+        batch
+    }
+
+    /// Those left alone since the last round leave the list; the others will say when the next one is due.
+    fn begin_round(&mut self) {
+        let members = &mut self.members;
+        self.active.retain(|&index| {
+            members[index].listed = members[index].is_attended();
+            members[index].listed
+        });
+        self.next = None;
+        self.round = Some(0);
+    }
+
+    fn put_back(&mut self, index: usize, advance: drain_signal::Advance) {
+        if self.members[index].leave_if_empty() {
+            self.attended -= 1;
+            return;
+        }
+        if advance.more {
+            self.call(index);
+        }
+        if self.members[index].is_attended() {
+            self.next = [self.next, advance.next].into_iter().flatten().min();
+        }
+    }
+}
+
+/// `duration` after `instant`; a time that cannot be expressed is in 30 years.
+pub(crate) fn later(instant: Instant, duration: Duration) -> Instant {
+    const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    instant
+        .checked_add(duration)
+        .unwrap_or_else(|| instant + duration.min(FAR))
+}
