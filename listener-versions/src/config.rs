@@ -1,6 +1,7 @@
 //! What this crate must know about a listener's configuration, and nothing more.
 
 use std::fmt;
+use std::time::Duration;
 
 use drain_tree::{DrainType, TrafficDirection};
 
@@ -38,6 +39,12 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// The direction of its traffic (Envoy's `traffic_direction`). Default: [`TrafficDirection::Unspecified`].
     fn traffic_direction(&self) -> TrafficDirection {
         TrafficDirection::Unspecified
+    }
+
+    /// What its connections need between being told to leave and being gone (the longest `drain_timeout` of its HTTP
+    /// connection managers). Only the [`Envoy140`](drain_tree::DrainSchedule::Envoy140) schedule asks. Default: nothing.
+    fn drain_timeout(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// How its socket is opened. It counts when the address is bound; a later version takes the socket as it is.

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use conn_tracker::ConnGroup;
-use drain_tree::{DrainEvent, DrainManager};
+use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOptions};
 
-use crate::{ListenAddress, SocketKey, VersionState};
+use crate::{ListenAddress, ListenerConfig, SocketKey, VersionState};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
 pub struct ListenerVersion<C> {
@@ -18,14 +18,19 @@ pub struct ListenerVersion<C> {
     version_info: Arc<str>,
     socket: SocketKey,
     drain: DrainManager,
+    watch: WatchOptions,
     group: ConnGroup,
     /// A [`VersionState`]. Written under the lock of the version set; read per accept, without it.
     state: AtomicU8,
 }
 
 impl<C> ListenerVersion<C> {
-    pub(crate) fn new(record: &crate::VersionRecord<C>, drain: DrainManager, group: ConnGroup) -> Self {
+    pub(crate) fn new(record: &crate::VersionRecord<C>, drain: DrainManager, group: ConnGroup) -> Self
+    where
+        C: ListenerConfig,
+    {
         Self {
+            watch: WatchOptions::default().with_drain_timeout(record.config.drain_timeout()),
             number: record.number,
             name: Arc::clone(&record.name),
             config: Arc::clone(&record.config),
@@ -65,6 +70,11 @@ impl<C> ListenerVersion<C> {
     #[must_use]
     pub fn drain(&self) -> &DrainManager {
         &self.drain
+    }
+
+    /// Opens the watch of a new connection.
+    pub(crate) fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
+        self.drain.watch_with(self.watch)
     }
 
     /// Its connections, in the connection tracker.

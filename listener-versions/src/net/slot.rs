@@ -152,7 +152,7 @@ impl<C> Slot<C> {
             let Some(version) = self.current.load_full() else {
                 return Err(None);
             };
-            match version.drain().watch() {
+            match version.watch() {
                 // The state says Active after the watch was opened, so the watch is older than the drain. If the socket is closed,
                 // nobody takes over, and `last` has kept the drain open.
                 Ok(watch) if version.state() == VersionState::Active || self.is_closed() => {
@@ -200,7 +200,12 @@ impl<C> Drop for Seat<C> {
 
 #[cfg(test)]
 mod tests {
-    use drain_tree::{ChildOptions, DrainManager, DrainReason, DrainSettings, DrainStart, DrainState};
+    use std::time::Duration;
+
+    use drain_tree::drain_signal::Phase;
+    use drain_tree::{
+        ChildOptions, DrainManager, DrainReason, DrainSchedule, DrainSettings, DrainStart, DrainState,
+    };
 
     use super::*;
     use crate::{ListenerConfig, Update, VersionSet};
@@ -219,12 +224,20 @@ mod tests {
         fn same_content(&self, other: &Self) -> bool {
             self.1 == other.1
         }
+
+        fn drain_timeout(&self) -> Duration {
+            Duration::from_secs(5)
+        }
     }
 
     /// A slot and two versions that are active one after the other.
     fn slot() -> (Arc<Slot<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
+        slot_with(DrainSettings::default())
+    }
+
+    fn slot_with(settings: DrainSettings) -> (Arc<Slot<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
         let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
-        let root = DrainManager::root(DrainSettings::default());
+        let root = DrainManager::root(settings);
         let tracker = conn_tracker::ConnTracker::new();
         let mut set = VersionSet::new();
         let versions = [1, 2].map(|number| {
@@ -257,6 +270,24 @@ mod tests {
             0,
             "nothing of it is left at the old one"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn envoys_window_leaves_the_listeners_drain_timeout_free() {
+        let twelve = DrainSettings::default().with_drain_time(Duration::from_secs(12));
+        let (slot, [version, _]) = slot_with(twelve.with_schedule(DrainSchedule::Envoy140));
+        slot.serve(Arc::clone(&version));
+        // 5 s of 12 s leave nothing of the window that begins at 8 s: idle connections are never told by themselves.
+        let (_, watch) = slot.admit().unwrap();
+        let drain = version
+            .drain()
+            .start_drain_sequence(DrainStart::new(DrainReason::ListenerModify));
+        let drain = tokio::spawn(drain);
+        tokio::time::sleep(Duration::from_millis(10_900)).await;
+        assert_eq!(watch.phase(), Phase::Open);
+        watch.expired().await;
+        drop(watch);
+        drain.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use notify::{EventKind, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
-use orion_drain::listener_versions::{FieldError, Listeners, Update};
+use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateError, UpdateReport};
 use orion_drain::stats::Stats;
 use tokio::sync::mpsc;
 
@@ -55,8 +55,8 @@ impl FileLds {
         let mut update = match read(&self.path) {
             Ok(update) => update,
             Err(error) => {
-                eprintln!("lds: {}: {error}", self.path.display());
                 lds.update_failure.inc();
+                eprintln!("lds: {}: {error}", self.path.display());
                 return;
             }
         };
@@ -79,13 +79,41 @@ impl FileLds {
         }
         let report = self.listeners.apply(listeners).await;
         for error in report.errors() {
-            eprintln!("lds: {error}");
+            // What is invalid has been told above, with its whole path.
+            if !matches!(error, UpdateError::Invalid { .. }) {
+                eprintln!("lds: {error}");
+            }
         }
         match outcome {
             UpdateOutcome::Failure => lds.update_failure.inc(),
             UpdateOutcome::Success if report.is_success() => lds.update_success.inc(),
             _ => lds.update_rejected.inc(),
         }
+        eprintln!("lds: version {:?}: {}", update.version_info, told(&report));
+    }
+}
+
+/// One line for a whole update.
+fn told(report: &UpdateReport) -> String {
+    let listeners = report.listeners.iter().filter_map(|listener| {
+        let name = &listener.name;
+        match &listener.outcome {
+            Ok(Change::Unchanged) => None,
+            Ok(Change::Added { version }) => Some(format!("{name} added (v{version})")),
+            Ok(Change::Modified { version, replaced }) => {
+                Some(format!("{name} modified (v{version} replaces v{replaced})"))
+            }
+            Ok(Change::Removed { .. }) => Some(format!("{name} removed")),
+            Ok(Change::Stopped) => Some(format!("{name} not taken, listeners are stopped")),
+            Ok(change) => Some(format!("{name} {change:?}")),
+            Err(_) => Some(format!("{name} refused")),
+        }
+    });
+    let listeners: Vec<_> = listeners.collect();
+    if listeners.is_empty() {
+        "nothing changed".to_owned()
+    } else {
+        listeners.join(", ")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use orion_drain::config::{
@@ -124,6 +125,17 @@ impl ListenerConfig for EdgeListener {
 
     fn drain_type(&self) -> DrainType {
         self.listener.drain_type
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        let managers = self
+            .listener
+            .all_chains()
+            .filter_map(|chain| match chain.terminal() {
+                Some(NetworkFilter::HttpConnectionManager(manager)) => Some(manager.timeouts().drain),
+                _ => None,
+            });
+        managers.max().unwrap_or_default()
     }
 
     fn traffic_direction(&self) -> TrafficDirection {

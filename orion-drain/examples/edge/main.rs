@@ -99,6 +99,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener =
             listener.with_context(|| format!("{path}: admin.address: cannot listen on {address}"))?;
+        eprintln!("admin: listening on {}", listener.local_addr()?);
         tokio::spawn(admin::serve(listener, host.clone()));
     }
     // Registered before anyone can see that the process is ready.
