@@ -59,55 +59,6 @@ pub fn drain_close(
     seconds - remaining > sample() % seconds
 }
 
-/// How the polled question rounds elapsed time before it compares it with its sample.
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "to whole seconds down or up, or not at all"
-)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Rounding {
-    /// To whole seconds, down: as Envoy's event model.
-    #[default]
-    Floor,
-    /// To whole seconds, up: as Envoy's polled model.
-    Ceil,
-    /// To milliseconds, down. For drain times of a few seconds, where whole ones are steps a client can see.
-    Millis,
-}
-
-/// [`drain_close`] with a choice of how elapsed time is rounded.
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use drain_signal::{DrainStrategy, decision::{Rounding, drain_close_rounded}};
-///
-/// let after_100_ms = |rounding| {
-///     let (drain_time, elapsed) = (Duration::from_secs(10), Duration::from_millis(100));
-///     drain_close_rounded(DrainStrategy::Gradual, drain_time, elapsed, rounding, || 0)
-/// };
-/// assert!(!after_100_ms(Rounding::Floor) && after_100_ms(Rounding::Ceil) && after_100_ms(Rounding::Millis));
-/// ```
-pub fn drain_close_rounded(
-    strategy: DrainStrategy,
-    drain_time: Duration,
-    elapsed: Duration,
-    rounding: Rounding,
-    sample: impl FnOnce() -> u64,
-) -> bool {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let (elapsed_units, units) = match rounding {
-        Rounding::Ceil => return drain_close(strategy, drain_time, elapsed, sample),
-        Rounding::Floor => (elapsed.as_secs(), ceil_seconds(drain_time).as_secs()),
-        Rounding::Millis => (millis(elapsed), millis(drain_time)),
-    };
-    if strategy == DrainStrategy::Immediate || elapsed >= drain_time || units == 0 {
-        return true;
-    }
-    elapsed_units > sample() % units
-}
-
 /// The decision of the event model (Envoy's newest code) for a connection of a listener of type `drain_type`.
 ///
 /// * `elapsed`: since the start of the drain, rounded down to whole seconds; `None`: no drain covers the connection.
