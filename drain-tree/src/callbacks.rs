@@ -11,9 +11,9 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use drain_signal::DrainDirection;
-use drain_signal::schedule::stored_callback_delay;
 
 use crate::node::Node;
+use crate::schedule::stored_callback_delay;
 
 pub(crate) type Callback = Box<dyn FnOnce(Duration) + Send>;
 

@@ -11,9 +11,6 @@ use crate::run::{Run, State, Turn, later, wake};
 use crate::sync::Ordering;
 use crate::{DrainEnding, DrainLength, DrainOutcome};
 
-/// How many members one turn completes.
-const BATCH: usize = 512;
-
 /// The walk that ends a run.
 #[derive(Debug, Default)]
 pub(crate) struct Finish {
@@ -49,7 +46,7 @@ impl Last {
 }
 
 impl Run {
-    /// Ends the run if it is time; otherwise when to look again. At most one batch of members a call.
+    /// Ends the run if it is time; otherwise when to look again. At most one chunk of members a call.
     pub(crate) fn end(&self, now: Instant) -> Turn {
         if self.cascade.is_under_way() {
             return Turn::Again;
@@ -74,7 +71,7 @@ impl Run {
                 }
             };
             state.finish.last = Some((last, from));
-            let members = state.members[from..].iter().take(BATCH);
+            let members = state.members.chunk(from).iter();
             let batch: Vec<_> = members.map(|member| member.draining.clone()).collect();
             (last, batch, from, state.finish.walk)
         };

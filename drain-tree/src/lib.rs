@@ -64,9 +64,11 @@ mod health;
 mod manager;
 mod member;
 mod node;
+mod pace;
 mod parent;
 mod polled;
 mod run;
+pub mod schedule;
 mod sequence;
 mod settings;
 mod sync;
@@ -74,14 +76,13 @@ mod sync;
 pub use callbacks::DrainCloseCallback;
 pub use drain_signal;
 #[doc(no_inline)]
-pub use drain_signal::decision::Rounding;
-#[doc(no_inline)]
 pub use drain_signal::{
     CloseLadder, DrainCompleted, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainHandle,
     DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainType, DrainWatch, WatchOptions,
 };
 pub use health::Decision;
 pub use manager::DrainManager;
+pub use schedule::Rounding;
 pub use sequence::{DrainEnding, DrainOutcome, DrainSequence};
 pub use settings::{ChildOptions, DrainLength, DrainSettings, DrainStart, TrafficDirection};
 

@@ -13,6 +13,7 @@
 //! Of the two loads at least one sees the other side's store, so no watcher is ever open at a node nobody attends. A drain
 //! that begins at a node counts it as left alone before it publishes, and looks for watchers afterwards: the same pair.
 
+use std::ops::{Index, IndexMut};
 use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 
@@ -108,6 +109,55 @@ impl Member {
                 }))
             })
             .clone()
+    }
+}
+
+/// How many members a chunk holds.
+const CHUNK: usize = 512;
+
+/// All members of a run, in chunks: a list that grows by moving half a million members would hold its lock, and its
+/// runtime, for that long.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    chunks: Vec<Vec<Member>>,
+}
+
+impl Members {
+    pub(crate) fn len(&self) -> usize {
+        let full = self.chunks.len().saturating_sub(1);
+        full * CHUNK + self.chunks.last().map_or(0, Vec::len)
+    }
+
+    /// The place of the member that was added.
+    pub(crate) fn push(&mut self, member: Member) -> usize {
+        let index = self.len();
+        if index % CHUNK == 0 {
+            // Most drains are of a few nodes: only further chunks are made whole at once.
+            self.chunks
+                .push(Vec::with_capacity(if index == 0 { 1 } else { CHUNK }));
+        }
+        self.chunks[index / CHUNK].push(member);
+        index
+    }
+
+    /// The members from `from` to the end of its chunk.
+    pub(crate) fn chunk(&self, from: usize) -> &[Member] {
+        let chunk = self.chunks.get(from / CHUNK);
+        chunk.and_then(|chunk| chunk.get(from % CHUNK..)).unwrap_or(&[])
+    }
+}
+
+impl Index<usize> for Members {
+    type Output = Member;
+
+    fn index(&self, index: usize) -> &Member {
+        &self.chunks[index / CHUNK][index % CHUNK]
+    }
+}
+
+impl IndexMut<usize> for Members {
+    fn index_mut(&mut self, index: usize) -> &mut Member {
+        &mut self.chunks[index / CHUNK][index % CHUNK]
     }
 }
 

@@ -1,14 +1,14 @@
 //! The polled question: Envoy's drain manager asked once per response, with time and randomness passed in.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use drain_signal::schedule::late_callback_delay;
-use drain_signal::{DrainDirection, DrainStrategy, DrainType, decision};
+use drain_signal::{DrainDirection, DrainStrategy, DrainType};
 
 use crate::DrainManager;
 use crate::callbacks::DrainCloseCallback;
 use crate::run::Run;
-use std::sync::Arc;
+use crate::schedule::{drain_close, late_callback_delay};
 
 impl DrainManager {
     /// Whether whoever asks with `scope` should leave now: Envoy's `drainClose(direction)`, as all releases up to mid 2026
@@ -52,7 +52,7 @@ impl DrainManager {
         } else {
             elapsed
         };
-        decision::drain_close_rounded(
+        drain_close(
             run.event.strategy,
             run.event.drain_time,
             elapsed,

@@ -11,14 +11,9 @@ use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining
 
 use crate::cascade::Cascade;
 use crate::ending::Finish;
-use crate::member::{Member, Unattended};
+use crate::member::{Member, Members, Unattended};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
 use crate::{DrainLength, DrainOutcome};
-
-/// How many members one turn looks at.
-const BATCH: usize = 64;
-/// How many connections one turn may wake before it stops, if more than one member is to be looked at.
-const WAKES: usize = 32;
 
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -34,23 +29,26 @@ pub(crate) struct Run {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) members: Vec<Member>,
+    pub(crate) members: Members,
     /// Indices of the members to look at, and of those that were left alone since the last round.
-    active: Vec<usize>,
+    pub(crate) active: Vec<usize>,
     pub(crate) attended: usize,
     /// Members to look at now, out of turn.
-    calls: Vec<usize>,
+    pub(crate) calls: Vec<usize>,
     /// How far the round that is under way has come in `active`.
-    round: Option<usize>,
+    pub(crate) round: Option<usize>,
     /// When the next round is due.
-    next: Option<Instant>,
+    pub(crate) next: Option<Instant>,
     pub(crate) deadline: Instant,
     /// How far the run has come.
-    now: Instant,
+    pub(crate) now: Instant,
     pub(crate) finish: Finish,
     pub(crate) left_at_deadline: Option<usize>,
     pub(crate) outcome: Option<DrainOutcome>,
     waiting: Vec<Waker>,
+    /// How often a member was looked at.
+    #[cfg(test)]
+    pub(crate) looks: usize,
 }
 
 /// What a turn leaves to do.
@@ -67,7 +65,7 @@ impl Run {
     pub(crate) fn new(event: DrainEvent, minimum: Duration, length: DrainLength) -> Arc<Self> {
         let end = later(event.start, event.drain_time);
         let state = State {
-            members: vec![],
+            members: Members::default(),
             active: vec![],
             attended: 0,
             calls: vec![],
@@ -79,6 +77,8 @@ impl Run {
             left_at_deadline: None,
             outcome: None,
             waiting: vec![],
+            #[cfg(test)]
+            looks: 0,
         };
         Arc::new_cyclic(|this| Self {
             event,
@@ -133,9 +133,7 @@ impl Run {
 
     /// Takes a node in; its place among the members. `unattended` counts it already.
     pub(crate) fn admit(&self, draining: Draining, unattended: Arc<Unattended>) -> usize {
-        let mut state = self.lock();
-        state.members.push(Member::new(draining, unattended));
-        state.members.len() - 1
+        self.lock().members.push(Member::new(draining, unattended))
     }
 
     /// Begins to look at member `index`: a watcher may be open there.
@@ -207,118 +205,6 @@ pub(crate) fn wake(mut state: MutexGuard<'_, State>) {
     let waiting = std::mem::take(&mut state.waiting);
     drop(state);
     waiting.into_iter().for_each(Waker::wake);
-}
-
-/// One member of a batch.
-struct Look {
-    index: usize,
-    draining: Draining,
-    /// Set if it was called: it must be registered for the next change.
-    waker: Option<Waker>,
-}
-
-impl Look {
-    fn advance(&self, now: Instant) -> drain_signal::Advance {
-        if let Some(waker) = &self.waker {
-            // Registered before it is looked at, so that a last guard dropped in between is seen.
-            self.draining.wake_on_change(waker);
-        }
-        self.draining.advance(now)
-    }
-}
-
-impl State {
-    fn call(&mut self, index: usize) {
-        if self.outcome.is_none() && !self.members[index].called {
-            self.members[index].called = true;
-            self.calls.push(index);
-        }
-    }
-
-    pub(crate) fn attend(&mut self, index: usize) {
-        if self.members[index].attend() && self.outcome.is_none() {
-            self.attended += 1;
-            if !self.members[index].listed {
-                self.members[index].listed = true;
-                self.active.push(index);
-            }
-        }
-        self.call(index);
-    }
-
-    /// How many connections are open in the run.
-    pub(crate) fn open_watches(&self) -> usize {
-        let attended = self.active.iter().map(|&index| &self.members[index].draining);
-        attended.map(Draining::open_watches).sum()
-    }
-
-    fn is_round_due(&self) -> bool {
-        self.round.is_some() || self.next.is_some_and(|next| next <= self.now)
-    }
-
-    /// Whom to look at now: first those that called, then the next part of the round, if one is due.
-    fn take_batch(&mut self, run: &Weak<Run>) -> Vec<Look> {
-        let mut batch = vec![];
-        let mut wakes = 0;
-        while wakes < WAKES && batch.len() < BATCH {
-            let Some(index) = self.calls.pop() else { break };
-            let member = &mut self.members[index];
-            member.called = false;
-            wakes += member.draining.open_watches();
-            batch.push(Look {
-                index,
-                draining: member.draining.clone(),
-                waker: Some(member.waker(run, index)),
-            });
-        }
-        if self.round.is_none() && self.is_round_due() {
-            self.begin_round();
-        }
-        while let (Some(at), true) = (self.round, wakes < WAKES && batch.len() < BATCH) {
-            let Some(&index) = self.active.get(at) else {
-                self.round = None;
-                break;
-            };
-            self.round = Some(at + 1);
-            let member = &self.members[index];
-            if member.is_attended() {
-                wakes += member.draining.open_watches();
-                batch.push(Look {
-                    index,
-                    draining: member.draining.clone(),
-                    waker: None,
-                });
-            }
-        }
-        if self.round.is_some_and(|at| at >= self.active.len()) {
-            self.round = None;
-        }
-        batch
-    }
-
-    /// Those left alone since the last round leave the list; the others will say when the next one is due.
-    fn begin_round(&mut self) {
-        let members = &mut self.members;
-        self.active.retain(|&index| {
-            members[index].listed = members[index].is_attended();
-            members[index].listed
-        });
-        self.next = None;
-        self.round = Some(0);
-    }
-
-    fn put_back(&mut self, index: usize, advance: drain_signal::Advance) {
-        if self.members[index].leave_if_empty() {
-            self.attended -= 1;
-            return;
-        }
-        if advance.more {
-            self.call(index);
-        }
-        if self.members[index].is_attended() {
-            self.next = [self.next, advance.next].into_iter().flatten().min();
-        }
-    }
 }
 
 /// `duration` after `instant`; a time that cannot be expressed is in 30 years.

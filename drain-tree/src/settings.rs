@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use drain_signal::decision::Rounding;
+use crate::Rounding;
 use drain_signal::{
     CloseLadder, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainReason,
     DrainSchedule, DrainStrategy, DrainType,
