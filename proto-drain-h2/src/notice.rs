@@ -8,6 +8,7 @@ use hyper::service::Service;
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -24,6 +25,12 @@ const LONGEST: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct NoticeFirst<S, D> {
     inner: S,
+    /// Shared by the connection's requests, so that each costs one count on a line of its own connection.
+    connection: Arc<Connection<D>>,
+}
+
+#[derive(Debug)]
+struct Connection<D> {
     decision: D,
     drain: DrainHandle,
     goaway: GoawayHandle,
@@ -32,12 +39,14 @@ pub struct NoticeFirst<S, D> {
 impl<S, D: DrainDecision> NoticeFirst<S, D> {
     /// Wraps the service of one connection. The decision may be the connection's own [`DrainHandle`], or one that also
     /// knows other reasons, as a failed health check.
-    pub const fn new(inner: S, decision: D, drain: DrainHandle, goaway: GoawayHandle) -> Self {
+    pub fn new(inner: S, decision: D, drain: DrainHandle, goaway: GoawayHandle) -> Self {
         Self {
             inner,
-            decision,
-            drain,
-            goaway,
+            connection: Arc::new(Connection {
+                decision,
+                drain,
+                goaway,
+            }),
         }
     }
 }
@@ -45,7 +54,7 @@ impl<S, D: DrainDecision> NoticeFirst<S, D> {
 impl<S, D, R> Service<Request<R>> for NoticeFirst<S, D>
 where
     S: Service<Request<R>>,
-    D: DrainDecision + Clone,
+    D: DrainDecision,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -54,9 +63,7 @@ where
     fn call(&self, request: Request<R>) -> Self::Future {
         NoticeFirstFuture {
             inner: self.inner.call(request),
-            decision: self.decision.clone(),
-            drain: self.drain.clone(),
-            goaway: self.goaway.clone(),
+            connection: Arc::clone(&self.connection),
             held: None,
         }
     }
@@ -69,9 +76,7 @@ where
 pub struct NoticeFirstFuture<F, D, T> {
     #[pin]
     inner: F,
-    decision: D,
-    drain: DrainHandle,
-    goaway: GoawayHandle,
+    connection: Arc<Connection<D>>,
     /// The response that waits for its GOAWAY.
     held: Option<(T, Pin<Box<Sleep>>)>,
 }
@@ -85,17 +90,22 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let Connection {
+            decision,
+            drain,
+            goaway,
+        } = &**this.connection;
         if this.held.is_none() {
             let response = ready!(this.inner.poll(cx))?;
-            let serving = this.goaway.version() == Version::Http2 && this.goaway.phase() == H2Phase::Serving;
-            if !serving || !this.decision.drain_close() {
+            let serving = goaway.version() == Version::Http2 && goaway.phase() == H2Phase::Serving;
+            if !serving || !decision.drain_close() {
                 return Poll::Ready(Ok(response));
             }
-            this.drain.start_now();
+            drain.start_now();
             *this.held = Some((response, Box::pin(tokio::time::sleep(LONGEST))));
         }
         if let Some((_, longest)) = this.held {
-            if this.goaway.poll_reached(cx, H2Phase::Noticed).is_pending() {
+            if goaway.poll_reached(cx, H2Phase::Noticed).is_pending() {
                 ready!(longest.as_mut().poll(cx));
             }
         }

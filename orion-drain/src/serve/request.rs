@@ -12,22 +12,27 @@ use hyper::service::Service;
 use pin_project::pin_project;
 
 use super::Connection;
-use crate::stats::{Held, HttpStats};
+use crate::stats::HttpStats;
 
 /// The service of one connection, with every request counted.
 #[derive(Debug, Clone)]
 pub(super) struct Counted<S> {
     inner: S,
+    requests: Arc<Requests>,
+}
+
+/// What the requests of one connection share, so that each costs one count on a line of its own connection.
+#[derive(Debug)]
+struct Requests {
     connection: Connection,
     stats: Arc<HttpStats>,
 }
 
 impl<S> Counted<S> {
-    pub(super) const fn new(inner: S, connection: Connection, stats: Arc<HttpStats>) -> Self {
+    pub(super) fn new(inner: S, connection: Connection, stats: Arc<HttpStats>) -> Self {
         Self {
             inner,
-            connection,
-            stats,
+            requests: Arc::new(Requests { connection, stats }),
         }
     }
 }
@@ -41,15 +46,16 @@ where
     type Future = Counting<S::Future>;
 
     fn call(&self, mut request: Request<R>) -> Self::Future {
-        let guard = self.connection.guard();
+        let connection = &self.requests.connection;
+        let guard = connection.guard();
         if guard.protocol() == ConnProtocol::Unknown {
             guard.set_protocol(match request.version() {
                 Version::HTTP_2 => ConnProtocol::Http2,
                 _ => ConnProtocol::Http1,
             });
         }
-        request.extensions_mut().insert(self.connection.clone());
-        let open = OpenRequest::new(self.connection.clone(), self.stats.request());
+        request.extensions_mut().insert(connection.clone());
+        let open = OpenRequest::new(Arc::clone(&self.requests));
         Counting {
             future: self.inner.call(request),
             open: Some(open),
@@ -59,21 +65,21 @@ where
 
 /// A request that is being answered.
 #[derive(Debug)]
-struct OpenRequest(
-    Connection,
-    #[expect(dead_code, reason = "held, not read")] Held<HttpStats>,
-);
+struct OpenRequest(Arc<Requests>);
 
 impl OpenRequest {
-    fn new(connection: Connection, counted: Held<HttpStats>) -> Self {
-        connection.request_started();
-        Self(connection, counted)
+    fn new(requests: Arc<Requests>) -> Self {
+        requests.connection.request_started();
+        requests.stats.downstream_rq_total.inc();
+        requests.stats.downstream_rq_active.inc();
+        Self(requests)
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.guard().request_ended();
+        self.0.stats.downstream_rq_active.dec();
+        self.0.connection.guard().request_ended();
     }
 }
 
