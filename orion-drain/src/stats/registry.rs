@@ -241,27 +241,6 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_active_until_it_is_answered() {
-        let http = Stats::new().http("ing");
-        let request = http.request();
-        assert_eq!(
-            (
-                http.downstream_rq_active.value(),
-                http.downstream_rq_total.value()
-            ),
-            (1, 1)
-        );
-        drop(request);
-        assert_eq!(
-            (
-                http.downstream_rq_active.value(),
-                http.downstream_rq_total.value()
-            ),
-            (0, 1)
-        );
-    }
-
-    #[test]
     fn the_text_is_sorted_and_has_envoys_names() {
         let text = Stats::new().snapshot().to_string();
         let lines: Vec<_> = text.lines().collect();

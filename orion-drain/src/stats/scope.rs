@@ -48,23 +48,14 @@ pub struct ListenerStats {
     pub(super) everywhere: Arc<Gauge>,
 }
 
-/// Something that is counted as active while this is held.
-#[must_use = "dropping it counts the connection or request as gone"]
+/// A connection that is counted as active while this is held.
+#[must_use = "dropping it counts the connection as gone"]
 #[derive(Debug)]
-pub struct Held<S: Releases>(Arc<S>, Kind);
-
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Connection,
-    Request,
-}
+pub struct Held<S: Releases>(Arc<S>);
 
 impl<S: Releases> Drop for Held<S> {
     fn drop(&mut self) {
-        match self.1 {
-            Kind::Connection => self.0.connection_gone(),
-            Kind::Request => self.0.request_gone(),
-        }
+        self.0.connection_gone();
     }
 }
 
@@ -73,7 +64,6 @@ mod sealed {
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Releases {
         fn connection_gone(&self);
-        fn request_gone(&self) {}
     }
 }
 use sealed::Releases;
@@ -82,10 +72,6 @@ impl Releases for HttpStats {
     fn connection_gone(&self) {
         self.downstream_cx_active.dec();
         self.downstream_cx_destroy.inc();
-    }
-
-    fn request_gone(&self) {
-        self.downstream_rq_active.dec();
     }
 }
 
@@ -102,14 +88,7 @@ impl HttpStats {
     pub fn connection(self: &Arc<Self>) -> Held<Self> {
         self.downstream_cx_total.inc();
         self.downstream_cx_active.inc();
-        Held(Arc::clone(self), Kind::Connection)
-    }
-
-    /// A request came; it is active while the result is held.
-    pub fn request(self: &Arc<Self>) -> Held<Self> {
-        self.downstream_rq_total.inc();
-        self.downstream_rq_active.inc();
-        Held(Arc::clone(self), Kind::Request)
+        Held(Arc::clone(self))
     }
 
     pub(super) fn write(&self, prefix: &str, into: &mut StatsSnapshot) {
@@ -163,7 +142,7 @@ impl ListenerStats {
         self.downstream_cx_total.inc();
         self.downstream_cx_active.inc();
         self.everywhere.inc();
-        Held(Arc::clone(self), Kind::Connection)
+        Held(Arc::clone(self))
     }
 
     pub(super) fn write(&self, address: &str, into: &mut StatsSnapshot) {

@@ -188,6 +188,9 @@ async fn the_registry_shows_how_far_a_connection_is() {
     assert_eq!(seen(), (ConnState::Active, ConnKind::Handshaking));
     request(&mut client, "/").await;
     assert_eq!(seen(), (ConnState::Active, ConnKind::Idle));
+    let counted = |name: &str| listener.stats.snapshot().get(name);
+    assert_eq!(counted("http.in.downstream_rq_total"), Some(1));
+    assert_eq!(counted("http.in.downstream_rq_active"), Some(0));
     let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(seen(), (ConnState::Draining, ConnKind::Idle));
