@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use notify::event::{ModifyKind, RenameMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
 use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateError, UpdateReport};
@@ -28,9 +29,11 @@ impl FileLds {
         let (changed, mut changes) = mpsc::unbounded_channel();
         let name = self.path.file_name().map(ToOwned::to_owned);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation.
+            // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation. That both of
+            // its names were in this folder is said once more; an update is one all the same.
             let replaced = event.is_ok_and(|event| {
                 matches!(event.kind, EventKind::Modify(_) | EventKind::Create(_))
+                    && event.kind != EventKind::Modify(ModifyKind::Name(RenameMode::Both))
                     && event.paths.iter().any(|path| path.file_name() == name.as_deref())
             });
             if replaced {

@@ -47,7 +47,7 @@ pub(crate) async fn wait(
     let event = drain.event();
     eprintln!(
         "draining {} connections, for {:?} at most",
-        drain.open_watches(),
+        connections(listeners),
         event.drain_time
     );
     // Whoever sends us connections learns only now that we are going: for a while they are still taken, and told to
@@ -59,7 +59,7 @@ pub(crate) async fn wait(
     loop {
         tokio::select! {
             outcome = &mut drain => {
-                eprintln!("drained after {:?}, {} left", outcome.took, outcome.left);
+                eprintln!("drained after {:?}, {} left", outcome.took, connections(listeners));
                 return;
             }
             () = &mut accepting, if !stopped => {
@@ -72,4 +72,10 @@ pub(crate) async fn wait(
             }
         }
     }
+}
+
+/// How many connections are open. The drain counts their tasks.
+fn connections(listeners: &Listeners<EdgeListener>) -> usize {
+    let versions = listeners.snapshot();
+    versions.iter().map(|version| version.connections).sum()
 }

@@ -1,0 +1,14 @@
+//! edge as an operator and a client see it: the real program, its files, its signals, its lines, and bytes on sockets.
+//!
+//! The clients and upstreams here share no code with it. Nothing sleeps: tests wait for a line of the program or for the
+//! wire, and every wait has an end.
+
+mod admin;
+mod in_progress;
+mod refused;
+mod removal;
+mod signals;
+mod storm;
+mod support;
+mod tunnels;
+mod update;

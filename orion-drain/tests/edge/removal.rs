@@ -1,0 +1,55 @@
+//! Listeners that go away, or somewhere else.
+
+use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused};
+
+const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
+
+#[tokio::test]
+async fn a_removed_listener_refuses_new_connections_and_serves_the_old_ones_to_their_end() {
+    let both = [Http::new("http", 1).yaml(), Http::new("other", 1).yaml()];
+    let mut edge = Edge::start(FLAGS, &discovery("1", &both)).await;
+    let (address, other) = (edge.address("http").await, edge.address("other").await);
+    let (mut idle, mut busy) = (H1::connect(address).await, H1::connect(address).await);
+    assert_eq!(idle.get("/version").await.ok(), "v1");
+    busy.ask("/held").await;
+    let held = edge.upstream.held().await;
+
+    let said = edge.update("2", &both[1..]).await;
+
+    assert_eq!(said, ["lds: version \"2\": http removed"]);
+    until_refused(address).await;
+    held.answer("done");
+    let response = busy.response().await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(busy.end().await, End::Fin);
+    let response = idle.get("/version").await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    assert_eq!(idle.end().await, End::Fin);
+
+    let response = H1::connect(other).await.get("/version").await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", false));
+    assert_eq!(edge.stat("listener_removed").await, 1);
+    assert_eq!(edge.stat("total_listeners_active").await, 1);
+    assert!(!edge.get("/listeners").await.text().contains("http::"));
+}
+
+#[tokio::test]
+async fn a_listener_that_moves_is_served_at_the_new_address_and_refused_at_the_old_one() {
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+    let old = edge.address("http").await;
+    let mut client = H1::connect(old).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+
+    let moved = Http::new("http", 2).at("127.0.0.2", 0).yaml();
+    edge.update("2", &[moved]).await;
+
+    let new = edge.address("http").await;
+    assert_ne!(old.ip(), new.ip());
+    assert_eq!(H1::connect(new).await.get("/version").await.ok(), "v2");
+    until_refused(old).await;
+    assert!(!is_refused(new).await);
+    let response = client.get("/version").await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    assert_eq!(client.end().await, End::Fin);
+    assert_eq!(edge.stat("listener_modified").await, 1);
+}

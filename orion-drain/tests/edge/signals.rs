@@ -1,0 +1,78 @@
+//! How the process ends.
+
+use crate::support::upstream::Held;
+use crate::support::{Edge, End, H1, Http, discovery, until_refused};
+
+/// edge with a request that waits for its upstream.
+async fn start(flags: &str) -> (Edge, H1, Held) {
+    let mut edge = Edge::start(flags, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client.ask("/held").await;
+    let held = edge.upstream.held().await;
+    (edge, client, held)
+}
+
+async fn a_signal_drains(signal: &str) {
+    let (mut edge, mut client, held) = start("--drain-time-s 3").await;
+    let address = edge.address("http").await;
+    edge.signal(signal).await;
+    edge.until("draining 1 connections").await;
+    until_refused(address).await;
+    assert!(edge.is_running());
+    held.answer("done");
+    let response = client.response().await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(client.end().await, End::Fin);
+    drop(client);
+    edge.until(", 0 left").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn sigterm_lets_a_request_finish_and_exits_with_success() {
+    a_signal_drains("TERM").await;
+}
+
+#[tokio::test]
+async fn sigint_lets_a_request_finish_and_exits_with_success() {
+    a_signal_drains("INT").await;
+}
+
+#[tokio::test]
+async fn what_is_left_at_the_deadline_of_a_shutdown_does_not_keep_the_process() {
+    let (mut edge, _client, _held) = start("--drain-time-s 1").await;
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_sigterm_exits_at_once() {
+    let (mut edge, _client, _held) = start("--drain-time-s 600").await;
+    edge.signal("TERM").await;
+    edge.until("draining 1 connections").await;
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn on_sigterm_exit_does_not_drain() {
+    let (mut edge, _client, _held) = start("--drain-time-s 600 --on-sigterm exit").await;
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn quitquitquit_does_not_drain() {
+    let (mut edge, _client, _held) = start("--drain-time-s 600").await;
+    edge.post("/quitquitquit").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn quitquitquit_exits_at_once_also_during_a_drain() {
+    let (mut edge, _client, _held) = start("--drain-time-s 600").await;
+    edge.signal("TERM").await;
+    edge.until("draining 1 connections").await;
+    edge.post("/quitquitquit").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}

@@ -1,0 +1,199 @@
+//! The program as a process of its own, in a folder of its own: started, updated by renames, listened to, ended.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use super::h1::{H1, Response};
+use super::upstream::Upstream;
+use super::{within, yaml};
+
+/// A running edge. It ends with this value, at the latest.
+pub(crate) struct Edge {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    said: Vec<String>,
+    folder: TempDir,
+    admin: SocketAddr,
+    pub(crate) upstream: Upstream,
+}
+
+impl Edge {
+    /// Starts it with these flags and this first content of the LDS file, and waits until that is applied.
+    pub(crate) async fn start(flags: &str, first: &str) -> Self {
+        let folder = TempDir::new().expect("a folder for the files");
+        let upstream = Upstream::start().await;
+        let lds = folder.path().join("lds.yaml");
+        let bootstrap = folder.path().join("bootstrap.yaml");
+        std::fs::write(&lds, first).expect("the LDS file");
+        std::fs::write(&bootstrap, yaml::bootstrap(&lds, &upstream)).expect("the bootstrap");
+        let mut child = Command::new(program())
+            .arg("-c")
+            .arg(&bootstrap)
+            .args(flags.split_whitespace())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("edge starts");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        let mut edge = Self {
+            child,
+            lines: BufReader::new(stderr).lines(),
+            said: Vec::new(),
+            folder,
+            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            upstream,
+        };
+        let line = edge.until("admin: listening on ").await.pop();
+        let address = line.as_deref().and_then(|line| line.rsplit(' ').next());
+        edge.admin = address.expect("an address").parse().expect("an address");
+        edge.until("lds: ").await;
+        edge
+    }
+
+    /// What it says, up to and including the first line with this in it.
+    pub(crate) async fn until(&mut self, part: &str) -> Vec<String> {
+        let from = self.said.len();
+        let heard = within(part, async {
+            while let Some(line) = self.lines.next_line().await.expect("stderr is text") {
+                let last = line.contains(part);
+                self.said.push(line);
+                if last {
+                    return true;
+                }
+            }
+            false
+        });
+        let heard = heard.await;
+        assert!(heard, "edge ended without saying {part:?}: {:#?}", self.said);
+        self.said[from..].to_vec()
+    }
+
+    /// Renames another content over the LDS file.
+    pub(crate) fn replace(&self, content: &str) {
+        let next = self.folder.path().join("next.yaml");
+        std::fs::write(&next, content).expect("the next LDS file");
+        std::fs::rename(&next, self.folder.path().join("lds.yaml")).expect("the LDS file is replaced");
+    }
+
+    /// Applies listeners as this version; what edge said of it.
+    pub(crate) async fn update(&mut self, version: &str, listeners: &[String]) -> Vec<String> {
+        self.replace(&yaml::discovery(version, listeners));
+        self.until(&format!("lds: version {version:?}: ")).await
+    }
+
+    /// Where a listener really listens.
+    pub(crate) async fn address(&self, listener: &str) -> SocketAddr {
+        let list = self.get("/listeners").await.text();
+        let addresses = list.lines().filter_map(|line| line.split_once("::"));
+        let mut found = addresses.filter(|(name, _)| *name == listener).map(|(_, at)| at);
+        let found = found.next_back();
+        let found = found.unwrap_or_else(|| panic!("no listener {listener:?} in {list:?}"));
+        found.parse().expect("an address")
+    }
+
+    /// Asks the admin port.
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        self.ask("GET", path).await
+    }
+
+    /// Tells the admin port; it must agree.
+    pub(crate) async fn post(&self, path: &str) {
+        assert_eq!(self.ask("POST", path).await.status, 200, "POST {path}");
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str) -> Response {
+        let mut client = H1::connect(self.admin).await;
+        client
+            .send(&format!(
+                "{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\n\r\n"
+            ))
+            .await;
+        client.response().await
+    }
+
+    /// `/connections` or `/drain`: the list in it.
+    pub(crate) async fn list(&self, path: &str) -> Vec<serde_json::Value> {
+        let mut value: serde_json::Value = serde_json::from_str(&self.get(path).await.text()).expect("JSON");
+        let key = if path == "/drain" { "drains" } else { "connections" };
+        match value[key].take() {
+            serde_json::Value::Array(list) => list,
+            other => panic!("{path}: {other}"),
+        }
+    }
+
+    /// Waits until such a list is as the test wants it.
+    pub(crate) async fn until_list(&self, path: &str, wanted: impl Fn(&[serde_json::Value]) -> bool) {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        within(path, async {
+            while !wanted(&self.list(path).await) {
+                pace.tick().await;
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn until_connections(&self, wanted: impl Fn(&[serde_json::Value]) -> bool) {
+        self.until_list("/connections", wanted).await;
+    }
+
+    pub(crate) async fn stats(&self) -> BTreeMap<String, u64> {
+        let text = self.get("/stats").await.text();
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        lines
+            .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
+            .collect()
+    }
+
+    /// `listener_manager.<name>`, or any other by its whole name.
+    pub(crate) async fn stat(&self, name: &str) -> u64 {
+        let stats = self.stats().await;
+        let found = stats
+            .get(name)
+            .or_else(|| stats.get(&format!("listener_manager.{name}")));
+        *found.unwrap_or_else(|| panic!("no statistic {name:?}"))
+    }
+
+    /// Sends it a signal.
+    pub(crate) async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("edge is running");
+        // The shell's own `kill`: nothing has to be installed.
+        let sent = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {pid}")])
+            .status();
+        assert!(within("kill", sent).await.expect("a shell").success());
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn exit(&mut self) -> ExitStatus {
+        within("the end of edge", self.child.wait())
+            .await
+            .expect("edge can be waited for")
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("edge can be waited for").is_none()
+    }
+}
+
+/// `target/<profile>/examples/edge`, beside this test in `target/<profile>/deps`.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.parent().and_then(|deps| deps.parent());
+    let program = profile.expect("target/<profile>/deps").join("examples/edge");
+    assert!(
+        program.exists(),
+        "{} is missing; `cargo test -p orion-drain --all-features` builds it, as does \
+         `cargo build -p orion-drain --example edge --features yaml`",
+        program.display()
+    );
+    program
+}

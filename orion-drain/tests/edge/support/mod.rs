@@ -1,0 +1,61 @@
+//! The program under test, and clients and upstreams written out by hand.
+
+pub(crate) mod edge;
+pub(crate) mod h1;
+pub(crate) mod h2;
+pub(crate) mod upstream;
+pub(crate) mod websocket;
+pub(crate) mod yaml;
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+pub(crate) use edge::Edge;
+pub(crate) use h1::H1;
+pub(crate) use yaml::{Http, discovery, tcp};
+
+/// Waits for something that must happen soon; a machine under load has all the time it can need.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(20), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: did not happen within 20 s"),
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Fin,
+    Reset,
+}
+
+/// Waits for the end of a connection that has nothing more to say.
+pub(crate) async fn end_of(stream: &mut TcpStream) -> End {
+    let mut late = [0; 256];
+    match within("the end of a connection", stream.read(&mut late)).await {
+        Ok(0) => End::Fin,
+        Ok(n) => panic!("late bytes: {:?}", String::from_utf8_lossy(&late[..n])),
+        Err(_) => End::Reset,
+    }
+}
+
+/// Whether nobody listens there.
+pub(crate) async fn is_refused(address: SocketAddr) -> bool {
+    let tried = within("an answer to SYN", TcpStream::connect(address)).await;
+    tried.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+}
+
+/// Waits until nobody listens there any more.
+pub(crate) async fn until_refused(address: SocketAddr) {
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    within("nobody listens any more", async {
+        while !is_refused(address).await {
+            pace.tick().await;
+        }
+    })
+    .await;
+}

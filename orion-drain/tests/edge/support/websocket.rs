@@ -1,0 +1,66 @@
+//! WebSocket by hand (RFC 6455): the handshake, and text frames of up to 125 bytes.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::{H1, within};
+
+/// The handshake of the RFC's own example.
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+pub(crate) const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+    sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const TEXT: u8 = 0x81;
+
+/// Opens one through `address`.
+pub(crate) async fn open(address: SocketAddr) -> TcpStream {
+    let mut client = H1::connect(address).await;
+    client.send(HANDSHAKE).await;
+    let response = client.response().await;
+    assert_eq!(response.status, 101, "{response:?}");
+    assert_eq!(
+        response.header("sec-websocket-accept"),
+        Some("s3pplmbitxaq9kygzzhzrbk+xoo=")
+    );
+    client.stream
+}
+
+/// Sends a text and reads it back; an error if the connection ended instead.
+pub(crate) async fn say(stream: &mut TcpStream, text: &str) -> io::Result<()> {
+    let length = u8::try_from(text.len()).map_err(io::Error::other)?;
+    let mut frame = vec![TEXT, 0x80 | length];
+    frame.extend(MASK);
+    frame.extend(masked(text.as_bytes()));
+    stream.write_all(&frame).await?;
+    let mut back = vec![0; 2 + text.len()];
+    within("an echo", stream.read_exact(&mut back)).await?;
+    assert_eq!(back[..2], [TEXT, length]);
+    assert_eq!(&back[2..], text.as_bytes());
+    Ok(())
+}
+
+/// The other side: sends every text back.
+pub(crate) async fn echo(mut stream: TcpStream, ahead: Vec<u8>) -> io::Result<()> {
+    assert!(ahead.is_empty(), "a frame before the handshake was accepted");
+    loop {
+        let mut head = [0; 6];
+        stream.read_exact(&mut head).await?;
+        let mut payload = vec![0; usize::from(head[1] & 0x7f)];
+        stream.read_exact(&mut payload).await?;
+        let mut frame = vec![TEXT, head[1] & 0x7f];
+        frame.extend(masked(&payload));
+        stream.write_all(&frame).await?;
+    }
+}
+
+fn masked(bytes: &[u8]) -> Vec<u8> {
+    bytes
+        .iter()
+        .zip(MASK.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! Connections that cannot be told anything: they carry data until their own deadline.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::support::{Edge, End, Http, discovery, end_of, tcp, websocket, within};
+
+const DRAIN_TIME: Duration = Duration::from_secs(4);
+
+/// A tunnel that carries data until it ends; when that was.
+#[derive(Clone, Copy)]
+enum Tunnel {
+    Bytes,
+    WebSocket,
+}
+
+impl Tunnel {
+    async fn open(self, address: SocketAddr) -> TcpStream {
+        let mut stream = match self {
+            Self::Bytes => TcpStream::connect(address).await.expect("a connection"),
+            Self::WebSocket => websocket::open(address).await,
+        };
+        // It is one of the version that is active now.
+        self.say(&mut stream, "hello").await.expect("an echo");
+        stream
+    }
+
+    async fn say(self, stream: &mut TcpStream, text: &str) -> io::Result<()> {
+        match self {
+            Self::WebSocket => websocket::say(stream, text).await,
+            Self::Bytes => {
+                stream.write_all(text.as_bytes()).await?;
+                let mut back = vec![0; text.len()];
+                within("an echo", stream.read_exact(&mut back)).await?;
+                assert_eq!(back, text.as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    /// Talks in rounds, each of which must come back whole, and goes on listening at the end of each round; when it ended, and
+    /// how.
+    async fn talk(self, mut stream: TcpStream) -> (Instant, End) {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut round = 0;
+        loop {
+            tokio::select! {
+                end = end_of(&mut stream) => return (Instant::now(), end),
+                _ = pace.tick() => {}
+            }
+            round += 1;
+            match self.say(&mut stream, &format!("round {round}")).await {
+                Ok(()) => {}
+                // It ended between two rounds, with nothing of the last one on its way back.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return (Instant::now(), End::Fin);
+                }
+                Err(_) => return (Instant::now(), End::Reset),
+            }
+        }
+    }
+}
+
+/// Opens one tunnel, replaces the listener three times with a tunnel opened under each version, and lets all of them talk.
+async fn three_updates(tunnel: Tunnel, name: &'static str, listener: fn(u32) -> String) {
+    let mut edge = Edge::start("--drain-time-s 4", &discovery("1", &[listener(1)])).await;
+    let address = edge.address(name).await;
+    let mut tunnels = Vec::new();
+    let mut pace = tokio::time::interval(Duration::from_millis(700));
+    for version in 2..=4 {
+        let talking = tokio::spawn(tunnel.talk(tunnel.open(address).await));
+        pace.tick().await;
+        // Its drain begins after this, so it must not end before this and the drain time, the last word's second left out.
+        tunnels.push((Instant::now(), talking));
+        edge.update(&version.to_string(), &[listener(version)]).await;
+    }
+    let mut last = tunnel.open(address).await;
+    for (version, (replaced, talking)) in (1..).zip(tunnels) {
+        let (ended, how) = within("the end of a tunnel", talking)
+            .await
+            .expect("a round is whole");
+        assert_eq!(how, End::Fin, "v{version}");
+        let lived = ended - replaced;
+        assert!(
+            lived >= DRAIN_TIME - Duration::from_secs(1),
+            "v{version} ended after {lived:?}"
+        );
+    }
+    tunnel
+        .say(&mut last, "still here")
+        .await
+        .expect("the active version's tunnel stays");
+}
+
+#[tokio::test]
+async fn a_websocket_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
+    three_updates(Tunnel::WebSocket, "http", |version| {
+        Http::new("http", version).yaml()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tcp_stream_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
+    three_updates(Tunnel::Bytes, "tcp", |version| tcp("tcp", version)).await;
+}
