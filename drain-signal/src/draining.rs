@@ -44,9 +44,23 @@ impl Draining {
 
     /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.
     ///
+    /// Several tasks may do so at once, each with a clone: threads begin with the watchers they opened themselves, so that
+    /// two of them wake almost twice as many in the same time.
+    ///
     /// `now` may repeat or go back; the drain does not.
     pub fn advance(&self, now: Instant) -> Advance {
         self.node.advance(now)
+    }
+
+    /// A drain in direction [`InboundOnly`](crate::DrainDirection::InboundOnly) becomes one in direction
+    /// [`All`](crate::DrainDirection::All). Returns `true` if it was narrower before; a drain never narrows.
+    ///
+    /// A second event is published in one store, with the start, the deadline and everything else of the first: a
+    /// connection already told keeps its slot, and the newly concerned ones whose slot has passed are told by the next
+    /// [`advance`](Self::advance), the others at their slot. A drain that was completed in its narrower direction goes on
+    /// if there is anybody left in the wider one.
+    pub fn widen(&self) -> bool {
+        self.node.widen()
     }
 
     /// The deadline comes nearer; a later one than the present changes nothing. A drain that had none gets one.
@@ -71,7 +85,7 @@ impl Draining {
 
     /// How many watchers are open.
     pub fn open_watches(&self) -> usize {
-        self.node.live()
+        self.node.open()
     }
 
     /// Refuses new watchers from now on, whoever is left.
@@ -87,10 +101,10 @@ impl Draining {
     /// Registers `waker` for the moment when the drain may have become empty, its deadline has moved, or it is completed.
     /// Register first, look afterwards.
     pub fn wake_on_change(&self, waker: &Waker) {
-        self.node.completion.register(waker);
+        self.node.home.completion.register(waker);
     }
 
-    /// Resolves when the last watcher is gone.
+    /// Resolves when the last watcher is gone that this drain concerns.
     ///
     /// # Cancel safety
     ///
@@ -117,7 +131,7 @@ impl Future for Drained {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.node.completion.register(cx.waker());
+        self.node.home.completion.register(cx.waker());
         if self.node.is_drained() {
             Poll::Ready(())
         } else {

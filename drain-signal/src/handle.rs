@@ -1,16 +1,19 @@
-//! One connection's view of the drain, without being counted: what request handlers, services and closers hold.
+//! One connection's view of the drain: what its task waits on, what request handlers, services and closers ask.
 
 use std::fmt;
 use std::sync::Arc as StdArc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::flags::Flags;
-use crate::phase::{NEVER, Phase, Seat};
-use crate::shard::{NO_ENTRY, Shard, State};
-use crate::sync::{Arc, AtomicU32, OnceLock, Ordering, fence};
+use crate::berth::Berth;
+use crate::conn::Conn;
+use crate::phase::Phase;
+use crate::seat::Seat;
+use crate::shard::Shard;
+use crate::sync::{OnceRef, lock};
 use crate::wait::{Reached, Signaled};
-use crate::{DrainDecision, DrainEvent, Goodbye};
+use crate::word::Word;
+use crate::{DrainDecision, DrainEvent, Goodbye, decision};
 
 /// A connection's view of its drain: may I go on, is it my turn, how long have I got?
 ///
@@ -19,57 +22,87 @@ use crate::{DrainDecision, DrainEvent, Goodbye};
 ///
 /// One task at a time waits on a handle; for another task, clone it.
 pub struct DrainHandle {
-    pub(crate) shard: Arc<Shard>,
-    seat: Seat,
-    entry: AtomicU32,
-    flags: OnceLock<Arc<Flags>>,
+    pub(crate) shard: &'static Shard,
+    /// Where and for whom it is parked.
+    pub(crate) berth: Berth,
+    /// What was said to this connection alone; `None` as long as there is but one handle and nothing was said.
+    pub(crate) conn: OnceRef<'static, Conn>,
+    /// Tagged with the hold.
+    pub(crate) seat: Seat,
+}
+
+/// How a handle keeps its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Hold {
+    /// It is a watcher's, and counted.
+    Watcher,
+    /// It is a watcher's that a drain of inbound listeners leaves alone, counted apart.
+    Outside,
+    /// It is a mere handle.
+    Handle,
 }
 
 impl DrainHandle {
-    pub(crate) fn new(shard: Arc<Shard>, seat: Seat) -> Self {
+    #[inline]
+    pub(crate) fn new(shard: &'static Shard, seat: Seat, hold: Hold) -> Self {
         Self {
             shard,
-            seat,
-            entry: AtomicU32::new(NO_ENTRY),
-            flags: OnceLock::new(),
+            berth: Berth::new(),
+            conn: OnceRef::new(),
+            seat: seat.tagged(hold as u32),
         }
     }
 
-    /// Whether the drain has begun: one atomic load. It says nothing about this connection's turn; see
-    /// [`drain_close`](DrainDecision::drain_close).
-    pub fn is_draining(&self) -> bool {
-        self.shard.word().is_draining()
+    #[inline]
+    pub(crate) const fn hold(&self) -> Hold {
+        match self.seat.tag() {
+            0 => Hold::Watcher,
+            1 => Hold::Outside,
+            _ => Hold::Handle,
+        }
     }
 
-    /// The facts of the drain, once it has begun.
+    /// Whether a drain that concerns this connection has begun: one atomic load. It says nothing about this connection's
+    /// turn; see [`drain_close`](DrainDecision::drain_close).
+    #[inline]
+    pub fn is_draining(&self) -> bool {
+        let word = self.shard.word();
+        !word.is_idle() && self.seat.is_concerned(word)
+    }
+
+    /// The facts of the drain, once one has begun that concerns this connection.
     pub fn event(&self) -> Option<StdArc<DrainEvent>> {
         if !self.is_draining() {
             return None;
         }
-        self.shard.event().cloned()
+        lock(&self.shard.home.published).event.clone()
     }
 
     /// When this connection must be gone. It may come nearer from one call to the next, never move away.
     pub fn deadline(&self) -> Option<Instant> {
-        let event = self.event()?;
-        let deadline = self.shard.deadline();
-        (deadline != NEVER).then(|| event.start + Duration::from_micros(deadline))
+        if !self.is_draining() {
+            return None;
+        }
+        self.shard.home.deadline()
     }
 
     /// How far the connection has come.
     pub fn phase(&self) -> Phase {
-        let word = self.shard.word();
-        let drain = match self.shard.event() {
-            Some(event) if word.state() != State::NotDraining => {
-                self.seat.phase(event, self.shard.deadline(), word.pace())
-            }
-            _ => Phase::Open,
+        self.phase_at(self.shard.word()).0
+    }
+
+    /// How far the connection has come, and how far of that the drain has brought it.
+    #[inline]
+    pub(crate) fn phase_at(&self, word: Word) -> (Phase, Phase) {
+        let brought = self.shard.phase(word, self.seat);
+        let phase = match self.conn.get() {
+            None => brought,
+            Some(conn) if conn.forced() => Phase::Overdue,
+            Some(conn) if conn.told() => brought.max(Phase::Signaled),
+            Some(_) => brought,
         };
-        match self.flags.get() {
-            Some(flags) if flags.forced() => Phase::Overdue,
-            Some(flags) if flags.told() => drain.max(Phase::Signaled),
-            _ => drain,
-        }
+        (phase, brought)
     }
 
     /// Resolves when the connection has moved on from `after`.
@@ -78,35 +111,16 @@ impl DrainHandle {
     ///
     /// Nothing is lost by polling once and never again; the waker is dropped with the handle or replaced by the next
     /// poll.
+    #[inline]
     pub fn poll_phase(&self, cx: &mut Context<'_>, after: Phase) -> Poll<Phase> {
-        let phase = self.phase();
+        let (phase, brought) = self.phase_at(self.shard.word());
         if phase > after {
-            return Poll::Ready(phase);
+            Poll::Ready(phase)
+        } else if self.berth.is_parked(self.shard, brought, cx.waker()) {
+            Poll::Pending
+        } else {
+            self.park(cx.waker(), after)
         }
-        let flags = self.flags.get();
-        if let Some(flags) = flags {
-            flags.register(cx.waker());
-        }
-        let entry = self.entry.load(Ordering::Relaxed);
-        let (parked, changed) = self
-            .shard
-            .park(entry, self.seat, phase, cx.waker(), || self.phase() != phase);
-        if parked != entry {
-            self.entry.store(parked, Ordering::Relaxed);
-        }
-        if flags.is_none() {
-            // Pairs with the fence in `flags`: either this look finds the flags, or their maker finds this entry.
-            fence(Ordering::SeqCst);
-        }
-        let phase = self.phase();
-        if phase > after {
-            return Poll::Ready(phase);
-        }
-        if changed || (flags.is_none() && self.flags.get().is_some()) {
-            // It moved on while it parked, though not as far as asked for; or it must register with the new flags.
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
     }
 
     /// Resolves at this connection's slot, or when it is told to start now.
@@ -114,6 +128,7 @@ impl DrainHandle {
     /// # Cancel safety
     ///
     /// May be dropped and called again at any time; once the slot has come it resolves at once.
+    #[inline]
     pub const fn signaled(&self) -> Signaled<'_> {
         Signaled::new(self)
     }
@@ -139,27 +154,37 @@ impl DrainHandle {
     /// This connection's slot is now, whether a drain is on or not: a failed health check, a maximum age, an operator.
     /// Returns `true` if this call was the first to say so.
     pub fn start_now(&self) -> bool {
-        self.flags().tell()
+        self.say(Conn::tell)
     }
 
     /// This connection's own deadline is now. Returns `true` if this call was the first to say so.
     ///
     /// The driver ([`drive`](crate::drive)) aborts the connection and drops it.
     pub fn force(&self) -> bool {
-        self.flags().force()
+        self.say(Conn::force)
     }
 
     /// Whether [`force`](Self::force) was called.
     pub fn is_forced(&self) -> bool {
-        self.flags.get().is_some_and(|flags| flags.forced())
+        self.conn.get().is_some_and(Conn::forced)
+    }
+
+    fn say(&self, raise: impl FnOnce(&Conn) -> bool) -> bool {
+        let conn = self.shared_conn();
+        let first = raise(conn);
+        if first {
+            self.shard.wake_conn(conn);
+        }
+        first
     }
 
     /// What a connection is told at its slot.
     pub(crate) fn goodbye(&self) -> Goodbye {
         let event = self.event();
+        let pace = lock(&self.shard.home.published).pace;
         let told_at = event
             .as_ref()
-            .map(|event| event.start + Duration::from_micros(self.shard.word().pace()));
+            .map(|event| event.start + Duration::from_micros(pace));
         Goodbye {
             event,
             told_at,
@@ -167,39 +192,42 @@ impl DrainHandle {
         }
     }
 
-    fn flags(&self) -> &Arc<Flags> {
-        if let Some(flags) = self.flags.get() {
-            return flags;
+    /// Another handle of the same connection, with the same slot.
+    pub(crate) fn share(&self, hold: Hold) -> Self {
+        let conn = self.shared_conn();
+        conn.share();
+        // What this handle holds cannot go away meanwhile, so neither is asked whether it still may.
+        match hold {
+            Hold::Watcher => drop(self.shard.count().enter()),
+            Hold::Outside => drop(self.shard.enter_outside()),
+            Hold::Handle => drop(self.shard.count().hold()),
         }
-        let flags = self.flags.get_or_init(|| Arc::new(Flags::default()));
-        // Pairs with the fence in `poll_phase`. A wait that parked before the flags existed must look again.
-        fence(Ordering::SeqCst);
-        let entry = self.entry.load(Ordering::Relaxed);
-        if entry != NO_ENTRY {
-            self.shard.wake_entry(entry);
-        }
-        flags
+        let handle = Self::new(self.shard, self.seat, hold);
+        // It was empty a line above.
+        handle.conn.set(conn).ok();
+        handle
     }
 }
 
 impl DrainDecision for DrainHandle {
     /// Whether this connection's turn has come: one load while nothing drains. The first `true` also tells the
     /// connection's driver, so that a drain learnt of by asking and one pushed at the slot start the same goodbye once.
+    #[inline]
     fn drain_close(&self) -> bool {
         let word = self.shard.word();
-        let told = self
-            .flags
-            .get()
-            .is_some_and(|flags| flags.told() || flags.forced());
-        if told || !word.is_draining() {
+        let told = self.conn.get().is_some_and(Conn::told);
+        if told || !self.seat.is_concerned(word) {
             return told;
         }
-        let Some(event) = self.shard.event() else {
-            return false;
+        let leaves = if word.is_envoy() {
+            let clock = self.shard.clock();
+            let drain_time = Duration::from_micros(clock.drain_time);
+            let drain = Some((word.strategy(), drain_time, Duration::from_micros(clock.pace)));
+            let sample = || fastrand::u64(..);
+            decision::should_drain_close(crate::DrainType::ModifyOnly, false, drain, ENVOY_RAMP, sample)
+        } else {
+            self.seat.response_leaves(word)
         };
-        let leaves = self
-            .seat
-            .response_leaves(event, word.pace(), || fastrand::u64(..));
         if leaves {
             self.start_now();
         }
@@ -207,25 +235,26 @@ impl DrainDecision for DrainHandle {
     }
 }
 
+/// The share of the drain time after which every response of [`Envoy140`](crate::DrainSchedule::Envoy140) says goodbye.
+const ENVOY_RAMP: f64 = 0.5;
+
 impl Clone for DrainHandle {
     /// Another handle of the same connection, with the same slot.
     fn clone(&self) -> Self {
-        let flags = OnceLock::new();
-        flags.get_or_init(|| Arc::clone(self.flags()));
-        Self {
-            shard: Arc::clone(&self.shard),
-            seat: self.seat,
-            entry: AtomicU32::new(NO_ENTRY),
-            flags,
-        }
+        self.share(Hold::Handle)
     }
 }
 
 impl Drop for DrainHandle {
+    #[inline]
     fn drop(&mut self) {
-        let entry = self.entry.load(Ordering::Relaxed);
-        if entry != NO_ENTRY {
-            self.shard.release(entry);
+        if self.berth.was_parked() || self.conn.get().is_some() {
+            self.leave_berth();
+        }
+        match self.hold() {
+            Hold::Watcher => self.shard.leave(),
+            Hold::Outside => self.shard.leave_outside(),
+            Hold::Handle => self.shard.release(),
         }
     }
 }
@@ -234,7 +263,7 @@ impl fmt::Debug for DrainHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DrainHandle")
             .field("phase", &self.phase())
-            .field("place", &self.seat.place)
+            .field("place", &self.seat.place())
             .field("event", &self.event())
             .finish_non_exhaustive()
     }

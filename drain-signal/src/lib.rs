@@ -73,23 +73,29 @@
 //!
 //! No features. Works on any executor. Minimum supported Rust version 1.85.
 
+mod berth;
 mod completion;
 mod config;
+mod conn;
+mod count;
 pub mod decision;
 mod draining;
 mod drive;
 mod event;
-mod flags;
 mod graceful;
 mod handle;
+mod home;
 mod node;
 mod phase;
 pub mod schedule;
+mod seat;
 mod shard;
 mod signal;
+mod slab;
 mod sync;
 mod wait;
 mod watch;
+mod word;
 
 pub use config::{
     DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule,

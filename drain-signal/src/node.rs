@@ -1,87 +1,86 @@
-//! What all handles of one drain share: the shards, and the one lock under which facts are published.
+//! What a drain does: begins, moves on, widens, completes. Facts change under one lock and are published in one store.
 
-use std::cell::Cell;
 use std::sync::Arc as StdArc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use crate::completion::Completion;
+use crate::home::{Home, Published};
 use crate::phase::{NEVER, Steps, tick};
-use crate::schedule::{Place, micros};
-use crate::shard::{Shard, State, Word};
-use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, lock, shard_count, thread_number};
-use crate::{Advance, DrainEvent, DrainState};
+use crate::schedule::{micros, places_told, telling_window};
+use crate::seat::Clock;
+use crate::shard::Shard;
+use crate::sync::{Ordering, lock};
+use crate::word::{Progress, State, Word};
+use crate::{Advance, DrainDirection, DrainEvent, DrainSchedule, DrainState};
 
 /// How many tasks one call of [`Node::advance`] wakes. A tokio worker's own queue holds 256 and a task that yields comes
 /// back after 61 polls; 32 keeps both from spilling over.
 const BATCH: usize = 32;
 
+/// How far, in microseconds, time may run ahead of a walk before the walk is told. Until then it looks for the same
+/// turns in all shards.
+const PATIENCE: u64 = 10_000;
+
+/// Looking through the parked takes about half a nanosecond each. So many nanoseconds each between two looks keep that
+/// below a fiftieth of the time: a slot of one among a million comes up to 30 ms late, of one among a thousand 30 us.
+const REST_PER_PARKED: u64 = 30;
+
+/// The one owner of a home; watchers and handles keep their shards beyond it.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// The same word as in the shards, for nodes nobody watches.
-    word: AtomicU64,
-    shards: OnceLock<Box<[Arc<Shard>]>>,
-    published: Mutex<Published>,
-    pub(crate) completion: Arc<Completion>,
+    pub(crate) home: &'static Home,
 }
 
-#[derive(Debug)]
-struct Published {
-    event: Option<StdArc<DrainEvent>>,
-    deadline: u64,
-    word: Word,
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.home.abandon();
+    }
+}
+
+impl Published {
+    /// What the word says at `pace`.
+    fn progress(&self, event: &DrainEvent, state: State, pace: u64) -> Progress {
+        let window = micros(telling_window(event));
+        Progress {
+            state,
+            step: Steps::new(event, self.deadline).at(pace),
+            envoy: event.schedule == DrainSchedule::Envoy140,
+            strategy: event.strategy,
+            narrow: event.direction == DrainDirection::InboundOnly,
+            threshold: places_told(pace, window),
+        }
+    }
+
+    fn clock(&self) -> Clock {
+        Clock {
+            drain_time: self.event.as_ref().map_or(0, |event| micros(event.drain_time)),
+            pace: self.pace,
+        }
+    }
+
+    /// Everything a new shard must know.
+    pub(crate) fn install(&self, shard: &Shard) {
+        shard.publish(self.clock(), self.word);
+        match self.word.state() {
+            State::NotDraining => return,
+            State::Draining => {}
+            State::Completed => drop(shard.count().close()),
+        }
+        shard.count().begin();
+    }
 }
 
 impl Node {
     pub(crate) fn new() -> Self {
-        Self {
-            word: AtomicU64::new(0),
-            shards: OnceLock::new(),
-            published: Mutex::new(Published {
-                event: None,
-                deadline: NEVER,
-                word: Word::IDLE,
-            }),
-            completion: Arc::new(Completion::default()),
-        }
-    }
-
-    /// The shard of the calling thread.
-    pub(crate) fn my_shard(&self) -> &Arc<Shard> {
-        let shards = self
-            .shards
-            .get()
-            .map_or_else(|| self.build_shards(), |shards| &**shards);
-        &shards[thread_number() % shards.len()]
-    }
-
-    /// Shards appear with the first watcher: a node without connections costs next to nothing.
-    fn build_shards(&self) -> &[Arc<Shard>] {
-        // Under the lock, so that no publication falls between the look at its state and the shards' becoming visible.
-        let published = lock(&self.published);
-        if self.shards.get().is_none() {
-            let shards = (0..shard_count()).map(|_| {
-                let shard = Shard::new(Arc::clone(&self.completion));
-                shard.publish(published.event.as_ref(), published.deadline, published.word);
-                Arc::new(shard)
-            });
-            // Only set here, under the lock: it cannot be set already.
-            self.shards.set(shards.collect()).ok();
-        }
-        drop(published);
-        self.shards()
-    }
-
-    fn shards(&self) -> &[Arc<Shard>] {
-        self.shards.get().map_or(&[], |shards| shards)
+        Self { home: Home::claim() }
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.word.load(Ordering::Acquire) != 0
+        self.home.word.load(Ordering::Acquire) != 0
     }
 
     pub(crate) fn state(&self) -> DrainState {
-        match lock(&self.published).word.state() {
+        match lock(&self.home.published).word.state() {
             State::NotDraining => DrainState::NotDraining,
             State::Draining => DrainState::Draining,
             State::Completed => DrainState::Completed,
@@ -89,40 +88,81 @@ impl Node {
     }
 
     pub(crate) fn event(&self) -> Option<StdArc<DrainEvent>> {
-        lock(&self.published).event.clone()
+        lock(&self.home.published).event.clone()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let published = lock(&self.published);
-        let event = published.event.as_ref()?;
-        (published.deadline != NEVER).then(|| event.start + Duration::from_micros(published.deadline))
+        self.home.deadline()
     }
 
-    pub(crate) fn live(&self) -> usize {
-        self.shards().iter().map(|shard| shard.live()).sum()
+    /// All open watchers.
+    pub(crate) fn open(&self) -> usize {
+        let open = |shard: &Shard| shard.count().watchers() + shard.outside();
+        self.home.shards().map(open).sum()
+    }
+
+    /// Whether a watcher is open that the drain concerns.
+    fn is_occupied(&self, word: Word) -> bool {
+        let outside = |shard: &Shard| !word.is_narrow() && shard.outside() > 0;
+        self.home
+            .shards()
+            .any(|shard| shard.count().watchers() > 0 || outside(shard))
     }
 
     fn publish(&self, published: &mut Published, word: Word) {
         published.word = word;
-        for shard in self.shards() {
-            shard.publish(published.event.as_ref(), published.deadline, word);
+        for shard in self.home.shards() {
+            shard.publish(published.clock(), word);
         }
-        self.word.store(word_bits(word), Ordering::SeqCst);
+        self.home.word.store(word.bits(), Ordering::Release);
     }
 
     /// Begins the drain; whoever comes second changes nothing.
     pub(crate) fn start(&self, event: StdArc<DrainEvent>) {
-        let mut published = lock(&self.published);
+        let mut published = lock(&self.home.published);
         if published.event.is_some() {
             return;
         }
         published.deadline = event.deadline().map_or(NEVER, |_| micros(event.drain_time));
+        let progress = published.progress(&event, State::Draining, 0);
         published.event = Some(event);
-        self.publish(&mut published, Word::draining(0));
+        self.publish(&mut published, Word::IDLE.then(progress));
+        for shard in self.home.shards() {
+            shard.count().begin();
+        }
+        drop(published);
+        // Whoever waits for the end of a drain that had not begun looks again.
+        self.home.completion.wake();
+    }
+
+    /// The same drain for everybody. Whether it was narrower before.
+    pub(crate) fn widen(&self) -> bool {
+        let mut published = lock(&self.home.published);
+        let Some(event) = published.event.as_deref() else {
+            return false;
+        };
+        if event.direction == DrainDirection::All {
+            return false;
+        }
+        let event = event.clone().with_direction(DrainDirection::All);
+        let mut state = published.word.state();
+        if state == State::Completed && self.home.shards().any(|shard| shard.outside() > 0) {
+            state = State::Draining;
+            for shard in self.home.shards() {
+                shard.count().reopen();
+            }
+        }
+        let progress = published.progress(&event, state, published.pace);
+        published.event = Some(StdArc::new(event));
+        let word = published.word.then(progress);
+        self.publish(&mut published, word);
+        drop(published);
+        self.home.completion.wake();
+        true
     }
 
     pub(crate) fn bring_forward(&self, deadline: Instant) {
-        let mut published = lock(&self.published);
+        let mut published = lock(&self.home.published);
         let Some(event) = published.event.clone() else {
             return;
         };
@@ -131,117 +171,139 @@ impl Node {
             return;
         }
         published.deadline = deadline;
-        for shard in self.shards() {
-            shard.bring_forward(deadline);
-            shard.reorder();
-        }
+        let progress = published.progress(&event, published.word.state(), published.pace);
+        let word = published.word.then(progress);
+        self.publish(&mut published, word);
         drop(published);
         // Whoever paces the drain must look again: its next step has come nearer.
-        self.completion.wake();
+        self.home.completion.wake();
     }
 
     /// Moves the drain on to `now`: stores the pace, wakes a batch of those whose time has come.
     pub(crate) fn advance(&self, now: Instant) -> Advance {
-        let (event, deadline, pace) = {
-            let mut published = lock(&self.published);
-            let Some(event) = published.event.clone() else {
-                return Advance::IDLE;
-            };
-            let pace = published
-                .word
-                .pace()
-                .max(micros(now.saturating_duration_since(event.start)));
-            if published.word.state() == State::Draining {
-                self.publish(&mut published, Word::draining(pace));
-            }
-            (event, published.deadline, pace)
+        let Some((event, steps, pace)) = self.keep_pace(now) else {
+            return Advance::IDLE;
         };
         let mut wakers: [Option<Waker>; BATCH] = [const { None }; BATCH];
-        let mut taken = 0;
-        let mut next: Option<u64> = None;
-        let mut more = false;
-        for shard in self.shards() {
+        let (mut taken, mut parked, mut earliest) = (0, 0, u64::MAX);
+        let mut shards = self.home.shards_from_mine();
+        let all_seen = loop {
+            let Some(shard) = shards.next() else {
+                break true;
+            };
             if taken == BATCH {
-                more = true;
-                break;
+                break false;
             }
-            let (count, due) = shard.take_due(pace, &mut wakers[taken..]);
-            taken += count;
-            more |= due.is_some_and(|due| due <= pace);
-            next = earliest(next, due);
-        }
+            let walked = shard.take_due(&mut wakers[taken..]);
+            taken += walked.taken;
+            parked += u64::from(walked.parked);
+            earliest = earliest.min(walked.earliest);
+        };
         for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
-        if self.live() > 0 {
-            next = earliest(next, tick(&event, pace).map(|tick| pace + tick));
-        }
-        next = earliest(next, Steps::new(&event, deadline).next(pace));
+        let word = Word::from_bits(self.home.word.load(Ordering::Acquire));
+        let more = !all_seen || self.home.shards().any(|shard| !shard.is_walked(word));
+        let next = if more {
+            Some(pace)
+        } else {
+            let window = telling_window(&event);
+            let slot = |key| {
+                let at = match (event.schedule, u16::try_from(key)) {
+                    (DrainSchedule::FirstQuarter, Ok(place)) => {
+                        micros(crate::schedule::Place::new(place).of(window))
+                    }
+                    _ => key,
+                };
+                at.max(pace + (parked * REST_PER_PARKED).div_ceil(1000))
+            };
+            let slot = (earliest != u64::MAX).then(|| slot(earliest));
+            let tick = tick(&event, pace)
+                .filter(|_| self.open() > 0)
+                .map(|tick| pace + tick);
+            [slot, tick, steps.next(pace)].into_iter().flatten().min()
+        };
         Advance {
             next: next.map(|at| event.start + Duration::from_micros(at)),
             more,
         }
     }
 
+    /// Stores how far the drain has come, unless a walk is still busy with how far it had come before.
+    fn keep_pace(&self, now: Instant) -> Option<(DrainEvent, Steps, u64)> {
+        let mut published = lock(&self.home.published);
+        let event = published.event.as_deref()?.clone();
+        let steps = Steps::new(&event, published.deadline);
+        let word = published.word;
+        let pace = micros(now.saturating_duration_since(event.start)).max(published.pace);
+        let is_pressing = steps.at(pace) != steps.at(published.pace) || pace - published.pace >= PATIENCE;
+        if pace > published.pace && (is_pressing || self.home.shards().all(|shard| shard.is_walked(word))) {
+            published.pace = pace;
+            let mut next = word.then(published.progress(&event, word.state(), pace));
+            if next == word && next.is_envoy() {
+                next = next.touched();
+            }
+            if next != word {
+                self.publish(&mut published, next);
+            }
+        }
+        Some((event, steps, published.pace))
+    }
+
     /// Refuses new watchers if nobody is left. Whether the drain is completed.
     pub(crate) fn complete_if_empty(&self) -> bool {
-        let mut published = lock(&self.published);
-        match published.word.state() {
+        let mut published = lock(&self.home.published);
+        let word = published.word;
+        match word.state() {
             State::NotDraining => return false,
             State::Completed => return true,
+            State::Draining if self.is_occupied(word) => return false,
             State::Draining => {}
         }
-        if self.live() > 0 {
+        let mut closed_empty = true;
+        for shard in self.home.shards() {
+            closed_empty &=
+                shard.count().close().watchers() == 0 && (word.is_narrow() || shard.outside() == 0);
+        }
+        if !closed_empty {
+            // A watcher that came in before the door was closed is here to stay: this was too early. One that found it
+            // closed was refused, as it would be a moment later.
+            for shard in self.home.shards() {
+                shard.count().reopen();
+            }
             return false;
         }
-        let pace = published.word.pace();
-        self.publish(&mut published, Word::completed(pace));
-        // A watcher that came in before it could see the word is here to stay: then this was too early. One that saw
-        // it was refused, as it would be a moment later.
-        if self.live() > 0 {
-            self.publish(&mut published, Word::draining(pace));
-            return false;
-        }
+        self.publish_completed(&mut published);
         drop(published);
-        self.completion.wake();
+        self.home.completion.wake();
         true
     }
 
     /// Refuses new watchers from now on, whoever is left.
     pub(crate) fn complete(&self) {
-        let mut published = lock(&self.published);
+        let mut published = lock(&self.home.published);
         if published.word.state() == State::Draining {
-            let pace = published.word.pace();
-            self.publish(&mut published, Word::completed(pace));
+            for shard in self.home.shards() {
+                shard.count().close();
+            }
+            self.publish_completed(&mut published);
         }
         drop(published);
-        self.completion.wake();
+        self.home.completion.wake();
     }
 
-    /// Whether the drain is over for everybody: completed, and nobody left.
+    fn publish_completed(&self, published: &mut Published) {
+        let Some(event) = published.event.clone() else {
+            return;
+        };
+        let progress = published.progress(&event, State::Completed, published.pace);
+        let word = published.word.then(progress);
+        self.publish(published, word);
+    }
+
+    /// Whether the drain is over for everybody it concerns: completed, and nobody left.
     pub(crate) fn is_drained(&self) -> bool {
-        self.live() == 0 && self.complete_if_empty()
+        let word = Word::from_bits(self.home.word.load(Ordering::Acquire));
+        !word.is_idle() && !self.is_occupied(word) && self.complete_if_empty()
     }
-}
-
-fn word_bits(word: Word) -> u64 {
-    u64::from(word.is_draining())
-}
-
-fn earliest(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (a, b) => a.or(b),
-    }
-}
-
-thread_local! {
-    static OPENED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// The next place in this thread's queue: the golden-ratio sequence, which fills any window evenly at every length.
-pub(crate) fn next_place() -> Place {
-    let nth = OPENED.with(|opened| opened.replace(opened.get().wrapping_add(1)));
-    let nth = nth.wrapping_add((thread_number() as u64) << 32);
-    Place::new((nth.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16)
 }

@@ -1,9 +1,7 @@
-//! Where a connection stands in a drain, and when it moves on. Pure: pace in, phase out.
+//! How far a connection has come in a drain, and the steps that all connections take together. Pure: pace in, phase out.
 
-use std::time::Duration;
-
-use crate::schedule::{Place, micros, push_slot, response_slot};
-use crate::{DrainDecision, DrainEvent, DrainSchedule, DrainStrategy, decision};
+use crate::schedule::micros;
+use crate::{DrainDecision, DrainEvent, DrainSchedule, DrainStrategy};
 
 /// How far a connection has come on the way from serving to gone. It only moves forward.
 #[expect(
@@ -25,75 +23,30 @@ pub enum Phase {
     Overdue,
 }
 
+impl Phase {
+    /// The phase before this one; [`Phase::Open`] has none.
+    pub(crate) const fn before(self) -> Self {
+        match self {
+            Self::Open | Self::Signaled => Self::Open,
+            Self::Finishing => Self::Signaled,
+            Self::Expired => Self::Finishing,
+            Self::Overdue => Self::Expired,
+        }
+    }
+
+    pub(crate) const fn from_bits(bits: u32) -> Self {
+        match bits {
+            0 => Self::Open,
+            1 => Self::Signaled,
+            2 => Self::Finishing,
+            3 => Self::Expired,
+            _ => Self::Overdue,
+        }
+    }
+}
+
 /// No deadline, in microseconds since the start.
 pub(crate) const NEVER: u64 = u64::MAX;
-
-/// What is fixed about a connection when its watcher opens.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Seat {
-    pub(crate) place: Place,
-    /// Milliseconds since the start of the drain, plus one; 0: opened before it.
-    opened_ms: u32,
-    drain_timeout_ms: u32,
-}
-
-impl Seat {
-    pub(crate) fn new(place: Place, opened: Option<Duration>, drain_timeout: Duration) -> Self {
-        let ms = |d: Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX - 1);
-        Self {
-            place,
-            opened_ms: opened.map_or(0, |opened| ms(opened).saturating_add(1)),
-            drain_timeout_ms: ms(drain_timeout),
-        }
-    }
-
-    fn opened(self) -> Option<Duration> {
-        self.opened_ms
-            .checked_sub(1)
-            .map(|ms| Duration::from_millis(ms.into()))
-    }
-
-    /// When this connection is woken to leave, in microseconds since the start.
-    fn slot(self, event: &DrainEvent) -> u64 {
-        let drain_timeout = Duration::from_millis(self.drain_timeout_ms.into());
-        push_slot(event, self.place, self.opened(), drain_timeout).map_or(NEVER, micros)
-    }
-
-    /// The phase at `pace` microseconds after the start, with the deadline at `deadline`.
-    pub(crate) fn phase(self, event: &DrainEvent, deadline: u64, pace: u64) -> Phase {
-        let at = Steps::new(event, deadline);
-        match pace {
-            _ if pace >= at.overdue => Phase::Overdue,
-            _ if pace >= at.expired => Phase::Expired,
-            _ if pace >= at.finishing => Phase::Finishing,
-            _ if pace >= self.slot(event) => Phase::Signaled,
-            _ => Phase::Open,
-        }
-    }
-
-    /// When the phase after `phase` begins, in microseconds since the start; [`NEVER`] if it does not.
-    pub(crate) fn next_after(self, phase: Phase, event: &DrainEvent, deadline: u64) -> u64 {
-        let at = Steps::new(event, deadline);
-        match phase {
-            Phase::Open => self.slot(event).min(at.finishing),
-            Phase::Signaled => at.finishing,
-            Phase::Finishing => at.expired,
-            Phase::Expired => at.overdue,
-            Phase::Overdue => NEVER,
-        }
-    }
-
-    /// Whether a response written at `pace` should say goodbye.
-    pub(crate) fn response_leaves(self, event: &DrainEvent, pace: u64, sample: impl FnOnce() -> u64) -> bool {
-        match event.schedule {
-            DrainSchedule::FirstQuarter => pace >= micros(response_slot(event, self.place, self.opened())),
-            DrainSchedule::Envoy140 => {
-                let drain = Some((event.strategy, event.drain_time, Duration::from_micros(pace)));
-                decision::should_drain_close(crate::DrainType::ModifyOnly, false, drain, 0.5, sample)
-            }
-        }
-    }
-}
 
 /// The instants at which all connections of a drain move on, in microseconds since the start.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +69,16 @@ impl Steps {
             finishing: deadline.saturating_sub(micros(event.finish_before())),
             expired: deadline,
             overdue: deadline.saturating_add(micros(event.ladder.drop_after)),
+        }
+    }
+
+    /// The step reached at `pace`; [`Phase::Open`]: none yet.
+    pub(crate) const fn at(self, pace: u64) -> Phase {
+        match pace {
+            _ if pace >= self.overdue => Phase::Overdue,
+            _ if pace >= self.expired => Phase::Expired,
+            _ if pace >= self.finishing => Phase::Finishing,
+            _ => Phase::Open,
         }
     }
 

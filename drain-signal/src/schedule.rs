@@ -17,6 +17,10 @@ impl Place {
         Self(numerator)
     }
 
+    pub(crate) const fn numerator(self) -> u16 {
+        self.0
+    }
+
     /// This place's share of `window`.
     pub fn of(self, window: Duration) -> Duration {
         let micros = micros(window);
@@ -68,7 +72,12 @@ pub fn push_slot(
 ) -> Option<Duration> {
     match event.schedule {
         DrainSchedule::FirstQuarter => first_quarter_slot(event, place, opened),
-        DrainSchedule::Envoy140 => envoy_window_slot(event, place, opened, drain_timeout),
+        DrainSchedule::Envoy140 => envoy_slot(
+            event.drain_time,
+            place,
+            opened.is_some_and(|opened| opened >= envoy_window(event.drain_time)),
+            drain_timeout,
+        ),
     }
 }
 
@@ -91,89 +100,42 @@ fn first_quarter_slot(event: &DrainEvent, place: Place, opened: Option<Duration>
     }
 }
 
+/// When Envoy 1.40's window opens in which idle connections are woken.
+pub(crate) fn envoy_window(drain_time: Duration) -> Duration {
+    drain_time * 2 / 3
+}
+
 /// Envoy 1.40 wakes an idle connection in [2T/3, T - drain_timeout], under both strategies, if that window is not empty
 /// and the connection is older than it.
-fn envoy_window_slot(
-    event: &DrainEvent,
+pub(crate) fn envoy_slot(
+    drain_time: Duration,
     place: Place,
-    opened: Option<Duration>,
+    opened_in_window: bool,
     drain_timeout: Duration,
 ) -> Option<Duration> {
-    let from = event.drain_time * 2 / 3;
-    let to = event.drain_time.saturating_sub(drain_timeout);
-    (from < to && opened.is_none_or(|opened| opened < from)).then(|| from + place.of(to - from))
+    let from = envoy_window(drain_time);
+    let to = drain_time.saturating_sub(drain_timeout);
+    (from < to && !opened_in_window).then(|| from + place.of(to - from))
 }
 
-/// After how long stored on-drain callback `index` of `count` is to close: evenly spread over a quarter of what `remaining`
-/// there is of the drain time, in whole milliseconds.
-///
-/// Callback 0 gets 0, and none gets a quarter. Under the immediate strategy nothing remains.
-///
-/// Source: [`DrainManagerImpl::startDrainSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use drain_signal::schedule::stored_callback_delay;
-///
-/// let delay = |index| stored_callback_delay(index, 20, Duration::from_secs(4));
-/// assert_eq!([0, 1, 19].map(delay), [0, 50, 950].map(Duration::from_millis));
-/// ```
-pub fn stored_callback_delay(index: usize, count: usize, remaining: Duration) -> Duration {
-    let parts = 4 * (count.max(1) as u128);
-    let millis = remaining.as_millis().saturating_mul(index as u128) / parts;
-    Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
-}
-
-/// After how long an on-drain callback registered during a drain is to close: a random share of all that `remaining` there
-/// is of the drain time, in whole milliseconds. `sample` is called only if that is a millisecond at least, and gradual.
-///
-/// Source: [`DrainManagerImpl::addOnDrainCloseCb`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
-pub fn late_callback_delay(
-    strategy: DrainStrategy,
-    remaining: Duration,
-    sample: impl FnOnce() -> u64,
-) -> Duration {
-    let millis = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
-    if strategy == DrainStrategy::Immediate || millis == 0 {
-        return Duration::ZERO;
+/// How many of 65536 places have had their slot at `pace` in a window of `window`, both in microseconds: the inverse of
+/// [`Place::of`].
+pub(crate) fn places_told(pace: u64, window: u64) -> u32 {
+    if window == 0 || pace >= window {
+        return crate::word::ALL_PLACES;
     }
-    Duration::from_millis(sample() % millis)
+    // The largest place p with floor(window * p / 65536) <= pace, and 0 is the first place. Both are below 2^64, and the
+    // quotient is below 65536 because pace < window.
+    let last = ((u128::from(pace) + 1) << 16).div_ceil(u128::from(window)) - 1;
+    u32::try_from(last).map_or(crate::word::ALL_PLACES, |last| {
+        (last + 1).min(crate::word::ALL_PLACES)
+    })
 }
 
-/// After how long a connection told of `event` at `elapsed` drains by itself, in Envoy's event model; `None`: not at all, it
-/// is left to its responses.
-///
-/// The window is [`factor` * drain time, drain time - `grace`] since the start; a connection that came when it had begun is
-/// left alone. Envoy answers 0 for "not at all", whole milliseconds otherwise.
-///
-/// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use drain_signal::schedule::proactive_delay;
-///
-/// let (drain_time, grace) = (Duration::from_secs(100), Duration::from_secs(10));
-/// let delay = |elapsed, sample| proactive_delay(drain_time, Duration::from_secs(elapsed), grace, 0.5, || sample);
-/// assert_eq!(delay(0, 39_999), Some(Duration::from_millis(89_999)));
-/// assert_eq!(delay(20, 1000), Some(Duration::from_secs(31)));
-/// assert_eq!(delay(50, 0), None);
-/// ```
-pub fn proactive_delay(
-    drain_time: Duration,
-    elapsed: Duration,
-    grace: Duration,
-    factor: f64,
-    sample: impl FnOnce() -> u64,
-) -> Option<Duration> {
-    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let from = millis(drain_time.mul_f64(factor.clamp(0.0, 1.0)));
-    let to = millis(drain_time.saturating_sub(grace));
-    let elapsed = millis(elapsed);
-    (from < to && elapsed < from).then(|| Duration::from_millis(from + sample() % (to - from) - elapsed))
+/// The place that has its slot at `slot` in a window of `window`, both in microseconds.
+pub(crate) fn place_at(slot: u64, window: u64) -> Place {
+    let place = (u128::from(slot) << 16).div_ceil(u128::from(window.max(1)));
+    Place::new(u16::try_from(place).unwrap_or(u16::MAX))
 }
 
 pub(crate) fn ceil_seconds(duration: Duration) -> Duration {
@@ -238,6 +200,21 @@ mod tests {
                 prop_assert!(slot <= event.drain_time / 4);
                 prop_assert!(slot >= opened.unwrap_or_default());
             }
+        }
+
+        #[test]
+        fn the_places_told_are_those_whose_slot_has_come(window in 0_u64..1 << 50, pace in 0_u64..1 << 50, place: u16) {
+            let slot = micros(Place::new(place).of(Duration::from_micros(window)));
+            prop_assert_eq!(slot <= pace, u32::from(place) < places_told(pace, window));
+            let near = slot.saturating_add(pace % 3).saturating_sub(1);
+            prop_assert_eq!(slot <= near, u32::from(place) < places_told(near, window));
+        }
+
+        #[test]
+        fn a_place_found_for_a_slot_is_not_told_before_it(window in 1_u64..1 << 50, slot in 0_u64..1 << 50) {
+            let slot = slot % window;
+            let place = place_at(slot, window);
+            prop_assert!(place == Place::new(u16::MAX) || micros(place.of(Duration::from_micros(window))) >= slot);
         }
 
         #[test]

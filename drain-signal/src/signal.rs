@@ -117,7 +117,7 @@ impl DrainSignal {
 
     /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess otherwise.
     pub fn open_watches(&self) -> usize {
-        self.node.live()
+        self.node.open()
     }
 
     /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are refused.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use crate::{DrainHandle, Goodbye, Phase};
 
@@ -24,12 +24,9 @@ impl<'a> Reached<'a> {
 impl Future for Reached<'_> {
     type Output = ();
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut after = Phase::Open;
-        while after < self.phase {
-            after = ready!(self.handle.poll_phase(cx, after));
-        }
-        Poll::Ready(())
+        self.handle.poll_phase(cx, self.phase.before()).map(|_| ())
     }
 }
 
@@ -37,22 +34,22 @@ impl Future for Reached<'_> {
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug, Clone, Copy)]
 pub struct Signaled<'a> {
-    reached: Reached<'a>,
+    handle: &'a DrainHandle,
 }
 
 impl<'a> Signaled<'a> {
     pub(crate) const fn new(handle: &'a DrainHandle) -> Self {
-        Self {
-            reached: Reached::new(handle, Phase::Signaled),
-        }
+        Self { handle }
     }
 }
 
 impl Future for Signaled<'_> {
     type Output = Goodbye;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Goodbye> {
-        ready!(Pin::new(&mut self.reached).poll(cx));
-        Poll::Ready(self.reached.handle.goodbye())
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Goodbye> {
+        self.handle
+            .poll_phase(cx, Phase::Open)
+            .map(|_| self.handle.goodbye())
     }
 }
