@@ -2,9 +2,11 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -31,7 +33,14 @@ pub(crate) struct Host {
     listeners: Listeners<EdgeListener>,
     stats: Stats,
     started: Instant,
-    quit: Arc<Notify>,
+    quit: Arc<Quit>,
+}
+
+/// An operator's wish that the process be gone.
+#[derive(Debug, Default)]
+struct Quit {
+    asked: AtomicBool,
+    answered: Notify,
 }
 
 impl Host {
@@ -51,9 +60,13 @@ impl Host {
         }
     }
 
-    /// Resolves when an operator wants the process gone.
+    /// Resolves when an operator wants the process gone, and has been answered.
     pub(crate) async fn quit(&self) {
-        self.quit.notified().await;
+        self.quit.answered.notified().await;
+    }
+
+    fn asked_to_quit(&self) -> bool {
+        self.quit.asked.load(Ordering::Relaxed)
     }
 }
 
@@ -97,7 +110,7 @@ impl AdminHost for Host {
     }
 
     fn quit(&self) {
-        self.quit.notify_one();
+        self.quit.asked.store(true, Ordering::Relaxed);
     }
 
     fn connections(&self) -> Vec<ConnectionView> {
@@ -149,13 +162,25 @@ pub(crate) async fn serve(listener: TcpListener, host: Host) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let host = host.clone();
-        let service = service_fn(move |request| answer(host.clone(), request));
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let (host, answering) = (host.clone(), host.clone());
+        let service = service_fn(move |request| answer(answering.clone(), request));
+        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            // How it ended does not matter, but the answer to "quit" is out then.
+            connection.await.ok();
+            if host.asked_to_quit() {
+                host.quit.answered.notify_one();
+            }
+        });
     }
 }
 
 async fn answer(host: Host, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, _) = request.into_parts();
-    Ok(handle(&host, &parts).map(Full::new))
+    let mut response = handle(&host, &parts).map(Full::new);
+    if host.asked_to_quit() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    Ok(response)
 }
