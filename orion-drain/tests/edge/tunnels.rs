@@ -110,3 +110,22 @@ async fn a_websocket_carries_data_until_its_own_versions_deadline_and_ends_in_fi
 async fn a_tcp_stream_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
     three_updates(Tunnel::Bytes, "tcp", |version| tcp("tcp", version)).await;
 }
+
+#[tokio::test]
+async fn a_stream_that_is_half_closed_during_a_drain_still_gets_all_that_comes_back() {
+    let mut edge = Edge::start("--drain-time-s 20", &discovery("1", &[tcp("tcp", 1)])).await;
+    let mut stream = Tunnel::Bytes.open(edge.address("tcp").await).await;
+    edge.update("2", &[tcp("tcp", 2)]).await;
+    let sent: Vec<u8> = (0..100_000u32).flat_map(u32::to_be_bytes).collect();
+    let (mut from, mut to) = stream.split();
+    let sending = async {
+        to.write_all(&sent).await?;
+        to.shutdown().await
+    };
+    let mut back = Vec::new();
+    let exchange = async { tokio::try_join!(sending, from.read_to_end(&mut back)) };
+    within("the end of the stream", exchange)
+        .await
+        .expect("FIN, not RST");
+    assert!(back == sent, "{} bytes of {}", back.len(), sent.len());
+}
