@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 use xshell::Shell;
 
-use crate::steps;
+use crate::{full, steps};
 
 /// What to check.
 #[derive(Debug, Clone, clap::Args)]
@@ -98,18 +98,28 @@ const STEPS: &[Step] = &[
 const FULL: &[Step] = &[
     Step {
         name: "deny",
-        what: "licences, sources, bans and advisories (deny.toml)",
-        run: steps::deny,
+        what: "licences, sources and bans (deny.toml)",
+        run: full::deny,
     },
     Step {
         name: "powerset",
         what: "features build in any combination of two",
-        run: steps::powerset,
+        run: full::powerset,
     },
     Step {
         name: "semver",
         what: "the public API keeps its promises since the last release",
-        run: steps::semver,
+        run: full::semver,
+    },
+    Step {
+        name: "stress",
+        what: "the core's tests, fifty times over",
+        run: full::stress,
+    },
+    Step {
+        name: "memcheck",
+        what: "the core's tests under valgrind",
+        run: full::memcheck,
     },
 ];
 

@@ -2,6 +2,7 @@
 
 mod ci;
 mod demo;
+mod full;
 mod layers;
 mod metadata;
 mod release;

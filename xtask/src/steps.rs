@@ -142,73 +142,8 @@ pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::PASSED)
 }
 
-pub(crate) fn deny(sh: &Shell) -> Result<Outcome> {
-    let cargo = cargo();
-    if let Some(reason) = install(sh, "deny", "0.20.2") {
-        return Ok(Outcome::Skipped(reason));
-    }
-    cmd!(sh, "{cargo} deny --all-features check").run()?;
-    Ok(Outcome::PASSED)
-}
-
-pub(crate) fn powerset(sh: &Shell) -> Result<Outcome> {
-    let cargo = cargo();
-    if let Some(reason) = install(sh, "hack", "0.6.46") {
-        return Ok(Outcome::Skipped(reason));
-    }
-    cmd!(
-        sh,
-        "{cargo} hack check --workspace --exclude xtask --lib --feature-powerset --depth 2 --no-dev-deps"
-    )
-    .run()?;
-    Ok(Outcome::PASSED)
-}
-
-pub(crate) fn semver(sh: &Shell) -> Result<Outcome> {
-    let cargo = cargo();
-    let mut checked = 0;
-    for package in metadata::published(sh)? {
-        let name = &package.name;
-        // Before its first release a crate has promised nothing.
-        let tags = cmd!(sh, "git tag --list {name}-v* --sort=-version:refname")
-            .quiet()
-            .read()?;
-        let Some(tag) = tags.lines().next() else { continue };
-        if let Some(reason) = install(sh, "semver-checks", "0.51.0") {
-            return Ok(Outcome::Skipped(reason));
-        }
-        cmd!(sh, "{cargo} semver-checks --package {name} --baseline-rev {tag}").run()?;
-        checked += 1;
-    }
-    if checked == 0 {
-        return Ok(Outcome::Skipped(
-            "no crate has a release tag yet, so there is nothing to compare with".to_owned(),
-        ));
-    }
-    Ok(Outcome::Passed(format!("{checked} crates")))
-}
-
-/// Makes sure that `cargo {tool}` is there; otherwise says why not.
-fn install(sh: &Shell, tool: &str, version: &str) -> Option<String> {
-    let cargo = cargo();
-    if cmd!(sh, "{cargo} {tool} --version")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .is_ok()
-    {
-        return None;
-    }
-    let name = format!("cargo-{tool}");
-    match cmd!(sh, "{cargo} install --locked {name}@{version}").run() {
-        Ok(()) => None,
-        Err(error) => Some(format!("{name} is not installed and could not be: {error}")),
-    }
-}
-
 /// Runs `check` for every crate, also after one has failed; names those that did.
-fn each(
+pub(crate) fn each(
     packages: Vec<metadata::Package>,
     mut check: impl FnMut(&metadata::Package) -> Result<()>,
 ) -> Result<()> {
@@ -236,7 +171,7 @@ fn none(problems: &[String]) -> Result<()> {
 
 /// What the test runners' closing lines add up to.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
+pub(crate) struct Counts {
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -244,7 +179,7 @@ struct Counts {
 
 impl Counts {
     /// Runs a `cargo test`, shows its output as it comes, and counts.
-    fn add(&mut self, command: &mut Command) -> Result<()> {
+    pub(crate) fn add(&mut self, command: &mut Command) -> Result<()> {
         println!("$ {command:?}");
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let output = child.stdout.take().context("its output is piped")?;

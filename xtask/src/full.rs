@@ -1,0 +1,135 @@
+//! What the steps of `cargo xtask ci --full` do: slow ones, and those that need a tool from outside.
+//!
+//! A tool that is not there and cannot be installed skips its step and says so; it does not fail it.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use crate::{
+    cargo,
+    ci::Outcome,
+    metadata, root,
+    steps::{Counts, each},
+};
+
+/// The crates whose wait-and-notify code everything else stands on.
+const CORE: [&str; 3] = ["drain-signal", "drain-tree", "conn-tracker"];
+
+pub(crate) fn deny(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    if let Some(reason) = install(sh, "deny", "0.20.2") {
+        return Ok(Outcome::Skipped(reason));
+    }
+    // Advisories come from a database elsewhere; whoever can reach it runs `cargo deny check advisories` as well.
+    cmd!(sh, "{cargo} deny --all-features check bans licenses sources").run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn powerset(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    if let Some(reason) = install(sh, "hack", "0.6.46") {
+        return Ok(Outcome::Skipped(reason));
+    }
+    cmd!(
+        sh,
+        "{cargo} hack check --workspace --exclude xtask --lib --feature-powerset --depth 2 --no-dev-deps"
+    )
+    .run()?;
+    Ok(Outcome::PASSED)
+}
+
+pub(crate) fn semver(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let mut checked = 0;
+    for package in metadata::published(sh)? {
+        let name = &package.name;
+        // Before its first release a crate has promised nothing.
+        let tags = cmd!(sh, "git tag --list {name}-v* --sort=-version:refname")
+            .quiet()
+            .read()?;
+        let Some(tag) = tags.lines().next() else { continue };
+        if let Some(reason) = install(sh, "semver-checks", "0.51.0") {
+            return Ok(Outcome::Skipped(reason));
+        }
+        cmd!(sh, "{cargo} semver-checks --package {name} --baseline-rev {tag}").run()?;
+        checked += 1;
+    }
+    if checked == 0 {
+        return Ok(Outcome::Skipped(
+            "no crate has a release tag yet, so there is nothing to compare with".to_owned(),
+        ));
+    }
+    Ok(Outcome::Passed(format!("{checked} crates")))
+}
+
+/// The core's tests again and again, each in a process of its own, as many at once as there are cores.
+pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    if let Some(reason) = install(sh, "nextest", "0.9.143") {
+        return Ok(Outcome::Skipped(reason));
+    }
+    let core = CORE.map(|name| format!("--package={name}"));
+    // Properties are explored by the `test` step; here the same few cases are to meet many schedules.
+    let _cases = sh.push_env("PROPTEST_CASES", "8");
+    cmd!(
+        sh,
+        "{cargo} nextest run {core...} --all-features --stress-count 50 --status-level fail"
+    )
+    .run()?;
+    Ok(Outcome::Passed("50 rounds".to_owned()))
+}
+
+/// The core's tests under valgrind: nothing lost, nothing touched that is not ours.
+pub(crate) fn memcheck(sh: &Shell) -> Result<Outcome> {
+    if cmd!(sh, "valgrind --version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_err()
+    {
+        return Ok(Outcome::Skipped("valgrind is not installed".to_owned()));
+    }
+    let runner = "valgrind --quiet --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --error-exitcode=9";
+    let mut crates = metadata::published(sh)?;
+    crates.retain(|package| CORE.contains(&package.name.as_str()));
+    let mut counts = Counts::default();
+    each(crates, |package| {
+        let mut command = Command::new(cargo());
+        command.args([
+            "test",
+            "--package",
+            &package.name,
+            "--all-features",
+            "--lib",
+            "--tests",
+        ]);
+        command
+            .env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", runner)
+            .env("PROPTEST_CASES", "4");
+        counts.add(command.current_dir(root()))
+    })
+    .with_context(|| counts.to_string())?;
+    Ok(Outcome::Passed(counts.to_string()))
+}
+
+/// Makes sure that `cargo {tool}` is there; otherwise says why not.
+fn install(sh: &Shell, tool: &str, version: &str) -> Option<String> {
+    let cargo = cargo();
+    if cmd!(sh, "{cargo} {tool} --version")
+        .quiet()
+        .ignore_stdout()
+        .ignore_stderr()
+        .run()
+        .is_ok()
+    {
+        return None;
+    }
+    let name = format!("cargo-{tool}");
+    match cmd!(sh, "{cargo} install --locked {name}@{version}").run() {
+        Ok(()) => None,
+        Err(error) => Some(format!("{name} is not installed and could not be: {error}")),
+    }
+}
