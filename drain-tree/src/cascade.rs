@@ -13,7 +13,7 @@ use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 /// How many nodes a start tells before it returns: some 2 ms of work.
 pub(crate) const AT_ONCE: usize = 4096;
 /// How many nodes one poll of a sequence tells.
-pub(crate) const A_POLL: usize = 512;
+pub(crate) const A_POLL: usize = 128;
 
 /// The nodes of a run that are still to be told.
 #[derive(Debug)]

@@ -100,6 +100,12 @@ impl Run {
         Turn::Over(outcome)
     }
 
+    /// Whether the run may end early, empty, at `now`.
+    pub(crate) fn may_end(&self, now: Instant) -> bool {
+        let early = self.event.end == DrainEnd::Close && self.length == DrainLength::UntilEmpty;
+        early && now >= later(self.event.start, self.minimum)
+    }
+
     /// What is to be said to all members now; otherwise when to look again.
     fn due(&self, state: &mut State, now: Instant) -> Result<Last, Instant> {
         let end = state.deadline;

@@ -4,14 +4,16 @@
 //! first watcher of a node that is left alone makes its drains attend to it again:
 //!
 //! ```text
-//!  who opens a watcher                        who leaves a node alone (under the run's lock)
-//!  1 count the watcher in      (live, SeqCst)  1 count the node as left alone   (Unattended, SeqCst)
-//!  2 is the node left alone?   (SeqCst load)   2 is a watcher open?             (live, SeqCst load)
-//!    then ask its drains to attend               then take 1 back
+//!  who opens a watcher             who leaves a node alone (under the run's lock)
+//!  1 count the watcher in          1 count the node as left alone
+//!  2 fence                         2 fence
+//!  3 is the node left alone?       3 is a watcher open?
+//!    then ask its drains to attend   then take 1 back
 //! ```
 //!
-//! Of the two loads at least one sees the other side's store, so no watcher is ever open at a node nobody attends. A drain
+//! Of the two looks at least one sees the other side's count, so no watcher is ever open at a node nobody attends. A drain
 //! that begins at a node counts it as left alone before it publishes, and looks for watchers afterwards: the same pair.
+//! Modelled in `tests/loom.rs`.
 
 use std::ops::{Index, IndexMut};
 use std::sync::{Arc, Weak};
@@ -20,7 +22,7 @@ use std::task::{Wake, Waker};
 use drain_signal::Draining;
 
 use crate::run::Run;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering, fence};
 
 /// How many of a node's drains do not attend to it.
 #[derive(Debug)]
@@ -31,18 +33,31 @@ impl Unattended {
         Self(AtomicUsize::new(0))
     }
 
-    /// Whether a drain of the node must be told of a watcher that was just opened.
+    /// Whether there are any: a hint.
     pub(crate) fn any(&self) -> bool {
-        self.0.load(Ordering::SeqCst) > 0
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a drain of the node must be told of a watcher that was just opened. Pairs with [`is_open`].
+    pub(crate) fn any_after_opening(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.any()
     }
 
     pub(crate) fn add(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 
     fn remove(&self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether a watcher is open at a node that was counted as left alone before. Pairs with
+/// [`Unattended::any_after_opening`].
+pub(crate) fn is_open(draining: &Draining) -> bool {
+    fence(Ordering::SeqCst);
+    draining.open_watches() > 0
 }
 
 /// A node's part in one run. All fields change under the run's lock only.
@@ -85,13 +100,13 @@ impl Member {
         true
     }
 
-    /// Leaves the node alone if nobody is open there. Whether it is left alone now.
-    pub(crate) fn leave_if_empty(&mut self) -> bool {
-        if !self.attended || self.draining.open_watches() > 0 {
+    /// Leaves the node alone if nobody is open there whom the drain concerns. Whether it is left alone now.
+    pub(crate) fn leave_if_empty(&mut self, completed: bool) -> bool {
+        if !self.attended || !completed && self.draining.open_watches() > 0 {
             return false;
         }
         self.unattended.add();
-        if self.draining.open_watches() > 0 {
+        if !completed && is_open(&self.draining) {
             self.unattended.remove();
             return false;
         }

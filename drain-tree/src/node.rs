@@ -10,12 +10,13 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use drain_signal::{
-    DrainCompleted, DrainDirection, DrainSignal, DrainTrigger, DrainType, DrainWatch, Draining, WatchOptions,
+    DrainCompleted, DrainDirection, DrainEnd, DrainEvent, DrainSignal, DrainTrigger, DrainType, DrainWatch,
+    Draining, WatchOptions,
 };
 
 use crate::callbacks::{Callback, Callbacks, tell};
 use crate::health::Health;
-use crate::member::Unattended;
+use crate::member::{Unattended, is_open};
 use crate::parent::ParentShutdownStart;
 use crate::run::Run;
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -112,7 +113,7 @@ impl Node {
         }
         let watch = self.signal.watch_with(options)?;
         // Asked of the watch, whose count has just gone up: see `member`.
-        if watch.is_draining() && self.unattended.any() {
+        if watch.is_draining() && self.unattended.any_after_opening() {
             self.attend();
         }
         Ok(watch)
@@ -187,7 +188,7 @@ impl Node {
         };
         for (origin, run) in runs {
             // Whoever joins later takes the run's deadline; where this is not its origin, nobody may be left to join.
-            if origin && run.event.end == drain_signal::DrainEnd::Close {
+            if origin && run.event.end == DrainEnd::Close {
                 run.bring_forward(deadline);
             } else {
                 run.reach(usize::MAX, run.now());
@@ -221,11 +222,7 @@ impl State {
     }
 
     /// The run that a start in `direction` that ends as `end` joins here.
-    pub(crate) fn running(
-        &self,
-        direction: DrainDirection,
-        end: drain_signal::DrainEnd,
-    ) -> Option<&Arc<Run>> {
+    pub(crate) fn running(&self, direction: DrainDirection, end: DrainEnd) -> Option<&Arc<Run>> {
         let mut runs = self.joined.iter().map(|joined| &joined.run);
         runs.find(|run| run.covers(direction, end))
     }
@@ -254,8 +251,9 @@ impl State {
         }
     }
 
-    /// Begins the node's drain, unless it has begun.
-    fn begin(&mut self, event: &drain_signal::DrainEvent) -> Draining {
+    /// Begins the node's drain, unless it has begun. Under the lock: whoever could wait for it to begin or end has got no
+    /// waker to its signal yet.
+    fn begin(&mut self, event: &DrainEvent) -> Draining {
         let draining = match std::mem::replace(&mut self.drain, Drain::Starting) {
             Drain::Ready(trigger) => trigger.start(event.clone()),
             Drain::Begun(draining) => draining,
@@ -270,13 +268,17 @@ impl Joining {
     /// The nodes that are to be told next.
     pub(crate) fn complete(self, run: &Arc<Run>, now: Instant) -> Vec<Weak<Node>> {
         if let Some((index, draining)) = self.member {
-            if run.event.end == drain_signal::DrainEnd::Close {
+            if run.event.direction == DrainDirection::All {
+                // Nothing, unless a drain of inbound listeners runs here: then it becomes one of all connections.
+                draining.widen();
+            }
+            if run.event.end == DrainEnd::Close {
                 // Read after the event was published: a deadline brought forward since then finds this node begun.
                 draining.bring_forward(run.deadline());
             }
             if run.is_over() {
                 run.end_late(&draining);
-            } else if draining.open_watches() > 0 {
+            } else if is_open(&draining) {
                 run.attend(index);
             }
         }

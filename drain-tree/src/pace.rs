@@ -32,6 +32,12 @@ impl Look {
         }
         self.draining.advance(now)
     }
+
+    /// Completes a node where only those are left whom a drain of inbound listeners does not concern; they are counted
+    /// among the open ones.
+    pub(crate) fn complete_if_unconcerned(&self) -> bool {
+        self.draining.open_watches() > 0 && self.draining.complete_if_empty()
+    }
 }
 
 impl State {
@@ -118,15 +124,15 @@ impl State {
         self.round = Some(0);
     }
 
-    pub(crate) fn put_back(&mut self, index: usize, advance: Advance) {
-        if self.members[index].leave_if_empty() {
+    /// What became of a look at a member; `completed` if its node was completed by it.
+    pub(crate) fn put_back(&mut self, index: usize, advance: Advance, completed: bool) {
+        if self.members[index].leave_if_empty(completed) {
             self.attended -= 1;
             return;
         }
         if advance.more {
             self.call(index);
-        }
-        if self.members[index].is_attended() {
+        } else if self.members[index].is_attended() {
             self.next = [self.next, advance.next].into_iter().flatten().min();
         }
     }

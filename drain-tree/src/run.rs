@@ -12,6 +12,7 @@ use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining
 use crate::cascade::Cascade;
 use crate::ending::Finish;
 use crate::member::{Member, Members, Unattended};
+use crate::pace::Look;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering, lock};
 use crate::{DrainLength, DrainOutcome};
 
@@ -179,10 +180,12 @@ impl Run {
         };
         if !batch.is_empty() {
             // Connections are woken here: not under the lock, which they may meet.
-            let looked: Vec<_> = batch.iter().map(|looked| looked.advance(now)).collect();
+            let may_complete = self.event.direction == DrainDirection::InboundOnly && self.may_end(now);
+            let look = |look: &Look| (look.advance(now), may_complete && look.complete_if_unconcerned());
+            let looked: Vec<_> = batch.iter().map(look).collect();
             let mut state = self.lock();
-            for (at, advance) in batch.iter().zip(looked) {
-                state.put_back(at.index, advance);
+            for (look, (advance, completed)) in batch.iter().zip(looked) {
+                state.put_back(look.index, advance, completed);
             }
         }
         {
