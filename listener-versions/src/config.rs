@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drain_tree::{DrainType, TrafficDirection};
 
-use crate::ListenAddress;
+use crate::{ChainId, ListenAddress};
 
 /// A listener's configuration, as far as versions need to know it. serde and xDS types stay with the caller.
 ///
@@ -30,6 +30,28 @@ pub trait ListenerConfig: Send + Sync + 'static {
 
     /// Whether an update from `self` to `other` changes nothing (Envoy compares hashes of the whole message).
     fn same_content(&self, other: &Self) -> bool;
+
+    /// Its filter chains, each by what identifies it in this listener (Envoy's `filter_chains`, and `default_filter_chain`).
+    /// Default: none, connections are the version's own.
+    ///
+    /// Where a chain stands in the list is what the other methods call its index. Identities should be unique.
+    fn chains(&self) -> Vec<ChainId> {
+        Vec::new()
+    }
+
+    /// Whether chain `index` of `self` is the same, to the last field, as chain `other_index` of `other`. It is asked for chains of
+    /// the same identity, in an update that [differs only in chains](Self::differs_only_in_chains). Default: no, it has changed.
+    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
+        let _ = (index, other, other_index);
+        false
+    }
+
+    /// Whether nothing but filter chains changes in an update from `self` to `other`: then the version goes on, and only the
+    /// connections of chains that changed, or are gone, drain. Default: no, every update is a new version.
+    fn differs_only_in_chains(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
 
     /// Which causes drain this listener (Envoy's `drain_type`). Default: [`DrainType::Default`].
     fn drain_type(&self) -> DrainType {

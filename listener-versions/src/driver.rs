@@ -1,4 +1,4 @@
-//! The driver: paces every drain that has begun, and reaps versions when nothing is left of them.
+//! The driver: paces every drain that has begun, and reaps versions and filter chains when nothing is left of them.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::shell::{Job, Shell};
-use crate::{AcceptPolicy, ListenerConfig, ListenerVersion};
+use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion};
 
 /// Runs the drains of [`Listeners`](crate::Listeners). Spawn it once, on any runtime with time enabled.
 ///
@@ -29,6 +29,7 @@ pub struct Driver {
 
 enum Done<C> {
     Version(Arc<ListenerVersion<C>>, DrainOutcome),
+    Chain(Arc<ListenerChain<C>>, DrainOutcome),
     Admin(DrainDirection, AcceptPolicy),
 }
 
@@ -71,6 +72,7 @@ async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::Unbounde
         loop {
             match running.poll_next_unpin(cx) {
                 Poll::Ready(Some(Done::Version(version, outcome))) => shell.reap(&version, &outcome),
+                Poll::Ready(Some(Done::Chain(chain, outcome))) => shell.reap_chain(&chain, &outcome),
                 Poll::Ready(Some(Done::Admin(direction, AcceptPolicy::UntilDrainTimeEnds))) => {
                     shell.stop(direction);
                 }
@@ -88,6 +90,10 @@ async fn run<C>(job: Job<C>) -> Done<C> {
         Job::Version { version, sequence } => {
             let outcome = sequence.await;
             Done::Version(version, outcome)
+        }
+        Job::Chain { chain, sequence } => {
+            let outcome = sequence.await;
+            Done::Chain(chain, outcome)
         }
         Job::Admin {
             sequence,

@@ -34,6 +34,20 @@ pub enum Effect {
         /// The version that takes what waits; `None` if the socket was never listened on.
         last: Option<u64>,
     },
+    /// This version goes on with its new configuration, in which only filter chains differ.
+    UpdateInPlace {
+        /// The version, which accepts as before.
+        version: u64,
+    },
+    /// This filter chain's connections finish now; the others of its version go on.
+    DrainChain {
+        /// The version that has gone on without it.
+        version: u64,
+        /// The chain that drains.
+        chain: u64,
+        /// Why.
+        reason: DrainReason,
+    },
     /// This version's connections finish now.
     Drain {
         /// The version that drains.

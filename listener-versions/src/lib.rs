@@ -13,7 +13,8 @@
 //!                   │ 2 the old version drains: its node in the drain tree, its deadline
 //!                   ▼
 //!  Worker::run ──► Accepted { stream, version, watch, conn, .. } ──► the caller's task
-//!   (one per runtime)                                                    │ drops `watch` when the connection is gone
+//!   (one per runtime)                                                    │ enters its filter chain, if there are any
+//!                                                                        │ drops `watch` when the connection is gone
 //!  Driver ◄──────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
 //! ```
 //!
@@ -67,7 +68,7 @@
 //! | [`Listeners`], last handle | sockets close (what waits in their queues is served first), workers end; nothing drains |
 //! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes |
 //! | [`Driver`] | drains that have begun are paced no more, and versions are not reaped |
-//! | [`Accepted::watch`], last clone | this connection is gone: one less to wait for |
+//! | [`Accepted::watch`] or [`ChainConnection::watch`], last clone | this connection is gone: one less to wait for |
 //! | [`Accepted::conn`], last clone | this connection is not listed any more |
 //!
 //! # The life of a version
@@ -75,20 +76,36 @@
 //! warming, active, draining, drained: one table, [`VersionState::on`]. Exactly one version of a name is active, any number may drain,
 //! each until it is empty or its own deadline comes. Only [`ListenersOptions::max_versions`] brings a deadline nearer.
 //!
+//! # Filter chains
+//!
+//! A configuration that says what its filter chains are ([`ListenerConfig::chains`], [`ListenerConfig::differs_only_in_chains`]) is
+//! updated in place where only they differ: the version goes on, with its number and socket. Chains that are the same keep their
+//! connections, which see nothing of it; those that changed or are gone drain, each with a deadline of its own
+//! ([`DrainReason::FilterChainUpdate`](drain_tree::DrainReason::FilterChainUpdate)). A connection enters its chain with
+//! [`Accepted::enter_chain`], which chooses again if the chain is taken away at that very moment.
+//!
+//! ```text
+//!  root ── version 1 ─┬─ chain 1 "kept"         unchanged: the same node before and after the update
+//!                     ├─ chain 2 "api"   drains
+//!                     └─ chain 3 "api"          its successor, which takes new connections
+//! ```
+//!
+//! A later drain of the version covers whatever is left below it. Caps count versions, not chains.
+//!
 //! # What it does not do
 //!
 //! It speaks no protocol and closes no connection: `drain-signal` asks connections to leave, and the `proto-drain-*` crates say it in
-//! their protocol's words. It spawns nothing. In-place filter-chain updates, sets of `SO_REUSEPORT` sockets and handing sockets to another
-//! process are not here yet.
+//! their protocol's words. It spawns nothing. Sets of `SO_REUSEPORT` sockets and handing sockets to another process are not here yet.
 //!
 //! # Where it follows Envoy, and where not
 //!
 //! As [Envoy's listener manager](https://github.com/envoyproxy/envoy/blob/main/source/common/listener_manager/listener_manager_impl.cc):
 //! an update with the same content is no update; the new version accepts before the old one stops; listeners are taken or refused one by
 //! one, and one that is absent is removed even if another is refused; static listeners cannot be changed through LDS; what warms is
-//! replaced without a drain; a stopped direction takes no updates. On purpose different: an address that one listener leaves can be
+//! replaced without a drain; a stopped direction takes no updates; where only filter chains differ, only they drain. On purpose different: an address that one listener leaves can be
 //! taken by another in the same update whatever their order, with socket and queue; connections that wait in the queue of a removed
-//! listener are served; a drain ends with its last connection; all draining versions of a name are listed; a Unix socket's path is
+//! listener are served; a drain ends with its last connection; a filter chain's drain is gradual, as every other
+//! ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)); all draining versions of a name are listed; a Unix socket's path is
 //! only taken over if nobody listens on it.
 //!
 //! # Features and requirements
@@ -97,6 +114,8 @@
 
 mod address;
 pub use address::{ListenAddress, SocketKey};
+mod chain_diff;
+pub use chain_diff::{ChainDiff, ChainId};
 mod config;
 pub use config::{DualStack, FieldError, ListenerConfig, SocketOptions};
 mod state;
@@ -107,9 +126,12 @@ mod effect;
 pub use effect::{Applied, Effect, Stopped};
 mod plan;
 mod record;
-pub use record::VersionRecord;
+pub use record::{ChainRecord, VersionRecord};
+mod in_place;
 mod set;
 pub use set::VersionSet;
+mod chain;
+pub use chain::{ChainView, ListenerChain};
 mod version;
 pub use version::{ListenerVersion, VersionView};
 mod options;
@@ -117,7 +139,7 @@ pub use options::{AcceptPolicy, CleanupPolicy, ListenersOptions};
 mod observer;
 pub use observer::ListenerObserver;
 mod net;
-pub use net::{Accepted, Limits, PeerAddress, Refusal, Stream, Worker};
+pub use net::{Accepted, ChainConnection, Limits, PeerAddress, Refusal, Stream, Worker};
 mod driver;
 mod shell;
 pub use driver::Driver;

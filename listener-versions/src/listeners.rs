@@ -11,8 +11,8 @@ use crate::driver::Driver;
 use crate::net::Worker;
 use crate::shell::{Job, Shell};
 use crate::{
-    AcceptPolicy, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion,
-    ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
+    AcceptPolicy, ChainView, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
 };
 
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
@@ -52,6 +52,9 @@ impl<C: ListenerConfig> Listeners<C> {
 
     /// Takes an update: new versions accept at once on the sockets that their names have had, and the old ones drain.
     ///
+    /// Where only filter chains differ ([`ListenerConfig::differs_only_in_chains`]) the version goes on: chains that are changed or
+    /// gone drain, each with a deadline of its own, and the connections of the others see nothing of it.
+    ///
     /// New addresses are bound before anything is changed, and a listener that is refused goes on as it was. When this returns, new
     /// connections come to the new versions, and addresses that were given up refuse them.
     ///
@@ -80,6 +83,12 @@ impl<C: ListenerConfig> Listeners<C> {
     #[must_use]
     pub fn snapshot(&self) -> Vec<VersionView> {
         self.shell.snapshot()
+    }
+
+    /// The filter chains that drain by themselves, because their version went on without them, oldest first.
+    #[must_use]
+    pub fn draining_chains(&self) -> Vec<ChainView> {
+        self.shell.draining_chains()
     }
 
     /// The version of `name` that is active.

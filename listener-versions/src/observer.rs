@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use drain_tree::{DrainOutcome, DrainReason};
 
-use crate::{ListenAddress, Refusal, UpdateError, VersionView};
+use crate::{ChainView, ListenAddress, Refusal, UpdateError, VersionView};
 
 /// Is told what happens to versions and sockets. Every method does nothing unless it is written.
 ///
@@ -32,6 +32,22 @@ pub trait ListenerObserver: Send + Sync {
     /// The version accepts no more, and its connections are asked to leave.
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {
         let _ = (version, reason);
+    }
+
+    /// Only filter chains differ in an update: the version goes on with the new configuration (Envoy counts
+    /// `listener_in_place_updated` and `listener_modified`). Drains of chains are told next.
+    fn in_place_updated(&self, version: &VersionView) {
+        let _ = version;
+    }
+
+    /// The version went on without this filter chain, and the chain's connections are asked to leave.
+    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
+        let _ = (chain, reason);
+    }
+
+    /// Nothing is left of the filter chain. Called exactly once for each chain that drained by itself.
+    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+        let _ = (chain, outcome);
     }
 
     /// Too many versions of this listener live: this one's deadline came nearer, to `deadline`.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
+use crate::in_place;
 use crate::record::Origin;
 use crate::set::VersionSet;
 use crate::update::Resource;
@@ -15,6 +16,8 @@ pub(crate) enum Step<C> {
     Leave(Change),
     /// Its warming version, this one, goes; the active one stays.
     DropWarming(u64),
+    /// The active version goes on; only filter chains differ.
+    InPlace(Arc<C>),
     /// A new version, on a socket that is open by now.
     Take { config: Arc<C>, socket: SocketKey },
 }
@@ -81,7 +84,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 })),
                 Resource::Config(config) => {
                     let outcome = self.without_address(origin, &name, &config);
-                    if matches!(outcome, Some(Ok(Step::DropWarming(_)))) {
+                    if matches!(outcome, Some(Ok(Step::DropWarming(_) | Step::InPlace(_)))) {
                         self.release(&name, Next::ActiveStays);
                     }
                     if outcome.is_none() {
@@ -174,13 +177,15 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         if origin == Origin::Lds && active.or(warming).is_some_and(is_static) {
             return Some(Err(UpdateError::Static { listener: listener() }));
         }
-        // In-place filter-chain updates (only the chains differ) will be told apart here.
-        config.validate().err().map(|source| {
-            Err(UpdateError::Invalid {
+        if let Err(source) = config.validate() {
+            return Some(Err(UpdateError::Invalid {
                 listener: listener(),
                 source,
-            })
-        })
+            }));
+        }
+        // One that has to warm first is told apart when it is warm.
+        let in_place = !config.warms() && active.is_some_and(|active| in_place::applies(active, config));
+        in_place.then(|| Ok(Step::InPlace(Arc::clone(config))))
     }
 
     /// Whether the listener can have the address that it wants; `None`: not yet, another one has to be decided first.

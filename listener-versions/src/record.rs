@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{SocketKey, VersionState};
+use crate::{ChainId, SocketKey, VersionState};
 
 /// One version of one listener, as the set knows it.
 #[non_exhaustive]
@@ -13,9 +13,11 @@ pub struct VersionRecord<C> {
     pub number: u64,
     /// The listener's name.
     pub name: Arc<str>,
-    /// The configuration that its connections keep for their whole life.
+    /// The configuration that its connections keep for their whole life; an update in place brings newer ones another.
     pub config: Arc<C>,
-    /// The xDS `version_info` of the update that brought it.
+    /// Its filter chains, in the order of its configuration's.
+    pub chains: Vec<ChainRecord>,
+    /// The xDS `version_info` of the update that brought its configuration.
     pub version_info: Arc<str>,
     /// Where it is in its life.
     pub state: VersionState,
@@ -32,11 +34,24 @@ impl<C> fmt::Debug for VersionRecord<C> {
             .field("number", &self.number)
             .field("name", &self.name)
             .field("version_info", &self.version_info)
+            .field("chains", &self.chains)
             .field("state", &self.state)
             .field("socket", &self.socket)
             .field("accepting", &self.accepting)
             .finish_non_exhaustive()
     }
+}
+
+/// One filter chain, as the set knows it. It lives as long as it is unchanged, whatever updates its version gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChainRecord {
+    /// Larger than that of every chain before it, of any listener.
+    pub number: u64,
+    /// What identifies it within its listener.
+    pub id: ChainId,
+    /// The number of its listener's version.
+    pub version: u64,
 }
 
 /// Who brought a listener.

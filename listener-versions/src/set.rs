@@ -11,19 +11,23 @@ use std::sync::Arc;
 use drain_tree::{DrainDirection, DrainReason, TrafficDirection};
 
 use crate::effect::Work;
+use crate::in_place;
 use crate::plan::{Plan, Step};
 use crate::record::{Named, Origin};
 use crate::update::Scope;
 use crate::{
-    Applied, Change, Effect, InvalidTransition, ListenAddress, ListenerConfig, ListenerReport, SocketKey,
-    Stopped, Update, UpdateMode, UpdateReport, VersionEvent, VersionRecord, VersionState,
+    Applied, ChainRecord, Change, Effect, InvalidTransition, ListenAddress, ListenerConfig, ListenerReport,
+    SocketKey, Stopped, Update, UpdateMode, UpdateReport, VersionEvent, VersionRecord, VersionState,
 };
 
 /// The versions of all listeners. A state machine without sockets, time or threads: addresses are opaque keys.
 pub struct VersionSet<C> {
     next: u64,
+    pub(crate) next_chain: u64,
     pub(crate) names: BTreeMap<Arc<str>, Named>,
     pub(crate) versions: BTreeMap<u64, VersionRecord<C>>,
+    /// Filter chains that drain by themselves: their version went on without them.
+    pub(crate) draining_chains: BTreeMap<u64, ChainRecord>,
     /// Which listener has which socket open.
     pub(crate) owners: HashMap<SocketKey, Arc<str>>,
     stopped: Option<DrainDirection>,
@@ -33,8 +37,10 @@ impl<C> Default for VersionSet<C> {
     fn default() -> Self {
         Self {
             next: 1,
+            next_chain: 1,
             names: BTreeMap::new(),
             versions: BTreeMap::new(),
+            draining_chains: BTreeMap::new(),
             owners: HashMap::new(),
             stopped: None,
         }
@@ -174,7 +180,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
     }
 
-    /// A version that was warming is ready: it accepts, and the one that it replaces drains.
+    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If only filter chains differ, the active
+    /// one goes on with them instead, and the one that was warming is dropped.
     ///
     /// # Errors
     ///
@@ -188,6 +195,16 @@ impl<C: ListenerConfig> VersionSet<C> {
         record.state.on(VersionEvent::Activate)?;
         let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
         let mut work = Work::default();
+        if self
+            .active(&name)
+            .is_some_and(|active| in_place::applies(active, &record.config))
+        {
+            let (config, origin) = (Arc::clone(&record.config), record.origin);
+            let version_info = Arc::clone(&record.version_info);
+            self.discard(&name, &mut work);
+            self.update_in_place(&name, config, origin, &version_info, &mut work);
+            return Ok(work.into_effects());
+        }
         let old = self.activate(&name, version, &socket, &mut work);
         let left = old
             .and_then(|old| Some(self.versions.get(&old)?.socket.clone()))
@@ -366,6 +383,12 @@ impl<C: ListenerConfig> VersionSet<C> {
                 self.discard(name, work);
                 return Change::WarmingDropped { version };
             }
+            Step::InPlace(config) => {
+                self.discard(name, work);
+                let change = self.update_in_place(name, config, origin, version_info, work);
+                // The plan has just seen the version that is active.
+                return change.unwrap_or(Change::Unchanged);
+            }
             Step::Take { config, socket } => (config, socket),
         };
         let version = self.next;
@@ -375,6 +398,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let record = VersionRecord {
             number: version,
             name: Arc::clone(name),
+            chains: self.new_chains(version, &config),
             config,
             version_info: Arc::clone(version_info),
             state: VersionState::Warming,

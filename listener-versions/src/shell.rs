@@ -1,6 +1,6 @@
 //! What handles, workers and the driver share: the version set, and the sockets and drains that carry out its effects.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -14,14 +14,19 @@ use crate::listeners::WarmError;
 use crate::net::{Seat, Shared, Slot, Worker};
 use crate::observer::Teller;
 use crate::{
-    AcceptPolicy, Effect, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion, ListenersOptions,
-    SocketKey, Update, UpdateError, UpdateReport, VersionSet, VersionState, VersionView,
+    AcceptPolicy, ChainView, Effect, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, SocketKey, Update, UpdateError, UpdateReport, VersionSet,
+    VersionState, VersionView,
 };
 
 /// What the driver is given to run.
 pub(crate) enum Job<C> {
     Version {
         version: Arc<ListenerVersion<C>>,
+        sequence: DrainSequence,
+    },
+    Chain {
+        chain: Arc<ListenerChain<C>>,
         sequence: DrainSequence,
     },
     Admin {
@@ -44,6 +49,8 @@ pub(crate) struct Shell<C> {
 struct State<C> {
     set: VersionSet<C>,
     live: HashMap<u64, Arc<ListenerVersion<C>>>,
+    /// Filter chains that their version went on without.
+    gone: BTreeMap<u64, Arc<ListenerChain<C>>>,
     slots: HashMap<SocketKey, Arc<Slot<C>>>,
     workers: Vec<mpsc::UnboundedSender<Seat<C>>>,
 }
@@ -53,6 +60,8 @@ enum News {
     Created(VersionView),
     Activated(VersionView, Option<u64>),
     Discarded(VersionView),
+    UpdatedInPlace(VersionView),
+    ChainDrainStarted(ChainView, DrainReason),
     DrainStarted(VersionView, DrainReason),
     Hurried(VersionView, Instant),
     Stopped(VersionView),
@@ -73,6 +82,7 @@ impl<C: ListenerConfig> Shell<C> {
         let state = State {
             set: VersionSet::new(),
             live: HashMap::new(),
+            gone: BTreeMap::new(),
             slots: HashMap::new(),
             workers: Vec::new(),
         };
@@ -180,6 +190,19 @@ impl<C: ListenerConfig> Shell<C> {
             .tell(|observer| observer.drained(&view, outcome));
     }
 
+    /// A filter chain's own drain is over: it is taken out and reported, once.
+    pub(crate) fn reap_chain(&self, chain: &ListenerChain<C>, outcome: &DrainOutcome) {
+        let mut state = self.lock();
+        let reaped = state.set.complete_chain(chain.number());
+        debug_assert!(reaped.is_some(), "{chain:?} was reaped before");
+        state.gone.remove(&chain.number());
+        drop(state);
+        let view = chain.view();
+        self.shared
+            .teller
+            .tell(|observer| observer.chain_drained(&view, outcome));
+    }
+
     pub(crate) fn worker(&self) -> Worker<C> {
         let (seats, queue) = mpsc::unbounded_channel();
         let mut state = self.lock();
@@ -197,6 +220,10 @@ impl<C: ListenerConfig> Shell<C> {
             .iter()
             .filter_map(|record| state.view(record.number))
             .collect()
+    }
+
+    pub(crate) fn draining_chains(&self) -> Vec<ChainView> {
+        self.lock().gone.values().map(|chain| chain.view()).collect()
     }
 
     pub(crate) fn active(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
@@ -258,6 +285,22 @@ impl<C: ListenerConfig> Shell<C> {
                         slot.close(last);
                     }
                 }
+                Effect::UpdateInPlace { version } => {
+                    state.update_in_place(version);
+                    news.extend(state.view(version).map(News::UpdatedInPlace));
+                }
+                Effect::DrainChain { chain, reason, .. } => {
+                    let Some(chain) = state.gone.get(&chain).cloned() else {
+                        continue;
+                    };
+                    chain.leave();
+                    let sequence = chain.drain().start_drain_sequence(DrainStart::new(reason));
+                    news.push(News::ChainDrainStarted(chain.view(), reason));
+                    if let Some(jobs) = jobs {
+                        // As below.
+                        drop(jobs.send(Job::Chain { chain, sequence }));
+                    }
+                }
                 Effect::Drain { version, reason } => {
                     let Some(version) = state.live.get(&version).cloned() else {
                         continue;
@@ -309,6 +352,8 @@ impl<C: ListenerConfig> Shell<C> {
                 News::Created(view) => observer.created(view),
                 News::Activated(view, replaced) => observer.activated(view, *replaced),
                 News::Discarded(view) => observer.discarded(view),
+                News::UpdatedInPlace(view) => observer.in_place_updated(view),
+                News::ChainDrainStarted(view, reason) => observer.chain_drain_started(view, *reason),
                 News::DrainStarted(view, reason) => observer.drain_started(view, *reason),
                 News::Hurried(view, deadline) => observer.drain_hurried(view, *deadline),
                 News::Stopped(view) => observer.stopped(view),
@@ -336,6 +381,21 @@ impl<C: ListenerConfig> State<C> {
             self.workers.retain(|worker| !worker.is_closed());
             self.workers.iter().for_each(|worker| offer(worker, slot));
         }
+    }
+
+    /// New connections find the new configuration from now on; the chains that are not in it drain later than this.
+    fn update_in_place(&mut self, version: u64) {
+        let (Some(live), Some(record)) = (self.live.get(&version), self.set.get(version)) else {
+            return;
+        };
+        let (updated, gone) = live.updated(record);
+        let updated = Arc::new(updated);
+        if let Some(slot) = self.slots.get(updated.socket()) {
+            slot.serve(Arc::clone(&updated));
+        }
+        self.gone
+            .extend(gone.into_iter().map(|chain| (chain.number(), chain)));
+        self.live.insert(version, updated);
     }
 
     fn view(&self, version: u64) -> Option<VersionView> {

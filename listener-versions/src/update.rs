@@ -128,7 +128,19 @@ pub enum Change {
         /// The version that drains now.
         replaced: u64,
     },
-    /// This version waits until it is warm; an active one goes on meanwhile.
+    /// Only filter chains differ: the version goes on with the new configuration, and only chains that changed drain.
+    UpdatedInPlace {
+        /// The version, which keeps its number.
+        version: u64,
+        /// How many chains are the same: their connections see nothing of the update.
+        kept: usize,
+        /// How many chains are new or changed: they take new connections only.
+        added: usize,
+        /// How many chains drain now, because they are changed or gone.
+        draining: usize,
+    },
+    /// This version waits until it is warm; an active one goes on meanwhile. If only filter chains differ from that one, it then takes
+    /// them [in place](Self::UpdatedInPlace), and this version is dropped.
     Warming {
         /// The new version.
         version: u64,

@@ -5,110 +5,199 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use conn_tracker::ConnGroup;
 use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOptions};
 
-use crate::{ListenAddress, ListenerConfig, SocketKey, VersionState};
+use crate::chain::Opened;
+use crate::{ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
+///
+/// An update in which only filter chains differ brings newer connections another configuration of the same version; this handle goes
+/// on to say what it said.
 pub struct ListenerVersion<C> {
+    line: Arc<Line<C>>,
+    content: Arc<Content<C>>,
+}
+
+/// What stays when a version is updated in place.
+struct Line<C> {
     number: u64,
     name: Arc<str>,
-    config: Arc<C>,
-    version_info: Arc<str>,
     socket: SocketKey,
     drain: DrainManager,
-    watch: WatchOptions,
     group: ConnGroup,
     /// A [`VersionState`]. Written under the lock of the version set; read per accept, without it.
     state: AtomicU8,
+    /// What new connections get.
+    newest: ArcSwap<Content<C>>,
+}
+
+/// What an update in place replaces.
+struct Content<C> {
+    config: Arc<C>,
+    version_info: Arc<str>,
+    watch: WatchOptions,
+    /// In the order of the configuration's.
+    chains: Vec<Arc<ListenerChain<C>>>,
+}
+
+/// Where a connection goes: the version in the configuration that was asked, the chain, and its watch there.
+type Entered<C> = (ListenerVersion<C>, Arc<ListenerChain<C>>, Option<DrainWatch>);
+
+impl<C: ListenerConfig> Content<C> {
+    /// Chains that are in `before` already stay what they are.
+    fn new(
+        record: &VersionRecord<C>,
+        before: &[Arc<ListenerChain<C>>],
+        drain: &DrainManager,
+        group: &ConnGroup,
+    ) -> Arc<Self> {
+        let before: std::collections::HashMap<u64, &Arc<ListenerChain<C>>> =
+            before.iter().map(|chain| (chain.number(), chain)).collect();
+        let chains = record.chains.iter().enumerate();
+        let chains = chains.map(|(index, chain)| match before.get(&chain.number) {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::new(ListenerChain::new(chain, index, record, drain, group)),
+        });
+        Arc::new(Self {
+            config: Arc::clone(&record.config),
+            version_info: Arc::clone(&record.version_info),
+            watch: WatchOptions::default().with_drain_timeout(record.config.drain_timeout()),
+            chains: chains.collect(),
+        })
+    }
 }
 
 impl<C> ListenerVersion<C> {
-    pub(crate) fn new(record: &crate::VersionRecord<C>, drain: DrainManager, group: ConnGroup) -> Self
+    pub(crate) fn new(record: &VersionRecord<C>, drain: DrainManager, group: ConnGroup) -> Self
     where
         C: ListenerConfig,
     {
-        Self {
-            watch: WatchOptions::default().with_drain_timeout(record.config.drain_timeout()),
+        let content = Content::new(record, &[], &drain, &group);
+        let line = Line {
             number: record.number,
             name: Arc::clone(&record.name),
-            config: Arc::clone(&record.config),
-            version_info: Arc::clone(&record.version_info),
             socket: record.socket.clone(),
             drain,
             group,
             state: AtomicU8::new(VersionState::Warming as u8),
+            newest: ArcSwap::new(Arc::clone(&content)),
+        };
+        Self {
+            line: Arc::new(line),
+            content,
+        }
+    }
+
+    /// The same version with the configuration that `record` has now, and the chains that are not in it any more. New connections
+    /// find it from now on.
+    pub(crate) fn updated(&self, record: &VersionRecord<C>) -> (Self, Vec<Arc<ListenerChain<C>>>)
+    where
+        C: ListenerConfig,
+    {
+        let line = Arc::clone(&self.line);
+        let content = Content::new(record, &self.content.chains, &line.drain, &line.group);
+        line.newest.store(Arc::clone(&content));
+        let stays: std::collections::HashSet<u64> =
+            content.chains.iter().map(|chain| chain.number()).collect();
+        let gone = self.content.chains.iter();
+        let gone = gone.filter(|chain| !stays.contains(&chain.number())).cloned();
+        let gone = gone.collect();
+        (Self { line, content }, gone)
+    }
+
+    /// Finds the chain that takes a connection of this version, and opens its watch there; no watch, if a drain of the version or of
+    /// all is completed. `None` if no chain takes it.
+    pub(crate) fn enter(&self, choose: &mut impl FnMut(&C) -> Option<usize>) -> Option<Entered<C>> {
+        loop {
+            let content = self.line.newest.load_full();
+            let chain = Arc::clone(content.chains.get(choose(&content.config)?)?);
+            let watch = match chain.open() {
+                Opened::Watch(watch) => Some(watch),
+                Opened::Completed => None,
+                // A newer configuration, without this chain, has been stored before.
+                Opened::Gone => continue,
+            };
+            let line = Arc::clone(&self.line);
+            return Some((Self { line, content }, chain, watch));
         }
     }
 
     /// Larger than that of every version before it, of any listener.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.number
+        self.line.number
     }
 
     /// The listener's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        &self.line.name
     }
 
     /// The configuration of this version.
     #[must_use]
     pub fn config(&self) -> &Arc<C> {
-        &self.config
+        &self.content.config
     }
 
-    /// The xDS `version_info` of the update that brought it.
+    /// The xDS `version_info` of the update that brought this configuration.
     #[must_use]
     pub fn version_info(&self) -> &str {
-        &self.version_info
+        &self.content.version_info
+    }
+
+    /// The filter chains of this configuration, in the order of [`ListenerConfig::chains`].
+    #[must_use]
+    pub fn chains(&self) -> &[Arc<ListenerChain<C>>] {
+        &self.content.chains
     }
 
     /// Its drain manager, below the one that all listeners share. Filter chains are its children.
     #[must_use]
     pub fn drain(&self) -> &DrainManager {
-        &self.drain
+        &self.line.drain
     }
 
     /// Opens the watch of a new connection.
     pub(crate) fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
-        self.drain.watch_with(self.watch)
+        self.line.drain.watch_with(self.content.watch)
     }
 
     /// Its connections, in the connection tracker.
     #[must_use]
     pub fn group(&self) -> &ConnGroup {
-        &self.group
+        &self.line.group
     }
 
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> VersionState {
         // Pairs with the Release in `set_state`: who reads `Active` after opening a watch has opened it before the drain began.
-        VersionState::from_u8(self.state.load(Ordering::Acquire))
+        VersionState::from_u8(self.line.state.load(Ordering::Acquire))
     }
 
     pub(crate) fn set_state(&self, state: VersionState) {
-        self.state.store(state as u8, Ordering::Release);
+        self.line.state.store(state as u8, Ordering::Release);
     }
 
     pub(crate) fn socket(&self) -> &SocketKey {
-        &self.socket
+        &self.line.socket
     }
 
     pub(crate) fn view(&self, address: Option<ListenAddress>) -> VersionView {
         VersionView {
-            number: self.number,
-            name: Arc::clone(&self.name),
-            version_info: Arc::clone(&self.version_info),
+            number: self.number(),
+            name: Arc::clone(&self.line.name),
+            version_info: Arc::clone(&self.content.version_info),
             state: self.state(),
             accepting: address.is_some() && self.state() == VersionState::Active,
-            address: address.unwrap_or_else(|| self.socket.address().clone()),
-            connections: self.group.len(),
-            drain: self.drain.event(),
-            deadline: self.drain.deadline(),
+            address: address.unwrap_or_else(|| self.socket().address().clone()),
+            connections: self.group().len(),
+            drain: self.drain().event(),
+            deadline: self.drain().deadline(),
         }
     }
 }
@@ -116,9 +205,9 @@ impl<C> ListenerVersion<C> {
 impl<C> fmt::Debug for ListenerVersion<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListenerVersion")
-            .field("name", &self.name)
-            .field("number", &self.number)
-            .field("version_info", &self.version_info)
+            .field("name", &self.line.name)
+            .field("number", &self.line.number)
+            .field("version_info", &self.content.version_info)
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
@@ -132,7 +221,7 @@ pub struct VersionView {
     pub number: u64,
     /// The listener's name.
     pub name: Arc<str>,
-    /// The xDS `version_info` of the update that brought it.
+    /// The xDS `version_info` of the update that brought its configuration.
     pub version_info: Arc<str>,
     /// Where it is in its life.
     pub state: VersionState,

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use common::{Config, listener};
 use drain_tree::DrainDirection;
@@ -16,6 +17,7 @@ enum Op {
     Delta(Vec<Config>, Vec<String>),
     Warmed(usize),
     Complete(usize),
+    CompleteChain(usize),
     Stop(bool),
     Port { taken: Option<u16> },
 }
@@ -30,6 +32,11 @@ struct Notebook {
     ended: BTreeSet<u64>,
     drained: BTreeSet<u64>,
     reaped: BTreeSet<u64>,
+    /// Chains of the active versions by number: version, identity, content.
+    chains: BTreeMap<u64, (u64, &'static str, u32)>,
+    chains_seen: BTreeSet<u64>,
+    chains_draining: BTreeSet<u64>,
+    chains_reaped: BTreeSet<u64>,
 }
 
 impl Notebook {
@@ -48,6 +55,13 @@ impl Notebook {
                     assert!(self.activated.contains(version) && self.ended.insert(*version));
                     self.drained.insert(*version);
                 }
+                Effect::UpdateInPlace { version } => {
+                    assert!(self.activated.contains(version) && !self.ended.contains(version));
+                }
+                Effect::DrainChain { version, chain, .. } => {
+                    assert_eq!(self.chains.get(chain).map(|(version, ..)| version), Some(version));
+                    assert!(self.chains_draining.insert(*chain), "chain {chain} drains twice");
+                }
                 Effect::Close { socket, .. } => assert!(self.open.remove(socket), "{socket} was not open"),
                 other => panic!("{other:?}"),
             }
@@ -63,10 +77,61 @@ impl Notebook {
                     self.serving
                         .insert(name.to_owned(), config.expect("it was just added"));
                 }
+                Change::UpdatedInPlace {
+                    version,
+                    kept,
+                    added,
+                    draining,
+                } => {
+                    let config = (*set.get(version).expect("it goes on").config).clone();
+                    assert_eq!(kept + added, config.chains.len());
+                    let before = self.serving.insert(name.to_owned(), config.clone());
+                    let before = before.expect("it was serving");
+                    assert_eq!(kept + draining, before.chains.len());
+                    assert_eq!(
+                        (before.content, &before.address),
+                        (config.content, &config.address)
+                    );
+                }
                 Change::Removed { .. } => drop(self.serving.remove(name)),
                 _ => {}
             }
         }
+    }
+
+    /// A chain of a version that goes on is the same instance exactly as long as its content is the same.
+    fn check_chains(&mut self, set: &VersionSet<Config>) {
+        let active = set.iter().filter(|version| version.state == VersionState::Active);
+        let now: BTreeMap<u64, (u64, &'static str, u32)> = active
+            .flat_map(|version| {
+                let chains = version.chains.iter().zip(&version.config.chains);
+                chains.map(|(record, (id, content))| {
+                    assert_eq!((record.version, record.id.as_str()), (version.number, *id));
+                    (record.number, (version.number, *id, *content))
+                })
+            })
+            .collect();
+        for (number, chain) in &self.chains {
+            let version_goes_on = !self.ended.contains(&chain.0);
+            let same = now.values().any(|other| other == chain);
+            match now.get(number) {
+                Some(still) => assert_eq!(still, chain, "a chain never changes"),
+                None if version_goes_on => {
+                    assert!(
+                        self.chains_draining.contains(number),
+                        "chain {number} is forgotten"
+                    );
+                    assert!(!same, "chain {number} is drained, and is there unchanged");
+                }
+                None => {}
+            }
+        }
+        for number in now.keys().filter(|number| !self.chains.contains_key(number)) {
+            assert!(self.chains_seen.insert(*number), "chain {number} comes back");
+        }
+        self.chains = now;
+        let draining: BTreeSet<u64> = set.draining_chains().map(|chain| chain.number).collect();
+        assert_eq!(draining, &self.chains_draining - &self.chains_reaped);
     }
 
     fn check(&self, set: &VersionSet<Config>) {
@@ -107,12 +172,13 @@ impl Notebook {
 fn config() -> impl Strategy<Value = Config> {
     (
         prop::sample::select(vec!["a", "b", "c", "d"]),
-        80u16..84,
-        0u32..3,
+        80u16..82,
+        0u32..2,
         0u8..10,
+        prop::collection::btree_map(prop::sample::select(vec!["x", "y", "z"]), 0u32..2, 0..4),
     )
-        .prop_map(|(name, port, content, kind)| {
-            let config = listener(name, port, content);
+        .prop_map(|(name, port, content, kind, chains)| {
+            let config = listener(name, port, content).chains(chains);
             match kind {
                 0 => config.bad("filter_chains"),
                 1 | 2 => config.warming(),
@@ -130,6 +196,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(configs, removed)| Op::Delta(configs, removed.into_iter().map(String::from).collect())),
         3 => (0usize..4).prop_map(Op::Warmed),
         4 => (0usize..4).prop_map(Op::Complete),
+        3 => (0usize..4).prop_map(Op::CompleteChain),
         1 => prop::bool::weighted(0.1).prop_map(Op::Stop),
         1 => prop::option::of(80u16..84).prop_map(|taken| Op::Port { taken }),
     ]
@@ -160,9 +227,10 @@ proptest! {
                 Op::Warmed(index) => {
                     let warming = pick(&set, VersionState::Warming, index);
                     let Some(version) = warming else { continue };
+                    let name = Arc::clone(&set.get(version).expect("it is warming").name);
                     let effects = set.warmed(version).expect("it is warming");
                     notebook.effects(&effects);
-                    let record = set.get(version).expect("it is active now");
+                    let record = set.active(&name).expect("it is active now, or the one before took its chains");
                     notebook.serving.insert(record.name.to_string(), (*record.config).clone());
                 }
                 Op::Complete(index) => {
@@ -171,12 +239,19 @@ proptest! {
                     prop_assert!(notebook.reaped.insert(version));
                     prop_assert!(set.complete(version).is_err(), "only once");
                 }
+                Op::CompleteChain(index) => {
+                    let Some(chain) = set.draining_chains().map(|chain| chain.number).nth(index) else { continue };
+                    prop_assert!(set.complete_chain(chain).is_some());
+                    prop_assert!(notebook.chains_reaped.insert(chain));
+                    prop_assert!(set.complete_chain(chain).is_none(), "only once");
+                }
                 Op::Stop(all) => {
                     let direction = if all { DrainDirection::All } else { DrainDirection::InboundOnly };
                     notebook.effects(&set.stop(direction).effects);
                 }
                 Op::Port { taken } => taken_port = taken,
             }
+            notebook.check_chains(&set);
             notebook.check(&set);
         }
     }

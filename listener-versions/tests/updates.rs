@@ -59,6 +59,8 @@ fn told(effects: &[Effect]) -> String {
         Effect::Activate { version, socket, .. } => format!("activate {version} on {socket}\n"),
         Effect::Close { socket, last } => format!("close {socket} after {last:?}\n"),
         Effect::Drain { version, reason } => format!("drain {version} {reason:?}\n"),
+        Effect::UpdateInPlace { version } => format!("update {version} in place\n"),
+        Effect::DrainChain { chain, reason, .. } => format!("drain chain {chain} {reason:?}\n"),
         _ => String::from("?\n"),
     };
     effects.iter().map(line).collect()
@@ -434,4 +436,120 @@ fn a_version_is_reaped_once() {
     );
     assert!(bench.set.complete(1).is_err());
     assert!(bench.set.is_empty());
+}
+
+#[test]
+fn if_only_chains_differ_the_version_goes_on_and_what_changed_or_is_gone_drains() {
+    let mut bench = Bench::default();
+    let old = [("kept", 1), ("changed", 1), ("removed", 1)];
+    drop(bench.lds([listener("a", 80, 1).chains(old)]));
+    let new = [("changed", 2), ("added", 1), ("kept", 1)];
+    let (report, log) = bench.apply(Update::lds("v2", [listener("a", 80, 1).chains(new)]));
+    assert_eq!(
+        log,
+        "update 1 in place\ndrain chain 2 FilterChainUpdate\ndrain chain 3 FilterChainUpdate\n"
+    );
+    let change = change(&report, "a");
+    let expected = Change::UpdatedInPlace {
+        version: 1,
+        kept: 1,
+        added: 2,
+        draining: 2,
+    };
+    assert_eq!(change, expected);
+    let version = bench.set.active("a").expect("it is active");
+    assert_eq!(&*version.version_info, "v2");
+    let numbers: Vec<u64> = version.chains.iter().map(|chain| chain.number).collect();
+    assert_eq!(numbers, [4, 5, 1], "a kept chain is the one that it was");
+    let draining: Vec<u64> = bench.set.draining_chains().map(|chain| chain.number).collect();
+    assert_eq!(draining, [2, 3]);
+    assert!(
+        bench
+            .set
+            .complete_chain(2)
+            .is_some_and(|chain| chain.id.as_str() == "changed")
+    );
+    assert!(bench.set.complete_chain(2).is_none(), "only once");
+    assert!(bench.set.complete_chain(1).is_none(), "it does not drain");
+}
+
+#[test]
+fn the_only_chain_changed_is_an_update_in_place() {
+    let mut bench = Bench::default();
+    drop(bench.lds([listener("a", 80, 1).chains([("any", 1)])]));
+    let (_, log) = bench.lds([listener("a", 80, 1).chains([("any", 2)])]);
+    assert_eq!(log, "update 1 in place\ndrain chain 1 FilterChainUpdate\n");
+}
+
+#[test]
+fn anything_beside_the_chains_makes_a_new_version_with_chains_of_its_own() {
+    let mut bench = Bench::default();
+    drop(bench.lds([listener("a", 80, 1).chains([("x", 1)])]));
+    let (_, log) = bench.lds([listener("a", 80, 2).chains([("x", 1)])]);
+    assert_eq!(
+        log,
+        "create 2\nactivate 2 on 127.0.0.1:80\ndrain 1 ListenerModify\n"
+    );
+    let chains: Vec<u64> = bench
+        .set
+        .active("a")
+        .iter()
+        .flat_map(|version| &version.chains)
+        .map(|chain| chain.number)
+        .collect();
+    assert_eq!(chains, [2]);
+    let (_, log) = bench.lds([listener("a", 81, 2).chains([("x", 2)])]);
+    assert!(
+        log.contains("drain 2 ListenerModify"),
+        "another address is another listener: {log}"
+    );
+}
+
+#[test]
+fn chains_that_warm_are_taken_in_place_when_they_are_warm() {
+    let mut bench = Bench::default();
+    drop(bench.lds([listener("a", 80, 1).chains([("x", 1), ("y", 1)])]));
+    let (report, log) = bench.lds([listener("a", 80, 1).chains([("x", 1), ("y", 2)]).warming()]);
+    assert_eq!(change(&report, "a"), Change::Warming { version: 2 });
+    assert_eq!(log, "create 2\n");
+    let effects = bench.set.warmed(2).expect("it is warming");
+    assert_eq!(
+        told(&effects),
+        "discard 2\nupdate 1 in place\ndrain chain 2 FilterChainUpdate\n"
+    );
+    assert_eq!(bench.states(), [(1, VersionState::Active)]);
+}
+
+#[test]
+fn an_update_in_place_drops_what_was_warming_elsewhere_with_its_socket() {
+    let mut bench = Bench::default();
+    drop(bench.lds([listener("a", 80, 1).chains([("x", 1)])]));
+    drop(bench.lds([listener("a", 81, 1).chains([("x", 1)]).warming()]));
+    let (_, log) = bench.lds([listener("a", 80, 1).chains([("x", 2)])]);
+    assert_eq!(
+        log,
+        "discard 2\nupdate 1 in place\nclose 127.0.0.1:81 after None\ndrain chain 1 FilterChainUpdate\n"
+    );
+}
+
+#[test]
+fn an_atomic_update_with_a_bad_listener_leaves_chains_alone() {
+    let mut bench = Bench::default();
+    drop(bench.lds([listener("a", 80, 1).chains([("x", 1)])]));
+    let update = [
+        listener("a", 80, 1).chains([("x", 2)]),
+        listener("b", 81, 1).bad("address"),
+    ];
+    let (_, log) = bench.apply(Update::lds("v", update).atomic());
+    assert_eq!(log, "");
+    assert_eq!(bench.set.draining_chains().count(), 0);
+}
+
+#[test]
+fn a_static_listener_is_not_changed_in_place_through_lds() {
+    let mut bench = Bench::default();
+    drop(bench.apply(Update::bootstrap([listener("a", 80, 1).chains([("x", 1)])])));
+    let (report, log) = bench.lds([listener("a", 80, 1).chains([("x", 2)])]);
+    assert!(matches!(error(&report, "a"), UpdateError::Static { .. }));
+    assert_eq!(log, "");
 }

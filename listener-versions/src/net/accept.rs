@@ -31,7 +31,8 @@ pub struct Accepted<C> {
     pub peer: PeerAddress,
     /// The address that the client connected to.
     pub local: ListenAddress,
-    /// The version that took it: its configuration, and its place in the drain tree.
+    /// The version that took it: its configuration, and its place in the drain tree. If it has filter chains,
+    /// [`enter_chain`](Self::enter_chain) is next.
     pub version: Arc<ListenerVersion<C>>,
     /// Its guard in the drain of the version, opened before any later update could drain it. Held means open.
     pub watch: DrainWatch,

@@ -3,12 +3,14 @@
 mod accept;
 mod backoff;
 mod bind;
+mod enter;
 mod limits;
 mod slot;
 mod stream;
 mod worker;
 
 pub use accept::Accepted;
+pub use enter::ChainConnection;
 pub use limits::{Limits, Refusal};
 pub use stream::{PeerAddress, Stream};
 pub use worker::Worker;

@@ -1,15 +1,17 @@
-//! A listener configuration for tests: a name, an address, a content, and what else a test wants.
+//! A listener configuration for tests: a name, an address, a content, filter chains, and what else a test wants.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use drain_tree::TrafficDirection;
-use listener_versions::{FieldError, ListenAddress, ListenerConfig};
+use listener_versions::{ChainId, FieldError, ListenAddress, ListenerConfig};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) address: ListenAddress,
     pub(crate) content: u32,
+    /// Identity and content.
+    pub(crate) chains: Vec<(&'static str, u32)>,
     pub(crate) direction: TrafficDirection,
     pub(crate) warms: bool,
     pub(crate) error: Option<FieldError>,
@@ -24,6 +26,16 @@ impl Config {
     pub(crate) fn warming(mut self) -> Self {
         self.warms = true;
         self
+    }
+
+    pub(crate) fn chains(mut self, chains: impl IntoIterator<Item = (&'static str, u32)>) -> Self {
+        self.chains = chains.into_iter().collect();
+        self
+    }
+
+    /// Where the chain `id` stands.
+    pub(crate) fn find(&self, id: &str) -> Option<usize> {
+        self.chains.iter().position(|(chain, _)| *chain == id)
     }
 
     pub(crate) fn bad(mut self, field: &str) -> Self {
@@ -44,6 +56,7 @@ pub(crate) fn at(name: &str, address: ListenAddress, content: u32) -> Config {
         name: name.into(),
         address,
         content,
+        chains: Vec::new(),
         direction,
         warms: false,
         error: None,
@@ -61,6 +74,24 @@ impl ListenerConfig for Config {
 
     fn same_content(&self, other: &Self) -> bool {
         self == other
+    }
+
+    fn chains(&self) -> Vec<ChainId> {
+        self.chains.iter().map(|(id, _)| ChainId::from(*id)).collect()
+    }
+
+    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
+        self.chains[index] == other.chains[other_index]
+    }
+
+    fn differs_only_in_chains(&self, other: &Self) -> bool {
+        // How a version becomes ready is not what it is.
+        let same = |config: &Self| Self {
+            chains: Vec::new(),
+            warms: false,
+            ..config.clone()
+        };
+        same(self) == same(other)
     }
 
     fn traffic_direction(&self) -> TrafficDirection {

@@ -1,0 +1,171 @@
+//! One filter chain of a listener: its place in the drain tree, which it keeps as long as it is unchanged, and how a connection
+//! enters it.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use conn_tracker::{ConnChain, ConnGroup};
+use drain_tree::{ChildOptions, DrainEvent, DrainManager, DrainWatch, WatchOptions};
+
+use crate::{ChainId, ChainRecord, ListenerConfig};
+
+/// One filter chain of a listener, from the update that brought it to the one in which it is changed or gone.
+///
+/// A connection stays with it for life. Its node in the drain tree is below its version's: it drains with its version, or by itself.
+pub struct ListenerChain<C> {
+    number: u64,
+    id: ChainId,
+    index: usize,
+    config: Arc<C>,
+    version_info: Arc<str>,
+    listener: Arc<str>,
+    version: u64,
+    drain: DrainManager,
+    watch: WatchOptions,
+    group: ConnGroup,
+    /// Its book in the connection tracker, made for its first connection.
+    book: OnceLock<ConnChain>,
+    /// The version went on without it. Set before its drain begins.
+    gone: AtomicBool,
+}
+
+/// What came of opening a watch at a chain.
+pub(crate) enum Opened {
+    /// The watch is older than any drain of the chain by itself.
+    Watch(DrainWatch),
+    /// The version went on without the chain.
+    Gone,
+    /// A drain of the version, or of all, is completed.
+    Completed,
+}
+
+impl<C: ListenerConfig> ListenerChain<C> {
+    /// Chain `index` of `config`, below `version`.
+    pub(crate) fn new(
+        record: &ChainRecord,
+        index: usize,
+        of: &crate::VersionRecord<C>,
+        version: &DrainManager,
+        group: &ConnGroup,
+    ) -> Self {
+        Self {
+            number: record.number,
+            id: record.id.clone(),
+            index,
+            config: Arc::clone(&of.config),
+            version_info: Arc::clone(&of.version_info),
+            listener: Arc::clone(&of.name),
+            version: of.number,
+            drain: version.child(ChildOptions::default()),
+            watch: WatchOptions::default().with_drain_timeout(of.config.drain_timeout()),
+            group: group.clone(),
+            book: OnceLock::new(),
+            gone: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<C> ListenerChain<C> {
+    /// Larger than that of every chain before it, of any listener.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What identifies it within its listener.
+    #[must_use]
+    pub fn id(&self) -> &ChainId {
+        &self.id
+    }
+
+    /// The configuration that it came with. Of this chain, the newest one says the same.
+    #[must_use]
+    pub fn config(&self) -> &Arc<C> {
+        &self.config
+    }
+
+    /// Where it stands in the [`chains`](crate::ListenerConfig::chains) of [its configuration](Self::config).
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The xDS `version_info` of the update that brought it.
+    #[must_use]
+    pub fn version_info(&self) -> &str {
+        &self.version_info
+    }
+
+    /// Its drain manager, below its version's.
+    #[must_use]
+    pub fn drain(&self) -> &DrainManager {
+        &self.drain
+    }
+
+    pub(crate) fn open(&self) -> Opened {
+        let watch = self.drain.watch_with(self.watch);
+        // Pairs with the Release in `leave`: whoever reads false after opening a watch has opened it before the drain began.
+        match watch {
+            _ if self.gone.load(Ordering::Acquire) => Opened::Gone,
+            Ok(watch) => Opened::Watch(watch),
+            Err(_) => Opened::Completed,
+        }
+    }
+
+    /// The version has gone on without it. What takes new connections must have been replaced before.
+    pub(crate) fn leave(&self) {
+        self.gone.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn book(&self) -> &ConnChain {
+        self.book.get_or_init(|| self.group.chain(self.id.as_str()))
+    }
+
+    pub(crate) fn view(&self) -> ChainView {
+        ChainView {
+            number: self.number,
+            id: self.id.clone(),
+            listener: Arc::clone(&self.listener),
+            version: self.version,
+            version_info: Arc::clone(&self.version_info),
+            open_watches: self.drain.open_watches(),
+            drain: self.drain.event(),
+            deadline: self.drain.deadline(),
+        }
+    }
+}
+
+impl<C> fmt::Debug for ListenerChain<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListenerChain")
+            .field("listener", &self.listener)
+            .field("version", &self.version)
+            .field("id", &self.id)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is to be seen of a filter chain at one moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ChainView {
+    /// Larger than that of every chain before it, of any listener.
+    pub number: u64,
+    /// What identifies it within its listener.
+    pub id: ChainId,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The number of the listener's version.
+    pub version: u64,
+    /// The xDS `version_info` of the update that brought the chain.
+    pub version_info: Arc<str>,
+    /// How many guards of its connections are held; a tunnel holds one beside its connection's.
+    pub open_watches: usize,
+    /// The facts of its drain, once it has begun.
+    pub drain: Option<Arc<DrainEvent>>,
+    /// When what is left of it is closed. It may come nearer.
+    pub deadline: Option<Instant>,
+}
