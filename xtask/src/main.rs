@@ -4,6 +4,7 @@ mod ci;
 mod demo;
 mod full;
 mod layers;
+mod ledger;
 mod metadata;
 mod release;
 mod steps;

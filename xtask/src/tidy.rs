@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::metadata::Package;
+use crate::{ledger, metadata::Package};
 
 /// Modules that may contain `unsafe`, with the reason. None does; the lint `unsafe_code = "forbid"` says so too, but a
 /// crate can forget to inherit the lints.
@@ -153,11 +153,13 @@ const CARRIED: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-
 pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let siblings: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
     let mut problems = Vec::new();
+    let mut code = Vec::new();
     for package in packages {
         for path in files(&package.dir, "rs")? {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
             let relative = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
             problems.extend(file_problems(&relative, &text));
+            code.push(text);
         }
         for snapshot in ["new", "pending-snap"] {
             let unreviewed = files(&package.dir, snapshot)?;
@@ -173,6 +175,7 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
             problems.extend(missing.map(|file| format!("{}: has no {file}", package.name)));
         }
     }
+    problems.extend(ledger::problems(root, code.into_iter())?);
     Ok(problems)
 }
 
