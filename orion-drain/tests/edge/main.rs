@@ -8,6 +8,7 @@ mod in_progress;
 mod refused;
 mod removal;
 mod signals;
+mod startup;
 mod storm;
 mod support;
 mod tunnels;

@@ -129,3 +129,31 @@ async fn a_stream_that_is_half_closed_during_a_drain_still_gets_all_that_comes_b
         .expect("FIN, not RST");
     assert!(back == sent, "{} bytes of {}", back.len(), sent.len());
 }
+
+#[tokio::test]
+async fn check_drain_close_ends_a_talking_stream_in_fin_long_before_the_deadline() {
+    let checked = |version| {
+        tcp("tcp", version).replace("cluster: echo", "cluster: echo\n        check_drain_close: true")
+    };
+    let flags = "--drain-time-s 600 --drain-strategy immediate";
+    let mut edge = Edge::start(flags, &discovery("1", &[checked(1)])).await;
+    let address = edge.address("tcp").await;
+    let (mut talking, mut quiet) = (
+        Tunnel::Bytes.open(address).await,
+        Tunnel::Bytes.open(address).await,
+    );
+    edge.update("2", &[checked(2)]).await;
+    talking
+        .write_all(b"one more thing")
+        .await
+        .expect("bytes are taken");
+    let mut rest = Vec::new();
+    within("the end of the stream", talking.read_to_end(&mut rest))
+        .await
+        .expect("FIN, not RST");
+    // Nobody asked on behalf of the other one: it is still there, until it talks.
+    quiet.write_all(b"me too").await.expect("bytes are taken");
+    within("the end of the stream", quiet.read_to_end(&mut rest))
+        .await
+        .expect("FIN, not RST");
+}

@@ -184,6 +184,20 @@ impl Edge {
     }
 }
 
+/// Runs it with a bootstrap that it cannot use; whether that is a success, and what it said.
+pub(crate) async fn run(bootstrap: &str) -> (bool, String) {
+    let folder = TempDir::new().expect("a folder for the file");
+    let file = folder.path().join("bootstrap.yaml");
+    std::fs::write(&file, bootstrap).expect("the bootstrap");
+    let mut command = Command::new(program());
+    let ended = command.arg("-c").arg(&file).kill_on_drop(true).output();
+    let ended = within("the end of edge", ended).await.expect("edge starts");
+    (
+        ended.status.success(),
+        String::from_utf8_lossy(&ended.stderr).into_owned(),
+    )
+}
+
 /// `target/<profile>/examples/edge`, beside this test in `target/<profile>/deps`.
 fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
