@@ -61,8 +61,11 @@ impl State {
 
     /// How many connections are open in the run.
     pub(crate) fn open_watches(&self) -> usize {
-        let attended = self.active.iter().map(|&index| &self.members[index].draining);
-        attended.map(Draining::open_watches).sum()
+        let active = self.active.iter().map(|&index| &self.members[index]);
+        active
+            .filter(|member| member.is_attended())
+            .map(|member| member.draining.open_watches())
+            .sum()
     }
 
     pub(crate) fn is_round_due(&self) -> bool {

@@ -1,0 +1,256 @@
+//! Several runtimes, tasks aborted in the middle, wakers that panic: a drain goes on with whoever is left.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::mpsc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use drain_tree::drain_signal::Phase;
+use drain_tree::{
+    ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy,
+};
+use tokio::runtime::{Builder, Runtime};
+
+const T: Duration = Duration::from_secs(60);
+const MODIFY: DrainStart = DrainStart::new(DrainReason::ListenerModify);
+
+fn listener() -> DrainManager {
+    DrainManager::root(DrainSettings::default().with_drain_time(T)).child(ChildOptions::default())
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_sequence_dropped_on_one_runtime_goes_on_on_another() {
+    let listener = listener();
+    let watches: Vec<_> = (0..40).map(|_| listener.watch().unwrap()).collect();
+    let first = runtime();
+    first.block_on(async {
+        let sequence = tokio::spawn(listener.start_drain_sequence(MODIFY));
+        tokio::time::sleep(T / 8).await;
+        sequence.abort();
+        assert!(sequence.await.unwrap_err().is_cancelled());
+    });
+    drop(first);
+    let told = watches.iter().filter(|watch| watch.phase() > Phase::Open).count();
+    assert!((10..30).contains(&told), "{told} of 40 at half of the window");
+    let outcome = thread::spawn(move || {
+        runtime().block_on(async {
+            for watch in watches {
+                tokio::spawn(async move { watch.signaled().await });
+            }
+            listener.start_drain_sequence(MODIFY).await
+        })
+    });
+    let outcome = outcome.join().unwrap();
+    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+}
+
+#[test]
+fn a_sequence_polled_on_one_runtime_may_be_moved_to_another() {
+    let listener = listener();
+    let watch = listener.watch().unwrap();
+    let mut sequence = Box::pin(listener.start_drain_sequence(MODIFY));
+    let first = runtime();
+    first.block_on(async {
+        assert!(poll_once(sequence.as_mut()).await.is_none());
+    });
+    drop(first);
+    let outcome = runtime().block_on(async {
+        tokio::spawn(async move { watch.signaled().await });
+        sequence.await
+    });
+    assert_eq!(outcome.ending, DrainEnding::Empty);
+}
+
+async fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+#[test]
+fn a_joined_sequence_takes_over_when_the_one_that_paced_is_dropped() {
+    let runtime = runtime();
+    runtime.block_on(async {
+        let listener = listener();
+        let told = tokio::spawn({
+            let watch = listener.watch().unwrap();
+            async move { watch.signaled().await }
+        });
+        let first = tokio::spawn(listener.start_drain_sequence(MODIFY));
+        let second = tokio::spawn(listener.start_drain_sequence(MODIFY));
+        tokio::task::yield_now().await;
+        first.abort();
+        told.await.unwrap();
+        assert_eq!(second.await.unwrap().ending, DrainEnding::Empty);
+    });
+}
+
+/// Aborted after its n-th poll, for every n there is: rejoining ends the drain as if nothing had happened.
+#[test]
+fn a_sequence_aborted_at_any_poll_can_be_rejoined() {
+    for polls in 0..40 {
+        runtime().block_on(async {
+            let root = DrainManager::root(DrainSettings::default().with_drain_time(T));
+            let tasks: Vec<_> = (0..5)
+                .map(|_| root.child(ChildOptions::default()))
+                .map(|listener| (listener.watch().unwrap(), listener))
+                .map(|(watch, listener)| {
+                    tokio::spawn(async move {
+                        watch.signaled().await;
+                        drop((watch, listener));
+                    })
+                })
+                .collect();
+            tokio::task::yield_now().await;
+            let mut sequence = Box::pin(root.start_drain_sequence(MODIFY));
+            for _ in 0..polls {
+                if poll_once(sequence.as_mut()).await.is_some() {
+                    break;
+                }
+                tokio::time::sleep(T / 100).await;
+            }
+            drop(sequence);
+            let outcome = root.start_drain_sequence(MODIFY).await;
+            assert_eq!(
+                (outcome.ending, outcome.left),
+                (DrainEnding::Empty, 0),
+                "after {polls} polls"
+            );
+            for task in tasks {
+                task.await.unwrap();
+            }
+        });
+    }
+}
+
+/// A connection's task aborted at any await says that its connection is gone.
+#[test]
+fn a_connection_aborted_at_any_await_is_gone() {
+    for aborted_after in [Duration::ZERO, T / 16, T / 8, T / 4, T / 2, T] {
+        runtime().block_on(async {
+            let listener = listener();
+            let watch = listener.watch().unwrap();
+            let connection = tokio::spawn(async move {
+                watch.signaled().await;
+                watch.finishing().await;
+                watch.expired().await;
+                std::future::pending::<()>().await;
+                drop(watch);
+            });
+            let sequence = tokio::spawn(listener.start_drain_sequence(MODIFY));
+            tokio::time::sleep(aborted_after).await;
+            connection.abort();
+            let outcome = sequence.await.unwrap();
+            assert!(
+                outcome.took <= aborted_after + Duration::from_millis(1),
+                "{outcome:?}"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_task_that_panics_leaves_and_keeps_nobody_up() {
+    runtime().block_on(async {
+        let listener = listener();
+        let (panicking, calm) = (listener.watch().unwrap(), listener.watch().unwrap());
+        let panicking = tokio::spawn(async move {
+            panicking.signaled().await;
+            panic!("a connection that panics");
+        });
+        let calm = tokio::spawn(async move { calm.signaled().await });
+        let outcome = listener.start_drain_sequence(MODIFY).await;
+        assert_eq!(outcome.ending, DrainEnding::Empty);
+        assert!(panicking.await.unwrap_err().is_panic());
+        calm.await.unwrap();
+    });
+}
+
+#[test]
+fn a_runtime_shut_down_with_connections_parked_leaves_the_drain_to_others() {
+    let listener = listener();
+    let parked = runtime();
+    for _ in 0..10 {
+        let watch = listener.watch().unwrap();
+        parked.spawn(async move { watch.signaled().await });
+    }
+    parked.block_on(tokio::task::yield_now());
+    let (ready, started) = mpsc::channel();
+    let draining = {
+        let listener = listener.clone();
+        thread::spawn(move || {
+            runtime().block_on(async {
+                let sequence = listener.start_drain_sequence(MODIFY);
+                ready.send(()).unwrap();
+                sequence.await
+            })
+        })
+    };
+    started.recv().unwrap();
+    drop(parked);
+    assert_eq!(draining.join().unwrap().left, 0);
+}
+
+/// Three runtimes poll sequences of one drain while a fourth opens and closes connections.
+#[test]
+fn many_runtimes_drive_one_drain() {
+    let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(400)));
+    let listeners: Vec<_> = (0..50).map(|_| root.child(ChildOptions::default())).collect();
+    let real = || Builder::new_current_thread().enable_time().build().unwrap();
+    let watches: Vec<_> = listeners
+        .iter()
+        .map(|listener| listener.watch().unwrap())
+        .collect();
+    let start = MODIFY.with_strategy(DrainStrategy::Gradual);
+    let drivers: Vec<_> = (0..3)
+        .map(|_| root.clone())
+        .map(|root| thread::spawn(move || real().block_on(root.start_drain_sequence(start))))
+        .collect();
+    let connections = thread::spawn(move || {
+        real().block_on(async {
+            for (watch, listener) in watches.into_iter().zip(listeners) {
+                watch.signaled().await;
+                let late = listener.watch();
+                drop(watch);
+                drop(late);
+            }
+        });
+    });
+    let outcomes: Vec<_> = drivers.into_iter().map(|driver| driver.join().unwrap()).collect();
+    connections.join().unwrap();
+    assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
+    assert_eq!((outcomes[0].ending, outcomes[0].left), (DrainEnding::Empty, 0));
+}
+
+/// By hand, without a runtime.
+#[test]
+fn a_sequence_can_be_driven_without_a_runtime() {
+    let listener = listener();
+    let watch = listener.watch().unwrap();
+    let sequence = listener.start_drain_sequence(MODIFY);
+    let (mut cx, mut now) = (Context::from_waker(Waker::noop()), sequence.event().start);
+    let mut next = None;
+    let outcome = loop {
+        match sequence.poll_at(now, &mut cx, &mut next) {
+            Poll::Ready(outcome) => break outcome,
+            Poll::Pending => now = next.unwrap_or(now),
+        }
+    };
+    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Deadline, 1));
+    assert_eq!(watch.phase(), Phase::Overdue);
+}
