@@ -1,5 +1,7 @@
 //! Listeners that go away, or somewhere else.
 
+use std::net::SocketAddr;
+
 use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
@@ -52,4 +54,48 @@ async fn a_listener_that_moves_is_served_at_the_new_address_and_refused_at_the_o
     assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
     assert_eq!(client.end().await, End::Fin);
     assert_eq!(edge.stat("listener_modified").await, 1);
+}
+
+/// Connects again and again until the door is closed; who got in before must be answered.
+async fn connect_until_refused(address: SocketAddr) {
+    while let Ok(mut client) = H1::try_connect(address).await {
+        client
+            .send("GET /version HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+            .await;
+        assert_eq!(client.response().await.ok(), "v1");
+        assert_eq!(client.end().await, End::Fin);
+    }
+}
+
+/// Eight clients connect all the time while `stop` makes the listener stop accepting.
+async fn nobody_is_forgotten(stop: impl AsyncFnOnce(&mut Edge)) {
+    let flags = "--drain-time-s 2";
+    let mut edge = Edge::start(flags, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+    let address = edge.address("http").await;
+    // Keeps a process that drains alive until everybody has been refused.
+    let mut held = H1::connect(address).await;
+    held.ask("/held").await;
+    let waiting = edge.upstream.held().await;
+    let clients = [(); 8].map(|()| tokio::spawn(connect_until_refused(address)));
+    stop(&mut edge).await;
+    for client in clients {
+        client.await.expect("who got in is answered");
+    }
+    waiting.answer("done");
+    assert_eq!(held.response().await.ok(), "done");
+}
+
+#[tokio::test]
+async fn who_got_in_before_a_removal_is_answered() {
+    nobody_is_forgotten(async |edge| drop(edge.update("2", &[]).await)).await;
+}
+
+#[tokio::test]
+async fn who_got_in_before_drain_listeners_is_answered() {
+    nobody_is_forgotten(async |edge| edge.post("/drain_listeners").await).await;
+}
+
+#[tokio::test]
+async fn who_got_in_before_a_shutdown_stops_accepting_is_answered() {
+    nobody_is_forgotten(async |edge| edge.signal("TERM").await).await;
 }
