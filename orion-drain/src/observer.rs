@@ -1,7 +1,7 @@
 //! Counts what happens to listener versions, under Envoy's names.
 
 use drain_tree::{DrainOutcome, DrainReason};
-use listener_versions::{ListenerObserver, UpdateError, VersionView};
+use listener_versions::{ChainView, ListenerObserver, UpdateError, VersionView};
 
 use crate::stats::Stats;
 
@@ -40,6 +40,21 @@ impl ListenerObserver for StatsObserver {
 
     fn discarded(&self, _: &VersionView) {
         self.stats.listener_manager().total_listeners_warming.dec();
+    }
+
+    fn in_place_updated(&self, _: &VersionView) {
+        let stats = self.stats.listener_manager();
+        stats.listener_create_success.inc();
+        stats.listener_modified.inc();
+        stats.listener_in_place_updated.inc();
+    }
+
+    fn chain_drain_started(&self, _: &ChainView, _: DrainReason) {
+        self.stats.listener_manager().total_filter_chains_draining.inc();
+    }
+
+    fn chain_drained(&self, _: &ChainView, _: &DrainOutcome) {
+        self.stats.listener_manager().total_filter_chains_draining.dec();
     }
 
     fn drain_started(&self, _: &VersionView, reason: DrainReason) {

@@ -10,7 +10,9 @@ use orion_drain::config::{
 };
 use orion_drain::conn_tracker::CloseReason;
 use orion_drain::drain_tree::{DrainType, TrafficDirection};
-use orion_drain::listener_versions::{Accepted, ListenAddress, ListenerConfig, Stream};
+use orion_drain::listener_versions::{
+    Accepted, ChainConnection, ChainId, ListenAddress, ListenerConfig, Stream,
+};
 use orion_drain::proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use orion_drain::serve::{Connection, HttpServer, serve_http, serve_tcp};
 use orion_drain::stats::{ListenerStats, Stats, TcpStats};
@@ -60,25 +62,27 @@ impl EdgeListener {
 
     /// Serves one accepted connection to its end.
     pub(crate) async fn serve(accepted: Accepted<Self>) {
-        let Accepted {
-            stream,
-            peer,
-            local,
-            version,
-            watch,
-            conn,
-            ..
-        } = accepted;
-        if let Stream::Tcp(tcp) = &stream {
+        if let Stream::Tcp(tcp) = &accepted.stream {
             // Small frames (HTTP/2 HEADERS, then DATA) must not wait for each other's acknowledgements.
             tcp.set_nodelay(true).ok();
         }
-        let listener = version.config();
-        let _counted = listener.stats.connection();
-        let connection = Connection::new(version.drain(), watch, conn);
-        let source = peer.as_socket().map(|peer| peer.ip());
-        let port = local.as_socket().map(|local| local.port());
-        match listener.choose(source, port) {
+        let _counted = accepted.version.config().stats.connection();
+        let source = accepted.peer.as_socket().map(|peer| peer.ip());
+        let port = accepted.local.as_socket().map(|local| local.port());
+        // A connection that no chain takes is closed without an answer.
+        let Ok(entered) = accepted.enter_chain(|listener| listener.choose(source, port)) else {
+            return;
+        };
+        let ChainConnection {
+            stream,
+            chain,
+            watch,
+            conn,
+            ..
+        } = entered;
+        let connection = Connection::new(chain.drain(), watch, conn);
+        // What the chain came with serves it as long as it is unchanged, whatever updates its listener gets.
+        match chain.config().services.get(chain.index()) {
             Some(ChainService::Http(server, proxy)) => {
                 let proxy = proxy.clone();
                 let service = service_fn(move |request| proxy.clone().answer(request));
@@ -100,13 +104,16 @@ impl EdgeListener {
         }
     }
 
-    fn choose(&self, source: Option<IpAddr>, port: Option<u16>) -> Option<&ChainService> {
+    fn choose(&self, source: Option<IpAddr>, port: Option<u16>) -> Option<usize> {
         let chosen = choose_chain(&self.listener, source, port)?;
-        let index = self
-            .listener
+        self.listener
             .all_chains()
-            .position(|chain| std::ptr::eq(chain, chosen))?;
-        self.services.get(index)
+            .position(|chain| std::ptr::eq(chain, chosen))
+    }
+
+    /// Whether this chain takes what no other takes.
+    fn is_default(&self, chain: usize) -> bool {
+        chain >= self.listener.filter_chains.len()
     }
 }
 
@@ -121,6 +128,23 @@ impl ListenerConfig for EdgeListener {
 
     fn same_content(&self, other: &Self) -> bool {
         self.listener.same_content(&other.listener)
+    }
+
+    fn chains(&self) -> Vec<ChainId> {
+        let chains = self.listener.all_chains().enumerate();
+        chains
+            .map(|(index, chain)| identity(chain, self.is_default(index)))
+            .collect()
+    }
+
+    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
+        let chain = self.listener.all_chains().nth(index);
+        self.is_default(index) == other.is_default(other_index)
+            && chain == other.listener.all_chains().nth(other_index)
+    }
+
+    fn differs_only_in_chains(&self, other: &Self) -> bool {
+        self.listener.differs_only_in_chains(&other.listener)
     }
 
     fn drain_type(&self) -> DrainType {
@@ -140,6 +164,23 @@ impl ListenerConfig for EdgeListener {
 
     fn traffic_direction(&self) -> TrafficDirection {
         self.listener.traffic_direction
+    }
+}
+
+/// A chain's name; without one, the connections that it takes: no two chains of a listener take the same.
+fn identity(chain: &FilterChain, is_default: bool) -> ChainId {
+    if !chain.name.is_empty() {
+        return ChainId::from(&*chain.name);
+    }
+    let rule = chain.filter_chain_match.as_ref();
+    let ranges = rule.into_iter().flat_map(|rule| &rule.source_prefix_ranges);
+    let ranges = ranges.map(|range| format!("{}/{}", range.address_prefix, range.prefix_len));
+    let port = rule.and_then(|rule| rule.destination_port);
+    let parts: Vec<String> = ranges.chain(port.map(|port| format!("to port {port}"))).collect();
+    match (is_default, parts.is_empty()) {
+        (true, _) => ChainId::from("default"),
+        (false, true) => ChainId::from("all"),
+        (false, false) => ChainId::from(parts.join(" ")),
     }
 }
 
