@@ -106,6 +106,7 @@ fn told(report: &UpdateReport) -> String {
             Ok(Change::Modified { version, replaced }) => {
                 Some(format!("{name} modified (v{version} replaces v{replaced})"))
             }
+            Ok(Change::UpdatedInPlace { .. }) => Some(format!("{name} updated in place")),
             Ok(Change::Removed { .. }) => Some(format!("{name} removed")),
             Ok(Change::Stopped) => Some(format!("{name} not taken, listeners are stopped")),
             Ok(change) => Some(format!("{name} {change:?}")),
