@@ -101,7 +101,9 @@ impl DrainManager {
         self.start_drain_sequence_at(start, tokio::time::Instant::now().into_std())
     }
 
-    fn start_drain_sequence_at(&self, start: DrainStart, now: Instant) -> DrainSequence {
+    /// [`start_drain_sequence`](Self::start_drain_sequence) at a time of one's own, for those who drive the sequence
+    /// [by hand](DrainSequence::poll_at).
+    pub fn start_drain_sequence_at(&self, start: DrainStart, now: Instant) -> DrainSequence {
         let settings = self.settings();
         let (run, joining) = {
             let mut state = self.node.lock();

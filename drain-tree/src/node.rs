@@ -171,8 +171,12 @@ impl Node {
             // It has no children yet, so nobody is to be told next.
             drop(child.join(&run, run.now()));
         }
-        if let Some(deadline) = self.signal.deadline() {
-            child.bring_forward(deadline);
+        let (own, inherited) = (self.signal.event(), child.signal.event());
+        if let (Some(own), Some(inherited), Some(deadline)) = (own, inherited, self.signal.deadline()) {
+            // A nearer deadline of this node's drain is the child's too, but not that of a drain which does not cover it.
+            if own.start == inherited.start {
+                child.bring_forward(deadline);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Weak;
 use std::task::Waker;
 use std::time::Instant;
 
-use drain_signal::{Advance, Draining};
+use drain_signal::{Advance, DrainState, Draining};
 
 use crate::run::{Run, State};
 
@@ -34,9 +34,11 @@ impl Look {
     }
 
     /// Completes a node where only those are left whom a drain of inbound listeners does not concern; they are counted
-    /// among the open ones.
+    /// among the open ones. A node completed by an earlier drain, whoever was left, is still waited for.
     pub(crate) fn complete_if_unconcerned(&self) -> bool {
-        self.draining.open_watches() > 0 && self.draining.complete_if_empty()
+        self.draining.open_watches() > 0
+            && self.draining.signal().state() == DrainState::Draining
+            && self.draining.complete_if_empty()
     }
 }
 
