@@ -142,3 +142,143 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use crate::{
+        ChildOptions, DrainLength, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
+        DrainStart, cascade,
+    };
+
+    const START: DrainStart = DrainStart::new(DrainReason::HotRestart);
+
+    /// `listeners` x 10 chains x 3 HTTP connection managers below a root; all nodes, the root last.
+    fn tree(listeners: usize) -> Vec<DrainManager> {
+        let child = |parent: &DrainManager| parent.child(ChildOptions::default());
+        let settings = DrainSettings::default().with_length(DrainLength::Full);
+        let root = DrainManager::root(settings);
+        let mut nodes = vec![];
+        for _ in 0..listeners {
+            let listener = child(&root);
+            for _ in 0..10 {
+                let chain = child(&listener);
+                nodes.extend((0..3).map(|_| child(&chain)));
+                nodes.push(chain);
+            }
+            nodes.push(listener);
+        }
+        nodes.push(root);
+        nodes
+    }
+
+    /// Drives a drain by hand from start to end; its outcome, and in how many polls.
+    fn drive(sequence: &DrainSequence) -> (DrainOutcome, usize) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut now, mut polls) = (sequence.event().start, 0);
+        loop {
+            let mut next = None;
+            polls += 1;
+            match sequence.poll_at(now, &mut cx, &mut next) {
+                Poll::Ready(outcome) => return (outcome, polls),
+                Poll::Pending => now = next.unwrap_or(now),
+            }
+        }
+    }
+
+    /// Looks at members, and polls, of a whole drain of a tree with `connections` in listener nodes.
+    fn cost(listeners: usize, connections: usize) -> (usize, usize) {
+        let nodes = tree(listeners);
+        let watched = nodes.iter().rev().skip(1).step_by(41).take(connections);
+        let watches: Result<Vec<_>, _> = watched.map(DrainManager::watch).collect();
+        let Some(root) = nodes.last() else { return (0, 0) };
+        let sequence = root.start_drain_sequence_at(START, tokio::time::Instant::now().into_std());
+        let (outcome, polls) = drive(&sequence);
+        assert_eq!(
+            (outcome.left, watches.map(|watches| watches.len())),
+            (connections, Ok(connections))
+        );
+        assert!(nodes.iter().all(DrainManager::is_draining));
+        (sequence.run().lock().looks, polls)
+    }
+
+    #[test]
+    fn a_drain_looks_at_no_node_without_connections() {
+        assert_eq!(cost(100, 0).0, 0);
+    }
+
+    #[test]
+    fn what_pacing_costs_depends_on_the_connections_and_not_on_the_size_of_the_tree() {
+        let (small, big) = (cost(30, 5).0, cost(300, 5).0);
+        assert!(small > 5, "five connections are paced: {small}");
+        assert_eq!(small, big);
+        let twice = cost(30, 10).0;
+        assert!(
+            twice.abs_diff(2 * small) <= small / 10,
+            "{small} looks for 5, {twice} for 10"
+        );
+    }
+
+    #[test]
+    fn a_start_tells_small_trees_at_once_and_big_ones_in_linear_time() {
+        let small = tree(50);
+        let start = small[2050].start_drain_sequence_at(START, tokio::time::Instant::now().into_std());
+        assert!(small.iter().all(DrainManager::is_draining));
+        assert_eq!(drive(&start).0.left, 0);
+        // 4096 nodes at once and 128 a poll, then 512 a poll to complete them.
+        let polls = |listeners: usize| {
+            let nodes = 41 * listeners + 1;
+            let expected = (nodes - cascade::AT_ONCE).div_ceil(cascade::A_POLL) + nodes.div_ceil(512);
+            let (looks, polls) = cost(listeners, 0);
+            assert_eq!(looks, 0);
+            assert!(
+                polls.abs_diff(expected) <= 6,
+                "{polls} polls for {nodes} nodes, not {expected}"
+            );
+        };
+        polls(200);
+        polls(400);
+    }
+
+    #[test]
+    fn a_dropped_sequence_has_told_everybody() {
+        let nodes = tree(200);
+        let root = nodes.last().cloned();
+        let sequence =
+            root.map(|root| root.start_drain_sequence_at(START, tokio::time::Instant::now().into_std()));
+        assert!(
+            !nodes.iter().all(DrainManager::is_draining),
+            "too small a tree for this test"
+        );
+        drop(sequence);
+        assert!(nodes.iter().all(DrainManager::is_draining));
+    }
+
+    #[test]
+    fn a_deadline_brought_forward_while_nodes_are_told_holds_for_all() {
+        let nodes = tree(200);
+        let now = tokio::time::Instant::now().into_std();
+        let sequences: Vec<_> = nodes
+            .iter()
+            .rev()
+            .take(1)
+            .map(|root| root.start_drain_sequence_at(START, now))
+            .collect();
+        let listeners: Vec<_> = nodes.iter().filter(|node| !node.is_draining()).take(1).collect();
+        let near = now + Duration::from_secs(5);
+        for node in nodes.iter().rev().take(1) {
+            node.bring_forward(near);
+        }
+        assert!(
+            sequences
+                .iter()
+                .all(|sequence| Arc::strong_count(sequence.run()) > 1)
+        );
+        drop(sequences);
+        assert!(listeners.iter().all(|node| node.deadline() == Some(near)));
+        assert!(nodes.iter().all(|node| node.deadline() == Some(near)));
+    }
+}

@@ -74,6 +74,11 @@ impl DrainSequence {
         Self { run, sleep: None }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn run(&self) -> &Arc<Run> {
+        &self.run
+    }
+
     /// The facts of the drain.
     pub fn event(&self) -> &DrainEvent {
         &self.run.event
