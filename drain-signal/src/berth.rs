@@ -14,7 +14,7 @@ use std::task::{Poll, Waker};
 use crate::DrainHandle;
 use crate::conn::Conn;
 use crate::phase::Phase;
-use crate::shard::{NO_VTABLE, Shard};
+use crate::shard::Shard;
 use crate::slab::NO_ENTRY;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
@@ -34,7 +34,8 @@ const VTABLE_SHIFT: u32 = 30;
 struct At(u32);
 
 impl At {
-    const NOWHERE: Self = Self(NO_ENTRY);
+    /// In no phase.
+    const NOWHERE: Self = Self(NO_ENTRY | 7 << PHASE_SHIFT);
 
     const fn new(entry: u32, phase: Phase, vtable: u32) -> Self {
         Self(entry | (phase as u32) << PHASE_SHIFT | vtable << VTABLE_SHIFT)
@@ -46,7 +47,7 @@ impl At {
 
     #[inline]
     const fn is_in(self, phase: Phase) -> bool {
-        self.0 & NO_ENTRY != NO_ENTRY && self.0 >> PHASE_SHIFT & 7 == phase as u32
+        self.0 >> PHASE_SHIFT & 7 == phase as u32
     }
 
     const fn vtable(self) -> u32 {
@@ -111,8 +112,11 @@ impl DrainHandle {
                 Err(waker) => (NO_ENTRY, Some(waker)),
             }
         };
-        self.berth
-            .set(At::new(entry, brought, self.shard.number_vtable(waker)), waker);
+        let at_new = match entry {
+            NO_ENTRY => At::NOWHERE,
+            entry => At::new(entry, brought, self.shard.number_vtable(waker)),
+        };
+        self.berth.set(at_new, waker);
         if entry != at.entry() {
             if let Some(conn) = self.conn.get() {
                 conn.moved(at.entry(), entry);
@@ -130,7 +134,7 @@ impl DrainHandle {
     /// Gives back what the handle holds besides its shard.
     pub(crate) fn leave_berth(&mut self) {
         let at = self.berth.at();
-        if at.entry() != NO_ENTRY && at.is_in(self.phase_at(self.shard.word()).1) {
+        if at.is_in(self.phase_at(self.shard.word()).1) {
             let mut parked = self.shard.lock();
             let brought = self.phase_at(self.shard.word()).1;
             let waker = at.is_in(brought).then(|| parked.slab.remove(at.entry()));
@@ -167,5 +171,3 @@ impl DrainHandle {
         conn
     }
 }
-
-const _: () = assert!(NO_VTABLE < 4, "two bits");

@@ -14,10 +14,10 @@ use crate::slab::{Slab, Walked};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::word::Word;
 
-/// How many waker vtables a shard knows by number. Most programs have one or two.
-const VTABLES: usize = 3;
-/// The number of a vtable that is not among them: its waits are parked anew at every poll.
-pub(crate) const NO_VTABLE: u32 = VTABLES as u32;
+/// A shard knows three waker vtables by number; most programs have one or two. The fourth number is that of all others,
+/// whose waits are parked anew at every poll.
+const VTABLES: usize = 4;
+const OTHER_VTABLE: u32 = 3;
 
 /// Two regions that are written by different sides, two cache lines apart.
 #[derive(Debug)]
@@ -158,7 +158,7 @@ impl Shard {
     /// The number of a waker's vtable. Only with the shard locked.
     pub(crate) fn number_vtable(&self, waker: &Waker) -> u32 {
         let vtable = std::ptr::from_ref(waker.vtable()) as usize;
-        for (number, known) in (0..).zip(&self.vtables) {
+        for (number, known) in (0..OTHER_VTABLE).zip(&self.vtables) {
             match known.load(Ordering::Relaxed) {
                 0 => known.store(vtable, Ordering::Relaxed),
                 known if known != vtable => continue,
@@ -166,15 +166,13 @@ impl Shard {
             }
             return number;
         }
-        NO_VTABLE
+        OTHER_VTABLE
     }
 
     #[inline]
     pub(crate) fn is_vtable(&self, number: u32, waker: &Waker) -> bool {
         let vtable = std::ptr::from_ref(waker.vtable()) as usize;
-        self.vtables
-            .get(number as usize)
-            .is_some_and(|known| known.load(Ordering::Relaxed) == vtable)
+        self.vtables[number as usize % VTABLES].load(Ordering::Relaxed) == vtable
     }
 
     /// Wakes every wait of a connection, to make it look again. It stays parked.

@@ -1,0 +1,232 @@
+//! Everybody is told: until the last task has seen it, how long the starting call holds its worker, and how late a ticker
+//! on the same runtime becomes meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use crate::crowd::{self, Crowd, Flat, Ours};
+use crate::rounds::{Scale, median};
+use crate::row::{Row, Target};
+
+/// One fan-out, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct FanOut {
+    all: f64,
+    held: f64,
+    late: f64,
+    /// The same ticker before it began, over as many ticks.
+    idle: f64,
+}
+
+pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
+    let mut rows = vec![];
+    let crowds: &[usize] = if scale.quick {
+        &[1_000]
+    } else {
+        &[1_000, 10_000, 100_000, 1_000_000]
+    };
+    let rounds = if scale.quick { 1 } else { 5 };
+    for &crowd in crowds {
+        rows.extend(immediate(
+            crowd,
+            if crowd < 100_000 { 3 * rounds } else { rounds },
+        ));
+    }
+    rows.push(gradual(if scale.quick { 1_000 } else { 1_000_000 }, rounds));
+    rows
+}
+
+type Make = fn(usize) -> Box<dyn Crowd>;
+
+const CROWDS: [(&str, Make); 9] = [
+    ("flat array, two tasks", |crowd| Box::new(Flat::new(crowd))),
+    ("drain-signal", |_| Box::new(Ours::immediate(2))),
+    ("drain-signal, one driver", |_| Box::new(Ours::immediate(1))),
+    ("linkerd drain", |_| crowd::linkerd()),
+    ("tokio-util CancellationToken", |_| crowd::token()),
+    ("tokio watch", |_| crowd::watch()),
+    ("tokio Notify", |_| crowd::notify()),
+    ("event-listener", |_| crowd::event_listener()),
+    ("tokio-graceful", |_| crowd::graceful()),
+];
+
+fn immediate(crowd: usize, rounds: usize) -> Vec<Row> {
+    let mut runs: Vec<Vec<FanOut>> = vec![vec![]; CROWDS.len()];
+    for _ in 0..rounds {
+        for ((_, make), runs) in CROWDS.iter().zip(&mut runs) {
+            runs.push(run(crowd, *make));
+        }
+    }
+    let of = |nth: usize, what: fn(&FanOut) -> f64| median(runs[nth].iter().map(what).collect());
+    let peers = |what: fn(&FanOut) -> f64| {
+        (2..CROWDS.len())
+            .map(|nth| (CROWDS[nth].0, of(nth, what)))
+            .collect()
+    };
+    let ratios = runs[0]
+        .iter()
+        .zip(&runs[1])
+        .map(|(floor, ours)| ours.all / floor.all)
+        .collect();
+    let is_target = crowd == 1_000_000;
+    let target = |target| if is_target { target } else { Target::None };
+    let mut rows = vec![Row {
+        row: format!("immediate fan-out to {crowd} parked tasks, until the last has seen it"),
+        unit: "ms",
+        value: of(1, |run| run.all),
+        floor_name: CROWDS[0].0,
+        floor: of(0, |run| run.all),
+        ratio: median(ratios),
+        target: target(Target::Ratio(1.4)),
+        peers: peers(|run| run.all),
+    }];
+    if is_target {
+        rows.push(Row {
+            row: format!("starting call holds its worker, {crowd} parked tasks"),
+            unit: "ms",
+            value: of(1, |run| run.held),
+            floor_name: CROWDS[0].0,
+            floor: of(0, |run| run.held),
+            ratio: of(1, |run| run.held) / of(0, |run| run.held),
+            target: Target::Value(0.1),
+            peers: peers(|run| run.held),
+        });
+        rows.push(Row {
+            row: format!("p99.9 lateness of a 1 ms ticker, immediate, {crowd} parked tasks"),
+            unit: "ms",
+            value: of(1, |run| run.late),
+            floor_name: "the idle ticker",
+            floor: of(1, |run| run.idle),
+            ratio: median(runs[1].iter().map(|run| run.late / run.idle).collect()),
+            target: Target::Ratio(1.5),
+            peers: peers(|run| run.late),
+        });
+    }
+    rows
+}
+
+fn gradual(crowd: usize, rounds: usize) -> Row {
+    let drain_time = Duration::from_secs(16);
+    let runs: Vec<FanOut> = (0..rounds)
+        .map(|_| run(crowd, move |_| Box::new(Ours::gradual(drain_time))))
+        .collect();
+    Row {
+        row: format!("p99.9 lateness of a 1 ms ticker, gradual over 4 s, {crowd} parked tasks"),
+        unit: "ms",
+        value: median(runs.iter().map(|run| run.late).collect()),
+        floor_name: "the idle ticker",
+        floor: median(runs.iter().map(|run| run.idle).collect()),
+        ratio: median(runs.iter().map(|run| run.late / run.idle).collect()),
+        target: Target::Ratio(1.1),
+        peers: vec![],
+    }
+}
+
+fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .expect("a runtime");
+    let _inside = runtime.enter();
+    let waiting = make(crowd);
+    let parked = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::new(AtomicUsize::new(0));
+    for _ in 0..crowd {
+        let (wait, parked, seen) = (waiting.wait(), Arc::clone(&parked), Arc::clone(&seen));
+        runtime.spawn(async move {
+            let mut wait = wait;
+            let mut first = true;
+            std::future::poll_fn(|cx| {
+                let poll = wait.as_mut().poll(cx);
+                if std::mem::take(&mut first) {
+                    parked.fetch_add(1, Ordering::AcqRel);
+                }
+                poll
+            })
+            .await;
+            drop(wait);
+            seen.fetch_add(1, Ordering::AcqRel);
+        });
+    }
+    until(&runtime, || parked.load(Ordering::Acquire) == crowd);
+    // How long it will take is not known before: the ticker runs long enough before and is cut to the same length.
+    let idle = Ticker::start(&runtime);
+    runtime.block_on(tokio::time::sleep(Duration::from_millis(300)));
+    let mut idle = idle.stop(&runtime);
+    let ticker = Ticker::start(&runtime);
+    let trigger = waiting.trigger();
+    let began = Instant::now();
+    let held = runtime.block_on(runtime.spawn(async move {
+        let began = Instant::now();
+        trigger();
+        began.elapsed()
+    }));
+    let held = held.expect("a trigger does not panic");
+    until(&runtime, || seen.load(Ordering::Acquire) == crowd);
+    let all = began.elapsed();
+    let mut late = ticker.stop(&runtime);
+    if late.len() > idle.len() {
+        let idle_again = Ticker::start(&runtime);
+        runtime.block_on(tokio::time::sleep(all));
+        idle = idle_again.stop(&runtime);
+    }
+    idle.truncate(late.len().max(1));
+    let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let fan_out = FanOut {
+        all: ms(all),
+        held: ms(held),
+        late: p999(&mut late),
+        idle: p999(&mut idle),
+    };
+    drop(_inside);
+    runtime.shutdown_background();
+    fan_out
+}
+
+fn until(runtime: &Runtime, done: impl Fn() -> bool) {
+    runtime.block_on(async {
+        while !done() {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    });
+}
+
+/// Writes down by how many milliseconds it is late, every millisecond.
+struct Ticker {
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Vec<f64>>,
+}
+
+impl Ticker {
+    fn start(runtime: &Runtime) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let task = runtime.spawn(async move {
+            let mut late = vec![];
+            while !stopped.load(Ordering::Relaxed) {
+                let at = tokio::time::Instant::now() + Duration::from_millis(1);
+                tokio::time::sleep_until(at).await;
+                late.push(at.elapsed().as_secs_f64() * 1e3);
+            }
+            late
+        });
+        Self { stop, task }
+    }
+
+    fn stop(self, runtime: &Runtime) -> Vec<f64> {
+        self.stop.store(true, Ordering::Relaxed);
+        runtime.block_on(self.task).expect("a ticker does not panic")
+    }
+}
+
+fn p999(late: &mut [f64]) -> f64 {
+    late.sort_by(f64::total_cmp);
+    let at = (late.len() as f64 * 0.999) as usize;
+    late.get(at.min(late.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0.0)
+}
