@@ -1,29 +1,83 @@
 //! Failed health: a level that may clear, not a drain.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use drain_signal::{DrainDecision, DrainHandle};
+use drain_signal::{DrainDecision, DrainHandle, DrainStrategy};
+
+use crate::schedule::{Rounding, drain_close};
 
 /// Whether the server's health check is failed; one for the whole tree.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Health(Arc<AtomicBool>);
+#[derive(Debug, Clone)]
+pub(crate) struct Health(Arc<Level>);
+
+#[derive(Debug)]
+struct Level {
+    /// Over how much time connections are told; none at all: at once.
+    ramp: Duration,
+    /// The first failure; later ones are told by how long after it they were.
+    first: OnceLock<Instant>,
+    /// 0: healthy. Otherwise microseconds from `first` to the failure, plus one.
+    failed: AtomicU64,
+}
 
 impl Health {
-    pub(crate) fn set_failed(&self, failed: bool) {
-        self.0.store(failed, Ordering::Release);
+    pub(crate) fn new(ramp: Duration) -> Self {
+        Self(Arc::new(Level {
+            ramp,
+            first: OnceLock::new(),
+            failed: AtomicU64::new(0),
+        }))
     }
 
+    /// Fails at `now`, unless it is failed already.
+    pub(crate) fn fail(&self, now: Instant) {
+        let first = *self.0.first.get_or_init(|| now);
+        let since = now.saturating_duration_since(first).as_micros();
+        let failed = u64::try_from(since).unwrap_or(u64::MAX - 1).saturating_add(1);
+        // Pairs with the loads below: who sees the level sees `first`. Failed before: the ramp goes on from there.
+        self.0
+            .failed
+            .compare_exchange(0, failed, Ordering::AcqRel, Ordering::Relaxed)
+            .ok();
+    }
+
+    pub(crate) fn restore(&self) {
+        self.0.failed.store(0, Ordering::Release);
+    }
+
+    #[inline]
     pub(crate) fn failed(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.failed.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether failed health makes whoever asks leave. `now` is asked for only if there is a ramp, `sample` only inside it.
+    pub(crate) fn drain_close(&self, now: impl FnOnce() -> Instant, sample: impl FnOnce() -> u64) -> bool {
+        let failed = self.0.failed.load(Ordering::Acquire);
+        if failed == 0 || self.0.ramp.is_zero() {
+            return failed != 0;
+        }
+        let Some(first) = self.0.first.get() else {
+            return true;
+        };
+        let since_first = now().saturating_duration_since(*first);
+        let elapsed = since_first.saturating_sub(Duration::from_micros(failed - 1));
+        drain_close(
+            DrainStrategy::Gradual,
+            self.0.ramp,
+            elapsed,
+            Rounding::Millis,
+            sample,
+        )
     }
 }
 
 /// A connection's full answer to "should I leave?": its turn in a drain has come, or, for listeners of type `DEFAULT`,
 /// the server's health check is failed.
 ///
-/// Health has no ramp and no direction, and reverses: connections not yet told are left alone again once it is restored
-/// (Envoy polls it for that reason, see
+/// Health has no direction, no ramp unless [`DrainSettings::health_ramp`](crate::DrainSettings::health_ramp) gives it one,
+/// and reverses: connections not yet told are left alone again once it is restored (Envoy polls it for that reason, see
 /// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h)).
 #[derive(Debug, Clone)]
 pub struct Decision {
@@ -46,7 +100,9 @@ impl Decision {
 impl DrainDecision for Decision {
     /// Two atomic loads while nothing drains. The first `true` starts the connection's goodbye.
     fn drain_close(&self) -> bool {
-        if self.health.as_ref().is_some_and(Health::failed) {
+        let now = || tokio::time::Instant::now().into_std();
+        let unhealthy = |health: &Health| health.drain_close(now, || fastrand::u64(..));
+        if self.health.as_ref().is_some_and(unhealthy) {
             self.handle.start_now();
             return true;
         }

@@ -34,8 +34,8 @@ impl DrainManager {
     /// The root of a new tree: the server.
     pub fn root(settings: DrainSettings) -> Self {
         let shared = Arc::new(Shared {
+            health: Health::new(settings.health_ramp),
             settings,
-            health: Health::default(),
             parent_shutdown: ParentShutdownStart::default(),
         });
         Self {
@@ -174,14 +174,15 @@ impl DrainManager {
         &self.node.shared.settings
     }
 
-    /// The server's health check fails from now on: Envoy's `/healthcheck/fail`. Tree-wide.
+    /// The server's health check fails from now on: Envoy's `/healthcheck/fail`. Tree-wide. Failing again changes nothing.
     pub fn fail_health(&self) {
-        self.node.shared.health.set_failed(true);
+        let now = tokio::time::Instant::now().into_std();
+        self.node.shared.health.fail(now);
     }
 
     /// The server is healthy again: Envoy's `/healthcheck/ok`. Connections already told go on leaving.
     pub fn restore_health(&self) {
-        self.node.shared.health.set_failed(false);
+        self.node.shared.health.restore();
     }
 
     /// Whether the server's health check is failed.

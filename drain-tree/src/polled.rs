@@ -14,7 +14,7 @@ impl DrainManager {
     /// Whether whoever asks with `scope` should leave now: Envoy's `drainClose(direction)`, as all releases up to mid 2026
     /// ask it, for callers without a watcher.
     ///
-    /// In this order: failed health at a node of type `DEFAULT`: yes. No drain that covers `scope`: no. Immediate, or the
+    /// In this order: failed health at a node of type `DEFAULT`: yes (along its ramp, if it has one). No drain that covers `scope`: no. Immediate, or the
     /// drain time is over: yes. Otherwise with the odds of the time that has passed, where `sample` is called, once.
     ///
     /// A pure read. The drain asked about is the one that covers the scope, and the earliest to end if several do; Envoy
@@ -39,7 +39,11 @@ impl DrainManager {
     /// ```
     #[doc(alias = "drainClose")]
     pub fn drain_close_at(&self, scope: DrainDirection, now: Instant, sample: impl FnOnce() -> u64) -> bool {
-        if self.drain_type() == DrainType::Default && self.health_failed() {
+        let mut sample = Some(sample);
+        // One sample answers both questions: each alone has the odds it should have.
+        let mut drawn = None;
+        let mut draw = || *drawn.get_or_insert_with(|| sample.take().map_or(0, |sample| sample()));
+        if self.drain_type() == DrainType::Default && self.shared().health.drain_close(|| now, &mut draw) {
             return true;
         }
         let Some(run) = self.covering(scope) else {
@@ -57,7 +61,7 @@ impl DrainManager {
             run.event.drain_time,
             elapsed,
             self.settings().rounding,
-            sample,
+            draw,
         )
     }
 

@@ -27,6 +27,9 @@ pub struct DrainSettings {
     pub shutdown_minimum: Duration,
     /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last connection is gone.
     pub length: DrainLength,
+    /// Over how much time failed health tells its connections, one response in so many. Default none, as in Envoy: all
+    /// responses say goodbye at once, which hits the clients of a big server all together.
+    pub health_ramp: Duration,
     /// How the polled question rounds elapsed time. Default down, as Envoy's event model does; its polled one rounds up.
     pub rounding: Rounding,
 }
@@ -52,6 +55,7 @@ impl Default for DrainSettings {
             ladder: CloseLadder::default(),
             shutdown_minimum: Duration::from_secs(10),
             length: DrainLength::default(),
+            health_ramp: Duration::ZERO,
             rounding: Rounding::default(),
         }
     }
@@ -97,6 +101,12 @@ impl DrainSettings {
     /// The same settings with another length.
     pub const fn with_length(mut self, length: DrainLength) -> Self {
         self.length = length;
+        self
+    }
+
+    /// The same settings with a ramp for failed health.
+    pub const fn with_health_ramp(mut self, ramp: Duration) -> Self {
+        self.health_ramp = ramp;
         self
     }
 
