@@ -12,6 +12,9 @@
 //!        └────────────► Decision: drain_close()      DrainWatch: signaled() at its slot, expired() at the deadline
 //! ```
 //!
+//! A connection learns of its drain by its watcher. Who has none asks [`DrainManager::drain_close_at`] once per response,
+//! or leaves a callback with [`DrainManager::on_drain_close`]: the two ways of Envoy's own drain manager.
+//!
 //! # Example
 //!
 //! ```
@@ -39,14 +42,43 @@
 //! | [`DrainManager`], last clone | the node takes no more children or connections; its children go on |
 //! | [`DrainSequence`] | the drain stays begun, without further slots or deadline, until somebody joins it |
 //! | [`DrainWatch`] | its connection is gone |
+//! | [`DrainCloseCallback`] | the callback is not called any more |
 //!
 //! # Where it follows Envoy, and where not
 //!
 //! As in [Envoy's drain manager](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc) a drain
 //! flows down only, starting twice joins, a drain never stops, and failed health drains listeners of type `DEFAULT`
-//! without being a drain. On purpose different: children share their parent's start (Envoy restarts the clock for each),
-//! late children inherit, a wider drain reaches children that already drain, and a drain completes with its last
-//! connection (all of Envoy's last the full drain time; [`DrainLength::Full`] does the same here).
+//! without being a drain. Envoy's own test cases are replayed in `tests/polled.rs`, `tests/callbacks.rs` and
+//! `tests/event.rs`.
+//!
+//! On purpose different, with Envoy's way where an operator may depend on it:
+//!
+//! | Envoy | here | Envoy's way |
+//! | --- | --- | --- |
+//! | a drain lasts its full time, also when empty | it completes with its last connection, after a minimum time | [`DrainLength::Full`] |
+//! | the polled question rounds elapsed time up | down, as Envoy's event model | [`Rounding::Ceil`] |
+//! | connections are told along half of the drain time | each has a slot in the first quarter | [`DrainSchedule::Envoy140`] |
+//! | a chain replaced in place drains at once | along the ramp | [`DrainStart::with_strategy`] |
+//! | failed health has no ramp | the same | [`DrainSettings::with_health_ramp`] adds one |
+//! | whole seconds | durations | whole seconds |
+//! | inbound questions have no ramp during a drain of all | that of the drain which covers them | |
+//! | an inbound start during a drain of all completes at once | with that drain | |
+//! | the inbound timer completes a wider drain too | each completes at its own end | |
+//! | stored callbacks ignore direction, and run again when a drain widens | filtered by scope, called once | |
+//! | a child that drains ignores its parent's wider start | it widens | |
+//! | a late child does not drain | it inherits | |
+//! | children restart the clock | they share their parent's start | |
+//!
+//! The last seven are accidents of timers and call order that no configuration refers to: a child's clock starts within a
+//! millisecond of its parent's, and whoever depended on the others would depend on connections being cut early or not
+//! told at all. They have no setting.
+//!
+//! # Size
+//!
+//! A start tells up to 4096 nodes before it returns; a bigger tree learns of it while its sequence is polled. Pacing costs
+//! what the nodes with connections cost, an empty node nothing: 10 000 listeners of 10 chains of 3 HTTP connection managers,
+//! 410 001 nodes, are told in 0.24 s and completed in 0.05 s, no poll longer than the scheduler's own jitter of 5 ms (two
+//! shared cores; `cargo run --release -p drain-tree --example big_tree`).
 //!
 //! # What it does not do
 //!
@@ -55,7 +87,7 @@
 //!
 //! # Features and requirements
 //!
-//! No features. tokio with `time`. Minimum supported Rust version 1.85.
+//! No features. tokio with `time`; [`DrainSequence::poll_at`] drives a drain without. Minimum supported Rust version 1.85.
 
 mod callbacks;
 mod cascade;
