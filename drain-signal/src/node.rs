@@ -181,7 +181,7 @@ impl Node {
 
     /// Moves the drain on to `now`: stores the pace, wakes a batch of those whose time has come.
     pub(crate) fn advance(&self, now: Instant) -> Advance {
-        let Some((event, steps, pace)) = self.keep_pace(now) else {
+        let Some((event, steps, pace, is_behind)) = self.keep_pace(now) else {
             return Advance::IDLE;
         };
         let mut wakers: [Option<Waker>; BATCH] = [const { None }; BATCH];
@@ -203,7 +203,7 @@ impl Node {
             waker.wake();
         }
         let word = Word::from_bits(self.home.word.load(Ordering::Acquire));
-        let more = !all_seen || self.home.shards().any(|shard| !shard.is_walked(word));
+        let more = is_behind || !all_seen || self.home.shards().any(|shard| !shard.is_walked(word));
         let next = if more {
             Some(pace)
         } else {
@@ -229,8 +229,9 @@ impl Node {
         }
     }
 
-    /// Stores how far the drain has come, unless a walk is still busy with how far it had come before.
-    fn keep_pace(&self, now: Instant) -> Option<(DrainEvent, Steps, u64)> {
+    /// Stores how far the drain has come, unless a walk is still busy with how far it had come before: then the last value
+    /// is `true`.
+    fn keep_pace(&self, now: Instant) -> Option<(DrainEvent, Steps, u64, bool)> {
         let mut published = lock(&self.home.published);
         let event = published.event.as_deref()?.clone();
         let steps = Steps::new(&event, published.deadline);
@@ -247,7 +248,7 @@ impl Node {
                 self.publish(&mut published, next);
             }
         }
-        Some((event, steps, published.pace))
+        Some((event, steps, published.pace, published.pace < pace))
     }
 
     /// Refuses new watchers if nobody is left. Whether the drain is completed.

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
-use drain_signal::{DrainEvent, DrainReason, DrainStrategy, WatchOptions, channel};
+use drain_signal::{DrainDirection, DrainEvent, DrainReason, DrainStrategy, Phase, WatchOptions, channel};
 use loom::future::block_on;
 use loom::thread;
 
@@ -159,5 +159,105 @@ fn a_wait_dropped_while_it_is_woken_takes_nothing_with_it() {
         let draining = trigger.start(event);
         while draining.advance(start).more {}
         waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn two_drivers_wake_a_wait_that_parks_at_that_moment() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let waiter = thread::spawn(move || {
+            block_on(watch.signaled());
+        });
+        let event = event();
+        let start = event.start;
+        let draining = trigger.start(event);
+        let second = draining.clone();
+        let driver = thread::spawn(move || while second.advance(start).more {});
+        while draining.advance(start).more {}
+        driver.join().unwrap();
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn an_entry_given_back_during_the_walk_belongs_to_its_next_owner() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let first = signal.watch_with(options()).unwrap();
+        let event = event();
+        let start = event.start;
+        let leaver = thread::spawn(move || {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            if first.poll_phase(&mut cx, Phase::Open).is_pending() {
+                drop(first);
+            }
+            let next = signal.watch_with(options()).unwrap();
+            block_on(next.signaled());
+        });
+        let draining = trigger.start(event);
+        while draining.advance(start).more {}
+        leaver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_widened_drain_reaches_a_wait_that_parks_at_that_moment() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let watch = signal
+            .watch_with(options().with_scope(DrainDirection::All))
+            .unwrap();
+        let event = event().with_direction(DrainDirection::InboundOnly);
+        let start = event.start;
+        let draining = trigger.start(event);
+        let waiter = thread::spawn(move || {
+            block_on(watch.signaled());
+        });
+        draining.widen();
+        while draining.advance(start).more {}
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_deadline_brought_forward_reaches_a_watcher_that_registers_at_that_moment() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let event = event();
+        let start = event.start;
+        let draining = trigger.start(event);
+        let opener = thread::spawn(move || {
+            let watch = signal.watch_with(options()).unwrap();
+            block_on(watch.expired());
+        });
+        draining.bring_forward(start);
+        // The shard may be built after this walk: whoever drives looks again when it is asked to.
+        while draining.advance(start + Duration::from_secs(1)).more {}
+        opener.join().unwrap();
+    });
+}
+
+#[test]
+fn a_drain_forgotten_by_two_at_once_leaves_a_clean_place() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let handle = watch.handle();
+        let leaving = thread::spawn(move || {
+            handle.force();
+            drop(handle);
+        });
+        drop((trigger, signal));
+        drop(watch);
+        leaving.join().unwrap();
+        let (trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        assert!(!watch.is_draining() && !watch.is_forced());
+        let draining = trigger.start(event());
+        assert_eq!(draining.open_watches(), 1);
+        drop(watch);
+        block_on(draining.drained());
     });
 }

@@ -45,7 +45,8 @@ fn main() {
         .filter(|arg| !arg.starts_with("--") && Some(*arg) != json.as_ref())
         .collect();
     let scale = rounds::Scale::new(quick);
-    let parts: [(&str, fn(&rounds::Scale) -> Vec<row::Row>); 6] = [
+    type Part = fn(&rounds::Scale) -> Vec<row::Row>;
+    let parts: [(&str, Part); 6] = [
         ("memory", memory::rows),
         ("check", check::rows),
         ("repoll", repoll::rows),

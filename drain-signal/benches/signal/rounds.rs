@@ -126,7 +126,7 @@ pub(crate) fn time<S, R>(
             return vec![one()];
         }
         std::thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(&one)).collect();
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
             let joined = running.into_iter().map(|thread| thread.join());
             joined
                 .map(|parts| parts.expect("a bench does not panic"))
