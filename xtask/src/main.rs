@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod bench;
 mod ci;
 mod demo;
 mod full;
@@ -17,6 +18,8 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
 enum Command {
+    /// Measures what draining costs, and writes `docs/performance.md`.
+    Bench(bench::Options),
     /// Checks everything: a list of named steps, all of them or those that are named.
     Ci(ci::Options),
     /// Updates a listener again and again under a crowd of real clients and counts what is lost.
@@ -27,6 +30,7 @@ enum Command {
 
 fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
+        Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Demo(options) => demo::run(options),
         Command::Release(options) => release::run(&options),
