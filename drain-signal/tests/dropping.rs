@@ -21,7 +21,7 @@ fn event() -> DrainEvent {
 
 fn begun() -> (Draining, DrainWatch, Instant) {
     let (trigger, signal) = channel();
-    let watch = signal.watch().unwrap();
+    let watch = signal.watch().expect("not completed");
     let event = event();
     let start = event.start;
     (trigger.start(event), watch, start)
