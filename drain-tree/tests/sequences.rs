@@ -148,21 +148,6 @@ async fn escalation_reaches_children_that_drain_already() {
     assert_eq!(sequence.await.unwrap().ending, DrainEnding::Empty);
 }
 
-/// E12: an inbound drain neither tells nor waits for connections outside of it.
-#[tokio::test(start_paused = true)]
-async fn an_inbound_drain_does_not_wait_for_whom_it_does_not_concern() {
-    let listener = inbound(&root());
-    let outside = listener
-        .watch_with(WatchOptions::default().with_scope(All))
-        .unwrap();
-    let inside = listener.watch().unwrap();
-    let sequence = tokio::spawn(listener.start_drain_sequence(MODIFY.with_direction(InboundOnly)));
-    inside.signaled().await;
-    drop(inside);
-    assert_eq!(sequence.await.unwrap().ending, DrainEnding::Empty);
-    assert!(!outside.is_draining());
-}
-
 /// D26: nothing that is dropped or restored ends a drain.
 #[tokio::test(start_paused = true)]
 async fn a_drain_has_no_way_back() {
@@ -306,68 +291,6 @@ async fn modify_only_drains_on_everything_but_health() {
         let _sequence = root.start_drain_sequence(DrainStart::new(reason));
         assert!(egress.is_draining());
     }
-}
-
-/// E2, E3, E5 ([`active_stream_listener_base.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/listener_manager/active_stream_listener_base.cc)):
-/// connections accepted before and during a drain get the event, and the first one stays.
-#[tokio::test(start_paused = true)]
-async fn connections_get_the_first_event_whenever_they_come() {
-    let listener = child(&root());
-    let before = listener.watch().unwrap();
-    let sequence = listener.start_drain_sequence(MODIFY);
-    let during = listener.watch().unwrap();
-    advance(seconds(1)).await;
-    let _again = listener.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown));
-    for watch in [before, during] {
-        assert_eq!(*watch.event().unwrap(), *sequence.event());
-    }
-}
-
-/// E4: whoever is told may open and close others meanwhile.
-#[tokio::test(start_paused = true)]
-async fn connections_may_come_and_go_while_others_are_told() {
-    let listener = child(&root());
-    for _ in 0..50 {
-        let (watch, node) = (listener.watch().unwrap(), listener.clone());
-        tokio::spawn(async move {
-            watch.signaled().await;
-            let other = node.watch();
-            drop(watch);
-            if let Ok(other) = other {
-                other.signaled().await;
-            }
-        });
-    }
-    tokio::task::yield_now().await;
-    let outcome = listener.start_drain_sequence(MODIFY).await;
-    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
-    assert!(outcome.took <= T / 4);
-}
-
-/// E3: a node that was empty when its drain began tells a later connection in what is left of the first quarter.
-#[tokio::test(start_paused = true)]
-async fn the_first_connection_of_an_empty_node_gets_a_slot_in_what_is_left() {
-    let root = root();
-    let _keeps_it_going = root.watch().unwrap();
-    let listener = child(&root);
-    tokio::spawn(root.start_drain_sequence(MODIFY));
-    let start = Instant::now();
-    tokio::time::sleep_until(start + T / 8).await;
-    let slots: Vec<_> = (0..20).map(|_| listener.watch().unwrap()).collect();
-    for watch in slots {
-        assert!(!watch.is_forced());
-        watch.signaled().await;
-        assert!(
-            start.elapsed() >= T / 8 && start.elapsed() <= T / 4,
-            "{:?}",
-            start.elapsed()
-        );
-    }
-    // And again, after it was left alone.
-    tokio::time::sleep_until(start + T / 5).await;
-    let watch = listener.watch().unwrap();
-    watch.signaled().await;
-    assert!(start.elapsed() <= T / 4);
 }
 
 /// A deadline that one listener's is brought nearer to holds for its late children too.
