@@ -9,16 +9,16 @@ use std::time::Instant;
 use conn_tracker::{ConnChain, ConnGroup};
 use drain_tree::{ChildOptions, DrainEvent, DrainManager, DrainWatch, WatchOptions};
 
-use crate::{ChainId, ChainRecord, ListenerConfig};
+use crate::{ChainId, ChainRecord, ListenerConfig, VersionRecord};
 
 /// One filter chain of a listener, from the update that brought it to the one in which it is changed or gone.
 ///
 /// A connection stays with it for life. Its node in the drain tree is below its version's: it drains with its version, or by itself.
-pub struct ListenerChain<C> {
+/// It holds no configuration: what serves it is found in any configuration that has it, the newest above all
+/// ([`ListenerVersion::chains`](crate::ListenerVersion::chains)).
+pub struct ListenerChain {
     number: u64,
     id: ChainId,
-    index: usize,
-    config: Arc<C>,
     version_info: Arc<str>,
     listener: Arc<str>,
     version: u64,
@@ -41,20 +41,17 @@ pub(crate) enum Opened {
     Completed,
 }
 
-impl<C: ListenerConfig> ListenerChain<C> {
-    /// Chain `index` of `config`, below `version`.
-    pub(crate) fn new(
+impl ListenerChain {
+    /// A chain that `of` has brought, below its node `version`.
+    pub(crate) fn new<C: ListenerConfig>(
         record: &ChainRecord,
-        index: usize,
-        of: &crate::VersionRecord<C>,
+        of: &VersionRecord<C>,
         version: &DrainManager,
         group: &ConnGroup,
     ) -> Self {
         Self {
             number: record.number,
             id: record.id.clone(),
-            index,
-            config: Arc::clone(&of.config),
             version_info: Arc::clone(&of.version_info),
             listener: Arc::clone(&of.name),
             version: of.number,
@@ -65,9 +62,7 @@ impl<C: ListenerConfig> ListenerChain<C> {
             gone: AtomicBool::new(false),
         }
     }
-}
 
-impl<C> ListenerChain<C> {
     /// Larger than that of every chain before it, of any listener.
     #[must_use]
     pub fn number(&self) -> u64 {
@@ -78,18 +73,6 @@ impl<C> ListenerChain<C> {
     #[must_use]
     pub fn id(&self) -> &ChainId {
         &self.id
-    }
-
-    /// The configuration that it came with. Of this chain, the newest one says the same.
-    #[must_use]
-    pub fn config(&self) -> &Arc<C> {
-        &self.config
-    }
-
-    /// Where it stands in the [`chains`](crate::ListenerConfig::chains) of [its configuration](Self::config).
-    #[must_use]
-    pub fn index(&self) -> usize {
-        self.index
     }
 
     /// The xDS `version_info` of the update that brought it.
@@ -137,7 +120,7 @@ impl<C> ListenerChain<C> {
     }
 }
 
-impl<C> fmt::Debug for ListenerChain<C> {
+impl fmt::Debug for ListenerChain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListenerChain")
             .field("listener", &self.listener)

@@ -29,7 +29,7 @@ pub struct Driver {
 
 enum Done<C> {
     Version(Arc<ListenerVersion<C>>, DrainOutcome),
-    Chain(Arc<ListenerChain<C>>, DrainOutcome),
+    Chain(Arc<ListenerChain>, DrainOutcome),
     Admin(DrainDirection, AcceptPolicy),
 }
 

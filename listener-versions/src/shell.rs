@@ -26,7 +26,7 @@ pub(crate) enum Job<C> {
         sequence: DrainSequence,
     },
     Chain {
-        chain: Arc<ListenerChain<C>>,
+        chain: Arc<ListenerChain>,
         sequence: DrainSequence,
     },
     Admin {
@@ -50,7 +50,7 @@ struct State<C> {
     set: VersionSet<C>,
     live: HashMap<u64, Arc<ListenerVersion<C>>>,
     /// Filter chains that their version went on without.
-    gone: BTreeMap<u64, Arc<ListenerChain<C>>>,
+    gone: BTreeMap<u64, Arc<ListenerChain>>,
     slots: HashMap<SocketKey, Arc<Slot<C>>>,
     workers: Vec<mpsc::UnboundedSender<Seat<C>>>,
 }
@@ -191,7 +191,7 @@ impl<C: ListenerConfig> Shell<C> {
     }
 
     /// A filter chain's own drain is over: it is taken out and reported, once.
-    pub(crate) fn reap_chain(&self, chain: &ListenerChain<C>, outcome: &DrainOutcome) {
+    pub(crate) fn reap_chain(&self, chain: &ListenerChain, outcome: &DrainOutcome) {
         let mut state = self.lock();
         let reaped = state.set.complete_chain(chain.number());
         debug_assert!(reaped.is_some(), "{chain:?} was reaped before");

@@ -40,26 +40,33 @@ struct Content<C> {
     version_info: Arc<str>,
     watch: WatchOptions,
     /// In the order of the configuration's.
-    chains: Vec<Arc<ListenerChain<C>>>,
+    chains: Vec<Arc<ListenerChain>>,
 }
 
-/// Where a connection goes: the version in the configuration that was asked, the chain, and its watch there.
-type Entered<C> = (ListenerVersion<C>, Arc<ListenerChain<C>>, Option<DrainWatch>);
+/// Where a connection goes.
+pub(crate) struct Entered<C> {
+    /// The version, in the configuration that was asked.
+    pub(crate) version: ListenerVersion<C>,
+    pub(crate) chain: Arc<ListenerChain>,
+    pub(crate) index: usize,
+    /// None if a drain of the version or of all is completed.
+    pub(crate) watch: Option<DrainWatch>,
+}
 
 impl<C: ListenerConfig> Content<C> {
     /// Chains that are in `before` already stay what they are.
     fn new(
         record: &VersionRecord<C>,
-        before: &[Arc<ListenerChain<C>>],
+        before: &[Arc<ListenerChain>],
         drain: &DrainManager,
         group: &ConnGroup,
     ) -> Arc<Self> {
-        let before: std::collections::HashMap<u64, &Arc<ListenerChain<C>>> =
+        let before: std::collections::HashMap<u64, &Arc<ListenerChain>> =
             before.iter().map(|chain| (chain.number(), chain)).collect();
-        let chains = record.chains.iter().enumerate();
-        let chains = chains.map(|(index, chain)| match before.get(&chain.number) {
+        let chains = record.chains.iter();
+        let chains = chains.map(|chain| match before.get(&chain.number) {
             Some(kept) => Arc::clone(kept),
-            None => Arc::new(ListenerChain::new(chain, index, record, drain, group)),
+            None => Arc::new(ListenerChain::new(chain, record, drain, group)),
         });
         Arc::new(Self {
             config: Arc::clone(&record.config),
@@ -93,7 +100,7 @@ impl<C> ListenerVersion<C> {
 
     /// The same version with the configuration that `record` has now, and the chains that are not in it any more. New connections
     /// find it from now on.
-    pub(crate) fn updated(&self, record: &VersionRecord<C>) -> (Self, Vec<Arc<ListenerChain<C>>>)
+    pub(crate) fn updated(&self, record: &VersionRecord<C>) -> (Self, Vec<Arc<ListenerChain>>)
     where
         C: ListenerConfig,
     {
@@ -108,12 +115,12 @@ impl<C> ListenerVersion<C> {
         (Self { line, content }, gone)
     }
 
-    /// Finds the chain that takes a connection of this version, and opens its watch there; no watch, if a drain of the version or of
-    /// all is completed. `None` if no chain takes it.
+    /// Finds the chain that takes a connection of this version, and opens its watch there. `None` if no chain takes it.
     pub(crate) fn enter(&self, choose: &mut impl FnMut(&C) -> Option<usize>) -> Option<Entered<C>> {
         loop {
             let content = self.line.newest.load_full();
-            let chain = Arc::clone(content.chains.get(choose(&content.config)?)?);
+            let index = choose(&content.config)?;
+            let chain = Arc::clone(content.chains.get(index)?);
             let watch = match chain.open() {
                 Opened::Watch(watch) => Some(watch),
                 Opened::Completed => None,
@@ -121,7 +128,12 @@ impl<C> ListenerVersion<C> {
                 Opened::Gone => continue,
             };
             let line = Arc::clone(&self.line);
-            return Some((Self { line, content }, chain, watch));
+            return Some(Entered {
+                version: Self { line, content },
+                chain,
+                index,
+                watch,
+            });
         }
     }
 
@@ -151,7 +163,7 @@ impl<C> ListenerVersion<C> {
 
     /// The filter chains of this configuration, in the order of [`ListenerConfig::chains`].
     #[must_use]
-    pub fn chains(&self) -> &[Arc<ListenerChain<C>>] {
+    pub fn chains(&self) -> &[Arc<ListenerChain>] {
         &self.content.chains
     }
 

@@ -12,7 +12,7 @@ assert_impl_all!(Worker<Config>: Send, Unpin);
 assert_impl_all!(Accepted<Config>: Send, Unpin);
 assert_impl_all!(Stream: Send, Unpin, tokio::io::AsyncRead, tokio::io::AsyncWrite);
 assert_impl_all!(ListenerVersion<Config>: Send, Sync);
-assert_impl_all!(ListenerChain<Config>: Send, Sync);
+assert_impl_all!(ListenerChain: Send, Sync);
 assert_impl_all!(ChainConnection<Config>: Send, Unpin);
 assert_impl_all!(ChainView: Clone, Send, Sync, Unpin);
 assert_impl_all!(ChainId: Clone, Send, Sync, Unpin, Ord, std::hash::Hash);

@@ -307,9 +307,13 @@ async fn changed_and_removed_chains_are_told_and_closed_and_a_kept_one_sees_noth
     assert_eq!(edge.client(5).await.get().await, body("v2", false));
     edge.client(4).await.unanswered().await;
     assert_eq!(kept.get().await, body("v1", false));
-    // The kept chain counts on where it was.
+    // The kept chain counts on where it was; nothing is left of the one that is gone.
     assert_eq!(edge.stat("http.kept.downstream_cx_total"), 2);
     assert_eq!(edge.stat("http.kept.downstream_rq_total"), 4);
+    assert_eq!(
+        edge.stats.snapshot().get("http.removed.downstream_cx_total"),
+        None
+    );
 }
 
 #[tokio::test]

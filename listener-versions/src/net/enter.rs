@@ -7,6 +7,7 @@ use conn_tracker::ConnGuard;
 use drain_tree::DrainWatch;
 
 use super::{Accepted, PeerAddress, Stream};
+use crate::version::Entered;
 use crate::{ListenAddress, ListenerChain, ListenerConfig, ListenerVersion};
 
 /// A connection, and the filter chain that it belongs to for life.
@@ -22,7 +23,9 @@ pub struct ChainConnection<C> {
     /// The version that took it, with the configuration in which the chain was chosen.
     pub version: Arc<ListenerVersion<C>>,
     /// The chain.
-    pub chain: Arc<ListenerChain<C>>,
+    pub chain: Arc<ListenerChain>,
+    /// Where the chain stands in the [`chains`](ListenerConfig::chains) of that configuration.
+    pub index: usize,
     /// Its guard in the drain of the chain, opened before any later update could drain it. Held means open.
     pub watch: DrainWatch,
     /// Its guard in the connection tracker, in the books of the version and of the chain.
@@ -44,9 +47,15 @@ impl<C: ListenerConfig> Accepted<C> {
         self,
         mut choose: impl FnMut(&C) -> Option<usize>,
     ) -> Result<ChainConnection<C>, Self> {
-        let Some((version, chain, watch)) = self.version.enter(&mut choose) else {
+        let Some(entered) = self.version.enter(&mut choose) else {
             return Err(self);
         };
+        let Entered {
+            version,
+            chain,
+            index,
+            watch,
+        } = entered;
         let Self {
             stream,
             peer,
@@ -73,6 +82,7 @@ impl<C: ListenerConfig> Accepted<C> {
             local,
             version: Arc::new(version),
             chain,
+            index,
             watch,
             conn,
         })

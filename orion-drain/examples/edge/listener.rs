@@ -26,12 +26,12 @@ pub(crate) struct EdgeListener {
     listener: Listener,
     address: ListenAddress,
     /// One per filter chain, in the order of [`Listener::all_chains`].
-    services: Vec<ChainService>,
+    services: Vec<Arc<ChainService>>,
     stats: Arc<ListenerStats>,
 }
 
 /// What serves the connections of a filter chain.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum ChainService {
     Http(Box<HttpServer>, Proxy),
     Tcp {
@@ -54,7 +54,7 @@ impl EdgeListener {
         };
         Self {
             address: ListenAddress::from(&listener.address),
-            services: listener.all_chains().map(service).collect(),
+            services: listener.all_chains().map(service).map(Arc::new).collect(),
             stats: stats.listener(&listener.address.to_string()),
             listener,
         }
@@ -75,14 +75,18 @@ impl EdgeListener {
         };
         let ChainConnection {
             stream,
+            version,
             chain,
+            index,
             watch,
             conn,
             ..
         } = entered;
         let connection = Connection::new(chain.drain(), watch, conn);
-        // What the chain came with serves it as long as it is unchanged, whatever updates its listener gets.
-        match chain.config().services.get(chain.index()) {
+        // It holds what serves its chain, and nothing of the listener's other chains: they may be changed or gone long before it ends.
+        let service = version.config().services.get(index).cloned();
+        drop((version, chain));
+        match service.as_deref() {
             Some(ChainService::Http(server, proxy)) => {
                 let proxy = proxy.clone();
                 let service = service_fn(move |request| proxy.clone().answer(request));
