@@ -113,6 +113,17 @@ impl DrainHandle {
     /// poll.
     #[inline]
     pub fn poll_phase(&self, cx: &mut Context<'_>, after: Phase) -> Poll<Phase> {
+        // What every wake-up for another reason finds: nothing has begun, nothing was said, and this task is parked.
+        if self.shard.word().is_idle()
+            && self.conn.get().is_none()
+            && self.berth.is_parked(self.shard, Phase::Open, cx.waker())
+        {
+            return Poll::Pending;
+        }
+        self.look_and_park(cx, after)
+    }
+
+    fn look_and_park(&self, cx: &Context<'_>, after: Phase) -> Poll<Phase> {
         let (phase, brought) = self.phase_at(self.shard.word());
         if phase > after {
             Poll::Ready(phase)

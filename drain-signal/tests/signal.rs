@@ -298,3 +298,30 @@ fn both_waits_of_one_task_come_at_their_times() {
     assert!(both.is_woken());
     assert_eq!(assert_ready!(both.poll()), Phase::Signaled);
 }
+
+#[test]
+fn whoever_calls_when_asked_tells_everybody_in_the_first_quarter() {
+    let (trigger, signal) = channel();
+    let watches: Vec<_> = (0..1_000).map(|_| signal.watch().unwrap()).collect();
+    let mut waiting: Vec<_> = watches
+        .iter()
+        .map(|watch| task::spawn(watch.signaled()))
+        .collect();
+    waiting
+        .iter_mut()
+        .for_each(|waiting| assert_pending!(waiting.poll()));
+    let start = instant();
+    let draining = trigger.start(event(start));
+    let mut now = start;
+    loop {
+        let step = draining.advance(now);
+        if !step.more {
+            now = step.next.unwrap();
+        }
+        if now > start + T / 4 {
+            break;
+        }
+    }
+    let told = waiting.iter().filter(|waiting| waiting.is_woken()).count();
+    assert_eq!(told, 1_000);
+}

@@ -109,12 +109,12 @@ fn immediate(crowd: usize, rounds: usize) -> Vec<Row> {
 }
 
 fn gradual(crowd: usize, rounds: usize) -> Row {
-    let drain_time = Duration::from_secs(16);
+    let drain_time = Duration::from_secs(8);
     let runs: Vec<FanOut> = (0..rounds)
         .map(|_| run(crowd, move |_| Box::new(Ours::gradual(drain_time))))
         .collect();
     Row {
-        row: format!("p99.9 lateness of a 1 ms ticker, gradual over 4 s, {crowd} parked tasks"),
+        row: format!("p99.9 lateness of a 1 ms ticker, gradual over 2 s, {crowd} parked tasks"),
         unit: "ms",
         value: median(runs.iter().map(|run| run.late).collect()),
         floor_name: "the idle ticker",
@@ -155,7 +155,7 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
     until(&runtime, || parked.load(Ordering::Acquire) == crowd);
     // How long it will take is not known before: the ticker runs long enough before and is cut to the same length.
     let idle = Ticker::start(&runtime);
-    runtime.block_on(tokio::time::sleep(Duration::from_millis(300)));
+    runtime.block_on(tokio::time::sleep(Duration::from_millis(200)));
     let mut idle = idle.stop(&runtime);
     let ticker = Ticker::start(&runtime);
     let trigger = waiting.trigger();
