@@ -9,6 +9,8 @@ use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
@@ -31,6 +33,13 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct ResetHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// What every frame looks at; the token is for those that wait.
+    reset: AtomicBool,
     token: CancellationToken,
 }
 
@@ -43,13 +52,15 @@ impl ResetHandle {
 
     /// Resets every stream now, and those that are opened later.
     pub fn reset(&self) {
-        self.token.cancel();
+        // Before the token: whoever it wakes finds the flag set.
+        self.shared.reset.store(true, Ordering::Release);
+        self.shared.token.cancel();
     }
 
     /// Whether the streams have been reset.
     #[must_use]
     pub fn is_reset(&self) -> bool {
-        self.token.is_cancelled()
+        self.shared.reset.load(Ordering::Acquire)
     }
 
     /// A hyper service whose streams can be reset.
@@ -64,8 +75,7 @@ impl ResetHandle {
     pub fn response<F>(&self, inner: F) -> ResetFuture<F> {
         ResetFuture {
             inner,
-            resets: self.clone(),
-            reset: self.token.clone().cancelled_owned(),
+            reset: Wait::new(self),
         }
     }
 
@@ -73,7 +83,7 @@ impl ResetHandle {
     pub fn body<B>(&self, inner: B) -> ResetBody<B> {
         ResetBody {
             inner,
-            reset: self.token.clone().cancelled_owned(),
+            reset: Wait::new(self),
         }
     }
 }
@@ -144,6 +154,40 @@ where
     }
 }
 
+/// The wait for a reset. It registers only when there is something to wait for: most responses are ready at once.
+#[pin_project]
+#[derive(Debug)]
+struct Wait {
+    resets: ResetHandle,
+    #[pin]
+    registered: Option<WaitForCancellationFutureOwned>,
+}
+
+impl Wait {
+    fn new(resets: &ResetHandle) -> Self {
+        Self {
+            resets: resets.clone(),
+            registered: None,
+        }
+    }
+}
+
+impl Future for Wait {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        if this.registered.is_none() {
+            let wait = this.resets.shared.token.clone().cancelled_owned();
+            this.registered.set(Some(wait));
+        }
+        match this.registered.as_pin_mut() {
+            Some(wait) => wait.poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
 /// A response future that can be reset, see [`ResetHandle::response`].
 #[pin_project]
 #[derive(Debug)]
@@ -151,9 +195,8 @@ where
 pub struct ResetFuture<F> {
     #[pin]
     inner: F,
-    resets: ResetHandle,
     #[pin]
-    reset: WaitForCancellationFutureOwned,
+    reset: Wait,
 }
 
 impl<F, B, E> Future for ResetFuture<F>
@@ -166,7 +209,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.inner.poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| this.resets.body(body)))),
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| this.reset.resets.body(body)))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(StreamError::inner(error))),
             Poll::Pending => this.reset.poll(cx).map(|()| Err(StreamError::reset())),
         }
@@ -180,7 +223,7 @@ pub struct ResetBody<B> {
     #[pin]
     inner: B,
     #[pin]
-    reset: WaitForCancellationFutureOwned,
+    reset: Wait,
 }
 
 impl<B> Body for ResetBody<B>
@@ -197,10 +240,13 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         // The reset first: a body that always has more would never let it through.
-        if this.reset.poll(cx).is_ready() && !this.inner.is_end_stream() {
+        if this.reset.resets.is_reset() && !this.inner.is_end_stream() {
             return Poll::Ready(Some(Err(StreamError::reset())));
         }
-        this.inner.poll_frame(cx).map_err(StreamError::inner)
+        match this.inner.poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(StreamError::inner))),
+            Poll::Pending => this.reset.poll(cx).map(|()| Some(Err(StreamError::reset()))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
