@@ -289,6 +289,22 @@ async fn a_connection_whose_chain_is_taken_away_while_it_enters_chooses_again() 
     assert_eq!(listed[0].chain.as_deref(), Some("x"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_enters_when_its_version_is_drained_keeps_the_guard_that_it_came_with() {
+    let mut bench = bench(ListenersOptions::default());
+    bench.update(1, [("x", 1)]);
+    let (mut accepted, address) = bench.accept();
+    let _client = TcpStream::connect(address).await.expect("it listens");
+    let accepted = accepted.recv().await.expect("one came");
+    bench.update(2, [("x", 1)]);
+    while bench.next().await != "drained 1 Deadline" {}
+    let entered = accepted.enter_chain(|config| config.find("x"));
+    let entered = entered.expect("it is not lost");
+    assert_eq!(entered.version.number(), 1);
+    // Whoever serves it closes it at once, in its protocol's words.
+    entered.watch.expired().await;
+}
+
 #[tokio::test]
 async fn a_connection_that_no_chain_takes_comes_back_and_closes_when_it_is_dropped() {
     let bench = bench(ListenersOptions::default());
