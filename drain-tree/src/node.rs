@@ -182,6 +182,16 @@ impl Node {
 
     /// The deadline of what drains here and below comes nearer.
     pub(crate) fn bring_forward(&self, deadline: Instant) {
+        let mut below = self.bring_own_forward(deadline);
+        while let Some(node) = below.pop() {
+            if let Some(node) = node.upgrade() {
+                below.extend(node.bring_own_forward(deadline));
+            }
+        }
+    }
+
+    /// The deadline of what drains at this node alone; the nodes below it.
+    fn bring_own_forward(&self, deadline: Instant) -> Vec<Weak<Self>> {
         let runs: Vec<_> = {
             let state = self.lock();
             state
@@ -205,15 +215,19 @@ impl Node {
         if let Some(draining) = draining {
             draining.bring_forward(deadline);
         }
-        for child in children.iter().filter_map(Weak::upgrade) {
-            child.bring_forward(deadline);
-        }
+        children
     }
 
     pub(crate) fn open_watches(&self) -> usize {
-        let children = self.lock().children.clone();
-        let below = children.iter().filter_map(Weak::upgrade);
-        self.signal.open_watches() + below.map(|child| child.open_watches()).sum::<usize>()
+        let mut open = self.signal.open_watches();
+        let mut below = self.lock().children.clone();
+        while let Some(node) = below.pop() {
+            if let Some(node) = node.upgrade() {
+                open += node.signal.open_watches();
+                below.extend_from_slice(&node.lock().children);
+            }
+        }
+        open
     }
 }
 

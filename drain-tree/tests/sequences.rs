@@ -57,7 +57,7 @@ async fn drain_times_need_not_be_whole_seconds() {
     assert_eq!(sequence.await.unwrap().ending, DrainEnding::Deadline);
 }
 
-/// D2, D5: a drain covers its own direction and narrower ones.
+/// D2, D5, D22: there is no direction "none" to start with, and a drain covers its own direction and narrower ones.
 #[test]
 fn directions_are_ordered() {
     assert!(InboundOnly < All);
@@ -202,6 +202,24 @@ fn children_inherit_what_is_not_said() {
         (DrainType::ModifyOnly, DrainType::Default)
     );
     assert_eq!(unlike.traffic_direction(), TrafficDirection::Inbound);
+}
+
+/// D29, D30: however deep the tree.
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_nodes_may_be_any_depth() {
+    let root = root();
+    let mut nodes = vec![child(&root)];
+    for _ in 0..50_000 {
+        nodes.extend(nodes.last().map(child));
+    }
+    let watch = nodes.last().map(DrainManager::watch);
+    let sequence = root.start_drain_sequence(MODIFY);
+    let near = sequence.event().start + seconds(5);
+    root.bring_forward(near);
+    assert_eq!(root.open_watches(), 1);
+    drop(watch);
+    assert!(nodes.iter().all(|node| node.deadline() == Some(near)));
+    assert_eq!(sequence.await.ending, DrainEnding::Empty);
 }
 
 /// D33, Q8: in Envoy each child takes its own time. E1: one start for all.
