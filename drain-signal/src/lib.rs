@@ -43,6 +43,7 @@
 //! | dropped | means |
 //! | --- | --- |
 //! | [`DrainTrigger`] before `start` | nothing drains, ever; watchers go on |
+//! | [`DrainSignal`] | nothing |
 //! | [`Draining`], all clones | the drain stays begun; no further slot comes, nothing is closed |
 //! | [`DrainWatch`] | this connection is gone (its clones say so too: the last one counts) |
 //! | [`DrainHandle`] | nothing |
@@ -56,6 +57,21 @@
 //! A gradual drain gives every connection one slot, `place * drain_time / 4` after the start, where `place` is a fraction
 //! of one fixed when its watcher opens. An immediate drain has all slots at the start. Envoy 1.40's own schedule is a
 //! second, named one ([`DrainSchedule::Envoy140`]). Both are pure functions in [`schedule`] and [`decision`].
+//!
+//! # Direction
+//!
+//! A drain of inbound listeners ([`DrainDirection::InboundOnly`]) does not concern watchers opened with
+//! [`WatchOptions::with_scope`] [`DrainDirection::All`]: they do not see it, and it does not wait for them.
+//! [`Draining::widen`] publishes a second event with the same start and deadline for everybody; a connection already told
+//! keeps its slot.
+//!
+//! # What it costs
+//!
+//! Every thread has a shard: a copy of the state word, a count, and a slab of wakers. A question is one load of the word; a
+//! watcher opens with one atomic addition to the count, which also says whether a drain is on, and closes with one
+//! subtraction, which also says whether it was the last. A wait parked by the same task is recognized without a lock. The
+//! drain walks the slabs in place, 32 wakes a call; whose turn it is follows from 32 bits kept beside the waker. Shards are
+//! never freed but used again by later drains, so a process keeps as many as it had drains at once.
 //!
 //! # What it does not do
 //!
@@ -71,7 +87,7 @@
 //!
 //! # Features and requirements
 //!
-//! No features. Works on any executor. Minimum supported Rust version 1.85.
+//! No features. Works on any executor; tested under tokio and smol, on Linux. Minimum supported Rust version 1.85.
 
 mod berth;
 mod completion;

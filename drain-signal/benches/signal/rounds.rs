@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::row::{Row, Target};
 
@@ -16,7 +16,7 @@ pub(crate) struct Scale {
 
 impl Scale {
     pub(crate) const fn new(quick: bool) -> Self {
-        let rounds = if quick { 1 } else { 15 };
+        let rounds = if quick { 1 } else { 9 };
         Self { quick, rounds }
     }
 
@@ -41,6 +41,8 @@ impl<'a> Case<'a> {
 }
 
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    // A run in which two threads never had a processor each says nothing.
+    values.retain(|value| value.is_finite());
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
@@ -85,7 +87,7 @@ pub(crate) fn compare(
 
 /// So many parts of a run are timed apart, so that a neighbour that takes the processor away spoils one and not all. Short
 /// ones with two threads: they begin together, so most of them happen while both have a processor.
-const PARTS: [usize; 2] = [50, 500];
+const PARTS: [usize; 2] = [50, 200];
 
 /// Nanoseconds that one call of `op` takes, on each of `threads` threads at once: the median of the parts of the run during
 /// which all of them were running.
@@ -135,12 +137,9 @@ pub(crate) fn time<S, R>(
     };
     // On a busy machine both threads may share a processor for a while: again, then.
     let mut took = vec![];
-    for _ in 0..TRIES {
-        let all = run();
-        took = together(&all);
-        if took.len() >= count / 20 {
-            break;
-        }
+    let began = Instant::now();
+    while took.len() < count / 20 && began.elapsed() < PATIENCE {
+        took.extend(together(&run()));
     }
     median(took) * 1e9 / times as f64
 }
@@ -148,7 +147,7 @@ pub(crate) fn time<S, R>(
 /// When each part of one thread's run began and ended.
 type Parts = Vec<(Instant, Instant)>;
 
-const TRIES: usize = 40;
+const PATIENCE: Duration = Duration::from_millis(120);
 
 /// Seconds that each part took during which all threads were running.
 fn together(all: &[Parts]) -> Vec<f64> {
