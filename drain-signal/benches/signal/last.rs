@@ -10,7 +10,7 @@ use drain_signal::{DrainEvent, DrainReason};
 use futures_util::task::AtomicWaker;
 use tokio_util::task::TaskTracker;
 
-use crate::rounds::{Case, Scale, compare};
+use crate::rounds::{Case, Scale, compare, median};
 use crate::row::{Row, Target};
 
 struct Woken(AtomicU64);
@@ -32,7 +32,7 @@ fn measure<W, G>(
 ) -> f64 {
     let woken = Arc::new(Woken(AtomicU64::new(0)));
     let waker = Waker::from(Arc::clone(&woken));
-    let mut took = Duration::ZERO;
+    let mut took = vec![];
     for _ in 0..batches {
         let (mut waits, guards): (Vec<W>, Vec<G>) = (0..BATCH).map(|_| prepare()).unzip();
         for wait in &mut waits {
@@ -40,10 +40,10 @@ fn measure<W, G>(
         }
         let began = Instant::now();
         guards.into_iter().for_each(drop);
-        took += began.elapsed();
+        took.push(began.elapsed().as_secs_f64());
     }
     assert_eq!(woken.0.load(Ordering::Relaxed), (batches * BATCH) as u64);
-    took.as_secs_f64() * 1e9 / (batches * BATCH) as f64
+    median(took) * 1e9 / BATCH as f64
 }
 
 fn poll_once(wait: &mut Pin<Box<dyn Future<Output = ()>>>, cx: &mut Context<'_>) {
