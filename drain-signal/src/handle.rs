@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::berth::Berth;
 use crate::conn::Conn;
-use crate::phase::Phase;
+use crate::phase::{NEVER, Phase};
 use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::sync::{OnceRef, lock};
@@ -189,17 +189,20 @@ impl DrainHandle {
         first
     }
 
-    /// What a connection is told at its slot.
+    /// What a connection is told at its slot. One lock: a million may ask at once.
     pub(crate) fn goodbye(&self) -> Goodbye {
-        let event = self.event();
-        let pace = lock(&self.shard.home.published).pace;
-        let told_at = event
-            .as_ref()
-            .map(|event| event.start + Duration::from_micros(pace));
+        let published = lock(&self.shard.home.published);
+        let event = published.event.clone().filter(|_| self.is_draining());
+        let (pace, deadline) = (published.pace, published.deadline);
+        drop(published);
+        let at = |start: Instant, micros| start + Duration::from_micros(micros);
         Goodbye {
+            told_at: event.as_ref().map(|event| at(event.start, pace)),
+            deadline: event
+                .as_ref()
+                .filter(|_| deadline != NEVER)
+                .map(|event| at(event.start, deadline)),
             event,
-            told_at,
-            deadline: self.deadline(),
         }
     }
 
