@@ -28,6 +28,9 @@ struct Signal {
     /// Writes the rows there too, as an array of objects.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Writes the page from rows that an earlier run has left in a file, instead of measuring.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick"])]
+    from: Option<PathBuf>,
     /// Only shows that everything runs; writes no page.
     #[arg(long)]
     quick: bool,
@@ -42,17 +45,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 fn signal(options: &Signal) -> Result<ExitCode> {
     let sh = Shell::new()?;
     sh.change_dir(root());
-    let cargo = cargo();
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("rows.json");
-    let quick = options.quick.then_some("--quick");
-    // A program of its own: the peers are dependencies of that one bench and of nothing else.
-    cmd!(
-        sh,
-        "{cargo} bench --package drain-signal --bench signal -- {quick...} --json {file}"
-    )
-    .run()?;
-    let text = fs::read_to_string(&file).context("the bench has written its rows")?;
+    let text = match &options.from {
+        Some(file) => fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
+        None => measure(&sh, options.quick)?,
+    };
     let rows: Vec<Value> = serde_json::from_str(&text).context("the bench writes JSON")?;
     if let Some(json) = &options.json {
         fs::write(json, &text).with_context(|| format!("write {}", json.display()))?;
@@ -65,4 +61,18 @@ fn signal(options: &Signal) -> Result<ExitCode> {
     }
     // Numbers of one machine in one minute: they are reported, they do not fail the build.
     Ok(ExitCode::SUCCESS)
+}
+
+fn measure(sh: &Shell, quick: bool) -> Result<String> {
+    let cargo = cargo();
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("rows.json");
+    let quick = quick.then_some("--quick");
+    // A program of its own: the peers are dependencies of that one bench and of nothing else.
+    cmd!(
+        sh,
+        "{cargo} bench --package drain-signal --bench signal -- {quick...} --json {file}"
+    )
+    .run()?;
+    fs::read_to_string(&file).context("the bench has written its rows")
 }

@@ -48,8 +48,9 @@ pub(crate) fn whole(sh: &Shell, rows: &[Value]) -> Result<String> {
         "# What it costs\n\n\
          Written by `cargo xtask bench signal` on {date}: {}, {cores} cores, load {} at the end, {rustc}. Each value is a \
          median of several runs, each ratio a median of ratios within one round: every candidate once a round, so that a busy \
-         neighbour disturbs all alike. Ratios hold within one run; nanoseconds are this machine's in that minute. The code is \
-         in `drain-signal/benches/signal`.\n\n{}\n## Peers\n\nTimes what drain-signal takes in the same run.\n\n",
+         neighbour disturbs all alike. Ratios hold within one run; nanoseconds are this machine's in that minute. Parts of \
+         it may have run one after the other; others built and tested on the machine meanwhile. The code is in \
+         `drain-signal/benches/signal`; `cargo bench -p drain-signal --bench signal -- guard` runs one part.\n\n{}\n## Peers\n\nTimes what drain-signal takes in the same run.\n\n",
         processor(),
         load(),
         table(rows)
