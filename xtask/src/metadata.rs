@@ -48,6 +48,19 @@ pub(crate) fn published(sh: &Shell) -> Result<Vec<Package>> {
         .collect())
 }
 
+/// Where the workspace in `sh`'s folder is built.
+pub(crate) fn target_directory(sh: &Shell) -> Result<PathBuf> {
+    let cargo = crate::cargo();
+    let json = cmd!(sh, "{cargo} metadata --format-version 1 --no-deps")
+        .quiet()
+        .read()?;
+    let metadata: Value = serde_json::from_str(&json)?;
+    let folder = metadata["target_directory"].as_str();
+    folder
+        .map(PathBuf::from)
+        .context("cargo metadata names no target folder")
+}
+
 fn parse(json: &str) -> Result<Vec<Package>> {
     let metadata: Value = serde_json::from_str(json)?;
     let packages = metadata["packages"]
