@@ -63,6 +63,7 @@ pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
     Drive {
         connection: Some(connection),
         told: Phase::Open,
+        last_turns: LAST_TURNS,
         watch: Some(watch),
     }
 }
@@ -76,8 +77,14 @@ pub struct Drive<C> {
     #[pin]
     connection: Option<C>,
     told: Phase,
+    /// Left to a connection that is forced to close.
+    last_turns: u8,
     watch: Option<DrainWatch>,
 }
+
+/// How often a connection that is forced to close is polled after its abort. There is no time for it, but its reset
+/// frames may have to come from other tasks, which run in between.
+const LAST_TURNS: u8 = 8;
 
 impl<C: GracefulClose> Future for Drive<C> {
     type Output = Closed<C::Output>;
@@ -96,14 +103,15 @@ impl<C: GracefulClose> Future for Drive<C> {
                 break (Some(output), cause(*this.told, watch.is_forced()));
             }
             if *this.told == Phase::Overdue {
-                break (
-                    None,
-                    if watch.is_forced() {
-                        CloseCause::Forced
-                    } else {
-                        CloseCause::Overdue
-                    },
-                );
+                if !watch.is_forced() {
+                    break (None, CloseCause::Overdue);
+                }
+                if *this.last_turns == 0 {
+                    break (None, CloseCause::Forced);
+                }
+                *this.last_turns -= 1;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             }
             let Poll::Ready(phase) = watch.poll_phase(cx, *this.told) else {
                 return Poll::Pending;
