@@ -123,7 +123,7 @@ pub use drive::{CloseCause, Closed, Drive, drive};
 pub use event::{CloseLadder, DrainEvent};
 pub use graceful::{Activity, ActivityObserver, Goodbye, GracefulClose};
 pub use handle::DrainHandle;
-pub use phase::{Fixed, Phase};
+pub use phase::Phase;
 pub use signal::{DrainSignal, DrainState, DrainTrigger, channel};
 pub use wait::{Reached, Signaled};
 pub use watch::{DrainCompleted, DrainWatch, WatchOptions};

@@ -1,7 +1,7 @@
 //! How far a connection has come in a drain, and the steps that all connections take together. Pure: pace in, phase out.
 
 use crate::schedule::micros;
-use crate::{DrainDecision, DrainEvent, DrainSchedule, DrainStrategy};
+use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 
 /// How far a connection has come on the way from serving to gone. It only moves forward.
 #[expect(
@@ -102,20 +102,4 @@ pub(crate) fn tick(event: &DrainEvent, pace: u64) -> Option<u64> {
         // Whole seconds, on the second.
         DrainSchedule::Envoy140 => 1_000_000 - pace % 1_000_000,
     })
-}
-
-/// A decision that is always the same; for connections that are told by other means, and for tests.
-#[expect(clippy::exhaustive_enums, reason = "yes or no")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fixed {
-    /// Always leave.
-    Leave,
-    /// Never leave.
-    Stay,
-}
-
-impl DrainDecision for Fixed {
-    fn drain_close(&self) -> bool {
-        *self == Self::Leave
-    }
 }
