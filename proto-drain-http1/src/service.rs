@@ -15,7 +15,8 @@ use crate::response::{AfterResponse, Leaving, RequestFacts, apply};
 /// A service whose responses say `connection: close` when the connection is to leave.
 ///
 /// A hyper service with feature `hyper`, a tower service with feature `tower`; one value per connection. Response
-/// bodies are untouched; so are the heads of HTTP/2 responses. After a response that says `close`, hyper closes the
+/// bodies are untouched; so are the heads of HTTP/2 responses, for which the decision is not asked either (see
+/// proto-drain-h2's `NoticeFirst`). After a response that says `close`, hyper closes the
 /// connection and processes nothing that was pipelined behind it (RFC 9112 section 9.6).
 pub struct DrainService<S, D> {
     inner: S,
@@ -63,7 +64,12 @@ struct Answer<D> {
 
 impl<D: DrainDecision> Answer<D> {
     fn finish<B>(&mut self, response: &mut Response<B>) {
-        let leaving = Leaving::ask(&self.connection.decision);
+        // Streams of HTTP/2 are told by a GOAWAY, and whoever sends it asks: a second question would be a second roll of
+        // the die.
+        let leaving = match self.exchange {
+            Some(_) => Leaving::ask(&self.connection.decision),
+            None => Leaving::No,
+        };
         let after = apply(leaving, &self.facts, response.status(), response.headers_mut());
         if after == AfterResponse::Switches {
             self.connection.exchanges.switch_to_tunnel();
