@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use conn_tracker::ConnKind;
+use conn_tracker::{ConnKind, ConnProtocol};
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -87,7 +87,11 @@ impl<C: GracefulClose> Future for Aging<C> {
                 *this.idle_timeout = None;
                 this.idle.set(None);
                 this.connection.drain().start_now();
-                this.inner.as_mut().finish();
+                // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is
+                // served. HTTP/1 has none: it is closed if it is still idle.
+                if this.connection.guard().protocol() != ConnProtocol::Http2 {
+                    this.inner.as_mut().finish();
+                }
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

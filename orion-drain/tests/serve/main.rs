@@ -342,6 +342,24 @@ async fn failed_health_sends_the_goaway_before_the_response() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_timeout_gives_http2_its_drain_timeout_and_serves_who_asks_in_it() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let idle = timeouts(|timeouts| {
+        timeouts.idle = Some(Duration::from_secs(5));
+        timeouts.drain = Duration::from_secs(2);
+    });
+    let (client, _served) = listener.serve(&idle);
+    let mut client = H2Client::new(client).await;
+    assert_eq!(client.get("/").await, b"hello");
+    assert_eq!(client.goaway().await, 0x7fff_ffff);
+    let noticed = Instant::now();
+    assert_eq!(client.get("/").await, b"hello", "it was on its way");
+    assert_eq!(client.goaway().await, 3);
+    assert_eq!(noticed.elapsed().as_millis() / 10, 200);
+    client.end().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_timeout_closes_a_quiet_connection_and_a_maximum_age_a_busy_one() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let idle = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(5)));
