@@ -161,6 +161,7 @@ impl<C> Http1Connection<C> {
 impl<C: GracefulShutdown> Future for Http1Connection<C> {
     type Output = Outcome<C::Output>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {

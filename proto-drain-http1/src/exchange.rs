@@ -35,6 +35,10 @@ struct Inner {
     read: AtomicBool,
     written: AtomicBool,
     tracked: AtomicBool,
+    /// The service wrapper has a request that it has not answered. Written by the connection's own task alone, so that a
+    /// request costs no read-modify-write.
+    answering: AtomicBool,
+    /// The guards that are held.
     active: AtomicU32,
     tunnel: AtomicBool,
     observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
@@ -63,19 +67,59 @@ impl Exchanges {
     ///
     /// [`DrainService`]: crate::DrainService
     pub fn begin(&self, request: &RequestFacts) -> Exchange {
+        self.taken(request.has_body());
+        self.hold()
+    }
+
+    /// [`begin`](Self::begin) without a guard, for the connection's own task; [`answered`](Self::answered) ends it.
+    #[cfg(any(feature = "hyper", feature = "tower"))]
+    pub(crate) fn answer(&self, has_body: bool) {
+        self.taken(has_body);
+        let inner = &self.inner;
+        if !inner.answering.load(Ordering::Relaxed) {
+            inner.answering.store(true, Ordering::Relaxed);
+            if inner.active.load(Ordering::Relaxed) == 0 {
+                self.report(Activity::InRequest { streams: 1 });
+            }
+        }
+    }
+
+    /// The response is handed on, or will never be.
+    #[cfg(any(feature = "hyper", feature = "tower"))]
+    pub(crate) fn answered(&self) {
+        let inner = &self.inner;
+        inner.answering.store(false, Ordering::Relaxed);
+        if inner.active.load(Ordering::Relaxed) == 0 {
+            self.over();
+        }
+    }
+
+    fn taken(&self, has_body: bool) {
         let inner = &self.inner;
         inner.tracked.store(true, Ordering::Relaxed);
         // Bytes behind a head without a body are the next request's. Behind a body nobody here can tell: they count
         // as the body's until the exchange ends.
-        let behind = !request.has_body() && !ends_a_head(inner.tail.load(Ordering::Relaxed));
+        let behind = !has_body && !ends_a_head(inner.tail.load(Ordering::Relaxed));
         inner.pending.store(behind, Ordering::Relaxed);
-        inner.body.store(request.has_body(), Ordering::Relaxed);
-        self.hold()
+        inner.body.store(has_body, Ordering::Relaxed);
+    }
+
+    /// Nothing is being answered any more.
+    fn over(&self) {
+        let inner = &self.inner;
+        if inner.body.load(Ordering::Relaxed) {
+            // What came meanwhile counts as the request's body.
+            inner.pending.store(false, Ordering::Relaxed);
+        }
+        if !self.is_tunnel() {
+            self.report(Activity::Idle);
+        }
     }
 
     /// One more guard for the exchange that is under way: it lasts until all are dropped.
     pub fn hold(&self) -> Exchange {
-        if self.inner.active.fetch_add(1, Ordering::Relaxed) == 0 {
+        let first = self.inner.active.fetch_add(1, Ordering::Relaxed) == 0;
+        if first && !self.inner.answering.load(Ordering::Relaxed) {
             self.report(Activity::InRequest { streams: 1 });
         }
         Exchange { of: self.clone() }
@@ -110,7 +154,7 @@ impl Exchanges {
     /// Whether a request is being answered.
     #[must_use]
     pub fn is_answering(&self) -> bool {
-        self.inner.active.load(Ordering::Relaxed) > 0
+        self.inner.answering.load(Ordering::Relaxed) || self.inner.active.load(Ordering::Relaxed) > 0
     }
 
     /// Whether first bytes of a request have come that the service has not seen yet.
@@ -126,17 +170,23 @@ impl Exchanges {
         self.inner.tracked.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(crate) fn came(&self, bytes: &[u8]) {
         let inner = &self.inner;
-        let tail = bytes.iter().rev().take(4).rev();
-        let tail = tail.fold(inner.tail.load(Ordering::Relaxed), |tail, byte| {
-            (tail << 8) | u32::from(*byte)
-        });
+        let tail = match bytes.last_chunk() {
+            Some(last) => u32::from_be_bytes(*last),
+            None => bytes
+                .iter()
+                .fold(inner.tail.load(Ordering::Relaxed), |tail, byte| {
+                    (tail << 8) | u32::from(*byte)
+                }),
+        };
         inner.tail.store(tail, Ordering::Relaxed);
         inner.pending.store(true, Ordering::Relaxed);
         inner.read.store(true, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn wrote(&self) {
         if !self.inner.written.load(Ordering::Relaxed) {
             self.inner.written.store(true, Ordering::Relaxed);
@@ -155,7 +205,7 @@ impl fmt::Debug for Exchanges {
         f.debug_struct("Exchanges")
             .field("spoken", &self.has_spoken())
             .field("receiving", &self.is_receiving())
-            .field("answering", &self.inner.active.load(Ordering::Relaxed))
+            .field("answering", &self.is_answering())
             .field("tunnel", &self.is_tunnel())
             .finish_non_exhaustive()
     }
@@ -171,15 +221,8 @@ pub struct Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let inner = &self.of.inner;
-        if inner.active.fetch_sub(1, Ordering::Relaxed) > 1 {
-            return;
-        }
-        if inner.body.load(Ordering::Relaxed) {
-            // What came meanwhile counts as the request's body.
-            inner.pending.store(false, Ordering::Relaxed);
-        }
-        if !self.of.is_tunnel() {
-            self.of.report(Activity::Idle);
+        if inner.active.fetch_sub(1, Ordering::Relaxed) == 1 && !inner.answering.load(Ordering::Relaxed) {
+            self.of.over();
         }
     }
 }

@@ -257,14 +257,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
         let Some(io) = &mut this.io else {
             return Poll::Ready(Err(taken()));
         };
-        let (before, room) = (buf.filled().len(), buf.remaining());
+        let before = buf.filled().len();
         let read = ready!(Pin::new(io).poll_read(cx, buf));
-        let new = buf.filled().get(before..).unwrap_or_default();
-        match &read {
-            Ok(()) if !new.is_empty() => this.exchanges.came(new),
-            Ok(()) if room > 0 => this.peer = Peer::Closed,
-            Ok(()) => {}
-            Err(_) => this.peer = Peer::Failed,
+        match buf.filled().get(before..) {
+            Some(new) if !new.is_empty() => this.exchanges.came(new),
+            _ => this.came_nothing(read.is_err(), buf.remaining()),
         }
         Poll::Ready(read)
     }
@@ -341,6 +338,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
 }
 
 impl<IO> LingerIo<IO> {
+    #[cold]
+    fn came_nothing(&mut self, failed: bool, room: usize) {
+        if failed {
+            self.peer = Peer::Failed;
+        } else if room > 0 {
+            self.peer = Peer::Closed;
+        }
+    }
+
     fn wrote(&mut self, written: &io::Result<usize>) {
         match written {
             Ok(0) => {}

@@ -7,6 +7,8 @@
 //! [hcm]: https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc
 
 use drain_signal::DrainDecision;
+#[cfg(any(feature = "hyper", feature = "tower"))]
+use http::Response;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, StatusCode, Version};
 
@@ -66,11 +68,7 @@ impl RequestFacts {
             persists: !has_token(headers, b"close")
                 && (version >= Version::HTTP_11
                     || (version == Version::HTTP_10 && has_token(headers, b"keep-alive"))),
-            // RFC 9112 section 6: a request has a body if one of the two says so.
-            body: headers.contains_key(TRANSFER_ENCODING)
-                || headers
-                    .get(CONTENT_LENGTH)
-                    .is_some_and(|length| length.as_bytes() != b"0"),
+            body: has_body(headers),
         }
     }
 
@@ -87,7 +85,7 @@ impl RequestFacts {
     }
 
     fn switches(&self, status: StatusCode) -> bool {
-        status == StatusCode::SWITCHING_PROTOCOLS || (self.connect && status.is_success())
+        switches(self.connect, status)
     }
 
     /// Whether the end of the response body is the end of the connection (RFC 9112 section 6.3, rule 8).
@@ -106,6 +104,64 @@ impl RequestFacts {
             && !headers.contains_key(CONTENT_LENGTH)
             && !headers.contains_key(TRANSFER_ENCODING)
     }
+}
+
+/// What the rule must know of a request whose server keeps the connection's persistence itself, as hyper does: it costs
+/// no look into the headers.
+#[cfg(any(feature = "hyper", feature = "tower"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnsweredHead {
+    version: Version,
+    connect: bool,
+}
+
+#[cfg(any(feature = "hyper", feature = "tower"))]
+impl AnsweredHead {
+    #[inline]
+    pub(crate) fn of<B>(request: &Request<B>) -> Self {
+        Self {
+            version: request.version(),
+            connect: request.method() == Method::CONNECT,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_http1(self) -> bool {
+        self.version < Version::HTTP_2
+    }
+
+    /// Whether this status ends HTTP/1 on the connection.
+    #[inline]
+    pub(crate) fn switches(self, status: StatusCode) -> bool {
+        switches(self.connect, status)
+    }
+
+    /// What [`apply`] does to the response of a leaving connection that does not switch protocols.
+    pub(crate) fn say_close<B>(self, response: &mut Response<B>) {
+        if response.status().is_informational() {
+            return;
+        }
+        say_close(response.headers_mut());
+        if self.version == Version::HTTP_10 {
+            // To an HTTP/1.0 client that asked for keep-alive hyper would add `keep-alive` beside our `close`, unless
+            // the response is one of HTTP/1.0, which hyper makes of it anyway.
+            *response.version_mut() = Version::HTTP_10;
+        }
+    }
+}
+
+/// Whether a response with this status ends HTTP/1 on its connection: 101, or 2xx to CONNECT.
+#[inline]
+fn switches(connect: bool, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success())
+}
+
+/// RFC 9112 section 6: a request has a body if one of the two says so.
+pub(crate) fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers
+            .get(CONTENT_LENGTH)
+            .is_some_and(|length| length.as_bytes() != b"0")
 }
 
 /// What becomes of the connection once this response is written.

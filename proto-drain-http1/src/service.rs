@@ -3,14 +3,16 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use drain_signal::DrainDecision;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use pin_project::pin_project;
 
-use crate::exchange::{Exchange, Exchanges};
-use crate::response::{AfterResponse, Leaving, RequestFacts, apply};
+use crate::exchange::Exchanges;
+#[cfg(feature = "tower")]
+use crate::response::has_body;
+use crate::response::{AnsweredHead, Leaving};
 
 /// A service whose responses say `connection: close` when the connection is to leave.
 ///
@@ -43,13 +45,16 @@ impl<S, D> DrainService<S, D> {
         &self.inner
     }
 
-    fn open<B>(&self, request: &Request<B>) -> Answer<D> {
-        let facts = RequestFacts::of(request);
+    fn open<B>(&self, request: &Request<B>, has_body: bool) -> Answer<D> {
+        let head = AnsweredHead::of(request);
         // Streams of HTTP/2 are not this crate's exchanges.
-        let exchange = (facts.version() < Version::HTTP_2).then(|| self.connection.exchanges.begin(&facts));
+        let open = head.is_http1();
+        if open {
+            self.connection.exchanges.answer(has_body);
+        }
         Answer {
-            facts,
-            exchange,
+            head,
+            open,
             connection: Arc::clone(&self.connection),
         }
     }
@@ -57,29 +62,40 @@ impl<S, D> DrainService<S, D> {
 
 /// What is kept of a request until its response comes.
 struct Answer<D> {
-    facts: RequestFacts,
-    exchange: Option<Exchange>,
+    head: AnsweredHead,
+    open: bool,
     connection: Arc<Connection<D>>,
 }
 
 impl<D: DrainDecision> Answer<D> {
+    #[inline]
     fn finish<B>(&mut self, response: &mut Response<B>) {
         // Streams of HTTP/2 are told by a GOAWAY, and whoever sends it asks: a second question would be a second roll of
         // the die.
-        let leaving = match self.exchange {
-            Some(_) => Leaving::ask(&self.connection.decision),
-            None => Leaving::No,
-        };
-        let after = apply(leaving, &self.facts, response.status(), response.headers_mut());
-        if after == AfterResponse::Switches {
+        if !self.open {
+            return;
+        }
+        let leaving = Leaving::ask(&self.connection.decision);
+        if self.head.switches(response.status()) {
             self.connection.exchanges.switch_to_tunnel();
+        } else if leaving == Leaving::Yes {
+            self.head.say_close(response);
         }
-        if leaving == Leaving::Yes && self.facts.version() == Version::HTTP_10 {
-            // To an HTTP/1.0 client that asked for keep-alive hyper would add `keep-alive` beside our `close`, unless
-            // the response is one of HTTP/1.0, which hyper makes of it anyway.
-            *response.version_mut() = Version::HTTP_10;
+        self.close();
+    }
+}
+
+impl<D> Answer<D> {
+    fn close(&mut self) {
+        if std::mem::take(&mut self.open) {
+            self.connection.exchanges.answered();
         }
-        self.exchange = None;
+    }
+}
+
+impl<D> Drop for Answer<D> {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -101,11 +117,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut answered = ready!(this.future.poll(cx));
-        if let Ok(response) = &mut answered {
+        let mut polled = this.future.poll(cx);
+        if let Poll::Ready(Ok(response)) = &mut polled {
             this.answer.finish(response);
         }
-        Poll::Ready(answered)
+        polled
     }
 }
 
@@ -113,14 +129,16 @@ where
 impl<S, D, B, R> hyper::service::Service<Request<B>> for DrainService<S, D>
 where
     S: hyper::service::Service<Request<B>, Response = Response<R>>,
+    B: http_body::Body,
     D: DrainDecision,
 {
     type Response = Response<R>;
     type Error = S::Error;
     type Future = Responding<S::Future, D>;
 
+    #[inline]
     fn call(&self, request: Request<B>) -> Self::Future {
-        let answer = self.open(&request);
+        let answer = self.open(&request, !request.body().is_end_stream());
         Responding {
             future: self.inner.call(request),
             answer,
@@ -143,7 +161,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let answer = self.open(&request);
+        let answer = self.open(&request, has_body(request.headers()));
         Responding {
             future: self.inner.call(request),
             answer,
@@ -173,7 +191,7 @@ impl<S: fmt::Debug, D> fmt::Debug for DrainService<S, D> {
 impl<F, D> fmt::Debug for Responding<F, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Responding")
-            .field("request", &self.answer.facts)
+            .field("request", &self.answer.head)
             .finish_non_exhaustive()
     }
 }
