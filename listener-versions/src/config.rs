@@ -127,6 +127,39 @@ pub struct SocketOptions {
     pub backlog: u32,
     /// Whether an IPv6 socket takes IPv4 clients as well (Envoy's `ipv4_compat`). Default: IPv6 only.
     pub dual_stack: DualStack,
+    /// Whether each worker has a socket of its own (Envoy's `enable_reuse_port`). Default: [`ReusePort::Shared`].
+    ///
+    /// It cannot change as long as the listener keeps its address, as in Envoy.
+    pub reuse_port: ReusePort,
+}
+
+/// Whether workers accept on one socket, or each on its own.
+///
+/// In Envoy the second is the default on Linux. Here it is the first: one queue, from which whoever has time takes the next
+/// connection, and an address that another process listens on is refused. A socket for each worker spreads accepting over many
+/// processors without contention; in return what waits for a busy worker waits, and another process of the same user that sets
+/// `SO_REUSEPORT` too shares the address unnoticed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "SO_REUSEPORT is set or not")]
+pub enum ReusePort {
+    /// All workers accept on one socket, `enable_reuse_port: false`. The default.
+    #[default]
+    Shared,
+    /// A socket for each worker, `enable_reuse_port: true`, opened when the worker first runs. None is closed before the listener
+    /// gives up its address: the socket of a worker that ends goes to one that stays, with its queue.
+    ///
+    /// On Linux and for IP addresses; otherwise it means [`Shared`](Self::Shared).
+    PerWorker,
+}
+
+impl ReusePort {
+    /// What it means at this address, on this system.
+    pub(crate) fn at(self, address: &ListenAddress) -> Self {
+        match address {
+            ListenAddress::Socket(_) if cfg!(target_os = "linux") => self,
+            _ => Self::Shared,
+        }
+    }
 }
 
 /// Whether an IPv6 listening socket takes IPv4 clients as well.
@@ -154,6 +187,13 @@ impl SocketOptions {
         self.dual_stack = dual_stack;
         self
     }
+
+    /// Sets [`reuse_port`](Self::reuse_port).
+    #[must_use]
+    pub fn with_reuse_port(mut self, reuse_port: ReusePort) -> Self {
+        self.reuse_port = reuse_port;
+        self
+    }
 }
 
 impl Default for SocketOptions {
@@ -161,6 +201,7 @@ impl Default for SocketOptions {
         Self {
             backlog: 1024,
             dual_stack: DualStack::default(),
+            reuse_port: ReusePort::default(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn applies<C: ListenerConfig>(active: &VersionRecord<C>, config: &C) 
         && before.address() == config.address()
         && before.traffic_direction() == config.traffic_direction()
         && before.drain_type() == config.drain_type()
+        && before.socket_options().reuse_port == config.socket_options().reuse_port
 }
 
 impl<C: ListenerConfig> VersionSet<C> {

@@ -61,12 +61,19 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Sockets and workers
+//!
+//! By default all workers accept on one socket. With [`ReusePort::PerWorker`] each has one of its own (`SO_REUSEPORT`), opened when
+//! it first runs. Closing such a socket resets what waits in its queue, and accepting until the queue is empty does not help: more
+//! comes in between. So none is closed before the listener gives up its address; when a worker ends, or its runtime does, another
+//! one accepts on its socket too, and when there is none, the sockets wait.
+//!
 //! # What dropping means
 //!
 //! | dropped | means |
 //! | --- | --- |
 //! | [`Listeners`], last handle | sockets close (what waits in their queues is served first), workers end; nothing drains |
-//! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes |
+//! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes, also on a socket of its own |
 //! | [`Driver`] | drains that have begun are paced no more, and versions are not reaped |
 //! | [`Accepted::watch`] or [`ChainConnection::watch`], last clone | this connection is gone: one less to wait for |
 //! | [`Accepted::conn`], last clone | this connection is not listed any more |
@@ -95,18 +102,18 @@
 //! # What it does not do
 //!
 //! It speaks no protocol and closes no connection: `drain-signal` asks connections to leave, and the `proto-drain-*` crates say it in
-//! their protocol's words. It spawns nothing. Sets of `SO_REUSEPORT` sockets and handing sockets to another process are not here yet.
+//! their protocol's words. It spawns nothing. Handing sockets to another process is not here yet.
 //!
 //! # Where it follows Envoy, and where not
 //!
 //! As [Envoy's listener manager](https://github.com/envoyproxy/envoy/blob/main/source/common/listener_manager/listener_manager_impl.cc):
 //! an update with the same content is no update; the new version accepts before the old one stops; listeners are taken or refused one by
-//! one, and one that is absent is removed even if another is refused; static listeners cannot be changed through LDS; what warms is
+//! one, and one that is absent is removed even if another is refused; static listeners cannot be changed through LDS; `enable_reuse_port` cannot change while the address stays; what warms is
 //! replaced without a drain; a stopped direction takes no updates; where only filter chains differ, only they drain. On purpose different: an address that one listener leaves can be
 //! taken by another in the same update whatever their order, with socket and queue; connections that wait in the queue of a removed
 //! listener are served; a drain ends with its last connection; a filter chain's drain is gradual, as every other
 //! ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)); all draining versions of a name are listed; a Unix socket's path is
-//! only taken over if nobody listens on it.
+//! only taken over if nobody listens on it; workers share one socket unless [`ReusePort`] says otherwise.
 //!
 //! # Features and requirements
 //!
@@ -117,7 +124,7 @@ pub use address::{ListenAddress, SocketKey};
 mod chain_diff;
 pub use chain_diff::{ChainDiff, ChainId};
 mod config;
-pub use config::{DualStack, FieldError, ListenerConfig, SocketOptions};
+pub use config::{DualStack, FieldError, ListenerConfig, ReusePort, SocketOptions};
 mod state;
 pub use state::{InvalidTransition, VersionEvent, VersionState};
 mod update;
@@ -128,10 +135,13 @@ mod plan;
 mod record;
 pub use record::{ChainRecord, VersionRecord};
 mod in_place;
+mod moves;
 mod set;
+mod stages;
 pub use set::VersionSet;
 mod chain;
 pub use chain::{ChainView, ListenerChain};
+mod family;
 mod version;
 pub use version::{ListenerVersion, VersionView};
 mod options;
@@ -140,7 +150,9 @@ mod observer;
 pub use observer::ListenerObserver;
 mod net;
 pub use net::{Accepted, ChainConnection, Limits, PeerAddress, Refusal, Stream, Worker};
+mod carry;
 mod driver;
+mod news;
 mod shell;
 pub use driver::Driver;
 mod listeners;

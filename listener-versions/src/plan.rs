@@ -39,7 +39,7 @@ pub(crate) struct Plan<'a, C> {
     released: HashMap<SocketKey, Option<u64>>,
     claimed: HashMap<SocketKey, Arc<str>>,
     /// Sockets opened for this update.
-    fresh: Vec<SocketKey>,
+    fresh: HashSet<SocketKey>,
     /// Listeners that have not been decided yet, and the socket that they want.
     waiting: HashMap<Arc<str>, SocketKey>,
 }
@@ -51,7 +51,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             steps: Vec::new(),
             released: HashMap::new(),
             claimed: HashMap::new(),
-            fresh: Vec::new(),
+            fresh: HashSet::new(),
             waiting: HashMap::new(),
         };
         for name in removed {
@@ -131,7 +131,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             };
             ListenerReport { name, outcome }
         });
-        (listeners.collect(), self.fresh)
+        (listeners.collect(), self.fresh.into_iter().collect())
     }
 
     pub(crate) fn finish(self) -> Decided<C> {
@@ -216,6 +216,13 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 conflict(other)
             };
         }
+        if owner == Some(name) && self.changes_reuse_port(name, config, &socket) {
+            let source = FieldError::new("enable_reuse_port", "cannot change while the address stays");
+            return Some(Err(UpdateError::Invalid {
+                listener: Arc::clone(name),
+                source,
+            }));
+        }
         if owner.is_none() && !self.fresh.contains(&socket) {
             if let Err(source) = bind(&socket, config) {
                 let address = config.address().clone();
@@ -225,7 +232,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                     source,
                 }));
             }
-            self.fresh.push(socket.clone());
+            self.fresh.insert(socket.clone());
         }
         self.release(
             name,
@@ -240,6 +247,18 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             config: Arc::clone(config),
             socket,
         }))
+    }
+
+    /// Whether the listener wants another kind of sockets where it has some already. The others' queues would be lost.
+    fn changes_reuse_port(&self, name: &Arc<str>, config: &C, socket: &SocketKey) -> bool {
+        let wanted = config.socket_options().reuse_port;
+        let named = self.set.names.get(name);
+        let versions = named.map_or([None; 2], |named| [named.active, named.warming]);
+        let mut there = versions
+            .into_iter()
+            .flatten()
+            .filter_map(|version| self.set.get(version));
+        there.any(|version| version.socket == *socket && version.config.socket_options().reuse_port != wanted)
     }
 
     /// The listener gives up the sockets that it does not need next.

@@ -3,26 +3,25 @@
 //! Nothing here waits, opens or closes anything. An update is decided whole ([`crate::plan`]), then taken over in one go; what the
 //! outside has to do comes back as a list of [`Effect`]s in the order in which they are safe.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use drain_tree::{DrainDirection, DrainReason, TrafficDirection};
+use drain_tree::DrainDirection;
 
 use crate::effect::Work;
-use crate::in_place;
-use crate::plan::{Plan, Step};
+use crate::plan::Plan;
 use crate::record::{Named, Origin};
 use crate::update::Scope;
 use crate::{
-    Applied, ChainRecord, Change, Effect, InvalidTransition, ListenAddress, ListenerConfig, ListenerReport,
-    SocketKey, Stopped, Update, UpdateMode, UpdateReport, VersionEvent, VersionRecord, VersionState,
+    Applied, ChainRecord, Effect, ListenAddress, ListenerConfig, ListenerReport, SocketKey, Update,
+    UpdateMode, UpdateReport, VersionRecord,
 };
 
 /// The versions of all listeners. A state machine without sockets, time or threads: addresses are opaque keys.
 pub struct VersionSet<C> {
-    next: u64,
+    pub(crate) next: u64,
     pub(crate) next_chain: u64,
     pub(crate) names: BTreeMap<Arc<str>, Named>,
     pub(crate) versions: BTreeMap<u64, VersionRecord<C>>,
@@ -30,7 +29,7 @@ pub struct VersionSet<C> {
     pub(crate) draining_chains: BTreeMap<u64, ChainRecord>,
     /// Which listener has which socket open.
     pub(crate) owners: HashMap<SocketKey, Arc<str>>,
-    stopped: Option<DrainDirection>,
+    pub(crate) stopped: Option<DrainDirection>,
 }
 
 impl<C> Default for VersionSet<C> {
@@ -180,165 +179,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
     }
 
-    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If only filter chains differ, the active
-    /// one goes on with them instead, and the one that was warming is dropped.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
-    pub fn warmed(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
-        let unknown = InvalidTransition {
-            state: VersionState::Drained,
-            event: VersionEvent::Activate,
-        };
-        let record = self.versions.get(&version).ok_or(unknown)?;
-        record.state.on(VersionEvent::Activate)?;
-        let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
-        let mut work = Work::default();
-        if self
-            .active(&name)
-            .is_some_and(|active| in_place::applies(active, &record.config))
-        {
-            let (config, origin) = (Arc::clone(&record.config), record.origin);
-            let version_info = Arc::clone(&record.version_info);
-            self.discard(&name, &mut work);
-            self.update_in_place(&name, config, origin, &version_info, &mut work);
-            return Ok(work.into_effects());
-        }
-        let old = self.activate(&name, version, &socket, &mut work);
-        let left = old
-            .and_then(|old| Some(self.versions.get(&old)?.socket.clone()))
-            .filter(|left| *left != socket);
-        if let Some(left) = left.filter(|left| self.give_up(&name, left)) {
-            work.close.push(Effect::Close {
-                socket: left,
-                last: old,
-            });
-        }
-        Ok(work.into_effects())
-    }
-
-    /// Gives up a version that is warming, for example because its socket cannot be listened on: an active one goes on.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
-    pub fn abandon(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
-        let unknown = InvalidTransition {
-            state: VersionState::Drained,
-            event: VersionEvent::Discard,
-        };
-        let record = self.versions.get(&version).ok_or(unknown)?;
-        record.state.on(VersionEvent::Discard)?;
-        let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
-        let mut work = Work::default();
-        self.discard(&name, &mut work);
-        let shared = self
-            .get_accepting(&name)
-            .is_some_and(|active| active.socket == socket);
-        if !shared && self.give_up(&name, &socket) {
-            work.close.push(Effect::Close { socket, last: None });
-        }
-        Ok(work.into_effects())
-    }
-
-    /// Nothing is left of a draining version: it is taken out of the set.
-    ///
-    /// # Errors
-    ///
-    /// [`InvalidTransition`] if the version does not drain, or has been reaped already.
-    pub fn complete(&mut self, version: u64) -> Result<VersionRecord<C>, InvalidTransition> {
-        let state = self
-            .versions
-            .get(&version)
-            .map_or(VersionState::Drained, |record| record.state);
-        let state = state.on(VersionEvent::Complete)?;
-        // The state came out of this map, so the version is in it.
-        let mut record = self.versions.remove(&version).ok_or(InvalidTransition {
-            state: VersionState::Drained,
-            event: VersionEvent::Complete,
-        })?;
-        record.state = state;
-        if let Some(named) = self.names.get_mut(&record.name) {
-            named.draining.retain(|draining| *draining != version);
-        }
-        self.forget_if_empty(&record.name);
-        Ok(record)
-    }
-
-    /// Stops listening for this direction, for good: later updates of such listeners change nothing, as in Envoy.
-    ///
-    /// Nothing drains by it. Versions that were warming, for this direction or on a socket that closes, are dropped.
-    pub fn stop(&mut self, direction: DrainDirection) -> Stopped {
-        self.stopped = self.stopped.max(Some(direction));
-        let mut work = Work::default();
-        let mut stopped = Vec::new();
-        let covered_by = |record: &VersionRecord<C>| covers(direction, record.config.traffic_direction());
-        let covered: Vec<u64> = self
-            .versions
-            .values()
-            .filter(|record| match record.state {
-                VersionState::Active => record.accepting && covered_by(record),
-                // A version that waits for a socket which closes is dropped with it.
-                VersionState::Warming => {
-                    let active = self
-                        .get_accepting(&record.name)
-                        .filter(|active| active.socket == record.socket);
-                    covered_by(record) || active.is_some_and(covered_by)
-                }
-                VersionState::Draining | VersionState::Drained => false,
-            })
-            .map(|record| record.number)
-            .collect();
-        for version in covered {
-            let Some(record) = self.versions.get_mut(&version) else {
-                continue;
-            };
-            let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
-            let accepted = std::mem::replace(&mut record.accepting, false);
-            if accepted {
-                stopped.push(version);
-            } else {
-                self.discard(&name, &mut work);
-            }
-            let shared = self
-                .get_accepting(&name)
-                .is_some_and(|other| other.socket == socket);
-            if !shared && self.give_up(&name, &socket) {
-                work.close.push(Effect::Close {
-                    socket,
-                    last: accepted.then_some(version),
-                });
-            }
-        }
-        Stopped {
-            versions: stopped,
-            effects: work.into_effects(),
-        }
-    }
-
-    /// Whether listeners of this direction have been stopped.
-    #[must_use]
-    pub fn is_stopped(&self, direction: TrafficDirection) -> bool {
-        self.stopped.is_some_and(|stopped| covers(stopped, direction))
-    }
-
-    /// Whether the socket was this listener's; then it is nobody's any more.
-    fn give_up(&mut self, name: &Arc<str>, socket: &SocketKey) -> bool {
-        let owned = self.owners.get(socket) == Some(name);
-        if owned {
-            self.owners.remove(socket);
-        }
-        owned
-    }
-
-    fn get_accepting(&self, name: &str) -> Option<&VersionRecord<C>> {
-        self.active(name).filter(|record| record.accepting)
-    }
-
     /// The names that this update removes by not naming them, or by naming them as removed.
     fn absent(&self, scope: &Scope, resources: &[crate::update::Resource<C>]) -> Vec<Arc<str>> {
-        let named = |name: &str| resources.iter().any(|resource| resource.name() == name);
         let removable = |name: &str| {
             let newest = self
                 .names
@@ -351,14 +193,16 @@ impl<C: ListenerConfig> VersionSet<C> {
         match scope {
             Scope::Static => Vec::new(),
             Scope::Delta { removed } => {
-                let known = removed.iter().filter(|name| removable(name) && !named(name));
+                let named: HashSet<&str> = resources.iter().map(|resource| resource.name()).collect();
+                let known = removed
+                    .iter()
+                    .filter(|name| removable(name) && !named.contains(name.as_str()));
                 known
                     .filter_map(|name| Some(Arc::clone(self.names.get_key_value(name.as_str())?.0)))
                     .collect()
             }
             Scope::StateOfTheWorld => {
-                let present: std::collections::HashSet<&str> =
-                    resources.iter().map(|resource| resource.name()).collect();
+                let present: HashSet<&str> = resources.iter().map(|resource| resource.name()).collect();
                 let absent = self
                     .names
                     .keys()
@@ -367,129 +211,4 @@ impl<C: ListenerConfig> VersionSet<C> {
             }
         }
     }
-
-    /// Carries out what the plan decided for one listener.
-    fn commit(
-        &mut self,
-        name: &Arc<str>,
-        step: Step<C>,
-        origin: Origin,
-        version_info: &Arc<str>,
-        work: &mut Work,
-    ) -> Change {
-        let (config, socket) = match step {
-            Step::Leave(change) => return change,
-            Step::DropWarming(version) => {
-                self.discard(name, work);
-                return Change::WarmingDropped { version };
-            }
-            Step::InPlace(config) => {
-                self.discard(name, work);
-                let change = self.update_in_place(name, config, origin, version_info, work);
-                // The plan has just seen the version that is active.
-                return change.unwrap_or(Change::Unchanged);
-            }
-            Step::Take { config, socket } => (config, socket),
-        };
-        let version = self.next;
-        self.next += 1;
-        let warms = config.warms();
-        self.discard(name, work);
-        let record = VersionRecord {
-            number: version,
-            name: Arc::clone(name),
-            chains: self.new_chains(version, &config),
-            config,
-            version_info: Arc::clone(version_info),
-            state: VersionState::Warming,
-            socket: socket.clone(),
-            accepting: false,
-            origin,
-        };
-        self.versions.insert(version, record);
-        self.names.entry(Arc::clone(name)).or_default().warming = Some(version);
-        work.begin.push(Effect::Create { version });
-        if warms {
-            return Change::Warming { version };
-        }
-        match self.activate(name, version, &socket, work) {
-            Some(replaced) => Change::Modified { version, replaced },
-            None => Change::Added { version },
-        }
-    }
-
-    /// The warming version becomes the active one; the active one, if any, drains.
-    fn activate(
-        &mut self,
-        name: &Arc<str>,
-        version: u64,
-        socket: &SocketKey,
-        work: &mut Work,
-    ) -> Option<u64> {
-        let named = self.names.entry(Arc::clone(name)).or_default();
-        named.warming = None;
-        let old = named.active.replace(version);
-        self.step(version, VersionEvent::Activate);
-        work.begin.push(Effect::Activate {
-            version,
-            socket: socket.clone(),
-            replaces: old,
-        });
-        if let Some(old) = old {
-            self.drain(name, old, DrainReason::ListenerModify, work);
-        }
-        old
-    }
-
-    fn drain(&mut self, name: &Arc<str>, version: u64, reason: DrainReason, work: &mut Work) {
-        self.step(version, VersionEvent::Drain);
-        if let Some(named) = self.names.get_mut(name) {
-            named.draining.push_back(version);
-        }
-        work.drain.push(Effect::Drain { version, reason });
-    }
-
-    fn remove(&mut self, name: &Arc<str>, work: &mut Work) -> Change {
-        self.discard(name, work);
-        let active = self.names.get_mut(name).and_then(|named| named.active.take());
-        if let Some(version) = active {
-            self.drain(name, version, DrainReason::ListenerRemove, work);
-        }
-        self.forget_if_empty(name);
-        Change::Removed { version: active }
-    }
-
-    /// Drops the version of `name` that is warming, if there is one.
-    fn discard(&mut self, name: &Arc<str>, work: &mut Work) -> Option<u64> {
-        let version = self.names.get_mut(name)?.warming.take()?;
-        self.step(version, VersionEvent::Discard);
-        self.versions.remove(&version);
-        work.begin.push(Effect::Discard { version });
-        self.forget_if_empty(name);
-        Some(version)
-    }
-
-    /// Moves a version along the table. The lists of [`Named`] say which events can come, so an illegal one changes nothing.
-    fn step(&mut self, version: u64, event: VersionEvent) {
-        if let Some(record) = self.versions.get_mut(&version) {
-            let next = record.state.on(event);
-            debug_assert!(next.is_ok(), "version {version}: {next:?}");
-            record.state = next.unwrap_or(record.state);
-            record.accepting = record.state == VersionState::Active;
-        }
-    }
-
-    fn forget_if_empty(&mut self, name: &Arc<str>) {
-        let empty = self.names.get(name).is_some_and(|named| {
-            named.active.is_none() && named.warming.is_none() && named.draining.is_empty()
-        });
-        if empty {
-            self.names.remove(name);
-        }
-    }
-}
-
-/// Whether a stop or drain of `direction` means a listener with this traffic direction.
-fn covers(direction: DrainDirection, traffic: TrafficDirection) -> bool {
-    traffic.is_covered_by(direction)
 }

@@ -10,6 +10,7 @@ use conn_tracker::ConnGroup;
 use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOptions};
 
 use crate::chain::Opened;
+use crate::family::Family;
 use crate::{ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
@@ -28,6 +29,7 @@ struct Line<C> {
     socket: SocketKey,
     drain: DrainManager,
     group: ConnGroup,
+    family: Arc<Family>,
     /// A [`VersionState`]. Written under the lock of the version set; read per accept, without it.
     state: AtomicU8,
     /// What new connections get.
@@ -78,10 +80,16 @@ impl<C: ListenerConfig> Content<C> {
 }
 
 impl<C> ListenerVersion<C> {
-    pub(crate) fn new(record: &VersionRecord<C>, drain: DrainManager, group: ConnGroup) -> Self
+    pub(crate) fn new(
+        record: &VersionRecord<C>,
+        drain: DrainManager,
+        group: ConnGroup,
+        family: Arc<Family>,
+    ) -> Self
     where
         C: ListenerConfig,
     {
+        family.join(&group);
         let content = Content::new(record, &[], &drain, &group);
         let line = Line {
             number: record.number,
@@ -89,6 +97,7 @@ impl<C> ListenerVersion<C> {
             socket: record.socket.clone(),
             drain,
             group,
+            family,
             state: AtomicU8::new(VersionState::Warming as u8),
             newest: ArcSwap::new(Arc::clone(&content)),
         };
@@ -184,6 +193,11 @@ impl<C> ListenerVersion<C> {
         &self.line.group
     }
 
+    /// Its listener's connections, over all versions.
+    pub(crate) fn family(&self) -> &Arc<Family> {
+        &self.line.family
+    }
+
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> VersionState {
@@ -192,6 +206,9 @@ impl<C> ListenerVersion<C> {
     }
 
     pub(crate) fn set_state(&self, state: VersionState) {
+        if state == VersionState::Drained {
+            self.line.family.leave(self.line.number);
+        }
         self.line.state.store(state as u8, Ordering::Release);
     }
 

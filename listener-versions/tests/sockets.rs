@@ -3,159 +3,19 @@
 mod common;
 
 use std::io;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use common::wire::{answer, any_port, ask, bounded, connect, lds, listeners, listeners_with, port};
 use common::{Config, at};
 use conn_tracker::ConnTracker;
-use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSettings};
+use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::{
     Accepted, Limits, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Refusal, Update,
-    VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
-
-/// A hang fails the test; nothing is measured by it.
-const HANG: Duration = Duration::from_secs(60);
-
-fn any_port() -> ListenAddress {
-    "127.0.0.1:0".parse().expect("an address")
-}
-
-fn listeners_with(
-    options: ListenersOptions,
-    observer: impl ListenerObserver + 'static,
-) -> (Listeners<Config>, listener_versions::Driver) {
-    Listeners::new(
-        DrainManager::root(DrainSettings::default()),
-        ConnTracker::new(),
-        options,
-        observer,
-    )
-}
-
-fn listeners() -> (Listeners<Config>, listener_versions::Driver) {
-    listeners_with(ListenersOptions::default(), ())
-}
-
-async fn lds(listeners: &Listeners<Config>, configs: impl IntoIterator<Item = Config>) {
-    let report = listeners.apply(Update::lds("v", configs)).await;
-    assert!(report.is_success(), "{report:?}");
-}
-
-fn port(listeners: &Listeners<Config>, name: &str) -> SocketAddr {
-    listeners
-        .local_address(name)
-        .and_then(|address| address.as_socket())
-        .expect("it listens")
-}
-
-/// Tells the client the number of the version that took it, then waits for its end.
-fn answer(accepted: Accepted<Config>) {
-    tokio::spawn(async move {
-        let Accepted {
-            mut stream,
-            version,
-            watch,
-            conn,
-            ..
-        } = accepted;
-        let told = stream.write_u64(version.number()).await;
-        if told.is_ok() {
-            drop(stream.shutdown().await);
-            // Until the client has seen it, so that nothing is reset by us.
-            drop(stream.read_u8().await);
-        }
-        drop((watch, conn));
-    });
-}
-
-/// Connects and asks which version is there.
-async fn ask(address: SocketAddr) -> io::Result<u64> {
-    TcpStream::connect(address).await?.read_u64().await
-}
-
-async fn bounded<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(HANG, work).await.expect("it hangs")
-}
-
-/// Counts what must come once for each version.
-#[derive(Clone, Default)]
-struct Reaped(Arc<Mutex<Vec<u64>>>);
-
-impl ListenerObserver for Reaped {
-    fn drained(&self, version: &VersionView, _: &DrainOutcome) {
-        self.0.lock().expect("no panic").push(version.number);
-    }
-}
-
-/// Asks again and again until the sender of `stop` is gone; every answer counts, and none may be older than the one before.
-async fn ask_on(address: SocketAddr, answered: watch::Sender<usize>, stop: watch::Receiver<()>) -> usize {
-    let (mut newest, mut count) = (0, 0);
-    while stop.has_changed().is_ok() {
-        let version = ask(address)
-            .await
-            .expect("neither refused nor reset nor unanswered");
-        assert!(version >= newest, "version {version} after {newest}");
-        newest = version;
-        count += 1;
-        answered.send_modify(|answered| *answered += 1);
-    }
-    count
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_updates_under_connect_loops_lose_no_connection() {
-    const UPDATES: u32 = 200;
-    let reaped = Reaped::default();
-    let (listeners, driver) = listeners_with(ListenersOptions::default(), reaped.clone());
-    let driver = tokio::spawn(driver);
-    let workers: Vec<_> = (0..2)
-        .map(|_| tokio::spawn(listeners.worker().run(answer)))
-        .collect();
-    lds(&listeners, [at("a", any_port(), 0)]).await;
-    let address = port(&listeners, "a");
-    let (stop, stopped) = watch::channel(());
-    let (answered, mut progress) = watch::channel(0);
-    let clients: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(ask_on(address, answered.clone(), stopped.clone())))
-        .collect();
-    bounded(async {
-        for content in 1..=UPDATES {
-            // An update each time that some connection has been answered meanwhile.
-            let seen = *progress.borrow_and_update();
-            progress
-                .wait_for(|answered| *answered > seen)
-                .await
-                .expect("clients live");
-            lds(&listeners, [at("a", any_port(), content)]).await;
-            assert_eq!(port(&listeners, "a"), address, "the socket is the same");
-        }
-        drop(stop);
-        let mut connections = 0;
-        for client in clients {
-            connections += client.await.expect("no connection was lost");
-        }
-        assert!(connections >= UPDATES as usize);
-        drop(listeners);
-        for worker in workers {
-            worker.await.expect("the worker ends");
-        }
-        driver.await.expect("the driver ends");
-    })
-    .await;
-    let mut reaped = reaped.0.lock().expect("no panic").clone();
-    reaped.sort_unstable();
-    assert_eq!(
-        reaped,
-        (1..=u64::from(UPDATES)).collect::<Vec<_>>(),
-        "every version that was replaced, once"
-    );
-}
+use tokio::sync::mpsc;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_single_threaded_runtimes_accept_for_the_same_versions() {
@@ -353,22 +213,26 @@ async fn stopped_listeners_refuse_and_their_connections_stay() {
     .await;
 }
 
-#[tokio::test]
-async fn a_connection_beyond_a_limit_is_closed_and_told() {
+/// A listener with limits, and what its observer is told.
+async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<Refusal>) {
     struct Told(mpsc::UnboundedSender<Refusal>);
     impl ListenerObserver for Told {
         fn refused(&self, _: &ListenAddress, _: u64, refusal: Refusal) {
             self.0.send(refusal).expect("the test listens");
         }
     }
+    let (sender, refusals) = mpsc::unbounded_channel();
+    let (listeners, driver) = listeners_with(ListenersOptions::default().with_limits(limits), Told(sender));
+    tokio::spawn(driver);
+    tokio::spawn(listeners.worker().run(answer));
+    lds(&listeners, [at("a", any_port(), 0)]).await;
+    (listeners, refusals)
+}
+
+#[tokio::test]
+async fn a_connection_beyond_a_limit_is_closed_and_told() {
     bounded(async {
-        let (sender, mut refusals) = mpsc::unbounded_channel();
-        let limits = Limits::default().with_per_version(1);
-        let (listeners, driver) =
-            listeners_with(ListenersOptions::default().with_limits(limits), Told(sender));
-        tokio::spawn(driver);
-        tokio::spawn(listeners.worker().run(answer));
-        lds(&listeners, [at("a", any_port(), 0)]).await;
+        let (listeners, mut refusals) = limited(Limits::default().with_per_version(1)).await;
         let address = port(&listeners, "a");
         let mut first = connect(address).await;
         assert_eq!(first.read_u64().await.expect("it is served"), 1);
@@ -377,6 +241,38 @@ async fn a_connection_beyond_a_limit_is_closed_and_told() {
         // The next version has its own count.
         lds(&listeners, [at("a", any_port(), 1)]).await;
         assert_eq!(ask(address).await.expect("it is served"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_listeners_limit_counts_the_connections_of_all_its_versions_and_of_no_other_listener() {
+    bounded(async {
+        let (listeners, mut refusals) = limited(Limits::default().with_per_listener(2)).await;
+        let address = port(&listeners, "a");
+        let mut open = Vec::new();
+        for version in 1..=2u32 {
+            lds(&listeners, [at("a", any_port(), version), at("b", any_port(), 0)]).await;
+            let mut client = connect(address).await;
+            client.read_u64().await.expect("it is served");
+            open.push(client);
+        }
+        lds(&listeners, [at("a", any_port(), 3), at("b", any_port(), 0)]).await;
+        assert!(ask(address).await.is_err());
+        assert_eq!(refusals.recv().await, Some(Refusal::ListenerLimit));
+        ask(port(&listeners, "b")).await.expect("it has its own count");
+        // One of a version that drains is gone, and there is room for one of the newest.
+        drop(open.remove(0));
+        while listeners
+            .snapshot()
+            .iter()
+            .map(|version| version.connections)
+            .sum::<usize>()
+            > 1
+        {
+            tokio::task::yield_now().await;
+        }
+        ask(address).await.expect("there is room");
     })
     .await;
 }
@@ -462,8 +358,4 @@ async fn a_unix_socket_is_shared_by_versions_and_its_path_goes_with_the_listener
         assert!(!path.exists());
     })
     .await;
-}
-
-async fn connect(address: SocketAddr) -> TcpStream {
-    TcpStream::connect(address).await.expect("it listens")
 }

@@ -1,7 +1,6 @@
-//! The accept loop of one socket in one worker. It lives as long as the socket, whatever versions come and go.
+//! The accept loop of one address in one worker. It lives as long as the sockets, whatever versions come and go.
 
 use std::fmt;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,13 +8,10 @@ use std::sync::Arc;
 use conn_tracker::{ConnGuard, ConnInfo, ConnTracker, Peer};
 use drain_tree::DrainWatch;
 use futures_util::future::{Either, select};
-use socket2::{SockAddr, Socket};
-use tokio::net::{TcpListener, TcpStream};
-#[cfg(unix)]
-use tokio::net::{UnixListener, UnixStream};
 
 use super::backoff::{Backoff, Next};
 use super::limits::Open;
+use super::share::{Share, adopt};
 use super::slot::{Seat, Slot};
 use super::{Limits, PeerAddress, Refusal, Stream};
 use crate::observer::Teller;
@@ -59,114 +55,52 @@ pub(crate) struct Shared {
     pub(crate) teller: Teller,
 }
 
-/// One socket in one runtime.
-enum Listener {
-    Tcp(TcpListener),
-    #[cfg(unix)]
-    Unix(UnixListener),
-}
-
-impl Listener {
-    /// Must be called inside a runtime.
-    fn register(socket: Socket, address: &ListenAddress) -> io::Result<Self> {
-        match address {
-            ListenAddress::Socket(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
-            #[cfg(unix)]
-            ListenAddress::Unix(_) => {
-                let socket = std::os::fd::OwnedFd::from(socket);
-                UnixListener::from_std(socket.into()).map(Self::Unix)
-            }
-            #[cfg(not(unix))]
-            ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    async fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), PeerAddress::Socket(peer)))
-            }
-            #[cfg(unix)]
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), PeerAddress::Unix))
-            }
-        }
-    }
-}
-
-/// A connection saved from the queue of a closed socket. Must be called inside a runtime.
-fn adopt(connection: (Socket, SockAddr)) -> io::Result<(Stream, PeerAddress)> {
-    let (socket, peer) = connection;
-    socket.set_nonblocking(true)?;
-    match peer.as_socket() {
-        Some(peer) => Ok((
-            Stream::Tcp(TcpStream::from_std(socket.into())?),
-            PeerAddress::Socket(peer),
-        )),
-        #[cfg(unix)]
-        None => {
-            let socket = std::os::fd::OwnedFd::from(socket);
-            Ok((
-                Stream::Unix(UnixStream::from_std(socket.into())?),
-                PeerAddress::Unix,
-            ))
-        }
-        #[cfg(not(unix))]
-        None => Err(io::ErrorKind::Unsupported.into()),
-    }
-}
-
-/// Accepts until the socket is closed, then serves what was left in its queue.
+/// Accepts until the sockets are closed, then serves what was left in their queues.
 pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared: &Shared, handler: &F) {
     let slot = Arc::clone(&seat.slot);
-    let mut closing = pin!(seat.closing.changed());
+    let number = seat.number;
+    let mut share = Share::default();
     let mut backoff = Backoff::default();
     let mut pauses = 0;
-    let mut listener = None;
-    loop {
-        let registered = match &listener {
-            Some(listener) => Ok(listener),
-            None => match open(&slot) {
-                Ok(Some(opened)) => Ok(&*listener.insert(opened)),
-                Ok(None) => break,
-                Err(error) => Err(error),
-            },
-        };
-        let accepted = match registered {
-            Ok(listener) => match select(closing.as_mut(), pin!(listener.accept())).await {
-                Either::Left(_) => break,
-                Either::Right((accepted, _)) => accepted,
-            },
-            Err(error) => Err(error),
-        };
-        let error = match accepted {
-            Ok((stream, peer)) => {
-                backoff.reset();
-                pauses = 0;
-                take(&slot, shared, handler, stream, peer);
+    // Until they are closed and their queues saved. A change after this look wakes `changed`.
+    while !*seat.changes.borrow_and_update() {
+        let mut changed = pin!(seat.changes.changed());
+        let mut lack = share.look(&slot, number).err();
+        // Until there is something to look at.
+        loop {
+            let error = match lack.take() {
+                Some(error) => error,
+                // Connections first: looking for changes takes a lock.
+                None => match select(share.accept(), changed.as_mut()).await {
+                    Either::Left((Ok((stream, peer)), _)) => {
+                        backoff.reset();
+                        pauses = 0;
+                        take(&slot, shared, handler, stream, peer);
+                        continue;
+                    }
+                    // A socket that has just been shut down says so by an error.
+                    Either::Left((Err(_), _)) if slot.is_closed() => {
+                        drop(changed.await);
+                        break;
+                    }
+                    Either::Left((Err(error), _)) => error,
+                    Either::Right(_) => break,
+                },
+            };
+            let Next::Pause(pause) = backoff.after(&error) else {
                 continue;
-            }
-            // A socket that has just been shut down says so by an error.
-            Err(_) if slot.is_closed() => {
-                drop(closing.await);
+            };
+            pauses += 1;
+            shared
+                .teller
+                .tell(|observer| observer.accept_error(slot.local(), &error, pauses));
+            if let Either::Left(_) = select(changed.as_mut(), pin!(tokio::time::sleep(pause))).await {
                 break;
             }
-            Err(error) => error,
-        };
-        let Next::Pause(pause) = backoff.after(&error) else {
-            continue;
-        };
-        pauses += 1;
-        shared
-            .teller
-            .tell(|observer| observer.accept_error(slot.local(), &error, pauses));
-        if let Either::Left(_) = select(closing.as_mut(), pin!(tokio::time::sleep(pause))).await {
-            break;
+            lack = share.look(&slot, number).err();
         }
     }
-    drop(listener);
+    drop(share);
     while let Some(connection) = slot.next_saved() {
         match adopt(connection) {
             Ok((stream, peer)) => take(&slot, shared, handler, stream, peer),
@@ -177,13 +111,6 @@ pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared
                     .tell(|observer| observer.refused(slot.local(), version, Refusal::Unregistered));
             }
         }
-    }
-}
-
-fn open<C>(slot: &Slot<C>) -> io::Result<Option<Listener>> {
-    match slot.descriptor()? {
-        Some(socket) => Listener::register(socket, slot.local()).map(Some),
-        None => Ok(None),
     }
 }
 
@@ -246,6 +173,7 @@ fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal
     }
     shared.limits.check(Open {
         total: shared.tracker.len(),
+        of_listener: shared.limits.per_listener.map_or(0, |_| version.family().len()),
         of_version: version.group().len(),
         version_drains: version.drain().is_draining(),
     })

@@ -18,6 +18,11 @@ pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Resu
             // would let two processes listen on one port.
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
+            // Only here does the kernel spread connections over the sockets of one address.
+            #[cfg(target_os = "linux")]
+            if options.reuse_port == crate::ReusePort::PerWorker {
+                socket.set_reuse_port(true)?;
+            }
             socket.bind(&SockAddr::from(*address))?;
             socket
         }

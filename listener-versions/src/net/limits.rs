@@ -9,6 +9,8 @@
 pub struct Limits {
     /// Over all listeners and versions.
     pub total: Option<usize>,
+    /// Of one listener, over all its versions that are not reaped yet.
+    pub per_listener: Option<usize>,
     /// Of one listener version.
     pub per_version: Option<usize>,
     /// Over all listeners and versions, for connections that come while their version's drain is on (a graceful drain keeps
@@ -21,6 +23,13 @@ impl Limits {
     #[must_use]
     pub fn with_total(mut self, connections: usize) -> Self {
         self.total = Some(connections);
+        self
+    }
+
+    /// Sets [`per_listener`](Self::per_listener).
+    #[must_use]
+    pub fn with_per_listener(mut self, connections: usize) -> Self {
+        self.per_listener = Some(connections);
         self
     }
 
@@ -44,6 +53,9 @@ impl Limits {
         if over(self.total, open.total) {
             return Err(Refusal::TotalLimit);
         }
+        if over(self.per_listener, open.of_listener) {
+            return Err(Refusal::ListenerLimit);
+        }
         if over(self.per_version, open.of_version) {
             return Err(Refusal::VersionLimit);
         }
@@ -58,6 +70,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
     pub(super) total: usize,
+    pub(super) of_listener: usize,
     pub(super) of_version: usize,
     pub(super) version_drains: bool,
 }
@@ -69,6 +82,9 @@ pub enum Refusal {
     /// [`Limits::total`] is reached.
     #[error("the limit of connections is reached")]
     TotalLimit,
+    /// [`Limits::per_listener`] is reached.
+    #[error("the limit of connections of this listener is reached")]
+    ListenerLimit,
     /// [`Limits::per_version`] is reached.
     #[error("the limit of connections of this listener version is reached")]
     VersionLimit,
@@ -90,18 +106,24 @@ mod tests {
     #[test]
     fn a_limit_admits_as_many_as_it_says() {
         let limits = Limits::default()
-            .with_total(3)
+            .with_total(4)
+            .with_per_listener(3)
             .with_per_version(2)
             .with_while_draining(1);
-        let open = |total, of_version, version_drains| Open {
+        let open = |total, of_listener, of_version, version_drains| Open {
             total,
+            of_listener,
             of_version,
             version_drains,
         };
-        assert_eq!(limits.check(open(3, 2, false)), Ok(()));
-        assert_eq!(limits.check(open(4, 1, false)), Err(Refusal::TotalLimit));
-        assert_eq!(limits.check(open(3, 3, false)), Err(Refusal::VersionLimit));
-        assert_eq!(limits.check(open(2, 1, true)), Err(Refusal::DrainLimit));
-        assert_eq!(Limits::default().check(open(1 << 40, 1 << 40, true)), Ok(()));
+        assert_eq!(limits.check(open(4, 3, 2, false)), Ok(()));
+        assert_eq!(limits.check(open(5, 1, 1, false)), Err(Refusal::TotalLimit));
+        assert_eq!(limits.check(open(4, 4, 2, false)), Err(Refusal::ListenerLimit));
+        assert_eq!(limits.check(open(3, 3, 3, false)), Err(Refusal::VersionLimit));
+        assert_eq!(limits.check(open(2, 1, 1, true)), Err(Refusal::DrainLimit));
+        assert_eq!(
+            Limits::default().check(open(1 << 40, 1 << 40, 1 << 40, true)),
+            Ok(())
+        );
     }
 }

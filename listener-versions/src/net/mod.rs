@@ -4,8 +4,11 @@ mod accept;
 mod backoff;
 mod bind;
 mod enter;
+mod lanes;
 mod limits;
+mod share;
 mod slot;
+mod sockets;
 mod stream;
 mod worker;
 

@@ -1,6 +1,5 @@
-//! One listening socket for the life of its address: who takes what comes on it, and how it ends without losing its queue.
+//! One listening address: who takes what comes on its sockets, as one atomic load, and who accepts there.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,32 +9,26 @@ use drain_tree::DrainWatch;
 use socket2::{SockAddr, Socket};
 use tokio::sync::watch;
 
-use super::bind;
+use super::sockets::Sockets;
 use crate::{ListenAddress, ListenerVersion, SocketKey, SocketOptions, VersionState};
 
-/// At most so many connections are saved from the queue of a socket that closes: more than any kernel's default backlog.
-const SAVED: usize = 65_536;
-
-/// A socket, the version that it serves, and the accept loops that serve it.
+/// The sockets of an address, the version that they serve, and the accept loops that serve them.
 pub(crate) struct Slot<C> {
-    configured: ListenAddress,
     local: ListenAddress,
-    options: SocketOptions,
     /// The version that takes what comes next. The one thing that an accept reads.
     current: ArcSwapOption<ListenerVersion<C>>,
     /// Nobody takes over after `current` any more.
     closed: AtomicBool,
-    /// Wakes the accept loops when the socket has been closed and its queue saved.
-    closing: watch::Sender<()>,
+    /// Wakes the accept loops: a socket may have become theirs, or (`true`) all are closed and their queues saved.
+    changes: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
-    socket: Option<Socket>,
-    /// What was in the queue when the socket closed.
-    saved: VecDeque<(Socket, SockAddr)>,
+    sockets: Sockets,
     seats: usize,
-    /// Keeps the last version from being drained before the queue has been served.
+    next_seat: u64,
+    /// Keeps the last version from being drained before the queues have been served.
     last: Option<DrainWatch>,
 }
 
@@ -43,31 +36,26 @@ struct Inner {
 pub(super) type Admitted<C> = (Arc<ListenerVersion<C>>, DrainWatch);
 
 impl<C> Slot<C> {
-    /// Opens the socket. It does not listen yet.
+    /// Opens the first socket. It does not listen yet.
     pub(crate) fn bind(key: &SocketKey, options: SocketOptions) -> io::Result<Self> {
-        let socket = bind::bind(key.address(), &options)?;
+        let sockets = Sockets::bind(key.address(), options)?;
         Ok(Self {
-            configured: key.address().clone(),
-            local: bind::local_address(&socket, key.address()),
-            options,
+            local: sockets.local().clone(),
             current: ArcSwapOption::empty(),
             closed: AtomicBool::new(false),
-            closing: watch::Sender::new(()),
+            changes: watch::Sender::new(false),
             inner: Mutex::new(Inner {
-                socket: Some(socket),
-                saved: VecDeque::new(),
+                sockets,
                 seats: 0,
+                next_seat: 0,
                 last: None,
             }),
         })
     }
 
-    /// Lets connections into the queue. May be called again.
+    /// Lets connections into the queues. May be called again.
     pub(crate) fn listen(&self) -> io::Result<()> {
-        match &self.lock().socket {
-            Some(socket) => bind::listen(socket, &self.options),
-            None => Err(io::ErrorKind::NotConnected.into()),
-        }
+        self.lock().sockets.listen()
     }
 
     /// The address, with the port that the kernel chose.
@@ -90,53 +78,68 @@ impl<C> Slot<C> {
     pub(crate) fn close(&self, last: Option<DrainWatch>) {
         self.closed.store(true, Ordering::Release);
         let mut inner = self.lock();
-        let Some(socket) = inner.socket.take() else { return };
-        while inner.saved.len() < SAVED {
-            match socket.accept() {
-                Ok(connection) => inner.saved.push_back(connection),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
-            }
+        if inner.sockets.is_closed() {
+            return;
         }
-        // The workers have descriptors of the same socket. (A socket that another process shares must not be shut down: whoever hands
-        // one over, closes it instead.) Shutting it down ends listening for all of them, however late they look;
-        // where the system knows no such thing, it ends when the last of them closes its own.
-        drop(socket.shutdown(std::net::Shutdown::Both));
-        drop(socket);
-        #[cfg(unix)]
-        if let ListenAddress::Unix(path) = &self.configured {
-            drop(std::fs::remove_file(path));
-        }
+        inner.sockets.close();
         if inner.seats > 0 {
             inner.last = last;
         }
         drop(inner);
-        self.closing.send_replace(());
+        self.changes.send_replace(true);
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Reserves an accept loop; `None` if the socket is closed already.
+    /// Reserves an accept loop; `None` if the sockets are closed already.
     pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat<C>> {
         let mut inner = self.lock();
-        inner.socket.as_ref()?;
+        if inner.sockets.is_closed() {
+            return None;
+        }
         inner.seats += 1;
+        inner.next_seat += 1;
         Some(Seat {
-            closing: self.closing.subscribe(),
+            number: inner.next_seat,
+            changes: self.changes.subscribe(),
             slot: Arc::clone(self),
         })
     }
 
-    /// The socket once more, for one worker's runtime; `None` if it is closed already.
-    pub(super) fn descriptor(&self) -> io::Result<Option<Socket>> {
-        self.lock().socket.as_ref().map(Socket::try_clone).transpose()
+    /// The sockets on which this seat accepts, each as a descriptor of its own unless `has` says that it is there already. Asking
+    /// for the first time takes part: until then, no connection waits for a worker that does not run.
+    pub(super) fn sockets_of(
+        &self,
+        seat: u64,
+        has: impl Fn(usize) -> bool,
+    ) -> io::Result<Vec<(usize, Option<Socket>)>> {
+        let mut inner = self.lock();
+        let moved = inner.sockets.join(seat)?;
+        let sockets = inner
+            .sockets
+            .of(seat)
+            .map(|(lane, socket)| {
+                Ok((
+                    lane,
+                    if has(lane) {
+                        None
+                    } else {
+                        Some(socket.try_clone()?)
+                    },
+                ))
+            })
+            .collect();
+        drop(inner);
+        if moved {
+            self.changes.send_modify(|_| {});
+        }
+        sockets
     }
 
     pub(super) fn next_saved(&self) -> Option<(Socket, SockAddr)> {
-        self.lock().saved.pop_front()
+        self.lock().sockets.next_saved()
     }
 
     /// Registers a connection with the version that takes it: one that accepts, so that its drain, which comes later, is sure to
@@ -182,18 +185,25 @@ impl<C> Slot<C> {
 
 /// The right to run an accept loop on a slot. As long as one is held, the queue of a closed socket is worth saving.
 pub(crate) struct Seat<C> {
+    pub(super) number: u64,
     pub(super) slot: Arc<Slot<C>>,
-    pub(super) closing: watch::Receiver<()>,
+    pub(super) changes: watch::Receiver<bool>,
 }
 
 impl<C> Drop for Seat<C> {
     fn drop(&mut self) {
         let mut inner = self.slot.lock();
         inner.seats -= 1;
+        let moved = inner.sockets.leave(self.number);
         if inner.seats == 0 {
-            let (last, saved) = (inner.last.take(), std::mem::take(&mut inner.saved));
+            let (last, saved) = (inner.last.take(), inner.sockets.take_saved());
             drop(inner);
             drop((saved, last));
+        } else {
+            drop(inner);
+        }
+        if moved {
+            self.slot.changes.send_modify(|_| {});
         }
     }
 }
@@ -244,7 +254,8 @@ mod tests {
             drop(set.apply(Update::lds("v", [Config(address.clone(), number)]), |_, _| Ok(())));
             let record = set.active("a").unwrap();
             let drain = root.child(ChildOptions::default());
-            let version = ListenerVersion::new(record, drain, tracker.group("a", record.number));
+            let version =
+                ListenerVersion::new(record, drain, tracker.group("a", record.number), Arc::default());
             version.set_state(VersionState::Active);
             Arc::new(version)
         });

@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use drain_tree::TrafficDirection;
-use listener_versions::{ChainId, FieldError, ListenAddress, ListenerConfig};
+use listener_versions::{ChainId, FieldError, ListenAddress, ListenerConfig, ReusePort, SocketOptions};
+
+pub(crate) mod wire;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -14,6 +16,7 @@ pub(crate) struct Config {
     pub(crate) chains: Vec<(&'static str, u32)>,
     pub(crate) direction: TrafficDirection,
     pub(crate) warms: bool,
+    pub(crate) socket: SocketOptions,
     pub(crate) error: Option<FieldError>,
 }
 
@@ -25,6 +28,11 @@ impl Config {
 
     pub(crate) fn warming(mut self) -> Self {
         self.warms = true;
+        self
+    }
+
+    pub(crate) fn reuse_port(mut self, reuse_port: ReusePort) -> Self {
+        self.socket.reuse_port = reuse_port;
         self
     }
 
@@ -59,6 +67,7 @@ pub(crate) fn at(name: &str, address: ListenAddress, content: u32) -> Config {
         chains: Vec::new(),
         direction,
         warms: false,
+        socket: SocketOptions::default(),
         error: None,
     }
 }
@@ -96,6 +105,10 @@ impl ListenerConfig for Config {
 
     fn traffic_direction(&self) -> TrafficDirection {
         self.direction
+    }
+
+    fn socket_options(&self) -> SocketOptions {
+        self.socket.clone()
     }
 
     fn warms(&self) -> bool {

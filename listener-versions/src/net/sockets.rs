@@ -1,0 +1,118 @@
+//! The sockets of one address from its first version to its last: opened, handed to workers, and closed without losing what waits
+//! in their queues.
+
+use std::collections::VecDeque;
+use std::io;
+
+use socket2::{SockAddr, Socket};
+
+use super::bind;
+use super::lanes::Lanes;
+use crate::{ListenAddress, SocketOptions};
+
+/// At most so many connections are saved from the queues of sockets that close: more than any kernel's default backlog.
+const SAVED: usize = 65_536;
+
+pub(super) struct Sockets {
+    configured: ListenAddress,
+    local: ListenAddress,
+    options: SocketOptions,
+    /// By lane; none once they are closed. The workers have descriptors of the same sockets.
+    open: Vec<Socket>,
+    lanes: Lanes,
+    /// What was in the queues when the sockets closed.
+    saved: VecDeque<(Socket, SockAddr)>,
+}
+
+impl Sockets {
+    /// Opens the first socket. It does not listen yet.
+    pub(super) fn bind(address: &ListenAddress, mut options: SocketOptions) -> io::Result<Self> {
+        options.reuse_port = options.reuse_port.at(address);
+        let socket = bind::bind(address, &options)?;
+        Ok(Self {
+            configured: address.clone(),
+            local: bind::local_address(&socket, address),
+            lanes: Lanes::new(options.reuse_port),
+            options,
+            open: vec![socket],
+            saved: VecDeque::new(),
+        })
+    }
+
+    /// The address, with the port that the kernel chose.
+    pub(super) fn local(&self) -> &ListenAddress {
+        &self.local
+    }
+
+    /// Lets connections into the queues. May be called again.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        if self.is_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.open
+            .iter()
+            .try_for_each(|socket| bind::listen(socket, &self.options))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The worker accepts here, from now on. `true`: others have to look at [what is theirs](Self::of).
+    pub(super) fn join(&mut self, worker: u64) -> io::Result<bool> {
+        if self.is_closed() {
+            return Ok(false);
+        }
+        let moved = self.lanes.join(worker);
+        if self.lanes.needs_socket(worker) {
+            let socket = bind::bind(&self.local, &self.options)?;
+            bind::listen(&socket, &self.options)?;
+            self.open.push(socket);
+            self.lanes.opened(worker);
+        }
+        Ok(moved)
+    }
+
+    /// The worker is gone. `true`: others have to look at [what is theirs](Self::of).
+    pub(super) fn leave(&mut self, worker: u64) -> bool {
+        self.lanes.leave(worker)
+    }
+
+    /// The sockets on which this worker accepts, by lane.
+    pub(super) fn of(&self, worker: u64) -> impl Iterator<Item = (usize, &Socket)> {
+        self.lanes
+            .of(worker)
+            .filter_map(|lane| Some((lane, self.open.get(lane)?)))
+    }
+
+    /// Refuses new connections from this moment on, in every worker; those that wait in the queues are kept.
+    pub(super) fn close(&mut self) {
+        for socket in std::mem::take(&mut self.open) {
+            while self.saved.len() < SAVED {
+                match socket.accept() {
+                    Ok(connection) => self.saved.push_back(connection),
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            // The workers have descriptors of the same socket. (A socket that another process shares must not be shut down:
+            // whoever hands one over, closes it instead.) Shutting it down ends listening for all of them, however late they
+            // look; where the system knows no such thing, it ends when the last of them closes its own.
+            drop(socket.shutdown(std::net::Shutdown::Both));
+        }
+        #[cfg(unix)]
+        if let ListenAddress::Unix(path) = &self.configured {
+            drop(std::fs::remove_file(path));
+        }
+    }
+
+    pub(super) fn next_saved(&mut self) -> Option<(Socket, SockAddr)> {
+        self.saved.pop_front()
+    }
+
+    /// Nobody is left to serve what was saved.
+    pub(super) fn take_saved(&mut self) -> VecDeque<(Socket, SockAddr)> {
+        std::mem::take(&mut self.saved)
+    }
+}

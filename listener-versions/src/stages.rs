@@ -1,0 +1,161 @@
+//! What happens to versions between updates: one is warm or given up, one is drained, a direction is stopped.
+
+use std::sync::Arc;
+
+use drain_tree::{DrainDirection, TrafficDirection};
+
+use crate::effect::Work;
+use crate::in_place;
+use crate::{
+    Effect, InvalidTransition, ListenerConfig, Stopped, VersionEvent, VersionRecord, VersionSet, VersionState,
+};
+
+impl<C: ListenerConfig> VersionSet<C> {
+    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If only filter chains differ, the active
+    /// one goes on with them instead, and the one that was warming is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
+    pub fn warmed(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
+        let unknown = InvalidTransition {
+            state: VersionState::Drained,
+            event: VersionEvent::Activate,
+        };
+        let record = self.versions.get(&version).ok_or(unknown)?;
+        record.state.on(VersionEvent::Activate)?;
+        let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
+        let mut work = Work::default();
+        if self
+            .active(&name)
+            .is_some_and(|active| in_place::applies(active, &record.config))
+        {
+            let (config, origin) = (Arc::clone(&record.config), record.origin);
+            let version_info = Arc::clone(&record.version_info);
+            self.discard(&name, &mut work);
+            self.update_in_place(&name, config, origin, &version_info, &mut work);
+            return Ok(work.into_effects());
+        }
+        let old = self.activate(&name, version, &socket, &mut work);
+        let left = old
+            .and_then(|old| Some(self.versions.get(&old)?.socket.clone()))
+            .filter(|left| *left != socket);
+        if let Some(left) = left.filter(|left| self.give_up(&name, left)) {
+            work.close.push(Effect::Close {
+                socket: left,
+                last: old,
+            });
+        }
+        Ok(work.into_effects())
+    }
+
+    /// Gives up a version that is warming, for example because its socket cannot be listened on: an active one goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
+    pub fn abandon(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
+        let unknown = InvalidTransition {
+            state: VersionState::Drained,
+            event: VersionEvent::Discard,
+        };
+        let record = self.versions.get(&version).ok_or(unknown)?;
+        record.state.on(VersionEvent::Discard)?;
+        let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
+        let mut work = Work::default();
+        self.discard(&name, &mut work);
+        let shared = self
+            .get_accepting(&name)
+            .is_some_and(|active| active.socket == socket);
+        if !shared && self.give_up(&name, &socket) {
+            work.close.push(Effect::Close { socket, last: None });
+        }
+        Ok(work.into_effects())
+    }
+
+    /// Nothing is left of a draining version: it is taken out of the set.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTransition`] if the version does not drain, or has been reaped already.
+    pub fn complete(&mut self, version: u64) -> Result<VersionRecord<C>, InvalidTransition> {
+        let state = self
+            .versions
+            .get(&version)
+            .map_or(VersionState::Drained, |record| record.state);
+        let state = state.on(VersionEvent::Complete)?;
+        // The state came out of this map, so the version is in it.
+        let mut record = self.versions.remove(&version).ok_or(InvalidTransition {
+            state: VersionState::Drained,
+            event: VersionEvent::Complete,
+        })?;
+        record.state = state;
+        if let Some(named) = self.names.get_mut(&record.name) {
+            named.draining.retain(|draining| *draining != version);
+        }
+        self.forget_if_empty(&record.name);
+        Ok(record)
+    }
+
+    /// Stops listening for this direction, for good: later updates of such listeners change nothing, as in Envoy.
+    ///
+    /// Nothing drains by it. Versions that were warming, for this direction or on a socket that closes, are dropped.
+    pub fn stop(&mut self, direction: DrainDirection) -> Stopped {
+        self.stopped = self.stopped.max(Some(direction));
+        let mut work = Work::default();
+        let mut stopped = Vec::new();
+        let covered_by = |record: &VersionRecord<C>| covers(direction, record.config.traffic_direction());
+        let covered: Vec<u64> = self
+            .versions
+            .values()
+            .filter(|record| match record.state {
+                VersionState::Active => record.accepting && covered_by(record),
+                // A version that waits for a socket which closes is dropped with it.
+                VersionState::Warming => {
+                    let active = self
+                        .get_accepting(&record.name)
+                        .filter(|active| active.socket == record.socket);
+                    covered_by(record) || active.is_some_and(covered_by)
+                }
+                VersionState::Draining | VersionState::Drained => false,
+            })
+            .map(|record| record.number)
+            .collect();
+        for version in covered {
+            let Some(record) = self.versions.get_mut(&version) else {
+                continue;
+            };
+            let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
+            let accepted = std::mem::replace(&mut record.accepting, false);
+            if accepted {
+                stopped.push(version);
+            } else {
+                self.discard(&name, &mut work);
+            }
+            let shared = self
+                .get_accepting(&name)
+                .is_some_and(|other| other.socket == socket);
+            if !shared && self.give_up(&name, &socket) {
+                work.close.push(Effect::Close {
+                    socket,
+                    last: accepted.then_some(version),
+                });
+            }
+        }
+        Stopped {
+            versions: stopped,
+            effects: work.into_effects(),
+        }
+    }
+
+    /// Whether listeners of this direction have been stopped.
+    #[must_use]
+    pub fn is_stopped(&self, direction: TrafficDirection) -> bool {
+        self.stopped.is_some_and(|stopped| covers(stopped, direction))
+    }
+}
+
+/// Whether a stop or drain of `direction` means a listener with this traffic direction.
+fn covers(direction: DrainDirection, traffic: TrafficDirection) -> bool {
+    traffic.is_covered_by(direction)
+}
