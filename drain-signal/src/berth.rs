@@ -14,17 +14,20 @@ use std::task::{Poll, Waker};
 use crate::DrainHandle;
 use crate::conn::Conn;
 use crate::phase::Phase;
+use crate::seat::Seat;
 use crate::shard::Shard;
 use crate::slab::NO_ENTRY;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering};
 
-/// Written with the shard locked.
+/// 16 bytes without a gap, so that a handle is moved in whole words.
 #[derive(Debug)]
 pub(crate) struct Berth {
-    /// The parked waker's data; its vtable is a number.
+    /// The parked waker's data; its vtable is a number. Written with the shard locked, as is the next.
     data: AtomicUsize,
     /// Entry (27 bits), phase it parked in (3), number of the vtable (2).
     at: AtomicU32,
+    /// Tagged with the hold.
+    pub(crate) seat: Seat,
 }
 
 const PHASE_SHIFT: u32 = 27;
@@ -57,10 +60,11 @@ impl At {
 
 impl Berth {
     #[inline]
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seat: Seat) -> Self {
         Self {
             data: AtomicUsize::new(0),
             at: AtomicU32::new(At::NOWHERE.0),
+            seat,
         }
     }
 
@@ -107,7 +111,7 @@ impl DrainHandle {
         let (entry, unused) = if at.is_in(brought) {
             (at.entry(), parked.slab.replace(at.entry(), parking))
         } else {
-            match parked.slab.insert(self.seat, brought, parking) {
+            match parked.slab.insert(self.berth.seat, brought, parking) {
                 Ok(entry) => (entry, None),
                 Err(waker) => (NO_ENTRY, Some(waker)),
             }

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use crate::node::Node;
-use crate::sync::Arc;
 use crate::{DrainEvent, DrainSignal};
 
 /// What to do after [`Draining::advance`].
@@ -34,11 +33,11 @@ impl Advance {
 /// slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes on answering with what had come by then.
 #[derive(Debug, Clone)]
 pub struct Draining {
-    node: Arc<Node>,
+    node: Node,
 }
 
 impl Draining {
-    pub(crate) const fn new(node: Arc<Node>) -> Self {
+    pub(crate) const fn new(node: Node) -> Self {
         Self { node }
     }
 
@@ -80,7 +79,7 @@ impl Draining {
 
     /// The signal of this drain, to open watchers and to ask.
     pub fn signal(&self) -> DrainSignal {
-        DrainSignal::of(Arc::clone(&self.node))
+        DrainSignal::of(self.node.clone())
     }
 
     /// How many watchers are open.
@@ -110,7 +109,7 @@ impl Draining {
     ///
     /// May be dropped and called again at any time.
     pub fn drained(&self) -> Drained {
-        Drained::new(Arc::clone(&self.node))
+        Drained::new(self.node.clone())
     }
 }
 
@@ -118,11 +117,11 @@ impl Draining {
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Drained {
-    node: Arc<Node>,
+    node: Node,
 }
 
 impl Drained {
-    pub(crate) const fn new(node: Arc<Node>) -> Self {
+    pub(crate) const fn new(node: Node) -> Self {
         Self { node }
     }
 }

@@ -23,12 +23,10 @@ use crate::{DrainDecision, DrainEvent, Goodbye, decision};
 /// One task at a time waits on a handle; for another task, clone it.
 pub struct DrainHandle {
     pub(crate) shard: &'static Shard,
-    /// Where and for whom it is parked.
+    /// Its place in the queue, and where and for whom it is parked.
     pub(crate) berth: Berth,
     /// What was said to this connection alone; `None` as long as there is but one handle and nothing was said.
     pub(crate) conn: OnceRef<'static, Conn>,
-    /// Tagged with the hold.
-    pub(crate) seat: Seat,
 }
 
 /// How a handle keeps its shard.
@@ -48,15 +46,14 @@ impl DrainHandle {
     pub(crate) fn new(shard: &'static Shard, seat: Seat, hold: Hold) -> Self {
         Self {
             shard,
-            berth: Berth::new(),
+            berth: Berth::new(seat.tagged(hold as u32)),
             conn: OnceRef::new(),
-            seat: seat.tagged(hold as u32),
         }
     }
 
     #[inline]
     pub(crate) const fn hold(&self) -> Hold {
-        match self.seat.tag() {
+        match self.berth.seat.tag() {
             0 => Hold::Watcher,
             1 => Hold::Outside,
             _ => Hold::Handle,
@@ -68,7 +65,7 @@ impl DrainHandle {
     #[inline]
     pub fn is_draining(&self) -> bool {
         let word = self.shard.word();
-        !word.is_idle() && self.seat.is_concerned(word)
+        !word.is_idle() && self.berth.seat.is_concerned(word)
     }
 
     /// The facts of the drain, once one has begun that concerns this connection.
@@ -95,7 +92,7 @@ impl DrainHandle {
     /// How far the connection has come, and how far of that the drain has brought it.
     #[inline]
     pub(crate) fn phase_at(&self, word: Word) -> (Phase, Phase) {
-        let brought = self.shard.phase(word, self.seat);
+        let brought = self.shard.phase(word, self.berth.seat);
         let phase = match self.conn.get() {
             None => brought,
             Some(conn) if conn.forced() => Phase::Overdue,
@@ -217,7 +214,7 @@ impl DrainHandle {
             Hold::Outside => drop(self.shard.enter_outside()),
             Hold::Handle => drop(self.shard.count().hold()),
         }
-        let handle = Self::new(self.shard, self.seat, hold);
+        let handle = Self::new(self.shard, self.berth.seat, hold);
         // It was empty a line above.
         handle.conn.set(conn).ok();
         handle
@@ -231,7 +228,7 @@ impl DrainDecision for DrainHandle {
     fn drain_close(&self) -> bool {
         let word = self.shard.word();
         let told = self.conn.get().is_some_and(Conn::told);
-        if told || !self.seat.is_concerned(word) {
+        if told || !self.berth.seat.is_concerned(word) {
             return told;
         }
         let leaves = if word.is_envoy() {
@@ -241,7 +238,7 @@ impl DrainDecision for DrainHandle {
             let sample = || fastrand::u64(..);
             decision::should_drain_close(crate::DrainType::ModifyOnly, false, drain, ENVOY_RAMP, sample)
         } else {
-            self.seat.response_leaves(word)
+            self.berth.seat.response_leaves(word)
         };
         if leaves {
             self.start_now();
@@ -278,7 +275,7 @@ impl fmt::Debug for DrainHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DrainHandle")
             .field("phase", &self.phase())
-            .field("place", &self.seat.place())
+            .field("place", &self.berth.seat.place())
             .field("event", &self.event())
             .finish_non_exhaustive()
     }

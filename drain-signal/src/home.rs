@@ -8,7 +8,7 @@ use crate::DrainEvent;
 use crate::completion::Completion;
 use crate::phase::NEVER;
 use crate::shard::Shard;
-use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, OnceLock, Ordering, SHARDS, lock};
+use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, OnceRef, Ordering, SHARDS, lock};
 use crate::word::Word;
 
 #[derive(Debug)]
@@ -19,8 +19,10 @@ pub(crate) struct Home {
     pub(crate) completion: Completion,
     /// One a thread or so, made when the first of its threads opens a watcher: a drain without connections, or with
     /// connections on one thread, costs little.
-    shards: [OnceLock<Box<Shard>>; SHARDS],
-    /// The node, and every shard that anybody knows.
+    shards: [OnceRef<'static, Shard>; SHARDS],
+    /// The nodes.
+    pub(crate) owners: AtomicUsize,
+    /// The nodes together, and every shard that anybody knows.
     holders: AtomicUsize,
 }
 
@@ -49,52 +51,53 @@ impl Home {
             word: AtomicU64::new(0),
             published: Mutex::new(Published::nothing()),
             completion: Completion::default(),
-            shards: std::array::from_fn(|_| OnceLock::new()),
+            shards: std::array::from_fn(|_| OnceRef::new()),
+            owners: AtomicUsize::new(0),
             holders: AtomicUsize::new(1),
         }
     }
 
-    /// A home for a new drain: one that is empty, or a new one.
+    /// A home for a new drain, with one owner: one that is empty, or a new one.
     pub(crate) fn claim() -> &'static Self {
-        sync::empty_homes(Vec::pop).unwrap_or_else(|| Box::leak(Box::new(Self::new())))
+        let home = sync::empty_homes(Vec::pop).unwrap_or_else(|| Box::leak(Box::new(Self::new())));
+        home.owners.store(1, Ordering::Relaxed);
+        home
     }
 
-    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> + Clone {
-        self.shards
-            .iter()
-            .take(sync::shard_count())
-            .filter_map(|shard| shard.get().map(|shard| &**shard))
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &'static Shard> + Clone {
+        self.shards.iter().filter_map(OnceRef::get)
     }
 
     /// All shards, the calling thread's first.
-    pub(crate) fn shards_from_mine(&self) -> impl Iterator<Item = &Shard> + Clone {
-        let (mine, count) = (sync::thread_number(), sync::shard_count());
-        (0..count).filter_map(move |nth| self.shards[(mine + nth) % count].get().map(|shard| &**shard))
+    pub(crate) fn shards_from_mine(&self) -> impl Iterator<Item = &'static Shard> + Clone {
+        let (before, from_mine) = self.shards.split_at(sync::my_shard() % SHARDS);
+        from_mine.iter().chain(before).filter_map(OnceRef::get)
     }
 
-    /// The shard of the thread with this number.
+    /// The calling thread's shard.
     #[inline]
-    pub(crate) fn shard(&'static self, thread: usize) -> &'static Shard {
-        // `shard_count` is a power of two, at most SHARDS.
-        let shard = &self.shards[thread & (sync::shard_count() - 1) & (SHARDS - 1)];
-        match shard.get() {
+    pub(crate) fn my_shard(&'static self) -> &'static Shard {
+        let mine = sync::my_shard() % SHARDS;
+        match self.shards[mine].get() {
             Some(shard) => shard,
-            None => self.build(shard),
+            None => self.build(mine),
         }
     }
 
     #[cold]
-    fn build(&'static self, shard: &'static OnceLock<Box<Shard>>) -> &'static Shard {
+    #[inline(never)]
+    fn build(&'static self, number: usize) -> &'static Shard {
         // Under the lock, so that no publication falls between the look at its state and the shard's becoming visible.
         let published = lock(&self.published);
-        let built = shard.get_or_init(|| {
-            let shard = Shard::new(self);
-            published.install(&shard);
-            self.holders.fetch_add(1, Ordering::Relaxed);
-            Box::new(shard)
-        });
-        drop(published);
-        built
+        if let Some(built) = self.shards[number].get() {
+            return built;
+        }
+        let shard: &Shard = Box::leak(Box::new(Shard::new(self, number)));
+        published.install(shard);
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        // It was empty a moment ago, and is written under this lock only.
+        self.shards[number].set(shard).ok();
+        shard
     }
 
     /// When what is left is closed.
@@ -104,7 +107,7 @@ impl Home {
         (published.deadline != NEVER).then(|| event.start + Duration::from_micros(published.deadline))
     }
 
-    /// The node is gone: nobody opens a watcher any more. What is left keeps its shards, and the last one the home.
+    /// The last node is gone: nobody opens a watcher any more. What is left keeps its shards, and the last one the home.
     pub(crate) fn abandon(&'static self) {
         for shard in self.shards() {
             shard.release();

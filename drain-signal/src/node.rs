@@ -25,15 +25,24 @@ const PATIENCE: u64 = 10_000;
 /// below a fiftieth of the time: a slot of one among a million comes up to 30 ms late, of one among a thousand 30 us.
 const REST_PER_PARKED: u64 = 30;
 
-/// The one owner of a home; watchers and handles keep their shards beyond it.
+/// An owner of a home, one of many; watchers and handles keep their shards beyond the last.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) home: &'static Home,
 }
 
+impl Clone for Node {
+    fn clone(&self) -> Self {
+        self.home.owners.fetch_add(1, Ordering::Relaxed);
+        Self { home: self.home }
+    }
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
-        self.home.abandon();
+        if self.home.owners.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.home.abandon();
+        }
     }
 }
 

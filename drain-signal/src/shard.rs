@@ -11,7 +11,7 @@ use crate::home::Home;
 use crate::phase::Phase;
 use crate::seat::{Clock, Seat};
 use crate::slab::{Slab, Walked};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, SHARDS, SpinGuard, SpinMutex};
 use crate::word::Word;
 
 /// A shard knows three waker vtables by number; most programs have one or two. The fourth number is that of all others,
@@ -41,7 +41,7 @@ struct Own {
     outside: AtomicUsize,
     /// The last word at which everybody whose turn it was has been taken.
     walked: AtomicU64,
-    parked: Mutex<Parked>,
+    parked: SpinMutex<Parked>,
 }
 
 #[derive(Debug, Default)]
@@ -51,7 +51,7 @@ pub(crate) struct Parked {
 }
 
 impl Shard {
-    pub(crate) fn new(home: &'static Home) -> Self {
+    pub(crate) fn new(home: &'static Home, number: usize) -> Self {
         Self {
             word: AtomicU64::new(0),
             pace: AtomicU64::new(0),
@@ -59,10 +59,11 @@ impl Shard {
             home,
             vtables: [const { 0 }; VTABLES].map(AtomicUsize::new),
             own: Own {
-                count: Count::held(),
+                // Each shard begins elsewhere in the queue.
+                count: Count::held(number as u64 * (1024 / SHARDS as u64)),
                 outside: AtomicUsize::new(0),
                 walked: AtomicU64::new(0),
-                parked: Mutex::new(Parked::default()),
+                parked: SpinMutex::new(Parked::default()),
             },
         }
     }
@@ -117,7 +118,7 @@ impl Shard {
 
     pub(crate) fn enter_outside(&self) -> Before {
         self.own.outside.fetch_add(1, Ordering::AcqRel);
-        self.own.count.hold()
+        self.own.count.hold_in_turn()
     }
 
     #[inline]
@@ -128,6 +129,7 @@ impl Shard {
         }
     }
 
+    #[inline]
     fn last_left(&self, before: Before) {
         if before.left_it_alone() {
             self.home.release();
@@ -151,8 +153,9 @@ impl Shard {
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Parked> {
-        lock(&self.own.parked)
+    #[inline]
+    pub(crate) fn lock(&self) -> SpinGuard<'_, Parked> {
+        self.own.parked.lock()
     }
 
     /// The number of a waker's vtable. Only with the shard locked.

@@ -5,7 +5,6 @@ use std::sync::Arc as StdArc;
 use crate::DrainEvent;
 use crate::draining::{Drained, Draining};
 use crate::node::Node;
-use crate::sync::Arc;
 use crate::watch::{DrainCompleted, DrainWatch, WatchOptions};
 
 /// A new drain that has not begun.
@@ -20,12 +19,10 @@ use crate::watch::{DrainCompleted, DrainWatch, WatchOptions};
 /// # Ok::<(), drain_signal::DrainCompleted>(())
 /// ```
 pub fn channel() -> (DrainTrigger, DrainSignal) {
-    let node = Arc::new(Node::new());
+    let node = Node::new();
     (
         DrainTrigger {
-            signal: DrainSignal {
-                node: Arc::clone(&node),
-            },
+            signal: DrainSignal { node: node.clone() },
         },
         DrainSignal { node },
     )
@@ -69,11 +66,11 @@ pub enum DrainState {
 /// Hands out watchers, and answers questions about the drain as a whole. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DrainSignal {
-    node: Arc<Node>,
+    node: Node,
 }
 
 impl DrainSignal {
-    pub(crate) const fn of(node: Arc<Node>) -> Self {
+    pub(crate) const fn of(node: Node) -> Self {
         Self { node }
     }
 
@@ -82,8 +79,9 @@ impl DrainSignal {
     /// # Errors
     ///
     /// [`DrainCompleted`] once the drain is completed.
+    #[inline]
     pub fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
-        self.watch_with(WatchOptions::default())
+        DrainWatch::open(self.node.home)
     }
 
     /// Opens a watcher with a place or a `drain_timeout` of its own.
@@ -92,7 +90,7 @@ impl DrainSignal {
     ///
     /// [`DrainCompleted`] once the drain is completed.
     pub fn watch_with(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
-        DrainWatch::open(&self.node, options)
+        DrainWatch::open_with(self.node.home, options)
     }
 
     /// Whether the drain has begun: one atomic load.
@@ -126,6 +124,6 @@ impl DrainSignal {
     ///
     /// May be dropped and called again at any time.
     pub fn drained(&self) -> Drained {
-        Drained::new(Arc::clone(&self.node))
+        Drained::new(self.node.clone())
     }
 }

@@ -3,12 +3,13 @@
 use std::ops::Deref;
 use std::time::Duration;
 
+use crate::count::Before;
 use crate::handle::Hold;
-use crate::node::Node;
+use crate::home::Home;
 use crate::schedule::Place;
 use crate::seat::Seat;
 use crate::shard::Shard;
-use crate::sync::{lock, thread_and_turn};
+use crate::sync::lock;
 use crate::word::State;
 use crate::{DrainDecision, DrainDirection, DrainHandle};
 
@@ -77,17 +78,33 @@ pub struct DrainWatch {
 
 impl DrainWatch {
     #[inline]
-    pub(crate) fn open(node: &Node, options: WatchOptions) -> Result<Self, DrainCompleted> {
-        let (thread, turn) = thread_and_turn();
-        let shard = node.home.shard(thread);
-        // The golden-ratio sequence, which fills any window evenly at every length; each thread begins elsewhere in it.
-        let next = || Place::new((turn.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 48) as u16);
-        let place = options.place.unwrap_or_else(next);
-        let seat = Seat::new(place, options.scope, options.drain_timeout);
-        if seat.is_outside() {
-            return Self::open_outside(shard, seat);
+    pub(crate) fn open(home: &'static Home) -> Result<Self, DrainCompleted> {
+        let shard = home.my_shard();
+        let before = shard.count().enter();
+        let seat = Seat::new(before.place(), DrainDirection::InboundOnly, Duration::ZERO);
+        if before.is_idle() {
+            let handle = DrainHandle::new(shard, seat, Hold::Watcher);
+            return Ok(Self { handle });
+        }
+        Self::open_during(shard, seat, before)
+    }
+
+    pub(crate) fn open_with(home: &'static Home, options: WatchOptions) -> Result<Self, DrainCompleted> {
+        let shard = home.my_shard();
+        let seat = |before: Before| {
+            let place = options.place.unwrap_or_else(|| before.place());
+            Seat::new(place, options.scope, options.drain_timeout)
+        };
+        if options.scope == DrainDirection::All {
+            let before = shard.enter_outside();
+            return Self::open_outside(shard, seat(before), before);
         }
         let before = shard.count().enter();
+        Self::open_during(shard, seat(before), before)
+    }
+
+    #[inline(never)]
+    fn open_during(shard: &'static Shard, seat: Seat, before: Before) -> Result<Self, DrainCompleted> {
         let handle = DrainHandle::new(shard, seat, Hold::Watcher);
         if before.is_idle() {
             return Ok(Self { handle });
@@ -98,9 +115,7 @@ impl DrainWatch {
         Ok(Self::open_late(handle))
     }
 
-    #[cold]
-    fn open_outside(shard: &'static Shard, seat: Seat) -> Result<Self, DrainCompleted> {
-        let before = shard.enter_outside();
+    fn open_outside(shard: &'static Shard, seat: Seat, before: Before) -> Result<Self, DrainCompleted> {
         let handle = DrainHandle::new(shard, seat, Hold::Outside);
         if before.is_idle() {
             return Ok(Self { handle });
@@ -116,9 +131,9 @@ impl DrainWatch {
     #[cold]
     fn open_late(mut handle: DrainHandle) -> Self {
         let published = lock(&handle.shard.home.published);
-        if let (Some(event), true) = (&published.event, handle.seat.is_concerned(published.word)) {
+        if let (Some(event), true) = (&published.event, handle.berth.seat.is_concerned(published.word)) {
             let opened = Duration::from_micros(published.pace);
-            handle.seat = handle.seat.opened_during(event, opened);
+            handle.berth.seat = handle.berth.seat.opened_during(event, opened);
         }
         drop(published);
         Self { handle }
