@@ -33,7 +33,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
-use listener::EdgeListener;
+use listener::{EdgeListener, edge_listener};
 use upstream::Clusters;
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
@@ -100,7 +100,7 @@ impl Edge {
         );
         tokio::spawn(driver);
         let worker = listeners.worker();
-        tokio::spawn(worker.run(|accepted| drop(tokio::spawn(EdgeListener::serve(accepted)))));
+        tokio::spawn(worker.run(|accepted| drop(tokio::spawn(listener::serve(accepted)))));
         Self {
             listeners,
             clusters: Clusters::new(clusters),
@@ -121,7 +121,7 @@ impl Edge {
         let update = ListenerUpdate::from_json(&update).expect("an update");
         assert!(update.rejected.is_empty(), "{:?}", update.rejected);
         let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| EdgeListener::new(listener, &self.clusters, &self.stats));
+        let configs = configs.map(|listener| edge_listener(listener, &self.clusters, &self.stats));
         let report = self.listeners.apply(Update::lds("v", configs)).await;
         match report.outcome("in") {
             Some(Ok(change)) => *change,

@@ -10,7 +10,7 @@ use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, Upda
 use orion_drain::stats::Stats;
 use tokio::sync::mpsc;
 
-use crate::listener::EdgeListener;
+use crate::listener::{EdgeListener, edge_listener};
 use crate::upstream::Clusters;
 
 /// Takes listeners from a file, now and whenever another file is renamed over it.
@@ -70,7 +70,7 @@ impl FileLds {
         update.reject_unknown_clusters(&self.clusters.names());
         let outcome = update.outcome();
         let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| EdgeListener::new(listener, &self.clusters, &self.stats));
+        let configs = configs.map(|listener| edge_listener(listener, &self.clusters, &self.stats));
         let mut listeners = Update::lds(&update.version_info, configs);
         for rejected in &update.rejected {
             for field in rejected.error.fields() {

@@ -2,7 +2,7 @@
 //! crates go together.
 //!
 //! ```text
-//!  bootstrap ─► drain tree, registry, listeners ─► one worker accepts ─► EdgeListener::serve, a task a connection
+//!  bootstrap ─► drain tree, registry, listeners ─► one worker accepts ─► listener::serve, a task a connection
 //!  LDS file  ─► FileLds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
 //!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
 //! ```
@@ -29,7 +29,7 @@ use orion_drain::stats::Stats;
 
 use crate::cli::Args;
 use crate::lds::FileLds;
-use crate::listener::EdgeListener;
+use crate::listener::edge_listener;
 use crate::upstream::Clusters;
 
 fn main() -> ExitCode {
@@ -77,7 +77,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     );
     let worker = listeners.worker();
     tokio::spawn(driver);
-    tokio::spawn(worker.run(|accepted| drop(tokio::spawn(EdgeListener::serve(accepted)))));
+    tokio::spawn(worker.run(|accepted| drop(tokio::spawn(listener::serve(accepted)))));
 
     // The listeners that stay, the admin port, then the listeners that change.
     let clusters = Clusters::new(bootstrap.clusters());
@@ -85,7 +85,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         .listeners()
         .iter()
         .cloned()
-        .map(|listener| EdgeListener::new(listener, &clusters, &stats));
+        .map(|listener| edge_listener(listener, &clusters, &stats));
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use drain_signal::{DEFAULT_DRAIN_TIME, DrainStrategy};
+use drain_tree::DrainSettings;
+use listener_versions::ListenersOptions;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
@@ -104,6 +106,19 @@ impl ListenerManagerConfig {
     pub fn versions_limit(&self) -> usize {
         let CleanupPolicy::CountBasedOnly(count) = self.cleanup_policy;
         self.max_versions_per_listener.min(count)
+    }
+
+    /// The drain tree's settings: `drain_config`'s time and strategy, Envoy's defaults for the rest.
+    pub fn drain_settings(&self) -> DrainSettings {
+        DrainSettings::default()
+            .with_drain_time(self.drain_config.drain_time)
+            .with_strategy(self.drain_config.drain_strategy)
+    }
+
+    /// What listener-versions is told of it: the limit of versions.
+    pub fn listeners_options(&self) -> ListenersOptions {
+        let limit = listener_versions::CleanupPolicy::CountBasedOnly(self.versions_limit());
+        ListenersOptions::default().with_cleanup_policy(limit)
     }
 }
 

@@ -1,11 +1,16 @@
 //! What every connection carries: its place in the drain, its entry in the registry, its full decision.
 
-use std::sync::Arc;
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
-use conn_tracker::{CloseReason, ConnGuard, ConnState};
+use conn_tracker::{CloseReason, ConnGuard, ConnProtocol, ConnState};
 use drain_signal::{CloseCause, DrainDecision, DrainHandle, DrainWatch};
 use drain_tree::{Decision, DrainManager};
+use tokio::time::Instant;
+
+use super::behavior::{Cell, Manner, SharedBehavior, manner};
+use crate::config::ProtocolDrainBehavior;
 
 /// A connection that is being served. Cheap to clone; it is in every request's extensions, so that a handler can see the
 /// drain and its deadline, and so that whatever outlives the connection's task (a tunnel after an upgrade) keeps it open.
@@ -16,31 +21,58 @@ pub struct Connection {
     inner: Arc<Inner>,
 }
 
+/// A connection that may have ended: it holds nothing open.
+#[derive(Debug, Clone)]
+pub struct WeakConnection(Weak<Inner>);
+
 #[derive(Debug)]
 struct Inner {
     watch: DrainWatch,
     guard: ConnGuard,
     decision: Decision,
     requests: AtomicU64,
+    /// Its own behaviour; unset, that of its listener counts.
+    behavior: Cell,
+    listener: OnceLock<SharedBehavior>,
+    told: OnceLock<Instant>,
+    /// Dropped with the connection.
+    attached: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 impl Connection {
-    /// A connection accepted under `node`.
+    /// A connection accepted under `node`. Closing it in the registry forces it to its deadline.
     pub fn new(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
-        let decision = node.decision(&watch);
         // Closing it from the registry means that its own deadline is now; there is no other way to force it.
         let handle = watch.handle();
         guard.set_closer(move || {
             handle.force();
         });
+        Self::accepted(node, watch, guard)
+    }
+
+    /// A connection as listener-versions accepts it: the registry knows how to close it already.
+    pub(crate) fn accepted(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
+        let decision = node.decision(&watch);
         Self {
             inner: Arc::new(Inner {
                 watch,
                 guard,
                 decision,
                 requests: AtomicU64::new(0),
+                behavior: Cell::default(),
+                listener: OnceLock::new(),
+                told: OnceLock::new(),
+                attached: OnceLock::new(),
             }),
         }
+    }
+
+    /// The same connection with the behaviour of its listener. The first one given counts.
+    #[must_use]
+    pub fn with_behavior(self, behavior: SharedBehavior) -> Self {
+        // It has one already: that one counts.
+        self.inner.listener.set(behavior).ok();
+        self
     }
 
     /// The connection's view of its drain: whether it is on, its deadline, a future of its slot.
@@ -63,6 +95,35 @@ impl Connection {
         self.inner.requests.load(Ordering::Relaxed)
     }
 
+    /// When its goodbye began; `None` while it has not.
+    pub fn told_at(&self) -> Option<Instant> {
+        self.inner.told.get().copied()
+    }
+
+    /// What it does when it drains: its own behaviour, else its listener's, else `auto`.
+    pub fn behavior(&self) -> ProtocolDrainBehavior {
+        let inner = &self.inner;
+        let own = inner.behavior.get();
+        own.or_else(|| inner.listener.get().map(SharedBehavior::get))
+            .unwrap_or_default()
+    }
+
+    /// Its goodbye begins now, whatever drains, with a behaviour of its own.
+    pub fn start_draining(&self, behavior: &ProtocolDrainBehavior) {
+        self.inner.behavior.set(behavior);
+        self.inner.watch.start_now();
+    }
+
+    /// The connection for those who must not hold it open.
+    pub fn downgrade(&self) -> WeakConnection {
+        WeakConnection(Arc::downgrade(&self.inner))
+    }
+
+    /// Drops `value` with the connection; only the first value is taken.
+    pub(crate) fn attach(&self, value: impl Any + Send + Sync) {
+        self.inner.attached.set(Box::new(value)).ok();
+    }
+
     /// A request begins.
     pub(crate) fn request_started(&self) {
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
@@ -72,6 +133,17 @@ impl Connection {
     /// A watch of its own for another task of this connection.
     pub(crate) fn watch(&self) -> DrainWatch {
         self.inner.watch.clone()
+    }
+
+    /// What its goodbye is like, by what it speaks.
+    pub(super) fn manner(&self, protocol: ConnProtocol) -> Manner {
+        manner(&self.behavior(), protocol)
+    }
+
+    /// Its goodbye begins.
+    pub(super) fn started(&self) {
+        self.reach(ConnState::Draining);
+        self.inner.told.get_or_init(Instant::now);
     }
 
     /// Moves the registry entry on; a step it has already passed is no step.
@@ -93,8 +165,16 @@ impl Connection {
     }
 }
 
+impl WeakConnection {
+    /// The connection, if it has not ended.
+    pub fn upgrade(&self) -> Option<Connection> {
+        self.0.upgrade().map(|inner| Connection { inner })
+    }
+}
+
 impl DrainDecision for Connection {
     fn drain_close(&self) -> bool {
-        self.inner.decision.drain_close()
+        let silent = || self.manner(self.inner.guard.protocol()) == Manner::Silent;
+        !silent() && self.inner.decision.drain_close()
     }
 }

@@ -9,6 +9,7 @@
 
 mod aging;
 mod auto;
+mod behavior;
 mod connection;
 mod http;
 mod request;
@@ -16,6 +17,7 @@ mod tcp;
 mod tracked;
 
 pub use self::http::{HttpServer, serve_http};
-pub use connection::Connection;
+pub use behavior::SharedBehavior;
+pub use connection::{Connection, WeakConnection};
 pub use request::RequestBody;
 pub use tcp::{serve_tcp, serve_tunnel};

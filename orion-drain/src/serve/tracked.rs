@@ -1,14 +1,17 @@
-//! Writes the steps of a connection's goodbye into the registry and the statistics.
+//! Writes the steps of a connection's goodbye into the registry and the statistics, and takes them in the manner that the
+//! connection's [`ProtocolDrainBehavior`](crate::config::ProtocolDrainBehavior) asks for.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use conn_tracker::ConnState;
+use conn_tracker::{CloseReason, ConnState};
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
+use tokio::time::Sleep;
 
 use super::Connection;
+use super::behavior::Manner;
 
 /// A connection whose steps are seen.
 #[pin_project]
@@ -18,6 +21,9 @@ pub(super) struct Tracked<C, F> {
     connection: Connection,
     /// Called once, when the goodbye begins: Envoy's `downstream_cx_drain_close`.
     on_start: Option<F>,
+    silent: bool,
+    /// When it is cut, if its behaviour says how long after its slot that is.
+    cut: Option<Pin<Box<Sleep>>>,
 }
 
 impl<C, F: FnOnce()> Tracked<C, F> {
@@ -26,6 +32,8 @@ impl<C, F: FnOnce()> Tracked<C, F> {
             inner,
             connection,
             on_start: Some(on_start),
+            silent: false,
+            cut: None,
         }
     }
 }
@@ -34,14 +42,32 @@ impl<C: Future, F> Future for Tracked<C, F> {
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        self.project().inner.poll(cx)
+        let this = self.project();
+        let polled = this.inner.poll(cx);
+        if let (Poll::Pending, Some(cut)) = (&polled, this.cut.as_mut()) {
+            if cut.as_mut().poll(cx).is_ready() {
+                *this.cut = None;
+                this.connection.guard().set_close_reason(CloseReason::Deadline);
+                // The driver, which is above, hears of it and takes the steps that are left.
+                this.connection.drain().force();
+            }
+        }
+        polled
     }
 }
 
 impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
         let this = self.project();
-        this.connection.reach(ConnState::Draining);
+        this.connection.started();
+        match this.connection.manner(this.connection.guard().protocol()) {
+            Manner::Silent => {
+                *this.silent = true;
+                return;
+            }
+            Manner::CutAfter(time) => *this.cut = Some(Box::pin(tokio::time::sleep(time))),
+            Manner::Says => {}
+        }
         if let Some(on_start) = this.on_start.take() {
             on_start();
         }
@@ -49,7 +75,10 @@ impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
     }
 
     fn finish(self: Pin<&mut Self>) {
-        self.project().inner.finish();
+        let this = self.project();
+        if !*this.silent {
+            this.inner.finish();
+        }
     }
 
     fn abort(self: Pin<&mut Self>) {

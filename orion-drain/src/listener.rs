@@ -1,0 +1,215 @@
+//! A listener's configuration as versions need it, with whatever serves each of its filter chains.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use drain_tree::{DrainType, TrafficDirection};
+use listener_versions::{
+    Accepted, ChainConnection, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress, Stream,
+};
+
+use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
+use crate::serve::Connection;
+use crate::stats::{Held, ListenerStats, Stats};
+
+/// One configuration of a listener, made ready once: connections only look things up.
+///
+/// `S` is what serves a filter chain's connections. Updates are compared by the configuration alone; a chain that is the
+/// same keeps its connections, and new ones get the `S` that was made last.
+pub struct ServedListener<S> {
+    listener: Listener,
+    address: ListenAddress,
+    /// One per filter chain, in the order of [`Listener::all_chains`].
+    services: Vec<Arc<S>>,
+    stats: Arc<ListenerStats>,
+}
+
+impl<S> ServedListener<S> {
+    /// Makes what serves each of the listener's chains; connections are counted in `listener.<address>.*`.
+    pub fn new(
+        listener: Listener,
+        stats: &Stats,
+        mut service: impl FnMut(&Listener, &FilterChain) -> S,
+    ) -> Self {
+        let services = listener.all_chains().map(|chain| service(&listener, chain));
+        let services = services.map(Arc::new).collect();
+        Self {
+            address: ListenAddress::from(&listener.address),
+            stats: stats.listener(&listener.address.to_string()),
+            services,
+            listener,
+        }
+    }
+
+    /// The configuration.
+    pub const fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// What serves a filter chain, by its place in [`Listener::all_chains`].
+    pub fn service(&self, chain: usize) -> Option<&Arc<S>> {
+        self.services.get(chain)
+    }
+
+    fn choose(&self, source: Option<IpAddr>, port: Option<u16>) -> Option<usize> {
+        let chosen = choose_chain(&self.listener, source, port)?;
+        self.listener
+            .all_chains()
+            .position(|chain| std::ptr::eq(chain, chosen))
+    }
+
+    /// Whether this chain takes what no other takes.
+    fn is_default(&self, chain: usize) -> bool {
+        chain >= self.listener.filter_chains.len()
+    }
+}
+
+impl<S> fmt::Debug for ServedListener<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServedListener")
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
+    fn name(&self) -> &str {
+        &self.listener.name
+    }
+
+    fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self.listener.same_content(&other.listener)
+    }
+
+    fn chains(&self) -> Vec<ChainId> {
+        let chains = self.listener.all_chains().enumerate();
+        chains
+            .map(|(index, chain)| identity(chain, self.is_default(index)))
+            .collect()
+    }
+
+    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
+        let chain = self.listener.all_chains().nth(index);
+        self.is_default(index) == other.is_default(other_index)
+            && chain == other.listener.all_chains().nth(other_index)
+    }
+
+    fn differs_only_in_chains(&self, other: &Self) -> bool {
+        self.listener.differs_only_in_chains(&other.listener)
+    }
+
+    fn drain_type(&self) -> DrainType {
+        self.listener.drain_type
+    }
+
+    fn drain_timeout(&self) -> Duration {
+        let managers = self
+            .listener
+            .all_chains()
+            .filter_map(|chain| match chain.terminal() {
+                Some(NetworkFilter::HttpConnectionManager(manager)) => Some(manager.timeouts().drain),
+                _ => None,
+            });
+        managers.max().unwrap_or_default()
+    }
+
+    fn traffic_direction(&self) -> TrafficDirection {
+        self.listener.traffic_direction
+    }
+}
+
+/// A chain's name; without one, the connections that it takes: no two chains of a listener take the same.
+fn identity(chain: &FilterChain, is_default: bool) -> ChainId {
+    if !chain.name.is_empty() {
+        return ChainId::from(&*chain.name);
+    }
+    let rule = chain.filter_chain_match.as_ref();
+    let ranges = rule.into_iter().flat_map(|rule| &rule.source_prefix_ranges);
+    let ranges = ranges.map(|range| format!("{}/{}", range.address_prefix, range.prefix_len));
+    let port = rule.and_then(|rule| rule.destination_port);
+    let parts: Vec<String> = ranges.chain(port.map(|port| format!("to port {port}"))).collect();
+    match (is_default, parts.is_empty()) {
+        (true, _) => ChainId::from("default"),
+        (false, true) => ChainId::from("all"),
+        (false, false) => ChainId::from(parts.join(" ")),
+    }
+}
+
+/// An accepted connection in the filter chain that takes it, for life.
+#[non_exhaustive]
+#[must_use = "dropping it closes the connection"]
+pub struct Entered<S> {
+    /// The connection.
+    pub stream: Stream,
+    /// Who connected.
+    pub peer: PeerAddress,
+    /// The address that the client connected to.
+    pub local: ListenAddress,
+    /// Its place in the drain and in the registry.
+    pub connection: Connection,
+    /// What serves its chain.
+    pub service: Arc<S>,
+    /// It counts as open in `listener.<address>.*` while this is held.
+    pub counted: Held<ListenerStats>,
+}
+
+impl<S: Send + Sync + 'static> Entered<S> {
+    /// Finds the filter chain that takes the connection. `None`: no chain does, and the connection is closed without an
+    /// answer, as in Envoy.
+    ///
+    /// It keeps nothing of the listener's other chains: they may be changed or gone long before it ends.
+    pub fn new(accepted: Accepted<ServedListener<S>>) -> Option<Self> {
+        if let Stream::Tcp(tcp) = &accepted.stream {
+            // Small frames (HTTP/2 HEADERS, then DATA) must not wait for each other's acknowledgements. A socket that
+            // refuses is served all the same.
+            tcp.set_nodelay(true).ok();
+        }
+        let counted = accepted.version.config().stats.connection();
+        let source = accepted.peer.as_socket().map(|peer| peer.ip());
+        let port = accepted.local.as_socket().map(|local| local.port());
+        let ChainConnection {
+            stream,
+            peer,
+            local,
+            version,
+            chain,
+            index,
+            watch,
+            conn,
+            ..
+        } = accepted
+            .enter_chain(|listener| listener.choose(source, port))
+            .ok()?;
+        Some(Self {
+            stream,
+            peer,
+            local,
+            connection: Connection::accepted(chain.drain(), watch, conn),
+            service: service(&version, index)?,
+            counted,
+        })
+    }
+}
+
+fn service<S: Send + Sync + 'static>(
+    version: &ListenerVersion<ServedListener<S>>,
+    index: usize,
+) -> Option<Arc<S>> {
+    version.config().service(index).cloned()
+}
+
+impl<S> fmt::Debug for Entered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entered")
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+//! One listener's drain, live: its counts are read, not kept.
+
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use conn_tracker::{ConnGroup, ConnInfo};
+use drain_signal::{DrainCompleted, DrainState};
+use drain_tree::DrainManager;
+
+use super::ListenerDrainStrategy;
+use crate::serve::{Connection, SharedBehavior};
+
+/// How the drain of one listener goes.
+#[derive(Debug)]
+pub struct ListenerDrainContext {
+    listener_id: String,
+    strategy: ListenerDrainStrategy,
+    drain: DrainManager,
+    group: ConnGroup,
+    behavior: SharedBehavior,
+    initial: OnceLock<usize>,
+}
+
+impl ListenerDrainContext {
+    /// The drain of a listener whose connections are opened under `drain` and entered in `group`.
+    pub fn new(
+        listener_id: impl Into<String>,
+        strategy: ListenerDrainStrategy,
+        drain: DrainManager,
+        group: ConnGroup,
+        behavior: SharedBehavior,
+    ) -> Self {
+        Self {
+            listener_id: listener_id.into(),
+            strategy,
+            drain,
+            group,
+            behavior,
+            initial: OnceLock::new(),
+        }
+    }
+
+    /// Opens a connection of this listener, to be served.
+    ///
+    /// # Errors
+    ///
+    /// [`DrainCompleted`] once the drain is over: such a listener takes no more.
+    pub fn connection(&self, info: impl Into<ConnInfo>) -> Result<Connection, DrainCompleted> {
+        let watch = self.drain.watch()?;
+        let connection = Connection::new(&self.drain, watch, self.group.open(info));
+        Ok(connection.with_behavior(self.behavior.clone()))
+    }
+
+    /// The listener.
+    pub fn listener_id(&self) -> &str {
+        &self.listener_id
+    }
+
+    /// What its filter chains serve.
+    pub const fn strategy(&self) -> ListenerDrainStrategy {
+        self.strategy
+    }
+
+    /// When its drain began; `None` while it has not.
+    pub fn drain_start(&self) -> Option<Instant> {
+        self.drain.event().map(|event| event.start)
+    }
+
+    /// How many connections there were when its drain began; before that, how many there are.
+    pub fn initial_connections(&self) -> usize {
+        self.initial.get().copied().unwrap_or_else(|| self.group.len())
+    }
+
+    /// How many connections there are.
+    pub fn active_connections(&self) -> usize {
+        self.group.len()
+    }
+
+    /// Whether its drain is over.
+    pub fn completed(&self) -> bool {
+        self.drain.state() == DrainState::Completed
+    }
+
+    /// Its node in the drain tree.
+    pub const fn drain(&self) -> &DrainManager {
+        &self.drain
+    }
+
+    /// Its connections in the registry.
+    pub const fn group(&self) -> &ConnGroup {
+        &self.group
+    }
+
+    /// The drain begins.
+    pub(super) fn begins(&self) {
+        self.initial.get_or_init(|| self.group.len());
+    }
+}

@@ -1,0 +1,7 @@
+//! Orion's API by its names, with traffic: on sockets where listeners are concerned, on pipes under paused time otherwise.
+
+mod behavior;
+mod connections;
+mod listeners;
+mod signaling;
+mod support;

@@ -1,0 +1,219 @@
+//! Listeners that answer with a word, and a client that reads one response.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use orion_drain::config::{Action, FilterChain, Listener, ListenerUpdate, NetworkFilter};
+use orion_drain::listener::Entered;
+use orion_drain::orion::{
+    ListenerConfigurationChange, ListenerManagerConfig, ListenerServices, ListenersManager, ManagerParts,
+    RouteConfigurationChange, Routes,
+};
+use orion_drain::proto_drain_tcp::CopyOptions;
+use orion_drain::serve::{HttpServer, serve_http, serve_tcp};
+use orion_drain::stats::Stats;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+/// Waits for something that must happen soon; a machine under load has all the time it can need.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// HTTP chains answer with the body of their first direct response, TCP chains echo.
+pub(crate) struct Words {
+    pub(crate) stats: Stats,
+}
+
+pub(crate) enum Word {
+    Http(Box<HttpServer>, Routes),
+    Echo,
+}
+
+impl ListenerServices for Words {
+    type Service = Word;
+
+    fn service(&self, _: &Listener, chain: &FilterChain, routes: Option<Routes>) -> Word {
+        match (chain.terminal(), routes) {
+            (Some(NetworkFilter::HttpConnectionManager(manager)), Some(routes)) => {
+                let stats = self.stats.http(&manager.stat_prefix);
+                let server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats);
+                Word::Http(Box::new(server), routes)
+            }
+            _ => Word::Echo,
+        }
+    }
+
+    fn serve(&self, entered: Entered<Word>) {
+        let stats = self.stats.tcp("echo");
+        tokio::spawn(async move {
+            match &*entered.service {
+                Word::Http(server, routes) => {
+                    let routes = routes.clone();
+                    let answer = service_fn(move |_: Request<Incoming>| {
+                        let word = word(&routes);
+                        async { Ok::<_, Infallible>(Response::new(Full::new(word))) }
+                    });
+                    serve_http(entered.stream, answer, entered.connection, server).await;
+                }
+                Word::Echo => {
+                    let (near, mut far) = tokio::io::duplex(1024);
+                    tokio::spawn(async move {
+                        let (mut read, mut write) = tokio::io::split(&mut far);
+                        tokio::io::copy(&mut read, &mut write).await
+                    });
+                    let options = CopyOptions::new();
+                    serve_tcp(entered.stream, near, entered.connection, options, &stats).await;
+                }
+            }
+        });
+    }
+}
+
+fn word(routes: &Routes) -> Bytes {
+    let routes = routes.current().expect("every listener here has routes");
+    match &routes.virtual_hosts[0].routes[0].action {
+        Action::DirectResponse(response) => {
+            let body = response.body.as_ref().expect("it has a body");
+            Bytes::from(body.inline_string.clone())
+        }
+        _ => panic!("every route here answers directly"),
+    }
+}
+
+/// A manager under test, with its channels.
+pub(crate) struct Managed {
+    pub(crate) manager: ListenersManager<Words>,
+    pub(crate) listeners: mpsc::Sender<ListenerConfigurationChange>,
+    pub(crate) routes: mpsc::Sender<RouteConfigurationChange>,
+}
+
+impl Managed {
+    pub(crate) fn new(config: ListenerManagerConfig) -> Self {
+        let (listeners, listener_changes) = mpsc::channel(8);
+        let (routes, route_changes) = mpsc::channel(8);
+        let parts = ManagerParts::new(&config);
+        let words = Words {
+            stats: parts.stats.clone(),
+        };
+        let (manager, run) = ListenersManager::new(listener_changes, route_changes, config, parts, words);
+        tokio::spawn(run);
+        Self {
+            manager,
+            listeners,
+            routes,
+        }
+    }
+
+    /// Starts a listener, and says where it listens.
+    pub(crate) async fn start(&self, listener: Listener) -> SocketAddr {
+        let name = listener.name.clone();
+        self.manager.start_listener(listener).await.expect("it is taken");
+        self.address(&name)
+    }
+
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        let local = self.manager.listeners().local_address(name);
+        local.and_then(|local| local.as_socket()).expect("it listens")
+    }
+}
+
+/// A manager whose drains tell everybody at once.
+pub(crate) fn immediate() -> ListenerManagerConfig {
+    serde_json::from_value(json!({ "drain_config": { "drain_strategy": "immediate" } })).expect("it is valid")
+}
+
+/// A listener on `port` of loopback with these chains; `buffer` is there to be changed.
+pub(crate) fn listener(name: &str, port: u16, buffer: u32, chains: &[Value]) -> Listener {
+    let update = json!({ "resources": [{
+        "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
+        "name": name,
+        "address": { "socket_address": { "address": "127.0.0.1", "port_value": port } },
+        "per_connection_buffer_limit_bytes": buffer,
+        "filter_chains": chains,
+    }] });
+    let mut update = ListenerUpdate::from_json(&update.to_string()).expect("it is an update");
+    assert!(update.rejected.is_empty(), "{:?}", update.rejected);
+    update.listeners.remove(0)
+}
+
+/// Answers `word` to everything.
+pub(crate) fn http(word: &str) -> Value {
+    json!({ "name": "http", "filters": [{ "name": "http", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http",
+        "route_config": routes(word),
+    } }] })
+}
+
+pub(crate) fn routes(word: &str) -> Value {
+    json!({ "name": "words", "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [{
+        "match": { "prefix": "/" },
+        "direct_response": { "status": 200, "body": { "inline_string": word } },
+    }] }] })
+}
+
+/// Echoes for clients from 127.0.0.2.
+pub(crate) fn echo() -> Value {
+    json!({
+        "name": "echo",
+        "filter_chain_match": { "source_prefix_ranges": [{ "address_prefix": "127.0.0.2", "prefix_len": 32 }] },
+        "filters": [{ "name": "tcp", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "echo", "cluster": "none",
+        } }],
+    })
+}
+
+pub(crate) async fn connect(to: SocketAddr) -> TcpStream {
+    within("a connection", TcpStream::connect(to))
+        .await
+        .expect("it listens")
+}
+
+/// One request, one response: its head and its body.
+pub(crate) async fn get(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (String, String) {
+    within("a response", async {
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .expect("it is open");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.expect("an answer comes"));
+        }
+        let head = String::from_utf8(head).expect("it is text").to_lowercase();
+        let length = head.split("content-length: ").nth(1).expect("it has a length");
+        let length = length
+            .split('\r')
+            .next()
+            .expect("a line")
+            .parse()
+            .expect("a number");
+        let mut body = vec![0; length];
+        client.read_exact(&mut body).await.expect("the body comes");
+        (head, String::from_utf8(body).expect("it is text"))
+    })
+    .await
+}
+
+pub(crate) fn closes((head, _): &(String, String)) -> bool {
+    head.contains("connection: close")
+}
+
+/// Resolves when the peer has closed.
+pub(crate) async fn ends(client: &mut (impl AsyncRead + Unpin)) {
+    let mut rest = Vec::new();
+    // A reset is an end as well.
+    within("the end", client.read_to_end(&mut rest)).await.ok();
+}
