@@ -13,6 +13,10 @@ use std::{
 pub(crate) struct CoarseClock(AtomicU64);
 
 impl CoarseClock {
+    pub(crate) fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
+
     #[inline]
     pub(crate) fn millis(&self) -> u64 {
         self.0.load(Relaxed)

@@ -20,10 +20,13 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 #[repr(align(128))] // two cache lines: neighbours are written by other threads
 pub(crate) struct Cell {
-    state: [AtomicU32; 4],
-    protocol: [AtomicU32; ConnProtocol::COUNT],
-    held: AtomicU32,
+    /// Who is here, by state and protocol.
+    here: [[AtomicU32; ConnProtocol::COUNT]; 4],
     entered: [AtomicU64; 4],
+    /// Connections that hold up completion, as they came and went. Two counts that only grow instead of one that moves: see
+    /// [`Registry::was_empty`](crate::registry::Registry::was_empty).
+    came: AtomicU64,
+    went: AtomicU64,
 }
 
 #[inline]
@@ -42,23 +45,33 @@ fn up_total(count: &AtomicU64) {
 }
 
 impl Cell {
+    pub(crate) fn reset(&self) {
+        let here = self.here.iter().flatten();
+        here.for_each(|count| count.store(0, Relaxed));
+        let totals = self.entered.iter().chain([&self.came, &self.went]);
+        totals.for_each(|count| count.store(0, Relaxed));
+    }
+
+    #[inline]
+    fn here(&self, place: Place) -> &AtomicU32 {
+        &self.here[place.state as usize][place.protocol as usize]
+    }
+
     #[inline]
     pub(crate) fn joined(&self, place: Place) {
-        up(&self.state[place.state as usize]);
-        up(&self.protocol[place.protocol as usize]);
-        if place.held {
-            up(&self.held);
-        }
+        up(self.here(place));
         up_total(&self.entered[place.state as usize]);
+        if place.held {
+            up_total(&self.came);
+        }
     }
 
     /// It is not here any more: it has ended, or belongs to another filter chain now.
     #[inline]
     pub(crate) fn left(&self, place: Place) {
-        down(&self.state[place.state as usize]);
-        down(&self.protocol[place.protocol as usize]);
+        down(self.here(place));
         if place.held {
-            down(&self.held);
+            up_total(&self.went);
         }
     }
 
@@ -71,18 +84,36 @@ impl Cell {
     }
 
     pub(crate) fn moved(&self, from: Place, to: Place) {
-        down(&self.state[from.state as usize]);
-        up(&self.state[to.state as usize]);
+        down(self.here(from));
+        up(self.here(to));
         if from.state != to.state {
             up_total(&self.entered[to.state as usize]);
         }
-        down(&self.protocol[from.protocol as usize]);
-        up(&self.protocol[to.protocol as usize]);
         match (from.held, to.held) {
-            (false, true) => up(&self.held),
-            (true, false) => down(&self.held),
+            (false, true) => up_total(&self.came),
+            (true, false) => up_total(&self.went),
             _ => {}
         }
+    }
+
+    pub(crate) fn came(&self) -> u64 {
+        self.came.load(Relaxed)
+    }
+
+    pub(crate) fn went(&self) -> u64 {
+        self.went.load(Relaxed)
+    }
+
+    /// Whether none of this shard's connections here holds up completion.
+    #[inline]
+    pub(crate) fn is_low(&self) -> bool {
+        self.came() == self.went()
+    }
+
+    /// All connections here, excluded ones too.
+    pub(crate) fn open(&self) -> u32 {
+        let here = self.here.iter().flatten();
+        here.map(|count| count.load(Relaxed)).sum()
     }
 }
 
@@ -91,6 +122,10 @@ impl Cell {
 pub(crate) struct Reasons([AtomicU64; CloseReason::COUNT]);
 
 impl Reasons {
+    pub(crate) fn reset(&self) {
+        self.0.iter().for_each(|count| count.store(0, Relaxed));
+    }
+
     #[inline]
     pub(crate) fn count(&self, reason: CloseReason) {
         up_total(&self.0[reason as usize]);
@@ -121,15 +156,24 @@ pub struct ConnCounts {
 impl ConnCounts {
     pub(crate) fn sum<'a>(cells: impl Iterator<Item = &'a Cell>) -> Self {
         let mut counts = Self::default();
+        let (mut came, mut went) = (0, 0);
         for cell in cells {
-            add(&mut counts.states, &cell.state);
-            add(&mut counts.protocols, &cell.protocol);
-            counts.held += u64::from(cell.held.load(Relaxed));
+            for (state, by_protocol) in counts.states.iter_mut().zip(&cell.here) {
+                for (protocol, here) in counts.protocols.iter_mut().zip(by_protocol) {
+                    let here = u64::from(here.load(Relaxed));
+                    *state += here;
+                    *protocol += here;
+                }
+            }
             for (sum, part) in counts.entered.iter_mut().zip(&cell.entered) {
                 *sum = sum.wrapping_add(part.load(Relaxed));
             }
+            // In this order: a connection that ends meanwhile still counts, and nothing falls below zero.
+            went += cell.went();
+            came += cell.came();
         }
         counts.total = counts.states.iter().sum();
+        counts.held = came.saturating_sub(went);
         counts
     }
 
@@ -152,11 +196,5 @@ impl ConnCounts {
     #[must_use]
     pub const fn transitions(&self, to: ConnState) -> u64 {
         self.entered[to as usize]
-    }
-}
-
-fn add<const N: usize>(sums: &mut [u64; N], parts: &[AtomicU32; N]) {
-    for (sum, part) in sums.iter_mut().zip(parts) {
-        *sum += u64::from(part.load(Relaxed));
     }
 }

@@ -3,9 +3,9 @@
 use crate::{
     counts::ConnCounts,
     guard::ConnGuard,
+    handle::LedgerHandle,
     info::ConnInfo,
     ledger::Key,
-    registry::LedgerHandle,
     snapshot::{self, ConnSnapshot},
     wait::WaitEmpty,
 };

@@ -11,7 +11,6 @@ use crate::{
     shard::Shard,
     slab::{Hot, Page},
     state::{ConnState, InvalidTransition},
-    sync::Arc,
 };
 use std::{fmt, sync::atomic::Ordering, time::Duration};
 
@@ -26,26 +25,26 @@ use std::{fmt, sync::atomic::Ordering, time::Duration};
 /// life (state, protocol, label, chain) take the lock of one shard, so that the counts agree.
 #[must_use = "dropping it says that the connection is gone"]
 pub struct ConnGuard {
-    page: Arc<Page>,
+    page: &'static Page,
     id: ConnId,
 }
 
 impl ConnGuard {
     #[inline]
-    pub(crate) fn open(registry: &Arc<Registry>, group: &Ledger, info: ConnInfo) -> Self {
+    pub(crate) fn open(registry: &'static Registry, group: &Ledger, info: ConnInfo) -> Self {
         let now = registry.clock.millis();
         let (page, id) = registry.my_shard().open(registry, group, info, now);
         Self { page, id }
     }
 
     #[inline]
-    fn hot(&self) -> &Hot {
+    fn hot(&self) -> &'static Hot {
         self.page.hot(self.id.slot())
     }
 
     #[inline]
-    fn shard(&self) -> &Shard {
-        &self.page.registry.shards[self.id.shard()]
+    fn shard(&self) -> &'static Shard {
+        self.page.shard
     }
 
     /// The connection's name, as [`ConnTracker::close`](crate::ConnTracker::close) takes it.
@@ -126,13 +125,15 @@ impl ConnGuard {
     ///
     /// A chain of another tracker is refused: nothing happens (and debug builds panic).
     pub fn attach_chain(&self, chain: &ConnChain) {
-        let same_tracker = std::ptr::eq(&*self.page.registry, &**chain.ledger().handle().registry());
+        let same_tracker = std::ptr::eq(self.page.registry, chain.ledger().handle().registry());
         debug_assert!(same_tracker, "the chain belongs to another tracker");
         if same_tracker {
             let maybe_empty = self
                 .shard()
                 .attach_chain(self.hot(), self.id, chain.ledger().ledger());
-            self.page.registry.look(maybe_empty);
+            if let Some(maybe_empty) = maybe_empty {
+                self.page.registry.look(maybe_empty);
+            }
         }
     }
 
@@ -184,7 +185,7 @@ impl Clone for ConnGuard {
         // Relaxed: the guard that is cloned keeps the count above zero.
         self.hot().guards.fetch_add(1, Ordering::Relaxed);
         Self {
-            page: Arc::clone(&self.page),
+            page: self.page,
             id: self.id,
         }
     }
@@ -199,9 +200,14 @@ impl Drop for ConnGuard {
         // before: what they did to the entry is done.
         let last = guards.load(Ordering::Acquire) == 1 || guards.fetch_sub(1, Ordering::AcqRel) == 1;
         if last {
-            let (closer, maybe_empty) = self.shard().close(self.hot(), self.id, std::thread::panicking());
-            drop(closer);
-            self.page.registry.look(maybe_empty);
+            let closed = self.shard().close(self.hot(), self.id, std::thread::panicking());
+            drop(closed.closer);
+            if let Some(maybe_empty) = closed.maybe_empty {
+                self.page.registry.look(maybe_empty);
+            }
+            if closed.last_of_shard {
+                self.page.registry.give_back();
+            }
         }
     }
 }

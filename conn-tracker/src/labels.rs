@@ -23,6 +23,7 @@ macro_rules! byte_set {
             }
 
             /// The byte comes from `self as u8`; anything else reads as the last value.
+            #[inline]
             pub(crate) fn from_u8(byte: u8) -> Self {
                 Self::ALL[usize::from(byte).min(Self::COUNT - 1)]
             }

@@ -46,7 +46,7 @@
 //! | [`ConnGuard`], the last clone | the connection is gone: counted with its reason, waiters looked after |
 //! | [`ConnGroup`], [`ConnChain`], the last clone | it is removed from the books with its last connection |
 //! | [`WaitEmpty`] | nobody waits; nothing else |
-//! | [`ConnTracker`], the last handle of any kind | the books are closed; guards stay valid, unseen |
+//! | [`ConnTracker`], the last handle of any kind | the books are closed; guards stay valid, unseen, and the last of them leaves the books to the next tracker |
 //!
 //! **What holds up completion** is a guard whose [label](ConnLabel) is not excluded. Excluded connections are listed and
 //! counted, and nobody waits for them.
@@ -54,10 +54,12 @@
 //! **Time** is passed in: [`ConnTracker::advance`]. No event reads a clock; a stamp is one load of the last tick.
 //!
 //! **Cost.** Each thread opens connections in a shard of its own: no lock, counter or cache line is shared between
-//! threads until a connection moves to another one. Entries live in pages that are never moved: growing to a million
-//! costs no registration more than one new page. An entry takes 88 bytes and its guard 16, beside the closer. Memory
-//! follows the highest number of connections that were open at a time; pages are reused, not returned. `cargo bench -p
-//! conn-tracker` prints what opening and closing costs on a machine, in pairs of atomic additions.
+//! threads until a connection moves to another one. To open one and to close it is a pass each through that shard's
+//! uncontended lock, and no other atomic addition. Entries live in pages that are never moved: growing to a million costs no
+//! registration more than one new page. An entry takes 88 bytes and its guard 16, beside the closer. Memory follows the
+//! highest number of connections that were open at a time: books and pages are used again, by the next connection and by
+//! the next tracker with as many shards, and never given back to the allocator. `cargo bench -p conn-tracker` prints what
+//! it costs on a machine, in pairs of atomic additions and beside a concurrent map of string ids.
 //!
 //! **What it does not do:** it tells no connection to leave and ends none by itself; [`ConnTracker::close`] calls what
 //! it was given. It refuses nobody: limits belong to whoever accepts. Telling is `drain-signal`'s part, accepting
@@ -76,6 +78,7 @@ mod group;
 pub use group::{ConnChain, ConnGroup, GroupView};
 mod guard;
 pub use guard::ConnGuard;
+mod handle;
 mod id;
 pub use id::{ConnId, ParseConnIdError};
 mod info;

@@ -2,15 +2,18 @@
 //!
 //! Locks, in order: the ledger table, then one shard at a time; a gate's lock is taken with no other held.
 //! Nothing of the caller's (wakers, closers) runs under any of them.
+//!
+//! Books are never freed but used again by the next tracker with as many shards, so that handles and guards keep them by
+//! a plain reference.
 
 use crate::{
     clock::CoarseClock,
-    counts::ConnCounts,
+    counts::{Cell, ConnCounts},
     gate::Gate,
     labels::LabelSet,
     ledger::{Key, Ledger, Table},
     shard::{MaybeEmpty, Shard},
-    sync::{Arc, AtomicUsize, Mutex},
+    sync::{self, AtomicUsize, Mutex},
 };
 use std::{
     fmt,
@@ -22,8 +25,10 @@ pub(crate) struct Registry {
     pub(crate) clock: CoarseClock,
     table: Mutex<Table>,
     gate: Gate,
-    /// Public handles (not guards). With the last one the pages are let go of.
-    handles: AtomicUsize,
+    /// Public handles (not guards). With the last one the books are abandoned.
+    pub(crate) handles: AtomicUsize,
+    /// Those who may still reach the books: the handles as one, and each shard in which a connection is open.
+    holders: AtomicUsize,
 }
 
 impl fmt::Debug for Registry {
@@ -35,21 +40,60 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(shards: usize, excluded: LabelSet) -> Self {
+    fn new(shards: usize) -> Self {
         debug_assert!(shards.is_power_of_two());
         Self {
-            shards: (0..shards).map(|index| Shard::new(index, excluded)).collect(),
+            shards: (0..shards).map(Shard::new).collect(),
             clock: CoarseClock::default(),
             table: Mutex::new(Table::default()),
             gate: Gate::new(),
-            handles: AtomicUsize::new(1),
+            handles: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
+        }
+    }
+
+    // === claimed by a tracker, and given back ===
+
+    /// Books for a new tracker, with one handle: some that nobody uses, or new ones.
+    pub(crate) fn claim(shards: usize, excluded: LabelSet) -> &'static Self {
+        let unused = sync::unused_books(|unused| {
+            let at = unused.iter().position(|books| books.shards.len() == shards)?;
+            Some(unused.swap_remove(at))
+        });
+        let registry = unused.unwrap_or_else(|| Box::leak(Box::new(Self::new(shards))));
+        registry.clock.reset();
+        *registry.table.lock() = Table::default();
+        for shard in &registry.shards {
+            shard.reset(excluded);
+        }
+        registry.holders.store(shards + 1, Ordering::Relaxed);
+        registry.handles.store(1, Ordering::Relaxed);
+        registry
+    }
+
+    /// The last handle is gone: nothing is opened any more, and the last connection gives the books back.
+    pub(crate) fn abandon(&'static self) {
+        for shard in &self.shards {
+            if shard.abandon() {
+                self.give_back();
+            }
+        }
+        self.give_back();
+    }
+
+    /// One holder less; after the last the books are for the next tracker.
+    #[cold]
+    pub(crate) fn give_back(&'static self) {
+        // AcqRel: the last one sees all that the others did, and hands it on with the list's lock.
+        if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            sync::unused_books(|unused| unused.push(self));
         }
     }
 
     /// The shard of the calling thread.
     #[inline]
-    pub(crate) fn my_shard(&self) -> &Shard {
-        &self.shards[crate::sync::thread_index() & (self.shards.len() - 1)]
+    pub(crate) fn my_shard(&'static self) -> &'static Shard {
+        &self.shards[sync::thread_index() & (self.shards.len() - 1)]
     }
 
     pub(crate) fn counts(&self) -> ConnCounts {
@@ -98,7 +142,11 @@ impl Registry {
             _ => return,
         }
         // One pass is exact: without a handle nothing is opened, so each share only falls.
-        if self.shards.iter().any(|shard| shard.lock().open_in(ledger) > 0) {
+        if self
+            .shards
+            .iter()
+            .any(|shard| shard.read(Some(ledger), Cell::open) > 0)
+        {
             return;
         }
         for shard in &self.shards {
@@ -120,12 +168,8 @@ impl Registry {
     /// Asks every shard to tell us when its share runs empty, or takes that back.
     pub(crate) fn watch(&self, ledger: Option<&StdArc<Ledger>>, begin: bool) {
         for shard in &self.shards {
-            if let Some(tide) = shard.lock().tide(ledger) {
-                tide.watchers = if begin {
-                    tide.watchers + 1
-                } else {
-                    tide.watchers - 1
-                };
+            if let Some(watchers) = shard.lock().watchers(ledger) {
+                *watchers = if begin { *watchers + 1 } else { *watchers - 1 };
             }
         }
     }
@@ -140,8 +184,8 @@ impl Registry {
     /// No close is missed: it is before our lock of its shard, and counted; or after it, and then it sees the
     /// watcher (set under the same lock, before) and looks for itself.
     pub(crate) fn was_empty(&self, ledger: Option<&StdArc<Ledger>>) -> bool {
-        let went = self.sum(|shard| shard.lock().tide(ledger).map_or(0, |tide| tide.went));
-        let came = self.sum(|shard| shard.lock().tide(ledger).map_or(0, |tide| tide.came));
+        let went = self.sum(|shard| shard.read(ledger, Cell::went));
+        let came = self.sum(|shard| shard.read(ledger, Cell::came));
         went == came
     }
 
@@ -150,7 +194,7 @@ impl Registry {
     }
 
     /// Called outside all locks, after a shard saw one of its watched shares run empty.
-    #[inline]
+    #[cold]
     pub(crate) fn look(&self, maybe: MaybeEmpty) {
         if maybe.total {
             self.let_through(None);
@@ -180,75 +224,4 @@ impl Registry {
 
 fn is_unheld(ledger: &Ledger) -> bool {
     ledger.handles.load(Ordering::Acquire) == 0
-}
-
-/// A public handle's share of the registry. Pages and registry hold each other; the last handle parts them.
-#[derive(Debug)]
-pub(crate) struct Handle(Arc<Registry>);
-
-impl Handle {
-    pub(crate) fn new(registry: Registry) -> Self {
-        Self(Arc::new(registry))
-    }
-
-    pub(crate) fn registry(&self) -> &Arc<Registry> {
-        &self.0
-    }
-}
-
-impl Clone for Handle {
-    fn clone(&self) -> Self {
-        self.0.handles.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // AcqRel: the last one sees all pages that connections opened through the others.
-        if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
-            for shard in &self.0.shards {
-                let pages = shard.lock().slab.release_pages();
-                drop(pages);
-            }
-        }
-    }
-}
-
-/// A handle on one ledger.
-#[derive(Debug)]
-pub(crate) struct LedgerHandle {
-    handle: Handle,
-    ledger: StdArc<Ledger>,
-}
-
-impl LedgerHandle {
-    pub(crate) fn open(handle: Handle, key: Key) -> Self {
-        let ledger = handle.registry().ledger(key);
-        Self { handle, ledger }
-    }
-
-    pub(crate) fn handle(&self) -> &Handle {
-        &self.handle
-    }
-
-    pub(crate) fn ledger(&self) -> &StdArc<Ledger> {
-        &self.ledger
-    }
-}
-
-impl Clone for LedgerHandle {
-    fn clone(&self) -> Self {
-        self.ledger.handles.fetch_add(1, Ordering::Relaxed);
-        Self {
-            handle: self.handle.clone(),
-            ledger: StdArc::clone(&self.ledger),
-        }
-    }
-}
-
-impl Drop for LedgerHandle {
-    fn drop(&mut self) {
-        self.handle.registry().let_go(&self.ledger);
-    }
 }

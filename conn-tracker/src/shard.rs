@@ -10,7 +10,7 @@ use crate::{
     registry::Registry,
     slab::{Cold, Hot, NONE, Page, Slab},
     state::{ConnState, InvalidTransition},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard},
 };
 use std::sync::Arc as StdArc;
 
@@ -18,78 +18,72 @@ use std::sync::Arc as StdArc;
 pub(crate) struct Shard {
     books: Mutex<Books>,
     index: usize,
-    excluded: LabelSet,
     pub(crate) counts: Cell,
     pub(crate) reasons: Reasons,
 }
 
-/// What the shard's lock guards.
+/// What the shard's lock guards, beside its counts.
 pub(crate) struct Books {
     pub(crate) slab: Slab,
-    total: Tide,
+    excluded: LabelSet,
+    /// How many want to know when the whole shard empties.
+    watchers: u32,
+    /// The last handle on the tracker is gone: nothing is opened any more.
+    abandoned: bool,
     ledgers: Vec<Option<Share>>,
 }
 
-/// Connections that hold up completion, as they came and went. Two counts that only grow instead of one that
-/// moves: see [`Registry::was_empty`].
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tide {
-    pub(crate) came: u64,
-    pub(crate) went: u64,
-    /// How many want to know when this empties.
-    pub(crate) watchers: u32,
-}
-
-/// One ledger's share of this shard.
+/// One ledger's share of this shard; the counts are in the ledger's cell.
 struct Share {
     ledger: StdArc<Ledger>,
-    tide: Tide,
-    /// All connections, excluded ones too.
-    open: u32,
+    watchers: u32,
+}
+
+/// What the caller does when the last guard of a connection is gone, outside the lock.
+#[must_use]
+pub(crate) struct Closed {
+    pub(crate) closer: Option<Closer>,
+    pub(crate) maybe_empty: Option<MaybeEmpty>,
+    /// Nobody knows the shard any more.
+    pub(crate) last_of_shard: bool,
 }
 
 /// Which counts may just have reached zero everywhere, as seen from one shard.
-#[derive(Default)]
 #[must_use = "someone may be waiting for it"]
 pub(crate) struct MaybeEmpty {
     pub(crate) total: bool,
     pub(crate) ledgers: [Option<StdArc<Ledger>>; 2],
 }
 
-impl Tide {
-    #[inline]
-    fn moved(&mut self, was_held: bool, is_held: bool) {
-        self.came += u64::from(is_held && !was_held);
-        self.went += u64::from(was_held && !is_held);
-    }
-
-    #[inline]
-    fn is_watched_and_low(&self) -> bool {
-        self.watchers > 0 && self.came == self.went
-    }
-}
-
 impl Books {
+    #[inline]
+    fn place(&self, hot: &Hot) -> Place {
+        Place {
+            state: hot.state(),
+            protocol: hot.protocol(),
+            held: self.holds(hot.label()),
+        }
+    }
+
+    #[inline]
+    fn holds(&self, label: ConnLabel) -> bool {
+        !self.excluded.contains(label)
+    }
+
     #[inline]
     fn share(&mut self, index: u32) -> Option<&mut Share> {
         self.ledgers.get_mut(index as usize)?.as_mut()
     }
 
-    /// This shard's tide of the whole tracker, or of one ledger; `None` when the ledger is gone.
-    pub(crate) fn tide(&mut self, ledger: Option<&StdArc<Ledger>>) -> Option<&mut Tide> {
+    /// How many want to know when this shard's share of the whole tracker, or of one ledger, empties; `None` when the
+    /// ledger is gone.
+    pub(crate) fn watchers(&mut self, ledger: Option<&StdArc<Ledger>>) -> Option<&mut u32> {
         match ledger {
-            None => Some(&mut self.total),
+            None => Some(&mut self.watchers),
             Some(ledger) => {
                 let share = self.share(ledger.index)?;
-                StdArc::ptr_eq(&share.ledger, ledger).then_some(&mut share.tide)
+                StdArc::ptr_eq(&share.ledger, ledger).then_some(&mut share.watchers)
             }
-        }
-    }
-
-    pub(crate) fn open_in(&mut self, ledger: &StdArc<Ledger>) -> u32 {
-        match self.share(ledger.index) {
-            Some(share) if StdArc::ptr_eq(&share.ledger, ledger) => share.open,
-            _ => 0,
         }
     }
 
@@ -98,11 +92,7 @@ impl Books {
         if self.ledgers.len() <= index {
             self.ledgers.resize_with(index + 1, || None);
         }
-        self.ledgers[index] = Some(Share {
-            ledger,
-            tide: Tide::default(),
-            open: 0,
-        });
+        self.ledgers[index] = Some(Share { ledger, watchers: 0 });
     }
 
     pub(crate) fn remove_ledger(&mut self, index: u32) {
@@ -120,19 +110,29 @@ impl Books {
 }
 
 impl Shard {
-    pub(crate) fn new(index: usize, excluded: LabelSet) -> Self {
+    pub(crate) fn new(index: usize) -> Self {
         let books = Books {
             slab: Slab::new(),
-            total: Tide::default(),
+            excluded: LabelSet::of([]),
+            watchers: 0,
+            abandoned: false,
             ledgers: Vec::new(),
         };
         Self {
             books: Mutex::new(books),
             index,
-            excluded,
             counts: Cell::default(),
             reasons: Reasons::default(),
         }
+    }
+
+    /// This shard's cell of the whole tracker, or of one ledger, read under the lock: every change that came before has been
+    /// counted, and every one that comes later sees what was done before.
+    pub(crate) fn read<R>(&self, ledger: Option<&StdArc<Ledger>>, what: impl FnOnce(&Cell) -> R) -> R {
+        let books = self.lock();
+        let read = what(ledger.map_or(&self.counts, |ledger| &ledger.cells[self.index]));
+        drop(books);
+        read
     }
 
     #[inline]
@@ -140,39 +140,42 @@ impl Shard {
         self.books.lock()
     }
 
-    #[inline]
-    fn place(&self, hot: &Hot) -> Place {
-        Place {
-            state: hot.state(),
-            protocol: hot.protocol(),
-            held: self.holds(hot.label()),
-        }
+    /// As new, for the next tracker; the pages stay. Only while nobody knows the shard.
+    pub(crate) fn reset(&self, excluded: LabelSet) {
+        let mut books = self.lock();
+        books.excluded = excluded;
+        books.watchers = 0;
+        books.abandoned = false;
+        books.ledgers.clear();
+        self.counts.reset();
+        self.reasons.reset();
     }
 
-    #[inline]
-    fn holds(&self, label: ConnLabel) -> bool {
-        !self.excluded.contains(label)
+    /// The last handle is gone. Whether no connection is left here; otherwise the last one says so when it ends.
+    pub(crate) fn abandon(&self) -> bool {
+        let mut books = self.lock();
+        books.abandoned = true;
+        self.counts.open() == 0
     }
 
     #[inline]
     pub(crate) fn open(
-        &self,
-        registry: &Arc<Registry>,
+        &'static self,
+        registry: &'static Registry,
         group: &Ledger,
         info: ConnInfo,
         now: u64,
-    ) -> (Arc<Page>, ConnId) {
+    ) -> (&'static Page, ConnId) {
         let ConnInfo {
             peer,
             protocol,
             label,
             closer,
         } = info;
-        let held = self.holds(label);
         let peer = PackedPeer::pack(peer);
         let mut books = self.lock();
-        let (slot, page, cold) = books.slab.take(registry);
-        let page = Arc::clone(page);
+        let held = books.holds(label);
+        let (slot, page, cold) = books.slab.take(registry, self);
         cold.peer = peer;
         cold.closer = closer;
         cold.established = now;
@@ -186,19 +189,14 @@ impl Shard {
         };
         self.counts.joined(place);
         group.cells[self.index].joined(place);
-        books.total.moved(false, held);
-        if let Some(share) = books.share(group.index) {
-            share.tide.moved(false, held);
-            share.open += 1;
-        }
         (page, id)
     }
 
-    /// The last guard is gone. Returns what the caller drops and does outside the lock.
+    /// The last guard is gone.
     #[inline]
-    pub(crate) fn close(&self, hot: &Hot, id: ConnId, panicking: bool) -> (Option<Closer>, MaybeEmpty) {
+    pub(crate) fn close(&self, hot: &Hot, id: ConnId, panicking: bool) -> Closed {
         let mut books = self.lock();
-        let place = self.place(hot);
+        let place = books.place(hot);
         let reason = hot.reason().unwrap_or(match place.state {
             _ if panicking => CloseReason::Panicked,
             ConnState::Active => CloseReason::Finished,
@@ -207,39 +205,30 @@ impl Shard {
         self.reasons.count(reason);
         self.counts.ended(place);
         let &mut Cold { group, chain, .. } = books.slab.cold_mut(id.slot());
-        let mut maybe = self.left_total(&mut books, place.held);
-        maybe.ledgers = [
-            self.left_share(&mut books, group, place.held, |cell| cell.ended(place)),
-            self.left_share(&mut books, chain, place.held, |cell| cell.ended(place)),
-        ];
-        (books.slab.give_back(id.slot()), maybe)
-    }
-
-    #[inline]
-    fn left_total(&self, books: &mut Books, held: bool) -> MaybeEmpty {
-        books.total.moved(held, false);
-        MaybeEmpty {
-            total: books.total.is_watched_and_low(),
-            ledgers: [None, None],
+        let mut watched = books.watchers > 0;
+        for index in [group, chain] {
+            if let Some(share) = books.share(index) {
+                share.ledger.cells[self.index].ended(place);
+                watched |= share.watchers > 0;
+            }
+        }
+        Closed {
+            closer: books.slab.give_back(id.slot()),
+            maybe_empty: watched.then(|| self.maybe_empty(&mut books, [group, chain])),
+            last_of_shard: books.abandoned && self.counts.open() == 0,
         }
     }
 
-    #[inline]
-    fn left_share(
-        &self,
-        books: &mut Books,
-        index: u32,
-        held: bool,
-        count: impl FnOnce(&Cell),
-    ) -> Option<StdArc<Ledger>> {
-        let share = books.share(index)?;
-        count(&share.ledger.cells[self.index]);
-        share.tide.moved(held, false);
-        share.open -= 1;
-        share
-            .tide
-            .is_watched_and_low()
-            .then(|| StdArc::clone(&share.ledger))
+    /// Which of the counts that somebody watches are at zero here.
+    #[cold]
+    fn maybe_empty(&self, books: &mut Books, ledgers: [u32; 2]) -> MaybeEmpty {
+        let total = books.watchers > 0 && self.counts.is_low();
+        let ledgers = ledgers.map(|index| {
+            let share = books.share(index)?;
+            let low = share.watchers > 0 && share.ledger.cells[self.index].is_low();
+            low.then(|| StdArc::clone(&share.ledger))
+        });
+        MaybeEmpty { total, ledgers }
     }
 
     /// # Errors
@@ -247,7 +236,7 @@ impl Shard {
     /// When the connection has already gone past `to`.
     pub(crate) fn set_state(&self, hot: &Hot, id: ConnId, to: ConnState) -> Result<(), InvalidTransition> {
         let mut books = self.lock();
-        let from = self.place(hot);
+        let from = books.place(hot);
         if !from.state.may_become(to) {
             return Err(InvalidTransition { from: from.state, to });
         }
@@ -258,35 +247,22 @@ impl Shard {
 
     pub(crate) fn set_protocol(&self, hot: &Hot, id: ConnId, protocol: ConnProtocol) {
         let mut books = self.lock();
-        let from = self.place(hot);
+        let from = books.place(hot);
         hot.set_protocol(protocol);
         self.recount(&mut books, id, from, Place { protocol, ..from });
     }
 
     pub(crate) fn set_label(&self, hot: &Hot, id: ConnId, label: ConnLabel) -> MaybeEmpty {
         let mut books = self.lock();
-        let from = self.place(hot);
+        let from = books.place(hot);
         hot.set_label(label);
         let to = Place {
-            held: self.holds(label),
+            held: books.holds(label),
             ..from
         };
         self.recount(&mut books, id, from, to);
-        books.total.moved(from.held, to.held);
-        let mut maybe = MaybeEmpty {
-            total: books.total.is_watched_and_low(),
-            ledgers: [None, None],
-        };
-        let &mut Cold { group, chain, .. } = books.slab.cold_mut(id.slot());
-        for (ledger, index) in maybe.ledgers.iter_mut().zip([group, chain]) {
-            let Some(share) = books.share(index) else { continue };
-            share.tide.moved(from.held, to.held);
-            *ledger = share
-                .tide
-                .is_watched_and_low()
-                .then(|| StdArc::clone(&share.ledger));
-        }
-        maybe
+        let Cold { group, chain, .. } = *books.slab.cold_mut(id.slot());
+        self.maybe_empty(&mut books, [group, chain])
     }
 
     fn recount(&self, books: &mut Books, id: ConnId, from: Place, to: Place) {
@@ -299,23 +275,17 @@ impl Shard {
         }
     }
 
-    pub(crate) fn attach_chain(&self, hot: &Hot, id: ConnId, chain: &Ledger) -> MaybeEmpty {
+    pub(crate) fn attach_chain(&self, hot: &Hot, id: ConnId, chain: &Ledger) -> Option<MaybeEmpty> {
         let mut books = self.lock();
-        let place = self.place(hot);
+        let place = books.place(hot);
         let old = std::mem::replace(&mut books.slab.cold_mut(id.slot()).chain, chain.index);
-        let mut maybe = MaybeEmpty::default();
         if old == chain.index {
-            return maybe;
+            return None;
         }
-        if let Some(share) = books.share(chain.index) {
-            share.ledger.cells[self.index].joined(place);
-            share.tide.moved(false, place.held);
-            share.open += 1;
-        }
-        if old != NONE {
-            maybe.ledgers[0] = self.left_share(&mut books, old, place.held, |cell| cell.left(place));
-        }
-        maybe
+        chain.cells[self.index].joined(place);
+        let left = books.share(old)?;
+        left.ledger.cells[self.index].left(place);
+        Some(self.maybe_empty(&mut books, [old, NONE]))
     }
 
     /// Returns the old closer, for the caller to drop outside the lock.

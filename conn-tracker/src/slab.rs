@@ -1,8 +1,8 @@
 //! Where the entries live: fixed pages, so that growing moves nothing, and a free list through the unused ones.
 //!
-//! An entry has two halves. The hot half is atomic and shared with its guards, which hold the page; the cold half
-//! is plain data under the shard's lock. A page is allocated once and kept: memory follows the highest number of
-//! connections that were open at a time.
+//! An entry has two halves. The hot half is atomic and shared with its guards, which refer to the page; the cold half
+//! is plain data under the shard's lock. A page is allocated once and never freed, so that a guard needs no count of
+//! references: memory follows the highest number of connections that were open at a time.
 
 use crate::{
     id::MAX_SLOTS,
@@ -10,8 +10,9 @@ use crate::{
     kind::KindWord,
     labels::{CloseReason, ConnLabel, ConnProtocol},
     registry::Registry,
+    shard::Shard,
     state::ConnState,
-    sync::{Arc, AtomicU32},
+    sync::AtomicU32,
 };
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
@@ -143,17 +144,18 @@ impl Cold {
     }
 }
 
-/// The hot halves of [`PAGE`] entries. A guard holds its page, and the page the registry.
-#[derive(Debug)]
+/// The hot halves of [`PAGE`] entries. A guard knows its page, and the page its shard and the registry.
 pub(crate) struct Page {
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) registry: &'static Registry,
+    pub(crate) shard: &'static Shard,
     hot: [Hot; PAGE],
 }
 
 impl Page {
-    fn new(registry: Arc<Registry>) -> Self {
+    fn new(registry: &'static Registry, shard: &'static Shard) -> Self {
         Self {
             registry,
+            shard,
             hot: std::array::from_fn(|_| Hot::new()),
         }
     }
@@ -164,11 +166,15 @@ impl Page {
     }
 }
 
+/// Both halves of [`PAGE`] entries.
+struct Leaf {
+    page: &'static Page,
+    cold: Box<[Cold; PAGE]>,
+}
+
 /// One shard's entries.
 pub(crate) struct Slab {
-    /// Empty once the last handle on the tracker is gone: page and registry hold each other until then.
-    pages: Vec<Arc<Page>>,
-    cold: Vec<Box<[Cold]>>,
+    leaves: Vec<Leaf>,
     first_free: u32,
     next_generation: u32,
 }
@@ -176,8 +182,7 @@ pub(crate) struct Slab {
 impl Slab {
     pub(crate) const fn new() -> Self {
         Self {
-            pages: Vec::new(),
-            cold: Vec::new(),
+            leaves: Vec::new(),
             first_free: NONE,
             next_generation: 1,
         }
@@ -189,13 +194,17 @@ impl Slab {
     ///
     /// When the shard is full at 67 million connections.
     #[inline]
-    pub(crate) fn take(&mut self, registry: &Arc<Registry>) -> (u32, &Arc<Page>, &mut Cold) {
+    pub(crate) fn take(
+        &mut self,
+        registry: &'static Registry,
+        shard: &'static Shard,
+    ) -> (u32, &'static Page, &mut Cold) {
         if self.first_free == NONE {
-            self.grow(registry);
+            self.grow(registry, shard);
         }
         let slot = self.first_free;
-        let page = &self.pages[slot as usize / PAGE];
-        let cold = &mut self.cold[slot as usize / PAGE][slot as usize % PAGE];
+        let Leaf { page, cold } = &mut self.leaves[slot as usize / PAGE];
+        let cold = &mut cold[slot as usize % PAGE];
         self.first_free = cold.next_free;
         cold.generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
@@ -203,17 +212,19 @@ impl Slab {
     }
 
     #[cold]
-    fn grow(&mut self, registry: &Arc<Registry>) {
-        let first = self.cold.len() * PAGE;
+    fn grow(&mut self, registry: &'static Registry, shard: &'static Shard) {
+        let first = self.leaves.len() * PAGE;
         assert!(
             first + PAGE <= MAX_SLOTS as usize,
             "a shard holds at most {MAX_SLOTS} connections"
         );
         let last = first + PAGE - 1;
         let next_free = |slot: usize| if slot == last { NONE } else { slot as u32 + 1 };
-        self.cold
-            .push((first..=last).map(|slot| Cold::free(next_free(slot))).collect());
-        self.pages.push(Arc::new(Page::new(Arc::clone(registry))));
+        let cold = std::array::from_fn(|nth| Cold::free(next_free(first + nth)));
+        self.leaves.push(Leaf {
+            page: Box::leak(Box::new(Page::new(registry, shard))),
+            cold: Box::new(cold),
+        });
         self.first_free = first as u32;
     }
 
@@ -232,27 +243,22 @@ impl Slab {
 
     #[inline]
     pub(crate) fn cold_mut(&mut self, slot: u32) -> &mut Cold {
-        &mut self.cold[slot as usize / PAGE][slot as usize % PAGE]
+        &mut self.leaves[slot as usize / PAGE].cold[slot as usize % PAGE]
     }
 
     /// The entry of `slot`, if a connection of `generation` is in it.
     pub(crate) fn find(&self, slot: u32, generation: u32) -> Option<(&Hot, &Cold)> {
-        let page = self.pages.get(slot as usize / PAGE)?;
-        let cold = self.cold.get(slot as usize / PAGE)?.get(slot as usize % PAGE)?;
+        let Leaf { page, cold } = self.leaves.get(slot as usize / PAGE)?;
+        let cold = &cold[slot as usize % PAGE];
         (cold.group != NONE && cold.generation == generation).then(|| (page.hot(slot), cold))
     }
 
     /// The connections of one page, or `None` past the last page.
     pub(crate) fn page(&self, page: usize) -> Option<impl Iterator<Item = (u32, &Hot, &Cold)>> {
-        let (hot, cold) = (self.pages.get(page)?, self.cold.get(page)?);
+        let Leaf { page: hot, cold } = self.leaves.get(page)?;
         let first = (page * PAGE) as u32;
         let slots = (first..).zip(cold.iter()).filter(|(_, cold)| cold.group != NONE);
         Some(slots.map(|(slot, cold)| (slot, hot.hot(slot), cold)))
-    }
-
-    /// Lets go of the pages; entries that are still open keep theirs through their guards.
-    pub(crate) fn release_pages(&mut self) -> Vec<Arc<Page>> {
-        std::mem::take(&mut self.pages)
     }
 }
 

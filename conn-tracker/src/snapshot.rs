@@ -2,12 +2,13 @@
 
 use crate::{
     id::ConnId,
-    info::Peer,
+    info::{PackedPeer, Peer},
     kind::ConnKind,
     labels::{CloseReason, ConnLabel, ConnProtocol},
+    ledger::Ledger,
     registry::Registry,
     shard::Books,
-    slab::{Cold, Hot, PAGE},
+    slab::{Cold, Hot, NONE, PAGE},
     state::ConnState,
 };
 use std::{sync::Arc, time::Duration};
@@ -54,42 +55,110 @@ impl ConnSnapshot {
     pub fn quiet(&self, now: Duration) -> Duration {
         now.saturating_sub(self.last_activity)
     }
+}
 
-    pub(crate) fn of(books: &Books, id: ConnId, hot: &Hot, cold: &Cold) -> Option<Self> {
-        // A connection's group outlives it (`Registry::remove_if_gone`), so this finds it.
-        let group = &books.ledger(cold.group)?.key;
-        Some(Self {
+/// What is copied of one entry while its shard is locked; its names are looked up in what was noted of its page.
+struct Copied {
+    id: ConnId,
+    group: u32,
+    chain: u32,
+    state: ConnState,
+    kind: ConnKind,
+    protocol: ConnProtocol,
+    label: ConnLabel,
+    peer: PackedPeer,
+    established: u64,
+    last_activity: u64,
+    close_reason: Option<CloseReason>,
+}
+
+impl Copied {
+    fn of(id: ConnId, hot: &Hot, cold: &Cold) -> Self {
+        Self {
             id,
-            listener: Arc::clone(&group.listener),
-            version: group.version,
-            chain: books.ledger(cold.chain).and_then(|chain| chain.key.chain.clone()),
+            group: cold.group,
+            chain: cold.chain,
             state: hot.state(),
             kind: hot.kind.load(),
             protocol: hot.protocol(),
             label: hot.label(),
-            peer: cold.peer.unpack(),
-            established: Duration::from_millis(cold.established),
-            last_activity: Duration::from_millis(hot.last_activity()),
+            peer: cold.peer,
+            established: cold.established,
+            last_activity: hot.last_activity(),
             close_reason: hot.reason(),
+        }
+    }
+
+    fn named(self, names: &Names) -> Option<ConnSnapshot> {
+        // A connection's group outlives it (`Registry::remove_if_gone`), so it was there to be noted.
+        let group = &names.get(self.group)?.key;
+        Some(ConnSnapshot {
+            id: self.id,
+            listener: Arc::clone(&group.listener),
+            version: group.version,
+            chain: names.get(self.chain).and_then(|chain| chain.key.chain.clone()),
+            state: self.state,
+            kind: self.kind,
+            protocol: self.protocol,
+            label: self.label,
+            peer: self.peer.unpack(),
+            established: Duration::from_millis(self.established),
+            last_activity: Duration::from_millis(self.last_activity),
+            close_reason: self.close_reason,
         })
     }
 }
 
-/// Lists the connections that `wanted` picks. One page of one shard at a time is locked, and nothing is allocated
-/// meanwhile: a few microseconds, however many connections there are.
+/// The ledgers of the connections in one page. Their numbers are used again, so they are noted under the same lock.
+#[derive(Default)]
+struct Names(Vec<Arc<Ledger>>);
+
+impl Names {
+    fn note(&mut self, books: &Books, index: u32) {
+        if self.get(index).is_none() {
+            self.0.extend(books.ledger(index).cloned());
+        }
+    }
+
+    fn get(&self, index: u32) -> Option<&Arc<Ledger>> {
+        self.0.iter().find(|ledger| ledger.index == index)
+    }
+}
+
+/// The connection `id`, if it is open.
+pub(crate) fn find(registry: &Registry, id: ConnId) -> Option<ConnSnapshot> {
+    let books = registry.shards.get(id.shard())?.lock();
+    let (hot, cold) = books.slab.find(id.slot(), id.generation())?;
+    let copied = Copied::of(id, hot, cold);
+    let mut names = Names::default();
+    names.note(&books, copied.group);
+    names.note(&books, copied.chain);
+    drop(books);
+    copied.named(&names)
+}
+
+/// Lists the connections that `wanted` picks. One page of one shard at a time is locked while it is copied, which takes
+/// about a microsecond, however many connections there are.
 pub(crate) fn walk(registry: &Registry, wanted: impl Fn(&Hot, &Cold) -> bool) -> Vec<ConnSnapshot> {
     let mut list = Vec::new();
+    let mut copied = Vec::with_capacity(PAGE);
+    let mut names = Names::default();
     for (index, shard) in registry.shards.iter().enumerate() {
         for page in 0.. {
-            list.reserve(PAGE);
+            names.0.clear();
             let books = shard.lock();
             let Some(entries) = books.slab.page(page) else {
                 break;
             };
             for (slot, hot, cold) in entries.filter(|(_, hot, cold)| wanted(hot, cold)) {
-                let id = ConnId::new(index, slot, cold.generation);
-                list.extend(ConnSnapshot::of(&books, id, hot, cold));
+                names.note(&books, cold.group);
+                if cold.chain != NONE {
+                    names.note(&books, cold.chain);
+                }
+                copied.push(Copied::of(ConnId::new(index, slot, cold.generation), hot, cold));
             }
+            drop(books);
+            list.extend(copied.drain(..).filter_map(|entry| entry.named(&names)));
         }
     }
     list

@@ -1,14 +1,16 @@
 //! The primitives whose interleavings matter: std's, or loom's under `--cfg loom`. Everything else in the crate
 //! that is atomic (clocks, statistics) orders nothing and uses std directly.
 
+use crate::registry::Registry;
+
 #[cfg(loom)]
 pub(crate) use loom::sync::{
-    Arc, MutexGuard,
+    MutexGuard,
     atomic::{AtomicU32, AtomicUsize},
 };
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
-    Arc, MutexGuard,
+    MutexGuard,
     atomic::{AtomicU32, AtomicUsize},
 };
 
@@ -62,4 +64,20 @@ pub(crate) fn thread_index() -> usize {
     }
     loom::thread_local!(static INDEX: usize = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
     INDEX.with(|index| *index)
+}
+
+/// The books that no tracker uses. They stay for the next ones; there are never more than trackers lived at once.
+pub(crate) fn unused_books<R>(with: impl FnOnce(&mut Vec<&'static Registry>) -> R) -> R {
+    #[cfg(not(loom))]
+    {
+        static UNUSED: std::sync::Mutex<Vec<&'static Registry>> = std::sync::Mutex::new(Vec::new());
+        with(&mut UNUSED.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+    #[cfg(loom)]
+    {
+        loom::lazy_static! {
+            static ref UNUSED: Mutex<Vec<&'static Registry>> = Mutex::new(Vec::new());
+        }
+        with(&mut UNUSED.lock())
+    }
 }

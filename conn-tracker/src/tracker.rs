@@ -4,11 +4,12 @@ use crate::{
     counts::ConnCounts,
     group::{ConnGroup, GroupView},
     guard::ConnGuard,
+    handle::{Handle, LedgerHandle},
     id::{ConnId, MAX_SHARDS},
     info::ConnInfo,
     labels::{CloseReason, ConnLabel, LabelSet},
     ledger::Key,
-    registry::{Handle, LedgerHandle, Registry},
+    registry::Registry,
     snapshot::{self, ConnSnapshot},
     state::ConnState,
     wait::WaitEmpty,
@@ -17,8 +18,8 @@ use std::{sync::Arc, time::Duration};
 
 /// All connections of a process. Clones are handles on the same books.
 ///
-/// Dropping the last handle ([groups](ConnGroup) and [waits](WaitEmpty) are handles too) frees the books; guards
-/// that are still held stay valid, unseen.
+/// Dropping the last handle ([groups](ConnGroup) and [waits](WaitEmpty) are handles too) closes the books; guards
+/// that are still held stay valid, unseen. The memory is kept for the next tracker with as many shards.
 #[derive(Debug, Clone)]
 pub struct ConnTracker(Handle);
 
@@ -39,7 +40,7 @@ impl ConnTracker {
     #[must_use]
     pub fn with_options(options: TrackerOptions) -> Self {
         let shards = options.shards.clamp(1, MAX_SHARDS).next_power_of_two();
-        Self(Handle::new(Registry::new(shards, options.excluded)))
+        Self(Handle::first(Registry::claim(shards, options.excluded)))
     }
 
     /// The group of one listener version: the one that there is, or a new one.
@@ -172,9 +173,7 @@ impl ConnTracker {
     /// The connection `id`, if it is still open.
     #[must_use]
     pub fn find(&self, id: ConnId) -> Option<ConnSnapshot> {
-        let books = self.0.registry().shards.get(id.shard())?.lock();
-        let (hot, cold) = books.slab.find(id.slot(), id.generation())?;
-        ConnSnapshot::of(&books, id, hot, cold)
+        snapshot::find(self.0.registry(), id)
     }
 
     // === the end ===

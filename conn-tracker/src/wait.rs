@@ -1,8 +1,8 @@
 //! Waiting until nothing is held open, without polling.
 
 use crate::{
+    handle::{Handle, LedgerHandle},
     ledger::Ledger,
-    registry::{Handle, LedgerHandle},
 };
 use std::{
     fmt,

@@ -158,12 +158,47 @@ fn a_group_goes_with_its_last_handle_or_its_last_connection() {
 }
 
 #[test]
-fn the_books_are_freed_whether_handle_or_guard_goes_first() {
+fn the_books_are_used_again_whether_handle_or_guard_goes_first() {
     model(|| {
-        let tracker = tracker();
-        let guard = tracker.group("a", 1).open(Peer::Unknown);
+        let old = tracker();
+        let guard = old.group("a", 1).open(Peer::Unknown);
+        let of_old = guard.id();
         let task = thread::spawn(move || drop(guard));
-        drop(tracker); // loom reports what leaks
+        drop(old);
+        // While the guard is held, these are other books; afterwards they may be the same.
+        let new = tracker();
+        let group = new.group("a", 1);
+        assert_eq!((new.len(), new.held(), new.find(of_old)), (0, 0, None));
+        let guard = group.open(Peer::Unknown);
+        assert_eq!((new.len(), group.len()), (1, 1));
         task.join().unwrap();
+        assert_eq!(
+            (new.len(), group.len(), new.transitions(ConnState::Closed)),
+            (1, 1, 0)
+        );
+        drop(guard);
+        drop((new, group));
+        // Nobody holds either any more, so the third tracker finds books and makes none.
+        assert!(tracker().is_empty());
+    });
+}
+
+#[test]
+fn two_last_guards_in_two_shards_give_the_books_back_once() {
+    model(|| {
+        let old = tracker();
+        let group = old.group("a", 1);
+        let here = group.open(Peer::Unknown);
+        let task = thread::spawn({
+            let group = group.clone();
+            move || drop(group.open(Peer::Unknown)) // in this thread's shard, perhaps with the last handle
+        });
+        drop((old, group));
+        drop(here);
+        task.join().unwrap();
+        // Given back twice, the books would be two trackers' at once.
+        let (first, second) = (tracker(), tracker());
+        let _guard = first.group("a", 1).open(Peer::Unknown);
+        assert_eq!((first.len(), second.len()), (1, 0));
     });
 }
