@@ -170,7 +170,7 @@ fn open_park_close(scale: &Scale, threads: usize, target: Target) -> Row {
 }
 
 /// Polls once, with a waker that costs nothing, and drops.
-fn park<F: Future>(future: F) {
+pub(crate) fn park<F: Future>(future: F) {
     let mut cx = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
     assert!(matches!(black_box(future.as_mut().poll(&mut cx)), Poll::Pending));

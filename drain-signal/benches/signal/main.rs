@@ -14,6 +14,8 @@ mod fan_out;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
+mod instructions;
+#[cfg(not(loom))]
 mod last;
 #[cfg(not(loom))]
 mod memory;
@@ -34,6 +36,10 @@ fn main() {
         memory::child(&args[at + 1]);
         return;
     }
+    if let Some(at) = args.iter().position(|arg| arg == "--instructions-of") {
+        instructions::child(&args[at + 1], &args[at + 2], &args[at + 3]);
+        return;
+    }
     // Run as a test, it only shows that it runs.
     let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
     let json = args
@@ -46,11 +52,12 @@ fn main() {
         .collect();
     let scale = rounds::Scale::new(quick);
     type Part = fn(&rounds::Scale) -> Vec<row::Row>;
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("memory", memory::rows),
         ("check", check::rows),
         ("repoll", repoll::rows),
         ("guard", guard::rows),
+        ("instructions", instructions::rows),
         ("last", last::rows),
         ("fan-out", fan_out::rows),
     ];
