@@ -17,8 +17,8 @@ use crate::reset::ResetHandle;
 ///
 /// | step | what happens |
 /// | --- | --- |
-/// | `start` | `graceful_shutdown()`, as soon as the client has shown that it speaks HTTP/2 (or another version); the gap is `min(drain_timeout, what is left until the deadline - delayed_close_timeout)` |
-/// | `finish` | the gap ends now: the final GOAWAY |
+/// | `start` | `graceful_shutdown()`, as soon as the client has shown that it speaks HTTP/2 (or another version); the gap is [`H2DrainSettings::gap`] of what is left until the deadline |
+/// | `finish` | the gap ends now: the final GOAWAY. A connection that is told only in this moment, or later, keeps its gap: half of what is left |
 /// | `abort` | streams are reset ([`AtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`AtDeadline::GRACE`] is cut |
 ///
 /// As a future it ends as the server's own future does, except that a peer that breaks off after it was told to go
@@ -38,6 +38,8 @@ pub struct H2Connection<C> {
     #[cfg(feature = "hyper")]
     resets: Option<ResetHandle>,
     step: Step,
+    /// Told, and not polled since.
+    just_told: bool,
     deadline: Option<Instant>,
     /// While a start is held back, and between the abort and the cut.
     timer: Option<Pin<Box<Sleep>>>,
@@ -62,6 +64,7 @@ impl<C> H2Connection<C> {
             #[cfg(feature = "hyper")]
             resets: None,
             step: Step::Serving,
+            just_told: false,
             deadline: None,
             timer: None,
         }
@@ -94,6 +97,7 @@ impl<C: GracefulShutdown> H2Connection<C> {
     fn tell(self: Pin<&mut Self>) {
         let this = self.project();
         *this.step = Step::Told;
+        *this.just_told = true;
         *this.timer = None;
         let left = this
             .deadline
@@ -110,6 +114,7 @@ where
     type Output = Result<(), E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        *self.as_mut().project().just_told = false;
         loop {
             if let Poll::Ready(result) = self.as_mut().project().server.poll(cx) {
                 let good = self.handle.is_lost() && (self.handle.was_told() || self.handle.is_cut());
@@ -150,7 +155,10 @@ where
     }
 
     fn finish(self: Pin<&mut Self>) {
-        self.handle.finish();
+        // Told in the same turn, or to be told: its gap has been, or will be, measured by what is left.
+        if self.step != Step::Held && !self.just_told {
+            self.handle.finish();
+        }
     }
 
     fn abort(self: Pin<&mut Self>) {

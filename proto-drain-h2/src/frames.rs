@@ -11,9 +11,13 @@ pub const CLIENT_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const HEADER_LEN: usize = 9;
 /// Bytes of a whole PING frame.
 pub(crate) const PING_LEN: usize = HEADER_LEN + 8;
+const HEADERS: u8 = 0x1;
+const PUSH_PROMISE: u8 = 0x5;
 const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
+const CONTINUATION: u8 = 0x9;
 const ACK: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
 
 /// A frame whose last byte has been walked over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub struct FrameWalker {
     preface_left: u8,
     /// Bytes of `buf` that are filled: the header, then up to eight bytes of a PING's or GOAWAY's payload.
     have: u8,
+    /// The last frame left a header block open: nothing but its CONTINUATION may follow.
+    in_block: bool,
     buf: [u8; PING_LEN],
     /// Payload bytes of the current frame still to come; meaningful once the header is complete.
     left: u32,
@@ -83,6 +89,7 @@ impl FrameWalker {
         Self {
             preface_left: CLIENT_PREFACE.len() as u8,
             have: 0,
+            in_block: false,
             buf: [0; PING_LEN],
             left: 0,
         }
@@ -94,15 +101,18 @@ impl FrameWalker {
         Self {
             preface_left: 0,
             have: 0,
+            in_block: false,
             buf: [0; PING_LEN],
             left: 0,
         }
     }
 
-    /// Whether the next byte is the first of a frame. False inside the client preface.
+    /// Whether any frame may come next: the next byte is the first of a frame, and not of a CONTINUATION, since nothing
+    /// may stand inside a header block ([RFC 9113 section 6.10](https://www.rfc-editor.org/rfc/rfc9113#section-6.10)).
+    /// False inside the client preface.
     #[must_use]
     pub const fn at_boundary(&self) -> bool {
-        self.preface_left == 0 && self.have == 0
+        self.preface_left == 0 && self.have == 0 && !self.in_block
     }
 
     /// Walks to the end of the current frame (or of the preface) or of the chunk, whichever comes first.
@@ -136,9 +146,30 @@ impl FrameWalker {
     /// Walks over a whole chunk when nobody asks what is in it.
     pub fn skip(&mut self, mut chunk: &[u8]) {
         while !chunk.is_empty() {
+            chunk = &chunk[self.pass(chunk)..];
             let walked = self.walk(chunk);
             chunk = &chunk[walked.taken..];
         }
+    }
+
+    /// How many bytes at the front of `chunk` are whole frames of which nothing need be kept: nearly everything that a busy
+    /// connection carries, so it is done without a note of where the walker stands.
+    pub(crate) fn pass(&self, chunk: &[u8]) -> usize {
+        let mut passed = 0;
+        if !self.at_boundary() {
+            return passed;
+        }
+        while let Some((&[a, b, c, kind, flags, ..], rest)) =
+            chunk[passed..].split_first_chunk::<HEADER_LEN>()
+        {
+            let length = u32::from_be_bytes([0, a, b, c]) as usize;
+            if length > rest.len() || matches!(kind, PING | GOAWAY) || opens_block(kind, flags) == Some(true)
+            {
+                break;
+            }
+            passed += HEADER_LEN + length;
+        }
+        passed
     }
 
     /// Fills `buf` up to `end` from the front of `chunk`; returns the bytes taken.
@@ -156,6 +187,9 @@ impl FrameWalker {
         let mut payload = [0; 8];
         payload.copy_from_slice(&self.buf[HEADER_LEN..]);
         self.have = 0;
+        if let Some(open) = opens_block(self.buf[3], self.buf[4]) {
+            self.in_block = open;
+        }
         match self.buf[3] {
             PING if whole && length == 8 => Frame::Ping {
                 ack: self.buf[4] & ACK != 0,
@@ -170,6 +204,14 @@ impl FrameWalker {
             }
             kind => Frame::Other { kind },
         }
+    }
+}
+
+/// Whether a header block is open after this frame; `None` for frames that carry no part of one.
+const fn opens_block(kind: u8, flags: u8) -> Option<bool> {
+    match kind {
+        HEADERS | PUSH_PROMISE | CONTINUATION => Some(flags & END_HEADERS == 0),
+        _ => None,
     }
 }
 
@@ -255,7 +297,12 @@ mod tests {
                 }
             }
             prop_assert_eq!(seen, expected);
-            prop_assert!(split.at_boundary());
+            let block = frames.iter().rev().find_map(|(kind, flags, _)| opens_block(*kind, *flags));
+            prop_assert_eq!(split.at_boundary(), block != Some(true));
+            prop_assert_eq!(whole.at_boundary(), split.at_boundary());
+            let mut skipped = FrameWalker::from_server();
+            skipped.skip(&wire);
+            prop_assert_eq!(skipped.at_boundary(), split.at_boundary());
         }
     }
 
@@ -270,6 +317,17 @@ mod tests {
             walker.walk(&frame(4, 0, &[])).frame,
             Some(Frame::Other { kind: 4 })
         );
+    }
+
+    #[test]
+    fn nothing_may_come_between_headers_and_their_continuation() {
+        let mut walker = FrameWalker::from_server();
+        walker.skip(&frame(1, 0x1, b"head"));
+        assert!(!walker.at_boundary());
+        walker.skip(&frame(9, 0, b"er"));
+        assert!(!walker.at_boundary());
+        walker.skip(&frame(9, 0x4, b"s"));
+        assert!(walker.at_boundary());
     }
 
     #[test]

@@ -78,6 +78,18 @@ impl<IO: AsyncRead> AsyncRead for GoawayIo<IO> {
             wire.handle.set_lost();
             return Poll::Ready(Ok(()));
         }
+        // Nearly every read is one of these.
+        if wire.is_quiet() {
+            let before = buf.filled().len();
+            lost_on_error(&wire.handle, ready!(inner.poll_read(cx, buf)))?;
+            match &buf.filled()[before..] {
+                [] if buf.remaining() > 0 => {
+                    wire.on_eof();
+                }
+                chunk => wire.filter.skip(chunk),
+            }
+            return Poll::Ready(Ok(()));
+        }
         if wire.version == Version::Other {
             return inner.poll_read(cx, buf);
         }

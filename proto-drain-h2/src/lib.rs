@@ -140,6 +140,10 @@ pub use notice::{NoticeFirst, NoticeFirstFuture};
 mod phase;
 pub use phase::{H2Event, H2Phase, InvalidTransition};
 #[cfg(feature = "hyper")]
+mod request;
+#[cfg(feature = "hyper")]
+pub use request::{RequestDrain, WithDrain};
+#[cfg(feature = "hyper")]
 mod reset;
 #[cfg(feature = "hyper")]
 pub use reset::{ResetBody, ResetFuture, ResetHandle, ResetService, StreamError};

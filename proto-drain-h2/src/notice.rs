@@ -77,8 +77,14 @@ pub struct NoticeFirstFuture<F, D, T> {
     #[pin]
     inner: F,
     connection: Arc<Connection<D>>,
-    /// The response that waits for its GOAWAY.
-    held: Option<(T, Pin<Box<Sleep>>)>,
+    /// The response that waits for its GOAWAY. Boxed: one response of a connection waits, and all have this future.
+    held: Option<Box<Held<T>>>,
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    response: T,
+    longest: Pin<Box<Sleep>>,
 }
 
 impl<F, D, T, E> Future for NoticeFirstFuture<F, D, T>
@@ -96,21 +102,25 @@ where
             goaway,
         } = &**this.connection;
         if this.held.is_none() {
-            let response = ready!(this.inner.poll(cx))?;
-            let serving = goaway.version() == Version::Http2 && goaway.phase() == H2Phase::Serving;
-            if !serving || !decision.drain_close() {
-                return Poll::Ready(Ok(response));
+            let polled = this.inner.poll(cx);
+            let asks = || goaway.version() == Version::Http2 && goaway.phase() == H2Phase::Serving;
+            if !matches!(polled, Poll::Ready(Ok(_))) || !asks() || !decision.drain_close() {
+                return polled;
             }
+            let response = ready!(polled)?;
             drain.start_now();
-            *this.held = Some((response, Box::pin(tokio::time::sleep(LONGEST))));
+            *this.held = Some(Box::new(Held {
+                response,
+                longest: Box::pin(tokio::time::sleep(LONGEST)),
+            }));
         }
-        if let Some((_, longest)) = this.held {
+        if let Some(held) = this.held {
             if goaway.poll_reached(cx, H2Phase::Noticed).is_pending() {
-                ready!(longest.as_mut().poll(cx));
+                ready!(held.longest.as_mut().poll(cx));
             }
         }
         match this.held.take() {
-            Some((response, _)) => Poll::Ready(Ok(response)),
+            Some(held) => Poll::Ready(Ok(held.response)),
             None => Poll::Pending,
         }
     }

@@ -5,14 +5,14 @@ use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use pin_project::pin_project;
+use slab::Slab;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// Resets the streams of one connection, all at once and once.
 ///
@@ -38,9 +38,16 @@ pub struct ResetHandle {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// What every frame looks at; the token is for those that wait.
+    /// What every frame looks at.
     reset: AtomicBool,
-    token: CancellationToken,
+    /// The tasks of the streams that have something to wait for.
+    waiting: Mutex<Slab<Waker>>,
+}
+
+impl Shared {
+    fn waiting(&self) -> MutexGuard<'_, Slab<Waker>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ResetHandle {
@@ -52,15 +59,31 @@ impl ResetHandle {
 
     /// Resets every stream now, and those that are opened later.
     pub fn reset(&self) {
-        // Before the token: whoever it wakes finds the flag set.
         self.shared.reset.store(true, Ordering::Release);
-        self.shared.token.cancel();
+        let waiting: Vec<Waker> = self
+            .shared
+            .waiting()
+            .iter()
+            .map(|(_, waker)| waker.clone())
+            .collect();
+        waiting.into_iter().for_each(Waker::wake);
     }
 
     /// Whether the streams have been reset.
     #[must_use]
     pub fn is_reset(&self) -> bool {
         self.shared.reset.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the streams are reset: for streams that have neither response future nor body any more, as tunnels
+    /// after CONNECT. A tunnel that is dropped then is reset like the others.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: nothing is consumed.
+    pub async fn wait(&self) {
+        let mut wait = Wait::new(self);
+        std::future::poll_fn(|cx| wait.poll(cx)).await;
     }
 
     /// A hyper service whose streams can be reset.
@@ -75,7 +98,7 @@ impl ResetHandle {
     pub fn response<F>(&self, inner: F) -> ResetFuture<F> {
         ResetFuture {
             inner,
-            reset: Wait::new(self),
+            reset: Some(Wait::new(self)),
         }
     }
 
@@ -155,35 +178,42 @@ where
 }
 
 /// The wait for a reset. It registers only when there is something to wait for: most responses are ready at once.
-#[pin_project]
 #[derive(Debug)]
 struct Wait {
-    resets: ResetHandle,
-    #[pin]
-    registered: Option<WaitForCancellationFutureOwned>,
+    shared: Arc<Shared>,
+    /// Where the task's waker is kept; `NOWHERE` as long as it is not. Two words in every stream's future, not three.
+    place: u32,
 }
+
+const NOWHERE: u32 = u32::MAX;
 
 impl Wait {
     fn new(resets: &ResetHandle) -> Self {
         Self {
-            resets: resets.clone(),
-            registered: None,
+            shared: Arc::clone(&resets.shared),
+            place: NOWHERE,
         }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let mut waiting = self.shared.waiting();
+        // Behind the lock, which a reset takes after it has set the flag: it finds this waker, or is found here.
+        if self.shared.reset.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        match waiting.get_mut(self.place as usize) {
+            Some(waker) => waker.clone_from(cx.waker()),
+            // A connection has 2^31 streams in its life.
+            None => self.place = waiting.insert(cx.waker().clone()) as u32,
+        }
+        Poll::Pending
     }
 }
 
-impl Future for Wait {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        if this.registered.is_none() {
-            let wait = this.resets.shared.token.clone().cancelled_owned();
-            this.registered.set(Some(wait));
-        }
-        match this.registered.as_pin_mut() {
-            Some(wait) => wait.poll(cx),
-            None => Poll::Pending,
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if self.place != NOWHERE {
+            self.shared.waiting().try_remove(self.place as usize);
         }
     }
 }
@@ -195,8 +225,8 @@ impl Future for Wait {
 pub struct ResetFuture<F> {
     #[pin]
     inner: F,
-    #[pin]
-    reset: Wait,
+    /// Becomes the body's.
+    reset: Option<Wait>,
 }
 
 impl<F, B, E> Future for ResetFuture<F>
@@ -208,10 +238,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // Without it, it was polled after completion: a future may stay pending then.
         match this.inner.poll(cx) {
-            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response.map(|body| this.reset.resets.body(body)))),
+            Poll::Pending => match this.reset {
+                Some(reset) => reset.poll(cx).map(|()| Err(StreamError::reset())),
+                None => Poll::Pending,
+            },
             Poll::Ready(Err(error)) => Poll::Ready(Err(StreamError::inner(error))),
-            Poll::Pending => this.reset.poll(cx).map(|()| Err(StreamError::reset())),
+            Poll::Ready(Ok(response)) => match this.reset.take() {
+                Some(reset) => Poll::Ready(Ok(response.map(|inner| ResetBody { inner, reset }))),
+                None => Poll::Pending,
+            },
         }
     }
 }
@@ -222,7 +259,6 @@ where
 pub struct ResetBody<B> {
     #[pin]
     inner: B,
-    #[pin]
     reset: Wait,
 }
 
@@ -240,7 +276,7 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.project();
         // The reset first: a body that always has more would never let it through.
-        if this.reset.resets.is_reset() && !this.inner.is_end_stream() {
+        if this.reset.shared.reset.load(Ordering::Acquire) && !this.inner.is_end_stream() {
             return Poll::Ready(Some(Err(StreamError::reset())));
         }
         match this.inner.poll_frame(cx) {

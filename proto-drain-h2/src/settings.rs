@@ -90,7 +90,11 @@ impl H2DrainSettings {
     }
 
     /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain timeout, cut so
-    /// that the delayed close still fits in.
+    /// that the delayed close still fits in; but where little is left the gap has half of it.
+    ///
+    /// A gap of one round trip is what saves the requests that are on their way
+    /// ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)); the delayed close saves what the peer
+    /// has not read. So a connection that is told in the last moment has some of both.
     ///
     /// ```
     /// # use proto_drain_h2::H2DrainSettings;
@@ -98,13 +102,14 @@ impl H2DrainSettings {
     /// let settings = H2DrainSettings::default();
     /// assert_eq!(settings.gap(None), Duration::from_secs(5));
     /// assert_eq!(settings.gap(Some(Duration::from_secs(4))), Duration::from_secs(3));
+    /// assert_eq!(settings.gap(Some(Duration::from_millis(600))), Duration::from_millis(300));
     /// assert_eq!(settings.gap(Some(Duration::ZERO)), Duration::ZERO);
     /// ```
     #[must_use]
     pub fn gap(&self, left: Option<Duration>) -> Duration {
         left.map_or(self.drain_timeout, |left| {
-            self.drain_timeout
-                .min(left.saturating_sub(self.delayed_close_timeout))
+            let spared = left.saturating_sub(self.delayed_close_timeout);
+            self.drain_timeout.min(spared.max(left / 2))
         })
     }
 }

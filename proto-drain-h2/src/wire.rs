@@ -60,6 +60,11 @@ impl Wire {
         }
     }
 
+    /// Whether HTTP/2 is read and nobody asks what it is.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.version == Version::Http2 && self.mode == Mode::Plain && self.filter.is_off()
+    }
+
     /// Decides on the version from the first bytes.
     pub(crate) fn sniff(&mut self, chunk: &[u8]) {
         let seen = usize::from(self.preface_seen);
@@ -83,6 +88,7 @@ impl Wire {
     /// Looks at what the codec has written.
     pub(crate) fn observe(&mut self, mut chunk: &[u8], cx: &mut Context<'_>) {
         while !chunk.is_empty() {
+            chunk = &chunk[self.written.pass(chunk)..];
             let walked = self.written.walk(chunk);
             chunk = &chunk[walked.taken..];
             match walked.frame {
