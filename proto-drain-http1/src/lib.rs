@@ -135,6 +135,9 @@ mod service;
 #[cfg(any(feature = "hyper", feature = "tower"))]
 pub use service::{DrainService, Responding};
 
+mod websocket;
+pub use websocket::{CloseCode, WebSocketIo};
+
 #[cfg(all(doctest, feature = "hyper"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

@@ -1,0 +1,314 @@
+//! A WebSocket tunnel ends in its own words: a Close frame between two frames of the server, then the TCP close.
+//!
+//! A relay that just closes a tunnel leaves its client with 1006, "abnormal closure". RFC 6455 lets whoever speaks in the
+//! server's direction say 1001 or 1012 instead, if it does so between two frames (section 5.4: a control frame may stand
+//! between the fragments of a message) and sends nothing behind it (section 5.5.1).
+
+mod frame;
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use drain_signal::{DrainHandle, Phase};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use frame::FrameWalker;
+
+/// Why the server ends a WebSocket connection
+/// ([RFC 6455, section 7.4.1](https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1) and its
+/// [registry](https://www.iana.org/assignments/websocket/websocket.xhtml)).
+///
+/// Codes that must not be sent (1005, 1006, 1015) or that say something else cannot be represented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CloseCode {
+    /// 1001: the endpoint is going away. The default.
+    #[default]
+    GoingAway,
+    /// 1012: the service restarts; a client may reconnect, after a random delay.
+    ServiceRestart,
+}
+
+impl CloseCode {
+    /// The code on the wire.
+    #[must_use]
+    pub const fn as_u16(self) -> u16 {
+        match self {
+            Self::GoingAway => 1001,
+            Self::ServiceRestart => 1012,
+        }
+    }
+}
+
+/// The upstream of a WebSocket tunnel; at the connection's slot its client reads a Close frame and the end of the stream.
+///
+/// Put it around the upstream's side of a two-way copy (proto-drain-tcp's `DrainCopy`, or
+/// [`tokio::io::copy_bidirectional`]), after the `101` was relayed, so that the first byte read begins a frame. Until the
+/// slot every byte passes through. Then:
+///
+/// 1. what the server has begun to send is read to the end of its frame, and no further;
+/// 2. the Close frame is read, as if the server had sent it; a server's frames carry no mask;
+/// 3. the client's answer is awaited, for [`with_reply_timeout`](Self::with_reply_timeout) at most; it goes to the server,
+///    which ends its own side by it. What the server still sends is dropped: nothing may follow a Close;
+/// 4. the end of the stream is read, which the copy passes on as FIN: the server's side closes first (section 7.1.1).
+///
+/// If either side has closed by itself, nothing is said: the handshake is already on its way. A frame that does not end
+/// before the deadline is cut there by the copy, without a Close: in the middle of a frame there is no place for one.
+///
+/// For a server that is no relay the same is one line: send the Close when
+/// [`DrainHandle::signaled`] resolves. Over HTTP/2 (RFC 8441) the same frames go over a stream, and the end of the stream
+/// is END_STREAM.
+///
+/// # Examples
+///
+/// ```no_run
+/// use drain_signal::DrainWatch;
+/// use proto_drain_http1::{CloseCode, WebSocketIo};
+/// use tokio::net::TcpStream;
+///
+/// # async fn f(mut client: TcpStream, upstream: TcpStream, watch: DrainWatch) -> std::io::Result<()> {
+/// let mut upstream = WebSocketIo::new(upstream, watch.handle(), CloseCode::ServiceRestart);
+/// tokio::io::copy_bidirectional(&mut client, &mut upstream).await?;
+/// # Ok(()) }
+/// ```
+pub struct WebSocketIo<IO> {
+    upstream: IO,
+    drain: DrainHandle,
+    code: CloseCode,
+    reply_timeout: Duration,
+    /// The server's frames: what is read.
+    down: FrameWalker,
+    /// The client's frames: what is written.
+    up: FrameWalker,
+    client_ended: bool,
+    stage: Stage,
+}
+
+enum Stage {
+    Relaying,
+    /// So many bytes of the Close frame were read.
+    Saying(usize),
+    Awaiting {
+        timeout: Pin<Box<Sleep>>,
+        reader: Waker,
+        upstream_ended: bool,
+    },
+    Ended,
+}
+
+impl<IO> WebSocketIo<IO> {
+    /// Wraps the upstream of a tunnel; `drain` is the tunnel's own handle.
+    #[must_use]
+    pub fn new(upstream: IO, drain: DrainHandle, code: CloseCode) -> Self {
+        Self {
+            upstream,
+            drain,
+            code,
+            reply_timeout: Duration::from_secs(1),
+            down: FrameWalker::default(),
+            up: FrameWalker::default(),
+            client_ended: false,
+            stage: Stage::Relaying,
+        }
+    }
+
+    /// How long the client may take to answer the Close frame. Default 1 s, as Envoy's `delayed_close_timeout`.
+    #[must_use]
+    pub fn with_reply_timeout(mut self, timeout: Duration) -> Self {
+        self.reply_timeout = timeout;
+        self
+    }
+
+    /// A Close frame without a reason, unmasked.
+    fn close_frame(&self) -> [u8; 4] {
+        let [high, low] = self.code.as_u16().to_be_bytes();
+        [0x88, 2, high, low]
+    }
+
+    /// Whether the tunnel's slot has come, and nobody has closed yet.
+    fn is_to_close(&self, cx: &mut Context<'_>) -> bool {
+        !self.down.is_closed()
+            && !self.up.is_closed()
+            && !self.client_ended
+            && self.drain.poll_phase(cx, Phase::Open).is_ready()
+    }
+
+    /// The client said something, or ended.
+    fn heard_client(&mut self, bytes: &[u8]) {
+        self.up.walk(bytes);
+        if let (Stage::Awaiting { reader, .. }, true) = (&self.stage, self.client_is_done()) {
+            reader.wake_by_ref();
+        }
+    }
+
+    fn client_is_done(&self) -> bool {
+        self.up.is_closed() || self.client_ended
+    }
+}
+
+impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
+    /// Reads to the end of the frame and no further, if the tunnel is to close; otherwise what there is.
+    fn poll_relay(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        closing: bool,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if closing {
+            let most = self.down.until_boundary().min(buf.remaining());
+            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut self.upstream).poll_read(cx, &mut part))?;
+            let read = part.filled().len();
+            buf.advance(read);
+        } else {
+            ready!(Pin::new(&mut self.upstream).poll_read(cx, buf))?;
+        }
+        self.down.walk(buf.filled().get(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the client has answered or ended, or had its time. Drops what the server still sends.
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        /// Reads of one poll; a busy server must not hold the worker.
+        const ROUNDS: usize = 16;
+        let done = self.client_is_done();
+        let Stage::Awaiting {
+            timeout,
+            reader,
+            upstream_ended,
+        } = &mut self.stage
+        else {
+            return Poll::Ready(());
+        };
+        if done || timeout.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        reader.clone_from(cx.waker());
+        let mut space = [const { MaybeUninit::uninit() }; 4096];
+        for _ in 0..ROUNDS {
+            if *upstream_ended {
+                return Poll::Pending;
+            }
+            let mut dropped = ReadBuf::uninit(&mut space);
+            match ready!(Pin::new(&mut self.upstream).poll_read(cx, &mut dropped)) {
+                Ok(()) => *upstream_ended = dropped.filled().is_empty(),
+                Err(_) => *upstream_ended = true,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for WebSocketIo<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match this.stage {
+                Stage::Relaying => {
+                    let closing = this.is_to_close(cx);
+                    if !(closing && this.down.at_boundary()) {
+                        return this.poll_relay(cx, buf, closing);
+                    }
+                    this.stage = Stage::Saying(0);
+                }
+                Stage::Saying(said) => {
+                    let frame = this.close_frame();
+                    let now = buf.remaining().min(frame.len() - said);
+                    buf.put_slice(&frame[said..said + now]);
+                    this.stage = Stage::Saying(said + now);
+                    if said + now == frame.len() {
+                        this.stage = Stage::Awaiting {
+                            timeout: Box::pin(tokio::time::sleep(this.reply_timeout)),
+                            reader: cx.waker().clone(),
+                            upstream_ended: false,
+                        };
+                    }
+                    return Poll::Ready(Ok(()));
+                }
+                Stage::Awaiting { .. } => {
+                    ready!(this.poll_answer(cx));
+                    this.stage = Stage::Ended;
+                }
+                Stage::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
+    /// A server that went away once its client was told to has missed nothing.
+    fn wrote(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
+        match (&self.stage, written) {
+            (Stage::Awaiting { .. } | Stage::Ended, Err(_)) => Ok(all),
+            (_, written) => written,
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for WebSocketIo<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.upstream).poll_write(cx, buf));
+        let written = self.wrote(written, buf.len())?;
+        self.heard_client(buf.get(..written).unwrap_or_default());
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.upstream).poll_write_vectored(cx, bufs));
+        let written = self.wrote(written, bufs.iter().map(|buf| buf.len()).sum())?;
+        let mut left = written;
+        for buf in bufs {
+            let now = left.min(buf.len());
+            self.heard_client(buf.get(..now).unwrap_or_default());
+            left -= now;
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.upstream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut self.upstream).poll_flush(cx));
+        Poll::Ready(self.wrote(flushed.map(|()| 0), 0).map(drop))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.client_ended = true;
+        self.heard_client(&[]);
+        let shut = ready!(Pin::new(&mut self.upstream).poll_shutdown(cx));
+        Poll::Ready(self.wrote(shut.map(|()| 0), 0).map(drop))
+    }
+}
+
+impl<IO> fmt::Debug for WebSocketIo<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Relaying => "relaying",
+            Stage::Saying(_) => "saying close",
+            Stage::Awaiting { .. } => "awaiting the answer",
+            Stage::Ended => "ended",
+        };
+        f.debug_struct("WebSocketIo")
+            .field("stage", &stage)
+            .field("code", &self.code)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,254 @@
+//! A relayed WebSocket at its slot: what the client reads, byte for byte, wherever the slot falls.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod settle;
+
+use std::time::Duration;
+
+use drain_signal::{DrainHandle, DrainTrigger};
+use proto_drain_http1::{CloseCode, WebSocketIo};
+use settle::settle;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A client and a server with a relay between them that says Close at its slot.
+struct Tunnel {
+    client: DuplexStream,
+    server: DuplexStream,
+    drain: DrainHandle,
+    relay: JoinHandle<std::io::Result<(u64, u64)>>,
+    _trigger: DrainTrigger,
+}
+
+impl Tunnel {
+    fn new(code: CloseCode) -> Self {
+        let (client, mut near) = duplex(256 * 1024);
+        let (far, server) = duplex(256 * 1024);
+        let (trigger, signal) = drain_signal::channel();
+        let watch = signal.watch().unwrap();
+        let drain = watch.handle();
+        let mut far = WebSocketIo::new(far, watch.handle(), code);
+        let relay = tokio::spawn(async move {
+            let _open = watch;
+            copy_bidirectional(&mut near, &mut far).await
+        });
+        Self {
+            client,
+            server,
+            drain,
+            relay,
+            _trigger: trigger,
+        }
+    }
+
+    async fn slot(&self) {
+        settle().await;
+        self.drain.start_now();
+        settle().await;
+    }
+
+    async fn serve(&mut self, bytes: &[u8]) {
+        self.server.write_all(bytes).await.unwrap();
+        settle().await;
+    }
+
+    async fn say(&mut self, bytes: &[u8]) {
+        self.client.write_all(bytes).await.unwrap();
+        settle().await;
+    }
+
+    /// What the client can read at once.
+    async fn heard(&mut self, bytes: usize) -> Vec<u8> {
+        let mut heard = vec![0; bytes];
+        self.client.read_exact(&mut heard).await.unwrap();
+        heard
+    }
+
+    /// Everything the client reads up to FIN.
+    async fn rest(&mut self) -> Vec<u8> {
+        let mut rest = Vec::new();
+        self.client.read_to_end(&mut rest).await.unwrap();
+        rest
+    }
+}
+
+/// A frame of a server.
+fn frame(first: u8, length: usize) -> Vec<u8> {
+    let mut frame = vec![first];
+    match length {
+        0..=125 => frame.push(length as u8),
+        126..=0xffff => {
+            frame.push(126);
+            frame.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend_from_slice(&(length as u64).to_be_bytes());
+        }
+    }
+    frame.extend((0..length).map(|at| if at % 2 == 0 { 0x88 } else { 0x02 }));
+    frame
+}
+
+/// A frame of a client, whose payload looks like a Close once it is masked.
+fn masked(first: u8, length: u8) -> Vec<u8> {
+    let mut frame = vec![first, 0x80 | length, 0x88, 0x02, 0x88, 0x02];
+    frame.extend((0..length).map(|at| if at % 2 == 0 { 0x88 } else { 0x02 }));
+    frame
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_close_stands_at_the_end_of_the_frame_the_slot_falls_into() {
+    // An unfinished message in two fragments with an empty ping between them, and large frames of both kinds.
+    let frames = [
+        frame(0x01, 5),
+        frame(0x89, 0),
+        frame(0x80, 130),
+        frame(0x82, 70_000),
+        frame(0x81, 3),
+    ];
+    let bytes = frames.concat();
+    let mut ends = vec![0];
+    for frame in &frames {
+        ends.push(ends.last().unwrap() + frame.len());
+    }
+    let big = ends[3];
+    let positions = (0..big + 20)
+        .chain([big + 35_000])
+        .chain(ends[4] - 3..=bytes.len());
+    for slot in positions {
+        let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+        tunnel.serve(&bytes[..slot]).await;
+        tunnel.slot().await;
+        tunnel.serve(&bytes[slot..]).await;
+        tunnel.say(&masked(0x88, 2)).await;
+        let heard = tunnel.rest().await;
+        let end = *ends.iter().find(|end| **end >= slot).unwrap();
+        let (data, close) = heard.split_at(heard.len() - 4);
+        assert_eq!(close, GOING_AWAY, "slot at {slot}");
+        assert_eq!(data.len(), end, "slot at {slot}");
+        assert_eq!(data, &bytes[..end], "slot at {slot}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_close_comes_whole_to_a_reader_of_single_bytes() {
+    let (far, mut server) = duplex(64);
+    let (_trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::ServiceRestart);
+    server.write_all(&frame(0x81, 2)).await.unwrap();
+    let mut heard = vec![far.read_u8().await.unwrap()];
+    watch.start_now();
+    while let Ok(byte) = far.read_u8().await {
+        heard.push(byte);
+    }
+    assert_eq!(heard, [0x81, 2, 0x88, 0x02, 0x88, 2, 0x03, 0xf4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tunnel_ends_when_the_client_has_answered_and_the_server_gets_the_answer() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.say(&masked(0x82, 100)).await;
+    let start = Instant::now();
+    tunnel.slot().await;
+    assert_eq!(tunnel.heard(4).await, GOING_AWAY);
+    // Data that was under way is no answer, however much it looks like one; byte by byte.
+    let (data, answer) = (masked(0x81, 9), masked(0x88, 2));
+    for byte in &data {
+        tunnel.say(&[*byte]).await;
+    }
+    let waits = tokio::time::timeout(SECOND / 2, tunnel.client.read_u8()).await;
+    assert!(waits.is_err(), "no FIN before the answer");
+    for byte in &answer {
+        tunnel.say(&[*byte]).await;
+    }
+    assert_eq!(tunnel.rest().await, b"");
+    assert_eq!(start.elapsed(), SECOND / 2);
+    // Nothing of the client's was changed or lost, and its server learns of the end.
+    drop(tunnel.client);
+    let mut got = Vec::new();
+    tunnel.server.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, [masked(0x82, 100), data, answer].concat());
+    tunnel.relay.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_answer_is_left_after_the_reply_timeout() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    let start = Instant::now();
+    tunnel.slot().await;
+    assert_eq!(tunnel.rest().await, GOING_AWAY);
+    assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_the_server_sends_behind_the_close_reaches_the_client_or_blocks_the_server() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.slot().await;
+    for _ in 0..20 {
+        tunnel.serve(&frame(0x82, 60_000)).await;
+    }
+    tunnel.say(&masked(0x88, 2)).await;
+    assert_eq!(tunnel.rest().await, GOING_AWAY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_side_has_closed_by_itself_nothing_is_said() {
+    // The server: its Close passes, and the end is its own.
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    let own = [0x88, 2, 0x03, 0xe8];
+    tunnel.serve(&own).await;
+    tunnel.slot().await;
+    tunnel.say(&masked(0x88, 2)).await;
+    tunnel.server.shutdown().await.unwrap();
+    assert_eq!(tunnel.rest().await, own);
+
+    // The client: the server's answer passes.
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.say(&masked(0x88, 2)).await;
+    tunnel.slot().await;
+    tunnel.serve(&own).await;
+    tunnel.server.shutdown().await.unwrap();
+    assert_eq!(tunnel.rest().await, own);
+
+    // The client, by FIN.
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.client.shutdown().await.unwrap();
+    tunnel.slot().await;
+    tunnel.server.shutdown().await.unwrap();
+    assert_eq!(tunnel.rest().await, b"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_frame_that_does_not_end_nothing_is_said() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    let (most, last) = (frame(0x82, 1000), 0x02);
+    tunnel.serve(&most[..most.len() - 1]).await;
+    tunnel.slot().await;
+    assert_eq!(tunnel.heard(most.len() - 1).await, most[..most.len() - 1]);
+    assert!(
+        tokio::time::timeout(60 * SECOND, tunnel.client.read_u8())
+            .await
+            .is_err()
+    );
+    tunnel.serve(&[last]).await;
+    assert_eq!(tunnel.heard(5).await, [&[last], &GOING_AWAY[..]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_is_gone_when_the_client_answers_fails_nothing() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.slot().await;
+    drop(tunnel.server);
+    tunnel.client.write_all(&masked(0x88, 2)).await.unwrap();
+    let mut heard = Vec::new();
+    tunnel.client.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, GOING_AWAY);
+    drop(tunnel.client);
+    tunnel.relay.await.unwrap().unwrap();
+}
