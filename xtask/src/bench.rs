@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::{cargo, root};
+use crate::{cargo, metadata, root};
+use page::Part;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -19,12 +20,14 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The drain signal: check, wait, open and close, fan-out, completion, memory.
-    Signal(Signal),
+    /// The drain signal: check, wait, open and close, fan-out, completion, memory; and a busy connection with all of it.
+    Signal(Measure),
+    /// The books of connections, beside the design of Orion's proposal; and the versions of a listener.
+    Registry(Measure),
 }
 
 #[derive(Debug, Args)]
-struct Signal {
+struct Measure {
     /// Writes the rows there too, as an array of objects.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -36,43 +39,98 @@ struct Signal {
     quick: bool,
 }
 
+/// A bench target that takes `[--json FILE] [--quick]`, and prints its rows there.
+#[derive(Debug)]
+struct Bench {
+    package: &'static str,
+    target: &'static str,
+}
+
+const SIGNAL: [Bench; 3] = [
+    Bench {
+        package: "drain-signal",
+        target: "signal",
+    },
+    Bench {
+        package: "proto-drain-http1",
+        target: "busy",
+    },
+    Bench {
+        package: "proto-drain-h2",
+        target: "busy",
+    },
+];
+
+const REGISTRY: [Bench; 2] = [
+    Bench {
+        package: "conn-tracker",
+        target: "registry",
+    },
+    Bench {
+        package: "listener-versions",
+        target: "versions",
+    },
+];
+
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     match &options.what {
-        What::Signal(options) => signal(options),
+        What::Signal(measure) => write(measure, &SIGNAL, &page::SIGNAL),
+        What::Registry(measure) => write(measure, &REGISTRY, &page::REGISTRY),
     }
 }
 
-fn signal(options: &Signal) -> Result<ExitCode> {
+fn write(options: &Measure, benches: &[Bench], part: &Part) -> Result<ExitCode> {
     let sh = Shell::new()?;
     sh.change_dir(root());
-    let text = match &options.from {
-        Some(file) => fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?,
-        None => measure(&sh, options.quick)?,
+    let rows: Vec<Value> = match &options.from {
+        Some(file) => {
+            let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            serde_json::from_str(&text).context("the file holds rows")?
+        }
+        None => measure(&sh, benches, options.quick)?,
     };
-    let rows: Vec<Value> = serde_json::from_str(&text).context("the bench writes JSON")?;
     if let Some(json) = &options.json {
-        fs::write(json, &text).with_context(|| format!("write {}", json.display()))?;
+        let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+        let text = format!("[\n{}\n]\n", text.join(",\n"));
+        fs::write(json, text).with_context(|| format!("write {}", json.display()))?;
     }
     println!("{}", page::table(&rows));
     if !options.quick {
-        let page = root().join("docs/performance.md");
-        fs::write(&page, page::whole(&sh, &rows)?).with_context(|| format!("write {}", page.display()))?;
-        println!("written to {}", page.display());
+        let file = root().join("docs/performance.md");
+        let before = fs::read_to_string(&file).unwrap_or_default();
+        let after = page::with_part(&before, part.title, &part.body(&sh, &rows)?);
+        fs::write(&file, after).with_context(|| format!("write {}", file.display()))?;
+        println!("written to {}", file.display());
     }
     // Numbers of one machine in one minute: they are reported, they do not fail the build.
     Ok(ExitCode::SUCCESS)
 }
 
-fn measure(sh: &Shell, quick: bool) -> Result<String> {
+/// The rows of all the benches that there are, in their order.
+fn measure(sh: &Shell, benches: &[Bench], quick: bool) -> Result<Vec<Value>> {
     let cargo = cargo();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.json");
     let quick = quick.then_some("--quick");
-    // A program of its own: the peers are dependencies of that one bench and of nothing else.
-    cmd!(
-        sh,
-        "{cargo} bench --package drain-signal --bench signal -- {quick...} --json {file}"
-    )
-    .run()?;
-    fs::read_to_string(&file).context("the bench has written its rows")
+    let there = metadata::benches(sh)?;
+    let mut rows = vec![];
+    for Bench { package, target } in benches {
+        if !there.iter().any(|(of, bench)| of == package && bench == target) {
+            println!("{package} has no bench {target}");
+            continue;
+        }
+        // A program of its own: the peers are dependencies of that one bench and of nothing else.
+        cmd!(
+            sh,
+            "{cargo} bench --package {package} --all-features --bench {target} -- {quick...} --json {file}"
+        )
+        .run()?;
+        let text = fs::read_to_string(&file).context("the bench has written its rows")?;
+        // What a machine that is too busy has left unmeasured.
+        let text = text.replace(": NaN", ": null").replace(": inf", ": null");
+        let new: Vec<Value> = serde_json::from_str(&text).context("the bench writes JSON")?;
+        rows.extend(new);
+        fs::remove_file(&file)?;
+    }
+    Ok(rows)
 }

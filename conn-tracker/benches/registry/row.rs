@@ -29,8 +29,9 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn holds(&self) -> Option<bool> {
         match self.target {
-            Target::Ratio(most) => Some(self.ratio <= most),
-            Target::Value(most) => Some(self.value <= most),
+            // What a busy machine has left unmeasured holds nothing and breaks nothing.
+            Target::Ratio(most) => (!self.ratio.is_nan()).then_some(self.ratio <= most),
+            Target::Value(most) => (!self.value.is_nan()).then_some(self.value <= most),
             Target::None => None,
         }
     }
@@ -85,7 +86,7 @@ impl fmt::Display for Row {
         };
         write!(
             f,
-            "{}: {:.2} {}, {:.2}x {} ({:.2}); target {} {verdict}",
+            "{}: {:.2} {}, {:.3}x {} ({:.2}); target {} {verdict}",
             self.row,
             self.value,
             self.unit,

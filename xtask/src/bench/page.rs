@@ -1,4 +1,5 @@
-//! The rows as a page: one table of ratios to the floor, one of the peers.
+//! The rows as a part of a page: one table of ratios to the floor, one list of the peers. Each command rewrites its own part
+//! and leaves the others as they are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,6 +7,119 @@ use std::fs;
 use anyhow::Result;
 use serde_json::Value;
 use xshell::{Shell, cmd};
+
+/// What one command writes.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) title: &'static str,
+    command: &'static str,
+    code: &'static str,
+    ours: &'static str,
+    notes: &'static str,
+}
+
+const TITLE: &str = "# What it costs";
+
+const INTRODUCTION: &str = "
+Each value is a median of several runs, each ratio a median of ratios within one round: every candidate once a round, so that a
+busy neighbour disturbs all alike. Ratios hold within one run; nanoseconds are the machine's in that minute. Rows of one part may
+have run one after the other.
+";
+
+pub(crate) const SIGNAL: Part = Part {
+    title: "The drain signal",
+    command: "cargo xtask bench signal",
+    code: "The code is in `drain-signal/benches/signal`; `cargo bench -p drain-signal --bench signal -- guard` runs one part. Rows \
+           of a busy connection are in the `busy` benches of the protocol crates.",
+    ours: "drain-signal",
+    notes: "
+- *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
+  is the watch itself, as in `drive`.
+- *2 threads*: only stretches count in which both threads had a processor at the same time.
+- *Open and close* is two atomic additions and little else, as the floor is; *parking* adds two passes through the shard's
+  lock.
+- *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
+  driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers.
+- *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. On a machine that others
+  use, both are mostly theirs.
+- hyper-util's `GracefulShutdown` takes hyper's own connections only, so it takes part in open and close (its `Watcher`) and
+  nowhere else. linkerd's `drain` and `tokio-graceful` have no synchronous check.
+",
+};
+
+pub(crate) const REGISTRY: Part = Part {
+    title: "The books of connections and versions",
+    command: "cargo xtask bench registry",
+    code: "The code is in `conn-tracker/benches/registry` and `listener-versions/benches/versions`; `cargo bench -p conn-tracker \
+           --bench registry -- open` runs one part.",
+    ours: "this project's crate",
+    notes: "
+- *DashMap of string ids* is the design of Orion's proposal, written in the bench as the proposal shows it: a concurrent map of
+  string ids to records, and another of counts by listener.
+- *Register and deregister*: id, state and counts of the process and of the listener version; the floor is one addition and one
+  subtraction of one shared word, which with two threads they contend for.
+- *Slowest registration*: in the quietest of the runs. Time in which the thread was ready and had no processor is taken off, as
+  the kernel tells it; of ours, that includes telling protocol and filter chain and boxing the closer.
+- *Bytes*: growth of a fresh process by a million connections, each with peer, protocol, chain, stamps and closer.
+- *While another thread lists*: the same registrations are timed as long without the list, with the other processor as busy.
+",
+};
+
+impl Part {
+    /// All below the part's title.
+    pub(crate) fn body(&self, sh: &Shell, rows: &[Value]) -> Result<String> {
+        let rustc = cmd!(sh, "rustc --version").quiet().read()?;
+        let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().read()?;
+        let cores = std::thread::available_parallelism()?;
+        let mut body = format!(
+            "Written by `{}` on {date}: {}, {cores} cores, load {} at the end, {rustc}. {}\n\n{}",
+            self.command,
+            processor(),
+            load(),
+            self.code,
+            table(rows),
+        );
+        let peers = peers(rows);
+        if !peers.is_empty() {
+            // Writing to a string does not fail.
+            write!(
+                body,
+                "\n### Peers\n\nTimes what {} takes in the same run.\n\n{peers}",
+                self.ours
+            )
+            .ok();
+        }
+        write!(body, "\n### How to read it\n{}", self.notes).ok();
+        Ok(body)
+    }
+}
+
+/// The page with this part new, and all others as they were. A part reaches to the next title of its level.
+pub(crate) fn with_part(page: &str, title: &str, body: &str) -> String {
+    let part = format!("## {title}\n\n{}\n", body.trim_end());
+    let mut parts = page.split("\n## ");
+    let first = parts.next().map(str::trim_end).filter(|first| !first.is_empty());
+    let head = first.map_or_else(
+        || format!("{TITLE}\n{INTRODUCTION}"),
+        |first| format!("{first}\n"),
+    );
+    let mut known = false;
+    let mut new = head;
+    for old in parts {
+        new.push('\n');
+        if old.lines().next() == Some(title) {
+            known = true;
+            new.push_str(&part);
+        } else {
+            writeln!(new, "## {}", old.trim_end()).ok();
+        }
+    }
+    if !known {
+        new.push('\n');
+        new.push_str(&part);
+    }
+    new
+}
 
 /// The rows against their floors and targets.
 pub(crate) fn table(rows: &[Value]) -> String {
@@ -23,7 +137,6 @@ pub(crate) fn table(rows: &[Value]) -> String {
             Some(false) => "**no**",
             None => "",
         };
-        // Writing to a string does not fail.
         writeln!(
             table,
             "| {} | {} {unit} | {} {unit} ({}) | {}x | {best} | {} | {holds} |",
@@ -39,22 +152,8 @@ pub(crate) fn table(rows: &[Value]) -> String {
     table
 }
 
-/// All of `docs/performance.md`.
-pub(crate) fn whole(sh: &Shell, rows: &[Value]) -> Result<String> {
-    let rustc = cmd!(sh, "rustc --version").quiet().read()?;
-    let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().read()?;
-    let cores = std::thread::available_parallelism()?;
-    let mut page = format!(
-        "# What it costs\n\n\
-         Written by `cargo xtask bench signal` on {date}: {}, {cores} cores, load {} at the end, {rustc}. Each value is a \
-         median of several runs, each ratio a median of ratios within one round: every candidate once a round, so that a busy \
-         neighbour disturbs all alike. Ratios hold within one run; nanoseconds are this machine's in that minute. Parts of \
-         it may have run one after the other; others built and tested on the machine meanwhile. The code is in \
-         `drain-signal/benches/signal`; `cargo bench -p drain-signal --bench signal -- guard` runs one part.\n\n{}\n## Peers\n\nTimes what drain-signal takes in the same run.\n\n",
-        processor(),
-        load(),
-        table(rows)
-    );
+fn peers(rows: &[Value]) -> String {
+    let mut list = String::new();
     for row in rows {
         let Some(peers) = row["peers"].as_object().filter(|peers| !peers.is_empty()) else {
             continue;
@@ -69,27 +168,10 @@ pub(crate) fn whole(sh: &Shell, rows: &[Value]) -> Result<String> {
             .iter()
             .map(|(name, ratio)| format!("{name} {ratio:.1}x"))
             .collect();
-        writeln!(page, "- {}: {}", text(row, "row"), peers.join(", ")).ok();
+        writeln!(list, "- {}: {}", text(row, "row"), peers.join(", ")).ok();
     }
-    page.push_str(NOTES);
-    Ok(page)
+    list
 }
-
-const NOTES: &str = "
-## How to read it
-
-- *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
-  is the watch itself, as in `drive`.
-- *2 threads*: only stretches count in which both threads had a processor at the same time.
-- *Open and close* is two atomic additions and little else, as the floor is; *parking* adds two passes through the shard's
-  lock, two atomic operations each, so three times the floor is what a standard mutex allows.
-- *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
-  driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers.
-- *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. On a machine that others
-  use, both are mostly theirs.
-- hyper-util's `GracefulShutdown` takes hyper's own connections only, so it takes part in open and close (its `Watcher`) and
-  nowhere else. linkerd's `drain` and `tokio-graceful` have no synchronous check.
-";
 
 fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row[field].as_str().unwrap_or_default()
@@ -99,7 +181,8 @@ fn number(value: &Value) -> String {
     match value.as_f64() {
         Some(value) if value >= 100.0 => format!("{value:.0}"),
         Some(value) if value >= 10.0 => format!("{value:.1}"),
-        Some(value) => format!("{value:.2}"),
+        Some(value) if value >= 0.1 => format!("{value:.2}"),
+        Some(value) => format!("{value:.3}"),
         None => "-".to_owned(),
     }
 }
@@ -115,4 +198,20 @@ fn processor() -> String {
 fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split(' ').next().unwrap_or("?").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_part_leaves_the_others_as_they_are() {
+        let page = with_part("", "One", "first\n\n### Peers\n\n- a\n");
+        let both = with_part(&page, "Two", "second");
+        assert!(both.starts_with(TITLE) && both.starts_with(page.trim_end()));
+        let newer = with_part(&both, "One", "newer");
+        assert!(newer.contains("## One\n\nnewer\n\n## Two\n\nsecond\n"));
+        assert_eq!(with_part(&newer, "One", "first\n\n### Peers\n\n- a"), both);
+        assert_eq!(with_part(&both, "Two", "second"), both);
+    }
 }
