@@ -75,9 +75,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         options,
         StatsObserver::new(stats.clone()),
     );
-    let worker = listeners.worker();
     tokio::spawn(driver);
-    tokio::spawn(worker.run(|accepted| drop(tokio::spawn(listener::serve(accepted)))));
+    tokio::spawn(orion_drain::serve::serve(&listeners, listener::serve));
 
     // The listeners that stay, the admin port, then the listeners that change.
     let clusters = Clusters::new(bootstrap.clusters());

@@ -1,10 +1,10 @@
 //! SIGTERM and SIGINT: drain and exit; a second one exits at once.
 
 use std::io;
-use std::pin::pin;
 
-use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
+use orion_drain::drain_tree::DrainManager;
 use orion_drain::listener_versions::Listeners;
+use orion_drain::serve::drain_process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::OnSigterm;
@@ -43,34 +43,17 @@ pub(crate) async fn wait(
     if how == OnSigterm::Exit {
         return;
     }
-    let drain = root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown));
-    let event = drain.event();
+    let settings = root.settings();
     eprintln!(
         "draining {} connections, for {:?} at most",
         connections(listeners),
-        event.drain_time
+        settings.drain_time
     );
-    // Whoever sends us connections learns only now that we are going: for a while they are still taken, and told to
-    // leave. Not to the end, though: a connection must have the time to be told and to finish.
-    let accepting = (event.drain_time / 4).min(root.settings().shutdown_minimum);
-    let mut drain = pin!(drain);
-    let mut accepting = pin!(tokio::time::sleep(accepting));
-    let mut stopped = false;
-    loop {
-        tokio::select! {
-            outcome = &mut drain => {
-                eprintln!("drained after {:?}, {} left", outcome.took, connections(listeners));
-                return;
-            }
-            () = &mut accepting, if !stopped => {
-                stopped = true;
-                listeners.stop_listeners(DrainDirection::All);
-            }
-            () = signals.next() => {
-                eprintln!("second signal, exiting now");
-                return;
-            }
+    tokio::select! {
+        outcome = drain_process(root, listeners) => {
+            eprintln!("drained after {:?}, {} left", outcome.took, connections(listeners));
         }
+        () = signals.next() => eprintln!("second signal, exiting now"),
     }
 }
 

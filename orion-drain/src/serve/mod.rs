@@ -1,23 +1,37 @@
 //! Serving a connection so that it can be drained: the protocol crates, the drain signal and the registry, composed.
 //!
 //! ```text
-//!  accepted ─► Connection (watch + registry entry + decision)
-//!                 ├─ serve_http: LingerIo ⊂ GoawayIo ⊂ hyper's auto connection, the service asked once per response
-//!                 └─ serve_tcp:  a two-way copy
-//!              both run by drain_signal::drive, which leads them through slot, last word and deadline
+//!  serve(&listeners, Http::tower(router))     one call: accepts, spawns a task a connection, and there
+//!     └─ accepted ─► Connection (watch + registry entry + decision)
+//!                      ├─ serve_http: LingerIo ⊂ GoawayIo ⊂ hyper's auto connection, the service asked once per response
+//!                      └─ serve_tcp:  a two-way copy
+//!                   both run by drain_signal::drive, which leads them through slot, last word and deadline
 //! ```
+//!
+//! [`serve`] is enough for a server. A proxy with a loop of its own takes the pieces: [`Connection`], [`serve_http`],
+//! [`serve_tcp`], [`serve_tunnel`].
 
 mod aging;
 mod auto;
 mod behavior;
 mod connection;
+mod handlers;
 mod http;
 mod request;
+mod run;
+mod shutdown;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 mod tracked;
 
 pub use self::http::{HttpServer, serve_http};
 pub use behavior::SharedBehavior;
 pub use connection::{Connection, WeakConnection};
+pub use handlers::{Http, Tcp};
 pub use request::RequestBody;
+pub use run::{Handler, ListenOn, serve};
+pub use shutdown::drain_process;
 pub use tcp::{serve_tcp, serve_tunnel};
+#[cfg(feature = "tls")]
+pub use tls::Tls;

@@ -1,0 +1,169 @@
+//! The ready-made handlers: an HTTP service, or a function over the bytes of a TCP connection.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use conn_tracker::{ConnKind, ConnProtocol};
+use drain_signal::{Goodbye, GracefulClose, drive};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use listener_versions::{Accepted, ListenerConfig, Stream};
+use pin_project::pin_project;
+
+use super::run::Handler;
+use super::tracked::Tracked;
+use super::{Connection, HttpServer, serve_http};
+use crate::config::{CodecType, HttpTimeouts};
+use crate::stats::HttpStats;
+
+/// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
+///
+/// For listeners without filter chains; who has chains enters them in a handler of his own.
+#[derive(Debug, Clone)]
+pub struct Http<S> {
+    service: S,
+    server: Arc<HttpServer>,
+    #[cfg(feature = "tls")]
+    tls: Option<super::Tls>,
+}
+
+impl<S> Http<S> {
+    /// Serves with a hyper service, with Envoy's default timeouts and no statistics. Each connection gets a clone.
+    pub fn new(service: S) -> Self {
+        let stats = Arc::<HttpStats>::default();
+        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), stats);
+        Self {
+            service,
+            server: Arc::new(server),
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// The same handler with another server: its timeouts, codec and statistics.
+    #[must_use]
+    pub fn with_server(mut self, server: HttpServer) -> Self {
+        self.server = Arc::new(server);
+        self
+    }
+
+    /// The same handler over TLS.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn with_tls(mut self, tls: super::Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+}
+
+impl<S> Http<TowerToHyperService<S>> {
+    /// Serves with a tower service: an axum router, tonic's routes.
+    pub fn tower(service: S) -> Self {
+        Self::new(TowerToHyperService::new(service))
+    }
+}
+
+impl<C, S, B> Handler<C> for Http<S>
+where
+    C: ListenerConfig,
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
+        let Self { service, server, .. } = self.clone();
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
+        async move {
+            let (stream, connection) = connection(accepted);
+            #[cfg(feature = "tls")]
+            if let Some(tls) = tls {
+                if let Some(stream) = tls.accept(stream, &connection).await {
+                    serve_http(stream, service, connection, &server).await;
+                }
+                return;
+            }
+            // How it ended is in the registry and the statistics.
+            serve_http(stream, service, connection, &server).await;
+        }
+    }
+}
+
+/// Serves every connection with a function over its bytes.
+///
+/// The function's future is the connection: it ends when that ends. It hears of its slot by
+/// [`Connection::drain`]'s `signaled()`, and is dropped soon after the deadline. To relay bytes to an upstream, use
+/// [`serve_tcp`](super::serve_tcp) in a handler of your own: it knows how to end without losing any.
+#[derive(Debug, Clone)]
+pub struct Tcp<F>(F);
+
+impl<F> Tcp<F> {
+    /// Serves with this function.
+    pub const fn new(handler: F) -> Self {
+        Self(handler)
+    }
+}
+
+impl<C, F, Served> Handler<C> for Tcp<F>
+where
+    C: ListenerConfig,
+    F: Fn(Stream, Connection) -> Served + Send + Sync + 'static,
+    Served: Future<Output = ()> + Send + 'static,
+{
+    fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
+        let (stream, connection) = connection(accepted);
+        connection.guard().set_protocol(ConnProtocol::Tcp);
+        connection.guard().set_kind(ConnKind::Tunnel);
+        let served = Handled(self.0(stream, connection.clone()));
+        async move {
+            let watch = connection.watch();
+            let closed = drive(Tracked::new(served, connection.clone(), || {}), watch).await;
+            connection.ended(closed.cause);
+        }
+    }
+}
+
+/// The parts of an accepted connection of a listener without filter chains.
+pub(super) fn connection<C: ListenerConfig>(accepted: Accepted<C>) -> (Stream, Connection) {
+    let Accepted {
+        stream,
+        version,
+        watch,
+        conn,
+        ..
+    } = accepted;
+    if let Stream::Tcp(tcp) = &stream {
+        // Small frames must not wait for each other's acknowledgements. A socket that refuses is served all the same.
+        tcp.set_nodelay(true).ok();
+    }
+    (stream, Connection::accepted(version.drain(), watch, conn))
+}
+
+/// A future as a connection: whoever wrote it looks after the goodbye, the driver drops it in the end.
+#[pin_project]
+struct Handled<F>(#[pin] F);
+
+impl<F: Future> Future for Handled<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+impl<F: Future> GracefulClose for Handled<F> {
+    fn start(self: Pin<&mut Self>, _: &Goodbye) {}
+
+    fn finish(self: Pin<&mut Self>) {}
+
+    fn abort(self: Pin<&mut Self>) {}
+}

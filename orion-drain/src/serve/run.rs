@@ -1,0 +1,110 @@
+//! One call for a whole set of listeners: every connection is accepted, tracked, drained and closed by the rules.
+
+use std::future::Future;
+
+use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners};
+
+/// What serves accepted connections, each in a task of its own.
+///
+/// [`Http`](super::Http) and [`Tcp`](super::Tcp) do; and so does every function from an [`Accepted`] to a future, which puts
+/// the pieces of this module together as it likes.
+pub trait Handler<C>: Send + Sync + 'static {
+    /// Serves one connection to its end.
+    fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static;
+}
+
+impl<C, F, Served> Handler<C> for F
+where
+    F: Fn(Accepted<C>) -> Served + Send + Sync + 'static,
+    Served: Future<Output = ()> + Send + 'static,
+{
+    fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
+        self(accepted)
+    }
+}
+
+/// Accepts on every socket of `listeners`, now and after any update, and serves each connection in a task that is spawned
+/// on the runtime that polls this. Call it once for each runtime: they share the sockets.
+///
+/// It resolves when the last handle of the listeners is gone; it holds none itself. Their
+/// [`Driver`](listener_versions::Driver) must be spawned, as always.
+///
+/// # Cancel safety
+///
+/// Dropping it stops accepting on this runtime; connections that are served go on.
+///
+/// # Examples
+///
+/// A tower service (an axum router, tonic's routes), and a drain of the process:
+///
+/// ```
+/// use std::convert::Infallible;
+///
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use hyper::{body::{Bytes, Incoming}, service::service_fn};
+/// use orion_drain::conn_tracker::ConnTracker;
+/// use orion_drain::drain_tree::{DrainManager, DrainSettings};
+/// use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
+/// use orion_drain::serve::{Http, ListenOn, drain_process, serve};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let settings = DrainSettings::default().with_shutdown_minimum(std::time::Duration::ZERO);
+/// # let _ = "
+/// let settings = DrainSettings::default();
+/// # ";
+/// let root = DrainManager::root(settings);
+/// let (listeners, driver) = Listeners::new(root.clone(), ConnTracker::new(), ListenersOptions::default(), ());
+/// tokio::spawn(driver);
+/// let service = service_fn(|_: Request<Incoming>| async {
+///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+/// });
+/// tokio::spawn(serve(&listeners, Http::new(service))); // Http::tower(router) for a tower service
+/// let report = listeners.apply(Update::bootstrap([ListenOn::new("in", "127.0.0.1:0".parse()?)])).await;
+/// assert!(report.is_success());
+///
+/// // When the process is asked to end:
+/// let outcome = drain_process(&root, &listeners).await;
+/// assert_eq!(outcome.left, 0);
+/// # Ok(()) }
+/// ```
+pub fn serve<C: ListenerConfig, H: Handler<C>>(
+    listeners: &Listeners<C>,
+    handler: H,
+) -> impl Future<Output = ()> + Send + use<C, H> {
+    listeners
+        .worker()
+        .run(move |accepted| drop(tokio::spawn(handler.handle(accepted))))
+}
+
+/// A listener that is nothing but a name and an address, for servers that have no configuration of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenOn {
+    name: String,
+    address: ListenAddress,
+}
+
+impl ListenOn {
+    /// Listens on `address`.
+    pub fn new(name: impl Into<String>, address: ListenAddress) -> Self {
+        Self {
+            name: name.into(),
+            address,
+        }
+    }
+}
+
+impl ListenerConfig for ListenOn {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self == other
+    }
+}
