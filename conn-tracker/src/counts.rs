@@ -139,7 +139,7 @@ impl Reasons {
 /// How many connections there are in one listener version, one filter chain or the whole tracker, read at one
 /// time without stopping anyone.
 ///
-/// Reading costs one cache line per shard, however many connections there are. While connections come and go the
+/// Reading costs two cache lines per shard, however many connections there are. While connections come and go the
 /// numbers may differ from each other by those in motion.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]

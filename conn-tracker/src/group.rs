@@ -96,7 +96,7 @@ macro_rules! ledger_views {
                 self.0.ledger().key.version
             }
 
-            /// How many connections are here, by state and protocol: a read of one cache line per shard.
+            /// How many connections are here, by state and protocol: a read of two cache lines per shard.
             #[must_use]
             pub fn counts(&self) -> ConnCounts {
                 self.0.ledger().counts()

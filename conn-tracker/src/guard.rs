@@ -141,7 +141,7 @@ impl ConnGuard {
     ///
     /// A closer that holds a guard of its own connection keeps that connection in the books for ever.
     pub fn set_closer(&self, closer: impl Fn() + Send + Sync + 'static) {
-        let old = self.shard().set_closer(self.id, boxed(closer));
+        let old = self.shard().set_closer(self.hot(), self.id, boxed(closer));
         drop(old);
     }
 

@@ -4,14 +4,13 @@ use crate::labels::{ConnLabel, ConnProtocol};
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
-    sync::Arc,
 };
 
 /// Ends one connection: called by [`ConnTracker::close`](crate::ConnTracker::close), outside every lock.
-pub(crate) type Closer = Arc<dyn Fn() + Send + Sync>;
+pub(crate) type Closer = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) fn boxed(closer: impl Fn() + Send + Sync + 'static) -> Closer {
-    Arc::new(closer)
+    Box::new(closer)
 }
 
 /// Who is on the other end. Kept for the admin view alone: no metric carries it.
@@ -53,7 +52,7 @@ impl fmt::Display for Peer {
 /// let _guard = tracker.group("admin", 1).open(info);
 /// assert_eq!((tracker.len(), tracker.held()), (1, 0));
 /// ```
-#[derive(Clone, Default)]
+#[derive(Default)]
 #[must_use]
 pub struct ConnInfo {
     pub(crate) peer: Peer,
@@ -82,10 +81,10 @@ impl ConnInfo {
     }
 
     /// What ends this connection when [`ConnTracker::close`](crate::ConnTracker::close) is asked to. It must not
-    /// block, and may be called more than once and after the connection has ended.
+    /// block, and may be called more than once and after the connection has ended; never by two callers at a time.
     pub fn with_closer(self, closer: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
-            closer: Some(Arc::new(closer)),
+            closer: Some(boxed(closer)),
             ..self
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     slab::{Cold, Hot, NONE, Page, Slab},
     state::{ConnState, InvalidTransition},
     sync::{Mutex, MutexGuard},
+    tracker::CloseError,
 };
 use std::sync::Arc as StdArc;
 
@@ -289,7 +290,64 @@ impl Shard {
     }
 
     /// Returns the old closer, for the caller to drop outside the lock.
-    pub(crate) fn set_closer(&self, id: ConnId, closer: Closer) -> Option<Closer> {
-        self.lock().slab.cold_mut(id.slot()).closer.replace(closer)
+    pub(crate) fn set_closer(&self, hot: &Hot, id: ConnId, closer: Closer) -> Option<Closer> {
+        let mut books = self.lock();
+        hot.set_closer_is_out(false);
+        books.slab.cold_mut(id.slot()).closer.replace(closer)
+    }
+
+    /// The closer of `id`, to be called and brought back by its drop; `None` while somebody else has it and calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`]; the reason is recorded otherwise.
+    pub(crate) fn lend_closer(
+        &self,
+        id: ConnId,
+        reason: CloseReason,
+    ) -> Result<Option<Lent<'_>>, CloseError> {
+        let mut books = self.lock();
+        let found = books.slab.find_mut(id.slot(), id.generation());
+        let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
+        let closer = cold.closer.take();
+        if closer.is_none() && !hot.closer_is_out() {
+            return Err(CloseError::NoCloser { id });
+        }
+        hot.give_reason(reason);
+        hot.set_closer_is_out(true);
+        Ok(closer.map(|closer| Lent {
+            shard: self,
+            id,
+            closer: Some(closer),
+        }))
+    }
+}
+
+/// A closer that is being called.
+pub(crate) struct Lent<'a> {
+    shard: &'a Shard,
+    id: ConnId,
+    closer: Option<Closer>,
+}
+
+impl Lent<'_> {
+    pub(crate) fn call(&self) {
+        if let Some(closer) = &self.closer {
+            closer();
+        }
+    }
+}
+
+/// Also when the call has panicked.
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let mut books = self.shard.lock();
+        // Ended meanwhile, or given another closer: this one is dropped, outside the lock.
+        if let Some((hot, cold)) = books.slab.find_mut(self.id.slot(), self.id.generation()) {
+            if hot.closer_is_out() {
+                hot.set_closer_is_out(false);
+                cold.closer = self.closer.take();
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     state::ConnState,
     sync::AtomicU32,
 };
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a page.
 pub(crate) const PAGE: usize = if cfg!(loom) { 4 } else { 128 };
@@ -34,6 +34,8 @@ pub(crate) struct Hot {
     last_activity: AtomicU64,
     /// How many guards hold this entry open.
     pub(crate) guards: AtomicU32,
+    /// Somebody is calling the closer, which is not in the cold half meanwhile. Only under the shard's lock.
+    closer_is_out: AtomicBool,
 }
 
 impl Hot {
@@ -46,6 +48,7 @@ impl Hot {
             kind: KindWord::new(),
             last_activity: AtomicU64::new(0),
             guards: AtomicU32::new(0),
+            closer_is_out: AtomicBool::new(false),
         }
     }
 
@@ -58,6 +61,7 @@ impl Hot {
         self.reason.store(NO_REASON, Relaxed);
         self.kind.store(crate::ConnKind::Handshaking);
         self.last_activity.store(now, Relaxed);
+        self.closer_is_out.store(false, Relaxed);
         // Relaxed: the guard that this count is for is handed to its owner after this store, by the same thread.
         self.guards.store(1, Relaxed);
     }
@@ -110,6 +114,14 @@ impl Hot {
         if self.last_activity.load(Relaxed) != now {
             self.last_activity.store(now, Relaxed);
         }
+    }
+
+    pub(crate) fn closer_is_out(&self) -> bool {
+        self.closer_is_out.load(Relaxed)
+    }
+
+    pub(crate) fn set_closer_is_out(&self, out: bool) {
+        self.closer_is_out.store(out, Relaxed);
     }
 
     pub(crate) fn last_activity(&self) -> u64 {
@@ -250,6 +262,13 @@ impl Slab {
     pub(crate) fn find(&self, slot: u32, generation: u32) -> Option<(&Hot, &Cold)> {
         let Leaf { page, cold } = self.leaves.get(slot as usize / PAGE)?;
         let cold = &cold[slot as usize % PAGE];
+        (cold.group != NONE && cold.generation == generation).then(|| (page.hot(slot), cold))
+    }
+
+    pub(crate) fn find_mut(&mut self, slot: u32, generation: u32) -> Option<(&'static Hot, &mut Cold)> {
+        let Leaf { page, cold } = self.leaves.get_mut(slot as usize / PAGE)?;
+        let cold = &mut cold[slot as usize % PAGE];
+        let page: &'static Page = page;
         (cold.group != NONE && cold.generation == generation).then(|| (page.hot(slot), cold))
     }
 

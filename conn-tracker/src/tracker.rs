@@ -90,7 +90,7 @@ impl ConnTracker {
 
     // === counts ===
 
-    /// How many connections there are, by state and protocol: a read of one cache line per shard.
+    /// How many connections there are, by state and protocol: a read of two cache lines per shard.
     #[must_use]
     pub fn counts(&self) -> ConnCounts {
         self.0.registry().counts()
@@ -219,17 +219,9 @@ impl ConnTracker {
             .shards
             .get(id.shard())
             .ok_or(CloseError::NotFound { id })?;
-        let closer = {
-            let books = shard.lock();
-            let (hot, cold) = books
-                .slab
-                .find(id.slot(), id.generation())
-                .ok_or(CloseError::NotFound { id })?;
-            let closer = cold.closer.clone().ok_or(CloseError::NoCloser { id })?;
-            hot.give_reason(reason);
-            closer
-        };
-        closer();
+        if let Some(closer) = shard.lend_closer(id, reason)? {
+            closer.call();
+        }
         Ok(())
     }
 

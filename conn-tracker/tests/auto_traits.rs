@@ -14,7 +14,7 @@ assert_impl_all!(ConnGroup: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnChain: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnGuard: Send, Sync, Unpin, Clone);
 assert_impl_all!(WaitEmpty: Send, Sync, Unpin, Future<Output = ()>);
-assert_impl_all!(ConnInfo: Send, Sync, Unpin, Clone);
+assert_impl_all!(ConnInfo: Send, Sync, Unpin);
 assert_impl_all!(TrackerOptions: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnSnapshot: Send, Sync, Unpin, Clone);
 assert_impl_all!(GroupView: Send, Sync, Unpin, Clone);

@@ -2,7 +2,7 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p conn-tracker --test loom --release`.
 #![cfg(loom)]
 
-use conn_tracker::{ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions};
+use conn_tracker::{CloseReason, ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions};
 use loom::{future::block_on, thread};
 
 /// Two shards are enough for every race between shards. Three preemptions per run keep each model in seconds; the
@@ -154,6 +154,27 @@ fn a_group_goes_with_its_last_handle_or_its_last_connection() {
         drop(group);
         task.join().unwrap();
         assert!(tracker.groups().is_empty());
+    });
+}
+
+#[test]
+fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let calls = std::sync::Arc::new(());
+        let held = std::sync::Arc::clone(&calls);
+        let guard = group.open(ConnInfo::new(Peer::Unknown).with_closer(move || drop(held.clone())));
+        let id = guard.id();
+        let task = thread::spawn(move || drop(guard));
+        let closed = tracker.close(id).is_ok();
+        let next = group.open(Peer::Unknown); // perhaps in its place
+        task.join().unwrap();
+        assert!(tracker.close(next.id()).is_err(), "the closer was the other's");
+        assert_eq!(std::sync::Arc::strong_count(&calls), 1);
+        let forced = tracker.closed(CloseReason::Admin);
+        assert!(forced == 0 || closed);
+        drop(next);
     });
 }
 

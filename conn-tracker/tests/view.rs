@@ -181,3 +181,68 @@ fn ten_thousand_versions_leave_nothing_behind() {
     drop(last);
     assert!(tracker.groups().is_empty());
 }
+
+#[test]
+fn a_closer_that_closes_its_own_connection_is_not_called_again_meanwhile() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let id = guard.id();
+    let calls = Arc::new(AtomicUsize::new(0));
+    guard.set_closer({
+        let (tracker, calls) = (tracker.clone(), Arc::clone(&calls));
+        move || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            tracker.close(id).unwrap();
+        }
+    });
+    tracker.close(id).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    tracker.close(id).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    drop(guard);
+}
+
+#[test]
+fn a_closer_given_while_the_old_one_is_called_stays() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let calls = Arc::new(AtomicUsize::new(0));
+    guard.set_closer({
+        let (guard, calls) = (std::sync::Mutex::new(Some(guard.clone())), Arc::clone(&calls));
+        move || {
+            let calls = Arc::clone(&calls);
+            if let Some(guard) = guard.lock().unwrap().take() {
+                guard.set_closer(move || {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        }
+    });
+    tracker.close(guard.id()).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+    tracker.close(guard.id()).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    drop(guard);
+    assert_eq!(Arc::strong_count(&calls), 1);
+}
+
+#[test]
+fn a_closer_that_panicked_can_be_called_again() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let calls = Arc::new(AtomicUsize::new(0));
+    guard.set_closer({
+        let calls = Arc::clone(&calls);
+        move || {
+            if calls.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::panic::resume_unwind(Box::new(())); // a panic without a message on stderr
+            }
+        }
+    });
+    let id = guard.id();
+    let closing = tracker.clone();
+    std::thread::spawn(move || closing.close(id)).join().unwrap_err();
+    tracker.close(id).unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 2);
+    drop(guard);
+}

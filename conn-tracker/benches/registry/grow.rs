@@ -80,12 +80,12 @@ pub(crate) fn child(name: &str, live: &str) {
         let group = tracker.group("ingress", 1);
         let chain = group.chain("tls");
         let peer = Peer::Ip(([192, 0, 2, 7], 40312).into());
-        // What a closer of a drain holds: a place and a number.
-        let (place, number) = (Arc::new(()), 7_u64);
+        // As much as a handle on a drain.
+        let (place, numbers) = (Arc::new(()), [7_u64; 3]);
         let open = || {
             let place = Arc::clone(&place);
             let closer = move || {
-                black_box((&place, number));
+                black_box((&place, numbers));
             };
             let guard = group.open(ConnInfo::new(peer).with_closer(closer));
             guard.set_protocol(ConnProtocol::Http1);

@@ -70,11 +70,13 @@ pub(crate) fn compare(
             }
         }
     }
-    let ratios = values[0]
+    let ratios: Vec<f64> = values[0]
         .iter()
         .zip(&values[1])
         .map(|(floor, ours)| ours / floor)
         .collect();
+    // On a machine so busy that no round has both.
+    let in_a_round = ratios.iter().any(|ratio| ratio.is_finite());
     let names: Vec<&'static str> = cases.iter().map(|case| case.name).collect();
     let mut medians = values.into_iter().map(median);
     let (floor, value) = (medians.next().unwrap_or(0.0), medians.next().unwrap_or(0.0));
@@ -84,7 +86,7 @@ pub(crate) fn compare(
         value,
         floor_name: names[0],
         floor,
-        ratio: median(ratios),
+        ratio: if in_a_round { median(ratios) } else { value / floor },
         target,
         peers: names[2..].iter().copied().zip(medians).collect(),
     }
