@@ -158,6 +158,11 @@ pub use driver::Driver;
 mod listeners;
 pub use listeners::{Listeners, WarmError};
 
+/// What `benches/versions` measures of the inside.
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod __bench;
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

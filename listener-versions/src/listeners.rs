@@ -103,6 +103,11 @@ impl<C: ListenerConfig> Listeners<C> {
         self.shell.local_address(name)
     }
 
+    #[cfg(feature = "__bench")]
+    pub(crate) fn slot(&self, name: &str) -> Option<Arc<crate::net::Slot<C>>> {
+        self.shell.slot(name)
+    }
+
     /// Stops listening in this direction, for good: sockets close, and later updates of such listeners change nothing, as in Envoy.
     ///
     /// Connections stay, and nothing drains by it. What waited in a socket's queue is still served. Versions are returned (and told

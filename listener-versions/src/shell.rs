@@ -213,6 +213,12 @@ impl<C: ListenerConfig> Shell<C> {
         Some(state.slots.get(&record.socket)?.local().clone())
     }
 
+    #[cfg(feature = "__bench")]
+    pub(crate) fn slot(&self, name: &str) -> Option<Arc<Slot<C>>> {
+        let state = self.lock();
+        state.slots.get(&state.set.active(name)?.socket).cloned()
+    }
+
     /// Nobody can update any more: sockets close, workers end.
     pub(crate) fn close_all(&self) {
         let mut state = self.lock();

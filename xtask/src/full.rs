@@ -115,6 +115,21 @@ pub(crate) fn memcheck(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(counts.to_string()))
 }
 
+/// Many connections and updates in one process, whose memory, descriptors and tasks are counted.
+pub(crate) fn soak(sh: &Shell) -> Result<Outcome> {
+    if cfg!(not(target_os = "linux")) {
+        return Ok(Outcome::Skipped("it looks into /proc".to_owned()));
+    }
+    let cargo = cargo();
+    // Optimised, so that it is a matter of seconds.
+    cmd!(
+        sh,
+        "{cargo} test --release --package listener-versions --test soak -- --ignored --nocapture"
+    )
+    .run()?;
+    Ok(Outcome::Passed("100 000 connections, 2 000 updates".to_owned()))
+}
+
 /// Makes sure that `cargo {tool}` is there; otherwise says why not.
 fn install(sh: &Shell, tool: &str, version: &str) -> Option<String> {
     let cargo = cargo();
