@@ -1,13 +1,14 @@
 //! The connection: what the driver's three steps mean for a server over a [`GoawayIo`](crate::GoawayIo).
 
 use crate::handle::{GoawayHandle, Version};
-use crate::settings::{AtDeadline, H2DrainSettings};
+use crate::settings::{AtDeadline, H2DrainSettings, Packed};
 use crate::shutdown::GracefulShutdown;
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 #[cfg(feature = "hyper")]
@@ -34,15 +35,30 @@ pub struct H2Connection<C> {
     #[pin]
     server: C,
     handle: GoawayHandle,
-    settings: H2DrainSettings,
+    settings: Packed,
     #[cfg(feature = "hyper")]
     resets: Option<ResetHandle>,
     step: Step,
     /// Told, and not polled since.
     just_told: bool,
-    deadline: Option<Instant>,
     /// While a start is held back, and between the abort and the cut.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Timer>>>,
+}
+
+#[pin_project]
+#[derive(Debug)]
+struct Timer {
+    #[pin]
+    sleep: Sleep,
+    /// Of the start that is held back.
+    deadline: Option<Instant>,
+}
+
+impl Timer {
+    fn new(after: Duration, deadline: Option<Instant>) -> Pin<Box<Self>> {
+        let sleep = tokio::time::sleep(after);
+        Box::pin(Self { sleep, deadline })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +76,11 @@ impl<C> H2Connection<C> {
         Self {
             server,
             handle,
-            settings,
+            settings: Packed::new(&settings),
             #[cfg(feature = "hyper")]
             resets: None,
             step: Step::Serving,
             just_told: false,
-            deadline: None,
             timer: None,
         }
     }
@@ -94,15 +109,13 @@ impl<C> H2Connection<C> {
 }
 
 impl<C: GracefulShutdown> H2Connection<C> {
-    fn tell(self: Pin<&mut Self>) {
+    fn tell(self: Pin<&mut Self>, deadline: Option<Instant>) {
         let this = self.project();
         *this.step = Step::Told;
         *this.just_told = true;
         *this.timer = None;
-        let left = this
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        this.handle.set_gap(this.settings.gap(left));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        this.handle.set_gap(this.settings.unpacked().gap(left));
         this.server.graceful_shutdown();
     }
 }
@@ -121,11 +134,13 @@ where
                 return Poll::Ready(if good { Ok(()) } else { result });
             }
             if self.step == Step::Held && self.handle.version() != Version::Unknown {
-                self.as_mut().tell();
+                let deadline = self.timer.as_ref().and_then(|timer| timer.deadline);
+                self.as_mut().tell(deadline);
                 continue;
             }
             let this = self.as_mut().project();
-            match this.timer.as_mut().map(|timer| timer.as_mut().poll(cx)) {
+            let timer = this.timer.as_mut();
+            match timer.map(|timer| timer.as_mut().project().sleep.poll(cx)) {
                 Some(Poll::Ready(())) => {
                     *this.timer = None;
                     this.handle.cut();
@@ -145,12 +160,12 @@ where
         if *this.step != Step::Serving {
             return;
         }
-        *this.deadline = goodbye.deadline.map(Instant::from_std);
+        let deadline = goodbye.deadline.map(Instant::from_std);
         if this.handle.version() == Version::Unknown {
             *this.step = Step::Held;
-            *this.timer = Some(Box::pin(tokio::time::sleep(this.settings.first_bytes_timeout)));
+            *this.timer = Some(Timer::new(this.settings.unpacked().first_bytes_timeout, deadline));
         } else {
-            self.tell();
+            self.tell(deadline);
         }
     }
 
@@ -164,14 +179,14 @@ where
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
         *this.step = Step::Aborted;
-        match this.settings.at_deadline {
+        match this.settings.unpacked().at_deadline {
             AtDeadline::ResetStreams => {
                 #[cfg(feature = "hyper")]
                 if let Some(resets) = this.resets {
                     resets.reset();
                 }
                 this.handle.end();
-                *this.timer = Some(Box::pin(tokio::time::sleep(AtDeadline::GRACE)));
+                *this.timer = Some(Timer::new(AtDeadline::GRACE, None));
             }
             AtDeadline::Cut => this.handle.cut(),
         }

@@ -21,6 +21,13 @@ enum Watch {
 pub(crate) struct ReadFilter {
     /// Where the codec stands, in what it was given.
     walker: FrameWalker,
+    /// Apart, since most connections of most servers are not going away: 32 bytes a connection instead of 72.
+    going: Option<Box<Going>>,
+}
+
+/// What a connection in its goodbye needs.
+#[derive(Debug)]
+struct Going {
     watch: Watch,
     /// The beginning of what may be the acknowledgement, not given to the codec.
     held: Small,
@@ -55,23 +62,25 @@ impl ReadFilter {
     pub(crate) const fn new() -> Self {
         Self {
             walker: FrameWalker::from_client(),
-            watch: Watch::Off,
-            held: Small::EMPTY,
-            ready: Small::EMPTY,
+            going: None,
         }
     }
 
     /// From now on acknowledgements of this PING are the filter's.
     pub(crate) fn watch(&mut self, payload: [u8; 8]) {
-        self.watch = Watch::Gap {
-            payload,
-            swallowed: false,
-        };
+        self.going = Some(Box::new(Going {
+            watch: Watch::Gap {
+                payload,
+                swallowed: false,
+            },
+            held: Small::EMPTY,
+            ready: Small::EMPTY,
+        }));
     }
 
     /// Whether bytes are only walked over.
     pub(crate) fn is_off(&self) -> bool {
-        self.watch == Watch::Off && self.ready.len == 0 && self.held.len == 0
+        self.going.as_deref().is_none_or(Going::is_over)
     }
 
     /// Walks over bytes that go to the codec as they are; for a filter that [is off](Self::is_off).
@@ -81,30 +90,37 @@ impl ReadFilter {
 
     /// Whether the codec still waits for its acknowledgement.
     #[cfg(test)]
-    pub(crate) const fn in_gap(&self) -> bool {
-        matches!(self.watch, Watch::Gap { .. })
+    pub(crate) fn in_gap(&self) -> bool {
+        let going = self.going.as_deref();
+        going.is_some_and(|going| matches!(going.watch, Watch::Gap { .. }))
     }
 
-    /// Whether bytes are withheld and [`Self::complete`] must be used to read on.
-    pub(crate) const fn holds_back(&self) -> bool {
-        self.held.len > 0
+    /// How many bytes would complete what is withheld; while it is not zero [`Self::complete`] must be used to read on.
+    pub(crate) fn missing(&self) -> usize {
+        match self.going.as_deref() {
+            Some(going) if going.held.len > 0 => PING_LEN - usize::from(going.held.len),
+            _ => 0,
+        }
     }
 
     /// Whether the codec has seen whole frames only.
     pub(crate) fn at_boundary(&self) -> bool {
-        self.walker.at_boundary() && self.ready.len == 0
+        self.walker.at_boundary() && self.going.as_deref().is_none_or(|going| going.ready.len == 0)
     }
 
     /// The acknowledgement that the codec waits for becomes the next thing it reads. Says no inside a frame.
     pub(crate) fn inject(&mut self) -> bool {
-        let Watch::Gap { payload, swallowed } = self.watch else {
-            return false;
-        };
         if !self.at_boundary() {
             return false;
         }
-        self.ready.set(&ping_ack(payload));
-        self.watch = if swallowed {
+        let Some(going) = self.going.as_deref_mut() else {
+            return false;
+        };
+        let Watch::Gap { payload, swallowed } = going.watch else {
+            return false;
+        };
+        going.ready.set(&ping_ack(payload));
+        going.watch = if swallowed {
             Watch::Off
         } else {
             Watch::Late { payload }
@@ -114,13 +130,13 @@ impl ReadFilter {
 
     /// Takes what the codec gets first, at most `room` bytes of it.
     pub(crate) fn take_ready(&mut self, room: usize, out: impl FnOnce(&[u8])) -> bool {
-        if self.ready.len == 0 {
+        let Some(going) = self.going.as_deref_mut().filter(|going| going.ready.len > 0) else {
             return false;
-        }
-        let n = room.min(usize::from(self.ready.len));
-        out(&self.ready.bytes[..n]);
-        self.ready.bytes.copy_within(n.., 0);
-        self.ready.len -= n as u8;
+        };
+        let n = room.min(usize::from(going.ready.len));
+        out(&going.ready.bytes[..n]);
+        going.ready.bytes.copy_within(n.., 0);
+        going.ready.len -= n as u8;
         true
     }
 
@@ -128,7 +144,7 @@ impl ReadFilter {
     pub(crate) fn filter(&mut self, chunk: &mut [u8]) -> usize {
         let (mut read, mut write) = (0, 0);
         while read < chunk.len() {
-            let Some(payload) = self.payload() else {
+            let Some((going, payload)) = self.going.as_deref_mut().and_then(Going::watching) else {
                 self.walker.skip(&chunk[read..]);
                 let rest = chunk.len() - read;
                 if write != read {
@@ -139,12 +155,12 @@ impl ReadFilter {
             if self.walker.at_boundary() {
                 match match_ack(&chunk[read..], payload) {
                     AckMatch::Full => {
-                        self.swallow();
+                        going.swallow();
                         read += PING_LEN;
                         continue;
                     }
                     AckMatch::Partial => {
-                        self.held.set(&chunk[read..]);
+                        going.held.set(&chunk[read..]);
                         return write;
                     }
                     AckMatch::No => {}
@@ -160,35 +176,41 @@ impl ReadFilter {
         write
     }
 
-    /// How many bytes would complete what is held back.
-    pub(crate) fn missing(&self) -> usize {
-        PING_LEN - usize::from(self.held.len)
-    }
-
     /// Adds `more` (at most [`Self::missing`] bytes) to what is held back and judges again.
     pub(crate) fn complete(&mut self, more: &[u8]) {
-        let held = usize::from(self.held.len);
-        let mut bytes = self.held.bytes;
+        let Some(going) = self.going.as_deref_mut() else {
+            return;
+        };
+        let held = usize::from(going.held.len);
+        let mut bytes = going.held.bytes;
         bytes[held..held + more.len()].copy_from_slice(more);
-        self.held = Small::EMPTY;
+        going.held = Small::EMPTY;
         let chunk = &mut bytes[..held + more.len()];
         let given = self.filter(chunk);
-        self.ready.set(&chunk[..given]);
+        if let Some(going) = self.going.as_deref_mut() {
+            going.ready.set(&chunk[..given]);
+        }
     }
 
     /// The peer will send no more: what was held back is not an acknowledgement, and goes to the codec.
     pub(crate) fn release(&mut self) {
-        if self.held.len > 0 {
-            self.walker.skip(self.held.as_slice());
-            self.ready = self.held;
-            self.held = Small::EMPTY;
+        if let Some(going) = self.going.as_deref_mut().filter(|going| going.held.len > 0) {
+            self.walker.skip(going.held.as_slice());
+            going.ready = going.held;
+            going.held = Small::EMPTY;
         }
     }
+}
 
-    const fn payload(&self) -> Option<[u8; 8]> {
+impl Going {
+    fn is_over(&self) -> bool {
+        self.watch == Watch::Off && self.ready.len == 0 && self.held.len == 0
+    }
+
+    fn watching(&mut self) -> Option<(&mut Self, [u8; 8])> {
         match self.watch {
             Watch::Off => None,
-            Watch::Gap { payload, .. } | Watch::Late { payload } => Some(payload),
+            Watch::Gap { payload, .. } | Watch::Late { payload } => Some((self, payload)),
         }
     }
 
@@ -233,7 +255,7 @@ mod tests {
             } else {
                 wire.len()
             };
-            if filter.holds_back() {
+            if filter.missing() > 0 {
                 let n = filter.missing().min(*size).min(end - at);
                 filter.complete(&wire[at..at + n]);
                 at += n;
@@ -360,7 +382,7 @@ mod tests {
                     if at >= 24 && !filter.in_gap() {
                         filter.watch(PAYLOAD);
                     }
-                    if filter.holds_back() {
+                    if filter.missing() > 0 {
                         let n = filter.missing().min(end - at);
                         filter.complete(&bytes[at..at + n]);
                         at += n;

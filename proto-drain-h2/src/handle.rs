@@ -1,6 +1,7 @@
 //! The handle: what others may know about the transport's goodbye, and the few things they may tell it.
 
 use crate::phase::{H2Event, H2Phase};
+use crate::settings::nanos;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -95,8 +96,7 @@ impl GoawayHandle {
 
     /// Sets how long the gap between the two GOAWAYs will be. Without effect once the notice has been written.
     pub fn set_gap(&self, gap: Duration) {
-        let nanos = u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX);
-        self.shared.gap_nanos.store(nanos, Ordering::Release);
+        self.shared.gap_nanos.store(nanos(gap), Ordering::Release);
     }
 
     /// Ends the gap now, or makes it empty if it has not begun: the final GOAWAY leaves as soon as the peer's bytes
@@ -113,7 +113,8 @@ impl GoawayHandle {
     }
 
     /// Cuts the transport: reads end, writes that cannot be done at once fail. What the codec has already written is
-    /// still flushed if the peer takes it.
+    /// still flushed if the peer takes it. Takes effect at once when a GOAWAY has been written, otherwise when the
+    /// connection is polled next.
     pub fn cut(&self) {
         self.shared.cut.store(true, Ordering::Release);
         self.end();

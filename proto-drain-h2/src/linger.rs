@@ -1,5 +1,6 @@
 //! The delayed close: the peer closes first, or its time is over; bounded in time and in bytes.
 
+use crate::settings::nanos;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -17,7 +18,7 @@ const DISCARD_LIMIT: u32 = 256 * 1024;
 /// yet ([RFC 9112 section 9.6](https://www.rfc-editor.org/rfc/rfc9112#section-9.6)). No early half-close, as Envoy.
 #[derive(Debug)]
 pub(crate) struct Linger {
-    time: Duration,
+    nanos: u64,
     discarded: u32,
     state: State,
 }
@@ -30,9 +31,9 @@ enum State {
 }
 
 impl Linger {
-    pub(crate) const fn new(time: Duration) -> Self {
+    pub(crate) fn new(time: Duration) -> Self {
         Self {
-            time,
+            nanos: nanos(time),
             discarded: 0,
             state: State::Flushing,
         }
@@ -49,12 +50,12 @@ impl Linger {
             match self.state {
                 State::Flushing => {
                     let flushed = ready!(io.as_mut().poll_flush(cx));
-                    self.state = if flushed.is_err() || self.time.is_zero() {
+                    self.state = if flushed.is_err() || self.nanos == 0 {
                         State::Done
                     } else {
                         State::Waiting
                     };
-                    *timer = Some(Box::pin(tokio::time::sleep(self.time)));
+                    *timer = Some(Box::pin(tokio::time::sleep(Duration::from_nanos(self.nanos))));
                 }
                 State::Waiting => match self.discard(cx, io.as_mut()) {
                     Poll::Ready(_ended) => self.state = State::Done,

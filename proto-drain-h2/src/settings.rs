@@ -113,3 +113,37 @@ impl H2DrainSettings {
         })
     }
 }
+
+/// The settings as a connection keeps them: 32 bytes instead of 56.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packed {
+    drain_timeout: u64,
+    delayed_close_timeout: u64,
+    first_bytes_timeout: u64,
+    at_deadline: AtDeadline,
+}
+
+impl Packed {
+    pub(crate) fn new(settings: &H2DrainSettings) -> Self {
+        Self {
+            drain_timeout: nanos(settings.drain_timeout),
+            delayed_close_timeout: nanos(settings.delayed_close_timeout),
+            first_bytes_timeout: nanos(settings.first_bytes_timeout),
+            at_deadline: settings.at_deadline,
+        }
+    }
+
+    pub(crate) const fn unpacked(self) -> H2DrainSettings {
+        H2DrainSettings {
+            drain_timeout: Duration::from_nanos(self.drain_timeout),
+            delayed_close_timeout: Duration::from_nanos(self.delayed_close_timeout),
+            first_bytes_timeout: Duration::from_nanos(self.first_bytes_timeout),
+            at_deadline: self.at_deadline,
+        }
+    }
+}
+
+/// Whole nanoseconds; 584 years where they would be more.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

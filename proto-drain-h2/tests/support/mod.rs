@@ -15,7 +15,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proto_drain_h2::{
-    CLIENT_PREFACE, GoawayHandle, GoawayIo, H2Connection, H2DrainSettings, ResetHandle, ServeStreams,
+    CLIENT_PREFACE, GoawayHandle, GoawayIo, H2Connection, H2DrainSettings, NoticeFirst, ResetHandle,
+    ServeStreams, WithDrain,
 };
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -89,17 +90,24 @@ pub fn request(stream: u32, path: &str) -> Vec<u8> {
     frame(HEADERS, 0x5, stream, &get(path))
 }
 
+/// The header block of a POST.
+pub fn post(path: &str) -> Vec<u8> {
+    let mut block = get(path);
+    block[0] = 0x83;
+    block
+}
+
 pub fn ping_ack(payload: &[u8]) -> Vec<u8> {
     frame(PING, 1, 0, payload)
 }
 
-pub struct RawClient {
-    pub io: DuplexStream,
+pub struct RawClient<IO = DuplexStream> {
+    pub io: IO,
 }
 
-impl RawClient {
+impl<IO: AsyncRead + AsyncWrite + Unpin> RawClient<IO> {
     /// Says the preface and waits for nothing.
-    pub async fn new(mut io: DuplexStream) -> Self {
+    pub async fn new(mut io: IO) -> Self {
         io.write_all(CLIENT_PREFACE).await.unwrap();
         io.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
         Self { io }
@@ -232,6 +240,12 @@ pub fn service() -> impl Service<
 > + Clone
 + Send {
     service_fn(|request: Request<Incoming>| async move {
+        if request.uri().path() == "/sum" {
+            let body = request.into_body().collect().await.unwrap();
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            let sum = format!("{} bytes, {trailers:?}", body.to_bytes().len());
+            return Ok(Response::new(Full::new(Bytes::from(sum)).boxed()));
+        }
         Ok::<_, Infallible>(answer(request.uri().path().to_owned()).await)
     })
 }
@@ -246,9 +260,30 @@ pub fn serve<IO>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    serve_with(server, service(), io, settings, watch)
+}
+
+/// The same with another service; h2 alone has its own.
+pub fn serve_with<IO, S, B>(
+    server: Server,
+    service: S,
+    io: IO,
+    settings: &H2DrainSettings,
+    watch: DrainWatch,
+) -> (GoawayHandle, ResetHandle, Ended)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let (io, handle) = GoawayIo::new(io, settings);
     let resets = ResetHandle::new();
-    let service = resets.service(service());
+    let service = resets.service(service);
+    let service = WithDrain::new(service, watch.handle());
+    let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
     macro_rules! spawn {
         ($server:expr) => {{
             let connection =
@@ -266,6 +301,7 @@ where
     let ended = match server {
         Server::Hyper => spawn!(
             hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .enable_connect_protocol()
                 .serve_connection(TokioIo::new(io), service)
         ),
         Server::Auto => spawn!(
@@ -273,11 +309,15 @@ where
                 .serve_connection(TokioIo::new(io), service)
                 .into_owned()
         ),
-        Server::AutoUpgradeable => spawn!(
-            auto::Builder::new(TokioExecutor::new())
-                .serve_connection_with_upgrades(TokioIo::new(io), service)
-                .into_owned()
-        ),
+        Server::AutoUpgradeable => {
+            let mut builder = auto::Builder::new(TokioExecutor::new());
+            builder.http2().enable_connect_protocol();
+            spawn!(
+                builder
+                    .serve_connection_with_upgrades(TokioIo::new(io), service)
+                    .into_owned()
+            )
+        }
         Server::H2 => spawn!(ServeStreams::new(
             io,
             &h2::server::Builder::new(),
