@@ -91,6 +91,8 @@ byte_set! {
         SoftCap = "soft_cap",
         /// Cut: a limit on connections was lowered below what was open.
         Limit = "limit",
+        /// At once, before it was served: a limit on connections was reached.
+        Refused = "refused",
         /// Its transport or protocol failed.
         Error = "error",
         /// Its task panicked.
@@ -111,6 +113,8 @@ impl CloseReason {
 pub(crate) struct LabelSet(u8);
 
 impl LabelSet {
+    pub(crate) const NONE: Self = Self(0);
+
     pub(crate) fn of(labels: impl IntoIterator<Item = ConnLabel>) -> Self {
         let bits = labels
             .into_iter()

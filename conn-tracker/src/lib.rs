@@ -70,6 +70,7 @@
 //!
 //! No features. Any async runtime, or none: the one future is built on [`core::task`] alone. MSRV 1.85.
 
+mod books;
 mod clock;
 mod counts;
 pub use counts::ConnCounts;
@@ -88,6 +89,7 @@ pub use kind::ConnKind;
 mod labels;
 pub use labels::{CloseReason, ConnLabel, ConnProtocol};
 mod ledger;
+mod lend;
 mod registry;
 mod shard;
 mod slab;

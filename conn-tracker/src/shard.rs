@@ -2,16 +2,16 @@
 //! of their own, so that as a rule nobody else wants its lock.
 
 use crate::{
+    books::Books,
     counts::{Cell, Place, Reasons},
     id::ConnId,
     info::{Closer, ConnInfo, PackedPeer},
     labels::{CloseReason, ConnLabel, ConnProtocol, LabelSet},
     ledger::Ledger,
     registry::Registry,
-    slab::{Cold, Hot, NONE, Page, Slab},
+    slab::{Cold, Hot, NONE, Page},
     state::{ConnState, InvalidTransition},
     sync::{Mutex, MutexGuard},
-    tracker::CloseError,
 };
 use std::sync::Arc as StdArc;
 
@@ -21,23 +21,6 @@ pub(crate) struct Shard {
     index: usize,
     pub(crate) counts: Cell,
     pub(crate) reasons: Reasons,
-}
-
-/// What the shard's lock guards, beside its counts.
-pub(crate) struct Books {
-    pub(crate) slab: Slab,
-    excluded: LabelSet,
-    /// How many want to know when the whole shard empties.
-    watchers: u32,
-    /// The last handle on the tracker is gone: nothing is opened any more.
-    abandoned: bool,
-    ledgers: Vec<Option<Share>>,
-}
-
-/// One ledger's share of this shard; the counts are in the ledger's cell.
-struct Share {
-    ledger: StdArc<Ledger>,
-    watchers: u32,
 }
 
 /// What the caller does when the last guard of a connection is gone, outside the lock.
@@ -56,71 +39,10 @@ pub(crate) struct MaybeEmpty {
     pub(crate) ledgers: [Option<StdArc<Ledger>>; 2],
 }
 
-impl Books {
-    #[inline]
-    fn place(&self, hot: &Hot) -> Place {
-        Place {
-            state: hot.state(),
-            protocol: hot.protocol(),
-            held: self.holds(hot.label()),
-        }
-    }
-
-    #[inline]
-    fn holds(&self, label: ConnLabel) -> bool {
-        !self.excluded.contains(label)
-    }
-
-    #[inline]
-    fn share(&mut self, index: u32) -> Option<&mut Share> {
-        self.ledgers.get_mut(index as usize)?.as_mut()
-    }
-
-    /// How many want to know when this shard's share of the whole tracker, or of one ledger, empties; `None` when the
-    /// ledger is gone.
-    pub(crate) fn watchers(&mut self, ledger: Option<&StdArc<Ledger>>) -> Option<&mut u32> {
-        match ledger {
-            None => Some(&mut self.watchers),
-            Some(ledger) => {
-                let share = self.share(ledger.index)?;
-                StdArc::ptr_eq(&share.ledger, ledger).then_some(&mut share.watchers)
-            }
-        }
-    }
-
-    pub(crate) fn add_ledger(&mut self, ledger: StdArc<Ledger>) {
-        let index = ledger.index as usize;
-        if self.ledgers.len() <= index {
-            self.ledgers.resize_with(index + 1, || None);
-        }
-        self.ledgers[index] = Some(Share { ledger, watchers: 0 });
-    }
-
-    pub(crate) fn remove_ledger(&mut self, index: u32) {
-        if let Some(share) = self.ledgers.get_mut(index as usize) {
-            *share = None;
-        }
-    }
-
-    pub(crate) fn ledger(&self, index: u32) -> Option<&StdArc<Ledger>> {
-        self.ledgers
-            .get(index as usize)?
-            .as_ref()
-            .map(|share| &share.ledger)
-    }
-}
-
 impl Shard {
     pub(crate) fn new(index: usize) -> Self {
-        let books = Books {
-            slab: Slab::new(),
-            excluded: LabelSet::of([]),
-            watchers: 0,
-            abandoned: false,
-            ledgers: Vec::new(),
-        };
         Self {
-            books: Mutex::new(books),
+            books: Mutex::new(Books::new()),
             index,
             counts: Cell::default(),
             reasons: Reasons::default(),
@@ -294,60 +216,5 @@ impl Shard {
         let mut books = self.lock();
         hot.set_closer_is_out(false);
         books.slab.cold_mut(id.slot()).closer.replace(closer)
-    }
-
-    /// The closer of `id`, to be called and brought back by its drop; `None` while somebody else has it and calls it.
-    ///
-    /// # Errors
-    ///
-    /// [`CloseError`]; the reason is recorded otherwise.
-    pub(crate) fn lend_closer(
-        &self,
-        id: ConnId,
-        reason: CloseReason,
-    ) -> Result<Option<Lent<'_>>, CloseError> {
-        let mut books = self.lock();
-        let found = books.slab.find_mut(id.slot(), id.generation());
-        let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
-        let closer = cold.closer.take();
-        if closer.is_none() && !hot.closer_is_out() {
-            return Err(CloseError::NoCloser { id });
-        }
-        hot.give_reason(reason);
-        hot.set_closer_is_out(true);
-        Ok(closer.map(|closer| Lent {
-            shard: self,
-            id,
-            closer: Some(closer),
-        }))
-    }
-}
-
-/// A closer that is being called.
-pub(crate) struct Lent<'a> {
-    shard: &'a Shard,
-    id: ConnId,
-    closer: Option<Closer>,
-}
-
-impl Lent<'_> {
-    pub(crate) fn call(&self) {
-        if let Some(closer) = &self.closer {
-            closer();
-        }
-    }
-}
-
-/// Also when the call has panicked.
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let mut books = self.shard.lock();
-        // Ended meanwhile, or given another closer: this one is dropped, outside the lock.
-        if let Some((hot, cold)) = books.slab.find_mut(self.id.slot(), self.id.generation()) {
-            if hot.closer_is_out() {
-                hot.set_closer_is_out(false);
-                cold.closer = self.closer.take();
-            }
-        }
     }
 }

@@ -1,13 +1,13 @@
 //! A list of who is here, taken without stopping the world.
 
 use crate::{
+    books::Books,
     id::ConnId,
     info::{PackedPeer, Peer},
     kind::ConnKind,
     labels::{CloseReason, ConnLabel, ConnProtocol},
     ledger::Ledger,
     registry::Registry,
-    shard::Books,
     slab::{Cold, Hot, NONE, PAGE},
     state::ConnState,
 };

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::wire::{answer, any_port, ask, bounded, connect, lds, listeners, listeners_with, port};
 use common::{Config, at};
-use conn_tracker::ConnTracker;
+use conn_tracker::{CloseReason, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::{
     Accepted, Limits, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Refusal, Update,
@@ -241,6 +241,23 @@ async fn a_connection_beyond_a_limit_is_closed_and_told() {
         // The next version has its own count.
         lds(&listeners, [at("a", any_port(), 1)]).await;
         assert_eq!(ask(address).await.expect("it is served"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_limit_refuses_is_counted_with_that_reason() {
+    bounded(async {
+        let tracker = ConnTracker::new();
+        let root = DrainManager::root(DrainSettings::default());
+        let options = ListenersOptions::default().with_limits(Limits::default().with_total(0));
+        let (listeners, driver) = Listeners::new(root, tracker.clone(), options, ());
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(answer));
+        lds(&listeners, [at("a", any_port(), 0)]).await;
+        assert!(ask(port(&listeners, "a")).await.is_err());
+        assert_eq!(tracker.closed(CloseReason::Refused), 1);
+        assert_eq!(tracker.closed(CloseReason::Finished), 0);
     })
     .await;
 }

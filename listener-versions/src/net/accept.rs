@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
-use conn_tracker::{ConnGuard, ConnInfo, ConnTracker, Peer};
+use conn_tracker::{CloseReason, ConnGuard, ConnInfo, ConnTracker, Peer};
 use drain_tree::DrainWatch;
 use futures_util::future::{Either, select};
 
@@ -133,7 +133,10 @@ fn take<C, F: Fn(Accepted<C>)>(
         let conn = version.group().open(info);
         match check(shared, &version) {
             Ok(()) => Ok((version, watch, conn)),
-            Err(refusal) => Err((version.number(), refusal)),
+            Err(refusal) => {
+                conn.set_close_reason(CloseReason::Refused);
+                Err((version.number(), refusal))
+            }
         }
     });
     let (version, watch, conn) = match counted {
