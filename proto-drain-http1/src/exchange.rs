@@ -165,7 +165,19 @@ impl Exchanges {
         self.inner.pending.load(Ordering::Relaxed)
     }
 
-    /// Whether requests have been announced at all (without a service wrapper they are not).
+    /// A service wrapper announces the requests of this connection.
+    #[cfg(any(feature = "hyper", feature = "tower"))]
+    pub(crate) fn track(&self) {
+        self.inner.tracked.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection speaks HTTP/2: its bytes and requests are not this crate's to match.
+    #[cfg(any(feature = "hyper", feature = "tower"))]
+    pub(crate) fn untrack(&self) {
+        self.inner.tracked.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether requests are announced at all (without a service wrapper they are not).
     pub(crate) fn is_tracked(&self) -> bool {
         self.inner.tracked.load(Ordering::Relaxed)
     }

@@ -71,7 +71,8 @@
 //! ```
 //!
 //! A server that is not hyper's uses the same pieces: [`apply`] for its response heads, [`LingerIo`] as its transport,
-//! [`GracefulShutdown`] for its connection; `examples/hand_written.rs` is one.
+//! [`GracefulShutdown`] for its connection; `examples/hand_written.rs` is one. What follows an upgrade is a tunnel, with a
+//! guard of its own (a clone of the watch); [`WebSocketIo`] lets a relayed WebSocket end in a Close frame.
 //!
 //! # What dropping means
 //!
@@ -82,6 +83,7 @@
 //! | [`Exchange`] | the request is answered, or never will be |
 //! | [`Exchanges`], [`CloseCounters`], [`DrainService`] | nothing |
 //! | [`Http1Connection`] | the connection is cut, as by its `abort` step |
+//! | [`WebSocketIo`] | both directions of its transport are gone; nothing is said |
 //!
 //! # What it does not do
 //!
@@ -104,10 +106,15 @@
 //! None is on by default.
 //!
 //! - `hyper`: [`GracefulShutdown`] for hyper's HTTP/1 connections, `DrainService` as a hyper service, `ExchangeBody`.
+//! - `hyper-util`: the same for hyper-util's auto connections; `CleanEnd`, for those still waiting for the first bytes.
 //! - `tower`: `DrainLayer`, and `DrainService` as a tower service.
 //!
 //! Staged closes and graces need a tokio runtime with time. Minimum supported Rust version 1.85.
 
+#[cfg(feature = "hyper-util")]
+mod auto;
+#[cfg(feature = "hyper-util")]
+pub use auto::CleanEnd;
 #[cfg(feature = "hyper")]
 mod body;
 #[cfg(feature = "hyper")]

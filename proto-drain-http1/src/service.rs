@@ -34,6 +34,7 @@ impl<S, D> DrainService<S, D> {
     /// Wraps `inner`. The decision is the connection's own (a [`DrainHandle`](drain_signal::DrainHandle), a drain
     /// manager's decision); `exchanges` are those of its [`LingerIo`](crate::LingerIo).
     pub fn new(inner: S, decision: D, exchanges: Exchanges) -> Self {
+        exchanges.track();
         Self {
             inner,
             connection: Arc::new(Connection { decision, exchanges }),
@@ -51,6 +52,8 @@ impl<S, D> DrainService<S, D> {
         let open = head.is_http1();
         if open {
             self.connection.exchanges.answer(has_body);
+        } else {
+            self.connection.exchanges.untrack();
         }
         Answer {
             head,

@@ -52,7 +52,8 @@ impl Tunnel {
     }
 
     async fn serve(&mut self, bytes: &[u8]) {
-        self.server.write_all(bytes).await.unwrap();
+        let written = tokio::time::timeout(60 * SECOND, self.server.write_all(bytes)).await;
+        written.expect("the server is not blocked").unwrap();
         settle().await;
     }
 

@@ -105,20 +105,7 @@ impl Rig {
     pub async fn drain(&mut self) {
         settle().await;
         self.start = Instant::now();
-        let start = self.start.into_std();
-        let event = DrainEvent::new(start, DRAIN_TIME, DrainReason::ListenerModify)
-            .with_strategy(DrainStrategy::Immediate);
-        let draining = self.trigger.take().unwrap().start(event);
-        tokio::spawn(async move {
-            loop {
-                let advance = draining.advance(Instant::now().into_std());
-                match advance.next {
-                    _ if advance.more => tokio::task::yield_now().await,
-                    Some(next) => tokio::time::sleep_until(next.into()).await,
-                    None => break,
-                }
-            }
-        });
+        begin(self.trigger.take().unwrap());
         settle().await;
     }
 
@@ -163,6 +150,23 @@ impl Rig {
         drop(self.client);
         (self.served.await.unwrap(), self.counters)
     }
+}
+
+/// Starts a drain whose slots are all now, and lets it be advanced by the clock.
+pub fn begin(trigger: DrainTrigger) {
+    let event = DrainEvent::new(Instant::now().into_std(), DRAIN_TIME, DrainReason::ListenerModify)
+        .with_strategy(DrainStrategy::Immediate);
+    let draining = trigger.start(event);
+    tokio::spawn(async move {
+        loop {
+            let advance = draining.advance(Instant::now().into_std());
+            match advance.next {
+                _ if advance.more => tokio::task::yield_now().await,
+                Some(next) => tokio::time::sleep_until(next.into()).await,
+                None => break,
+            }
+        }
+    });
 }
 
 pub const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";

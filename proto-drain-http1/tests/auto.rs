@@ -1,0 +1,96 @@
+//! hyper-util's auto connection in a drain: also one that does not know its client's version yet.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![cfg(feature = "hyper-util")]
+
+mod rig;
+
+use std::error::Error;
+use std::time::Duration;
+
+use drain_signal::{CloseCause, Closed, DrainTrigger, drive};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use proto_drain_http1::{
+    CleanEnd, CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo, LingerSettings, Outcome,
+};
+use rig::{DRAIN_TIME, GET, ok, settle};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+type Served = Closed<Outcome<Result<(), Box<dyn Error + Send + Sync>>>>;
+
+fn serve() -> (DuplexStream, DrainTrigger, JoinHandle<Served>) {
+    let (client, server) = duplex(4096);
+    let (trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    let io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
+    let exchanges = io.exchanges().clone();
+    let service = DrainService::new(service_fn(ok), watch.handle(), exchanges.clone());
+    let served = tokio::spawn(async move {
+        let builder = Builder::new(TokioExecutor::new());
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
+        let connection = Http1Connection::new(CleanEnd::new(connection), exchanges, Http1Settings::default());
+        drive(connection, watch).await
+    });
+    (client, trigger, served)
+}
+
+async fn rest(client: &mut DuplexStream) -> String {
+    let mut rest = String::new();
+    client.read_to_string(&mut rest).await.unwrap();
+    rest
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_still_waits_for_its_first_byte_ends_without_an_error() {
+    let (mut client, trigger, served) = serve();
+    settle().await;
+    rig::begin(trigger);
+    let start = Instant::now();
+    assert_eq!(rest(&mut client).await, "");
+    assert_eq!(start.elapsed(), Duration::from_secs(10), "pre_session_timeout");
+    let closed = served.await.unwrap();
+    assert!(
+        matches!(closed.output, Some(Outcome::Ended(Ok(())))),
+        "{closed:?}"
+    );
+    assert_eq!(closed.cause, CloseCause::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_byte_that_both_versions_begin_with_is_not_lost_at_the_last_word() {
+    // "P" may become POST or the preface of HTTP/2.
+    let (mut client, trigger, served) = serve();
+    client.write_all(b"P").await.unwrap();
+    settle().await;
+    rig::begin(trigger);
+    tokio::time::sleep(DRAIN_TIME - Duration::from_millis(500)).await;
+    client
+        .write_all(b"OST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+        .await
+        .unwrap();
+    let response = rest(&mut client).await;
+    assert!(
+        response.contains("connection: close\r\n") && response.ends_with("\r\n\r\nok"),
+        "{response}"
+    );
+    drop(client);
+    assert_eq!(served.await.unwrap().cause, CloseCause::Finished);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http1_client_of_it_is_told_by_its_next_response() {
+    let (mut client, trigger, served) = serve();
+    settle().await;
+    rig::begin(trigger);
+    client.write_all(GET.as_bytes()).await.unwrap();
+    assert!(rest(&mut client).await.contains("connection: close\r\n"));
+    drop(client);
+    let closed = served.await.unwrap();
+    assert!(
+        matches!(closed.output, Some(Outcome::Ended(Ok(())))),
+        "{closed:?}"
+    );
+}
