@@ -11,7 +11,7 @@ use listener_versions::{
 };
 
 use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
-use crate::serve::Connection;
+use crate::serve::{Connection, SharedBehavior};
 use crate::stats::{Held, ListenerStats, Stats};
 
 /// One configuration of a listener, made ready once: connections only look things up.
@@ -24,6 +24,7 @@ pub struct ServedListener<S> {
     /// One per filter chain, in the order of [`Listener::all_chains`].
     services: Vec<Arc<S>>,
     stats: Arc<ListenerStats>,
+    behavior: Option<SharedBehavior>,
 }
 
 impl<S> ServedListener<S> {
@@ -40,7 +41,15 @@ impl<S> ServedListener<S> {
             stats: stats.listener(&listener.address.to_string()),
             services,
             listener,
+            behavior: None,
         }
+    }
+
+    /// Its connections drain with this behaviour.
+    #[must_use]
+    pub fn with_behavior(mut self, behavior: SharedBehavior) -> Self {
+        self.behavior = Some(behavior);
+        self
     }
 
     /// The configuration.
@@ -186,11 +195,15 @@ impl<S: Send + Sync + 'static> Entered<S> {
         } = accepted
             .enter_chain(|listener| listener.choose(source, port))
             .ok()?;
+        let mut connection = Connection::accepted(chain.drain(), watch, conn);
+        if let Some(behavior) = &version.config().behavior {
+            connection = connection.with_behavior(behavior.clone());
+        }
         Some(Self {
             stream,
             peer,
             local,
-            connection: Connection::accepted(chain.drain(), watch, conn),
+            connection,
             service: service(&version, index)?,
             counted,
         })

@@ -21,19 +21,21 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use orion_drain::StatsObserver;
+use orion_drain::admin::DrainView;
 use orion_drain::config::{Cluster, ListenerUpdate};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStrategy};
 use orion_drain::listener_versions::{
     ChainView, Change, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
 };
+use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
-use listener::{EdgeListener, edge_listener};
+use listener::{EdgeListener, Maker};
 use upstream::Clusters;
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
@@ -76,7 +78,7 @@ impl ListenerObserver for Observer {
 
 struct Edge {
     listeners: Listeners<EdgeListener>,
-    clusters: Clusters,
+    maker: Maker,
     stats: Stats,
     over: mpsc::UnboundedReceiver<String>,
 }
@@ -103,7 +105,12 @@ impl Edge {
         tokio::spawn(worker.run(|accepted| drop(tokio::spawn(listener::serve(accepted)))));
         Self {
             listeners,
-            clusters: Clusters::new(clusters),
+            maker: Maker {
+                clusters: Clusters::new(clusters),
+                stats: stats.clone(),
+                behavior: SharedBehavior::default(),
+                envoy_1_40: false,
+            },
             stats,
             over,
         }
@@ -121,7 +128,7 @@ impl Edge {
         let update = ListenerUpdate::from_json(&update).expect("an update");
         assert!(update.rejected.is_empty(), "{:?}", update.rejected);
         let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| edge_listener(listener, &self.clusters, &self.stats));
+        let configs = configs.map(|listener| self.maker.listener(listener));
         let report = self.listeners.apply(Update::lds("v", configs)).await;
         match report.outcome("in") {
             Some(Ok(change)) => *change,
@@ -296,6 +303,12 @@ async fn changed_and_removed_chains_are_told_and_closed_and_a_kept_one_sees_noth
     changed.fin().await;
     assert_eq!(edge.over().await, "changed");
     assert_eq!(edge.stat("total_filter_chains_draining"), 1);
+    let now = tokio::time::Instant::now().into_std();
+    let drains = DrainView::draining_chains(&edge.listeners.draining_chains(), now);
+    assert_eq!(drains.len(), 1, "{drains:?}");
+    assert_eq!(drains[0].filter_chain.as_deref(), Some("removed"));
+    assert_eq!(drains[0].reason, "filter_chain_update");
+    assert!(drains[0].connections > 0 && drains[0].deadline_in.is_some());
     assert_eq!(removed.get().await, body("v1", true));
     removed.fin().await;
     assert_eq!(edge.over().await, "removed");

@@ -124,7 +124,10 @@ impl AdminHost for Host {
     }
 
     fn drains(&self) -> Vec<DrainView> {
-        DrainView::draining(&self.listeners.snapshot(), Instant::now().into_std())
+        let now = Instant::now().into_std();
+        let mut drains = DrainView::draining(&self.listeners.snapshot(), now);
+        drains.extend(DrainView::draining_chains(&self.listeners.draining_chains(), now));
+        drains
     }
 
     fn server_info(&self) -> ServerInfo {

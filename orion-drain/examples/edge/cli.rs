@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use orion_drain::config::ListenerManagerConfig;
 use orion_drain::drain_tree::{DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
 
 /// A small Envoy-shaped proxy that changes its listeners without losing a request.
@@ -14,11 +15,12 @@ pub(crate) struct Args {
     #[arg(short = 'c', long = "config-path")]
     pub(crate) config_path: PathBuf,
     /// How long a drain lasts, in seconds.
-    #[arg(long, default_value_t = 600)]
-    pub(crate) drain_time_s: u64,
-    /// One after the other, or everybody at once.
-    #[arg(long, value_enum, default_value_t = Strategy::Gradual)]
-    pub(crate) drain_strategy: Strategy,
+    /// Default: what the bootstrap's `listener_manager.drain_config` says, or 600.
+    #[arg(long)]
+    pub(crate) drain_time_s: Option<u64>,
+    /// One after the other, or everybody at once. Default: what `listener_manager.drain_config` says, or gradual.
+    #[arg(long, value_enum)]
+    pub(crate) drain_strategy: Option<Strategy>,
     /// How long a replaced process may live, in seconds.
     #[arg(long, default_value_t = 900)]
     pub(crate) parent_shutdown_time_s: u64,
@@ -59,8 +61,9 @@ pub(crate) enum OnSigterm {
 }
 
 impl Args {
-    /// The settings of the drain tree.
-    pub(crate) fn drain_settings(&self) -> DrainSettings {
+    /// The settings of the drain tree: the flags, then the bootstrap's block, then Envoy's defaults.
+    pub(crate) fn drain_settings(&self, block: Option<&ListenerManagerConfig>) -> DrainSettings {
+        let settings = block.map_or_else(DrainSettings::default, ListenerManagerConfig::drain_settings);
         let schedule = match self.drain_schedule {
             Some(Schedule::FirstQuarter) => DrainSchedule::FirstQuarter,
             Some(Schedule::Envoy140) => DrainSchedule::Envoy140,
@@ -68,15 +71,16 @@ impl Args {
             None => DrainSchedule::FirstQuarter,
         };
         let strategy = match self.drain_strategy {
-            Strategy::Gradual => DrainStrategy::Gradual,
-            Strategy::Immediate => DrainStrategy::Immediate,
+            Some(Strategy::Gradual) => DrainStrategy::Gradual,
+            Some(Strategy::Immediate) => DrainStrategy::Immediate,
+            None => settings.strategy,
         };
         let length = match self.compat {
             Some(Compat::Envoy140) => DrainLength::Full,
             None => DrainLength::UntilEmpty,
         };
-        let drain_time = Duration::from_secs(self.drain_time_s);
-        DrainSettings::default()
+        let drain_time = self.drain_time_s.map_or(settings.drain_time, Duration::from_secs);
+        settings
             .with_drain_time(drain_time)
             .with_parent_shutdown_time(Duration::from_secs(self.parent_shutdown_time_s))
             .with_strategy(strategy)

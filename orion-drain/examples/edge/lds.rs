@@ -7,11 +7,9 @@ use notify::event::{ModifyKind, RenameMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
 use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateError, UpdateReport};
-use orion_drain::stats::Stats;
 use tokio::sync::mpsc;
 
-use crate::listener::{EdgeListener, edge_listener};
-use crate::upstream::Clusters;
+use crate::listener::{EdgeListener, Maker};
 
 /// Takes listeners from a file, now and whenever another file is renamed over it.
 #[derive(Debug)]
@@ -19,8 +17,7 @@ pub(crate) struct FileLds {
     pub(crate) path: PathBuf,
     pub(crate) watched_directory: PathBuf,
     pub(crate) listeners: Listeners<EdgeListener>,
-    pub(crate) clusters: Clusters,
-    pub(crate) stats: Stats,
+    pub(crate) maker: Maker,
 }
 
 impl FileLds {
@@ -53,7 +50,7 @@ impl FileLds {
     }
 
     async fn apply(&self) {
-        let lds = self.stats.lds();
+        let lds = self.maker.stats.lds();
         lds.update_attempt.inc();
         let mut update = match read(&self.path) {
             Ok(update) => update,
@@ -63,14 +60,15 @@ impl FileLds {
                 return;
             }
         };
-        self.stats
+        self.maker
+            .stats
             .server()
             .dynamic_unknown_fields
             .add(update.unknown_fields.len() as u64);
-        update.reject_unknown_clusters(&self.clusters.names());
+        update.reject_unknown_clusters(&self.maker.clusters.names());
         let outcome = update.outcome();
         let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| edge_listener(listener, &self.clusters, &self.stats));
+        let configs = configs.map(|listener| self.maker.listener(listener));
         let mut listeners = Update::lds(&update.version_info, configs);
         for rejected in &update.rejected {
             for field in rejected.error.fields() {

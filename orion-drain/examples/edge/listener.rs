@@ -7,9 +7,8 @@ use orion_drain::config::{FilterChain, HttpConnectionManager, Listener, NetworkF
 use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::listener_versions::Accepted;
-use orion_drain::proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
-use orion_drain::serve::{HttpServer, serve_http, serve_tcp};
-use orion_drain::stats::{Stats, TcpStats};
+use orion_drain::serve::{HttpServer, SharedBehavior, TcpServer, serve_http, serve_tcp};
+use orion_drain::stats::Stats;
 
 use crate::proxy::Proxy;
 use crate::upstream::Clusters;
@@ -23,24 +22,65 @@ pub(crate) enum ChainService {
     Http(Box<HttpServer>, Proxy),
     Tcp {
         cluster: String,
-        options: CopyOptions,
+        server: TcpServer,
         clusters: Clusters,
-        stats: Arc<TcpStats>,
     },
     /// A chain without a filter that serves: connections are closed.
     Nothing,
 }
 
-/// A listener with what serves its chains.
-pub(crate) fn edge_listener(listener: Listener, clusters: &Clusters, stats: &Stats) -> EdgeListener {
-    ServedListener::new(listener, stats, |listener, chain: &FilterChain| {
-        let buffer = listener.per_connection_buffer_limit_bytes;
-        match chain.terminal() {
-            Some(NetworkFilter::HttpConnectionManager(manager)) => http(manager, buffer, clusters, stats),
-            Some(NetworkFilter::TcpProxy(proxy)) => tcp(proxy, buffer, clusters, stats),
-            _ => ChainService::Nothing,
+/// What listeners are made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Maker {
+    pub(crate) clusters: Clusters,
+    pub(crate) stats: Stats,
+    /// What draining connections are told: `listener_manager.drain_config.protocol_handling`.
+    pub(crate) behavior: SharedBehavior,
+    /// Whether connections are let go as Envoy 1.40 does.
+    pub(crate) envoy_1_40: bool,
+}
+
+impl Maker {
+    /// A listener with what serves its chains.
+    pub(crate) fn listener(&self, listener: Listener) -> EdgeListener {
+        let made = ServedListener::new(listener, &self.stats, |listener, chain: &FilterChain| {
+            let buffer = listener.per_connection_buffer_limit_bytes;
+            match chain.terminal() {
+                Some(NetworkFilter::HttpConnectionManager(manager)) => self.http(manager, buffer),
+                Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
+                _ => ChainService::Nothing,
+            }
+        });
+        made.with_behavior(self.behavior.clone())
+    }
+
+    fn http(&self, manager: &HttpConnectionManager, buffer: Option<u32>) -> ChainService {
+        let stats = self.stats.http(&manager.stat_prefix);
+        let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats);
+        if let Some(bytes) = buffer {
+            server = server.with_buffer_limit(bytes);
         }
-    })
+        if self.envoy_1_40 {
+            server = server.with_envoy_1_40();
+        }
+        let proxy = Proxy {
+            manager: Arc::new(manager.clone()),
+            clusters: self.clusters.clone(),
+        };
+        ChainService::Http(Box::new(server), proxy)
+    }
+
+    fn tcp(&self, proxy: &TcpProxy, buffer: Option<u32>) -> ChainService {
+        let mut server = TcpServer::of(proxy, self.stats.tcp(&proxy.stat_prefix));
+        if let Some(bytes) = buffer {
+            server = server.with_buffer_limit(bytes);
+        }
+        ChainService::Tcp {
+            cluster: proxy.cluster.clone(),
+            server,
+            clusters: self.clusters.clone(),
+        }
+    }
 }
 
 /// Serves one accepted connection to its end.
@@ -65,53 +105,15 @@ pub(crate) async fn serve(accepted: Accepted<EdgeListener>) {
         }
         ChainService::Tcp {
             cluster,
-            options,
+            server,
             clusters,
-            stats,
         } => match clusters.connect(cluster).await {
             Ok(upstream) => {
-                let _ = serve_tcp(stream, upstream, connection, *options, stats).await;
+                let _ = serve_tcp(stream, upstream, connection, server).await;
             }
             Err(_) => connection.guard().set_close_reason(CloseReason::Error),
         },
         ChainService::Nothing => {}
     }
     drop(counted);
-}
-
-fn http(
-    manager: &HttpConnectionManager,
-    buffer: Option<u32>,
-    clusters: &Clusters,
-    stats: &Stats,
-) -> ChainService {
-    let stats = stats.http(&manager.stat_prefix);
-    let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats);
-    if let Some(bytes) = buffer {
-        server = server.with_buffer_limit(bytes);
-    }
-    ChainService::Http(
-        Box::new(server),
-        Proxy {
-            manager: Arc::new(manager.clone()),
-            clusters: clusters.clone(),
-        },
-    )
-}
-
-fn tcp(proxy: &TcpProxy, buffer: Option<u32>, clusters: &Clusters, stats: &Stats) -> ChainService {
-    let mut options = CopyOptions::new();
-    if proxy.check_drain_close {
-        options = options.with_policy(TcpDrainPolicy::CheckOnData);
-    }
-    if let Some(bytes) = buffer {
-        options = options.with_chunk(bytes as usize);
-    }
-    let stats = stats.tcp(&proxy.stat_prefix);
-    ChainService::Tcp {
-        cluster: proxy.cluster.clone(),
-        options,
-        clusters: clusters.clone(),
-        stats,
-    }
 }

@@ -24,12 +24,13 @@ use orion_drain::StatsObserver;
 use orion_drain::config::{Bootstrap, ListenerManagerConfig};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
-use orion_drain::listener_versions::{CleanupPolicy, Listeners, ListenersOptions, Update};
+use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
+use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
 
-use crate::cli::Args;
+use crate::cli::{Args, Compat};
 use crate::lds::FileLds;
-use crate::listener::edge_listener;
+use crate::listener::Maker;
 use crate::upstream::Clusters;
 
 fn main() -> ExitCode {
@@ -61,14 +62,18 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     }
 
     // What connections are drained by, listed in and counted with.
-    let root = DrainManager::root(args.drain_settings());
+    let manager = bootstrap.listener_manager.as_ref();
+    let root = DrainManager::root(args.drain_settings(manager));
     let tracker = ConnTracker::new();
     let stats = Stats::new();
     stats
         .server()
         .static_unknown_fields
         .add(loaded.unknown_fields.len() as u64);
-    let options = listeners_options(bootstrap.listener_manager.as_ref());
+    let options = manager.map_or_else(
+        ListenersOptions::default,
+        ListenerManagerConfig::listeners_options,
+    );
     let (listeners, driver) = Listeners::new(
         root.clone(),
         tracker.clone(),
@@ -79,12 +84,18 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     tokio::spawn(orion_drain::serve::serve(&listeners, listener::serve));
 
     // The listeners that stay, the admin port, then the listeners that change.
-    let clusters = Clusters::new(bootstrap.clusters());
+    let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
+    let maker = Maker {
+        clusters: Clusters::new(bootstrap.clusters()),
+        stats: stats.clone(),
+        behavior: behavior.unwrap_or_default(),
+        envoy_1_40: args.compat == Some(Compat::Envoy140),
+    };
     let statics = bootstrap
         .listeners()
         .iter()
         .cloned()
-        .map(|listener| edge_listener(listener, &clusters, &stats));
+        .map(|listener| maker.listener(listener));
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
@@ -109,8 +120,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             path,
             watched_directory,
             listeners: listeners.clone(),
-            clusters,
-            stats,
+            maker,
         };
         tokio::spawn(async move {
             if let Err(error) = lds.run().await {
@@ -123,13 +133,4 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         () = host.quit() => {}
     }
     Ok(())
-}
-
-/// Orion's `listener_manager` block, as far as it concerns versions.
-fn listeners_options(manager: Option<&ListenerManagerConfig>) -> ListenersOptions {
-    let options = ListenersOptions::default();
-    match manager {
-        Some(manager) => options.with_cleanup_policy(CleanupPolicy::CountBasedOnly(manager.versions_limit())),
-        None => options,
-    }
 }

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, time::Duration, time::Instant};
 
 use conn_tracker::{ConnKind, ConnSnapshot, Peer};
-use drain_signal::DrainStrategy;
-use listener_versions::{VersionState, VersionView};
+use drain_signal::{DrainEvent, DrainStrategy};
+use listener_versions::{ChainView, VersionState, VersionView};
 
 use super::{ConnectionView, DrainView, ListenerView};
 
@@ -30,12 +30,35 @@ impl DrainView {
             .collect()
     }
 
+    /// Filter chains that drain by themselves at `now`: see
+    /// [`Listeners::draining_chains`](listener_versions::Listeners::draining_chains). `connections`
+    /// counts their guards: a connection that is served holds two.
+    pub fn draining_chains(chains: &[ChainView], now: Instant) -> Vec<Self> {
+        let view = |chain: &ChainView| {
+            let drain = Self::progress(chain.drain.as_ref()?, chain.deadline, now);
+            Some(Self {
+                listener: Some(chain.listener.to_string()),
+                version: Some(chain.version),
+                filter_chain: Some(chain.id.to_string()),
+                connections: chain.open_watches,
+                ..drain
+            })
+        };
+        chains.iter().filter_map(view).collect()
+    }
+
     fn of(version: &VersionView, now: Instant) -> Option<Self> {
-        let event = version.drain.as_ref()?;
+        let drain = Self::progress(version.drain.as_ref()?, version.deadline, now);
         Some(Self {
             listener: Some(version.name.to_string()),
             version: Some(version.number),
-            filter_chain: None,
+            connections: version.connections,
+            ..drain
+        })
+    }
+
+    fn progress(event: &DrainEvent, deadline: Option<Instant>, now: Instant) -> Self {
+        Self {
             reason: event.reason.as_str().to_owned(),
             strategy: match event.strategy {
                 DrainStrategy::Gradual => "gradual".to_owned(),
@@ -43,11 +66,9 @@ impl DrainView {
             },
             elapsed: now.saturating_duration_since(event.start),
             drain_time: event.drain_time,
-            deadline_in: version
-                .deadline
-                .map(|deadline| deadline.saturating_duration_since(now)),
-            connections: version.connections,
-        })
+            deadline_in: deadline.map(|deadline| deadline.saturating_duration_since(now)),
+            ..Self::default()
+        }
     }
 }
 

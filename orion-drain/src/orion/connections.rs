@@ -13,7 +13,7 @@ use drain_tree::{DrainManager, DrainOutcome, DrainSequence, DrainStart};
 use tokio::time::Instant;
 
 use super::{ConnectionInfo, ConnectionState, ProtocolDrainBehavior};
-use crate::serve::WeakConnection;
+use crate::serve::{Connection, WeakConnection};
 
 /// What a listener tells of its connections, and what can be done to them. Ids are those of [`ConnectionInfo::id`]; one
 /// that is not open, or belongs to another listener, is left alone.
@@ -50,6 +50,8 @@ pub struct DefaultConnectionManager {
 
 /// As many maps as a power of two that keeps threads apart when connections come and go.
 const MAPS: usize = 16;
+/// What a busy machine may take to end a connection that has been dropped.
+const GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Inner {
@@ -123,20 +125,39 @@ impl DefaultConnectionManager {
     /// deadline (`/drain_listeners`).
     pub fn cleanup_stale_draining_connections(&self, max_drain_time: Duration) -> usize {
         let now = Instant::now();
+        self.close_those(|connection| {
+            let told = connection.told_at();
+            told.is_some_and(|told| now.saturating_duration_since(told) > max_drain_time)
+        })
+    }
+
+    /// Forces every connection that outlives its deadline and the steps after it, and says how many those were: none,
+    /// while connections are driven.
+    pub fn close_overdue(&self) -> usize {
+        let now = Instant::now().into_std();
+        self.close_those(|connection| {
+            let (drain, deadline) = (connection.drain().event(), connection.drain().deadline());
+            drain.zip(deadline).is_some_and(|(drain, deadline)| {
+                let over = now.saturating_duration_since(deadline);
+                over > drain.ladder.drop_after + GRACE
+            })
+        })
+    }
+
+    fn close_those(&self, wanted: impl Fn(&Connection) -> bool) -> usize {
         let mut known: Vec<(ConnId, WeakConnection)> = Vec::new();
         for map in &self.inner.live {
             known.extend(lock(map).iter().map(|(id, connection)| (*id, connection.clone())));
         }
         // No lock is held here: the last handle of a connection may be dropped, which takes it out of its map.
-        let stale = known.into_iter().filter(|(_, connection)| {
-            let told = connection.upgrade().and_then(|connection| connection.told_at());
-            told.is_some_and(|told| now.saturating_duration_since(told) > max_drain_time)
-        });
+        let found = known
+            .into_iter()
+            .filter(|(_, connection)| connection.upgrade().is_some_and(|connection| wanted(&connection)));
         let closed = |(id, _): &(ConnId, WeakConnection)| {
             let closed = self.inner.tracker.close_with(*id, CloseReason::Deadline);
             closed.is_ok()
         };
-        stale.filter(closed).count()
+        found.filter(closed).count()
     }
 
     /// Names the drain nodes of a listener's HTTP connection managers, instead of those named before.

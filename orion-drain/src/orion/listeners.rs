@@ -97,7 +97,7 @@ struct Version {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Audit {
-    /// Connections that had to be forced, because their goodbye began longer than the drain time ago.
+    /// Connections that had to be forced, because they were still there after their deadline.
     pub overdue: usize,
 }
 
@@ -248,12 +248,7 @@ impl<S: ListenerServices> ListenersManager<S> {
 
     /// Looks for what must not be. [`ManagerRun`] does so once per `cleanup_interval`.
     pub fn audit(&self) -> Audit {
-        let settings = self.shared.config.drain_settings();
-        let ladder = settings.ladder.finish_before + settings.ladder.drop_after;
-        let overdue = self
-            .shared
-            .connections
-            .cleanup_stale_draining_connections(settings.drain_time.saturating_add(ladder));
+        let overdue = self.shared.connections.close_overdue();
         self.forget_reaped();
         Audit { overdue }
     }
@@ -269,6 +264,7 @@ impl<S: ListenerServices> ListenersManager<S> {
             };
             shared.services.service(listener, chain, routes)
         });
+        let served = served.with_behavior(shared.behavior.clone());
         let update = Update::delta(&version_info, [served], removed).atomic();
         let report = shared.listeners.apply(update).await;
         let outcome = report.listeners.into_iter().find(|one| *one.name == *name);
@@ -324,10 +320,9 @@ impl<S: ListenerServices> ListenersManager<S> {
     fn take(&self, accepted: listener_versions::Accepted<ServedListener<S::Service>>) {
         let shared = &*self.shared;
         let version = Arc::clone(&accepted.version);
-        let Some(mut entered) = Entered::new(accepted) else {
+        let Some(entered) = Entered::new(accepted) else {
             return;
         };
-        entered.connection = entered.connection.with_behavior(shared.behavior.clone());
         let info = ConnectionInfo::of(&entered.connection);
         shared.connections.on_connection_established(version.name(), info);
         shared.services.serve(entered);

@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use proto_drain_h2::{GoawayIo, H2DrainSettings, NoticeFirst, ResetHandle};
-use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, LingerIo, LingerSettings};
+use proto_drain_h2::{AtDeadline, GoawayIo, H2DrainSettings, NoticeFirst, ResetHandle};
+use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, IdlePolicy, LingerIo, LingerSettings};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
@@ -78,6 +78,23 @@ impl HttpServer {
     #[must_use]
     pub fn with_http2(mut self, http2: H2DrainSettings) -> Self {
         self.http2 = http2;
+        self
+    }
+
+    /// The same server with Envoy 1.40's way out, as far as unmodified hyper allows it: an idle HTTP/1 connection is closed
+    /// `drain_timeout` and `delayed_close_timeout` after its slot, one that has not spoken at its slot, and what is open at
+    /// the deadline is cut without a word.
+    #[must_use]
+    pub fn with_envoy_1_40(mut self) -> Self {
+        let grace = self.http2.drain_timeout + self.http2.delayed_close_timeout;
+        self.http1 = self
+            .http1
+            .with_idle(IdlePolicy::AfterGrace(grace))
+            .with_pre_session_timeout(Some(Duration::ZERO));
+        self.http2 = self
+            .http2
+            .with_first_bytes_timeout(Duration::ZERO)
+            .with_at_deadline(AtDeadline::Cut);
         self
     }
 

@@ -17,6 +17,7 @@ mod behavior;
 mod connection;
 mod handlers;
 mod http;
+mod idle;
 mod request;
 mod run;
 mod shutdown;
@@ -32,6 +33,6 @@ pub use handlers::{Http, Tcp};
 pub use request::RequestBody;
 pub use run::{Handler, ListenOn, serve};
 pub use shutdown::drain_process;
-pub use tcp::{serve_tcp, serve_tunnel};
+pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

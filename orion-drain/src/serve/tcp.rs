@@ -1,13 +1,63 @@
 //! Plain TCP, and tunnels over upgraded connections: a two-way copy under the connection's drain.
 
-use conn_tracker::{ConnKind, ConnProtocol};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use conn_tracker::{CloseReason, ConnKind, ConnProtocol};
 use drain_signal::{Closed, drive};
-use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy};
+use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
+use super::idle::{Idling, WatchedIo};
 use super::tracked::Tracked;
+use crate::config::TcpProxy;
 use crate::stats::TcpStats;
+
+/// How the connections of one TCP proxy are relayed. One value for all of them; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TcpServer {
+    options: CopyOptions,
+    idle_timeout: Option<Duration>,
+    stats: Arc<TcpStats>,
+}
+
+impl TcpServer {
+    /// Relays with these options, for ever if nothing moves, and counts into `stats`.
+    pub const fn new(options: CopyOptions, stats: Arc<TcpStats>) -> Self {
+        Self {
+            options,
+            idle_timeout: None,
+            stats,
+        }
+    }
+
+    /// Relays as a `tcp_proxy` says: its `check_drain_close` and `idle_timeout`.
+    pub fn of(proxy: &TcpProxy, stats: Arc<TcpStats>) -> Self {
+        let options = match proxy.check_drain_close {
+            true => CopyOptions::new().with_policy(TcpDrainPolicy::CheckOnData),
+            false => CopyOptions::new(),
+        };
+        Self::new(options, stats).with_idle_timeout(proxy.idle_limit())
+    }
+
+    /// The same server with another `idle_timeout`: a connection on which nothing moves for so long is closed. It may live
+    /// up to twice as long. `None`: for ever.
+    #[must_use]
+    pub const fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// The same server with a bound on what is taken from one side before the other has taken it (Envoy's
+    /// `per_connection_buffer_limit_bytes`).
+    #[must_use]
+    pub fn with_buffer_limit(mut self, bytes: u32) -> Self {
+        self.options = self.options.with_chunk(bytes as usize);
+        self
+    }
+}
 
 /// Relays a TCP connection to its end.
 ///
@@ -18,25 +68,36 @@ pub async fn serve_tcp<A, B>(
     client: A,
     upstream: B,
     connection: Connection,
-    options: CopyOptions,
-    stats: &TcpStats,
+    server: &TcpServer,
 ) -> Closed<CopyReport>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
+    let stats = &server.stats;
     stats.downstream_cx_total.inc();
     connection.guard().set_protocol(ConnProtocol::Tcp);
     connection.guard().set_kind(ConnKind::Tunnel);
+    let (client, moves) = WatchedIo::new(client);
     let copy = DrainCopy::new(client, upstream)
-        .with_options(options)
+        .with_options(server.options)
         .with_decision(connection.decision().clone());
+    let was_idle = Arc::new(AtomicBool::new(false));
+    let (idle, idles) = (Arc::clone(&was_idle), Arc::clone(stats));
+    let guard = connection.downgrade();
+    let copy = Idling::new(copy, server.idle_timeout, moves, move || {
+        idle.store(true, Ordering::Relaxed);
+        idles.idle_timeout.inc();
+        if let Some(connection) = guard.upgrade() {
+            connection.guard().set_close_reason(CloseReason::Finished);
+        }
+    });
     let closed = drive(Tracked::new(copy, connection.clone(), || {}), connection.watch()).await;
-    if closed
+    let by_drain = closed
         .output
         .as_ref()
-        .is_some_and(|report| report.ended.by_drain())
-    {
+        .is_some_and(|report| report.ended.by_drain());
+    if by_drain && !was_idle.load(Ordering::Relaxed) {
         stats.downstream_cx_drain_close.inc();
     }
     connection.ended(closed.cause);

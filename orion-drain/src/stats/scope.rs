@@ -32,6 +32,8 @@ pub struct TcpStats {
     pub downstream_cx_total: Counter,
     /// Connections that were closed because their listener drained.
     pub downstream_cx_drain_close: Counter,
+    /// Connections that were closed because nothing moved on them.
+    pub idle_timeout: Counter,
 }
 
 /// `listener.<address>.*`
@@ -133,6 +135,7 @@ impl TcpStats {
             format!("tcp.{prefix}.downstream_cx_drain_close"),
             self.downstream_cx_drain_close.value(),
         );
+        into.set(format!("tcp.{prefix}.idle_timeout"), self.idle_timeout.value());
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admin;
 mod in_progress;
+mod manager_block;
 mod refused;
 mod removal;
 mod signals;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use orion_drain::conn_tracker::Peer;
 use orion_drain::orion::{ConnectionState, ProtocolDrainBehavior};
 use orion_drain::proto_drain_tcp::CopyOptions;
-use orion_drain::serve::serve_tcp;
+use orion_drain::serve::{TcpServer, serve_tcp};
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::Instant;
@@ -54,8 +54,8 @@ async fn tcp_is_cut_so_long_after_its_slot_however_busy() {
     let (upstream, mut far) = duplex(1024);
     let connection = context.connection(Peer::Unknown).expect("it is not drained");
     let seen = connection.downgrade();
-    let stats = Stats::new().tcp("tcp");
-    tokio::spawn(async move { serve_tcp(accepted, upstream, connection, CopyOptions::new(), &stats).await });
+    let server = TcpServer::new(CopyOptions::new(), Stats::new().tcp("tcp"));
+    tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });
     let start = Instant::now();
     let soon = ProtocolDrainBehavior::Tcp {
         force_close_after: Duration::from_secs(3),

@@ -16,7 +16,7 @@ use orion_drain::orion::{
     RouteConfigurationChange, Routes,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
-use orion_drain::serve::{HttpServer, serve_http, serve_tcp};
+use orion_drain::serve::{HttpServer, TcpServer, serve_http, serve_tcp};
 use orion_drain::stats::Stats;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -72,8 +72,8 @@ impl ListenerServices for Words {
                         let (mut read, mut write) = tokio::io::split(&mut far);
                         tokio::io::copy(&mut read, &mut write).await
                     });
-                    let options = CopyOptions::new();
-                    serve_tcp(entered.stream, near, entered.connection, options, &stats).await;
+                    let server = TcpServer::new(CopyOptions::new(), stats);
+                    serve_tcp(entered.stream, near, entered.connection, &server).await;
                 }
             }
         });

@@ -107,6 +107,11 @@ impl H2Client {
         self.after_goaway
     }
 
+    /// Whether a reset of this stream has come.
+    pub(crate) fn was_reset(&self, stream: u32) -> bool {
+        self.resets.contains_key(&stream)
+    }
+
     /// Reads to the end of the connection.
     pub(crate) async fn end(&mut self) {
         while self.frame().await {}

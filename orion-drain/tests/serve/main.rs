@@ -15,8 +15,8 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orion_drain::config::{CodecType, HttpTimeouts};
-use orion_drain::serve::{Connection, HttpServer, serve_http, serve_tcp, serve_tunnel};
+use orion_drain::config::{CodecType, HttpTimeouts, TcpProxy};
+use orion_drain::serve::{Connection, HttpServer, TcpServer, serve_http, serve_tcp, serve_tunnel};
 use orion_drain::stats::{HttpStats, Stats};
 use orion_drain::{conn_tracker, drain_signal, drain_tree};
 use proto_drain_tcp::CopyOptions;
@@ -60,8 +60,16 @@ impl Listener {
 
     /// Serves one connection with these timeouts.
     fn serve(&self, timeouts: &HttpTimeouts) -> (DuplexStream, Served) {
+        self.serve_with(timeouts, |server| server)
+    }
+
+    fn serve_with(
+        &self,
+        timeouts: &HttpTimeouts,
+        change: impl FnOnce(HttpServer) -> HttpServer,
+    ) -> (DuplexStream, Served) {
         let (client, accepted) = duplex(64 * 1024);
-        let server = HttpServer::new(CodecType::Auto, timeouts, self.http.clone());
+        let server = change(HttpServer::new(CodecType::Auto, timeouts, self.http.clone()));
         let connection = self.connection().expect("the drain is not completed");
         let served = async move { serve_http(accepted, service_fn(answer), connection, &server).await };
         (client, tokio::spawn(served))
@@ -279,10 +287,15 @@ async fn tcp_is_relayed_until_the_deadline_and_loses_nothing() {
     let connection = listener.connection().unwrap();
     let stats = listener.stats.tcp("tcp");
     let counted = stats.clone();
-    let served =
-        tokio::spawn(
-            async move { serve_tcp(accepted, upstream, connection, CopyOptions::new(), &counted).await },
-        );
+    let served = tokio::spawn(async move {
+        serve_tcp(
+            accepted,
+            upstream,
+            connection,
+            &TcpServer::new(CopyOptions::new(), counted),
+        )
+        .await
+    });
     let start = Instant::now();
     let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
     let mut got = [0; 3];
@@ -384,4 +397,61 @@ async fn an_idle_timeout_closes_a_quiet_connection_and_a_maximum_age_a_busy_one(
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     assert!((5..=6).contains(&answers), "{answers}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn tcp_on_which_nothing_moves_is_closed_and_busy_tcp_is_not() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut client, accepted) = duplex(1024);
+    let (upstream, mut far) = duplex(1024);
+    let mut proxy = TcpProxy::new("tcp", "cluster");
+    proxy.idle_timeout = Some(Duration::from_secs(5));
+    let stats = listener.stats.tcp("tcp");
+    let server = TcpServer::of(&proxy, stats.clone());
+    let connection = listener.connection().unwrap();
+    let served = tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });
+    let mut got = [0; 3];
+    for _ in 0..20 {
+        far.write_all(b"abc").await.unwrap();
+        client.read_exact(&mut got).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let quiet = Instant::now();
+    assert!(rest(&mut client).await.is_empty());
+    assert!(
+        (4..=10).contains(&quiet.elapsed().as_secs()),
+        "{:?}",
+        quiet.elapsed()
+    );
+    assert!(rest(&mut far).await.is_empty());
+    drop((client, far));
+    assert!(served.await.unwrap().output.unwrap().is_lossless());
+    assert_eq!(stats.idle_timeout.value(), 1);
+    assert_eq!(stats.downstream_cx_drain_close.value(), 0);
+    assert_eq!(listener.tracker.closed(CloseReason::Finished), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn envoys_way_closes_idle_connections_after_their_slot_and_cuts_at_the_deadline() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let envoys = |server: HttpServer| server.with_envoy_1_40();
+    let (mut idle, _idle) = listener.serve_with(&HttpTimeouts::default(), envoys);
+    let (mut silent, _silent) = listener.serve_with(&HttpTimeouts::default(), envoys);
+    let (busy, _busy) = listener.serve_with(&HttpTimeouts::default(), envoys);
+    request(&mut idle, "/").await;
+    let mut busy = H2Client::new(busy).await;
+    let stream = busy.open("/endless").await;
+    let start = Instant::now();
+    drop(tokio::spawn(listener.node.start_drain_sequence(MODIFY)));
+    assert!(rest(&mut silent).await.is_empty());
+    assert_eq!(start.elapsed().as_secs(), 0, "it never spoke");
+    assert!(rest(&mut idle).await.is_empty());
+    assert_eq!(
+        start.elapsed().as_secs(),
+        6,
+        "drain_timeout and delayed_close_timeout"
+    );
+    busy.end().await;
+    assert_eq!(start.elapsed().as_secs(), 60);
+    assert!(!busy.was_reset(stream), "cut without a word");
 }

@@ -27,12 +27,18 @@ pub(crate) struct Edge {
 impl Edge {
     /// Starts it with these flags and this first content of the LDS file, and waits until that is applied.
     pub(crate) async fn start(flags: &str, first: &str) -> Self {
+        Self::start_with(flags, first, "").await
+    }
+
+    /// The same with more lines in the bootstrap.
+    pub(crate) async fn start_with(flags: &str, first: &str, more: &str) -> Self {
         let folder = TempDir::new().expect("a folder for the files");
         let upstream = Upstream::start().await;
         let lds = folder.path().join("lds.yaml");
         let bootstrap = folder.path().join("bootstrap.yaml");
         std::fs::write(&lds, first).expect("the LDS file");
-        std::fs::write(&bootstrap, yaml::bootstrap(&lds, &upstream)).expect("the bootstrap");
+        let text = yaml::bootstrap(&lds, &upstream) + more;
+        std::fs::write(&bootstrap, text).expect("the bootstrap");
         let mut child = Command::new(program())
             .arg("-c")
             .arg(&bootstrap)

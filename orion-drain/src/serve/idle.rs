@@ -1,0 +1,163 @@
+//! `idle_timeout` of a relayed connection: nothing has moved in either direction for so long.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use drain_signal::{Goodbye, GracefulClose};
+use pin_project::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// How often bytes have moved through a stream. Relaxed throughout: it is compared with itself an idle timeout later.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Moves(Arc<AtomicU64>);
+
+impl Moves {
+    fn moved(&self) {
+        // One task writes it.
+        self.0.store(self.seen().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn seen(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The client's side of a relay: everything that moves, in either direction, passes through it.
+#[pin_project]
+pub(super) struct WatchedIo<IO> {
+    #[pin]
+    io: IO,
+    moves: Moves,
+}
+
+impl<IO> WatchedIo<IO> {
+    pub(super) fn new(io: IO) -> (Self, Moves) {
+        let moves = Moves::default();
+        let watched = Self {
+            io,
+            moves: moves.clone(),
+        };
+        (watched, moves)
+    }
+}
+
+impl<IO: AsyncRead> AsyncRead for WatchedIo<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let read = ready!(this.io.poll_read(cx, buf));
+        this.moves.moved();
+        Poll::Ready(read)
+    }
+}
+
+impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let written = ready!(this.io.poll_write(cx, buf));
+        this.moves.moved();
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let written = ready!(this.io.poll_write_vectored(cx, bufs));
+        this.moves.moved();
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_shutdown(cx)
+    }
+}
+
+/// A relay that is closed when it is idle: what was taken is delivered, then FIN both ways.
+///
+/// The timer runs once per `idle_timeout`, not once per chunk: a connection may live up to twice as long as that, and costs
+/// no clock read while bytes move.
+#[pin_project]
+pub(super) struct Idling<C> {
+    #[pin]
+    inner: C,
+    timeout: Option<Duration>,
+    timer: Option<Pin<Box<Sleep>>>,
+    moves: Moves,
+    seen: u64,
+    on_idle: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl<C> Idling<C> {
+    pub(super) fn new(
+        inner: C,
+        timeout: Option<Duration>,
+        moves: Moves,
+        on_idle: impl FnOnce() + Send + 'static,
+    ) -> Self {
+        Self {
+            inner,
+            timeout,
+            timer: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+            seen: moves.seen(),
+            moves,
+            on_idle: Some(Box::new(on_idle)),
+        }
+    }
+}
+
+impl<C: GracefulClose> Future for Idling<C> {
+    type Output = C::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let mut this = self.project();
+        loop {
+            let polled = this.inner.as_mut().poll(cx);
+            let (Poll::Pending, Some(timeout), Some(timer)) = (&polled, *this.timeout, this.timer.as_mut())
+            else {
+                return polled;
+            };
+            ready!(timer.as_mut().poll(cx));
+            let moves = this.moves.seen();
+            if moves == *this.seen {
+                *this.timer = None;
+                if let Some(on_idle) = this.on_idle.take() {
+                    on_idle();
+                }
+                this.inner.as_mut().abort();
+            } else {
+                *this.seen = moves;
+                timer.as_mut().reset(Instant::now() + timeout);
+            }
+        }
+    }
+}
+
+impl<C: GracefulClose> GracefulClose for Idling<C> {
+    fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
+        self.project().inner.start(goodbye);
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        self.project().inner.finish();
+    }
+
+    fn abort(self: Pin<&mut Self>) {
+        self.project().inner.abort();
+    }
+}
