@@ -145,3 +145,43 @@ async fn a_copy_that_its_peers_end_is_not_reset_although_the_drain_would() {
     drop(client);
     assert!(matches!(copy.await.unwrap().ended, Ended::ByPeers));
 }
+
+#[tokio::test]
+async fn dropping_a_copy_whose_peers_take_nothing_does_not_block_the_worker() {
+    for mode in [CloseMode::Fin, CloseMode::Reset] {
+        let (mut client, near) = connection().await;
+        let (far, upstream) = connection().await;
+        let mut copy = Box::pin(DrainCopy::new(near, far).with_close_mode(mode));
+        // Until the kernel's buffers on the way to the upstream, which reads nothing, are full: unsent data is what a
+        // positive linger waits for.
+        let flood = vec![7; 64 * 1024];
+        let mut taken = 0;
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut copy => panic!("nobody ended it"),
+                written = client.write(&flood) => { written.unwrap(); }
+                () = settled() => {}
+            }
+            let now = copy.client_to_upstream().delivered;
+            if now > 0 && now == taken {
+                break;
+            }
+            taken = now;
+        }
+        // This thread is the only worker: were the drop to block, the other thread would see no word from it.
+        let (done, dropped) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn(move || dropped.recv_timeout(Duration::from_secs(20)));
+        drop(copy);
+        done.send(()).unwrap();
+        waiting.join().unwrap().expect("the drop returned");
+        drop(upstream);
+    }
+}
+
+/// Lets every task and the kernel's loopback run for a while.
+async fn settled() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
