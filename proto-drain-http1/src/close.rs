@@ -39,7 +39,25 @@ pub enum IdlePolicy {
     AfterGrace(Duration),
 }
 
+/// What becomes of a connection that is still there at the deadline of a drain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AtDeadline {
+    /// Shortly before it an idle connection closes; at the deadline the others are dropped, and the transport lingers
+    /// ([`LingerIo::with_spawner`](crate::LingerIo::with_spawner)), so that nothing that was sent is destroyed. The
+    /// default.
+    #[default]
+    Linger,
+    /// Nothing before the deadline; there the transport is closed at once, as Envoy 1.40 does it: FIN, or RST where
+    /// unread data lies in the socket.
+    Cut,
+}
+
 /// How [`Http1Connection`] lets go.
+///
+/// Nearest to Envoy 1.40 is [`IdlePolicy::AfterGrace`] with its `drain_timeout` (5 s), a `pre_session_timeout` of zero and
+/// [`AtDeadline::Cut`]. One thing stays different: after a response with `close` Envoy serves on until `drain_timeout`
+/// ends, where RFC 9112 section 9.6 asks for the close, and hyper closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Http1Settings {
@@ -51,6 +69,8 @@ pub struct Http1Settings {
     /// It is probably about to send its first request, or it is a preconnected spare that nobody will miss. Envoy
     /// closes it at its slot at once, and can lose a request that is on its way.
     pub pre_session_timeout: Option<Duration>,
+    /// What becomes of what is left at the deadline. Default [`AtDeadline::Linger`].
+    pub at_deadline: AtDeadline,
 }
 
 impl Default for Http1Settings {
@@ -58,6 +78,7 @@ impl Default for Http1Settings {
         Self {
             idle: IdlePolicy::default(),
             pre_session_timeout: Some(Duration::from_secs(10)),
+            at_deadline: AtDeadline::default(),
         }
     }
 }
@@ -74,6 +95,13 @@ impl Http1Settings {
     #[must_use]
     pub fn with_pre_session_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.pre_session_timeout = timeout;
+        self
+    }
+
+    /// Sets [`at_deadline`](Self::at_deadline).
+    #[must_use]
+    pub fn with_at_deadline(mut self, at_deadline: AtDeadline) -> Self {
+        self.at_deadline = at_deadline;
         self
     }
 }
@@ -104,7 +132,7 @@ impl<T> Outcome<T> {
 /// | --- | --- |
 /// | `start` (the slot) | [`IdlePolicy`], and `pre_session_timeout` for one that never spoke; a busy one is told by its response ([`DrainService`](crate::DrainService)) |
 /// | `finish` (near the deadline) | closes if idle; a request under way is answered, with `connection: close` if its head is not out yet; one whose first bytes have come counts as under way |
-/// | `abort` (the deadline) | drops the connection; the transport is closed in stages if it can be ([`LingerIo::with_spawner`](crate::LingerIo::with_spawner)) |
+/// | `abort` (the deadline) | drops the connection; [`AtDeadline`] says what becomes of the transport |
 ///
 /// # Cancel safety
 ///
@@ -211,13 +239,17 @@ impl<C: GracefulShutdown> GracefulClose for Http1Connection<C> {
 
     fn finish(self: Pin<&mut Self>) {
         let this = self.project();
-        if !matches!(this.step, Step::Asked) {
+        if !matches!(this.step, Step::Asked) && this.settings.at_deadline == AtDeadline::Linger {
             *this.step = Step::Closing;
         }
     }
 
     fn abort(self: Pin<&mut Self>) {
-        self.project().connection.set(None);
+        let mut this = self.project();
+        if this.settings.at_deadline == AtDeadline::Cut {
+            this.exchanges.cut();
+        }
+        this.connection.set(None);
     }
 }
 

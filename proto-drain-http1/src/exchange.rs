@@ -41,6 +41,7 @@ struct Inner {
     /// The guards that are held.
     active: AtomicU32,
     tunnel: AtomicBool,
+    cut: AtomicBool,
     observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
 }
 
@@ -137,6 +138,15 @@ impl Exchanges {
     #[must_use]
     pub fn is_tunnel(&self) -> bool {
         self.inner.tunnel.load(Ordering::Relaxed)
+    }
+
+    /// The transport, once it is dropped, waits for nobody.
+    pub(crate) fn cut(&self) {
+        self.inner.cut.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.inner.cut.load(Ordering::Relaxed)
     }
 
     /// Whether the peer has ever sent a byte.

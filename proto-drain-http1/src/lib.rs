@@ -120,7 +120,7 @@ mod body;
 #[cfg(feature = "hyper")]
 pub use body::ExchangeBody;
 mod close;
-pub use close::{GracefulShutdown, Http1Connection, Http1Settings, IdlePolicy, Outcome};
+pub use close::{AtDeadline, GracefulShutdown, Http1Connection, Http1Settings, IdlePolicy, Outcome};
 mod counters;
 pub use counters::{CloseCounters, CloseCounts};
 mod exchange;

@@ -82,6 +82,7 @@ type Heir<IO> = Arc<dyn Fn(Lingering<IO>) + Send + Sync>;
 /// | after `poll_shutdown` completed, or as a tunnel | nothing more |
 /// | nothing ever came or went, or the transport failed, or the peer closed with no request open | nothing to protect |
 /// | the peer closed its side, a request is unanswered | counted as aborted |
+/// | at the deadline, with [`AtDeadline::Cut`](crate::AtDeadline::Cut) | counted as aborted |
 /// | otherwise, with [`with_spawner`](Self::with_spawner) | goes to a [`Lingering`] task |
 /// | otherwise | counted as aborted; unread data makes it an RST |
 ///
@@ -199,6 +200,7 @@ impl<IO> LingerIo<IO> {
             _ if self.exchanges.is_tunnel() => Remains::Nothing,
             (_, Peer::Closed) if self.exchanges.is_answering() => Remains::Request,
             (_, Peer::Closed) => Remains::Nothing,
+            _ if self.exchanges.is_cut() => Remains::Request,
             _ if self.exchanges.has_answered() || self.exchanges.has_spoken() => Remains::Peer,
             _ => Remains::Nothing,
         }
@@ -208,6 +210,7 @@ impl<IO> LingerIo<IO> {
 /// What a drop would leave behind.
 enum Remains {
     Nothing,
+    /// Something that no lingering can help.
     Request,
     Peer,
 }

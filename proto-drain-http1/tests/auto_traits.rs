@@ -16,6 +16,11 @@ assert_impl_all!(AfterResponse: Send, Sync, Unpin, Copy);
 assert_impl_all!(Leaving: Send, Sync, Unpin, Copy);
 assert_impl_all!(Http1Settings: Send, Sync, Unpin, Copy);
 assert_impl_all!(IdlePolicy: Send, Sync, Unpin, Copy);
+assert_impl_all!(AtDeadline: Send, Sync, Unpin, Copy);
+assert_impl_all!(CloseCode: Send, Sync, Unpin, Copy);
+assert_impl_all!(WebSocketIo<DuplexStream>: Send, Sync, Unpin);
+#[cfg(feature = "hyper-util")]
+assert_impl_all!(CleanEnd<()>: Send, Sync, Unpin);
 assert_impl_all!(Outcome<()>: Send, Sync, Unpin, Copy);
 assert_impl_all!(Http1Connection<std::future::Ready<()>>: Send, Sync, Unpin);
 

@@ -12,7 +12,7 @@ use drain_signal::{Activity, CloseCause};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
-use proto_drain_http1::{ExchangeBody, Http1Settings, IdlePolicy, Outcome};
+use proto_drain_http1::{AtDeadline, ExchangeBody, Http1Settings, IdlePolicy, Outcome};
 use rig::{Answer, DRAIN_TIME, GET, Rig, full, ok, settle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -54,7 +54,10 @@ async fn requests_pipelined_behind_a_closing_response_are_not_processed() {
         (1, 1)
     );
     assert_eq!(seen.load(Ordering::Relaxed), 1);
-    assert_eq!(rig.end().await.0.cause, CloseCause::Drained);
+    let (closed, counters) = rig.end().await;
+    assert_eq!(closed.cause, CloseCause::Drained);
+    // What was behind it is not lost: the client knows that it was not processed.
+    assert_eq!((counters.counts().staged, counters.counts().aborted), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,6 +435,99 @@ async fn what_is_still_open_at_the_deadline_is_cut_and_counted() {
         (closed.cause, counters.counts().aborted),
         (CloseCause::Aborted, 1)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_envoy_idle_ones_close_after_drain_timeout_and_the_rest_is_cut_at_the_deadline() {
+    let envoy = || {
+        Http1Settings::default()
+            .with_idle(IdlePolicy::AfterGrace(5 * SECOND))
+            .with_pre_session_timeout(Some(Duration::ZERO))
+            .with_at_deadline(AtDeadline::Cut)
+    };
+    let mut rig = Rig::serve(envoy(), ok);
+    rig.exchange().await;
+    rig.drain().await;
+    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), 5 * SECOND));
+
+    let mut rig = Rig::serve(envoy(), ok);
+    rig.drain().await;
+    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), Duration::ZERO));
+
+    // Half a request when the grace ends: neither then, nor shortly before the deadline, but there.
+    let mut rig = Rig::serve(envoy(), ok);
+    rig.exchange().await;
+    rig.drain().await;
+    rig.send(GET.split_at(9).0).await;
+    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), DRAIN_TIME));
+    let (closed, counters) = rig.end().await;
+    assert_eq!(
+        (closed.cause, counters.counts().aborted),
+        (CloseCause::Aborted, 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_does_not_linger_where_the_default_does() {
+    for (at_deadline, staged) in [(AtDeadline::Linger, 1), (AtDeadline::Cut, 0)] {
+        let settings = Http1Settings::default().with_at_deadline(at_deadline);
+        let (_never_ends, receiver) = mpsc::unbounded_channel();
+        let receiver = std::sync::Mutex::new(Some(receiver));
+        let builder = hyper::server::conn::http1::Builder::new();
+        let mut rig = Rig::serve_lingering(&builder, settings, move |_| {
+            let body = streaming(receiver.lock().unwrap().take().unwrap());
+            async { Ok(Response::new(body)) }
+        });
+        rig.send(GET).await;
+        rig.read_until("\r\n\r\n").await;
+        rig.drain().await;
+        rig.rest().await;
+        let (_, counters) = rig.end().await;
+        settle().await;
+        assert_eq!(
+            (counters.counts().staged, counters.counts().aborted),
+            (staged, 1 - staged),
+            "{at_deadline:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_framed_by_the_close_is_told_and_ends_with_the_connection() {
+    // An HTTP/1.0 client and a body of unknown length: nothing but the close can end it.
+    let (frames, receiver) = mpsc::unbounded_channel();
+    let receiver = std::sync::Mutex::new(Some(receiver));
+    let mut rig = Rig::serve(Http1Settings::default(), move |_| {
+        let body = streaming(receiver.lock().unwrap().take().unwrap());
+        async { Ok(Response::new(body)) }
+    });
+    rig.drain().await;
+    rig.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
+    let head = rig.read_until("\r\n\r\n").await;
+    assert!(
+        head.contains("connection: close\r\n") && !head.contains("transfer-encoding"),
+        "{head}"
+    );
+    frames.send("all of it").unwrap();
+    drop(frames);
+    assert_eq!(rig.rest().await, "all of it");
+    assert_eq!(rig.end().await.1.counts().staged, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_header_timeout_after_a_response_lingers() {
+    // hyper drops the connection without a shutdown; the response before it must not be destroyed by unread data.
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(5 * SECOND);
+    let mut rig = Rig::serve_lingering(&builder, Http1Settings::default(), ok);
+    rig.exchange().await;
+    rig.send(GET.split_at(9).0).await;
+    rig.rest().await;
+    let (_, counters) = rig.end().await;
+    settle().await;
+    assert_eq!((counters.counts().staged, counters.counts().aborted), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,6 +72,35 @@ impl Rig {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
+        Self::serve_over(builder, settings, |io| io, answer)
+    }
+
+    /// With a transport that lingers in a task when it is dropped.
+    pub fn serve_lingering<F>(
+        builder: &http1::Builder,
+        settings: Http1Settings,
+        answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let spawning = |io: LingerIo<DuplexStream>| {
+            io.with_spawner(|lingering| {
+                tokio::spawn(lingering);
+            })
+        };
+        Self::serve_over(builder, settings, spawning, answer)
+    }
+
+    fn serve_over<F>(
+        builder: &http1::Builder,
+        settings: Http1Settings,
+        transport: impl FnOnce(LingerIo<DuplexStream>) -> LingerIo<DuplexStream>,
+        answer: impl Fn(Request<Incoming>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let (trigger, signal) = drain_signal::channel();
         let (client, server) = duplex(64 * 1024);
         let counters = CloseCounters::new();
@@ -80,6 +109,7 @@ impl Rig {
         let watch = signal.watch().unwrap();
         let io = LingerIo::new(server, LingerSettings::default(), counters.clone())
             .with_exchanges(exchanges.clone());
+        let io = transport(io);
         let service = DrainService::new(service_fn(answer), watch.handle(), exchanges.clone());
         let connection = builder
             .serve_connection(TokioIo::new(io), service)
