@@ -132,7 +132,9 @@ pub(crate) fn table(rows: &[Value]) -> String {
         let best = peer["name"].as_str().map_or(String::new(), |name| {
             format!("{} {unit} ({name})", number(&peer["value"]))
         });
+        let unmeasured = row["value"].is_null() || row["ratio"].is_null();
         let holds = match row["holds"].as_bool() {
+            _ if unmeasured => "not measured",
             Some(true) => "yes",
             Some(false) => "**no**",
             None => "",
