@@ -145,6 +145,7 @@ async fn nothing_is_left_behind_by_a_hundred_thousand_connections_and_two_thousa
         // Both listeners change with every update.
         let versions = 2 * (UPDATES + UPDATES / WARM_UP);
         assert_eq!(reaped.0.load(Ordering::Relaxed), versions, "each version once");
+        assert_eq!(tracker.groups().len(), 2, "the books of those that are active");
 
         drop(listeners);
         for worker in workers {
