@@ -102,7 +102,7 @@ impl Edge {
         );
         tokio::spawn(driver);
         let worker = listeners.worker();
-        tokio::spawn(worker.run(|accepted| drop(tokio::spawn(listener::serve(accepted)))));
+        tokio::spawn(worker.run(|accepted| drop(tokio::spawn(listener::serve(accepted, None)))));
         Self {
             listeners,
             maker: Maker {

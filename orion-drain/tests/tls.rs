@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use orion_drain::conn_tracker::{CloseReason, ConnProtocol, ConnTracker};
@@ -16,7 +15,7 @@ use orion_drain::drain_tree::{
     DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy,
 };
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
-use orion_drain::serve::{Http, ListenOn, Tls, serve};
+use orion_drain::serve::{Http, ListenOn, ReceivedBody, Tls, serve};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -54,7 +53,7 @@ async fn server() -> Server {
     let tracker = ConnTracker::new();
     let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), ListenersOptions::default(), ());
     tokio::spawn(driver);
-    let service = service_fn(|_: Request<Incoming>| async {
+    let service = service_fn(|_: Request<ReceivedBody>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
     });
     let tls = Tls::new(Arc::new(config)).with_handshake_timeout_in_drain(Duration::from_millis(50));

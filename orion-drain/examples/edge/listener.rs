@@ -7,7 +7,8 @@ use orion_drain::config::{FilterChain, HttpConnectionManager, Listener, NetworkF
 use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::listener_versions::Accepted;
-use orion_drain::serve::{HttpServer, SharedBehavior, TcpServer, serve_http, serve_tcp};
+use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
+use orion_drain::serve::{HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http, serve_tcp};
 use orion_drain::stats::Stats;
 
 use crate::proxy::Proxy;
@@ -83,8 +84,8 @@ impl Maker {
     }
 }
 
-/// Serves one accepted connection to its end.
-pub(crate) async fn serve(accepted: Accepted<EdgeListener>) {
+/// Serves one accepted connection to its end, and enters it where audits look for connections that outlive their deadline.
+pub(crate) async fn serve(accepted: Accepted<EdgeListener>, audited: Option<DefaultConnectionManager>) {
     // A connection that no chain takes is closed without an answer.
     let Some(Entered {
         stream,
@@ -96,10 +97,14 @@ pub(crate) async fn serve(accepted: Accepted<EdgeListener>) {
     else {
         return;
     };
+    if let Some(audited) = audited {
+        audited.on_connection_established("", ConnectionInfo::of(&connection));
+    }
     match &*service {
         ChainService::Http(server, proxy) => {
             let proxy = proxy.clone();
             let service = service_fn(move |request| proxy.clone().answer(request));
+            let service = RequestTimeout::new(service, server);
             // How a client broke off is its own affair; how we closed is in the statistics.
             let _ = serve_http(stream, service, connection, server).await;
         }

@@ -17,6 +17,7 @@ mod tunnel;
 mod upstream;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -25,6 +26,7 @@ use orion_drain::config::{Bootstrap, ListenerManagerConfig};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
+use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
 
@@ -81,7 +83,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         StatsObserver::new(stats.clone()),
     );
     tokio::spawn(driver);
-    tokio::spawn(orion_drain::serve::serve(&listeners, listener::serve));
+    let audited = manager.map(|_| DefaultConnectionManager::new(tracker.clone()));
+    if let (Some(manager), Some(audited)) = (manager, audited.clone()) {
+        tokio::spawn(audit(audited, manager.cleanup_interval));
+    }
+    let handler = move |accepted| listener::serve(accepted, audited.clone());
+    tokio::spawn(orion_drain::serve::serve(&listeners, handler));
 
     // The listeners that stay, the admin port, then the listeners that change.
     let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
@@ -133,4 +140,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         () = host.quit() => {}
     }
     Ok(())
+}
+
+/// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There are none.
+async fn audit(connections: DefaultConnectionManager, interval: Duration) {
+    let mut audits = tokio::time::interval(interval.max(Duration::from_millis(100)));
+    loop {
+        audits.tick().await;
+        let overdue = connections.close_overdue();
+        if overdue > 0 {
+            eprintln!("audit: {overdue} connections outlived their deadline and were closed");
+        }
+    }
 }

@@ -9,9 +9,8 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
 use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
-use orion_drain::serve::Connection;
+use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::tunnel;
 use crate::upstream::Clusters;
@@ -27,7 +26,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Answers one request; what goes wrong upstream becomes a status.
-    pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer(self, request: Request<ReceivedBody>) -> Result<Response<Body>, Infallible> {
         let host = request
             .uri()
             .authority()
@@ -57,7 +56,7 @@ impl Proxy {
         Ok(response)
     }
 
-    async fn forward(&self, request: Request<Incoming>, route: &RouteAction) -> Response<Body> {
+    async fn forward(&self, request: Request<ReceivedBody>, route: &RouteAction) -> Response<Body> {
         let Some(address) = self.clusters.next(&route.cluster) else {
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
@@ -79,7 +78,7 @@ impl Proxy {
 
     async fn exchange(
         &self,
-        request: Request<Incoming>,
+        request: Request<ReceivedBody>,
         authority: Authority,
         route: &RouteAction,
     ) -> Result<Response<Body>, StatusCode> {
@@ -101,7 +100,7 @@ impl Proxy {
     /// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
     async fn upgrade(
         &self,
-        mut request: Request<Incoming>,
+        mut request: Request<ReceivedBody>,
         token: HeaderValue,
         authority: Authority,
     ) -> Result<Response<Body>, StatusCode> {
@@ -128,10 +127,10 @@ impl Proxy {
 
 /// The request as the upstream gets it: HTTP/1.1, its own authority, no hop-by-hop headers.
 fn for_upstream(
-    request: Request<Incoming>,
+    request: Request<ReceivedBody>,
     authority: Authority,
     upgrade: Option<HeaderValue>,
-) -> Result<Request<Incoming>, StatusCode> {
+) -> Result<Request<ReceivedBody>, StatusCode> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED);
@@ -183,7 +182,7 @@ fn host_header(headers: &HeaderMap) -> Option<&str> {
     headers.get(HOST)?.to_str().ok()
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: ReceivedBody) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 

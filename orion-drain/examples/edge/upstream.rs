@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use orion_drain::config::Cluster;
+use orion_drain::serve::ReceivedBody;
 use tokio::net::TcpStream;
 
 /// The client that all HTTP clusters share; it keeps its connections per address.
-pub(crate) type HttpClient = Client<HttpConnector, Incoming>;
+pub(crate) type HttpClient = Client<HttpConnector, ReceivedBody>;
 
 /// The clusters of the bootstrap, by name.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ pub struct HttpConnectionManager {
     /// How long a connection that is done waits for the peer to close it. Default 1 s; 0 closes at once.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub delayed_close_timeout: Option<Duration>,
-    /// How long the whole request may take to arrive. Default, and 0: no limit.
+    /// How long the whole request may take to arrive; then it is answered with 408. Default, and 0: no limit.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub request_timeout: Option<Duration>,
     /// Idle timeout and greatest age.

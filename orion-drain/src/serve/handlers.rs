@@ -11,7 +11,6 @@ use conn_tracker::{ConnKind, ConnProtocol};
 use drain_signal::{Goodbye, GracefulClose, drive};
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 use listener_versions::{Accepted, ListenerConfig, Stream};
@@ -19,7 +18,7 @@ use pin_project::pin_project;
 
 use super::run::Handler;
 use super::tracked::Tracked;
-use super::{Connection, HttpServer, serve_http};
+use super::{Connection, HttpServer, ReceivedBody, RequestTimeout, serve_http};
 use crate::config::{CodecType, HttpTimeouts};
 use crate::stats::HttpStats;
 
@@ -73,7 +72,7 @@ impl<S> Http<TowerToHyperService<S>> {
 impl<C, S, B> Handler<C> for Http<S>
 where
     C: ListenerConfig,
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ReceivedBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
@@ -83,6 +82,7 @@ where
         let Self { service, server, .. } = self.clone();
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
+        let service = RequestTimeout::new(service, &server);
         async move {
             let (stream, connection) = connection(accepted);
             #[cfg(feature = "tls")]

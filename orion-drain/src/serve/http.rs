@@ -20,6 +20,7 @@ use super::Connection;
 use super::aging::Aging;
 use super::auto::AutoConnection;
 use super::request::Counted;
+use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
 use crate::config::{CodecType, HttpTimeouts};
 use crate::stats::HttpStats;
@@ -33,6 +34,7 @@ pub struct HttpServer {
     linger: LingerSettings,
     idle_timeout: Option<Duration>,
     max_connection_duration: Option<Duration>,
+    request_timeout: Option<Duration>,
     stats: Arc<HttpStats>,
 }
 
@@ -42,11 +44,8 @@ impl HttpServer {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new());
         builder.http2().timer(TokioTimer::new());
-        if let Some(request) = timeouts.request {
-            builder.http1().header_read_timeout(request);
-        } else {
-            builder.http1().header_read_timeout(None);
-        }
+        // hyper's timer for the head would also run while a connection is idle.
+        builder.http1().header_read_timeout(None);
         // A client may end its side after its request and still read the answer.
         builder.http1().half_close(true);
         let builder = match codec {
@@ -63,6 +62,7 @@ impl HttpServer {
             linger: LingerSettings::default().with_delayed_close_timeout(timeouts.delayed_close),
             idle_timeout: timeouts.idle,
             max_connection_duration: timeouts.max_connection_duration,
+            request_timeout: timeouts.request,
             stats,
         }
     }
@@ -106,11 +106,20 @@ impl HttpServer {
         self.builder.http2().max_send_buf_size(bytes as usize);
         self
     }
+
+    pub(super) const fn request_timeout(&self) -> Option<Duration> {
+        self.request_timeout
+    }
+
+    pub(super) const fn stats(&self) -> &Arc<HttpStats> {
+        &self.stats
+    }
 }
 
 /// Serves one HTTP connection to its end: told at its slot, led through its goodbye, closed at the deadline.
 ///
-/// `service` is asked for every request; the [`Connection`] is in the request's extensions. Upgrades work: keep a clone of
+/// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by the server's
+/// `request_timeout`. `service` is asked for every request; the [`Connection`] is in the request's extensions. Upgrades work: keep a clone of
 /// the connection in the tunnel's task, or use [`serve_tunnel`](super::serve_tunnel).
 ///
 /// # Cancel safety
@@ -139,6 +148,13 @@ where
     });
     let exchanges = linger.exchanges().clone();
     let (io, goaway) = GoawayIo::new(linger, &server.http2);
+    let io = HeadTimeoutIo::new(
+        io,
+        server.request_timeout,
+        exchanges.clone(),
+        goaway.clone(),
+        Arc::clone(&server.stats),
+    );
     let resets = ResetHandle::new();
     let service = Counted::new(service, connection.clone(), Arc::clone(&server.stats));
     let service = resets.service(service);

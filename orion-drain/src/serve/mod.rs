@@ -22,6 +22,7 @@ mod request;
 mod run;
 mod shutdown;
 mod tcp;
+mod timeout;
 #[cfg(feature = "tls")]
 mod tls;
 mod tracked;
@@ -34,5 +35,6 @@ pub use request::RequestBody;
 pub use run::{Handler, ListenOn, serve};
 pub use shutdown::drain_process;
 pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
+pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

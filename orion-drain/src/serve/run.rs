@@ -42,11 +42,11 @@ where
 ///
 /// use http::{Request, Response};
 /// use http_body_util::Full;
-/// use hyper::{body::{Bytes, Incoming}, service::service_fn};
+/// use hyper::{body::Bytes, service::service_fn};
 /// use orion_drain::conn_tracker::ConnTracker;
 /// use orion_drain::drain_tree::{DrainManager, DrainSettings};
 /// use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
-/// use orion_drain::serve::{Http, ListenOn, drain_process, serve};
+/// use orion_drain::serve::{Http, ListenOn, ReceivedBody, drain_process, serve};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,7 +57,7 @@ where
 /// let root = DrainManager::root(settings);
 /// let (listeners, driver) = Listeners::new(root.clone(), ConnTracker::new(), ListenersOptions::default(), ());
 /// tokio::spawn(driver);
-/// let service = service_fn(|_: Request<Incoming>| async {
+/// let service = service_fn(|_: Request<ReceivedBody>| async {
 ///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
 /// });
 /// tokio::spawn(serve(&listeners, Http::new(service))); // Http::tower(router) for a tower service

@@ -22,6 +22,8 @@ pub struct HttpStats {
     pub downstream_rq_total: Counter,
     /// Requests that are not answered yet.
     pub downstream_rq_active: Gauge,
+    /// Requests that did not arrive whole in time.
+    pub downstream_rq_timeout: Counter,
 }
 
 /// `tcp.<stat_prefix>.*`
@@ -121,6 +123,10 @@ impl HttpStats {
         into.set(
             format!("http.{prefix}.downstream_rq_active"),
             self.downstream_rq_active.value(),
+        );
+        into.set(
+            format!("http.{prefix}.downstream_rq_timeout"),
+            self.downstream_rq_timeout.value(),
         );
     }
 }

@@ -12,11 +12,13 @@ use drain_tree::{DrainEnding, DrainManager, DrainReason, DrainSettings, DrainSta
 use h2_wire::H2Client;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orion_drain::config::{CodecType, HttpTimeouts, TcpProxy};
-use orion_drain::serve::{Connection, HttpServer, TcpServer, serve_http, serve_tcp, serve_tunnel};
+use orion_drain::serve::{
+    Connection, HttpServer, ReceivedBody, RequestTimeout, TcpServer, serve_http, serve_tcp, serve_tunnel,
+};
 use orion_drain::stats::{HttpStats, Stats};
 use orion_drain::{conn_tracker, drain_signal, drain_tree};
 use proto_drain_tcp::CopyOptions;
@@ -71,7 +73,8 @@ impl Listener {
         let (client, accepted) = duplex(64 * 1024);
         let server = change(HttpServer::new(CodecType::Auto, timeouts, self.http.clone()));
         let connection = self.connection().expect("the drain is not completed");
-        let served = async move { serve_http(accepted, service_fn(answer), connection, &server).await };
+        let service = RequestTimeout::new(service_fn(answer), &server);
+        let served = async move { serve_http(accepted, service, connection, &server).await };
         (client, tokio::spawn(served))
     }
 }
@@ -83,7 +86,7 @@ fn timeouts(change: impl FnOnce(&mut HttpTimeouts)) -> HttpTimeouts {
 }
 
 /// `/` answers, `/tunnel` echoes what is upgraded, `/endless` never ends its body.
-async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn answer(mut request: Request<ReceivedBody>) -> Result<Response<Body>, Infallible> {
     let full = |text: &'static str| Full::new(Bytes::from_static(text.as_bytes())).boxed();
     let connection = request
         .extensions()
@@ -112,6 +115,12 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
                 .headers_mut()
                 .insert("connection", http::HeaderValue::from_static("upgrade"));
             Ok(response)
+        }
+        "/upload" => {
+            let body = request.into_body().collect().await.expect("a body");
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(body.to_bytes(), "abc");
+            Ok(Response::new(full("hello")))
         }
         "/endless" => {
             let frames = stream_of(Bytes::from_static(b"first"));
@@ -454,4 +463,49 @@ async fn envoys_way_closes_idle_connections_after_their_slot_and_cuts_at_the_dea
     busy.end().await;
     assert_eq!(start.elapsed().as_secs(), 60);
     assert!(!busy.was_reset(stream), "cut without a word");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_arrive_in_time_gets_408_and_an_idle_connection_nothing() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let soon = timeouts(|timeouts| timeouts.request = Some(Duration::from_secs(2)));
+    for (begun, slowly) in [
+        ("GET / HT", "GET "),
+        (
+            "POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na",
+            "POST",
+        ),
+    ] {
+        let (mut client, _served) = listener.serve(&soon);
+        request(&mut client, "/").await;
+        // Idle for longer than that is nothing.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        request(&mut client, "/").await;
+        client.write_all(begun.as_bytes()).await.unwrap();
+        let start = Instant::now();
+        let answer = String::from_utf8(rest(&mut client).await).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 408 ") && answer.contains("connection: close"),
+            "{slowly}: {answer}"
+        );
+        assert_eq!(start.elapsed().as_secs(), 2, "{slowly}");
+    }
+    assert_eq!(listener.http.downstream_rq_timeout.value(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_has_arrived_may_take_any_time_to_be_answered() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let soon = timeouts(|timeouts| timeouts.request = Some(Duration::from_secs(2)));
+    let (mut client, _served) = listener.serve(&soon);
+    let head = b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\na";
+    client.write_all(head).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.write_all(b"bc").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        answer.push(client.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    assert_eq!(listener.http.downstream_rq_timeout.value(), 0);
 }
