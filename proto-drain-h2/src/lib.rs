@@ -86,24 +86,36 @@
 //! - **In the gap** new streams are served. Peers that acknowledge at once, late, twice or never make no difference; a
 //!   peer that ends its side in the gap can open nothing more, so the gap ends, and its open streams keep the rest of it
 //!   to be answered.
-//! - **After the gap** the final GOAWAY, with the highest stream seen. It waits for the end of a frame that the peer is
-//!   in the middle of (10 s at most, then the peer counts as gone). Earlier streams run to their end.
+//! - **After the gap** the final GOAWAY, with the highest stream seen. It waits for the end of a frame or header block that
+//!   the peer is in the middle of (10 s at most, then the peer counts as gone). Earlier streams run to their end; later
+//!   ones are ignored, as RFC 9113 allows, with their header tables and windows kept in order.
 //! - **After the last stream** the peer has `delayed_close_timeout` to close first; then FIN.
 //! - **At the deadline** streams are reset (RST_STREAM, CANCEL) if they are served through a [`ResetHandle`]; what is left
 //!   100 ms later is cut. So a peer that does not read is bounded by the deadline.
+//! - **Told in the last moment** (a connection opened late in a drain) it has half of what is left between its GOAWAYs, and
+//!   the other half to finish; told at the deadline, both at once and no more.
+//!
+//! # Long streams
+//!
+//! Neither GOAWAY ends a stream, so gRPC streams, server-sent events and tunnels are what a drain waits for. [`WithDrain`]
+//! puts a [`RequestDrain`] into the extensions of their requests: the handler sees that its connection is told, and how
+//! long it has, and can end in its own words; `examples/ticker` is a tonic route that does. Tunnels (CONNECT, and extended
+//! CONNECT of [RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)) are streams like others, but have neither response nor body
+//! to reset: their tasks wait for [`ResetHandle::wait`] and drop the tunnel, or the deadline cuts them.
 //!
 //! # With servers of one shutdown signal
 //!
 //! `axum::serve` and tonic's own server keep their connections to themselves and shut all of them down with one signal.
-//! Give them a listener whose transports are wrapped in [`GoawayIo`]: each connection then has the exact gap, the delayed
-//! close and the bound against peers that do not acknowledge. What they cannot have that way are slots of their own,
-//! resets and a deadline; serve their routers over hyper-util for that.
+//! Give them a listener whose transports are wrapped in [`GoawayIo`] (tonic wants `Connected` for it: a newtype): each
+//! connection then has the exact gap, the delayed close and the bound against peers that do not acknowledge. What they
+//! cannot have that way are slots of their own, resets and a deadline: one stream that never ends keeps such a server for
+//! ever, unless the listener keeps the [`GoawayHandle`]s and calls [`cut`](GoawayHandle::cut) at a time of its own. Serve
+//! their routers over hyper-util for the whole drain; routers and routes need no change.
 //!
 //! # What it does not do
 //!
 //! It does not decide when to drain (drain-signal, drain-tree), accept connections (listener-versions), or parse anything
-//! behind the nine bytes of a frame header. HTTP/1 passes straight through (proto-drain-http1). WebSockets over HTTP/2
-//! are streams like others, but not served through a [`ResetHandle`] once they are upgraded: the deadline cuts them.
+//! behind the nine bytes of a frame header. HTTP/1 passes straight through (proto-drain-http1).
 //!
 //! # Where it follows Envoy
 //!
@@ -115,13 +127,13 @@
 //!
 //! # Features and requirements
 //!
-//! - `hyper`: hyper's `http2::Connection`; [`ResetHandle`] and [`NoticeFirst`] over hyper's `Service`.
+//! - `hyper`: hyper's `http2::Connection`; [`ResetHandle`], [`NoticeFirst`] and [`WithDrain`] over hyper's `Service`.
 //! - `hyper-util`: the auto connections, also upgradeable ones.
 //! - `h2`: [`ServeStreams`] over `h2::server`.
 //!
 //! None by default: [`GoawayIo`] and the trait [`GracefulShutdown`] serve any codec that waits for a PING. Needs tokio's
-//! timer. A connection costs less than 256 bytes, no allocation per frame, and one timer while it drains. Minimum
-//! supported Rust version 1.85.
+//! timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost less than 256 bytes a connection, nothing is
+//! allocated per frame or request, and there is one timer while it drains. Minimum supported Rust version 1.85.
 
 mod close;
 pub use close::H2Connection;

@@ -293,3 +293,26 @@ where
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+    use std::pin::pin;
+
+    #[test]
+    fn a_stream_that_ends_is_no_longer_waited_for() {
+        let resets = ResetHandle::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        {
+            let mut stream = pin!(resets.response(pending::<Result<Response<()>, StreamError>>()));
+            for _ in 0..3 {
+                assert!(stream.as_mut().poll(&mut cx).is_pending());
+            }
+            let mut tunnel = pin!(resets.wait());
+            assert!(tunnel.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(resets.shared.waiting().len(), 2);
+        }
+        assert_eq!(resets.shared.waiting().len(), 0);
+    }
+}

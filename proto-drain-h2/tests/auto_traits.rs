@@ -23,7 +23,9 @@ assert_impl_all!(InvalidTransition: Send, Sync, Unpin, Error);
 
 #[cfg(feature = "hyper")]
 mod hyper {
-    use proto_drain_h2::{NoticeFirst, ResetBody, ResetFuture, ResetHandle, ResetService, StreamError};
+    use proto_drain_h2::{
+        NoticeFirst, RequestDrain, ResetBody, ResetFuture, ResetHandle, ResetService, StreamError, WithDrain,
+    };
     use static_assertions::assert_impl_all;
     use std::error::Error;
 
@@ -32,6 +34,8 @@ mod hyper {
     assert_impl_all!(ResetFuture<()>: Send, Sync);
     assert_impl_all!(ResetBody<()>: Send, Sync);
     assert_impl_all!(NoticeFirst<(), drain_signal::DrainHandle>: Send, Sync, Clone);
+    assert_impl_all!(RequestDrain: Send, Sync, Unpin, Clone);
+    assert_impl_all!(WithDrain<()>: Send, Sync, Unpin, Clone);
     assert_impl_all!(StreamError: Send, Sync, Unpin, Error);
 }
 

@@ -9,10 +9,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proptest::prelude::*;
 use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2DrainSettings, H2Phase};
+use std::future::poll_fn;
 use std::io::IoSlice;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use support::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 
 /// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper, in chunks.
 async fn pass(upstream: &[u8], downstream: &[u8], chunks: &[usize]) -> (Vec<u8>, Vec<u8>) {
@@ -62,6 +64,110 @@ proptest! {
         let (up, down) = runtime.block_on(pass(&upstream, &downstream, &chunks));
         prop_assert_eq!(up, upstream);
         prop_assert_eq!(down, downstream);
+    }
+}
+
+const PAYLOAD: &[u8; 8] = b"goodbye!";
+
+/// What a client may send between two others: a frame, or a header block in pieces.
+fn any_unit() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..30);
+    prop_oneof![
+        Just(ping_ack(PAYLOAD)),
+        Just(ping_ack(b"another!")),
+        Just(frame(PING, 0, 0, PAYLOAD)),
+        (any::<u8>(), any::<u8>(), bytes()).prop_map(|(kind, flags, payload)| {
+            let whole = if matches!(kind, HEADERS | 5 | CONTINUATION) {
+                flags | 4
+            } else {
+                flags
+            };
+            frame(kind, whole, 1, &payload)
+        }),
+        (bytes(), bytes(), bytes()).prop_map(|(a, b, c)| [
+            frame(HEADERS, 0, 1, &a),
+            frame(CONTINUATION, 0, 1, &b),
+            frame(CONTINUATION, 4, 1, &c)
+        ]
+        .concat()),
+    ]
+}
+
+fn any_units() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    proptest::collection::vec(any_unit(), 0..8)
+}
+
+/// What can be read without waiting.
+async fn read_now(io: &mut GoawayIo<DuplexStream>, room: usize) -> Vec<u8> {
+    let mut bytes = vec![0; room];
+    let n = poll_fn(|cx| {
+        let mut buf = ReadBuf::new(&mut bytes);
+        let read = Pin::new(&mut *io).poll_read(cx, &mut buf);
+        let n = buf.filled().len();
+        assert!(read.is_pending() || n > 0, "no end");
+        Poll::Ready(n)
+    })
+    .await;
+    bytes.truncate(n);
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn in_a_drain_only_the_acknowledgements_of_its_ping_are_touched(
+        before in any_units(),
+        during in any_units(),
+        after in any_units(),
+        chunks in proptest::collection::vec(1usize..50, 1..12),
+    ) {
+        let is_ack = |unit: &Vec<u8>| *unit == ping_ack(PAYLOAD);
+        let goodbye = [frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]), frame(PING, 0, 0, PAYLOAD)].concat();
+        // The peer's are taken out, all in the gap and one behind it if there was none; the codec gets one at its end.
+        let in_gap: Vec<_> = during.iter().filter(|unit| !is_ack(unit)).cloned().collect();
+        let late = if in_gap.len() < during.len() { None } else { after.iter().position(is_ack) };
+        let behind: Vec<_> = after.iter().enumerate().filter(|(at, _)| Some(*at) != late).map(|(_, unit)| unit.clone()).collect();
+        let expected = [CLIENT_PREFACE.to_vec(), before.concat(), in_gap.concat(), ping_ack(PAYLOAD), behind.concat()].concat();
+
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        // "Nothing can be read" must not mean "this task has had its share".
+        let (up, down) = runtime.block_on(tokio::task::unconstrained(async {
+            let (mut client, io) = tokio::io::duplex(1 << 16);
+            let (mut io, handle) = GoawayIo::new(io, &H2DrainSettings::default());
+            let mut sizes = chunks.iter().copied().cycle();
+            let mut up = Vec::new();
+            for (part, bytes) in [[CLIENT_PREFACE.to_vec(), before.concat()].concat(), during.concat(), after.concat()].into_iter().enumerate() {
+                match part {
+                    1 => {
+                        for chunk in goodbye.chunks(chunks[0]) {
+                            io.write_all(chunk).await.unwrap();
+                        }
+                    }
+                    2 => handle.finish(),
+                    _ => {}
+                }
+                let mut rest = &bytes[..];
+                loop {
+                    let (now, later) = rest.split_at(sizes.next().unwrap().min(rest.len()));
+                    client.write_all(now).await.unwrap();
+                    rest = later;
+                    let mut idle = false;
+                    while !idle {
+                        let got = read_now(&mut io, sizes.next().unwrap()).await;
+                        idle = got.is_empty();
+                        up.extend(got);
+                    }
+                    if rest.is_empty() {
+                        break;
+                    }
+                }
+            }
+            drop(io);
+            let mut down = Vec::new();
+            client.read_to_end(&mut down).await.unwrap();
+            (up, down)
+        }));
+        prop_assert_eq!(up, expected);
+        prop_assert_eq!(down, goodbye);
     }
 }
 

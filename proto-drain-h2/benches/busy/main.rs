@@ -2,7 +2,7 @@
 //!
 //! `cargo bench -p proto-drain-h2 --features hyper --bench busy -- [--json FILE] [--quick] [ROW..]`. Each round plays every
 //! candidate once, so that a busy neighbour disturbs all alike; a value is the median of the rounds, a ratio the median
-//! of the ratios within one round. `-- --play plain|drive|io|whole raw|h2 REQUESTS BODY [yields]` plays one connection
+//! of the ratios within one round. `-- --play plain|drive|io|whole|shown raw|h2 REQUESTS BODY [yields]` plays one connection
 //! and measures nothing, for a profiler:
 //!
 //! `valgrind --tool=callgrind target/release/deps/busy-* --play whole raw 20000 16`
@@ -74,11 +74,12 @@ const LOADS: [Load; 4] = [
     },
 ];
 
-const AROUNDS: [(Around, &str); 4] = [
+const AROUNDS: [(Around, &str); 5] = [
     (Around::Plain, "plain hyper"),
     (Around::Drive, "drive alone"),
     (Around::Io, "transport wrapper"),
     (Around::Whole, "whole wrapper"),
+    (Around::Shown, "whole wrapper, the drain in every request"),
 ];
 
 fn main() {
@@ -139,7 +140,12 @@ fn measure(load: &Load, quick: bool) -> Vec<Row> {
         target,
         peers: vec![],
     };
-    vec![row(1, TARGET), row(2, Target::None), row(3, TARGET)]
+    vec![
+        row(1, TARGET),
+        row(2, Target::None),
+        row(3, TARGET),
+        row(4, Target::None),
+    ]
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -171,6 +177,7 @@ fn play_one(args: &[String]) {
         "plain" => Around::Plain,
         "drive" => Around::Drive,
         "io" => Around::Io,
+        "shown" => Around::Shown,
         _ => Around::Whole,
     };
     let client = if args[1] == "raw" { Client::Raw } else { Client::H2 };

@@ -14,7 +14,9 @@ use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pin_project::pin_project;
-use proto_drain_h2::{GoawayIo, GracefulShutdown, H2Connection, H2DrainSettings, NoticeFirst, ResetHandle};
+use proto_drain_h2::{
+    GoawayIo, GracefulShutdown, H2Connection, H2DrainSettings, NoticeFirst, ResetHandle, WithDrain,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What is around hyper's connection.
@@ -26,8 +28,10 @@ pub(crate) enum Around {
     Drive,
     /// The transport wrapper alone.
     Io,
-    /// All of this crate.
+    /// All of this crate, but:
     Whole,
+    /// The drain is also in every request's extensions.
+    Shown,
 }
 
 /// What the service does.
@@ -68,6 +72,15 @@ where
             let (io, handle) = GoawayIo::new(io, &settings);
             let resets = ResetHandle::new();
             let service = resets.service(service(work));
+            let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
+            let connection = builder().serve_connection(TokioIo::new(io), service);
+            let connection = H2Connection::new(connection, handle, settings).with_resets(resets);
+            tokio::spawn(drive(connection, watch));
+        }
+        Around::Shown => {
+            let (io, handle) = GoawayIo::new(io, &settings);
+            let resets = ResetHandle::new();
+            let service = WithDrain::new(resets.service(service(work)), watch.handle());
             let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
             let connection = builder().serve_connection(TokioIo::new(io), service);
             let connection = H2Connection::new(connection, handle, settings).with_resets(resets);
