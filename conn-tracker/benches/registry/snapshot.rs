@@ -50,17 +50,17 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         }
     }
     let row = |what: &str, of: fn(&Delays) -> f64, target| {
-        let middle = |delays: &[Delays]| median(delays.iter().map(of).collect());
-        let ratios = ours.with.iter().zip(&ours.without);
+        // The quietest round: what a list causes is in each of them, what a neighbour causes is not.
+        let least = |delays: &[Delays]| delays.iter().map(of).fold(f64::INFINITY, f64::min);
         Row {
             row: format!("{what} registration while another thread lists {live}"),
             unit: "us",
-            value: middle(&ours.with),
+            value: least(&ours.with),
             floor_name: "the same without",
-            floor: middle(&ours.without),
-            ratio: median(ratios.map(|(with, without)| of(with) / of(without)).collect()),
+            floor: least(&ours.without),
+            ratio: least(&ours.with) / least(&ours.without),
             target,
-            peers: vec![("DashMap of string ids", middle(&theirs.with))],
+            peers: vec![("DashMap of string ids", least(&theirs.with))],
         }
     };
     vec![

@@ -61,7 +61,8 @@ pub(crate) const REGISTRY: Part = Part {
 - *Slowest registration*: in the quietest of the runs. Time in which the thread was ready and had no processor is taken off, as
   the kernel tells it; of ours, that includes telling protocol and filter chain and boxing the closer.
 - *Bytes*: growth of a fresh process by a million connections, each with peer, protocol, chain, stamps and closer.
-- *While another thread lists*: the same registrations are timed as long without the list, with the other processor as busy.
+- *While another thread lists*: the same registrations are timed as long without the list, with the other processor as
+  busy; the quietest round of each, and waits for a processor are taken off too.
 ",
 };
 
