@@ -1,4 +1,4 @@
-//! A process without file descriptors: accepting waits, says so, and goes on.
+//! A process without file descriptors: accepting waits, says so, and goes on; versions change and drain meanwhile.
 #![cfg(unix)]
 
 mod common;
@@ -9,8 +9,10 @@ use std::process::Command;
 
 use common::at;
 use conn_tracker::ConnTracker;
-use drain_tree::{DrainManager, DrainSettings};
-use listener_versions::{Accepted, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Update};
+use drain_tree::{DrainManager, DrainOutcome, DrainSettings};
+use listener_versions::{
+    Accepted, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -36,6 +38,12 @@ impl ListenerObserver for Told {
     fn accept_error(&self, _: &ListenAddress, error: &io::Error, in_a_row: u32) {
         self.0
             .send(format!("{in_a_row}: {error}"))
+            .expect("the test listens");
+    }
+
+    fn drained(&self, version: &VersionView, _: &DrainOutcome) {
+        self.0
+            .send(format!("drained {}", version.number))
             .expect("the test listens");
     }
 }
@@ -81,8 +89,20 @@ async fn with_few_descriptors() {
     let mut client = TcpStream::connect(address).await.expect("the kernel takes it");
     let error = errors.recv().await.expect("it is told");
     assert!(error.starts_with("1: "), "{error}");
+
+    // Versions change and drain all the same; only what needs a socket more is refused.
+    let b = at("b", "127.0.0.1:0".parse().expect("an address"), 0);
+    let a = at("a", "127.0.0.1:0".parse().expect("an address"), 1);
+    let report = listeners.apply(Update::lds("v", [a, b])).await;
+    let refused: Vec<_> = report
+        .errors()
+        .map(|error| (error.listener(), error.field()))
+        .collect();
+    assert_eq!(refused, [("b", "address")]);
+    while errors.recv().await.expect("it is told") != "drained 1" {}
     drop(files);
     let waited = accepted.recv().await.expect("it is accepted in the end");
+    assert_eq!(waited.version.number(), 2);
     drop(waited);
     assert_eq!(client.read(&mut [0]).await.expect("it was served"), 0);
 }

@@ -33,6 +33,15 @@ fn main() {
             return;
         }
     }
+    if !args.iter().any(|arg| arg == "--raised") {
+        // Again, with as many descriptors as it may have: 10 000 listeners or connections need one each.
+        let status = std::process::Command::new("sh")
+            .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" --raised "$@""#])
+            .arg(std::env::current_exe().expect("this program"))
+            .args(&args)
+            .status();
+        std::process::exit(status.expect("a shell").code().unwrap_or(1));
+    }
     // Run as a test, it only shows that it runs.
     let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
     let json = args
