@@ -13,8 +13,8 @@ use drain_signal::{
     drive,
 };
 use http::{Request, Response};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,7 @@ use proto_drain_http1::{
     CloseCounters, DrainService, Exchanges, Http1Connection, Http1Settings, LingerIo, LingerSettings, Outcome,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -226,9 +227,9 @@ pub fn failing_after(bytes: usize) -> Body {
         fn poll_frame(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
-        ) -> Poll<Option<std::io::Result<hyper::body::Frame<Bytes>>>> {
+        ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
             if let Some(bytes) = self.0.take() {
-                return Poll::Ready(Some(Ok(hyper::body::Frame::data(bytes))));
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             // Some polls in between: hyper flushes before it hears of the error.
             self.1 += 1;
@@ -240,4 +241,24 @@ pub fn failing_after(bytes: usize) -> Body {
         }
     }
     BodyExt::boxed(Failing(Some(vec![b'r'; bytes].into()), 0))
+}
+
+/// A body that never ends by itself, fed by the test.
+pub fn streaming(frames: mpsc::UnboundedReceiver<&'static str>) -> Body {
+    let stream = futures_util::stream::unfold(frames, |mut frames| async move {
+        frames
+            .recv()
+            .await
+            .map(|text| (Ok::<_, std::io::Error>(Frame::data(text.into())), frames))
+    });
+    BodyExt::boxed(StreamBody::new(SyncStream(Box::pin(stream))))
+}
+
+/// `BoxBody` wants `Sync`, which the stream of this test is.
+struct SyncStream<S>(Pin<Box<S>>);
+impl<S: futures_util::Stream> futures_util::Stream for SyncStream<S> {
+    type Item = S::Item;
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        self.0.as_mut().poll_next(cx)
+    }
 }
