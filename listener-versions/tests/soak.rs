@@ -16,6 +16,7 @@ use common::{Config, at};
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainSettings};
 use listener_versions::{ListenerObserver, Listeners, ListenersOptions, ReusePort, VersionView};
+use tokio::sync::watch;
 
 const CONNECTIONS: usize = 100_000;
 const UPDATES: usize = 2_000;
@@ -77,31 +78,33 @@ async fn update(listeners: &Listeners<Config>, content: u32) {
 }
 
 /// Connects so many times, to one listener and the other, over enough addresses that no port is wanted twice.
-async fn connections(ports: [u16; 2], client: usize, count: usize, made: &AtomicUsize) {
+async fn connections(ports: [u16; 2], client: usize, count: usize, made: &watch::Sender<usize>) {
     for index in 0..count {
         let host = 1 + (client * 31 + index) % 250;
         let address = SocketAddr::from(([127, 0, 2, host as u8], ports[index % 2]));
         ask(address)
             .await
             .expect("neither refused nor reset nor unanswered");
-        made.fetch_add(1, Ordering::Relaxed);
+        made.send_modify(|made| *made += 1);
     }
 }
 
 /// `updates` updates, spread over `count` connections of all clients.
 async fn storm(listeners: &Listeners<Config>, first: u32, updates: usize, count: usize) {
     let ports = ["shared", "own"].map(|name| port(listeners, name).port());
-    let made = Arc::new(AtomicUsize::new(0));
+    let (made, mut progress) = watch::channel(0);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let made = Arc::clone(&made);
+            let made = made.clone();
             tokio::spawn(async move { connections(ports, client, count / CLIENTS, &made).await })
         })
         .collect();
     for (done, content) in (0..updates).zip(first..) {
-        while made.load(Ordering::Relaxed) < count / CLIENTS * CLIENTS * done / updates {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let due = count / CLIENTS * CLIENTS * done / updates;
+        progress
+            .wait_for(|made| *made >= due)
+            .await
+            .expect("clients live");
         update(listeners, content).await;
     }
     for client in clients {
@@ -112,11 +115,11 @@ async fn storm(listeners: &Listeners<Config>, first: u32, updates: usize, count:
 /// Nothing is in flight; what is held then. A task goes on for a moment after its connection is gone.
 async fn quiet(listeners: &Listeners<Config>, tracker: &ConnTracker) -> Held {
     tracker.wait_empty().await;
-    for _ in 0..10_000 {
+    for _ in 0..100_000 {
         if listeners.snapshot().len() == 2 && held().tasks == STAY {
             break;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
     held()
 }
