@@ -66,6 +66,12 @@ async fn as_envoy_idle_ones_close_after_drain_timeout_and_the_rest_is_cut_at_the
     rig.drain().await;
     assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), Duration::ZERO));
 
+    // Shortly before the deadline nothing happens: an idle one that was given no grace stays until then.
+    let mut rig = Rig::serve(Http1Settings::default().with_at_deadline(AtDeadline::Cut), ok);
+    rig.exchange().await;
+    rig.drain().await;
+    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), DRAIN_TIME));
+
     // Half a request when the grace ends: neither then, nor shortly before the deadline, but there.
     let mut rig = Rig::serve(envoy(), ok);
     rig.exchange().await;
