@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p proto-drain-h2 --features hyper --bench busy -- [--json FILE] [--quick] [ROW..]`. Each round plays every
 //! candidate once, so that a busy neighbour disturbs all alike; a value is the median of the rounds, a ratio the median
-//! of the ratios within one round. `-- --play plain|drive|io|whole|shown raw|h2 REQUESTS BODY [yields]` plays one connection
-//! and measures nothing, for a profiler:
+//! of the ratios within one round, both of time on the processor. It plays one connection and measures nothing with
+//! `-- --play plain|drive|io|whole|shown raw|h2 REQUESTS BODY [yields]`, for a profiler:
 //!
 //! `valgrind --tool=callgrind target/release/deps/busy-* --play whole raw 20000 16`
 #![expect(clippy::unwrap_used, reason = "a bench that fails has failed")]
@@ -153,7 +153,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// One connection from its preface to its end; how long its requests took.
+/// One connection from its preface to its end; how long its requests took, on the one thread that does everything.
 fn play(around: Around, client: Client, requests: usize, work: Work) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -164,12 +164,24 @@ fn play(around: Around, client: Client, requests: usize, work: Work) -> Duration
         let (_trigger, signal) = drain_signal::channel();
         server::spawn(served, around, work, signal.watch().unwrap());
         let start = Instant::now();
+        let on_cpu = on_cpu();
         match client {
             Client::H2 => client::h2(io, requests).await.unwrap(),
             Client::Raw => client::raw(io, requests).await.unwrap(),
         }
-        start.elapsed()
+        match (on_cpu, self::on_cpu()) {
+            (Some(before), Some(after)) => after - before,
+            _ => start.elapsed(),
+        }
     })
+}
+
+/// The time that this thread has had a processor, where the system tells it (Linux): what others do meanwhile is not ours.
+fn on_cpu() -> Option<Duration> {
+    // The account is closed when the thread makes way.
+    std::thread::yield_now();
+    let account = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(account.split(' ').next()?.parse().ok()?))
 }
 
 fn play_one(args: &[String]) {
