@@ -126,7 +126,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         Some(version)
     }
 
-    /// Moves a version along the table. The lists of [`Named`] say which events can come, so an illegal one changes nothing.
+    /// Moves a version along the table. The lists of [`Named`](crate::record::Named) say which events can come, so an illegal
+    /// one changes nothing.
     fn step(&mut self, version: u64, event: VersionEvent) {
         if let Some(record) = self.versions.get_mut(&version) {
             let next = record.state.on(event);
