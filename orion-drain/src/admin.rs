@@ -9,7 +9,7 @@
 //! | --- | --- |
 //! | `/ready` | 200 `LIVE`, or 503 and the state |
 //! | `/server_info` | version, state, uptime, drain settings (JSON) |
-//! | `/stats` | `name: value`; `?filter=TEXT`, `?usedonly`, `?format=json` |
+//! | `/stats` | `name: value`; `?filter=TEXT`, `?usedonly`, `?format=json`; `/stats/prometheus` |
 //! | `/listeners` | `name::address`; `?format=json` |
 //! | `/connections`, `/drain` | who is still here, and how far each drain is (JSON; Envoy has neither) |
 //! | POST `/drain_listeners` | stops accepting; `?graceful`, `?inboundonly`, `?skip_exit` |

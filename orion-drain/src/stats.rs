@@ -20,6 +20,7 @@
 //! ```
 
 mod cell;
+mod prometheus;
 mod registry;
 mod scope;
 mod snapshot;

@@ -317,3 +317,30 @@ fn a_host_may_deny_an_operation_before_it_happens() {
         StatusCode::OK
     );
 }
+
+#[test]
+fn prometheus_reads_the_statistics_under_envoys_names_and_labels() {
+    let host = Host::new();
+    let http = host.stats.http("in.gress\"");
+    http.downstream_cx_drain_close.inc();
+    let _open = http.connection();
+    host.stats.listener_manager().total_listeners_draining.inc();
+    let text = host.stats.snapshot().to_prometheus();
+    for line in [
+        "# TYPE envoy_http_downstream_cx_drain_close counter",
+        "envoy_http_downstream_cx_drain_close{envoy_http_conn_manager_prefix=\"in.gress\\\"\"} 1",
+        "# TYPE envoy_http_downstream_cx_active gauge",
+        "# TYPE envoy_listener_manager_total_listeners_draining gauge",
+        "envoy_listener_manager_total_listeners_draining{} 1",
+        "envoy_listener_manager_lds_update_attempt{} 0",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+    }
+    let request = Request::get("/stats/prometheus").body(()).expect("a request");
+    let response = handle(&host, &request.into_parts().0);
+    assert_eq!(
+        response.headers()["content-type"],
+        "text/plain; version=0.0.4; charset=UTF-8"
+    );
+    assert_eq!(response.body(), &text);
+}

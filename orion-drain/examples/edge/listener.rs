@@ -8,7 +8,9 @@ use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::listener_versions::Accepted;
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
-use orion_drain::serve::{HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http, serve_tcp};
+use orion_drain::serve::{
+    ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http, serve_tcp,
+};
 use orion_drain::stats::Stats;
 
 use crate::proxy::Proxy;
@@ -57,7 +59,9 @@ impl Maker {
 
     fn http(&self, manager: &HttpConnectionManager, buffer: Option<u32>) -> ChainService {
         let stats = self.stats.http(&manager.stat_prefix);
-        let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats);
+        // Only tunnels need it.
+        let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats)
+            .with_connection_shown(ConnectionShown::Upgrades);
         if let Some(bytes) = buffer {
             server = server.with_buffer_limit(bytes);
         }

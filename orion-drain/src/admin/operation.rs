@@ -14,6 +14,8 @@ pub enum Operation {
     ServerInfo,
     /// `/stats`
     Stats,
+    /// `/stats/prometheus`
+    Prometheus,
     /// `/listeners`
     Listeners,
     /// `/connections`; it names peers.
@@ -94,8 +96,9 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("/server_info", "print server version and state (JSON)"),
     (
         "/stats",
-        "print server stats: ?filter=TEXT, ?usedonly, ?format=json",
+        "print server stats: ?filter=TEXT, ?usedonly, ?format=json|prometheus",
     ),
+    ("/stats/prometheus", "print server stats in prometheus format"),
 ];
 
 impl Operation {
@@ -106,6 +109,7 @@ impl Operation {
             "/ready" => Self::Ready,
             "/server_info" => Self::ServerInfo,
             "/stats" => Self::Stats,
+            "/stats/prometheus" => Self::Prometheus,
             "/listeners" => Self::Listeners,
             "/connections" => Self::Connections,
             "/drain" => Self::Drains,

@@ -63,7 +63,8 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, uri: &Uri) -> 
             return plain(status, format!("{}\n", state.as_str()));
         }
         Operation::ServerInfo => return json_of(serde_json::to_value(host.server_info())),
-        Operation::Stats => return stats(host, uri),
+        Operation::Stats => return stats(host, uri, parameter(uri, "format")),
+        Operation::Prometheus => return stats(host, uri, Some("prometheus")),
         Operation::Listeners => return listeners(host, uri),
         Operation::Connections => {
             return json_of(
@@ -81,7 +82,7 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, uri: &Uri) -> 
     plain(StatusCode::OK, "OK\n".to_owned())
 }
 
-fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri) -> Response<Bytes> {
+fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri, format: Option<&str>) -> Response<Bytes> {
     let mut snapshot = host.stats();
     if parameter(uri, "usedonly").is_some() {
         snapshot.retain(|_, value| value > 0);
@@ -90,7 +91,7 @@ fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri) -> Response<Bytes> {
     if let Some(filter) = parameter(uri, "filter") {
         snapshot.retain(|name, _| name.contains(filter));
     }
-    match parameter(uri, "format") {
+    match format {
         None | Some("" | "text") => plain(StatusCode::OK, snapshot.to_string()),
         Some("json") => {
             let list: Vec<_> = snapshot
@@ -99,9 +100,14 @@ fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri) -> Response<Bytes> {
                 .collect();
             json_of(Ok(json!({ "stats": list })))
         }
+        Some("prometheus") => respond(
+            StatusCode::OK,
+            "text/plain; version=0.0.4; charset=UTF-8",
+            snapshot.to_prometheus(),
+        ),
         Some(_) => plain(
             StatusCode::BAD_REQUEST,
-            "usage: /stats?format=(text|json)\n".to_owned(),
+            "usage: /stats?format=(text|json|prometheus)\n".to_owned(),
         ),
     }
 }

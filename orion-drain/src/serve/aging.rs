@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use conn_tracker::{ConnKind, ConnProtocol};
@@ -25,6 +25,8 @@ pub(super) struct Aging<C> {
     idle_timeout: Option<Duration>,
     #[pin]
     idle: Option<Sleep>,
+    /// Who the idle timer wakes.
+    registered: Option<Waker>,
     #[pin]
     oldest: Option<Sleep>,
     /// Requests seen when the idle timer was set.
@@ -44,6 +46,7 @@ impl<C> Aging<C> {
             connection,
             idle_timeout: idle,
             idle: idle.map(tokio::time::sleep),
+            registered: None,
             oldest: max_age.map(tokio::time::sleep),
             seen: 0,
             told: false,
@@ -73,6 +76,22 @@ impl<C: GracefulClose> Future for Aging<C> {
         let Some(timeout) = *this.idle_timeout else {
             return Poll::Pending;
         };
+        // Once it is registered there is nothing to ask it until it has elapsed: that costs a load, a poll a hundred.
+        let is_registered = this
+            .registered
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()));
+        if is_registered
+            && this
+                .idle
+                .as_ref()
+                .get_ref()
+                .as_ref()
+                .is_some_and(|idle| !idle.is_elapsed())
+        {
+            return Poll::Pending;
+        }
+        *this.registered = Some(cx.waker().clone());
         while this
             .idle
             .as_mut()

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::behavior::{Cell, Manner, SharedBehavior, manner};
 use crate::config::ProtocolDrainBehavior;
 
-/// A connection that is being served. Cheap to clone; it is in every request's extensions, so that a handler can see the
+/// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a handler can see the
 /// drain and its deadline, and so that whatever outlives the connection's task (a tunnel after an upgrade) keeps it open.
 ///
 /// Held means open: the drain waits for it, the registry lists it.

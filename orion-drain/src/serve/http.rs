@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Connection;
 use super::aging::Aging;
 use super::auto::AutoConnection;
-use super::request::Counted;
+use super::request::{ConnectionShown, Counted};
 use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
 use crate::config::{CodecType, HttpTimeouts};
@@ -35,6 +35,7 @@ pub struct HttpServer {
     idle_timeout: Option<Duration>,
     max_connection_duration: Option<Duration>,
     request_timeout: Option<Duration>,
+    shown: ConnectionShown,
     stats: Arc<HttpStats>,
 }
 
@@ -63,6 +64,7 @@ impl HttpServer {
             idle_timeout: timeouts.idle,
             max_connection_duration: timeouts.max_connection_duration,
             request_timeout: timeouts.request,
+            shown: ConnectionShown::default(),
             stats,
         }
     }
@@ -107,6 +109,13 @@ impl HttpServer {
         self
     }
 
+    /// The same server with the [`Connection`] in the extensions of these requests. Default: of all.
+    #[must_use]
+    pub const fn with_connection_shown(mut self, shown: ConnectionShown) -> Self {
+        self.shown = shown;
+        self
+    }
+
     pub(super) const fn request_timeout(&self) -> Option<Duration> {
         self.request_timeout
     }
@@ -119,7 +128,7 @@ impl HttpServer {
 /// Serves one HTTP connection to its end: told at its slot, led through its goodbye, closed at the deadline.
 ///
 /// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by the server's
-/// `request_timeout`. `service` is asked for every request; the [`Connection`] is in the request's extensions. Upgrades work: keep a clone of
+/// `request_timeout`. `service` is asked for every request; the [`Connection`] is in the request's extensions, unless the server says otherwise. Upgrades work: keep a clone of
 /// the connection in the tunnel's task, or use [`serve_tunnel`](super::serve_tunnel).
 ///
 /// # Cancel safety
@@ -156,7 +165,12 @@ where
         Arc::clone(&server.stats),
     );
     let resets = ResetHandle::new();
-    let service = Counted::new(service, connection.clone(), Arc::clone(&server.stats));
+    let service = Counted::new(
+        service,
+        connection.clone(),
+        Arc::clone(&server.stats),
+        server.shown,
+    );
     let service = resets.service(service);
     let service = DrainService::new(service, connection.clone(), exchanges.clone());
     let service = NoticeFirst::new(

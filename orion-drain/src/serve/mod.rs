@@ -31,7 +31,7 @@ pub use self::http::{HttpServer, serve_http};
 pub use behavior::SharedBehavior;
 pub use connection::{Connection, WeakConnection};
 pub use handlers::{Http, Tcp};
-pub use request::RequestBody;
+pub use request::{ConnectionShown, RequestBody};
 pub use run::{Handler, ListenOn, serve};
 pub use shutdown::drain_process;
 pub use tcp::{TcpServer, serve_tcp, serve_tunnel};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use conn_tracker::ConnProtocol;
-use http::{Request, Response, Version};
+use http::header::UPGRADE;
+use http::{Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use pin_project::pin_project;
@@ -26,13 +27,40 @@ pub(super) struct Counted<S> {
 struct Requests {
     connection: Connection,
     stats: Arc<HttpStats>,
+    shown: ConnectionShown,
+}
+
+/// Which requests carry their [`Connection`] in their extensions. It costs an allocation for each.
+#[expect(clippy::exhaustive_enums, reason = "all, or those that cannot do without")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConnectionShown {
+    /// All of them.
+    #[default]
+    Always,
+    /// Those that ask for an upgrade or a tunnel, whose task must hold the connection open.
+    Upgrades,
+}
+
+impl ConnectionShown {
+    fn is_to<B>(self, request: &Request<B>) -> bool {
+        self == Self::Always || request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE)
+    }
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(inner: S, connection: Connection, stats: Arc<HttpStats>) -> Self {
+    pub(super) fn new(
+        inner: S,
+        connection: Connection,
+        stats: Arc<HttpStats>,
+        shown: ConnectionShown,
+    ) -> Self {
         Self {
             inner,
-            requests: Arc::new(Requests { connection, stats }),
+            requests: Arc::new(Requests {
+                connection,
+                stats,
+                shown,
+            }),
         }
     }
 }
@@ -54,7 +82,9 @@ where
                 _ => ConnProtocol::Http1,
             });
         }
-        request.extensions_mut().insert(connection.clone());
+        if self.requests.shown.is_to(&request) {
+            request.extensions_mut().insert(connection.clone());
+        }
         let open = OpenRequest::new(Arc::clone(&self.requests));
         Counting {
             future: self.inner.call(request),

@@ -17,7 +17,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orion_drain::config::{CodecType, HttpTimeouts, TcpProxy};
 use orion_drain::serve::{
-    Connection, HttpServer, ReceivedBody, RequestTimeout, TcpServer, serve_http, serve_tcp, serve_tunnel,
+    Connection, ConnectionShown, HttpServer, ReceivedBody, RequestTimeout, TcpServer, serve_http, serve_tcp,
+    serve_tunnel,
 };
 use orion_drain::stats::{HttpStats, Stats};
 use orion_drain::{conn_tracker, drain_signal, drain_tree};
@@ -88,11 +89,12 @@ fn timeouts(change: impl FnOnce(&mut HttpTimeouts)) -> HttpTimeouts {
 /// `/` answers, `/tunnel` echoes what is upgraded, `/endless` never ends its body.
 async fn answer(mut request: Request<ReceivedBody>) -> Result<Response<Body>, Infallible> {
     let full = |text: &'static str| Full::new(Bytes::from_static(text.as_bytes())).boxed();
-    let connection = request
-        .extensions()
-        .get::<Connection>()
-        .cloned()
-        .expect("every request has its connection");
+    let connection = request.extensions().get::<Connection>().cloned();
+    if request.uri().path() == "/shown" {
+        let shown = if connection.is_some() { "yes" } else { "no" };
+        return Ok(Response::new(full(shown)));
+    }
+    let connection = connection.expect("every request has its connection");
     match request.uri().path() {
         "/tunnel" => {
             let client = hyper::upgrade::on(&mut request);
@@ -508,4 +510,30 @@ async fn a_request_that_has_arrived_may_take_any_time_to_be_answered() {
     }
     assert!(answer.starts_with(b"HTTP/1.1 200 "));
     assert_eq!(listener.http.downstream_rq_timeout.value(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_only_upgrades_are_shown_their_connection_a_tunnel_still_holds_up_the_drain() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let only_upgrades = |server: HttpServer| server.with_connection_shown(ConnectionShown::Upgrades);
+    let (mut client, _served) = listener.serve_with(&HttpTimeouts::default(), only_upgrades);
+    client
+        .write_all(b"GET /shown HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"no") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    client
+        .write_all(b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    tokio::task::yield_now().await;
+    assert_eq!(listener.tracker.snapshot()[0].kind, ConnKind::Tunnel);
+    assert!(listener.node.open_watches() > 0);
 }
