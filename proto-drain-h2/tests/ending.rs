@@ -360,3 +360,21 @@ async fn the_handle_tells_when_the_version_is_known() {
     drop(io);
     assert_eq!(handle.reached(H2Phase::Noticed).await, H2Phase::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_breaks_off_inside_a_frame_behind_the_final_goaway_is_a_good_end() {
+    for server in SERVERS {
+        let it = pair(server, 1 << 16, &H2DrainSettings::default());
+        let mut client = RawClient::new(it.client).await;
+        client.send(&request(1, "/never")).await;
+        begin(it.trigger, secs(60));
+        client.expect(GOAWAY).await;
+        let ping = client.expect(PING).await;
+        // Acknowledged, so nothing is watched for any more behind the gap.
+        client.send(&ping_ack(&ping.payload)).await;
+        client.expect(GOAWAY).await;
+        client.send(&request(3, "/")[..4]).await;
+        drop(client);
+        assert_eq!(it.ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+    }
+}
