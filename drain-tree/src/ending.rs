@@ -3,7 +3,7 @@
 //! The last step of a drain concerns every node, with connections or without: a completed node refuses new ones. A big
 //! tree has many, so the walk is in batches; a watcher opened meanwhile at a node not yet completed calls it off.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use drain_signal::{DrainEnd, Draining};
 
@@ -17,7 +17,23 @@ pub(crate) struct Finish {
     last: Option<(Last, usize)>,
     /// Tells a batch whether the walk it belongs to is still the one under way.
     walk: u64,
+    /// Somebody wants to begin it, but not all members have been put back.
+    is_waiting: bool,
 }
+
+impl Finish {
+    /// Whether somebody waited for the last member to be put back.
+    pub(crate) const fn put_back(&mut self, in_hand: usize) -> bool {
+        let may_begin = self.is_waiting && in_hand == 0;
+        if may_begin {
+            self.is_waiting = false;
+        }
+        may_begin
+    }
+}
+
+/// How long to wait at most for somebody who is looking at members: whoever it is wakes this run when it is done.
+const A_WHILE: Duration = Duration::from_secs(1);
 
 /// What is said to every member at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +71,9 @@ impl Run {
             let mut state = self.lock();
             if let Some(outcome) = state.outcome {
                 return Turn::Over(outcome);
+            }
+            if !state.calls.is_empty() || state.is_round_due() {
+                return Turn::Again;
             }
             let last = match self.due(&mut state, now) {
                 Ok(last) => last,
@@ -123,6 +142,11 @@ impl Run {
                 (earliest, later(end, self.event.ladder.drop_after))
             }
         };
+        if now >= last && state.in_hand > 0 {
+            // They may have been looked at as of long ago, if the thread that does it lost its processor meanwhile.
+            state.finish.is_waiting = true;
+            return Err(later(now, A_WHILE));
+        }
         if now >= last {
             return Ok(if state.attended == 0 {
                 Last::CompleteIfEmpty

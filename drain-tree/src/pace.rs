@@ -111,6 +111,7 @@ impl State {
         if self.round.is_some_and(|at| at >= self.active.len()) {
             self.round = None;
         }
+        self.in_hand += batch.len();
         #[cfg(test)]
         {
             self.looks += batch.len();

@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) attended: usize,
     /// Members to look at now, out of turn.
     pub(crate) calls: Vec<usize>,
+    /// How many members are being looked at right now, by anybody.
+    pub(crate) in_hand: usize,
     /// How far the round that is under way has come in `active`.
     pub(crate) round: Option<usize>,
     /// When the next round is due.
@@ -70,6 +72,7 @@ impl Run {
             active: vec![],
             attended: 0,
             calls: vec![],
+            in_hand: 0,
             round: None,
             next: None,
             deadline: end,
@@ -179,19 +182,19 @@ impl Run {
             (state.take_batch(&self.this), state.now)
         };
         if !batch.is_empty() {
+            let mut hand = Hand { run: self, batch };
             // Connections are woken here: not under the lock, which they may meet.
             let may_complete = self.event.direction == DrainDirection::InboundOnly && self.may_end(now);
             let look = |look: &Look| (look.advance(now), may_complete && look.complete_if_unconcerned());
-            let looked: Vec<_> = batch.iter().map(look).collect();
+            let looked: Vec<_> = hand.batch.iter().map(look).collect();
             let mut state = self.lock();
-            for (look, (advance, completed)) in batch.iter().zip(looked) {
+            state.in_hand -= looked.len();
+            for (look, (advance, completed)) in hand.batch.drain(..).zip(looked) {
                 state.put_back(look.index, advance, completed);
             }
-        }
-        {
-            let state = self.lock();
-            if !state.calls.is_empty() || state.is_round_due() {
-                return Turn::Again;
+            let in_hand = state.in_hand;
+            if state.finish.put_back(in_hand) {
+                wake(state);
             }
         }
         self.end(now)
@@ -200,6 +203,26 @@ impl Run {
     /// When to look at the whole again: a round is due, or `at`.
     pub(crate) fn sleep(state: &State, at: Instant) -> Turn {
         Turn::Sleep(state.next.map_or(at, |next| next.min(at)))
+    }
+}
+
+/// Members that are being looked at. If a waker panics, they are looked at again, by whoever polls the run then.
+struct Hand<'a> {
+    run: &'a Run,
+    batch: Vec<Look>,
+}
+
+impl Drop for Hand<'_> {
+    fn drop(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let mut state = self.run.lock();
+        state.in_hand -= self.batch.len();
+        for look in &self.batch {
+            state.call(look.index);
+        }
+        wake(state);
     }
 }
 

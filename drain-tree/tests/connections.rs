@@ -10,6 +10,8 @@ use drain_tree::{
 use tokio::time::{Instant, advance};
 
 const T: Duration = Duration::from_secs(60);
+/// How late a slot may be noticed: a 256th of the window.
+const A_TICK: Duration = Duration::from_millis(59);
 const MODIFY: DrainStart = DrainStart::new(DrainReason::ListenerModify);
 
 fn root() -> DrainManager {
@@ -76,7 +78,7 @@ async fn connections_may_come_and_go_while_others_are_told() {
     tokio::task::yield_now().await;
     let outcome = listener.start_drain_sequence(MODIFY).await;
     assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
-    assert!(outcome.took <= T / 4);
+    assert!(outcome.took <= T / 4 + A_TICK, "{:?}", outcome.took);
 }
 
 /// E3: a node that was empty when its drain began tells a later connection in what is left of the first quarter.
@@ -93,7 +95,7 @@ async fn the_first_connection_of_an_empty_node_gets_a_slot_in_what_is_left() {
         assert!(!watch.is_forced());
         watch.signaled().await;
         assert!(
-            start.elapsed() >= T / 8 && start.elapsed() <= T / 4,
+            start.elapsed() >= T / 8 && start.elapsed() <= T / 4 + A_TICK,
             "{:?}",
             start.elapsed()
         );
@@ -102,5 +104,8 @@ async fn the_first_connection_of_an_empty_node_gets_a_slot_in_what_is_left() {
     tokio::time::sleep_until(start + T / 5).await;
     let watch = listener.watch().unwrap();
     watch.signaled().await;
-    assert!(start.elapsed() <= T / 4);
+    assert!(
+        start.elapsed() <= T / 4 + T / 1024,
+        "a tick after the quarter at the latest"
+    );
 }

@@ -4,13 +4,15 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use drain_tree::drain_signal::Phase;
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy,
+    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
+    DrainStart, DrainStrategy,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -243,5 +245,55 @@ fn a_sequence_can_be_driven_without_a_runtime() {
         }
     };
     assert_eq!((outcome.ending, outcome.left), (DrainEnding::Deadline, 1));
+    assert_eq!(watch.phase(), Phase::Overdue);
+}
+
+/// Polls a sequence long after its end, from inside the wake-up of a connection that another one is telling.
+struct FarAhead {
+    sequence: Mutex<DrainSequence>,
+    outcome: Mutex<Option<DrainOutcome>>,
+}
+
+impl Wake for FarAhead {
+    fn wake(self: Arc<Self>) {
+        let sequence = self.sequence.lock().unwrap();
+        let now = sequence.event().start + 2 * T;
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            if let Poll::Ready(outcome) = sequence.poll_at(now, &mut cx, &mut None) {
+                *self.outcome.lock().unwrap() = Some(outcome);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_drain_does_not_end_while_another_sequence_is_still_telling() {
+    let listener = listener();
+    let watch = listener.watch().unwrap();
+    let immediate = MODIFY.with_strategy(DrainStrategy::Immediate);
+    let runtime = runtime();
+    let _inside = runtime.enter();
+    let far_ahead = Arc::new(FarAhead {
+        outcome: Mutex::new(None),
+        sequence: Mutex::new(listener.start_drain_sequence(immediate)),
+    });
+    let telling = listener.start_drain_sequence(immediate);
+    let waker = Waker::from(Arc::clone(&far_ahead));
+    assert!(
+        watch
+            .poll_phase(&mut Context::from_waker(&waker), Phase::Signaled)
+            .is_pending()
+    );
+    let start = telling.event().start;
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut next = None;
+    while telling.poll_at(start + T, &mut cx, &mut next).is_pending() && next.is_none() {}
+    assert_eq!(
+        *far_ahead.outcome.lock().unwrap(),
+        None,
+        "a connection was in hand"
+    );
+    while telling.poll_at(start + 2 * T, &mut cx, &mut next).is_pending() {}
     assert_eq!(watch.phase(), Phase::Overdue);
 }
