@@ -112,7 +112,7 @@ impl DrainHandle {
     pub fn poll_phase(&self, cx: &mut Context<'_>, after: Phase) -> Poll<Phase> {
         // What every wake-up for another reason finds: nothing has begun, nothing was said, and this task is parked.
         if self.shard.word().is_idle()
-            && self.conn.get().is_none()
+            && self.conn.get().is_none_or(|conn| !conn.told())
             && self.berth.is_parked(self.shard, Phase::Open, cx.waker())
         {
             return Poll::Pending;

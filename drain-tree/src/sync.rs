@@ -1,16 +1,16 @@
-//! The primitives the tree is built on: std's, or loom's under `--cfg loom`.
+//! The primitives the tree is built on: std's, or the models' under `--cfg loom` and `--cfg shuttle`.
 //!
 //! Reference counts stay std's everywhere: nothing here depends on when one reaches zero.
 
-#[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-#[cfg(not(loom))]
-pub(crate) use std::sync::{Mutex, MutexGuard};
+#[cfg(loom)]
+use loom as model;
+#[cfg(shuttle)]
+use shuttle as model;
+#[cfg(not(any(loom, shuttle)))]
+use std as model;
 
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-#[cfg(loom)]
-pub(crate) use loom::sync::{Mutex, MutexGuard};
+pub(crate) use model::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+pub(crate) use model::sync::{Mutex, MutexGuard};
 
 /// Locks, and goes on after a panic elsewhere: every critical section here leaves its data valid at each step.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
