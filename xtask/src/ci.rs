@@ -117,6 +117,16 @@ const FULL: &[Step] = &[
         run: full::stress,
     },
     Step {
+        name: "shuttle",
+        what: "crowds on several executors, in random interleavings",
+        run: full::shuttle,
+    },
+    Step {
+        name: "elsewhere",
+        what: "the leaf crates compile for Windows and macOS",
+        run: full::elsewhere,
+    },
+    Step {
         name: "soak",
         what: "nothing is left behind by 100 000 connections and 2 000 updates",
         run: full::soak,

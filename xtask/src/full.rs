@@ -81,6 +81,65 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed("50 rounds".to_owned()))
 }
 
+/// Crowds on several executors, in random interleavings.
+pub(crate) fn shuttle(sh: &Shell) -> Result<Outcome> {
+    let mut modelled = metadata::published(sh)?;
+    modelled.retain(|package| package.tests.iter().any(|test| test == "shuttle"));
+    let mut counts = Counts::default();
+    let flags = format!("{} --cfg shuttle", std::env::var("RUSTFLAGS").unwrap_or_default());
+    each(modelled, |package| {
+        let mut command = Command::new(cargo());
+        command.args([
+            "test",
+            "--release",
+            "--package",
+            &package.name,
+            "--test",
+            "shuttle",
+        ]);
+        command
+            .env("RUSTFLAGS", &flags)
+            .env("CARGO_TARGET_DIR", root().join("target/shuttle"))
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        counts.add(command.current_dir(root()))
+    })
+    .with_context(|| counts.to_string())?;
+    Ok(Outcome::Passed(counts.to_string()))
+}
+
+/// Systems for which the leaf crates are compiled. Nothing is run there.
+const ELSEWHERE: [&str; 2] = ["x86_64-pc-windows-gnu", "x86_64-apple-darwin"];
+
+/// Whether the leaf crates compile where this machine is not.
+pub(crate) fn elsewhere(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let leaves: Vec<_> = metadata::published(sh)?
+        .into_iter()
+        .filter(|package| package.name != "orion-drain")
+        .map(|package| format!("--package={}", package.name))
+        .collect();
+    for target in ELSEWHERE {
+        if cmd!(sh, "rustup target add {target}")
+            .quiet()
+            .ignore_stderr()
+            .run()
+            .is_err()
+        {
+            return Ok(Outcome::Skipped(format!(
+                "rustup has no standard library for {target} here"
+            )));
+        }
+        let target = format!("--target={target}");
+        let leaves = &leaves;
+        cmd!(sh, "{cargo} check {leaves...} --all-features {target}").run()?;
+    }
+    Ok(Outcome::Passed(format!(
+        "compiled for {}, run for neither",
+        ELSEWHERE.join(" and ")
+    )))
+}
+
 /// The core's tests under valgrind: nothing lost, nothing touched that is not ours.
 pub(crate) fn memcheck(sh: &Shell) -> Result<Outcome> {
     if cmd!(sh, "valgrind --version")
