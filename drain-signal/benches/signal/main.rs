@@ -1,6 +1,6 @@
 //! What does a drain signal cost, in units of the least that could do it, and what do others cost in the same minute?
 //!
-//! `cargo xtask bench signal` runs it and writes `docs/performance.md`; `cargo bench -p drain-signal --bench signal --
+//! `cargo xtask bench signal` runs it and writes its part of `docs/performance.md`; `cargo bench -p drain-signal --bench signal --
 //! [--json FILE] [--quick] [ROW..]` runs rows alone. Nanoseconds are the machine's, ratios are the result.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![cfg_attr(loom, allow(unused, reason = "nothing is measured under loom"))]

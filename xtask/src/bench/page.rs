@@ -37,7 +37,8 @@ pub(crate) const SIGNAL: Part = Part {
   is the watch itself, as in `drive`.
 - *2 threads*: only stretches count in which both threads had a processor at the same time.
 - *Open and close* is two atomic additions and little else, as the floor is; *parking* adds two passes through the shard's
-  lock.
+  lock, one atomic operation each.
+- *Instructions* are counted by callgrind: those of the program, with an idle drain and one thread.
 - *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
   driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers.
 - *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. On a machine that others
