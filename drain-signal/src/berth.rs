@@ -76,7 +76,7 @@ impl Berth {
     /// Whether there may be an entry to tidy up.
     #[inline]
     pub(crate) fn was_parked(&self) -> bool {
-        self.at().entry() != NO_ENTRY
+        self.at().0 != At::NOWHERE.0
     }
 
     /// Whether `waker` is parked, by a connection that the drain has brought to `brought`.

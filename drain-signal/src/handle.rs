@@ -204,6 +204,15 @@ impl DrainHandle {
         }
     }
 
+    /// Gives up what is not counted as a watcher.
+    #[inline(never)]
+    fn let_go(&self) {
+        match self.hold() {
+            Hold::Outside => self.shard.leave_outside(),
+            _ => self.shard.release(),
+        }
+    }
+
     /// Another handle of the same connection, with the same slot.
     pub(crate) fn share(&self, hold: Hold) -> Self {
         let conn = self.shared_conn();
@@ -263,10 +272,10 @@ impl Drop for DrainHandle {
         if self.berth.was_parked() || self.conn.get().is_some() {
             self.leave_berth();
         }
-        match self.hold() {
-            Hold::Watcher => self.shard.leave(),
-            Hold::Outside => self.shard.leave_outside(),
-            Hold::Handle => self.shard.release(),
+        if matches!(self.hold(), Hold::Watcher) {
+            self.shard.leave();
+        } else {
+            self.let_go();
         }
     }
 }

@@ -70,6 +70,7 @@ impl Home {
 
     /// All shards, the calling thread's first.
     pub(crate) fn shards_from_mine(&self) -> impl Iterator<Item = &'static Shard> + Clone {
+        // `my_shard` is below SHARDS.
         let (before, from_mine) = self.shards.split_at(sync::my_shard() % SHARDS);
         from_mine.iter().chain(before).filter_map(OnceRef::get)
     }
@@ -77,26 +78,27 @@ impl Home {
     /// The calling thread's shard.
     #[inline]
     pub(crate) fn my_shard(&'static self) -> &'static Shard {
-        let mine = sync::my_shard() % SHARDS;
-        match self.shards[mine].get() {
+        match self.shards.get(sync::my_known_shard()).and_then(OnceRef::get) {
             Some(shard) => shard,
-            None => self.build(mine),
+            None => self.build_mine(),
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn build(&'static self, number: usize) -> &'static Shard {
+    fn build_mine(&'static self) -> &'static Shard {
+        let number = sync::my_shard();
+        let mine = &self.shards[number];
         // Under the lock, so that no publication falls between the look at its state and the shard's becoming visible.
         let published = lock(&self.published);
-        if let Some(built) = self.shards[number].get() {
+        if let Some(built) = mine.get() {
             return built;
         }
         let shard: &Shard = Box::leak(Box::new(Shard::new(self, number)));
         published.install(shard);
         self.holders.fetch_add(1, Ordering::Relaxed);
         // It was empty a moment ago, and is written under this lock only.
-        self.shards[number].set(shard).ok();
+        mine.set(shard).ok();
         shard
     }
 

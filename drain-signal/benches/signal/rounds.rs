@@ -147,7 +147,7 @@ pub(crate) fn time<S, R>(
 /// When each part of one thread's run began and ended.
 type Parts = Vec<(Instant, Instant)>;
 
-const PATIENCE: Duration = Duration::from_millis(120);
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Seconds that each part took during which all threads were running.
 fn together(all: &[Parts]) -> Vec<f64> {

@@ -64,25 +64,23 @@ fn shard_count() -> usize {
     })
 }
 
-/// Which shard is the calling thread's, below [`SHARDS`]: threads take turns in the order of first use.
+thread_local! {
+    static MINE: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+}
+
+/// Which shard is the calling thread's: below [`SHARDS`] once it has asked [`my_shard`], nonsense before.
 #[inline]
+pub(crate) fn my_known_shard() -> usize {
+    MINE.get()
+}
+
+/// Which shard is the calling thread's, below [`SHARDS`]: threads take turns in the order of first use.
 pub(crate) fn my_shard() -> usize {
-    thread_local! {
-        /// Counted from 1; 0: not known yet.
-        static MINE: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    if MINE.get() >= SHARDS {
+        MINE.set(THREADS.fetch_add(1, Ordering::Relaxed) % shard_count());
     }
-    #[cold]
-    #[inline(never)]
-    fn first() -> usize {
-        static THREADS: AtomicUsize = AtomicUsize::new(0);
-        THREADS.fetch_add(1, Ordering::Relaxed) % shard_count() + 1
-    }
-    MINE.with(|mine| {
-        if mine.get() == 0 {
-            mine.set(first());
-        }
-        mine.get() - 1
-    })
+    MINE.get()
 }
 
 /// The homes that nobody lives in. They stay for the next drains; there are never more than drains lived at once.
