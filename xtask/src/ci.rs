@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 use xshell::Shell;
 
-use crate::{full, steps};
+use crate::{clients, full, steps};
 
 /// What to check.
 #[derive(Debug, Clone, clap::Args)]
@@ -135,6 +135,11 @@ const FULL: &[Step] = &[
         name: "memcheck",
         what: "the core's tests under valgrind",
         run: full::memcheck,
+    },
+    Step {
+        name: "clients",
+        what: "a drain as seen by clients that are not ours (XTASK_OFFLINE=1 does without those that are absent)",
+        run: clients::step,
     },
 ];
 

@@ -46,10 +46,12 @@ use tokio::time::{sleep, timeout};
 
 use book::Book;
 use crowd::Crowd;
-use edge::Edge;
 use live::Live;
 use record::{Record, Updates};
 use verdict::ClassVerdict;
+
+pub(crate) use edge::{Edge, build_example};
+pub(crate) use upstream::Upstreams;
 
 /// How long the crowd runs before the first update, and after the last version must be gone.
 const BEFORE: Duration = Duration::from_secs(2);
@@ -103,6 +105,21 @@ enum Schedule {
 }
 
 impl Options {
+    /// One gradual drain of so many seconds, for others that play with edge.
+    pub(crate) const fn gradual(drain_time_s: u64) -> Self {
+        Self {
+            drain_time_s,
+            updates: 1,
+            interval_ms: 1000,
+            strategy: Strategy::Gradual,
+            schedule: Schedule::FirstQuarter,
+            report: None,
+            edge: None,
+            clients: 1,
+            proxy_is_envoy: false,
+        }
+    }
+
     fn drain_time(&self) -> Duration {
         Duration::from_secs(self.drain_time_s)
     }
@@ -164,7 +181,7 @@ impl Outcome {
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let program = match &options.edge {
         Some(path) => path.clone(),
-        None => edge::build()?,
+        None => build_example("edge", "yaml")?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

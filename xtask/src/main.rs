@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod clients;
 mod demo;
 mod full;
 mod layers;
@@ -22,6 +23,8 @@ enum Command {
     Bench(bench::Options),
     /// Checks everything: a list of named steps, all of them or those that are named.
     Ci(ci::Options),
+    /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges what they saw.
+    Clients(clients::Options),
     /// Updates a listener again and again under a crowd of real clients and counts what is lost.
     Demo(demo::Options),
     /// Shows what a release would publish, and checks that it can be.
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
         Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
+        Command::Clients(options) => clients::run(&options),
         Command::Demo(options) => demo::run(options),
         Command::Release(options) => release::run(&options),
     }

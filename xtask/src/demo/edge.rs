@@ -23,20 +23,20 @@ const LOG_LINES: usize = 2000;
 const TAIL_LINES: usize = 40;
 const LINE_LIMIT: u64 = 8 * 1024;
 
-/// Builds edge in release mode; where it is.
-pub(crate) fn build() -> anyhow::Result<PathBuf> {
+/// Builds an example of the facade, such as edge, in release mode; where it is.
+pub(crate) fn build_example(name: &str, feature: &str) -> anyhow::Result<PathBuf> {
     let sh = Shell::new()?;
-    let told = cmd!(sh, "cargo build --release -p orion-drain --example edge --features yaml --message-format=json-render-diagnostics")
+    let told = cmd!(sh, "cargo build --release -p orion-drain --example {name} --features {feature} --message-format=json-render-diagnostics")
         .read()
-        .context("building edge")?;
+        .with_context(|| format!("building {name}"))?;
     let artifacts = told
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = artifacts.filter(|artifact| artifact["target"]["name"] == "edge");
+    let executables = artifacts.filter(|artifact| artifact["target"]["name"] == name);
     let path = executables
         .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
         .next_back();
-    path.context("cargo named no executable for the example edge")
+    path.with_context(|| format!("cargo named no executable for the example {name}"))
 }
 
 /// A running proxy.
