@@ -114,6 +114,7 @@ impl ListenerChain {
             version: self.version,
             version_info: Arc::clone(&self.version_info),
             open_watches: self.drain.open_watches(),
+            connections: self.book.get().map_or(0, ConnChain::len),
             drain: self.drain.event(),
             deadline: self.drain.deadline(),
         }
@@ -147,6 +148,8 @@ pub struct ChainView {
     pub version_info: Arc<str>,
     /// How many guards of its connections are held; a tunnel holds one beside its connection's.
     pub open_watches: usize,
+    /// How many of its connections are open.
+    pub connections: usize,
     /// The facts of its drain, once it has begun.
     pub drain: Option<Arc<DrainEvent>>,
     /// When what is left of it is closed. It may come nearer.

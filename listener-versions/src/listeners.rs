@@ -97,6 +97,12 @@ impl<C: ListenerConfig> Listeners<C> {
         self.shell.active(name)
     }
 
+    /// Every version that is not reaped yet, oldest first, with its configuration.
+    #[must_use]
+    pub fn versions(&self) -> Vec<Arc<ListenerVersion<C>>> {
+        self.shell.versions()
+    }
+
     /// Where `name` listens, with the port that the kernel chose; `None` if it does not listen.
     #[must_use]
     pub fn local_address(&self, name: &str) -> Option<ListenAddress> {

@@ -207,6 +207,14 @@ impl<C: ListenerConfig> Shell<C> {
         state.live.get(&state.set.active(name)?.number).cloned()
     }
 
+    pub(crate) fn versions(&self) -> Vec<Arc<ListenerVersion<C>>> {
+        let state = self.lock();
+        let numbers = state.set.iter().map(|record| record.number);
+        numbers
+            .filter_map(|number| state.live.get(&number).cloned())
+            .collect()
+    }
+
     pub(crate) fn local_address(&self, name: &str) -> Option<ListenAddress> {
         let state = self.lock();
         let record = state.set.active(name).filter(|record| record.accepting)?;

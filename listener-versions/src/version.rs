@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use conn_tracker::ConnGroup;
@@ -11,6 +11,7 @@ use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOpti
 
 use crate::chain::Opened;
 use crate::family::Family;
+use crate::record::Origin;
 use crate::{ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
@@ -30,6 +31,7 @@ struct Line<C> {
     drain: DrainManager,
     group: ConnGroup,
     family: Arc<Family>,
+    is_static: bool,
     /// A [`VersionState`]. Written under the lock of the version set; read per accept, without it.
     state: AtomicU8,
     /// What new connections get.
@@ -40,6 +42,7 @@ struct Line<C> {
 struct Content<C> {
     config: Arc<C>,
     version_info: Arc<str>,
+    since: SystemTime,
     watch: WatchOptions,
     /// In the order of the configuration's.
     chains: Vec<Arc<ListenerChain>>,
@@ -73,6 +76,7 @@ impl<C: ListenerConfig> Content<C> {
         Arc::new(Self {
             config: Arc::clone(&record.config),
             version_info: Arc::clone(&record.version_info),
+            since: SystemTime::now(),
             watch: WatchOptions::default().with_drain_timeout(record.config.drain_timeout()),
             chains: chains.collect(),
         })
@@ -98,6 +102,7 @@ impl<C> ListenerVersion<C> {
             drain,
             group,
             family,
+            is_static: record.origin == Origin::Static,
             state: AtomicU8::new(VersionState::Warming as u8),
             newest: ArcSwap::new(Arc::clone(&content)),
         };
@@ -170,6 +175,18 @@ impl<C> ListenerVersion<C> {
         &self.content.version_info
     }
 
+    /// When this configuration was taken. For an operator's eyes: nothing here counts on it.
+    #[must_use]
+    pub fn last_updated(&self) -> SystemTime {
+        self.content.since
+    }
+
+    /// Whether it came with [`Update::bootstrap`](crate::Update::bootstrap), so that LDS cannot change it.
+    #[must_use]
+    pub fn is_static(&self) -> bool {
+        self.line.is_static
+    }
+
     /// The filter chains of this configuration, in the order of [`ListenerConfig::chains`].
     #[must_use]
     pub fn chains(&self) -> &[Arc<ListenerChain>] {
@@ -224,6 +241,7 @@ impl<C> ListenerVersion<C> {
             state: self.state(),
             accepting: address.is_some() && self.state() == VersionState::Active,
             address: address.unwrap_or_else(|| self.socket().address().clone()),
+            configured: self.socket().address().clone(),
             connections: self.group().len(),
             drain: self.drain().event(),
             deadline: self.drain().deadline(),
@@ -258,6 +276,8 @@ pub struct VersionView {
     pub accepting: bool,
     /// Where it listens, with the port that the kernel chose; as configured, once its socket is closed or another version's.
     pub address: ListenAddress,
+    /// Where it is configured to listen, port 0 included.
+    pub configured: ListenAddress,
     /// How many of its connections are open.
     pub connections: usize,
     /// The facts of its drain, once it has begun.

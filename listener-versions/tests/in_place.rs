@@ -418,3 +418,27 @@ async fn a_storm_of_chain_updates_under_connect_loops_loses_no_connection() {
         worker.await.expect("the worker ends");
     }
 }
+
+#[tokio::test]
+async fn a_chain_that_drains_counts_its_connections_not_their_guards() {
+    let bench = bench(ListenersOptions::default());
+    bench.update(1, [("changed", 1)]);
+    let (mut accepted, address) = bench.accept();
+    let _client = TcpStream::connect(address).await.expect("a connection");
+    let accepted = accepted.recv().await.expect("it is accepted");
+    let entered = accepted.enter_chain(|_| Some(0)).expect("a chain takes it");
+    let tunnel = (entered.watch.clone(), entered.conn.clone());
+    bench.update(1, [("changed", 2)]);
+    let count = || {
+        bench
+            .listeners
+            .draining_chains()
+            .first()
+            .map(|chain| chain.connections)
+    };
+    assert_eq!(count(), Some(1));
+    drop(entered);
+    assert_eq!(count(), Some(1), "the tunnel is the same connection");
+    drop(tunnel.1);
+    assert_eq!(count(), Some(0));
+}

@@ -338,3 +338,27 @@ async fn a_process_drain_reaches_every_version() {
     drop((old, new));
     assert_eq!(sequence.await.ending, DrainEnding::Empty);
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_version_is_there_with_its_configuration_until_it_is_reaped() {
+    let bench = bench(ListenersOptions::default());
+    let fixed = at("fixed", "127.0.0.1:0".parse().expect("an address"), 7);
+    let report = bench.listeners.apply(Update::bootstrap([fixed])).await;
+    assert!(report.is_success(), "{report:?}");
+    let old = bench.content(1).await;
+    let new = bench.content(2).await;
+    let seen: Vec<_> = bench
+        .listeners
+        .versions()
+        .iter()
+        .map(|version| (version.number(), version.config().content, version.is_static()))
+        .collect();
+    assert_eq!(seen, [(1, 7, true), (2, 1, false), (3, 2, false)]);
+    let view = bench.listeners.snapshot().pop().expect("a version");
+    assert_eq!(view.configured.to_string(), "127.0.0.1:0");
+    assert_ne!(view.address, view.configured);
+    drop(old);
+    tokio::time::sleep(DRAIN_TIME).await;
+    assert_eq!(bench.listeners.versions().len(), 2);
+    drop(new);
+}

@@ -1,28 +1,43 @@
 //! Envoy's admin interface as a function from request to response, usable in any server.
 //!
-//! [`handle`] answers a request about an [`AdminHost`], which says what is going on and does what is asked. It reads no
-//! body, so a server may refuse bodies. Changing anything takes a POST, as in
-//! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin); who may do what is for
-//! [`AdminHost::authorize`] to say. An interface without such a rule belongs on the loopback address.
+//! [`handle`] answers a request about an [`AdminHost`], which says what is going on and does what is asked; [`answer`] does
+//! the same and bounds the body. Changing anything takes a POST, as in
+//! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin), and no POST of another site's page; who may do
+//! what is for [`AdminHost::authorize`] to say, with [`BearerToken`] or a rule of the host. An interface without such a
+//! rule belongs on the loopback address.
 //!
 //! | path | answer |
 //! | --- | --- |
+//! | `/` | a page that shows the drains live; the list of paths for a client that does not ask for HTML |
+//! | `/help` | the list of paths |
 //! | `/ready` | 200 `LIVE`, or 503 and the state |
 //! | `/server_info` | version, state, uptime, drain settings (JSON) |
 //! | `/stats` | `name: value`; `?filter=TEXT`, `?usedonly`, `?format=json`; `/stats/prometheus` |
 //! | `/listeners` | `name::address`; `?format=json` |
-//! | `/connections`, `/drain` | who is still here, and how far each drain is (JSON; Envoy has neither) |
+//! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners` |
+//! | `/connections` | who is still here, why, and what happens next (JSON); `?format=text`. Envoy has no such list |
+//! | `/drain` | how far each drain is (JSON). Envoy has no such list |
+//! | POST `/listeners/NAME/drain` | removes one listener: its connections drain, and are cut at the deadline |
 //! | POST `/drain_listeners` | stops accepting; `?graceful`, `?inboundonly`, `?skip_exit` |
 //! | POST `/healthcheck/fail`, `/healthcheck/ok` | sets and clears the failed state |
 //! | POST `/quitquitquit` | ends the process at once |
 
+mod body;
+mod config_dump;
+mod connection;
 mod host;
 mod operation;
 mod router;
+mod text;
+mod token;
 mod translate;
 mod view;
 
+pub use body::{MAX_BODY, answer};
+pub use config_dump::{ConfigDump, EffectiveListener, ListenerConfigView};
+pub use connection::{ConnectionView, NextStep};
 pub use host::AdminHost;
-pub use operation::{Denied, DrainListeners, Operation};
+pub use operation::{Denied, DrainListenerError, DrainListeners, Operation};
 pub use router::handle;
-pub use view::{CommandLineOptions, ConnectionView, DrainView, ListenerView, ServerInfo, ServerState};
+pub use token::BearerToken;
+pub use view::{CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState};

@@ -61,6 +61,7 @@
 //! - [`orion`]: the API of Orion's proposal, by its names.
 //! - [`admin`]: Envoy's admin paths as a function from request to response.
 //! - [`stats`]: Envoy's statistics; [`StatsObserver`] counts what happens to listener versions.
+//! - [`telemetry`]: the id of a drain; with the feature `tracing` also log events and spans.
 //!
 //! The crates underneath are re-exported: [`listener_versions`], [`drain_tree`], [`drain_signal`], [`conn_tracker`],
 //! [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. `examples/edge` is a proxy made of them.
@@ -89,6 +90,7 @@ mod observer;
 pub mod orion;
 pub mod serve;
 pub mod stats;
+pub mod telemetry;
 
 pub use observer::StatsObserver;
 #[doc(no_inline)]

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request::Parts};
 use orion_drain::{
     admin::{
-        AdminHost, ConnectionView, Denied, DrainListeners, DrainView, ListenerView, Operation, ServerState,
-        handle,
+        AdminHost, BearerToken, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView,
+        ListenerView, MAX_BODY, NextStep, Operation, ServerState, answer, handle,
     },
     stats::{Stats, StatsSnapshot},
 };
@@ -18,6 +18,7 @@ struct Host {
     stats: Stats,
     asked: RefCell<Vec<String>>,
     denied: Option<Operation>,
+    token: Option<BearerToken>,
 }
 
 impl Host {
@@ -27,6 +28,7 @@ impl Host {
             stats: Stats::new(),
             asked: RefCell::default(),
             denied: None,
+            token: None,
         }
     }
 
@@ -78,6 +80,9 @@ impl AdminHost for Host {
         view.protocol = "http2".to_owned();
         view.kind = "in_request".to_owned();
         view.streams = 2;
+        view.why = "2 requests are not finished".to_owned();
+        view.next = Some(NextStep::Abort);
+        view.next_in = Some(Duration::from_millis(1500));
         view.deadline_in = Some(Duration::from_millis(1500));
         vec![view]
     }
@@ -92,7 +97,19 @@ impl AdminHost for Host {
         vec![view]
     }
 
-    fn authorize(&self, _: &Parts, operation: Operation) -> Result<(), Denied> {
+    fn drain_listener(&self, name: &str) -> Result<(), DrainListenerError> {
+        match name {
+            "fixed" => return Err(DrainListenerError::Static),
+            "in/out" => self.note(name),
+            _ => return Err(DrainListenerError::NotFound),
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
+        if let Some(token) = &self.token {
+            token.check(request)?;
+        }
         if self.denied == Some(operation) {
             Err(Denied::new("not you"))
         } else {
@@ -231,6 +248,7 @@ fn nothing_changes_without_a_post() {
         "/healthcheck/fail",
         "/healthcheck/ok",
         "/quitquitquit",
+        "/listeners/in%2Fout/drain",
     ] {
         for method in [Method::GET, Method::HEAD, Method::PUT] {
             let response = ask(&host, method.clone(), path);
@@ -264,11 +282,11 @@ fn an_unknown_path_is_404_with_the_list_of_paths() {
 #[test]
 fn every_path_of_the_list_is_served() {
     let host = Host::new();
-    let home = ask(&host, Method::GET, "/");
+    let home = ask(&host, Method::GET, "/help");
     for line in text(&home).lines().skip(1) {
         let (path, _) = line.trim().split_once(':').expect("path: what");
         assert_ne!(
-            ask(&host, Method::POST, path).status(),
+            ask(&host, Method::POST, &path.replace("NAME", "in%2Fout")).status(),
             StatusCode::NOT_FOUND,
             "{path}"
         );
@@ -343,4 +361,116 @@ fn prometheus_reads_the_statistics_under_envoys_names_and_labels() {
         "text/plain; version=0.0.4; charset=UTF-8"
     );
     assert_eq!(response.body(), &text);
+}
+
+#[test]
+fn connections_are_a_table_for_people() {
+    let response = ask(&Host::new(), Method::GET, "/connections?format=text");
+    let lines: Vec<_> = text(&response)
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "ID LISTENER VERSION PROTOCOL STATE AGE STREAMS NEXT IN WHY"
+                .split(' ')
+                .collect::<Vec<_>>(),
+            "7 in 3 http2 0.0s 2 abort 1.5s 2 requests are not finished"
+                .split(' ')
+                .collect(),
+        ]
+    );
+    let refusal = ask(&Host::new(), Method::GET, "/connections?format=xml");
+    assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+}
+
+#[test]
+fn one_listener_is_drained_by_its_name() {
+    let host = Host::new();
+    let drain = |path: &str| ask(&host, Method::POST, path).status();
+    assert_eq!(drain("/listeners/in%2Fout/drain"), StatusCode::OK);
+    assert_eq!(drain("/listeners/in/out/drain"), StatusCode::OK);
+    assert_eq!(drain("/listeners/other/drain"), StatusCode::NOT_FOUND);
+    assert_eq!(drain("/listeners/%zz/drain"), StatusCode::NOT_FOUND);
+    assert_eq!(drain("/listeners/fixed/drain"), StatusCode::CONFLICT);
+    assert_eq!(*host.asked.borrow(), ["in/out", "in/out"]);
+}
+
+#[test]
+fn without_its_token_a_request_is_401_and_does_nothing() {
+    let mut host = Host::new();
+    host.token = Some(BearerToken::new("open sesame\n"));
+    let ask = |given: Option<&str>| {
+        let mut request = Request::post("/healthcheck/fail");
+        if let Some(given) = given {
+            request = request.header("authorization", given);
+        }
+        handle(&host, &request.body(()).expect("a request").into_parts().0)
+    };
+    for wrong in [
+        None,
+        Some("Bearer open sesam"),
+        Some("Bearer open sesamee"),
+        Some("Bearer "),
+        Some("Basic open sesame"),
+        Some("open sesame"),
+        Some("Bearer"),
+    ] {
+        let refusal = ask(wrong);
+        assert_eq!(refusal.status(), StatusCode::UNAUTHORIZED, "{wrong:?}");
+        assert_eq!(refusal.headers()["www-authenticate"], "Bearer");
+    }
+    assert!(host.asked.borrow().is_empty());
+    assert_eq!(ask(Some("bearer open sesame")).status(), StatusCode::OK);
+    assert!(!format!("{:?}", host.token).contains("sesame"));
+}
+
+#[test]
+fn an_empty_token_lets_nobody_in() {
+    let mut host = Host::new();
+    host.token = Some(BearerToken::new(" "));
+    let request = Request::get("/ready").header("authorization", "Bearer ");
+    let request = request.body(()).expect("a request").into_parts().0;
+    assert_eq!(handle(&host, &request).status(), StatusCode::UNAUTHORIZED);
+}
+
+#[test]
+fn a_page_of_another_site_changes_nothing() {
+    let host = Host::new();
+    let ask = |origin: &str| {
+        let request = Request::post("/quitquitquit")
+            .header("host", "127.0.0.1:9901")
+            .header("origin", origin);
+        handle(&host, &request.body(()).expect("a request").into_parts().0).status()
+    };
+    for site in ["http://evil.example", "null", "http://127.0.0.1:8080"] {
+        assert_eq!(ask(site), StatusCode::FORBIDDEN, "{site}");
+    }
+    assert!(host.asked.borrow().is_empty());
+    assert_eq!(ask("http://127.0.0.1:9901"), StatusCode::OK);
+}
+
+/// A body in frames, whose length nobody has said before.
+fn frames(count: usize) -> impl http_body::Body<Data = Bytes, Error = std::convert::Infallible> {
+    let frames = (0..count).map(|_| Ok(http_body::Frame::data(Bytes::from(vec![b'x'; 1024]))));
+    http_body_util::StreamBody::new(futures_util::stream::iter(frames))
+}
+
+#[tokio::test]
+async fn no_more_of_a_body_is_read_than_the_bound() {
+    let host = Host::new();
+    let post = || Request::post("/healthcheck/fail");
+    let said = post().body(http_body_util::Full::new(Bytes::from(vec![0; MAX_BODY + 1])));
+    let long = post().body(frames(10_000));
+    for refusal in [
+        answer(&host, said.expect("a request")).await,
+        answer(&host, long.expect("a request")).await,
+    ] {
+        assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(refusal.headers()["connection"], "close");
+    }
+    assert!(host.asked.borrow().is_empty());
+    let short = post().body(frames(MAX_BODY / 1024)).expect("a request");
+    assert_eq!(answer(&host, short).await.status(), StatusCode::OK);
 }

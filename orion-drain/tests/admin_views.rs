@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use conn_tracker::{ConnKind, ConnTracker};
+use conn_tracker::{ConnKind, ConnState, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::{
     AcceptPolicy, Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
 };
-use orion_drain::admin::{ConnectionView, DrainView, ListenerView};
+use orion_drain::admin::{ConnectionView, DrainView, ListenerView, NextStep};
 use tokio::{net::TcpStream, sync::mpsc};
 
 #[derive(PartialEq)]
@@ -84,11 +84,46 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
         (Some(Duration::from_secs(540)), 1)
     );
 
-    let open = ConnectionView::open(&tracker.snapshot(), tracker.now(), &versions, now);
+    let open = ConnectionView::open(&tracker.snapshot(), tracker.now(), &versions, &[], now);
     assert_eq!(open.len(), 1);
     assert_eq!((open[0].listener.as_str(), open[0].version), ("in", old));
     assert_eq!((open[0].kind.as_str(), open[0].streams), ("in_request", 2));
     assert_eq!(open[0].deadline_in, Some(Duration::from_secs(540)));
+    assert_eq!(open[0].why, "2 requests are not finished");
+    assert_eq!(open[0].drain_id.as_deref(), Some(drains[0].id.as_str()));
+    // Told in the first quarter, then in the steps of the ladder.
+    let seconds = Duration::from_secs;
+    let at = |state, elapsed| {
+        if connection.conn.state() < state {
+            connection.conn.set_state(state).expect("a step forward");
+        }
+        let now = now - seconds(60) + elapsed;
+        let seen = ConnectionView::open(&tracker.snapshot(), tracker.now(), &versions, &[], now);
+        (seen[0].next, seen[0].next_in)
+    };
+    for (state, elapsed, next, next_in) in [
+        (ConnState::Active, seconds(60), NextStep::Start, seconds(90)),
+        (ConnState::Active, seconds(160), NextStep::Start, seconds(0)),
+        (ConnState::Draining, seconds(160), NextStep::Finish, seconds(439)),
+        (
+            ConnState::Draining,
+            Duration::from_millis(599_500),
+            NextStep::Abort,
+            Duration::from_millis(500),
+        ),
+        (
+            ConnState::Closing,
+            seconds(600),
+            NextStep::Drop,
+            Duration::from_millis(250),
+        ),
+    ] {
+        assert_eq!(
+            at(state, elapsed),
+            (Some(next), Some(next_in)),
+            "{state} after {elapsed:?}"
+        );
+    }
     assert!(
         open[0]
             .peer

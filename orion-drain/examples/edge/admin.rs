@@ -1,27 +1,31 @@
 //! The admin port: what this process shows of itself, and what an operator may ask of it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use http::header::CONNECTION;
+use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use orion_drain::admin::{
-    AdminHost, ConnectionView, DrainListeners, DrainView, ListenerView, ServerInfo, ServerState, handle,
+    AdminHost, BearerToken, ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners,
+    DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo, ServerState, answer,
 };
+use orion_drain::config::{Bootstrap, format_duration};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainStrategy};
-use orion_drain::listener_versions::{AcceptPolicy, Listeners};
+use orion_drain::listener_versions::{AcceptPolicy, Listeners, Update};
 use orion_drain::stats::{Stats, StatsSnapshot};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use crate::listener::EdgeListener;
 
@@ -32,6 +36,8 @@ pub(crate) struct Host {
     tracker: ConnTracker,
     listeners: Listeners<EdgeListener>,
     stats: Stats,
+    bootstrap: Arc<serde_json::Value>,
+    token: Option<BearerToken>,
     started: Instant,
     quit: Arc<Quit>,
 }
@@ -49,15 +55,23 @@ impl Host {
         tracker: ConnTracker,
         listeners: Listeners<EdgeListener>,
         stats: Stats,
+        bootstrap: &Bootstrap,
     ) -> Self {
         Self {
             root,
             tracker,
             listeners,
             stats,
+            bootstrap: Arc::new(serde_json::to_value(bootstrap).unwrap_or_default()),
+            token: None,
             started: Instant::now(),
             quit: Arc::default(),
         }
+    }
+
+    /// Whoever asks must have this token, except for `/ready`, which load balancers ask.
+    pub(crate) fn with_token(self, token: Option<BearerToken>) -> Self {
+        Self { token, ..self }
     }
 
     /// Resolves when an operator wants the process gone, and has been answered.
@@ -119,6 +133,7 @@ impl AdminHost for Host {
             &connections,
             self.tracker.now(),
             &versions,
+            &self.listeners.draining_chains(),
             Instant::now().into_std(),
         )
     }
@@ -128,6 +143,41 @@ impl AdminHost for Host {
         let mut drains = DrainView::draining(&self.listeners.snapshot(), now);
         drains.extend(DrainView::draining_chains(&self.listeners.draining_chains(), now));
         drains
+    }
+
+    fn config_dump(&self) -> ConfigDump {
+        let mut dump = ConfigDump::default();
+        dump.bootstrap = Some((*self.bootstrap).clone());
+        dump.listeners = ListenerConfigView::all(&self.listeners.versions());
+        let settings = self.root.settings();
+        dump.effective = Some(serde_json::json!({
+            "drain_time": format_duration(settings.drain_time),
+            "drain_strategy": strategy(settings.strategy),
+            "drain_schedule": format!("{:?}", settings.schedule),
+            "parent_shutdown_time": format_duration(settings.parent_shutdown_time),
+            "shutdown_minimum": format_duration(settings.shutdown_minimum),
+            "finish_before": format_duration(settings.ladder.finish_before),
+            "drop_after": format_duration(settings.ladder.drop_after),
+        }));
+        dump
+    }
+
+    fn drain_listener(&self, name: &str) -> Result<(), DrainListenerError> {
+        let active = self.listeners.active(name).ok_or(DrainListenerError::NotFound)?;
+        if active.is_static() {
+            return Err(DrainListenerError::Static);
+        }
+        let removal = Update::delta("", Vec::<EdgeListener>::new(), [name]);
+        // All is done at the first poll.
+        self.listeners.apply(removal).now_or_never();
+        Ok(())
+    }
+
+    fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
+        match &self.token {
+            Some(token) if operation != Operation::Ready => token.check(request),
+            _ => Ok(()),
+        }
     }
 
     fn server_info(&self) -> ServerInfo {
@@ -166,8 +216,12 @@ pub(crate) async fn serve(listener: TcpListener, host: Host) {
             continue;
         };
         let (host, answering) = (host.clone(), host.clone());
-        let service = service_fn(move |request| answer(answering.clone(), request));
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+        let service = service_fn(move |request| respond(answering.clone(), request));
+        // A client that never finishes its head must not stay for ever.
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
             // How it ended does not matter, but the answer to "quit" is out then.
             connection.await.ok();
@@ -178,9 +232,11 @@ pub(crate) async fn serve(listener: TcpListener, host: Host) {
     }
 }
 
-async fn answer(host: Host, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (parts, _) = request.into_parts();
-    let mut response = handle(&host, &parts).map(Full::new);
+/// How long a request's head, or its body, may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn respond(host: Host, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Elapsed> {
+    let mut response = tokio::time::timeout(PATIENCE, answer(&host, request)).await?;
     if host.asked_to_quit() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

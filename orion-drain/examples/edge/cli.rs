@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use orion_drain::admin::BearerToken;
 use orion_drain::config::ListenerManagerConfig;
 use orion_drain::drain_tree::{DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
 
@@ -33,6 +35,9 @@ pub(crate) struct Args {
     /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) on_sigterm: Option<OnSigterm>,
+    /// A file with the bearer token that the admin port asks for. Default: none, so keep that port on the loopback address.
+    #[arg(long)]
+    pub(crate) admin_token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,6 +93,17 @@ impl Args {
             .with_length(length)
             // A process that must be gone sooner than ten seconds cannot wait so long for nobody.
             .with_shutdown_minimum(Duration::from_secs(10).min(drain_time))
+    }
+
+    /// The token that the admin port asks for.
+    pub(crate) fn admin_token(&self) -> anyhow::Result<Option<BearerToken>> {
+        let Some(path) = &self.admin_token_file else {
+            return Ok(None);
+        };
+        let token = std::fs::read_to_string(path);
+        let token = token.with_context(|| format!("cannot read {}", path.display()))?;
+        anyhow::ensure!(!token.trim().is_empty(), "{} is empty", path.display());
+        Ok(Some(BearerToken::new(&token)))
     }
 
     /// What the first SIGTERM or SIGINT does.

@@ -107,7 +107,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
     }
-    let host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone());
+    let host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone(), bootstrap)
+        .with_token(args.admin_token()?);
     tokio::spawn(admin::tick(host.clone()));
     if let Some(address) = bootstrap
         .admin_address()

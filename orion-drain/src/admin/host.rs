@@ -3,7 +3,8 @@
 use http::request::Parts;
 
 use super::{
-    ConnectionView, Denied, DrainListeners, DrainView, ListenerView, Operation, ServerInfo, ServerState,
+    ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView, ListenerView,
+    Operation, ServerInfo, ServerState,
 };
 use crate::stats::StatsSnapshot;
 
@@ -42,6 +43,21 @@ pub trait AdminHost {
         Vec::new()
     }
 
+    /// The configuration of every version. Default: none is known.
+    fn config_dump(&self) -> ConfigDump {
+        ConfigDump::default()
+    }
+
+    /// Drains one listener: it accepts no more, and what is left at the deadline is closed. Default: there is none such.
+    ///
+    /// # Errors
+    ///
+    /// [`DrainListenerError`]; nothing was changed then.
+    fn drain_listener(&self, name: &str) -> Result<(), DrainListenerError> {
+        let _ = name;
+        Err(DrainListenerError::NotFound)
+    }
+
     /// What this process is. Default: this crate's version and the state.
     fn server_info(&self) -> ServerInfo {
         ServerInfo::new(self.state())
@@ -51,7 +67,7 @@ pub trait AdminHost {
     ///
     /// # Errors
     ///
-    /// What to tell the client with the 403.
+    /// What to tell the client, with 403 or, after [`Denied::without_credentials`], 401.
     fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
         let _ = (request, operation);
         Ok(())

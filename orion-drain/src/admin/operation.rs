@@ -6,8 +6,10 @@ use http::Uri;
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
-    /// The list of paths.
+    /// `/`
     Home,
+    /// `/help`: the list of paths.
+    Help,
     /// `/ready`
     Ready,
     /// `/server_info`
@@ -20,8 +22,12 @@ pub enum Operation {
     Listeners,
     /// `/connections`; it names peers.
     Connections,
+    /// `/config_dump`
+    ConfigDump,
     /// `/drain`
     Drains,
+    /// `/listeners/NAME/drain`
+    DrainListener,
     /// `/drain_listeners`
     DrainListeners(DrainListeners),
     /// `/healthcheck/fail`
@@ -58,13 +64,27 @@ impl DrainListeners {
     }
 }
 
-/// An operation that is not allowed: 403.
+/// Why a listener was not drained.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DrainListenerError {
+    /// No listener of this name is active: 404.
+    #[error("no such listener")]
+    NotFound,
+    /// It is static: it lives as long as the process. 409.
+    #[error("a static listener cannot be removed")]
+    Static,
+}
+
+/// An operation that is not allowed: 403, or 401.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Denied {
     /// What the client is told.
     pub message: String,
+    /// Whether the client may try again with a bearer token: 401 with `www-authenticate`, instead of 403.
+    pub challenge: bool,
 }
 
 impl Denied {
@@ -72,14 +92,27 @@ impl Denied {
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            challenge: false,
+        }
+    }
+
+    /// Denied for want of a bearer token.
+    pub fn without_credentials(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            challenge: true,
         }
     }
 }
 
 /// Every path with what it does, in the order of the home page.
 pub(super) const PATHS: &[(&str, &str)] = &[
-    ("/", "this list"),
-    ("/connections", "who is still here (JSON)"),
+    ("/", "what drains, live (HTML)"),
+    ("/config_dump", "dump current configs (JSON): ?resource=FIELD"),
+    (
+        "/connections",
+        "who is still here, why, and what happens next: ?format=json|text",
+    ),
     ("/drain", "how far each drain is (JSON)"),
     (
         "/drain_listeners",
@@ -90,7 +123,9 @@ pub(super) const PATHS: &[(&str, &str)] = &[
         "cause the server to fail health checks: POST",
     ),
     ("/healthcheck/ok", "cause the server to pass health checks: POST"),
+    ("/help", "this list"),
     ("/listeners", "print listener info: ?format=json"),
+    ("/listeners/NAME/drain", "remove one listener and drain it: POST"),
     ("/quitquitquit", "exit the server: POST"),
     ("/ready", "print server state, 200 if LIVE, otherwise 503"),
     ("/server_info", "print server version and state (JSON)"),
@@ -106,6 +141,8 @@ impl Operation {
     pub(super) fn of(uri: &Uri) -> Option<Self> {
         Some(match uri.path() {
             "/" => Self::Home,
+            "/help" => Self::Help,
+            "/config_dump" => Self::ConfigDump,
             "/ready" => Self::Ready,
             "/server_info" => Self::ServerInfo,
             "/stats" => Self::Stats,
@@ -121,6 +158,7 @@ impl Operation {
             "/healthcheck/fail" => Self::FailHealth,
             "/healthcheck/ok" => Self::RestoreHealth,
             "/quitquitquit" => Self::Quit,
+            path if listener_of(path).is_some() => Self::DrainListener,
             _ => return None,
         })
     }
@@ -129,9 +167,40 @@ impl Operation {
     pub fn changes(self) -> bool {
         matches!(
             self,
-            Self::DrainListeners(_) | Self::FailHealth | Self::RestoreHealth | Self::Quit
+            Self::DrainListeners(_)
+                | Self::DrainListener
+                | Self::FailHealth
+                | Self::RestoreHealth
+                | Self::Quit
         )
     }
+}
+
+/// The listener that `/listeners/NAME/drain` names, percent-encoded as it stands in the path.
+pub(super) fn listener_of(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/listeners/")?.strip_suffix("/drain")?;
+    (!name.is_empty()).then_some(name)
+}
+
+/// A part of a path without its percent encoding; `None` if that is broken.
+pub(super) fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = match (first, tail) {
+            (b'%', [high, low, tail @ ..]) => {
+                let digit = |byte: &u8| char::from(*byte).to_digit(16);
+                bytes.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
+                tail
+            }
+            (b'%', _) => return None,
+            (byte, tail) => {
+                bytes.push(*byte);
+                tail
+            }
+        };
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The first value of a query parameter, empty if it has none.
@@ -140,4 +209,20 @@ pub(super) fn parameter<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (key == name).then_some(value)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listeners_name_may_hold_anything() {
+        assert_eq!(listener_of("/listeners/a/b/drain"), Some("a/b"));
+        assert_eq!(listener_of("/listeners//drain"), None);
+        assert_eq!(listener_of("/listeners/drain"), None);
+        assert_eq!(decoded("a%2Fb%20%C3%A4"), Some("a/b ä".to_owned()));
+        for broken in ["%", "%2", "%zz", "%ff"] {
+            assert_eq!(decoded(broken), None, "{broken}");
+        }
+    }
 }

@@ -3,17 +3,18 @@
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Response, StatusCode, Uri,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
 use serde_json::{Value, json};
 
 use super::{
-    AdminHost, Operation, ServerState,
-    operation::{PATHS, parameter},
+    AdminHost, ConnectionView, Denied, DrainListenerError, Operation, ServerState,
+    operation::{PATHS, decoded, listener_of, parameter},
+    text,
 };
 
-/// Answers an admin request. The body of a request is never needed.
+/// Answers an admin request. The body of a request is never needed; [`answer`](super::answer) bounds it.
 pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Bytes> {
     let Some(operation) = Operation::of(&request.uri) else {
         let text = format!("invalid path. admin commands are:\n{}", paths());
@@ -22,10 +23,39 @@ pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Byte
     if let Some(refusal) = wrong_method(operation, &request.method) {
         return refusal;
     }
-    match host.authorize(request, operation) {
-        Ok(()) => perform(host, operation, &request.uri),
-        Err(denied) => plain(StatusCode::FORBIDDEN, format!("{denied}\n")),
+    if operation.changes() && is_of_another_site(request) {
+        return denied(&Denied::new("a page of another site asked"));
     }
+    match host.authorize(request, operation) {
+        Ok(()) => perform(host, operation, request),
+        Err(reason) => denied(&reason),
+    }
+}
+
+/// A browser says which page a POST is of; other clients say nothing.
+fn is_of_another_site(request: &Parts) -> bool {
+    let Some(origin) = request.headers.get(ORIGIN) else {
+        return false;
+    };
+    let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
+    let site = origin.as_bytes();
+    let site = site
+        .strip_prefix(b"http://")
+        .or_else(|| site.strip_prefix(b"https://"));
+    site.is_none() || site != host
+}
+
+fn denied(denied: &Denied) -> Response<Bytes> {
+    let status = match denied.challenge {
+        true => StatusCode::UNAUTHORIZED,
+        false => StatusCode::FORBIDDEN,
+    };
+    let mut response = plain(status, format!("{denied}\n"));
+    if denied.challenge {
+        let bearer = HeaderValue::from_static("Bearer");
+        response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+    }
+    response
 }
 
 fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>> {
@@ -50,9 +80,12 @@ fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>
     Some(refusal)
 }
 
-fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, uri: &Uri) -> Response<Bytes> {
+fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, request: &Parts) -> Response<Bytes> {
+    let uri = &request.uri;
     match operation {
-        Operation::Home => return plain(StatusCode::OK, format!("admin commands are:\n{}", paths())),
+        Operation::Home | Operation::Help => {
+            return plain(StatusCode::OK, format!("admin commands are:\n{}", paths()));
+        }
         Operation::Ready => {
             let state = host.state();
             let status = if state == ServerState::Live {
@@ -67,9 +100,29 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, uri: &Uri) -> 
         Operation::Prometheus => return stats(host, uri, Some("prometheus")),
         Operation::Listeners => return listeners(host, uri),
         Operation::Connections => {
-            return json_of(
-                serde_json::to_value(host.connections()).map(|list| json!({ "connections": list })),
-            );
+            return connections(&host.connections(), parameter(uri, "format"));
+        }
+        Operation::ConfigDump => {
+            return match host.config_dump().to_json(parameter(uri, "resource")) {
+                Some(dump) => json_of(Ok(dump)),
+                None => plain(
+                    StatusCode::NOT_FOUND,
+                    "no such resource: static_listeners, dynamic_listeners\n".to_owned(),
+                ),
+            };
+        }
+        Operation::DrainListener => {
+            let name = listener_of(uri.path()).and_then(decoded);
+            let drained = name.map_or(Err(DrainListenerError::NotFound), |name| {
+                host.drain_listener(&name)
+            });
+            if let Err(error) = drained {
+                let status = match error {
+                    DrainListenerError::NotFound => StatusCode::NOT_FOUND,
+                    DrainListenerError::Static => StatusCode::CONFLICT,
+                };
+                return plain(status, format!("{error}\n"));
+            }
         }
         Operation::Drains => {
             return json_of(serde_json::to_value(host.drains()).map(|list| json!({ "drains": list })));
@@ -80,6 +133,19 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, uri: &Uri) -> 
         Operation::Quit => host.quit(),
     }
     plain(StatusCode::OK, "OK\n".to_owned())
+}
+
+fn connections(list: &[ConnectionView], format: Option<&str>) -> Response<Bytes> {
+    match format {
+        None | Some("" | "json") => {
+            json_of(serde_json::to_value(list).map(|list| json!({ "connections": list })))
+        }
+        Some("text") => plain(StatusCode::OK, text::connections(list)),
+        Some(_) => plain(
+            StatusCode::BAD_REQUEST,
+            "usage: /connections?format=(json|text)\n".to_owned(),
+        ),
+    }
 }
 
 fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri, format: Option<&str>) -> Response<Bytes> {
@@ -148,7 +214,7 @@ fn paths() -> String {
         .collect()
 }
 
-fn plain(status: StatusCode, text: String) -> Response<Bytes> {
+pub(super) fn plain(status: StatusCode, text: String) -> Response<Bytes> {
     respond(status, "text/plain; charset=UTF-8", text)
 }
 

@@ -1,12 +1,12 @@
 //! What the crates below know, as the admin interface shows it.
 
-use std::{collections::HashMap, time::Duration, time::Instant};
+use std::time::Instant;
 
-use conn_tracker::{ConnKind, ConnSnapshot, Peer};
 use drain_signal::{DrainEvent, DrainStrategy};
 use listener_versions::{ChainView, VersionState, VersionView};
 
-use super::{ConnectionView, DrainView, ListenerView};
+use super::{DrainView, ListenerView};
+use crate::telemetry::DrainId;
 
 impl ListenerView {
     /// Those of `versions` that are the present one of their listener, as `/listeners` shows them: versions that were
@@ -31,8 +31,7 @@ impl DrainView {
     }
 
     /// Filter chains that drain by themselves at `now`: see
-    /// [`Listeners::draining_chains`](listener_versions::Listeners::draining_chains). `connections`
-    /// counts their guards: a connection that is served holds two.
+    /// [`Listeners::draining_chains`](listener_versions::Listeners::draining_chains).
     pub fn draining_chains(chains: &[ChainView], now: Instant) -> Vec<Self> {
         let view = |chain: &ChainView| {
             let drain = Self::progress(chain.drain.as_ref()?, chain.deadline, now);
@@ -40,7 +39,7 @@ impl DrainView {
                 listener: Some(chain.listener.to_string()),
                 version: Some(chain.version),
                 filter_chain: Some(chain.id.to_string()),
-                connections: chain.open_watches,
+                connections: chain.connections,
                 ..drain
             })
         };
@@ -59,6 +58,7 @@ impl DrainView {
 
     fn progress(event: &DrainEvent, deadline: Option<Instant>, now: Instant) -> Self {
         Self {
+            id: DrainId::of(event).to_string(),
             reason: event.reason.as_str().to_owned(),
             strategy: match event.strategy {
                 DrainStrategy::Gradual => "gradual".to_owned(),
@@ -68,53 +68,6 @@ impl DrainView {
             drain_time: event.drain_time,
             deadline_in: deadline.map(|deadline| deadline.saturating_duration_since(now)),
             ..Self::default()
-        }
-    }
-}
-
-impl ConnectionView {
-    /// The open connections, as `/connections` shows them. `tracked_at` is the tracker's time
-    /// ([`ConnTracker::now`](conn_tracker::ConnTracker::now)), `now` the time of the deadlines in `versions`.
-    pub fn open(
-        connections: &[ConnSnapshot],
-        tracked_at: Duration,
-        versions: &[VersionView],
-        now: Instant,
-    ) -> Vec<Self> {
-        let deadlines: HashMap<_, _> = versions
-            .iter()
-            .filter_map(|version| Some((version.number, version.deadline?)))
-            .collect();
-        let view = |connection: &ConnSnapshot| {
-            let deadline = deadlines.get(&connection.version);
-            Self {
-                deadline_in: deadline.map(|deadline| deadline.saturating_duration_since(now)),
-                ..Self::of(connection, tracked_at)
-            }
-        };
-        connections.iter().map(view).collect()
-    }
-
-    fn of(connection: &ConnSnapshot, tracked_at: Duration) -> Self {
-        Self {
-            id: connection.id.to_string(),
-            listener: connection.listener.to_string(),
-            version: connection.version,
-            filter_chain: connection.chain.as_ref().map(ToString::to_string),
-            protocol: connection.protocol.as_str().to_owned(),
-            state: connection.state.as_str().to_owned(),
-            kind: connection.kind.as_str().to_owned(),
-            streams: match connection.kind {
-                ConnKind::InRequest { streams } => streams,
-                _ => 0,
-            },
-            peer: match connection.peer {
-                Peer::Ip(address) => Some(address.to_string()),
-                _ => None,
-            },
-            age: connection.age(tracked_at),
-            quiet: connection.quiet(tracked_at),
-            deadline_in: None,
         }
     }
 }

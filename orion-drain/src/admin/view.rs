@@ -96,49 +96,13 @@ impl ListenerView {
     }
 }
 
-/// A connection in `/connections`.
-#[non_exhaustive]
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct ConnectionView {
-    /// Its number.
-    pub id: String,
-    /// The listener that accepted it.
-    pub listener: String,
-    /// That listener's version.
-    pub version: u64,
-    /// The filter chain that serves it, once known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter_chain: Option<String>,
-    /// What it speaks: `http1`, `http2`, `tcp`, `websocket`, `unknown`.
-    pub protocol: String,
-    /// `active`, `draining`, `closing` or `closed`.
-    pub state: String,
-    /// What it is doing, so why it stays: `handshaking`, `idle`, `in_request`, `tunnel`.
-    pub kind: String,
-    /// The requests or streams that are not finished.
-    pub streams: u32,
-    /// Who is on the other end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peer: Option<String>,
-    /// Since it was accepted.
-    #[serde(rename = "age_ms", serialize_with = "millis")]
-    pub age: Duration,
-    /// Since its last activity.
-    #[serde(rename = "quiet_ms", serialize_with = "millis")]
-    pub quiet: Duration,
-    /// Until it will be closed, if it drains and its drain has a deadline.
-    #[serde(
-        rename = "deadline_in_ms",
-        serialize_with = "optional_millis",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub deadline_in: Option<Duration>,
-}
-
 /// A drain in `/drain`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct DrainView {
+    /// The drain's id, as log events have it.
+    #[serde(rename = "drain_id")]
+    pub id: String,
     /// The listener; absent for a drain of the whole process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<String>,
@@ -169,15 +133,18 @@ pub struct DrainView {
     pub connections: usize,
 }
 
-fn whole_millis(duration: &Duration) -> u64 {
+pub(super) fn whole_millis(duration: &Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn millis<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(whole_millis(duration))
 }
 
-fn optional_millis<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn optional_millis<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     duration.as_ref().map(whole_millis).serialize(serializer)
 }
 

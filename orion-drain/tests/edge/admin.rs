@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use serde_json::{Value, json};
+
 use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused};
 
 const FLAGS: &str = "--drain-time-s 2 --drain-strategy immediate";
@@ -213,4 +215,156 @@ async fn a_drain_and_its_connections_are_listed_while_it_lasts() {
     edge.until_list("/drain", |drains| drains.is_empty()).await;
     assert!(edge.list("/connections").await.is_empty());
     assert_eq!(edge.stat("total_listeners_draining").await, 0);
+}
+
+/// `/config_dump`: the listeners' part of it.
+async fn dump(edge: &Edge) -> Value {
+    let dump: Value = serde_json::from_str(&edge.get("/config_dump").await.text()).expect("JSON");
+    let kind = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump";
+    let mut configs = dump["configs"].as_array().expect("configs").iter();
+    let found = configs.find(|config| config["@type"] == kind);
+    found.expect("the listeners' part").clone()
+}
+
+#[tokio::test]
+async fn the_config_dump_shows_a_version_beside_the_one_that_it_replaces_until_that_is_drained() {
+    let first = discovery("1", &[Http::new("http", 1).yaml()]);
+    let mut edge = Edge::start("--drain-time-s 30 --drain-strategy immediate", &first).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert!(!is_told(&mut client).await);
+    let before = dump(&edge).await;
+    assert_eq!(before["version_info"], "1");
+    let [listener] = &before["dynamic_listeners"].as_array().expect("a list")[..] else {
+        panic!("one listener: {before}");
+    };
+    assert_eq!(listener["name"], "http");
+    assert_eq!(listener.get("draining_state"), None);
+    let active = &listener["active_state"];
+    assert_eq!(active["listener"]["name"], "http");
+    assert!(active["last_updated"].as_str().expect("a time").ends_with('Z'));
+
+    edge.update("2", &[Http::new("http", 2).yaml()]).await;
+    let during = dump(&edge).await;
+    let listener = &during["dynamic_listeners"][0];
+    assert_eq!(listener["active_state"]["version_info"], "2");
+    assert_eq!(listener["draining_state"], *active);
+    assert_eq!(
+        listener["draining_state"]["listener"]["per_connection_buffer_limit_bytes"],
+        1_048_577
+    );
+    let one: Value = serde_json::from_str(&edge.get("/config_dump?resource=dynamic_listeners").await.text())
+        .expect("JSON");
+    assert_eq!(one["configs"][0]["draining_state"], *active);
+    assert_eq!(edge.get("/config_dump?resource=routes").await.status, 404);
+
+    edge.update("3", &[]).await;
+    let removed = dump(&edge).await;
+    let states: Vec<_> = removed["dynamic_listeners"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .collect();
+    assert!(
+        states.iter().all(|state| state.get("active_state").is_none()),
+        "{removed}"
+    );
+    assert!(is_told(&mut client).await);
+    drop(client);
+    edge.until_list("/drain", |drains| drains.is_empty()).await;
+    assert_eq!(dump(&edge).await["dynamic_listeners"], json!([]));
+}
+
+#[tokio::test]
+async fn the_config_dump_says_what_is_effective() {
+    let edge = Edge::start(FLAGS, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+    let dump: Value = serde_json::from_str(&edge.get("/config_dump").await.text()).expect("JSON");
+    let configs = dump["configs"].as_array().expect("configs");
+    assert_eq!(configs[0]["bootstrap"]["node"]["id"], "test");
+    let effective = configs.last().expect("it is last");
+    assert_eq!(effective["process"]["drain_time"], "2s");
+    assert_eq!(effective["process"]["drain_strategy"], "Immediate");
+    let http = &effective["listeners"][0]["effective"];
+    assert_eq!(http["drain_type"], "DEFAULT");
+    let chain = &http["filter_chains"][0];
+    assert_eq!(
+        (&chain["protocol"], &chain["drain_timeout"]),
+        (&json!("http"), &json!("2s"))
+    );
+    assert_eq!(chain["idle_timeout"], "3600s", "nobody wrote it: {chain}");
+}
+
+#[tokio::test]
+async fn one_listener_is_drained_and_the_others_serve_on() {
+    let edge = start().await;
+    let [inbound, outbound] = [edge.address("in").await, edge.address("out").await];
+    let [mut told, mut kept] = [H1::connect(inbound).await, H1::connect(outbound).await];
+    assert!(!is_told(&mut told).await && !is_told(&mut kept).await);
+    assert_eq!(edge.ask("POST", "/listeners/other/drain").await.status, 404);
+    assert_eq!(edge.get("/listeners/in/drain").await.status, 405);
+    edge.post("/listeners/in/drain").await;
+    until_refused(inbound).await;
+    assert!(is_told(&mut told).await);
+    assert_eq!(told.end().await, End::Fin);
+    assert!(!is_told(&mut kept).await);
+    assert!(!edge.get("/listeners").await.text().contains("in::"));
+}
+
+#[tokio::test]
+async fn who_is_still_here_is_a_table_with_what_comes_next() {
+    let first = discovery("1", &[Http::new("http", 1).yaml()]);
+    let mut edge = Edge::start("--drain-time-s 30 --drain-strategy immediate", &first).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client.ask("/held").await;
+    let held = edge.upstream.held().await;
+    edge.update("2", &[Http::new("http", 2).yaml()]).await;
+    edge.until_connections(|all| all.iter().all(|one| one["state"] == "draining"))
+        .await;
+    let text = edge.get("/connections?format=text").await.text();
+    let line = text.lines().nth(1).expect("a line for the connection");
+    for word in [
+        " http ",
+        " http1 ",
+        " draining ",
+        " finish ",
+        "one request is not finished",
+    ] {
+        assert!(line.contains(word), "{word:?} in {text}");
+    }
+    assert_eq!(text.lines().count(), 2, "{text}");
+    let id = edge.list("/drain").await[0]["drain_id"].clone();
+    assert_eq!(edge.list("/connections").await[0]["drain_id"], id);
+    held.answer("late");
+    assert!(client.response().await.says_close());
+}
+
+#[tokio::test]
+async fn with_a_token_only_ready_is_open_to_everybody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "sesame\n").expect("the token");
+    let flags = format!("{FLAGS} --admin-token-file {}", file.display());
+    let mut edge = Edge::start(&flags, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+    assert_eq!(edge.get("/ready").await.status, 200);
+    let refusal = edge.get("/drain").await;
+    assert_eq!(
+        (refusal.status, refusal.header("www-authenticate")),
+        (401, Some("bearer"))
+    );
+    assert_eq!(edge.ask("POST", "/quitquitquit").await.status, 401);
+    assert!(edge.is_running());
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\nauthorization: Bearer sesame\r\n\r\n");
+    let mut client = H1::connect(edge.admin).await;
+    client.send(&ask("/drain")).await;
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_body_is_bounded() {
+    let edge = start().await;
+    let mut client = H1::connect(edge.admin).await;
+    let long = "POST /healthcheck/fail HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    client.send(long).await;
+    let refusal = client.response().await;
+    assert_eq!((refusal.status, refusal.says_close()), (413, true));
+    assert_eq!(edge.get("/ready").await.status, 200);
 }

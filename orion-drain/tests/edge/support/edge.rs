@@ -20,7 +20,7 @@ pub(crate) struct Edge {
     lines: Lines<BufReader<ChildStderr>>,
     said: Vec<String>,
     folder: TempDir,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
     pub(crate) upstream: Upstream,
 }
 

@@ -1,0 +1,255 @@
+//! `/config_dump`: every version's configuration as it was read, in Envoy's shape, and as it works.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use listener_versions::{ListenerVersion, VersionState};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::config::{FilterChain, Listener, NetworkFilter, format_duration};
+use crate::listener::ServedListener;
+
+/// What `/config_dump` shows: [`admin.v3.ConfigDump`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto),
+/// and one more entry with what is effective.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default)]
+pub struct ConfigDump {
+    /// The bootstrap as it was read.
+    pub bootstrap: Option<Value>,
+    /// Every version of every listener, oldest first.
+    pub listeners: Vec<ListenerConfigView>,
+    /// What the process drains by, whatever the configuration said: an object of the host's choice.
+    pub effective: Option<Value>,
+}
+
+/// One version of a listener with its configuration.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct ListenerConfigView {
+    /// The listener's name.
+    pub name: String,
+    /// The number of its version.
+    pub version: u64,
+    /// The xDS `version_info` of the update that brought it.
+    pub version_info: String,
+    /// Active, warming or draining.
+    pub state: VersionState,
+    /// Whether it came with the bootstrap.
+    pub is_static: bool,
+    /// The configuration as it was read.
+    pub listener: Value,
+    /// What it means with every default filled in.
+    pub effective: Option<EffectiveListener>,
+    /// When it was taken.
+    pub last_updated: SystemTime,
+}
+
+/// What drains a listener's connections, with every default filled in.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EffectiveListener {
+    drain_type: Value,
+    traffic_direction: Value,
+    filter_chains: Vec<EffectiveChain>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct EffectiveChain {
+    name: String,
+    protocol: &'static str,
+    #[serde(flatten)]
+    timeouts: Map<String, Value>,
+}
+
+impl EffectiveListener {
+    /// What this configuration means.
+    pub fn of(listener: &Listener) -> Self {
+        use drain_signal::DrainType;
+        use drain_tree::TrafficDirection;
+        Self {
+            drain_type: match listener.drain_type {
+                DrainType::ModifyOnly => "MODIFY_ONLY".into(),
+                _ => "DEFAULT".into(),
+            },
+            traffic_direction: match listener.traffic_direction {
+                TrafficDirection::Inbound => "INBOUND".into(),
+                TrafficDirection::Outbound => "OUTBOUND".into(),
+                _ => "UNSPECIFIED".into(),
+            },
+            filter_chains: listener.all_chains().map(effective_chain).collect(),
+        }
+    }
+}
+
+fn effective_chain(chain: &FilterChain) -> EffectiveChain {
+    let (protocol, timeouts) = match chain.terminal() {
+        Some(NetworkFilter::HttpConnectionManager(manager)) => {
+            let timeouts = manager.timeouts();
+            let fields = [
+                ("drain_timeout", Some(timeouts.drain)),
+                ("delayed_close_timeout", Some(timeouts.delayed_close)),
+                ("request_timeout", timeouts.request),
+                ("idle_timeout", timeouts.idle),
+                ("max_connection_duration", timeouts.max_connection_duration),
+            ];
+            ("http", fields.to_vec())
+        }
+        Some(NetworkFilter::TcpProxy(proxy)) => ("tcp", vec![("idle_timeout", proxy.idle_limit())]),
+        _ => ("none", Vec::new()),
+    };
+    let timeouts = timeouts.into_iter().map(|(field, timeout)| {
+        let value = timeout.map_or(Value::Null, |timeout| format_duration(timeout).into());
+        (field.to_owned(), value)
+    });
+    EffectiveChain {
+        name: chain.name.clone(),
+        protocol,
+        timeouts: timeouts.collect(),
+    }
+}
+
+impl ListenerConfigView {
+    /// Every version of these, as [`Listeners::versions`](listener_versions::Listeners::versions) gives them.
+    pub fn all<S: Send + Sync + 'static>(versions: &[Arc<ListenerVersion<ServedListener<S>>>]) -> Vec<Self> {
+        let view = |version: &Arc<ListenerVersion<ServedListener<S>>>| {
+            let listener = version.config().listener();
+            Self {
+                name: version.name().to_owned(),
+                version: version.number(),
+                version_info: version.version_info().to_owned(),
+                state: version.state(),
+                is_static: version.is_static(),
+                listener: serde_json::to_value(listener).unwrap_or_default(),
+                effective: Some(EffectiveListener::of(listener)),
+                last_updated: version.last_updated(),
+            }
+        };
+        versions.iter().map(view).collect()
+    }
+
+    /// `DynamicListenerState`, or with other fields `StaticListener`.
+    fn state_json(&self) -> Value {
+        let mut listener = self.listener.clone();
+        redact(&mut listener);
+        if let Value::Object(fields) = &mut listener {
+            let kind = "type.googleapis.com/envoy.config.listener.v3.Listener";
+            fields.insert("@type".to_owned(), kind.into());
+        }
+        let last_updated = humantime::format_rfc3339_millis(self.last_updated).to_string();
+        if self.is_static {
+            return json!({ "listener": listener, "last_updated": last_updated });
+        }
+        json!({ "version_info": self.version_info, "listener": listener, "last_updated": last_updated })
+    }
+}
+
+impl ConfigDump {
+    /// The JSON of the whole dump, or of one of its repeated fields (`?resource=dynamic_listeners`); `None` if there is no
+    /// such field.
+    pub(super) fn to_json(&self, resource: Option<&str>) -> Option<Value> {
+        let (fixed, dynamic): (Vec<_>, Vec<_>) = self.listeners.iter().partition(|one| one.is_static);
+        let fixed: Vec<Value> = fixed.into_iter().map(ListenerConfigView::state_json).collect();
+        let newest = dynamic.iter().rfind(|one| one.state == VersionState::Active);
+        let version_info = newest.map(|one| one.version_info.clone());
+        let dynamic = dynamic_listeners(&dynamic);
+        let kind = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
+        let typed = |name: &str, values: Vec<Value>| -> Vec<Value> {
+            let each = values.into_iter().map(|mut value| {
+                if let Value::Object(fields) = &mut value {
+                    fields.insert("@type".to_owned(), kind(name).into());
+                }
+                value
+            });
+            each.collect()
+        };
+        let configs = match resource {
+            Some("static_listeners") => typed("ListenersConfigDump.StaticListener", fixed),
+            Some("dynamic_listeners") => typed("ListenersConfigDump.DynamicListener", dynamic),
+            Some(_) => return None,
+            None => {
+                let mut configs = Vec::new();
+                if let Some(mut bootstrap) = self.bootstrap.clone() {
+                    redact(&mut bootstrap);
+                    configs.push(json!({ "@type": kind("BootstrapConfigDump"), "bootstrap": bootstrap }));
+                }
+                configs.push(json!({
+                    "@type": kind("ListenersConfigDump"), "version_info": version_info.unwrap_or_default(),
+                    "static_listeners": fixed, "dynamic_listeners": dynamic,
+                }));
+                configs.push(self.effective_json());
+                configs
+            }
+        };
+        Some(json!({ "configs": configs }))
+    }
+
+    /// Not Envoy's: what is in force, with every default filled in.
+    fn effective_json(&self) -> Value {
+        let listeners: Vec<_> = self
+            .listeners
+            .iter()
+            .map(|one| json!({ "name": one.name, "version": one.version, "effective": one.effective }))
+            .collect();
+        json!({ "@type": "type.googleapis.com/orion.drain.v1.EffectiveConfigDump",
+                "process": self.effective, "listeners": listeners })
+    }
+}
+
+/// By name; the newest draining version of a name stands beside the active one, as in Envoy, and older ones by themselves.
+fn dynamic_listeners(versions: &[&ListenerConfigView]) -> Vec<Value> {
+    let mut names: Vec<&str> = versions.iter().map(|one| one.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let mut listeners = Vec::new();
+    for name in names {
+        let mut first = Map::from_iter([("name".to_owned(), Value::from(name))]);
+        let mut older = Vec::new();
+        for version in versions.iter().rev().filter(|one| one.name == name) {
+            let field = match version.state {
+                VersionState::Active => "active_state",
+                VersionState::Warming => "warming_state",
+                VersionState::Draining | VersionState::Drained => "draining_state",
+            };
+            if first.contains_key(field) {
+                older.push(json!({ "name": name, field: version.state_json() }));
+            } else {
+                first.insert(field.to_owned(), version.state_json());
+            }
+        }
+        listeners.push(Value::Object(first));
+        listeners.append(&mut older);
+    }
+    listeners
+}
+
+/// Takes out what is secret, under the names of the fields that Envoy marks `sensitive`.
+fn redact(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match name.as_str() {
+                    "private_key" | "password" | "token" | "secret" => blot(value),
+                    _ => redact(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(redact),
+        _ => {}
+    }
+}
+
+/// The content of a data source is secret; the name of a file is not.
+fn blot(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let inline = fields
+                .iter_mut()
+                .filter(|(name, _)| *name != "filename" && *name != "environment_variable");
+            inline.for_each(|(_, value)| blot(value));
+        }
+        Value::Array(values) => values.iter_mut().for_each(blot),
+        Value::Null => {}
+        _ => *value = "[redacted]".into(),
+    }
+}
