@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod conformance;
 mod demo;
 mod full;
 mod layers;
@@ -25,6 +26,8 @@ enum Command {
     Ci(ci::Options),
     /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges what they saw.
     Clients(clients::Options),
+    /// Plays the same scenarios against Envoy 1.40 and against edge, and compares them rule by rule.
+    Conformance(conformance::Options),
     /// Updates a listener again and again under a crowd of real clients and counts what is lost.
     Demo(demo::Options),
     /// Shows what a release would publish, and checks that it can be.
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Clients(options) => clients::run(&options),
+        Command::Conformance(options) => conformance::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Release(options) => release::run(&options),
     }

@@ -1,0 +1,254 @@
+//! One side on the stage: its process on a loopback address of its own, its LDS file, its admin port.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::wire::{Client, Speak};
+use super::yaml::{self, ADMIN, Listener};
+use super::{Side, World};
+
+/// How a process is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    pub(crate) drain_time: u64,
+    pub(crate) immediate: bool,
+    pub(crate) listeners: Vec<Listener>,
+}
+
+impl Setup {
+    pub(crate) fn gradual(drain_time: u64, listeners: impl Into<Vec<Listener>>) -> Self {
+        Self {
+            drain_time,
+            immediate: false,
+            listeners: listeners.into(),
+        }
+    }
+
+    pub(crate) fn immediate(drain_time: u64, listeners: impl Into<Vec<Listener>>) -> Self {
+        Self {
+            immediate: true,
+            ..Self::gradual(drain_time, listeners)
+        }
+    }
+}
+
+/// A running process.
+#[derive(Debug)]
+pub(crate) struct Play {
+    pub(crate) side: Side,
+    pub(crate) ip: Ipv4Addr,
+    world: Arc<World>,
+    folder: PathBuf,
+    child: Child,
+}
+
+impl Play {
+    /// Starts a side and waits until it is ready.
+    pub(crate) async fn start(world: &Arc<World>, side: Side, setup: &Setup) -> anyhow::Result<Self> {
+        let (ip, folder) = world.place()?;
+        let lds = folder.join("lds.yaml");
+        let skew = world.skew(side);
+        std::fs::write(&lds, yaml::discovery(&setup.listeners, ip, skew))?;
+        let bootstrap = folder.join("bootstrap.yaml");
+        std::fs::write(&bootstrap, yaml::bootstrap(ip, &lds, world.http, world.tcp))?;
+        let strategy = if setup.immediate { "immediate" } else { "gradual" };
+        let log = std::fs::File::create(folder.join("log"))?;
+        let mut command = Command::new(world.program(side));
+        command
+            .arg("-c")
+            .arg(&bootstrap)
+            .args(["--drain-time-s", &setup.drain_time.to_string()])
+            .args(["--drain-strategy", strategy])
+            .args(["--parent-shutdown-time-s", &(setup.drain_time + 60).to_string()])
+            .args(side.flags())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", side.name()))?;
+        let mut play = Self {
+            side,
+            ip,
+            world: Arc::clone(world),
+            folder,
+            child,
+        };
+        let addresses: Vec<u16> = setup.listeners.iter().map(|listener| listener.port).collect();
+        match play.until_ready(&addresses).await {
+            Ok(()) => Ok(play),
+            Err(error) => Err(error.context(play.tail())),
+        }
+    }
+
+    async fn until_ready(&mut self, ports: &[u16]) -> anyhow::Result<()> {
+        let limit = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < limit {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("it ended before it was ready: {status}");
+            }
+            if self
+                .admin("GET", "/ready")
+                .await
+                .is_ok_and(|(status, _)| status == 200)
+            {
+                let mut open = 0;
+                for port in ports {
+                    open += usize::from(TcpStream::connect((self.ip, *port)).await.is_ok());
+                }
+                if open == ports.len() {
+                    return Ok(());
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        bail!("it was not ready within 20 s")
+    }
+
+    pub(crate) fn address(&self, port: u16) -> SocketAddr {
+        (self.ip, port).into()
+    }
+
+    pub(crate) async fn open(&self, port: u16, speak: Speak) -> anyhow::Result<Arc<Client>> {
+        let client = Client::open(self.address(port), speak).await;
+        Ok(Arc::new(
+            client.with_context(|| format!("connecting to port {port}"))?,
+        ))
+    }
+
+    /// Puts other listeners into the LDS file by rename; the moment of it.
+    pub(crate) fn update(&self, listeners: &[Listener]) -> anyhow::Result<Instant> {
+        self.update_text(&yaml::discovery(listeners, self.ip, self.world.skew(self.side)))
+    }
+
+    /// The same with any text.
+    pub(crate) fn update_text(&self, text: &str) -> anyhow::Result<Instant> {
+        let next = self.folder.join("next.yaml");
+        std::fs::write(&next, text)?;
+        let now = Instant::now();
+        std::fs::rename(&next, self.folder.join("lds.yaml"))?;
+        Ok(now)
+    }
+
+    /// One request to the admin port: status and body.
+    pub(crate) async fn admin(&self, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
+        ask(self.address(ADMIN), method, path).await
+    }
+
+    /// A POST to the admin port, and when it was sent.
+    pub(crate) async fn post(&self, path: &str) -> anyhow::Result<Instant> {
+        let now = Instant::now();
+        let (status, body) = self.admin("POST", path).await?;
+        if status != 200 {
+            bail!("POST {path}: {status} {body}");
+        }
+        Ok(now)
+    }
+
+    /// All numbers of `/stats`.
+    pub(crate) async fn stats(&self) -> anyhow::Result<BTreeMap<String, i64>> {
+        let (_, text) = self.admin("GET", "/stats").await?;
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        let numbers = lines.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)));
+        Ok(numbers.collect())
+    }
+
+    /// One number of `/stats`; -1 if there is none.
+    pub(crate) async fn stat(&self, name: &str) -> i64 {
+        let stats = self.stats().await.unwrap_or_default();
+        stats.get(name).copied().unwrap_or(-1)
+    }
+
+    /// Waits until a number of `/stats` has a value, or for the limit; the last one seen.
+    pub(crate) async fn stat_comes_to(&self, name: &str, wanted: i64, limit: Duration) -> i64 {
+        let limit = Instant::now() + limit;
+        loop {
+            let value = self.stat(name).await;
+            if value == wanted || Instant::now() > limit {
+                return value;
+            }
+            sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let id = self.child.id().context("the process is gone")?;
+        let sent = std::process::Command::new("kill")
+            .args([signal, &id.to_string()])
+            .status()?;
+        if !sent.success() {
+            bail!("kill {signal} {id}: {sent}");
+        }
+        Ok(())
+    }
+
+    /// How the process ended, and when.
+    pub(crate) async fn exit(&mut self, limit: Duration) -> Option<(Instant, ExitStatus)> {
+        let status = timeout(limit, self.child.wait()).await.ok()?.ok()?;
+        Some((Instant::now(), status))
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The process's last words.
+    pub(crate) fn tail(&self) -> String {
+        let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let last: Vec<&str> = log.lines().rev().take(8).collect();
+        let last: Vec<&str> = last.into_iter().rev().collect();
+        format!("{} said:\n{}", self.side.name(), last.join("\n"))
+    }
+}
+
+/// One request to an admin port, on a connection of its own.
+pub(crate) async fn ask(admin: SocketAddr, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
+    const LIMIT: u64 = 8 * 1024 * 1024;
+    let exchange = async {
+        let mut stream = TcpStream::connect(admin).await?;
+        let ask = format!(
+            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        );
+        stream.write_all(ask.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(LIMIT).read_to_end(&mut answer).await?;
+        anyhow::Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = timeout(Duration::from_secs(3), exchange)
+        .await
+        .context("no answer within 3 s")??;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .unwrap_or(0);
+    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        return Ok((status, body.to_owned()));
+    }
+    let mut whole = String::new();
+    let mut rest = body;
+    while let Some((size, chunk)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+        if size == 0 {
+            break;
+        }
+        whole += chunk.get(..size).unwrap_or_default();
+        rest = chunk.get(size + 2..).unwrap_or_default();
+    }
+    Ok((status, whole))
+}

@@ -1,0 +1,38 @@
+//! The rows of `docs/envoy-compat.md` that a deviation may be excused with, by their first cell.
+
+pub(crate) const SCHEDULE: &str = "Signals spread within the first 25 % of the drain time";
+pub(crate) const IDLE: &str = "Idle connections closed in the proactive window";
+pub(crate) const SILENT: &str = "Connections that never spoke are closed at their slot";
+pub(crate) const TUNNELS: &str = "Tunnels and TCP live to their version's deadline and end in FIN";
+pub(crate) const DEADLINE: &str =
+    "Connections left at the deadline are closed at once, requests in flight lost";
+pub(crate) const AFTER_CLOSE: &str =
+    "After `connection: close` the connection goes on serving for `drain_timeout`";
+pub(crate) const SIGTERM: &str = "SIGTERM exits at once";
+pub(crate) const UNREADABLE: &str = "A listener that cannot be read refuses the whole file";
+pub(crate) const IMMEDIATE: &str =
+    "Strategy immediate tells who asks at once, and idle connections in the window";
+pub(crate) const FILTERS: &str = "Fields of Envoy that change who is served (`transport_socket`, `server_names`, header and regex matches, unknown filters)";
+pub(crate) const DURATIONS: &str = "Durations are `600s` or `0.25s`";
+pub(crate) const IDLE_TIMEOUT: &str = "`idle_timeout` drains a connection that long after its last stream";
+pub(crate) const LENGTH: &str = "A drain lasts the full drain time even with no connections";
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_row_that_excuses_a_deviation_is_in_the_ledger() {
+        let ledger = std::fs::read_to_string(crate::root().join("docs/envoy-compat.md")).unwrap();
+        let code = include_str!("rows.rs").split("#[cfg(test)]").next().unwrap();
+        let rows = code.split("&str").skip(1);
+        let rows: Vec<&str> = rows.filter_map(|row| row.split('"').nth(1)).collect();
+        let missing: Vec<&str> = rows
+            .iter()
+            .filter(|row| !ledger.contains(&format!("| {row} |")))
+            .copied()
+            .collect();
+        assert!(
+            rows.len() > 5 && missing.is_empty(),
+            "not in the ledger: {missing:?}"
+        );
+    }
+}
