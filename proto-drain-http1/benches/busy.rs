@@ -30,6 +30,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
+use measure::{Program, Row, Target, median};
+
 const REQUEST: &[u8] =
     b"GET /some/path?with=query HTTP/1.1\r\nhost: example.test\r\nuser-agent: bench\r\naccept: */*\r\n\r\n";
 
@@ -153,24 +155,8 @@ impl Client {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn row(name: &str, value: f64, floor: f64, ratio: f64, target: Option<f64>) -> String {
-    let said = target.map_or(String::new(), |most| format!("<= {most}x"));
-    let holds = target.map_or("null".to_owned(), |most| (ratio <= most).to_string());
-    println!("{name}: {value:.0} ns, {ratio:.3}x plain hyper ({floor:.0}); target {said}, holds: {holds}");
-    format!(
-        "{{\"row\": \"a request of a busy HTTP/1 connection, {name}\", \"value\": {value:.3}, \"unit\": \"ns\", \
-         \"floor\": {floor:.3}, \"floor_name\": \"plain hyper\", \"ratio\": {ratio:.3}, \"best_peer\": null, \
-         \"peers\": {{}}, \"target\": \"{said}\", \"holds\": {holds}}}"
-    )
-}
-
 /// Each case in turn, over the same kind of stream.
-fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: bool) -> Vec<String> {
+fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: bool) -> Vec<Row> {
     let (turns, times) = if quick { (3, 10) } else { (1500, 250) };
     let connect = |(_, case): &(&str, Case)| runtime.block_on(Client::connect(over.1, *case, signal));
     let mut clients: Vec<Client> = CASES.iter().map(connect).collect();
@@ -184,18 +170,26 @@ fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: b
         }
     }
     let floor = median(took[0].clone());
-    let target = matches!(over.1, Over::Loopback).then_some(1.02);
+    let target = match over.1 {
+        Over::Loopback => Target::Ratio(1.02),
+        Over::Pipe => Target::None,
+    };
     (1..CASES.len())
         .map(|at| {
             let ratios = took[at].iter().zip(&took[0]).map(|(ours, floor)| ours / floor);
-            let name = format!("{}, {}", CASES[at].0, over.0);
-            row(
-                &name,
-                median(took[at].clone()),
+            Row {
+                row: format!(
+                    "a request of a busy HTTP/1 connection, {}, {}",
+                    CASES[at].0, over.0
+                ),
+                unit: "ns",
+                value: median(took[at].clone()),
+                floor_name: CASES[0].0,
                 floor,
-                median(ratios.collect()),
+                ratio: median(ratios.collect()),
                 target,
-            )
+                peers: vec![],
+            }
         })
         .collect()
 }
@@ -217,14 +211,8 @@ fn main() {
         });
         return;
     }
-    // Run as a test, it only shows that it runs.
-    let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
+    let program = Program::from_args();
     let overs = [("loopback TCP", Over::Loopback), ("pipe in memory", Over::Pipe)];
-    let rows: Vec<String> = overs
-        .into_iter()
-        .flat_map(|over| compare(&runtime, over, &signal, quick))
-        .collect();
-    if let Some(at) = after("--json") {
-        std::fs::write(&args[at], format!("[\n{}\n]\n", rows.join(",\n"))).unwrap();
-    }
+    let (runtime, signal, quick) = (&runtime, &signal, program.quick);
+    program.report(overs.map(|over| (over.0, move || compare(runtime, over, signal, quick))));
 }

@@ -4,8 +4,9 @@
 //! in turns, in one process; each is the first in every other round. The result is the median of the ratios of
 //! neighbouring runs, which a machine's changing load moves least. As a test it runs once with little data.
 
+use measure::{Program, Row, Target, median};
 use proto_drain_tcp::DrainCopy;
-use std::{env, io};
+use std::io;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
@@ -62,17 +63,9 @@ async fn rate(relay: Relay, bytes: usize) -> io::Result<f64> {
     Ok(2.0 * bytes as f64 / began.elapsed().as_secs_f64())
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
-}
-
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    const LEAST: f64 = 1.0;
-    let args: Vec<String> = env::args().skip(1).collect();
-    let measuring = args.iter().any(|arg| arg == "--bench") && !args.iter().any(|arg| arg == "--quick");
-    let (rounds, bytes) = if measuring { (61, 64 << 20) } else { (1, 1 << 20) };
+/// Seconds for a gigabyte of each, in turns.
+async fn turns(quick: bool) -> io::Result<Row> {
+    let (rounds, bytes) = if quick { (1, 1 << 20) } else { (61, 64 << 20) };
     let (mut tokio, mut drain, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let (one, other) = if round % 2 == 0 {
@@ -82,22 +75,26 @@ async fn main() -> io::Result<()> {
             let other = rate(Relay::Drain, bytes).await?;
             (rate(Relay::Tokio, bytes).await?, other)
         };
-        ratios.push(other / one);
-        tokio.push(one / 1e9);
-        drain.push(other / 1e9);
+        ratios.push(one / other);
+        tokio.push(1e9 / one);
+        drain.push(1e9 / other);
     }
-    let (floor, value, ratio) = (median(tokio), median(drain), median(ratios));
-    let holds = ratio >= LEAST;
-    println!(
-        "copy_bidirectional {floor:.2} GB/s, DrainCopy {value:.2} GB/s: {ratio:.3} times; target >= {LEAST}x, holds: {holds}"
-    );
-    if let Some(at) = args.iter().position(|arg| arg == "--json") {
-        let row = format!(
-            "[\n{{\"row\": \"two-way copy over loopback TCP\", \"value\": {value:.3}, \"unit\": \"GB/s\", \"floor\": {floor:.3}, \
-             \"floor_name\": \"tokio copy_bidirectional\", \"ratio\": {ratio:.3}, \"best_peer\": null, \"peers\": {{}}, \
-             \"target\": \">= {LEAST}x\", \"holds\": {holds}}}\n]\n"
-        );
-        std::fs::write(&args[at + 1], row)?;
-    }
+    Ok(Row {
+        row: "two-way copy over loopback TCP".to_owned(),
+        unit: "s/GB",
+        value: median(drain),
+        floor_name: "tokio copy_bidirectional",
+        floor: median(tokio),
+        ratio: median(ratios),
+        target: Target::Ratio(1.0),
+        peers: vec![],
+    })
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let program = Program::from_args();
+    let row = turns(program.quick).await?;
+    program.report([("copy", || vec![row])]);
     Ok(())
 }

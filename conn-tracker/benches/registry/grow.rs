@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use conn_tracker::{ConnGuard, ConnInfo, ConnProtocol, ConnTracker, Peer};
 
+use crate::live;
 use crate::patience::Stopwatch;
-use crate::rounds::{Scale, median};
-use crate::row::{Row, Target};
 use crate::seed::Seed;
+use measure::{Row, Scale, Target, median};
 
 const OURS: &str = "conn-tracker";
 const SEED: &str = "DashMap of string ids";
@@ -24,8 +24,8 @@ struct Run {
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     let (mut ours, mut seed) = (vec![], vec![]);
     for _ in 0..scale.rounds {
-        ours.push(run(OURS, scale.live()));
-        seed.push(run(SEED, scale.live()));
+        ours.push(run(OURS, live(scale)));
+        seed.push(run(SEED, live(scale)));
     }
     // The quietest run: a rehash is in each of them, a neighbour that takes the processor away is not.
     let slowest = |runs: &[Run]| runs.iter().map(|run| run.slowest).fold(f64::INFINITY, f64::min);
@@ -33,7 +33,7 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     let guard = size_of::<ConnGuard>() as f64;
     vec![
         Row {
-            row: format!("slowest registration while growing to {}", scale.live()),
+            row: format!("slowest registration while growing to {}", live(scale)),
             unit: "us",
             value: slowest(&ours),
             floor_name: SEED,

@@ -13,13 +13,12 @@ mod open;
 #[cfg(not(loom))]
 mod patience;
 #[cfg(not(loom))]
-mod rounds;
-#[cfg(not(loom))]
-mod row;
-#[cfg(not(loom))]
 mod seed;
 #[cfg(not(loom))]
 mod snapshot;
+
+#[cfg(not(loom))]
+use measure::{Program, Row, Scale};
 
 #[cfg(loom)]
 fn main() {}
@@ -33,33 +32,19 @@ fn main() {
             return;
         }
     }
-    // Run as a test, it only shows that it runs.
-    let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
-    let json = args
-        .iter()
-        .position(|arg| arg == "--json")
-        .map(|at| args[at + 1].clone());
-    let named: Vec<&String> = args
-        .iter()
-        .filter(|arg| !arg.starts_with("--") && Some(*arg) != json.as_ref())
-        .collect();
-    let scale = rounds::Scale::new(quick);
-    type Part = fn(&rounds::Scale) -> Vec<row::Row>;
+    let program = Program::from_args();
+    let scale = program.scale();
+    type Part = fn(&Scale) -> Vec<Row>;
     let parts: [(&str, Part); 3] = [
         ("open", open::rows),
         ("grow", grow::rows),
         ("snapshot", snapshot::rows),
     ];
-    let mut rows = vec![];
-    for (name, part) in parts {
-        if named.is_empty() || named.iter().any(|wanted| *wanted == name) {
-            let new = part(&scale);
-            new.iter().for_each(|row| println!("{row}"));
-            rows.extend(new);
-        }
-    }
-    if let Some(file) = json {
-        let rows: Vec<String> = rows.iter().map(row::Row::to_json).collect();
-        std::fs::write(&file, format!("[\n{}\n]\n", rows.join(",\n"))).expect("the file can be written");
-    }
+    program.report(parts.map(|(name, part)| (name, move || part(&scale))));
+}
+
+/// How many connections are there.
+#[cfg(not(loom))]
+const fn live(scale: &Scale) -> usize {
+    if scale.quick { 1000 } else { 1_000_000 }
 }

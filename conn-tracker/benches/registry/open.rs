@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use conn_tracker::{ConnGroup, ConnGuard, ConnTracker, Peer};
 
-use crate::rounds::{Case, Scale, compare, time};
-use crate::row::{Row, Target};
+use crate::live;
 use crate::seed::Seed;
+use measure::{Case, Row, Scale, Target, compare, time};
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     let mut rows = vec![];
-    for live in [0, scale.live()] {
+    for live in [0, live(scale)] {
         let tracker = ConnTracker::new();
         let group = tracker.group("ingress", 1);
         let seed = Seed::default();

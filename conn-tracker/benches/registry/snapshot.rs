@@ -8,9 +8,8 @@ use conn_tracker::{ConnTracker, Peer};
 
 use crate::open::fill;
 use crate::patience::Stopwatch;
-use crate::rounds::{Scale, median};
-use crate::row::{Row, Target};
 use crate::seed::Seed;
+use measure::{Row, Scale, Target, median};
 
 /// Delays of registrations on one thread, in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +27,7 @@ struct Runs {
 }
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
-    let live = scale.live();
+    let live = crate::live(scale);
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let _live = fill(&group, live);

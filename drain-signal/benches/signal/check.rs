@@ -4,10 +4,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use measure::{Case, Row, Scale, Target, compare, time};
 use tokio_util::sync::CancellationToken;
-
-use crate::rounds::{Case, Scale, compare, time};
-use crate::row::{Row, Target};
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     let times = scale.times(20_000_000);

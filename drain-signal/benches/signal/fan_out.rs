@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use crate::crowd::{self, Crowd, Flat, Ours};
-use crate::rounds::{Scale, median};
-use crate::row::{Row, Target};
+use measure::{Row, Scale, Target, median};
 
 /// One fan-out, in milliseconds.
 #[derive(Debug, Clone, Copy)]

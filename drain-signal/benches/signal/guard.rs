@@ -10,8 +10,7 @@ use event_listener::Event;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::check::plural;
-use crate::rounds::{Case, Scale, compare, time};
-use crate::row::{Row, Target};
+use measure::{Case, Row, Scale, Target, compare, time};
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     let runtime = tokio::runtime::Builder::new_multi_thread()

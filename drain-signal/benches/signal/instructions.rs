@@ -13,8 +13,7 @@ use std::task::{Context, Waker};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::guard::park;
-use crate::rounds::Scale;
-use crate::row::{Row, Target};
+use measure::{Row, Scale, Target};
 
 const TIMES: usize = 10_000;
 

@@ -8,10 +8,8 @@ use std::{future::Future, pin::Pin};
 
 use drain_signal::{DrainEvent, DrainReason};
 use futures_util::task::AtomicWaker;
+use measure::{Case, Row, Scale, Target, compare, median};
 use tokio_util::task::TaskTracker;
-
-use crate::rounds::{Case, Scale, compare, median};
-use crate::row::{Row, Target};
 
 struct Woken(AtomicU64);
 

@@ -21,10 +21,9 @@ mod last;
 mod memory;
 #[cfg(not(loom))]
 mod repoll;
+
 #[cfg(not(loom))]
-mod rounds;
-#[cfg(not(loom))]
-mod row;
+use measure::{Program, Row, Scale};
 
 #[cfg(loom)]
 fn main() {}
@@ -40,18 +39,9 @@ fn main() {
         instructions::child(&args[at + 1], &args[at + 2], &args[at + 3]);
         return;
     }
-    // Run as a test, it only shows that it runs.
-    let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
-    let json = args
-        .iter()
-        .position(|arg| arg == "--json")
-        .map(|at| args[at + 1].clone());
-    let named: Vec<&String> = args
-        .iter()
-        .filter(|arg| !arg.starts_with("--") && Some(*arg) != json.as_ref())
-        .collect();
-    let scale = rounds::Scale::new(quick);
-    type Part = fn(&rounds::Scale) -> Vec<row::Row>;
+    let program = Program::from_args();
+    let scale = program.scale();
+    type Part = fn(&Scale) -> Vec<Row>;
     let parts: [(&str, Part); 7] = [
         ("memory", memory::rows),
         ("check", check::rows),
@@ -61,16 +51,5 @@ fn main() {
         ("last", last::rows),
         ("fan-out", fan_out::rows),
     ];
-    let mut rows = vec![];
-    for (name, part) in parts {
-        if named.is_empty() || named.iter().any(|wanted| *wanted == name) {
-            let new = part(&scale);
-            new.iter().for_each(|row| println!("{row}"));
-            rows.extend(new);
-        }
-    }
-    if let Some(file) = json {
-        let rows: Vec<String> = rows.iter().map(row::Row::to_json).collect();
-        std::fs::write(&file, format!("[\n{}\n]\n", rows.join(",\n"))).expect("the file can be written");
-    }
+    program.report(parts.map(|(name, part)| (name, move || part(&scale))));
 }

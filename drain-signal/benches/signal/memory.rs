@@ -6,10 +6,8 @@ use std::pin::Pin;
 use std::process::Command;
 use std::task::{Context, Waker};
 
+use measure::{Row, Scale, Target};
 use tokio_util::sync::CancellationToken;
-
-use crate::rounds::Scale;
-use crate::row::{Row, Target};
 
 const PARKED: usize = 1_000_000;
 

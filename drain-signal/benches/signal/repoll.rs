@@ -11,8 +11,7 @@ use event_listener::Event;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::plural;
-use crate::rounds::{Case, Scale, compare, time};
-use crate::row::{Row, Target};
+use measure::{Case, Row, Scale, Target, compare, time};
 
 /// A waker that counts its clones, as a task's does.
 struct Task;

@@ -10,8 +10,7 @@ use listener_versions::__bench::AcceptRead;
 use listener_versions::Update;
 
 use crate::config::{Config, listeners, runtime};
-use crate::median;
-use crate::row::{Row, Target};
+use measure::{Row, Target, median};
 
 fn nanoseconds<R>(times: u32, read: impl Fn() -> R) -> f64 {
     let began = Instant::now();

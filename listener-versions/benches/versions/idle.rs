@@ -12,7 +12,7 @@ use listener_versions::{Accepted, Update};
 use tokio::io::AsyncReadExt;
 
 use crate::config::{Config, listeners, port, runtime};
-use crate::row::{Row, Target};
+use measure::{Row, Target};
 
 /// A process of this program. It ends when this is dropped.
 struct Part(Child);

@@ -11,15 +11,10 @@ mod accept;
 mod config;
 mod idle;
 mod memory;
-mod row;
 mod storm;
 mod updates;
 
-/// The middle one.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
+use measure::{Program, Row};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -42,17 +37,9 @@ fn main() {
             .status();
         std::process::exit(status.expect("a shell").code().unwrap_or(1));
     }
-    // Run as a test, it only shows that it runs.
-    let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
-    let json = args
-        .iter()
-        .position(|arg| arg == "--json")
-        .map(|at| args[at + 1].clone());
-    let named: Vec<&String> = args
-        .iter()
-        .filter(|arg| !arg.starts_with("--") && Some(*arg) != json.as_ref())
-        .collect();
-    type Part = fn(bool) -> Vec<row::Row>;
+    let program = Program::from_args();
+    let quick = program.quick;
+    type Part = fn(bool) -> Vec<Row>;
     let parts: [(&str, Part); 5] = [
         ("accept", accept::rows),
         ("updates", updates::rows),
@@ -60,16 +47,5 @@ fn main() {
         ("storm", storm::rows),
         ("idle", idle::rows),
     ];
-    let mut rows = vec![];
-    for (name, part) in parts {
-        if named.is_empty() || named.iter().any(|wanted| *wanted == name) {
-            let new = part(quick);
-            new.iter().for_each(|row| println!("{row}"));
-            rows.extend(new);
-        }
-    }
-    if let Some(file) = json {
-        let rows: Vec<String> = rows.iter().map(row::Row::to_json).collect();
-        std::fs::write(&file, format!("[\n{}\n]\n", rows.join(",\n"))).expect("the file can be written");
-    }
+    program.report(parts.map(|(name, part)| (name, move || part(quick))));
 }

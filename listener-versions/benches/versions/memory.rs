@@ -5,7 +5,7 @@ use std::time::Duration;
 use listener_versions::Update;
 
 use crate::config::{Config, listeners, runtime};
-use crate::row::{Row, Target};
+use measure::{Row, Target};
 
 const VERSIONS: u64 = 26;
 

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use listener_versions::{Accepted, Listeners, Update};
 
 use crate::config::{Config, listeners, port, runtime};
-use crate::median;
-use crate::row::{Row, Target};
+use measure::{Row, Target, median};
 
 /// Time between two updates of a storm: 500 a second.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use listener_versions::{Listeners, Update};
 
 use crate::config::{Config, listeners, runtime};
-use crate::median;
-use crate::row::{Row, Target};
+use measure::{Row, Target, median};
 
 struct Many {
     count: usize,

@@ -9,12 +9,11 @@
 #![expect(clippy::unwrap_used, reason = "a bench that fails has failed")]
 
 mod client;
-mod row;
 mod server;
 
 use std::time::Duration;
 
-use row::{Row, Target};
+use measure::{Program, Row, Target, median};
 use server::{Around, Work};
 use tokio::time::Instant;
 
@@ -87,32 +86,16 @@ fn main() {
     if let Some(at) = args.iter().position(|arg| arg == "--play") {
         return play_one(&args[at + 1..]);
     }
-    // Run as a test, it only shows that it runs.
-    let quick = args.iter().any(|arg| arg == "--quick") || !args.iter().any(|arg| arg == "--bench");
-    let json = args
-        .iter()
-        .position(|arg| arg == "--json")
-        .map(|at| &args[at + 1]);
-    let named: Vec<&String> = args
-        .iter()
-        .filter(|arg| !arg.starts_with("--") && Some(*arg) != json)
-        .collect();
-    let mut rows = vec![];
-    for load in &LOADS {
-        if named.is_empty() || named.iter().any(|wanted| *wanted == load.name) {
-            let new = measure(load, quick);
-            new.iter().for_each(|row| println!("{row}"));
-            rows.extend(new);
-        }
-    }
-    if let Some(file) = json {
-        let rows: Vec<String> = rows.iter().map(Row::to_json).collect();
-        std::fs::write(file, format!("[\n{}\n]\n", rows.join(",\n"))).unwrap();
-    }
+    let program = Program::from_args();
+    program.report(
+        LOADS
+            .iter()
+            .map(|load| (load.name, || candidates(load, program.quick))),
+    );
 }
 
 /// All candidates under one load, in rounds.
-fn measure(load: &Load, quick: bool) -> Vec<Row> {
+fn candidates(load: &Load, quick: bool) -> Vec<Row> {
     let (rounds, requests) = if quick { (1, 20) } else { (31, load.requests) };
     let mut took: Vec<Vec<f64>> = vec![vec![]; AROUNDS.len()];
     for round in 0..rounds {
@@ -146,11 +129,6 @@ fn measure(load: &Load, quick: bool) -> Vec<Row> {
         row(3, TARGET),
         row(4, Target::None),
     ]
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 /// One connection from its preface to its end; how long its requests took, on the one thread that does everything.

@@ -1,43 +1,53 @@
 //! Measuring in rounds: every candidate once a round, so that a busy neighbour disturbs all of them alike; medians over the
 //! rounds, of values and of ratios to the floor in the same round.
 
+use std::fmt;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::row::{Row, Target};
+use crate::{Row, Target};
 
 /// How much of everything.
-#[derive(Debug)]
-pub(crate) struct Scale {
-    pub(crate) quick: bool,
-    pub(crate) rounds: usize,
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// Only show that it runs.
+    pub quick: bool,
+    /// How often each candidate is measured.
+    pub rounds: usize,
 }
 
 impl Scale {
-    pub(crate) const fn new(quick: bool) -> Self {
+    /// Nine rounds, or one.
+    pub const fn new(quick: bool) -> Self {
         let rounds = if quick { 1 } else { 9 };
         Self { quick, rounds }
     }
 
-    pub(crate) const fn times(&self, full: usize) -> usize {
+    /// `full`, or a thousandth of it.
+    pub const fn times(&self, full: usize) -> usize {
         if self.quick { full / 1000 + 1 } else { full }
-    }
-
-    /// How many connections are there.
-    pub(crate) const fn live(&self) -> usize {
-        if self.quick { 1000 } else { 1_000_000 }
     }
 }
 
 /// What is measured: a name and one run of it.
-pub(crate) struct Case<'a> {
-    pub(crate) name: &'static str,
-    pub(crate) run: Box<dyn FnMut() -> f64 + 'a>,
+pub struct Case<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut() -> f64 + 'a>,
+}
+
+impl fmt::Debug for Case<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Case<'a> {
-    pub(crate) fn new(name: &'static str, run: impl FnMut() -> f64 + 'a) -> Self {
+    /// `run` returns a value in the row's unit.
+    pub fn new(name: &'static str, run: impl FnMut() -> f64 + 'a) -> Self {
         Self {
             name,
             run: Box::new(run),
@@ -45,7 +55,8 @@ impl<'a> Case<'a> {
     }
 }
 
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one of those that say anything; not a number if none does.
+pub fn median(mut values: Vec<f64>) -> f64 {
     // A run in which two threads never had a processor each says nothing.
     values.retain(|value| value.is_finite());
     values.sort_by(f64::total_cmp);
@@ -53,7 +64,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 }
 
 /// The first case is the floor, the second is ours, the rest are peers.
-pub(crate) fn compare(
+pub fn compare(
     row: String,
     unit: &'static str,
     target: Target,
@@ -98,8 +109,12 @@ const PARTS: [usize; 2] = [50, 200];
 
 /// Nanoseconds that one call of `op` takes, on each of `threads` threads at once: the median of the parts of the run during
 /// which all of them were running.
+///
+/// # Panics
+///
+/// When `op` does.
 #[inline]
-pub(crate) fn time<S, R>(
+pub fn time<S, R>(
     threads: usize,
     times: usize,
     start: impl Fn() -> S + Sync,
@@ -154,7 +169,7 @@ pub(crate) fn time<S, R>(
 /// When each part of one thread's run began and ended.
 type Parts = Vec<(Instant, Instant)>;
 
-const PATIENCE: Duration = Duration::from_millis(120);
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Seconds that each part took during which all threads were running.
 fn together(all: &[Parts]) -> Vec<f64> {

@@ -3,8 +3,9 @@
 use std::fmt;
 
 /// A target, and how a value is held against it.
+#[expect(clippy::exhaustive_enums, reason = "a bench makes them")]
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Target {
+pub enum Target {
     /// At most so many times the floor.
     Ratio(f64),
     /// At most so many units.
@@ -13,24 +14,35 @@ pub(crate) enum Target {
     None,
 }
 
+/// One line.
+#[expect(clippy::exhaustive_structs, reason = "a bench makes them")]
 #[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) row: String,
-    pub(crate) unit: &'static str,
-    pub(crate) value: f64,
-    pub(crate) floor_name: &'static str,
-    pub(crate) floor: f64,
-    pub(crate) ratio: f64,
-    pub(crate) target: Target,
+pub struct Row {
+    /// What is measured.
+    pub row: String,
+    /// The unit of `value` and `floor`.
+    pub unit: &'static str,
+    /// Ours.
+    pub value: f64,
+    /// The least that could do it.
+    pub floor_name: &'static str,
+    /// What the floor takes.
+    pub floor: f64,
+    /// Ours to the floor: the median over the rounds.
+    pub ratio: f64,
+    /// What ratio or value is wanted.
+    pub target: Target,
     /// Name and median of each peer.
-    pub(crate) peers: Vec<(&'static str, f64)>,
+    pub peers: Vec<(&'static str, f64)>,
 }
 
 impl Row {
-    pub(crate) fn holds(&self) -> Option<bool> {
+    /// Whether the target holds; `None`: there is none, or it was not measured.
+    pub fn holds(&self) -> Option<bool> {
         match self.target {
-            Target::Ratio(most) => Some(self.ratio <= most),
-            Target::Value(most) => Some(self.value <= most),
+            // What a busy machine has left unmeasured holds nothing and breaks nothing.
+            Target::Ratio(most) => (!self.ratio.is_nan()).then_some(self.ratio <= most),
+            Target::Value(most) => (!self.value.is_nan()).then_some(self.value <= most),
             Target::None => None,
         }
     }
@@ -48,7 +60,7 @@ impl Row {
     }
 
     /// One JSON object. Names are plain words, so nothing needs escaping.
-    pub(crate) fn to_json(&self) -> String {
+    pub fn to_json(&self) -> String {
         let peers: Vec<String> = self
             .peers
             .iter()
@@ -85,7 +97,7 @@ impl fmt::Display for Row {
         };
         write!(
             f,
-            "{}: {:.2} {}, {:.2}x {} ({:.2}); target {} {verdict}",
+            "{}: {:.2} {}, {:.3}x {} ({:.2}); target {} {verdict}",
             self.row,
             self.value,
             self.unit,
