@@ -48,7 +48,7 @@ pub(crate) struct Play {
     pub(crate) side: Side,
     pub(crate) ip: Ipv4Addr,
     world: Arc<World>,
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     child: Child,
 }
 
@@ -85,7 +85,8 @@ impl Play {
             folder,
             child,
         };
-        let addresses: Vec<u16> = setup.listeners.iter().map(|listener| listener.port).collect();
+        let on_ports = setup.listeners.iter().filter(|listener| listener.pipe.is_none());
+        let addresses: Vec<u16> = on_ports.map(|listener| listener.port).collect();
         match play.until_ready(&addresses).await {
             Ok(()) => Ok(play),
             Err(error) => Err(error.context(play.tail())),

@@ -9,6 +9,7 @@ mod curve;
 mod health;
 mod immediate;
 mod modify;
+mod places;
 mod progress;
 mod rejected;
 mod rows;
@@ -25,11 +26,13 @@ use super::rule::Checks;
 /// A play on one side.
 type Playing = Pin<Box<dyn Future<Output = anyhow::Result<Checks>> + Send>>;
 
+pub(crate) type Play = fn(Stage) -> Playing;
+
 /// Something to play.
 #[derive(Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    pub(crate) play: fn(Stage) -> Playing,
+    pub(crate) play: Play,
 }
 
 macro_rules! scenarios {
@@ -69,5 +72,8 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "closing" => closing::closing,
     "closing-tcp" => closing::tcp,
     "progress" => progress::progress,
+    "places-queue" => places::queue,
+    "places-unix" => places::unix,
+    "jitter" => places::jitter,
     "corpus" => corpus::corpus,
 ];

@@ -25,6 +25,8 @@ pub(crate) struct Outcome {
     /// Plays that could not be judged, and why.
     pub(crate) failures: Vec<String>,
     pub(crate) took: Duration,
+    /// Plays that were repeated because the machine stood still.
+    pub(crate) repeated: u16,
 }
 
 impl Row {
@@ -101,13 +103,8 @@ impl Outcome {
         for failure in &self.failures {
             writeln!(out, "not judged: {failure}").ok();
         }
-        writeln!(
-            out,
-            "\n{} rules in {:.0} s",
-            self.rows.len(),
-            self.took.as_secs_f64()
-        )
-        .ok();
+        let (rules, took, again) = (self.rows.len(), self.took.as_secs_f64(), self.repeated);
+        writeln!(out, "\n{rules} rules in {took:.0} s, {again} plays repeated").ok();
         let denied = self.count(Side::Envoy, |verdict| verdict == Verdict::Worse);
         writeln!(out, "Envoy: {denied} not as the ledger says").ok();
         for side in [Side::Compat, Side::Defaults] {
@@ -148,6 +145,7 @@ impl Outcome {
         json!({
             "envoy": super::envoy::VERSION,
             "good": self.is_good(),
+            "repeated": self.repeated,
             "seconds": self.took.as_secs_f64(),
             "rows": rows.collect::<Vec<_>>(),
             "not_judged": self.failures,

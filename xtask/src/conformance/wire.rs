@@ -1,13 +1,13 @@
 //! A raw client: it writes bytes, and notes with a time stamp each head, frame, FIN and RST that comes back.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -101,7 +101,6 @@ impl Log {
 }
 
 /// A connection from the client's side.
-#[derive(Debug)]
 pub(crate) struct Client {
     log: Arc<Log>,
     writer: Writer,
@@ -109,7 +108,19 @@ pub(crate) struct Client {
     reader: JoinHandle<()>,
 }
 
-type Writer = Arc<tokio::sync::Mutex<Option<OwnedWriteHalf>>>;
+type Writer = Arc<tokio::sync::Mutex<Box<dyn Write>>>;
+
+/// One direction of a connection of any kind.
+trait Read: AsyncRead + Send + Unpin + 'static {}
+impl<T: AsyncRead + Send + Unpin + 'static> Read for T {}
+trait Write: AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncWrite + Send + Unpin + 'static> Write for T {}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.seen()).finish()
+    }
+}
 
 impl Drop for Client {
     fn drop(&mut self) {
@@ -131,11 +142,21 @@ impl Client {
         Ok(Self::over(stream, speak).await)
     }
 
+    /// Connects to a Unix socket.
+    pub(crate) async fn open_unix(path: &Path, speak: Speak) -> std::io::Result<Self> {
+        let (read, write) = UnixStream::connect(path).await?.into_split();
+        Ok(Self::over_halves(read, write, speak).await)
+    }
+
     async fn over(stream: TcpStream, speak: Speak) -> Self {
         // Without it the time stamps would be off; a client that cannot have it is only less exact.
         stream.set_nodelay(true).ok();
         let (read, write) = stream.into_split();
-        let writer: Writer = Arc::new(tokio::sync::Mutex::new(Some(write)));
+        Self::over_halves(read, write, speak).await
+    }
+
+    async fn over_halves(read: impl Read, write: impl Write, speak: Speak) -> Self {
+        let writer: Writer = Arc::new(tokio::sync::Mutex::new(Box::new(write)));
         let (count, _) = watch::channel(0);
         let log = Arc::new(Log {
             seen: Mutex::default(),
@@ -160,11 +181,8 @@ impl Client {
 
     /// Sends FIN and goes on reading.
     pub(crate) async fn half_close(&self) {
-        if let Some(mut half) = self.writer.lock().await.take() {
-            // The connection may be gone already: then there is nothing left to close.
-            half.shutdown().await.ok();
-            half.forget();
-        }
+        // The connection may be gone already: then there is nothing left to close.
+        self.writer.lock().await.shutdown().await.ok();
     }
 
     /// An HTTP/1 request without a body, not waited for.
@@ -286,17 +304,12 @@ impl Client {
 }
 
 async fn write(writer: &Writer, bytes: &[u8]) -> bool {
-    let writing = async {
-        match writer.lock().await.as_mut() {
-            Some(half) => half.write_all(bytes).await.is_ok(),
-            None => false,
-        }
-    };
+    let writing = async { writer.lock().await.write_all(bytes).await.is_ok() };
     timeout(Duration::from_secs(3), writing).await.unwrap_or(false)
 }
 
 /// Reads to the end, and answers what HTTP/2 wants answered.
-async fn read_on(mut half: OwnedReadHalf, speak: Speak, log: Arc<Log>, writer: Writer) {
+async fn read_on(mut half: impl Read, speak: Speak, log: Arc<Log>, writer: Writer) {
     let mut ahead = BytesMut::new();
     let mut http1 = h1::Reader::default();
     loop {

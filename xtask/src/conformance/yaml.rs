@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A listener, as far as the scenarios vary it.
 #[derive(Debug, Clone)]
@@ -21,6 +21,10 @@ pub(crate) struct Listener {
     pub(crate) modify_only: bool,
     pub(crate) direction: Option<&'static str>,
     pub(crate) check_drain_close: bool,
+    /// On a Unix socket instead of its port.
+    pub(crate) pipe: Option<PathBuf>,
+    /// `drain_timeout_jitter` in percent.
+    pub(crate) jitter: Option<u32>,
     /// Put behind its fields, for what is invalid or unknown.
     pub(crate) more: &'static str,
 }
@@ -61,6 +65,8 @@ impl Listener {
             modify_only: false,
             direction: None,
             check_drain_close: false,
+            pipe: None,
+            jitter: None,
             more: "",
         }
     }
@@ -100,7 +106,10 @@ impl Listener {
         if typed {
             out += "\"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n  ";
         }
-        let address = socket_address(ip, self.port);
+        let address = match &self.pipe {
+            Some(path) => format!("{{ pipe: {{ path: {path:?} }} }}"),
+            None => socket_address(ip, self.port),
+        };
         let mut add = |line: &str| {
             // Writing to a string cannot fail.
             write!(out, "{line}\n  ").ok();
@@ -157,6 +166,7 @@ impl Listener {
         if let Some(max) = self.max_duration {
             options.push(format!("max_connection_duration: {}", seconds(max)));
         }
+        let drain = seconds(self.drain_timeout + skew);
         let version = chain.version;
         let header =
             format!("response_headers_to_add: [ {{ header: {{ key: x-version, value: '{version}' }} }} ]");
@@ -170,7 +180,10 @@ impl Listener {
       route_config: {{ name: r, virtual_hosts: [ {{ name: all, domains: ['*'], routes: [
         {{ match: {{ path: /v }}, {header}, direct_response: {{ status: 200, body: {{ inline_string: 'v{version}' }} }} }},
         {{ match: {{ prefix: / }}, {header}, route: {{ cluster: http, timeout: 0s }} }} ] }} ] }} }} }}"#,
-            drain = seconds(self.drain_timeout + skew),
+            drain = match self.jitter {
+                Some(jitter) => format!("{drain}, drain_timeout_jitter: {{ value: {jitter} }}"),
+                None => drain,
+            },
             close = seconds(self.delayed_close),
             options = options.join(", "),
         )

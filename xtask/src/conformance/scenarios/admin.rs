@@ -285,7 +285,27 @@ pub(crate) async fn views(stage: Stage) -> anyhow::Result<Checks> {
         &during,
         during == "200 LIVE LIVE 2",
     );
+    let (_, dump) = play.admin("GET", "/config_dump").await?;
+    let dump = states(&dump, "ing");
+    checks.rule(
+        "/config_dump during a modification",
+        &dump,
+        dump == "active draining",
+    );
+    let (_, prometheus) = play.admin("GET", "/stats/prometheus").await?;
+    let missing = PROMETHEUS
+        .iter()
+        .filter(|name| !prometheus.contains(**name))
+        .count();
+    checks.rule(
+        "/stats/prometheus: the names of the drain",
+        format!("{missing} missing"),
+        missing == 0,
+    );
     at(start, 3600).await;
+    let (_, dump) = play.admin("GET", "/config_dump").await?;
+    let dump = states(&dump, "ing");
+    checks.rule("/config_dump after T", &dump, dump == "active");
     drop(tcp);
     let stats = play.stats().await?;
     let told = stats
@@ -302,7 +322,7 @@ pub(crate) async fn views(stage: Stage) -> anyhow::Result<Checks> {
         .filter(|name| !stats.contains_key(**name))
         .filter_map(|name| name.rsplit('.').next())
         .collect();
-    let seen = format!("{} missing {}", missing.len(), missing.join(" "));
+    let seen = format!("{} missing {}", missing.len(), missing.first().unwrap_or(&""));
     checks.rule(
         "stats: every name of the drain is there",
         seen.trim_end(),
@@ -313,6 +333,34 @@ pub(crate) async fn views(stage: Stage) -> anyhow::Result<Checks> {
     checks.rule("stats: listener.<address>.downstream_cx_total", total, total >= 3);
     Ok(checks)
 }
+
+/// The states in which a dynamic listener is, as `/config_dump` shows it.
+fn states(dump: &str, name: &str) -> String {
+    let dump: serde_json::Value = serde_json::from_str(dump).unwrap_or_default();
+    let configs = dump["configs"].as_array().into_iter().flatten();
+    let listeners = configs
+        .filter_map(|config| config["dynamic_listeners"].as_array())
+        .flatten();
+    let states = listeners
+        .filter(|listener| listener["name"] == name)
+        .flat_map(|listener| {
+            let of = |state: &&&str| !listener[format!("{state}_state")].is_null();
+            ["active", "warming", "draining"]
+                .iter()
+                .filter(of)
+                .copied()
+                .collect::<Vec<_>>()
+        });
+    states.collect::<Vec<_>>().join(" ")
+}
+
+/// The same for Prometheus.
+const PROMETHEUS: &[&str] = &[
+    "envoy_listener_manager_total_listeners_draining{} 2",
+    "envoy_listener_manager_total_filter_chains_draining{} 0",
+    "envoy_http_downstream_cx_drain_close{envoy_http_conn_manager_prefix=\"ing\"}",
+    "envoy_tcp_downstream_cx_drain_close{envoy_tcp_prefix=\"tcp\"}",
+];
 
 /// Names of statistics that move in a drain.
 const NAMES: &[&str] = &[

@@ -55,7 +55,7 @@ const CASES: &[Case] = &[
         NAME,
         "name: ing\n    drain_type: MODIFY_ONLY\n    traffic_direction: INBOUND\n",
     ),
-    accepted(
+    refused(
         "a field that nobody knows",
         NAME,
         "name: ing\n    no_such_field: 1\n",
@@ -115,12 +115,12 @@ const CASES: &[Case] = &[
     refused("no port", ", port_value: 10080", ""),
     refused("an address that is none", "address: 127.", "address: 327."),
     refused("no stat_prefix", "stat_prefix: ing, ", ""),
-    refused(
+    accepted(
         "a prefix_len of 33",
         "filters:",
         "filter_chain_match: { source_prefix_ranges: [ { address_prefix: 10.0.0.0, prefix_len: 33 } ] }\n      filters:",
-    ),
-    refused(
+    ).but(rows::PREFIX),
+    accepted(
         "no router filter",
         "http_filters: [ { name: envoy.filters.http.router, typed_config: { \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router } } ],",
         "",

@@ -15,6 +15,8 @@ pub(crate) const IMMEDIATE: &str =
 pub(crate) const FILTERS: &str = "Fields of Envoy that change who is served (`transport_socket`, `server_names`, header and regex matches, unknown filters)";
 pub(crate) const DURATIONS: &str = "Durations are `600s` or `0.25s`";
 pub(crate) const IDLE_TIMEOUT: &str = "`idle_timeout` drains a connection that long after its last stream";
+pub(crate) const PREFIX: &str =
+    "A source prefix that is longer than the address is taken, and matches nobody";
 pub(crate) const LENGTH: &str = "A drain lasts the full drain time even with no connections";
 
 #[cfg(test)]
