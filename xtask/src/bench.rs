@@ -46,7 +46,7 @@ struct Bench {
     target: &'static str,
 }
 
-const SIGNAL: [Bench; 3] = [
+const SIGNAL: [Bench; 4] = [
     Bench {
         package: "drain-signal",
         target: "signal",
@@ -58,6 +58,10 @@ const SIGNAL: [Bench; 3] = [
     Bench {
         package: "proto-drain-h2",
         target: "busy",
+    },
+    Bench {
+        package: "proto-drain-tcp",
+        target: "copy",
     },
 ];
 

@@ -30,7 +30,7 @@ pub(crate) const SIGNAL: Part = Part {
     title: "The drain signal",
     command: "cargo xtask bench signal",
     code: "The code is in `drain-signal/benches/signal`; `cargo bench -p drain-signal --bench signal -- guard` runs one part. Rows \
-           of a busy connection are in the `busy` benches of the protocol crates.",
+           of a busy connection are in the `busy` and `copy` benches of the protocol crates.",
     ours: "drain-signal",
     notes: "
 - *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
