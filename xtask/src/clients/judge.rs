@@ -18,10 +18,10 @@ fn told_by(drain: f64) -> f64 {
 
 /// The scripts judge themselves.
 pub(super) fn script(heard: &Heard, _: f64) -> anyhow::Result<String> {
-    let verdict = heard.texts().rfind(|text| text.starts_with("ok: "));
-    match verdict.filter(|_| heard.success) {
-        Some(seen) => Ok(seen["ok: ".len()..].to_owned()),
-        None => bail!("it did not end well"),
+    let verdict = |word| heard.texts().rev().find_map(|text| text.strip_prefix(word));
+    match verdict("ok: ") {
+        Some(seen) if heard.success => Ok(seen.to_owned()),
+        _ => bail!("{}", verdict("FAILED: ").unwrap_or("it did not end well")),
     }
 }
 
