@@ -16,6 +16,7 @@ mod rows;
 mod shutdown;
 mod streams;
 mod timeouts;
+mod tls;
 mod updates;
 
 use std::pin::Pin;
@@ -75,5 +76,6 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "places-queue" => places::queue,
     "places-unix" => places::unix,
     "jitter" => places::jitter,
+    "tls" => tls::tls,
     "corpus" => corpus::corpus,
 ];

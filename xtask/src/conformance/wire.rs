@@ -142,6 +142,15 @@ impl Client {
         Ok(Self::over(stream, speak).await)
     }
 
+    /// Over a stream that was opened elsewhere.
+    pub(crate) async fn on(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        speak: Speak,
+    ) -> Self {
+        let (read, write) = tokio::io::split(stream);
+        Self::over_halves(read, write, speak).await
+    }
+
     /// Connects to a Unix socket.
     pub(crate) async fn open_unix(path: &Path, speak: Speak) -> std::io::Result<Self> {
         let (read, write) = UnixStream::connect(path).await?.into_split();

@@ -23,6 +23,8 @@ pub(crate) struct Listener {
     pub(crate) check_drain_close: bool,
     /// On a Unix socket instead of its port.
     pub(crate) pipe: Option<PathBuf>,
+    /// TLS with the certificate in this folder.
+    pub(crate) secured: Option<PathBuf>,
     /// `drain_timeout_jitter` in percent.
     pub(crate) jitter: Option<u32>,
     /// Put behind its fields, for what is invalid or unknown.
@@ -66,6 +68,7 @@ impl Listener {
             direction: None,
             check_drain_close: false,
             pipe: None,
+            secured: None,
             jitter: None,
             more: "",
         }
@@ -136,6 +139,9 @@ impl Listener {
                     "  filter_chain_match: {{ source_prefix_ranges: [{{ address_prefix: {source}, prefix_len: 32 }}] }}"
                 ));
             }
+            if let Some(folder) = &self.secured {
+                add(&format!("  transport_socket: {}", tls(folder)));
+            }
             add("  filters:");
             add(&format!(
                 "  - {}",
@@ -188,6 +194,16 @@ impl Listener {
             options = options.join(", "),
         )
     }
+}
+
+fn tls(folder: &Path) -> String {
+    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+    format!(
+        "{{ name: tls, typed_config: {{ \"@type\": \
+         type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: \
+         {{ alpn_protocols: [h2, http/1.1], tls_certificates: [ {{ certificate_chain: {{ filename: {certificate:?} }}, \
+         private_key: {{ filename: {key:?} }} }} ] }} }} }}"
+    )
 }
 
 pub(crate) fn seconds(ms: u64) -> String {

@@ -87,11 +87,11 @@ impl Crowd {
         self.span(final_goaway, end)
     }
 
-    /// The same, of those that are not cut by a deadline before.
-    pub(crate) fn goaway_to_end_before(&self, deadline: Instant) -> Samples {
-        let in_time = |client: &Client| end(client).is_some_and(|end| ms(deadline, end) < -20);
-        let of = self.0.iter().filter(|client| in_time(client)).cloned().collect();
-        Self(of).goaway_to_end()
+    /// Those whose `drain_timeout` is over before a deadline cuts it short.
+    pub(crate) fn told_before(&self, deadline: Instant, drain_timeout: u64) -> Self {
+        let latest = deadline - Duration::from_millis(drain_timeout + 30);
+        let in_time = |client: &&Arc<Client>| client.goaways().first().is_some_and(|(at, _)| *at < latest);
+        Self(self.0.iter().filter(in_time).cloned().collect())
     }
 
     fn span(

@@ -145,12 +145,15 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
             "busy H2: GOAWAY(2^31-1), GOAWAY(last stream)",
         ),
     ] {
-        let gap = crowd.goaway_gap();
+        // Whoever is told later is cut by the deadline.
+        let deadline = start + Duration::from_secs(8);
+        let twice = crowd.told_before(deadline, 1000);
+        let gap = twice.goaway_gap();
         checks.rule(gap_rule, &gap, gap.all_in(1000, 1000));
-        let rest = crowd.goaway_to_end_before(start + Duration::from_secs(8));
+        let rest = crowd.told_before(deadline, 1500).goaway_to_end();
         checks.rule(end_rule, &rest, rest.all_in(500, 500));
-        let right = crowd.right_goaways();
-        checks.rule(id_rule, of(right, crowd.len()), right == crowd.len());
+        let right = twice.right_goaways();
+        checks.rule(id_rule, of(right, twice.len()), right == twice.len());
     }
 
     let ends = slow1.ends(start);

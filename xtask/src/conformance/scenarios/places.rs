@@ -112,7 +112,9 @@ pub(crate) async fn unix(stage: Stage) -> anyhow::Result<Checks> {
             goaway.all_in(2667, 3000),
         )
         .or(rows::SCHEDULE, goaway.all_in(0, 1000));
-    let gap = idle2.goaway_gap();
+    let gap = idle2
+        .told_before(start + Duration::from_secs(4), 1000)
+        .goaway_gap();
     checks.rule(
         "Unix socket: GOAWAY to GOAWAY is drain_timeout",
         &gap,
