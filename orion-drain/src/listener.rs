@@ -194,6 +194,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
             ..
         } = accepted
             .enter_chain(|listener| listener.choose(source, port))
+            .map_err(|refused| refused.version.config().stats.no_filter_chain_match.inc())
             .ok()?;
         let mut connection = Connection::accepted(chain.drain(), watch, conn);
         if let Some(behavior) = &version.config().behavior {

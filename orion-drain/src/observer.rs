@@ -1,9 +1,12 @@
 //! Counts what happens to listener versions, under Envoy's names.
 
-use drain_tree::{DrainOutcome, DrainReason};
-use listener_versions::{ChainView, ListenerObserver, UpdateError, VersionView};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::stats::Stats;
+use drain_tree::{DrainEnding, DrainEvent, DrainOutcome, DrainReason};
+use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
+
+use crate::stats::{ListenerStats, Stats};
 
 /// Gives what listener-versions reports to the statistics.
 ///
@@ -12,17 +15,54 @@ use crate::stats::Stats;
 #[derive(Debug, Clone)]
 pub struct StatsObserver {
     stats: Stats,
+    /// The scope of every version that is not gone; asked when a connection is refused.
+    listeners: Arc<Mutex<HashMap<u64, Arc<ListenerStats>>>>,
 }
 
 impl StatsObserver {
     /// Counts into `stats`.
-    pub const fn new(stats: Stats) -> Self {
-        Self { stats }
+    pub fn new(stats: Stats) -> Self {
+        Self {
+            stats,
+            listeners: Arc::default(),
+        }
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Arc<ListenerStats>>> {
+        // An insertion or a removal is whole or not there.
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drain_begins(&self, event: Option<&Arc<DrainEvent>>) {
+        if let Some(event) = event {
+            self.stats.drains().started(event.strategy);
+        }
+    }
+
+    fn drain_ends(&self, listener: &str, outcome: &DrainOutcome) {
+        let timed_out = outcome.ending == DrainEnding::Deadline;
+        self.stats.drains().ended(listener, outcome.took, timed_out);
+        #[cfg(feature = "metrics")]
+        metrics::histogram!("orion_listener_drain_duration_seconds", "listener" => listener.to_owned())
+            .record(outcome.took);
+    }
+
+    fn version_gone(&self, version: &VersionView) {
+        self.listeners().remove(&version.number);
+        self.stats.drains().version_gone(&version.name);
     }
 }
 
 impl ListenerObserver for StatsObserver {
-    fn created(&self, _: &VersionView) {
+    fn created(&self, version: &VersionView) {
+        // As `ServedListener` names it.
+        let address = match &version.configured {
+            ListenAddress::Unix(path) => path.display().to_string(),
+            address => address.to_string(),
+        };
+        let scope = self.stats.listener(&address);
+        self.listeners().insert(version.number, scope);
+        self.stats.drains().version_created(&version.name);
         self.stats.listener_manager().total_listeners_warming.inc();
     }
 
@@ -38,7 +78,8 @@ impl ListenerObserver for StatsObserver {
         }
     }
 
-    fn discarded(&self, _: &VersionView) {
+    fn discarded(&self, version: &VersionView) {
+        self.version_gone(version);
         self.stats.listener_manager().total_listeners_warming.dec();
     }
 
@@ -49,15 +90,18 @@ impl ListenerObserver for StatsObserver {
         stats.listener_in_place_updated.inc();
     }
 
-    fn chain_drain_started(&self, _: &ChainView, _: DrainReason) {
+    fn chain_drain_started(&self, chain: &ChainView, _: DrainReason) {
+        self.drain_begins(chain.drain.as_ref());
         self.stats.listener_manager().total_filter_chains_draining.inc();
     }
 
-    fn chain_drained(&self, _: &ChainView, _: &DrainOutcome) {
+    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+        self.drain_ends(&chain.listener, outcome);
         self.stats.listener_manager().total_filter_chains_draining.dec();
     }
 
-    fn drain_started(&self, _: &VersionView, reason: DrainReason) {
+    fn drain_started(&self, version: &VersionView, reason: DrainReason) {
+        self.drain_begins(version.drain.as_ref());
         let stats = self.stats.listener_manager();
         stats.total_listeners_draining.inc();
         if reason == DrainReason::ListenerRemove {
@@ -66,12 +110,20 @@ impl ListenerObserver for StatsObserver {
         }
     }
 
-    fn drained(&self, _: &VersionView, _: &DrainOutcome) {
+    fn drained(&self, version: &VersionView, outcome: &DrainOutcome) {
+        self.drain_ends(&version.name, outcome);
+        self.version_gone(version);
         self.stats.listener_manager().total_listeners_draining.dec();
     }
 
     fn stopped(&self, _: &VersionView) {
         self.stats.listener_manager().listener_stopped.inc();
+    }
+
+    fn refused(&self, _: &ListenAddress, version: u64, refusal: Refusal) {
+        if let Some(listener) = self.listeners().get(&version) {
+            listener.refused(refusal);
+        }
     }
 
     fn update_rejected(&self, error: &UpdateError) {

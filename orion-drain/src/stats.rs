@@ -1,10 +1,23 @@
-//! Statistics under Envoy's names: counted without locks, read as one snapshot.
+//! Statistics under Envoy's names, and Orion's `orion_*`: counted without locks, read as one snapshot.
 //!
 //! [`Stats`] hands out scopes: a connection's code holds an [`HttpStats`], [`TcpStats`] or [`ListenerStats`] and touches
 //! atomics only, each thread its own. A scope disappears from the snapshot with its last handle, so the set of names is
 //! bounded by what is configured; keep the handle in the listener's version, not in each connection.
 //!
 //! No name or value says who a client is.
+//!
+//! | Orion's metric | type, label | what it says |
+//! | --- | --- | --- |
+//! | `orion_listener_versions_active` | gauge, `listener` | versions that are not gone: the one that accepts, and those that drain |
+//! | `orion_listener_drain_duration_seconds` | histogram, `listener` | how long drains took: one observation a version, or filter chain |
+//! | `orion_listener_drain_connections_active` | gauge, `listener` | open connections of what drains |
+//! | `orion_listener_drain_timeouts_total` | counter, `listener` | drains that ran into their deadline with connections left |
+//! | `orion_connection_state_transitions_total` | counter, `state` | how often a connection entered a state |
+//! | `orion_drain_strategy_usage_total` | counter, `strategy` | drains of versions and filter chains by strategy |
+//! | `orion_connections_closed_total` | counter, `reason` | connections that ended, by reason; not in the proposal |
+//!
+//! Gauges go with the last version of their listener. Counters and histogram of a listener stay a little longer, so that its last
+//! drain can be read: until 32 other listeners have gone after it.
 //!
 //! ```
 //! use orion_drain::stats::Stats;
@@ -20,12 +33,18 @@
 //! ```
 
 mod cell;
+mod drains;
+#[cfg(feature = "metrics")]
+mod facade;
+mod family;
 mod prometheus;
 mod registry;
 mod scope;
 mod snapshot;
 
 pub use cell::{Counter, Gauge};
+#[cfg(feature = "metrics")]
+pub use facade::publish;
 pub use registry::{LdsStats, ListenerManagerStats, ServerStats, Stats};
 pub use scope::{Held, HttpStats, ListenerStats, TcpStats};
 pub use snapshot::StatsSnapshot;

@@ -94,7 +94,9 @@ impl AdminHost for Host {
     }
 
     fn stats(&self) -> StatsSnapshot {
-        self.stats.snapshot()
+        let stats = self.stats.snapshot();
+        let (versions, chains) = (self.listeners.snapshot(), self.listeners.draining_chains());
+        stats.with_connections(&self.tracker, &versions, &chains)
     }
 
     fn listeners(&self) -> Vec<ListenerView> {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::StatsSnapshot;
+use super::drains::BOUNDS;
+use super::family::{Family, Value};
 
 /// Scopes, and the label that Envoy takes their name out into.
 const SCOPES: &[(&str, &str, &str)] = &[
@@ -27,40 +29,92 @@ impl StatsSnapshot {
     /// Source: [Envoy's `/stats?format=prometheus`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#get--stats?format=prometheus).
     pub fn to_prometheus(&self) -> String {
         let mut metrics: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
-        for (name, value) in self.iter() {
-            let (metric, labels) = metric(name);
+        for (name, value) in self.iter().filter(|(name, _)| !self.is_of_a_family(name)) {
+            let (metric, label) = metric(name);
+            let labels = label.map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
+            let labels = labels.unwrap_or_default();
             metrics.entry(metric).or_default().push((labels, value));
         }
         let mut text = String::new();
         for (metric, samples) in &metrics {
-            let kind = match GAUGES.iter().any(|gauge| metric.ends_with(gauge)) {
-                true => "gauge",
-                false => "counter",
-            };
             // Writing into a string does not fail.
-            writeln!(text, "# TYPE {metric} {kind}").ok();
+            writeln!(
+                text,
+                "# TYPE {metric} {}",
+                if is_gauge(metric) { "gauge" } else { "counter" }
+            )
+            .ok();
             for (labels, value) in samples {
                 writeln!(text, "{metric}{{{labels}}} {value}").ok();
             }
         }
+        self.families.iter().for_each(|family| write(&mut text, family));
         text
+    }
+
+    /// Whether a name has labels, and is written with its metric.
+    pub(super) fn is_of_a_family(&self, name: &str) -> bool {
+        self.families.iter().any(|family| name.starts_with(family.name))
     }
 }
 
-/// A statistic's metric and its labels.
-fn metric(name: &str) -> (String, String) {
+/// Whether it may go down.
+pub(super) fn is_gauge(metric: &str) -> bool {
+    GAUGES.iter().any(|gauge| metric.ends_with(gauge))
+}
+
+fn write(text: &mut String, family: &Family) {
+    let Family { name, help, series } = family;
+    let Some(first) = series.first() else { return };
+    let kind = match first.value {
+        Value::Counter(_) => "counter",
+        Value::Gauge(_) => "gauge",
+        Value::Histogram(_) => "histogram",
+    };
+    // As above.
+    write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n").ok();
+    for one in series {
+        let labels = one.labels();
+        match &one.value {
+            Value::Counter(value) | Value::Gauge(value) => {
+                writeln!(text, "{name}{labels} {value}").ok();
+            }
+            Value::Histogram(histogram) => {
+                let inner = labels.trim_end_matches('}');
+                let mut below = 0;
+                for (bound, count) in BOUNDS.iter().zip(histogram.buckets) {
+                    below += count;
+                    writeln!(text, "{name}_bucket{inner},le=\"{bound}\"}} {below}").ok();
+                }
+                writeln!(text, "{name}_bucket{inner},le=\"+Inf\"}} {}", histogram.count).ok();
+                writeln!(text, "{name}_sum{labels} {}", histogram.sum.as_secs_f64()).ok();
+                writeln!(text, "{name}_count{labels} {}", histogram.count).ok();
+            }
+        }
+    }
+}
+
+/// A label's value between its quotes.
+pub(super) fn escaped(value: &str) -> String {
+    value
+        .replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', r"\n")
+}
+
+/// A statistic's metric, and its label if it has one.
+pub(super) fn metric(name: &str) -> (String, Option<(&'static str, String)>) {
     for (scope, prefix, label) in SCOPES {
         // The scope's name may have dots of its own, what is counted has none.
         let Some((of, counted)) = name.strip_prefix(scope).and_then(|rest| rest.rsplit_once('.')) else {
             continue;
         };
-        let of = of.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
         return (
             format!("{prefix}{}", sanitized(counted)),
-            format!("{label}=\"{of}\""),
+            Some((label, of.to_owned())),
         );
     }
-    (format!("envoy_{}", sanitized(name)), String::new())
+    (format!("envoy_{}", sanitized(name)), None)
 }
 
 /// What Prometheus takes as a name.

@@ -5,14 +5,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use super::drains::Drains;
 use super::{Counter, Gauge, HttpStats, ListenerStats, StatsSnapshot, TcpStats};
 
 /// The statistics of a process. Clones are handles of the same.
 #[derive(Debug, Clone, Default)]
-pub struct Stats(Arc<Inner>);
+pub struct Stats(pub(super) Arc<Inner>);
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
+    pub(super) drains: Drains,
     listener_manager: ListenerManagerStats,
     server: ServerStats,
     http: Scopes<HttpStats>,
@@ -115,6 +117,11 @@ impl Stats {
         self.0
             .listeners
             .scope(&address.replace(':', "_"), || ListenerStats {
+                downstream_cx_overflow: Counter::default(),
+                downstream_global_cx_overflow: Counter::default(),
+                downstream_cx_drain_overflow: Counter::default(),
+                downstream_cx_unserved: Counter::default(),
+                no_filter_chain_match: Counter::default(),
                 downstream_cx_total: Counter::default(),
                 downstream_cx_active: Gauge::default(),
                 downstream_cx_destroy: Counter::default(),
@@ -141,6 +148,7 @@ impl Stats {
         self.0
             .listeners
             .each(|address, scope| scope.write(address, &mut into));
+        into.add_drains(&self.0.drains);
         into
     }
 }

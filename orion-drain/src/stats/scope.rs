@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use listener_versions::Refusal;
+
 use super::{Counter, Gauge, StatsSnapshot};
 
 /// `http.<stat_prefix>.*`
@@ -48,6 +50,16 @@ pub struct ListenerStats {
     pub downstream_cx_active: Gauge,
     /// Connections that were closed.
     pub downstream_cx_destroy: Counter,
+    /// Connections that were refused because the listener, or its version, had as many as it may have.
+    pub downstream_cx_overflow: Counter,
+    /// Connections that were refused because the process had as many as it may have.
+    pub downstream_global_cx_overflow: Counter,
+    /// Connections that were refused because a draining version had as many as it may have. Not in Envoy.
+    pub downstream_cx_drain_overflow: Counter,
+    /// Connections that were closed at once because the listener had been drained, or the system refused them. Not in Envoy.
+    pub downstream_cx_unserved: Counter,
+    /// Connections that no filter chain takes.
+    pub no_filter_chain_match: Counter,
     /// `server.total_connections`
     pub(super) everywhere: Arc<Gauge>,
 }
@@ -154,6 +166,16 @@ impl ListenerStats {
         Held(Arc::clone(self))
     }
 
+    /// A connection was closed at once.
+    pub fn refused(&self, refusal: Refusal) {
+        match refusal {
+            Refusal::TotalLimit => self.downstream_global_cx_overflow.inc(),
+            Refusal::ListenerLimit | Refusal::VersionLimit => self.downstream_cx_overflow.inc(),
+            Refusal::DrainLimit => self.downstream_cx_drain_overflow.inc(),
+            _ => self.downstream_cx_unserved.inc(),
+        }
+    }
+
     pub(super) fn write(&self, address: &str, into: &mut StatsSnapshot) {
         into.set(
             format!("listener.{address}.downstream_cx_total"),
@@ -167,5 +189,17 @@ impl ListenerStats {
             format!("listener.{address}.downstream_cx_destroy"),
             self.downstream_cx_destroy.value(),
         );
+        for (name, counter) in [
+            ("downstream_cx_overflow", &self.downstream_cx_overflow),
+            (
+                "downstream_global_cx_overflow",
+                &self.downstream_global_cx_overflow,
+            ),
+            ("downstream_cx_drain_overflow", &self.downstream_cx_drain_overflow),
+            ("downstream_cx_unserved", &self.downstream_cx_unserved),
+            ("no_filter_chain_match", &self.no_filter_chain_match),
+        ] {
+            into.set(format!("listener.{address}.{name}"), counter.value());
+        }
     }
 }

@@ -2,29 +2,41 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::family::Family;
+
 /// Names and values, sorted by name. Its text is Envoy's `/stats`: a line `name: value` for each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StatsSnapshot(BTreeMap<String, u64>);
+pub struct StatsSnapshot {
+    values: BTreeMap<String, u64>,
+    /// Those of `values` that have labels.
+    pub(super) families: Vec<Family>,
+}
 
 impl StatsSnapshot {
     /// Adds a value, or replaces it; for hosts that have statistics of their own.
     pub fn set(&mut self, name: impl Into<String>, value: u64) {
-        self.0.insert(name.into(), value);
+        self.values.insert(name.into(), value);
     }
 
     /// A value by its name.
     pub fn get(&self, name: &str) -> Option<u64> {
-        self.0.get(name).copied()
+        self.values.get(name).copied()
     }
 
     /// Every name with its value, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), *value))
+        self.values.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
     /// Only the names that `wanted` picks.
     pub fn retain(&mut self, wanted: impl Fn(&str, u64) -> bool) {
-        self.0.retain(|name, value| wanted(name, *value));
+        self.values.retain(|name, value| wanted(name, *value));
+        for family in &mut self.families {
+            let name = family.name;
+            family
+                .series
+                .retain(|one| self.values.contains_key(&one.key(name)));
+        }
     }
 }
 
