@@ -184,7 +184,7 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
             problems.extend(missing.map(|file| format!("{}: has no {file}", package.name)));
         }
     }
-    problems.extend(ledger::problems(root, code.into_iter())?);
+    problems.extend(ledger::problems(root, &code)?);
     Ok(problems)
 }
 
