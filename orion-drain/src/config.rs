@@ -7,8 +7,9 @@
 //!
 //! - A field that is not known is ignored, as Envoy does, and its path is returned ([`Loaded::unknown_fields`]). Its
 //!   content still counts when two listeners are compared. Fields that Envoy has and that cannot be ignored safely,
-//!   such as `transport_socket`, are refused.
+//!   such as `server_names`, are refused. So are transport sockets other than TLS from files (feature `tls`).
 //! - A wrong value is refused, with the path of the field and what is allowed there ([`ConfigError`]).
+//! - Settings that contradict each other are told, not refused ([`Bootstrap::audit`], [`Listener::audit`]).
 //! - In an update each listener stands for itself ([`ListenerUpdate`]).
 //! - What nobody wrote is not written: a configuration without any drain field serialises as it was read.
 //!
@@ -34,6 +35,7 @@
 
 mod address;
 mod any;
+mod audit;
 mod bootstrap;
 mod chain_choice;
 mod cluster;
@@ -50,7 +52,11 @@ mod read;
 mod route;
 mod route_choice;
 mod tcp_proxy;
+mod tls;
+#[cfg(feature = "tls")]
+mod tls_files;
 mod unsupported;
+mod upstream;
 mod validate;
 
 pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};
@@ -65,7 +71,7 @@ pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
 pub use hcm::{
     CodecType, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpProtocolOptions, HttpTimeouts,
-    Router, UpgradeConfig,
+    Percent, Router, UpgradeConfig,
 };
 pub use listener::{Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter};
 pub use manager::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior};
@@ -76,3 +82,9 @@ pub use route::{
 };
 pub use route_choice::ChosenRoute;
 pub use tcp_proxy::TcpProxy;
+pub use tls::{
+    CommonTlsContext, DownstreamTlsContext, PemSource, TlsCertificate, TransportSocket, TransportSocketConfig,
+};
+pub use upstream::{
+    Http1Options, Http2Options, HttpVersionConfig, LbPolicy, UpstreamHttpOptions, UpstreamOptions,
+};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use drain_tree::{DrainType, TrafficDirection};
 use listener_versions::{
-    Accepted, ChainConnection, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress, Stream,
+    Accepted, ChainConnection, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress,
+    SocketOptions, Stream,
 };
 
 use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
@@ -122,10 +123,17 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
             .listener
             .all_chains()
             .filter_map(|chain| match chain.terminal() {
-                Some(NetworkFilter::HttpConnectionManager(manager)) => Some(manager.timeouts().drain),
+                Some(NetworkFilter::HttpConnectionManager(manager)) => {
+                    let timeouts = manager.timeouts();
+                    Some(timeouts.drain + timeouts.drain_jitter)
+                }
                 _ => None,
             });
         managers.max().unwrap_or_default()
+    }
+
+    fn socket_options(&self) -> SocketOptions {
+        self.listener.socket_options()
     }
 
     fn traffic_direction(&self) -> TrafficDirection {

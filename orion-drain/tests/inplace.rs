@@ -12,6 +12,8 @@ mod tunnel;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../examples/edge/upstream.rs"]
 mod upstream;
+#[path = "../examples/edge/upstream_h2.rs"]
+mod upstream_h2;
 
 use std::io;
 use std::net::SocketAddr;
@@ -128,7 +130,7 @@ impl Edge {
         let update = ListenerUpdate::from_json(&update).expect("an update");
         assert!(update.rejected.is_empty(), "{:?}", update.rejected);
         let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| self.maker.listener(listener));
+        let configs = configs.map(|listener| self.maker.listener(listener).expect("no files to read"));
         let report = self.listeners.apply(Update::lds("v", configs)).await;
         match report.outcome("in") {
             Some(Ok(change)) => *change,

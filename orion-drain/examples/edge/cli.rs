@@ -1,5 +1,6 @@
 //! The command line: Envoy's flags, and the few that choose between its way and ours.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,16 @@ pub(crate) struct Args {
     /// Another proxy's behaviour as a whole.
     #[arg(long, value_enum)]
     pub(crate) compat: Option<Compat>,
+    /// How many threads serve connections. Default: one for each core.
+    #[arg(long)]
+    pub(crate) concurrency: Option<NonZeroUsize>,
+    /// Each of those threads has a runtime of its own, as Envoy's workers have: a connection never changes its thread.
+    #[arg(long)]
+    pub(crate) runtime_per_worker: bool,
+    /// How long after SIGTERM the drain begins, in seconds. Meanwhile everything is served, and `/ready` says 503: time for
+    /// load balancers to look elsewhere. As health has failed, responses already say `connection: close`.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) shutdown_lead_time_s: u64,
     /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) on_sigterm: Option<OnSigterm>,

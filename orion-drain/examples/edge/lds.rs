@@ -1,12 +1,14 @@
 //! LDS from a file: a discovery response that is replaced by an atomic rename.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use notify::event::{ModifyKind, RenameMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
-use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateError, UpdateReport};
+use orion_drain::drain_tree::DrainSettings;
+use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateReport};
 use tokio::sync::mpsc;
 
 use crate::listener::{EdgeListener, Maker};
@@ -18,6 +20,8 @@ pub(crate) struct FileLds {
     pub(crate) watched_directory: PathBuf,
     pub(crate) listeners: Listeners<EdgeListener>,
     pub(crate) maker: Maker,
+    /// What listeners are compared with, to tell of settings that contradict each other.
+    pub(crate) settings: DrainSettings,
 }
 
 impl FileLds {
@@ -67,22 +71,43 @@ impl FileLds {
             .add(update.unknown_fields.len() as u64);
         update.reject_unknown_clusters(&self.maker.clusters.names());
         let outcome = update.outcome();
-        let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| self.maker.listener(listener));
-        let mut listeners = Update::lds(&update.version_info, configs);
+        let mut made = Vec::new();
+        let mut refused = BTreeMap::new();
+        for listener in update.listeners {
+            for warning in listener.audit(&self.settings) {
+                eprintln!(
+                    "warning: {}: listener {:?}: {warning}",
+                    self.path.display(),
+                    listener.name
+                );
+            }
+            let name = listener.name.clone();
+            match self.maker.listener(listener) {
+                Ok(listener) => made.push(listener),
+                Err(field) => {
+                    eprintln!("lds: {}: listener {name:?}: {field}", self.path.display());
+                    refused.insert(name, field);
+                }
+            }
+        }
         for rejected in &update.rejected {
             for field in rejected.error.fields() {
                 eprintln!("lds: {}: {field}", self.path.display());
             }
             if let (Some(name), Some(field)) = (&rejected.name, rejected.error.fields().first()) {
-                listeners = listeners.with_refused(name, FieldError::new(&*field.path, &field.message));
+                refused.insert(name.clone(), field.clone());
             }
         }
+        let mut listeners = Update::lds(&update.version_info, made);
+        for (name, field) in &refused {
+            listeners = listeners.with_refused(name, FieldError::new(&*field.path, &field.message));
+        }
         let report = self.listeners.apply(listeners).await;
-        for error in report.errors() {
-            // What is invalid has been told above, with its whole path.
-            if !matches!(error, UpdateError::Invalid { .. }) {
-                eprintln!("lds: {error}");
+        for listener in &report.listeners {
+            // Those have been told above, with the whole path of their fields.
+            match &listener.outcome {
+                Err(error) if !refused.contains_key(&*listener.name) => eprintln!("lds: {error}"),
+                _ => {}
             }
         }
         match outcome {

@@ -3,15 +3,20 @@
 use std::sync::Arc;
 
 use hyper::service::service_fn;
-use orion_drain::config::{FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpProxy};
+use orion_drain::config::{
+    FieldError, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpProxy,
+};
 use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::listener_versions::Accepted;
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
+#[cfg(feature = "tls")]
+use orion_drain::serve::Tls;
 use orion_drain::serve::{
-    ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http, serve_tcp,
+    Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http, serve_tcp,
 };
 use orion_drain::stats::Stats;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::proxy::Proxy;
 use crate::upstream::Clusters;
@@ -21,7 +26,15 @@ pub(crate) type EdgeListener = ServedListener<ChainService>;
 
 /// What serves the connections of a filter chain.
 #[derive(Debug)]
-pub(crate) enum ChainService {
+pub(crate) struct ChainService {
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
+    filter: ChainFilter,
+}
+
+/// The filter that decides what is spoken.
+#[derive(Debug)]
+enum ChainFilter {
     Http(Box<HttpServer>, Proxy),
     Tcp {
         cluster: String,
@@ -45,19 +58,29 @@ pub(crate) struct Maker {
 
 impl Maker {
     /// A listener with what serves its chains.
-    pub(crate) fn listener(&self, listener: Listener) -> EdgeListener {
+    ///
+    /// # Errors
+    ///
+    /// A certificate or key that cannot be used.
+    pub(crate) fn listener(&self, listener: Listener) -> Result<EdgeListener, FieldError> {
+        #[cfg(feature = "tls")]
+        let mut tls = listener.tls()?.into_iter();
         let made = ServedListener::new(listener, &self.stats, |listener, chain: &FilterChain| {
             let buffer = listener.per_connection_buffer_limit_bytes;
-            match chain.terminal() {
-                Some(NetworkFilter::HttpConnectionManager(manager)) => self.http(manager, buffer),
-                Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
-                _ => ChainService::Nothing,
+            ChainService {
+                #[cfg(feature = "tls")]
+                tls: tls.next().flatten(),
+                filter: match chain.terminal() {
+                    Some(NetworkFilter::HttpConnectionManager(manager)) => self.http(manager, buffer),
+                    Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
+                    _ => ChainFilter::Nothing,
+                },
             }
         });
-        made.with_behavior(self.behavior.clone())
+        Ok(made.with_behavior(self.behavior.clone()))
     }
 
-    fn http(&self, manager: &HttpConnectionManager, buffer: Option<u32>) -> ChainService {
+    fn http(&self, manager: &HttpConnectionManager, buffer: Option<u32>) -> ChainFilter {
         let stats = self.stats.http(&manager.stat_prefix);
         // Only tunnels need it.
         let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats)
@@ -72,15 +95,15 @@ impl Maker {
             manager: Arc::new(manager.clone()),
             clusters: self.clusters.clone(),
         };
-        ChainService::Http(Box::new(server), proxy)
+        ChainFilter::Http(Box::new(server), proxy)
     }
 
-    fn tcp(&self, proxy: &TcpProxy, buffer: Option<u32>) -> ChainService {
+    fn tcp(&self, proxy: &TcpProxy, buffer: Option<u32>) -> ChainFilter {
         let mut server = TcpServer::of(proxy, self.stats.tcp(&proxy.stat_prefix));
         if let Some(bytes) = buffer {
             server = server.with_buffer_limit(bytes);
         }
-        ChainService::Tcp {
+        ChainFilter::Tcp {
             cluster: proxy.cluster.clone(),
             server,
             clusters: self.clusters.clone(),
@@ -104,25 +127,42 @@ pub(crate) async fn serve(accepted: Accepted<EdgeListener>, audited: Option<Defa
     if let Some(audited) = audited {
         audited.on_connection_established("", ConnectionInfo::of(&connection));
     }
-    match &*service {
-        ChainService::Http(server, proxy) => {
-            let proxy = proxy.clone();
-            let service = service_fn(move |request| proxy.clone().answer(request));
-            let service = RequestTimeout::new(service, server);
-            // How a client broke off is its own affair; how we closed is in the statistics.
-            let _ = serve_http(stream, service, connection, server).await;
+    #[cfg(feature = "tls")]
+    if let Some(tls) = &service.tls {
+        if let Some(stream) = tls.accept(stream, &connection).await {
+            service.filter.serve(stream, connection).await;
         }
-        ChainService::Tcp {
-            cluster,
-            server,
-            clusters,
-        } => match clusters.connect(cluster).await {
-            Ok(upstream) => {
-                let _ = serve_tcp(stream, upstream, connection, server).await;
-            }
-            Err(_) => connection.guard().set_close_reason(CloseReason::Error),
-        },
-        ChainService::Nothing => {}
+        return;
     }
+    service.filter.serve(stream, connection).await;
     drop(counted);
+}
+
+impl ChainFilter {
+    /// Serves what a connection says, once it is clear.
+    async fn serve<IO>(&self, stream: IO, connection: Connection)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match self {
+            Self::Http(server, proxy) => {
+                let proxy = proxy.clone();
+                let service = service_fn(move |request| proxy.clone().answer(request));
+                let service = RequestTimeout::new(service, server);
+                // How a client broke off is its own affair; how we closed is in the statistics.
+                let _ = serve_http(stream, service, connection, server).await;
+            }
+            Self::Tcp {
+                cluster,
+                server,
+                clusters,
+            } => match clusters.connect(cluster).await {
+                Ok(upstream) => {
+                    let _ = serve_tcp(stream, upstream, connection, server).await;
+                }
+                Err(_) => connection.guard().set_close_reason(CloseReason::Error),
+            },
+            Self::Nothing => {}
+        }
+    }
 }

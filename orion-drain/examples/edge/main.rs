@@ -2,7 +2,7 @@
 //! crates go together.
 //!
 //! ```text
-//!  bootstrap ─► drain tree, registry, listeners ─► one worker accepts ─► listener::serve, a task a connection
+//!  bootstrap ─► drain tree, registry, listeners ─► workers accept ─► listener::serve, a task a connection
 //!  LDS file  ─► FileLds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
 //!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
 //! ```
@@ -15,6 +15,8 @@ mod proxy;
 mod shutdown;
 mod tunnel;
 mod upstream;
+mod upstream_h2;
+mod workers;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -37,7 +39,7 @@ use crate::upstream::Clusters;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let served = tokio::runtime::Runtime::new()
+    let served = workers::main_runtime(&args)
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
             let served = runtime.block_on(serve(&args));
@@ -65,7 +67,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
 
     // What connections are drained by, listed in and counted with.
     let manager = bootstrap.listener_manager.as_ref();
-    let root = DrainManager::root(args.drain_settings(manager));
+    let settings = args.drain_settings(manager);
+    for warning in bootstrap.audit(&settings) {
+        eprintln!("warning: {path}: {warning}");
+    }
+    let root = DrainManager::root(settings);
     let tracker = ConnTracker::new();
     let stats = Stats::new();
     stats
@@ -88,7 +94,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         tokio::spawn(audit(audited, manager.cleanup_interval));
     }
     let handler = move |accepted| listener::serve(accepted, audited.clone());
-    tokio::spawn(orion_drain::serve::serve(&listeners, handler));
+    workers::start(args, &listeners, handler)?;
 
     // The listeners that stay, the admin port, then the listeners that change.
     let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
@@ -98,11 +104,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         behavior: behavior.unwrap_or_default(),
         envoy_1_40: args.compat == Some(Compat::Envoy140),
     };
-    let statics = bootstrap
-        .listeners()
-        .iter()
-        .cloned()
-        .map(|listener| maker.listener(listener));
+    let mut statics = Vec::new();
+    for listener in bootstrap.listeners() {
+        let made = maker.listener(listener.clone());
+        statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
+    }
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
@@ -129,6 +135,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             watched_directory,
             listeners: listeners.clone(),
             maker,
+            settings: root.settings().clone(),
         };
         tokio::spawn(async move {
             if let Err(error) = lds.run().await {
@@ -137,7 +144,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         });
     }
     tokio::select! {
-        () = shutdown::wait(signals, &root, &listeners, args.on_sigterm()) => {}
+        () = shutdown::wait(signals, &root, &listeners, args) => {}
         () = host.quit() => {}
     }
     Ok(())

@@ -13,7 +13,7 @@ use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
 use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::tunnel;
-use crate::upstream::Clusters;
+use crate::upstream::{Clusters, Upstream};
 
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 
@@ -57,11 +57,8 @@ impl Proxy {
     }
 
     async fn forward(&self, request: Request<ReceivedBody>, route: &RouteAction) -> Response<Body> {
-        let Some(address) = self.clusters.next(&route.cluster) else {
+        let Some(upstream) = self.clusters.next(&route.cluster) else {
             return status(StatusCode::SERVICE_UNAVAILABLE);
-        };
-        let Ok(authority) = Authority::try_from(address.to_string()) else {
-            return status(StatusCode::BAD_GATEWAY);
         };
         let upgrade = request.headers().get(UPGRADE).cloned();
         let upgrade = upgrade.filter(|token| {
@@ -70,79 +67,92 @@ impl Proxy {
                 .is_ok_and(|token| self.manager.allows_upgrade(token))
         });
         let sent = match upgrade {
-            Some(token) => self.upgrade(request, token, authority).await,
-            None => self.exchange(request, authority, route).await,
+            Some(token) => upgrade_over(upstream, request, token).await,
+            None => exchange(upstream, request, route).await,
         };
         sent.unwrap_or_else(status)
     }
-
-    async fn exchange(
-        &self,
-        request: Request<ReceivedBody>,
-        authority: Authority,
-        route: &RouteAction,
-    ) -> Result<Response<Body>, StatusCode> {
-        let sent = self
-            .clusters
-            .client()
-            .request(for_upstream(request, authority, None)?);
-        let answered = match route.time_limit() {
-            Some(limit) => tokio::time::timeout(limit, sent)
-                .await
-                .map_err(|_| StatusCode::GATEWAY_TIMEOUT)?,
-            None => sent.await,
-        };
-        let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        strip_hop_by_hop(response.headers_mut());
-        Ok(response.map(BodyExt::boxed))
-    }
-
-    /// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
-    async fn upgrade(
-        &self,
-        mut request: Request<ReceivedBody>,
-        token: HeaderValue,
-        authority: Authority,
-    ) -> Result<Response<Body>, StatusCode> {
-        // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
-        let connection = request.extensions().get::<Connection>().cloned();
-        let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-        let client_side = hyper::upgrade::on(&mut request);
-        let request = for_upstream(request, authority, Some(token))?;
-        let mut response = self
-            .clusters
-            .client()
-            .request(request)
-            .await
-            .map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            strip_hop_by_hop(response.headers_mut());
-            return Ok(response.map(BodyExt::boxed));
-        }
-        let upstream_side = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel::upgraded(client_side, upstream_side, connection));
-        Ok(response.map(|_| empty()))
-    }
 }
 
-/// The request as the upstream gets it: HTTP/1.1, its own authority, no hop-by-hop headers.
+async fn exchange(
+    upstream: &Upstream,
+    request: Request<ReceivedBody>,
+    route: &RouteAction,
+) -> Result<Response<Body>, StatusCode> {
+    let sent = upstream.send(for_upstream(request, upstream, None)?);
+    let answered = match route.time_limit() {
+        Some(limit) => tokio::time::timeout(limit, sent)
+            .await
+            .map_err(|_| StatusCode::GATEWAY_TIMEOUT)?,
+        None => sent.await,
+    };
+    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    strip_hop_by_hop(response.headers_mut());
+    Ok(response.map(BodyExt::boxed))
+}
+
+/// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
+async fn upgrade_over(
+    upstream: &Upstream,
+    mut request: Request<ReceivedBody>,
+    token: HeaderValue,
+) -> Result<Response<Body>, StatusCode> {
+    // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
+    let connection = request.extensions().get::<Connection>().cloned();
+    let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    let client_side = hyper::upgrade::on(&mut request);
+    let request = for_upstream(request, upstream, Some(token))?;
+    let answered = upstream.send(request).await;
+    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        strip_hop_by_hop(response.headers_mut());
+        return Ok(response.map(BodyExt::boxed));
+    }
+    let upstream_side = hyper::upgrade::on(&mut response);
+    tokio::spawn(tunnel::upgraded(client_side, upstream_side, connection));
+    Ok(response.map(|_| empty()))
+}
+
+/// The request as the upstream gets it: in its version of HTTP, no hop-by-hop headers.
 fn for_upstream(
     request: Request<ReceivedBody>,
-    authority: Authority,
+    upstream: &Upstream,
     upgrade: Option<HeaderValue>,
 ) -> Result<Request<ReceivedBody>, StatusCode> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
-    let host = parts
-        .uri
-        .authority()
-        .map(|authority| HeaderValue::from_str(authority.as_str()));
-    if let (Some(Ok(host)), false) = (host, parts.headers.contains_key(HOST)) {
-        parts.headers.insert(HOST, host);
-    }
+    let asked_for = parts.uri.authority().map(Authority::as_str);
+    let asked_for = asked_for
+        .or_else(|| host_header(&parts.headers))
+        .unwrap_or_default()
+        .to_owned();
+    let takes_trailers = parts.headers.get(TE).is_some_and(|te| te == "trailers");
     strip_hop_by_hop(&mut parts.headers);
+    let authority = match upstream {
+        // Whom the client asked for is in `host`; the client's pool goes by the address.
+        Upstream::Http1(address, _) => {
+            if !asked_for.is_empty() {
+                let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
+                parts.headers.insert(HOST, host);
+            }
+            parts.version = Version::HTTP_11;
+            address.to_string()
+        }
+        // Whom the client asked for is in `:authority`. gRPC wants to hear that trailers are welcome.
+        Upstream::Http2(_) => {
+            if upgrade.is_some() {
+                return Err(StatusCode::NOT_IMPLEMENTED);
+            }
+            parts.headers.remove(HOST);
+            if takes_trailers {
+                parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+            }
+            parts.version = Version::HTTP_2;
+            asked_for
+        }
+    };
     if let Some(token) = upgrade {
         parts
             .headers
@@ -152,7 +162,6 @@ fn for_upstream(
     let mut uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
     uri = uri.path_and_query(parts.uri.path_and_query().map_or("/", |path| path.as_str()));
     parts.uri = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
-    parts.version = Version::HTTP_11;
     parts.extensions.clear();
     Ok(Request::from_parts(parts, body))
 }

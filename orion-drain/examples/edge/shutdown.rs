@@ -1,13 +1,14 @@
 //! SIGTERM and SIGINT: drain and exit; a second one exits at once.
 
 use std::io;
+use std::time::Duration;
 
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::listener_versions::Listeners;
 use orion_drain::serve::drain_process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::OnSigterm;
+use crate::cli::{Args, OnSigterm};
 use crate::listener::EdgeListener;
 
 /// The signals that ask the process to end.
@@ -37,11 +38,24 @@ pub(crate) async fn wait(
     mut signals: Signals,
     root: &DrainManager,
     listeners: &Listeners<EdgeListener>,
-    how: OnSigterm,
+    args: &Args,
 ) {
     signals.next().await;
-    if how == OnSigterm::Exit {
+    if args.on_sigterm() == OnSigterm::Exit {
         return;
+    }
+    if args.shutdown_lead_time_s > 0 {
+        // Whoever asks hears that we are not ready any more; whoever comes all the same is served.
+        root.fail_health();
+        let lead_time = Duration::from_secs(args.shutdown_lead_time_s);
+        eprintln!("not ready, draining in {lead_time:?}");
+        tokio::select! {
+            () = tokio::time::sleep(lead_time) => {}
+            () = signals.next() => {
+                eprintln!("second signal, exiting now");
+                return;
+            }
+        }
     }
     let settings = root.settings();
     eprintln!(

@@ -1,4 +1,4 @@
-//! Where requests and bytes go: static clusters, one pooled client for all of them.
+//! Where requests and bytes go: static clusters, whose endpoints take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -14,63 +16,66 @@ use orion_drain::config::Cluster;
 use orion_drain::serve::ReceivedBody;
 use tokio::net::TcpStream;
 
-/// The client that all HTTP clusters share; it keeps its connections per address.
-pub(crate) type HttpClient = Client<HttpConnector, ReceivedBody>;
+use crate::upstream_h2::Http2;
 
 /// The clusters of the bootstrap, by name.
 #[derive(Debug, Clone)]
 pub(crate) struct Clusters {
     by_name: Arc<BTreeMap<String, Endpoints>>,
-    client: HttpClient,
 }
 
 #[derive(Debug)]
 struct Endpoints {
-    addresses: Vec<SocketAddr>,
+    endpoints: Vec<Endpoint>,
     connect_timeout: Duration,
     next: AtomicUsize,
 }
 
-impl Clusters {
-    pub(crate) fn new(clusters: &[Cluster]) -> Self {
-        let by_name = clusters.iter().map(|cluster| {
-            let addresses = cluster
-                .addresses()
-                .filter_map(|address| address.socket_addr())
-                .collect();
-            let endpoints = Endpoints {
-                addresses,
-                connect_timeout: cluster.connect_limit(),
-                next: AtomicUsize::new(0),
-            };
-            (cluster.name.clone(), endpoints)
-        });
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build(connector);
-        Self {
-            by_name: Arc::new(by_name.collect()),
-            client,
+#[derive(Debug)]
+struct Endpoint {
+    address: SocketAddr,
+    http: Upstream,
+}
+
+/// An endpoint as a request sees it.
+#[derive(Debug)]
+pub(crate) enum Upstream {
+    /// HTTP/1.1, by a client that pools its connections by address.
+    Http1(SocketAddr, Box<Client<HttpConnector, ReceivedBody>>),
+    /// HTTP/2.
+    Http2(Http2),
+}
+
+impl Upstream {
+    /// Sends a request that is addressed as its version of HTTP wants it.
+    pub(crate) async fn send(&self, request: Request<ReceivedBody>) -> io::Result<Response<Incoming>> {
+        match self {
+            Self::Http1(_, client) => client.request(request).await.map_err(io::Error::other),
+            Self::Http2(endpoint) => endpoint.request(request).await,
         }
     }
+}
 
-    pub(crate) const fn client(&self) -> &HttpClient {
-        &self.client
+impl Clusters {
+    pub(crate) fn new(clusters: &[Cluster]) -> Self {
+        let by_name = clusters
+            .iter()
+            .map(|cluster| (cluster.name.clone(), Endpoints::new(cluster)));
+        Self {
+            by_name: Arc::new(by_name.collect()),
+        }
     }
 
     pub(crate) fn names(&self) -> BTreeSet<String> {
         self.by_name.keys().cloned().collect()
     }
 
-    /// The next endpoint of a cluster, in turn.
-    pub(crate) fn next(&self, cluster: &str) -> Option<SocketAddr> {
-        self.by_name.get(cluster)?.next()
+    /// The endpoint of a cluster whose turn it is.
+    pub(crate) fn next(&self, cluster: &str) -> Option<&Upstream> {
+        self.by_name.get(cluster)?.next().map(|endpoint| &endpoint.http)
     }
 
-    /// A TCP connection to the next endpoint of a cluster.
+    /// A TCP connection to the endpoint of a cluster whose turn it is.
     pub(crate) async fn connect(&self, cluster: &str) -> io::Result<TcpStream> {
         let not_found = || {
             io::Error::new(
@@ -79,7 +84,7 @@ impl Clusters {
             )
         };
         let endpoints = self.by_name.get(cluster).ok_or_else(not_found)?;
-        let address = endpoints.next().ok_or_else(not_found)?;
+        let address = endpoints.next().ok_or_else(not_found)?.address;
         let stream = tokio::time::timeout(endpoints.connect_timeout, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -87,10 +92,32 @@ impl Clusters {
 }
 
 impl Endpoints {
-    fn next(&self) -> Option<SocketAddr> {
+    fn new(cluster: &Cluster) -> Self {
+        let connect_timeout = cluster.connect_limit();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(connect_timeout));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .build(connector);
+        let addresses = cluster.addresses().filter_map(|address| address.socket_addr());
+        let endpoints = addresses.map(|address| Endpoint {
+            address,
+            http: match cluster.speaks_http2() {
+                true => Upstream::Http2(Http2::new(address, connect_timeout)),
+                false => Upstream::Http1(address, Box::new(client.clone())),
+            },
+        });
+        Self {
+            endpoints: endpoints.collect(),
+            connect_timeout,
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    fn next(&self) -> Option<&Endpoint> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.addresses
-            .get(turn.checked_rem(self.addresses.len())?)
-            .copied()
+        self.endpoints.get(turn.checked_rem(self.endpoints.len())?)
     }
 }

@@ -33,6 +33,9 @@ pub struct SocketAddress {
     /// The port. 0 lets the system choose one.
     #[serde(deserialize_with = "numbers::deserialize")]
     pub port_value: u16,
+    /// Whether a socket at an IPv6 address takes IPv4 clients as well. Default: no.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ipv4_compat: bool,
 }
 
 /// The transport of a [`SocketAddress`].
@@ -115,6 +118,7 @@ impl From<SocketAddr> for Address {
             protocol: Protocol::Tcp,
             address: address.ip(),
             port_value: address.port(),
+            ipv4_compat: false,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! Static clusters: `config.cluster.v3.Cluster`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, duration,
+    Address, Http2Options, LbPolicy, UpstreamOptions, duration,
     names::{self, Named, is_default},
 };
 
@@ -22,6 +22,15 @@ pub struct Cluster {
     /// How long a connection may take to be made. Default 5 s.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub connect_timeout: Option<Duration>,
+    /// Which endpoint is next. Default, and the only one that is served: `ROUND_ROBIN`.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub lb_policy: LbPolicy,
+    /// Which version of HTTP the endpoints speak. Default: HTTP/1.1.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub typed_extension_protocol_options: BTreeMap<String, UpstreamOptions>,
+    /// The older way to say that they speak HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_protocol_options: Option<Http2Options>,
     /// The endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_assignment: Option<LoadAssignment>,
@@ -107,6 +116,15 @@ impl Cluster {
         localities
             .flat_map(|locality| &locality.lb_endpoints)
             .map(|lb_endpoint| &lb_endpoint.endpoint.address)
+    }
+
+    /// Whether its endpoints are spoken to in HTTP/2.
+    pub fn speaks_http2(&self) -> bool {
+        let explicit = self
+            .typed_extension_protocol_options
+            .values()
+            .any(UpstreamOptions::is_http2);
+        explicit || self.http2_protocol_options.is_some()
     }
 
     /// The connect timeout as it takes effect.

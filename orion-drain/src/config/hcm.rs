@@ -25,6 +25,10 @@ pub struct HttpConnectionManager {
     /// Between the first and the final GOAWAY. Default 5 s.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub drain_timeout: Option<Duration>,
+    /// How much longer than `drain_timeout` each connection may wait for its final GOAWAY, in percent of it; each waits
+    /// another share of that, so that not all come back at once. Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain_timeout_jitter: Option<Percent>,
     /// How long a connection that is done waits for the peer to close it. Default 1 s; 0 closes at once.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub delayed_close_timeout: Option<Duration>,
@@ -44,6 +48,18 @@ pub struct HttpConnectionManager {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upgrade_configs: Vec<UpgradeConfig>,
 }
+
+/// A share of a hundred: `type.v3.Percent`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Percent {
+    /// 0 (the default) to 100.
+    #[serde(default)]
+    pub value: f64,
+}
+
+// Reading it takes numbers only, and those of JSON and of checked files are finite.
+impl Eq for Percent {}
 
 /// Which version of HTTP is spoken.
 #[non_exhaustive]
@@ -136,6 +152,8 @@ impl<'de> Deserialize<'de> for HttpFilterConfig {
 pub struct HttpTimeouts {
     /// Between the first and the final GOAWAY.
     pub drain: Duration,
+    /// How much longer it may be, at most.
+    pub drain_jitter: Duration,
     /// From the last answer to the close, if the peer does not close.
     pub delayed_close: Duration,
     /// For a request to arrive whole.
@@ -147,7 +165,7 @@ pub struct HttpTimeouts {
 }
 
 impl Default for HttpTimeouts {
-    /// Envoy's: 5 s, 1 s, none, 1 h, none.
+    /// Envoy's: 5 s without jitter, 1 s, none, 1 h, none.
     fn default() -> Self {
         HttpConnectionManager::default().timeouts()
     }
@@ -167,8 +185,11 @@ impl HttpConnectionManager {
     pub fn timeouts(&self) -> HttpTimeouts {
         let limit = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
         let options = self.common_http_protocol_options.as_ref();
+        let drain = self.drain_timeout.unwrap_or(Duration::from_secs(5));
+        let jitter = self.drain_timeout_jitter.unwrap_or_default().value;
         HttpTimeouts {
-            drain: self.drain_timeout.unwrap_or(Duration::from_secs(5)),
+            drain,
+            drain_jitter: drain.mul_f64(jitter.clamp(0.0, 100.0) / 100.0),
             delayed_close: self.delayed_close_timeout.unwrap_or(Duration::from_secs(1)),
             request: limit(self.request_timeout),
             idle: limit(Some(

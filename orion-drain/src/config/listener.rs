@@ -1,14 +1,17 @@
 //! Listeners and their filter chains: `config.listener.v3.Listener`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use drain_signal::DrainType;
 use drain_tree::TrafficDirection;
+use listener_versions::{DualStack, ReusePort, SocketOptions};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Address, CidrRange, HttpConnectionManager, TcpProxy,
+    Address, CidrRange, HttpConnectionManager, TcpProxy, TransportSocket,
     any::{self, TypedConfig},
+    duration,
     names::{self, is_default},
     numbers,
     path::{FieldPath, Step},
@@ -41,6 +44,17 @@ pub struct Listener {
         skip_serializing_if = "Option::is_none"
     )]
     pub per_connection_buffer_limit_bytes: Option<u32>,
+    /// Whether each worker accepts on a socket of its own, if the host runs several workers. Default, other than in Envoy: no,
+    /// they share one. It cannot change while the listener keeps its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enable_reuse_port: Option<bool>,
+    /// How many connections may wait to be accepted. Default 1024; the kernel caps it.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub tcp_backlog_size: Option<u32>,
     /// Whether a failed health check drains it. Default `DEFAULT`: yes.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub drain_type: DrainType,
@@ -67,6 +81,12 @@ pub struct FilterChain {
     /// The filters; the last one decides what is spoken. Without any, connections are closed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
+    /// What connections are wrapped in; only TLS is served. Absent: nothing, they speak in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport_socket: Option<TransportSocket>,
+    /// How long a handshake may take. Default 10 s, where Envoy has no limit; 0 means the default.
+    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    pub transport_socket_connect_timeout: Option<Duration>,
     #[serde(skip)]
     unknown: UnknownFields,
 }
@@ -147,10 +167,29 @@ impl Listener {
             filter_chains,
             default_filter_chain: None,
             per_connection_buffer_limit_bytes: None,
+            enable_reuse_port: None,
+            tcp_backlog_size: None,
             drain_type: DrainType::Default,
             traffic_direction: TrafficDirection::Unspecified,
             version_info: None,
             unknown: UnknownFields::default(),
+        }
+    }
+
+    /// How its socket is opened: `enable_reuse_port`, `tcp_backlog_size` and the address's `ipv4_compat`.
+    pub fn socket_options(&self) -> SocketOptions {
+        let mut options = SocketOptions::default();
+        if self.enable_reuse_port == Some(true) {
+            options = options.with_reuse_port(ReusePort::PerWorker);
+        }
+        if let Some(connections) = self.tcp_backlog_size {
+            options = options.with_backlog(connections);
+        }
+        match &self.address {
+            Address::SocketAddress(address) if address.ipv4_compat => {
+                options.with_dual_stack(DualStack::Ipv4Compat)
+            }
+            _ => options,
         }
     }
 
@@ -177,6 +216,8 @@ impl Listener {
         self.name == other.name
             && self.address == other.address
             && self.per_connection_buffer_limit_bytes == other.per_connection_buffer_limit_bytes
+            && self.enable_reuse_port == other.enable_reuse_port
+            && self.tcp_backlog_size == other.tcp_backlog_size
             && self.drain_type == other.drain_type
             && self.traffic_direction == other.traffic_direction
             && self.unknown == other.unknown

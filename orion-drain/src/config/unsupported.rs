@@ -23,9 +23,33 @@ const FIELDS: &[(&str, &[&str])] = &[
             "application_protocols",
         ],
     ),
-    ("filter_chains", &["transport_socket"]),
-    ("default_filter_chain", &["transport_socket"]),
+    (
+        "typed_config",
+        &["require_sni", "session_ticket_keys_sds_secret_config"],
+    ),
+    (
+        "common_tls_context",
+        &[
+            "tls_params",
+            "tls_certificate_sds_secret_configs",
+            "tls_certificate_provider_instance",
+            "validation_context",
+            "validation_context_sds_secret_config",
+            "combined_validation_context",
+            "custom_handshaker",
+            "custom_tls_certificate_selector",
+        ],
+    ),
+    (
+        "tls_certificates",
+        &["password", "private_key_provider", "pkcs12"],
+    ),
     ("clusters", &["transport_socket", "transport_socket_matches"]),
+    (
+        super::upstream::HTTP,
+        &["use_downstream_protocol_config", "auto_config"],
+    ),
+    ("explicit_http_config", &["http3_protocol_options"]),
     (
         "match",
         &[

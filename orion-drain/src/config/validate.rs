@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Action, Bootstrap, CidrRange, Cluster, FieldError, FilterChain, HttpConnectionManager, Listener,
-    NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy, path::FieldPath, read::Unknown,
-    route::HeaderValueOption, unsupported,
+    Action, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
+    HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy,
+    path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
@@ -131,6 +131,9 @@ fn chain_rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>)
             }
         }
     }
+    if let Some(socket) = &chain.transport_socket {
+        tls(socket.tls(), &at.key("transport_socket"), wrong);
+    }
     for (index, filter) in chain.filters.iter().enumerate() {
         let at = at.key("filters").index(index);
         required(&filter.name, &at.key("name"), wrong);
@@ -152,8 +155,44 @@ fn chain_rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>)
     }
 }
 
+fn tls(context: &DownstreamTlsContext, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    if cfg!(not(feature = "tls")) {
+        wrong.push(FieldError::new(at, "needs the feature `tls`"));
+    }
+    let at = at.key("typed_config");
+    if context.require_client_certificate == Some(true) {
+        let at = at.key("require_client_certificate");
+        wrong.push(FieldError::new(
+            &at,
+            "not supported, and ignoring it would let everybody in",
+        ));
+    }
+    let at = at.key("common_tls_context");
+    let count = context.common_tls_context.tls_certificates.len();
+    if count != 1 {
+        wrong.push(FieldError::new(
+            &at.key("tls_certificates"),
+            format!("exactly one certificate is supported, found {count}"),
+        ));
+    }
+    for (index, protocol) in context.common_tls_context.alpn_protocols.iter().enumerate() {
+        if protocol.is_empty() || protocol.len() > 255 {
+            let at = at.key("alpn_protocols").index(index);
+            wrong.push(FieldError::new(&at, "must be 1 to 255 bytes long"));
+        }
+    }
+}
+
 fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     required(&manager.stat_prefix, &at.key("stat_prefix"), wrong);
+    if let Some(jitter) = manager.drain_timeout_jitter {
+        if !(0.0..=100.0).contains(&jitter.value) {
+            wrong.push(FieldError::new(
+                &at.key("drain_timeout_jitter").key("value"),
+                format!("{} is not one of 0 to 100", jitter.value),
+            ));
+        }
+    }
     match &manager.route_config {
         Some(table) => routes(table, &at.key("route_config"), wrong),
         None => wrong.push(FieldError::new(

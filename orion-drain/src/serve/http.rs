@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Connection;
 use super::aging::Aging;
 use super::auto::AutoConnection;
+use super::jitter::Jitter;
 use super::request::{ConnectionShown, Counted};
 use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
@@ -31,6 +32,7 @@ pub struct HttpServer {
     builder: Builder<TokioExecutor>,
     http1: Http1Settings,
     http2: H2DrainSettings,
+    jitter: Option<Arc<Jitter>>,
     linger: LingerSettings,
     idle_timeout: Option<Duration>,
     max_connection_duration: Option<Duration>,
@@ -60,6 +62,7 @@ impl HttpServer {
             http2: H2DrainSettings::default()
                 .with_drain_timeout(timeouts.drain)
                 .with_delayed_close_timeout(timeouts.delayed_close),
+            jitter: Jitter::up_to(timeouts.drain_jitter),
             linger: LingerSettings::default().with_delayed_close_timeout(timeouts.delayed_close),
             idle_timeout: timeouts.idle,
             max_connection_duration: timeouts.max_connection_duration,
@@ -116,6 +119,18 @@ impl HttpServer {
         self
     }
 
+    /// The drain settings of the next HTTP/2 connection.
+    fn next_http2(&self) -> H2DrainSettings {
+        let settings = self.http2.clone();
+        match &self.jitter {
+            None => settings,
+            Some(jitter) => {
+                let drain = settings.drain_timeout + jitter.next();
+                settings.with_drain_timeout(drain)
+            }
+        }
+    }
+
     pub(super) const fn request_timeout(&self) -> Option<Duration> {
         self.request_timeout
     }
@@ -156,7 +171,8 @@ where
         }
     });
     let exchanges = linger.exchanges().clone();
-    let (io, goaway) = GoawayIo::new(linger, &server.http2);
+    let http2 = server.next_http2();
+    let (io, goaway) = GoawayIo::new(linger, &http2);
     let io = HeadTimeoutIo::new(
         io,
         server.request_timeout,
@@ -182,14 +198,7 @@ where
     let hyper = server
         .builder
         .serve_connection_with_upgrades(TokioIo::new(io), service);
-    let auto = AutoConnection::new(
-        hyper,
-        goaway,
-        exchanges,
-        resets,
-        server.http1,
-        server.http2.clone(),
-    );
+    let auto = AutoConnection::new(hyper, goaway, exchanges, resets, server.http1, http2);
     let aging = Aging::new(
         auto,
         connection.clone(),

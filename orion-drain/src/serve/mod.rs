@@ -18,6 +18,7 @@ mod connection;
 mod handlers;
 mod http;
 mod idle;
+mod jitter;
 mod request;
 mod run;
 mod shutdown;

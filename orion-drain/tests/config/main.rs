@@ -1,12 +1,16 @@
 //! Envoy's configuration as files have it: read, refused, compared, written.
 #![cfg(feature = "yaml")]
 
+mod audit;
+mod bootstraps;
 mod chains;
 mod equality;
+mod reference;
 mod refused;
 mod roundtrip;
 mod routes;
 mod seed;
+mod sockets;
 mod update;
 
 use orion_drain::config::{HttpConnectionManager, Listener, NetworkFilter};

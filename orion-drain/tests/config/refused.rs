@@ -182,11 +182,6 @@ fn fields_that_cannot_be_ignored_safely_are_refused() {
     for (from, to, path) in [
         (
             "- filters:",
-            "- transport_socket: { name: tls }\n  filters:",
-            "filter_chains[0].transport_socket",
-        ),
-        (
-            "- filters:",
             "- filter_chain_match: { server_names: [a] }\n  filters:",
             "filter_chains[0].filter_chain_match.server_names",
         ),

@@ -4,13 +4,20 @@
 //! wire, and every wait has an end.
 
 mod admin;
+mod compat;
 mod in_progress;
 mod manager_block;
 mod refused;
 mod removal;
+mod request_timeout;
 mod signals;
 mod startup;
 mod storm;
 mod support;
+#[cfg(feature = "tls")]
+mod tls;
 mod tunnels;
 mod update;
+mod upstreams;
+mod warnings;
+mod workers;

@@ -55,6 +55,29 @@ async fn a_second_sigterm_exits_at_once() {
 }
 
 #[tokio::test]
+async fn in_the_lead_time_of_a_shutdown_it_is_not_ready_and_serves_everybody() {
+    let (mut edge, _client, held) = start("--drain-time-s 3 --shutdown-lead-time-s 2").await;
+    let address = edge.address("http").await;
+    edge.signal("TERM").await;
+    edge.until("not ready, draining in 2s").await;
+    assert_eq!(edge.get("/ready").await.status, 503);
+    let response = H1::connect(address).await.get("/version").await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    held.answer("done");
+    edge.until("draining ").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_sigterm_in_the_lead_time_exits_at_once() {
+    let (mut edge, _client, _held) = start("--drain-time-s 600 --shutdown-lead-time-s 600").await;
+    edge.signal("TERM").await;
+    edge.until("not ready").await;
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn on_sigterm_exit_does_not_drain() {
     let (mut edge, _client, _held) = start("--drain-time-s 600 --on-sigterm exit").await;
     edge.signal("TERM").await;

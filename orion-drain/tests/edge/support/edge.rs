@@ -32,12 +32,17 @@ impl Edge {
 
     /// The same with more lines in the bootstrap.
     pub(crate) async fn start_with(flags: &str, first: &str, more: &str) -> Self {
+        Self::start_beside(flags, first, "", more).await
+    }
+
+    /// The same with more clusters.
+    pub(crate) async fn start_beside(flags: &str, first: &str, clusters: &str, more: &str) -> Self {
         let folder = TempDir::new().expect("a folder for the files");
         let upstream = Upstream::start().await;
         let lds = folder.path().join("lds.yaml");
         let bootstrap = folder.path().join("bootstrap.yaml");
         std::fs::write(&lds, first).expect("the LDS file");
-        let text = yaml::bootstrap(&lds, &upstream) + more;
+        let text = yaml::bootstrap(&lds, &upstream, clusters) + more;
         std::fs::write(&bootstrap, text).expect("the bootstrap");
         let mut child = Command::new(program())
             .arg("-c")
@@ -82,6 +87,11 @@ impl Edge {
         self.said[from..].to_vec()
     }
 
+    /// All that it has said so far.
+    pub(crate) fn said(&self) -> &[String] {
+        &self.said
+    }
+
     /// Renames another content over the LDS file.
     pub(crate) fn replace(&self, content: &str) {
         let next = self.folder.path().join("next.yaml");
@@ -97,12 +107,17 @@ impl Edge {
 
     /// Where a listener really listens.
     pub(crate) async fn address(&self, listener: &str) -> SocketAddr {
+        self.local(listener).await.parse().expect("an address")
+    }
+
+    /// The same as it is written in `/listeners`.
+    pub(crate) async fn local(&self, listener: &str) -> String {
         let list = self.get("/listeners").await.text();
         let addresses = list.lines().filter_map(|line| line.split_once("::"));
         let mut found = addresses.filter(|(name, _)| *name == listener).map(|(_, at)| at);
         let found = found.next_back();
         let found = found.unwrap_or_else(|| panic!("no listener {listener:?} in {list:?}"));
-        found.parse().expect("an address")
+        found.to_owned()
     }
 
     /// Asks the admin port.

@@ -3,14 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{End, end_of, within};
 
 /// A connection of a client.
-pub(crate) struct H1 {
-    pub(crate) stream: TcpStream,
+pub(crate) struct H1<S = TcpStream> {
+    pub(crate) stream: S,
     ahead: Vec<u8>,
 }
 
@@ -63,10 +63,17 @@ impl H1 {
     pub(crate) async fn try_connect(address: SocketAddr) -> io::Result<Self> {
         let stream = within("a connection", TcpStream::connect(address)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
+    /// Over a stream that is there already.
+    pub(crate) const fn over(stream: S) -> Self {
+        Self {
             stream,
             ahead: Vec::new(),
-        })
+        }
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
@@ -129,7 +136,10 @@ pub(crate) enum Length {
 }
 
 /// Reads a head, in lower case, and finds out how long its body is.
-pub(crate) async fn read_head(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> io::Result<(String, Length)> {
+pub(crate) async fn read_head(
+    stream: &mut (impl AsyncRead + Unpin),
+    ahead: &mut Vec<u8>,
+) -> io::Result<(String, Length)> {
     let end = loop {
         match find(ahead, b"\r\n\r\n") {
             Some(at) => break at + 4,
@@ -147,7 +157,7 @@ pub(crate) async fn read_head(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> io
 }
 
 pub(crate) async fn read_body(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     ahead: &mut Vec<u8>,
     length: Length,
 ) -> io::Result<Vec<u8>> {
@@ -176,7 +186,7 @@ pub(crate) async fn read_body(
 }
 
 async fn read_exact(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     ahead: &mut Vec<u8>,
     length: usize,
     to: &mut Vec<u8>,
@@ -188,7 +198,7 @@ async fn read_exact(
     Ok(())
 }
 
-async fn more(stream: &mut TcpStream, ahead: &mut Vec<u8>) -> io::Result<()> {
+async fn more(stream: &mut (impl AsyncRead + Unpin), ahead: &mut Vec<u8>) -> io::Result<()> {
     match stream.read_buf(ahead).await? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(()),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::within;
@@ -21,8 +21,8 @@ const END_HEADERS: u8 = 4;
 pub(crate) const NO_LIMIT: u32 = (1 << 31) - 1;
 
 /// A connection of a client.
-pub(crate) struct H2 {
-    stream: TcpStream,
+pub(crate) struct H2<S = TcpStream> {
+    stream: S,
     ahead: Vec<u8>,
     acks_pings: bool,
 }
@@ -54,6 +54,13 @@ impl H2 {
         let stream = within("a connection", TcpStream::connect(address)).await;
         let stream = stream.expect("a connection");
         stream.set_nodelay(true).expect("a TCP socket");
+        Self::over(stream).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> H2<S> {
+    /// Over a stream that is there already.
+    pub(crate) async fn over(stream: S) -> Self {
         let mut client = Self {
             stream,
             ahead: Vec::new(),
@@ -74,14 +81,23 @@ impl H2 {
 
     /// Opens a stream with a request.
     pub(crate) async fn ask(&mut self, stream: u32, path: &str) {
-        // `:method GET`, `:scheme http`, then `:authority` and `:path` as literals that are not indexed.
-        let mut block = vec![0x82, 0x86];
+        self.head(0x82, END_STREAM, stream, path).await;
+    }
+
+    /// Opens a stream with a POST whose body never comes.
+    pub(crate) async fn begin(&mut self, stream: u32, path: &str) {
+        self.head(0x83, 0, stream, path).await;
+    }
+
+    async fn head(&mut self, method: u8, flags: u8, stream: u32, path: &str) {
+        // `:method`, `:scheme http`, then `:authority` and `:path` as literals that are not indexed.
+        let mut block = vec![method, 0x86];
         for (name, value) in [(0x01, "test"), (0x04, path)] {
             block.extend([name, u8::try_from(value.len()).expect("a short path")]);
             block.extend(value.as_bytes());
         }
         let mut out = Vec::new();
-        put(&mut out, HEADERS, END_HEADERS | END_STREAM, stream, &block);
+        put(&mut out, HEADERS, END_HEADERS | flags, stream, &block);
         self.write(&out).await;
     }
 

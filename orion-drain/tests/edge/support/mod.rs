@@ -3,6 +3,8 @@
 pub(crate) mod edge;
 pub(crate) mod h1;
 pub(crate) mod h2;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod websocket;
 pub(crate) mod yaml;
@@ -11,12 +13,12 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 pub(crate) use edge::Edge;
 pub(crate) use h1::H1;
-pub(crate) use yaml::{Http, discovery, tcp};
+pub(crate) use yaml::{Http, cluster, discovery, tcp};
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -33,8 +35,8 @@ pub(crate) enum End {
     Reset,
 }
 
-/// Waits for the end of a connection that has nothing more to say.
-pub(crate) async fn end_of(stream: &mut TcpStream) -> End {
+/// Waits for the end of a connection that has nothing more to say. Over TLS `Fin` means that `close_notify` came before it.
+pub(crate) async fn end_of(stream: &mut (impl AsyncRead + Unpin)) -> End {
     let mut late = [0; 256];
     match within("the end of a connection", stream.read(&mut late)).await {
         Ok(0) => End::Fin,

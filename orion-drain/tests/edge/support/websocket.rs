@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{H1, within};
@@ -18,7 +18,11 @@ const TEXT: u8 = 0x81;
 
 /// Opens one through `address`.
 pub(crate) async fn open(address: SocketAddr) -> TcpStream {
-    let mut client = H1::connect(address).await;
+    open_over(H1::connect(address).await).await
+}
+
+/// Opens one over a connection that is there already.
+pub(crate) async fn open_over<S: AsyncRead + AsyncWrite + Unpin>(mut client: H1<S>) -> S {
     client.send(HANDSHAKE).await;
     let response = client.response().await;
     assert_eq!(response.status, 101, "{response:?}");
@@ -30,7 +34,7 @@ pub(crate) async fn open(address: SocketAddr) -> TcpStream {
 }
 
 /// Sends a text and reads it back; an error if the connection ended instead.
-pub(crate) async fn say(stream: &mut TcpStream, text: &str) -> io::Result<()> {
+pub(crate) async fn say(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text: &str) -> io::Result<()> {
     let length = u8::try_from(text.len()).map_err(io::Error::other)?;
     let mut frame = vec![TEXT, 0x80 | length];
     frame.extend(MASK);

@@ -6,13 +6,15 @@ use std::path::Path;
 use super::upstream::Upstream;
 
 /// A listener that speaks HTTP: `/version` is answered with `v<version>`, all else goes to the upstream.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Http {
     name: &'static str,
     version: u32,
     ip: &'static str,
     port: u16,
     more: &'static str,
+    chain: String,
+    codec_more: &'static str,
 }
 
 impl Http {
@@ -23,6 +25,8 @@ impl Http {
             ip: "127.0.0.1",
             port: 0,
             more: "",
+            chain: String::new(),
+            codec_more: "",
         }
     }
 
@@ -38,6 +42,19 @@ impl Http {
         self
     }
 
+    /// One more field of its filter chain, in one line.
+    #[cfg(feature = "tls")]
+    pub(crate) fn with_chain(mut self, field: &str) -> Self {
+        self.chain = format!("{field}\n    ");
+        self
+    }
+
+    /// One more field of its connection manager.
+    pub(crate) fn with_http(mut self, field: &'static str) -> Self {
+        self.codec_more = field;
+        self
+    }
+
     /// The resource. What differs between versions belongs to the listener as a whole, so that it is replaced as a whole.
     pub(crate) fn yaml(self) -> String {
         let Self {
@@ -46,6 +63,8 @@ impl Http {
             ip,
             port,
             more,
+            chain,
+            codec_more,
         } = self;
         format!(
             r#"- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
@@ -54,12 +73,13 @@ impl Http {
   per_connection_buffer_limit_bytes: {buffer}
   {more}
   filter_chains:
-  - filters:
+  - {chain}filters:
     - name: envoy.filters.network.http_connection_manager
       typed_config:
         "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
         stat_prefix: {name}
         codec_type: AUTO
+        {codec_more}
         drain_timeout: 2s
         delayed_close_timeout: 0.25s
         upgrade_configs: [{{ upgrade_type: websocket }}]
@@ -109,20 +129,25 @@ pub(crate) fn discovery(version: &str, listeners: &[String]) -> String {
     )
 }
 
-pub(crate) fn bootstrap(lds: &Path, upstream: &Upstream) -> String {
-    let cluster = |name: &str, at: SocketAddr| {
-        format!(
-            "  - name: {name}\n    type: STATIC\n    load_assignment:\n      cluster_name: {name}\n      endpoints:\n      \
-             - lb_endpoints:\n        - endpoint: {{ address: {} }}\n",
-            address(at)
-        )
-    };
+/// A cluster with these endpoints, as a list item.
+pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr], more: &str) -> String {
+    let endpoints = endpoints
+        .iter()
+        .map(|at| format!("        - endpoint: {{ address: {} }}\n", address(*at)));
+    format!(
+        "  - name: {name}\n    type: STATIC\n    {more}\n    load_assignment:\n      cluster_name: {name}\n      \
+         endpoints:\n      - lb_endpoints:\n{}",
+        endpoints.collect::<String>()
+    )
+}
+
+pub(crate) fn bootstrap(lds: &Path, upstream: &Upstream, clusters: &str) -> String {
     format!(
         "node: {{ id: test, cluster: test }}\nadmin:\n  address: {}\ndynamic_resources:\n  lds_config:\n    \
-         path_config_source: {{ path: {lds:?} }}\nstatic_resources:\n  clusters:\n{}{}",
+         path_config_source: {{ path: {lds:?} }}\nstatic_resources:\n  clusters:\n{}{}{clusters}",
         address(SocketAddr::from(([127, 0, 0, 1], 0))),
-        cluster("http", upstream.http),
-        cluster("echo", upstream.echo),
+        cluster("http", &[upstream.http], ""),
+        cluster("echo", &[upstream.echo], ""),
     )
 }
 

@@ -1,0 +1,63 @@
+//! HTTP/2 to an endpoint: one connection, made when it is needed, which all requests share.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use orion_drain::serve::ReceivedBody;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+/// An endpoint that speaks HTTP/2 with prior knowledge.
+#[derive(Debug)]
+pub(crate) struct Http2 {
+    address: SocketAddr,
+    connect_timeout: Duration,
+    /// Locked to take a handle or to connect, never while a request is under way.
+    sender: Mutex<Option<SendRequest<ReceivedBody>>>,
+}
+
+impl Http2 {
+    pub(crate) fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
+        Self {
+            address,
+            connect_timeout,
+            sender: Mutex::default(),
+        }
+    }
+
+    /// Sends a request. One that the endpoint has not seen, since the connection was going away, is sent once more.
+    pub(crate) async fn request(&self, mut request: Request<ReceivedBody>) -> io::Result<Response<Incoming>> {
+        let mut tries = 2;
+        loop {
+            tries -= 1;
+            let mut error = match self.sender().await?.try_send_request(request).await {
+                Ok(response) => return Ok(response),
+                Err(error) => error,
+            };
+            match error.take_message() {
+                Some(unsent) if tries > 0 => request = unsent,
+                _ => return Err(io::Error::other(error.into_error())),
+            }
+        }
+    }
+
+    async fn sender(&self) -> io::Result<SendRequest<ReceivedBody>> {
+        let mut sender = self.sender.lock().await;
+        if let Some(sender) = sender.as_ref().filter(|sender| sender.is_ready()) {
+            return Ok(sender.clone());
+        }
+        let stream = tokio::time::timeout(self.connect_timeout, TcpStream::connect(self.address)).await??;
+        stream.set_nodelay(true)?;
+        let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (made, connection) = made.map_err(io::Error::other)?;
+        // How it ends is told to the requests on it.
+        tokio::spawn(async move { connection.await.ok() });
+        *sender = Some(made.clone());
+        Ok(made)
+    }
+}

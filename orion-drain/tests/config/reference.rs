@@ -1,0 +1,160 @@
+//! `docs/configuration.md` says what the types say: its tables are made of their fields and comments.
+//!
+//! `UPDATE_REFERENCE=1 cargo test -p orion-drain --all-features --test config reference` writes it anew.
+
+use std::path::Path;
+
+/// In the order of the page.
+const FILES: [&str; 13] = [
+    "bootstrap",
+    "manager",
+    "listener",
+    "address",
+    "tls",
+    "hcm",
+    "route",
+    "tcp_proxy",
+    "cluster",
+    "upstream",
+    "names",
+    "duration",
+    "numbers",
+];
+
+/// The fields and values that a source file declares, as sections of the page.
+fn sections(source: &str, page: &mut String) {
+    let (mut comment, mut owner, mut rename) = (Vec::new(), None, None::<&str>);
+    for line in source.lines() {
+        let text = line.trim();
+        if let Some(words) = text.strip_prefix("///") {
+            comment.push(words.trim());
+            continue;
+        }
+        if let Some((_, name)) = text.split_once("rename = \"") {
+            rename = name.split('"').next();
+        }
+        if is_attribute(text) {
+            continue;
+        }
+        if line == "}" {
+            owner = None;
+        } else if let Some((name, is_enum)) = declared(line) {
+            *page += &format!("\n### {name}\n\n{}\n", told(&comment));
+            if !line.ends_with("{}") {
+                owner = Some(is_enum);
+                let what = if is_enum { "value" } else { "field" };
+                *page += &format!("\n| {what} | meaning |\n| --- | --- |\n");
+            }
+        } else if let (Some(is_enum), Some("    "), false) = (owner, line.get(..4), line.starts_with("     "))
+        {
+            let name = match is_enum {
+                true => Some(text.split(['(', ',', ' ']).next().unwrap_or(text)),
+                false => text
+                    .strip_prefix("pub ")
+                    .and_then(|field| field.split(':').next()),
+            };
+            if let Some(name) = name.filter(|_| !comment.is_empty()) {
+                let name = match rename {
+                    // A type URL ends in the name of its message.
+                    Some(url) => url.rsplit('/').next().unwrap_or(url).to_owned(),
+                    None => own_name(&comment).unwrap_or_else(|| snake_case(name)),
+                };
+                *page += &format!("| `{name}` | {} |\n", told(&comment).replace('|', "\\|"));
+            }
+        }
+        rename = None;
+        comment.clear();
+    }
+}
+
+/// A line of an attribute, which may have several.
+fn is_attribute(text: &str) -> bool {
+    let inside = [
+        "#",
+        "default",
+        "deserialize_with",
+        "skip_serializing_if",
+        "rename",
+        ")]",
+    ];
+    inside.iter().any(|start| text.starts_with(start))
+}
+
+/// A comment as text; links to Rust items are links no more.
+fn told(comment: &[&str]) -> String {
+    let text = comment.join(" ").replace("  ", " ");
+    let mut told = String::new();
+    let mut rest = text.as_str();
+    while let Some((before, link)) = rest.split_once("](") {
+        let (to, after) = link.split_once(')').unwrap_or((link, ""));
+        if to.starts_with("http") {
+            told += &format!("{before}]({to})");
+        } else {
+            let (text, name) = before.rsplit_once('[').unwrap_or((before, ""));
+            told += &format!("{text}{name}");
+        }
+        rest = after;
+    }
+    told + &rest.replace("[`", "`").replace("`]", "`")
+}
+
+/// The name that the comment of an enumeration's value begins with: `ROUND_ROBIN`.
+fn own_name(comment: &[&str]) -> Option<String> {
+    let name = comment.first()?.strip_prefix('`')?.split('`').next()?;
+    let upper = name
+        .bytes()
+        .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_');
+    upper.then(|| name.to_owned())
+}
+
+/// `SocketAddress` as files have it: `socket_address`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// The message or enumeration that a line declares, and whether it is the latter.
+fn declared(line: &str) -> Option<(&str, bool)> {
+    let (rest, is_enum) = match line.strip_prefix("pub struct ") {
+        Some(rest) => (rest, false),
+        None => (line.strip_prefix("pub enum ")?, true),
+    };
+    // What is made of a configuration, and is none.
+    let name = rest.split([' ', '(', '<']).next()?;
+    let skipped = name.ends_with("Error") || name == "HttpTimeouts" || rest.contains('(');
+    (!skipped).then_some((name, is_enum))
+}
+
+#[test]
+fn the_reference_page_is_what_the_types_say() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut page = String::from(
+        "# Configuration reference\n\nThe messages and fields that `orion_drain::config` reads, in Envoy's names and shapes. \
+         A field that is not here is ignored and\ncounted, unless ignoring it would change who is served: then it is refused. \
+         Durations are `600s` or `0.25s`; `10m` is read as well.\nHow the timeouts go together: [timeouts.md](timeouts.md).\n\n\
+         This page is made of the types' own comments; a test compares the two.\n",
+    );
+    for file in FILES {
+        let source =
+            std::fs::read_to_string(root.join(format!("src/config/{file}.rs"))).expect("a source file");
+        sections(source.split("#[cfg(test)]").next().unwrap_or_default(), &mut page);
+    }
+    let file = root.join("../docs/configuration.md");
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&file, &page).expect("the page is written");
+    }
+    // Outside of the repository there is no such page.
+    if root.join("../docs").is_dir() {
+        let there = std::fs::read_to_string(&file).expect("docs/configuration.md");
+        assert!(
+            there == page,
+            "docs/configuration.md is old; UPDATE_REFERENCE=1 writes it anew"
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! Fields that say how connections arrive and where they go on: sockets, TLS, jitter, upstream protocols.
+
+use std::time::Duration;
+
+use listener_versions::{DualStack, ReusePort, SocketOptions};
+use orion_drain::config::{Bootstrap, Listener};
+
+use super::{http_listener, manager, read};
+
+fn refused(yaml: &str) -> String {
+    Listener::from_yaml(yaml).expect_err(yaml).to_string()
+}
+
+#[test]
+fn a_listener_opens_one_shared_socket_unless_it_says_otherwise() {
+    assert_eq!(
+        read(&http_listener("")).socket_options(),
+        SocketOptions::default()
+    );
+    for (value, mode) in [("true", ReusePort::PerWorker), ("false", ReusePort::Shared)] {
+        let yaml = format!(
+            "{}enable_reuse_port: {value}\ntcp_backlog_size: 7\n",
+            http_listener("")
+        );
+        let expected = SocketOptions::default().with_reuse_port(mode).with_backlog(7);
+        assert_eq!(read(&yaml).socket_options(), expected);
+    }
+    let yaml = http_listener("").replace("127.0.0.1,", "'::', ipv4_compat: true,");
+    let expected = SocketOptions::default().with_dual_stack(DualStack::Ipv4Compat);
+    assert_eq!(read(&yaml).socket_options(), expected);
+}
+
+#[test]
+fn a_change_of_socket_options_is_a_change() {
+    let listener = read(&http_listener(""));
+    for field in ["enable_reuse_port: true", "tcp_backlog_size: 7"] {
+        let other = read(&format!("{}{field}\n", http_listener("")));
+        assert!(
+            !listener.same_content(&other) && !listener.differs_only_in_chains(&other),
+            "{field}"
+        );
+    }
+}
+
+#[test]
+fn drain_timeout_jitter_is_a_percentage_of_the_drain_timeout() {
+    let listener = read(&http_listener(
+        "drain_timeout: 8s\ndrain_timeout_jitter: { value: 25 }",
+    ));
+    let timeouts = manager(&listener).timeouts();
+    assert_eq!(
+        (timeouts.drain, timeouts.drain_jitter),
+        (Duration::from_secs(8), Duration::from_secs(2))
+    );
+    assert_eq!(
+        manager(&read(&http_listener(""))).timeouts().drain_jitter,
+        Duration::ZERO
+    );
+    let path = "filter_chains[0].filters[0].typed_config.drain_timeout_jitter.value: ";
+    for wrong in ["101", "-1"] {
+        let error = refused(&http_listener(&format!(
+            "drain_timeout_jitter: {{ value: {wrong} }}"
+        )));
+        assert!(error.starts_with(path), "{error}");
+    }
+}
+
+/// A listener with TLS; `{context}` stands in its context.
+fn tls(context: &str) -> String {
+    let socket = format!(
+        "- transport_socket: {{ name: tls, typed_config: {{ \"@type\": \
+         type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, {context} }} }}\n  filters:"
+    );
+    http_listener("").replace("- filters:", &socket)
+}
+
+const CERTIFICATE: &str = "{ certificate_chain: { filename: a.pem }, private_key: { inline_string: b } }";
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_tls_context_is_read_and_written_as_it_was() {
+    let yaml = tls(&format!(
+        "common_tls_context: {{ tls_certificates: [{CERTIFICATE}], alpn_protocols: [h2, http/1.1] }}"
+    ));
+    let listener = read(&yaml);
+    let json = serde_json::to_string(&listener).expect("JSON");
+    assert_eq!(Listener::from_json(&json).expect("the same").value, listener);
+    let error = listener.tls().expect_err("there is no such file");
+    let context = "filter_chains[0].transport_socket.typed_config.common_tls_context";
+    assert_eq!(
+        error.path,
+        format!("{context}.tls_certificates[0].certificate_chain.filename")
+    );
+    let clear = read(&http_listener("")).tls().expect("nothing to read");
+    assert!(clear.len() == 1 && clear[0].is_none());
+}
+
+#[test]
+fn tls_that_is_not_served_is_refused_with_its_path() {
+    let socket = "filter_chains[0].transport_socket.typed_config";
+    let common = format!("{socket}.common_tls_context");
+    let certificates = format!("tls_certificates: [{CERTIFICATE}]");
+    for (context, path) in [
+        (
+            format!("require_client_certificate: true, common_tls_context: {{ {certificates} }}"),
+            format!("{socket}.require_client_certificate"),
+        ),
+        (
+            format!("require_sni: true, common_tls_context: {{ {certificates} }}"),
+            format!("{socket}.require_sni"),
+        ),
+        (
+            format!("common_tls_context: {{ {certificates}, tls_params: {{}} }}"),
+            format!("{common}.tls_params"),
+        ),
+        (
+            "common_tls_context: {}".to_owned(),
+            format!("{common}.tls_certificates"),
+        ),
+        (
+            "common_tls_context: { tls_certificate_sds_secret_configs: [] }".to_owned(),
+            format!("{common}.tls_certificate_sds_secret_configs"),
+        ),
+        (
+            format!("common_tls_context: {{ tls_certificates: [{CERTIFICATE}, {CERTIFICATE}] }}"),
+            format!("{common}.tls_certificates"),
+        ),
+    ] {
+        let error = refused(&tls(&context));
+        assert!(error.contains(&format!("{path}: ")), "{error}");
+    }
+    let other = tls("").replace("tls.v3.DownstreamTlsContext", "quic.v3.QuicDownstreamTransport");
+    let error = refused(&other);
+    assert!(
+        error.starts_with(&format!("{socket}.@type: unknown extension type")),
+        "{error}"
+    );
+    assert!(error.contains("tls.v3.DownstreamTlsContext`"), "{error}");
+}
+
+fn cluster(more: &str) -> String {
+    format!("static_resources: {{ clusters: [{{ name: a, {more} }}] }}")
+}
+
+const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+fn options(content: &str) -> String {
+    cluster(&format!(
+        "typed_extension_protocol_options: {{ {HTTP}: {{ \"@type\": type.googleapis.com/{HTTP}, {content} }} }}"
+    ))
+}
+
+#[test]
+fn a_cluster_speaks_http2_if_it_says_so() {
+    for (yaml, http2) in [
+        (
+            options("explicit_http_config: { http2_protocol_options: {} }"),
+            true,
+        ),
+        (
+            options("explicit_http_config: { http_protocol_options: {} }"),
+            false,
+        ),
+        (cluster("http2_protocol_options: {}"), true),
+        (cluster("lb_policy: ROUND_ROBIN"), false),
+    ] {
+        let bootstrap = Bootstrap::from_yaml(&yaml).expect(&yaml).value;
+        assert_eq!(bootstrap.clusters()[0].speaks_http2(), http2, "{yaml}");
+        let json = serde_json::to_string(&bootstrap).expect("JSON");
+        assert_eq!(Bootstrap::from_json(&json).expect("the same").value, bootstrap);
+    }
+}
+
+#[test]
+fn upstream_options_that_are_not_served_are_refused() {
+    let at = "static_resources.clusters[0]";
+    let http = format!("{at}.typed_extension_protocol_options.{HTTP}");
+    for (yaml, path) in [
+        (
+            options("use_downstream_protocol_config: {}"),
+            format!("{http}.use_downstream_protocol_config"),
+        ),
+        (
+            cluster("lb_policy: RANDOM"),
+            format!("{at}.lb_policy: unknown value `RANDOM`, expected only `ROUND_ROBIN`"),
+        ),
+        (
+            cluster("transport_socket: { name: tls }"),
+            format!("{at}.transport_socket"),
+        ),
+    ] {
+        let error = Bootstrap::from_yaml(&yaml).expect_err(&yaml).to_string();
+        assert!(error.starts_with(&path), "{error}");
+    }
+}

@@ -1,0 +1,147 @@
+//! Where requests go: endpoints in turn, and HTTP/2 with trailers, as gRPC needs it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::upstream::Upstream;
+use crate::support::{Edge, H1, Http, cluster, discovery, within};
+
+const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
+const HTTP2: &str = "typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { \
+    \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: { \
+    http2_protocol_options: {} } } }";
+
+/// A listener whose requests go to this cluster.
+fn to(name: &str, version: u32) -> String {
+    let listener = Http::new("http", version).yaml();
+    listener.replace("cluster: http", &format!("cluster: {name}"))
+}
+
+#[tokio::test]
+async fn endpoints_of_a_cluster_take_turns() {
+    let (mut first, mut second) = (Upstream::start().await, Upstream::start().await);
+    let both = cluster("both", &[first.http, second.http], "lb_policy: ROUND_ROBIN");
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("both", 1)]), &both, "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    for turn in 0..6 {
+        client.ask("/held").await;
+        let upstream = if turn % 2 == 0 { &mut first } else { &mut second };
+        upstream.held().await.answer("done");
+        assert_eq!(client.response().await.ok(), "done");
+    }
+}
+
+type Pieces = StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+/// Answers as gRPC does: whom it was asked for, the request's trailers, its own trailers.
+async fn grpc(request: Request<Incoming>) -> Result<Response<Pieces>, Infallible> {
+    assert_eq!(request.version(), Version::HTTP_2);
+    assert_eq!(request.headers()["te"], "trailers");
+    assert!(!request.headers().contains_key("host"));
+    let host = request
+        .uri()
+        .authority()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let whole = request.into_body().collect().await.expect("a whole request");
+    let sent = whole
+        .trailers()
+        .and_then(|trailers| trailers.get("x-sum"))
+        .cloned();
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let said = format!("{host} {:?} {}", sent, whole.to_bytes().len());
+    let frames = vec![Ok(Frame::data(Bytes::from(said))), Ok(Frame::trailers(trailers))];
+    Ok(Response::new(StreamBody::new(stream::iter(frames))))
+}
+
+async fn grpc_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let served = http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service_fn(grpc));
+            tokio::spawn(served);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn grpc_passes_with_its_trailers_both_ways_over_an_update() {
+    let clusters = cluster("grpc", &[grpc_server().await], HTTP2);
+    let mut edge = Edge::start_beside(FLAGS, &discovery("1", &[to("grpc", 1)]), &clusters, "").await;
+    let address = edge.address("http").await;
+    for version in 2..=3 {
+        let stream = within("a connection", TcpStream::connect(address))
+            .await
+            .expect("it listens");
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = handshake.await.expect("HTTP/2");
+        let connection = tokio::spawn(connection);
+        let call = || {
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", HeaderValue::from_static("42"));
+            let frames: Vec<Result<_, Infallible>> = vec![
+                Ok(Frame::data(Bytes::from_static(b"hello"))),
+                Ok(Frame::trailers(trailers)),
+            ];
+            let request = Request::post("http://service.test/pkg.Service/Method").header("te", "trailers");
+            request
+                .body(StreamBody::new(stream::iter(frames)))
+                .expect("a request")
+        };
+        let response = within("an answer", sender.send_request(call()))
+            .await
+            .expect("an answer");
+        let whole = within("a body", response.into_body().collect())
+            .await
+            .expect("a body");
+        assert_eq!(whole.trailers().expect("trailers")["grpc-status"], "0");
+        assert_eq!(whole.to_bytes(), "service.test Some(\"42\") 5");
+
+        let lines = edge.update(&version.to_string(), &[to("grpc", version)]).await;
+        assert!(lines[0].contains("http modified"), "{lines:?}");
+        // Told by GOAWAY; nothing is open, so it ends cleanly.
+        drop(sender);
+        within("the end", connection)
+            .await
+            .expect("it runs")
+            .expect("a clean end");
+    }
+}
+
+#[tokio::test]
+async fn an_http2_endpoint_that_is_gone_is_connected_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let clusters = cluster("grpc", &[listener.local_addr().expect("an address")], HTTP2);
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("grpc", 1)]), &clusters, "").await;
+    // One request for each connection.
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(String::from("done"))) });
+            let mut served = std::pin::pin!(
+                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service)
+            );
+            served.as_mut().graceful_shutdown();
+            served.await.ok();
+        }
+    });
+    let mut client = H1::connect(edge.address("http").await).await;
+    let mut answered = 0;
+    for _ in 0..4 {
+        answered += usize::from(client.get("/").await.status == 200);
+    }
+    assert!(answered > 0, "never connected");
+}

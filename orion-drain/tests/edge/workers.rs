@@ -1,0 +1,123 @@
+//! Threads, runtimes, and the kinds of sockets that a configuration can ask for.
+
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+
+use crate::support::{Edge, End, H1, Http, discovery};
+
+const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
+
+/// Requests over an update, from connections that are there before it.
+async fn serves_over_an_update(flags: &str, field: &'static str) {
+    let listener = |version| Http::new("http", version).with(field).yaml();
+    let mut edge = Edge::start(&format!("{FLAGS} {flags}"), &discovery("1", &[listener(1)])).await;
+    let address = edge.address("http").await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = H1::connect(address).await;
+        assert_eq!(client.get("/version").await.ok(), "v1");
+        clients.push(client);
+    }
+    edge.update("2", &[listener(2)]).await;
+    for mut client in clients {
+        let told = client.get("/version").await;
+        assert_eq!((told.ok().as_str(), told.says_close()), ("v1", true));
+        assert_eq!(client.end().await, End::Fin);
+        assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v2");
+    }
+    edge.signal("TERM").await;
+    edge.until(", 0 left").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn two_threads_of_one_runtime_serve_over_an_update() {
+    serves_over_an_update("--concurrency 2", "").await;
+}
+
+#[tokio::test]
+async fn two_runtimes_that_share_a_socket_serve_over_an_update() {
+    serves_over_an_update("--concurrency 2 --runtime-per-worker", "").await;
+}
+
+#[tokio::test]
+async fn two_runtimes_with_a_socket_each_serve_over_an_update() {
+    serves_over_an_update("--concurrency 2 --runtime-per-worker", "enable_reuse_port: true").await;
+}
+
+#[tokio::test]
+async fn enable_reuse_port_opens_a_socket_for_each_worker_and_only_then() {
+    for (field, sockets) in [("enable_reuse_port: true", 3), ("", 1)] {
+        let first = discovery("1", &[Http::new("http", 1).with(field).yaml()]);
+        let edge = Edge::start(&format!("{FLAGS} --concurrency 3 --runtime-per-worker"), &first).await;
+        let port = edge.address("http").await.port();
+        assert_eq!(
+            H1::connect(edge.address("http").await)
+                .await
+                .get("/version")
+                .await
+                .ok(),
+            "v1"
+        );
+        // The kernel's own list of listening sockets: state 0A.
+        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+        let here = format!(":{port:04X} 00000000:0000 0A");
+        assert_eq!(
+            table.lines().filter(|line| line.contains(&here)).count(),
+            sockets,
+            "{field:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn enable_reuse_port_cannot_change_while_the_address_stays() {
+    let listener = |version, field| Http::new("http", version).with(field).yaml();
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1, "")])).await;
+    let lines = edge.update("2", &[listener(2, "enable_reuse_port: true")]).await;
+    assert!(lines[0].contains("enable_reuse_port: cannot change"), "{lines:?}");
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+}
+
+#[tokio::test]
+async fn an_ipv6_listener_serves_over_an_update() {
+    let listener = |version| Http::new("http", version).at("'::1'", 0).yaml();
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
+    let address = edge.address("http").await;
+    assert!(address.is_ipv6());
+    let mut client = H1::connect(address).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    edge.update("2", &[listener(2)]).await;
+    assert!(client.get("/version").await.says_close());
+    assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v2");
+}
+
+#[tokio::test]
+async fn ipv4_compat_lets_ipv4_clients_into_an_ipv6_listener() {
+    let listener = Http::new("http", 1).at("'::', ipv4_compat: true", 0).yaml();
+    let edge = Edge::start(FLAGS, &discovery("1", &[listener])).await;
+    let port = edge.address("http").await.port();
+    let mut client = H1::connect(([127, 0, 0, 1], port).into()).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+}
+
+#[tokio::test]
+async fn a_unix_listener_serves_over_an_update() {
+    let folder = TempDir::new().expect("a folder for the socket");
+    let path = folder.path().join("http.sock");
+    let pipe = format!("pipe: {{ path: {path:?} }}");
+    let listener = |version| {
+        let listener = Http::new("http", version).yaml();
+        listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe)
+    };
+    let connect = async || H1::over(UnixStream::connect(&path).await.expect("it listens"));
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
+    assert!(edge.local("http").await.ends_with(path.to_str().expect("a path")));
+    let mut client = connect().await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    edge.update("2", &[listener(2)]).await;
+    assert!(client.get("/version").await.says_close());
+    assert_eq!(client.end().await, End::Fin);
+    assert_eq!(connect().await.get("/version").await.ok(), "v2");
+}
