@@ -80,6 +80,7 @@
 //! # Features and requirements
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
+//! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
 //!
 //! tokio, hyper 1.x. Minimum supported Rust version 1.85.

@@ -205,6 +205,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
             .map_err(|refused| refused.version.config().stats.no_filter_chain_match.inc())
             .ok()?;
         let mut connection = Connection::accepted(chain.drain(), watch, conn);
+        connection.trace().entered(version.name(), version.number());
         if let Some(behavior) = &version.config().behavior {
             connection = connection.with_behavior(behavior.clone());
         }

@@ -1,12 +1,15 @@
-//! Counts what happens to listener versions, under Envoy's names.
+//! Counts what happens to listener versions, under Envoy's names; with the feature `tracing` it tells it too.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use drain_tree::{DrainEnding, DrainEvent, DrainOutcome, DrainReason};
 use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
 
 use crate::stats::{ListenerStats, Stats};
+use crate::telemetry::ListenerTrace;
 
 /// Gives what listener-versions reports to the statistics.
 ///
@@ -17,6 +20,7 @@ pub struct StatsObserver {
     stats: Stats,
     /// The scope of every version that is not gone; asked when a connection is refused.
     listeners: Arc<Mutex<HashMap<u64, Arc<ListenerStats>>>>,
+    trace: ListenerTrace,
 }
 
 impl StatsObserver {
@@ -25,6 +29,7 @@ impl StatsObserver {
         Self {
             stats,
             listeners: Arc::default(),
+            trace: ListenerTrace::new(),
         }
     }
 
@@ -55,6 +60,7 @@ impl StatsObserver {
 
 impl ListenerObserver for StatsObserver {
     fn created(&self, version: &VersionView) {
+        self.trace.created(version);
         // As `ServedListener` names it.
         let address = match &version.configured {
             ListenAddress::Unix(path) => path.display().to_string(),
@@ -66,7 +72,8 @@ impl ListenerObserver for StatsObserver {
         self.stats.listener_manager().total_listeners_warming.inc();
     }
 
-    fn activated(&self, _: &VersionView, replaced: Option<u64>) {
+    fn activated(&self, version: &VersionView, replaced: Option<u64>) {
+        self.trace.activated(version, replaced);
         let stats = self.stats.listener_manager();
         stats.total_listeners_warming.dec();
         stats.listener_create_success.inc();
@@ -79,28 +86,33 @@ impl ListenerObserver for StatsObserver {
     }
 
     fn discarded(&self, version: &VersionView) {
+        self.trace.discarded(version);
         self.version_gone(version);
         self.stats.listener_manager().total_listeners_warming.dec();
     }
 
-    fn in_place_updated(&self, _: &VersionView) {
+    fn in_place_updated(&self, version: &VersionView) {
+        self.trace.in_place_updated(version);
         let stats = self.stats.listener_manager();
         stats.listener_create_success.inc();
         stats.listener_modified.inc();
         stats.listener_in_place_updated.inc();
     }
 
-    fn chain_drain_started(&self, chain: &ChainView, _: DrainReason) {
+    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
+        self.trace.chain_drain_started(chain, reason);
         self.drain_begins(chain.drain.as_ref());
         self.stats.listener_manager().total_filter_chains_draining.inc();
     }
 
     fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+        self.trace.chain_drained(chain, outcome);
         self.drain_ends(&chain.listener, outcome);
         self.stats.listener_manager().total_filter_chains_draining.dec();
     }
 
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {
+        self.trace.drain_started(version, reason);
         self.drain_begins(version.drain.as_ref());
         let stats = self.stats.listener_manager();
         stats.total_listeners_draining.inc();
@@ -111,24 +123,39 @@ impl ListenerObserver for StatsObserver {
     }
 
     fn drained(&self, version: &VersionView, outcome: &DrainOutcome) {
+        self.trace.drained(version, outcome);
         self.drain_ends(&version.name, outcome);
         self.version_gone(version);
         self.stats.listener_manager().total_listeners_draining.dec();
     }
 
-    fn stopped(&self, _: &VersionView) {
+    fn stopped(&self, version: &VersionView) {
+        self.trace.stopped(version);
         self.stats.listener_manager().listener_stopped.inc();
     }
 
-    fn refused(&self, _: &ListenAddress, version: u64, refusal: Refusal) {
+    fn refused(&self, address: &ListenAddress, version: u64, refusal: Refusal) {
+        self.trace.refused(address, version, refusal);
         if let Some(listener) = self.listeners().get(&version) {
             listener.refused(refusal);
         }
     }
 
     fn update_rejected(&self, error: &UpdateError) {
+        self.trace.update_rejected(error);
         if matches!(error, UpdateError::Bind { .. }) {
             self.stats.listener_manager().listener_create_failure.inc();
         }
+    }
+    fn drain_hurried(&self, version: &VersionView, deadline: Instant) {
+        self.trace.drain_hurried(version, deadline);
+    }
+
+    fn accept_error(&self, address: &ListenAddress, error: &io::Error, in_a_row: u32) {
+        self.trace.accept_error(address, error, in_a_row);
+    }
+
+    fn handler_panicked(&self, address: &ListenAddress, version: u64) {
+        self.trace.handler_panicked(address, version);
     }
 }

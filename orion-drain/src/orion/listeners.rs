@@ -266,7 +266,7 @@ impl<S: ListenerServices> ListenersManager<S> {
         });
         let served = served.with_behavior(shared.behavior.clone());
         let update = Update::delta(&version_info, [served], removed).atomic();
-        let report = shared.listeners.apply(update).await;
+        let report = crate::telemetry::in_update(&version_info, shared.listeners.apply(update)).await;
         let outcome = report.listeners.into_iter().find(|one| *one.name == *name);
         let change = outcome.map_or(Ok(Change::Unchanged), |one| one.outcome)?;
         self.remember(&name);

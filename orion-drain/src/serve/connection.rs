@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::behavior::{Cell, Manner, SharedBehavior, manner};
 use crate::config::ProtocolDrainBehavior;
+use crate::telemetry::ConnTrace;
 
 /// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a handler can see the
 /// drain and its deadline, and so that whatever outlives the connection's task (a tunnel after an upgrade) keeps it open.
@@ -31,6 +32,7 @@ struct Inner {
     guard: ConnGuard,
     decision: Decision,
     requests: AtomicU64,
+    trace: ConnTrace,
     /// Its own behaviour; unset, that of its listener counts.
     behavior: Cell,
     listener: OnceLock<SharedBehavior>,
@@ -53,12 +55,14 @@ impl Connection {
     /// A connection as listener-versions accepts it: the registry knows how to close it already.
     pub(crate) fn accepted(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
         let decision = node.decision(&watch);
+        let trace = ConnTrace::opened(&guard);
         Self {
             inner: Arc::new(Inner {
                 watch,
                 guard,
                 decision,
                 requests: AtomicU64::new(0),
+                trace,
                 behavior: Cell::default(),
                 listener: OnceLock::new(),
                 told: OnceLock::new(),
@@ -130,6 +134,11 @@ impl Connection {
         self.inner.guard.request_started();
     }
 
+    /// What it tells of itself.
+    pub(crate) fn trace(&self) -> &ConnTrace {
+        &self.inner.trace
+    }
+
     /// A watch of its own for another task of this connection.
     pub(crate) fn watch(&self) -> DrainWatch {
         self.inner.watch.clone()
@@ -143,14 +152,16 @@ impl Connection {
     /// Its goodbye begins.
     pub(super) fn started(&self) {
         self.reach(ConnState::Draining);
+        self.inner.trace.started(&self.inner.guard, &self.inner.watch);
         self.inner.told.get_or_init(Instant::now);
     }
 
     /// Moves the registry entry on; a step it has already passed is no step.
     pub(crate) fn reach(&self, state: ConnState) {
-        if self.inner.guard.state() < state {
-            // The registry refuses a step back only; two tasks of one connection may arrive at the same step.
-            self.inner.guard.set_state(state).ok();
+        let from = self.inner.guard.state();
+        // The registry refuses a step back only; two tasks of one connection may arrive at the same step.
+        if from < state && self.inner.guard.set_state(state).is_ok() {
+            self.inner.trace.moved(&self.inner.guard, from, state);
         }
     }
 
@@ -162,6 +173,12 @@ impl Connection {
             CloseCause::Forced => CloseReason::Admin,
             _ => CloseReason::Deadline,
         });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.trace.closed(&self.guard, &self.watch);
     }
 }
 

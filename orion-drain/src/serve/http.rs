@@ -208,7 +208,10 @@ where
     let tracked = Tracked::new(aging, connection.clone(), || {
         server.stats.downstream_cx_drain_close.inc()
     });
-    let closed = drive(tracked, connection.watch()).await;
+    let closed = connection
+        .trace()
+        .around(drive(tracked, connection.watch()))
+        .await;
     connection.ended(closed.cause);
     if closes.counts().timed_out > 0 {
         server.stats.downstream_cx_delayed_close_timeout.inc();

@@ -92,7 +92,11 @@ where
             connection.guard().set_close_reason(CloseReason::Finished);
         }
     });
-    let closed = drive(Tracked::new(copy, connection.clone(), || {}), connection.watch()).await;
+    let tracked = Tracked::new(copy, connection.clone(), || {});
+    let closed = connection
+        .trace()
+        .around(drive(tracked, connection.watch()))
+        .await;
     let by_drain = closed
         .output
         .as_ref()
@@ -124,7 +128,11 @@ where
     let copy = DrainCopy::new(client, upstream)
         .with_options(options)
         .with_decision(connection.decision().clone());
-    let closed = drive(Tracked::new(copy, connection.clone(), || {}), connection.watch()).await;
+    let tracked = Tracked::new(copy, connection.clone(), || {});
+    let closed = connection
+        .trace()
+        .around(drive(tracked, connection.watch()))
+        .await;
     connection.ended(closed.cause);
     closed
 }

@@ -71,19 +71,27 @@ impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
         if let Some(on_start) = this.on_start.take() {
             on_start();
         }
-        this.inner.start(goodbye);
+        this.connection.trace().handler(|| this.inner.start(goodbye));
     }
 
     fn finish(self: Pin<&mut Self>) {
         let this = self.project();
         if !*this.silent {
-            this.inner.finish();
+            let connection = &*this.connection;
+            connection
+                .trace()
+                .finishing(connection.guard(), connection.drain());
+            connection.trace().handler(|| this.inner.finish());
         }
     }
 
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
-        this.connection.reach(ConnState::Closing);
-        this.inner.abort();
+        let connection = &*this.connection;
+        connection.reach(ConnState::Closing);
+        connection
+            .trace()
+            .aborting(connection.guard(), connection.drain());
+        connection.trace().handler(|| this.inner.abort());
     }
 }

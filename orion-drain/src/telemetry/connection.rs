@@ -1,0 +1,138 @@
+//! What a connection tells: its states, the steps of its goodbye, and how it ended.
+
+use std::future::Future;
+use std::sync::OnceLock;
+
+use conn_tracker::{CloseReason, ConnGuard, ConnState};
+use drain_signal::DrainHandle;
+use tracing::field::{DisplayValue, Empty, display};
+use tracing::{Instrument, Span, debug, debug_span, info_span, warn};
+
+use super::DrainId;
+pub(crate) use super::listeners::{ListenerTrace, in_update};
+
+/// The spans of one connection; those that nobody listens to are nothing.
+#[derive(Debug)]
+pub(crate) struct ConnTrace {
+    /// From accept to close.
+    connection: Span,
+    /// From its goodbye to close.
+    handler: OnceLock<Span>,
+    /// From the last word, or the deadline, to close.
+    deadline: OnceLock<Span>,
+}
+
+fn drain_id(drain: &DrainHandle) -> Option<DisplayValue<DrainId>> {
+    drain.event().map(|event| display(DrainId::of(&event)))
+}
+
+impl ConnTrace {
+    pub(crate) fn opened(guard: &ConnGuard) -> Self {
+        let connection = info_span!(
+            target: "orion_drain::connection", parent: None, "connection",
+            conn_id = %guard.id(), listener = Empty, version = Empty, protocol = Empty, drain_id = Empty, close_reason = Empty,
+        );
+        Self {
+            connection,
+            handler: OnceLock::new(),
+            deadline: OnceLock::new(),
+        }
+    }
+
+    /// Which listener it belongs to.
+    pub(crate) fn entered(&self, listener: &str, version: u64) {
+        self.connection.record("listener", listener);
+        self.connection.record("version", version);
+        let span = &self.connection;
+        debug!(target: "orion_drain::connection", parent: span, listener, version, to = "active", "connection state");
+    }
+
+    pub(crate) fn moved(&self, guard: &ConnGuard, from: ConnState, to: ConnState) {
+        debug!(
+            target: "orion_drain::connection", parent: &self.connection,
+            conn_id = %guard.id(), from = from.as_str(), to = to.as_str(), "connection state",
+        );
+    }
+
+    pub(crate) fn started(&self, guard: &ConnGuard, drain: &DrainHandle) {
+        let protocol = guard.protocol().as_str();
+        if let Some(id) = drain.event().filter(|_| !self.connection.is_disabled()) {
+            self.connection.record("drain_id", display(DrainId::of(&id)));
+        }
+        self.handler.get_or_init(|| {
+            debug_span!(
+                target: "orion_drain::progress", parent: &self.connection, "drain_handler",
+                conn_id = %guard.id(), protocol, drain_id = drain_id(drain),
+            )
+        });
+        debug!(
+            target: "orion_drain::progress", parent: &self.connection,
+            conn_id = %guard.id(), drain_id = drain_id(drain), protocol, kind = guard.kind().as_str(), step = "start",
+            "drain step",
+        );
+    }
+
+    pub(crate) fn finishing(&self, guard: &ConnGuard, drain: &DrainHandle) {
+        self.at_deadline(guard, drain);
+        debug!(
+            target: "orion_drain::progress", parent: &self.connection,
+            conn_id = %guard.id(), drain_id = drain_id(drain), protocol = guard.protocol().as_str(),
+            kind = guard.kind().as_str(), step = "finish", "drain step",
+        );
+    }
+
+    pub(crate) fn aborting(&self, guard: &ConnGuard, drain: &DrainHandle) {
+        self.at_deadline(guard, drain);
+        warn!(
+            target: "orion_drain::progress", parent: &self.connection,
+            conn_id = %guard.id(), drain_id = drain_id(drain), protocol = guard.protocol().as_str(),
+            kind = guard.kind().as_str(), step = "abort", "drain timeout",
+        );
+    }
+
+    fn at_deadline(&self, guard: &ConnGuard, drain: &DrainHandle) {
+        self.deadline.get_or_init(|| {
+            let parent = self.handler.get().unwrap_or(&self.connection);
+            debug_span!(
+                target: "orion_drain::progress", parent: parent, "drain_deadline",
+                conn_id = %guard.id(), protocol = guard.protocol().as_str(), drain_id = drain_id(drain),
+            )
+        });
+    }
+
+    /// The last word on every connection.
+    pub(crate) fn closed(&self, guard: &ConnGuard, drain: &DrainHandle) {
+        let told = guard.state() > ConnState::Active;
+        let by_itself = if told {
+            CloseReason::Drained
+        } else {
+            CloseReason::Finished
+        };
+        let reason = guard.close_reason().unwrap_or(by_itself);
+        let (protocol, close_reason) = (guard.protocol().as_str(), reason.as_str());
+        self.connection.record("protocol", protocol);
+        self.connection.record("close_reason", close_reason);
+        self.moved(guard, guard.state(), ConnState::Closed);
+        if reason.is_forced() {
+            warn!(
+                target: "orion_drain::close", parent: &self.connection,
+                conn_id = %guard.id(), drain_id = drain_id(drain), protocol, close_reason, "connection closed by force",
+            );
+        } else {
+            debug!(
+                target: "orion_drain::close", parent: &self.connection,
+                conn_id = %guard.id(), drain_id = drain_id(drain), protocol, close_reason, "connection closed",
+            );
+        }
+    }
+
+    /// Takes a step of the goodbye in its span.
+    pub(crate) fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
+        self.handler.get().unwrap_or(&self.connection).in_scope(step)
+    }
+
+    /// Serves the connection in its span.
+    pub(crate) fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        future.instrument(self.connection.clone())
+    }
+}

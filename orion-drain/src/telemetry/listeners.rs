@@ -1,0 +1,191 @@
+//! What is told of listeners: versions, drains, refused configuration, cleaning up.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use drain_signal::DrainEvent;
+use drain_tree::{DrainOutcome, DrainReason};
+use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
+use tracing::field::{DisplayValue, Empty, display};
+use tracing::{Instrument, Span, debug, info, info_span, warn};
+
+use super::DrainId;
+
+/// The span of an update: apply it in this, and the drains that it begins are below it.
+///
+/// ```
+/// # async fn update(apply: impl Future<Output = ()>) {
+/// use tracing::Instrument as _;
+/// apply.instrument(orion_drain::telemetry::lds_update("version 7")).await;
+/// # }
+/// ```
+pub fn lds_update(version_info: &str) -> Span {
+    info_span!(target: "orion_drain::listener", "lds_update", version_info)
+}
+
+pub(crate) fn in_update<F: Future>(
+    version_info: &str,
+    future: F,
+) -> impl Future<Output = F::Output> + use<F> {
+    future.instrument(lds_update(version_info))
+}
+
+/// Which drain: of a version, or of a filter chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    Version(u64),
+    Chain(u64),
+}
+
+/// Tells what listener-versions reports; it keeps the span of every drain that is not over.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ListenerTrace {
+    drains: Arc<Mutex<HashMap<Of, Span>>>,
+}
+
+fn drain_id(event: Option<&Arc<DrainEvent>>) -> Option<DisplayValue<DrainId>> {
+    event.map(|event| display(DrainId::of(event)))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl ListenerTrace {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    fn begin(&self, of: Of, span: Span) {
+        if !span.is_disabled() {
+            let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
+            drains.insert(of, span);
+        }
+    }
+
+    fn end(&self, of: Of, outcome: &DrainOutcome) -> Span {
+        let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
+        let span = drains.remove(&of).unwrap_or_else(Span::none);
+        drop(drains);
+        span.record("left", outcome.left);
+        span
+    }
+}
+
+impl ListenerObserver for ListenerTrace {
+    fn created(&self, version: &VersionView) {
+        info!(
+            target: "orion_drain::listener", listener = &*version.name, version = version.number,
+            version_info = &*version.version_info, address = %version.configured, "listener version created",
+        );
+    }
+
+    fn activated(&self, version: &VersionView, replaced: Option<u64>) {
+        info!(
+            target: "orion_drain::listener", listener = &*version.name, version = version.number,
+            version_info = &*version.version_info, replaced, "listener version active",
+        );
+    }
+
+    fn discarded(&self, version: &VersionView) {
+        info!(
+            target: "orion_drain::close", listener = &*version.name, version = version.number,
+            "listener version discarded",
+        );
+    }
+
+    fn in_place_updated(&self, version: &VersionView) {
+        info!(
+            target: "orion_drain::listener", listener = &*version.name, version = version.number,
+            version_info = &*version.version_info, "listener version updated in place",
+        );
+    }
+
+    fn drain_started(&self, version: &VersionView, reason: DrainReason) {
+        let event = version.drain.as_ref();
+        let span = info_span!(
+            target: "orion_drain::listener", "drain", drain_id = drain_id(event), listener = &*version.name,
+            version = version.number, reason = reason.as_str(), left = Empty,
+        );
+        info!(
+            target: "orion_drain::listener", parent: &span, drain_id = drain_id(event), listener = &*version.name,
+            version = version.number, reason = reason.as_str(), strategy = event.map(|event| strategy(event)),
+            drain_time_ms = event.map(|event| millis(event.drain_time)), connections = version.connections, "drain started",
+        );
+        self.begin(Of::Version(version.number), span);
+    }
+
+    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
+        let event = chain.drain.as_ref();
+        let span = info_span!(
+            target: "orion_drain::listener", "drain", drain_id = drain_id(event), listener = &*chain.listener,
+            version = chain.version, filter_chain = chain.id.as_str(), reason = reason.as_str(), left = Empty,
+        );
+        info!(
+            target: "orion_drain::listener", parent: &span, drain_id = drain_id(event), listener = &*chain.listener,
+            version = chain.version, filter_chain = chain.id.as_str(), reason = reason.as_str(),
+            strategy = event.map(|event| strategy(event)), drain_time_ms = event.map(|event| millis(event.drain_time)),
+            connections = chain.connections, "drain started",
+        );
+        self.begin(Of::Chain(chain.number), span);
+    }
+
+    fn drain_hurried(&self, version: &VersionView, _: Instant) {
+        warn!(
+            target: "orion_drain::close", drain_id = drain_id(version.drain.as_ref()), listener = &*version.name,
+            version = version.number, connections = version.connections, "drain hurried",
+        );
+    }
+
+    fn drained(&self, version: &VersionView, outcome: &DrainOutcome) {
+        let span = self.end(Of::Version(version.number), outcome);
+        info!(
+            target: "orion_drain::close", parent: &span, drain_id = drain_id(version.drain.as_ref()),
+            listener = &*version.name, version = version.number, reason = outcome.reason.as_str(),
+            took_ms = millis(outcome.took), left = outcome.left, "drained",
+        );
+    }
+
+    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+        let span = self.end(Of::Chain(chain.number), outcome);
+        info!(
+            target: "orion_drain::close", parent: &span, drain_id = drain_id(chain.drain.as_ref()),
+            listener = &*chain.listener, version = chain.version, filter_chain = chain.id.as_str(),
+            reason = outcome.reason.as_str(), took_ms = millis(outcome.took), left = outcome.left, "drained",
+        );
+    }
+
+    fn stopped(&self, version: &VersionView) {
+        info!(
+            target: "orion_drain::listener", listener = &*version.name, version = version.number, "listener stopped",
+        );
+    }
+
+    fn update_rejected(&self, error: &UpdateError) {
+        warn!(target: "orion_drain::config", field = %error.field(), error = %error, "listener refused");
+    }
+
+    fn accept_error(&self, address: &ListenAddress, error: &io::Error, in_a_row: u32) {
+        warn!(target: "orion_drain::listener", %address, %error, in_a_row, "accept failed");
+    }
+
+    fn refused(&self, address: &ListenAddress, version: u64, refusal: Refusal) {
+        debug!(
+            target: "orion_drain::close", %address, version, close_reason = "refused", %refusal, "connection refused",
+        );
+    }
+
+    fn handler_panicked(&self, address: &ListenAddress, version: u64) {
+        warn!(target: "orion_drain::close", %address, version, close_reason = "panicked", "handler panicked");
+    }
+}
+
+fn strategy(event: &DrainEvent) -> &'static str {
+    match event.strategy {
+        drain_signal::DrainStrategy::Gradual => "gradual",
+        drain_signal::DrainStrategy::Immediate => "immediate",
+    }
+}
