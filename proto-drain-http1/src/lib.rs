@@ -71,7 +71,7 @@
 //! ```
 //!
 //! A server that is not hyper's uses the same pieces: [`apply`] for its response heads, [`LingerIo`] as its transport,
-//! [`GracefulShutdown`] for its connection; `examples/hand_written.rs` is one. What follows an upgrade is a tunnel, with a
+//! [`GracefulShutdown`] for its connection; `examples/hand_written` is one. What follows an upgrade is a tunnel, with a
 //! guard of its own (a clone of the watch); [`WebSocketIo`] lets a relayed WebSocket end in a Close frame.
 //!
 //! # What dropping means
@@ -83,7 +83,7 @@
 //! | [`Exchange`] | the request is answered, or never will be |
 //! | [`Exchanges`], [`CloseCounters`], [`DrainService`] | nothing |
 //! | [`Http1Connection`] | the connection is cut, as by its `abort` step |
-//! | [`WebSocketIo`] | both directions of its transport are gone; nothing is said |
+//! | [`WebSocketIo`], [`WebSocketClientIo`] | both directions of its transport are gone; nothing is said |
 //!
 //! # What it does not do
 //!
@@ -143,7 +143,7 @@ mod service;
 pub use service::{DrainService, Responding};
 
 mod websocket;
-pub use websocket::{CloseCode, WebSocketIo};
+pub use websocket::{CloseCode, WebSocketClientIo, WebSocketIo};
 
 #[cfg(all(doctest, feature = "hyper"))]
 #[doc = include_str!("../README.md")]

@@ -22,10 +22,17 @@ use tokio::time::Instant;
 type Served = Closed<Outcome<Result<(), Box<dyn Error + Send + Sync>>>>;
 
 fn serve() -> (DuplexStream, DrainTrigger, JoinHandle<Served>) {
+    serve_counted(&CloseCounters::new())
+}
+
+fn serve_counted(counters: &CloseCounters) -> (DuplexStream, DrainTrigger, JoinHandle<Served>) {
     let (client, server) = duplex(4096);
     let (trigger, signal) = drain_signal::channel();
     let watch = signal.watch().unwrap();
-    let io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
+    let io = LingerIo::new(server, LingerSettings::default(), counters.clone());
+    let io = io.with_spawner(|lingering| {
+        tokio::spawn(lingering);
+    });
     let exchanges = io.exchanges().clone();
     let service = DrainService::new(service_fn(ok), watch.handle(), exchanges.clone());
     let served = tokio::spawn(async move {
@@ -93,4 +100,36 @@ async fn an_http1_client_of_it_is_told_by_its_next_response() {
         matches!(closed.output, Some(Outcome::Ended(Ok(())))),
         "{closed:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_auto_connection_lingers_until_its_client_has_what_was_sent() {
+    let counters = CloseCounters::new();
+    let (mut client, _trigger, served) = serve_counted(&counters);
+    client.write_all(GET.as_bytes()).await.unwrap();
+    settle().await;
+    served.abort();
+    assert!(served.await.unwrap_err().is_cancelled());
+    // It still talks, and is still listened to.
+    client.write_all(GET.as_bytes()).await.unwrap();
+    settle().await;
+    assert!(rest(&mut client).await.ends_with("\r\n\r\nok"));
+    client.write_all(b"more").await.unwrap();
+    drop(client);
+    settle().await;
+    let counts = counters.counts();
+    assert_eq!((counts.staged, counts.aborted), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_auto_connection_cancelled_while_it_sniffs_just_ends() {
+    let counters = CloseCounters::new();
+    let (mut client, _trigger, served) = serve_counted(&counters);
+    client.write_all(b"P").await.unwrap();
+    settle().await;
+    served.abort();
+    assert!(served.await.unwrap_err().is_cancelled());
+    // Nothing was ever sent that could be destroyed.
+    assert_eq!(rest(&mut client).await, "");
+    assert_eq!(counters.counts().aborted, 0);
 }

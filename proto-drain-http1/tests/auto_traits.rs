@@ -19,6 +19,7 @@ assert_impl_all!(IdlePolicy: Send, Sync, Unpin, Copy);
 assert_impl_all!(AtDeadline: Send, Sync, Unpin, Copy);
 assert_impl_all!(CloseCode: Send, Sync, Unpin, Copy);
 assert_impl_all!(WebSocketIo<DuplexStream>: Send, Sync, Unpin);
+assert_impl_all!(WebSocketClientIo<DuplexStream>: Send, Sync, Unpin);
 #[cfg(feature = "hyper-util")]
 assert_impl_all!(CleanEnd<()>: Send, Sync, Unpin);
 assert_impl_all!(Outcome<()>: Send, Sync, Unpin, Copy);

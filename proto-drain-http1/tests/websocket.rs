@@ -6,9 +6,11 @@ mod settle;
 use std::time::Duration;
 
 use drain_signal::{DrainHandle, DrainTrigger};
-use proto_drain_http1::{CloseCode, WebSocketIo};
+use proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use settle::settle;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex,
+};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -26,7 +28,16 @@ struct Tunnel {
 
 impl Tunnel {
     fn new(code: CloseCode) -> Self {
-        let (client, mut near) = duplex(256 * 1024);
+        Self::with_client(code, |near| near)
+    }
+
+    /// With something around the relay's side of the client.
+    fn with_client<IO>(code: CloseCode, wrap: impl FnOnce(DuplexStream) -> IO) -> Self
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (client, near) = duplex(256 * 1024);
+        let mut near = wrap(near);
         let (far, server) = duplex(256 * 1024);
         let (trigger, signal) = drain_signal::channel();
         let watch = signal.watch().unwrap();
@@ -185,6 +196,30 @@ async fn a_client_that_does_not_answer_is_left_after_the_reply_timeout() {
     tunnel.slot().await;
     assert_eq!(tunnel.rest().await, GOING_AWAY);
     assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_answers_and_keeps_tcp_open_is_let_go_after_a_second() {
+    let mut tunnel = Tunnel::with_client(CloseCode::GoingAway, WebSocketClientIo::new);
+    tunnel.serve(&frame(0x82, 300)).await;
+    tunnel.heard(304).await;
+    tunnel.say(&masked(0x81, 9)).await;
+    let start = Instant::now();
+    tunnel.slot().await;
+    tunnel.say(&masked(0x88, 2)).await;
+    // The server's side closes first, at once (RFC 6455 section 7.1.1); the client only listens.
+    assert_eq!(tunnel.rest().await, GOING_AWAY);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    let relay = tokio::time::timeout(60 * SECOND, tunnel.relay).await;
+    relay.expect("the relay ends").unwrap().unwrap();
+    assert_eq!(start.elapsed(), SECOND);
+    assert!(
+        tunnel.client.write_all(b"late").await.is_err(),
+        "the connection is closed"
+    );
+    let mut got = Vec::new();
+    tunnel.server.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got, [masked(0x81, 9), masked(0x88, 2)].concat());
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 //! server's direction say 1001 or 1012 instead, if it does so between two frames (section 5.4: a control frame may stand
 //! between the fragments of a message) and sends nothing behind it (section 5.5.1).
 
+mod client;
 mod frame;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use drain_signal::{DrainHandle, Phase};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+pub use client::WebSocketClientIo;
 use frame::FrameWalker;
 
 /// Why the server ends a WebSocket connection
@@ -56,7 +58,8 @@ impl CloseCode {
 /// 2. the Close frame is read, as if the server had sent it; a server's frames carry no mask;
 /// 3. the client's answer is awaited, for [`with_reply_timeout`](Self::with_reply_timeout) at most; it goes to the server,
 ///    which ends its own side by it. What the server still sends is dropped: nothing may follow a Close;
-/// 4. the end of the stream is read, which the copy passes on as FIN: the server's side closes first (section 7.1.1).
+/// 4. the end of the stream is read, which the copy passes on as FIN: the server's side closes first (section 7.1.1). A client
+///    that does not close then is bounded by [`WebSocketClientIo`] around its side.
 ///
 /// If either side has closed by itself, nothing is said: the handshake is already on its way. A frame that does not end
 /// before the deadline is cut there by the copy, without a Close: in the middle of a frame there is no place for one.

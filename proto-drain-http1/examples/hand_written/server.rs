@@ -1,82 +1,27 @@
-//! A hand-written HTTP/1 server on a real socket that drains: the rule, the staged close and the one driver.
-//!
-//! Run it, then in another terminal: `curl -v http://127.0.0.1:8080/ http://127.0.0.1:8080/`. Ctrl-C drains; connections
-//! are told with their next response, idle ones are closed one second before the end of the ten.
+//! The hand-written server itself: a loop over requests on one transport, with the rule asked once per response.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use drain_signal::{DrainDecision, DrainEvent, DrainHandle, DrainReason, DrainStrategy, drive};
+use drain_signal::{DrainDecision, DrainHandle};
 use http::{HeaderMap, Method, StatusCode, Version, header};
-use proto_drain_http1::{
-    AfterResponse, CloseCounters, Exchanges, GracefulShutdown, Http1Connection, Http1Settings, Leaving,
-    LingerIo, LingerSettings, RequestFacts, apply,
-};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
-use tokio::net::{TcpListener, TcpStream};
+use proto_drain_http1::{AfterResponse, Exchanges, GracefulShutdown, Leaving, LingerIo, RequestFacts, apply};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::sync::Notify;
-use tokio::time::Instant;
-
-const DRAIN_TIME: Duration = Duration::from_secs(10);
-
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    let listener = TcpListener::bind("127.0.0.1:8080").await?;
-    let counters = CloseCounters::new();
-    let (trigger, signal) = drain_signal::channel();
-    let accept = async {
-        loop {
-            let (socket, peer) = listener.accept().await?;
-            let Ok(watch) = signal.watch() else { continue };
-            let io = LingerIo::new(socket, LingerSettings::default(), counters.clone()).with_spawner(
-                |lingering| {
-                    tokio::spawn(lingering);
-                },
-            );
-            let exchanges = io.exchanges().clone();
-            let connection = Connection::new(io, watch.handle());
-            let driven = drive(
-                Http1Connection::new(connection, exchanges, Http1Settings::default()),
-                watch,
-            );
-            tokio::spawn(async move { println!("{peer} ended: {:?}", driven.await) });
-        }
-    };
-    tokio::select! {
-        accepted = accept => return accepted,
-        signal = tokio::signal::ctrl_c() => signal?,
-    }
-    drop(listener);
-
-    let start = Instant::now().into_std();
-    let event = DrainEvent::new(start, DRAIN_TIME, DrainReason::ProcessShutdown);
-    let draining = trigger.start(event.with_strategy(DrainStrategy::Immediate));
-    println!("draining {} connections", draining.open_watches());
-    let advance = async {
-        loop {
-            let next = draining.advance(Instant::now().into_std()).next;
-            tokio::time::sleep_until(next.map_or_else(Instant::now, Into::into)).await;
-        }
-    };
-    tokio::select! {
-        () = advance => {}
-        _ = draining.drained() => {}
-    }
-    println!("drained: {counters:?}");
-    Ok(())
-}
 
 /// A connection: a loop over requests, and the one bell that [`GracefulShutdown`] rings.
-struct Connection {
+pub(crate) struct Connection {
     serving: Pin<Box<dyn Future<Output = io::Result<()>> + Send>>,
     last_word: Arc<Notify>,
 }
 
 impl Connection {
-    fn new(io: LingerIo<TcpStream>, drain: DrainHandle) -> Self {
+    pub(crate) fn new<IO>(io: LingerIo<IO>, drain: DrainHandle) -> Self
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let last_word = Arc::new(Notify::new());
         Self {
             serving: Box::pin(serve(io, drain, Arc::clone(&last_word))),
@@ -100,7 +45,10 @@ impl GracefulShutdown for Connection {
 }
 
 /// Serves one request after the other, until the rule says that the connection is done.
-async fn serve(io: LingerIo<TcpStream>, drain: DrainHandle, last_word: Arc<Notify>) -> io::Result<()> {
+async fn serve<IO>(io: LingerIo<IO>, drain: DrainHandle, last_word: Arc<Notify>) -> io::Result<()>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
     let exchanges = io.exchanges().clone();
     let mut io = BufStream::new(io);
     loop {
@@ -118,7 +66,7 @@ async fn serve(io: LingerIo<TcpStream>, drain: DrainHandle, last_word: Arc<Notif
 }
 
 async fn respond(
-    io: &mut BufStream<LingerIo<TcpStream>>,
+    io: &mut (impl AsyncWrite + Unpin),
     request: &RequestFacts,
     drain: &impl DrainDecision,
     exchanges: &Exchanges,
@@ -140,7 +88,7 @@ async fn respond(
 }
 
 /// Reads a request head, as far as this example needs it; it knows no request bodies.
-async fn read_head(io: &mut BufStream<LingerIo<TcpStream>>) -> io::Result<Option<RequestFacts>> {
+async fn read_head(io: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<RequestFacts>> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
