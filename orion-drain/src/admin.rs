@@ -27,6 +27,7 @@ mod config_dump;
 mod connection;
 mod host;
 mod operation;
+mod page;
 mod router;
 mod text;
 mod token;

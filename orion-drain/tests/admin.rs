@@ -474,3 +474,19 @@ async fn no_more_of_a_body_is_read_than_the_bound() {
     let short = post().body(frames(MAX_BODY / 1024)).expect("a request");
     assert_eq!(answer(&host, short).await.status(), StatusCode::OK);
 }
+
+#[test]
+fn a_browser_gets_a_page_that_loads_nothing_from_elsewhere() {
+    let ask = |accept: &str| {
+        let request = Request::get("/").header("accept", accept).body(());
+        handle(&Host::new(), &request.expect("a request").into_parts().0)
+    };
+    let page = ask("text/html,application/xhtml+xml,*/*;q=0.8");
+    assert_eq!(page.headers()["content-type"], "text/html; charset=UTF-8");
+    let policy = page.headers()["content-security-policy"].to_str().expect("text");
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    for elsewhere in ["http:", "https:", "src=", "url(", "@import", "innerHTML"] {
+        assert!(!text(&page).contains(elsewhere), "{elsewhere}");
+    }
+    assert!(text(&ask("*/*")).starts_with("admin commands are:\n"));
+}

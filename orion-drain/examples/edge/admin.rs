@@ -69,7 +69,7 @@ impl Host {
         }
     }
 
-    /// Whoever asks must have this token, except for `/ready`, which load balancers ask.
+    /// Whoever asks must have this token, except for `/ready`, which load balancers ask, and the page, which has no data.
     pub(crate) fn with_token(self, token: Option<BearerToken>) -> Self {
         Self { token, ..self }
     }
@@ -177,7 +177,7 @@ impl AdminHost for Host {
 
     fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
         match &self.token {
-            Some(token) if operation != Operation::Ready => token.check(request),
+            Some(token) if !matches!(operation, Operation::Ready | Operation::Home) => token.check(request),
             _ => Ok(()),
         }
     }

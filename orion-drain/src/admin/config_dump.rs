@@ -189,7 +189,16 @@ impl ConfigDump {
         let listeners: Vec<_> = self
             .listeners
             .iter()
-            .map(|one| json!({ "name": one.name, "version": one.version, "effective": one.effective }))
+            .map(|one| {
+                let state = match one.state {
+                    VersionState::Warming => "warming",
+                    VersionState::Active => "active",
+                    VersionState::Draining => "draining",
+                    VersionState::Drained => "drained",
+                };
+                json!({ "name": one.name, "version": one.version, "version_info": one.version_info,
+                        "state": state, "effective": one.effective })
+            })
             .collect();
         json!({ "@type": "type.googleapis.com/orion.drain.v1.EffectiveConfigDump",
                 "process": self.effective, "listeners": listeners })

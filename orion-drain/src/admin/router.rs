@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     AdminHost, ConnectionView, Denied, DrainListenerError, Operation, ServerState,
     operation::{PATHS, decoded, listener_of, parameter},
-    text,
+    page, text,
 };
 
 /// Answers an admin request. The body of a request is never needed; [`answer`](super::answer) bounds it.
@@ -83,6 +83,7 @@ fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>
 fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, request: &Parts) -> Response<Bytes> {
     let uri = &request.uri;
     match operation {
+        Operation::Home if page::is_asked_for(request) => return page::response(),
         Operation::Home | Operation::Help => {
             return plain(StatusCode::OK, format!("admin commands are:\n{}", paths()));
         }
@@ -225,7 +226,7 @@ fn json_of(value: serde_json::Result<Value>) -> Response<Bytes> {
     }
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
+pub(super) fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

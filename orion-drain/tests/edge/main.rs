@@ -7,6 +7,8 @@ mod admin;
 mod compat;
 mod in_progress;
 mod manager_block;
+mod operator;
+mod page;
 mod refused;
 mod removal;
 mod request_timeout;
