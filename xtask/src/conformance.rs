@@ -86,13 +86,7 @@ impl Side {
 
     const fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Envoy => &[
-                "--disable-hot-restart",
-                "--log-level",
-                "warning",
-                "--concurrency",
-                "2",
-            ],
+            Self::Envoy => &["--disable-hot-restart", "--log-level", "warning"],
             Self::Compat => &["--compat", "envoy-1.40"],
             Self::Defaults => &[],
         }

@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) drain_time: u64,
     pub(crate) immediate: bool,
     pub(crate) listeners: Vec<Listener>,
+    /// How many workers; by default two of Envoy's, and as many of edge's as it likes.
+    pub(crate) workers: Option<u8>,
 }
 
 impl Setup {
@@ -31,6 +33,7 @@ impl Setup {
             drain_time,
             immediate: false,
             listeners: listeners.into(),
+            workers: None,
         }
     }
 
@@ -40,6 +43,15 @@ impl Setup {
             ..Self::gradual(drain_time, listeners)
         }
     }
+}
+
+fn workers(side: Side, wanted: Option<u8>) -> Vec<String> {
+    let number = match side {
+        Side::Envoy => wanted.or(Some(2)),
+        Side::Compat | Side::Defaults => wanted,
+    };
+    let flag = |number: u8| vec!["--concurrency".to_owned(), number.to_string()];
+    number.map_or_else(Vec::new, flag)
 }
 
 /// A running process.
@@ -71,6 +83,7 @@ impl Play {
             .args(["--drain-strategy", strategy])
             .args(["--parent-shutdown-time-s", &(setup.drain_time + 60).to_string()])
             .args(side.flags())
+            .args(workers(side, setup.workers))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

@@ -21,6 +21,8 @@ struct Ours {
     holds: bool,
     /// The ledger says that `--compat envoy-1.40` does it this way too.
     in_compat: bool,
+    /// What is ours may, by chance, look like Envoy's.
+    may_look_alike: bool,
 }
 
 /// The checks of one play.
@@ -52,7 +54,16 @@ impl Check {
             row,
             holds,
             in_compat: false,
+            may_look_alike: false,
         });
+    }
+
+    /// The same, where it may look like Envoy's by chance: it is called ours all the same.
+    pub(crate) fn or_alike(&mut self, row: &'static str, holds: bool) {
+        self.or(row, holds);
+        if let Some(ours) = &mut self.ours {
+            ours.may_look_alike = true;
+        }
     }
 
     /// `--compat envoy-1.40` too may do it as a row of the ledger says.
@@ -61,11 +72,15 @@ impl Check {
             row,
             holds,
             in_compat: true,
+            may_look_alike: false,
         });
     }
 
     pub(crate) fn verdict(&self, side: Side) -> Verdict {
         match &self.ours {
+            Some(ours) if ours.may_look_alike && ours.holds && ours.allowed(side) => {
+                Verdict::Better(ours.row)
+            }
             _ if self.envoys => Verdict::Same,
             Some(ours) if ours.holds && ours.allowed(side) => Verdict::Better(ours.row),
             _ => Verdict::Worse,

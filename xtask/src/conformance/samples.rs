@@ -32,6 +32,11 @@ impl Samples {
         self.found.len()
     }
 
+    /// The earliest; if there is none, the latest moment of all.
+    pub(crate) fn earliest(&self) -> i64 {
+        self.found.iter().min().copied().unwrap_or(i64::MAX)
+    }
+
     /// Whether none is missing, and all lie between, give or take the slack.
     pub(crate) fn all_in(&self, from: i64, to: i64) -> bool {
         self.missing == 0 && self.found_in(from, to)

@@ -18,6 +18,7 @@ mod streams;
 mod timeouts;
 mod tls;
 mod updates;
+mod workers;
 
 use std::pin::Pin;
 
@@ -77,5 +78,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "places-unix" => places::unix,
     "jitter" => places::jitter,
     "tls" => tls::tls,
+    "workers-one" => workers::one,
+    "workers-four" => workers::four,
     "corpus" => corpus::corpus,
 ];

@@ -158,7 +158,7 @@ pub(crate) async fn graceful(stage: Stage) -> anyhow::Result<Checks> {
             of(first, n),
             first == 0,
         )
-        .or(rows::SCHEDULE, true);
+        .or_alike(rows::SCHEDULE, first <= n / 4);
     let (late, n) = told(2100, 3900);
     checks.rule(
         "graceful: new ones all told from T/2",

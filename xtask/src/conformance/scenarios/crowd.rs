@@ -133,6 +133,9 @@ fn final_goaway(client: &Client) -> Option<Instant> {
         .map(|(at, _)| *at)
 }
 
+/// Until a connection that has been opened is certainly accepted.
+pub(crate) const SETTLE: Duration = Duration::from_millis(200);
+
 const EVERY: Duration = Duration::from_millis(200);
 const SHORT: Duration = Duration::from_secs(3);
 

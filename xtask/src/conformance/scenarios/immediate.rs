@@ -1,6 +1,8 @@
 //! Strategy immediate, and drain times that are shorter than what a connection needs.
 
-use super::crowd::{Crowd, Tasks, at, of};
+use tokio::time::sleep;
+
+use super::crowd::{Crowd, SETTLE, Tasks, at, of};
 use super::rows;
 use crate::conformance::Stage;
 use crate::conformance::play::Setup;
@@ -19,6 +21,7 @@ pub(crate) async fn immediate(stage: Stage) -> anyhow::Result<Checks> {
     let idle1 = Crowd::idle(&play, HTTP, Speak::Http1, 8).await?;
     let idle2 = Crowd::idle(&play, HTTP, Speak::Http2, 12).await?;
     let silent = Crowd::fresh(&play, HTTP, Speak::Http1, 4).await?;
+    sleep(SETTLE).await;
     let tcp = Crowd::idle(&play, TCP, Speak::Bytes, 2).await?;
     let start = play.update(&listeners.map(|listener| listener.version(2)))?;
     at(start, 6700).await;
@@ -129,6 +132,7 @@ pub(crate) async fn zero(stage: Stage) -> anyhow::Result<Checks> {
     for client in &slow.0 {
         client.get("/slow?3000").await;
     }
+    sleep(SETTLE).await;
     let start = play.update(&listeners.map(|listener| listener.version(2)))?;
     at(start, 1500).await;
     for (crowd, rule) in [

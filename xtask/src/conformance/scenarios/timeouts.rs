@@ -36,9 +36,9 @@ pub(crate) async fn idle(stage: Stage) -> anyhow::Result<Checks> {
     let silent = Crowd::fresh(&play, HTTP, Speak::Http1, 3).await?;
     let slow = Crowd::fresh(&play, HTTP, Speak::Http2, 2).await?;
     for client in &slow.0 {
-        client.stream("/slow?2000").await;
+        client.stream("/slow?2500").await;
     }
-    at(start, 5500).await;
+    at(start, 5700).await;
     let rules = [
         [
             "idle 1 s, drain 0: H1 FIN",
@@ -86,9 +86,9 @@ pub(crate) async fn idle(stage: Stage) -> anyhow::Result<Checks> {
         .rule(
             "idle 1 s counts from the end of the last stream",
             &goaway,
-            goaway.all_in(3000, 3000),
+            goaway.all_in(3500, 3500),
         )
-        .or_everywhere(rows::IDLE_TIMEOUT, goaway.all_in(3000, 4000));
+        .or_everywhere(rows::IDLE_TIMEOUT, goaway.all_in(3500, 4500));
     Ok(checks)
 }
 

@@ -8,12 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use base64::Engine as _;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use super::crowd::{Crowd, at, of};
+use super::crowd::{Crowd, SETTLE, at, of};
 use super::rows;
 use crate::conformance::Stage;
 use crate::conformance::play::Setup;
@@ -80,6 +80,7 @@ pub(crate) async fn tls(stage: Stage) -> anyhow::Result<Checks> {
     let [idle1, idle2, asking1, asking2] = crowds.map(Crowd);
     // Connected, and no ClientHello yet.
     let unshaken = Crowd::fresh(&play, HTTP, Speak::Bytes, 3).await?;
+    sleep(SETTLE).await;
     let start = play.update(&[listener.version(2)])?;
     at(start, 100).await;
     for client in &asking1.0 {
