@@ -43,6 +43,7 @@ mod discovery;
 mod duration;
 mod error;
 mod hcm;
+mod known_clusters;
 mod listener;
 mod manager;
 mod names;

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Address, Cluster, ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, manager,
-    path::FieldPath, read, validate,
+    Address, Cluster, ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, known_clusters,
+    manager, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -205,7 +205,7 @@ impl Bootstrap {
         let known = self.cluster_names();
         let mut missing = Vec::new();
         for (at, listener) in self.listeners().iter().enumerate() {
-            validate::clusters(listener, &listeners.index(at), &known, &mut missing);
+            known_clusters::unknown(listener, &listeners.index(at), &known, &mut missing);
         }
         missing
     }

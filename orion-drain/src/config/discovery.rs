@@ -6,8 +6,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    ConfigError, ConfigErrorKind, Listener, Loaded, any::message_name, path::FieldPath, read, unsupported,
-    validate,
+    ConfigError, ConfigErrorKind, Listener, Loaded, any::message_name, known_clusters, path::FieldPath, read,
+    unsupported, validate,
 };
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
@@ -156,7 +156,7 @@ impl ListenerUpdate {
         );
         for (listener, index) in listeners.into_iter().zip(places) {
             let mut missing = Vec::new();
-            validate::clusters(&listener, &resources.index(index), known, &mut missing);
+            known_clusters::unknown(&listener, &resources.index(index), known, &mut missing);
             match ConfigError::unless_empty(missing) {
                 Ok(()) => self.accept(listener, index),
                 Err(error) => self.rejected.push(RejectedListener {
@@ -262,7 +262,7 @@ impl Listener {
     /// Each route to a cluster that is not known.
     pub fn check_clusters(&self, known: &BTreeSet<String>) -> Result<(), ConfigError> {
         let mut missing = Vec::new();
-        validate::clusters(self, &FieldPath::root(), known, &mut missing);
+        known_clusters::unknown(self, &FieldPath::root(), known, &mut missing);
         ConfigError::unless_empty(missing)
     }
 }
