@@ -1,9 +1,9 @@
 //! `cargo xtask clients`: a drain as seen by clients that are not ours, each with its own idea of HTTP, TLS and TCP.
 //!
 //! The story: find the tools (curl, nghttp, h2load, Node.js, OpenSSL, Python) and make a Python environment with pinned
-//! packages under `target/clients` → build edge and the TLS example → start both, and a Python upstream, on loopback → start
-//! every client → replace edge's listeners once, and send SIGTERM to the TLS server, at the same moment → judge what each
-//! client saw, and when. Lost requests are none, or the client has failed.
+//! packages under `target/clients` → build edge, the TLS example and the WebSocket relay → start them, and a Python upstream, on
+//! loopback → start every client → replace edge's listeners once, and send SIGTERM to the other two, at the same moment → judge
+//! what each client saw, and when. Lost requests are none, or the client has failed.
 //!
 //! A client that cannot be had is named in one line, with the way to get it, and fails the run; with `XTASK_OFFLINE` set in the
 //! environment it is only named.
@@ -22,7 +22,7 @@ use anyhow::{bail, ensure};
 
 use crate::ci::Outcome;
 use judge::Judge;
-use stage::Stage;
+use stage::{Programs, Stage};
 use tools::{Tool, Tools};
 
 /// Whom to ask.
@@ -42,6 +42,9 @@ pub(crate) struct Options {
     /// Use this TLS example instead of building it.
     #[arg(long, value_name = "PATH")]
     tls: Option<PathBuf>,
+    /// Use this WebSocket relay instead of building it.
+    #[arg(long, value_name = "PATH")]
+    relay: Option<PathBuf>,
 }
 
 impl Options {
@@ -52,6 +55,7 @@ impl Options {
             drain_time_s: 8,
             edge: None,
             tls: None,
+            relay: None,
         }
     }
 }
@@ -158,6 +162,14 @@ const CLIENTS: &[Client] = &[
         judge: judge::script,
     },
     Client {
+        name: "websockets-close",
+        what: "WebSocket by Python's websockets, through a relay that says Close",
+        tool: Tool::PythonPackages,
+        arguments: |stage| stage.relay_script("websocket_close.py"),
+        part: SCRIPT,
+        judge: judge::script,
+    },
+    Client {
         name: "sockets-tcp",
         what: "TCP by Python's sockets: streams that live to the deadline",
         tool: Tool::Python,
@@ -199,7 +211,7 @@ const CLIENTS: &[Client] = &[
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.list {
         for client in CLIENTS {
-            println!("{:<14} {}", client.name, client.what);
+            println!("{:<16} {}", client.name, client.what);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -224,7 +236,7 @@ fn all(options: &Options) -> anyhow::Result<String> {
             Ok(program) => present.push((client, program)),
             Err(why) => {
                 missing += 1;
-                println!("{:<14} SKIPPED  {why}", client.name);
+                println!("{:<16} SKIPPED  {why}", client.name);
             }
         }
     }
@@ -237,14 +249,14 @@ fn all(options: &Options) -> anyhow::Result<String> {
         );
         return Ok("nothing to play with".to_owned());
     };
-    let edge = options.edge.clone().map_or_else(stage::build_edge, Ok)?;
-    let tls = options.tls.clone().map_or_else(stage::build_tls, Ok)?;
+    let (edge, tls, relay) = (&options.edge, &options.tls, &options.relay);
+    let programs = Programs::build(edge.clone(), tls.clone(), relay.clone())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let failed = runtime.block_on(async {
         tokio::select! {
             failed = async {
                 let drain_time_s = options.drain_time_s;
-                let stage = Stage::start(&edge, &tls, &python, &openssl, drain_time_s).await?;
+                let stage = Stage::start(&programs, &python, &openssl, drain_time_s).await?;
                 play::play(stage, &present).await
             } => failed,
             // What was started goes with the future that is dropped.

@@ -54,9 +54,9 @@ pub(super) async fn play(
     for (client, player) in playing {
         let heard = player.end(updated, limit).await;
         match (client.judge)(&heard, drain) {
-            Ok(seen) => println!("{:<14} ok       {seen}", client.name),
+            Ok(seen) => println!("{:<16} ok       {seen}", client.name),
             Err(error) => {
-                println!("{:<14} FAILED   {error:#}\n{}", client.name, heard.tail());
+                println!("{:<16} FAILED   {error:#}\n{}", client.name, heard.tail());
                 failed.push(client.name);
             }
         }

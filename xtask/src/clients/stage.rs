@@ -1,4 +1,5 @@
-//! What the clients talk to: edge with a Python upstream behind it, and the TLS example; all end with the stage.
+//! What the clients talk to: edge and a WebSocket relay, with a Python upstream behind them, and a server over TLS; all end with
+//! the stage.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,20 +16,39 @@ use super::tools;
 use crate::demo::{self, Edge, Upstreams};
 use crate::root;
 
-pub(super) fn build_edge() -> anyhow::Result<PathBuf> {
-    demo::build_example("edge", "yaml")
+/// The programs of a stage.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) edge: PathBuf,
+    pub(super) tls: PathBuf,
+    pub(super) relay: PathBuf,
 }
 
-pub(super) fn build_tls() -> anyhow::Result<PathBuf> {
-    demo::build_example("tls", "tls")
+impl Programs {
+    /// Builds those that are not given.
+    pub(super) fn build(
+        edge: Option<PathBuf>,
+        tls: Option<PathBuf>,
+        relay: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
+        let or_build = |given: Option<PathBuf>, package, name, feature| match given {
+            Some(path) => Ok(path),
+            None => demo::build_example(package, name, feature),
+        };
+        Ok(Self {
+            edge: or_build(edge, "orion-drain", "edge", "yaml")?,
+            tls: or_build(tls, "orion-drain", "tls", "tls")?,
+            relay: or_build(relay, "proto-drain-http1", "websocket_relay", "")?,
+        })
+    }
 }
 
 /// All that is not a client.
 #[derive(Debug)]
 pub(super) struct Stage {
     edge: Edge,
-    tls: Child,
-    tls_at: SocketAddr,
+    tls: Server,
+    relay: Server,
     certificate: PathBuf,
     /// Ends when its standard input does.
     _upstream: Child,
@@ -38,8 +58,7 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn start(
-        edge: &Path,
-        tls: &Path,
+        programs: &Programs,
         python: &Path,
         openssl: &Path,
         drain_time_s: u64,
@@ -66,24 +85,17 @@ impl Stage {
             tcp_sides: Arc::default(),
         };
         let options = demo::Options::gradual(drain_time_s);
-        let edge = Edge::start(edge, &options, folder.path(), &upstreams).await?;
+        let edge = Edge::start(&programs.edge, &options, folder.path(), &upstreams).await?;
         let [certificate, key] =
             tools::certificate(openssl, folder.path()).map_err(|error| anyhow!(error))?;
-        let tls_at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut tls = Command::new(tls)
-            .arg(tls_at.to_string())
-            .args([&certificate, &key])
-            .arg(drain_time_s.to_string())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", tls.display()))?;
-        first_line(&mut tls).await.context("the TLS server")?;
+        let drain = drain_time_s.to_string();
+        let files = [&certificate, &key].map(|file| file.display().to_string());
+        let tls = Server::start(&programs.tls, &[&files[0], &files[1], &drain]).await?;
+        let relay = Server::start(&programs.relay, &[&http.to_string(), &drain]).await?;
         Ok(Self {
             edge,
             tls,
-            tls_at,
+            relay,
             certificate,
             _upstream: upstream,
             drain_time_s,
@@ -95,14 +107,11 @@ impl Stage {
         Duration::from_secs(self.drain_time_s)
     }
 
-    /// Replaces edge's listeners, and asks the TLS server to end.
+    /// Replaces edge's listeners, and asks the other servers to end.
     pub(super) fn update(&self) -> anyhow::Result<Instant> {
-        let pid = self.tls.id().context("the TLS server has ended")?.to_string();
-        let asked = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()?;
-        ensure!(asked.success(), "kill: {asked}");
         let updated = Instant::now();
+        self.tls.terminate()?;
+        self.relay.terminate()?;
         self.edge.config.update(2)?;
         Ok(updated)
     }
@@ -112,15 +121,12 @@ impl Stage {
         self.edge.tail()
     }
 
-    /// Ends everything; the TLS server must have ended well by itself, as it does once it is drained.
+    /// Ends everything; the other servers must have ended well by themselves, as they do once they are drained.
     pub(super) async fn end(self) -> anyhow::Result<()> {
-        let Self { mut tls, edge, .. } = self;
         let limit = Duration::from_secs(self.drain_time_s + 10);
-        let ended = timeout(limit, tls.wait()).await;
-        edge.stop().await?;
-        let status = ended.context("the TLS server did not end after its drain")??;
-        ensure!(status.success(), "the TLS server: {status}");
-        Ok(())
+        self.edge.stop().await?;
+        self.tls.ended(limit).await.context("the server over TLS")?;
+        self.relay.ended(limit).await.context("the WebSocket relay")
     }
 
     /// A URL of edge's.
@@ -129,14 +135,14 @@ impl Stage {
     }
 
     pub(super) fn tls_at(&self) -> String {
-        self.tls_at.to_string()
+        self.tls.at.to_string()
     }
 
     pub(super) fn certificate(&self) -> String {
         self.certificate.display().to_string()
     }
 
-    /// A file of random size, in the stage's own folder.
+    /// A file of so many bytes, in the stage's own folder.
     pub(super) fn file(&self, bytes: usize) -> String {
         let path = self.folder.path().join(format!("{bytes}"));
         // A client that finds no file says so.
@@ -152,9 +158,14 @@ impl Stage {
 
     /// The same for the TLS server, with its certificate.
     pub(super) fn tls_script(&self, name: &str) -> Vec<String> {
-        let mut arguments = self.arguments(name, [self.tls_at.port(), 0]);
+        let mut arguments = self.arguments(name, [self.tls.at.port(), 0]);
         arguments.push(self.certificate());
         arguments
+    }
+
+    /// The same for the WebSocket relay.
+    pub(super) fn relay_script(&self, name: &str) -> Vec<String> {
+        self.arguments(name, [self.relay.at.port(), 0])
     }
 
     fn arguments(&self, name: &str, ports: [u16; 2]) -> Vec<String> {
@@ -167,6 +178,48 @@ impl Stage {
         arguments.extend(ports.map(|port| port.to_string()));
         arguments.push(self.drain_time_s.to_string());
         arguments
+    }
+}
+
+/// A server that drains at SIGTERM, and ends.
+#[derive(Debug)]
+struct Server {
+    child: Child,
+    at: SocketAddr,
+}
+
+impl Server {
+    /// Starts it on a free port, which is its first argument.
+    async fn start(program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let mut child = Command::new(program)
+            .arg(at.to_string())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
+        first_line(&mut child)
+            .await
+            .with_context(|| program.display().to_string())?;
+        Ok(Self { child, at })
+    }
+
+    fn terminate(&self) -> anyhow::Result<()> {
+        let pid = self.child.id().context("a server has ended")?.to_string();
+        let asked = std::process::Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()?;
+        ensure!(asked.success(), "kill: {asked}");
+        Ok(())
+    }
+
+    async fn ended(mut self, limit: Duration) -> anyhow::Result<()> {
+        let ended = timeout(limit, self.child.wait()).await;
+        let status = ended.context("it did not end after its drain")??;
+        ensure!(status.success(), "{status}");
+        Ok(())
     }
 }
 

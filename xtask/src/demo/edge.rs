@@ -23,10 +23,10 @@ const LOG_LINES: usize = 2000;
 const TAIL_LINES: usize = 40;
 const LINE_LIMIT: u64 = 8 * 1024;
 
-/// Builds an example of the facade, such as edge, in release mode; where it is.
-pub(crate) fn build_example(name: &str, feature: &str) -> anyhow::Result<PathBuf> {
+/// Builds an example, such as edge, in release mode; where it is.
+pub(crate) fn build_example(package: &str, name: &str, feature: &str) -> anyhow::Result<PathBuf> {
     let sh = Shell::new()?;
-    let told = cmd!(sh, "cargo build --release -p orion-drain --example {name} --features {feature} --message-format=json-render-diagnostics")
+    let told = cmd!(sh, "cargo build --release -p {package} --example {name} --features {feature} --message-format=json-render-diagnostics")
         .read()
         .with_context(|| format!("building {name}"))?;
     let artifacts = told
