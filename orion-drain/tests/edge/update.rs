@@ -91,6 +91,33 @@ async fn an_idle_http2_connection_gets_both_goaways_without_asking_for_anything(
 }
 
 #[tokio::test]
+async fn drain_timeout_jitter_spreads_the_final_goaways() {
+    let listener = |version| {
+        let listener = Http::new("http", version).with_http("drain_timeout_jitter: { value: 100 }");
+        listener.yaml().replace("drain_timeout: 2s", "drain_timeout: 1s")
+    };
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
+    let address = edge.address("http").await;
+    let mut clients = [H2::connect(address).await, H2::connect(address).await];
+    for client in &mut clients {
+        assert_eq!(client.get(1, "/version").await, "v1");
+    }
+    edge.update("2", &[listener(2)]).await;
+    let waited = clients.map(async |mut client| {
+        assert_eq!(client.next().await, Event::GoAway(NO_LIMIT));
+        let told = Instant::now();
+        assert_eq!(client.next().await, Event::GoAway(1));
+        told.elapsed()
+    });
+    let waited = futures_util::future::join_all(waited).await;
+    // Evenly spread shares of a second: none for the one, over half of it for the other.
+    assert!(
+        waited.iter().any(|waited| *waited > Duration::from_millis(1500)),
+        "{waited:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_same_content_again_changes_nothing() {
     let mut edge = start().await;
     let mut client = H1::connect(edge.address("http").await).await;
