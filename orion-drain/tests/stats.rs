@@ -11,6 +11,9 @@ use listener_versions::{
     AcceptPolicy, Accepted, Limits, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
 };
 use orion_drain::StatsObserver;
+use orion_drain::config::ListenerUpdate;
+use orion_drain::listener::{Entered, ServedListener};
+use orion_drain::serve::serve;
 use orion_drain::stats::{Stats, StatsSnapshot};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -216,6 +219,43 @@ async fn refusals_are_counted_under_envoys_names() {
         None,
         "gone with the version"
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_no_filter_chain_takes_is_counted_and_closed() {
+    let update = ListenerUpdate::from_json(
+        r#"{ "resources": [{
+            "@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "in",
+            "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
+            "filter_chains": [{
+                "filter_chain_match": { "source_prefix_ranges": [{ "address_prefix": "10.0.0.0", "prefix_len": 8 }] },
+                "filters": []
+            }]
+        }] }"#,
+    );
+    let update = update.expect("an update");
+    assert!(update.rejected.is_empty(), "{:?}", update.rejected);
+    let stats = Stats::new();
+    let served = update
+        .listeners
+        .into_iter()
+        .map(|one| ServedListener::new(one, &stats, |_, _| ()));
+    let served: Vec<_> = served.collect();
+    let root = DrainManager::root(DrainSettings::default());
+    let observer = StatsObserver::new(stats.clone());
+    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), observer);
+    tokio::spawn(driver);
+    tokio::spawn(serve(&listeners, |accepted| async {
+        assert!(Entered::new(accepted).is_none())
+    }));
+    assert!(listeners.apply(Update::lds("1", served)).await.is_success());
+    let local = listeners.local_address("in").and_then(|local| local.as_socket());
+    let mut client = TcpStream::connect(local.expect("it listens"))
+        .await
+        .expect("a connection");
+    assert_eq!(client.read(&mut [0]).await.expect("the end"), 0);
+    let count = stats.snapshot().get("listener.127.0.0.1_0.no_filter_chain_match");
+    assert_eq!(count, Some(1));
 }
 
 #[tokio::test]

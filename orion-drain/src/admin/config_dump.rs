@@ -262,3 +262,64 @@ fn blot(value: &mut Value) {
         _ => *value = "[redacted]".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_dumped_but_the_names_of_their_files_are() {
+        let mut dump = ConfigDump::default();
+        dump.bootstrap = Some(
+            json!({ "transport_socket": { "common_tls_context": { "tls_certificates": [{
+            "certificate_chain": { "filename": "chain.pem" },
+            "private_key": { "inline_string": "-----BEGIN" },
+            "password": { "inline_bytes": "c2VjcmV0" },
+        }, { "private_key": { "filename": "key.pem" } }] } } }),
+        );
+        let json = dump.to_json(None).expect("the whole dump");
+        let certificates = &json["configs"][0]["bootstrap"]["transport_socket"]["common_tls_context"];
+        assert_eq!(
+            certificates["tls_certificates"],
+            json!([{
+                "certificate_chain": { "filename": "chain.pem" },
+                "private_key": { "inline_string": "[redacted]" },
+                "password": { "inline_bytes": "[redacted]" },
+            }, { "private_key": { "filename": "key.pem" } }])
+        );
+    }
+
+    #[test]
+    fn every_draining_version_is_dumped_the_newest_beside_the_active_one() {
+        let version = |version: u64, state| ListenerConfigView {
+            name: "in".to_owned(),
+            version,
+            version_info: version.to_string(),
+            state,
+            is_static: false,
+            listener: json!({}),
+            effective: None,
+            last_updated: SystemTime::UNIX_EPOCH,
+        };
+        let mut dump = ConfigDump::default();
+        dump.listeners = vec![
+            version(1, VersionState::Draining),
+            version(2, VersionState::Draining),
+            version(3, VersionState::Active),
+            version(4, VersionState::Warming),
+        ];
+        let json = dump.to_json(Some("dynamic_listeners")).expect("a field");
+        let info = |at: usize, state: &str| json["configs"][at][state]["version_info"].as_str();
+        assert_eq!(
+            (info(0, "active_state"), info(0, "warming_state")),
+            (Some("3"), Some("4"))
+        );
+        assert_eq!(
+            (info(0, "draining_state"), info(1, "draining_state")),
+            (Some("2"), Some("1"))
+        );
+        assert_eq!(json["configs"].as_array().map(Vec::len), Some(2));
+        let since = &json["configs"][0]["active_state"]["last_updated"];
+        assert_eq!(since, "1970-01-01T00:00:00.000Z");
+    }
+}
