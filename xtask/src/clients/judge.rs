@@ -178,6 +178,8 @@ fn goaway(lines: &[&str]) -> Option<(f64, u64)> {
     ))
 }
 
+const H2LOAD_CONNECTIONS: u64 = 4;
+
 /// Four connections, twenty-five requests a second on each, for far longer than the drain.
 pub(super) fn h2load_arguments(stage: &Stage) -> Vec<String> {
     let requests = (stage.drain_time().as_secs() * 4 * 100).to_string();
@@ -187,7 +189,8 @@ pub(super) fn h2load_arguments(stage: &Stage) -> Vec<String> {
 }
 
 /// h2load opens no second connection. What it counts as failed is what it had planned and then could not begin, because a
-/// GOAWAY forbids new streams; whatever it began was done, and nothing was reset or timed out.
+/// GOAWAY forbids new streams. One request of each connection may have been begun and still lie in its queue when the GOAWAY
+/// comes: it is done without success, and was never sent. Whatever else it began was answered, and nothing timed out.
 pub(super) fn h2load(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     ensure!(heard.success, "it did not end well");
     let requests = counts(heard, "requests: ").context("no count of requests")?;
@@ -202,13 +205,13 @@ pub(super) fn h2load(heard: &Heard, drain: f64) -> anyhow::Result<String> {
         started > 0 && started < total,
         "{started} of {total} begun: it was never told, or at once"
     );
+    let succeeded = count("succeeded")?;
     ensure!(
-        done == started && count("succeeded")? == started,
-        "{started} begun, {done} done, {} succeeded",
-        count("succeeded")?
+        done == started && succeeded + H2LOAD_CONNECTIONS >= started,
+        "{started} begun, {done} done, {succeeded} succeeded"
     );
     ensure!(
-        count("errored")? == total - started && count("timeout")? == 0,
+        count("errored")? == total - succeeded && count("timeout")? == 0,
         "something failed that was begun"
     );
     let status = counts(heard, "status codes: ").context("no status codes")?;
@@ -216,7 +219,7 @@ pub(super) fn h2load(heard: &Heard, drain: f64) -> anyhow::Result<String> {
         .iter()
         .find(|(_, class)| class == "2xx")
         .map(|(count, _)| *count);
-    ensure!(good == Some(started), "not every answer was a 200");
+    ensure!(good == Some(succeeded), "not every answer was a 200");
     let over = heard
         .lines
         .iter()
@@ -227,8 +230,8 @@ pub(super) fn h2load(heard: &Heard, drain: f64) -> anyhow::Result<String> {
         "its last connection was told at {over:.2} s"
     );
     Ok(format!(
-        "{started} requests begun, {done} answered; {} it had planned were never begun after the GOAWAYs, the last at {over:.2} s",
-        total - started
+        "{succeeded} requests answered; {} it had planned were never sent after the GOAWAYs, the last at {over:.2} s",
+        total - succeeded
     ))
 }
 
