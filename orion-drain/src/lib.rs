@@ -80,6 +80,7 @@
 //! # Features and requirements
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
+//! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
 //!
