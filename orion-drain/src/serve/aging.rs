@@ -29,8 +29,9 @@ pub(super) struct Aging<C> {
     registered: Option<Waker>,
     #[pin]
     oldest: Option<Sleep>,
-    /// Requests seen when the idle timer was set.
+    /// Requests seen when the idle timer was set, and whether one was on its way then.
     seen: u64,
+    was_busy: bool,
     told: bool,
 }
 
@@ -49,6 +50,7 @@ impl<C> Aging<C> {
             registered: None,
             oldest: max_age.map(tokio::time::sleep),
             seen: 0,
+            was_busy: false,
             told: false,
         }
     }
@@ -100,8 +102,11 @@ impl<C: GracefulClose> Future for Aging<C> {
         {
             let requests = this.connection.requests();
             let kind = this.connection.guard().kind();
-            let quiet = matches!(kind, ConnKind::Idle | ConnKind::Handshaking) && requests == *this.seen;
+            let is_idle = matches!(kind, ConnKind::Idle | ConnKind::Handshaking);
+            // One that was on its way ended since: the connection has not been idle for a whole period.
+            let quiet = is_idle && !*this.was_busy && requests == *this.seen;
             *this.seen = requests;
+            *this.was_busy = !is_idle;
             if quiet {
                 *this.idle_timeout = None;
                 this.idle.set(None);

@@ -384,6 +384,24 @@ async fn an_idle_timeout_gives_http2_its_drain_timeout_and_serves_who_asks_in_it
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_idle_timeout_begins_when_a_long_request_has_ended() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let idle = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(4)));
+    let (mut client, _served) = listener.serve(&idle);
+    // Answered after ten seconds, with a second to go until the timer looks again.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let upload = b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
+    client.write_all(upload).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"hello") {
+        client.read_buf(&mut answer).await.unwrap();
+    }
+    let answered = Instant::now();
+    rest(&mut client).await;
+    assert!(answered.elapsed() >= Duration::from_secs(4), "{:?}", answered.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_timeout_closes_a_quiet_connection_and_a_maximum_age_a_busy_one() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let idle = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(5)));
