@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a page.
 pub(crate) const PAGE: usize = if cfg!(loom) { 4 } else { 128 };
+/// Entries that are copied at once: some hundred nanoseconds, so that whoever finds the lock taken spins and does not park.
+pub(crate) const PART: usize = if cfg!(loom) { 2 } else { 16 };
 /// "No slot", "no ledger".
 pub(crate) const NONE: u32 = u32::MAX;
 const NO_REASON: u8 = u8::MAX;
@@ -272,11 +274,12 @@ impl Slab {
         (cold.group != NONE && cold.generation == generation).then(|| (page.hot(slot), cold))
     }
 
-    /// The connections of one page, or `None` past the last page.
-    pub(crate) fn page(&self, page: usize) -> Option<impl Iterator<Item = (u32, &Hot, &Cold)>> {
-        let Leaf { page: hot, cold } = self.leaves.get(page)?;
-        let first = (page * PAGE) as u32;
-        let slots = (first..).zip(cold.iter()).filter(|(_, cold)| cold.group != NONE);
+    /// The connections of one part of a page, or `None` past the last page.
+    pub(crate) fn part(&self, part: usize) -> Option<impl Iterator<Item = (u32, &Hot, &Cold)>> {
+        let first = part * PART;
+        let Leaf { page: hot, cold } = self.leaves.get(first / PAGE)?;
+        let cold = cold.iter().skip(first % PAGE).take(PART);
+        let slots = (first as u32..).zip(cold).filter(|(_, cold)| cold.group != NONE);
         Some(slots.map(|(slot, cold)| (slot, hot.hot(slot), cold)))
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     labels::{CloseReason, ConnLabel, ConnProtocol},
     ledger::Ledger,
     registry::Registry,
-    slab::{Cold, Hot, NONE, PAGE},
+    slab::{Cold, Hot, NONE, PART},
     state::ConnState,
 };
 use std::{sync::Arc, time::Duration};
@@ -57,7 +57,7 @@ impl ConnSnapshot {
     }
 }
 
-/// What is copied of one entry while its shard is locked; its names are looked up in what was noted of its page.
+/// What is copied of one entry while its shard is locked; its names are looked up in what was noted with it.
 struct Copied {
     id: ConnId,
     group: u32,
@@ -109,7 +109,7 @@ impl Copied {
     }
 }
 
-/// The ledgers of the connections in one page. Their numbers are used again, so they are noted under the same lock.
+/// The ledgers of the connections in one part of a page. Their numbers are used again, so they are noted under the same lock.
 #[derive(Default)]
 struct Names(Vec<Arc<Ledger>>);
 
@@ -137,17 +137,17 @@ pub(crate) fn find(registry: &Registry, id: ConnId) -> Option<ConnSnapshot> {
     copied.named(&names)
 }
 
-/// Lists the connections that `wanted` picks. One page of one shard at a time is locked while it is copied, which takes
-/// about a microsecond, however many connections there are.
+/// Lists the connections that `wanted` picks. A shard is locked while a few of its entries are copied, and open to others
+/// between, however many connections there are.
 pub(crate) fn walk(registry: &Registry, wanted: impl Fn(&Hot, &Cold) -> bool) -> Vec<ConnSnapshot> {
     let mut list = Vec::new();
-    let mut copied = Vec::with_capacity(PAGE);
+    let mut copied = Vec::with_capacity(PART);
     let mut names = Names::default();
     for (index, shard) in registry.shards.iter().enumerate() {
-        for page in 0.. {
+        for part in 0.. {
             names.0.clear();
             let books = shard.lock();
-            let Some(entries) = books.slab.page(page) else {
+            let Some(entries) = books.slab.part(part) else {
                 break;
             };
             for (slot, hot, cold) in entries.filter(|(_, hot, cold)| wanted(hot, cold)) {

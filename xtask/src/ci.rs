@@ -137,6 +137,11 @@ const FULL: &[Step] = &[
         run: full::memcheck,
     },
     Step {
+        name: "newcomer",
+        what: "who follows docs/adopting.md ends with a working drain",
+        run: full::newcomer,
+    },
+    Step {
         name: "clients",
         what: "a drain as seen by clients that are not ours (XTASK_OFFLINE=1 does without those that are absent)",
         run: clients::step,

@@ -189,6 +189,17 @@ pub(crate) fn soak(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed("100 000 connections, 2 000 updates".to_owned()))
 }
 
+/// The recipes of `docs/adopting.md`, followed to the letter in a project of their own.
+pub(crate) fn newcomer(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    cmd!(
+        sh,
+        "{cargo} test --package orion-drain --all-features --test newcomer -- --include-ignored"
+    )
+    .run()?;
+    Ok(Outcome::PASSED)
+}
+
 /// Makes sure that `cargo {tool}` is there; otherwise says why not.
 fn install(sh: &Shell, tool: &str, version: &str) -> Option<String> {
     let cargo = cargo();

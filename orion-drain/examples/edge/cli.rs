@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use orion_drain::admin::BearerToken;
 use orion_drain::config::ListenerManagerConfig;
-use orion_drain::drain_tree::{DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
+use orion_drain::drain_tree::{CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
 
 /// A small Envoy-shaped proxy that changes its listeners without losing a request.
 #[derive(Debug, Parser)]
@@ -95,6 +95,13 @@ impl Args {
             Some(Compat::Envoy140) => DrainLength::Full,
             None => DrainLength::UntilEmpty,
         };
+        let ladder = match self.compat {
+            // Nothing is said before the deadline, and nothing after it.
+            Some(Compat::Envoy140) => CloseLadder::default()
+                .with_finish_before(Duration::ZERO)
+                .with_drop_after(Duration::ZERO),
+            None => settings.ladder,
+        };
         let drain_time = self.drain_time_s.map_or(settings.drain_time, Duration::from_secs);
         settings
             .with_drain_time(drain_time)
@@ -102,6 +109,7 @@ impl Args {
             .with_strategy(strategy)
             .with_schedule(schedule)
             .with_length(length)
+            .with_ladder(ladder)
             // A process that must be gone sooner than ten seconds cannot wait so long for nobody.
             .with_shutdown_minimum(Duration::from_secs(10).min(drain_time))
     }

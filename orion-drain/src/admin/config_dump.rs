@@ -269,14 +269,16 @@ mod tests {
 
     #[test]
     fn secrets_are_not_dumped_but_the_names_of_their_files_are() {
-        let mut dump = ConfigDump::default();
-        dump.bootstrap = Some(
-            json!({ "transport_socket": { "common_tls_context": { "tls_certificates": [{
+        let certificates = json!([{
             "certificate_chain": { "filename": "chain.pem" },
             "private_key": { "inline_string": "-----BEGIN" },
             "password": { "inline_bytes": "c2VjcmV0" },
-        }, { "private_key": { "filename": "key.pem" } }] } } }),
-        );
+        }, { "private_key": { "filename": "key.pem" } }]);
+        let socket = json!({ "common_tls_context": { "tls_certificates": certificates } });
+        let dump = ConfigDump {
+            bootstrap: Some(json!({ "transport_socket": socket })),
+            ..ConfigDump::default()
+        };
         let json = dump.to_json(None).expect("the whole dump");
         let certificates = &json["configs"][0]["bootstrap"]["transport_socket"]["common_tls_context"];
         assert_eq!(
@@ -301,13 +303,15 @@ mod tests {
             effective: None,
             last_updated: SystemTime::UNIX_EPOCH,
         };
-        let mut dump = ConfigDump::default();
-        dump.listeners = vec![
-            version(1, VersionState::Draining),
-            version(2, VersionState::Draining),
-            version(3, VersionState::Active),
-            version(4, VersionState::Warming),
-        ];
+        let dump = ConfigDump {
+            listeners: vec![
+                version(1, VersionState::Draining),
+                version(2, VersionState::Draining),
+                version(3, VersionState::Active),
+                version(4, VersionState::Warming),
+            ],
+            ..ConfigDump::default()
+        };
         let json = dump.to_json(Some("dynamic_listeners")).expect("a field");
         let info = |at: usize, state: &str| json["configs"][at][state]["version_info"].as_str();
         assert_eq!(

@@ -398,7 +398,11 @@ async fn an_idle_timeout_begins_when_a_long_request_has_ended() {
     }
     let answered = Instant::now();
     rest(&mut client).await;
-    assert!(answered.elapsed() >= Duration::from_secs(4), "{:?}", answered.elapsed());
+    assert!(
+        answered.elapsed() >= Duration::from_secs(4),
+        "{:?}",
+        answered.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
