@@ -10,11 +10,11 @@ use conn_tracker::{ConnGuard, ConnInfo, ConnProtocol, ConnTracker, Peer};
 
 use crate::live;
 use crate::patience::Stopwatch;
-use crate::seed::Seed;
+use crate::proposal::Proposal;
 use measure::{Row, Scale, Target, median};
 
 const OURS: &str = "conn-tracker";
-const SEED: &str = "DashMap of string ids";
+const PROPOSAL: &str = "DashMap of string ids";
 
 struct Run {
     slowest: f64,
@@ -22,10 +22,10 @@ struct Run {
 }
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
-    let (mut ours, mut seed) = (vec![], vec![]);
+    let (mut ours, mut proposal) = (vec![], vec![]);
     for _ in 0..scale.rounds {
         ours.push(run(OURS, live(scale)));
-        seed.push(run(SEED, live(scale)));
+        proposal.push(run(PROPOSAL, live(scale)));
     }
     // The quietest run: a rehash is in each of them, a neighbour that takes the processor away is not.
     let slowest = |runs: &[Run]| runs.iter().map(|run| run.slowest).fold(f64::INFINITY, f64::min);
@@ -36,9 +36,9 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
             row: format!("slowest registration while growing to {}", live(scale)),
             unit: "us",
             value: slowest(&ours),
-            floor_name: SEED,
-            floor: slowest(&seed),
-            ratio: slowest(&ours) / slowest(&seed),
+            floor_name: PROPOSAL,
+            floor: slowest(&proposal),
+            ratio: slowest(&ours) / slowest(&proposal),
             target: Target::Ratio(0.01),
             peers: vec![],
         },
@@ -50,7 +50,7 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
             floor: guard,
             ratio: bytes(&ours) / guard,
             target: Target::Value(160.0),
-            peers: vec![(SEED, bytes(&seed))],
+            peers: vec![(PROPOSAL, bytes(&proposal))],
         },
     ]
 }
@@ -94,8 +94,8 @@ pub(crate) fn child(name: &str, live: &str) {
         };
         grow(live, open)
     } else {
-        let seed = Seed::default();
-        grow(live, || seed.open("ingress"))
+        let proposal = Proposal::default();
+        grow(live, || proposal.open("ingress"))
     };
     println!("{slowest:.2} {bytes:.1}");
 }

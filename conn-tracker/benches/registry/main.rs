@@ -13,7 +13,7 @@ mod open;
 #[cfg(not(loom))]
 mod patience;
 #[cfg(not(loom))]
-mod seed;
+mod proposal;
 #[cfg(not(loom))]
 mod snapshot;
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use conn_tracker::{ConnGroup, ConnGuard, ConnTracker, Peer};
 
 use crate::live;
-use crate::seed::Seed;
+use crate::proposal::Proposal;
 use measure::{Case, Row, Scale, Target, compare, time};
 
 pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
@@ -14,11 +14,11 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     for live in [0, live(scale)] {
         let tracker = ConnTracker::new();
         let group = tracker.group("ingress", 1);
-        let seed = Seed::default();
+        let proposal = Proposal::default();
         let _live = fill(&group, live);
-        (0..live).for_each(|_| drop(seed.open("ingress")));
+        (0..live).for_each(|_| drop(proposal.open("ingress")));
         for (threads, target) in [(1, Target::Ratio(5.0)), (2, Target::Ratio(1.0))] {
-            rows.push(row(scale, threads, live, target, &group, &seed));
+            rows.push(row(scale, threads, live, target, &group, &proposal));
         }
     }
     rows
@@ -35,7 +35,14 @@ pub(crate) fn fill(group: &ConnGroup, live: usize) -> Vec<ConnGuard> {
     })
 }
 
-fn row(scale: &Scale, threads: usize, live: usize, target: Target, group: &ConnGroup, seed: &Seed) -> Row {
+fn row(
+    scale: &Scale,
+    threads: usize,
+    live: usize,
+    target: Target,
+    group: &ConnGroup,
+    proposal: &Proposal,
+) -> Row {
     let (times, slow) = (scale.times(1_000_000), scale.times(200_000));
     let word = AtomicU64::new(0);
     let cases = vec![
@@ -58,8 +65,8 @@ fn row(scale: &Scale, threads: usize, live: usize, target: Target, group: &ConnG
             time(
                 threads,
                 slow,
-                || seed,
-                |seed| seed.close("ingress", &black_box(seed.open("ingress"))),
+                || proposal,
+                |proposal| proposal.close("ingress", &black_box(proposal.open("ingress"))),
             )
         }),
     ];

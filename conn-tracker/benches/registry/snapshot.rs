@@ -8,7 +8,7 @@ use conn_tracker::{ConnTracker, Peer};
 
 use crate::open::fill;
 use crate::patience::Stopwatch;
-use crate::seed::Seed;
+use crate::proposal::Proposal;
 use measure::{Row, Scale, Target, median};
 
 /// Delays of registrations on one thread, in microseconds.
@@ -31,16 +31,16 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let _live = fill(&group, live);
-    let seed = Seed::default();
-    (0..live).for_each(|_| drop(seed.open("ingress")));
+    let proposal = Proposal::default();
+    (0..live).for_each(|_| drop(proposal.open("ingress")));
 
     let (mut ours, mut theirs) = (Runs::default(), Runs::default());
     for round in 0..=scale.rounds {
         let open = || drop(black_box(group.open(Peer::Unix)));
         let list = || drop(black_box(tracker.snapshot()));
         let new = measure(open, list);
-        let open = || seed.close("ingress", &seed.open("ingress"));
-        let list = || drop(black_box(seed.snapshot()));
+        let open = || proposal.close("ingress", &proposal.open("ingress"));
+        let list = || drop(black_box(proposal.snapshot()));
         let old = measure(open, list);
         // The first round warms up: it pages in what a list of a million needs.
         if round > 0 {

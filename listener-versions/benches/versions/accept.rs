@@ -28,8 +28,14 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
     let ours = AcceptRead::of(&listeners, "ingress").expect("it listens");
     let version = ours.read().expect("it is active");
     let floor = ArcSwap::new(Arc::clone(&version));
-    let seed = RwLock::new(HashMap::from([("ingress".to_owned(), version)]));
-    let read_seed = || seed.read().expect("no panic").get(black_box("ingress")).cloned();
+    let proposal = RwLock::new(HashMap::from([("ingress".to_owned(), version)]));
+    let read_proposal = || {
+        proposal
+            .read()
+            .expect("no panic")
+            .get(black_box("ingress"))
+            .cloned()
+    };
 
     let mut values: [Vec<f64>; 5] = Default::default();
     for _ in 0..rounds {
@@ -39,9 +45,9 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
         values[1].push(ours_now);
         values[2].push(ours_now / floor_now);
         values[3].push(nanoseconds(times, || floor.load().number()));
-        values[4].push(nanoseconds(times, read_seed));
+        values[4].push(nanoseconds(times, read_proposal));
     }
-    let [floor, value, ratio, guard, seed] = values.map(median);
+    let [floor, value, ratio, guard, proposal] = values.map(median);
     vec![Row {
         row: "accept: which version takes it".to_owned(),
         unit: "ns",
@@ -52,7 +58,7 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
         target: Target::Ratio(1.5),
         peers: vec![
             ("one ArcSwap load, not kept", guard),
-            ("RwLock and HashMap of String, as in the proposal", seed),
+            ("RwLock and HashMap of String, as in the proposal", proposal),
         ],
     }]
 }

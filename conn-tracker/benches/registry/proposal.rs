@@ -34,13 +34,13 @@ enum State {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Seed {
+pub(crate) struct Proposal {
     next: AtomicU64,
     connections: DashMap<String, ConnInfo>,
     counts: DashMap<String, AtomicUsize>,
 }
 
-impl Seed {
+impl Proposal {
     /// Returns the id, which is all that its caller holds.
     pub(crate) fn open(&self, listener: &str) -> String {
         let id = format!("conn-{}", self.next.fetch_add(1, Relaxed));
