@@ -50,7 +50,7 @@ use live::Live;
 use record::{Record, Updates};
 use verdict::ClassVerdict;
 
-pub(crate) use edge::{Edge, build_example};
+pub(crate) use edge::{Edge, ask, build_example};
 pub(crate) use upstream::Upstreams;
 
 /// How long the crowd runs before the first update, and after the last version must be gone.

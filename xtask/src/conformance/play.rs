@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
@@ -16,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::wire::{Client, Speak};
 use super::yaml::{self, ADMIN, Listener};
 use super::{Side, World};
+use crate::demo::ask;
 
 /// How a process is started.
 #[derive(Debug, Clone)]
@@ -227,42 +227,4 @@ impl Play {
         let last: Vec<&str> = last.into_iter().rev().collect();
         format!("{} said:\n{}", self.side.name(), last.join("\n"))
     }
-}
-
-/// One request to an admin port, on a connection of its own.
-pub(crate) async fn ask(admin: SocketAddr, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
-    const LIMIT: u64 = 8 * 1024 * 1024;
-    let exchange = async {
-        let mut stream = TcpStream::connect(admin).await?;
-        let ask = format!(
-            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-        );
-        stream.write_all(ask.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.take(LIMIT).read_to_end(&mut answer).await?;
-        anyhow::Ok(String::from_utf8_lossy(&answer).into_owned())
-    };
-    let answer = timeout(Duration::from_secs(3), exchange)
-        .await
-        .context("no answer within 3 s")??;
-    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .unwrap_or(0);
-    if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        return Ok((status, body.to_owned()));
-    }
-    let mut whole = String::new();
-    let mut rest = body;
-    while let Some((size, chunk)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
-        if size == 0 {
-            break;
-        }
-        whole += chunk.get(..size).unwrap_or_default();
-        rest = chunk.get(size + 2..).unwrap_or_default();
-    }
-    Ok((status, whole))
 }

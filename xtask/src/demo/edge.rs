@@ -154,9 +154,17 @@ impl Edge {
     }
 }
 
-/// One request to an admin port, on a connection of its own.
+/// One request to an admin port, on a connection of its own; the body of its 200.
 pub(crate) async fn ask_admin(admin: SocketAddr, method: &str, path: &str) -> anyhow::Result<String> {
-    const LIMIT: u64 = 4 * 1024 * 1024;
+    match ask(admin, method, path).await? {
+        (200, body) => Ok(body),
+        (status, _) => bail!("{method} {path}: {status}"),
+    }
+}
+
+/// One request to an admin port, on a connection of its own; its status and its body.
+pub(crate) async fn ask(admin: SocketAddr, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
+    const LIMIT: u64 = 8 * 1024 * 1024;
     let exchange = async {
         let mut stream = TcpStream::connect(admin).await?;
         let ask = format!(
@@ -167,17 +175,17 @@ pub(crate) async fn ask_admin(admin: SocketAddr, method: &str, path: &str) -> an
         stream.take(LIMIT).read_to_end(&mut answer).await?;
         anyhow::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    let answer = timeout(Duration::from_secs(2), exchange)
+    let answer = timeout(Duration::from_secs(3), exchange)
         .await
-        .context("no answer within 2 s")??;
+        .context("no answer within 3 s")??;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!("{method} {path}: {}", head.lines().next().unwrap_or_default());
-    }
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = status.context("no HTTP status")?;
     if !head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
-        return Ok(body.to_owned());
+        return Ok((status, body.to_owned()));
     }
-    unchunked(body).ok_or_else(|| anyhow!("{method} {path}: a chunked body that is none"))
+    let body = unchunked(body).ok_or_else(|| anyhow!("{method} {path}: a chunked body that is none"))?;
+    Ok((status, body))
 }
 
 fn unchunked(mut chunks: &str) -> Option<String> {

@@ -9,10 +9,10 @@ use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
 use super::rows;
-use crate::conformance::play::ask;
 use crate::conformance::rule::Checks;
 use crate::conformance::yaml::{self, ADMIN, Listener};
 use crate::conformance::{Side, Stage};
+use crate::demo::ask;
 
 /// What is changed of a good listener, whether Envoy takes it, and the row that says why we do not do the same.
 struct Case {
