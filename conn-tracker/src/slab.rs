@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a page.
 pub(crate) const PAGE: usize = if cfg!(loom) { 4 } else { 128 };
-/// Entries that are copied at once: some hundred nanoseconds, so that whoever finds the lock taken spins and does not park.
+/// Entries that are copied at once: few, so that whoever finds the lock taken spins and does not park.
 pub(crate) const PART: usize = if cfg!(loom) { 2 } else { 16 };
 /// "No slot", "no ledger".
 pub(crate) const NONE: u32 = u32::MAX;

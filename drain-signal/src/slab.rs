@@ -14,7 +14,7 @@ const LIMIT: u32 = NO_ENTRY;
 pub(crate) const NO_ENTRY: u32 = (1 << 27) - 1;
 /// The tag of a free entry; its other bits are the next free one.
 const FREE: u32 = 7;
-/// How many entries one call looks at: about two microseconds with the shard locked.
+/// How many entries one call looks at with the shard locked.
 const LOOK: usize = 4096;
 
 /// Wakers and seats apart: a walk that wakes nobody reads the seats alone, 16 to a cache line.

@@ -8,7 +8,7 @@ use crate::home::Home;
 use crate::sync::lock;
 
 /// Excludes for a few nanoseconds, at the cost of one atomic operation a pass where std's mutex takes two. It is held for
-/// one entry, for a portion of a walk (two microseconds), at worst for an allocation; nobody else's code runs meanwhile.
+/// one entry, for a portion of a walk, at worst for an allocation; nobody else's code runs meanwhile.
 ///
 /// Whoever finds it taken spins, then yields, then sleeps: a holder that lost its processor gets it back even from a thread
 /// of a higher priority.
