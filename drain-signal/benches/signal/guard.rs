@@ -59,27 +59,17 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
     let mut cases = vec![
         pair(&word, threads, times),
         Case::new("drain-signal", || {
-            time(
-                threads,
-                times,
-                || signal.clone(),
-                |signal| drop(black_box(signal.watch())),
-            )
+            time(threads, times, || signal.clone(), |signal| hold(signal.watch()))
         }),
     ];
     if live == 0 {
         cases.extend([
             Case::new("linkerd drain", || {
-                time(
-                    threads,
-                    slow,
-                    || drain_watch.clone(),
-                    |watch| drop(black_box(watch.clone())),
-                )
+                time(threads, slow, || drain_watch.clone(), |watch| hold(watch.clone()))
             }),
             Case::new("tokio-util CancellationToken + TaskTracker", || {
                 let op = |(token, tracker): &mut (CancellationToken, TaskTracker)| {
-                    drop(black_box((token.child_token(), tracker.token())));
+                    hold((token.child_token(), tracker.token()));
                 };
                 time(threads, slow, || (token.clone(), tracker.clone()), op)
             }),
@@ -88,22 +78,17 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
                     threads,
                     slow,
                     || receiver.clone(),
-                    |receiver| drop(black_box(receiver.clone())),
+                    |receiver| hold(receiver.clone()),
                 )
             }),
             Case::new("hyper-util GracefulShutdown", || {
-                time(
-                    threads,
-                    slow,
-                    || graceful.watcher(),
-                    |_| drop(black_box(graceful.watcher())),
-                )
+                time(threads, slow, || graceful.watcher(), |_| hold(graceful.watcher()))
             }),
             Case::new("event-listener", || {
-                time(threads, slow, || (), |()| drop(black_box(event.listen())))
+                time(threads, slow, || (), |()| hold(event.listen()))
             }),
             Case::new("tokio-graceful", || {
-                time(threads, slow, || (), |()| drop(black_box(shutdown.guard())))
+                time(threads, slow, || (), |()| hold(shutdown.guard()))
             }),
         ]);
     }
@@ -166,6 +151,11 @@ fn open_park_close(scale: &Scale, threads: usize, target: Target) -> Row {
     ];
     let name = format!("open + park + unpark + close, {}", plural(threads));
     compare(name, "ns", target, scale.rounds, cases)
+}
+
+/// Lets it be where it is, seen by everybody, and drops it: to be moved about is no part of opening or closing.
+fn hold<T>(value: T) {
+    black_box(&value);
 }
 
 /// Polls once, with a waker that costs nothing, and drops.
