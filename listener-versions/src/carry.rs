@@ -11,7 +11,8 @@ use crate::net::{Seat, Slot};
 use crate::news::News;
 use crate::shell::{Job, Jobs, Shell};
 use crate::{
-    Effect, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionSet, VersionState, VersionView,
+    Effect, Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionSet, VersionState,
+    VersionView,
 };
 
 /// Under one lock, which no accept takes.
@@ -21,6 +22,8 @@ pub(crate) struct State<C> {
     /// Filter chains that their version went on without.
     pub(crate) gone: BTreeMap<u64, Arc<ListenerChain>>,
     pub(crate) slots: HashMap<SocketKey, Arc<Slot<C>>>,
+    /// Sockets that other processes opened and no listener wants, or wants no more.
+    pub(crate) inherited: Inherited,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Seat<C>>>,
 }
 
@@ -60,7 +63,8 @@ impl<C: ListenerConfig> Shell<C> {
                     // The version's drain begins later than this, so the guard can still be had.
                     let last = last.and_then(|version| state.live.get(&version)?.drain().watch().ok());
                     if let Some(slot) = state.slots.remove(&socket) {
-                        slot.close(last);
+                        // Whoever has it too goes on; an update to come may want it again.
+                        state.inherited.put(slot.local().clone(), slot.close(last));
                     }
                 }
                 Effect::UpdateInPlace { version } => {

@@ -68,6 +68,12 @@
 //! comes in between. So none is closed before the listener gives up its address; when a worker ends, or its runtime does, another
 //! one accepts on its socket too, and when there is none, the sockets wait.
 //!
+//! # Sockets that another process has too
+//!
+//! [`Listeners::inherit`] uses listening sockets that came from elsewhere (a process that is being replaced, systemd), and
+//! [`Listeners::share_sockets`] gives descriptors of ours away. A socket that another process has too is never shut down here, and its
+//! queue is left alone: it belongs to whoever goes on.
+//!
 //! # What dropping means
 //!
 //! | dropped | means |
@@ -102,7 +108,7 @@
 //! # What it does not do
 //!
 //! It speaks no protocol and closes no connection: `drain-signal` asks connections to leave, and the `proto-drain-*` crates say it in
-//! their protocol's words. It spawns nothing. Handing sockets to another process is not here yet.
+//! their protocol's words. It spawns nothing.
 //!
 //! # Where it follows Envoy, and where not
 //!
@@ -149,7 +155,11 @@ pub use options::{AcceptPolicy, CleanupPolicy, ListenersOptions};
 mod observer;
 pub use observer::ListenerObserver;
 mod net;
-pub use net::{Accepted, ChainConnection, Limits, PeerAddress, Refusal, Stream, Worker};
+#[cfg(unix)]
+pub use net::SharedSocket;
+pub use net::{
+    Accepted, ChainConnection, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream, Worker,
+};
 mod carry;
 mod driver;
 mod news;

@@ -1,17 +1,21 @@
 //! The asynchronous shell: applies updates to sockets and drains, and is asked what there is.
 
 use std::fmt;
+#[cfg(unix)]
+use std::io;
 use std::sync::Arc;
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
 use tokio::sync::mpsc;
 
+#[cfg(unix)]
+use crate::SharedSocket;
 use crate::driver::Driver;
 use crate::net::Worker;
 use crate::shell::{Job, Shell};
 use crate::{
-    AcceptPolicy, ChainView, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver,
+    AcceptPolicy, ChainView, Inherited, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver,
     ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
 };
 
@@ -107,6 +111,47 @@ impl<C: ListenerConfig> Listeners<C> {
     #[must_use]
     pub fn local_address(&self, name: &str) -> Option<ListenAddress> {
         self.shell.local_address(name)
+    }
+
+    /// Sockets that another process opened are used where an update wants their address, instead of opening others.
+    ///
+    /// A listener whose port is 0 never gets one of them. A socket is taken as it is: of the configuration's
+    /// [`SocketOptions`](crate::SocketOptions) only the backlog counts. As long as another process may have it too, closing it does
+    /// not end listening, and what waits in its queue is left to the other process; [`own_sockets`](Self::own_sockets) ends that.
+    pub fn inherit(&self, inherited: Inherited) {
+        self.shell.inherit(inherited);
+    }
+
+    /// The addresses of inherited sockets that no listener wants. Clients wait there for nobody.
+    #[must_use]
+    pub fn unclaimed(&self) -> Vec<ListenAddress> {
+        self.shell.unclaimed()
+    }
+
+    /// Closes the inherited sockets that no listener wants, without ending what another process does with them.
+    pub fn drop_unclaimed(&self) {
+        self.shell.drop_unclaimed();
+    }
+
+    /// A descriptor of every listening socket, for another process: by address, then by worker. Left out are ports that the kernel
+    /// chose, since nobody can ask for them.
+    ///
+    /// From now on closing one of them here does not end listening, what waits in its queue is left to the other process, and so
+    /// is the path of a Unix socket; until [`own_sockets`](Self::own_sockets) says that there is no other process any more.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no file descriptors left. Nothing is shared then.
+    #[cfg(unix)]
+    pub fn share_sockets(&self) -> io::Result<Vec<SharedSocket>> {
+        self.shell.share_sockets()
+    }
+
+    /// No other process has our sockets any more: closing one ends listening again, and what waits in its queue is served.
+    ///
+    /// Inherited sockets that no listener wants are closed.
+    pub fn own_sockets(&self) {
+        self.shell.own_sockets();
     }
 
     #[cfg(feature = "__bench")]

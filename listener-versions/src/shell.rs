@@ -1,20 +1,25 @@
 //! What handles, workers and the driver share: the version set, and the sockets and drains that carry out its effects.
 
 use std::collections::{BTreeMap, HashMap};
+#[cfg(unix)]
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence};
 use tokio::sync::mpsc;
 
+#[cfg(unix)]
+use crate::SharedSocket;
 use crate::carry::{State, offer};
 use crate::listeners::WarmError;
 use crate::net::{Shared, Slot, Worker};
 use crate::news::News;
 use crate::observer::Teller;
 use crate::{
-    AcceptPolicy, ChainView, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver, ListenerVersion,
-    ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState, VersionView,
+    AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+    VersionView,
 };
 
 /// What the driver is given to run.
@@ -60,6 +65,7 @@ impl<C: ListenerConfig> Shell<C> {
             live: HashMap::new(),
             gone: BTreeMap::new(),
             slots: HashMap::new(),
+            inherited: Inherited::new(),
             workers: Vec::new(),
         };
         Self {
@@ -78,11 +84,15 @@ impl<C: ListenerConfig> Shell<C> {
         let mut fresh = HashMap::new();
         let mut news = Vec::new();
         let mut state = self.lock();
-        let applied = state.set.apply(update, |key, config| {
-            let slot = Slot::bind(key, config.socket_options())?;
+        let State { set, inherited, .. } = &mut *state;
+        let applied = set.apply(update, |key, config| {
+            let slot = Slot::open(key, config.socket_options(), inherited.take(key.address()))?;
             // A version that warms does not listen yet: clients would wait for nobody.
             if !config.warms() {
-                slot.listen()?;
+                if let Err(error) = slot.listen() {
+                    inherited.put(slot.local().clone(), slot.close(None));
+                    return Err(error);
+                }
             }
             fresh.insert(key.clone(), Arc::new(slot));
             Ok(())
@@ -221,6 +231,48 @@ impl<C: ListenerConfig> Shell<C> {
         Some(state.slots.get(&record.socket)?.local().clone())
     }
 
+    pub(crate) fn inherit(&self, inherited: Inherited) {
+        self.lock().inherited.append(inherited);
+    }
+
+    pub(crate) fn unclaimed(&self) -> Vec<ListenAddress> {
+        self.lock().inherited.addresses().cloned().collect()
+    }
+
+    pub(crate) fn drop_unclaimed(&self) {
+        drop(std::mem::take(&mut self.lock().inherited));
+    }
+
+    /// Nothing is marked unless every descriptor could be had.
+    #[cfg(unix)]
+    pub(crate) fn share_sockets(&self) -> io::Result<Vec<SharedSocket>> {
+        let state = self.lock();
+        let slots = state.slots.iter().filter(|(key, slot)| {
+            // Nobody can ask for a port that the kernel chose, and what warms does not listen.
+            !key.address().is_ephemeral() && slot.current().is_some()
+        });
+        let slots: Vec<_> = slots.map(|(_, slot)| slot).collect();
+        let mut sockets = Vec::new();
+        for slot in &slots {
+            for (lane, socket) in slot.descriptors()?.into_iter().enumerate() {
+                sockets.push(SharedSocket {
+                    address: slot.local().clone(),
+                    lane,
+                    socket,
+                });
+            }
+        }
+        slots.iter().for_each(|slot| slot.set_shared(true));
+        sockets.sort_by(|a, b| (&a.address, a.lane).cmp(&(&b.address, b.lane)));
+        Ok(sockets)
+    }
+
+    pub(crate) fn own_sockets(&self) {
+        let mut state = self.lock();
+        state.inherited = Inherited::new();
+        state.slots.values().for_each(|slot| slot.set_shared(false));
+    }
+
     #[cfg(feature = "__bench")]
     pub(crate) fn slot(&self, name: &str) -> Option<Arc<Slot<C>>> {
         let state = self.lock();
@@ -233,7 +285,7 @@ impl<C: ListenerConfig> Shell<C> {
         state.workers.clear();
         for (_, slot) in state.slots.drain() {
             let last = slot.current().and_then(|version| version.drain().watch().ok());
-            slot.close(last);
+            drop(slot.close(last));
         }
     }
 

@@ -76,6 +76,10 @@ pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared
                         backoff.reset();
                         pauses = 0;
                         take(&slot, shared, handler, stream, peer);
+                        // A socket that another process goes on with always has more.
+                        if slot.is_closed() {
+                            break;
+                        }
                         continue;
                     }
                     // A socket that has just been shut down says so by an error.

@@ -22,6 +22,11 @@ impl Lanes {
         }
     }
 
+    /// One more socket, which waits for its first worker as well.
+    pub(super) fn inherited(&mut self) {
+        self.holders.push(None);
+    }
+
     /// A worker comes. The first one takes every socket that there is; a later one takes one from who has several, in which case
     /// that one has to look again (`true`), or [needs a new one](Self::needs_socket).
     pub(super) fn join(&mut self, worker: u64) -> bool {

@@ -4,6 +4,7 @@ mod accept;
 mod backoff;
 mod bind;
 mod enter;
+mod inherited;
 mod lanes;
 mod limits;
 mod share;
@@ -14,6 +15,9 @@ mod worker;
 
 pub use accept::Accepted;
 pub use enter::ChainConnection;
+#[cfg(unix)]
+pub use inherited::SharedSocket;
+pub use inherited::{InheritError, Inherited};
 pub use limits::{Limits, Refusal};
 pub use stream::{PeerAddress, Stream};
 pub use worker::Worker;

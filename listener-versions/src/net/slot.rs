@@ -36,9 +36,13 @@ struct Inner {
 pub(super) type Admitted<C> = (Arc<ListenerVersion<C>>, DrainWatch);
 
 impl<C> Slot<C> {
-    /// Opens the first socket. It does not listen yet.
-    pub(crate) fn bind(key: &SocketKey, options: SocketOptions) -> io::Result<Self> {
-        let sockets = Sockets::bind(key.address(), options)?;
+    /// Opens the first socket, which does not listen yet; or goes on with these, which listen.
+    pub(crate) fn open(key: &SocketKey, options: SocketOptions, inherited: Vec<Socket>) -> io::Result<Self> {
+        let sockets = if inherited.is_empty() {
+            Sockets::bind(key.address(), options)?
+        } else {
+            Sockets::inherit(key.address(), options, inherited)?
+        };
         Ok(Self {
             local: sockets.local().clone(),
             current: ArcSwapOption::empty(),
@@ -75,18 +79,32 @@ impl<C> Slot<C> {
 
     /// Refuses new connections from this moment on, in every worker, and keeps those that wait in the queue for the version that
     /// is current; `last` is one guard of it. It must not drain earlier.
-    pub(crate) fn close(&self, last: Option<DrainWatch>) {
+    ///
+    /// Sockets that another process has too are returned. They listen on, and nobody accepts on them here.
+    pub(crate) fn close(&self, last: Option<DrainWatch>) -> Vec<Socket> {
         self.closed.store(true, Ordering::Release);
         let mut inner = self.lock();
         if inner.sockets.is_closed() {
-            return;
+            return Vec::new();
         }
-        inner.sockets.close();
+        let shared = inner.sockets.close();
         if inner.seats > 0 {
             inner.last = last;
         }
         drop(inner);
         self.changes.send_replace(true);
+        shared
+    }
+
+    /// Another descriptor of each socket, by lane.
+    #[cfg(unix)]
+    pub(crate) fn descriptors(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+        self.lock().sockets.descriptors()
+    }
+
+    /// Whether another process has the sockets that are open now: closing them does not end listening then.
+    pub(crate) fn set_shared(&self, shared: bool) {
+        self.lock().sockets.set_shared(shared);
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -259,7 +277,7 @@ mod tests {
             version.set_state(VersionState::Active);
             Arc::new(version)
         });
-        let slot = Slot::bind(versions[0].socket(), SocketOptions::default()).unwrap();
+        let slot = Slot::open(versions[0].socket(), SocketOptions::default(), Vec::new()).unwrap();
         slot.listen().unwrap();
         (Arc::new(slot), versions)
     }
@@ -328,7 +346,7 @@ mod tests {
         let (slot, [version, _]) = slot();
         slot.serve(Arc::clone(&version));
         let seats = [slot.seat().unwrap(), slot.seat().unwrap()];
-        slot.close(version.drain().watch().ok());
+        assert!(slot.close(version.drain().watch().ok()).is_empty());
         assert!(slot.seat().is_none(), "nobody new accepts here");
         version.set_state(VersionState::Draining);
         let sequence = version

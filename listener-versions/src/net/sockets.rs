@@ -13,12 +13,19 @@ use crate::{ListenAddress, SocketOptions};
 /// At most so many connections are saved from the queues of sockets that close: more than any kernel's default backlog.
 const SAVED: usize = 65_536;
 
+/// A socket that listens, or is about to.
+struct Open {
+    socket: Socket,
+    /// Another process has descriptors of it, and goes on with its queue.
+    shared: bool,
+}
+
 pub(super) struct Sockets {
     configured: ListenAddress,
     local: ListenAddress,
     options: SocketOptions,
     /// By lane; none once they are closed. The workers have descriptors of the same sockets.
-    open: Vec<Socket>,
+    open: Vec<Open>,
     lanes: Lanes,
     /// What was in the queues when the sockets closed.
     saved: VecDeque<(Socket, SockAddr)>,
@@ -34,7 +41,37 @@ impl Sockets {
             local: bind::local_address(&socket, address),
             lanes: Lanes::new(options.reuse_port),
             options,
-            open: vec![socket],
+            open: vec![Open {
+                socket,
+                shared: false,
+            }],
+            saved: VecDeque::new(),
+        })
+    }
+
+    /// Goes on with sockets that another process opened, as they are. At least one.
+    pub(super) fn inherit(
+        address: &ListenAddress,
+        mut options: SocketOptions,
+        sockets: Vec<Socket>,
+    ) -> io::Result<Self> {
+        options.reuse_port = options.reuse_port.at(address);
+        // Beside a socket that does not share its port no other can be opened.
+        #[cfg(target_os = "linux")]
+        for socket in &sockets {
+            if !matches!(address, ListenAddress::Unix(_)) && !socket.reuse_port()? {
+                options.reuse_port = crate::ReusePort::Shared;
+            }
+        }
+        let mut lanes = Lanes::new(options.reuse_port);
+        (1..sockets.len()).for_each(|_| lanes.inherited());
+        let open = sockets.into_iter().map(|socket| Open { socket, shared: true });
+        Ok(Self {
+            configured: address.clone(),
+            local: address.clone(),
+            lanes,
+            options,
+            open: open.collect(),
             saved: VecDeque::new(),
         })
     }
@@ -51,7 +88,7 @@ impl Sockets {
         }
         self.open
             .iter()
-            .try_for_each(|socket| bind::listen(socket, &self.options))
+            .try_for_each(|open| bind::listen(&open.socket, &self.options))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -67,7 +104,10 @@ impl Sockets {
         if self.lanes.needs_socket(worker) {
             let socket = bind::bind(&self.local, &self.options)?;
             bind::listen(&socket, &self.options)?;
-            self.open.push(socket);
+            self.open.push(Open {
+                socket,
+                shared: false,
+            });
             self.lanes.opened(worker);
         }
         Ok(moved)
@@ -82,29 +122,48 @@ impl Sockets {
     pub(super) fn of(&self, worker: u64) -> impl Iterator<Item = (usize, &Socket)> {
         self.lanes
             .of(worker)
-            .filter_map(|lane| Some((lane, self.open.get(lane)?)))
+            .filter_map(|lane| Some((lane, &self.open.get(lane)?.socket)))
+    }
+
+    /// Another descriptor of each socket, by lane.
+    #[cfg(unix)]
+    pub(super) fn descriptors(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+        let sockets = self.open.iter().map(|open| Ok(open.socket.try_clone()?.into()));
+        sockets.collect()
+    }
+
+    /// Whether another process has the sockets that are open now.
+    pub(super) fn set_shared(&mut self, shared: bool) {
+        self.open.iter_mut().for_each(|open| open.shared = shared);
     }
 
     /// Refuses new connections from this moment on, in every worker; those that wait in the queues are kept.
-    pub(super) fn close(&mut self) {
-        for socket in std::mem::take(&mut self.open) {
+    ///
+    /// What another process has too goes on listening, with its queue: those sockets are returned.
+    pub(super) fn close(&mut self) -> Vec<Socket> {
+        let mut shared = Vec::new();
+        for open in std::mem::take(&mut self.open) {
+            if open.shared {
+                shared.push(open.socket);
+                continue;
+            }
             while self.saved.len() < SAVED {
-                match socket.accept() {
+                match open.socket.accept() {
                     Ok(connection) => self.saved.push_back(connection),
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }
             }
-            // The workers have descriptors of the same socket. (A socket that another process shares must not be shut down:
-            // whoever hands one over, closes it instead.) Shutting it down ends listening for all of them, however late they
+            // The workers have descriptors of the same socket. Shutting it down ends listening for all of them, however late they
             // look; where the system knows no such thing, it ends when the last of them closes its own.
-            drop(socket.shutdown(std::net::Shutdown::Both));
+            drop(open.socket.shutdown(std::net::Shutdown::Both));
         }
         #[cfg(unix)]
-        if let ListenAddress::Unix(path) = &self.configured {
+        if let (ListenAddress::Unix(path), true) = (&self.configured, shared.is_empty()) {
             drop(std::fs::remove_file(path));
         }
+        shared
     }
 
     pub(super) fn next_saved(&mut self) -> Option<(Socket, SockAddr)> {

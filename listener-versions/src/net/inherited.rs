@@ -1,0 +1,160 @@
+//! Listening sockets that came from elsewhere: another process, or whoever started this one.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use socket2::Socket;
+
+use crate::ListenAddress;
+
+/// Listening sockets that came from elsewhere, by the address that they are bound to.
+///
+/// A process that is about to be replaced hands its sockets over, systemd opens them before it starts a service. Given to
+/// [`Listeners::inherit`](crate::Listeners::inherit), they are used instead of opening others, so that nothing that waits in
+/// their queues is lost.
+///
+/// One address may have several sockets (`SO_REUSEPORT`), each with a queue of its own; all of them are used, by as many workers
+/// as there are.
+///
+/// ```
+/// # #[cfg(unix)] {
+/// use listener_versions::Inherited;
+///
+/// let socket = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let mut inherited = Inherited::new();
+/// let address = inherited.add(socket)?;
+/// assert_eq!(inherited.addresses().collect::<Vec<_>>(), [&address]);
+/// # }
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Inherited {
+    sockets: BTreeMap<ListenAddress, Vec<Socket>>,
+}
+
+impl Inherited {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a socket, behind those of the same address; where it listens.
+    ///
+    /// `O_NONBLOCK` and `FD_CLOEXEC` are set on it.
+    ///
+    /// # Errors
+    ///
+    /// [`InheritError`], which names the file descriptor, if it is not a stream socket that listens. It is closed.
+    #[cfg(unix)]
+    pub fn add(&mut self, socket: impl Into<std::os::fd::OwnedFd>) -> Result<ListenAddress, InheritError> {
+        use std::os::fd::AsRawFd as _;
+
+        let fd = socket.into();
+        let number = fd.as_raw_fd();
+        let socket = Socket::from(fd);
+        let address = examine(&socket).map_err(|reason| InheritError { fd: number, reason })?;
+        self.put(address.clone(), [socket]);
+        Ok(address)
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.sockets.keys()
+    }
+
+    /// How many sockets there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sockets.values().map(Vec::len).sum()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// All that listen there. Who lets the kernel choose the port has none in mind.
+    pub(crate) fn take(&mut self, address: &ListenAddress) -> Vec<Socket> {
+        self.sockets.remove(address).unwrap_or_default()
+    }
+
+    pub(crate) fn put(&mut self, address: ListenAddress, sockets: impl IntoIterator<Item = Socket>) {
+        let mut sockets = sockets.into_iter().peekable();
+        if sockets.peek().is_some() {
+            self.sockets.entry(address).or_default().extend(sockets);
+        }
+    }
+
+    pub(crate) fn append(&mut self, other: Self) {
+        for (address, sockets) in other.sockets {
+            self.put(address, sockets);
+        }
+    }
+}
+
+/// A file descriptor that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("file descriptor {fd}: {reason}")]
+pub struct InheritError {
+    fd: i32,
+    #[source]
+    reason: Unfit,
+}
+
+impl InheritError {
+    /// Its number.
+    #[must_use]
+    pub fn fd(&self) -> i32 {
+        self.fd
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "there is no way to add a socket"))]
+enum Unfit {
+    #[error("it is not a stream socket")]
+    NotAStream,
+    #[error("it does not listen")]
+    NotListening,
+    #[error("its address is neither an IP address and port nor a path")]
+    NoAddress,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+#[cfg(unix)]
+fn examine(socket: &Socket) -> Result<ListenAddress, Unfit> {
+    if socket.r#type()? != socket2::Type::STREAM {
+        return Err(Unfit::NotAStream);
+    }
+    // Elsewhere a socket cannot be asked; accepting tells.
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    if !socket.is_listener()? {
+        return Err(Unfit::NotListening);
+    }
+    let local = socket.local_addr()?;
+    let address = match (local.as_socket(), local.as_pathname()) {
+        (Some(address), _) => ListenAddress::Socket(address),
+        (None, Some(path)) => ListenAddress::Unix(path.to_owned()),
+        (None, None) => return Err(Unfit::NoAddress),
+    };
+    socket.set_nonblocking(true)?;
+    socket.set_cloexec(true)?;
+    Ok(address)
+}
+
+/// A descriptor of one of our listening sockets, for another process.
+#[derive(Debug)]
+#[non_exhaustive]
+#[cfg(unix)]
+pub struct SharedSocket {
+    /// Where it listens.
+    pub address: ListenAddress,
+    /// Which of the sockets of this address it is, from 0: with [`ReusePort::PerWorker`](crate::ReusePort::PerWorker) there is
+    /// one for each worker.
+    pub lane: usize,
+    /// Another descriptor of the same socket, so with the same queue.
+    pub socket: std::os::fd::OwnedFd,
+}
