@@ -9,6 +9,7 @@
 //!   content still counts when two listeners are compared. Fields that Envoy has and that cannot be ignored safely,
 //!   such as `server_names`, are refused. So are transport sockets other than TLS from files (feature `tls`).
 //! - A wrong value is refused, with the path of the field and what is allowed there ([`ConfigError`]).
+//! - Messages of `envoy-types`, and resources as a control plane sends them, are read by the same rules (feature `xds`).
 //! - Settings that contradict each other are told, not refused ([`Bootstrap::audit`], [`Listener::audit`]).
 //! - In an update each listener stands for itself ([`ListenerUpdate`]).
 //! - What nobody wrote is not written: a configuration without any drain field serialises as it was read.
@@ -49,6 +50,8 @@ mod manager;
 mod names;
 mod numbers;
 mod path;
+#[cfg(feature = "xds")]
+mod protobuf;
 mod read;
 mod route;
 mod route_choice;

@@ -81,6 +81,7 @@
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
+//! - `xds`: [`config`] reads messages of `envoy-types`.
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
 //!

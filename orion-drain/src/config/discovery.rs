@@ -10,7 +10,7 @@ use super::{
     unsupported, validate,
 };
 
-const LISTENER: &str = "envoy.config.listener.v3.Listener";
+pub(super) const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const WRAPPER: &str = "envoy.service.discovery.v3.Resource";
 
 /// The listeners of a discovery response. A listener that is wrong is refused; the others are taken, as in
@@ -92,30 +92,37 @@ impl ListenerUpdate {
     }
 
     fn from_prepared(json: Value) -> Result<Self, ConfigError> {
+        let (response, unknown) = read::typed::<Response>(&json, &FieldPath::root())?;
+        let mut update = Self::of(response.version_info, response.resources.into_iter().map(Ok));
+        let unknown = unknown.iter().map(|field| field.path.to_string());
+        update.unknown_fields.splice(..0, unknown);
+        Ok(update)
+    }
+
+    /// Reads and checks the listeners one by one; those that are not even JSON any more come as errors.
+    pub(super) fn of(
+        version_info: String,
+        resources: impl Iterator<Item = Result<Value, ConfigError>>,
+    ) -> Self {
         let root = FieldPath::root();
-        let (response, unknown) = read::typed::<Response>(&json, &root)?;
         let mut update = Self {
-            version_info: response.version_info,
+            version_info,
             ..Self::default()
         };
-        update
-            .unknown_fields
-            .extend(unknown.iter().map(|field| field.path.to_string()));
         let mut first_places = BTreeMap::new();
-        for (index, resource) in response.resources.into_iter().enumerate() {
+        for (index, resource) in resources.enumerate() {
             let at = root.key("resources").index(index);
-            let name = name_of(&resource);
-            let read = listener(resource, &at).and_then(|(listener, unknown)| {
-                match first_places.get(&listener.name) {
-                    Some(first) => Err(ConfigError::invalid(
-                        &at.key("name"),
-                        format!(
-                            "duplicate listener `{}`, it is in resources[{first}] already",
-                            listener.name
-                        ),
-                    )),
-                    None => Ok((listener, unknown)),
-                }
+            let name = resource.as_ref().ok().and_then(name_of);
+            let read = resource.and_then(|resource| listener(resource, &at));
+            let read = read.and_then(|(listener, unknown)| match first_places.get(&listener.name) {
+                Some(first) => Err(ConfigError::invalid(
+                    &at.key("name"),
+                    format!(
+                        "duplicate listener `{}`, it is in resources[{first}] already",
+                        listener.name
+                    ),
+                )),
+                None => Ok((listener, unknown)),
             });
             if let Some(name) = &name {
                 first_places.entry(name.clone()).or_insert(index);
@@ -128,7 +135,7 @@ impl ListenerUpdate {
                 Err(error) => update.rejected.push(RejectedListener { name, index, error }),
             }
         }
-        Ok(update)
+        update
     }
 
     /// Which of Envoy's counters this update belongs to, as far as its content goes. Applying it may still be refused.
@@ -231,7 +238,7 @@ impl Listener {
         Self::from_prepared(read::yaml(text)?)
     }
 
-    fn from_prepared(mut json: Value) -> Result<Loaded<Self>, ConfigError> {
+    pub(super) fn from_prepared(mut json: Value) -> Result<Loaded<Self>, ConfigError> {
         if let Value::Object(fields) = &mut json {
             fields.remove("@type");
         }

@@ -1,0 +1,7 @@
+//! Listeners as messages and from a control plane.
+
+mod convert;
+mod descriptors;
+mod support;
+
+use support::protobuf;

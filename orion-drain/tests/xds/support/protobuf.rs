@@ -1,0 +1,28 @@
+//! From JSON to protobuf by a library, so that what we read from it was not written by us.
+
+use std::sync::LazyLock;
+
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::Value;
+
+pub(crate) const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
+
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(include_bytes!("../../../src/config/protobuf.bin").as_slice())
+        .expect("descriptors")
+});
+
+/// A listener in JSON as the message on the wire.
+pub(crate) fn resource(mut json: Value) -> Any {
+    if let Some(fields) = json.as_object_mut() {
+        fields.remove("@type");
+    }
+    let descriptor = POOL.get_message_by_name("envoy.config.listener.v3.Listener");
+    let message = DynamicMessage::deserialize(descriptor.expect("a descriptor"), json);
+    Any {
+        type_url: LISTENER.to_owned(),
+        value: message.expect("a listener as protobuf has it").encode_to_vec(),
+    }
+}
