@@ -19,8 +19,8 @@ use crate::reset::ResetHandle;
 /// | step | what happens |
 /// | --- | --- |
 /// | `start` | `graceful_shutdown()`, as soon as the client has shown that it speaks HTTP/2 (or another version); the gap is [`H2DrainSettings::gap`] of what is left until the deadline |
-/// | `finish` | the gap ends now: the final GOAWAY. A connection that is told only in this moment, or later, keeps its gap: half of what is left |
-/// | `abort` | streams are reset ([`AtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`AtDeadline::GRACE`] is cut |
+/// | `finish` | the gap ends now: the final GOAWAY. A connection that is told only in this moment, or later, keeps its gap: half of what is left. With [`AtDeadline::Cut`]: nothing |
+/// | `abort` | streams are reset ([`AtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`AtDeadline::GRACE`] is cut. With [`AtDeadline::Cut`] this is over at once, without polling the server again: what follows is that it is dropped |
 ///
 /// As a future it ends as the server's own future does, except that a peer that breaks off after it was told to go
 /// (a GOAWAY was written), or that was cut here, is a good end and no error.
@@ -68,6 +68,8 @@ enum Step {
     Held,
     Told,
     Aborted,
+    /// Over: the server is not polled any more.
+    Cut,
 }
 
 impl<C> H2Connection<C> {
@@ -128,6 +130,9 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         *self.as_mut().project().just_told = false;
+        if self.step == Step::Cut {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             if let Poll::Ready(result) = self.as_mut().project().server.poll(cx) {
                 let good = self.handle.is_lost() && (self.handle.was_told() || self.handle.is_cut());
@@ -171,16 +176,17 @@ where
 
     fn finish(self: Pin<&mut Self>) {
         // Told in the same turn, or to be told: its gap has been, or will be, measured by what is left.
-        if self.step != Step::Held && !self.just_told {
+        let hurries = self.settings.at_deadline == AtDeadline::ResetStreams;
+        if hurries && self.step != Step::Held && !self.just_told {
             self.handle.finish();
         }
     }
 
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
-        *this.step = Step::Aborted;
-        match this.settings.unpacked().at_deadline {
+        match this.settings.at_deadline {
             AtDeadline::ResetStreams => {
+                *this.step = Step::Aborted;
                 #[cfg(feature = "hyper")]
                 if let Some(resets) = this.resets {
                     resets.reset();
@@ -188,7 +194,10 @@ where
                 this.handle.end();
                 *this.timer = Some(Timer::new(AtDeadline::GRACE, None));
             }
-            AtDeadline::Cut => this.handle.cut(),
+            AtDeadline::Cut => {
+                *this.step = Step::Cut;
+                this.handle.set_lost();
+            }
         }
     }
 }

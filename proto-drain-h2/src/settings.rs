@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct H2DrainSettings {
     /// Time between GOAWAY(2^31-1) and the final GOAWAY. Envoy's `drain_timeout` of the
     /// [HTTP connection manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto);
-    /// default 5 s. Cut where the drain's deadline is nearer.
+    /// default 5 s. Shorter where the drain's deadline is nearer ([`Self::gap`]).
     pub drain_timeout: Duration,
     /// How long the transport stays open for the peer's FIN once the last stream has ended. Envoy's
     /// `delayed_close_timeout`; default 1 s, zero for none.
@@ -39,7 +39,8 @@ pub enum AtDeadline {
     /// `hyper`); what is left [`GRACE`](Self::GRACE) later is cut.
     #[default]
     ResetStreams,
-    /// The connection is cut without a word, as Envoy 1.40 does it.
+    /// The connection is cut without a word, as Envoy 1.40 does it: no goodbye is hurried because the deadline is near, and
+    /// who has not been told by then never is. What the peer has not taken by then is lost.
     Cut,
 }
 
@@ -90,7 +91,8 @@ impl H2DrainSettings {
     }
 
     /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain timeout, cut so
-    /// that the delayed close still fits in; but where little is left the gap has half of it.
+    /// that the delayed close still fits in; but where little is left the gap has half of it. With [`AtDeadline::Cut`] it is
+    /// always the drain timeout, as in Envoy: the second GOAWAY is lost then if the deadline comes first.
     ///
     /// A gap of one round trip is what saves the requests that are on their way
     /// ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)); the delayed close saves what the peer
@@ -107,10 +109,13 @@ impl H2DrainSettings {
     /// ```
     #[must_use]
     pub fn gap(&self, left: Option<Duration>) -> Duration {
-        left.map_or(self.drain_timeout, |left| {
-            let spared = left.saturating_sub(self.delayed_close_timeout);
-            self.drain_timeout.min(spared.max(left / 2))
-        })
+        match (left, self.at_deadline) {
+            (None, _) | (_, AtDeadline::Cut) => self.drain_timeout,
+            (Some(left), AtDeadline::ResetStreams) => {
+                let spared = left.saturating_sub(self.delayed_close_timeout);
+                self.drain_timeout.min(spared.max(left / 2))
+            }
+        }
     }
 }
 
@@ -120,7 +125,7 @@ pub(crate) struct Packed {
     drain_timeout: u64,
     delayed_close_timeout: u64,
     first_bytes_timeout: u64,
-    at_deadline: AtDeadline,
+    pub(crate) at_deadline: AtDeadline,
 }
 
 impl Packed {

@@ -115,6 +115,31 @@ async fn envoys_abrupt_cut_is_a_setting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn envoys_cut_hurries_no_goaway_before_the_deadline_and_says_none_there() {
+    let cut = H2DrainSettings::default()
+        .with_drain_timeout(secs(5))
+        .with_at_deadline(AtDeadline::Cut);
+    for server in SERVERS {
+        // Less than the drain timeout is left: no second GOAWAY. Nothing is left: none at all.
+        for (drain_time, told) in [(secs(4), true), (secs(0), false)] {
+            let it = pair(server, 1 << 16, &cut);
+            let mut client = RawClient::new(it.client).await;
+            client.send(&request(1, "/")).await;
+            client.expect_ok(1).await;
+            let start = Instant::now();
+            begin(it.trigger, drain_time);
+            if told {
+                assert_eq!(client.expect(GOAWAY).await.goaway_id(), NOTICE);
+                client.expect(PING).await;
+            }
+            client.expect_end().await;
+            assert_took(start.elapsed(), drain_time);
+            assert_eq!(it.ended.await.unwrap().output, Some(Ok(())), "{server:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_stops_reading_is_gone_by_the_deadline() {
     for server in SERVERS {
         let it = pair(server, 64, &H2DrainSettings::default());
