@@ -1,6 +1,8 @@
 //! What serves the connections of a listener's filter chains.
 
 use std::sync::Arc;
+#[cfg(feature = "tls")]
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use orion_drain::config::{
@@ -64,7 +66,11 @@ impl Maker {
     /// A certificate or key that cannot be used.
     pub(crate) fn listener(&self, listener: Listener) -> Result<EdgeListener, FieldError> {
         #[cfg(feature = "tls")]
-        let mut tls = listener.tls()?.into_iter();
+        let mut tls = listener.tls()?.into_iter().map(|tls| match self.envoy_1_40 {
+            // As every connection that has not spoken yet.
+            true => tls.map(|tls| tls.with_handshake_timeout_in_drain(Duration::ZERO)),
+            false => tls,
+        });
         let made = ServedListener::new(listener, &self.stats, |listener, chain: &FilterChain| {
             let buffer = listener.per_connection_buffer_limit_bytes;
             ChainService {
@@ -94,6 +100,7 @@ impl Maker {
         let proxy = Proxy {
             manager: Arc::new(manager.clone()),
             clusters: self.clusters.clone(),
+            tunnels: server.tunnels(),
         };
         ChainFilter::Http(Box::new(server), proxy)
     }

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
+use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::tunnel;
@@ -22,6 +23,8 @@ pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) clusters: Clusters,
+    /// How what it upgrades is relayed.
+    pub(crate) tunnels: CopyOptions,
 }
 
 impl Proxy {
@@ -67,7 +70,7 @@ impl Proxy {
                 .is_ok_and(|token| self.manager.allows_upgrade(token))
         });
         let sent = match upgrade {
-            Some(token) => upgrade_over(upstream, request, token).await,
+            Some(token) => upgrade_over(upstream, request, token, self.tunnels).await,
             None => exchange(upstream, request, route).await,
         };
         sent.unwrap_or_else(status)
@@ -96,6 +99,7 @@ async fn upgrade_over(
     upstream: &Upstream,
     mut request: Request<ReceivedBody>,
     token: HeaderValue,
+    options: CopyOptions,
 ) -> Result<Response<Body>, StatusCode> {
     // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
     let connection = request.extensions().get::<Connection>().cloned();
@@ -109,7 +113,7 @@ async fn upgrade_over(
         return Ok(response.map(BodyExt::boxed));
     }
     let upstream_side = hyper::upgrade::on(&mut response);
-    tokio::spawn(tunnel::upgraded(client_side, upstream_side, connection));
+    tokio::spawn(tunnel::upgraded(client_side, upstream_side, connection, options));
     Ok(response.map(|_| empty()))
 }
 

@@ -8,16 +8,15 @@ use orion_drain::serve::{Connection, serve_tunnel};
 
 /// Relays an upgraded connection once both sides have switched. The connection's guard came with the request, so the
 /// drain never loses sight of it between the two.
-pub(crate) async fn upgraded(client: OnUpgrade, upstream: OnUpgrade, connection: Connection) {
+pub(crate) async fn upgraded(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    connection: Connection,
+    options: CopyOptions,
+) {
     let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
         return;
     };
     connection.guard().set_protocol(ConnProtocol::WebSocket);
-    serve_tunnel(
-        TokioIo::new(client),
-        TokioIo::new(upstream),
-        connection,
-        CopyOptions::new(),
-    )
-    .await;
+    serve_tunnel(TokioIo::new(client), TokioIo::new(upstream), connection, options).await;
 }

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use proto_drain_h2::{
-    GoawayHandle, GracefulShutdown as H2Shutdown, H2Connection, H2DrainSettings, ResetHandle, Version,
+    AtDeadline, GoawayHandle, GracefulShutdown as H2Shutdown, H2Connection, H2DrainSettings, ResetHandle,
+    Version,
 };
 use proto_drain_http1::{Exchanges, GracefulShutdown, Http1Connection, Http1Settings, Outcome};
 
@@ -20,6 +21,8 @@ pub(super) struct AutoConnection<C> {
     #[pin]
     http2: H2Connection<Http1Inside<C>>,
     goaway: GoawayHandle,
+    /// At the deadline the transport is gone at once, whatever is spoken.
+    cuts: bool,
 }
 
 /// Asked by [`H2Connection`] to shut down when it is known what the client speaks.
@@ -47,6 +50,7 @@ where
         http1: Http1Settings,
         http2: H2DrainSettings,
     ) -> Self {
+        let cuts = http2.at_deadline == AtDeadline::Cut;
         let http1 = Http1Connection::new(Asked(server), exchanges, http1);
         let inside = Http1Inside {
             http1,
@@ -56,6 +60,7 @@ where
         Self {
             http2: H2Connection::new(inside, goaway.clone(), http2).with_resets(resets),
             goaway,
+            cuts,
         }
     }
 }
@@ -91,10 +96,12 @@ where
 
     fn abort(self: Pin<&mut Self>) {
         let mut this = self.project();
-        if this.goaway.version() == Version::Http2 {
-            this.http2.abort();
-        } else {
-            this.http2.as_mut().get_pin_mut().project().http1.abort();
+        let speaks_http2 = this.goaway.version() == Version::Http2;
+        if speaks_http2 {
+            this.http2.as_mut().abort();
+        }
+        if !speaks_http2 || *this.cuts {
+            this.http2.get_pin_mut().project().http1.abort();
         }
     }
 }

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use proto_drain_h2::{AtDeadline, GoawayIo, H2DrainSettings, NoticeFirst, ResetHandle};
 use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, IdlePolicy, LingerIo, LingerSettings};
+use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
@@ -38,6 +39,7 @@ pub struct HttpServer {
     max_connection_duration: Option<Duration>,
     request_timeout: Option<Duration>,
     shown: ConnectionShown,
+    tunnels: CopyOptions,
     stats: Arc<HttpStats>,
 }
 
@@ -68,6 +70,7 @@ impl HttpServer {
             max_connection_duration: timeouts.max_connection_duration,
             request_timeout: timeouts.request,
             shown: ConnectionShown::default(),
+            tunnels: CopyOptions::new(),
             stats,
         }
     }
@@ -87,20 +90,27 @@ impl HttpServer {
     }
 
     /// The same server with Envoy 1.40's way out, as far as unmodified hyper allows it: an idle HTTP/1 connection is closed
-    /// `drain_timeout` and `delayed_close_timeout` after its slot, one that has not spoken at its slot, and what is open at
-    /// the deadline is cut without a word.
+    /// `drain_timeout` and `delayed_close_timeout` after its slot, one that has not spoken and a [tunnel](Self::tunnels) at
+    /// their slots, and what is open at the deadline is cut without a word.
     #[must_use]
     pub fn with_envoy_1_40(mut self) -> Self {
         let grace = self.http2.drain_timeout + self.http2.delayed_close_timeout;
         self.http1 = self
             .http1
             .with_idle(IdlePolicy::AfterGrace(grace))
-            .with_pre_session_timeout(Some(Duration::ZERO));
+            .with_pre_session_timeout(Some(Duration::ZERO))
+            .with_at_deadline(proto_drain_http1::AtDeadline::Cut);
         self.http2 = self
             .http2
             .with_first_bytes_timeout(Duration::ZERO)
             .with_at_deadline(AtDeadline::Cut);
+        self.tunnels = CopyOptions::new().with_policy(TcpDrainPolicy::AtSlot);
         self
+    }
+
+    /// How the tunnels of its connections (WebSocket, CONNECT) are relayed; for [`serve_tunnel`](super::serve_tunnel).
+    pub const fn tunnels(&self) -> CopyOptions {
+        self.tunnels
     }
 
     /// The same server with a bound on what is buffered per connection and direction (Envoy's
