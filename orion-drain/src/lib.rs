@@ -89,6 +89,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod lifecycle;
 pub mod listener;
 mod observer;
 pub mod orion;

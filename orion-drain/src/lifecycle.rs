@@ -1,0 +1,55 @@
+//! The end of a process as a state machine: serve on for a while, drain, be gone; by one deadline, and seen at every moment.
+//!
+//! ```text
+//!  begin()        lead_time                     drain_time                            over
+//!  ─────┼────────────────────┼──────────────────────────────────────────┼──────────────►
+//!       │ LeadTime           │ Draining, and Minimum while nobody is    │ Done
+//!       │ not ready, all is  │ left and the minimum is not over         │
+//!       │ served             ├─ accepting ─┤ sockets close              │
+//!       └ health_delay: /ready says 503                                 └ what is left is closed in steps
+//! ```
+//!
+//! [`ShutdownSettings`] has the times, under the names that others have for them; with a
+//! [`deadline`](ShutdownSettings::deadline) every other time is derived from that one. [`shut_down`] is the whole of it in one
+//! call. A program that must be asked how far it is, or be ended at once by a second signal, makes a [`Shutdown`]:
+//!
+//! ```
+//! use orion_drain::drain_tree::{DrainManager, DrainSettings};
+//! use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownSettings, ShutdownState};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() {
+//! let root = DrainManager::root(DrainSettings::default());
+//! // Kubernetes' terminationGracePeriodSeconds: 5 s of lead time, a drain of 22 s, 3 s to spare before SIGKILL.
+//! let settings = ShutdownSettings::default().with_deadline(std::time::Duration::from_secs(30));
+//! let (shutdown, run) = Shutdown::new(&root, settings);
+//! let ended = tokio::spawn(run.run(|| { /* stop accepting */ }));
+//!
+//! shutdown.begin(ShutdownReason::ProcessShutdown); // the first signal
+//! shutdown.reached(ShutdownState::Draining).await;
+//! assert!(!shutdown.is_ready());
+//! shutdown.begin(ShutdownReason::ProcessShutdown); // the second signal: now
+//! assert!(ended.await.is_ok_and(|outcome| outcome.ending == ShutdownEnding::AtOnce));
+//! # }
+//! ```
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`Shutdown`] | nothing: it only asks |
+//! | [`ShutdownRun`], or its future | no further step is taken; a drain that has begun stays begun, and is not paced |
+//!
+//! Recipes for Kubernetes and systemd are in `docs/shutdown.md`.
+
+mod audit;
+mod machine;
+mod plan;
+mod progress;
+mod run;
+mod settings;
+
+pub use plan::ShutdownPlan;
+pub use progress::{NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep};
+pub use run::{Shutdown, ShutdownEnding, ShutdownOutcome, ShutdownRun, shut_down};
+pub use settings::{ShutdownHealth, ShutdownSettings};

@@ -1,0 +1,300 @@
+//! The shell of the machine: waits for its times and for connections, and takes its steps.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence, DrainStart};
+use listener_versions::{ListenerConfig, Listeners};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::machine::{Action, Counts, Machine};
+use super::{ShutdownProgress, ShutdownReason, ShutdownSettings, ShutdownState};
+
+/// Asks a process to end, and how far it is. Clones are the same shutdown.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    shared: Arc<Shared>,
+}
+
+/// Takes the steps of a shutdown: [`run`](Self::run) it, from the start of the process on.
+#[must_use = "no step of a shutdown is taken unless it is run"]
+#[derive(Debug)]
+pub struct ShutdownRun {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: DrainManager,
+    machine: Mutex<Machine>,
+    state: watch::Sender<ShutdownState>,
+    /// The run has something to look at.
+    wished: Notify,
+}
+
+impl Shared {
+    /// Nothing is left half-changed by a panic.
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the machine, and tells whoever waits for a state.
+    fn change<T>(&self, change: impl FnOnce(&mut Machine, std::time::Instant) -> T) -> T {
+        let now = Instant::now().into_std();
+        let mut machine = self.lock();
+        let value = change(&mut machine, now);
+        // Under the lock: states are told in their order.
+        let state = machine.state();
+        self.state
+            .send_if_modified(|told| std::mem::replace(told, state) != state);
+        value
+    }
+}
+
+/// How a shutdown came to its end.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ShutdownEnding {
+    /// The drain is over; [`ShutdownOutcome::drain`] says how.
+    Drained,
+    /// Somebody did not want to wait for it.
+    AtOnce,
+}
+
+/// What became of a shutdown.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShutdownOutcome {
+    /// Why the process ends; `None` if it was ended at once before anybody asked it to drain.
+    pub reason: Option<ShutdownReason>,
+    /// How.
+    pub ending: ShutdownEnding,
+    /// From the first wish to the end, with the lead time.
+    pub took: Duration,
+    /// What became of the drain, if it came to its end.
+    pub drain: Option<DrainOutcome>,
+    /// How many connections are open now. They end with the process.
+    pub left: usize,
+}
+
+impl Shutdown {
+    /// A shutdown of everything below `root`, that nobody has asked for yet.
+    pub fn new(root: &DrainManager, settings: ShutdownSettings) -> (Self, ShutdownRun) {
+        let shared = Arc::new(Shared {
+            root: root.clone(),
+            machine: Mutex::new(Machine::new(settings, root.settings().clone())),
+            state: watch::Sender::new(ShutdownState::Serving),
+            wished: Notify::new(),
+        });
+        let run = ShutdownRun {
+            shared: Arc::clone(&shared),
+        };
+        (Self { shared }, run)
+    }
+
+    /// Begins the shutdown. Asked again, it [ends](Self::end_now): a second signal is an order.
+    ///
+    /// Two reasons are no repetition: a process that drains because another one has replaced it is asked to end, and gets
+    /// the deadline of that shutdown if it is nearer; or a process that is ending is replaced as well, and accepts no more.
+    pub fn begin(&self, reason: ShutdownReason) {
+        self.shared.change(|machine, now| machine.begin(reason, now));
+        self.shared.wished.notify_one();
+    }
+
+    /// It is over now, whatever it was doing; also before it has begun. For `/quitquitquit`, and for the process that has
+    /// replaced this one and wants it gone: Envoy's
+    /// [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli#cmdoption-parent-shutdown-time-s).
+    pub fn end_now(&self) {
+        self.shared.change(Machine::end);
+        self.shared.wished.notify_one();
+    }
+
+    /// Whether traffic should come here: no from [`health_delay`](ShutdownSettings::health_delay) on.
+    ///
+    /// For `/ready`, together with [`DrainManager::health_failed`].
+    pub fn is_ready(&self) -> bool {
+        self.shared.lock().is_ready()
+    }
+
+    /// Where the process is.
+    pub fn state(&self) -> ShutdownState {
+        *self.shared.state.borrow()
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> ShutdownProgress {
+        let connections = self.shared.root.open_watches();
+        let now = Instant::now().into_std();
+        self.shared.lock().progress(now, connections)
+    }
+
+    /// Waits until the process has come so far, or further.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only looks.
+    pub async fn reached(&self, state: ShutdownState) {
+        let mut told = self.shared.state.subscribe();
+        // The sender lives as long as this handle.
+        told.wait_for(|now| *now >= state).await.ok();
+    }
+}
+
+impl ShutdownRun {
+    /// Waits until somebody [asks](Shutdown::begin), takes the steps of the shutdown, and resolves when the process may exit.
+    ///
+    /// `stop_accepting` is called once, when the sockets are to close; also if the drain is over before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it takes no further step: a process that has become unready stays so, and a drain that has begun stays begun,
+    /// is not paced, and has no deadline, until it is [joined](DrainManager::start_drain_sequence).
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a tokio runtime with time enabled.
+    pub async fn run(self, stop_accepting: impl FnOnce() + Send) -> ShutdownOutcome {
+        let mut stop_accepting = Some(stop_accepting);
+        let mut stop = || {
+            if let Some(stop) = stop_accepting.take() {
+                stop();
+            }
+        };
+        let mut drain = None;
+        let drained = loop {
+            let wished = self.shared.wished.notified();
+            while let Some(action) = self.shared.change(Machine::action) {
+                match action {
+                    Action::StopAccepting => stop(),
+                    action => self.take(action, &mut drain),
+                }
+            }
+            if self.shared.lock().state() == ShutdownState::Done {
+                break None;
+            }
+            let (at, counts) = self.next();
+            let is_empty = counts == Counts::Empty && self.shared.root.open_watches() == 0;
+            tokio::select! {
+                biased;
+                () = wished => {}
+                over = drained(&mut drain, (counts == Counts::Empty).then_some(is_empty)) => {
+                    if over.is_some() {
+                        break over;
+                    }
+                }
+                () = until(at) => {}
+            }
+            if drain.is_some() {
+                let connections = self.shared.root.open_watches();
+                self.shared.change(|machine, now| machine.count(connections, now));
+            }
+        };
+        if drained.is_some() {
+            stop();
+        }
+        self.outcome(drained)
+    }
+
+    fn take(&self, action: Action, drain: &mut Option<Pin<Box<DrainSequence>>>) {
+        let root = &self.shared.root;
+        match action {
+            Action::FailHealth => root.fail_health(),
+            Action::Drain { deadline } => {
+                let Some((reason, minimum)) = self.shared.lock().drain() else {
+                    return;
+                };
+                let time = deadline.saturating_duration_since(Instant::now().into_std());
+                let start = DrainStart::new(reason.into())
+                    .with_drain_time(time)
+                    .with_minimum(minimum);
+                *drain = Some(Box::pin(root.start_drain_sequence(start)));
+                // One that was on already may have had more time.
+                root.bring_forward(deadline);
+            }
+            Action::BringForward(deadline) => root.bring_forward(deadline),
+            Action::StopAccepting => {}
+        }
+    }
+
+    /// When to look again at the latest, and what the number of connections matters till then.
+    fn next(&self) -> (Option<Instant>, Counts) {
+        let now = Instant::now();
+        let machine = self.shared.lock();
+        let at = machine
+            .next(now.into_std())
+            .map(|next| Instant::from_std(next.at));
+        let counts = machine.counts(now.into_std());
+        let again = (counts == Counts::All).then(|| now + Duration::from_secs(1));
+        (at.into_iter().chain(again).min(), counts)
+    }
+
+    fn outcome(&self, drain: Option<DrainOutcome>) -> ShutdownOutcome {
+        self.shared.change(Machine::end);
+        let machine = self.shared.lock();
+        let now = Instant::now().into_std();
+        ShutdownOutcome {
+            reason: machine.reason(),
+            ending: match drain {
+                Some(_) => ShutdownEnding::Drained,
+                None => ShutdownEnding::AtOnce,
+            },
+            took: machine
+                .begun()
+                .map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun)),
+            drain,
+            left: self.shared.root.open_watches(),
+        }
+    }
+}
+
+/// Paces the drain. Resolves with its outcome, or without when there is somebody and was nobody, or the reverse.
+async fn drained(
+    drain: &mut Option<Pin<Box<DrainSequence>>>,
+    was_empty: Option<bool>,
+) -> Option<DrainOutcome> {
+    let Some(drain) = drain else {
+        return pending().await;
+    };
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = drain.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        // A node's first connection, and its last, wake the sequence.
+        match was_empty {
+            Some(was_empty) if was_empty != (drain.open_watches() == 0) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
+    }
+}
+
+/// Ends a process that serves these listeners: the whole shutdown in one call. Resolves when it may exit.
+///
+/// # Cancel safety
+///
+/// As [`ShutdownRun::run`].
+///
+/// # Panics
+///
+/// As [`ShutdownRun::run`].
+pub async fn shut_down<C: ListenerConfig>(
+    root: &DrainManager,
+    listeners: &Listeners<C>,
+    settings: ShutdownSettings,
+) -> ShutdownOutcome {
+    let (shutdown, run) = Shutdown::new(root, settings);
+    shutdown.begin(ShutdownReason::ProcessShutdown);
+    run.run(|| drop(listeners.stop_listeners(DrainDirection::All)))
+        .await
+}
