@@ -20,8 +20,9 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{DrainManager, DrainSettings};
+use orion_drain::lifecycle::{ShutdownSettings, shut_down};
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
-use orion_drain::serve::{Http, ListenOn, ReceivedBody, Tls, drain_process, serve};
+use orion_drain::serve::{Http, ListenOn, ReceivedBody, Tls, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -72,7 +73,7 @@ async fn main() -> anyhow::Result<()> {
     }
     println!("listening on {}", args.address);
     terminate.recv().await;
-    let outcome = drain_process(&root, &listeners).await;
+    let outcome = shut_down(&root, &listeners, ShutdownSettings::default()).await;
     println!("drained after {:?}, {} left", outcome.took, outcome.left);
     Ok(())
 }

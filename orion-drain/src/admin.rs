@@ -16,7 +16,7 @@
 //! | `/listeners` | `name::address`; `?format=json` |
 //! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners` |
 //! | `/connections` | who is still here, why, and what happens next (JSON); `?format=text`. Envoy has no such list |
-//! | `/drain` | how far each drain is (JSON). Envoy has no such list |
+//! | `/drain` | how far each drain is, and the end of the process (JSON). Envoy has no such list |
 //! | POST `/listeners/NAME/drain` | removes one listener: its connections drain, and are cut at the deadline |
 //! | POST `/drain_listeners` | stops accepting; `?graceful`, `?inboundonly`, `?skip_exit` |
 //! | POST `/healthcheck/fail`, `/healthcheck/ok` | sets and clears the failed state |
@@ -41,4 +41,4 @@ pub use host::AdminHost;
 pub use operation::{Denied, DrainListenerError, DrainListeners, Operation};
 pub use router::handle;
 pub use token::BearerToken;
-pub use view::{CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState};
+pub use view::{CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState, ShutdownView};

@@ -58,6 +58,7 @@
 //! - [`serve`]: an accepted connection from its first byte to its last.
 //! - [`config`]: Envoy's configuration shapes, and Orion's `listener_manager` block.
 //! - [`listener`]: an Envoy-shaped listener as versions need it, with what serves each of its filter chains.
+//! - [`lifecycle`]: the end of a process: lead time, drain, minimum time.
 //! - [`orion`]: the API of Orion's proposal, by its names.
 //! - [`admin`]: Envoy's admin paths as a function from request to response.
 //! - [`stats`]: Envoy's statistics; [`StatsObserver`] counts what happens to listener versions.

@@ -7,8 +7,9 @@ use axum::Router;
 use axum::routing::get;
 use orion_drain::conn_tracker::{CloseReason, ConnProtocol, ConnTracker};
 use orion_drain::drain_tree::{DrainEnding, DrainManager, DrainSettings, DrainStrategy};
+use orion_drain::lifecycle::{ShutdownOutcome, ShutdownSettings, shut_down};
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Stream, Update};
-use orion_drain::serve::{Connection, Handler, Http, ListenOn, Tcp, drain_process, serve};
+use orion_drain::serve::{Connection, Handler, Http, ListenOn, Tcp, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -52,6 +53,10 @@ async fn server(handler: impl Handler<ListenOn>) -> Server {
     }
 }
 
+fn ending(outcome: &ShutdownOutcome) -> Option<DrainEnding> {
+    outcome.drain.map(|drain| drain.ending)
+}
+
 async fn ask(client: &mut TcpStream) -> String {
     let request = b"GET /word HTTP/1.1\r\nhost: a\r\n\r\n";
     client.write_all(request).await.expect("it is open");
@@ -70,7 +75,7 @@ async fn an_axum_router_is_drained_with_its_process() {
     assert!(!ask(&mut client).await.contains("connection: close"));
     assert_eq!(server.tracker.snapshot()[0].protocol, ConnProtocol::Http1);
     let (root, listeners) = (server.root.clone(), server.listeners.clone());
-    let drain = tokio::spawn(async move { drain_process(&root, &listeners).await });
+    let drain = tokio::spawn(async move { shut_down(&root, &listeners, ShutdownSettings::default()).await });
     within("the drain", async {
         while !server.root.is_draining() {
             tokio::task::yield_now().await;
@@ -84,7 +89,7 @@ async fn an_axum_router_is_drained_with_its_process() {
         .expect("a FIN");
     drop(client);
     let outcome = within("the drain", drain).await.expect("it runs");
-    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+    assert_eq!((ending(&outcome), outcome.left), (Some(DrainEnding::Empty), 0));
     assert!(TcpStream::connect(server.to).await.is_err(), "it accepts no more");
     assert_eq!(server.tracker.closed(CloseReason::Drained), 1);
 }
@@ -105,8 +110,12 @@ async fn a_tcp_handler_hears_of_its_slot_and_says_its_own_goodbye() {
     })
     .await;
     assert_eq!(server.tracker.snapshot()[0].protocol, ConnProtocol::Tcp);
-    let outcome = within("the drain", drain_process(&server.root, &server.listeners)).await;
-    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+    let outcome = within(
+        "the drain",
+        shut_down(&server.root, &server.listeners, ShutdownSettings::default()),
+    )
+    .await;
+    assert_eq!((ending(&outcome), outcome.left), (Some(DrainEnding::Empty), 0));
     let mut said = String::new();
     within("the end", client.read_to_string(&mut said))
         .await

@@ -15,11 +15,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use orion_drain::admin::{
     AdminHost, BearerToken, ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners,
-    DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo, ServerState, answer,
+    DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo, ServerState, ShutdownView, answer,
 };
 use orion_drain::config::{Bootstrap, format_duration};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainStrategy};
+use orion_drain::lifecycle::Shutdown;
 use orion_drain::listener_versions::{AcceptPolicy, Listeners, Update};
 use orion_drain::stats::{Stats, StatsSnapshot};
 use tokio::net::TcpListener;
@@ -38,6 +39,7 @@ pub(crate) struct Host {
     stats: Stats,
     bootstrap: Arc<serde_json::Value>,
     token: Option<BearerToken>,
+    shutdown: Option<Shutdown>,
     started: Instant,
     quit: Arc<Quit>,
 }
@@ -64,6 +66,7 @@ impl Host {
             stats,
             bootstrap: Arc::new(serde_json::to_value(bootstrap).unwrap_or_default()),
             token: None,
+            shutdown: None,
             started: Instant::now(),
             quit: Arc::default(),
         }
@@ -72,6 +75,14 @@ impl Host {
     /// Whoever asks must have this token, except for `/ready`, which load balancers ask, and the page, which has no data.
     pub(crate) fn with_token(self, token: Option<BearerToken>) -> Self {
         Self { token, ..self }
+    }
+
+    /// How far the process is from its end.
+    pub(crate) fn with_shutdown(self, shutdown: Shutdown) -> Self {
+        Self {
+            shutdown: Some(shutdown),
+            ..self
+        }
     }
 
     /// Resolves when an operator wants the process gone, and has been answered.
@@ -86,7 +97,8 @@ impl Host {
 
 impl AdminHost for Host {
     fn state(&self) -> ServerState {
-        if self.root.health_failed() {
+        let is_ready = self.shutdown.as_ref().is_none_or(Shutdown::is_ready);
+        if self.root.health_failed() || !is_ready {
             ServerState::Draining
         } else {
             ServerState::Live
@@ -145,6 +157,11 @@ impl AdminHost for Host {
         let mut drains = DrainView::draining(&self.listeners.snapshot(), now);
         drains.extend(DrainView::draining_chains(&self.listeners.draining_chains(), now));
         drains
+    }
+
+    fn shutdown(&self) -> Option<ShutdownView> {
+        let shutdown = self.shutdown.as_ref()?;
+        Some(ShutdownView::of(&shutdown.progress(), Instant::now().into_std()))
     }
 
     fn config_dump(&self) -> ConfigDump {

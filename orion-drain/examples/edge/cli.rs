@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use orion_drain::admin::BearerToken;
 use orion_drain::config::ListenerManagerConfig;
 use orion_drain::drain_tree::{CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
+use orion_drain::lifecycle::{ShutdownHealth, ShutdownSettings};
 
 /// A small Envoy-shaped proxy that changes its listeners without losing a request.
 #[derive(Debug, Parser)]
@@ -39,16 +40,55 @@ pub(crate) struct Args {
     /// Each of those threads has a runtime of its own, as Envoy's workers have: a connection never changes its thread.
     #[arg(long)]
     pub(crate) runtime_per_worker: bool,
-    /// How long after SIGTERM the drain begins, in seconds. Meanwhile everything is served, and `/ready` says 503: time for
-    /// load balancers to look elsewhere. As health has failed, responses already say `connection: close`.
-    #[arg(long, default_value_t = 0)]
-    pub(crate) shutdown_lead_time_s: u64,
+    #[command(flatten)]
+    shutdown: ShutdownArgs,
     /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) on_sigterm: Option<OnSigterm>,
     /// A file with the bearer token that the admin port asks for. Default: none, so keep that port on the loopback address.
     #[arg(long)]
     pub(crate) admin_token_file: Option<PathBuf>,
+}
+
+/// What of the end of the process is not as the library has it.
+#[derive(Debug, clap::Args)]
+struct ShutdownArgs {
+    /// How long after SIGTERM the process must be gone, in seconds: Kubernetes' terminationGracePeriodSeconds, systemd's
+    /// TimeoutStopSec. What follows is derived from it where it is not set, and cut to fit where it is.
+    #[arg(long)]
+    shutdown_deadline_s: Option<u64>,
+    /// How long after SIGTERM the drain begins, in seconds. Meanwhile everything is served, and `/ready` says 503: time for
+    /// load balancers to look elsewhere. Default: a sixth of the deadline, 15 at most; without a deadline 0.
+    #[arg(long)]
+    shutdown_lead_time_s: Option<u64>,
+    /// How long the drain of the process lasts, in seconds. Default: the drain time.
+    #[arg(long)]
+    shutdown_drain_time_s: Option<u64>,
+    /// How long that drain lasts at least, in seconds. Default: 10, or the drain time if that is less.
+    #[arg(long)]
+    shutdown_minimum_s: Option<u64>,
+    /// How long that drain goes on accepting, in seconds. Default: the minimum, a quarter of the drain time at most.
+    #[arg(long)]
+    shutdown_accepting_s: Option<u64>,
+    /// With how many connections left, after the minimum, it is over.
+    #[arg(long, default_value_t = 0)]
+    shutdown_exit_at_connections: usize,
+    /// What health says from SIGTERM on.
+    #[arg(long, value_enum, default_value_t = Health::NotReady)]
+    shutdown_health: Health,
+    /// How long after SIGTERM it says so, in seconds.
+    #[arg(long, default_value_t = 0)]
+    shutdown_health_delay_s: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Health {
+    /// `/ready` says 200 to the end.
+    Unchanged,
+    /// `/ready` says 503.
+    NotReady,
+    /// As by `/healthcheck/fail`: `/ready` says 503 and every response says close.
+    Failed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -112,6 +152,26 @@ impl Args {
             .with_ladder(ladder)
             // A process that must be gone sooner than ten seconds cannot wait so long for nobody.
             .with_shutdown_minimum(Duration::from_secs(10).min(drain_time))
+    }
+
+    /// How the process ends.
+    pub(crate) fn shutdown_settings(&self) -> ShutdownSettings {
+        let args = &self.shutdown;
+        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        let mut settings = ShutdownSettings::default()
+            .with_exit_at_connections(args.shutdown_exit_at_connections)
+            .with_health_delay(Duration::from_secs(args.shutdown_health_delay_s))
+            .with_health(match args.shutdown_health {
+                Health::Unchanged => ShutdownHealth::Unchanged,
+                Health::NotReady => ShutdownHealth::NotReady,
+                Health::Failed => ShutdownHealth::Failed,
+            });
+        settings.deadline = seconds(args.shutdown_deadline_s);
+        settings.lead_time = seconds(args.shutdown_lead_time_s);
+        settings.drain_time = seconds(args.shutdown_drain_time_s);
+        settings.minimum = seconds(args.shutdown_minimum_s);
+        settings.accepting = seconds(args.shutdown_accepting_s);
+        settings
     }
 
     /// The token that the admin port asks for.

@@ -27,6 +27,7 @@ use orion_drain::StatsObserver;
 use orion_drain::config::{Bootstrap, ListenerManagerConfig};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
+use orion_drain::lifecycle::Shutdown;
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
 use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
@@ -71,7 +72,12 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     for warning in bootstrap.audit(&settings) {
         eprintln!("warning: {path}: {warning}");
     }
+    let ending = args.shutdown_settings();
+    for warning in ending.audit(&settings) {
+        eprintln!("warning: {warning}");
+    }
     let root = DrainManager::root(settings);
+    let (shutdown, run) = Shutdown::new(&root, ending);
     let tracker = ConnTracker::new();
     let stats = Stats::new();
     stats
@@ -114,6 +120,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         anyhow::bail!("{path}: {error}");
     }
     let host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone(), bootstrap)
+        .with_shutdown(shutdown.clone())
         .with_token(args.admin_token()?);
     tokio::spawn(admin::tick(host.clone()));
     if let Some(address) = bootstrap
@@ -143,10 +150,14 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             }
         });
     }
-    tokio::select! {
-        () = shutdown::wait(signals, &root, &listeners, args) => {}
-        () = host.quit() => {}
-    }
+    shutdown::wait(
+        signals,
+        (&shutdown, run),
+        &listeners,
+        args.on_sigterm(),
+        host.quit(),
+    )
+    .await;
     Ok(())
 }
 

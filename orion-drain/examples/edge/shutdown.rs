@@ -1,14 +1,15 @@
-//! SIGTERM and SIGINT: drain and exit; a second one exits at once.
+//! SIGTERM and SIGINT: serve on for the lead time, drain and exit; a second one exits at once, as `/quitquitquit` does.
 
 use std::io;
 use std::time::Duration;
 
-use orion_drain::drain_tree::DrainManager;
+use orion_drain::drain_tree::DrainDirection;
+use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState};
 use orion_drain::listener_versions::Listeners;
-use orion_drain::serve::drain_process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 
-use crate::cli::{Args, OnSigterm};
+use crate::cli::OnSigterm;
 use crate::listener::EdgeListener;
 
 /// The signals that ask the process to end.
@@ -33,42 +34,71 @@ impl Signals {
     }
 }
 
-/// Returns when the process may exit: at once, or after its connections have been drained.
+/// Returns when the process may exit.
 pub(crate) async fn wait(
-    mut signals: Signals,
-    root: &DrainManager,
+    signals: Signals,
+    (shutdown, run): (&Shutdown, ShutdownRun),
     listeners: &Listeners<EdgeListener>,
-    args: &Args,
+    on_sigterm: OnSigterm,
+    quit: impl Future<Output = ()>,
 ) {
-    signals.next().await;
-    if args.on_sigterm() == OnSigterm::Exit {
-        return;
+    let run = run.run(|| drop(listeners.stop_listeners(DrainDirection::All)));
+    let quit = async {
+        quit.await;
+        shutdown.end_now();
+        std::future::pending().await
+    };
+    let outcome = tokio::select! {
+        // In this order: a step is taken before it is told, and told before the next signal is heard.
+        biased;
+        outcome = run => outcome,
+        () = tell(shutdown, listeners) => return,
+        () = hear(signals, shutdown, on_sigterm) => return,
+        () = quit => return,
+    };
+    if outcome.ending == ShutdownEnding::Drained {
+        let took = outcome.drain.map_or(outcome.took, |drain| drain.took);
+        eprintln!("drained after {took:?}, {} left", connections(listeners));
     }
-    if args.shutdown_lead_time_s > 0 {
-        // Whoever asks hears that we are not ready any more; whoever comes all the same is served.
-        root.fail_health();
-        let lead_time = Duration::from_secs(args.shutdown_lead_time_s);
-        eprintln!("not ready, draining in {lead_time:?}");
-        tokio::select! {
-            () = tokio::time::sleep(lead_time) => {}
-            () = signals.next() => {
-                eprintln!("second signal, exiting now");
-                return;
-            }
+}
+
+/// Passes signals on. It does not return.
+async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm) {
+    loop {
+        signals.next().await;
+        if on_sigterm == OnSigterm::Exit {
+            shutdown.end_now();
+        }
+        shutdown.begin(ShutdownReason::ProcessShutdown);
+        if shutdown.state() == ShutdownState::Done && on_sigterm == OnSigterm::Drain {
+            eprintln!("second signal, exiting now");
         }
     }
-    let settings = root.settings();
-    eprintln!(
-        "draining {} connections, for {:?} at most",
-        connections(listeners),
-        settings.drain_time
-    );
-    tokio::select! {
-        outcome = drain_process(root, listeners) => {
-            eprintln!("drained after {:?}, {} left", outcome.took, connections(listeners));
-        }
-        () = signals.next() => eprintln!("second signal, exiting now"),
+}
+
+/// Says how far it is. It does not return.
+async fn tell(shutdown: &Shutdown, listeners: &Listeners<EdgeListener>) {
+    shutdown.reached(ShutdownState::LeadTime).await;
+    let progress = shutdown.progress();
+    if let (ShutdownState::LeadTime, Some(next)) = (progress.state, progress.next) {
+        let left = next.at.saturating_duration_since(Instant::now().into_std());
+        let ready = if progress.is_ready { "ready" } else { "not ready" };
+        eprintln!("{ready}, {} in {:.1?}", next.step.as_str(), left);
     }
+    shutdown.reached(ShutdownState::Draining).await;
+    let progress = shutdown.progress();
+    let now = Instant::now().into_std();
+    let at_most = progress
+        .deadline
+        .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
+    if progress.state != ShutdownState::Done {
+        eprintln!(
+            "draining {} connections, for {:.1?} at most",
+            connections(listeners),
+            at_most
+        );
+    }
+    std::future::pending().await
 }
 
 /// How many connections are open. The drain counts their tasks.

@@ -4,7 +4,7 @@ use http::request::Parts;
 
 use super::{
     ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView, ListenerView,
-    Operation, ServerInfo, ServerState,
+    Operation, ServerInfo, ServerState, ShutdownView,
 };
 use crate::stats::StatsSnapshot;
 
@@ -12,7 +12,7 @@ use crate::stats::StatsSnapshot;
 pub trait AdminHost {
     /// Whether traffic should come here: [`ServerState::Draining`] while the health check is failed.
     ///
-    /// A drain of listeners does not change it, as in Envoy.
+    /// A drain of listeners does not change it, as in Envoy; a shutdown of the process does.
     fn state(&self) -> ServerState;
 
     /// All statistics.
@@ -41,6 +41,11 @@ pub trait AdminHost {
     /// The drains that run. Default: none are known.
     fn drains(&self) -> Vec<DrainView> {
         Vec::new()
+    }
+
+    /// How far the process is from its end. Default: nobody knows.
+    fn shutdown(&self) -> Option<ShutdownView> {
+        None
     }
 
     /// The configuration of every version. Default: none is known.

@@ -126,7 +126,14 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, request: &Part
             }
         }
         Operation::Drains => {
-            return json_of(serde_json::to_value(host.drains()).map(|list| json!({ "drains": list })));
+            let drains = serde_json::to_value(host.drains());
+            let shutdown = host.shutdown().map(serde_json::to_value).transpose();
+            return json_of(drains.and_then(|drains| {
+                Ok(match shutdown? {
+                    Some(shutdown) => json!({ "drains": drains, "shutdown": shutdown }),
+                    None => json!({ "drains": drains }),
+                })
+            }));
         }
         Operation::DrainListeners(form) => host.drain_listeners(form),
         Operation::FailHealth => host.fail_health(),

@@ -1,8 +1,11 @@
 //! What the admin interface shows, as JSON has it. Durations are in milliseconds.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use drain_signal::DrainReason;
 use serde::{Serialize, Serializer};
+
+use crate::lifecycle::ShutdownProgress;
 
 /// Whether traffic should come here: Envoy's `ServerInfo.State`.
 #[non_exhaustive]
@@ -131,6 +134,63 @@ pub struct DrainView {
     pub deadline_in: Option<Duration>,
     /// The connections that are left.
     pub connections: usize,
+}
+
+/// `shutdown` in `/drain`: how far the process is from its end.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ShutdownView {
+    /// `serving`, `lead_time`, `draining`, `minimum`, `done`.
+    pub state: String,
+    /// Whether `/ready` says 200, as far as the shutdown is concerned.
+    pub ready: bool,
+    /// Since it is in that state; absent while it is serving.
+    #[serde(
+        rename = "elapsed_ms",
+        serialize_with = "optional_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub elapsed: Option<Duration>,
+    /// Why: `process_shutdown`, `hot_restart`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What happens next by time alone: `health`, `drain`, `stop_accepting`, `minimum`, `deadline`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Until then.
+    #[serde(
+        rename = "next_in_ms",
+        serialize_with = "optional_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub next_in: Option<Duration>,
+    /// Until what is left is closed.
+    #[serde(
+        rename = "deadline_in_ms",
+        serialize_with = "optional_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline_in: Option<Duration>,
+    /// The connections that are open.
+    pub connections: usize,
+}
+
+impl ShutdownView {
+    /// This progress, seen at `now`.
+    pub fn of(progress: &ShutdownProgress, now: Instant) -> Self {
+        Self {
+            state: progress.state.as_str().to_owned(),
+            ready: progress.is_ready,
+            elapsed: progress.since.map(|since| now.saturating_duration_since(since)),
+            reason: progress
+                .reason
+                .map(|reason| DrainReason::from(reason).as_str().to_owned()),
+            next: progress.next.map(|next| next.step.as_str().to_owned()),
+            next_in: progress.next.map(|next| next.at.saturating_duration_since(now)),
+            deadline_in: progress.deadline.map(|at| at.saturating_duration_since(now)),
+            connections: progress.connections,
+        }
+    }
 }
 
 pub(super) fn whole_millis(duration: &Duration) -> u64 {

@@ -21,7 +21,6 @@ mod idle;
 mod jitter;
 mod request;
 mod run;
-mod shutdown;
 mod tcp;
 mod timeout;
 #[cfg(feature = "tls")]
@@ -34,7 +33,6 @@ pub use connection::{Connection, WeakConnection};
 pub use handlers::{Http, Tcp};
 pub use request::{ConnectionShown, RequestBody};
 pub use run::{Handler, ListenOn, serve};
-pub use shutdown::drain_process;
 pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
 pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]

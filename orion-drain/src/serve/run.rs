@@ -46,7 +46,8 @@ where
 /// use orion_drain::conn_tracker::ConnTracker;
 /// use orion_drain::drain_tree::{DrainManager, DrainSettings};
 /// use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
-/// use orion_drain::serve::{Http, ListenOn, ReceivedBody, drain_process, serve};
+/// use orion_drain::lifecycle::{ShutdownSettings, shut_down};
+/// use orion_drain::serve::{Http, ListenOn, ReceivedBody, serve};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -65,7 +66,7 @@ where
 /// assert!(report.is_success());
 ///
 /// // When the process is asked to end:
-/// let outcome = drain_process(&root, &listeners).await;
+/// let outcome = shut_down(&root, &listeners, ShutdownSettings::default()).await;
 /// assert_eq!(outcome.left, 0);
 /// # Ok(()) }
 /// ```
