@@ -123,7 +123,7 @@
 //!
 //! # Features and requirements
 //!
-//! No features. tokio with I/O and time. Minimum supported Rust version 1.85.
+//! `handover` (Unix): `handover`, a new process takes the listening sockets of the running one. tokio with I/O and time. Minimum supported Rust version 1.85.
 
 mod address;
 pub use address::{ListenAddress, SocketKey};
@@ -165,6 +165,10 @@ mod driver;
 mod news;
 mod shell;
 pub use driver::Driver;
+#[cfg(all(unix, feature = "handover"))]
+pub mod handover;
+#[cfg(all(unix, feature = "handover"))]
+mod hold;
 mod listeners;
 pub use listeners::{Listeners, WarmError};
 

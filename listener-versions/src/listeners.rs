@@ -64,8 +64,12 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// # Cancel safety
     ///
-    /// All is done at the first poll; there is nothing to interrupt.
+    /// All is done at the first poll; there is nothing to interrupt. While a new process is taking over, it waits until that is
+    /// decided; dropped before, nothing has happened.
     pub async fn apply(&self, update: Update<C>) -> UpdateReport {
+        let mut held = self.shell.held.subscribe();
+        // The sender lives as long as we do.
+        drop(held.wait_for(|held| *held == 0).await);
         self.shell.apply(update, &self.open.jobs)
     }
 
@@ -144,7 +148,13 @@ impl<C: ListenerConfig> Listeners<C> {
     /// If the process has no file descriptors left. Nothing is shared then.
     #[cfg(unix)]
     pub fn share_sockets(&self) -> io::Result<Vec<SharedSocket>> {
-        self.shell.share_sockets()
+        Ok(self.shell.share_sockets()?.0)
+    }
+
+    /// Until it is dropped, updates wait.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn hold(&self) -> crate::hold::Hold<'_, C> {
+        crate::hold::Hold::new(&self.shell, &self.open.jobs)
     }
 
     /// No other process has our sockets any more: closing one ends listening again, and what waits in its queue is served.

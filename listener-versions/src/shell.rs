@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 #[cfg(unix)]
 use crate::SharedSocket;
@@ -41,10 +41,16 @@ pub(crate) enum Job<C> {
 
 pub(crate) type Jobs<C> = mpsc::UnboundedSender<Job<C>>;
 
+/// Descriptors for another process, and what was shared before, by slot and lane.
+#[cfg(unix)]
+pub(crate) type SharedSockets<C> = (Vec<SharedSocket>, Vec<(Arc<Slot<C>>, Vec<bool>)>);
+
 pub(crate) struct Shell<C> {
     pub(crate) root: DrainManager,
     pub(crate) options: ListenersOptions,
     pub(crate) shared: Shared,
+    /// How many wait to know which process goes on. Updates wait for none.
+    pub(crate) held: watch::Sender<u32>,
     state: Mutex<State<C>>,
 }
 
@@ -72,6 +78,7 @@ impl<C: ListenerConfig> Shell<C> {
             root,
             options,
             shared,
+            held: watch::Sender::new(0),
             state: Mutex::new(state),
         }
     }
@@ -243,9 +250,9 @@ impl<C: ListenerConfig> Shell<C> {
         drop(std::mem::take(&mut self.lock().inherited));
     }
 
-    /// Nothing is marked unless every descriptor could be had.
+    /// A descriptor of each socket, and what of it was shared before. Nothing is marked unless every descriptor could be had.
     #[cfg(unix)]
-    pub(crate) fn share_sockets(&self) -> io::Result<Vec<SharedSocket>> {
+    pub(crate) fn share_sockets(&self) -> io::Result<SharedSockets<C>> {
         let state = self.lock();
         let slots = state.slots.iter().filter(|(key, slot)| {
             // Nobody can ask for a port that the kernel chose, and what warms does not listen.
@@ -262,15 +269,20 @@ impl<C: ListenerConfig> Shell<C> {
                 });
             }
         }
-        slots.iter().for_each(|slot| slot.set_shared(true));
+        let shared = slots
+            .into_iter()
+            .map(|slot| (Arc::clone(slot), slot.set_shared(true)));
+        let shared = shared.collect();
         sockets.sort_by(|a, b| (&a.address, a.lane).cmp(&(&b.address, b.lane)));
-        Ok(sockets)
+        Ok((sockets, shared))
     }
 
     pub(crate) fn own_sockets(&self) {
         let mut state = self.lock();
         state.inherited = Inherited::new();
-        state.slots.values().for_each(|slot| slot.set_shared(false));
+        for slot in state.slots.values() {
+            slot.set_shared(false);
+        }
     }
 
     #[cfg(feature = "__bench")]

@@ -58,6 +58,32 @@ impl Inherited {
         Ok(address)
     }
 
+    /// Takes out a socket that listens there, for a use of its own, such as an admin port.
+    #[cfg(unix)]
+    pub fn remove(&mut self, address: &ListenAddress) -> Option<std::os::fd::OwnedFd> {
+        let sockets = self.sockets.get_mut(address)?;
+        let socket = sockets.pop();
+        if sockets.is_empty() {
+            self.sockets.remove(address);
+        }
+        socket.map(Into::into)
+    }
+
+    /// A descriptor of each.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn descriptors(&self) -> io::Result<Vec<SharedSocket>> {
+        let sockets = self.sockets.iter().flat_map(|(address, sockets)| {
+            sockets.iter().enumerate().map(|(lane, socket)| {
+                Ok(SharedSocket {
+                    address: address.clone(),
+                    lane,
+                    socket: socket.try_clone()?.into(),
+                })
+            })
+        });
+        sockets.collect()
+    }
+
     /// Where they listen.
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.sockets.keys()

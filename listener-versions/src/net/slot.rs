@@ -103,8 +103,15 @@ impl<C> Slot<C> {
     }
 
     /// Whether another process has the sockets that are open now: closing them does not end listening then.
-    pub(crate) fn set_shared(&self, shared: bool) {
-        self.lock().sockets.set_shared(shared);
+    /// What it was before, by lane.
+    pub(crate) fn set_shared(&self, shared: bool) -> Vec<bool> {
+        self.lock().sockets.set_shared(shared)
+    }
+
+    /// As it was before.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn set_shared_as(&self, before: &[bool]) {
+        self.lock().sockets.set_shared_as(before);
     }
 
     pub(super) fn is_closed(&self) -> bool {

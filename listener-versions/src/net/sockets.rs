@@ -133,8 +133,18 @@ impl Sockets {
     }
 
     /// Whether another process has the sockets that are open now.
-    pub(super) fn set_shared(&mut self, shared: bool) {
-        self.open.iter_mut().for_each(|open| open.shared = shared);
+    pub(super) fn set_shared(&mut self, shared: bool) -> Vec<bool> {
+        let lanes = self.open.iter_mut();
+        lanes
+            .map(|open| std::mem::replace(&mut open.shared, shared))
+            .collect()
+    }
+
+    #[cfg(all(unix, feature = "handover"))]
+    pub(super) fn set_shared_as(&mut self, before: &[bool]) {
+        for (open, before) in self.open.iter_mut().zip(before) {
+            open.shared = *before;
+        }
     }
 
     /// Refuses new connections from this moment on, in every worker; those that wait in the queues are kept.

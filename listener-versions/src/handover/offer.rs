@@ -1,0 +1,183 @@
+//! The old process's side until it is replaced: who asks gets the sockets, one at a time.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::sleep;
+
+use super::message::{BATCH, MOST_SOCKETS, Message, Refused};
+use super::wire::Wire;
+use super::{HandoverError, HandoverOptions, Successor, path};
+use crate::{Inherited, ListenAddress, ListenerConfig, Listeners, SharedSocket};
+
+/// After an error of the listener.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// The path at which a new process may ask for our sockets.
+///
+/// Dropping it ends the offer. The path stays; nobody answers there, which a new process takes as a fresh start.
+#[derive(Debug)]
+pub struct Offer {
+    listener: UnixListener,
+}
+
+impl Offer {
+    /// Offers at this path, which must be nobody's: a file is replaced, a process that answers there is not.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::AddrInUse`] if a process answers there; else what the system says.
+    pub async fn bind(path: &Path) -> io::Result<Self> {
+        match path::connect(path).await? {
+            Some(_) => Err(io::ErrorKind::AddrInUse.into()),
+            None => Self::replace(path),
+        }
+    }
+
+    /// Offers at this path from now on, in the place of whoever did until now. For a process that has taken over.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a socket there.
+    pub fn replace(path: &Path) -> io::Result<Self> {
+        let listener = path::listen(path)?;
+        Ok(Self { listener })
+    }
+
+    /// Waits for a new process, and hands over: the listeners stop, and drain for
+    /// [`HotRestart`](drain_tree::DrainReason::HotRestart). `more` sockets go with theirs, such as an admin port's; who has them
+    /// has to close them then.
+    ///
+    /// While it is not sure who goes on, updates of the listeners wait: a socket opened now would be nobody's later.
+    ///
+    /// # Errors
+    ///
+    /// [`HandoverError`]: this attempt came to nothing, and the listeners go on as if it had not been. Call it again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it waits, nothing has happened; in the middle of an attempt, the attempt comes to nothing.
+    pub async fn next<C: ListenerConfig>(
+        &mut self,
+        listeners: &Listeners<C>,
+        options: &HandoverOptions,
+        more: &Inherited,
+    ) -> Result<Successor, HandoverError> {
+        let stream = match self.listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                sleep(PAUSE).await;
+                return Err(error.into());
+            }
+        };
+        let wire = Wire::new(stream)?;
+        let pid = wire.peer();
+        let mut session = pin!(hand_over(wire, listeners, options, more));
+        let wire = loop {
+            match select(session.as_mut(), pin!(self.listener.accept())).await {
+                Either::Left((done, _)) => break done?,
+                Either::Right((Ok((other, _)), _)) => refuse(&other, Refused::Busy { pid }),
+                // Out of descriptors, most likely; whoever asks again is answered then.
+                Either::Right((Err(_), _)) => sleep(PAUSE).await,
+            }
+        };
+        let listener = self.take_listener()?;
+        Ok(Successor::new(wire, pid, listener))
+    }
+
+    fn take_listener(&self) -> io::Result<UnixListener> {
+        let socket = self.listener.as_fd().try_clone_to_owned()?;
+        UnixListener::from_std(socket.into())
+    }
+}
+
+/// Tells somebody why not. It fits into an empty buffer; who does not listen misses it.
+pub(super) fn refuse(stream: &UnixStream, refused: Refused) {
+    drop(stream.try_write(&Message::Refused(refused).encode()));
+}
+
+/// Everything up to the moment when the sockets are the other one's.
+async fn hand_over<C: ListenerConfig>(
+    mut wire: Wire,
+    listeners: &Listeners<C>,
+    options: &HandoverOptions,
+    more: &Inherited,
+) -> Result<Wire, HandoverError> {
+    let Message::Hello { .. } = wire.receive(options.patience).await?.0 else {
+        return Err(HandoverError::Malformed("it did not say hello"));
+    };
+    // From here on, leaving early gives everything back.
+    let mut hold = listeners.hold();
+    let mut sockets = hold.share()?;
+    sockets.extend(more.descriptors()?);
+    if sockets.len() > MOST_SOCKETS {
+        return Err(HandoverError::Malformed(
+            "there are more sockets than one process takes",
+        ));
+    }
+    send_all(&wire, &sockets, options).await?;
+    let taken = taken(&mut wire, &sockets, options).await?;
+    // Who gave up waiting for an answer must find us serving.
+    if wire.has_hung_up() {
+        return Err(HandoverError::Lost);
+    }
+    hold.retire(&taken);
+    drop(sockets);
+    // It is done, whether the other one hears of it or not.
+    drop(wire.send(&Message::Draining, &[], options.patience).await);
+    Ok(wire)
+}
+
+async fn send_all(
+    wire: &Wire,
+    sockets: &[SharedSocket],
+    options: &HandoverOptions,
+) -> Result<(), HandoverError> {
+    let count = sockets.len().div_ceil(BATCH).max(1);
+    for index in 0..count {
+        let batch = sockets.chunks(BATCH).nth(index).unwrap_or_default();
+        let named = batch.iter().map(|shared| {
+            (
+                shared.address.clone(),
+                u32::try_from(shared.lane).unwrap_or(u32::MAX),
+            )
+        });
+        let message = Message::Sockets {
+            sockets: named.collect(),
+            more: index + 1 < count,
+        };
+        let fds: Vec<_> = batch.iter().map(|shared| shared.socket.as_fd()).collect();
+        wire.send(&message, &fds, options.patience).await?;
+    }
+    Ok(())
+}
+
+/// The addresses whose sockets the new process goes on with.
+async fn taken(
+    wire: &mut Wire,
+    sockets: &[SharedSocket],
+    options: &HandoverOptions,
+) -> Result<HashSet<ListenAddress>, HandoverError> {
+    let mut addresses = HashSet::new();
+    let mut patience = options.warm_up;
+    loop {
+        let Message::Drain { taken, more } = wire.receive(patience).await?.0 else {
+            return Err(HandoverError::Malformed("it did not say which sockets it has"));
+        };
+        for number in taken {
+            let socket = sockets.get(number as usize);
+            let socket = socket.ok_or(HandoverError::Malformed("it took a socket that was not offered"))?;
+            addresses.insert(socket.address.clone());
+        }
+        if !more {
+            return Ok(addresses);
+        }
+        patience = options.patience;
+    }
+}

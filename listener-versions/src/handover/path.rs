@@ -1,0 +1,68 @@
+//! The path at which processes meet: there is no moment in which nobody is found there.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::yield_now;
+
+/// Only its owner may connect, from the first moment on.
+const MODE: u32 = 0o600;
+
+/// A listener is closed once.
+const ATTEMPTS: usize = 10;
+
+/// Connects; `None` if nobody is there.
+pub(super) async fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    for _ in 0..ATTEMPTS {
+        match UnixStream::connect(path).await {
+            // It stopped to listen in this very moment, or another one took its place.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => yield_now().await,
+            connected => return found(connected),
+        }
+    }
+    Err(io::ErrorKind::ConnectionReset.into())
+}
+
+fn found(connected: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
+    match connected {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Listens at this path, in the place of whoever did until now: whoever connects finds the one or the other.
+///
+/// The path is never removed: of a process that is gone it says so by refusing, and a later one renames its own over it.
+pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(&beside)?)?;
+    let renamed = fs::set_permissions(&beside, Permissions::from_mode(MODE))
+        .and_then(|()| socket.listen(64))
+        .and_then(|()| fs::rename(&beside, path));
+    if renamed.is_err() {
+        drop(fs::remove_file(&beside));
+    }
+    renamed?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
+}

@@ -1,0 +1,218 @@
+//! The new process's side: it asks, configures itself, says that it is ready, and later that the old one has to be gone.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::message::{MOST_SOCKETS, Message, Refused};
+use super::wire::Wire;
+use super::{HandoverError, HandoverOptions, path};
+use crate::{Inherited, ListenAddress, ListenerConfig, Listeners};
+
+/// Between two attempts, while a process that has just taken over does not offer its sockets yet.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Asks the process at this path for its sockets; `None` if there is none, so that this one starts afresh.
+///
+/// # Errors
+///
+/// [`HandoverError`]: somebody is there, and does not hand them over. It goes on serving, so this process should end.
+///
+/// # Cancel safety
+///
+/// Dropped, the old process goes on.
+pub async fn take_over(path: &Path, options: &HandoverOptions) -> Result<Option<Takeover>, HandoverError> {
+    let limit = Instant::now() + options.patience;
+    loop {
+        let Some(stream) = path::connect(path).await? else {
+            return Ok(None);
+        };
+        match ask(stream, path, options).await {
+            // It will be replaced at this path in a moment, or end there if it is alone after all.
+            Err(HandoverError::Gone { .. } | HandoverError::Lost) if Instant::now() < limit => {
+                sleep(PAUSE).await
+            }
+            asked => return asked.map(Some),
+        }
+    }
+}
+
+async fn ask(stream: UnixStream, path: &Path, options: &HandoverOptions) -> Result<Takeover, HandoverError> {
+    let mut wire = Wire::new(stream)?;
+    let pid = wire.peer();
+    let hello = Message::Hello {
+        pid: std::process::id(),
+    };
+    match wire.send(&hello, &[], options.patience).await {
+        // Who refuses us may have hung up already, and has said why.
+        Ok(()) | Err(HandoverError::Lost) => {}
+        Err(error) => return Err(error),
+    }
+    let mut inherited = Inherited::new();
+    let mut offered = Vec::new();
+    loop {
+        let (message, fds) = wire.receive(options.patience).await?;
+        let (sockets, more) = match message {
+            Message::Sockets { sockets, more } => (sockets, more),
+            Message::Refused(Refused::Busy { pid }) => return Err(HandoverError::Busy { pid }),
+            Message::Refused(Refused::Gone { pid }) => return Err(HandoverError::Gone { pid }),
+            _ => return Err(HandoverError::Malformed("it did not send its sockets")),
+        };
+        for ((sent, _), fd) in sockets.into_iter().zip(fds) {
+            let bound = inherited.add(fd)?;
+            if bound != sent {
+                return Err(HandoverError::Address { sent, bound });
+            }
+            offered.push(bound);
+        }
+        if offered.len() > MOST_SOCKETS {
+            return Err(HandoverError::Malformed(
+                "there are more sockets than one process takes",
+            ));
+        }
+        if !more {
+            return Ok(Takeover {
+                wire,
+                pid,
+                path: path.to_owned(),
+                patience: options.patience,
+                inherited,
+                offered,
+            });
+        }
+    }
+}
+
+/// We have the sockets of a process that still serves.
+///
+/// Dropping it leaves the old process serving, and this one must not accept on any of them.
+#[derive(Debug)]
+#[must_use = "the old process serves until it is told"]
+pub struct Takeover {
+    wire: Wire,
+    pid: u32,
+    path: PathBuf,
+    patience: Duration,
+    inherited: Inherited,
+    offered: Vec<ListenAddress>,
+}
+
+impl Takeover {
+    /// The process number of the old process, as the kernel knows it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its sockets, for [`Listeners::inherit`]; the second time, none.
+    pub fn sockets(&mut self) -> Inherited {
+        std::mem::take(&mut self.inherited)
+    }
+
+    /// This process is configured: the old one stops accepting, and drains. When this returns, the sockets are ours alone; those that
+    /// no listener of ours wants are closed, after the old process has served what waited there.
+    ///
+    /// Begin to accept afterwards: a connection that this process had taken would be lost if the handover came to nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`HandoverError`]: the old process goes on serving, so this one should end. That it has ended in this very moment is no error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Not cancel safe: dropped in between, it is not known who goes on.
+    pub async fn serving<C: ListenerConfig>(
+        mut self,
+        listeners: &Listeners<C>,
+    ) -> Result<Predecessor, HandoverError> {
+        let unclaimed: HashSet<_> = listeners.unclaimed().into_iter().collect();
+        let numbered = self.offered.iter().zip(0_u32..);
+        let taken: Vec<u32> = numbered
+            .filter(|(address, _)| !unclaimed.contains(address))
+            .map(|(_, number)| number)
+            .collect();
+        let alone = match self.say_and_hear(&taken).await {
+            Ok(()) => false,
+            // Dead, then its sockets are ours; or it has had enough of us.
+            Err(HandoverError::Lost) if path::connect(&self.path).await?.is_none() => true,
+            Err(error) => return Err(error),
+        };
+        listeners.own_sockets();
+        Ok(Predecessor {
+            wire: (!alone).then_some(self.wire),
+            pid: self.pid,
+            patience: self.patience,
+        })
+    }
+
+    async fn say_and_hear(&mut self, taken: &[u32]) -> Result<(), HandoverError> {
+        for message in Message::drain(taken) {
+            self.wire.send(&message, &[], self.patience).await?;
+        }
+        match self.wire.receive(self.patience).await?.0 {
+            Message::Draining => Ok(()),
+            _ => Err(HandoverError::Malformed("it did not say that it drains")),
+        }
+    }
+}
+
+/// The process that had our sockets, and drains.
+///
+/// Dropping it leaves the old process alone: it ends when it is drained. [Offer](super::Offer::replace) before you do: until then
+/// whoever asks for sockets is told by the old process who has them, and finds nobody there once this one seems gone.
+#[derive(Debug)]
+pub struct Predecessor {
+    /// `None` if it is gone already.
+    wire: Option<Wire>,
+    pid: u32,
+    patience: Duration,
+}
+
+/// How an old process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ended {
+    /// By itself, in time: its connections were done.
+    ByItself,
+    /// It was told to.
+    Terminated,
+    /// It was told to, and is still there. It may hang.
+    Lingers,
+}
+
+impl Predecessor {
+    /// Its process number, as the kernel knows it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until the old process has ended by itself, or tells it to after this time
+    /// ([`parent_shutdown_time`](drain_tree::DrainSettings::parent_shutdown_time), Envoy's `--parent-shutdown-time-s`).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the old process is left alone.
+    pub async fn ends(self, within: Duration) -> Ended {
+        let Some(mut wire) = self.wire else {
+            return Ended::ByItself;
+        };
+        if timeout(within, gone(&mut wire)).await.is_ok() {
+            return Ended::ByItself;
+        }
+        if wire.send(&Message::Terminate, &[], self.patience).await.is_err() {
+            return Ended::ByItself;
+        }
+        match timeout(self.patience, gone(&mut wire)).await {
+            Ok(()) => Ended::Terminated,
+            Err(_) => Ended::Lingers,
+        }
+    }
+}
+
+async fn gone(wire: &mut Wire) {
+    while wire.receive_whenever().await.is_ok() {}
+}

@@ -1,0 +1,162 @@
+//! Messages and descriptors over a Unix socket.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
+};
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use super::HandoverError;
+use super::message::{BATCH, Message};
+
+/// Room for as many descriptors as one message may have.
+const SPACE: usize = rustix::cmsg_space!(ScmRights(BATCH));
+
+/// One connection between an old process and a new one.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: UnixStream,
+    bytes: Vec<u8>,
+    fds: VecDeque<OwnedFd>,
+}
+
+impl Wire {
+    /// Only the same user's processes are spoken with: whoever has the sockets has the traffic.
+    pub(super) fn new(stream: UnixStream) -> Result<Self, HandoverError> {
+        let theirs = stream.peer_cred()?.uid();
+        let ours = rustix::process::geteuid().as_raw();
+        if theirs != ours {
+            return Err(HandoverError::User { theirs, ours });
+        }
+        Ok(Self {
+            stream,
+            bytes: Vec::new(),
+            fds: VecDeque::new(),
+        })
+    }
+
+    /// The other process, as the kernel knows it.
+    pub(super) fn peer(&self) -> u32 {
+        let pid = self.stream.peer_cred().ok().and_then(|peer| peer.pid());
+        pid.and_then(|pid| pid.try_into().ok()).unwrap_or(0)
+    }
+
+    /// Sends a message, with its descriptors.
+    pub(super) async fn send(
+        &self,
+        message: &Message,
+        fds: &[BorrowedFd<'_>],
+        patience: Duration,
+    ) -> Result<(), HandoverError> {
+        let frame = message.encode();
+        let sent = tokio::time::timeout(patience, async {
+            let mut rest = &frame[..];
+            let mut fds = fds;
+            while !rest.is_empty() {
+                let send = || send_some(&self.stream, rest, fds);
+                let sent = self.stream.async_io(Interest::WRITABLE, send).await?;
+                rest = &rest[sent..];
+                // They went with the first byte.
+                fds = &[];
+            }
+            io::Result::Ok(())
+        });
+        sent.await.map_err(|_| HandoverError::TimedOut)?.map_err(lost)
+    }
+
+    /// The next message, and its descriptors.
+    pub(super) async fn receive(
+        &mut self,
+        patience: Duration,
+    ) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
+        let received = tokio::time::timeout(patience, self.receive_whenever());
+        received.await.map_err(|_| HandoverError::TimedOut)?
+    }
+
+    /// The same without a limit of time. What has come is kept if it is dropped.
+    pub(super) async fn receive_whenever(&mut self) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
+        loop {
+            if let Some((message, length, fds)) = Message::decode(&self.bytes)? {
+                if self.fds.len() < fds {
+                    return Err(HandoverError::Malformed("descriptors are missing"));
+                }
+                self.bytes.drain(..length);
+                return Ok((message, self.fds.drain(..fds).collect()));
+            }
+            let Self { stream, bytes, fds } = self;
+            let come = stream
+                .async_io(Interest::READABLE, || receive_some(stream, bytes, fds))
+                .await
+                .map_err(lost)?;
+            if come == 0 {
+                return Err(HandoverError::Lost);
+            }
+            if fds.len() > BATCH {
+                return Err(HandoverError::Malformed("there are too many descriptors"));
+            }
+        }
+    }
+
+    /// Whether the other process has hung up by now. It may have left messages.
+    pub(super) fn has_hung_up(&self) -> bool {
+        let mut byte = [0];
+        let peeked = recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        match peeked {
+            Ok((_, length)) => length == 0,
+            Err(error) => io::Error::from(error).kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Whether the other process ended, or never was there, is no difference.
+fn lost(error: io::Error) -> HandoverError {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
+            HandoverError::Lost
+        }
+        _ => HandoverError::Io(error),
+    }
+}
+
+fn send_some(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(sendmsg(
+        stream,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        SendFlags::empty(),
+    )?)
+}
+
+fn receive_some(stream: &UnixStream, bytes: &mut Vec<u8>, fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const FLAGS: RecvFlags = RecvFlags::CMSG_CLOEXEC;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const FLAGS: RecvFlags = RecvFlags::empty();
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut part = [0; 4096];
+    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut part)], &mut control, FLAGS)?;
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        // Too many for us, or for what this process may open.
+        return Err(io::Error::other("not all descriptors could be received"));
+    }
+    bytes.extend(&part[..received.bytes]);
+    Ok(received.bytes)
+}
