@@ -25,6 +25,8 @@ pub(crate) struct State<C> {
     /// Sockets that other processes opened and no listener wants, or wants no more.
     pub(crate) inherited: Inherited,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Seat<C>>>,
+    /// How many workers there have been.
+    pub(crate) workers_made: usize,
 }
 
 impl<C: ListenerConfig> Shell<C> {

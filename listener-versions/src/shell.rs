@@ -73,6 +73,7 @@ impl<C: ListenerConfig> Shell<C> {
             slots: HashMap::new(),
             inherited: Inherited::new(),
             workers: Vec::new(),
+            workers_made: 0,
         };
         Self {
             root,
@@ -203,7 +204,9 @@ impl<C: ListenerConfig> Shell<C> {
             offer(&seats, slot);
         }
         state.workers.push(seats);
-        Worker::new(queue, self.shared.clone())
+        let number = state.workers_made;
+        state.workers_made += 1;
+        Worker::new(queue, self.shared.clone(), number)
     }
 
     pub(crate) fn snapshot(&self) -> Vec<VersionView> {

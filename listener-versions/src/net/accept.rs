@@ -34,6 +34,8 @@ pub struct Accepted<C> {
     pub watch: DrainWatch,
     /// Its guard in the connection tracker, in the group of the version.
     pub conn: ConnGuard,
+    /// Which worker accepted it: 0 for the first that was made, as in Envoy's `worker_0`.
+    pub worker: usize,
 }
 
 impl<C> fmt::Debug for Accepted<C> {
@@ -56,7 +58,12 @@ pub(crate) struct Shared {
 }
 
 /// Accepts until the sockets are closed, then serves what was left in their queues.
-pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared: &Shared, handler: &F) {
+pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(
+    mut seat: Seat<C>,
+    shared: &Shared,
+    worker: usize,
+    handler: &F,
+) {
     let slot = Arc::clone(&seat.slot);
     let number = seat.number;
     let mut share = Share::default();
@@ -75,7 +82,7 @@ pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared
                     Either::Left((Ok((stream, peer)), _)) => {
                         backoff.reset();
                         pauses = 0;
-                        take(&slot, shared, handler, stream, peer);
+                        take(&slot, shared, handler, stream, peer, worker);
                         // A socket that another process goes on with always has more.
                         if slot.is_closed() {
                             break;
@@ -107,7 +114,7 @@ pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(mut seat: Seat<C>, shared
     drop(share);
     while let Some(connection) = slot.next_saved() {
         match adopt(connection) {
-            Ok((stream, peer)) => take(&slot, shared, handler, stream, peer),
+            Ok((stream, peer)) => take(&slot, shared, handler, stream, peer, worker),
             Err(_) => {
                 let version = slot.current().map_or(0, |version| version.number());
                 shared
@@ -125,6 +132,7 @@ fn take<C, F: Fn(Accepted<C>)>(
     handler: &F,
     stream: Stream,
     peer: PeerAddress,
+    worker: usize,
 ) {
     let admitted = slot
         .admit()
@@ -164,6 +172,7 @@ fn take<C, F: Fn(Accepted<C>)>(
         version,
         watch,
         conn,
+        worker,
     };
     // The handler is not ours: a panic over one connection must not end the socket's accept loop.
     if catch_unwind(AssertUnwindSafe(|| handler(accepted))).is_err() {

@@ -20,11 +20,16 @@ use super::slot::Seat;
 pub struct Worker<C> {
     seats: mpsc::UnboundedReceiver<Seat<C>>,
     shared: Shared,
+    number: usize,
 }
 
 impl<C> Worker<C> {
-    pub(crate) fn new(seats: mpsc::UnboundedReceiver<Seat<C>>, shared: Shared) -> Self {
-        Self { seats, shared }
+    pub(crate) fn new(seats: mpsc::UnboundedReceiver<Seat<C>>, shared: Shared, number: usize) -> Self {
+        Self {
+            seats,
+            shared,
+            number,
+        }
     }
 
     /// Accepts, and hands every connection to `handler`, which must not block: it spawns, or passes on.
@@ -40,14 +45,14 @@ impl<C> Worker<C> {
     ///
     /// If it is polled outside of a tokio runtime with I/O and time enabled.
     pub async fn run<F: Fn(Accepted<C>)>(mut self, handler: F) {
-        let (shared, handler) = (&self.shared, &handler);
+        let (shared, number, handler) = (&self.shared, self.number, &handler);
         let seats = &mut self.seats;
         let mut loops = FuturesUnordered::new();
         let mut more = true;
         poll_fn(|cx| {
             while more {
                 match seats.poll_recv(cx) {
-                    Poll::Ready(Some(seat)) => loops.push(accept_loop(seat, shared, handler)),
+                    Poll::Ready(Some(seat)) => loops.push(accept_loop(seat, shared, number, handler)),
                     Poll::Ready(None) => more = false,
                     Poll::Pending => break,
                 }
@@ -67,6 +72,7 @@ impl<C> Worker<C> {
 impl<C> fmt::Debug for Worker<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
+            .field("number", &self.number)
             .field("new_sockets", &self.seats.len())
             .finish_non_exhaustive()
     }
