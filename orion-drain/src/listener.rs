@@ -187,7 +187,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
             // refuses is served all the same.
             tcp.set_nodelay(true).ok();
         }
-        let counted = accepted.version.config().stats.connection();
+        let counted = accepted.version.config().stats.connection(accepted.worker);
         let source = accepted.peer.as_socket().map(|peer| peer.ip());
         let port = accepted.local.as_socket().map(|local| local.port());
         let ChainConnection {

@@ -342,12 +342,17 @@ fn prometheus_reads_the_statistics_under_envoys_names_and_labels() {
     let http = host.stats.http("in.gress\"");
     http.downstream_cx_drain_close.inc();
     let _open = http.connection();
+    let listener = host.stats.listener("127.0.0.1:80");
+    let _accepted = (listener.connection(0), listener.connection(1));
     host.stats.listener_manager().total_listeners_draining.inc();
     let text = host.stats.snapshot().to_prometheus();
     for line in [
         "# TYPE envoy_http_downstream_cx_drain_close counter",
         "envoy_http_downstream_cx_drain_close{envoy_http_conn_manager_prefix=\"in.gress\\\"\"} 1",
         "# TYPE envoy_http_downstream_cx_active gauge",
+        "# TYPE envoy_listener_worker_downstream_cx_active gauge",
+        "envoy_listener_worker_downstream_cx_active{envoy_worker_id=\"1\",envoy_listener_address=\"127.0.0.1_80\"} 1",
+        "envoy_listener_downstream_cx_active{envoy_listener_address=\"127.0.0.1_80\"} 2",
         "# TYPE envoy_listener_manager_total_listeners_draining gauge",
         "envoy_listener_manager_total_listeners_draining{} 1",
         "envoy_listener_manager_lds_update_attempt{} 0",

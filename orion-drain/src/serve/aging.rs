@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use pin_project::pin_project;
 use tokio::time::{Instant, Sleep};
 
 use super::Connection;
+use super::ending::Ending;
 
 /// A connection that may grow too old or be idle too long.
 ///
@@ -22,6 +24,7 @@ pub(super) struct Aging<C> {
     #[pin]
     inner: C,
     connection: Connection,
+    ending: Arc<Ending>,
     idle_timeout: Option<Duration>,
     #[pin]
     idle: Option<Sleep>,
@@ -39,12 +42,14 @@ impl<C> Aging<C> {
     pub(super) fn new(
         inner: C,
         connection: Connection,
+        ending: Arc<Ending>,
         idle: Option<Duration>,
         max_age: Option<Duration>,
     ) -> Self {
         Self {
             inner,
             connection,
+            ending,
             idle_timeout: idle,
             idle: idle.map(tokio::time::sleep),
             registered: None,
@@ -72,6 +77,7 @@ impl<C: GracefulClose> Future for Aging<C> {
                 .is_some_and(|age| age.poll(cx).is_ready())
         {
             *this.told = true;
+            this.ending.stats().downstream_cx_max_duration_reached.inc();
             // The driver hears of it and starts the goodbye; the next response says it.
             this.connection.drain().start_now();
         }
@@ -110,6 +116,7 @@ impl<C: GracefulClose> Future for Aging<C> {
             if quiet {
                 *this.idle_timeout = None;
                 this.idle.set(None);
+                this.ending.stats().downstream_cx_idle_timeout.inc();
                 this.connection.drain().start_now();
                 // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is
                 // served. HTTP/1 has none: it is closed if it is still idle.
@@ -137,6 +144,8 @@ impl<C: GracefulClose> GracefulClose for Aging<C> {
     }
 
     fn abort(self: Pin<&mut Self>) {
-        self.project().inner.abort();
+        let this = self.project();
+        this.ending.cut();
+        this.inner.abort();
     }
 }

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Connection;
 use super::aging::Aging;
 use super::auto::AutoConnection;
+use super::ending::{Ending, EndingIo};
 use super::jitter::Jitter;
 use super::request::{ConnectionShown, Counted};
 use super::timeout::HeadTimeoutIo;
@@ -173,7 +174,8 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let _counted = server.stats.connection();
+    let ending = Ending::new(&server.stats, &connection);
+    let io = EndingIo::new(io, Arc::clone(&ending));
     let closes = CloseCounters::new();
     let linger = LingerIo::new(io, server.linger, closes.clone()).with_spawner(|lingering| {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -212,6 +214,7 @@ where
     let aging = Aging::new(
         auto,
         connection.clone(),
+        ending,
         server.idle_timeout,
         server.max_connection_duration,
     );

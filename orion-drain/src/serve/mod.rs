@@ -15,6 +15,7 @@ mod aging;
 mod auto;
 mod behavior;
 mod connection;
+mod ending;
 mod handlers;
 mod http;
 mod idle;

@@ -14,11 +14,8 @@ use super::prometheus::{is_gauge, metric};
 /// that are gone go too.
 pub fn publish(snapshot: &StatsSnapshot) {
     for (name, value) in snapshot.iter().filter(|(name, _)| !snapshot.is_of_a_family(name)) {
-        let (name, label) = metric(name);
-        let labels: Vec<Label> = label
-            .into_iter()
-            .map(|(key, value)| Label::new(key, value))
-            .collect();
+        let (name, labels) = metric(name);
+        let labels: Vec<Label> = labels.map(|(key, value)| Label::new(key, value)).collect();
         if is_gauge(&name) {
             gauge!(name, labels).set(value as f64);
         } else {

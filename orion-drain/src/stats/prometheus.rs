@@ -11,8 +11,10 @@ use super::family::{Family, Value};
 const SCOPES: &[(&str, &str, &str)] = &[
     ("http.", "envoy_http_", "envoy_http_conn_manager_prefix"),
     ("tcp.", "envoy_tcp_", "envoy_tcp_prefix"),
-    ("listener.", "envoy_listener_", "envoy_listener_address"),
+    ("listener.", "envoy_listener_", LISTENER),
 ];
+
+const LISTENER: &str = "envoy_listener_address";
 
 /// What may go down; all else only goes up.
 const GAUGES: &[&str] = &[
@@ -30,10 +32,10 @@ impl StatsSnapshot {
     pub fn to_prometheus(&self) -> String {
         let mut metrics: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
         for (name, value) in self.iter().filter(|(name, _)| !self.is_of_a_family(name)) {
-            let (metric, label) = metric(name);
-            let labels = label.map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
-            let labels = labels.unwrap_or_default();
-            metrics.entry(metric).or_default().push((labels, value));
+            let (metric, labels) = metric(name);
+            let labels = labels.map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
+            let labels: Vec<String> = labels.collect();
+            metrics.entry(metric).or_default().push((labels.join(","), value));
         }
         let mut text = String::new();
         for (metric, samples) in &metrics {
@@ -102,19 +104,33 @@ pub(super) fn escaped(value: &str) -> String {
         .replace('\n', r"\n")
 }
 
-/// A statistic's metric, and its label if it has one.
-pub(super) fn metric(name: &str) -> (String, Option<(&'static str, String)>) {
-    for (scope, prefix, label) in SCOPES {
-        // The scope's name may have dots of its own, what is counted has none.
-        let Some((of, counted)) = name.strip_prefix(scope).and_then(|rest| rest.rsplit_once('.')) else {
-            continue;
-        };
-        return (
-            format!("{prefix}{}", sanitized(counted)),
-            Some((label, of.to_owned())),
-        );
-    }
-    (format!("envoy_{}", sanitized(name)), None)
+/// A statistic's metric, and the labels that it has.
+pub(super) fn metric(name: &str) -> (String, impl Iterator<Item = (&'static str, String)> + use<>) {
+    let (metric, of, worker) = match SCOPES.iter().find_map(|scope| scoped(name, *scope)) {
+        Some((metric, label, of)) => match of.rsplit_once(WORKER).filter(|_| label == LISTENER) {
+            Some((listener, worker)) if worker.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let metric = metric.replacen("envoy_listener_", "envoy_listener_worker_", 1);
+                (metric, Some((label, listener.to_owned())), Some(worker))
+            }
+            _ => (metric, Some((label, of.to_owned())), None),
+        },
+        None => (format!("envoy_{}", sanitized(name)), None, None),
+    };
+    let worker = worker.map(|worker| ("envoy_worker_id", worker.to_owned()));
+    (metric, worker.into_iter().chain(of))
+}
+
+/// Below a listener's address, before what one of its workers counts.
+const WORKER: &str = ".worker_";
+
+/// The metric, label and label's value of a name in this scope.
+fn scoped<'n>(
+    name: &'n str,
+    (scope, prefix, label): (&str, &str, &'static str),
+) -> Option<(String, &'static str, &'n str)> {
+    // The scope's name may have dots of its own, what is counted has none.
+    let (of, counted) = name.strip_prefix(scope)?.rsplit_once('.')?;
+    Some((format!("{prefix}{}", sanitized(counted)), label, of))
 }
 
 /// What Prometheus takes as a name.

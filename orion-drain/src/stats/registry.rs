@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::drains::Drains;
+use super::workers::Workers;
 use super::{Counter, Gauge, HttpStats, ListenerStats, StatsSnapshot, TcpStats};
 
 /// The statistics of a process. Clones are handles of the same.
@@ -122,8 +123,7 @@ impl Stats {
                 downstream_cx_drain_overflow: Counter::default(),
                 downstream_cx_unserved: Counter::default(),
                 no_filter_chain_match: Counter::default(),
-                downstream_cx_total: Counter::default(),
-                downstream_cx_active: Gauge::default(),
+                workers: Workers::default(),
                 downstream_cx_destroy: Counter::default(),
                 everywhere: Arc::clone(&self.0.server.total_connections),
             })
@@ -237,13 +237,21 @@ mod tests {
     fn a_connection_is_counted_at_its_listener_and_at_the_server() {
         let stats = Stats::new();
         let listener = stats.listener("127.0.0.1:80");
-        let connection = listener.connection();
+        let connection = listener.connection(3);
         let value = |name: &str| stats.snapshot().get(name);
         assert_eq!(value("listener.127.0.0.1_80.downstream_cx_active"), Some(1));
+        assert_eq!(
+            value("listener.127.0.0.1_80.worker_3.downstream_cx_active"),
+            Some(1)
+        );
         assert_eq!(value("server.total_connections"), Some(1));
         drop(connection);
         assert_eq!(value("listener.127.0.0.1_80.downstream_cx_active"), Some(0));
         assert_eq!(value("listener.127.0.0.1_80.downstream_cx_total"), Some(1));
+        assert_eq!(
+            value("listener.127.0.0.1_80.worker_3.downstream_cx_total"),
+            Some(1)
+        );
         assert_eq!(value("listener.127.0.0.1_80.downstream_cx_destroy"), Some(1));
         assert_eq!(value("server.total_connections"), Some(0));
     }

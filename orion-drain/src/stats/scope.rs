@@ -4,28 +4,53 @@ use std::sync::Arc;
 
 use listener_versions::Refusal;
 
+use super::workers::Workers;
 use super::{Counter, Gauge, StatsSnapshot};
 
 /// `http.<stat_prefix>.*`
+///
+/// Source: [Envoy's HTTP connection manager
+/// statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/stats).
 #[non_exhaustive]
 #[derive(Debug, Default)]
 pub struct HttpStats {
     /// Connections that were opened.
     pub downstream_cx_total: Counter,
-    /// Connections that are open.
+    /// Connections that are open: until the socket is gone, tunnels and lingering ones too.
     pub downstream_cx_active: Gauge,
     /// Connections that were closed.
     pub downstream_cx_destroy: Counter,
+    /// Connections that we were first to end.
+    pub downstream_cx_destroy_local: Counter,
+    /// Connections that the client was first to end.
+    pub downstream_cx_destroy_remote: Counter,
+    /// Connections that were closed with a request, or a tunnel, under way.
+    pub downstream_cx_destroy_active_rq: Counter,
+    /// Those of them that we were first to end.
+    pub downstream_cx_destroy_local_active_rq: Counter,
+    /// Those of them that the client was first to end.
+    pub downstream_cx_destroy_remote_active_rq: Counter,
     /// Connections whose drain began, each once, however it was told.
     pub downstream_cx_drain_close: Counter,
     /// Connections that the peer did not close within `delayed_close_timeout`.
     pub downstream_cx_delayed_close_timeout: Counter,
+    /// Connections that were idle for `idle_timeout`.
+    pub downstream_cx_idle_timeout: Counter,
+    /// Connections that were as old as `max_connection_duration`.
+    pub downstream_cx_max_duration_reached: Counter,
     /// Requests that came.
     pub downstream_rq_total: Counter,
     /// Requests that are not answered yet.
     pub downstream_rq_active: Gauge,
     /// Requests that did not arrive whole in time.
     pub downstream_rq_timeout: Counter,
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Destroyed {
+    pub(crate) by_client: bool,
+    pub(crate) active_request: bool,
 }
 
 /// `tcp.<stat_prefix>.*`
@@ -40,14 +65,14 @@ pub struct TcpStats {
     pub idle_timeout: Counter,
 }
 
-/// `listener.<address>.*`
+/// `listener.<address>.*`, some of it for each worker too, in `listener.<address>.worker_<number>.*`: workers are numbered as
+/// they are made ([`Accepted::worker`](listener_versions::Accepted::worker)).
+///
+/// Source: [Envoy's listener statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats).
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct ListenerStats {
-    /// Connections that were accepted.
-    pub downstream_cx_total: Counter,
-    /// Connections that are open.
-    pub downstream_cx_active: Gauge,
+    pub(super) workers: Workers,
     /// Connections that were closed.
     pub downstream_cx_destroy: Counter,
     /// Connections that were refused because the listener, or its version, had as many as it may have.
@@ -67,11 +92,14 @@ pub struct ListenerStats {
 /// A connection that is counted as active while this is held.
 #[must_use = "dropping it counts the connection as gone"]
 #[derive(Debug)]
-pub struct Held<S: Releases>(Arc<S>);
+pub struct Held<S: Releases> {
+    scope: Arc<S>,
+    worker: usize,
+}
 
 impl<S: Releases> Drop for Held<S> {
     fn drop(&mut self) {
-        self.0.connection_gone();
+        self.scope.connection_gone(self.worker);
     }
 }
 
@@ -79,21 +107,21 @@ mod sealed {
     /// What a scope does when something it counts is gone.
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Releases {
-        fn connection_gone(&self);
+        fn connection_gone(&self, worker: usize);
     }
 }
 use sealed::Releases;
 
 impl Releases for HttpStats {
-    fn connection_gone(&self) {
+    fn connection_gone(&self, _: usize) {
         self.downstream_cx_active.dec();
         self.downstream_cx_destroy.inc();
     }
 }
 
 impl Releases for ListenerStats {
-    fn connection_gone(&self) {
-        self.downstream_cx_active.dec();
+    fn connection_gone(&self, worker: usize) {
+        self.workers.of(worker).downstream_cx_active.dec();
         self.downstream_cx_destroy.inc();
         self.everywhere.dec();
     }
@@ -104,42 +132,68 @@ impl HttpStats {
     pub fn connection(self: &Arc<Self>) -> Held<Self> {
         self.downstream_cx_total.inc();
         self.downstream_cx_active.inc();
-        Held(Arc::clone(self))
+        Held {
+            scope: Arc::clone(self),
+            worker: 0,
+        }
+    }
+
+    /// Counts how a connection was closed.
+    pub(crate) fn destroyed(&self, how: Destroyed) {
+        let (by, active) = if how.by_client {
+            (
+                &self.downstream_cx_destroy_remote,
+                &self.downstream_cx_destroy_remote_active_rq,
+            )
+        } else {
+            (
+                &self.downstream_cx_destroy_local,
+                &self.downstream_cx_destroy_local_active_rq,
+            )
+        };
+        by.inc();
+        if how.active_request {
+            active.inc();
+            self.downstream_cx_destroy_active_rq.inc();
+        }
     }
 
     pub(super) fn write(&self, prefix: &str, into: &mut StatsSnapshot) {
-        into.set(
-            format!("http.{prefix}.downstream_cx_total"),
-            self.downstream_cx_total.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_cx_active"),
-            self.downstream_cx_active.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_cx_destroy"),
-            self.downstream_cx_destroy.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_cx_drain_close"),
-            self.downstream_cx_drain_close.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_cx_delayed_close_timeout"),
-            self.downstream_cx_delayed_close_timeout.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_rq_total"),
-            self.downstream_rq_total.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_rq_active"),
-            self.downstream_rq_active.value(),
-        );
-        into.set(
-            format!("http.{prefix}.downstream_rq_timeout"),
-            self.downstream_rq_timeout.value(),
-        );
+        for (name, counter) in [
+            ("cx_total", &self.downstream_cx_total),
+            ("cx_destroy", &self.downstream_cx_destroy),
+            ("cx_destroy_local", &self.downstream_cx_destroy_local),
+            ("cx_destroy_remote", &self.downstream_cx_destroy_remote),
+            ("cx_destroy_active_rq", &self.downstream_cx_destroy_active_rq),
+            (
+                "cx_destroy_local_active_rq",
+                &self.downstream_cx_destroy_local_active_rq,
+            ),
+            (
+                "cx_destroy_remote_active_rq",
+                &self.downstream_cx_destroy_remote_active_rq,
+            ),
+            ("cx_drain_close", &self.downstream_cx_drain_close),
+            (
+                "cx_delayed_close_timeout",
+                &self.downstream_cx_delayed_close_timeout,
+            ),
+            ("cx_idle_timeout", &self.downstream_cx_idle_timeout),
+            (
+                "cx_max_duration_reached",
+                &self.downstream_cx_max_duration_reached,
+            ),
+            ("rq_total", &self.downstream_rq_total),
+            ("rq_timeout", &self.downstream_rq_timeout),
+        ] {
+            into.set(format!("http.{prefix}.downstream_{name}"), counter.value());
+        }
+        for (name, gauge) in [
+            ("cx_active", &self.downstream_cx_active),
+            ("rq_active", &self.downstream_rq_active),
+        ] {
+            into.set(format!("http.{prefix}.downstream_{name}"), gauge.value());
+        }
     }
 }
 
@@ -158,12 +212,26 @@ impl TcpStats {
 }
 
 impl ListenerStats {
-    /// A connection was accepted; it is active while the result is held, here and in `server.total_connections`.
-    pub fn connection(self: &Arc<Self>) -> Held<Self> {
-        self.downstream_cx_total.inc();
-        self.downstream_cx_active.inc();
+    /// `worker` has accepted a connection; it is active while the result is held, here and in `server.total_connections`.
+    pub fn connection(self: &Arc<Self>, worker: usize) -> Held<Self> {
+        let of_worker = self.workers.of(worker);
+        of_worker.downstream_cx_total.inc();
+        of_worker.downstream_cx_active.inc();
         self.everywhere.inc();
-        Held(Arc::clone(self))
+        Held {
+            scope: Arc::clone(self),
+            worker,
+        }
+    }
+
+    /// Connections that were accepted, by whatever worker.
+    pub fn downstream_cx_total(&self) -> u64 {
+        self.workers.total()
+    }
+
+    /// Connections that are open, whichever worker accepted them.
+    pub fn downstream_cx_active(&self) -> u64 {
+        self.workers.active()
     }
 
     /// A connection was closed at once.
@@ -177,19 +245,16 @@ impl ListenerStats {
     }
 
     pub(super) fn write(&self, address: &str, into: &mut StatsSnapshot) {
-        into.set(
-            format!("listener.{address}.downstream_cx_total"),
-            self.downstream_cx_total.value(),
-        );
-        into.set(
-            format!("listener.{address}.downstream_cx_active"),
-            self.downstream_cx_active.value(),
-        );
-        into.set(
-            format!("listener.{address}.downstream_cx_destroy"),
-            self.downstream_cx_destroy.value(),
-        );
+        let mut set = |name: &str, value: u64| into.set(format!("listener.{address}.{name}"), value);
+        set("downstream_cx_total", self.downstream_cx_total());
+        set("downstream_cx_active", self.downstream_cx_active());
+        self.workers.each(&mut |worker, of| {
+            let (total, active) = (&of.downstream_cx_total, &of.downstream_cx_active);
+            set(&format!("worker_{worker}.downstream_cx_total"), total.value());
+            set(&format!("worker_{worker}.downstream_cx_active"), active.value());
+        });
         for (name, counter) in [
+            ("downstream_cx_destroy", &self.downstream_cx_destroy),
             ("downstream_cx_overflow", &self.downstream_cx_overflow),
             (
                 "downstream_global_cx_overflow",
@@ -199,7 +264,7 @@ impl ListenerStats {
             ("downstream_cx_unserved", &self.downstream_cx_unserved),
             ("no_filter_chain_match", &self.no_filter_chain_match),
         ] {
-            into.set(format!("listener.{address}.{name}"), counter.value());
+            set(name, counter.value());
         }
     }
 }

@@ -121,3 +121,37 @@ async fn a_unix_listener_serves_over_an_update() {
     assert_eq!(client.end().await, End::Fin);
     assert_eq!(connect().await.get("/version").await.ok(), "v2");
 }
+
+#[tokio::test]
+async fn each_worker_counts_what_it_has_accepted() {
+    let listener = Http::new("http", 1).with("enable_reuse_port: true").yaml();
+    let edge = Edge::start(
+        &format!("{FLAGS} --concurrency 2 --runtime-per-worker"),
+        &discovery("1", &[listener]),
+    )
+    .await;
+    let mut clients = Vec::new();
+    for _ in 0..32 {
+        let mut client = H1::connect(edge.address("http").await).await;
+        assert_eq!(client.get("/version").await.ok(), "v1");
+        clients.push(client);
+    }
+    let stats = edge.stats().await;
+    let of = |name: &str| -> Vec<u64> {
+        let mine = stats
+            .iter()
+            .filter(|(have, _)| have.starts_with("listener.") && have.ends_with(name));
+        mine.map(|(_, value)| *value).collect()
+    };
+    for name in [".downstream_cx_total", ".downstream_cx_active"] {
+        let (all, workers) = (
+            of(name),
+            [0, 1].map(|worker| of(&format!(".worker_{worker}{name}"))),
+        );
+        // The listener's own, and one for each worker.
+        assert_eq!(all.len(), 3, "{stats:?}");
+        assert_eq!(all.iter().sum::<u64>(), 64, "{stats:?}");
+        assert_eq!(workers.concat().iter().sum::<u64>(), 32, "{stats:?}");
+        assert!(workers.concat().iter().all(|count| *count > 0), "{stats:?}");
+    }
+}

@@ -1,5 +1,6 @@
 //! Connections served by the facade, from the client's side of the wire, on a paused clock.
 
+mod endings;
 mod h2_wire;
 
 use std::convert::Infallible;
@@ -122,6 +123,11 @@ async fn answer(mut request: Request<ReceivedBody>) -> Result<Response<Body>, In
             let body = request.into_body().collect().await.expect("a body");
             tokio::time::sleep(Duration::from_secs(10)).await;
             assert_eq!(body.to_bytes(), "abc");
+            Ok(Response::new(full("hello")))
+        }
+        "/discard" => {
+            let mut body = request.into_body();
+            while let Some(Ok(_)) = body.frame().await {}
             Ok(Response::new(full("hello")))
         }
         "/endless" => {

@@ -1,0 +1,178 @@
+//! How an HTTP connection ended, as Envoy's `downstream_cx_destroy_*` count it: who was first to end it, and whether a
+//! request was cut by that.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use conn_tracker::{ConnKind, ConnProtocol, ConnState};
+use pin_project::{pin_project, pinned_drop};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Connection, WeakConnection};
+use crate::stats::{Destroyed, Held, HttpStats};
+
+/// Neither side has ended it.
+const OPEN: u8 = 0;
+/// The client ended its direction, or reset the connection.
+const BY_CLIENT: u8 = 1;
+/// We ended our direction, when all was answered.
+const BY_US: u8 = 2;
+/// We cut it.
+const CUT: u8 = 3;
+
+/// What the parts of one connection know of its end. Relaxed throughout: each value stands for itself.
+#[derive(Debug)]
+pub(super) struct Ending {
+    stats: Arc<HttpStats>,
+    connection: WeakConnection,
+    first: AtomicU8,
+    /// A request, or a tunnel, was under way when it ended.
+    unfinished: AtomicBool,
+}
+
+impl Ending {
+    pub(super) fn new(stats: &Arc<HttpStats>, connection: &Connection) -> Arc<Self> {
+        Arc::new(Self {
+            stats: Arc::clone(stats),
+            connection: connection.downgrade(),
+            first: AtomicU8::new(OPEN),
+            unfinished: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn stats(&self) -> &HttpStats {
+        &self.stats
+    }
+
+    /// The deadline cuts it.
+    pub(super) fn cut(&self) {
+        self.ended(CUT);
+    }
+
+    /// Whoever is first has ended it.
+    fn ended(&self, by: u8) {
+        let first = self
+            .first
+            .compare_exchange(OPEN, by, Ordering::Relaxed, Ordering::Relaxed);
+        if first.is_ok() && self.is_unfinished(by) {
+            self.unfinished.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn is_unfinished(&self, by: u8) -> bool {
+        self.connection.upgrade().is_some_and(|open| {
+            let guard = open.guard();
+            match guard.kind() {
+                ConnKind::InRequest { .. } => by != BY_US,
+                // A request without an end: only its upstream ends it, or it is cut.
+                ConnKind::Tunnel => by != BY_US || guard.state() > ConnState::Active,
+                _ => false,
+            }
+        })
+    }
+
+    /// A client that cannot be written to is gone, and what is written over HTTP/1 is a response.
+    fn failed_to_write(&self) {
+        self.ended(BY_CLIENT);
+        let is_http1 = |open: Connection| open.guard().protocol() == ConnProtocol::Http1;
+        if self.first.load(Ordering::Relaxed) == BY_CLIENT && self.connection.upgrade().is_some_and(is_http1)
+        {
+            self.unfinished.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn outcome(&self) -> Destroyed {
+        // Dropped as it was, if nobody has ended it.
+        self.ended(CUT);
+        Destroyed {
+            by_client: self.first.load(Ordering::Relaxed) == BY_CLIENT,
+            active_request: self.unfinished.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The transport of a counted connection: counted as open while it is there, which is longer than the connection is served
+/// if it lingers or became a tunnel.
+#[pin_project(PinnedDrop)]
+#[derive(Debug)]
+pub(super) struct EndingIo<IO> {
+    #[pin]
+    io: IO,
+    ending: Arc<Ending>,
+    counted: Held<HttpStats>,
+}
+
+impl<IO> EndingIo<IO> {
+    pub(super) fn new(io: IO, ending: Arc<Ending>) -> Self {
+        Self {
+            io,
+            counted: ending.stats.connection(),
+            ending,
+        }
+    }
+}
+
+#[pinned_drop]
+impl<IO> PinnedDrop for EndingIo<IO> {
+    fn drop(self: Pin<&mut Self>) {
+        self.ending.stats.destroyed(self.ending.outcome());
+    }
+}
+
+impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let before = buf.filled().len();
+        let read = this.io.poll_read(cx, buf);
+        let is_over = match &read {
+            Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
+            Poll::Ready(Err(_)) => true,
+            Poll::Pending => false,
+        };
+        if is_over {
+            this.ending.ended(BY_CLIENT);
+        }
+        read
+    }
+}
+
+fn written<T>(ending: &Ending, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    if let Poll::Ready(Err(_)) = &result {
+        ending.failed_to_write();
+    }
+    result
+}
+
+impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        written(this.ending, this.io.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        written(this.ending, this.io.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        written(this.ending, this.io.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        this.ending.ended(BY_US);
+        this.io.poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,182 @@
+//! Envoy's `downstream_cx_destroy_*`, `_idle_timeout` and `_max_duration_reached`: a table of ways in which a connection ends.
+
+use super::*;
+
+/// What is not zero below `http.in.downstream_cx_`, without what every connection counts.
+fn counted(listener: &Listener) -> Vec<String> {
+    let snapshot = listener.stats.snapshot();
+    let names = snapshot.iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix("http.in.downstream_cx_")?;
+        let always = matches!(name, "total" | "destroy" | "drain_close" | "active");
+        (!always && value > 0).then(|| format!("{name} {value}"))
+    });
+    names.collect()
+}
+
+/// Its socket is gone, however long that lingered.
+async fn gone(listener: &Listener) {
+    let start = Instant::now();
+    while listener.stats.snapshot().get("http.in.downstream_cx_destroy") != Some(1) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(start.elapsed() < T * 2, "it is never closed");
+    }
+    assert_eq!(
+        listener.stats.snapshot().get("http.in.downstream_cx_active"),
+        Some(0)
+    );
+}
+
+fn begin(listener: &Listener) {
+    tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_was_first_with_and_without_a_request() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+    request(&mut client, "/").await;
+    drop(client);
+    gone(&listener).await;
+    assert_eq!(counted(&listener), ["destroy_remote 1"]);
+
+    for http2 in [false, true] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+        if http2 {
+            let mut client = H2Client::new(client).await;
+            client.open("/endless").await;
+        } else {
+            client
+                .write_all(b"POST /discard HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc")
+                .await
+                .unwrap();
+            drop(client);
+        }
+        gone(&listener).await;
+        assert_eq!(
+            counted(&listener),
+            [
+                "destroy_active_rq 1",
+                "destroy_remote 1",
+                "destroy_remote_active_rq 1"
+            ],
+            "HTTP/2: {http2}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_only_ends_its_direction_gets_its_answer_and_no_request_counts_as_cut() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+    client
+        .write_all(b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc")
+        .await
+        .unwrap();
+    client.shutdown().await.unwrap();
+    assert!(rest(&mut client).await.ends_with(b"hello"));
+    gone(&listener).await;
+    assert_eq!(counted(&listener), ["destroy_remote 1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_a_client_follows_is_our_end_and_cuts_nothing() {
+    for http2 in [false, true] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+        if http2 {
+            let mut client = H2Client::new(client).await;
+            assert_eq!(client.get("/").await, b"hello");
+            begin(&listener);
+            client.end().await;
+        } else {
+            begin(&listener);
+            tokio::task::yield_now().await;
+            assert!(request(&mut client, "/").await.contains("connection: close"));
+            assert!(rest(&mut client).await.is_empty());
+            drop(client);
+        }
+        gone(&listener).await;
+        assert_eq!(counted(&listener), ["destroy_local 1"], "HTTP/2: {http2}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_cuts_requests_and_tunnels() {
+    for way in ["http1", "http2", "tunnel"] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+        let mut stays = None;
+        match way {
+            "http2" => {
+                let mut client = H2Client::new(client).await;
+                client.open("/endless").await;
+                begin(&listener);
+                client.end().await;
+                drop(client);
+            }
+            "http1" => {
+                client
+                    .write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n")
+                    .await
+                    .unwrap();
+                while client.read_u8().await.unwrap() != b'f' {}
+                begin(&listener);
+                stays = Some(client);
+            }
+            _ => {
+                let request =
+                    b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n";
+                client.write_all(request).await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let active = listener.stats.snapshot().get("http.in.downstream_cx_active");
+                assert_eq!(active, Some(1), "a tunnel is open");
+                begin(&listener);
+                // It never rests, so only the deadline ends it.
+                while client.write_all(b"ping").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        gone(&listener).await;
+        let counted = counted(&listener);
+        for name in [
+            "destroy_active_rq 1",
+            "destroy_local 1",
+            "destroy_local_active_rq 1",
+        ] {
+            assert!(counted.iter().any(|have| have == name), "{way}: {counted:?}");
+        }
+        drop(stays);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_and_old_connections_are_counted_as_such() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let idle = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(5)));
+    let (mut client, _served) = listener.serve(&idle);
+    request(&mut client, "/").await;
+    rest(&mut client).await;
+    drop(client);
+    gone(&listener).await;
+    assert_eq!(counted(&listener), ["destroy_local 1", "idle_timeout 1"]);
+
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let aged = timeouts(|timeouts| timeouts.max_connection_duration = Some(Duration::from_secs(5)));
+    let (mut client, _served) = listener.serve(&aged);
+    while !request(&mut client, "/").await.contains("connection: close") {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    drop(client);
+    gone(&listener).await;
+    let counted = counted(&listener);
+    assert!(
+        counted.contains(&"max_duration_reached 1".to_owned()),
+        "{counted:?}"
+    );
+}
