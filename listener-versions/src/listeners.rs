@@ -82,6 +82,18 @@ impl<C: ListenerConfig> Listeners<C> {
         self.shell.warmed(version, &self.open.jobs)
     }
 
+    /// The drain manager above all of them.
+    #[must_use]
+    pub fn root(&self) -> &DrainManager {
+        self.shell.root()
+    }
+
+    /// The registry of their connections.
+    #[must_use]
+    pub fn tracker(&self) -> &ConnTracker {
+        &self.shell.shared.tracker
+    }
+
     /// One runtime's share of the accepting. Make one for each runtime, and [run](Worker::run) it there.
     pub fn worker(&self) -> Worker<C> {
         self.shell.worker()

@@ -73,7 +73,7 @@ async fn main() -> anyhow::Result<()> {
     }
     println!("listening on {}", args.address);
     terminate.recv().await;
-    let outcome = shut_down(&root, &listeners, ShutdownSettings::default()).await;
+    let outcome = shut_down(&listeners, ShutdownSettings::default()).await;
     println!("drained after {:?}, {} left", outcome.took, outcome.left);
     Ok(())
 }

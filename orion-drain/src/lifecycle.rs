@@ -14,6 +14,7 @@
 //! call. A program that must be asked how far it is, or be ended at once by a second signal, makes a [`Shutdown`]:
 //!
 //! ```
+//! use orion_drain::conn_tracker::ConnTracker;
 //! use orion_drain::drain_tree::{DrainManager, DrainSettings};
 //! use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownSettings, ShutdownState};
 //!
@@ -22,7 +23,7 @@
 //! let root = DrainManager::root(DrainSettings::default());
 //! // Kubernetes' terminationGracePeriodSeconds: 5 s of lead time, a drain of 22 s, 3 s to spare before SIGKILL.
 //! let settings = ShutdownSettings::default().with_deadline(std::time::Duration::from_secs(30));
-//! let (shutdown, run) = Shutdown::new(&root, settings);
+//! let (shutdown, run) = Shutdown::new(&root, &ConnTracker::new(), settings);
 //! let ended = tokio::spawn(run.run(|| { /* stop accepting */ }));
 //!
 //! shutdown.begin(ShutdownReason::ProcessShutdown); // the first signal

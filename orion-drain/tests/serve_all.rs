@@ -74,8 +74,8 @@ async fn an_axum_router_is_drained_with_its_process() {
     let mut client = TcpStream::connect(server.to).await.expect("it listens");
     assert!(!ask(&mut client).await.contains("connection: close"));
     assert_eq!(server.tracker.snapshot()[0].protocol, ConnProtocol::Http1);
-    let (root, listeners) = (server.root.clone(), server.listeners.clone());
-    let drain = tokio::spawn(async move { shut_down(&root, &listeners, ShutdownSettings::default()).await });
+    let listeners = server.listeners.clone();
+    let drain = tokio::spawn(async move { shut_down(&listeners, ShutdownSettings::default()).await });
     within("the drain", async {
         while !server.root.is_draining() {
             tokio::task::yield_now().await;
@@ -112,7 +112,7 @@ async fn a_tcp_handler_hears_of_its_slot_and_says_its_own_goodbye() {
     assert_eq!(server.tracker.snapshot()[0].protocol, ConnProtocol::Tcp);
     let outcome = within(
         "the drain",
-        shut_down(&server.root, &server.listeners, ShutdownSettings::default()),
+        shut_down(&server.listeners, ShutdownSettings::default()),
     )
     .await;
     assert_eq!((ending(&outcome), outcome.left), (Some(DrainEnding::Empty), 0));

@@ -77,8 +77,8 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         eprintln!("warning: {warning}");
     }
     let root = DrainManager::root(settings);
-    let (shutdown, run) = Shutdown::new(&root, ending);
     let tracker = ConnTracker::new();
+    let (shutdown, run) = Shutdown::new(&root, &tracker, ending);
     let stats = Stats::new();
     stats
         .server()

@@ -162,28 +162,30 @@ impl Machine {
         self.reach(ShutdownState::Done, now);
     }
 
-    /// How many connections are left, once the drain has begun.
-    pub(super) fn count(&mut self, connections: usize, now: Instant) {
+    /// Who is left, once the drain has begun.
+    pub(super) fn count(&mut self, left: Left, now: Instant) {
         let Some(run) = &mut self.run else { return };
         let Some(drain) = run.drain else { return };
         let is_minimum_over = now >= later(drain, run.plan.minimum);
-        if is_minimum_over && connections <= run.plan.exit_at_connections {
+        // With nobody left at all there is nothing to hurry: the drain is over by itself.
+        if is_minimum_over && left.held <= run.plan.exit_at_connections && left.total > 0 {
             run.hurry(now);
         }
-        match connections {
-            0 if is_minimum_over => {}
-            0 => self.reach(ShutdownState::Minimum, now),
-            _ => self.reach(ShutdownState::Draining, now),
+        match left.is_empty {
+            true if is_minimum_over => {}
+            true => self.reach(ShutdownState::Minimum, now),
+            false => self.reach(ShutdownState::Draining, now),
         }
     }
 
-    /// Whether the number of connections matters now: to be told of its changes to and from 0, or of all of them.
+    /// What has to be known of connections now.
     pub(super) fn counts(&self, now: Instant) -> Counts {
         let drain = self.run.as_ref().and_then(|run| Some((run, run.drain?)));
         match drain {
             Some((run, drain)) if now < later(drain, run.plan.minimum) => Counts::Empty,
-            Some((run, _)) if run.plan.exit_at_connections > 0 && now < run.deadline() => Counts::All,
-            _ => Counts::Nothing,
+            Some((run, _)) if run.plan.exit_at_connections > 0 && now < run.deadline() => Counts::Few,
+            Some(_) => Counts::Held,
+            None => Counts::Nothing,
         }
     }
 
@@ -251,14 +253,27 @@ fn later(instant: Instant, duration: Duration) -> Instant {
         .unwrap_or_else(|| instant + duration.min(FAR))
 }
 
-/// How closely connections are counted.
+/// Who is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Whether nobody takes part in the drain any more.
+    pub(super) is_empty: bool,
+    /// The connections that are waited for.
+    pub(super) held: usize,
+    /// Those and the excluded ones: of the admin interface, of metrics.
+    pub(super) total: usize,
+}
+
+/// What has to be known of connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Counts {
     Nothing,
-    /// Whether there are any.
+    /// Whether there are any: of changes to and from none.
     Empty,
-    /// How many.
-    All,
+    /// When none is left that is waited for.
+    Held,
+    /// Whether they are few enough.
+    Few,
 }
 
 #[cfg(test)]

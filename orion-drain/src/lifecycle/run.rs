@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence, DrainStart};
 use listener_versions::{ListenerConfig, Listeners};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::machine::{Action, Counts, Machine};
+use super::machine::{Action, Counts, Left, Machine};
 use super::{ShutdownProgress, ShutdownReason, ShutdownSettings, ShutdownState};
 
 /// Asks a process to end, and how far it is. Clones are the same shutdown.
@@ -30,6 +31,7 @@ pub struct ShutdownRun {
 #[derive(Debug)]
 struct Shared {
     root: DrainManager,
+    tracker: ConnTracker,
     machine: Mutex<Machine>,
     state: watch::Sender<ShutdownState>,
     /// The run has something to look at.
@@ -82,10 +84,15 @@ pub struct ShutdownOutcome {
 }
 
 impl Shutdown {
-    /// A shutdown of everything below `root`, that nobody has asked for yet.
-    pub fn new(root: &DrainManager, settings: ShutdownSettings) -> (Self, ShutdownRun) {
+    /// A shutdown of everything below `root`, that nobody has asked for yet. The connections are in `tracker`.
+    pub fn new(
+        root: &DrainManager,
+        tracker: &ConnTracker,
+        settings: ShutdownSettings,
+    ) -> (Self, ShutdownRun) {
         let shared = Arc::new(Shared {
             root: root.clone(),
+            tracker: tracker.clone(),
             machine: Mutex::new(Machine::new(settings, root.settings().clone())),
             state: watch::Sender::new(ShutdownState::Serving),
             wished: Notify::new(),
@@ -127,7 +134,7 @@ impl Shutdown {
 
     /// How far it is.
     pub fn progress(&self) -> ShutdownProgress {
-        let connections = self.shared.root.open_watches();
+        let connections = self.shared.tracker.len();
         let now = Instant::now().into_std();
         self.shared.lock().progress(now, connections)
     }
@@ -165,9 +172,11 @@ impl ShutdownRun {
             }
         };
         let mut drain = None;
+        let mut last = self.shared.tracker.wait_empty();
+        let mut is_last_gone = false;
         let drained = loop {
             let wished = self.shared.wished.notified();
-            while let Some(action) = self.shared.change(Machine::action) {
+            while let Some(action) = self.look(drain.as_deref()) {
                 match action {
                     Action::StopAccepting => stop(),
                     action => self.take(action, &mut drain),
@@ -177,26 +186,41 @@ impl ShutdownRun {
                 break None;
             }
             let (at, counts) = self.next();
-            let is_empty = counts == Counts::Empty && self.shared.root.open_watches() == 0;
             tokio::select! {
                 biased;
                 () = wished => {}
-                over = drained(&mut drain, (counts == Counts::Empty).then_some(is_empty)) => {
+                over = drained(&mut drain, counts) => {
                     if over.is_some() {
                         break over;
                     }
                 }
+                // Who is left now holds nobody up. They wake nobody when they go.
+                () = &mut last, if counts == Counts::Held && !is_last_gone => is_last_gone = true,
                 () = until(at) => {}
-            }
-            if drain.is_some() {
-                let connections = self.shared.root.open_watches();
-                self.shared.change(|machine, now| machine.count(connections, now));
             }
         };
         if drained.is_some() {
             stop();
         }
         self.outcome(drained)
+    }
+
+    /// Tells the machine who is left; what is to be done now.
+    fn look(&self, drain: Option<&DrainSequence>) -> Option<Action> {
+        let left = drain.map(|drain| {
+            let counts = self.shared.tracker.counts();
+            Left {
+                is_empty: drain.open_watches() == 0,
+                held: counts.held as usize,
+                total: counts.total as usize,
+            }
+        });
+        self.shared.change(|machine, now| {
+            if let Some(left) = left {
+                machine.count(left, now);
+            }
+            machine.action(now)
+        })
     }
 
     fn take(&self, action: Action, drain: &mut Option<Pin<Box<DrainSequence>>>) {
@@ -228,7 +252,7 @@ impl ShutdownRun {
             .next(now.into_std())
             .map(|next| Instant::from_std(next.at));
         let counts = machine.counts(now.into_std());
-        let again = (counts == Counts::All).then(|| now + Duration::from_secs(1));
+        let again = (counts == Counts::Few).then(|| now + Duration::from_secs(1));
         (at.into_iter().chain(again).min(), counts)
     }
 
@@ -246,26 +270,24 @@ impl ShutdownRun {
                 .begun()
                 .map_or(Duration::ZERO, |begun| now.saturating_duration_since(begun)),
             drain,
-            left: self.shared.root.open_watches(),
+            left: self.shared.tracker.len(),
         }
     }
 }
 
 /// Paces the drain. Resolves with its outcome, or without when there is somebody and was nobody, or the reverse.
-async fn drained(
-    drain: &mut Option<Pin<Box<DrainSequence>>>,
-    was_empty: Option<bool>,
-) -> Option<DrainOutcome> {
+async fn drained(drain: &mut Option<Pin<Box<DrainSequence>>>, counts: Counts) -> Option<DrainOutcome> {
     let Some(drain) = drain else {
         return pending().await;
     };
+    let was_empty = drain.open_watches() == 0;
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = drain.as_mut().poll(cx) {
             return Poll::Ready(Some(outcome));
         }
         // A node's first connection, and its last, wake the sequence.
-        match was_empty {
-            Some(was_empty) if was_empty != (drain.open_watches() == 0) => Poll::Ready(None),
+        match counts {
+            Counts::Empty if was_empty != (drain.open_watches() == 0) => Poll::Ready(None),
             _ => Poll::Pending,
         }
     })
@@ -289,11 +311,10 @@ async fn until(at: Option<Instant>) {
 ///
 /// As [`ShutdownRun::run`].
 pub async fn shut_down<C: ListenerConfig>(
-    root: &DrainManager,
     listeners: &Listeners<C>,
     settings: ShutdownSettings,
 ) -> ShutdownOutcome {
-    let (shutdown, run) = Shutdown::new(root, settings);
+    let (shutdown, run) = Shutdown::new(listeners.root(), listeners.tracker(), settings);
     shutdown.begin(ShutdownReason::ProcessShutdown);
     run.run(|| drop(listeners.stop_listeners(DrainDirection::All)))
         .await

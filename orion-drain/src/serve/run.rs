@@ -56,7 +56,7 @@ where
 /// let settings = DrainSettings::default();
 /// # ";
 /// let root = DrainManager::root(settings);
-/// let (listeners, driver) = Listeners::new(root.clone(), ConnTracker::new(), ListenersOptions::default(), ());
+/// let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
 /// tokio::spawn(driver);
 /// let service = service_fn(|_: Request<ReceivedBody>| async {
 ///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
@@ -66,7 +66,7 @@ where
 /// assert!(report.is_success());
 ///
 /// // When the process is asked to end:
-/// let outcome = shut_down(&root, &listeners, ShutdownSettings::default()).await;
+/// let outcome = shut_down(&listeners, ShutdownSettings::default()).await;
 /// assert_eq!(outcome.left, 0);
 /// # Ok(()) }
 /// ```

@@ -99,3 +99,78 @@ async fn quitquitquit_exits_at_once_also_during_a_drain() {
     edge.post("/quitquitquit").await;
     assert_eq!(edge.exit().await.code(), Some(0));
 }
+
+/// `shutdown` in `/drain`.
+async fn progress(edge: &Edge) -> serde_json::Value {
+    let mut shown: serde_json::Value =
+        serde_json::from_str(&edge.get("/drain").await.ok()).expect("/drain is JSON");
+    shown["shutdown"].take()
+}
+
+#[tokio::test]
+async fn drain_shows_how_far_a_shutdown_is_and_what_comes_next() {
+    let (mut edge, mut client, held) = start("--shutdown-deadline-s 60").await;
+    let serving = progress(&edge).await;
+    assert_eq!(
+        (&serving["state"], &serving["ready"]),
+        (&"serving".into(), &true.into())
+    );
+    edge.signal("TERM").await;
+    edge.until("not ready, drain in ").await;
+    let lead = progress(&edge).await;
+    assert_eq!(
+        (&lead["state"], &lead["next"]),
+        (&"lead_time".into(), &"drain".into())
+    );
+    assert!(
+        lead["next_in_ms"].as_u64().is_some_and(|left| left <= 10_000),
+        "{lead}"
+    );
+    assert!(
+        lead["deadline_in_ms"].as_u64().is_some_and(|left| left <= 55_000),
+        "{lead}"
+    );
+    edge.until("draining 1 connections").await;
+    let drain = progress(&edge).await;
+    assert_eq!(
+        (&drain["state"], &drain["reason"]),
+        (&"draining".into(), &"process_shutdown".into())
+    );
+    assert_eq!(
+        (&drain["next"], &drain["connections"]),
+        (&"stop_accepting".into(), &1.into())
+    );
+    assert_eq!(edge.get("/ready").await.status, 503);
+    held.answer("done");
+    assert!(client.response().await.says_close());
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_sigterm_exits_at_once_also_when_only_the_minimum_time_is_left() {
+    let mut edge = Edge::start(
+        "--drain-time-s 600",
+        &discovery("1", &[Http::new("http", 1).yaml()]),
+    )
+    .await;
+    edge.signal("TERM").await;
+    edge.until("draining 0 connections").await;
+    assert_eq!(progress(&edge).await["state"], "minimum");
+    edge.signal("TERM").await;
+    edge.until("second signal").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn with_failed_health_everybody_is_told_in_the_lead_time() {
+    let (mut edge, _client, _held) =
+        start("--drain-time-s 3 --shutdown-lead-time-s 600 --shutdown-health failed").await;
+    let mut other = H1::connect(edge.address("http").await).await;
+    assert!(!other.get("/version").await.says_close());
+    edge.signal("TERM").await;
+    edge.until("not ready").await;
+    assert!(other.get("/version").await.says_close());
+    edge.post("/quitquitquit").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
