@@ -6,7 +6,8 @@
 //! parser is in a signature here.
 //!
 //! - A field that is not known is ignored, as Envoy does, and its path is returned ([`Loaded::unknown_fields`]). Its
-//!   content still counts when two listeners are compared. Fields that Envoy has and that cannot be ignored safely,
+//!   content still counts when two listeners are compared. Those that Envoy has not got either are mistakes, most likely:
+//!   [`Loaded::refuse_foreign_fields`]. Fields that Envoy has and that cannot be ignored safely,
 //!   such as `server_names`, are refused. So are transport sockets other than TLS from files (feature `tls`).
 //! - A wrong value is refused, with the path of the field and what is allowed there ([`ConfigError`]).
 //! - Messages of `envoy-types`, and resources as a control plane sends them, are read by the same rules (feature `xds`).
@@ -43,6 +44,7 @@ mod cluster;
 mod discovery;
 mod duration;
 mod error;
+mod foreign;
 mod hcm;
 mod known_clusters;
 mod listener;

@@ -18,6 +18,15 @@ pub(crate) struct Args {
     /// The bootstrap file, Envoy v3 YAML.
     #[arg(short = 'c', long = "config-path")]
     pub(crate) config_path: PathBuf,
+    /// Serve, or only say whether the bootstrap can be used.
+    #[arg(long, value_enum, default_value_t = Mode::Serve)]
+    pub(crate) mode: Mode,
+    /// Ignore fields of the bootstrap that Envoy has not got either, instead of refusing them.
+    #[arg(long)]
+    pub(crate) allow_unknown_static_fields: bool,
+    /// Refuse updates with fields that Envoy has not got either, instead of ignoring those.
+    #[arg(long)]
+    pub(crate) reject_unknown_dynamic_fields: bool,
     /// How long a drain lasts, in seconds.
     /// Default: what the bootstrap's `listener_manager.drain_config` says, or 600.
     #[arg(long)]
@@ -89,6 +98,12 @@ enum Health {
     NotReady,
     /// As by `/healthcheck/fail`: `/ready` says 503 and every response says close.
     Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Serve,
+    Validate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -22,6 +22,8 @@ pub(crate) struct FileLds {
     pub(crate) maker: Maker,
     /// What listeners are compared with, to tell of settings that contradict each other.
     pub(crate) settings: DrainSettings,
+    /// `--reject-unknown-dynamic-fields`
+    pub(crate) reject_unknown_fields: bool,
 }
 
 impl FileLds {
@@ -64,6 +66,16 @@ impl FileLds {
                 return;
             }
         };
+        if self.reject_unknown_fields {
+            update = match update.refuse_foreign_fields() {
+                Ok(update) => update,
+                Err(error) => {
+                    lds.update_rejected.inc();
+                    eprintln!("lds: {}: {error}", self.path.display());
+                    return;
+                }
+            };
+        }
         self.maker
             .stats
             .server()

@@ -24,7 +24,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use orion_drain::StatsObserver;
-use orion_drain::config::{Bootstrap, ListenerManagerConfig};
+use orion_drain::config::{Bootstrap, ListenerManagerConfig, Loaded};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::Shutdown;
@@ -33,7 +33,7 @@ use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
 
-use crate::cli::{Args, Compat};
+use crate::cli::{Args, Compat, Mode};
 use crate::lds::FileLds;
 use crate::listener::Maker;
 use crate::upstream::Clusters;
@@ -59,12 +59,8 @@ fn main() -> ExitCode {
 
 async fn serve(args: &Args) -> anyhow::Result<()> {
     let path = args.config_path.display();
-    let text = std::fs::read_to_string(&args.config_path).with_context(|| format!("cannot read {path}"))?;
-    let loaded = Bootstrap::from_yaml(&text).with_context(|| format!("cannot use {path}"))?;
+    let loaded = load(args).with_context(|| format!("cannot use {path}"))?;
     let bootstrap = &loaded.value;
-    for field in bootstrap.check_clusters() {
-        eprintln!("{path}: {field}");
-    }
 
     // What connections are drained by, listed in and counted with.
     let manager = bootstrap.listener_manager.as_ref();
@@ -84,6 +80,22 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         .server()
         .static_unknown_fields
         .add(loaded.unknown_fields.len() as u64);
+    let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
+    let maker = Maker {
+        clusters: Clusters::new(bootstrap.clusters()),
+        stats: stats.clone(),
+        behavior: behavior.unwrap_or_default(),
+        envoy_1_40: args.compat == Some(Compat::Envoy140),
+    };
+    let mut statics = Vec::new();
+    for listener in bootstrap.listeners() {
+        let made = maker.listener(listener.clone());
+        statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
+    }
+    if args.mode == Mode::Validate {
+        println!("configuration '{path}' OK");
+        return Ok(());
+    }
     let options = manager.map_or_else(
         ListenersOptions::default,
         ListenerManagerConfig::listeners_options,
@@ -103,18 +115,6 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     workers::start(args, &listeners, handler)?;
 
     // The listeners that stay, the admin port, then the listeners that change.
-    let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
-    let maker = Maker {
-        clusters: Clusters::new(bootstrap.clusters()),
-        stats: stats.clone(),
-        behavior: behavior.unwrap_or_default(),
-        envoy_1_40: args.compat == Some(Compat::Envoy140),
-    };
-    let mut statics = Vec::new();
-    for listener in bootstrap.listeners() {
-        let made = maker.listener(listener.clone());
-        statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
-    }
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
@@ -143,6 +143,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             listeners: listeners.clone(),
             maker,
             settings: root.settings().clone(),
+            reject_unknown_fields: args.reject_unknown_dynamic_fields,
         };
         tokio::spawn(async move {
             if let Err(error) = lds.run().await {
@@ -159,6 +160,19 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     )
     .await;
     Ok(())
+}
+
+/// Reads the bootstrap as strictly as Envoy does.
+fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
+    let loaded = Bootstrap::from_yaml(&std::fs::read_to_string(&args.config_path)?)?;
+    let loaded = match args.allow_unknown_static_fields {
+        true => loaded,
+        false => loaded.refuse_foreign_fields()?,
+    };
+    if let Some(field) = loaded.value.check_clusters().first() {
+        anyhow::bail!("{field}");
+    }
+    Ok(loaded)
 }
 
 /// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There are none.

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Address, Cluster, ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, known_clusters,
-    manager, path::FieldPath, read, validate,
+    Address, Cluster, ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, foreign::Root,
+    known_clusters, manager, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -137,10 +137,11 @@ impl Bootstrap {
             let listeners = root.key("static_resources").key("listeners");
             for (at, listener) in resources.listeners.iter_mut().enumerate() {
                 listener.keep_unknown(&listeners.index(at), &unknown);
+                listener.make_up_name();
             }
         }
         ConfigError::unless_empty(validate::bootstrap(&bootstrap, &unknown))?;
-        Ok(Loaded::new(bootstrap, &unknown))
+        Ok(Loaded::new(bootstrap, &unknown, Root::Bootstrap))
     }
 
     /// The address of the admin interface.
@@ -198,8 +199,9 @@ impl Bootstrap {
             .collect()
     }
 
-    /// Routes of static listeners to clusters that do not exist. Envoy refuses to start with such a route; here it is
-    /// a warning of its own, since clusters may come from elsewhere (and Orion's own example has none).
+    /// Routes of static listeners to clusters that do not exist, unless their table says `validate_clusters: false`. Envoy
+    /// refuses to start with such a route; here it is asked for, since clusters may come from elsewhere (and Orion's own
+    /// example has none).
     pub fn check_clusters(&self) -> Vec<FieldError> {
         let listeners = FieldPath::root().key("static_resources").key("listeners");
         let known = self.cluster_names();

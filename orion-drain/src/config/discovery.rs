@@ -6,7 +6,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    ConfigError, ConfigErrorKind, Listener, Loaded, any::message_name, known_clusters, path::FieldPath, read,
+    Address, ConfigError, ConfigErrorKind, Listener, Loaded,
+    any::message_name,
+    foreign::{self, Root},
+    known_clusters,
+    path::FieldPath,
+    read::{self, Unknown},
     unsupported, validate,
 };
 
@@ -26,6 +31,8 @@ pub struct ListenerUpdate {
     pub rejected: Vec<RejectedListener>,
     /// The paths of all fields that are not known here, refused listeners left out.
     pub unknown_fields: Vec<String>,
+    /// The paths of those among them that Envoy 1.40 has not got either: mistakes, most likely.
+    pub foreign_fields: Vec<String>,
     /// Where in the response each of `listeners` stands.
     places: Vec<usize>,
 }
@@ -94,8 +101,7 @@ impl ListenerUpdate {
     fn from_prepared(json: Value) -> Result<Self, ConfigError> {
         let (response, unknown) = read::typed::<Response>(&json, &FieldPath::root())?;
         let mut update = Self::of(response.version_info, response.resources.into_iter().map(Ok));
-        let unknown = unknown.iter().map(|field| field.path.to_string());
-        update.unknown_fields.splice(..0, unknown);
+        update.ignore(&unknown, Root::DiscoveryResponse);
         Ok(update)
     }
 
@@ -128,9 +134,9 @@ impl ListenerUpdate {
                 first_places.entry(name.clone()).or_insert(index);
             }
             match read {
-                Ok((listener, mut unknown)) => {
+                Ok((listener, unknown)) => {
                     update.accept(listener, index);
-                    update.unknown_fields.append(&mut unknown);
+                    update.ignore(&unknown, Root::Listener);
                 }
                 Err(error) => update.rejected.push(RejectedListener { name, index, error }),
             }
@@ -175,6 +181,22 @@ impl ListenerUpdate {
         }
     }
 
+    /// The same update, if Envoy has all of its fields; as Envoy asks if `--reject-unknown-dynamic-fields` is given.
+    ///
+    /// # Errors
+    ///
+    /// Every field that Envoy has not got, in any of its listeners.
+    pub fn refuse_foreign_fields(self) -> Result<Self, ConfigError> {
+        ConfigError::no_such(&self.foreign_fields)?;
+        Ok(self)
+    }
+
+    fn ignore(&mut self, unknown: &[Unknown], root: Root) {
+        let paths = unknown.iter().map(|field| field.path.to_string());
+        self.unknown_fields.extend(paths);
+        self.foreign_fields.append(&mut foreign::find(unknown, root));
+    }
+
     fn accept(&mut self, listener: Listener, index: usize) {
         self.listeners.push(listener);
         self.places.push(index);
@@ -182,7 +204,7 @@ impl ListenerUpdate {
 }
 
 /// Reads and checks the listener that stands at `at`.
-fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<String>), ConfigError> {
+fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<Unknown>), ConfigError> {
     let Value::Object(mut fields) = resource else {
         return Err(ConfigError::shape(
             at,
@@ -210,15 +232,21 @@ fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<String>), 
 
 /// The name of a listener, wrong as it may be otherwise.
 fn name_of(resource: &Value) -> Option<String> {
-    let name = resource
-        .get("resource")
-        .unwrap_or(resource)
-        .get("name")?
-        .as_str()?;
-    Some(name.to_owned()).filter(|name| !name.is_empty())
+    let listener = resource.get("resource").unwrap_or(resource);
+    match listener.get("name").map_or(Some(""), Value::as_str)? {
+        "" => Some(Address::deserialize(listener.get("address")?).ok()?.to_string()),
+        name => Some(name.to_owned()),
+    }
 }
 
 impl Listener {
+    /// A listener without a name is called by its address, which stays as it is over updates.
+    pub(super) fn make_up_name(&mut self) {
+        if self.name.is_empty() {
+            self.name = self.address.to_string();
+        }
+    }
+
     /// Reads and checks a single listener in JSON.
     ///
     /// # Errors
@@ -242,23 +270,18 @@ impl Listener {
         if let Value::Object(fields) = &mut json {
             fields.remove("@type");
         }
-        let (value, unknown_fields) = Self::from_resource(&json, &FieldPath::root())?;
-        Ok(Loaded {
-            value,
-            unknown_fields,
-        })
+        let (value, unknown) = Self::from_resource(&json, &FieldPath::root())?;
+        Ok(Loaded::new(value, &unknown, Root::Listener))
     }
 
-    fn from_resource(json: &Value, at: &FieldPath) -> Result<(Self, Vec<String>), ConfigError> {
+    fn from_resource(json: &Value, at: &FieldPath) -> Result<(Self, Vec<Unknown>), ConfigError> {
         let (mut listener, unknown) = read::typed::<Self>(json, at)?;
         listener.keep_unknown(at, &unknown);
+        listener.make_up_name();
         let mut wrong = validate::listener(&listener, at);
         wrong.extend(unsupported::find(&unknown));
         ConfigError::unless_empty(wrong)?;
-        Ok((
-            listener,
-            unknown.iter().map(|field| field.path.to_string()).collect(),
-        ))
+        Ok((listener, unknown))
     }
 
     /// Whether every HTTP route leads to one of the `known` clusters, as Envoy asks for routes that stand in a

@@ -76,6 +76,15 @@ impl ConfigError {
         }
     }
 
+    /// `Ok` if there are none.
+    pub(super) fn no_such(paths: &[String]) -> Result<(), Self> {
+        let fields = paths.iter().map(|path| FieldError {
+            path: path.clone(),
+            message: "no such field".to_owned(),
+        });
+        Self::unless_empty(fields.collect())
+    }
+
     /// `Ok` if nothing was found.
     pub(super) fn unless_empty(fields: Vec<FieldError>) -> Result<(), Self> {
         if fields.is_empty() {

@@ -26,7 +26,8 @@ use super::{
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// The name that later updates refer to. Required.
+    /// The name that later updates refer to. One that was read without a name is called by its address; Envoy makes up a new
+    /// UUID every time.
     #[serde(default)]
     pub name: String,
     /// Where it listens.

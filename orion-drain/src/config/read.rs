@@ -3,7 +3,11 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{ConfigError, path::FieldPath};
+use super::{
+    ConfigError,
+    foreign::{self, Root},
+    path::FieldPath,
+};
 
 /// A value that was read, and what was in the document beside it.
 #[non_exhaustive]
@@ -14,14 +18,28 @@ pub struct Loaded<T> {
     /// The paths of the fields that are not known here. They are ignored, as Envoy does, and counted in
     /// `server.dynamic_unknown_fields` by whoever applies the value.
     pub unknown_fields: Vec<String>,
+    /// The paths of those among them that Envoy 1.40 has not got either: mistakes, most likely.
+    pub foreign_fields: Vec<String>,
 }
 
 impl<T> Loaded<T> {
-    pub(super) fn new(value: T, unknown: &[Unknown]) -> Self {
+    pub(super) fn new(value: T, unknown: &[Unknown], root: Root) -> Self {
         Self {
             value,
             unknown_fields: unknown.iter().map(|field| field.path.to_string()).collect(),
+            foreign_fields: foreign::find(unknown, root),
         }
+    }
+
+    /// The same, if Envoy has all of its fields; as Envoy asks of a bootstrap, unless `--allow-unknown-static-fields` is
+    /// given.
+    ///
+    /// # Errors
+    ///
+    /// Every field that Envoy has not got.
+    pub fn refuse_foreign_fields(self) -> Result<Self, ConfigError> {
+        ConfigError::no_such(&self.foreign_fields)?;
+        Ok(self)
     }
 }
 

@@ -69,7 +69,6 @@ fn required(value: &str, at: &FieldPath, wrong: &mut Vec<FieldError>) {
 
 pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {
     let mut wrong = Vec::new();
-    required(&listener.name, &at.key("name"), &mut wrong);
     if listener.all_chains().next().is_none() {
         wrong.push(FieldError::new(
             &at.key("filter_chains"),

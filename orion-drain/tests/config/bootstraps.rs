@@ -15,6 +15,7 @@ const TLS_TERMINATOR: &str = include_str!("bootstraps/tls_terminator.yaml");
 fn loads(yaml: &str, unknown: &[&str]) -> Bootstrap {
     let loaded = Bootstrap::from_yaml(yaml).expect("a good bootstrap");
     assert_eq!(loaded.unknown_fields, unknown);
+    let loaded = loaded.refuse_foreign_fields().expect("Envoy has them all");
     let bootstrap = loaded.value;
     assert_eq!(bootstrap.check_clusters(), []);
     let block = bootstrap.listener_manager.as_ref();
@@ -79,4 +80,12 @@ fn a_grpc_gateway_loads() {
 fn mixed_listeners_load() {
     let bootstrap = loads(MIXED_LISTENERS, &[]);
     assert_eq!(bootstrap.listeners()[0].all_chains().count(), 3);
+}
+
+#[test]
+fn a_static_listener_without_a_name_is_called_by_its_address() {
+    let nameless = FRONT_PROXY.replacen("  - name: ", "  - stat_prefix: ", 1);
+    assert_ne!(nameless, FRONT_PROXY);
+    let bootstrap = Bootstrap::from_yaml(&nameless).expect("a good bootstrap").value;
+    assert_eq!(bootstrap.listeners()[0].name, "0.0.0.0:8080");
 }

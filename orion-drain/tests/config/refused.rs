@@ -116,13 +116,15 @@ fn an_unknown_filter_is_named() {
 #[test]
 fn every_broken_rule_is_found_at_once() {
     let yaml = http_listener("")
-        .replace("name: ingress", "name: ''")
+        .replace("- name: all", "- name: ''")
         .replace("stat_prefix: ing", "stat_prefix: ''");
     let (kind, error) = refused(&yaml);
     assert_eq!(kind, ConfigErrorKind::Invalid);
     assert_eq!(
         error,
-        format!("name: must not be empty; {FILTER}.stat_prefix: must not be empty")
+        format!(
+            "{FILTER}.stat_prefix: must not be empty; {FILTER}.route_config.virtual_hosts[0].name: must not be empty"
+        )
     );
 }
 

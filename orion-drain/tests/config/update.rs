@@ -73,6 +73,21 @@ fn the_second_listener_of_a_name_is_refused() {
 }
 
 #[test]
+fn a_listener_without_a_name_is_the_same_one_in_the_next_update() {
+    let nameless = |version| named("''").replace("v1", version);
+    let read = |listeners: &[String]| ListenerUpdate::from_yaml(&response(listeners)).expect("a response");
+    let (first, next) = (read(&[nameless("v1")]), read(&[nameless("v2")]));
+    assert_eq!(first.listeners[0].name, "127.0.0.1:10000");
+    assert_eq!(next.listeners[0].name, "127.0.0.1:10000");
+    // A refused one is not taken for absent.
+    let bad = nameless("v3").replace("stat_prefix: ing", "stat_prefix: 7");
+    let bad = read(&[bad.replace("name: ''\n", "")]);
+    assert_eq!(bad.rejected[0].name.as_deref(), Some("127.0.0.1:10000"));
+    let twice = read(&[nameless("v1"), nameless("v2")]);
+    assert_eq!((twice.listeners.len(), twice.rejected.len()), (1, 1));
+}
+
+#[test]
 fn unknown_fields_are_ignored_and_their_paths_returned() {
     let update = ListenerUpdate::from_yaml(&format!(
         "control_plane: {{ identifier: a }}\n{}",
@@ -97,6 +112,33 @@ fn unknown_fields_are_ignored_and_their_paths_returned() {
             "resources[1].filter_chains[0].filters[0].typed_config.server_name",
         ]
     );
+}
+
+#[test]
+fn fields_that_not_even_envoy_has_are_told_apart() {
+    let update = ListenerUpdate::from_yaml(&format!(
+        "canary: true\nversion: 7\n{}",
+        response(&[format!(
+            "metadata: {{}}\nmetdata: {{}}\n{}",
+            http_listener("server_name: x\nserver_nam: x\ncommon_http_protocol_options: { max_headers_count: 7, max: 7 }")
+                .replace("- filters:", "- filter: []\n  metadata: {}\n  filters:")
+        )])
+    ))
+    .expect("a response");
+    assert_eq!(update.unknown_fields.len(), 10);
+    let foreign = [
+        "resources[0].filter_chains[0].filter",
+        "resources[0].filter_chains[0].filters[0].typed_config.common_http_protocol_options.max",
+        "resources[0].filter_chains[0].filters[0].typed_config.server_nam",
+        "resources[0].metdata",
+        "version",
+    ];
+    let mut found = update.foreign_fields.clone();
+    found.sort_unstable();
+    assert_eq!(found, foreign);
+    let error = update.refuse_foreign_fields().expect_err("there are some");
+    assert_eq!(error.fields().len(), foreign.len());
+    assert_eq!(error.fields()[0].message, "no such field");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::support::h1::get;
 use crate::support::h2::{Event, H2, NO_LIMIT};
-use crate::support::{Edge, End, H1, Http, discovery};
+use crate::support::{Edge, End, H1, Http, discovery, end_of, websocket, within};
 
 /// The time since `start` is in this part of the drain time; a busy machine may be late, never early.
 fn not_before(start: Instant, seconds: u64) {
@@ -82,4 +82,20 @@ async fn a_drain_lasts_its_full_time_though_nobody_is_there() {
     edge.update("2", &[Http::new("http", 2).yaml()]).await;
     edge.until_list("/drain", <[_]>::is_empty).await;
     not_before(started, 1);
+}
+
+#[tokio::test]
+async fn a_websocket_ends_at_its_slot_as_envoys_does() {
+    let mut edge = start().await;
+    let mut tunnel = websocket::open(edge.address("http").await).await;
+    websocket::say(&mut tunnel, "hello").await.expect("an echo");
+    let started = Instant::now();
+    edge.update("2", &[Http::new("http", 2).yaml()]).await;
+    assert_eq!(
+        within("the end of the tunnel", end_of(&mut tunnel)).await,
+        End::Fin
+    );
+    not_before(started, 8);
+    // By default it would live to the deadline, after 12 s.
+    assert_eq!(edge.stat("total_listeners_draining").await, 1);
 }

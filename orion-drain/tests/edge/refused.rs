@@ -127,20 +127,12 @@ async fn a_listener_that_breaks_a_rule_is_rejected_with_its_fields_name() {
             good.replace("cluster: http", "cluster: nowhere"),
             format!("{route}.cluster: unknown cluster `nowhere`"),
         ),
-        (
-            "no name",
-            good.replace("name: http\n  address", "name: ''\n  address"),
-            "resources[0].name: ".to_owned(),
-        ),
     ]
     .into_iter()
     .enumerate()
     {
         let last = format!("lds: version \"bad {number}\": ");
-        // A listener without a name cannot be told from one that is absent; the one that is there is named beside it.
-        let beside = (what == "no name").then(|| Http::new("http", 1).yaml());
-        let listeners: Vec<_> = [listener].into_iter().chain(beside).collect();
-        let content = discovery(&format!("bad {number}"), &listeners);
+        let content = discovery(&format!("bad {number}"), &[listener]);
         served
             .refuses(what, &content, &last, &says, &["update_rejected"])
             .await;

@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 
-use crate::support::edge::run;
+use crate::support::edge::{run, run_with};
 
 #[tokio::test]
 async fn a_bootstrap_that_cannot_be_used_ends_the_process_and_names_the_field() {
@@ -39,4 +39,57 @@ async fn an_admin_address_of_another_process_ends_the_process() {
     let (success, said) = run(&format!("admin: {{ address: {address} }}")).await;
     let says = format!("admin.address: cannot listen on 127.0.0.1:{port}");
     assert!(!success && said.contains(&says), "{said}");
+}
+
+/// A bootstrap with a listener at `address` that sends everything to the cluster `there`.
+fn routed(address: &str) -> String {
+    let types = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3";
+    format!(
+        "static_resources:\n  clusters: [{{ name: there, type: STATIC }}]\n  listeners:\n  - name: in\n    \
+         address: {{ socket_address: {{ address: 127.0.0.1, port_value: {address} }} }}\n    \
+         filter_chains: [{{ filters: [{{ name: http, typed_config: {{ '@type': {types}.HttpConnectionManager, \
+         stat_prefix: in, route_config: {{ virtual_hosts: [{{ name: all, domains: ['*'], routes: [{{ \
+         match: {{ prefix: / }}, route: {{ cluster: there }} }}] }}] }} }} }}] }}]\n"
+    )
+}
+
+const VALIDATE: &[&str] = &["--mode", "validate"];
+
+#[tokio::test]
+async fn validating_says_what_is_wrong_and_opens_nothing() {
+    // Whoever opened it would fail.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port();
+    let good = routed(&port.to_string());
+    let (success, said) = run_with(VALIDATE, &good).await;
+    assert!(success && said.ends_with("bootstrap.yaml' OK\n"), "{said}");
+    let (success, said) = run_with(VALIDATE, &good.replace("stat_prefix: in", "stat_prefix: ''")).await;
+    assert!(!success && said.contains(".typed_config.stat_prefix: "), "{said}");
+}
+
+#[tokio::test]
+async fn a_static_route_to_a_cluster_that_does_not_exist_is_refused() {
+    let nowhere = routed("0").replace("cluster: there", "cluster: nowhere");
+    let (success, said) = run_with(VALIDATE, &nowhere).await;
+    assert!(
+        !success && said.contains(".route.cluster: unknown cluster `nowhere`"),
+        "{said}"
+    );
+    let unchecked = nowhere.replace("{ virtual_hosts", "{ validate_clusters: false, virtual_hosts");
+    assert_ne!(unchecked, nowhere);
+    let (success, said) = run_with(VALIDATE, &unchecked).await;
+    assert!(success, "{said}");
+}
+
+#[tokio::test]
+async fn a_misspelt_field_of_the_bootstrap_is_refused_and_a_flag_allows_it() {
+    let misspelt = routed("0").replace("stat_prefix: in,", "stat_prefix: in, drain_timeut: 5s,");
+    let (success, said) = run_with(VALIDATE, &misspelt).await;
+    assert!(
+        !success && said.contains(".typed_config.drain_timeut: no such field"),
+        "{said}"
+    );
+    let flags = [VALIDATE, &["--allow-unknown-static-fields"]].concat();
+    let (success, said) = run_with(&flags, &misspelt).await;
+    assert!(success, "{said}");
 }

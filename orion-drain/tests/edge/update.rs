@@ -131,6 +131,21 @@ async fn the_same_content_again_changes_nothing() {
 }
 
 #[tokio::test]
+async fn updates_with_fields_that_nobody_knows_can_be_forbidden() {
+    let flags = "--reject-unknown-dynamic-fields";
+    let mut edge = Edge::start(flags, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+    let misspelt = Http::new("http", 2).with("colour: blue").yaml();
+    edge.replace(&discovery("2", &[misspelt]));
+    edge.until("resources[0].colour: no such field").await;
+    assert_eq!(edge.stat("lds.update_rejected").await, 1);
+    let response = H1::connect(edge.address("http").await)
+        .await
+        .get("/version")
+        .await;
+    assert_eq!(response.ok(), "v1");
+}
+
+#[tokio::test]
 async fn fields_that_are_not_known_are_ignored_and_counted() {
     let mut edge = start().await;
     assert_eq!(edge.stat("server.dynamic_unknown_fields").await, 0);

@@ -156,7 +156,6 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
         chain(json!({ "transport_socket": { "name": "tls", "typed_config": context } }))
     };
     for (listener, wrong) in [
-        (tcp(json!({ "name": "" })), "resources[0].name: "),
         (
             tcp(json!({ "filter_chains": [] })),
             "resources[0].filter_chains: ",

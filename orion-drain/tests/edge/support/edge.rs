@@ -207,15 +207,22 @@ impl Edge {
 
 /// Runs it with a bootstrap that it cannot use; whether that is a success, and what it said.
 pub(crate) async fn run(bootstrap: &str) -> (bool, String) {
+    run_with(&[], bootstrap).await
+}
+
+/// The same with more flags, for runs that end.
+pub(crate) async fn run_with(flags: &[&str], bootstrap: &str) -> (bool, String) {
     let folder = TempDir::new().expect("a folder for the file");
     let file = folder.path().join("bootstrap.yaml");
     std::fs::write(&file, bootstrap).expect("the bootstrap");
     let mut command = Command::new(program());
-    let ended = command.arg("-c").arg(&file).kill_on_drop(true).output();
+    command.arg("-c").arg(&file).args(flags).kill_on_drop(true);
+    let ended = command.output();
     let ended = within("the end of edge", ended).await.expect("edge starts");
+    let said = [ended.stdout, ended.stderr].concat();
     (
         ended.status.success(),
-        String::from_utf8_lossy(&ended.stderr).into_owned(),
+        String::from_utf8_lossy(&said).into_owned(),
     )
 }
 
