@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<Listener>,
     /// How many workers; by default two of Envoy's, and as many of edge's as it likes.
     pub(crate) workers: Option<u8>,
+    /// More flags, of the same name on both sides.
+    pub(crate) flags: &'static [&'static str],
 }
 
 impl Setup {
@@ -34,6 +36,7 @@ impl Setup {
             immediate: false,
             listeners: listeners.into(),
             workers: None,
+            flags: &[],
         }
     }
 
@@ -84,6 +87,7 @@ impl Play {
             .args(["--parent-shutdown-time-s", &(setup.drain_time + 60).to_string()])
             .args(side.flags())
             .args(workers(side, setup.workers))
+            .args(setup.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

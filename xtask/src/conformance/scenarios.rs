@@ -58,6 +58,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "update-chains" => chains::chains,
     "update-only-chain" => chains::only_chain,
     "update-rejected" => rejected::rejected,
+    "update-strict" => rejected::strict,
     "admin-drain" => admin::plain,
     "admin-graceful" => admin::graceful,
     "admin-skip-exit" => admin::skip_exit,

@@ -7,12 +7,12 @@ use tokio::time::sleep;
 
 use super::crowd::{Crowd, Probes, Tasks, at, of, talk, websocket};
 use super::rows;
-use crate::conformance::Stage;
 use crate::conformance::play::Setup;
 use crate::conformance::rule::Checks;
 use crate::conformance::samples::SLACK;
 use crate::conformance::wire::{Speak, What};
 use crate::conformance::yaml::{HTTP, Listener, TCP};
+use crate::conformance::{Side, Stage};
 
 const DRAINING: &str = "listener_manager.total_listeners_draining";
 
@@ -188,13 +188,17 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
         row.or(rows::TUNNELS, ends.all_in(7000, 8000));
     }
     let ends = ws.ends(start);
+    let ours = match stage.side {
+        Side::Compat => ends.all_in(5333, 7000),
+        Side::Envoy | Side::Defaults => ends.all_in(7000, 8000),
+    };
     checks
         .rule(
             "WebSocket: TCP end in window + delayed close",
             &ends,
             ends.all_in(5833, 7500) && ends.earliest() < 7000,
         )
-        .or(rows::TUNNELS, ends.all_in(7000, 8000));
+        .or_everywhere(rows::WEBSOCKETS, ours);
 
     checks.rule("stats: listener_modified counts both", modified, modified == 2);
     checks.rule(

@@ -130,7 +130,7 @@ pub(crate) async fn rejected(stage: Stage) -> anyhow::Result<Checks> {
         seen.join(" "),
         seen == ["update_rejected", "refused"],
     );
-    let mut unknown = good.version(3);
+    let mut unknown = good.clone().version(3);
     unknown.more = "no_such_field: 1";
     let before = play.stat("server.dynamic_unknown_fields").await;
     let seen = [
@@ -143,6 +143,24 @@ pub(crate) async fn rejected(stage: Stage) -> anyhow::Result<Checks> {
         format!("{} +{}", seen.join(" "), after - before),
         seen == ["update_success", "v3"] && after > before,
     );
+    let nameless = text(&[good.clone().version(4)]).replace("name: ing", "");
+    let seen = [counted(&play, &nameless).await?, name(probe(&play, HTTP).await)];
+    checks.rule(
+        "a listener without a name: taken, the one with a name removed",
+        seen.join(" "),
+        seen == ["update_success", "v4"],
+    );
+    let removed = play.stat("listener_manager.listener_removed").await;
+    play.update_text(&(nameless + "# the same\n"))?;
+    sleep(Duration::from_millis(300)).await;
+    let removed = play.stat("listener_manager.listener_removed").await - removed;
+    checks
+        .rule(
+            "the same without a name again: another listener",
+            format!("{removed} removed"),
+            removed == 1,
+        )
+        .or_everywhere(rows::NAMELESS, removed == 0);
     let broken_and_good = text(&[later])
         + "- \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n  name: 5x\n  address: { socket_address: { port_value: no } }\n";
     let seen = [
@@ -156,5 +174,28 @@ pub(crate) async fn rejected(stage: Stage) -> anyhow::Result<Checks> {
             seen == ["update_failure", "refused"],
         )
         .or_everywhere(rows::UNREADABLE, seen == ["update_failure", "v1"]);
+    Ok(checks)
+}
+
+/// Updates with fields that nobody knows, and a flag that forbids them.
+pub(crate) async fn strict(stage: Stage) -> anyhow::Result<Checks> {
+    let mut checks = Checks::default();
+    let mut setup = Setup::gradual(60, [Listener::http()]);
+    setup.flags = &["--reject-unknown-dynamic-fields"];
+    let play = stage.start(setup).await?;
+    let mut unknown = Listener::http().version(2);
+    let good = Listener::http().named("later", OTHER);
+    unknown.more = "no_such_field: 1";
+    let text = yaml::discovery(&[unknown, good], play.ip, stage.world.skew(stage.side));
+    let seen = [
+        counted(&play, &text).await?,
+        name(probe(&play, HTTP).await),
+        name(probe(&play, OTHER).await),
+    ];
+    checks.rule(
+        "unknown fields are forbidden: the whole update is rejected",
+        seen.join(" "),
+        seen == ["update_rejected", "v1", "refused"],
+    );
     Ok(checks)
 }
