@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 
-use crate::{DrainWatch, GracefulClose, Phase};
+use crate::{DrainHandle, DrainWatch, GracefulClose, Phase};
 
 /// How a driven connection came to its end.
 #[non_exhaustive]
@@ -60,41 +60,58 @@ pub struct Closed<T> {
 ///
 /// Dropping the returned future drops the connection and then its guard.
 pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
-    Drive {
-        connection: Some(connection),
-        told: Phase::Open,
-        last_turns: LAST_TURNS,
-        watch: Some(watch),
-    }
+    Drive::new(connection, watch)
 }
 
-/// The future of [`drive`].
+/// [`drive`] for a connection whose guard somebody else holds, for longer than the returned future lives. So a connection that is
+/// shared by several tasks is counted once.
+///
+/// # Cancel safety
+///
+/// Dropping the returned future drops the connection.
+pub fn drive_held<C: GracefulClose>(connection: C, held: DrainHandle) -> Drive<C, DrainHandle> {
+    Drive::new(connection, held)
+}
+
+/// The future of [`drive`] and [`drive_held`].
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Drive<C> {
+pub struct Drive<C, W = DrainWatch> {
     // Declared before the guard: the connection is gone before it is counted out.
     #[pin]
     connection: Option<C>,
     told: Phase,
     /// Left to a connection that is forced to close.
     last_turns: u8,
-    watch: Option<DrainWatch>,
+    watch: Option<W>,
+}
+
+impl<C, W> Drive<C, W> {
+    fn new(connection: C, watch: W) -> Self {
+        Self {
+            connection: Some(connection),
+            told: Phase::Open,
+            last_turns: LAST_TURNS,
+            watch: Some(watch),
+        }
+    }
 }
 
 /// How often a connection that is forced to close is polled after its abort. There is no time for it, but its reset
 /// frames may have to come from other tasks, which run in between.
 const LAST_TURNS: u8 = 8;
 
-impl<C: GracefulClose> Future for Drive<C> {
+impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
     type Output = Closed<C::Output>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let (output, cause) = loop {
-            let (Some(mut connection), Some(watch)) =
-                (this.connection.as_mut().as_pin_mut(), this.watch.as_ref())
-            else {
+            let (Some(mut connection), Some(watch)) = (
+                this.connection.as_mut().as_pin_mut(),
+                this.watch.as_ref().map(AsRef::as_ref),
+            ) else {
                 // Polled after completion: a future may stay pending then.
                 return Poll::Pending;
             };
@@ -126,7 +143,7 @@ impl<C: GracefulClose> Future for Drive<C> {
 }
 
 /// Takes every step from the one after `told` up to `phase`.
-fn tell<C: GracefulClose>(mut connection: Pin<&mut C>, watch: &DrainWatch, told: Phase, phase: Phase) {
+fn tell<C: GracefulClose>(mut connection: Pin<&mut C>, watch: &DrainHandle, told: Phase, phase: Phase) {
     let passed = |step: Phase| told < step && step <= phase;
     if passed(Phase::Signaled) {
         connection.as_mut().start(&watch.goodbye());

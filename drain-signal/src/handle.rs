@@ -280,6 +280,12 @@ impl Drop for DrainHandle {
     }
 }
 
+impl AsRef<Self> for DrainHandle {
+    fn as_ref(&self) -> &Self {
+        self
+    }
+}
+
 impl fmt::Debug for DrainHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DrainHandle")

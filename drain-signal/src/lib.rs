@@ -119,7 +119,7 @@ pub use config::{
 };
 pub use decision::DrainDecision;
 pub use draining::{Advance, Drained, Draining};
-pub use drive::{CloseCause, Closed, Drive, drive};
+pub use drive::{CloseCause, Closed, Drive, drive, drive_held};
 pub use event::{CloseLadder, DrainEvent};
 pub use graceful::{Activity, ActivityObserver, Goodbye, GracefulClose};
 pub use handle::DrainHandle;

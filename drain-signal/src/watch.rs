@@ -154,6 +154,12 @@ impl Deref for DrainWatch {
     }
 }
 
+impl AsRef<DrainHandle> for DrainWatch {
+    fn as_ref(&self) -> &DrainHandle {
+        &self.handle
+    }
+}
+
 impl DrainDecision for DrainWatch {
     #[inline]
     fn drain_close(&self) -> bool {

@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use drain_signal::{CloseCause, Closed, DrainEvent, DrainReason, Goodbye, GracefulClose, channel, drive};
+use drain_signal::{
+    CloseCause, Closed, DrainEvent, DrainReason, Goodbye, GracefulClose, channel, drive, drive_held,
+};
 use tokio_test::{assert_pending, assert_ready, task};
 
 const T: Duration = Duration::from_secs(60);
@@ -224,4 +226,31 @@ fn dropping_the_driver_drops_the_connection_before_its_guard() {
     );
     drop(driven);
     assert_eq!((asked.into_inner(), signal.open_watches()), (vec!["dropped"], 0));
+}
+
+#[test]
+fn a_connection_whose_guard_is_held_elsewhere_is_counted_once_and_takes_the_same_steps() {
+    let asked = RefCell::new(vec![]);
+    let (trigger, signal) = channel();
+    let guard = signal.watch().expect("not completed");
+    let scripted = Scripted {
+        asked: &asked,
+        ends_after: "finish",
+    };
+    let mut driven = task::spawn(drive_held(scripted, guard.handle()));
+    assert_pending!(driven.poll());
+    assert_eq!(signal.open_watches(), 1);
+    let start = instant();
+    let draining = trigger.start(DrainEvent::new(start, T, DrainReason::ListenerModify));
+    draining.advance(start + Duration::from_secs(59));
+    let closed = assert_ready!(driven.poll());
+    assert_eq!(closed.cause, CloseCause::Finished);
+    assert_eq!(*asked.borrow(), ["start", "finish", "dropped"]);
+    assert_eq!(
+        signal.open_watches(),
+        1,
+        "whoever holds the guard says that it is gone"
+    );
+    drop(guard);
+    assert_eq!(signal.open_watches(), 0);
 }
