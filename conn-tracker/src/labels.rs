@@ -93,6 +93,8 @@ byte_set! {
         Limit = "limit",
         /// At once, before it was served: a limit on connections was reached.
         Refused = "refused",
+        /// At once, before it was served: no filter chain of its listener takes it.
+        NoFilterChain = "no_filter_chain",
         /// Its transport or protocol failed.
         Error = "error",
         /// Its task panicked.

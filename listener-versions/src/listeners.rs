@@ -193,6 +193,7 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// A drain that is on already is joined: its time counts. Every version that drains now is returned, with its connections.
     pub fn drain(&self, direction: DrainDirection, policy: AcceptPolicy) -> Vec<VersionView> {
+        let before: Vec<u64> = self.draining().map(|version| version.number).collect();
         let start = DrainStart::new(DrainReason::Admin).with_direction(direction);
         let sequence = self.shell.root().start_drain_sequence(start);
         // Without a driver nobody would pace the drain either.
@@ -204,10 +205,23 @@ impl<C: ListenerConfig> Listeners<C> {
         if policy == AcceptPolicy::StopNow {
             self.stop_listeners(direction);
         }
+        let draining: Vec<VersionView> = self.draining().collect();
+        for version in draining
+            .iter()
+            .filter(|version| !before.contains(&version.number))
+        {
+            self.shell
+                .shared
+                .teller
+                .tell(|observer| observer.asked_to_leave(version, DrainReason::Admin));
+        }
+        draining
+    }
+
+    fn draining(&self) -> impl Iterator<Item = VersionView> {
         self.snapshot()
             .into_iter()
             .filter(|version| version.drain.is_some())
-            .collect()
     }
 }
 

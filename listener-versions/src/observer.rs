@@ -34,6 +34,11 @@ pub trait ListenerObserver: Send + Sync {
         let _ = (version, reason);
     }
 
+    /// The version's connections are asked to leave by a drain from above, an operator's; the version stays, and may go on accepting.
+    fn asked_to_leave(&self, version: &VersionView, reason: DrainReason) {
+        let _ = (version, reason);
+    }
+
     /// Only filter chains differ in an update: the version goes on with the new configuration (Envoy counts
     /// `listener_in_place_updated` and `listener_modified`). Drains of chains are told next.
     fn in_place_updated(&self, version: &VersionView) {
