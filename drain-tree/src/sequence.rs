@@ -37,7 +37,8 @@ pub struct DrainOutcome {
     pub ending: DrainEnding,
     /// From start to end.
     pub took: Duration,
-    /// How many connections were open at the end of the drain time.
+    /// How many guards ([`DrainWatch`](drain_signal::DrainWatch)) were held at the end of the drain time: connections, if each
+    /// holds one.
     pub left: usize,
 }
 

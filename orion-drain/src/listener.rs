@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use conn_tracker::CloseReason;
 use drain_tree::{DrainType, TrafficDirection};
 use listener_versions::{
     Accepted, ChainConnection, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress,
@@ -202,7 +203,12 @@ impl<S: Send + Sync + 'static> Entered<S> {
             ..
         } = accepted
             .enter_chain(|listener| listener.choose(source, port))
-            .map_err(|refused| refused.version.config().stats.no_filter_chain_match.inc())
+            .map_err(|refused| {
+                refused.version.config().stats.no_filter_chain_match.inc();
+                // Closed here, and told as every other one.
+                let connection = Connection::of(&refused.version, refused.watch, refused.conn);
+                connection.guard().set_close_reason(CloseReason::NoFilterChain);
+            })
             .ok()?;
         let mut connection = Connection::accepted(chain.drain(), watch, conn);
         connection.trace().entered(version.name(), version.number());

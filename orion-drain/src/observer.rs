@@ -19,8 +19,16 @@ use crate::telemetry::ListenerTrace;
 pub struct StatsObserver {
     stats: Stats,
     /// The scope of every version that is not gone; asked when a connection is refused.
-    listeners: Arc<Mutex<HashMap<u64, Arc<ListenerStats>>>>,
+    listeners: Arc<Mutex<HashMap<u64, Alive>>>,
     trace: ListenerTrace,
+}
+
+/// A version that is not gone.
+#[derive(Debug)]
+struct Alive {
+    scope: Arc<ListenerStats>,
+    /// Its drain has been counted: that of an operator, before its own.
+    drain_counted: bool,
 }
 
 impl StatsObserver {
@@ -33,7 +41,7 @@ impl StatsObserver {
         }
     }
 
-    fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Arc<ListenerStats>>> {
+    fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Alive>> {
         // An insertion or a removal is whole or not there.
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -41,6 +49,16 @@ impl StatsObserver {
     fn drain_begins(&self, event: Option<&Arc<DrainEvent>>) {
         if let Some(event) = event {
             self.stats.drains().started(event.strategy);
+        }
+    }
+
+    fn version_drain_begins(&self, version: &VersionView) {
+        let counted = match self.listeners().get_mut(&version.number) {
+            Some(alive) => std::mem::replace(&mut alive.drain_counted, true),
+            None => false,
+        };
+        if !counted {
+            self.drain_begins(version.drain.as_ref());
         }
     }
 
@@ -67,7 +85,11 @@ impl ListenerObserver for StatsObserver {
             address => address.to_string(),
         };
         let scope = self.stats.listener(&address);
-        self.listeners().insert(version.number, scope);
+        let alive = Alive {
+            scope,
+            drain_counted: false,
+        };
+        self.listeners().insert(version.number, alive);
         self.stats.drains().version_created(&version.name);
         self.stats.listener_manager().total_listeners_warming.inc();
     }
@@ -113,13 +135,18 @@ impl ListenerObserver for StatsObserver {
 
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {
         self.trace.drain_started(version, reason);
-        self.drain_begins(version.drain.as_ref());
+        self.version_drain_begins(version);
         let stats = self.stats.listener_manager();
         stats.total_listeners_draining.inc();
         if reason == DrainReason::ListenerRemove {
             stats.listener_removed.inc();
             stats.total_listeners_active.dec();
         }
+    }
+
+    fn asked_to_leave(&self, version: &VersionView, reason: DrainReason) {
+        self.trace.asked_to_leave(version, reason);
+        self.version_drain_begins(version);
     }
 
     fn drained(&self, version: &VersionView, outcome: &DrainOutcome) {
@@ -136,8 +163,8 @@ impl ListenerObserver for StatsObserver {
 
     fn refused(&self, address: &ListenAddress, version: u64, refusal: Refusal) {
         self.trace.refused(address, version, refusal);
-        if let Some(listener) = self.listeners().get(&version) {
-            listener.refused(refusal);
+        if let Some(alive) = self.listeners().get(&version) {
+            alive.scope.refused(refusal);
         }
     }
 
@@ -147,6 +174,7 @@ impl ListenerObserver for StatsObserver {
             self.stats.listener_manager().listener_create_failure.inc();
         }
     }
+
     fn drain_hurried(&self, version: &VersionView, deadline: Instant) {
         self.trace.drain_hurried(version, deadline);
     }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use conn_tracker::{ConnState, ConnTracker};
+use conn_tracker::{CloseReason, ConnState, ConnTracker};
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use listener_versions::{
     AcceptPolicy, Accepted, Limits, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
@@ -178,6 +178,26 @@ async fn the_six_metrics_of_a_drain_that_empties_and_of_one_that_times_out() {
 }
 
 #[tokio::test]
+async fn an_operators_drain_counts_once_for_each_version_whatever_follows() {
+    let mut bench = Bench::new(Limits::default());
+    bench.update(&[("in", 1), ("other", 1)]).await;
+    let (_client, _open) = bench.accept().await;
+    let immediate = |bench: &Bench| bench.value("orion_drain_strategy_usage_total{strategy=\"immediate\"}");
+    assert_eq!(immediate(&bench), Some(0));
+    for _ in 0..2 {
+        let draining = bench
+            .listeners
+            .drain(drain_tree::DrainDirection::All, AcceptPolicy::Keep);
+        assert_eq!(draining.len(), 2);
+        assert_eq!(immediate(&bench), Some(2));
+    }
+    // Its own drain joins the operator's.
+    bench.update(&[("in", 2), ("other", 1)]).await;
+    assert_eq!(bench.value("listener_manager.total_listeners_draining"), Some(1));
+    assert_eq!(immediate(&bench), Some(2));
+}
+
+#[tokio::test]
 async fn refusals_are_counted_under_envoys_names() {
     let limits = Limits::default()
         .with_total(3)
@@ -243,7 +263,8 @@ async fn a_connection_that_no_filter_chain_takes_is_counted_and_closed() {
     let served: Vec<_> = served.collect();
     let root = DrainManager::root(DrainSettings::default());
     let observer = StatsObserver::new(stats.clone());
-    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), observer);
+    let tracker = ConnTracker::new();
+    let (listeners, driver) = Listeners::new(root, tracker.clone(), ListenersOptions::default(), observer);
     tokio::spawn(driver);
     tokio::spawn(serve(&listeners, |accepted| async {
         assert!(Entered::new(accepted).is_none())
@@ -256,6 +277,7 @@ async fn a_connection_that_no_filter_chain_takes_is_counted_and_closed() {
     assert_eq!(client.read(&mut [0]).await.expect("the end"), 0);
     let count = stats.snapshot().get("listener.127.0.0.1_0.no_filter_chain_match");
     assert_eq!(count, Some(1));
+    assert_eq!(tracker.closed(CloseReason::NoFilterChain), 1);
 }
 
 #[tokio::test]

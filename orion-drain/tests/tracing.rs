@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,11 +13,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use listener_versions::{Accepted, Listeners, ListenersOptions, Update};
+use listener_versions::{
+    AcceptPolicy, Accepted, Limits, ListenerConfig, Listeners, ListenersOptions, Update,
+};
 use orion_drain::StatsObserver;
 use orion_drain::config::{CodecType, HttpTimeouts, ListenerUpdate};
 use orion_drain::listener::{Entered, ServedListener};
-use orion_drain::serve::{HttpServer, serve, serve_http};
+use orion_drain::serve::{Handler, HttpServer, ListenOn, Tcp, serve, serve_http};
 use orion_drain::stats::Stats;
 use orion_drain::telemetry::lds_update;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -296,8 +299,8 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
         .expect("the end");
     assert_eq!(
         (drained["drain_id"].as_str(), drained["left"].as_str()),
-        (id.as_str(), "2"),
-        "guards: a connection that is served holds two"
+        (id.as_str(), "1"),
+        "one connection is cut"
     );
 
     // Spans: each below the one that led to it, all over but that of nothing.
@@ -306,7 +309,7 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
         (drain.parent, drain.fields["drain_id"].as_str()),
         (Some("lds_update"), id.as_str())
     );
-    assert_eq!(drain.fields["left"], "2");
+    assert_eq!(drain.fields["left"], "1");
     let connections = listening.spans("connection");
     assert_eq!(connections.len(), 2);
     for connection in &connections {
@@ -359,6 +362,106 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
             );
         }
     }
+}
+
+/// A set of listeners that tells `listening`, and its only listener's address.
+async fn listen<C: ListenerConfig>(
+    config: C,
+    options: ListenersOptions,
+    handler: impl Handler<C>,
+) -> (Listeners<C>, SocketAddr) {
+    let name = config.name().to_owned();
+    let root = DrainManager::root(DrainSettings::default());
+    let observer = StatsObserver::new(Stats::new());
+    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), options, observer);
+    tokio::spawn(driver);
+    tokio::spawn(serve(&listeners, handler));
+    assert!(listeners.apply(Update::lds("1", [config])).await.is_success());
+    let local = listeners.local_address(&name).and_then(|local| local.as_socket());
+    (listeners, local.expect("it listens"))
+}
+
+/// Connects, and waits for the other side to close.
+async fn is_closed(address: SocketAddr) {
+    let mut client = TcpStream::connect(address).await.expect("a connection");
+    // By FIN or by RST.
+    drop(client.read_u8().await);
+}
+
+async fn told(listening: &Listening, target: &str, message: &str) -> Fields {
+    loop {
+        if let Some(event) = listening.events(target, message).pop() {
+            return event;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_no_chain_takes_is_told_with_that_reason() {
+    let listening = Listening::default();
+    let _subscribed =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(listening.clone()));
+    let update = ListenerUpdate::from_json(
+        r#"{ "resources": [{
+            "@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "in",
+            "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
+            "filter_chains": [{
+                "filter_chain_match": { "source_prefix_ranges": [{ "address_prefix": "10.0.0.0", "prefix_len": 8 }] },
+                "filters": []
+            }]
+        }] }"#,
+    );
+    let listener = update.expect("an update").listeners.pop().expect("a listener");
+    let served = ServedListener::new(listener, &Stats::new(), |_, _| ());
+    let handler = |accepted| async { assert!(Entered::new(accepted).is_none()) };
+    let (_listeners, address) = listen(served, ListenersOptions::default(), handler).await;
+    is_closed(address).await;
+    let closed = told(&listening, "orion_drain::close", "connection closed").await;
+    assert_eq!(closed["close_reason"], "no_filter_chain");
+    let span = listening.spans("connection").pop().expect("a span");
+    assert_eq!(
+        (span.fields["listener"].as_str(), span.fields["version"].as_str()),
+        ("in", "1")
+    );
+}
+
+#[tokio::test]
+async fn a_refusal_during_a_drain_is_told_with_the_drains_id() {
+    let listening = Listening::default();
+    let _subscribed =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(listening.clone()));
+    let mut options = ListenersOptions::default();
+    options.limits = Limits::default().with_while_draining(0);
+    let config = ListenOn::new("in", "127.0.0.1:0".parse().expect("an address"));
+    let (listeners, address) = listen(config, options, Tcp::new(|_, _| async {})).await;
+    listeners.drain(drain_tree::DrainDirection::All, AcceptPolicy::Keep);
+    let started = told(&listening, "orion_drain::listener", "drain started").await;
+    assert_eq!(started["reason"], "admin");
+    is_closed(address).await;
+    let refused = told(&listening, "orion_drain::close", "connection refused").await;
+    assert_eq!(
+        (refused["close_reason"].as_str(), &refused["drain_id"]),
+        ("refused", &started["drain_id"])
+    );
+}
+
+#[tokio::test]
+async fn a_connection_whose_task_panics_is_told_as_such_with_its_listener() {
+    let listening = Listening::default();
+    let _subscribed =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(listening.clone()));
+    let config = ListenOn::new("in", "127.0.0.1:0".parse().expect("an address"));
+    let panics = Tcp::new(|_stream, _connection| async {
+        tokio::task::yield_now().await;
+        std::panic::resume_unwind(Box::new(())); // a panic without a message on stderr
+    });
+    let (_listeners, address) = listen(config, ListenersOptions::default(), panics).await;
+    is_closed(address).await;
+    let closed = told(&listening, "orion_drain::close", "connection closed").await;
+    assert_eq!(closed["close_reason"], "panicked");
+    let span = listening.spans("connection").pop().expect("a span");
+    assert_eq!(span.fields["listener"], "in");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use conn_tracker::{CloseReason, ConnGuard, ConnProtocol, ConnState};
 use drain_signal::{CloseCause, DrainDecision, DrainHandle, DrainWatch};
 use drain_tree::{Decision, DrainManager};
+use listener_versions::{ListenerConfig, ListenerVersion};
 use tokio::time::Instant;
 
 use super::behavior::{Cell, Manner, SharedBehavior, manner};
@@ -69,6 +70,17 @@ impl Connection {
                 attached: OnceLock::new(),
             }),
         }
+    }
+
+    /// A connection of a version that has no filter chains, or none that takes it.
+    pub(crate) fn of<C: ListenerConfig>(
+        version: &ListenerVersion<C>,
+        watch: DrainWatch,
+        guard: ConnGuard,
+    ) -> Self {
+        let connection = Self::accepted(version.drain(), watch, guard);
+        connection.trace().entered(version.name(), version.number());
+        connection
     }
 
     /// The same connection with the behaviour of its listener. The first one given counts.
@@ -137,11 +149,6 @@ impl Connection {
     /// What it tells of itself.
     pub(crate) fn trace(&self) -> &ConnTrace {
         &self.inner.trace
-    }
-
-    /// A watch of its own for another task of this connection.
-    pub(crate) fn watch(&self) -> DrainWatch {
-        self.inner.watch.clone()
     }
 
     /// What its goodbye is like, by what it speaks.

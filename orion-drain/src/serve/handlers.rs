@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use conn_tracker::{ConnKind, ConnProtocol};
-use drain_signal::{Goodbye, GracefulClose, drive};
+use drain_signal::{Goodbye, GracefulClose, drive_held};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
@@ -125,8 +125,8 @@ where
         connection.guard().set_kind(ConnKind::Tunnel);
         let served = Handled(self.0(stream, connection.clone()));
         async move {
-            let watch = connection.watch();
-            let closed = drive(Tracked::new(served, connection.clone(), || {}), watch).await;
+            let tracked = Tracked::new(served, connection.clone(), || {});
+            let closed = drive_held(tracked, connection.drain().clone()).await;
             connection.ended(closed.cause);
         }
     }
@@ -145,7 +145,7 @@ pub(super) fn connection<C: ListenerConfig>(accepted: Accepted<C>) -> (Stream, C
         // Small frames must not wait for each other's acknowledgements. A socket that refuses is served all the same.
         tcp.set_nodelay(true).ok();
     }
-    (stream, Connection::accepted(version.drain(), watch, conn))
+    (stream, Connection::of(&version, watch, conn))
 }
 
 /// A future as a connection: whoever wrote it looks after the goodbye, the driver drops it in the end.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use drain_signal::{Closed, drive};
+use drain_signal::{Closed, drive_held};
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -223,7 +223,7 @@ where
     });
     let closed = connection
         .trace()
-        .around(drive(tracked, connection.watch()))
+        .around(drive_held(tracked, connection.drain().clone()))
         .await;
     connection.ended(closed.cause);
     if closes.counts().timed_out > 0 {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conn_tracker::{CloseReason, ConnKind, ConnProtocol};
-use drain_signal::{Closed, drive};
+use drain_signal::{Closed, drive_held};
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -95,7 +95,7 @@ where
     let tracked = Tracked::new(copy, connection.clone(), || {});
     let closed = connection
         .trace()
-        .around(drive(tracked, connection.watch()))
+        .around(drive_held(tracked, connection.drain().clone()))
         .await;
     let by_drain = closed
         .output
@@ -131,7 +131,7 @@ where
     let tracked = Tracked::new(copy, connection.clone(), || {});
     let closed = connection
         .trace()
-        .around(drive(tracked, connection.watch()))
+        .around(drive_held(tracked, connection.drain().clone()))
         .await;
     connection.ended(closed.cause);
     closed

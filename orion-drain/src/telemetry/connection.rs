@@ -103,10 +103,10 @@ impl ConnTrace {
     /// The last word on every connection.
     pub(crate) fn closed(&self, guard: &ConnGuard, drain: &DrainHandle) {
         let told = guard.state() > ConnState::Active;
-        let by_itself = if told {
-            CloseReason::Drained
-        } else {
-            CloseReason::Finished
+        let by_itself = match told {
+            _ if std::thread::panicking() => CloseReason::Panicked,
+            true => CloseReason::Drained,
+            false => CloseReason::Finished,
         };
         let reason = guard.close_reason().unwrap_or(by_itself);
         let (protocol, close_reason) = (guard.protocol().as_str(), reason.as_str());

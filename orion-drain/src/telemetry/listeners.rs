@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use drain_signal::DrainEvent;
 use drain_tree::{DrainOutcome, DrainReason};
 use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
 use tracing::field::{DisplayValue, Empty, display};
-use tracing::{Instrument, Span, debug, info, info_span, warn};
+use tracing::{Instrument, Level, Span, debug, enabled, info, info_span, warn};
 
 use super::DrainId;
 
@@ -40,10 +40,16 @@ enum Of {
     Chain(u64),
 }
 
-/// Tells what listener-versions reports; it keeps the span of every drain that is not over.
+/// Tells what listener-versions reports; it keeps the id and the span of every drain that is not over.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ListenerTrace {
-    drains: Arc<Mutex<HashMap<Of, Span>>>,
+    drains: Arc<Mutex<HashMap<Of, Kept>>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    id: Option<DrainId>,
+    span: Span,
 }
 
 fn drain_id(event: Option<&Arc<DrainEvent>>) -> Option<DisplayValue<DrainId>> {
@@ -59,17 +65,18 @@ impl ListenerTrace {
         Self::default()
     }
 
-    fn begin(&self, of: Of, span: Span) {
-        if !span.is_disabled() {
-            let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
-            drains.insert(of, span);
-        }
+    fn drains(&self) -> MutexGuard<'_, HashMap<Of, Kept>> {
+        self.drains.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, of: Of, event: Option<&Arc<DrainEvent>>, span: Span) {
+        let id = event.map(|event| DrainId::of(event));
+        self.drains().insert(of, Kept { id, span });
     }
 
     fn end(&self, of: Of, outcome: &DrainOutcome) -> Span {
-        let mut drains = self.drains.lock().unwrap_or_else(PoisonError::into_inner);
-        let span = drains.remove(&of).unwrap_or_else(Span::none);
-        drop(drains);
+        let kept = self.drains().remove(&of);
+        let span = kept.map_or_else(Span::none, |kept| kept.span);
         span.record("left", outcome.left);
         span
     }
@@ -110,12 +117,13 @@ impl ListenerObserver for ListenerTrace {
             target: "orion_drain::listener", "drain", drain_id = drain_id(event), listener = &*version.name,
             version = version.number, reason = reason.as_str(), left = Empty,
         );
-        info!(
-            target: "orion_drain::listener", parent: &span, drain_id = drain_id(event), listener = &*version.name,
-            version = version.number, reason = reason.as_str(), strategy = event.map(|event| strategy(event)),
-            drain_time_ms = event.map(|event| millis(event.drain_time)), connections = version.connections, "drain started",
-        );
-        self.begin(Of::Version(version.number), span);
+        span.in_scope(|| drain_started(version, reason));
+        self.begin(Of::Version(version.number), event, span);
+    }
+
+    fn asked_to_leave(&self, version: &VersionView, reason: DrainReason) {
+        drain_started(version, reason);
+        self.begin(Of::Version(version.number), version.drain.as_ref(), Span::none());
     }
 
     fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
@@ -130,7 +138,7 @@ impl ListenerObserver for ListenerTrace {
             strategy = event.map(|event| strategy(event)), drain_time_ms = event.map(|event| millis(event.drain_time)),
             connections = chain.connections, "drain started",
         );
-        self.begin(Of::Chain(chain.number), span);
+        self.begin(Of::Chain(chain.number), event, span);
     }
 
     fn drain_hurried(&self, version: &VersionView, _: Instant) {
@@ -173,14 +181,28 @@ impl ListenerObserver for ListenerTrace {
     }
 
     fn refused(&self, address: &ListenAddress, version: u64, refusal: Refusal) {
+        if !enabled!(target: "orion_drain::close", Level::DEBUG) {
+            return;
+        }
+        let id = self.drains().get(&Of::Version(version)).and_then(|kept| kept.id);
         debug!(
-            target: "orion_drain::close", %address, version, close_reason = "refused", %refusal, "connection refused",
+            target: "orion_drain::close", drain_id = id.map(display), %address, version, close_reason = "refused", %refusal,
+            "connection refused",
         );
     }
 
     fn handler_panicked(&self, address: &ListenAddress, version: u64) {
         warn!(target: "orion_drain::close", %address, version, close_reason = "panicked", "handler panicked");
     }
+}
+
+fn drain_started(version: &VersionView, reason: DrainReason) {
+    let event = version.drain.as_ref();
+    info!(
+        target: "orion_drain::listener", drain_id = drain_id(event), listener = &*version.name,
+        version = version.number, reason = reason.as_str(), strategy = event.map(|event| strategy(event)),
+        drain_time_ms = event.map(|event| millis(event.drain_time)), connections = version.connections, "drain started",
+    );
 }
 
 fn strategy(event: &DrainEvent) -> &'static str {

@@ -26,6 +26,12 @@ async fn gone(listener: &Listener) {
     );
 }
 
+async fn is_asked(listener: &Listener) {
+    while listener.http.downstream_rq_active.value() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 fn begin(listener: &Listener) {
     tokio::spawn(listener.node.start_drain_sequence(MODIFY));
 }
@@ -45,11 +51,13 @@ async fn a_client_that_closes_was_first_with_and_without_a_request() {
         if http2 {
             let mut client = H2Client::new(client).await;
             client.open("/endless").await;
+            is_asked(&listener).await;
         } else {
             client
                 .write_all(b"POST /discard HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc")
                 .await
                 .unwrap();
+            is_asked(&listener).await;
             drop(client);
         }
         gone(&listener).await;
