@@ -13,26 +13,26 @@ use tokio::time::{Instant, Sleep};
 
 use super::Connection;
 use super::ending::Ending;
+use super::quiet::{Look, Quiet};
 
 /// A connection that may grow too old or be idle too long.
 ///
-/// The idle timer runs once per `idle_timeout`, not once per request: at its end it looks at how long the connection has
-/// been idle and sleeps for the rest. So a connection may live up to twice as long as its `idle_timeout`, and costs no
-/// clock read per request.
+/// A connection that is busy costs a timer every 32nd part of its `idle_timeout`, not one per request ([`Quiet`]), and is
+/// found idle that much late at most.
 #[pin_project]
 pub(super) struct Aging<C> {
     #[pin]
     inner: C,
     connection: Connection,
     ending: Arc<Ending>,
-    idle_timeout: Option<Duration>,
+    quiet: Option<Quiet>,
     #[pin]
     idle: Option<Sleep>,
     /// Who the idle timer wakes.
     registered: Option<Waker>,
     #[pin]
     oldest: Option<Sleep>,
-    /// Requests seen when the idle timer was set, and whether one was on its way then.
+    /// Requests seen when it was last looked at, and whether one was on its way then.
     seen: u64,
     was_busy: bool,
     told: bool,
@@ -50,7 +50,7 @@ impl<C> Aging<C> {
             inner,
             connection,
             ending,
-            idle_timeout: idle,
+            quiet: idle.map(|timeout| Quiet::new(timeout, Instant::now())),
             idle: idle.map(tokio::time::sleep),
             registered: None,
             oldest: max_age.map(tokio::time::sleep),
@@ -81,9 +81,15 @@ impl<C: GracefulClose> Future for Aging<C> {
             // The driver hears of it and starts the goodbye; the next response says it.
             this.connection.drain().start_now();
         }
-        let Some(timeout) = *this.idle_timeout else {
+        let Some(quiet) = this.quiet.as_mut() else {
             return Poll::Pending;
         };
+        if quiet.rests() && this.connection.requests() != *this.seen {
+            *this.seen = this.connection.requests();
+            if let Some(idle) = this.idle.as_mut().as_pin_mut() {
+                idle.reset(quiet.stirred(Instant::now()));
+            }
+        }
         // Once it is registered there is nothing to ask it until it has elapsed: that costs a load, a poll a hundred.
         let is_registered = this
             .registered
@@ -108,26 +114,30 @@ impl<C: GracefulClose> Future for Aging<C> {
         {
             let requests = this.connection.requests();
             let kind = this.connection.guard().kind();
-            let is_idle = matches!(kind, ConnKind::Idle | ConnKind::Handshaking);
-            // One that was on its way ended since: the connection has not been idle for a whole period.
-            let quiet = is_idle && !*this.was_busy && requests == *this.seen;
+            let is_busy = !matches!(kind, ConnKind::Idle | ConnKind::Handshaking);
+            // One that was on its way may have ended since.
+            let happened = is_busy || *this.was_busy || requests != *this.seen;
             *this.seen = requests;
-            *this.was_busy = !is_idle;
-            if quiet {
-                *this.idle_timeout = None;
-                this.idle.set(None);
-                this.ending.stats().downstream_cx_idle_timeout.inc();
-                this.connection.drain().start_now();
-                // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is
-                // served. HTTP/1 has none: it is closed if it is still idle.
-                if this.connection.guard().protocol() != ConnProtocol::Http2 {
-                    this.inner.as_mut().finish();
+            *this.was_busy = is_busy;
+            match quiet.look(happened, Instant::now()) {
+                Look::Again(at) => {
+                    if let Some(idle) = this.idle.as_mut().as_pin_mut() {
+                        idle.reset(at);
+                    }
                 }
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            if let Some(idle) = this.idle.as_mut().as_pin_mut() {
-                idle.reset(Instant::now() + timeout);
+                Look::Over => {
+                    *this.quiet = None;
+                    this.idle.set(None);
+                    this.ending.stats().downstream_cx_idle_timeout.inc();
+                    this.connection.drain().start_now();
+                    // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is
+                    // served. HTTP/1 has none: it is closed if it is still idle.
+                    if this.connection.guard().protocol() != ConnProtocol::Http2 {
+                        this.inner.as_mut().finish();
+                    }
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             }
         }
         Poll::Pending

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::quiet::{Look, Quiet};
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -90,13 +91,13 @@ impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
 
 /// A relay that is closed when it is idle: what was taken is delivered, then FIN both ways.
 ///
-/// The timer runs once per `idle_timeout`, not once per chunk: a connection may live up to twice as long as that, and costs
-/// no clock read while bytes move.
+/// It costs a timer every 32nd part of its `idle_timeout` while bytes move, not one per chunk ([`Quiet`]), and is found idle
+/// that much late at most.
 #[pin_project]
 pub(super) struct Idling<C> {
     #[pin]
     inner: C,
-    timeout: Option<Duration>,
+    quiet: Option<Quiet>,
     timer: Option<Pin<Box<Sleep>>>,
     moves: Moves,
     seen: u64,
@@ -112,7 +113,7 @@ impl<C> Idling<C> {
     ) -> Self {
         Self {
             inner,
-            timeout,
+            quiet: timeout.map(|timeout| Quiet::new(timeout, Instant::now())),
             timer: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
             seen: moves.seen(),
             moves,
@@ -128,21 +129,28 @@ impl<C: GracefulClose> Future for Idling<C> {
         let mut this = self.project();
         loop {
             let polled = this.inner.as_mut().poll(cx);
-            let (Poll::Pending, Some(timeout), Some(timer)) = (&polled, *this.timeout, this.timer.as_mut())
+            let (Poll::Pending, Some(quiet), Some(timer)) =
+                (&polled, this.quiet.as_mut(), this.timer.as_mut())
             else {
                 return polled;
             };
-            ready!(timer.as_mut().poll(cx));
             let moves = this.moves.seen();
-            if moves == *this.seen {
-                *this.timer = None;
-                if let Some(on_idle) = this.on_idle.take() {
-                    on_idle();
-                }
-                this.inner.as_mut().abort();
-            } else {
+            if quiet.rests() && moves != *this.seen {
                 *this.seen = moves;
-                timer.as_mut().reset(Instant::now() + timeout);
+                timer.as_mut().reset(quiet.stirred(Instant::now()));
+            }
+            ready!(timer.as_mut().poll(cx));
+            let moved = moves != *this.seen;
+            *this.seen = moves;
+            match quiet.look(moved, Instant::now()) {
+                Look::Again(at) => timer.as_mut().reset(at),
+                Look::Over => {
+                    *this.timer = None;
+                    if let Some(on_idle) = this.on_idle.take() {
+                        on_idle();
+                    }
+                    this.inner.as_mut().abort();
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ mod handlers;
 mod http;
 mod idle;
 mod jitter;
+mod quiet;
 mod request;
 mod run;
 mod tcp;

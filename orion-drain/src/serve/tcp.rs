@@ -42,8 +42,8 @@ impl TcpServer {
         Self::new(options, stats).with_idle_timeout(proxy.idle_limit())
     }
 
-    /// The same server with another `idle_timeout`: a connection on which nothing moves for so long is closed. It may live
-    /// up to twice as long. `None`: for ever.
+    /// The same server with another `idle_timeout`: a connection on which nothing moves for so long is closed, a
+    /// 32nd part later at most. `None`: for ever.
     #[must_use]
     pub const fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;

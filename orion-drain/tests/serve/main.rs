@@ -394,7 +394,7 @@ async fn an_idle_timeout_begins_when_a_long_request_has_ended() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let idle = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(4)));
     let (mut client, _served) = listener.serve(&idle);
-    // Answered after ten seconds, with a second to go until the timer looks again.
+    // Answered after ten seconds.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let upload = b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
     client.write_all(upload).await.unwrap();
@@ -404,11 +404,8 @@ async fn an_idle_timeout_begins_when_a_long_request_has_ended() {
     }
     let answered = Instant::now();
     rest(&mut client).await;
-    assert!(
-        answered.elapsed() >= Duration::from_secs(4),
-        "{:?}",
-        answered.elapsed()
-    );
+    let (waited, idle) = (answered.elapsed(), Duration::from_secs(4));
+    assert!(waited >= idle && waited <= idle * 33 / 32, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -422,11 +419,9 @@ async fn an_idle_timeout_closes_a_quiet_connection_and_a_maximum_age_a_busy_one(
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     rest(&mut client).await;
-    assert!(
-        (12..=18).contains(&start.elapsed().as_secs()),
-        "{:?}",
-        start.elapsed()
-    );
+    // The last request came after 7 s.
+    let lived = start.elapsed().as_millis();
+    assert!((12_000..12_200).contains(&lived), "{lived} ms");
 
     let aged = timeouts(|timeouts| timeouts.max_connection_duration = Some(Duration::from_secs(5)));
     let (mut client, _served) = listener.serve(&aged);
