@@ -447,3 +447,48 @@ async fn the_exposition_is_read_by_the_python_client_of_prometheus() {
         "{read}"
     );
 }
+
+/// `apt-get install prometheus`; `PROMTOOL` names another program than `promtool`.
+#[tokio::test]
+async fn the_exposition_is_parsed_by_promtool_and_our_names_pass_its_lint() {
+    let (_bench, text) = full().await;
+    let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".to_owned());
+    if Command::new(&promtool).arg("--version").output().is_err() {
+        eprintln!("skipped: there is no {promtool}");
+        return;
+    }
+    let check = |text: &str| {
+        let mut child = Command::new(&promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("promtool starts");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        stdin.write_all(text.as_bytes()).expect("it reads");
+        drop(stdin);
+        let checked = child.wait_with_output().expect("it ends");
+        (
+            checked.status.code(),
+            String::from_utf8_lossy(&checked.stderr).into_owned(),
+        )
+    };
+    // 1: it cannot be parsed; 3: it can, and there is something to say about names, which are Envoy's.
+    let (code, said) = check(&text);
+    assert_eq!(code, Some(3), "{said}\n{text}");
+    assert!(said.lines().all(|line| line.starts_with("envoy_")), "{said}");
+    let ours: String = text
+        .lines()
+        .filter(|line| {
+            line.trim_start_matches("# HELP ")
+                .trim_start_matches("# TYPE ")
+                .starts_with("orion_")
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(ours.lines().count() > 20, "{text}");
+    assert_eq!(check(&ours), (Some(0), String::new()));
+    // The judge judges.
+    assert_eq!(check("orion_wrong{ 1\n").0, Some(1));
+    assert_eq!(check("# TYPE orion_wrong counter\norion_wrong 1\n").0, Some(3));
+}

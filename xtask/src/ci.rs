@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 use xshell::Shell;
 
-use crate::{clients, full, steps};
+use crate::{clients, full, prometheus, steps};
 
 /// What to check.
 #[derive(Debug, Clone, clap::Args)]
@@ -140,6 +140,11 @@ const FULL: &[Step] = &[
         name: "newcomer",
         what: "who follows docs/adopting.md ends with a working drain",
         run: full::newcomer,
+    },
+    Step {
+        name: "prometheus",
+        what: "the exposition before promtool and Prometheus' Python client",
+        run: prometheus::step,
     },
     Step {
         name: "clients",

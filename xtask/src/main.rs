@@ -9,6 +9,7 @@ mod full;
 mod layers;
 mod ledger;
 mod metadata;
+mod prometheus;
 mod release;
 mod steps;
 mod tidy;
