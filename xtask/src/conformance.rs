@@ -188,7 +188,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
 fn build_edge() -> anyhow::Result<PathBuf> {
     let sh = Shell::new()?;
     let cargo = crate::cargo();
-    let told = cmd!(sh, "{cargo} build --release -p orion-drain --example edge --features yaml,tls --message-format=json-render-diagnostics")
+    let told = cmd!(sh, "{cargo} build --release -p orion-drain --example edge --features yaml,tls,handover --message-format=json-render-diagnostics")
         .read()
         .context("building edge")?;
     told.lines()

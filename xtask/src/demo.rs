@@ -181,7 +181,7 @@ impl Outcome {
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let program = match &options.edge {
         Some(path) => path.clone(),
-        None => build_example("orion-drain", "edge", "yaml")?,
+        None => build_example("orion-drain", "edge", "yaml,handover")?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

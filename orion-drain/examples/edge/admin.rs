@@ -187,8 +187,12 @@ impl AdminHost for Host {
             return Err(DrainListenerError::Static);
         }
         let removal = Update::delta("", Vec::<EdgeListener>::new(), [name]);
-        // All is done at the first poll.
-        self.listeners.apply(removal).now_or_never();
+        let listeners = self.listeners.clone();
+        let mut removed = Box::pin(async move { drop(listeners.apply(removal).await) });
+        // All is done at the first poll, unless a new process is taking over.
+        if removed.as_mut().now_or_never().is_none() {
+            tokio::spawn(removed);
+        }
         Ok(())
     }
 

@@ -34,9 +34,13 @@ pub(crate) struct Args {
     /// One after the other, or everybody at once. Default: what `listener_manager.drain_config` says, or gradual.
     #[arg(long, value_enum)]
     pub(crate) drain_strategy: Option<Strategy>,
-    /// How long a replaced process may live, in seconds.
+    /// How long a replaced process may live, in seconds. See --hot-restart-path.
     #[arg(long, default_value_t = 900)]
     pub(crate) parent_shutdown_time_s: u64,
+    /// Where a process meets the one that replaces it: a path of a Unix socket in a folder that only its owner may write. A
+    /// process that finds another one there takes its sockets, and the other one drains.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hot_restart_path: Option<PathBuf>,
     /// When connections are told to leave. Default: first-quarter, or envoy-1.40 with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) drain_schedule: Option<Schedule>,

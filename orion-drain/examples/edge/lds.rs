@@ -9,7 +9,7 @@ use notify::{EventKind, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
 use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateReport};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::listener::{EdgeListener, Maker};
 
@@ -27,8 +27,9 @@ pub(crate) struct FileLds {
 }
 
 impl FileLds {
-    /// Applies the file as it is now, then every time it is replaced; ends only with the process.
-    pub(crate) async fn run(self) -> notify::Result<()> {
+    /// Applies the file as it is now, tells whether all of it was taken, then applies it every time it is replaced; ends only
+    /// with the process.
+    pub(crate) async fn run(self, first: oneshot::Sender<bool>) -> notify::Result<()> {
         let (changed, mut changes) = mpsc::unbounded_channel();
         let name = self.path.file_name().map(ToOwned::to_owned);
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -46,7 +47,9 @@ impl FileLds {
         })?;
         watcher.watch(&self.watched_directory, RecursiveMode::NonRecursive)?;
         // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-        self.apply().await;
+        let whole = self.apply().await;
+        // Not everybody wants to know.
+        first.send(whole).ok();
         while changes.recv().await.is_some() {
             // Several events are one look at the file.
             while changes.try_recv().is_ok() {}
@@ -55,7 +58,8 @@ impl FileLds {
         Ok(())
     }
 
-    async fn apply(&self) {
+    /// Whether all of it was taken.
+    async fn apply(&self) -> bool {
         let lds = self.maker.stats.lds();
         lds.update_attempt.inc();
         let mut update = match read(&self.path) {
@@ -63,7 +67,7 @@ impl FileLds {
             Err(error) => {
                 lds.update_failure.inc();
                 eprintln!("lds: {}: {error}", self.path.display());
-                return;
+                return false;
             }
         };
         if self.reject_unknown_fields {
@@ -128,6 +132,7 @@ impl FileLds {
             _ => lds.update_rejected.inc(),
         }
         eprintln!("lds: version {:?}: {}", update.version_info, told(&report));
+        outcome == UpdateOutcome::Success && report.is_success()
     }
 }
 

@@ -4,11 +4,13 @@
 //! ```text
 //!  bootstrap ─► drain tree, registry, listeners ─► workers accept ─► listener::serve, a task a connection
 //!  LDS file  ─► FileLds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
+//!  a new process ─► takes the sockets, and this one drains (--hot-restart-path)
 //!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
 //! ```
 
 mod admin;
 mod cli;
+mod hot_restart;
 mod lds;
 mod listener;
 mod proxy;
@@ -18,6 +20,7 @@ mod upstream;
 mod upstream_h2;
 mod workers;
 
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,8 +35,10 @@ use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
 use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
+use tokio::sync::oneshot;
 
 use crate::cli::{Args, Compat, Mode};
+use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::FileLds;
 use crate::listener::Maker;
 use crate::upstream::Clusters;
@@ -112,9 +117,40 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         tokio::spawn(audit(audited, manager.cleanup_interval));
     }
     let handler = move |accepted| listener::serve(accepted, audited.clone());
-    workers::start(args, &listeners, handler)?;
+    let mut restart = match &args.hot_restart_path {
+        Some(path) => Some(Restart::begin(path.clone()).await?),
+        None => None,
+    };
+    // Beside a process that serves, nothing is accepted before it is sure that this one does.
+    let replaces = restart.as_ref().is_some_and(Restart::replaces);
+    if !replaces {
+        workers::start(args, &listeners, handler.clone())?;
+    }
 
+<<<<<<< HEAD
     // The listeners that stay, the admin port, then the listeners that change.
+=======
+    // The listeners that stay, the admin port, then the listeners that change; on the sockets of the process before, if there
+    // is one.
+    let mut inherited = restart.as_mut().map(Restart::sockets).unwrap_or_default();
+    let admin_address = bootstrap
+        .admin_address()
+        .and_then(|address| address.socket_addr());
+    let admin_socket = admin_address.and_then(|address| inherited.remove(&address.into()));
+    listeners.inherit(inherited);
+    let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
+    let maker = Maker {
+        clusters: Clusters::new(bootstrap.clusters()),
+        stats: stats.clone(),
+        behavior: behavior.unwrap_or_default(),
+        envoy_1_40: args.compat == Some(Compat::Envoy140),
+    };
+    let mut statics = Vec::new();
+    for listener in bootstrap.listeners() {
+        let made = maker.listener(listener.clone());
+        statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
+    }
+>>>>>>> 92da9d1 (orion-drain: edge takes over from the process before, and hands over to the next)
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
@@ -123,18 +159,20 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         .with_shutdown(shutdown.clone())
         .with_token(args.admin_token()?);
     tokio::spawn(admin::tick(host.clone()));
-    if let Some(address) = bootstrap
-        .admin_address()
-        .and_then(|address| address.socket_addr())
-    {
-        let listener = tokio::net::TcpListener::bind(address).await;
-        let listener =
-            listener.with_context(|| format!("{path}: admin.address: cannot listen on {address}"))?;
-        eprintln!("admin: listening on {}", listener.local_addr()?);
-        tokio::spawn(admin::serve(listener, host.clone()));
+    let admin_port = match (admin_address, admin_socket) {
+        (None, _) => None,
+        (Some(_), Some(socket)) => Some(tokio::net::TcpListener::from_std(socket.into())?),
+        (Some(address), None) => {
+            let listener = tokio::net::TcpListener::bind(address).await;
+            Some(listener.with_context(|| format!("{path}: admin.address: cannot listen on {address}"))?)
+        }
+    };
+    if let Some(admin_port) = &admin_port {
+        eprintln!("admin: listening on {}", admin_port.local_addr()?);
     }
     // Registered before anyone can see that the process is ready.
     let signals = shutdown::Signals::new()?;
+    let mut first = None;
     if let (Some(file), Some(folder)) = (bootstrap.lds_path(), bootstrap.lds_watched_directory()) {
         let (path, watched_directory) = (file.to_owned(), folder.to_owned());
         let lds = FileLds {
@@ -145,11 +183,32 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
             settings: root.settings().clone(),
             reject_unknown_fields: args.reject_unknown_dynamic_fields,
         };
+        let (applied, taken) = oneshot::channel();
+        first = Some(taken);
         tokio::spawn(async move {
-            if let Err(error) = lds.run().await {
+            if let Err(error) = lds.run(applied).await {
                 eprintln!("lds: {error}");
             }
         });
+    }
+    let parent_shutdown_time = root.settings().parent_shutdown_time;
+    let offering = match restart {
+        Some(restart) => Some(restart.serving(&listeners, first, parent_shutdown_time).await?),
+        None => None,
+    };
+    if replaces {
+        workers::start(args, &listeners, handler)?;
+    }
+    let mut admin = AdminPort::default();
+    if let Some(admin_port) = admin_port {
+        if offering.is_some() {
+            admin.socket.add(admin_port.as_fd().try_clone_to_owned()?)?;
+        }
+        let accepting = tokio::spawn(admin::serve(admin_port, host.clone()));
+        admin.accepting = Some(accepting.abort_handle());
+    }
+    if let Some(offering) = offering {
+        tokio::spawn(offering.run(listeners.clone(), admin, shutdown.clone()));
     }
     shutdown::wait(
         signals,

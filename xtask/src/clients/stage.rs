@@ -36,7 +36,7 @@ impl Programs {
             None => demo::build_example(package, name, feature),
         };
         Ok(Self {
-            edge: or_build(edge, "orion-drain", "edge", "yaml")?,
+            edge: or_build(edge, "orion-drain", "edge", "yaml,handover")?,
             tls: or_build(tls, "orion-drain", "tls", "tls")?,
             relay: or_build(relay, "proto-drain-http1", "websocket_relay", "")?,
         })

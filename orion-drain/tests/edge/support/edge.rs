@@ -234,7 +234,7 @@ fn program() -> PathBuf {
     assert!(
         program.exists(),
         "{} is missing; `cargo test -p orion-drain --all-features` builds it, as does \
-         `cargo build -p orion-drain --example edge --features yaml`",
+         `cargo build -p orion-drain --example edge --features yaml,handover`",
         program.display()
     );
     program

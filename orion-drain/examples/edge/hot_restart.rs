@@ -1,0 +1,151 @@
+//! Hot restart: this process takes the sockets of the one that serves, and later hands its own to the next one.
+//!
+//! Everything of a start that can fail comes before [`Restart::serving`]: until then the process before serves as if nothing
+//! were.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use orion_drain::lifecycle::{Shutdown, ShutdownReason};
+use orion_drain::listener_versions::handover::{
+    Ended, HandoverOptions, Offer, Predecessor, Takeover, take_over,
+};
+use orion_drain::listener_versions::{Inherited, Listeners};
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use crate::listener::EdgeListener;
+
+/// A process that may be one of several in a row.
+pub(crate) struct Restart {
+    path: PathBuf,
+    options: HandoverOptions,
+    before: Before,
+}
+
+enum Before {
+    /// Nobody has served here; the next one finds us.
+    Nobody(Offer),
+    Takeover(Takeover),
+}
+
+impl Restart {
+    /// Asks whoever serves at this path for its sockets.
+    pub(crate) async fn begin(path: PathBuf) -> anyhow::Result<Self> {
+        let options = HandoverOptions::default();
+        let asked = take_over(&path, &options).await;
+        let told = || format!("hot restart: {}", path.display());
+        let before = match asked.with_context(told)? {
+            Some(takeover) => {
+                eprintln!("hot restart: taking over from process {}", takeover.pid());
+                Before::Takeover(takeover)
+            }
+            None => Before::Nobody(Offer::bind(&path).await.with_context(told)?),
+        };
+        Ok(Self {
+            path,
+            options,
+            before,
+        })
+    }
+
+    /// Whether another process serves.
+    pub(crate) fn replaces(&self) -> bool {
+        matches!(self.before, Before::Takeover(_))
+    }
+
+    /// The sockets of the process before.
+    pub(crate) fn sockets(&mut self) -> Inherited {
+        match &mut self.before {
+            Before::Nobody(_) => Inherited::new(),
+            Before::Takeover(takeover) => takeover.sockets(),
+        }
+    }
+
+    /// This process is ready to serve, once `first` says that all of its first listeners were taken: then the process before
+    /// drains. Nothing may be accepted earlier.
+    pub(crate) async fn serving(
+        self,
+        listeners: &Listeners<EdgeListener>,
+        first: Option<oneshot::Receiver<bool>>,
+        parent_shutdown_time: Duration,
+    ) -> anyhow::Result<Offering> {
+        let Self {
+            path,
+            options,
+            before,
+        } = self;
+        let offer = match before {
+            Before::Nobody(offer) => offer,
+            Before::Takeover(takeover) => {
+                if let Some(first) = first {
+                    let whole = timeout(options.warm_up, first).await;
+                    // What this process cannot serve would be served by nobody.
+                    anyhow::ensure!(
+                        whole.is_ok_and(|whole| whole == Ok(true)),
+                        "hot restart: not all listeners can be served, process {} goes on",
+                        takeover.pid()
+                    );
+                }
+                let predecessor = takeover.serving(listeners).await.context("hot restart")?;
+                let offer = Offer::replace(&path);
+                tokio::spawn(see_off(predecessor, parent_shutdown_time));
+                offer.with_context(|| format!("hot restart: {}", path.display()))?
+            }
+        };
+        Ok(Offering { offer, options })
+    }
+}
+
+async fn see_off(predecessor: Predecessor, parent_shutdown_time: Duration) {
+    let pid = predecessor.pid();
+    eprintln!("hot restart: process {pid} drains");
+    match predecessor.ends(parent_shutdown_time).await {
+        Ended::ByItself => eprintln!("hot restart: process {pid} is done"),
+        Ended::Terminated => eprintln!("hot restart: process {pid} was told to end"),
+        _ => eprintln!("hot restart: process {pid} was told to end, and has not"),
+    }
+}
+
+/// The sockets are there for the next process.
+pub(crate) struct Offering {
+    offer: Offer,
+    options: HandoverOptions,
+}
+
+/// The admin port goes along.
+#[derive(Default)]
+pub(crate) struct AdminPort {
+    /// A descriptor of its own.
+    pub(crate) socket: Inherited,
+    /// Who accepts there.
+    pub(crate) accepting: Option<AbortHandle>,
+}
+
+impl Offering {
+    /// Waits for the next process, hands over, and ends this one when that one says so, or when everything is drained.
+    pub(crate) async fn run(
+        mut self,
+        listeners: Listeners<EdgeListener>,
+        admin: AdminPort,
+        shutdown: Shutdown,
+    ) {
+        let mut successor = loop {
+            match self.offer.next(&listeners, &self.options, &admin.socket).await {
+                Ok(successor) => break successor,
+                Err(error) => eprintln!("hot restart: {error}; serving on"),
+            }
+        };
+        eprintln!("hot restart: process {} has taken over", successor.pid());
+        if let Some(accepting) = admin.accepting {
+            accepting.abort();
+        }
+        drop(admin.socket);
+        shutdown.begin(ShutdownReason::HotRestart);
+        successor.terminated().await;
+        eprintln!("hot restart: process {} wants this one gone", successor.pid());
+        shutdown.end_now();
+    }
+}
