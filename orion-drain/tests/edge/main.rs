@@ -5,6 +5,8 @@
 
 mod admin;
 mod compat;
+#[cfg(target_os = "linux")]
+mod hot_restart;
 mod in_progress;
 mod manager_block;
 mod operator;

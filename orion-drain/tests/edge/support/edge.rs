@@ -227,7 +227,7 @@ pub(crate) async fn run_with(flags: &[&str], bootstrap: &str) -> (bool, String) 
 }
 
 /// `target/<profile>/examples/edge`, beside this test in `target/<profile>/deps`.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(|deps| deps.parent());
     let program = profile.expect("target/<profile>/deps").join("examples/edge");

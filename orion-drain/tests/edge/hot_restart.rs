@@ -1,0 +1,312 @@
+//! Hot restart: a new process takes the sockets of the one that serves. Whoever of them is killed when, somebody serves, and
+//! no connection is refused.
+
+mod site;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use orion_drain::listener_versions::handover::{HandoverOptions, take_over};
+use site::Site;
+use tokio::task::JoinSet;
+
+use crate::support::{End, H1, discovery};
+
+const DRAIN: &str = "--drain-time-s 600 --drain-strategy immediate";
+
+#[tokio::test]
+async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
+    let mut site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let (mut idle, version) = site.ask().await;
+    assert_eq!(version, "v1");
+    let mut busy = H1::connect(site.http()).await;
+    busy.ask("/held").await;
+    let held = site.upstream.held().await;
+    // An operator looks at the old one.
+    let mut operator = H1::connect(site.admin()).await;
+    assert_eq!(operator.get("/ready").await.status, 200);
+
+    let mut new = site.next(&mut old, DRAIN).await;
+    site.update(2);
+    new.until("lds: version \"2\"").await;
+    assert_eq!(site.ask().await.1, "v2");
+    let response = idle.get("/version").await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    assert_eq!(idle.end().await, End::Fin);
+    // The admin port is the new one's; who was connected to the old one still is.
+    let stats = H1::connect(site.admin()).await.get("/stats").await.ok();
+    assert!(
+        stats.contains("listener_manager.listener_modified: 1\n"),
+        "{stats}"
+    );
+    let drains = operator.get("/drain").await.ok();
+    assert!(drains.contains("hot_restart"), "{drains}");
+    let stats = operator.get("/stats").await.ok();
+    assert!(
+        stats.contains("listener_manager.listener_stopped: 1\n"),
+        "{stats}"
+    );
+
+    held.answer("done");
+    let response = busy.response().await;
+    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    let pid = old.pid();
+    assert_eq!(old.exit().await.code(), Some(0));
+    new.until(&format!("process {pid} is done")).await;
+    assert!(new.is_running());
+}
+
+#[tokio::test]
+async fn the_old_process_is_told_to_end_after_the_parent_shutdown_time() {
+    let mut site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let mut busy = H1::connect(site.http()).await;
+    busy.ask("/held").await;
+    let _held = site.upstream.held().await;
+    let pid = old.pid();
+    let mut new = site
+        .next(&mut old, &format!("{DRAIN} --parent-shutdown-time-s 1"))
+        .await;
+    old.until("wants this one gone").await;
+    assert_eq!(old.exit().await.code(), Some(0));
+    new.until(&format!("process {pid} was told to end")).await;
+}
+
+#[tokio::test]
+async fn what_cannot_serve_everything_leaves_the_old_process_serving() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let bad = site
+        .listener(2, "")
+        .replace("codec_type: AUTO", "codec_type: NONSENSE");
+    let refused = [bad, "resources: nonsense".to_owned()];
+    for listeners in refused {
+        let mut new = site.next_with(&discovery("2", &[listeners]), DRAIN).await;
+        new.until("not all listeners can be served").await;
+        assert_eq!(new.exit().await.code(), Some(1));
+        old.until("serving on").await;
+        assert_eq!(site.ask().await.1, "v1");
+    }
+    site.update(3);
+    old.until("lds: version \"3\"").await;
+    assert_eq!(site.ask().await.1, "v3");
+}
+
+#[tokio::test]
+async fn of_two_new_processes_the_second_one_is_told_who_is_first() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let winner = site.next_that_waits(DRAIN).await;
+    let pid = winner.process.pid();
+    let mut loser = site.start(DRAIN);
+    loser
+        .until(&format!("process {pid} is taking over already"))
+        .await;
+    assert_eq!(loser.exit().await.code(), Some(1));
+    let mut new = winner.go_on(&site, 2).await;
+    new.until("drains").await;
+    assert_eq!(old.exit().await.code(), Some(0));
+    assert_eq!(site.ask().await.1, "v2");
+}
+
+#[tokio::test]
+async fn killed_before_it_is_ready_the_new_process_leaves_everything_to_the_old_one() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let mut new = site.next_that_waits(DRAIN).await;
+    let parked = site.park(16).await;
+    // An update that comes meanwhile waits until it is decided who serves.
+    site.update(2);
+    new.process.kill().await;
+    old.until("the other process ended the handover; serving on")
+        .await;
+    old.until("lds: version \"2\"").await;
+    answered(parked).await;
+    assert_eq!(site.ask().await.1, "v2");
+    assert!(old.is_running());
+}
+
+#[tokio::test]
+async fn killed_before_the_new_process_is_ready_the_old_one_leaves_its_sockets_to_it() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let new = site.next_that_waits(DRAIN).await;
+    old.kill().await;
+    // Nobody accepts now; the kernel keeps them.
+    let parked = site.park(16).await;
+    let mut new = new.go_on(&site, 2).await;
+    new.until("is done").await;
+    answered(parked).await;
+    assert_eq!(site.ask().await.1, "v2");
+    // And it can be replaced like any other.
+    let _third = site.next(&mut new, DRAIN).await;
+    assert_eq!(site.ask().await.1, "v1");
+}
+
+#[tokio::test]
+async fn killed_while_it_drains_the_old_process_takes_nothing_of_the_new_one_along() {
+    let mut site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let mut busy = H1::connect(site.http()).await;
+    busy.ask("/held").await;
+    let _held = site.upstream.held().await;
+    let mut new = site.next(&mut old, DRAIN).await;
+    old.kill().await;
+    new.until("is done").await;
+    busy.try_response().await.expect_err("it was the old one's");
+    assert_eq!(site.ask().await.1, "v1");
+    assert!(new.is_running());
+}
+
+#[tokio::test]
+async fn killed_after_the_handover_the_new_process_leaves_the_old_one_to_its_connections() {
+    let mut site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let mut busy = H1::connect(site.http()).await;
+    busy.ask("/held").await;
+    let held = site.upstream.held().await;
+    let mut new = site.next(&mut old, DRAIN).await;
+    new.kill().await;
+    // Who starts it again starts afresh: nobody offers sockets.
+    let third = site.first(DRAIN).await;
+    assert_eq!(site.ask().await.1, "v1");
+    held.answer("done");
+    assert_eq!(busy.response().await.ok(), "done");
+    assert_eq!(old.exit().await.code(), Some(0));
+    drop(third);
+}
+
+#[tokio::test]
+async fn a_third_process_follows_while_the_first_still_drains() {
+    let mut site = Site::new().await;
+    site.update(1);
+    let mut first = site.first(DRAIN).await;
+    let mut busy = H1::connect(site.http()).await;
+    busy.ask("/held").await;
+    let held = site.upstream.held().await;
+    let mut second = site.next(&mut first, DRAIN).await;
+    let mut third = site.next(&mut second, DRAIN).await;
+    assert_eq!(second.exit().await.code(), Some(0));
+    assert!(first.is_running());
+    held.answer("done");
+    assert_eq!(busy.response().await.ok(), "done");
+    assert_eq!(first.exit().await.code(), Some(0));
+    assert_eq!(site.ask().await.1, "v1");
+    assert!(third.is_running());
+}
+
+#[tokio::test]
+async fn a_stranger_at_the_meeting_point_changes_nothing() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let takeover = take_over(&site.meeting(), &HandoverOptions::default()).await;
+    let mut takeover = takeover.expect("it is not refused").expect("somebody is there");
+    // The HTTP port and the admin port.
+    assert_eq!(takeover.sockets().len(), 2);
+    drop(takeover);
+    old.until("serving on").await;
+    assert_eq!(site.ask().await.1, "v1");
+}
+
+#[tokio::test]
+async fn fifty_hot_restarts_under_a_crowd_lose_nothing() {
+    const FLAGS: &str = "--drain-time-s 4";
+    let site = Site::new().await;
+    site.update(1);
+    let mut serving = site.first(FLAGS).await;
+    let crowd = Crowd::start(site.http());
+    crowd.some_more().await;
+    let mut drained = Vec::new();
+    let mut descriptors = Vec::new();
+    for version in 2..52 {
+        site.update(version);
+        serving.until(&format!("lds: version \"{version}\"")).await;
+        let next = site.next(&mut serving, FLAGS).await;
+        drained.push(std::mem::replace(&mut serving, next));
+        crowd.some_more().await;
+        descriptors.push(serving.descriptors());
+    }
+    crowd.stop().await;
+    for mut old in drained {
+        assert_eq!(old.exit().await.code(), Some(0));
+    }
+    // As many as the connections of the moment, however many processes there were.
+    let most = descriptors.iter().max().expect("there was one");
+    assert!(*most < descriptors[0] + 16, "{descriptors:?}");
+}
+
+/// Connections that the kernel has taken, each with a request.
+async fn answered(parked: Vec<H1>) {
+    for mut client in parked {
+        assert!(client.response().await.ok().starts_with('v'));
+    }
+}
+
+/// Clients that never rest: half of them with a connection for each request.
+struct Crowd {
+    clients: JoinSet<()>,
+    over: Arc<AtomicBool>,
+    answers: Arc<AtomicUsize>,
+}
+
+impl Crowd {
+    fn start(address: SocketAddr) -> Self {
+        let mut crowd = Self {
+            clients: JoinSet::new(),
+            over: Arc::default(),
+            answers: Arc::default(),
+        };
+        for client in 0..8 {
+            let (over, answers) = (Arc::clone(&crowd.over), Arc::clone(&crowd.answers));
+            crowd
+                .clients
+                .spawn(ask_on(address, client % 2 == 0, over, answers));
+        }
+        crowd
+    }
+
+    /// A good many answers later.
+    async fn some_more(&self) {
+        let enough = self.answers.load(Ordering::Relaxed) + 200;
+        while self.answers.load(Ordering::Relaxed) < enough {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Each of them panics over anything that it misses.
+    async fn stop(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(client) = self.clients.join_next().await {
+            client.expect("nothing is lost");
+        }
+    }
+}
+
+async fn ask_on(address: SocketAddr, stays: bool, over: Arc<AtomicBool>, answers: Arc<AtomicUsize>) {
+    while !over.load(Ordering::Relaxed) {
+        let mut client = H1::connect(address).await;
+        loop {
+            let response = client.get("/version").await;
+            assert!(response.ok().starts_with('v'));
+            answers.fetch_add(1, Ordering::Relaxed);
+            if response.says_close() {
+                assert_eq!(client.end().await, End::Fin);
+                break;
+            }
+            if !stays || over.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    }
+}

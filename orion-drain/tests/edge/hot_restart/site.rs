@@ -1,0 +1,239 @@
+//! One place with its files and its addresses, and the processes that serve there one after the other.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::net::TcpStream;
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::support::edge::program;
+use crate::support::upstream::Upstream;
+use crate::support::{H1, within, yaml};
+
+/// How many sites there are in this process.
+static SITES: AtomicU8 = AtomicU8::new(1);
+
+/// Files, addresses and upstreams.
+pub(super) struct Site {
+    folder: TempDir,
+    ip: IpAddr,
+    pub(super) upstream: Upstream,
+}
+
+impl Site {
+    /// On a loopback address of its own, so that its fixed ports are nobody else's.
+    pub(super) async fn new() -> Self {
+        let pid = std::process::id();
+        let [.., high, low] = pid.to_be_bytes();
+        let site = SITES.fetch_add(1, Ordering::Relaxed);
+        Self {
+            folder: TempDir::new().expect("a folder for the files"),
+            ip: IpAddr::V4(Ipv4Addr::new(127, high % 127 + 1, low, site)),
+            upstream: Upstream::start().await,
+        }
+    }
+
+    pub(super) fn admin(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, 9901)
+    }
+
+    pub(super) fn http(&self) -> SocketAddr {
+        SocketAddr::new(self.ip, 8080)
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(super) fn meeting(&self) -> PathBuf {
+        self.file("hot_restart.sock")
+    }
+
+    /// The listener of the site, whose `/version` says this; `more` are lines of it.
+    pub(super) fn listener(&self, version: u32, more: &str) -> String {
+        let listener = yaml::Http::new("http", version).yaml();
+        let any = "address: 127.0.0.1, port_value: 0";
+        let here = format!("address: {}, port_value: 8080", self.ip);
+        assert!(listener.contains(any));
+        listener.replace(any, &here) + more
+    }
+
+    /// Writes the listeners of processes to come, and of one that serves.
+    pub(super) fn update(&self, version: u32) {
+        self.write(&yaml::discovery(
+            &version.to_string(),
+            &[self.listener(version, "")],
+        ));
+    }
+
+    pub(super) fn write(&self, content: &str) {
+        let next = self.file("next.yaml");
+        std::fs::write(&next, content).expect("the next LDS file");
+        std::fs::rename(&next, self.file("lds.yaml")).expect("the LDS file is replaced");
+    }
+
+    /// Starts a process; it has not come far yet.
+    pub(super) fn start(&self, flags: &str) -> Process {
+        self.start_with(&self.file("lds.yaml"), flags)
+    }
+
+    /// The same with another file of listeners.
+    fn start_with(&self, lds: &Path, flags: &str) -> Process {
+        let mut bootstrap = lds.to_owned();
+        bootstrap.set_extension("bootstrap");
+        let text = yaml::bootstrap(lds, &self.upstream, "");
+        let any = "admin:\n  address: { socket_address: { address: 127.0.0.1, port_value: 0 } }";
+        assert!(text.contains(any), "{text}");
+        let fixed = format!(
+            "admin:\n  address: {{ socket_address: {{ address: {}, port_value: 9901 }} }}",
+            self.ip
+        );
+        std::fs::write(&bootstrap, text.replace(any, &fixed)).expect("the bootstrap");
+        let mut child = Command::new(program())
+            .arg("-c")
+            .arg(&bootstrap)
+            .arg("--hot-restart-path")
+            .arg(self.meeting())
+            .args(flags.split_whitespace())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("edge starts");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        Process {
+            child,
+            lines: BufReader::new(stderr).lines(),
+            said: Vec::new(),
+        }
+    }
+
+    /// The first process, which serves.
+    pub(super) async fn first(&self, flags: &str) -> Process {
+        let mut first = self.start(flags);
+        first.until("lds: version").await;
+        within("an answer", async {
+            while TcpStream::connect(self.http()).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        first
+    }
+
+    /// A process that has taken over; `before` has noticed.
+    pub(super) async fn next(&self, before: &mut Process, flags: &str) -> Process {
+        let mut next = self.start(flags);
+        next.until("drains").await;
+        before.until("has taken over").await;
+        next
+    }
+
+    /// A process with other listeners than those of the file.
+    pub(super) async fn next_with(&self, listeners: &str, flags: &str) -> Process {
+        let lds = self.file("other.yaml");
+        std::fs::write(&lds, listeners).expect("another LDS file");
+        self.start_with(&lds, flags)
+    }
+
+    /// A process that has got the sockets and waits for its listeners: they come through a pipe.
+    pub(super) async fn next_that_waits(&self, flags: &str) -> Waiting {
+        let pipe = self.file("listeners.pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status().await.expect("mkfifo");
+        assert!(made.success());
+        let mut process = self.start_with(&pipe, flags);
+        process.until("taking over from process").await;
+        Waiting { process, pipe }
+    }
+
+    /// Connections that have asked, and are not answered yet.
+    pub(super) async fn park(&self, count: usize) -> Vec<H1> {
+        let mut parked = Vec::new();
+        for _ in 0..count {
+            let mut client = H1::connect(self.http()).await;
+            client.ask("/version").await;
+            parked.push(client);
+        }
+        parked
+    }
+
+    /// A connection, and what its listener says.
+    pub(super) async fn ask(&self) -> (H1, String) {
+        let mut client = H1::connect(self.http()).await;
+        let said = client.get("/version").await.ok();
+        (client, said)
+    }
+}
+
+/// A process in the middle of a handover.
+pub(super) struct Waiting {
+    pub(super) process: Process,
+    pipe: PathBuf,
+}
+
+impl Waiting {
+    /// Now it gets its listeners.
+    pub(super) async fn go_on(self, site: &Site, version: u32) -> Process {
+        let listeners = yaml::discovery(&version.to_string(), &[site.listener(version, "")]);
+        // Opening it waits for the reader.
+        let written = tokio::task::spawn_blocking(move || std::fs::write(&self.pipe, listeners));
+        within("the pipe is read", written)
+            .await
+            .expect("no panic")
+            .expect("the pipe");
+        self.process
+    }
+}
+
+/// One of the processes.
+pub(super) struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStderr>>,
+    said: Vec<String>,
+}
+
+impl Process {
+    /// Waits for a line with this in it.
+    pub(super) async fn until(&mut self, part: &str) -> String {
+        let heard = within(part, async {
+            while let Some(line) = self.lines.next_line().await.expect("stderr is text") {
+                self.said.push(line);
+                if self.said.last().is_some_and(|line| line.contains(part)) {
+                    return self.said.last().cloned();
+                }
+            }
+            None
+        });
+        let heard = heard.await;
+        heard.unwrap_or_else(|| panic!("edge ended without saying {part:?}: {:#?}", self.said))
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id().expect("it has not been waited for")
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub(super) async fn kill(&mut self) {
+        within("its end", self.child.kill()).await.expect("it was there");
+    }
+
+    pub(super) async fn exit(&mut self) -> ExitStatus {
+        within("its end", self.child.wait())
+            .await
+            .expect("it can be waited for")
+    }
+
+    pub(super) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_none()
+    }
+
+    /// How many descriptors it has open.
+    pub(super) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        open.expect("Linux").count()
+    }
+}
