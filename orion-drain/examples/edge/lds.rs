@@ -76,7 +76,7 @@ impl FileLds {
                 Err(error) => {
                     lds.update_rejected.inc();
                     eprintln!("lds: {}: {error}", self.path.display());
-                    return;
+                    return false;
                 }
             };
         }

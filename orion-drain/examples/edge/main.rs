@@ -127,9 +127,6 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         workers::start(args, &listeners, handler.clone())?;
     }
 
-<<<<<<< HEAD
-    // The listeners that stay, the admin port, then the listeners that change.
-=======
     // The listeners that stay, the admin port, then the listeners that change; on the sockets of the process before, if there
     // is one.
     let mut inherited = restart.as_mut().map(Restart::sockets).unwrap_or_default();
@@ -138,19 +135,6 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         .and_then(|address| address.socket_addr());
     let admin_socket = admin_address.and_then(|address| inherited.remove(&address.into()));
     listeners.inherit(inherited);
-    let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
-    let maker = Maker {
-        clusters: Clusters::new(bootstrap.clusters()),
-        stats: stats.clone(),
-        behavior: behavior.unwrap_or_default(),
-        envoy_1_40: args.compat == Some(Compat::Envoy140),
-    };
-    let mut statics = Vec::new();
-    for listener in bootstrap.listeners() {
-        let made = maker.listener(listener.clone());
-        statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
-    }
->>>>>>> 92da9d1 (orion-drain: edge takes over from the process before, and hands over to the next)
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
