@@ -37,6 +37,7 @@
 
 mod address;
 mod any;
+mod api_source;
 mod audit;
 mod bootstrap;
 mod chain_choice;
@@ -66,6 +67,7 @@ mod upstream;
 mod validate;
 
 pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};
+pub use api_source::{AggregatedConfigSource, ApiConfigSource, ApiType, ApiVersion, EnvoyGrpc, GrpcService};
 pub use bootstrap::{
     Admin, Bootstrap, ConfigSource, DynamicResources, Node, PathConfigSource, StaticResources,
     WatchedDirectory,

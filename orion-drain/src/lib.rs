@@ -82,7 +82,7 @@
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
-//! - `xds`: [`config`] reads messages of `envoy-types`.
+//! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of `envoy-types`.
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
 //!
@@ -97,6 +97,8 @@ pub mod orion;
 pub mod serve;
 pub mod stats;
 pub mod telemetry;
+#[cfg(feature = "xds")]
+pub mod xds;
 
 pub use observer::StatsObserver;
 #[doc(no_inline)]

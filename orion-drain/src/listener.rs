@@ -1,5 +1,7 @@
 //! A listener's configuration as versions need it, with whatever serves each of its filter chains.
 
+mod apply;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use listener_versions::{
 use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
 use crate::serve::{Connection, SharedBehavior};
 use crate::stats::{Held, ListenerStats, Stats};
+
+pub use apply::{Applied, Refused, apply_update};
 
 /// One configuration of a listener, made ready once: connections only look things up.
 ///

@@ -41,12 +41,14 @@ mod prometheus;
 mod registry;
 mod scope;
 mod snapshot;
+mod text;
 mod workers;
 
 pub use cell::{Counter, Gauge};
 #[cfg(feature = "metrics")]
 pub use facade::publish;
-pub use registry::{LdsStats, ListenerManagerStats, ServerStats, Stats};
+pub use registry::{ControlPlaneStats, LdsStats, ListenerManagerStats, ServerStats, Stats};
 pub(crate) use scope::Destroyed;
 pub use scope::{Held, HttpStats, ListenerStats, TcpStats};
 pub use snapshot::StatsSnapshot;
+pub use text::Text;

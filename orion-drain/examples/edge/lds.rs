@@ -1,23 +1,21 @@
-//! LDS from a file: a discovery response that is replaced by an atomic rename.
+//! LDS: listeners that change, from a file or from a control plane. Both come to the same `Lds::apply`.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+mod file;
+#[cfg(feature = "xds")]
+mod grpc;
 
-use notify::event::{ModifyKind, RenameMode};
-use notify::{EventKind, RecursiveMode, Watcher};
-use orion_drain::config::{ListenerUpdate, UpdateOutcome};
+use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate};
 use orion_drain::drain_tree::DrainSettings;
-use orion_drain::listener_versions::{Change, FieldError, Listeners, Update, UpdateReport};
-use tokio::sync::{mpsc, oneshot};
+use orion_drain::listener::{Applied, apply_update};
+use orion_drain::listener_versions::{Change, Listeners};
+
+use tokio::sync::oneshot;
 
 use crate::listener::{EdgeListener, Maker};
 
-/// Takes listeners from a file, now and whenever another file is renamed over it.
+/// What updates are applied to.
 #[derive(Debug)]
-pub(crate) struct FileLds {
-    pub(crate) path: PathBuf,
-    pub(crate) watched_directory: PathBuf,
+pub(crate) struct Lds {
     pub(crate) listeners: Listeners<EdgeListener>,
     pub(crate) maker: Maker,
     /// What listeners are compared with, to tell of settings that contradict each other.
@@ -26,119 +24,52 @@ pub(crate) struct FileLds {
     pub(crate) reject_unknown_fields: bool,
 }
 
-impl FileLds {
-    /// Applies the file as it is now, tells whether all of it was taken, then applies it every time it is replaced; ends only
-    /// with the process.
-    pub(crate) async fn run(self, first: oneshot::Sender<bool>) -> notify::Result<()> {
-        let (changed, mut changes) = mpsc::unbounded_channel();
-        let name = self.path.file_name().map(ToOwned::to_owned);
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation. That both of
-            // its names were in this folder is said once more; an update is one all the same.
-            let replaced = event.is_ok_and(|event| {
-                matches!(event.kind, EventKind::Modify(_) | EventKind::Create(_))
-                    && event.kind != EventKind::Modify(ModifyKind::Name(RenameMode::Both))
-                    && event.paths.iter().any(|path| path.file_name() == name.as_deref())
-            });
-            if replaced {
-                // The receiver lives as long as the process; without it there is nobody to tell.
-                changed.send(()).ok();
-            }
-        })?;
-        watcher.watch(&self.watched_directory, RecursiveMode::NonRecursive)?;
-        // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-        let whole = self.apply().await;
-        // Not everybody wants to know.
-        first.send(whole).ok();
-        while changes.recv().await.is_some() {
-            // Several events are one look at the file.
-            while changes.try_recv().is_ok() {}
-            self.apply().await;
-        }
-        Ok(())
+impl Lds {
+    /// Whether the bootstrap says where listeners come from that change.
+    pub(crate) fn has_source(bootstrap: &Bootstrap) -> bool {
+        bootstrap.lds_path().is_some() || bootstrap.lds_control_plane().is_some()
     }
 
-    /// Whether all of it was taken.
-    async fn apply(&self) -> bool {
-        let lds = self.maker.stats.lds();
-        lds.update_attempt.inc();
-        let mut update = match read(&self.path) {
-            Ok(update) => update,
-            Err(error) => {
-                lds.update_failure.inc();
-                eprintln!("lds: {}: {error}", self.path.display());
-                return false;
+    /// Takes listeners from there, for as long as the process lives; tells whether all of the first ones were taken.
+    pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
+        if let (Some(file), Some(folder)) = (bootstrap.lds_path(), bootstrap.lds_watched_directory()) {
+            if let Err(error) = file::run(&self, file, folder, first).await {
+                eprintln!("lds: {error}");
             }
-        };
+            return;
+        }
+        #[cfg(feature = "xds")]
+        grpc::run(self, &bootstrap, first).await;
+    }
+
+    /// Applies an update; says what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// Fields that Envoy has not got, if it is as strict as that. Nothing of the update is taken.
+    async fn apply(&self, mut update: ListenerUpdate, source: &str) -> Result<Applied, ConfigError> {
         if self.reject_unknown_fields {
-            update = match update.refuse_foreign_fields() {
-                Ok(update) => update,
-                Err(error) => {
-                    lds.update_rejected.inc();
-                    eprintln!("lds: {}: {error}", self.path.display());
-                    return false;
-                }
-            };
+            update = update.refuse_foreign_fields().inspect_err(|error| {
+                eprintln!("lds: {source}: {error}");
+            })?;
         }
-        self.maker
-            .stats
-            .server()
-            .dynamic_unknown_fields
-            .add(update.unknown_fields.len() as u64);
         update.reject_unknown_clusters(&self.maker.clusters.names());
-        let outcome = update.outcome();
-        let mut made = Vec::new();
-        let mut refused = BTreeMap::new();
-        for listener in update.listeners {
+        for listener in &update.listeners {
             for warning in listener.audit(&self.settings) {
-                eprintln!(
-                    "warning: {}: listener {:?}: {warning}",
-                    self.path.display(),
-                    listener.name
-                );
-            }
-            let name = listener.name.clone();
-            match self.maker.listener(listener) {
-                Ok(listener) => made.push(listener),
-                Err(field) => {
-                    eprintln!("lds: {}: listener {name:?}: {field}", self.path.display());
-                    refused.insert(name, field);
-                }
+                eprintln!("warning: {source}: listener {:?}: {warning}", listener.name);
             }
         }
-        for rejected in &update.rejected {
-            for field in rejected.error.fields() {
-                eprintln!("lds: {}: {field}", self.path.display());
-            }
-            if let (Some(name), Some(field)) = (&rejected.name, rejected.error.fields().first()) {
-                refused.insert(name.clone(), field.clone());
-            }
+        let applied = apply_update(update, &self.listeners, |listener| self.maker.listener(listener)).await;
+        for refused in &applied.refused {
+            eprintln!("lds: {source}: {refused}");
         }
-        let mut listeners = Update::lds(&update.version_info, made);
-        for (name, field) in &refused {
-            listeners = listeners.with_refused(name, FieldError::new(&*field.path, &field.message));
-        }
-        let report = self.listeners.apply(listeners).await;
-        for listener in &report.listeners {
-            // Those have been told above, with the whole path of their fields.
-            match &listener.outcome {
-                Err(error) if !refused.contains_key(&*listener.name) => eprintln!("lds: {error}"),
-                _ => {}
-            }
-        }
-        match outcome {
-            UpdateOutcome::Failure => lds.update_failure.inc(),
-            UpdateOutcome::Success if report.is_success() => lds.update_success.inc(),
-            _ => lds.update_rejected.inc(),
-        }
-        eprintln!("lds: version {:?}: {}", update.version_info, told(&report));
-        outcome == UpdateOutcome::Success && report.is_success()
+        Ok(applied)
     }
 }
 
-/// One line for a whole update.
-fn told(report: &UpdateReport) -> String {
-    let listeners = report.listeners.iter().filter_map(|listener| {
+/// Says in one line what an update changed.
+fn tell(applied: &Applied) {
+    let listeners = applied.report.listeners.iter().filter_map(|listener| {
         let name = &listener.name;
         match &listener.outcome {
             Ok(Change::Unchanged) => None,
@@ -154,15 +85,9 @@ fn told(report: &UpdateReport) -> String {
         }
     });
     let listeners: Vec<_> = listeners.collect();
-    if listeners.is_empty() {
-        "nothing changed".to_owned()
-    } else {
-        listeners.join(", ")
-    }
-}
-
-/// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
-fn read(path: &Path) -> io::Result<ListenerUpdate> {
-    let text = std::fs::read_to_string(path)?;
-    ListenerUpdate::from_yaml(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let changed = match &listeners[..] {
+        [] => "nothing changed".to_owned(),
+        listeners => listeners.join(", "),
+    };
+    eprintln!("lds: version {:?}: {changed}", applied.version_info);
 }

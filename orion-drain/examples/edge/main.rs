@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  bootstrap ─► drain tree, registry, listeners ─► workers accept ─► listener::serve, a task a connection
-//!  LDS file  ─► FileLds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
+//!  LDS       ─► Lds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
 //!  a new process ─► takes the sockets, and this one drains (--hot-restart-path)
 //!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
 //! ```
@@ -39,7 +39,7 @@ use tokio::sync::oneshot;
 
 use crate::cli::{Args, Compat, Mode};
 use crate::hot_restart::{AdminPort, Restart};
-use crate::lds::FileLds;
+use crate::lds::Lds;
 use crate::listener::Maker;
 use crate::upstream::Clusters;
 
@@ -156,25 +156,15 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     }
     // Registered before anyone can see that the process is ready.
     let signals = shutdown::Signals::new()?;
-    let mut first = None;
-    if let (Some(file), Some(folder)) = (bootstrap.lds_path(), bootstrap.lds_watched_directory()) {
-        let (path, watched_directory) = (file.to_owned(), folder.to_owned());
-        let lds = FileLds {
-            path,
-            watched_directory,
-            listeners: listeners.clone(),
-            maker,
-            settings: root.settings().clone(),
-            reject_unknown_fields: args.reject_unknown_dynamic_fields,
-        };
-        let (applied, taken) = oneshot::channel();
-        first = Some(taken);
-        tokio::spawn(async move {
-            if let Err(error) = lds.run(applied).await {
-                eprintln!("lds: {error}");
-            }
-        });
-    }
+    let (applied, taken) = oneshot::channel();
+    let first = Lds::has_source(bootstrap).then_some(taken);
+    let lds = Lds {
+        listeners: listeners.clone(),
+        maker,
+        settings: root.settings().clone(),
+        reject_unknown_fields: args.reject_unknown_dynamic_fields,
+    };
+    tokio::spawn(lds.run(bootstrap.clone(), applied));
     let parent_shutdown_time = root.settings().parent_shutdown_time;
     let offering = match restart {
         Some(restart) => Some(restart.serving(&listeners, first, parent_shutdown_time).await?),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Address, Cluster, ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, foreign::Root,
-    known_clusters, manager, path::FieldPath, read, validate,
+    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError, Listener,
+    ListenerManagerConfig, Loaded, foreign::Root, known_clusters, manager, names, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -62,12 +62,15 @@ pub struct Admin {
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DynamicResources {
+    /// The control plane behind `ads`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ads_config: Option<ApiConfigSource>,
     /// Where listeners come from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lds_config: Option<ConfigSource>,
 }
 
-/// A source of configuration: `config.core.v3.ConfigSource`; only files are read.
+/// A source of configuration, a file or a control plane: `config.core.v3.ConfigSource`. At most one of them.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigSource {
@@ -77,6 +80,15 @@ pub struct ConfigSource {
     /// The older form of `path_config_source.path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
+    /// A control plane for listeners alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_config_source: Option<ApiConfigSource>,
+    /// The control plane of `dynamic_resources.ads_config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ads: Option<AggregatedConfigSource>,
+    /// The version of the resources. Only `V3`, the default here, is read.
+    #[serde(default, with = "version", skip_serializing_if = "Option::is_none")]
+    pub resource_api_version: Option<ApiVersion>,
 }
 
 /// A file as a source: `config.core.v3.PathConfigSource`.
@@ -210,5 +222,23 @@ impl Bootstrap {
             known_clusters::unknown(listener, &listeners.index(at), &known, &mut missing);
         }
         missing
+    }
+}
+
+/// A version that may be absent.
+mod version {
+    use serde::{Deserializer, Serializer};
+
+    use super::{ApiVersion, names};
+
+    pub(super) fn serialize<S: Serializer>(version: &Option<ApiVersion>, to: S) -> Result<S::Ok, S::Error> {
+        match version {
+            Some(version) => names::serialize(version, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ApiVersion>, D::Error> {
+        names::deserialize(from).map(Some)
     }
 }

@@ -29,6 +29,9 @@ pub struct ListenerUpdate {
     pub listeners: Vec<Listener>,
     /// Those that are refused. A listener that is named here is not absent: its present version goes on.
     pub rejected: Vec<RejectedListener>,
+    /// The names of listeners that are gone, in a response that has only what changed. `None`: the response has all listeners, and
+    /// one that is not in it is gone.
+    pub removed: Option<Vec<String>>,
     /// The paths of all fields that are not known here, refused listeners left out.
     pub unknown_fields: Vec<String>,
     /// The paths of those among them that Envoy 1.40 has not got either: mistakes, most likely.

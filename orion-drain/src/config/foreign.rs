@@ -37,6 +37,25 @@ const FIELDS: &[(&str, &str)] = &[
         "ads api_config_source authorities initial_fetch_timeout path path_config_source resource_api_version \
          self",
     ),
+    (
+        "ads_config",
+        "api_type cluster_names config_validators grpc_services rate_limit_settings refresh_delay \
+         request_timeout set_node_on_first_message_only transport_api_version",
+    ),
+    (
+        "api_config_source",
+        "api_type cluster_names config_validators grpc_services rate_limit_settings refresh_delay \
+         request_timeout set_node_on_first_message_only transport_api_version",
+    ),
+    (
+        "grpc_services",
+        "envoy_grpc google_grpc initial_metadata retry_policy timeout",
+    ),
+    (
+        "envoy_grpc",
+        "authority cluster_name max_receive_message_length retry_policy skip_envoy_headers",
+    ),
+    ("initial_metadata", "key raw_value value"),
     ("path_config_source", "path poll_interval watched_directory"),
     ("watched_directory", "path watch_modify"),
     ("static_resources", "clusters listeners secrets"),

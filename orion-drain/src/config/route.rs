@@ -166,10 +166,7 @@ impl Named for AppendAction {
 impl HeaderValueOption {
     /// The header as HTTP has it; `None` if it is none.
     pub(super) fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
-        Some((
-            self.header.key.parse().ok()?,
-            HeaderValue::from_str(&self.header.value).ok()?,
-        ))
+        self.header.parts()
     }
 
     /// Adds the header to a response. A name or value that HTTP does not allow (a checked listener has none) is
@@ -191,6 +188,13 @@ impl HeaderValueOption {
                 headers.insert(name, value);
             }
         }
+    }
+}
+
+impl HeaderField {
+    /// The header as HTTP has it; `None` if it is none.
+    pub(crate) fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
+        Some((self.key.parse().ok()?, HeaderValue::from_str(&self.value).ok()?))
     }
 }
 

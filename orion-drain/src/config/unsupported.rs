@@ -44,6 +44,8 @@ const FIELDS: &[(&str, &[&str])] = &[
         "tls_certificates",
         &["password", "private_key_provider", "pkcs12"],
     ),
+    ("dynamic_resources", &["lds_resources_locator"]),
+    ("grpc_services", &["google_grpc"]),
     ("clusters", &["transport_socket", "transport_socket_matches"]),
     (
         super::upstream::HTTP,

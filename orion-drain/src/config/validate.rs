@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Action, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
     HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy,
-    path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
+    api_source, path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
@@ -33,6 +33,7 @@ pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<Field
             ));
         }
     }
+    api_source::validate(bootstrap, &mut wrong);
     if let Some(manager) = &bootstrap.listener_manager {
         if manager.versions_limit() == 0 {
             let at = FieldPath::root().key("listener_manager");

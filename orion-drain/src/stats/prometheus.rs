@@ -19,6 +19,7 @@ const LISTENER: &str = "envoy_listener_address";
 /// What may go down; all else only goes up.
 const GAUGES: &[&str] = &[
     "_active",
+    "_connected_state",
     "_total_listeners_draining",
     "_total_listeners_warming",
     "_total_filter_chains_draining",

@@ -7,7 +7,7 @@ use std::{
 
 use super::drains::Drains;
 use super::workers::Workers;
-use super::{Counter, Gauge, HttpStats, ListenerStats, StatsSnapshot, TcpStats};
+use super::{Counter, Gauge, HttpStats, ListenerStats, StatsSnapshot, TcpStats, Text};
 
 /// The statistics of a process. Clones are handles of the same.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,7 @@ pub(super) struct Inner {
     pub(super) drains: Drains,
     listener_manager: ListenerManagerStats,
     server: ServerStats,
+    control_plane: ControlPlaneStats,
     http: Scopes<HttpStats>,
     tcp: Scopes<TcpStats>,
     listeners: Scopes<ListenerStats>,
@@ -66,8 +67,23 @@ pub struct LdsStats {
     pub update_success: Counter,
     /// Updates of which a listener breaks a rule or cannot be applied.
     pub update_rejected: Counter,
-    /// Updates that cannot be read.
+    /// Updates that cannot be read, and streams to the control plane that could not be opened or ended.
     pub update_failure: Counter,
+    /// The `version_info` of the last update that was taken whole.
+    pub version_text: Text,
+    /// `listener_manager.lds.control_plane.*`: the control plane of `api_config_source`.
+    pub control_plane: ControlPlaneStats,
+}
+
+/// `control_plane.*`
+///
+/// Source: [Envoy's management server
+/// statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/overview/mgmt_server#management-server-statistics).
+#[non_exhaustive]
+#[derive(Debug, Default)]
+pub struct ControlPlaneStats {
+    /// 1 while there is a stream, otherwise 0.
+    pub connected_state: Gauge,
 }
 
 /// `server.*`
@@ -101,6 +117,11 @@ impl Stats {
     /// `server.*`
     pub fn server(&self) -> &ServerStats {
         &self.0.server
+    }
+
+    /// `control_plane.*`: the control plane of `ads_config`.
+    pub fn control_plane(&self) -> &ControlPlaneStats {
+        &self.0.control_plane
     }
 
     /// `http.<stat_prefix>.*`; the same prefix is the same scope.
@@ -142,6 +163,10 @@ impl Stats {
             "server.static_unknown_fields",
             server.static_unknown_fields.value(),
         );
+        into.set(
+            "control_plane.connected_state",
+            self.0.control_plane.connected_state.value(),
+        );
         into.set("server.total_connections", server.total_connections.value());
         self.0.http.each(|prefix, scope| scope.write(prefix, &mut into));
         self.0.tcp.each(|prefix, scope| scope.write(prefix, &mut into));
@@ -177,9 +202,14 @@ impl ListenerManagerStats {
             ("lds.update_success", self.lds.update_success.value()),
             ("lds.update_rejected", self.lds.update_rejected.value()),
             ("lds.update_failure", self.lds.update_failure.value()),
+            (
+                "lds.control_plane.connected_state",
+                self.lds.control_plane.connected_state.value(),
+            ),
         ] {
             into.set(format!("listener_manager.{name}"), value);
         }
+        into.set_text("listener_manager.lds.version_text", self.lds.version_text.value());
     }
 }
 

@@ -8,6 +8,7 @@ use super::family::Family;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatsSnapshot {
     values: BTreeMap<String, u64>,
+    texts: BTreeMap<String, String>,
     /// Those of `values` that have labels.
     pub(super) families: Vec<Family>,
 }
@@ -16,6 +17,16 @@ impl StatsSnapshot {
     /// Adds a value, or replaces it; for hosts that have statistics of their own.
     pub fn set(&mut self, name: impl Into<String>, value: u64) {
         self.values.insert(name.into(), value);
+    }
+
+    /// Adds a text, or replaces it. Texts are in `/stats`, in quotes; no other format has them.
+    pub fn set_text(&mut self, name: impl Into<String>, text: impl Into<String>) {
+        self.texts.insert(name.into(), text.into());
+    }
+
+    /// A text by its name.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.texts.get(name).map(String::as_str)
     }
 
     /// A value by its name.
@@ -28,9 +39,10 @@ impl StatsSnapshot {
         self.values.iter().map(|(name, value)| (name.as_str(), *value))
     }
 
-    /// Only the names that `wanted` picks.
+    /// Only the names that `wanted` picks. A text counts as its length.
     pub fn retain(&mut self, wanted: impl Fn(&str, u64) -> bool) {
         self.values.retain(|name, value| wanted(name, *value));
+        self.texts.retain(|name, text| wanted(name, text.len() as u64));
         for family in &mut self.families {
             let name = family.name;
             family
@@ -42,7 +54,15 @@ impl StatsSnapshot {
 
 impl fmt::Display for StatsSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.iter()
+        let mut lines: BTreeMap<&str, String> = BTreeMap::new();
+        lines.extend(self.iter().map(|(name, value)| (name, value.to_string())));
+        lines.extend(
+            self.texts
+                .iter()
+                .map(|(name, text)| (name.as_str(), format!("{text:?}"))),
+        );
+        lines
+            .iter()
             .try_for_each(|(name, value)| writeln!(f, "{name}: {value}"))
     }
 }

@@ -5,8 +5,9 @@
 use std::path::Path;
 
 /// In the order of the page.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "bootstrap",
+    "api_source",
     "manager",
     "listener",
     "address",

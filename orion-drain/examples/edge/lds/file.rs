@@ -1,0 +1,73 @@
+//! LDS from a file: a discovery response that is replaced by an atomic rename.
+
+use std::io;
+use std::path::Path;
+
+use notify::event::{ModifyKind, RenameMode};
+use notify::{EventKind, RecursiveMode, Watcher};
+use orion_drain::config::{ListenerUpdate, UpdateOutcome};
+use tokio::sync::mpsc;
+
+use super::{Lds, tell};
+
+/// Applies the file as it is now, then every time another one is renamed over it; ends only with the process.
+pub(super) async fn run(lds: &Lds, path: &Path, watched_directory: &Path) -> notify::Result<()> {
+    let (changed, mut changes) = mpsc::unbounded_channel();
+    let name = path.file_name().map(ToOwned::to_owned);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation. That both of
+        // its names were in this folder is said once more; an update is one all the same.
+        let replaced = event.is_ok_and(|event| {
+            matches!(event.kind, EventKind::Modify(_) | EventKind::Create(_))
+                && event.kind != EventKind::Modify(ModifyKind::Name(RenameMode::Both))
+                && event.paths.iter().any(|path| path.file_name() == name.as_deref())
+        });
+        if replaced {
+            // The receiver lives as long as the process; without it there is nobody to tell.
+            changed.send(()).ok();
+        }
+    })?;
+    watcher.watch(watched_directory, RecursiveMode::NonRecursive)?;
+    // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+    apply(lds, path).await;
+    while changes.recv().await.is_some() {
+        // Several events are one look at the file.
+        while changes.try_recv().is_ok() {}
+        apply(lds, path).await;
+    }
+    Ok(())
+}
+
+async fn apply(lds: &Lds, path: &Path) {
+    let stats = lds.maker.stats.lds();
+    stats.update_attempt.inc();
+    let update = match read(path) {
+        Ok(update) => update,
+        Err(error) => {
+            stats.update_failure.inc();
+            eprintln!("lds: {}: {error}", path.display());
+            return;
+        }
+    };
+    let unknown = update.unknown_fields.len() as u64;
+    let Ok(applied) = lds.apply(update, &path.display().to_string()).await else {
+        stats.update_rejected.inc();
+        return;
+    };
+    lds.maker.stats.server().dynamic_unknown_fields.add(unknown);
+    match applied.outcome() {
+        UpdateOutcome::Failure => stats.update_failure.inc(),
+        UpdateOutcome::Success => {
+            stats.update_success.inc();
+            stats.version_text.set(&*applied.version_info);
+        }
+        _ => stats.update_rejected.inc(),
+    }
+    tell(&applied);
+}
+
+/// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
+fn read(path: &Path) -> io::Result<ListenerUpdate> {
+    let text = std::fs::read_to_string(path)?;
+    ListenerUpdate::from_yaml(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

@@ -1,0 +1,114 @@
+//! From what was read to what is served: an update of the listeners, wherever it came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use listener_versions::{ListenerConfig, Listeners, Update, UpdateReport};
+
+use crate::config::{FieldError, Listener, ListenerUpdate, UpdateOutcome};
+
+/// What became of an update.
+#[non_exhaustive]
+#[derive(Debug)]
+pub struct Applied {
+    /// Its label.
+    pub version_info: String,
+    /// What is wrong with it, in the order of the response. Empty: it was taken whole.
+    pub refused: Vec<Refused>,
+    /// What was done, listener by listener.
+    pub report: UpdateReport,
+    read: UpdateOutcome,
+}
+
+/// Why a listener of an update was not taken. Its present version goes on.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// The listener's name, if that can be read.
+    pub name: Option<String>,
+    /// The field, and what is wrong with it.
+    pub message: String,
+}
+
+impl Refused {
+    /// A refusal of the listener of this name.
+    pub fn new(name: Option<String>, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { name, message }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "listener {name:?}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl Applied {
+    /// Which of Envoy's counters the update belongs to.
+    pub fn outcome(&self) -> UpdateOutcome {
+        match self.read {
+            UpdateOutcome::Success if !self.refused.is_empty() => UpdateOutcome::Rejected,
+            read => read,
+        }
+    }
+}
+
+/// Makes what serves each listener, and applies the update. A listener that cannot be made is refused; the others are taken.
+///
+/// # Cancel safety
+///
+/// All is done at the first poll; there is nothing to interrupt.
+pub async fn apply_update<C: ListenerConfig>(
+    update: ListenerUpdate,
+    listeners: &Listeners<C>,
+    mut make: impl FnMut(Listener) -> Result<C, FieldError>,
+) -> Applied {
+    let read = update.outcome();
+    let (mut made, mut refused, mut kept) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for rejected in update.rejected {
+        for field in rejected.error.fields() {
+            refused.push(Refused::new(rejected.name.clone(), field.to_string()));
+            if let Some(name) = &rejected.name {
+                kept.entry(name.clone()).or_insert_with(|| field.clone());
+            }
+        }
+    }
+    for listener in update.listeners {
+        let name = listener.name.clone();
+        match make(listener) {
+            Ok(listener) => made.push(listener),
+            Err(field) => {
+                refused.push(Refused::new(Some(name.clone()), field.to_string()));
+                kept.insert(name, field);
+            }
+        }
+    }
+    let mut wanted = match update.removed {
+        None => Update::lds(&update.version_info, made),
+        Some(removed) => Update::delta(&update.version_info, made, removed),
+    };
+    for (name, field) in &kept {
+        let error = listener_versions::FieldError::new(&*field.path, &field.message);
+        wanted = wanted.with_refused(name, error);
+    }
+    let report = listeners.apply(wanted).await;
+    for error in report.errors() {
+        // Those have been told above, with the whole path of their fields.
+        if !kept.contains_key(error.listener()) {
+            let (name, message) = (error.listener().to_owned(), error.to_string());
+            let told = format!("listener {name:?}: ");
+            let message = message.strip_prefix(&told).unwrap_or(&message);
+            refused.push(Refused::new(Some(name), message));
+        }
+    }
+    Applied {
+        version_info: update.version_info,
+        refused,
+        report,
+        read,
+    }
+}

@@ -1,0 +1,37 @@
+//! Listeners from a control plane: LDS over gRPC, alone or aggregated (ADS), state of the world or delta.
+//!
+//! ```text
+//!              ┌── LdsClient::run ──────────────────────────────────────────┐
+//!  control ◄───┤ request: who asks, what is there already                   │
+//!  plane   ───►│ response ─► ListenerUpdate ─► apply (yours, one at a time) │
+//!          ◄───┤ ACK: taken whole      NACK: which listener, which field    │
+//!              └── stream ends ─► wait (jittered backoff) ─► another one ───┘
+//! ```
+//!
+//! The rules of the protocol are in `session`, which knows no socket and no clock; `client` is the shell around it. An update is given
+//! to a closure, which is what [`apply_update`](crate::listener::apply_update) is made for, and what it refuses is told to the control
+//! plane. The listeners of the last good update go on serving whatever happens to the stream.
+//!
+//! ```no_run
+//! use orion_drain::config::Bootstrap;
+//! use orion_drain::stats::Stats;
+//! use orion_drain::xds::LdsClient;
+//!
+//! # async fn example(bootstrap: Bootstrap) {
+//! if let Some(client) = LdsClient::of(&bootstrap, Stats::new()) {
+//!     tokio::spawn(client.run(|update| async move {
+//!         println!("{} listeners as {:?}", update.listeners.len(), update.version_info);
+//!         Vec::new() // Nothing is refused: ACK.
+//!     }));
+//! }
+//! # }
+//! ```
+//!
+//! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), and what Envoy 1.40 was seen to do.
+//! `docs/xds.md` has the table of both.
+
+mod backoff;
+mod client;
+mod session;
+
+pub use client::{LdsClient, StreamEnded};

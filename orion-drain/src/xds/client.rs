@@ -1,0 +1,295 @@
+//! The stream to the control plane: opened, read one response after the other, opened again.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient as Ads;
+use envoy_types::pb::envoy::service::listener::v3::listener_discovery_service_client::ListenerDiscoveryServiceClient as Lds;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::backoff::Backoff;
+use super::session::{Asker, Delta, Session, StateOfTheWorld};
+use crate::config::{Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate};
+use crate::listener::Refused;
+use crate::stats::{ControlPlaneStats, Stats};
+
+/// The largest response that is read, in bytes.
+const LARGEST: usize = 16 * 1024 * 1024;
+/// How long nothing may be heard of a peer's machine before the connection counts as broken.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Takes listeners from a control plane.
+#[derive(Debug)]
+pub struct LdsClient {
+    source: ApiConfigSource,
+    aggregated: bool,
+    endpoints: Vec<Endpoint>,
+    asker: Asker,
+    stats: Stats,
+    largest: usize,
+    told: Told,
+}
+
+/// A stream that could not be opened, or ended.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamEnded {
+    /// Why.
+    pub reason: String,
+    /// How long nothing is tried.
+    pub wait: Duration,
+}
+
+struct Told(Box<dyn Fn(&StreamEnded) + Send + Sync>);
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+impl LdsClient {
+    /// A client for the control plane that the bootstrap names; `None` if its listeners come from elsewhere.
+    ///
+    /// Streams and updates are counted in `listener_manager.lds.*`, and in `control_plane.*` or
+    /// `listener_manager.lds.control_plane.*`.
+    pub fn of(bootstrap: &Bootstrap, stats: Stats) -> Option<Self> {
+        let (source, aggregated) = bootstrap.lds_control_plane()?;
+        let service = &source.grpc_services.first()?.envoy_grpc;
+        let cluster = bootstrap.cluster(&service.cluster_name)?;
+        let authority = match &*service.authority {
+            "" => &service.cluster_name,
+            authority => authority,
+        };
+        let endpoints = cluster
+            .addresses()
+            .filter_map(|address| endpoint(address, cluster, authority));
+        Some(Self {
+            source: source.clone(),
+            aggregated,
+            endpoints: endpoints.collect(),
+            asker: Asker::new(bootstrap.node.as_ref(), source.set_node_on_first_message_only),
+            stats,
+            largest: LARGEST,
+            told: Told(Box::new(|_| {})),
+        })
+    }
+
+    /// Reads responses up to this size, in bytes. Default 16 MiB; Envoy has no limit. A larger one ends the stream.
+    #[must_use]
+    pub const fn with_largest_response(mut self, bytes: usize) -> Self {
+        self.largest = bytes;
+        self
+    }
+
+    /// Tells of every stream that could not be opened, or ended; for a log.
+    #[must_use]
+    pub fn with_told(mut self, told: impl Fn(&StreamEnded) + Send + Sync + 'static) -> Self {
+        self.told = Told(Box::new(told));
+        self
+    }
+
+    /// Takes updates for ever. `apply` gets one after the other and says what it refuses of it.
+    ///
+    /// A state of the world with a listener that has not even a name is refused as a whole, since no one knows which listener must then
+    /// not be taken for absent; `apply` does not see it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the stream; listeners stay as they are.
+    pub async fn run<F, A>(self, apply: F) -> Infallible
+    where
+        F: FnMut(ListenerUpdate) -> A + Send,
+        A: Future<Output = Vec<Refused>> + Send,
+    {
+        match self.source.api_type {
+            ApiType::Grpc => self.serve(StateOfTheWorld::new(self.asker.clone()), apply).await,
+            ApiType::DeltaGrpc => self.serve(Delta::new(self.asker.clone()), apply).await,
+        }
+    }
+
+    async fn serve<S, F, A>(&self, mut session: S, mut apply: F) -> Infallible
+    where
+        S: Streams,
+        F: FnMut(ListenerUpdate) -> A + Send,
+        A: Future<Output = Vec<Refused>> + Send,
+    {
+        let lds = self.stats.lds();
+        let mut backoff = Backoff::new();
+        lds.update_attempt.inc();
+        // They take turns.
+        for endpoint in self.endpoints.iter().cycle() {
+            let ended = self
+                .stream(endpoint, &mut session, &mut apply, &mut backoff)
+                .await;
+            lds.update_failure.inc();
+            lds.update_attempt.inc();
+            let wait = backoff.wait(fastrand::f64());
+            (self.told.0)(&StreamEnded {
+                reason: ended.message().to_owned(),
+                wait,
+            });
+            tokio::time::sleep(wait).await;
+        }
+        // Without an endpoint there is nobody to ask.
+        std::future::pending().await
+    }
+
+    /// One stream, from connecting to its end.
+    async fn stream<S, F, A>(
+        &self,
+        endpoint: &Endpoint,
+        session: &mut S,
+        apply: &mut F,
+        backoff: &mut Backoff,
+    ) -> Status
+    where
+        S: Streams,
+        F: FnMut(ListenerUpdate) -> A + Send,
+        A: Future<Output = Vec<Refused>> + Send,
+    {
+        let channel = match endpoint.connect().await {
+            Ok(channel) => channel,
+            Err(error) => return Status::unavailable(error.to_string()),
+        };
+        let lds = self.stats.lds();
+        let _connected = Connected::new(match self.aggregated {
+            true => self.stats.control_plane(),
+            false => &lds.control_plane,
+        });
+        // One request waits at most: that of the response before the one that is read.
+        let (answers, requests) = mpsc::channel(1);
+        if answers.try_send(session.open()).is_err() {
+            return Status::internal("no room for the first request");
+        }
+        let mut request = Request::new(ReceiverStream::new(requests));
+        let services = self.source.grpc_services.iter();
+        for header in services.flat_map(|service| &service.initial_metadata) {
+            if let Some((name, value)) = header.parts() {
+                request.metadata_mut().as_mut().append(name, value);
+            }
+        }
+        let mut responses = match S::call(channel, self.aggregated, self.largest, request).await {
+            Ok(responses) => responses.into_inner(),
+            Err(status) => return status,
+        };
+        loop {
+            let response = match responses.message().await {
+                Ok(Some(response)) => response,
+                Ok(None) => return Status::unavailable("closed by the control plane"),
+                Err(status) => return status,
+            };
+            backoff.reset();
+            let Some(update) = session.read(&response) else {
+                continue;
+            };
+            let version = update.version_info.clone();
+            let unknown = update.unknown_fields.len() as u64;
+            self.stats.server().dynamic_unknown_fields.add(unknown);
+            let refused = match nameless(&update) {
+                Some(refused) => refused,
+                None => apply(update).await,
+            };
+            if refused.is_empty() {
+                lds.update_success.inc();
+                lds.version_text.set(version);
+            } else {
+                lds.update_rejected.inc();
+            }
+            lds.update_attempt.inc();
+            if answers.send(session.answer(&response, &refused)).await.is_err() {
+                return Status::unavailable("the control plane takes no answers");
+            }
+        }
+    }
+}
+
+/// Why a whole state of the world cannot be taken, if that is so.
+fn nameless(update: &ListenerUpdate) -> Option<Vec<Refused>> {
+    if update.removed.is_some() || update.rejected.iter().all(|rejected| rejected.name.is_some()) {
+        return None;
+    }
+    let rejected = update.rejected.iter();
+    let refused = rejected.map(|rejected| Refused::new(rejected.name.clone(), rejected.error.to_string()));
+    Some(refused.collect())
+}
+
+fn endpoint(address: &Address, cluster: &Cluster, authority: &str) -> Option<Endpoint> {
+    let uri = match address.socket_addr() {
+        Some(address) => format!("http://{}", address),
+        None => format!("unix:{address}"),
+    };
+    let endpoint = Endpoint::from_shared(uri).ok()?;
+    let endpoint = endpoint
+        .connect_timeout(cluster.connect_limit())
+        .tcp_keepalive(Some(KEEPALIVE));
+    // A name that cannot be an authority is left out: the address is one.
+    Some(match format!("http://{authority}").parse() {
+        Ok(origin) => endpoint.origin(origin),
+        Err(_) => endpoint,
+    })
+}
+
+/// Tells by its gauge that there is a stream.
+struct Connected<'s>(&'s ControlPlaneStats);
+
+impl<'s> Connected<'s> {
+    fn new(stats: &'s ControlPlaneStats) -> Self {
+        stats.connected_state.set(1);
+        Self(stats)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.connected_state.set(0);
+    }
+}
+
+/// A session's stream, on either service.
+trait Streams: Session<Request: Send + 'static, Response: Send + 'static> + Send {
+    fn call(
+        channel: Channel,
+        aggregated: bool,
+        largest: usize,
+        requests: Request<ReceiverStream<Self::Request>>,
+    ) -> impl Future<Output = Result<Response<Streaming<Self::Response>>, Status>> + Send;
+}
+
+impl Streams for StateOfTheWorld {
+    async fn call(
+        channel: Channel,
+        aggregated: bool,
+        largest: usize,
+        requests: Request<ReceiverStream<Self::Request>>,
+    ) -> Result<Response<Streaming<Self::Response>>, Status> {
+        if aggregated {
+            let mut client = Ads::new(channel).max_decoding_message_size(largest);
+            client.stream_aggregated_resources(requests).await
+        } else {
+            let mut client = Lds::new(channel).max_decoding_message_size(largest);
+            client.stream_listeners(requests).await
+        }
+    }
+}
+
+impl Streams for Delta {
+    async fn call(
+        channel: Channel,
+        aggregated: bool,
+        largest: usize,
+        requests: Request<ReceiverStream<Self::Request>>,
+    ) -> Result<Response<Streaming<Self::Response>>, Status> {
+        if aggregated {
+            let mut client = Ads::new(channel).max_decoding_message_size(largest);
+            client.delta_aggregated_resources(requests).await
+        } else {
+            let mut client = Lds::new(channel).max_decoding_message_size(largest);
+            client.delta_listeners(requests).await
+        }
+    }
+}

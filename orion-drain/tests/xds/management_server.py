@@ -1,0 +1,215 @@
+#!/usr/bin/env python3
+"""A management server that serves listeners by LDS and ADS, state of the world and delta. No code of the proxy is in it.
+
+It needs grpcio and xds-protos. It prints one JSON object a line: where it listens, then every stream and request. It takes one
+JSON object a line:
+
+  {"version": "2", "listeners": [{...}, ...]}   what is served from now on, in protobuf's JSON mapping; {"@garbage": "name"} is
+                                                a resource that cannot be decoded
+  {"hang_up": true}                             ends every stream
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+
+import grpc
+from envoy.config.listener.v3 import listener_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
+from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa: F401
+from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
+from envoy.service.listener.v3 import lds_pb2_grpc
+from google.protobuf import any_pb2, json_format
+
+LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+
+
+def say(**what):
+    print(json.dumps(what), flush=True)
+
+
+def resource(content):
+    """A listener in JSON as (name, Any)."""
+    if "@garbage" in content:
+        return content["@garbage"], any_pb2.Any(type_url=LISTENER, value=b"\xff\xff\xff")
+    message = json_format.ParseDict(content, listener_pb2.Listener())
+    packed = any_pb2.Any(type_url=LISTENER, value=message.SerializeToString(deterministic=True))
+    return message.name, packed
+
+
+class State:
+    """What is served, and the streams that wait for it to change."""
+
+    def __init__(self):
+        self.version, self.resources, self.streams, self.count = "", None, set(), 0
+
+    def set(self, command):
+        self.version = command["version"]
+        self.resources = dict(resource(content) for content in command["listeners"])
+
+    def changed(self):
+        for stream in self.streams:
+            stream.put_nowait("changed")
+
+
+class Stream:
+    """One stream of a client: requests come in, responses go out when the state changes."""
+
+    def __init__(self, state, method):
+        state.count += 1
+        self.state, self.method, self.number = state, method, state.count
+        self.news, self.nonces, self.told = asyncio.Queue(), 0, None
+
+    async def run(self, requests):
+        """Responses, until the client or a command ends the stream."""
+
+        async def read():
+            async for request in requests:
+                self.news.put_nowait(request)
+            self.news.put_nowait(None)
+
+        reader = asyncio.create_task(read())
+        self.state.streams.add(self.news)
+        say(event="open", stream=self.number, method=self.method)
+        subscribed = False
+        try:
+            while (item := await self.news.get()) is not None:
+                if item == "hang up":
+                    return
+                if item == "changed":
+                    if not subscribed:
+                        continue
+                elif not self.heard(item):
+                    continue
+                else:
+                    subscribed = True
+                if self.state.resources is not None and (response := self.response()) is not None:
+                    yield response
+        finally:
+            reader.cancel()
+            self.state.streams.discard(self.news)
+            say(event="closed", stream=self.number)
+
+    def nonce(self):
+        self.nonces += 1
+        return f"{self.number}.{self.nonces}"
+
+    def report(self, request, **more):
+        error = None
+        if request.HasField("error_detail"):
+            error = {"code": request.error_detail.code, "message": request.error_detail.message}
+        say(
+            event="request",
+            stream=self.number,
+            node={"id": request.node.id, "cluster": request.node.cluster},
+            type_url=request.type_url,
+            nonce=request.response_nonce,
+            error=error,
+            **more,
+        )
+
+
+class StateOfTheWorld(Stream):
+    def heard(self, request):
+        """Whether this request asks for a response."""
+        self.report(request, version=request.version_info, names=list(request.resource_names))
+        return request.response_nonce == ""
+
+    def response(self):
+        if self.told == self.state.version:
+            return None
+        self.told = self.state.version
+        return discovery_pb2.DiscoveryResponse(
+            version_info=self.state.version,
+            resources=self.state.resources.values(),
+            type_url=LISTENER,
+            nonce=self.nonce(),
+        )
+
+
+class Delta(Stream):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.known = {}
+
+    def heard(self, request):
+        self.report(
+            request,
+            initial=dict(request.initial_resource_versions),
+            subscribe=list(request.resource_names_subscribe),
+            unsubscribe=list(request.resource_names_unsubscribe),
+        )
+        if request.response_nonce == "":
+            self.known = dict(request.initial_resource_versions)
+            return True
+        return False
+
+    def response(self):
+        versions = {name: digest(packed) for name, packed in self.state.resources.items()}
+        changed = [name for name, version in versions.items() if self.known.get(name) != version]
+        removed = [name for name in self.known if name not in versions]
+        if not changed and not removed and self.told is not None:
+            return None
+        self.known, self.told = versions, self.state.version
+        return discovery_pb2.DeltaDiscoveryResponse(
+            system_version_info=self.state.version,
+            resources=[
+                discovery_pb2.Resource(name=name, version=versions[name], resource=self.state.resources[name])
+                for name in changed
+            ],
+            removed_resources=removed,
+            type_url=LISTENER,
+            nonce=self.nonce(),
+        )
+
+
+def digest(packed):
+    return hashlib.sha256(packed.value).hexdigest()[:12]
+
+
+class Service(ads_pb2_grpc.AggregatedDiscoveryServiceServicer, lds_pb2_grpc.ListenerDiscoveryServiceServicer):
+    def __init__(self, state):
+        self.state = state
+
+    async def StreamAggregatedResources(self, requests, context):
+        async for response in StateOfTheWorld(self.state, "StreamAggregatedResources").run(requests):
+            yield response
+
+    async def DeltaAggregatedResources(self, requests, context):
+        async for response in Delta(self.state, "DeltaAggregatedResources").run(requests):
+            yield response
+
+    async def StreamListeners(self, requests, context):
+        async for response in StateOfTheWorld(self.state, "StreamListeners").run(requests):
+            yield response
+
+    async def DeltaListeners(self, requests, context):
+        async for response in Delta(self.state, "DeltaListeners").run(requests):
+            yield response
+
+
+async def main():
+    state, server = State(), grpc.aio.server()
+    ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Service(state), server)
+    lds_pb2_grpc.add_ListenerDiscoveryServiceServicer_to_server(Service(state), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    say(event="listening", port=port)
+    commands = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(commands)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while line := await commands.readline():
+        command = json.loads(line)
+        if command.get("hang_up"):
+            for stream in state.streams:
+                stream.put_nowait("hang up")
+        else:
+            state.set(command)
+            state.changed()
+    await server.stop(None)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
