@@ -1,6 +1,7 @@
 //! The stream to the control plane: opened, read one response after the other, opened again.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl LdsClient {
             lds.update_attempt.inc();
             let wait = backoff.wait(fastrand::f64());
             (self.told.0)(&StreamEnded {
-                reason: ended.message().to_owned(),
+                reason: with_causes(&ended),
                 wait,
             });
             tokio::time::sleep(wait).await;
@@ -154,7 +155,7 @@ impl LdsClient {
     {
         let channel = match endpoint.connect().await {
             Ok(channel) => channel,
-            Err(error) => return Status::unavailable(error.to_string()),
+            Err(error) => return Status::unavailable(with_causes(&error)),
         };
         let lds = self.stats.lds();
         let _connected = Connected::new(match self.aggregated {
@@ -216,6 +217,23 @@ fn nameless(update: &ListenerUpdate) -> Option<Vec<Refused>> {
     let rejected = update.rejected.iter();
     let refused = rejected.map(|rejected| Refused::new(rejected.name.clone(), rejected.error.to_string()));
     Some(refused.collect())
+}
+
+/// An error and what caused it: the outermost says little.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = match error.downcast_ref::<Status>() {
+        Some(status) => status.message().to_owned(),
+        None => error.to_string(),
+    };
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 fn endpoint(address: &Address, cluster: &Cluster, authority: &str) -> Option<Endpoint> {

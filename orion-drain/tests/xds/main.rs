@@ -1,5 +1,6 @@
 //! Listeners as messages and from a control plane.
 
+mod client;
 mod convert;
 mod descriptors;
 mod support;

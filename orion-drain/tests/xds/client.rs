@@ -1,0 +1,312 @@
+//! The client, word by word, against a control plane in the same process.
+
+use std::time::Duration;
+
+use orion_drain::config::{Bootstrap, ListenerUpdate};
+use orion_drain::listener::Refused;
+use orion_drain::stats::Stats;
+use orion_drain::xds::LdsClient;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use crate::support::plane::Plane;
+use crate::support::protobuf;
+
+/// A client under test: it refuses listeners that are called `bad`.
+struct Client {
+    updates: mpsc::UnboundedReceiver<ListenerUpdate>,
+    ended: mpsc::UnboundedReceiver<String>,
+    stats: Stats,
+}
+
+/// A bootstrap with its listeners at these addresses: `ads`, or a source of their own.
+fn bootstrap(ads: bool, api_type: &str, addresses: &[String]) -> Bootstrap {
+    let endpoints = addresses.iter().map(|at| {
+        let address = match at.rsplit_once(':') {
+            Some((ip, port)) => {
+                json!({ "socket_address": { "address": ip, "port_value": port } })
+            }
+            None => json!({ "pipe": { "path": at } }),
+        };
+        json!({ "endpoint": { "address": address } })
+    });
+    let source = json!({
+        "api_type": api_type, "transport_api_version": "V3",
+        "grpc_services": [{
+            "envoy_grpc": { "cluster_name": "plane" },
+            "initial_metadata": [{ "key": "authorization", "value": "Bearer t" }],
+        }],
+    });
+    let dynamic = match ads {
+        true => json!({ "ads_config": source, "lds_config": { "ads": {}, "resource_api_version": "V3" } }),
+        false => json!({ "lds_config": { "api_config_source": source } }),
+    };
+    let bootstrap = json!({
+        "node": { "id": "me", "cluster": "here" },
+        "dynamic_resources": dynamic,
+        "static_resources": { "clusters": [{
+            "name": "plane", "http2_protocol_options": {},
+            "load_assignment": { "cluster_name": "plane", "endpoints": [{
+                "lb_endpoints": endpoints.collect::<Vec<_>>()
+            }] },
+        }] },
+    });
+    Bootstrap::from_json(&bootstrap.to_string())
+        .expect("a good bootstrap")
+        .value
+}
+
+impl Client {
+    fn start(ads: bool, api_type: &str, plane: &Plane) -> Self {
+        let bootstrap = bootstrap(ads, api_type, &[plane.address.to_string()]);
+        Self::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"))
+    }
+
+    fn with(make: impl FnOnce(Stats) -> LdsClient) -> Self {
+        let stats = Stats::new();
+        let (to_updates, updates) = mpsc::unbounded_channel();
+        let (to_ended, ended) = mpsc::unbounded_channel();
+        let client = make(stats.clone()).with_told(move |stream| {
+            to_ended.send(stream.reason.clone()).ok();
+        });
+        tokio::spawn(client.run(move |update: ListenerUpdate| {
+            let refused = update.listeners.iter().filter(|listener| listener.name == "bad");
+            let refused = refused.map(|listener| Refused::new(Some(listener.name.clone()), "is bad"));
+            let mut refused: Vec<_> = refused.collect();
+            let rejected = update.rejected.iter();
+            refused.extend(rejected.map(|one| Refused::new(one.name.clone(), one.error.to_string())));
+            to_updates.send(update).ok();
+            async move { refused }
+        }));
+        Self {
+            updates,
+            ended,
+            stats,
+        }
+    }
+
+    /// The names of the next update, and the names that it removes.
+    async fn update(&mut self) -> (Vec<String>, Option<Vec<String>>) {
+        let update = tokio::time::timeout(Duration::from_secs(20), self.updates.recv()).await;
+        let update = update.expect("in time").expect("the client runs");
+        let names = update.listeners.into_iter().map(|listener| listener.name);
+        (names.collect(), update.removed)
+    }
+
+    async fn reason(&mut self) -> String {
+        let reason = tokio::time::timeout(Duration::from_secs(20), self.ended.recv()).await;
+        reason.expect("in time").expect("the client runs")
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        let found = self.stats.snapshot().get(name);
+        found.unwrap_or_else(|| panic!("no statistic {name:?}"))
+    }
+}
+
+fn listener(name: &str) -> envoy_types::pb::google::protobuf::Any {
+    protobuf::resource(json!({
+        "name": name,
+        "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
+        "filter_chains": [{}],
+    }))
+}
+
+fn ack(version: &str, nonce: &str) -> (String, String, Option<String>) {
+    (version.to_owned(), nonce.to_owned(), None)
+}
+
+#[tokio::test]
+async fn two_responses_in_flight_are_answered_in_order_each_with_its_own_nonce() {
+    let mut plane = Plane::start().await;
+    let mut client = Client::start(true, "GRPC", &plane);
+    let mut stream = plane.whole().await;
+    assert_eq!(stream.method, "StreamAggregatedResources");
+    assert_eq!(stream.metadata.get("authorization").expect("a token"), "Bearer t");
+    let first = stream.request().await;
+    let node = first.node.expect("a node");
+    assert_eq!((&*node.id, &*node.cluster), ("me", "here"));
+    assert_eq!((&*first.version_info, &*first.response_nonce), ("", ""));
+    assert_eq!(first.resource_names, [""; 0]);
+
+    stream.send("1", "a", vec![listener("x")]).await;
+    stream.send("2", "b", vec![listener("y")]).await;
+    assert_eq!(stream.answer().await, ack("1", "a"));
+    assert_eq!(stream.answer().await, ack("2", "b"));
+    assert_eq!(client.update().await, (vec!["x".to_owned()], None));
+    assert_eq!(client.update().await, (vec!["y".to_owned()], None));
+    assert_eq!(client.stat("control_plane.connected_state"), 1);
+    assert_eq!(client.stat("listener_manager.lds.update_success"), 2);
+    assert_eq!(client.stat("listener_manager.lds.update_attempt"), 3);
+    let text = client.stats.snapshot();
+    assert_eq!(text.text("listener_manager.lds.version_text"), Some("2"));
+}
+
+#[tokio::test]
+async fn a_refused_update_keeps_the_version_and_a_good_one_after_it_is_taken() {
+    let mut plane = Plane::start().await;
+    let client = Client::start(false, "GRPC", &plane);
+    let mut stream = plane.whole().await;
+    assert_eq!(stream.method, "StreamListeners");
+    stream.answer().await;
+    stream.send("1", "a", vec![listener("x")]).await;
+    assert_eq!(stream.answer().await, ack("1", "a"));
+    stream.send("2", "b", vec![listener("x"), listener("bad")]).await;
+    let wrong = "Error adding/updating listener(s) bad: is bad\n".to_owned();
+    assert_eq!(
+        stream.answer().await,
+        ("1".to_owned(), "b".to_owned(), Some(wrong))
+    );
+    let text = client.stats.snapshot();
+    assert_eq!(text.text("listener_manager.lds.version_text"), Some("1"));
+    stream.send("3", "c", vec![listener("x")]).await;
+    assert_eq!(stream.answer().await, ack("3", "c"));
+    assert_eq!(client.stat("listener_manager.lds.update_rejected"), 1);
+    assert_eq!(client.stat("listener_manager.lds.update_success"), 2);
+    assert_eq!(
+        client.stat("listener_manager.lds.control_plane.connected_state"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn another_stream_says_which_version_is_there() {
+    let mut plane = Plane::start().await;
+    let mut client = Client::start(true, "GRPC", &plane);
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    stream.send("1", "a", vec![listener("x")]).await;
+    stream.answer().await;
+    stream.respond(Err(Status::unavailable("restarting"))).await;
+    assert_eq!(client.reason().await, "restarting");
+    let mut stream = plane.whole().await;
+    assert_eq!(stream.answer().await, ack("1", ""));
+    assert_eq!(client.stat("listener_manager.lds.update_failure"), 1);
+    // Ended in good order it is opened again as well.
+    drop(stream);
+    assert_eq!(client.reason().await, "closed by the control plane");
+    assert_eq!(plane.whole().await.answer().await, ack("1", ""));
+}
+
+#[tokio::test]
+async fn a_delta_stream_adds_and_removes_and_another_one_says_what_is_there() {
+    let mut plane = Plane::start().await;
+    let mut client = Client::start(true, "DELTA_GRPC", &plane);
+    let mut stream = plane.delta().await;
+    assert_eq!(stream.method, "DeltaAggregatedResources");
+    assert_eq!(stream.answer().await, (String::new(), vec![], None));
+    let (x, y, bad) = (listener("x"), listener("y"), listener("bad"));
+    stream
+        .send("a", vec![("x", "1", x.clone()), ("y", "1", y)], &[])
+        .await;
+    assert_eq!(stream.answer().await, ("a".to_owned(), vec![], None));
+    stream
+        .send("b", vec![("x", "2", x), ("bad", "1", bad)], &["y"])
+        .await;
+    let (nonce, _, wrong) = stream.answer().await;
+    assert_eq!((&*nonce, wrong.is_some()), ("b", true));
+    client.update().await;
+    let removed = Some(vec!["y".to_owned()]);
+    assert_eq!(
+        client.update().await,
+        (vec!["x".to_owned(), "bad".to_owned()], removed)
+    );
+    drop(stream);
+    let there = vec![("x".to_owned(), "2".to_owned())];
+    assert_eq!(plane.delta().await.answer().await, (String::new(), there, None));
+}
+
+#[tokio::test]
+async fn a_listener_service_is_asked_for_changes_too() {
+    let mut plane = Plane::start().await;
+    let _client = Client::start(false, "DELTA_GRPC", &plane);
+    assert_eq!(plane.delta().await.method, "DeltaListeners");
+}
+
+#[tokio::test]
+async fn a_state_of_the_world_with_a_nameless_listener_is_refused_whole() {
+    let mut plane = Plane::start().await;
+    let mut client = Client::start(true, "GRPC", &plane);
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    let mut garbage = listener("y");
+    garbage.value = vec![0xff];
+    stream.send("1", "a", vec![listener("x"), garbage]).await;
+    let (version, nonce, wrong) = stream.answer().await;
+    assert_eq!((&*version, &*nonce), ("", "a"));
+    assert!(wrong.is_some_and(|wrong| wrong.contains("resources[1]: not a ")));
+    // It is the next one that is applied.
+    stream.send("2", "b", vec![listener("z")]).await;
+    assert_eq!(client.update().await.0, ["z"]);
+}
+
+#[tokio::test]
+async fn a_response_of_another_type_is_not_answered() {
+    let mut plane = Plane::start().await;
+    let _client = Client::start(true, "GRPC", &plane);
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    let mut other = envoy_types::pb::envoy::service::discovery::v3::DiscoveryResponse::default();
+    (other.nonce, other.type_url) = (
+        "a".to_owned(),
+        "type.googleapis.com/envoy.config.cluster.v3.Cluster".to_owned(),
+    );
+    stream.respond(Ok(other)).await;
+    stream.send("1", "b", vec![]).await;
+    assert_eq!(stream.answer().await, ack("1", "b"));
+}
+
+#[tokio::test]
+async fn a_response_that_is_too_large_ends_the_stream_and_nothing_else() {
+    let mut plane = Plane::start().await;
+    let bootstrap = bootstrap(true, "GRPC", &[plane.address.to_string()]);
+    let mut client = Client::with(|stats| {
+        let client = LdsClient::of(&bootstrap, stats).expect("a control plane");
+        client.with_largest_response(1000)
+    });
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    stream.send("1", "a", vec![listener("x"); 100]).await;
+    let reason = client.reason().await;
+    assert!(reason.contains("too large"), "{reason}");
+    stream.ended().await;
+    let mut stream = plane.whole().await;
+    assert_eq!(stream.answer().await, ack("", ""));
+    stream.send("2", "b", vec![listener("x")]).await;
+    assert_eq!(stream.answer().await, ack("2", "b"));
+    assert_eq!(client.update().await.0, ["x"]);
+}
+
+#[tokio::test]
+async fn endpoints_take_turns_and_what_is_wrong_with_one_is_told() {
+    let mut plane = Plane::start().await;
+    let gone = Plane::start().await.address.to_string();
+    let bootstrap = bootstrap(true, "GRPC", &[gone, plane.address.to_string()]);
+    let mut client = Client::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"));
+    let reason = client.reason().await;
+    assert!(reason.contains("refused"), "{reason}");
+    plane.whole().await;
+}
+
+#[tokio::test]
+async fn a_control_plane_may_be_at_a_unix_socket() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("xds");
+    let mut plane = Plane::start_unix(&path);
+    let bootstrap = bootstrap(true, "GRPC", &[path.display().to_string()]);
+    let _client = Client::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"));
+    assert_eq!(plane.whole().await.answer().await, ack("", ""));
+}
+
+#[tokio::test]
+async fn dropping_the_client_ends_the_stream() {
+    let mut plane = Plane::start().await;
+    let bootstrap = bootstrap(true, "GRPC", &[plane.address.to_string()]);
+    let client = LdsClient::of(&bootstrap, Stats::new()).expect("a control plane");
+    let client = tokio::spawn(client.run(|_| async { Vec::new() }));
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    client.abort();
+    stream.ended().await;
+}
