@@ -42,16 +42,14 @@ impl Lds {
         grpc::run(self, &bootstrap, first).await;
     }
 
-    /// Applies an update; says what is wrong with it.
+    /// Applies an update; says what is wrong with its listeners.
     ///
     /// # Errors
     ///
     /// Fields that Envoy has not got, if it is as strict as that. Nothing of the update is taken.
     async fn apply(&self, mut update: ListenerUpdate, source: &str) -> Result<Applied, ConfigError> {
         if self.reject_unknown_fields {
-            update = update.refuse_foreign_fields().inspect_err(|error| {
-                eprintln!("lds: {source}: {error}");
-            })?;
+            update = update.refuse_foreign_fields()?;
         }
         update.reject_unknown_clusters(&self.maker.clusters.names());
         for listener in &update.listeners {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError, Listener,
-    ListenerManagerConfig, Loaded, foreign::Root, known_clusters, manager, names, path::FieldPath, read, validate,
+    ListenerManagerConfig, Loaded, foreign::Root, known_clusters, manager, names, path::FieldPath, read,
+    validate,
 };
 
 /// What a proxy starts with, as in

@@ -229,8 +229,10 @@ mod tests {
     use super::*;
 
     fn asker() -> Asker {
-        let mut node = config::Node::default();
-        node.id = "me".to_owned();
+        let node = config::Node {
+            id: "me".to_owned(),
+            ..config::Node::default()
+        };
         Asker::new(Some(&node), false)
     }
 

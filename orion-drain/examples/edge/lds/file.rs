@@ -50,9 +50,13 @@ async fn apply(lds: &Lds, path: &Path) {
         }
     };
     let unknown = update.unknown_fields.len() as u64;
-    let Ok(applied) = lds.apply(update, &path.display().to_string()).await else {
-        stats.update_rejected.inc();
-        return;
+    let applied = match lds.apply(update, &path.display().to_string()).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            stats.update_rejected.inc();
+            eprintln!("lds: {}: {error}", path.display());
+            return;
+        }
     };
     lds.maker.stats.server().dynamic_unknown_fields.add(unknown);
     match applied.outcome() {

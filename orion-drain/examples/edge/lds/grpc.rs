@@ -22,7 +22,10 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap) {
                     tell(&applied);
                     applied.refused
                 }
-                Err(error) => vec![Refused::new(None, error.to_string())],
+                Err(error) => {
+                    eprintln!("lds: control plane: {error}");
+                    vec![Refused::new(None, error.to_string())]
+                }
             }
         })
         .await;
