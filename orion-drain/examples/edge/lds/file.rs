@@ -6,12 +6,18 @@ use std::path::Path;
 use notify::event::{ModifyKind, RenameMode};
 use notify::{EventKind, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{Lds, tell};
 
-/// Applies the file as it is now, then every time another one is renamed over it; ends only with the process.
-pub(super) async fn run(lds: &Lds, path: &Path, watched_directory: &Path) -> notify::Result<()> {
+/// Applies the file as it is now, tells whether all of it was taken, then applies it every time another one is renamed over it; ends
+/// only with the process.
+pub(super) async fn run(
+    lds: &Lds,
+    path: &Path,
+    watched_directory: &Path,
+    first: oneshot::Sender<bool>,
+) -> notify::Result<()> {
     let (changed, mut changes) = mpsc::unbounded_channel();
     let name = path.file_name().map(ToOwned::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -29,7 +35,9 @@ pub(super) async fn run(lds: &Lds, path: &Path, watched_directory: &Path) -> not
     })?;
     watcher.watch(watched_directory, RecursiveMode::NonRecursive)?;
     // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-    apply(lds, path).await;
+    let whole = apply(lds, path).await;
+    // Not everybody wants to know.
+    first.send(whole).ok();
     while changes.recv().await.is_some() {
         // Several events are one look at the file.
         while changes.try_recv().is_ok() {}
@@ -38,7 +46,8 @@ pub(super) async fn run(lds: &Lds, path: &Path, watched_directory: &Path) -> not
     Ok(())
 }
 
-async fn apply(lds: &Lds, path: &Path) {
+/// Whether all of it was taken.
+async fn apply(lds: &Lds, path: &Path) -> bool {
     let stats = lds.maker.stats.lds();
     stats.update_attempt.inc();
     let update = match read(path) {
@@ -46,7 +55,7 @@ async fn apply(lds: &Lds, path: &Path) {
         Err(error) => {
             stats.update_failure.inc();
             eprintln!("lds: {}: {error}", path.display());
-            return;
+            return false;
         }
     };
     let unknown = update.unknown_fields.len() as u64;
@@ -55,7 +64,7 @@ async fn apply(lds: &Lds, path: &Path) {
         Err(error) => {
             stats.update_rejected.inc();
             eprintln!("lds: {}: {error}", path.display());
-            return;
+            return false;
         }
     };
     lds.maker.stats.server().dynamic_unknown_fields.add(unknown);
@@ -68,6 +77,7 @@ async fn apply(lds: &Lds, path: &Path) {
         _ => stats.update_rejected.inc(),
     }
     tell(&applied);
+    applied.outcome() == UpdateOutcome::Success
 }
 
 /// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.

@@ -1,32 +1,44 @@
 //! LDS from a control plane: every update is answered with what was refused of it.
 
-use orion_drain::config::Bootstrap;
+use orion_drain::config::{Bootstrap, ListenerUpdate};
 use orion_drain::listener::Refused;
 use orion_drain::xds::LdsClient;
+use tokio::sync::oneshot;
 
 use super::{Lds, tell};
 
-/// Takes updates; ends only with the process.
-pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap) {
+/// Takes updates, and tells whether all of the first one was taken; ends only with the process.
+pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<bool>) {
     let Some(client) = LdsClient::of(bootstrap, lds.maker.stats.clone()) else {
         return;
     };
     let client = client.with_told(|ended| {
         eprintln!("lds: control plane: {}; again in {:?}", ended.reason, ended.wait);
     });
-    let lds = &lds;
+    let (lds, mut first) = (&lds, Some(first));
     client
-        .run(|update| async move {
-            match lds.apply(update, "control plane").await {
-                Ok(applied) => {
-                    tell(&applied);
-                    applied.refused
-                }
-                Err(error) => {
-                    eprintln!("lds: control plane: {error}");
-                    vec![Refused::new(None, error.to_string())]
-                }
+        .run(|update| {
+            let first = first.take();
+            async move {
+                let refused = apply(lds, update).await;
+                // Not everybody wants to know.
+                first.map(|first| first.send(refused.is_empty()).ok());
+                refused
             }
         })
         .await;
+}
+
+/// What is refused.
+async fn apply(lds: &Lds, update: ListenerUpdate) -> Vec<Refused> {
+    match lds.apply(update, "control plane").await {
+        Ok(applied) => {
+            tell(&applied);
+            applied.refused
+        }
+        Err(error) => {
+            eprintln!("lds: control plane: {error}");
+            vec![Refused::new(None, error.to_string())]
+        }
+    }
 }
