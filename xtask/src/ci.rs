@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 use xshell::Shell;
 
-use crate::{clients, full, prometheus, steps};
+use crate::{clients, conformance, full, prometheus, steps};
 
 /// What to check.
 #[derive(Debug, Clone, clap::Args)]
@@ -147,6 +147,11 @@ const FULL: &[Step] = &[
         run: prometheus::step,
     },
     Step {
+        name: "conformance",
+        what: "edge beside a real Envoy, rule by rule",
+        run: conformance::step,
+    },
+    Step {
         name: "clients",
         what: "a drain as seen by clients that are not ours (XTASK_OFFLINE=1 does without those that are absent)",
         run: clients::step,
@@ -163,7 +168,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.list {
         for (steps, note) in [(STEPS, ""), (FULL, " (--full)")] {
             for step in steps {
-                println!("{:<10} {}{note}", step.name, step.what);
+                println!("{:<11} {}{note}", step.name, step.what);
             }
         }
         return Ok(ExitCode::SUCCESS);
@@ -223,7 +228,7 @@ fn summary(ended: &[(&str, Verdict, Duration)]) -> ExitCode {
                 ("FAILED", error.to_string())
             }
         };
-        println!("{name:<10} {word:<8} {:>6.1} s  {note}", took.as_secs_f64());
+        println!("{name:<11} {word:<8} {:>6.1} s  {note}", took.as_secs_f64());
     }
     let total: Duration = ended.iter().map(|(_, _, took)| *took).sum();
     if failed.is_empty() {

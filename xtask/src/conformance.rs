@@ -10,6 +10,7 @@
 mod envoy;
 mod h1;
 mod h2;
+mod page;
 mod play;
 mod rule;
 mod samples;
@@ -19,6 +20,8 @@ mod table;
 mod upstream;
 mod wire;
 mod yaml;
+
+pub(crate) use page::problems;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,6 +35,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use xshell::{Shell, cmd};
 
+use crate::ci;
 use rule::Checks;
 use scenarios::{Play, Scenario};
 use table::{Outcome, Row};
@@ -46,7 +50,7 @@ const AGAIN: usize = 2;
 const OUT_OF_REACH: u8 = 3;
 
 /// What to play.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Options {
     /// Play only scenarios whose names begin so.
     #[arg(long, num_args = 1..)]
@@ -54,6 +58,9 @@ pub(crate) struct Options {
     /// Write the result as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write what was played into the ledger, `docs/envoy-compat.md`, if nothing is worse.
+    #[arg(long, conflicts_with = "only")]
+    write: bool,
     /// Use this edge instead of building it.
     #[arg(long, value_name = "PATH")]
     edge: Option<PathBuf>,
@@ -152,24 +159,40 @@ impl Stage {
 /// # Errors
 ///
 /// If they could not be played at all.
-pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let programs = match &options.envoy {
-        Some(path) => Ok(path.clone()),
-        None => envoy::install(&crate::root().join("target/conformance")),
-    };
-    let envoy = match programs {
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    match play_and_tell(options) {
         Err(error) if error.is::<envoy::OutOfReach>() => {
             eprintln!("{error:#}\nNothing was compared.");
-            return Ok(ExitCode::from(OUT_OF_REACH));
+            Ok(ExitCode::from(OUT_OF_REACH))
         }
-        other => other?,
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error),
+    }
+}
+
+/// The step of `cargo xtask ci --full`.
+pub(crate) fn step(_: &Shell) -> anyhow::Result<ci::Outcome> {
+    match play_and_tell(&Options::default()) {
+        Err(error) if error.is::<envoy::OutOfReach>() => Ok(ci::Outcome::Skipped(error.to_string())),
+        Ok(true) => Ok(ci::Outcome::PASSED),
+        Ok(false) => anyhow::bail!("a rule is broken"),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether no rule is broken.
+fn play_and_tell(options: &Options) -> anyhow::Result<bool> {
+    let envoy = match &options.envoy {
+        Some(path) => path.clone(),
+        None => envoy::install(&crate::root().join("target/conformance"))?,
     };
     let edge = match &options.edge {
         Some(path) => path.clone(),
         None => build_edge()?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(play_all(envoy, edge, &options));
+    let outcome = runtime.block_on(play_all(envoy, edge, options));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = outcome?;
     print!("{}", outcome.text());
@@ -177,11 +200,12 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
         let text = serde_json::to_string_pretty(&outcome.json())?;
         std::fs::write(path, text + "\n").with_context(|| path.display().to_string())?;
     }
-    Ok(if outcome.is_good() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    if options.write {
+        let sh = Shell::new()?;
+        let today = cmd!(sh, "date -u +%F").read()?;
+        page::write(&crate::root(), &outcome, &today)?;
+    }
+    Ok(outcome.is_good())
 }
 
 /// Builds edge in release mode; where it is.

@@ -40,7 +40,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Bench(options) => bench::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Clients(options) => clients::run(&options),
-        Command::Conformance(options) => conformance::run(options),
+        Command::Conformance(options) => conformance::run(&options),
         Command::Demo(options) => demo::run(options),
         Command::Release(options) => release::run(&options),
     }
