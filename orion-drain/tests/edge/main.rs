@@ -4,6 +4,8 @@
 //! wire, and every wait has an end.
 
 mod admin;
+#[cfg(feature = "xds")]
+mod ads;
 mod compat;
 #[cfg(target_os = "linux")]
 mod hot_restart;

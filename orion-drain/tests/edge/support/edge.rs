@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -37,13 +37,22 @@ impl Edge {
 
     /// The same with more clusters.
     pub(crate) async fn start_beside(flags: &str, first: &str, clusters: &str, more: &str) -> Self {
+        let edge = Self::start_of(flags, |folder, upstream| {
+            let lds = folder.join("lds.yaml");
+            std::fs::write(&lds, first).expect("the LDS file");
+            yaml::bootstrap(&lds, upstream, clusters) + more
+        });
+        let mut edge = edge.await;
+        edge.until("lds: ").await;
+        edge
+    }
+
+    /// Starts it with such a bootstrap, and waits until the admin port can be asked.
+    pub(crate) async fn start_of(flags: &str, text: impl FnOnce(&Path, &Upstream) -> String) -> Self {
         let folder = TempDir::new().expect("a folder for the files");
         let upstream = Upstream::start().await;
-        let lds = folder.path().join("lds.yaml");
         let bootstrap = folder.path().join("bootstrap.yaml");
-        std::fs::write(&lds, first).expect("the LDS file");
-        let text = yaml::bootstrap(&lds, &upstream, clusters) + more;
-        std::fs::write(&bootstrap, text).expect("the bootstrap");
+        std::fs::write(&bootstrap, text(folder.path(), &upstream)).expect("the bootstrap");
         let mut child = Command::new(program())
             .arg("-c")
             .arg(&bootstrap)
@@ -65,7 +74,6 @@ impl Edge {
         let line = edge.until("admin: listening on ").await.pop();
         let address = line.as_deref().and_then(|line| line.rsplit(' ').next());
         edge.admin = address.expect("an address").parse().expect("an address");
-        edge.until("lds: ").await;
         edge
     }
 
