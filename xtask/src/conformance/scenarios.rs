@@ -10,6 +10,7 @@ mod health;
 mod immediate;
 mod modify;
 mod places;
+mod pressure;
 mod progress;
 mod rejected;
 mod rows;
@@ -74,6 +75,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "timeouts-age" => timeouts::age,
     "closing" => closing::closing,
     "closing-tcp" => closing::tcp,
+    "closing-pressure" => pressure::pressure,
     "progress" => progress::progress,
     "places-queue" => places::queue,
     "places-unix" => places::unix,

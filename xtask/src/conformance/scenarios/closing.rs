@@ -1,5 +1,6 @@
 //! How a connection ends once it has been told, and how TCP does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -11,7 +12,7 @@ use crate::conformance::Stage;
 use crate::conformance::play::Setup;
 use crate::conformance::rule::Checks;
 use crate::conformance::samples::{SLACK, ms};
-use crate::conformance::wire::{Speak, What};
+use crate::conformance::wire::{Client, Speak, What};
 use crate::conformance::yaml::{HTTP, Listener, OTHER, TCP};
 
 /// `drain_timeout` 1 s with a `delayed_close_timeout` of 0, 0.5 and 1.5 s.
@@ -38,9 +39,10 @@ pub(crate) async fn closing(stage: Stage) -> anyhow::Result<Checks> {
     }
     let twice = Crowd::idle(&play, OTHER, Speak::Http1, 2).await?;
     let polite = Crowd::idle(&play, OTHER, Speak::Http1, 1).await?;
+    let late = Crowd::idle(&play, TCP, Speak::Http1, 2).await?;
     let start = play.update(&listeners.map(|listener| listener.version(2)))?;
     at(start, 200).await;
-    for crowd in all.iter().chain([&twice]) {
+    for crowd in all.iter().chain([&twice, &late]) {
         for client in &crowd.0 {
             ensure!(client.ask("/v").await.is_some(), "not answered");
         }
@@ -55,7 +57,30 @@ pub(crate) async fn closing(stage: Stage) -> anyhow::Result<Checks> {
             Some(What::Head { close: true, .. })
         ));
     }
+    // Its `drain_timeout` is over, its delayed close is not.
+    at(start, 1700).await;
+    let before: Vec<usize> = late.0.iter().map(|client| client.len()).collect();
+    for client in &late.0 {
+        client.get("/v").await;
+    }
     at(start, 4500).await;
+    let answered = |(client, before): &(&Arc<Client>, &usize)| {
+        let seen = client.seen();
+        let mut later = seen.iter().skip(**before);
+        later.any(|seen| matches!(seen.what, What::Head { .. }))
+    };
+    let answered = late.0.iter().zip(&before).filter(answered).count();
+    checks.rule(
+        "a request in the delayed close: not answered",
+        of(answered, 2),
+        answered == 0,
+    );
+    let open = late.open();
+    checks.rule(
+        "a request in the delayed close: ended all the same",
+        of(open, 2),
+        open == 0,
+    );
     for ((crowd, rule), wait) in all
         .iter()
         .zip([
