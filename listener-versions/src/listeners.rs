@@ -163,6 +163,16 @@ impl<C: ListenerConfig> Listeners<C> {
         Ok(self.shell.share_sockets()?.0)
     }
 
+    /// The same for somebody who only keeps them, as systemd's file descriptor store does: closing one here still ends listening.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no file descriptors left.
+    #[cfg(unix)]
+    pub fn copy_sockets(&self) -> io::Result<Vec<SharedSocket>> {
+        self.shell.copy_sockets()
+    }
+
     /// Until it is dropped, updates wait.
     #[cfg(all(unix, feature = "handover"))]
     pub(crate) fn hold(&self) -> crate::hold::Hold<'_, C> {

@@ -257,13 +257,37 @@ impl<C: ListenerConfig> Shell<C> {
     #[cfg(unix)]
     pub(crate) fn share_sockets(&self) -> io::Result<SharedSockets<C>> {
         let state = self.lock();
-        let slots = state.slots.iter().filter(|(key, slot)| {
-            // Nobody can ask for a port that the kernel chose, and what warms does not listen.
-            !key.address().is_ephemeral() && slot.current().is_some()
+        let slots = Self::slots_to_share(&state);
+        let sockets = Self::descriptors(&slots)?;
+        let shared = slots.into_iter().map(|slot| {
+            let before = slot.set_shared(true);
+            (slot, before)
         });
-        let slots: Vec<_> = slots.map(|(_, slot)| slot).collect();
+        Ok((sockets, shared.collect()))
+    }
+
+    /// A descriptor of each socket, with nothing marked.
+    #[cfg(unix)]
+    pub(crate) fn copy_sockets(&self) -> io::Result<Vec<SharedSocket>> {
+        let state = self.lock();
+        Self::descriptors(&Self::slots_to_share(&state))
+    }
+
+    /// Nobody can ask for a port that the kernel chose, and what warms does not listen.
+    #[cfg(unix)]
+    fn slots_to_share(state: &State<C>) -> Vec<Arc<Slot<C>>> {
+        let slots = state
+            .slots
+            .iter()
+            .filter(|(key, slot)| !key.address().is_ephemeral() && slot.current().is_some());
+        slots.map(|(_, slot)| Arc::clone(slot)).collect()
+    }
+
+    /// By address, then by lane.
+    #[cfg(unix)]
+    fn descriptors(slots: &[Arc<Slot<C>>]) -> io::Result<Vec<SharedSocket>> {
         let mut sockets = Vec::new();
-        for slot in &slots {
+        for slot in slots {
             for (lane, socket) in slot.descriptors()?.into_iter().enumerate() {
                 sockets.push(SharedSocket {
                     address: slot.local().clone(),
@@ -272,12 +296,8 @@ impl<C: ListenerConfig> Shell<C> {
                 });
             }
         }
-        let shared = slots
-            .into_iter()
-            .map(|slot| (Arc::clone(slot), slot.set_shared(true)));
-        let shared = shared.collect();
         sockets.sort_by(|a, b| (&a.address, a.lane).cmp(&(&b.address, b.lane)));
-        Ok((sockets, shared))
+        Ok(sockets)
     }
 
     pub(crate) fn own_sockets(&self) {

@@ -81,6 +81,7 @@
 //! # Features and requirements
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
+//! - `systemd`: `lifecycle::systemd`, sockets from systemd and notifications for it.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
 //! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of `envoy-types`.
 //! - `tracing`: log events and spans, see [`telemetry`].

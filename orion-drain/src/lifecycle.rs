@@ -49,6 +49,8 @@ mod plan;
 mod progress;
 mod run;
 mod settings;
+#[cfg(all(feature = "systemd", target_os = "linux"))]
+pub mod systemd;
 
 pub use plan::ShutdownPlan;
 pub use progress::{NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep};
