@@ -58,6 +58,10 @@ pub(crate) struct Args {
     /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) on_sigterm: Option<OnSigterm>,
+    /// systemd keeps the listening sockets while the service is restarted; its unit needs FileDescriptorStoreMax=. Default: if
+    /// systemd offers it, which it does from version 254 on.
+    #[arg(long)]
+    pub(crate) systemd_fd_store: bool,
     /// A file with the bearer token that the admin port asks for. Default: none, so keep that port on the loopback address.
     #[arg(long)]
     pub(crate) admin_token_file: Option<PathBuf>,

@@ -4,14 +4,16 @@ mod file;
 #[cfg(feature = "xds")]
 mod grpc;
 
+use std::sync::Arc;
+
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate};
 use orion_drain::drain_tree::DrainSettings;
 use orion_drain::listener::{Applied, apply_update};
 use orion_drain::listener_versions::{Change, Listeners};
-
 use tokio::sync::oneshot;
 
 use crate::listener::{EdgeListener, Maker};
+use crate::service::Reload;
 
 /// What updates are applied to.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Lds {
     pub(crate) settings: DrainSettings,
     /// `--reject-unknown-dynamic-fields`
     pub(crate) reject_unknown_fields: bool,
+    /// Who reads the file again, and who wants to know that it was read.
+    pub(crate) reload: Arc<Reload>,
 }
 
 impl Lds {

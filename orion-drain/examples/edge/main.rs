@@ -14,6 +14,7 @@ mod hot_restart;
 mod lds;
 mod listener;
 mod proxy;
+mod service;
 mod shutdown;
 mod tunnel;
 mod upstream;
@@ -22,6 +23,7 @@ mod workers;
 
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -41,18 +43,12 @@ use crate::cli::{Args, Compat, Mode};
 use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::Lds;
 use crate::listener::Maker;
+use crate::service::{Before, Service, Source};
 use crate::upstream::Clusters;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let served = workers::main_runtime(&args)
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| {
-            let served = runtime.block_on(serve(&args));
-            // Whatever still runs is left behind, not waited for.
-            runtime.shutdown_background();
-            served
-        });
+    let served = start(&args);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -62,7 +58,17 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(args: &Args) -> anyhow::Result<()> {
+fn start(args: &Args) -> anyhow::Result<()> {
+    // First of all, while there is one thread.
+    let before = Before::from_env()?;
+    let runtime = workers::main_runtime(args)?;
+    let served = runtime.block_on(serve(args, before));
+    // Whatever still runs is left behind, not waited for.
+    runtime.shutdown_background();
+    served
+}
+
+async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let path = args.config_path.display();
     let loaded = load(args).with_context(|| format!("cannot use {path}"))?;
     let bootstrap = &loaded.value;
@@ -112,6 +118,7 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         StatsObserver::new(stats.clone()),
     );
     tokio::spawn(driver);
+    let service = Service::new(&listeners, before, args.systemd_fd_store)?;
     let audited = manager.map(|_| DefaultConnectionManager::new(tracker.clone()));
     if let (Some(manager), Some(audited)) = (manager, audited.clone()) {
         tokio::spawn(audit(audited, manager.cleanup_interval));
@@ -163,6 +170,11 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
         maker,
         settings: root.settings().clone(),
         reject_unknown_fields: args.reject_unknown_dynamic_fields,
+        reload: Arc::default(),
+    };
+    let source = Source {
+        has_file: bootstrap.lds_path().is_some(),
+        reload: first.is_some().then(|| Arc::clone(&lds.reload)),
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
     let parent_shutdown_time = root.settings().parent_shutdown_time;
@@ -184,10 +196,16 @@ async fn serve(args: &Args) -> anyhow::Result<()> {
     if let Some(offering) = offering {
         tokio::spawn(offering.run(listeners.clone(), admin, shutdown.clone()));
     }
+    let running = service.clone().run(shutdown.clone(), source, replaces);
+    tokio::spawn(async move {
+        if let Err(error) = running.await {
+            eprintln!("service: {error}");
+        }
+    });
     shutdown::wait(
         signals,
         (&shutdown, run),
-        &listeners,
+        (&listeners, &service),
         args.on_sigterm(),
         host.quit(),
     )

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::cli::OnSigterm;
 use crate::listener::EdgeListener;
+use crate::service::Service;
 
 /// The signals that ask the process to end.
 pub(crate) struct Signals {
@@ -38,11 +39,14 @@ impl Signals {
 pub(crate) async fn wait(
     signals: Signals,
     (shutdown, run): (&Shutdown, ShutdownRun),
-    listeners: &Listeners<EdgeListener>,
+    (listeners, service): (&Listeners<EdgeListener>, &Service),
     on_sigterm: OnSigterm,
     quit: impl Future<Output = ()>,
 ) {
-    let run = run.run(|| drop(listeners.stop_listeners(DrainDirection::All)));
+    let run = run.run(|| {
+        service.stops();
+        listeners.stop_listeners(DrainDirection::All);
+    });
     let quit = async {
         quit.await;
         shutdown.end_now();

@@ -20,6 +20,8 @@ mod signals;
 mod startup;
 mod storm;
 mod support;
+#[cfg(feature = "systemd")]
+mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
 mod tunnels;

@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Lds, tell};
 
-/// Applies the file as it is now, tells whether all of it was taken, then applies it every time another one is renamed over it; ends
-/// only with the process.
+/// Applies the file as it is now, tells whether all of it was taken, then applies it every time another one is renamed over it, or
+/// somebody asks; ends only with the process.
 pub(super) async fn run(
     lds: &Lds,
     path: &Path,
@@ -35,15 +35,23 @@ pub(super) async fn run(
     })?;
     watcher.watch(watched_directory, RecursiveMode::NonRecursive)?;
     // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-    let whole = apply(lds, path).await;
-    // Not everybody wants to know.
-    first.send(whole).ok();
-    while changes.recv().await.is_some() {
-        // Several events are one look at the file.
-        while changes.try_recv().is_ok() {}
-        apply(lds, path).await;
+    let mut first = Some(first);
+    loop {
+        let whole = apply(lds, path).await;
+        if let Some(first) = first.take() {
+            // Not everybody wants to know.
+            first.send(whole).ok();
+        }
+        lds.reload.applied.notify_one();
+        tokio::select! {
+            changed = changes.recv() => match changed {
+                // Several events are one look at the file.
+                Some(()) => while changes.try_recv().is_ok() {},
+                None => return Ok(()),
+            },
+            () = lds.reload.asked.notified() => {}
+        }
     }
-    Ok(())
 }
 
 /// Whether all of it was taken.

@@ -23,6 +23,7 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<
                 let refused = apply(lds, update).await;
                 // Not everybody wants to know.
                 first.map(|first| first.send(refused.is_empty()).ok());
+                lds.reload.applied.notify_one();
                 refused
             }
         })

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 
-use crate::lifecycle::{Shutdown, ShutdownProgress, ShutdownState};
+use crate::lifecycle::{Shutdown, ShutdownProgress, ShutdownReason, ShutdownState};
 
 /// Tells the service manager how the service is. Clones are the same.
 ///
@@ -72,7 +72,8 @@ impl Notifier {
     }
 
     /// Follows a shutdown to its end: `STOPPING=1` as it begins, `STATUS=` with each state, and `EXTEND_TIMEOUT_USEC=` with the
-    /// time that is left, so that `TimeoutStopSec=` does not kill it before.
+    /// time that is left, so that `TimeoutStopSec=` does not kill it before. Nothing of a process that another one has replaced:
+    /// the service does not stop.
     ///
     /// # Cancel safety
     ///
@@ -86,6 +87,9 @@ impl Notifier {
         for state in states {
             shutdown.reached(state).await;
             let progress = shutdown.progress();
+            if progress.reason != Some(ShutdownReason::ProcessShutdown) {
+                continue;
+            }
             // What was passed over has its own line.
             if state == ShutdownState::LeadTime {
                 self.tell(&[NotifyState::Stopping]);

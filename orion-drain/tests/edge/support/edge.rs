@@ -37,7 +37,18 @@ impl Edge {
 
     /// The same with more clusters.
     pub(crate) async fn start_beside(flags: &str, first: &str, clusters: &str, more: &str) -> Self {
-        let edge = Self::start_of(flags, |folder, upstream| {
+        Self::start_by(Self::command(), flags, first, clusters, more).await
+    }
+
+    /// The same by this command, which is the [program] or takes it with its arguments.
+    pub(crate) async fn start_by(
+        command: Command,
+        flags: &str,
+        first: &str,
+        clusters: &str,
+        more: &str,
+    ) -> Self {
+        let edge = Self::start_as(command, flags, |folder, upstream| {
             let lds = folder.join("lds.yaml");
             std::fs::write(&lds, first).expect("the LDS file");
             yaml::bootstrap(&lds, upstream, clusters) + more
@@ -47,17 +58,30 @@ impl Edge {
         edge
     }
 
+    fn command() -> Command {
+        let mut command = Command::new(program());
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// Starts it with such a bootstrap, and waits until the admin port can be asked.
     pub(crate) async fn start_of(flags: &str, text: impl FnOnce(&Path, &Upstream) -> String) -> Self {
+        Self::start_as(Self::command(), flags, text).await
+    }
+
+    async fn start_as(
+        mut command: Command,
+        flags: &str,
+        text: impl FnOnce(&Path, &Upstream) -> String,
+    ) -> Self {
         let folder = TempDir::new().expect("a folder for the files");
         let upstream = Upstream::start().await;
         let bootstrap = folder.path().join("bootstrap.yaml");
         std::fs::write(&bootstrap, text(folder.path(), &upstream)).expect("the bootstrap");
-        let mut child = Command::new(program())
+        let mut child = command
             .arg("-c")
             .arg(&bootstrap)
             .args(flags.split_whitespace())
-            .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
