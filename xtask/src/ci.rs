@@ -89,7 +89,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "demo",
-        what: "three listener updates under live traffic lose nothing",
+        what: "three listener updates, and three hot restarts, under live traffic lose nothing",
         run: steps::demo,
     },
 ];

@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: a listener is updated again and again under a crowd of real clients, and what they lost is counted.
 //!
+//! With `--hot-restart` the whole proxy is replaced each time: a new process takes the sockets of the one that serves.
+//!
 //! The story: build the proxy (`edge`, the reference proxy of `orion-drain`) → start upstreams and proxy on loopback → let the
 //! crowd in → replace the listeners' file several times, while the clients go on → wait until the last replaced version must
 //! be gone → send the crowd home → judge what each connection saw. The clients are independent of the proxy's code: they write
@@ -34,7 +36,7 @@ mod upstream;
 mod verdict;
 mod ws;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +65,11 @@ pub(crate) struct Options {
     /// How long a replaced listener version may take to drain, in seconds.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(4..=600))]
     drain_time_s: u64,
-    /// How often the listeners are replaced.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Replace the whole process each time, not only the listeners: a new one takes the sockets of the one that serves.
+    #[arg(long, conflicts_with = "proxy_is_envoy")]
+    hot_restart: bool,
+    /// How often the listeners, or the process, are replaced.
+    #[arg(long, visible_alias = "restarts", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=1000))]
     updates: u32,
     /// The time between two updates, in milliseconds.
     #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u64).range(10..=600_000))]
@@ -109,6 +114,7 @@ impl Options {
     pub(crate) const fn gradual(drain_time_s: u64) -> Self {
         Self {
             drain_time_s,
+            hot_restart: false,
             updates: 1,
             interval_ms: 1000,
             strategy: Strategy::Gradual,
@@ -118,6 +124,11 @@ impl Options {
             clients: 1,
             proxy_is_envoy: false,
         }
+    }
+
+    /// What happens again and again.
+    fn event(&self) -> &'static str {
+        if self.hot_restart { "hot restart" } else { "update" }
     }
 
     fn drain_time(&self) -> Duration {
@@ -162,6 +173,8 @@ struct Outcome {
     updates: Updates,
     /// When the crowd was sent home.
     end: Duration,
+    /// What happened again and again.
+    event: &'static str,
     /// What is wrong with the proxy itself.
     complaints: Vec<String>,
     classes: Vec<ClassVerdict>,
@@ -206,7 +219,7 @@ pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-async fn play(program: &std::path::Path, options: &Options) -> anyhow::Result<Outcome> {
+async fn play(program: &Path, options: &Options) -> anyhow::Result<Outcome> {
     let folder = tempfile::tempdir().context("making a temporary folder")?;
     let book = Book::new(options.drain_time());
     let upstreams = upstream::start(&book).await?;
@@ -217,15 +230,16 @@ async fn play(program: &std::path::Path, options: &Options) -> anyhow::Result<Ou
         book: Arc::clone(&book),
         http: edge.config.http,
         tcp: edge.config.tcp,
-        tcp_sides: upstreams.tcp_sides,
+        tcp_sides: Arc::clone(&upstreams.tcp_sides),
         drain_time: options.drain_time(),
         stop: stopped,
     });
     let clients = crowd.start(usize::from(options.clients));
     println!(
-        "{} clients, {} updates {:.1} s apart, drain time {} s: about {:.0} s. Admin port: http://{}",
+        "{} clients, {} {}s {:.1} s apart, drain time {} s: about {:.0} s. Admin port: http://{}",
         clients.len(),
         options.updates,
+        options.event(),
         options.interval().as_secs_f64(),
         options.drain_time_s,
         options.planned().as_secs_f64(),
@@ -233,7 +247,7 @@ async fn play(program: &std::path::Path, options: &Options) -> anyhow::Result<Ou
     );
     let live = Live::start(Arc::clone(&book), edge.config.admin, options);
 
-    let told = update_again_and_again(&mut edge, &book, options).await;
+    let told = update_again_and_again(&mut edge, program, &upstreams, &book, options).await;
     let end = book.now();
     // Clients hold receivers, so this cannot fail while there are any.
     stop.send_replace(true);
@@ -246,12 +260,19 @@ async fn play(program: &std::path::Path, options: &Options) -> anyhow::Result<Ou
         complaints.push(format!("{late} clients did not come home in time"));
     }
     complaints.extend(not_reaped(&mut edge).await);
+    match edge.still_there().await {
+        0 => {}
+        left => complaints.push(format!(
+            "{left} replaced processes did not end by themselves, or failed"
+        )),
+    }
     let (records, updates) = book.read(|pages| (pages.records.clone(), pages.updates.clone()));
     let classes = verdict::judge(&records, &updates, end);
     let outcome = Outcome {
         records,
         updates,
         end,
+        event: options.event(),
         complaints,
         classes,
     };
@@ -263,7 +284,13 @@ async fn play(program: &std::path::Path, options: &Options) -> anyhow::Result<Ou
 }
 
 /// The updates, and the time until the last replaced version must be gone.
-async fn update_again_and_again(edge: &mut Edge, book: &Book, options: &Options) -> anyhow::Result<()> {
+async fn update_again_and_again(
+    edge: &mut Edge,
+    program: &Path,
+    upstreams: &Upstreams,
+    book: &Book,
+    options: &Options,
+) -> anyhow::Result<()> {
     sleep(BEFORE).await;
     for version in (2..).take(options.updates as usize) {
         if version > 2 {
@@ -272,8 +299,13 @@ async fn update_again_and_again(edge: &mut Edge, book: &Book, options: &Options)
         if let Some(status) = edge.ended() {
             bail!("the proxy ended by itself: {status}");
         }
-        book.updated();
-        edge.config.update(version)?;
+        if options.hot_restart {
+            edge.restart(program, options, upstreams, version).await?;
+            book.updated();
+        } else {
+            book.updated();
+            edge.config.update(version)?;
+        }
     }
     sleep(options.drain_time() + AFTER).await;
     match edge.ended() {

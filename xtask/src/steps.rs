@@ -136,9 +136,11 @@ pub(crate) fn package(sh: &Shell) -> Result<Outcome> {
 pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     // By cargo and not by this program's path: a step before may have built a newer one in its place.
-    cmd!(sh, "{cargo} run --quiet --package xtask -- demo --updates 3")
-        .run()
-        .context("it says above what was lost")?;
+    for what in [["--updates", "3"], ["--hot-restart", "--restarts=3"]] {
+        cmd!(sh, "{cargo} run --quiet --package xtask -- demo {what...}")
+            .run()
+            .context("it says above what was lost")?;
+    }
     Ok(Outcome::PASSED)
 }
 

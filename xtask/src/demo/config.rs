@@ -19,18 +19,25 @@ pub(crate) struct Config {
     pub(crate) http: SocketAddr,
     pub(crate) tcp: SocketAddr,
     pub(crate) drain_time: Duration,
+    /// Which process in a row it is for: each has files of its own.
+    pub(crate) process: u32,
 }
 
 impl Config {
     /// The bootstrap file.
     pub(crate) fn bootstrap(&self) -> PathBuf {
-        self.folder.join("bootstrap.yaml")
+        self.folder.join(format!("bootstrap-{}.yaml", self.process))
     }
 
-    /// Writes the bootstrap, and the first version of the listeners.
-    pub(crate) fn write(&self, upstreams: &Upstreams) -> anyhow::Result<()> {
+    /// Where processes meet that replace each other.
+    pub(crate) fn meeting(&self) -> PathBuf {
+        self.folder.join("hot_restart.sock")
+    }
+
+    /// Writes the bootstrap, and a version of the listeners.
+    pub(crate) fn write(&self, upstreams: &Upstreams, version: u32) -> anyhow::Result<()> {
         std::fs::write(self.bootstrap(), self.bootstrap_yaml(upstreams)).context("writing the bootstrap")?;
-        self.update(1)
+        self.update(version)
     }
 
     /// Puts a version of the listeners in the place of the last one, by atomic rename.
@@ -41,7 +48,7 @@ impl Config {
     }
 
     fn lds(&self) -> PathBuf {
-        self.folder.join("lds.yaml")
+        self.folder.join(format!("lds-{}.yaml", self.process))
     }
 
     fn bootstrap_yaml(&self, upstreams: &Upstreams) -> String {

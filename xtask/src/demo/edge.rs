@@ -7,16 +7,19 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use xshell::{Shell, cmd};
 
 use super::Options;
 use super::config::Config;
 use super::upstream::Upstreams;
+
+/// What the new process says when the old one has stopped accepting.
+const TAKEN_OVER: &str = " drains";
 
 /// How much of the proxy's output is kept, and how much is shown when something fails.
 const LOG_LINES: usize = 2000;
@@ -43,6 +46,8 @@ pub(crate) fn build_example(package: &str, name: &str, feature: &str) -> anyhow:
 #[derive(Debug)]
 pub(crate) struct Edge {
     child: Child,
+    /// The processes before it.
+    replaced: Vec<Child>,
     pub(crate) config: Config,
     log: Log,
 }
@@ -79,26 +84,62 @@ impl Edge {
             http,
             tcp,
             drain_time: options.drain_time(),
+            process: 1,
         };
-        config.write(upstreams)?;
-        let mut child = Command::new(program)
-            .arg("-c")
-            .arg(config.bootstrap())
-            .args(options.proxy_flags())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+        config.write(upstreams, 1)?;
         let log = Log::default();
-        log.follow(child.stdout.take());
-        log.follow(child.stderr.take());
-        let mut edge = Self { child, config, log };
+        let child = spawn(program, options, &config, &log)?;
+        let replaced = Vec::new();
+        let mut edge = Self {
+            child,
+            replaced,
+            config,
+            log,
+        };
         match edge.until_ready().await {
             Ok(()) => Ok(edge),
             Err(error) => Err(error.context(format!("the proxy said:\n{}", edge.tail()))),
         }
+    }
+
+    /// Starts the next process, with this version of the listeners, and waits until it has taken over.
+    pub(crate) async fn restart(
+        &mut self,
+        program: &Path,
+        options: &Options,
+        upstreams: &Upstreams,
+        version: u32,
+    ) -> anyhow::Result<()> {
+        self.config.process += 1;
+        self.config.write(upstreams, version)?;
+        let before = self.log.count(TAKEN_OVER);
+        let next = spawn(program, options, &self.config, &self.log)?;
+        self.replaced.push(std::mem::replace(&mut self.child, next));
+        let limit = Instant::now() + Duration::from_secs(15);
+        while self.log.count(TAKEN_OVER) == before {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the new process ended before it had taken over: {status}");
+            }
+            ensure!(
+                Instant::now() < limit,
+                "the new process has not taken over within 15 s"
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits a while for the processes before this one; how many are still there, or failed.
+    pub(crate) async fn still_there(&mut self) -> usize {
+        let limit = Instant::now() + Duration::from_secs(5);
+        let mut left = 0;
+        for child in &mut self.replaced {
+            match timeout_at(limit, child.wait()).await {
+                Ok(Ok(status)) if status.success() => {}
+                _ => left += 1,
+            }
+        }
+        left
     }
 
     async fn until_ready(&mut self) -> anyhow::Result<()> {
@@ -152,6 +193,27 @@ impl Edge {
         }
         Ok(())
     }
+}
+
+fn spawn(program: &Path, options: &Options, config: &Config, log: &Log) -> anyhow::Result<Child> {
+    let mut command = Command::new(program);
+    command
+        .arg("-c")
+        .arg(config.bootstrap())
+        .args(options.proxy_flags());
+    if options.hot_restart {
+        command.arg("--hot-restart-path").arg(config.meeting());
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
+    log.follow(child.stdout.take());
+    log.follow(child.stderr.take());
+    Ok(child)
 }
 
 /// One request to an admin port, on a connection of its own; the body of its 200.
@@ -245,6 +307,12 @@ impl Log {
         if lines.len() > LOG_LINES {
             lines.pop_front();
         }
+    }
+
+    /// How many lines end so.
+    fn count(&self, end: &str) -> usize {
+        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|line| line.ends_with(end)).count()
     }
 
     fn tail(&self) -> String {

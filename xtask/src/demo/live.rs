@@ -25,6 +25,9 @@ const MOST_ROWS: usize = 12;
 /// A plain line is printed once in so many redraws, and after each update.
 const PLAIN: u32 = 7;
 
+/// What happens, how often, and how long all of it takes.
+type Planned = (&'static str, u32, Duration);
+
 /// The display; it goes on until [`Live::stop`].
 #[derive(Debug)]
 pub(crate) struct Live {
@@ -35,10 +38,10 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn start(book: Arc<Book>, admin: SocketAddr, options: &Options) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let (updates, planned) = (options.updates, options.planned());
+        let planned = (options.event(), options.updates, options.planned());
         Self {
             stop,
-            task: tokio::spawn(show(book, admin, updates, planned, stopped)),
+            task: tokio::spawn(show(book, admin, planned, stopped)),
         }
     }
 
@@ -51,13 +54,7 @@ impl Live {
     }
 }
 
-async fn show(
-    book: Arc<Book>,
-    admin: SocketAddr,
-    updates: u32,
-    planned: Duration,
-    mut stopped: oneshot::Receiver<()>,
-) {
+async fn show(book: Arc<Book>, admin: SocketAddr, planned: Planned, mut stopped: oneshot::Receiver<()>) {
     let mut screen = Screen {
         terminal: std::io::stdout().is_terminal(),
         lines: 0,
@@ -74,7 +71,7 @@ async fn show(
         let now = book.now();
         // The clients wait for the book meanwhile: what takes long is done on a copy of the few records that matter.
         let (rows, ok, suspects) = book.read(|pages| (rows(pages, now), ok(pages), suspects(pages)));
-        let summary = summary(&suspects, ok, now, updates, planned);
+        let summary = summary(&suspects, ok, now, planned);
         if screen.terminal {
             screen.redraw(&format!("{summary}\n{proxy}\n\n{}", drawn(&rows)));
         } else {
@@ -203,11 +200,11 @@ fn suspects(pages: &Pages) -> Pages {
     }
 }
 
-fn summary(pages: &Pages, ok: u64, now: Duration, updates: u32, planned: Duration) -> String {
+fn summary(pages: &Pages, ok: u64, now: Duration, (event, updates, planned): Planned) -> String {
     let verdicts = verdict::judge(&pages.records, &pages.updates, now);
     let lost: usize = verdicts.iter().map(|class| class.lost.len()).sum();
     format!(
-        "{:5.1} s of {:.0} s   update {} of {updates}   {} ok   {lost} lost",
+        "{:5.1} s of {:.0} s   {event} {} of {updates}   {} ok   {lost} lost",
         now.as_secs_f64(),
         planned.as_secs_f64(),
         pages.updates.at.len(),

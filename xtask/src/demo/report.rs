@@ -16,7 +16,14 @@ pub(crate) fn render(outcome: &Outcome, options: &Options) -> String {
         (false, 0) => "nothing lost, but not well".to_owned(),
         (false, lost) => format!("{} lost", grouped(lost as u64)),
     };
-    let title = format!("{updates} listener updates, {verdict}");
+    let title = match options.hot_restart {
+        true => format!("{updates} hot restarts, {verdict}"),
+        false => format!("{updates} listener updates, {verdict}"),
+    };
+    let what = match options.hot_restart {
+        true => "the proxy is replaced by a new process that takes its sockets, every",
+        false => "their configuration is replaced every",
+    };
     let class = if outcome.good() { "good" } else { "bad" };
     let drain_time = options.drain_time().as_secs_f64();
     let flags = escaped(&options.proxy_flags().join(" "));
@@ -37,8 +44,8 @@ pub(crate) fn render(outcome: &Outcome, options: &Options) -> String {
 <main>
 <header>
 <h1 class="{class}">{title}</h1>
-<p>A crowd of HTTP/1.1, HTTP/2, WebSocket and TCP clients uses two listeners while their configuration is replaced every
-{interval} s. A replaced version has {drain_time} s to drain. <code>edge {flags}</code></p>
+<p>A crowd of HTTP/1.1, HTTP/2, WebSocket and TCP clients uses two listeners while {what}
+{interval} s. What is replaced has {drain_time} s to drain. <code>edge {flags}</code></p>
 </header>
 {tiles}
 {troubles}
@@ -64,7 +71,14 @@ pub(crate) fn render(outcome: &Outcome, options: &Options) -> String {
 fn tiles(outcome: &Outcome, lost: usize) -> String {
     let sum = |of: fn(&ClassVerdict) -> u64| outcome.classes.iter().map(of).sum::<u64>();
     let tiles = [
-        (grouped(outcome.updates.at.len() as u64), "updates"),
+        (
+            grouped(outcome.updates.at.len() as u64),
+            if outcome.event == "update" {
+                "updates"
+            } else {
+                "hot restarts"
+            },
+        ),
         (grouped(sum(|class| class.connections as u64)), "connections"),
         (grouped(sum(|class| class.ok)), "exchanges right"),
         (bytes(sum(|class| class.bytes)), "of streams verified"),

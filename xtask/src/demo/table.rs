@@ -26,7 +26,8 @@ pub(crate) fn render(outcome: &Outcome) -> String {
     }
     if outcome.good() {
         let updates = outcome.updates.at.len();
-        out += &format!("{updates} updates, nothing lost, every class heard what it should.\n");
+        let event = outcome.event;
+        out += &format!("{updates} {event}s, nothing lost, every class heard what it should.\n");
     }
     out
 }
