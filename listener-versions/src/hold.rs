@@ -8,7 +8,7 @@ use drain_tree::{DrainDirection, DrainReason, DrainStart};
 
 use crate::net::Slot;
 use crate::shell::{Job, Jobs, Shell};
-use crate::{AcceptPolicy, ListenAddress, ListenerConfig, SharedSocket};
+use crate::{AcceptPolicy, ListenAddress, ListenerConfig, SharedSocket, VersionState};
 
 /// Updates wait as long as it lives. Dropped, everything goes on as if it had not been.
 #[must_use]
@@ -52,6 +52,13 @@ impl<'a, C: ListenerConfig> Hold<'a, C> {
             direction: DrainDirection::All,
             policy: AcceptPolicy::Keep,
         }));
+        let teller = &self.shell.shared.teller;
+        for version in self.shell.snapshot() {
+            // Others drain for a reason of their own.
+            if version.state == VersionState::Active {
+                teller.tell(|observer| observer.asked_to_leave(&version, DrainReason::HotRestart));
+            }
+        }
     }
 
     fn give_back(&mut self) {

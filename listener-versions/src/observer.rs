@@ -34,7 +34,7 @@ pub trait ListenerObserver: Send + Sync {
         let _ = (version, reason);
     }
 
-    /// The version's connections are asked to leave by a drain from above, an operator's; the version stays, and may go on accepting.
+    /// The version's connections are asked to leave by a drain from above, an operator's or for a hot restart; the version stays, and may go on accepting.
     fn asked_to_leave(&self, version: &VersionView, reason: DrainReason) {
         let _ = (version, reason);
     }

@@ -20,6 +20,7 @@ use listener_versions::{Inherited, ListenAddress, Listeners, Update};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 /// A folder with the path at which they meet.
 struct Meeting(PathBuf);
@@ -168,7 +169,7 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
         refused(at_b).await;
         tokio::spawn(worker.run(answer));
         answered(parked_at_b).await;
-        let (ended, ()) = tokio::join!(predecessor.ends(Duration::ZERO), async {
+        let (ended, ()) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), async {
             successor.terminated().await;
             drop(successor);
         });
@@ -257,7 +258,10 @@ async fn an_old_process_that_dies_before_it_was_told_to_drain_leaves_its_sockets
         let predecessor = takeover.serving(&new).await.expect("it is alone");
         work(&new, 1);
         answered(parked).await;
-        assert_eq!(predecessor.ends(Duration::from_secs(900)).await, Ended::ByItself);
+        assert_eq!(
+            predecessor.ends(sleep(Duration::from_secs(900))).await,
+            Ended::ByItself
+        );
     })
     .await;
 }
@@ -395,7 +399,7 @@ const NONSENSE: [(&[u8], &str); 6] = [
         b"LVHO\0\x01\x02\x01\0\0\0\x12\0\x01\x0b127.0.0.1:1\0\0\0\0",
         "descriptors are missing",
     ),
-    (b"LVHO\0\x01\x04\0\0\0\0\0", "it did not say hello"),
+    (b"LVHO\0\x01\x05\0\0\0\0\0", "it did not say hello"),
 ];
 
 #[tokio::test]
@@ -531,7 +535,10 @@ async fn twenty_handovers() {
         let (new, predecessor) = restart(&meeting, configs()).await;
         drop(replaced(attempt).await);
         attempt = offering(Offer::replace(&meeting.path()).expect("the path"), &new);
-        assert_eq!(predecessor.ends(Duration::from_secs(1)).await, Ended::ByItself);
+        assert_eq!(
+            predecessor.ends(sleep(Duration::from_secs(1))).await,
+            Ended::ByItself
+        );
         serving = new;
         assert_eq!(ask(port(&serving, "a")).await.expect("it serves"), 1);
         // The workers of the one before have gone by the time when this one has answered some.

@@ -35,8 +35,8 @@ pub(super) enum Message {
     },
     /// New process: I have these, by number in the order in which they came; perhaps more. Accept no more, and drain.
     Drain { taken: Vec<u32>, more: bool },
-    /// Old process: they are yours alone.
-    Draining,
+    /// Old process: they are yours alone. I was the so-manieth in a row (from 0), and the first one was started so many milliseconds ago.
+    Draining { epoch: u32, uptime: u64 },
     /// New process: be gone.
     Terminate,
     /// Old process: somebody else has them, or is about to.
@@ -87,7 +87,11 @@ impl Message {
                 taken.iter().for_each(|number| body.extend(number.to_be_bytes()));
                 (3, 0, body)
             }
-            Self::Draining => (4, 0, Vec::new()),
+            Self::Draining { epoch, uptime } => {
+                let mut body = epoch.to_be_bytes().to_vec();
+                body.extend(uptime.to_be_bytes());
+                (4, 0, body)
+            }
             Self::Terminate => (5, 0, Vec::new()),
             Self::Refused(refused) => {
                 let (why, pid) = match refused {
@@ -159,7 +163,10 @@ impl Message {
                 }
                 Self::Drain { taken, more }
             }
-            4 => Self::Draining,
+            4 => Self::Draining {
+                epoch: body.u32()?,
+                uptime: body.u64()?,
+            },
             5 => Self::Terminate,
             6 => match (body.u8()?, body.u32()?) {
                 (1, pid) => Self::Refused(Refused::Busy { pid }),
@@ -204,6 +211,10 @@ impl<'a> Reader<'a> {
 
     fn u32(&mut self) -> Option<u32> {
         Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
     }
 
     fn flag(&mut self) -> Option<bool> {
@@ -255,7 +266,7 @@ mod tests {
                 .prop_map(|(sockets, more)| Message::Sockets { sockets, more }),
             (prop::collection::vec(any::<u32>(), 0..=NUMBERS), any::<bool>())
                 .prop_map(|(taken, more)| Message::Drain { taken, more }),
-            Just(Message::Draining),
+            any::<(u32, u64)>().prop_map(|(epoch, uptime)| Message::Draining { epoch, uptime }),
             Just(Message::Terminate),
             any::<u32>().prop_map(|pid| Message::Refused(Refused::Busy { pid })),
             any::<u32>().prop_map(|pid| Message::Refused(Refused::Gone { pid })),
@@ -293,7 +304,7 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_with_both_named_and_a_long_message_before_it_has_come() {
-        let mut frame = Message::Draining.encode();
+        let mut frame = Message::Terminate.encode();
         frame[5] = 9;
         let error = Message::decode(&frame[..6])
             .expect_err("another version")
@@ -302,7 +313,7 @@ mod tests {
             error,
             "the other process speaks version 9 of the handover protocol, this one version 1"
         );
-        let mut frame = Message::Draining.encode();
+        let mut frame = Message::Terminate.encode();
         frame[8] = 1;
         assert!(Message::decode(&frame).is_err());
         assert!(Message::decode(b"GET / HTTP/1.1").is_err());

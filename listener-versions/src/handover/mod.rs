@@ -40,7 +40,7 @@
 //!         listeners.inherit(takeover.sockets());
 //!         // .. the configuration is applied; an error here leaves the old process serving ..
 //!         let predecessor = takeover.serving(&listeners).await?;
-//!         tokio::spawn(predecessor.ends(Duration::from_secs(900)));
+//!         tokio::spawn(predecessor.ends(tokio::time::sleep(Duration::from_secs(900))));
 //!         Offer::replace(path)?
 //!     }
 //!     None => Offer::bind(path).await?,
@@ -57,7 +57,7 @@
 //! ```
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{InheritError, ListenAddress};
 
@@ -81,6 +81,10 @@ pub struct HandoverOptions {
     /// For the new process to be configured, from the sockets until it is ready. Until then the old one takes no updates.
     /// Default: 120 s.
     pub warm_up: Duration,
+    /// The how-manieth process in a row this one is, from 0 (Envoy's `--restart-epoch`). The next one is told. Default: 0.
+    pub epoch: u32,
+    /// When the first process in the row was started. The next one is told. Default: not known, which is now.
+    pub since: Option<Instant>,
 }
 
 impl Default for HandoverOptions {
@@ -88,6 +92,8 @@ impl Default for HandoverOptions {
         Self {
             patience: Duration::from_secs(10),
             warm_up: Duration::from_secs(120),
+            epoch: 0,
+            since: None,
         }
     }
 }
@@ -105,6 +111,25 @@ impl HandoverOptions {
     pub fn with_warm_up(mut self, warm_up: Duration) -> Self {
         self.warm_up = warm_up;
         self
+    }
+
+    /// Sets [`epoch`](Self::epoch).
+    #[must_use]
+    pub fn with_epoch(mut self, epoch: u32) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// Sets [`since`](Self::since).
+    #[must_use]
+    pub fn with_since(mut self, since: Instant) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    fn uptime(&self, now: Instant) -> Duration {
+        self.since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 }
 

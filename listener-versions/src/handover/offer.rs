@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::message::{BATCH, MOST_SOCKETS, Message, Refused};
 use super::wire::Wire;
@@ -130,7 +130,12 @@ async fn hand_over<C: ListenerConfig>(
     hold.retire(&taken);
     drop(sockets);
     // It is done, whether the other one hears of it or not.
-    drop(wire.send(&Message::Draining, &[], options.patience).await);
+    let uptime = options.uptime(Instant::now().into_std());
+    let draining = Message::Draining {
+        epoch: options.epoch,
+        uptime: uptime.as_millis().try_into().unwrap_or(u64::MAX),
+    };
+    drop(wire.send(&draining, &[], options.patience).await);
     Ok(wire)
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -134,26 +136,29 @@ impl Takeover {
             .filter(|(address, _)| !unclaimed.contains(address))
             .map(|(_, number)| number)
             .collect();
-        let alone = match self.say_and_hear(&taken).await {
-            Ok(()) => false,
+        let heard = match self.say_and_hear(&taken).await {
+            Ok(heard) => Some(heard),
             // Dead, then its sockets are ours; or it has had enough of us.
-            Err(HandoverError::Lost) if path::connect(&self.path).await?.is_none() => true,
+            Err(HandoverError::Lost) if path::connect(&self.path).await?.is_none() => None,
             Err(error) => return Err(error),
         };
         listeners.own_sockets();
+        let (epoch, uptime) = heard.unwrap_or_default();
         Ok(Predecessor {
-            wire: (!alone).then_some(self.wire),
+            wire: heard.is_some().then_some(self.wire),
             pid: self.pid,
+            epoch,
+            uptime,
             patience: self.patience,
         })
     }
 
-    async fn say_and_hear(&mut self, taken: &[u32]) -> Result<(), HandoverError> {
+    async fn say_and_hear(&mut self, taken: &[u32]) -> Result<(u32, Duration), HandoverError> {
         for message in Message::drain(taken) {
             self.wire.send(&message, &[], self.patience).await?;
         }
         match self.wire.receive(self.patience).await?.0 {
-            Message::Draining => Ok(()),
+            Message::Draining { epoch, uptime } => Ok((epoch, Duration::from_millis(uptime))),
             _ => Err(HandoverError::Malformed("it did not say that it drains")),
         }
     }
@@ -168,6 +173,8 @@ pub struct Predecessor {
     /// `None` if it is gone already.
     wire: Option<Wire>,
     pid: u32,
+    epoch: u32,
+    uptime: Duration,
     patience: Duration,
 }
 
@@ -190,17 +197,30 @@ impl Predecessor {
         self.pid
     }
 
-    /// Waits until the old process has ended by itself, or tells it to after this time
-    /// ([`parent_shutdown_time`](drain_tree::DrainSettings::parent_shutdown_time), Envoy's `--parent-shutdown-time-s`).
+    /// The how-manieth process in a row it was, from 0; 0 if it died before it could say so.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// How long ago the first process in the row was started, when the old one handed over; zero if it was not said.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.uptime
+    }
+
+    /// Waits until the old process has ended by itself, or tells it to when `terminate` is ready: the parent shutdown sequence
+    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence), Envoy's
+    /// `--parent-shutdown-time-s`).
     ///
     /// # Cancel safety
     ///
     /// Dropped, the old process is left alone.
-    pub async fn ends(self, within: Duration) -> Ended {
+    pub async fn ends(self, terminate: impl Future<Output = ()>) -> Ended {
         let Some(mut wire) = self.wire else {
             return Ended::ByItself;
         };
-        if timeout(within, gone(&mut wire)).await.is_ok() {
+        if let Either::Left(_) = select(pin!(gone(&mut wire)), pin!(terminate)).await {
             return Ended::ByItself;
         }
         if wire.send(&Message::Terminate, &[], self.patience).await.is_err() {

@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
+use crate::hot_restart::Epoch;
 use crate::listener::EdgeListener;
 
 /// Everything the admin interface speaks of.
@@ -41,6 +42,7 @@ pub(crate) struct Host {
     token: Option<BearerToken>,
     shutdown: Option<Shutdown>,
     started: Instant,
+    epoch: Epoch,
     quit: Arc<Quit>,
 }
 
@@ -68,8 +70,14 @@ impl Host {
             token: None,
             shutdown: None,
             started: Instant::now(),
+            epoch: Epoch::default(),
             quit: Arc::default(),
         }
+    }
+
+    /// It is one of several processes in a row.
+    pub(crate) fn with_epoch(self, epoch: Epoch) -> Self {
+        Self { epoch, ..self }
     }
 
     /// Whoever asks must have this token, except for `/ready`, which load balancers ask, and the page, which has no data.
@@ -207,6 +215,9 @@ impl AdminHost for Host {
         let settings = self.root.settings();
         let mut info = ServerInfo::new(self.state());
         info.uptime_current_epoch = self.started.elapsed();
+        let first = self.epoch.since.unwrap_or(self.started.into_std());
+        info.uptime_all_epochs = Instant::now().into_std().saturating_duration_since(first);
+        info.command_line_options.restart_epoch = self.epoch.number;
         info.command_line_options.drain_time = settings.drain_time;
         info.command_line_options.parent_shutdown_time = settings.parent_shutdown_time;
         info.command_line_options.drain_strategy = strategy(settings.strategy).into();

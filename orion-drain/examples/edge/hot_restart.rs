@@ -4,9 +4,9 @@
 //! were.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
+use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
     Ended, HandoverOptions, Offer, Predecessor, Takeover, take_over,
@@ -14,7 +14,7 @@ use orion_drain::listener_versions::handover::{
 use orion_drain::listener_versions::{Inherited, Listeners};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::listener::EdgeListener;
 
@@ -34,7 +34,7 @@ enum Before {
 impl Restart {
     /// Asks whoever serves at this path for its sockets.
     pub(crate) async fn begin(path: PathBuf) -> anyhow::Result<Self> {
-        let options = HandoverOptions::default();
+        let options = HandoverOptions::default().with_since(Instant::now().into_std());
         let asked = take_over(&path, &options).await;
         let told = || format!("hot restart: {}", path.display());
         let before = match asked.with_context(told)? {
@@ -70,11 +70,11 @@ impl Restart {
         self,
         listeners: &Listeners<EdgeListener>,
         first: Option<oneshot::Receiver<bool>>,
-        parent_shutdown_time: Duration,
+        root: &DrainManager,
     ) -> anyhow::Result<Offering> {
         let Self {
             path,
-            options,
+            mut options,
             before,
         } = self;
         let offer = match before {
@@ -91,7 +91,10 @@ impl Restart {
                 }
                 let predecessor = takeover.serving(listeners).await.context("hot restart")?;
                 let offer = Offer::replace(&path);
-                tokio::spawn(see_off(predecessor, parent_shutdown_time));
+                options.epoch = predecessor.epoch() + 1;
+                let first = |since: std::time::Instant| since.checked_sub(predecessor.uptime());
+                options.since = options.since.and_then(first);
+                tokio::spawn(see_off(predecessor, root.start_parent_shutdown_sequence()));
                 offer.with_context(|| format!("hot restart: {}", path.display()))?
             }
         };
@@ -99,10 +102,10 @@ impl Restart {
     }
 }
 
-async fn see_off(predecessor: Predecessor, parent_shutdown_time: Duration) {
+async fn see_off(predecessor: Predecessor, terminate: impl Future<Output = ()>) {
     let pid = predecessor.pid();
     eprintln!("hot restart: process {pid} drains");
-    match predecessor.ends(parent_shutdown_time).await {
+    match predecessor.ends(terminate).await {
         Ended::ByItself => eprintln!("hot restart: process {pid} is done"),
         Ended::Terminated => eprintln!("hot restart: process {pid} was told to end"),
         _ => eprintln!("hot restart: process {pid} was told to end, and has not"),
@@ -115,6 +118,14 @@ pub(crate) struct Offering {
     options: HandoverOptions,
 }
 
+/// Which process in a row this one is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Epoch {
+    pub(crate) number: u32,
+    /// When the first one was started, if there is more than one.
+    pub(crate) since: Option<std::time::Instant>,
+}
+
 /// The admin port goes along.
 #[derive(Default)]
 pub(crate) struct AdminPort {
@@ -125,6 +136,14 @@ pub(crate) struct AdminPort {
 }
 
 impl Offering {
+    /// Which process in a row this one is.
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch {
+            number: self.options.epoch,
+            since: self.options.since,
+        }
+    }
+
     /// Waits for the next process, hands over, and ends this one when that one says so, or when everything is drained.
     pub(crate) async fn run(
         mut self,

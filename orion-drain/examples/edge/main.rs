@@ -146,7 +146,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
     }
-    let host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone(), bootstrap)
+    let mut host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone(), bootstrap)
         .with_shutdown(shutdown.clone())
         .with_token(args.admin_token()?);
     tokio::spawn(admin::tick(host.clone()));
@@ -177,11 +177,13 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         reload: first.is_some().then(|| Arc::clone(&lds.reload)),
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
-    let parent_shutdown_time = root.settings().parent_shutdown_time;
     let offering = match restart {
-        Some(restart) => Some(restart.serving(&listeners, first, parent_shutdown_time).await?),
+        Some(restart) => Some(restart.serving(&listeners, first, &root).await?),
         None => None,
     };
+    if let Some(offering) = &offering {
+        host = host.with_epoch(offering.epoch());
+    }
     if replaces {
         workers::start(args, &listeners, handler)?;
     }

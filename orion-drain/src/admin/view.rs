@@ -45,6 +45,9 @@ pub struct ServerInfo {
     /// Since the process was started.
     #[serde(serialize_with = "protobuf")]
     pub uptime_current_epoch: Duration,
+    /// Since the first one of the processes was started that replaced each other by hot restart.
+    #[serde(serialize_with = "protobuf")]
+    pub uptime_all_epochs: Duration,
     /// How it was started.
     pub command_line_options: CommandLineOptions,
 }
@@ -61,6 +64,8 @@ pub struct CommandLineOptions {
     /// `--parent-shutdown-time-s`
     #[serde(serialize_with = "protobuf")]
     pub parent_shutdown_time: Duration,
+    /// `--restart-epoch`: how many processes were replaced by hot restart before this one.
+    pub restart_epoch: u32,
 }
 
 impl ServerInfo {
@@ -70,10 +75,12 @@ impl ServerInfo {
             version: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
             state,
             uptime_current_epoch: Duration::ZERO,
+            uptime_all_epochs: Duration::ZERO,
             command_line_options: CommandLineOptions {
                 drain_time: drain_signal::DEFAULT_DRAIN_TIME,
                 drain_strategy: "Gradual".to_owned(),
                 parent_shutdown_time: drain_signal::DEFAULT_PARENT_SHUTDOWN_TIME,
+                restart_epoch: 0,
             },
         }
     }

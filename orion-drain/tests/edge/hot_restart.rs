@@ -37,6 +37,9 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
     assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
     assert_eq!(idle.end().await, End::Fin);
     // The admin port is the new one's; who was connected to the old one still is.
+    let info = H1::connect(site.admin()).await.get("/server_info").await.ok();
+    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    assert_eq!(info["command_line_options"]["restart_epoch"], 1);
     let stats = H1::connect(site.admin()).await.get("/stats").await.ok();
     assert!(
         stats.contains("listener_manager.listener_modified: 1\n"),
