@@ -13,7 +13,8 @@ mod drain_id;
 #[cfg(feature = "tracing")]
 mod listeners;
 
-pub(crate) use connection::{ConnTrace, ListenerTrace, in_update};
+pub use connection::in_update;
+pub(crate) use connection::{ConnTrace, ListenerTrace};
 pub use drain_id::DrainId;
 #[cfg(feature = "tracing")]
 pub use listeners::lds_update;

@@ -11,6 +11,8 @@ use orion_drain::config::ListenerManagerConfig;
 use orion_drain::drain_tree::{CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
 use orion_drain::lifecycle::{ShutdownHealth, ShutdownSettings};
 
+use crate::log::LogArgs;
+
 /// A small Envoy-shaped proxy that changes its listeners without losing a request.
 #[derive(Debug, Parser)]
 #[command(name = "edge", version)]
@@ -55,6 +57,8 @@ pub(crate) struct Args {
     pub(crate) runtime_per_worker: bool,
     #[command(flatten)]
     shutdown: ShutdownArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
     /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) on_sigterm: Option<OnSigterm>,

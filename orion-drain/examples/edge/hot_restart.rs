@@ -39,7 +39,7 @@ impl Restart {
         let told = || format!("hot restart: {}", path.display());
         let before = match asked.with_context(told)? {
             Some(takeover) => {
-                eprintln!("hot restart: taking over from process {}", takeover.pid());
+                say!("hot restart: taking over from process {}", takeover.pid());
                 Before::Takeover(takeover)
             }
             None => Before::Nobody(Offer::bind(&path).await.with_context(told)?),
@@ -104,11 +104,11 @@ impl Restart {
 
 async fn see_off(predecessor: Predecessor, terminate: impl Future<Output = ()>) {
     let pid = predecessor.pid();
-    eprintln!("hot restart: process {pid} drains");
+    say!("hot restart: process {pid} drains");
     match predecessor.ends(terminate).await {
-        Ended::ByItself => eprintln!("hot restart: process {pid} is done"),
-        Ended::Terminated => eprintln!("hot restart: process {pid} was told to end"),
-        _ => eprintln!("hot restart: process {pid} was told to end, and has not"),
+        Ended::ByItself => say!("hot restart: process {pid} is done"),
+        Ended::Terminated => say!("hot restart: process {pid} was told to end"),
+        _ => complain!("hot restart: process {pid} was told to end, and has not"),
     }
 }
 
@@ -154,17 +154,17 @@ impl Offering {
         let mut successor = loop {
             match self.offer.next(&listeners, &self.options, &admin.socket).await {
                 Ok(successor) => break successor,
-                Err(error) => eprintln!("hot restart: {error}; serving on"),
+                Err(error) => complain!("hot restart: {error}; serving on"),
             }
         };
-        eprintln!("hot restart: process {} has taken over", successor.pid());
+        say!("hot restart: process {} has taken over", successor.pid());
         if let Some(accepting) = admin.accepting {
             accepting.abort();
         }
         drop(admin.socket);
         shutdown.begin(ShutdownReason::HotRestart);
         successor.terminated().await;
-        eprintln!("hot restart: process {} wants this one gone", successor.pid());
+        say!("hot restart: process {} wants this one gone", successor.pid());
         shutdown.end_now();
     }
 }

@@ -38,7 +38,7 @@ impl Lds {
     pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
         if let (Some(file), Some(folder)) = (bootstrap.lds_path(), bootstrap.lds_watched_directory()) {
             if let Err(error) = file::run(&self, file, folder, first).await {
-                eprintln!("lds: {error}");
+                complain!("lds: {error}");
             }
             return;
         }
@@ -58,12 +58,12 @@ impl Lds {
         update.reject_unknown_clusters(&self.maker.clusters.names());
         for listener in &update.listeners {
             for warning in listener.audit(&self.settings) {
-                eprintln!("warning: {source}: listener {:?}: {warning}", listener.name);
+                complain!("warning: {source}: listener {:?}: {warning}", listener.name);
             }
         }
         let applied = apply_update(update, &self.listeners, |listener| self.maker.listener(listener)).await;
         for refused in &applied.refused {
-            eprintln!("lds: {source}: {refused}");
+            complain!("lds: {source}: {refused}");
         }
         Ok(applied)
     }
@@ -91,5 +91,5 @@ fn tell(applied: &Applied) {
         [] => "nothing changed".to_owned(),
         listeners => listeners.join(", "),
     };
-    eprintln!("lds: version {:?}: {changed}", applied.version_info);
+    say!("lds: version {:?}: {changed}", applied.version_info);
 }

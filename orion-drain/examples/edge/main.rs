@@ -8,6 +8,9 @@
 //!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
 //! ```
 
+#[macro_use]
+mod log;
+
 mod admin;
 mod cli;
 mod hot_restart;
@@ -48,11 +51,12 @@ use crate::upstream::Clusters;
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    args.log.init();
     let served = start(&args);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edge: {error:#}");
+            log::fatal(format_args!("edge: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -77,11 +81,11 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let manager = bootstrap.listener_manager.as_ref();
     let settings = args.drain_settings(manager);
     for warning in bootstrap.audit(&settings) {
-        eprintln!("warning: {path}: {warning}");
+        complain!("warning: {path}: {warning}");
     }
     let ending = args.shutdown_settings();
     for warning in ending.audit(&settings) {
-        eprintln!("warning: {warning}");
+        complain!("warning: {warning}");
     }
     let root = DrainManager::root(settings);
     let tracker = ConnTracker::new();
@@ -159,7 +163,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         }
     };
     if let Some(admin_port) = &admin_port {
-        eprintln!("admin: listening on {}", admin_port.local_addr()?);
+        say!("admin: listening on {}", admin_port.local_addr()?);
     }
     // Registered before anyone can see that the process is ready.
     let signals = shutdown::Signals::new()?;
@@ -201,7 +205,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let running = service.clone().run(shutdown.clone(), source, replaces);
     tokio::spawn(async move {
         if let Err(error) = running.await {
-            eprintln!("service: {error}");
+            say!("service: {error}");
         }
     });
     shutdown::wait(
@@ -235,7 +239,7 @@ async fn audit(connections: DefaultConnectionManager, interval: Duration) {
         audits.tick().await;
         let overdue = connections.close_overdue();
         if overdue > 0 {
-            eprintln!("audit: {overdue} connections outlived their deadline and were closed");
+            complain!("audit: {overdue} connections outlived their deadline and were closed");
         }
     }
 }

@@ -142,7 +142,7 @@ impl Service {
     fn begins(&self, replaces: bool) {
         let systemd = &self.systemd;
         for address in self.listeners.unclaimed() {
-            eprintln!("systemd: no listener wants {address}");
+            say!("systemd: no listener wants {address}");
         }
         if systemd.was_stored && systemd.of_units.is_empty() {
             // Nobody else listens on what is stored: a listener that is removed refuses its clients.
@@ -192,7 +192,7 @@ impl Service {
                 let mut store = store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 store.keep(sockets);
             }
-            Err(error) => eprintln!("systemd: cannot keep sockets: {error}"),
+            Err(error) => say!("systemd: cannot keep sockets: {error}"),
         }
     }
 }
@@ -213,7 +213,7 @@ impl Systemd {
             .cloned()
             .collect();
         for address in inherited.addresses() {
-            eprintln!("systemd: passed {address}");
+            say!("systemd: passed {address}");
         }
         listeners.inherit(inherited);
         let notifier = Notifier::from_env()?;

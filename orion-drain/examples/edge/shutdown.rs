@@ -62,7 +62,7 @@ pub(crate) async fn wait(
     };
     if outcome.ending == ShutdownEnding::Drained {
         let took = outcome.drain.map_or(outcome.took, |drain| drain.took);
-        eprintln!("drained after {took:?}, {} left", connections(listeners));
+        say!("drained after {took:?}, {} left", connections(listeners));
     }
 }
 
@@ -75,7 +75,7 @@ async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm) 
         }
         shutdown.begin(ShutdownReason::ProcessShutdown);
         if shutdown.state() == ShutdownState::Done && on_sigterm == OnSigterm::Drain {
-            eprintln!("second signal, exiting now");
+            say!("second signal, exiting now");
         }
     }
 }
@@ -87,7 +87,7 @@ async fn tell(shutdown: &Shutdown, listeners: &Listeners<EdgeListener>) {
     if let (ShutdownState::LeadTime, Some(next)) = (progress.state, progress.next) {
         let left = next.at.saturating_duration_since(Instant::now().into_std());
         let ready = if progress.is_ready { "ready" } else { "not ready" };
-        eprintln!("{ready}, {} in {:.1?}", next.step.as_str(), left);
+        say!("{ready}, {} in {:.1?}", next.step.as_str(), left);
     }
     shutdown.reached(ShutdownState::Draining).await;
     let progress = shutdown.progress();
@@ -96,7 +96,7 @@ async fn tell(shutdown: &Shutdown, listeners: &Listeners<EdgeListener>) {
         .deadline
         .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
     if progress.state != ShutdownState::Done {
-        eprintln!(
+        say!(
             "draining {} connections, for {:.1?} at most",
             connections(listeners),
             at_most

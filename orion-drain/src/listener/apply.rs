@@ -6,6 +6,7 @@ use std::fmt;
 use listener_versions::{ListenerConfig, Listeners, Update, UpdateReport};
 
 use crate::config::{FieldError, Listener, ListenerUpdate, UpdateOutcome};
+use crate::telemetry::in_update;
 
 /// What became of an update.
 #[non_exhaustive]
@@ -95,7 +96,7 @@ pub async fn apply_update<C: ListenerConfig>(
         let error = listener_versions::FieldError::new(&*field.path, &field.message);
         wanted = wanted.with_refused(name, error);
     }
-    let report = listeners.apply(wanted).await;
+    let report = in_update(&update.version_info, listeners.apply(wanted)).await;
     for error in report.errors() {
         // Those have been told above, with the whole path of their fields.
         if !kept.contains_key(error.listener()) {

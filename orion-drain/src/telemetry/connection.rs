@@ -9,7 +9,8 @@ use tracing::field::{DisplayValue, Empty, display};
 use tracing::{Instrument, Span, debug, debug_span, info_span, warn};
 
 use super::DrainId;
-pub(crate) use super::listeners::{ListenerTrace, in_update};
+pub(crate) use super::listeners::ListenerTrace;
+pub use super::listeners::in_update;
 
 /// The spans of one connection; those that nobody listens to are nothing.
 #[derive(Debug)]

@@ -14,22 +14,21 @@ use tracing::{Instrument, Level, Span, debug, enabled, info, info_span, warn};
 
 use super::DrainId;
 
-/// The span of an update: apply it in this, and the drains that it begins are below it.
-///
-/// ```
-/// # async fn update(apply: impl Future<Output = ()>) {
-/// use tracing::Instrument as _;
-/// apply.instrument(orion_drain::telemetry::lds_update("version 7")).await;
-/// # }
-/// ```
+/// The span of an update: apply it in this, and the drains that it begins are below it. [`in_update`] does so, with the feature
+/// `tracing` and without.
 pub fn lds_update(version_info: &str) -> Span {
     info_span!(target: "orion_drain::listener", "lds_update", version_info)
 }
 
-pub(crate) fn in_update<F: Future>(
-    version_info: &str,
-    future: F,
-) -> impl Future<Output = F::Output> + use<F> {
+/// Applies an update in its span, so that the drains that it begins are below it. Without the feature `tracing` it is the future
+/// as it is.
+///
+/// ```
+/// # async fn update(apply: impl Future<Output = ()>) {
+/// orion_drain::telemetry::in_update("version 7", apply).await; // apply: listeners.apply(update)
+/// # }
+/// ```
+pub fn in_update<F: Future>(version_info: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
     future.instrument(lds_update(version_info))
 }
 

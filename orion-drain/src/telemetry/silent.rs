@@ -1,5 +1,7 @@
 //! Without the feature `tracing`: nothing is told, and nothing is kept.
 
+use std::future::Future;
+
 use conn_tracker::{ConnGuard, ConnState};
 use drain_signal::DrainHandle;
 use listener_versions::ListenerObserver;
@@ -47,7 +49,7 @@ impl ListenerTrace {
 
 impl ListenerObserver for ListenerTrace {}
 
-/// The future of an update.
-pub(crate) const fn in_update<F>(_: &str, future: F) -> F {
+/// The future of an update; with the feature `tracing` in a span.
+pub fn in_update<F: Future>(_: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
     future
 }

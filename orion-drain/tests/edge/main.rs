@@ -10,6 +10,8 @@ mod compat;
 #[cfg(target_os = "linux")]
 mod hot_restart;
 mod in_progress;
+#[cfg(feature = "tracing")]
+mod logs;
 mod manager_block;
 mod operator;
 mod page;

@@ -62,7 +62,7 @@ async fn apply(lds: &Lds, path: &Path) -> bool {
         Ok(update) => update,
         Err(error) => {
             stats.update_failure.inc();
-            eprintln!("lds: {}: {error}", path.display());
+            complain!("lds: {}: {error}", path.display());
             return false;
         }
     };
@@ -71,7 +71,7 @@ async fn apply(lds: &Lds, path: &Path) -> bool {
         Ok(applied) => applied,
         Err(error) => {
             stats.update_rejected.inc();
-            eprintln!("lds: {}: {error}", path.display());
+            complain!("lds: {}: {error}", path.display());
             return false;
         }
     };

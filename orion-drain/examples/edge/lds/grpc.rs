@@ -13,7 +13,7 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<
         return;
     };
     let client = client.with_told(|ended| {
-        eprintln!("lds: control plane: {}; again in {:?}", ended.reason, ended.wait);
+        complain!("lds: control plane: {}; again in {:?}", ended.reason, ended.wait);
     });
     let (lds, mut first) = (&lds, Some(first));
     client
@@ -38,7 +38,7 @@ async fn apply(lds: &Lds, update: ListenerUpdate) -> Vec<Refused> {
             applied.refused
         }
         Err(error) => {
-            eprintln!("lds: control plane: {error}");
+            complain!("lds: control plane: {error}");
             vec![Refused::new(None, error.to_string())]
         }
     }

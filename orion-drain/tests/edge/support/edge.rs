@@ -19,6 +19,8 @@ pub(crate) struct Edge {
     child: Child,
     lines: Lines<BufReader<ChildStderr>>,
     said: Vec<String>,
+    /// Events as text.
+    logged: Vec<String>,
     folder: TempDir,
     pub(crate) admin: SocketAddr,
     pub(crate) upstream: Upstream,
@@ -91,12 +93,15 @@ impl Edge {
             child,
             lines: BufReader::new(stderr).lines(),
             said: Vec::new(),
+            logged: Vec::new(),
             folder,
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             upstream,
         };
         let line = edge.until("admin: listening on ").await.pop();
         let address = line.as_deref().and_then(|line| line.rsplit(' ').next());
+        // In JSON something follows.
+        let address = address.and_then(|address| address.split('"').next());
         edge.admin = address.expect("an address").parse().expect("an address");
         edge
     }
@@ -106,6 +111,10 @@ impl Edge {
         let from = self.said.len();
         let heard = within(part, async {
             while let Some(line) = self.lines.next_line().await.expect("stderr is text") {
+                if line.contains(" orion_drain::") {
+                    self.logged.push(line);
+                    continue;
+                }
                 let last = line.contains(part);
                 self.said.push(line);
                 if last {
@@ -119,7 +128,13 @@ impl Edge {
         self.said[from..].to_vec()
     }
 
-    /// All that it has said so far.
+    /// The events, as text, among what it has said so far; only with the feature `tracing` there are any.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn logged(&self) -> &[String] {
+        &self.logged
+    }
+
+    /// All that it has said so far, but events as text.
     pub(crate) fn said(&self) -> &[String] {
         &self.said
     }

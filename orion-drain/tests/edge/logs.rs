@@ -1,0 +1,90 @@
+//! What edge logs: lines for people beside the events, or an object of JSON a line.
+
+use serde_json::Value;
+
+use crate::support::edge::run_with;
+use crate::support::{Edge, End, H1, Http, discovery};
+
+const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
+
+/// A connection that an update drains; all that is said of it, to the end of the process.
+async fn drained(flags: &str) -> (Vec<String>, Vec<String>) {
+    let listener = |version| Http::new("http", version).yaml();
+    let mut edge = Edge::start(&format!("{FLAGS} {flags}"), &discovery("1", &[listener(1)])).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    edge.replace(&discovery("2", &[listener(2)]));
+    edge.until("lds: version").await;
+    assert!(client.get("/version").await.says_close());
+    assert_eq!(client.end().await, End::Fin);
+    drop(client);
+    edge.until_list("/drain", |drains| drains.is_empty()).await;
+    edge.signal("TERM").await;
+    edge.until("drained after").await;
+    (edge.said().to_vec(), edge.logged().to_vec())
+}
+
+#[tokio::test]
+async fn every_line_is_an_object_of_json_if_that_is_asked_for() {
+    let (said, _) = drained("--log-format json -l debug").await;
+    let events: Vec<Value> = said
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")))
+        .collect();
+    let find = |message: &str| -> Vec<&Value> {
+        let of = |event: &&Value| {
+            event["fields"]["message"]
+                .as_str()
+                .is_some_and(|have| have.starts_with(message))
+        };
+        events.iter().filter(of).collect()
+    };
+    assert_eq!(find("admin: listening on ")[0]["target"], "edge");
+    let drain = find("drain started")[0];
+    assert_eq!(
+        (&drain["level"], &drain["target"]),
+        (&"INFO".into(), &"orion_drain::listener".into())
+    );
+    let spans: Vec<_> = drain["spans"].as_array().into_iter().flatten().collect();
+    assert_eq!(
+        (&spans[0]["name"], &spans[0]["version_info"]),
+        (&"lds_update".into(), &"2".into())
+    );
+    let closed = find("connection closed");
+    assert_eq!(closed.len(), 1, "{said:#?}");
+    assert_eq!(closed[0]["fields"]["close_reason"], "drained");
+    assert_eq!(closed[0]["fields"]["drain_id"], drain["fields"]["drain_id"]);
+    let foreign = |event: &&Value| {
+        !event["target"]
+            .as_str()
+            .is_some_and(|of| of.starts_with("orion_drain") || of == "edge")
+    };
+    assert_eq!(
+        events.iter().find(foreign),
+        None,
+        "of other libraries, warnings at most"
+    );
+}
+
+#[tokio::test]
+async fn lines_for_people_stand_beside_the_events_that_are_worth_one() {
+    let (said, logged) = drained("").await;
+    let has = |lines: &[String], part: &str| lines.iter().any(|line| line.contains(part));
+    assert!(has(&logged, "INFO lds_update"), "{logged:#?}");
+    assert!(has(&logged, "drain started drain_id="), "{logged:#?}");
+    assert!(
+        !has(&logged, "connection closed"),
+        "that is for `-l debug`: {logged:#?}"
+    );
+    let line = "lds: version \"2\": http modified (v2 replaces v1)";
+    assert!(has(&said, line), "{said:#?}");
+}
+
+#[tokio::test]
+async fn whatever_is_worth_a_line_it_says_why_it_ends() {
+    for flags in ["--log-level off", "-l error --log-format json"] {
+        let flags: Vec<_> = flags.split(' ').collect();
+        let (success, said) = run_with(&flags, "admin: [").await;
+        assert!(!success && said.contains("not YAML"), "{flags:?}: {said}");
+    }
+}
