@@ -1,7 +1,7 @@
 //! What every connection carries: its place in the drain, its entry in the registry, its full decision.
 
 use std::any::Any;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use conn_tracker::{CloseReason, ConnGuard, ConnProtocol, ConnState};
@@ -38,6 +38,8 @@ struct Inner {
     behavior: Cell,
     listener: OnceLock<SharedBehavior>,
     told: OnceLock<Instant>,
+    /// Its decision has said yes: a response has told it to leave.
+    asked: AtomicBool,
     /// Dropped with the connection.
     attached: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -67,6 +69,7 @@ impl Connection {
                 behavior: Cell::default(),
                 listener: OnceLock::new(),
                 told: OnceLock::new(),
+                asked: AtomicBool::new(false),
                 attached: OnceLock::new(),
             }),
         }
@@ -163,6 +166,11 @@ impl Connection {
         self.inner.told.get_or_init(Instant::now);
     }
 
+    /// Whether a response has told it to leave. It may have ended with that, before its goodbye was begun.
+    pub(super) fn was_asked(&self) -> bool {
+        self.inner.asked.load(Ordering::Relaxed)
+    }
+
     /// Moves the registry entry on; a step it has already passed is no step.
     pub(crate) fn reach(&self, state: ConnState) {
         let from = self.inner.guard.state();
@@ -175,8 +183,8 @@ impl Connection {
     /// Writes down why the connection ended.
     pub(crate) fn ended(&self, cause: CloseCause) {
         self.inner.guard.set_close_reason(match cause {
-            CloseCause::BeforeDrain => CloseReason::Finished,
-            CloseCause::Drained | CloseCause::Finished => CloseReason::Drained,
+            CloseCause::BeforeDrain if self.told_at().is_none() => CloseReason::Finished,
+            CloseCause::BeforeDrain | CloseCause::Drained | CloseCause::Finished => CloseReason::Drained,
             CloseCause::Forced => CloseReason::Admin,
             _ => CloseReason::Deadline,
         });
@@ -199,6 +207,11 @@ impl WeakConnection {
 impl DrainDecision for Connection {
     fn drain_close(&self) -> bool {
         let silent = || self.manner(self.inner.guard.protocol()) == Manner::Silent;
-        !silent() && self.inner.decision.drain_close()
+        let leaves = !silent() && self.inner.decision.drain_close();
+        if leaves {
+            // Relaxed: the connection's own tasks ask, and its own task reads it.
+            self.inner.asked.store(true, Ordering::Relaxed);
+        }
+        leaves
     }
 }

@@ -38,12 +38,18 @@ impl<C, F: FnOnce()> Tracked<C, F> {
     }
 }
 
-impl<C: Future, F> Future for Tracked<C, F> {
+impl<C: Future, F: FnOnce()> Future for Tracked<C, F> {
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
         let polled = this.inner.poll(cx);
+        if polled.is_ready() && this.connection.was_asked() {
+            if let Some(on_start) = this.on_start.take() {
+                this.connection.started();
+                on_start();
+            }
+        }
         if let (Poll::Pending, Some(cut)) = (&polled, this.cut.as_mut()) {
             if cut.as_mut().poll(cx).is_ready() {
                 *this.cut = None;

@@ -188,3 +188,17 @@ async fn idle_and_old_connections_are_counted_as_such() {
         "{counted:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_with_the_response_that_tells_it_was_told() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    listener.node.fail_health();
+    let (mut client, served) = listener.serve(&HttpTimeouts::default());
+    assert!(request(&mut client, "/").await.contains("connection: close"));
+    rest(&mut client).await;
+    drop(client);
+    served.await.unwrap();
+    assert_eq!(listener.http.downstream_cx_drain_close.value(), 1);
+    assert_eq!(listener.tracker.closed(CloseReason::Drained), 1);
+    assert_eq!(listener.tracker.closed(CloseReason::Finished), 0);
+}
