@@ -18,6 +18,7 @@ mod page;
 mod refused;
 mod removal;
 mod request_timeout;
+mod rolling;
 mod signals;
 mod startup;
 mod storm;
