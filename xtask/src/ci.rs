@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 use xshell::Shell;
 
-use crate::{clients, conformance, full, prometheus, steps};
+use crate::{clients, conformance, full, prometheus, steps, xds};
 
 /// What to check.
 #[derive(Debug, Clone, clap::Args)]
@@ -155,6 +155,11 @@ const FULL: &[Step] = &[
         name: "clients",
         what: "a drain as seen by clients that are not ours (XTASK_OFFLINE=1 does without those that are absent)",
         run: clients::step,
+    },
+    Step {
+        name: "xds",
+        what: "one control plane configures Envoy and edge alike (skipped where PyPI cannot be reached)",
+        run: xds::step,
     },
 ];
 

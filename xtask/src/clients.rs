@@ -12,7 +12,7 @@ mod judge;
 mod play;
 mod player;
 mod stage;
-mod tools;
+pub(crate) mod tools;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@
 //!
 //! A play with a broken rule during which this machine stood still is played again, [`AGAIN`] times at most. Moments may be off by [`samples::SLACK`]; shares are compared with the rule's probability at an error of [`samples::ERROR`] each.
 
-mod envoy;
+pub(crate) mod envoy;
 mod h1;
 mod h2;
 mod page;

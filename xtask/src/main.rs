@@ -13,6 +13,7 @@ mod prometheus;
 mod release;
 mod steps;
 mod tidy;
+mod xds;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -33,6 +34,8 @@ enum Command {
     Demo(demo::Options),
     /// Shows what a release would publish, and checks that it can be.
     Release(release::Options),
+    /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and serve.
+    Xds(xds::Options),
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Conformance(options) => conformance::run(&options),
         Command::Demo(options) => demo::run(options),
         Command::Release(options) => release::run(&options),
+        Command::Xds(options) => xds::run(&options),
     }
 }
 

@@ -56,44 +56,46 @@ impl Tools {
         found.ok_or_else(|| format!("{program} is not installed: `apt-get install {package}`"))
     }
 
-    /// The Python of an environment with the packages, under `target/clients`; made once for each set of versions.
     fn environment(&self) -> Result<PathBuf, String> {
         let python = self.program(Tool::Python)?;
-        let folder = root().join("target/clients");
-        let (made, stamp) = (folder.join("venv/bin/python"), folder.join("requirements.txt"));
-        if made.is_file() && fs::read_to_string(&stamp).is_ok_and(|with| with == REQUIREMENTS) {
-            return Ok(made);
-        }
-        let written = fs::create_dir_all(&folder).and_then(|()| {
-            fs::remove_file(&stamp).ok();
-            fs::write(folder.join("wanted.txt"), REQUIREMENTS)
-        });
-        written.map_err(|error| format!("{}: {error}", folder.display()))?;
-        quiet(
-            Command::new(python)
-                .args(["-m", "venv", "--clear"])
-                .arg(folder.join("venv")),
-        )
-        .map_err(|error| format!("no Python environment: `apt-get install python3-venv` ({error})"))?;
-        let install = [
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--only-binary",
-            ":all:",
-            "--requirement",
-        ];
-        quiet(Command::new(&made).args(install).arg(folder.join("wanted.txt"))).map_err(|error| {
-            let wanted = "xtask/src/clients/requirements.txt";
-            format!(
-                "its Python packages ({wanted}) could not be installed; they need a network, once ({error})"
-            )
-        })?;
-        // Written last: whatever is interrupted is made anew.
-        fs::rename(folder.join("wanted.txt"), &stamp).map_err(|error| error.to_string())?;
-        Ok(made)
+        environment(&python, &root().join("target/clients"), REQUIREMENTS)
     }
+}
+
+/// The Python of an environment with such packages, in this folder; made once for each set of versions.
+pub(crate) fn environment(python: &Path, folder: &Path, requirements: &str) -> Result<PathBuf, String> {
+    let (made, stamp) = (folder.join("venv/bin/python"), folder.join("requirements.txt"));
+    if made.is_file() && fs::read_to_string(&stamp).is_ok_and(|with| with == requirements) {
+        return Ok(made);
+    }
+    let written = fs::create_dir_all(folder).and_then(|()| {
+        fs::remove_file(&stamp).ok();
+        fs::write(folder.join("wanted.txt"), requirements)
+    });
+    written.map_err(|error| format!("{}: {error}", folder.display()))?;
+    quiet(
+        Command::new(python)
+            .args(["-m", "venv", "--clear"])
+            .arg(folder.join("venv")),
+    )
+    .map_err(|error| format!("no Python environment: `apt-get install python3-venv` ({error})"))?;
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--only-binary",
+        ":all:",
+        "--requirement",
+    ];
+    quiet(Command::new(&made).args(install).arg(folder.join("wanted.txt"))).map_err(|error| {
+        let wanted = requirements.lines().next().unwrap_or_default();
+        let wanted = wanted.trim_start_matches("# ");
+        format!("its Python packages could not be installed; they need a network, once ({error}). {wanted}")
+    })?;
+    // Written last: whatever is interrupted is made anew.
+    fs::rename(folder.join("wanted.txt"), &stamp).map_err(|error| error.to_string())?;
+    Ok(made)
 }
 
 /// Runs a command to its end; the last line it complained with, if it failed.

@@ -4,9 +4,11 @@
 It needs grpcio and xds-protos. It prints one JSON object a line: where it listens, then every stream and request. It takes one
 JSON object a line:
 
-  {"version": "2", "listeners": [{...}, ...]}   what is served from now on, in protobuf's JSON mapping; {"@garbage": "name"} is
-                                                a resource that cannot be decoded
+  {"version": "2", "listeners": [{...}, ...]}   what is served from now on, in protobuf's JSON mapping; "$cluster" in it is the
+                                                cluster of whoever asks; {"@garbage": "name"} cannot be decoded
   {"hang_up": true}                             ends every stream
+
+Its only argument is the port; 0 lets the system choose one.
 """
 
 import asyncio
@@ -43,15 +45,16 @@ class State:
     """What is served, and the streams that wait for it to change."""
 
     def __init__(self):
-        self.version, self.resources, self.streams, self.count = "", None, set(), 0
+        self.version, self.listeners, self.streams, self.count = "", None, set(), 0
 
     def set(self, command):
-        self.version = command["version"]
-        self.resources = dict(resource(content) for content in command["listeners"])
-
-    def changed(self):
+        self.version, self.listeners = command["version"], json.dumps(command["listeners"])
         for stream in self.streams:
             stream.put_nowait("changed")
+
+    def resources(self, cluster):
+        contents = json.loads(self.listeners.replace("$cluster", cluster))
+        return dict(resource(content) for content in contents)
 
 
 class Stream:
@@ -60,7 +63,7 @@ class Stream:
     def __init__(self, state, method):
         state.count += 1
         self.state, self.method, self.number = state, method, state.count
-        self.news, self.nonces, self.told = asyncio.Queue(), 0, None
+        self.news, self.nonces, self.told, self.node = asyncio.Queue(), {}, None, None
 
     async def run(self, requests):
         """Responses, until the client or a command ends the stream."""
@@ -73,19 +76,15 @@ class Stream:
         reader = asyncio.create_task(read())
         self.state.streams.add(self.news)
         say(event="open", stream=self.number, method=self.method)
-        subscribed = False
         try:
             while (item := await self.news.get()) is not None:
                 if item == "hang up":
                     return
-                if item == "changed":
-                    if not subscribed:
+                if item != "changed":
+                    self.node = self.node or item.node
+                    if not self.heard(item):
                         continue
-                elif not self.heard(item):
-                    continue
-                else:
-                    subscribed = True
-                if self.state.resources is not None and (response := self.response()) is not None:
+                if self.node and self.state.listeners is not None and (response := self.response()):
                     yield response
         finally:
             reader.cancel()
@@ -93,8 +92,9 @@ class Stream:
             say(event="closed", stream=self.number)
 
     def nonce(self):
-        self.nonces += 1
-        return f"{self.number}.{self.nonces}"
+        nonce = f"{self.number}.{len(self.nonces) + 1}"
+        self.nonces[nonce] = self.state.version
+        return nonce
 
     def report(self, request, **more):
         error = None
@@ -103,9 +103,9 @@ class Stream:
         say(
             event="request",
             stream=self.number,
-            node={"id": request.node.id, "cluster": request.node.cluster},
+            node=request.node.id,
             type_url=request.type_url,
-            nonce=request.response_nonce,
+            answers=self.nonces.get(request.response_nonce, request.response_nonce),
             error=error,
             **more,
         )
@@ -123,7 +123,7 @@ class StateOfTheWorld(Stream):
         self.told = self.state.version
         return discovery_pb2.DiscoveryResponse(
             version_info=self.state.version,
-            resources=self.state.resources.values(),
+            resources=self.state.resources(self.node.cluster).values(),
             type_url=LISTENER,
             nonce=self.nonce(),
         )
@@ -147,7 +147,8 @@ class Delta(Stream):
         return False
 
     def response(self):
-        versions = {name: digest(packed) for name, packed in self.state.resources.items()}
+        resources = self.state.resources(self.node.cluster)
+        versions = {name: digest(packed) for name, packed in resources.items()}
         changed = [name for name, version in versions.items() if self.known.get(name) != version]
         removed = [name for name in self.known if name not in versions]
         if not changed and not removed and self.told is not None:
@@ -156,7 +157,7 @@ class Delta(Stream):
         return discovery_pb2.DeltaDiscoveryResponse(
             system_version_info=self.state.version,
             resources=[
-                discovery_pb2.Resource(name=name, version=versions[name], resource=self.state.resources[name])
+                discovery_pb2.Resource(name=name, version=versions[name], resource=resources[name])
                 for name in changed
             ],
             removed_resources=removed,
@@ -194,7 +195,7 @@ async def main():
     state, server = State(), grpc.aio.server()
     ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(Service(state), server)
     lds_pb2_grpc.add_ListenerDiscoveryServiceServicer_to_server(Service(state), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{sys.argv[1]}")
     await server.start()
     say(event="listening", port=port)
     commands = asyncio.StreamReader()
@@ -207,7 +208,6 @@ async def main():
                 stream.put_nowait("hang up")
         else:
             state.set(command)
-            state.changed()
     await server.stop(None)
 
 
