@@ -82,6 +82,7 @@
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
 //! - `systemd`: `lifecycle::systemd`, sockets from systemd and notifications for it.
+//! - `handover`: a new process takes the listening sockets of the running one, by `listener_versions::handover`.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
 //! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of `envoy-types`.
 //! - `tracing`: log events and spans, see [`telemetry`].
