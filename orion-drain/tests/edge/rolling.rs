@@ -65,8 +65,12 @@ impl Balancer {
         let edges = Arc::clone(&self.edges);
         tokio::spawn(async move {
             match notices {
-                // The test's own clock is what is simulated.
-                Notices::Removal(delay) => tokio::time::sleep(delay).await,
+                // The cluster's clock is what is simulated: its first tick is the deletion.
+                Notices::Removal(delay) => {
+                    let mut clock = tokio::time::interval(delay);
+                    clock.tick().await;
+                    clock.tick().await;
+                }
                 Notices::Probes(threshold, period) => {
                     let mut probes = tokio::time::interval(period);
                     let mut failed = 0;
