@@ -2,7 +2,7 @@
 
 mod page;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{fs, num::NonZeroUsize, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
@@ -34,6 +34,9 @@ struct Measure {
     /// Writes the page from rows that an earlier run has left in a file, instead of measuring.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "quick"])]
     from: Option<PathBuf>,
+    /// Runs every bench so often; of each row that run counts that is the middle one.
+    #[arg(long, value_name = "N", default_value = "1", conflicts_with = "from")]
+    runs: NonZeroUsize,
     /// Only shows that everything runs; writes no page.
     #[arg(long)]
     quick: bool,
@@ -91,7 +94,7 @@ fn write(options: &Measure, benches: &[Bench], part: &Part) -> Result<ExitCode> 
             let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
             serde_json::from_str(&text).context("the file holds rows")?
         }
-        None => measure(&sh, benches, options.quick)?,
+        None => measure(&sh, benches, options)?,
     };
     if let Some(json) = &options.json {
         let text: Vec<String> = rows.iter().map(Value::to_string).collect();
@@ -102,7 +105,7 @@ fn write(options: &Measure, benches: &[Bench], part: &Part) -> Result<ExitCode> 
     if !options.quick {
         let file = root().join("docs/performance.md");
         let before = fs::read_to_string(&file).unwrap_or_default();
-        let after = page::with_part(&before, part.title, &part.body(&sh, &rows)?);
+        let after = page::with_part(&before, part.title, &part.body(&sh, &rows, options.runs.get())?);
         fs::write(&file, after).with_context(|| format!("write {}", file.display()))?;
         println!("written to {}", file.display());
     }
@@ -111,11 +114,11 @@ fn write(options: &Measure, benches: &[Bench], part: &Part) -> Result<ExitCode> 
 }
 
 /// The rows of all the benches that there are, in their order.
-fn measure(sh: &Shell, benches: &[Bench], quick: bool) -> Result<Vec<Value>> {
+fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value>> {
     let cargo = cargo();
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.json");
-    let quick = quick.then_some("--quick");
+    let quick = options.quick.then_some("--quick");
     let there = metadata::benches(sh)?;
     let mut rows = vec![];
     for Bench { package, target } in benches {
@@ -123,18 +126,65 @@ fn measure(sh: &Shell, benches: &[Bench], quick: bool) -> Result<Vec<Value>> {
             println!("{package} has no bench {target}");
             continue;
         }
-        // A program of its own: the peers are dependencies of that one bench and of nothing else.
-        cmd!(
-            sh,
-            "{cargo} bench --package {package} --all-features --bench {target} -- {quick...} --json {file}"
-        )
-        .run()?;
-        let text = fs::read_to_string(&file).context("the bench has written its rows")?;
-        // What a machine that is too busy has left unmeasured.
-        let text = text.replace(": NaN", ": null").replace(": inf", ": null");
-        let new: Vec<Value> = serde_json::from_str(&text).context("the bench writes JSON")?;
-        rows.extend(new);
-        fs::remove_file(&file)?;
+        let mut runs: Vec<Vec<Value>> = vec![];
+        for _ in 0..options.runs.get() {
+            // A program of its own: the peers are dependencies of that one bench and of nothing else.
+            cmd!(
+                sh,
+                "{cargo} bench --package {package} --all-features --bench {target} -- {quick...} --json {file}"
+            )
+            .run()?;
+            let text = fs::read_to_string(&file).context("the bench has written its rows")?;
+            // What a machine that is too busy has left unmeasured.
+            let text = text.replace(": NaN", ": null").replace(": inf", ": null");
+            runs.push(serde_json::from_str(&text).context("the bench writes JSON")?);
+            fs::remove_file(&file)?;
+        }
+        rows.extend(middle(runs));
     }
     Ok(rows)
+}
+
+/// Of each row the run in the middle, whole: its ratio was measured within it. What has been measured in no run comes last.
+fn middle(runs: Vec<Vec<Value>>) -> Vec<Value> {
+    let names: Vec<Value> = runs
+        .first()
+        .into_iter()
+        .flatten()
+        .map(|row| row["row"].clone())
+        .collect();
+    let mut rows: Vec<Value> = runs.into_iter().flatten().collect();
+    let key = |row: &Value| {
+        let of_value = row["target"]
+            .as_str()
+            .is_some_and(|target| !target.is_empty() && !target.ends_with('x'));
+        row[if of_value { "value" } else { "ratio" }]
+            .as_f64()
+            .unwrap_or(f64::INFINITY)
+    };
+    rows.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    let of = |name: &Value| {
+        let runs: Vec<&Value> = rows.iter().filter(|row| row["row"] == *name).collect();
+        runs.get(runs.len().saturating_sub(1) / 2).map(|&row| row.clone())
+    };
+    names.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_that_of_the_run_in_the_middle() {
+        let run = |ratio: Value, bytes: u32| {
+            vec![
+                json!({"row": "a", "ratio": ratio, "value": 1, "target": "<= 1x"}),
+                json!({"row": "b", "ratio": 1, "value": bytes, "target": "<= 64 bytes"}),
+            ]
+        };
+        let rows = middle(vec![run(json!(3), 60), run(Value::Null, 50), run(json!(2), 70)]);
+        assert_eq!(rows, [run(json!(3), 60)[0].clone(), run(json!(3), 60)[1].clone()]);
+    }
 }

@@ -69,12 +69,19 @@ pub(crate) const REGISTRY: Part = Part {
 
 impl Part {
     /// All below the part's title.
-    pub(crate) fn body(&self, sh: &Shell, rows: &[Value]) -> Result<String> {
+    pub(crate) fn body(&self, sh: &Shell, rows: &[Value], runs: usize) -> Result<String> {
         let rustc = cmd!(sh, "rustc --version").quiet().read()?;
         let date = cmd!(sh, "date -u +%Y-%m-%d").quiet().read()?;
         let cores = std::thread::available_parallelism()?;
+        let (several, middle) = match runs {
+            1 => Default::default(),
+            runs => (
+                format!(" --runs {runs}"),
+                format!(" Each row is the middle one of {runs} runs."),
+            ),
+        };
         let mut body = format!(
-            "Written by `{}` on {date}: {}, {cores} cores, load {} at the end, {rustc}. {}\n\n{}",
+            "Written by `{}{several}` on {date}: {}, {cores} cores, load {} at the end, {rustc}.{middle} {}\n\n{}",
             self.command,
             processor(),
             load(),
