@@ -112,6 +112,7 @@ impl Edge {
                 stats: stats.clone(),
                 behavior: SharedBehavior::default(),
                 envoy_1_40: false,
+                websocket_close: None,
             },
             stats,
             over,

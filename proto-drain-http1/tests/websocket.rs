@@ -5,7 +5,7 @@ mod settle;
 
 use std::time::Duration;
 
-use drain_signal::{DrainHandle, DrainTrigger};
+use drain_signal::{DrainEvent, DrainHandle, DrainReason, DrainTrigger};
 use proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use settle::settle;
 use tokio::io::{
@@ -287,4 +287,28 @@ async fn a_server_that_is_gone_when_the_client_answers_fails_nothing() {
     assert_eq!(heard, GOING_AWAY);
     drop(tunnel.client);
     tunnel.relay.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_last_word_nothing_is_said_before_that() {
+    let (mut client, mut near) = duplex(1024);
+    let (far, mut server) = duplex(1024);
+    let (trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::GoingAway).at_last_word();
+    tokio::spawn(async move {
+        let _open = watch;
+        copy_bidirectional(&mut near, &mut far).await
+    });
+    let start = Instant::now().into_std();
+    let draining = trigger.start(DrainEvent::new(start, 60 * SECOND, DrainReason::ListenerModify));
+    draining.advance(start + 58 * SECOND);
+    settle().await;
+    server.write_all(&frame(0x81, 2)).await.unwrap();
+    let mut heard = [0; 4];
+    client.read_exact(&mut heard).await.unwrap();
+    assert_eq!(heard, [0x81, 2, 0x88, 0x02]);
+    draining.advance(start + 59 * SECOND);
+    client.read_exact(&mut heard).await.unwrap();
+    assert_eq!(heard, GOING_AWAY);
 }

@@ -10,6 +10,7 @@ use orion_drain::admin::BearerToken;
 use orion_drain::config::ListenerManagerConfig;
 use orion_drain::drain_tree::{CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
 use orion_drain::lifecycle::{ShutdownHealth, ShutdownSettings};
+use orion_drain::proto_drain_http1::CloseCode;
 
 use crate::log::LogArgs;
 
@@ -66,6 +67,10 @@ pub(crate) struct Args {
     /// systemd offers it, which it does from version 254 on.
     #[arg(long)]
     pub(crate) systemd_fd_store: bool,
+    /// What a WebSocket client reads before its tunnel's deadline: a Close frame, 1012 or 1001, or (`none`) no frame but FIN, as from
+    /// Envoy. Default: service-restart, or none with `--compat envoy-1.40`.
+    #[arg(long, value_enum)]
+    websocket_close: Option<WebSocketClose>,
     /// A file with the bearer token that the admin port asks for. Default: none, so keep that port on the loopback address.
     #[arg(long)]
     pub(crate) admin_token_file: Option<PathBuf>,
@@ -116,6 +121,15 @@ enum Health {
 pub(crate) enum Mode {
     Serve,
     Validate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum WebSocketClose {
+    /// 1012: come again.
+    ServiceRestart,
+    /// 1001.
+    GoingAway,
+    None,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -199,6 +213,16 @@ impl Args {
         settings.minimum = seconds(args.shutdown_minimum_s);
         settings.accepting = seconds(args.shutdown_accepting_s);
         settings
+    }
+
+    /// How tunnels of WebSocket end.
+    pub(crate) fn websocket_close(&self) -> Option<CloseCode> {
+        match self.websocket_close {
+            Some(WebSocketClose::None) => None,
+            Some(WebSocketClose::GoingAway) => Some(CloseCode::GoingAway),
+            Some(WebSocketClose::ServiceRestart) => Some(CloseCode::ServiceRestart),
+            None => (self.compat != Some(Compat::Envoy140)).then_some(CloseCode::ServiceRestart),
+        }
     }
 
     /// The token that the admin port asks for.

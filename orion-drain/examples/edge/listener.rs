@@ -12,6 +12,7 @@ use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::listener_versions::Accepted;
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
+use orion_drain::proto_drain_http1::CloseCode;
 #[cfg(feature = "tls")]
 use orion_drain::serve::Tls;
 use orion_drain::serve::{
@@ -21,6 +22,7 @@ use orion_drain::stats::Stats;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::proxy::Proxy;
+use crate::tunnel::Tunnels;
 use crate::upstream::Clusters;
 
 /// One configuration of a listener, made ready once: connections only look things up.
@@ -56,6 +58,8 @@ pub(crate) struct Maker {
     pub(crate) behavior: SharedBehavior,
     /// Whether connections are let go as Envoy 1.40 does.
     pub(crate) envoy_1_40: bool,
+    /// What WebSocket clients are told at last.
+    pub(crate) websocket_close: Option<CloseCode>,
 }
 
 impl Maker {
@@ -100,7 +104,10 @@ impl Maker {
         let proxy = Proxy {
             manager: Arc::new(manager.clone()),
             clusters: self.clusters.clone(),
-            tunnels: server.tunnels(),
+            tunnels: Tunnels {
+                options: server.tunnels(),
+                websocket_close: self.websocket_close,
+            },
         };
         ChainFilter::Http(Box::new(server), proxy)
     }

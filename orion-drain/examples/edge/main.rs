@@ -101,6 +101,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         stats: stats.clone(),
         behavior: behavior.unwrap_or_default(),
         envoy_1_40: args.compat == Some(Compat::Envoy140),
+        websocket_close: args.websocket_close(),
     };
     let mut statics = Vec::new();
     for listener in bootstrap.listeners() {

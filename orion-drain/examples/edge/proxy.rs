@@ -10,10 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
-use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{Connection, ReceivedBody};
 
-use crate::tunnel;
+use crate::tunnel::Tunnels;
 use crate::upstream::{Clusters, Upstream};
 
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
@@ -24,7 +23,7 @@ pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) clusters: Clusters,
     /// How what it upgrades is relayed.
-    pub(crate) tunnels: CopyOptions,
+    pub(crate) tunnels: Tunnels,
 }
 
 impl Proxy {
@@ -99,11 +98,12 @@ async fn upgrade_over(
     upstream: &Upstream,
     mut request: Request<ReceivedBody>,
     token: HeaderValue,
-    options: CopyOptions,
+    tunnels: Tunnels,
 ) -> Result<Response<Body>, StatusCode> {
     // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
     let connection = request.extensions().get::<Connection>().cloned();
     let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    let is_websocket = token.as_bytes().eq_ignore_ascii_case(b"websocket");
     let client_side = hyper::upgrade::on(&mut request);
     let request = for_upstream(request, upstream, Some(token))?;
     let answered = upstream.send(request).await;
@@ -113,7 +113,7 @@ async fn upgrade_over(
         return Ok(response.map(BodyExt::boxed));
     }
     let upstream_side = hyper::upgrade::on(&mut response);
-    tokio::spawn(tunnel::upgraded(client_side, upstream_side, connection, options));
+    tokio::spawn(tunnels.relay(client_side, upstream_side, connection, is_websocket));
     Ok(response.map(|_| empty()))
 }
 

@@ -68,8 +68,12 @@ impl Tunnel {
 }
 
 /// Opens one tunnel, replaces the listener three times with a tunnel opened under each version, and lets all of them talk.
-async fn three_updates(tunnel: Tunnel, name: &'static str, listener: fn(u32) -> String) {
-    let mut edge = Edge::start("--drain-time-s 4", &discovery("1", &[listener(1)])).await;
+async fn three_updates(tunnel: Tunnel, flags: &str, name: &'static str, listener: fn(u32) -> String) {
+    let mut edge = Edge::start(
+        &format!("--drain-time-s 4 {flags}"),
+        &discovery("1", &[listener(1)]),
+    )
+    .await;
     let address = edge.address(name).await;
     let mut tunnels = Vec::new();
     let mut pace = tokio::time::interval(Duration::from_millis(700));
@@ -100,15 +104,43 @@ async fn three_updates(tunnel: Tunnel, name: &'static str, listener: fn(u32) -> 
 
 #[tokio::test]
 async fn a_websocket_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
-    three_updates(Tunnel::WebSocket, "http", |version| {
-        Http::new("http", version).yaml()
-    })
-    .await;
+    let listener = |version| Http::new("http", version).yaml();
+    three_updates(Tunnel::WebSocket, "--websocket-close none", "http", listener).await;
+}
+
+#[tokio::test]
+async fn a_websocket_is_told_to_come_again_before_its_own_versions_deadline() {
+    for (flags, wanted) in [("", 1012), ("--websocket-close going-away", 1001)] {
+        let flags = format!("--drain-time-s 4 {flags}");
+        let mut edge = Edge::start(&flags, &discovery("1", &[Http::new("http", 1).yaml()])).await;
+        let address = edge.address("http").await;
+        let (mut talking, mut silent) = (websocket::open(address).await, websocket::open(address).await);
+        edge.update("2", &[Http::new("http", 2).yaml()]).await;
+        let replaced = Instant::now();
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        let mut round = 0;
+        let code = loop {
+            pace.tick().await;
+            round += 1;
+            // What crosses the Close is not answered.
+            if let Err(code) = websocket::talk(&mut talking, &format!("round {round}")).await {
+                break code;
+            }
+        };
+        let told = replaced.elapsed();
+        assert_eq!(code, wanted);
+        assert!(told >= DRAIN_TIME - Duration::from_millis(1100), "{told:?}");
+        websocket::close(&mut talking, code).await;
+        assert_eq!(end_of(&mut talking).await, End::Fin);
+        assert_eq!(websocket::talk(&mut silent, "anybody?").await, Err(wanted));
+        websocket::close(&mut silent, code).await;
+        assert_eq!(end_of(&mut silent).await, End::Fin);
+    }
 }
 
 #[tokio::test]
 async fn a_tcp_stream_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
-    three_updates(Tunnel::Bytes, "tcp", |version| tcp("tcp", version)).await;
+    three_updates(Tunnel::Bytes, "", "tcp", |version| tcp("tcp", version)).await;
 }
 
 #[tokio::test]

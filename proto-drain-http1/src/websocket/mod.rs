@@ -85,6 +85,8 @@ pub struct WebSocketIo<IO> {
     drain: DrainHandle,
     code: CloseCode,
     reply_timeout: Duration,
+    /// The phase after which it closes.
+    after: Phase,
     /// The server's frames: what is read.
     down: FrameWalker,
     /// The client's frames: what is written.
@@ -114,6 +116,7 @@ impl<IO> WebSocketIo<IO> {
             drain,
             code,
             reply_timeout: Duration::from_secs(1),
+            after: Phase::Open,
             down: FrameWalker::default(),
             up: FrameWalker::default(),
             client_ended: false,
@@ -128,18 +131,26 @@ impl<IO> WebSocketIo<IO> {
         self
     }
 
+    /// Closes shortly before the deadline instead, when the last word is said (`CloseLadder::finish_before`): until then the tunnel is
+    /// left alone. Let the reply timeout be no longer than what is left then.
+    #[must_use]
+    pub fn at_last_word(mut self) -> Self {
+        self.after = Phase::Signaled;
+        self
+    }
+
     /// A Close frame without a reason, unmasked.
     fn close_frame(&self) -> [u8; 4] {
         let [high, low] = self.code.as_u16().to_be_bytes();
         [0x88, 2, high, low]
     }
 
-    /// Whether the tunnel's slot has come, and nobody has closed yet.
+    /// Whether the time to close has come, and nobody has closed yet.
     fn is_to_close(&self, cx: &mut Context<'_>) -> bool {
         !self.down.is_closed()
             && !self.up.is_closed()
             && !self.client_ended
-            && self.drain.poll_phase(cx, Phase::Open).is_ready()
+            && self.drain.poll_phase(cx, self.after).is_ready()
     }
 
     /// The client said something, or ended.

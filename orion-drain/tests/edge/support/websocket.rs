@@ -15,6 +15,7 @@ pub(crate) const ACCEPTED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnectio
     sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
 
 /// Opens one through `address`.
 pub(crate) async fn open(address: SocketAddr) -> TcpStream {
@@ -41,10 +42,50 @@ pub(crate) async fn say(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text
     frame.extend(masked(text.as_bytes()));
     stream.write_all(&frame).await?;
     let mut back = vec![0; 2 + text.len()];
-    within("an echo", stream.read_exact(&mut back)).await?;
+    within("an echo", stream.read_exact(&mut back[..2])).await?;
     assert_eq!(back[..2], [TEXT, length]);
+    within("an echo", stream.read_exact(&mut back[2..])).await?;
     assert_eq!(&back[2..], text.as_bytes());
     Ok(())
+}
+
+/// Sends a text; the text that comes back, or the code of the Close frame that comes instead.
+pub(crate) async fn talk(stream: &mut TcpStream, text: &str) -> Result<(), u16> {
+    send(stream, TEXT, text.as_bytes()).await;
+    match receive(stream).await {
+        (TEXT, back) => {
+            assert_eq!(back, text.as_bytes());
+            Ok(())
+        }
+        (CLOSE, code) => Err(u16::from_be_bytes([code[0], code[1]])),
+        (opcode, _) => panic!("a frame with opcode {opcode:#x}"),
+    }
+}
+
+/// Answers a Close frame.
+pub(crate) async fn close(stream: &mut TcpStream, code: u16) {
+    send(stream, CLOSE, &code.to_be_bytes()).await;
+}
+
+async fn send(stream: &mut TcpStream, first: u8, payload: &[u8]) {
+    let length = u8::try_from(payload.len()).expect("a short frame");
+    let mut frame = vec![first, 0x80 | length];
+    frame.extend(MASK);
+    frame.extend(masked(payload));
+    stream.write_all(&frame).await.expect("it is open");
+}
+
+/// A frame of the server.
+async fn receive(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    within("a frame", stream.read_exact(&mut head))
+        .await
+        .expect("a frame");
+    let mut payload = vec![0; usize::from(head[1])];
+    within("the rest of a frame", stream.read_exact(&mut payload))
+        .await
+        .expect("a frame");
+    (head[0], payload)
 }
 
 /// The other side: sends every text back.
@@ -55,7 +96,8 @@ pub(crate) async fn echo(mut stream: TcpStream, ahead: Vec<u8>) -> io::Result<()
         stream.read_exact(&mut head).await?;
         let mut payload = vec![0; usize::from(head[1] & 0x7f)];
         stream.read_exact(&mut payload).await?;
-        let mut frame = vec![TEXT, head[1] & 0x7f];
+        // A Close is answered by one.
+        let mut frame = vec![head[0], head[1] & 0x7f];
         frame.extend(masked(&payload));
         stream.write_all(&frame).await?;
     }
