@@ -154,7 +154,7 @@ impl HttpServer {
 /// Serves one HTTP connection to its end: told at its slot, led through its goodbye, closed at the deadline.
 ///
 /// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by the server's
-/// `request_timeout`. `service` is asked for every request; the [`Connection`] is in the request's extensions, unless the server says otherwise. Upgrades work: keep a clone of
+/// `request_timeout`. `service` may borrow; its futures may not. It is asked for every request; the [`Connection`] is in the request's extensions, unless the server says otherwise. Upgrades work: keep a clone of
 /// the connection in the tunnel's task, or use [`serve_tunnel`](super::serve_tunnel).
 ///
 /// # Cancel safety
@@ -168,7 +168,7 @@ pub async fn serve_http<IO, S, B>(
 ) -> Closed<Result<(), Box<dyn Error + Send + Sync>>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>>,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,

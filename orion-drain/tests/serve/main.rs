@@ -1,5 +1,6 @@
 //! Connections served by the facade, from the client's side of the wire, on a paused clock.
 
+mod borrowed;
 mod endings;
 mod h2_wire;
 
