@@ -34,7 +34,7 @@ fn the_descriptors_have_all_that_envoy_types_has() {
         std::fs::write(&path, newer.encode_to_vec()).expect("written");
     }
     let Some(published) = published() else {
-        eprintln!("skipped: this copy of envoy-types has no descriptors");
+        eprintln!("skipped: cargo has no descriptors of envoy-types");
         return;
     };
     let (ours, theirs) = (fields(&read(&path)), fields(&excerpt(read(&published))));
@@ -81,11 +81,12 @@ fn fields(set: &FileDescriptorSet) -> BTreeSet<String> {
 fn published() -> Option<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let told = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--offline", "--all-features"])
+        .args(["metadata", "--format-version=1", "--all-features"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .expect("cargo runs");
-    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    // Without a network it may not know all that other systems would need.
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).ok()?;
     let packages = told["packages"].as_array().expect("packages");
     let package = packages.iter().find(|package| package["name"] == "envoy-types")?;
     let manifest = Path::new(package["manifest_path"].as_str()?);
