@@ -1,6 +1,8 @@
 //! The service that this process is: SIGHUP reads the LDS file again; and systemd, if it is there, opens and keeps sockets
 //! and is told of everything.
 
+#[cfg(feature = "systemd")]
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,9 +77,9 @@ struct Systemd {
     notifier: Option<Notifier>,
     /// What the manager keeps over a restart.
     store: Option<std::sync::Mutex<FdStore>>,
-    of_units: std::collections::BTreeSet<ListenAddress>,
-    /// Whether there is anything from the process before.
-    was_stored: bool,
+    of_units: BTreeSet<ListenAddress>,
+    /// All that was passed.
+    passed: BTreeSet<ListenAddress>,
 }
 
 impl Service {
@@ -141,10 +143,14 @@ impl Service {
 impl Service {
     fn begins(&self, replaces: bool) {
         let systemd = &self.systemd;
-        for address in self.listeners.unclaimed() {
+        let unclaimed = self.listeners.unclaimed();
+        for address in unclaimed
+            .iter()
+            .filter(|address| systemd.passed.contains(address))
+        {
             say!("systemd: no listener wants {address}");
         }
-        if systemd.was_stored && systemd.of_units.is_empty() {
+        if !systemd.passed.is_empty() && systemd.of_units.is_empty() {
             // Nobody else listens on what is stored: a listener that is removed refuses its clients.
             self.listeners.own_sockets();
         }
@@ -207,12 +213,8 @@ impl Systemd {
         let PassedSockets {
             inherited, of_units, ..
         } = passed;
-        let stored: Vec<_> = inherited
-            .addresses()
-            .filter(|address| !of_units.contains(*address))
-            .cloned()
-            .collect();
-        for address in inherited.addresses() {
+        let passed: BTreeSet<_> = inherited.addresses().cloned().collect();
+        for address in &passed {
             say!("systemd: passed {address}");
         }
         listeners.inherit(inherited);
@@ -222,8 +224,11 @@ impl Systemd {
             std::env::var("FDSTORE").is_ok_and(|most| most.parse::<u32>().is_ok_and(|most| most > 0));
         let store = notifier.clone().filter(|_| keeps_sockets || offered);
         Ok(Self {
-            was_stored: !stored.is_empty(),
-            store: store.map(|notifier| std::sync::Mutex::new(FdStore::new(notifier, stored))),
+            store: store.map(|notifier| {
+                let stored = passed.difference(&of_units).cloned();
+                std::sync::Mutex::new(FdStore::new(notifier, stored))
+            }),
+            passed,
             notifier,
             of_units,
         })

@@ -22,7 +22,7 @@ impl ShutdownSettings {
         };
         let time = format_duration;
         if let Some(deadline) = self.deadline {
-            let usable = usable(deadline);
+            let usable = usable(deadline, drains);
             if deadline.is_zero() {
                 tell("deadline", "0 closes every connection at once".to_owned());
             }

@@ -8,7 +8,7 @@ use super::{ShutdownHealth, ShutdownReason, ShutdownSettings};
 
 /// Every time of a shutdown, as it will be.
 ///
-/// With a deadline D: a margin of D/10 (5 s at most) is kept before the kill; the lead time is D/6 (15 s at most) if none was
+/// With a deadline D: a margin of D/10 (0.5 s at least, 5 s at most, and twice the ladder's `drop_after`) is kept before the kill; the lead time is D/6 (15 s at most) if none was
 /// set, and never more than half of what the margin leaves; the drain time is the rest, or less if less was set.
 ///
 /// | D | lead time | drain time | margin |
@@ -38,9 +38,10 @@ pub struct ShutdownPlan {
     pub limit: Option<Duration>,
 }
 
-/// What of a deadline is kept for the steps after the drain's own, and for the exit.
-pub(super) fn usable(deadline: Duration) -> Duration {
-    deadline - (deadline / 10).min(Duration::from_secs(5))
+/// What of a deadline is left for lead time and drain: the last steps of the drain, and the exit, come after them.
+pub(super) fn usable(deadline: Duration, drains: &DrainSettings) -> Duration {
+    let margin = (deadline / 10).clamp(Duration::from_millis(500), Duration::from_secs(5));
+    deadline.saturating_sub(margin.max(drains.ladder.drop_after * 2))
 }
 
 impl ShutdownPlan {
@@ -61,7 +62,7 @@ impl ShutdownPlan {
                 limit: None,
             };
         }
-        let limit = settings.deadline.map(usable);
+        let limit = settings.deadline.map(|deadline| usable(deadline, drains));
         let derived = settings.deadline.map_or(Duration::ZERO, |deadline| {
             (deadline / 6).min(Duration::from_secs(15))
         });
@@ -146,10 +147,10 @@ mod tests {
                 deadline: Some(deadline), lead_time: lead, drain_time: drain, minimum, accepting, ..Default::default()
             };
             let plan = plan(&settings);
-            prop_assert!(plan.total() <= usable(deadline));
+            prop_assert!(plan.total() <= usable(deadline, &DrainSettings::default()));
             prop_assert!(plan.minimum <= plan.drain_time && plan.accepting <= plan.drain_time);
             // A lead time that takes everything would leave nobody the time to leave.
-            prop_assert!(plan.lead_time <= usable(deadline) / 2);
+            prop_assert!(plan.lead_time <= usable(deadline, &DrainSettings::default()) / 2);
         }
     }
 }

@@ -92,6 +92,12 @@ fn socket() -> (OwnedFd, SocketAddr) {
     (listener.into(), address)
 }
 
+/// Ends edge, which may have much to wait for.
+async fn end(mut edge: Edge) {
+    edge.post("/quitquitquit").await;
+    edge.exit().await;
+}
+
 fn http(version: u32, port: u16) -> String {
     discovery(
         &version.to_string(),
@@ -270,4 +276,69 @@ async fn a_listener_that_is_removed_leaves_the_store_and_refuses_everybody() {
     until_refused(address).await;
     assert!(is_refused(address).await && stored.len() == 1);
     manager.hears(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).await;
+}
+
+#[tokio::test]
+async fn a_hot_restart_changes_the_main_process_and_stops_nothing() {
+    let manager = Manager::start();
+    let path = manager.folder.path().join("hot-restart");
+    let flags = format!("--hot-restart-path {} --drain-time-s 300", path.display());
+    let mut old = manager.edge(&flags, &http(1, 0), vec![], "").await;
+    manager.hears("READY=1\nSTATUS=serving").await;
+    let mut client = H1::connect(old.address("http").await).await;
+    client.ask("/held").await;
+    let held = old.upstream.held().await;
+    let new = manager.edge(&flags, &http(2, 0), vec![], "").await;
+    let told = manager.told().await.text;
+    let pid = told.strip_prefix("MAINPID=").expect("a process");
+    assert_eq!(pid.parse().ok(), new.pid());
+    manager.hears("READY=1\nSTATUS=serving").await;
+    old.until("draining 1 connections").await;
+    held.answer("done");
+    assert!(client.response().await.says_close());
+    drop(client);
+    assert_eq!(old.exit().await.code(), Some(0));
+    // The old one has said nothing: this comes next.
+    new.signal("HUP").await;
+    assert!(manager.told().await.text.starts_with("RELOADING=1"));
+    end(new).await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_of_a_unit_is_served_and_its_path_stays() {
+    let manager = Manager::start();
+    let path = manager.folder.path().join("socket");
+    let unit = std::os::unix::net::UnixListener::bind(&path).expect("a path");
+    let listener = Http::new("http", 1).yaml();
+    let pipe = format!("pipe: {{ path: {path:?} }}");
+    let listener = listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe);
+    let first = discovery("1", &[listener]);
+    let edge = manager.edge("", &first, vec![unit.into()], "edge.socket").await;
+    let stream = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+    assert_eq!(H1::over(stream).get("/version").await.ok(), "v1");
+    end(edge).await;
+    assert!(path.exists());
+}
+
+#[tokio::test]
+async fn a_socket_that_no_listener_wants_is_told_and_one_that_cannot_listen_refused() {
+    let manager = Manager::start();
+    let (socket, address) = socket();
+    let mut edge = manager.edge("", &http(1, 0), vec![socket], "other.socket").await;
+    edge.until(&format!("systemd: no listener wants {address}")).await;
+    end(edge).await;
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "exec 3<&0 0</dev/null\nexec \"$@\"", "sh"])
+        .arg(program());
+    command.args(["-c", "bootstrap.yaml"]).env("LISTEN_FDS", "1");
+    command.env("LISTEN_FDNAMES", "dns.socket");
+    let ended = command.stdin(OwnedFd::from(datagrams)).output();
+    let ended = within("the end of edge", ended).await.expect("edge starts");
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        !ended.status.success() && said.contains("LISTEN_FDS: \"dns.socket\": "),
+        "{said}"
+    );
 }

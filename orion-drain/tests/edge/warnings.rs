@@ -6,11 +6,17 @@ use crate::support::{Edge, H1, Http, discovery};
 async fn contradictions_of_flags_bootstrap_and_listeners_are_told_and_everything_is_served() {
     let block = "listener_manager: { drain_config: { drain_time: 60s } }\n";
     let first = discovery("1", &[Http::new("http", 1).yaml()]);
-    let mut edge = Edge::start_with("--drain-time-s 2 --parent-shutdown-time-s 2", &first, block).await;
+    let mut edge = Edge::start_with(
+        "--drain-time-s 2 --parent-shutdown-time-s 2 --shutdown-deadline-s 10 --shutdown-lead-time-s 8",
+        &first,
+        block,
+    )
+    .await;
     let said = edge.said().join("\n");
     for part in [
         "bootstrap.yaml: parent_shutdown_time: 2s ends a replaced process",
         "bootstrap.yaml: listener_manager.drain_config.drain_time: `60s` stands here, but `2s` was given elsewhere",
+        "shutdown.lead_time: 8s is cut to 4.5s, half of what a deadline of 10s leaves",
         "listener \"http\": filter_chains[0].filters[0].typed_config.drain_timeout: 2.25s with its jitter",
     ] {
         let told = said

@@ -231,6 +231,11 @@ impl Edge {
         *found.unwrap_or_else(|| panic!("no statistic {name:?}"))
     }
 
+    #[cfg(feature = "systemd")]
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Sends it a signal.
     pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("edge is running");
