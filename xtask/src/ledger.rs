@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::conformance;
 
 /// Where the tables are, from the root.
-const LEDGERS: [&str; 2] = ["docs/envoy-compat.md", "docs/protocols.md"];
+const LEDGERS: [&str; 3] = ["docs/envoy-compat.md", "docs/protocols.md", "docs/xds.md"];
 
 /// What they name and no code defines.
 pub(crate) fn problems(root: &Path, code: &[String]) -> Result<Vec<String>> {

@@ -1,5 +1,6 @@
 //! The same listener is the same, whether it comes as YAML or as a message.
 
+use envoy_types::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, SocketAddress, TrafficDirection, address, socket_address,
 };
@@ -214,6 +215,14 @@ fn an_any_of_an_unknown_type_is_refused_where_its_type_matters_and_told_elsewher
         ),
         "{error}"
     );
+    // An access log is not looked into.
+    let mut logged = Message::decode(&*protobuf::resource(tcp(json!({}))).value).expect("a listener");
+    logged.access_log = vec![AccessLog {
+        config_type: Some(access_log::ConfigType::TypedConfig(unknown.clone())),
+        ..AccessLog::default()
+    }];
+    let read = Listener::from_protobuf(&logged).expect("a good listener");
+    assert_eq!(read.unknown_fields, ["access_log"]);
     let update = ListenerUpdate::from_resources("", [&unknown]);
     assert_eq!(
         update.rejected[0].error.to_string(),
