@@ -347,6 +347,66 @@ async fn who_asks_while_the_new_process_does_not_offer_yet_waits_for_it() {
     .await;
 }
 
+#[tokio::test]
+async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
+    bounded(async {
+        let meeting = Meeting::new("keeps");
+        let (a, b) = (free(), free());
+        let first = process(0);
+        lds(&first, [at("a", a.clone(), 0), at("b", b.clone(), 0)]).await;
+        let (at_a, at_b) = (port(&first, "a"), port(&first, "b"));
+        let attempt = offered(&meeting, &first).await;
+        let (second, predecessor) = restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
+        let mut successor = replaced(attempt).await;
+        let offer = Offer::replace(&meeting.path()).expect("the path");
+        let told = tokio::spawn(async move { successor.terminated().await });
+        // As the kernel ends it: no socket is shut down.
+        drop((predecessor, offer, second.share_sockets()));
+        drop(second);
+        let parked = park(at_a);
+        // One that comes to nothing, as soon as the first one has noticed; then one that has no use for all of them.
+        while meeting.ask().await.expect("it is not refused").is_none() {
+            tokio::task::yield_now().await;
+        }
+        let mut takeover = meeting.take_over().await;
+        let third = process(0);
+        third.inherit(takeover.sockets());
+        lds(&third, [at("a", a, 0)]).await;
+        let predecessor = takeover
+            .serving(&third)
+            .await
+            .expect("the first one has kept them");
+        let _offer = Offer::replace(&meeting.path()).expect("the path");
+        work(&third, 1);
+        answered(parked).await;
+        refused(at_b).await;
+        // It is the first one's successor in every respect.
+        let (ended, told) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), told);
+        told.expect("no panic");
+        assert_eq!(ended, Ended::Terminated);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_that_nobody_comes_for_are_closed() {
+    let meeting = Meeting::new("keeps-not");
+    let a = free();
+    let first = process(0);
+    lds(&first, [at("a", a.clone(), 0)]).await;
+    let at_a = port(&first, "a");
+    let attempt = offered(&meeting, &first).await;
+    let (second, predecessor) = restart(&meeting, vec![at("a", a, 0)]).await;
+    let mut successor = replaced(attempt).await;
+    drop((predecessor, second.share_sockets()));
+    drop(second);
+    // Only time makes it do anything.
+    let keep = HandoverOptions::default().keep;
+    let waited = tokio::time::timeout(keep + Duration::from_secs(1), successor.terminated()).await;
+    assert!(waited.is_err());
+    refused(at_a).await;
+}
+
 trait NotYet {
     fn terminated_not_yet(self);
 }

@@ -69,7 +69,7 @@ mod takeover;
 mod wire;
 
 pub use offer::Offer;
-pub use successor::Successor;
+pub use successor::{Successor, SuccessorEvent};
 pub use takeover::{Ended, Predecessor, Takeover, take_over};
 
 /// How long the two processes wait for each other.
@@ -81,6 +81,9 @@ pub struct HandoverOptions {
     /// For the new process to be configured, from the sockets until it is ready. Until then the old one takes no updates.
     /// Default: 120 s.
     pub warm_up: Duration,
+    /// For another new process, when the one that has taken over has died: so long the old one keeps the sockets, and what comes
+    /// waits in their queues. Then they are closed. Default: 10 s.
+    pub keep: Duration,
     /// The how-manieth process in a row this one is, from 0 (Envoy's `--restart-epoch`). The next one is told. Default: 0.
     pub epoch: u32,
     /// When the first process in the row was started. The next one is told. Default: not known, which is now.
@@ -92,6 +95,7 @@ impl Default for HandoverOptions {
         Self {
             patience: Duration::from_secs(10),
             warm_up: Duration::from_secs(120),
+            keep: Duration::from_secs(10),
             epoch: 0,
             since: None,
         }
@@ -110,6 +114,13 @@ impl HandoverOptions {
     #[must_use]
     pub fn with_warm_up(mut self, warm_up: Duration) -> Self {
         self.warm_up = warm_up;
+        self
+    }
+
+    /// Sets [`keep`](Self::keep).
+    #[must_use]
+    pub fn with_keep(mut self, keep: Duration) -> Self {
+        self.keep = keep;
         self
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Offer {
     listener: UnixListener,
+    path: PathBuf,
 }
 
 impl Offer {
@@ -47,7 +48,8 @@ impl Offer {
     /// If the system refuses a socket there.
     pub fn replace(path: &Path) -> io::Result<Self> {
         let listener = path::listen(path)?;
-        Ok(Self { listener })
+        let path = path.to_owned();
+        Ok(Self { listener, path })
     }
 
     /// Waits for a new process, and hands over: the listeners stop, and drain for
@@ -69,31 +71,40 @@ impl Offer {
         options: &HandoverOptions,
         more: &Inherited,
     ) -> Result<Successor, HandoverError> {
-        let stream = match self.listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                sleep(PAUSE).await;
-                return Err(error.into());
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    sleep(PAUSE).await;
+                    return Err(error.into());
+                }
+            };
+            let wire = Wire::new(stream)?;
+            let pid = wire.peer();
+            let session = hand_over(wire, listeners, options, more);
+            if let Some((wire, kept)) = one_at_a_time(&self.listener, pid, session).await? {
+                let listener = self.listener.as_fd().try_clone_to_owned()?;
+                let listener = UnixListener::from_std(listener.into())?;
+                return Ok(Successor::new(wire, listener, self.path.clone(), options, kept));
             }
-        };
-        let wire = Wire::new(stream)?;
-        let pid = wire.peer();
-        let mut session = pin!(hand_over(wire, listeners, options, more));
-        let wire = loop {
-            match select(session.as_mut(), pin!(self.listener.accept())).await {
-                Either::Left((done, _)) => break done?,
-                Either::Right((Ok((other, _)), _)) => refuse(&other, Refused::Busy { pid }),
-                // Out of descriptors, most likely; whoever asks again is answered then.
-                Either::Right((Err(_), _)) => sleep(PAUSE).await,
-            }
-        };
-        let listener = self.take_listener()?;
-        Ok(Successor::new(wire, pid, listener))
+        }
     }
+}
 
-    fn take_listener(&self) -> io::Result<UnixListener> {
-        let socket = self.listener.as_fd().try_clone_to_owned()?;
-        UnixListener::from_std(socket.into())
+/// Talks to one process; others are told that it is first.
+pub(super) async fn one_at_a_time<T>(
+    listener: &UnixListener,
+    pid: u32,
+    session: impl Future<Output = T>,
+) -> T {
+    let mut session = pin!(session);
+    loop {
+        match select(session.as_mut(), pin!(listener.accept())).await {
+            Either::Left((done, _)) => return done,
+            Either::Right((Ok((other, _)), _)) => refuse(&other, Refused::Busy { pid }),
+            // Out of descriptors, most likely; whoever asks again is answered then.
+            Either::Right((Err(_), _)) => sleep(PAUSE).await,
+        }
     }
 }
 
@@ -102,41 +113,65 @@ pub(super) fn refuse(stream: &UnixStream, refused: Refused) {
     drop(stream.try_write(&Message::Refused(refused).encode()));
 }
 
-/// Everything up to the moment when the sockets are the other one's.
+/// Everything up to the moment when the sockets are the other one's: those that it has, by then. `None`: it only looked
+/// whether anybody is here.
 async fn hand_over<C: ListenerConfig>(
     mut wire: Wire,
     listeners: &Listeners<C>,
     options: &HandoverOptions,
     more: &Inherited,
-) -> Result<Wire, HandoverError> {
-    let Message::Hello { .. } = wire.receive(options.patience).await?.0 else {
-        return Err(HandoverError::Malformed("it did not say hello"));
-    };
+) -> Result<Option<(Wire, Vec<SharedSocket>)>, HandoverError> {
+    match hello(&mut wire, options).await {
+        Ok(()) => {}
+        Err(HandoverError::Lost) => return Ok(None),
+        Err(error) => return Err(error),
+    }
     // From here on, leaving early gives everything back.
     let mut hold = listeners.hold();
     let mut sockets = hold.share()?;
     sockets.extend(more.descriptors()?);
+    let taken = exchange(&mut wire, &sockets, options).await?;
+    hold.retire(&taken);
+    sockets.retain(|shared| taken.contains(&shared.address));
+    say_draining(&wire, options).await;
+    Ok(Some((wire, sockets)))
+}
+
+pub(super) async fn hello(wire: &mut Wire, options: &HandoverOptions) -> Result<(), HandoverError> {
+    match wire.receive(options.patience).await?.0 {
+        Message::Hello { .. } => Ok(()),
+        _ => Err(HandoverError::Malformed("it did not say hello")),
+    }
+}
+
+/// Sends the sockets, and waits until the other process is ready; the addresses that it goes on with.
+pub(super) async fn exchange(
+    wire: &mut Wire,
+    sockets: &[SharedSocket],
+    options: &HandoverOptions,
+) -> Result<HashSet<ListenAddress>, HandoverError> {
     if sockets.len() > MOST_SOCKETS {
         return Err(HandoverError::Malformed(
             "there are more sockets than one process takes",
         ));
     }
-    send_all(&wire, &sockets, options).await?;
-    let taken = taken(&mut wire, &sockets, options).await?;
+    send_all(wire, sockets, options).await?;
+    let taken = taken(wire, sockets, options).await?;
     // Who gave up waiting for an answer must find us serving.
     if wire.has_hung_up() {
         return Err(HandoverError::Lost);
     }
-    hold.retire(&taken);
-    drop(sockets);
-    // It is done, whether the other one hears of it or not.
+    Ok(taken)
+}
+
+/// It is done, whether the other one hears of it or not.
+pub(super) async fn say_draining(wire: &Wire, options: &HandoverOptions) {
     let uptime = options.uptime(Instant::now().into_std());
     let draining = Message::Draining {
         epoch: options.epoch,
         uptime: uptime.as_millis().try_into().unwrap_or(u64::MAX),
     };
     drop(wire.send(&draining, &[], options.patience).await);
-    Ok(wire)
 }
 
 async fn send_all(

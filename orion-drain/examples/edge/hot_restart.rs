@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
-    Ended, HandoverOptions, Offer, Predecessor, Takeover, take_over,
+    Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, take_over,
 };
 use orion_drain::listener_versions::{Inherited, Listeners};
 use tokio::sync::oneshot;
@@ -163,8 +163,21 @@ impl Offering {
         }
         drop(admin.socket);
         shutdown.begin(ShutdownReason::HotRestart);
-        successor.terminated().await;
-        say!("hot restart: process {} wants this one gone", successor.pid());
+        loop {
+            let event = successor.next().await;
+            let pid = successor.pid();
+            match event {
+                SuccessorEvent::Terminate => {
+                    eprintln!("hot restart: process {pid} wants this one gone");
+                    break;
+                }
+                SuccessorEvent::Died => {
+                    eprintln!("hot restart: process {pid} has died, its sockets are kept for another one");
+                }
+                SuccessorEvent::Replaced => eprintln!("hot restart: process {pid} has taken its place"),
+                _ => eprintln!("hot restart: nobody came, the sockets are closed"),
+            }
+        }
         shutdown.end_now();
     }
 }

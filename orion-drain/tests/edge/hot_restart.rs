@@ -171,7 +171,7 @@ async fn killed_while_it_drains_the_old_process_takes_nothing_of_the_new_one_alo
 }
 
 #[tokio::test]
-async fn killed_after_the_handover_the_new_process_leaves_the_old_one_to_its_connections() {
+async fn killed_after_the_handover_the_new_process_leaves_its_sockets_to_the_next_one() {
     let mut site = Site::new().await;
     site.update(1);
     let mut old = site.first(DRAIN).await;
@@ -180,13 +180,19 @@ async fn killed_after_the_handover_the_new_process_leaves_the_old_one_to_its_con
     let held = site.upstream.held().await;
     let mut new = site.next(&mut old, DRAIN).await;
     new.kill().await;
-    // Who starts it again starts afresh: nobody offers sockets.
-    let third = site.first(DRAIN).await;
-    assert_eq!(site.ask().await.1, "v1");
+    old.until("has died").await;
+    // Nobody accepts now; the old one keeps the queue.
+    let parked = site.park(16).await;
+    site.update(2);
+    let mut third = site.start(DRAIN);
+    third.until("drains").await;
+    answered(parked).await;
+    assert_eq!(site.ask().await.1, "v2");
+    assert_eq!(H1::connect(site.admin()).await.get("/ready").await.status, 200);
     held.answer("done");
     assert_eq!(busy.response().await.ok(), "done");
     assert_eq!(old.exit().await.code(), Some(0));
-    drop(third);
+    third.until("is done").await;
 }
 
 #[tokio::test]
