@@ -103,14 +103,14 @@ async fn replaced(attempt: Offering) -> Successor {
 }
 
 /// The whole of a new process.
-async fn restart(meeting: &Meeting, configs: Vec<Config>) -> (Listeners<Config>, Predecessor) {
+async fn restart(meeting: &Meeting, configs: Vec<Config>) -> (Listeners<Config>, Predecessor, Offer) {
     let mut takeover = meeting.take_over().await;
     let new = process(0);
     new.inherit(takeover.sockets());
     lds(&new, configs).await;
-    let predecessor = takeover.serving(&new).await.expect("the old one agrees");
+    let (predecessor, offer) = takeover.serving(&new).await.expect("the old one agrees");
     work(&new, 1);
-    (new, predecessor)
+    (new, predecessor, offer)
 }
 
 fn park(address: SocketAddr) -> Vec<std::net::TcpStream> {
@@ -155,7 +155,7 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
         assert_eq!(mode & 0o777, 0o600);
         // Nobody accepts: these wait while the sockets change hands.
         let (parked_at_a, parked_at_b) = (park(at_a), park(at_b));
-        let (new, predecessor) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (new, predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let mut successor = replaced(attempt).await;
         assert_eq!(
             (successor.pid(), predecessor.pid()),
@@ -205,7 +205,7 @@ async fn a_new_process_that_goes_away_leaves_the_old_one_as_it_was() {
         assert_eq!(ask(at_a).await.expect("it serves"), 2);
         // And it may be asked again.
         let attempt = offering(offer, &old);
-        let (new, _predecessor) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (new, _predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let _successor = replaced(attempt).await;
         assert_eq!(ask(at_a).await.expect("it serves"), 1);
         drop(new);
@@ -255,7 +255,7 @@ async fn an_old_process_that_dies_before_it_was_told_to_drain_leaves_its_sockets
         let new = process(0);
         new.inherit(takeover.sockets());
         lds(&new, [at("a", a, 0)]).await;
-        let predecessor = takeover.serving(&new).await.expect("it is alone");
+        let (predecessor, _offer) = takeover.serving(&new).await.expect("it is alone");
         work(&new, 1);
         answered(parked).await;
         assert_eq!(
@@ -308,7 +308,7 @@ async fn of_two_new_processes_one_wins_and_the_other_is_told_who() {
 }
 
 #[tokio::test]
-async fn who_asks_while_the_new_process_does_not_offer_yet_waits_for_it() {
+async fn a_third_process_finds_the_second_one_while_the_first_drains() {
     bounded(async {
         let meeting = Meeting::new("chain");
         let a = free();
@@ -316,9 +316,9 @@ async fn who_asks_while_the_new_process_does_not_offer_yet_waits_for_it() {
         lds(&first, [at("a", a.clone(), 0)]).await;
         let at_a = port(&first, "a");
         let attempt = offered(&meeting, &first).await;
-        let (second, _predecessor) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+        let (second, _predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
         let mut successor = replaced(attempt).await;
-        // The third one comes while the first still answers at the path, and drains.
+        // The third one comes before the second waits for it, while the first drains.
         let third = tokio::spawn({
             let path = meeting.path();
             async move { take_over(&path, &HandoverOptions::default()).await }
@@ -327,7 +327,7 @@ async fn who_asks_while_the_new_process_does_not_offer_yet_waits_for_it() {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        let attempt = offering(Offer::replace(&meeting.path()).expect("the path"), &second);
+        let attempt = offering(offer, &second);
         let mut takeover = third
             .await
             .expect("no panic")
@@ -356,9 +356,9 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         lds(&first, [at("a", a.clone(), 0), at("b", b.clone(), 0)]).await;
         let (at_a, at_b) = (port(&first, "a"), port(&first, "b"));
         let attempt = offered(&meeting, &first).await;
-        let (second, predecessor) = restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
+        let (second, predecessor, offer) =
+            restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
         let mut successor = replaced(attempt).await;
-        let offer = Offer::replace(&meeting.path()).expect("the path");
         let told = tokio::spawn(async move { successor.terminated().await });
         // As the kernel ends it: no socket is shut down.
         drop((predecessor, offer, second.share_sockets()));
@@ -372,11 +372,10 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         let third = process(0);
         third.inherit(takeover.sockets());
         lds(&third, [at("a", a, 0)]).await;
-        let predecessor = takeover
+        let (predecessor, _offer) = takeover
             .serving(&third)
             .await
             .expect("the first one has kept them");
-        let _offer = Offer::replace(&meeting.path()).expect("the path");
         work(&third, 1);
         answered(parked).await;
         refused(at_b).await;
@@ -396,9 +395,9 @@ async fn sockets_that_nobody_comes_for_are_closed() {
     lds(&first, [at("a", a.clone(), 0)]).await;
     let at_a = port(&first, "a");
     let attempt = offered(&meeting, &first).await;
-    let (second, predecessor) = restart(&meeting, vec![at("a", a, 0)]).await;
+    let (second, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
     let mut successor = replaced(attempt).await;
-    drop((predecessor, second.share_sockets()));
+    drop((predecessor, offer, second.share_sockets()));
     drop(second);
     // Only time makes it do anything.
     let keep = HandoverOptions::default().keep;
@@ -592,9 +591,9 @@ async fn twenty_handovers() {
         drop(meeting.take_over().await);
         let (offer, _) = failed(attempt).await;
         attempt = offering(offer, &serving);
-        let (new, predecessor) = restart(&meeting, configs()).await;
+        let (new, predecessor, offer) = restart(&meeting, configs()).await;
         drop(replaced(attempt).await);
-        attempt = offering(Offer::replace(&meeting.path()).expect("the path"), &new);
+        attempt = offering(offer, &new);
         assert_eq!(
             predecessor.ends(sleep(Duration::from_secs(1))).await,
             Ended::ByItself

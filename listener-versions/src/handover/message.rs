@@ -37,6 +37,8 @@ pub(super) enum Message {
     Drain { taken: Vec<u32>, more: bool },
     /// Old process: they are yours alone. I was the so-manieth in a row (from 0), and the first one was started so many milliseconds ago.
     Draining { epoch: u32, uptime: u64 },
+    /// New process: I can be found at the path.
+    Offering,
     /// New process: be gone.
     Terminate,
     /// Old process: somebody else has them, or is about to.
@@ -93,6 +95,7 @@ impl Message {
                 (4, 0, body)
             }
             Self::Terminate => (5, 0, Vec::new()),
+            Self::Offering => (7, 0, Vec::new()),
             Self::Refused(refused) => {
                 let (why, pid) = match refused {
                     Refused::Busy { pid } => (1, pid),
@@ -168,6 +171,7 @@ impl Message {
                 uptime: body.u64()?,
             },
             5 => Self::Terminate,
+            7 => Self::Offering,
             6 => match (body.u8()?, body.u32()?) {
                 (1, pid) => Self::Refused(Refused::Busy { pid }),
                 (2, pid) => Self::Refused(Refused::Gone { pid }),
@@ -268,6 +272,7 @@ mod tests {
                 .prop_map(|(taken, more)| Message::Drain { taken, more }),
             any::<(u32, u64)>().prop_map(|(epoch, uptime)| Message::Draining { epoch, uptime }),
             Just(Message::Terminate),
+            Just(Message::Offering),
             any::<u32>().prop_map(|pid| Message::Refused(Refused::Busy { pid })),
             any::<u32>().prop_map(|pid| Message::Refused(Refused::Gone { pid })),
         ]

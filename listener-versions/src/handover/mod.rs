@@ -13,7 +13,8 @@
 //!     │ serves; updates wait                       │ configures, and accepts nothing yet
 //!     │ ◄──── drain, these sockets are taken ───── │ Takeover::serving
 //!  Successor: stops accepting, drains              │
-//!     │ ─────────────── draining ────────────────► │ Predecessor: now it accepts, and offers
+//!     │ ─────────────── draining ────────────────► │ Predecessor, Offer: now it accepts
+//!     │ ◄─────────────── offering ──────────────── │ the next one finds it at the path
 //!     │ ◄────────────── terminate ──────────────── │ after the parent shutdown time
 //!     ▼ exits: told to, or drained                 ▼
 //! ```
@@ -39,9 +40,9 @@
 //!     Some(mut takeover) => {
 //!         listeners.inherit(takeover.sockets());
 //!         // .. the configuration is applied; an error here leaves the old process serving ..
-//!         let predecessor = takeover.serving(&listeners).await?;
+//!         let (predecessor, offer) = takeover.serving(&listeners).await?;
 //!         tokio::spawn(predecessor.ends(tokio::time::sleep(Duration::from_secs(900))));
-//!         Offer::replace(path)?
+//!         offer
 //!     }
 //!     None => Offer::bind(path).await?,
 //! };

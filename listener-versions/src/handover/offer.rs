@@ -37,19 +37,13 @@ impl Offer {
     pub async fn bind(path: &Path) -> io::Result<Self> {
         match path::connect(path).await? {
             Some(_) => Err(io::ErrorKind::AddrInUse.into()),
-            None => Self::replace(path),
+            None => Ok(Self::new(path::listen(path)?, path)),
         }
     }
 
-    /// Offers at this path from now on, in the place of whoever did until now. For a process that has taken over.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a socket there.
-    pub fn replace(path: &Path) -> io::Result<Self> {
-        let listener = path::listen(path)?;
+    pub(super) fn new(listener: UnixListener, path: &Path) -> Self {
         let path = path.to_owned();
-        Ok(Self { listener, path })
+        Self { listener, path }
     }
 
     /// Waits for a new process, and hands over: the listeners stop, and drain for
@@ -133,7 +127,7 @@ async fn hand_over<C: ListenerConfig>(
     let taken = exchange(&mut wire, &sockets, options).await?;
     hold.retire(&taken);
     sockets.retain(|shared| taken.contains(&shared.address));
-    say_draining(&wire, options).await;
+    say_draining(&mut wire, options).await;
     Ok(Some((wire, sockets)))
 }
 
@@ -164,14 +158,18 @@ pub(super) async fn exchange(
     Ok(taken)
 }
 
-/// It is done, whether the other one hears of it or not.
-pub(super) async fn say_draining(wire: &Wire, options: &HandoverOptions) {
+/// It is done, whether the other one hears of it or not. Returns when that one can be found at the path: who is asked by others may
+/// end now.
+pub(super) async fn say_draining(wire: &mut Wire, options: &HandoverOptions) {
     let uptime = options.uptime(Instant::now().into_std());
     let draining = Message::Draining {
         epoch: options.epoch,
         uptime: uptime.as_millis().try_into().unwrap_or(u64::MAX),
     };
-    drop(wire.send(&draining, &[], options.patience).await);
+    if wire.send(&draining, &[], options.patience).await.is_ok() {
+        // What else it may say does not matter: it has the sockets.
+        drop(wire.receive(options.patience).await);
+    }
 }
 
 async fn send_all(

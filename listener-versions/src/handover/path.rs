@@ -43,26 +43,49 @@ fn found(connected: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// Listens at this path, in the place of whoever did until now: whoever connects finds the one or the other.
-///
-/// The path is never removed: of a process that is gone it says so by refusing, and a later one renames its own over it.
+/// A listener that nobody finds yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    listener: UnixListener,
+    beside: PathBuf,
+    path: PathBuf,
+}
+
+impl Prepared {
+    /// Listens beside this path.
+    pub(super) fn new(path: &Path) -> io::Result<Self> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", std::process::id()));
+        let beside = PathBuf::from(beside);
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(&beside)?)?;
+        fs::set_permissions(&beside, Permissions::from_mode(MODE))?;
+        socket.listen(64)?;
+        Ok(Self {
+            listener: UnixListener::from_std(OwnedFd::from(socket).into())?,
+            beside,
+            path: path.to_owned(),
+        })
+    }
+
+    /// At the path from now on, in the place of whoever was until now: whoever connects finds the one or the other.
+    ///
+    /// The path is never removed: of a process that is gone it says so by refusing, and a later one renames its own over it.
+    pub(super) fn publish(self) -> (io::Result<()>, UnixListener) {
+        let renamed = fs::rename(&self.beside, &self.path);
+        if renamed.is_err() {
+            drop(fs::remove_file(&self.beside));
+        }
+        (renamed, self.listener)
+    }
+}
+
 pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}", std::process::id()));
-    let beside = PathBuf::from(beside);
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&SockAddr::unix(&beside)?)?;
-    let renamed = fs::set_permissions(&beside, Permissions::from_mode(MODE))
-        .and_then(|()| socket.listen(64))
-        .and_then(|()| fs::rename(&beside, path));
-    if renamed.is_err() {
-        drop(fs::remove_file(&beside));
-    }
-    renamed?;
-    UnixListener::from_std(OwnedFd::from(socket).into())
+    let (published, listener) = Prepared::new(path)?.publish();
+    published.map(|()| listener)
 }

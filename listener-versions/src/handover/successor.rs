@@ -139,7 +139,7 @@ impl Successor {
         };
         let pid = wire.peer();
         let session = given(wire, &self.kept, &self.options);
-        let Ok((wire, taken)) = one_at_a_time(listener, pid, session).await else {
+        let Ok((mut wire, taken)) = one_at_a_time(listener, pid, session).await else {
             return false;
         };
         let (kept, left) = std::mem::take(&mut self.kept)
@@ -147,7 +147,7 @@ impl Successor {
             .partition(|shared| taken.contains(&shared.address));
         self.kept = kept;
         close(left.into_iter());
-        say_draining(&wire, &self.options).await;
+        say_draining(&mut wire, &self.options).await;
         self.pid = pid;
         if let State::Died { listener, .. } = std::mem::replace(&mut self.state, State::Alone) {
             self.state = State::Lives { wire, listener };

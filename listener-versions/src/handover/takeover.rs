@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::message::{MOST_SOCKETS, Message, Refused};
 use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, path};
+use super::{HandoverError, HandoverOptions, Offer, path};
 use crate::{Inherited, ListenAddress, ListenerConfig, Listeners};
 
 /// Between two attempts, while a process that has just taken over does not offer its sockets yet.
@@ -115,7 +115,8 @@ impl Takeover {
     }
 
     /// This process is configured: the old one stops accepting, and drains. When this returns, the sockets are ours alone; those that
-    /// no listener of ours wants are closed, after the old process has served what waited there.
+    /// no listener of ours wants are closed, after the old process has served what waited there. The next process finds this
+    /// one at the same path.
     ///
     /// Begin to accept afterwards: a connection that this process had taken would be lost if the handover came to nothing.
     ///
@@ -129,7 +130,8 @@ impl Takeover {
     pub async fn serving<C: ListenerConfig>(
         mut self,
         listeners: &Listeners<C>,
-    ) -> Result<Predecessor, HandoverError> {
+    ) -> Result<(Predecessor, Offer), HandoverError> {
+        let offer = path::Prepared::new(&self.path)?;
         let unclaimed: HashSet<_> = listeners.unclaimed().into_iter().collect();
         let numbered = self.offered.iter().zip(0_u32..);
         let taken: Vec<u32> = numbered
@@ -143,14 +145,20 @@ impl Takeover {
             Err(error) => return Err(error),
         };
         listeners.own_sockets();
+        // That it cannot be found is no reason not to serve.
+        let (_, listener) = offer.publish();
+        if heard.is_some() {
+            drop(self.wire.send(&Message::Offering, &[], self.patience).await);
+        }
         let (epoch, uptime) = heard.unwrap_or_default();
-        Ok(Predecessor {
+        let predecessor = Predecessor {
             wire: heard.is_some().then_some(self.wire),
             pid: self.pid,
             epoch,
             uptime,
             patience: self.patience,
-        })
+        };
+        Ok((predecessor, Offer::new(listener, &self.path)))
     }
 
     async fn say_and_hear(&mut self, taken: &[u32]) -> Result<(u32, Duration), HandoverError> {
@@ -166,8 +174,8 @@ impl Takeover {
 
 /// The process that had our sockets, and drains.
 ///
-/// Dropping it leaves the old process alone: it ends when it is drained. [Offer](super::Offer::replace) before you do: until then
-/// whoever asks for sockets is told by the old process who has them, and finds nobody there once this one seems gone.
+/// Dropping it leaves the old process alone: it ends when it is drained. Keep the [`Offer`] then, or the old process takes this one
+/// for dead, and gives the sockets to whoever asks.
 #[derive(Debug)]
 pub struct Predecessor {
     /// `None` if it is gone already.

@@ -3,7 +3,7 @@
 //! Everything of a start that can fail comes before [`Restart::serving`]: until then the process before serves as if nothing
 //! were.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
@@ -20,7 +20,6 @@ use crate::listener::EdgeListener;
 
 /// A process that may be one of several in a row.
 pub(crate) struct Restart {
-    path: PathBuf,
     options: HandoverOptions,
     before: Before,
 }
@@ -33,22 +32,18 @@ enum Before {
 
 impl Restart {
     /// Asks whoever serves at this path for its sockets.
-    pub(crate) async fn begin(path: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn begin(path: &Path) -> anyhow::Result<Self> {
         let options = HandoverOptions::default().with_since(Instant::now().into_std());
-        let asked = take_over(&path, &options).await;
+        let asked = take_over(path, &options).await;
         let told = || format!("hot restart: {}", path.display());
         let before = match asked.with_context(told)? {
             Some(takeover) => {
                 say!("hot restart: taking over from process {}", takeover.pid());
                 Before::Takeover(takeover)
             }
-            None => Before::Nobody(Offer::bind(&path).await.with_context(told)?),
+            None => Before::Nobody(Offer::bind(path).await.with_context(told)?),
         };
-        Ok(Self {
-            path,
-            options,
-            before,
-        })
+        Ok(Self { options, before })
     }
 
     /// Whether another process serves.
@@ -72,11 +67,7 @@ impl Restart {
         first: Option<oneshot::Receiver<bool>>,
         root: &DrainManager,
     ) -> anyhow::Result<Offering> {
-        let Self {
-            path,
-            mut options,
-            before,
-        } = self;
+        let Self { mut options, before } = self;
         let offer = match before {
             Before::Nobody(offer) => offer,
             Before::Takeover(takeover) => {
@@ -89,13 +80,12 @@ impl Restart {
                         takeover.pid()
                     );
                 }
-                let predecessor = takeover.serving(listeners).await.context("hot restart")?;
-                let offer = Offer::replace(&path);
+                let (predecessor, offer) = takeover.serving(listeners).await.context("hot restart")?;
                 options.epoch = predecessor.epoch() + 1;
                 let first = |since: std::time::Instant| since.checked_sub(predecessor.uptime());
                 options.since = options.since.and_then(first);
                 tokio::spawn(see_off(predecessor, root.start_parent_shutdown_sequence()));
-                offer.with_context(|| format!("hot restart: {}", path.display()))?
+                offer
             }
         };
         Ok(Offering { offer, options })

@@ -130,7 +130,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     }
     let handler = move |accepted| listener::serve(accepted, audited.clone());
     let mut restart = match &args.hot_restart_path {
-        Some(path) => Some(Restart::begin(path.clone()).await?),
+        Some(path) => Some(Restart::begin(path).await?),
         None => None,
     };
     // Beside a process that serves, nothing is accepted before it is sure that this one does.
