@@ -3,6 +3,8 @@
 
 // The parts of edge that serve; what only its main program uses is not used here.
 #[allow(dead_code, reason = "edge's program uses the rest")]
+#[path = "../examples/edge/extended_connect.rs"]
+mod extended_connect;
 #[path = "../examples/edge/listener.rs"]
 mod listener;
 #[path = "../examples/edge/proxy.rs"]

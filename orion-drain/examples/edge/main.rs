@@ -13,6 +13,7 @@ mod log;
 
 mod admin;
 mod cli;
+mod extended_connect;
 mod hot_restart;
 mod lds;
 mod listener;

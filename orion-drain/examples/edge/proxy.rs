@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Empty, Full};
 use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
 use orion_drain::serve::{Connection, ReceivedBody};
 
+use crate::extended_connect;
 use crate::tunnel::Tunnels;
 use crate::upstream::{Clusters, Upstream};
 
@@ -103,25 +104,40 @@ async fn upgrade_over(
     // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
     let connection = request.extensions().get::<Connection>().cloned();
     let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-    let is_websocket = token.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let is_websocket = is_websocket(&token);
     let client_side = hyper::upgrade::on(&mut request);
-    let request = for_upstream(request, upstream, Some(token))?;
+    let mut request = for_upstream(request, upstream, Some(token))?;
+    let accept = match upstream {
+        Upstream::Http1(..) => None,
+        Upstream::Http2(_) => Some(extended_connect::connect(&mut request)?),
+    };
+    let agreed = match accept {
+        None => StatusCode::SWITCHING_PROTOCOLS,
+        Some(_) => StatusCode::OK,
+    };
     let answered = upstream.send(request).await;
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if response.status() != agreed {
         strip_hop_by_hop(response.headers_mut());
         return Ok(response.map(BodyExt::boxed));
+    }
+    if let Some(accept) = accept {
+        extended_connect::switched(&mut response, accept);
     }
     let upstream_side = hyper::upgrade::on(&mut response);
     tokio::spawn(tunnels.relay(client_side, upstream_side, connection, is_websocket));
     Ok(response.map(|_| empty()))
 }
 
+fn is_websocket(token: &HeaderValue) -> bool {
+    token.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
+
 /// The request as the upstream gets it: in its version of HTTP, no hop-by-hop headers.
 fn for_upstream(
     request: Request<ReceivedBody>,
     upstream: &Upstream,
-    upgrade: Option<HeaderValue>,
+    mut upgrade: Option<HeaderValue>,
 ) -> Result<Request<ReceivedBody>, StatusCode> {
     let (mut parts, body) = request.into_parts();
     if parts.method == Method::CONNECT {
@@ -146,7 +162,8 @@ fn for_upstream(
         }
         // Whom the client asked for is in `:authority`. gRPC wants to hear that trailers are welcome.
         Upstream::Http2(_) => {
-            if upgrade.is_some() {
+            // It has words for one upgrade only.
+            if upgrade.take().is_some_and(|token| !is_websocket(&token)) {
                 return Err(StatusCode::NOT_IMPLEMENTED);
             }
             parts.headers.remove(HOST);

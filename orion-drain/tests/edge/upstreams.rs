@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::ext::Protocol;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::upstream::Upstream;
-use crate::support::{Edge, H1, Http, cluster, discovery, within};
+use crate::support::{Edge, End, H1, Http, cluster, discovery, end_of, websocket, within};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
 const HTTP2: &str = "typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { \
@@ -120,6 +121,55 @@ async fn grpc_passes_with_its_trailers_both_ways_over_an_update() {
             .expect("it runs")
             .expect("a clean end");
     }
+}
+
+/// Echoes a WebSocket that is asked for by RFC 8441; refuses all else.
+async fn websocket_over_http2(mut request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+    let asked = request.extensions().get::<Protocol>().map(Protocol::as_str);
+    let fits = asked == Some("websocket")
+        && request.method() == Method::CONNECT
+        && request.uri().path() == "/chat"
+        && request.headers()["sec-websocket-version"] == "13"
+        && !request.headers().contains_key("sec-websocket-key");
+    let mut response = Response::new(String::new());
+    if fits {
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            websocket::echo(TokioIo::new(upgraded.await.expect("a tunnel")), Vec::new()).await
+        });
+    } else {
+        *response.status_mut() = StatusCode::FORBIDDEN;
+    }
+    Ok(response)
+}
+
+#[tokio::test]
+async fn a_websocket_passes_to_an_http2_endpoint_and_ends_in_a_close_frame() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let clusters = cluster("h2", &[listener.local_addr().expect("an address")], HTTP2);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut server = http2::Builder::new(TokioExecutor::new());
+            server.enable_connect_protocol();
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(websocket_over_http2)));
+        }
+    });
+    let flags = "--drain-time-s 4 --drain-strategy immediate";
+    let mut edge = Edge::start_beside(flags, &discovery("1", &[to("h2", 1)]), &clusters, "").await;
+    let address = edge.address("http").await;
+    let mut tunnel = websocket::open(address).await;
+    assert_eq!(websocket::talk(&mut tunnel, "hello").await, Ok(()));
+    edge.update("2", &[to("h2", 2)]).await;
+    assert_eq!(websocket::talk(&mut tunnel, "still here").await, Ok(()));
+    assert_eq!(websocket::closed(&mut tunnel).await, 1012);
+    websocket::close(&mut tunnel, 1012).await;
+    assert_eq!(end_of(&mut tunnel).await, End::Fin);
+    // What is no handshake is not taken for one, and there are no words for another protocol.
+    let mut client = H1::connect(address).await;
+    client
+        .send("GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.status, 400);
 }
 
 #[tokio::test]

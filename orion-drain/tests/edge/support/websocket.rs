@@ -62,6 +62,14 @@ pub(crate) async fn talk(stream: &mut TcpStream, text: &str) -> Result<(), u16> 
     }
 }
 
+/// Waits for a Close frame.
+pub(crate) async fn closed(stream: &mut TcpStream) -> u16 {
+    match receive(stream).await {
+        (CLOSE, code) => u16::from_be_bytes([code[0], code[1]]),
+        (opcode, _) => panic!("a frame with opcode {opcode:#x}"),
+    }
+}
+
 /// Answers a Close frame.
 pub(crate) async fn close(stream: &mut TcpStream, code: u16) {
     send(stream, CLOSE, &code.to_be_bytes()).await;
@@ -89,7 +97,7 @@ async fn receive(stream: &mut TcpStream) -> (u8, Vec<u8>) {
 }
 
 /// The other side: sends every text back.
-pub(crate) async fn echo(mut stream: TcpStream, ahead: Vec<u8>) -> io::Result<()> {
+pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin, ahead: Vec<u8>) -> io::Result<()> {
     assert!(ahead.is_empty(), "a frame before the handshake was accepted");
     loop {
         let mut head = [0; 6];
