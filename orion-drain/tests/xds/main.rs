@@ -1,5 +1,6 @@
 //! Listeners as messages and from a control plane.
 
+mod bootstrap;
 mod client;
 mod convert;
 mod descriptors;
