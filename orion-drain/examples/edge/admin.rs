@@ -20,7 +20,7 @@ use orion_drain::admin::{
 use orion_drain::config::{Bootstrap, format_duration};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainStrategy};
-use orion_drain::lifecycle::Shutdown;
+use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::{AcceptPolicy, Listeners, Update};
 use orion_drain::stats::{Stats, StatsSnapshot};
 use tokio::net::TcpListener;
@@ -177,6 +177,16 @@ impl AdminHost for Host {
         dump.bootstrap = Some((*self.bootstrap).clone());
         dump.listeners = ListenerConfigView::all(&self.listeners.versions());
         let settings = self.root.settings();
+        let shutdown = self.shutdown.as_ref().map(|shutdown| {
+            let plan = shutdown.plan(ShutdownReason::ProcessShutdown);
+            serde_json::json!({
+                "lead_time": format_duration(plan.lead_time),
+                "drain_time": format_duration(plan.drain_time),
+                "minimum": format_duration(plan.minimum),
+                "accepting": format_duration(plan.accepting),
+                "health_delay": format_duration(plan.health_delay),
+            })
+        });
         dump.effective = Some(serde_json::json!({
             "drain_time": format_duration(settings.drain_time),
             "drain_strategy": strategy(settings.strategy),
@@ -185,6 +195,7 @@ impl AdminHost for Host {
             "shutdown_minimum": format_duration(settings.shutdown_minimum),
             "finish_before": format_duration(settings.ladder.finish_before),
             "drop_after": format_duration(settings.ladder.drop_after),
+            "shutdown": shutdown,
         }));
         dump
     }

@@ -126,6 +126,10 @@ impl Machine {
         self.run.as_ref().map(|run| (run.reason, run.plan.minimum))
     }
 
+    pub(super) fn plan(&self, reason: ShutdownReason) -> ShutdownPlan {
+        ShutdownPlan::new(&self.settings, &self.drains, reason)
+    }
+
     fn reach(&mut self, state: ShutdownState, now: Instant) {
         if self.state != state && self.state != ShutdownState::Done {
             self.state = state;
@@ -138,7 +142,7 @@ impl Machine {
     /// A process that another one has replaced has been asked by that one; the first wish of anybody else gives its drain
     /// the deadline that it would have had.
     pub(super) fn begin(&mut self, reason: ShutdownReason, now: Instant) {
-        let plan = ShutdownPlan::new(&self.settings, &self.drains, reason);
+        let plan = self.plan(reason);
         match &mut self.run {
             None if self.state == ShutdownState::Serving => {
                 self.run = Some(Run::new(reason, plan, now));

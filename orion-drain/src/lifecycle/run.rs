@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::machine::{Action, Counts, Left, Machine};
-use super::{ShutdownProgress, ShutdownReason, ShutdownSettings, ShutdownState};
+use super::{ShutdownPlan, ShutdownProgress, ShutdownReason, ShutdownSettings, ShutdownState};
 
 /// Asks a process to end, and how far it is. Clones are the same shutdown.
 #[derive(Debug, Clone)]
@@ -125,6 +125,11 @@ impl Shutdown {
     /// For `/ready`, together with [`DrainManager::health_failed`].
     pub fn is_ready(&self) -> bool {
         self.shared.lock().is_ready()
+    }
+
+    /// The times that a shutdown for this reason has, or will have.
+    pub fn plan(&self, reason: ShutdownReason) -> ShutdownPlan {
+        self.shared.lock().plan(reason)
     }
 
     /// Where the process is.

@@ -115,6 +115,16 @@ async fn drain_shows_how_far_a_shutdown_is_and_what_comes_next() {
         (&serving["state"], &serving["ready"]),
         (&"serving".into(), &true.into())
     );
+    let dump: serde_json::Value =
+        serde_json::from_str(&edge.get("/config_dump").await.ok()).expect("it is JSON");
+    let planned = &dump["configs"]
+        .as_array()
+        .and_then(|configs| configs.last())
+        .expect("it is last")["process"]["shutdown"];
+    assert_eq!(
+        (&planned["lead_time"], &planned["drain_time"]),
+        (&"10s".into(), &"45s".into())
+    );
     edge.signal("TERM").await;
     edge.until("not ready, drain in ").await;
     let lead = progress(&edge).await;
