@@ -38,9 +38,12 @@ impl Tunnels {
             serve_tunnel(client, upstream, connection, self.options).await;
             return;
         };
-        // The Close frame is the last word: a quiet moment is not needed for it, only the end of a frame.
+        // The Close frame is the last word: a quiet moment is not needed for it, only the end of a frame. What is left until the
+        // deadline, a second as a rule, is for the client's answer and for its FIN.
         let options = self.options.with_finish_quiet(Duration::MAX);
-        let upstream = WebSocketIo::new(upstream, connection.drain().clone(), code).at_last_word();
+        let upstream = WebSocketIo::new(upstream, connection.drain().clone(), code)
+            .at_last_word()
+            .with_reply_timeout(Duration::from_millis(500));
         serve_tunnel(WebSocketClientIo::new(client), upstream, connection, options).await;
     }
 }
