@@ -10,13 +10,13 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::wire::{answer, ask, bounded, lds, listeners, port};
+use common::wire::{answer, ask, bounded, free, lds, listeners, port};
 use common::{Config, at};
 use drain_tree::DrainReason;
 use listener_versions::handover::{
     Ended, HandoverError, HandoverOptions, Offer, Predecessor, Successor, Takeover, take_over,
 };
-use listener_versions::{Inherited, ListenAddress, Listeners, Update};
+use listener_versions::{Inherited, Listeners, Update};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -66,11 +66,6 @@ fn work(listeners: &Listeners<Config>, workers: usize) {
     for _ in 0..workers {
         tokio::spawn(listeners.worker().run(answer));
     }
-}
-
-fn free() -> ListenAddress {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("an address").into()
 }
 
 type Offering = JoinHandle<(Offer, Result<Successor, HandoverError>)>;
@@ -177,6 +172,27 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
         // Ours alone now.
         lds(&new, []).await;
         refused(at_a).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn as_many_listeners_as_do_not_fit_into_one_message_change_hands() {
+    bounded(async {
+        let meeting = Meeting::new("many");
+        let names: Vec<String> = (0..100).map(|number| format!("listener-{number}")).collect();
+        let configs: Vec<_> = names.iter().map(|name| at(name, free(), 0)).collect();
+        let old = process(0);
+        lds(&old, configs.clone()).await;
+        let attempt = offered(&meeting, &old).await;
+        let parked: Vec<_> = names
+            .iter()
+            .map(|name| park(port(&old, name)).swap_remove(0))
+            .collect();
+        let (new, _predecessor, _offer) = restart(&meeting, configs).await;
+        let _successor = replaced(attempt).await;
+        answered(parked).await;
+        assert_eq!(new.unclaimed(), []);
     })
     .await;
 }

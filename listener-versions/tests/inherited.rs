@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream as Client;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::wire::{answer, any_port, ask, bounded, lds, listeners, port};
+use common::wire::{answer, any_port, ask, bounded, free, lds, listeners, port};
 use common::{Config, at};
 use drain_tree::DrainDirection;
 use listener_versions::{Accepted, Inherited, ListenAddress, Listeners, ReusePort};
@@ -28,12 +28,6 @@ fn process(workers: usize) -> Listeners<Config> {
         tokio::spawn(listeners.worker().run(answer));
     }
     listeners
-}
-
-/// A port that nobody has.
-fn free() -> ListenAddress {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    socket.local_addr().expect("an address").into()
 }
 
 /// Another process has every socket of these.
@@ -268,11 +262,15 @@ async fn until(mut done: impl FnMut() -> bool) {
     .await;
 }
 
-/// How many sockets listen on this port of 127.0.0.1.
+/// How many sockets listen there.
 #[cfg(target_os = "linux")]
 fn listening(address: SocketAddr) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
-    let port = format!("0100007F:{:04X}", address.port());
+    let SocketAddr::V4(address) = address else {
+        panic!("{address}");
+    };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let port = format!("{ip:08X}:{:04X}", address.port());
     let listens = |line: &&str| {
         let mut fields = line.split_whitespace().skip(1);
         fields.next() == Some(&port) && fields.nth(1) == Some("0A")

@@ -98,7 +98,8 @@ impl Wire {
             if come == 0 {
                 return Err(HandoverError::Lost);
             }
-            if fds.len() > BATCH {
+            // Those of one message, and of the one behind it.
+            if fds.len() > 2 * BATCH {
                 return Err(HandoverError::Malformed("there are too many descriptors"));
             }
         }

@@ -22,6 +22,24 @@ pub(crate) fn any_port() -> ListenAddress {
     "127.0.0.1:0".parse().expect("an address")
 }
 
+/// A fixed address that nobody has, and nobody's client gets by chance.
+#[cfg(target_os = "linux")]
+pub(crate) fn free() -> ListenAddress {
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    static PORTS: AtomicU16 = AtomicU16::new(20_000);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let port = PORTS.fetch_add(1, Ordering::Relaxed);
+    SocketAddr::from(([127, high % 127 + 1, low, 1], port)).into()
+}
+
+/// A port that nobody has at the moment.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn free() -> ListenAddress {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    socket.local_addr().expect("an address").into()
+}
+
 pub(crate) fn listeners_with(
     options: ListenersOptions,
     observer: impl ListenerObserver + 'static,

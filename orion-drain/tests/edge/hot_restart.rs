@@ -85,7 +85,7 @@ async fn what_cannot_serve_everything_leaves_the_old_process_serving() {
     site.update(1);
     let mut old = site.first(DRAIN).await;
     let bad = site
-        .listener(2, "")
+        .listener(2)
         .replace("codec_type: AUTO", "codec_type: NONSENSE");
     let refused = [bad, "resources: nonsense".to_owned()];
     for listeners in refused {
@@ -230,18 +230,28 @@ async fn a_stranger_at_the_meeting_point_changes_nothing() {
 
 #[tokio::test]
 async fn fifty_hot_restarts_under_a_crowd_lose_nothing() {
-    const FLAGS: &str = "--drain-time-s 4";
-    let site = Site::new().await;
+    restarts(Site::new().await, 50, |_| String::new()).await;
+}
+
+#[tokio::test]
+async fn hot_restarts_to_more_workers_and_fewer_lose_nothing_of_a_socket_for_each() {
+    let workers = |process| format!("--runtime-per-worker --concurrency {}", [2, 4, 1, 3][process % 4]);
+    restarts(Site::new().await.with_reuse_port(), 20, workers).await;
+}
+
+/// Processes one after the other, each with flags of its own, and clients that never rest.
+async fn restarts(site: Site, count: usize, flags: impl Fn(usize) -> String) {
+    let flags = |process| format!("--drain-time-s 4 {}", flags(process));
     site.update(1);
-    let mut serving = site.first(FLAGS).await;
+    let mut serving = site.first(&flags(0)).await;
     let crowd = Crowd::start(site.http());
     crowd.some_more().await;
     let mut drained = Vec::new();
     let mut descriptors = Vec::new();
-    for version in 2..52 {
+    for (process, version) in (1..=count).zip(2..) {
         site.update(version);
         serving.until(&format!("lds: version \"{version}\"")).await;
-        let next = site.next(&mut serving, FLAGS).await;
+        let next = site.next(&mut serving, &flags(process)).await;
         drained.push(std::mem::replace(&mut serving, next));
         crowd.some_more().await;
         descriptors.push(serving.descriptors());
@@ -250,9 +260,9 @@ async fn fifty_hot_restarts_under_a_crowd_lose_nothing() {
     for mut old in drained {
         assert_eq!(old.exit().await.code(), Some(0));
     }
-    // As many as the connections of the moment, however many processes there were.
+    // As many as the connections and workers of the moment, however many processes there were.
     let most = descriptors.iter().max().expect("there was one");
-    assert!(*most < descriptors[0] + 16, "{descriptors:?}");
+    assert!(*most < descriptors[0] + 32, "{descriptors:?}");
 }
 
 /// Connections that the kernel has taken, each with a request.

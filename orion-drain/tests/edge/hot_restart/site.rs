@@ -21,6 +21,7 @@ static SITES: AtomicU8 = AtomicU8::new(1);
 pub(super) struct Site {
     folder: TempDir,
     ip: IpAddr,
+    reuse_port: bool,
     pub(super) upstream: Upstream,
 }
 
@@ -33,7 +34,16 @@ impl Site {
         Self {
             folder: TempDir::new().expect("a folder for the files"),
             ip: IpAddr::V4(Ipv4Addr::new(127, high % 127 + 1, low, site)),
+            reuse_port: false,
             upstream: Upstream::start().await,
+        }
+    }
+
+    /// Its listener has a socket for each worker.
+    pub(super) fn with_reuse_port(self) -> Self {
+        Self {
+            reuse_port: true,
+            ..self
         }
     }
 
@@ -53,21 +63,22 @@ impl Site {
         self.file("hot_restart.sock")
     }
 
-    /// The listener of the site, whose `/version` says this; `more` are lines of it.
-    pub(super) fn listener(&self, version: u32, more: &str) -> String {
-        let listener = yaml::Http::new("http", version).yaml();
+    /// The listener of the site, whose `/version` says this.
+    pub(super) fn listener(&self, version: u32) -> String {
+        let reuse_port = match self.reuse_port {
+            true => "enable_reuse_port: true",
+            false => "",
+        };
+        let listener = yaml::Http::new("http", version).with(reuse_port).yaml();
         let any = "address: 127.0.0.1, port_value: 0";
         let here = format!("address: {}, port_value: 8080", self.ip);
         assert!(listener.contains(any));
-        listener.replace(any, &here) + more
+        listener.replace(any, &here)
     }
 
     /// Writes the listeners of processes to come, and of one that serves.
     pub(super) fn update(&self, version: u32) {
-        self.write(&yaml::discovery(
-            &version.to_string(),
-            &[self.listener(version, "")],
-        ));
+        self.write(&yaml::discovery(&version.to_string(), &[self.listener(version)]));
     }
 
     pub(super) fn write(&self, content: &str) {
@@ -178,7 +189,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Now it gets its listeners.
     pub(super) async fn go_on(self, site: &Site, version: u32) -> Process {
-        let listeners = yaml::discovery(&version.to_string(), &[site.listener(version, "")]);
+        let listeners = yaml::discovery(&version.to_string(), &[site.listener(version)]);
         // Opening it waits for the reader.
         let written = tokio::task::spawn_blocking(move || std::fs::write(&self.pipe, listeners));
         within("the pipe is read", written)
