@@ -32,6 +32,7 @@
 
 mod backoff;
 mod client;
+mod refusals;
 mod session;
 
 pub use client::{LdsClient, StreamEnded};

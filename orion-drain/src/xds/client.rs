@@ -8,11 +8,13 @@ use std::time::Duration;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient as Ads;
 use envoy_types::pb::envoy::service::listener::v3::listener_discovery_service_client::ListenerDiscoveryServiceClient as Lds;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::backoff::Backoff;
+use super::refusals::Refusals;
 use super::session::{Asker, Delta, Session, StateOfTheWorld};
 use crate::config::{Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate};
 use crate::listener::Refused;
@@ -178,6 +180,7 @@ impl LdsClient {
             Ok(responses) => responses.into_inner(),
             Err(status) => return status,
         };
+        let mut refusals = Refusals::default();
         loop {
             let response = match responses.message().await {
                 Ok(Some(response)) => response,
@@ -200,6 +203,7 @@ impl LdsClient {
                 lds.version_text.set(version);
             } else {
                 lds.update_rejected.inc();
+                tokio::time::sleep(refusals.wait(Instant::now().into_std())).await;
             }
             lds.update_attempt.inc();
             if answers.send(session.answer(&response, &refused)).await.is_err() {
