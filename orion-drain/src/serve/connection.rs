@@ -180,9 +180,10 @@ impl Connection {
         }
     }
 
-    /// Writes down why the connection ended.
-    pub(crate) fn ended(&self, cause: CloseCause) {
+    /// Writes down why the connection ended; `failed`: its transport or its protocol did.
+    pub(crate) fn ended(&self, cause: CloseCause, failed: bool) {
         self.inner.guard.set_close_reason(match cause {
+            CloseCause::BeforeDrain | CloseCause::Drained if failed => CloseReason::Error,
             CloseCause::BeforeDrain if self.told_at().is_none() => CloseReason::Finished,
             CloseCause::BeforeDrain | CloseCause::Drained | CloseCause::Finished => CloseReason::Drained,
             CloseCause::Forced => CloseReason::Admin,

@@ -127,7 +127,7 @@ where
         async move {
             let tracked = Tracked::new(served, connection.clone(), || {});
             let closed = drive_held(tracked, connection.drain().clone()).await;
-            connection.ended(closed.cause);
+            connection.ended(closed.cause, false);
         }
     }
 }

@@ -225,7 +225,7 @@ where
         .trace()
         .around(drive_held(tracked, connection.drain().clone()))
         .await;
-    connection.ended(closed.cause);
+    connection.ended(closed.cause, matches!(closed.output, Some(Err(_))));
     if closes.counts().timed_out > 0 {
         server.stats.downstream_cx_delayed_close_timeout.inc();
     }

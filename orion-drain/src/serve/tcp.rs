@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use conn_tracker::{CloseReason, ConnKind, ConnProtocol};
 use drain_signal::{Closed, drive_held};
-use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, TcpDrainPolicy};
+use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
@@ -104,8 +104,13 @@ where
     if by_drain && !was_idle.load(Ordering::Relaxed) {
         stats.downstream_cx_drain_close.inc();
     }
-    connection.ended(closed.cause);
+    connection.ended(closed.cause, has_failed(&closed));
     closed
+}
+
+fn has_failed(closed: &Closed<CopyReport>) -> bool {
+    let report = closed.output.as_ref();
+    report.is_some_and(|report| matches!(report.ended, Ended::Failed(_)))
 }
 
 /// Relays an upgraded connection (WebSocket, CONNECT) to its end, under a guard of its own: hyper's connection is over
@@ -133,6 +138,6 @@ where
         .trace()
         .around(drive_held(tracked, connection.drain().clone()))
         .await;
-    connection.ended(closed.cause);
+    connection.ended(closed.cause, has_failed(&closed));
     closed
 }

@@ -202,3 +202,37 @@ async fn a_connection_that_ends_with_the_response_that_tells_it_was_told() {
     assert_eq!(listener.tracker.closed(CloseReason::Drained), 1);
     assert_eq!(listener.tracker.closed(CloseReason::Finished), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_from_a_connection_that_ends_by_itself() {
+    let closed_by = |reason: CloseReason, listener: &Listener| {
+        let counts = CloseReason::ALL.iter().map(|one| listener.tracker.closed(*one));
+        assert_eq!(
+            (listener.tracker.closed(reason), counts.sum::<u64>()),
+            (1, 1),
+            "{reason:?}"
+        );
+    };
+    for (says, reason) in [
+        ("", CloseReason::Finished),
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", CloseReason::Finished),
+        ("what is this?\r\n\r\n", CloseReason::Error),
+        ("GET / HTTP/1.1\r\nhost", CloseReason::Error),
+    ] {
+        let listener = Listener::new(DrainStrategy::Gradual);
+        let (mut client, served) = listener.serve(&HttpTimeouts::default());
+        client.write_all(says.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        rest(&mut client).await;
+        drop(client);
+        drop(served.await.unwrap());
+        closed_by(reason, &listener);
+    }
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (client, served) = listener.serve(&HttpTimeouts::default());
+    let mut client = H2Client::new(client).await;
+    assert_eq!(client.get("/").await, b"hello");
+    drop(client);
+    drop(served.await.unwrap());
+    closed_by(CloseReason::Finished, &listener);
+}
