@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn a_hundred_refusals_are_told_at_once_and_ten_a_second_after_them() {
-        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        let (mut refusals, now) = (Refusals::default(), tokio::time::Instant::now().into_std());
         assert!((0..AT_ONCE).all(|_| refusals.wait(now).is_zero()));
         assert_eq!(refusals.wait(now), EACH);
         assert_eq!(refusals.wait(now), EACH * 2);
