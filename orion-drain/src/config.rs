@@ -78,8 +78,8 @@ pub use discovery::{ListenerUpdate, RejectedListener, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
 pub use hcm::{
-    CodecType, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpProtocolOptions, HttpTimeouts,
-    Percent, Router, UpgradeConfig,
+    CodecType, Http2ServerOptions, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpProtocolOptions,
+    HttpTimeouts, Percent, Router, UpgradeConfig,
 };
 pub use listener::{Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter};
 pub use manager::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior};

@@ -1,5 +1,7 @@
-//! A WebSocket whose client speaks HTTP/1.1 and whose endpoint speaks HTTP/2: the handshake of the one in the words of the other
+//! A WebSocket of which one side speaks HTTP/1.1 and the other HTTP/2: the handshake of the one in the words of the other
 //! (RFC 8441, section 5).
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,4 +39,23 @@ pub(crate) fn switched<B>(response: &mut Response<B>, Accept(accept): Accept) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+}
+
+/// Makes a handshake of a client's CONNECT, as if it had come over HTTP/1.1.
+pub(crate) fn to_handshake<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
+    *request.method_mut() = Method::GET;
+    // Sixteen bytes of chance: they keep caches from being fooled (RFC 6455, section 10.3) and are no secret.
+    let chance = || RandomState::new().build_hasher().finish().to_be_bytes();
+    let key = STANDARD.encode([chance(), chance()].concat());
+    let key = HeaderValue::from_str(&key).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    request.headers_mut().insert(SEC_WEBSOCKET_KEY, key);
+    Ok(())
+}
+
+/// Makes 200 of the 101 that the client's CONNECT was answered with.
+pub(crate) fn opened<B>(response: &mut Response<B>) {
+    *response.status_mut() = StatusCode::OK;
+    for header in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        response.headers_mut().remove(header);
+    }
 }

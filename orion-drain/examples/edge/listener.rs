@@ -98,6 +98,9 @@ impl Maker {
         if let Some(bytes) = buffer {
             server = server.with_buffer_limit(bytes);
         }
+        if manager.allows_connect() {
+            server = server.with_extended_connect();
+        }
         if self.envoy_1_40 {
             server = server.with_envoy_1_40();
         }

@@ -9,6 +9,7 @@ use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
+use hyper::ext::Protocol;
 use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
 use orion_drain::serve::{Connection, ReceivedBody};
 
@@ -63,7 +64,10 @@ impl Proxy {
         let Some(upstream) = self.clusters.next(&route.cluster) else {
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
-        let upgrade = request.headers().get(UPGRADE).cloned();
+        let upgrade = match request.extensions().get::<Protocol>() {
+            Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
+            None => request.headers().get(UPGRADE).cloned(),
+        };
         let upgrade = upgrade.filter(|token| {
             token
                 .to_str()
@@ -106,6 +110,10 @@ async fn upgrade_over(
     let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
     let is_websocket = is_websocket(&token);
     let client_side = hyper::upgrade::on(&mut request);
+    let over_http2 = request.version() == Version::HTTP_2;
+    if over_http2 {
+        extended_connect::to_handshake(&mut request)?;
+    }
     let mut request = for_upstream(request, upstream, Some(token))?;
     let accept = match upstream {
         Upstream::Http1(..) => None,
@@ -126,6 +134,9 @@ async fn upgrade_over(
     }
     let upstream_side = hyper::upgrade::on(&mut response);
     tokio::spawn(tunnels.relay(client_side, upstream_side, connection, is_websocket));
+    if over_http2 {
+        extended_connect::opened(&mut response);
+    }
     Ok(response.map(|_| empty()))
 }
 

@@ -31,7 +31,8 @@ impl Tunnels {
             return;
         };
         let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        if is_websocket {
+        // Over HTTP/2 the connection is more than this tunnel.
+        if is_websocket && connection.guard().protocol() != ConnProtocol::Http2 {
             connection.guard().set_protocol(ConnProtocol::WebSocket);
         }
         let Some(code) = self.websocket_close.filter(|_| is_websocket) else {

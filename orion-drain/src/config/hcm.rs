@@ -38,6 +38,9 @@ pub struct HttpConnectionManager {
     /// Idle timeout and greatest age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_http_protocol_options: Option<HttpProtocolOptions>,
+    /// Options of HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_protocol_options: Option<Http2ServerOptions>,
     /// Where requests go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_config: Option<RouteConfiguration>,
@@ -92,6 +95,16 @@ pub struct HttpProtocolOptions {
     /// How old a connection may get before it is drained. Default, and 0: no limit.
     #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
     pub max_connection_duration: Option<Duration>,
+}
+
+/// Options of HTTP/2 towards clients: `config.core.v3.Http2ProtocolOptions`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http2ServerOptions {
+    /// Whether upgrades may be asked for by extended CONNECT
+    /// ([RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)). Default: no.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allow_connect: bool,
 }
 
 /// An upgrade that is let through.
@@ -199,6 +212,13 @@ impl HttpConnectionManager {
             )),
             max_connection_duration: limit(options.and_then(|options| options.max_connection_duration)),
         }
+    }
+
+    /// Whether upgrades may be asked for by extended CONNECT.
+    pub fn allows_connect(&self) -> bool {
+        self.http2_protocol_options
+            .as_ref()
+            .is_some_and(|options| options.allow_connect)
     }
 
     /// Whether an upgrade to `token` is let through.

@@ -109,6 +109,13 @@ impl HttpServer {
         self
     }
 
+    /// The same server, which takes extended CONNECT ([RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)): upgrades over HTTP/2.
+    #[must_use]
+    pub fn with_extended_connect(mut self) -> Self {
+        self.builder.http2().enable_connect_protocol();
+        self
+    }
+
     /// How the tunnels of its connections (WebSocket, CONNECT) are relayed; for [`serve_tunnel`](super::serve_tunnel).
     pub const fn tunnels(&self) -> CopyOptions {
         self.tunnels

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use conn_tracker::{CloseReason, ConnKind, ConnProtocol};
+use conn_tracker::{CloseReason, ConnGuard, ConnKind, ConnProtocol};
 use drain_signal::{Closed, drive_held};
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -114,7 +114,8 @@ fn has_failed(closed: &Closed<CopyReport>) -> bool {
 }
 
 /// Relays an upgraded connection (WebSocket, CONNECT) to its end, under a guard of its own: hyper's connection is over
-/// when the upgrade begins, the drain's is not.
+/// when the upgrade begins, the drain's is not. Over HTTP/2 it is a stream of its connection that ends by the same rules; how the
+/// connection is listed and why it ends is not its to say.
 ///
 /// # Cancel safety
 ///
@@ -129,10 +130,14 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    connection.guard().set_kind(ConnKind::Tunnel);
     let copy = DrainCopy::new(client, upstream)
         .with_options(options)
         .with_decision(connection.decision().clone());
+    if connection.guard().protocol() == ConnProtocol::Http2 {
+        let _open = OpenStream::of(connection.guard());
+        return drive_held(copy, connection.drain().clone()).await;
+    }
+    connection.guard().set_kind(ConnKind::Tunnel);
     let tracked = Tracked::new(copy, connection.clone(), || {});
     let closed = connection
         .trace()
@@ -140,4 +145,20 @@ where
         .await;
     connection.ended(closed.cause, has_failed(&closed));
     closed
+}
+
+/// A stream that is a tunnel: its connection is not idle.
+struct OpenStream<'a>(&'a ConnGuard);
+
+impl<'a> OpenStream<'a> {
+    fn of(guard: &'a ConnGuard) -> Self {
+        guard.request_started();
+        Self(guard)
+    }
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.0.request_ended();
+    }
 }

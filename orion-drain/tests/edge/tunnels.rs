@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::support::h2::{Event, H2, NO_LIMIT};
 use crate::support::{Edge, End, Http, discovery, end_of, tcp, websocket, within};
 
 const DRAIN_TIME: Duration = Duration::from_secs(4);
@@ -188,4 +189,37 @@ async fn check_drain_close_ends_a_talking_stream_in_fin_long_before_the_deadline
     within("the end of the stream", quiet.read_to_end(&mut rest))
         .await
         .expect("FIN, not RST");
+}
+
+#[tokio::test]
+async fn a_websocket_over_http2_outlives_both_goaways() {
+    async fn echoes(client: &mut H2, text: &str) {
+        client.data(1, &websocket::text(text)).await;
+        match client.next().await {
+            Event::Body {
+                stream: 1,
+                text: back,
+                last: false,
+            } => assert!(back.ends_with(text), "{back:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let listener = |version| {
+        Http::new("http", version)
+            .with_http("http2_protocol_options: { allow_connect: true }")
+            .yaml()
+    };
+    let flags = "--drain-time-s 600 --drain-strategy immediate";
+    let mut edge = Edge::start(flags, &discovery("1", &[listener(1)])).await;
+    let mut client = H2::connect(edge.address("http").await).await;
+    client.connect_websocket(1, "/chat").await;
+    assert_eq!(client.next().await, Event::Head { stream: 1, ok: true });
+    echoes(&mut client, "before").await;
+    edge.update("2", &[listener(2)]).await;
+    assert_eq!(client.next().await, Event::GoAway(NO_LIMIT));
+    echoes(&mut client, "between").await;
+    assert_eq!(client.next().await, Event::GoAway(1));
+    echoes(&mut client, "behind").await;
+    drop(client);
+    edge.until_list("/drain", <[_]>::is_empty).await;
 }

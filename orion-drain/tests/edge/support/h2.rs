@@ -89,6 +89,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H2<S> {
         self.head(0x83, 0, stream, path).await;
     }
 
+    /// Opens a stream to a WebSocket, by extended CONNECT (RFC 8441).
+    pub(crate) async fn connect_websocket(&mut self, stream: u32, path: &str) {
+        let mut block = b"\x02\x07CONNECT\x86\x00\x09:protocol\x09websocket".to_vec();
+        for (name, value) in [(0x01, "test"), (0x04, path)] {
+            block.extend([name, u8::try_from(value.len()).expect("a short path")]);
+            block.extend(value.as_bytes());
+        }
+        let mut out = Vec::new();
+        put(&mut out, HEADERS, END_HEADERS, stream, &block);
+        self.write(&out).await;
+    }
+
+    /// Sends bytes of a stream.
+    pub(crate) async fn data(&mut self, stream: u32, bytes: &[u8]) {
+        let mut out = Vec::new();
+        put(&mut out, DATA, 0, stream, bytes);
+        self.write(&out).await;
+    }
+
     async fn head(&mut self, method: u8, flags: u8, stream: u32, path: &str) {
         // `:method`, `:scheme http`, then `:authority` and `:path` as literals that are not indexed.
         let mut block = vec![method, 0x86];

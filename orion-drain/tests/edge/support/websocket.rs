@@ -76,11 +76,23 @@ pub(crate) async fn close(stream: &mut TcpStream, code: u16) {
 }
 
 async fn send(stream: &mut TcpStream, first: u8, payload: &[u8]) {
+    stream
+        .write_all(&frame(first, payload))
+        .await
+        .expect("it is open");
+}
+
+/// A text as a client sends it.
+pub(crate) fn text(text: &str) -> Vec<u8> {
+    frame(TEXT, text.as_bytes())
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).expect("a short frame");
     let mut frame = vec![first, 0x80 | length];
     frame.extend(MASK);
     frame.extend(masked(payload));
-    stream.write_all(&frame).await.expect("it is open");
+    frame
 }
 
 /// A frame of the server.
