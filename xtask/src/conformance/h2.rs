@@ -60,6 +60,19 @@ pub(crate) fn request(method: &str, path: &str, stream: u32, end: bool) -> Vec<u
     out
 }
 
+/// An extended CONNECT to a WebSocket (RFC 8441).
+pub(crate) fn connect(path: &str, stream: u32) -> Vec<u8> {
+    let mut block = b"\x02\x07CONNECT\x86\x00\x09:protocol\x09websocket".to_vec();
+    for (name, value) in [(4, path), (1, "x")] {
+        block.extend_from_slice(&[name, u8::try_from(value.len()).unwrap_or(0)]);
+        block.extend_from_slice(value.as_bytes());
+    }
+    block.extend_from_slice(b"\x00\x15sec-websocket-version\x0213");
+    let mut out = Vec::new();
+    frame(&mut out, HEADERS, END_HEADERS, stream, &block);
+    out
+}
+
 /// A part of a request's body.
 pub(crate) fn data(stream: u32, bytes: &[u8], end: bool) -> Vec<u8> {
     let mut out = Vec::new();

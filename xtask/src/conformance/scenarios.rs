@@ -3,6 +3,7 @@
 mod admin;
 mod chains;
 mod closing;
+mod connect;
 mod corpus;
 mod crowd;
 mod curve;
@@ -76,6 +77,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "closing" => closing::closing,
     "closing-tcp" => closing::tcp,
     "closing-pressure" => pressure::pressure,
+    "connect" => connect::connect,
     "progress" => progress::progress,
     "places-queue" => places::queue,
     "places-unix" => places::unix,

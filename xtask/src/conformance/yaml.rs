@@ -181,7 +181,7 @@ impl Listener {
       "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
       stat_prefix: ing, codec_type: AUTO, drain_timeout: {drain}, delayed_close_timeout: {close},
       common_http_protocol_options: {{ {options} }},
-      upgrade_configs: [ {{ upgrade_type: websocket }} ],
+      upgrade_configs: [ {{ upgrade_type: websocket }} ], http2_protocol_options: {{ allow_connect: true }},
       http_filters: [ {{ name: envoy.filters.http.router, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }} }} ],
       route_config: {{ name: r, virtual_hosts: [ {{ name: all, domains: ['*'], routes: [
         {{ match: {{ path: /v }}, {header}, direct_response: {{ status: 200, body: {{ inline_string: 'v{version}' }} }} }},
