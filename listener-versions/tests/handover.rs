@@ -523,6 +523,33 @@ async fn who_claims_a_socket_that_was_not_offered_gets_none() {
     .await;
 }
 
+#[tokio::test]
+async fn who_says_drain_and_is_gone_before_it_is_heard_does_not_end_the_old_process() {
+    bounded(async {
+        let meeting = Meeting::new("late");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
+        stream.set_nonblocking(true).expect("a socket");
+        stream
+            .write_all(b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01")
+            .expect("hello");
+        while stream.read(&mut [0; 1024]).is_err() {
+            tokio::task::yield_now().await;
+        }
+        // The sockets have come. As if it were killed while the old one had no time to look.
+        stream
+            .write_all(b"LVHO\0\x01\x03\0\0\0\0\x05\0\0\0\0\0")
+            .expect("drain");
+        drop(stream);
+        let (_, error) = failed(attempt).await;
+        assert!(matches!(error, HandoverError::Lost), "{error}");
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn neither_side_waits_for_ever() {
     let meeting = Meeting::new("silent");
