@@ -342,3 +342,20 @@ async fn a_socket_that_no_listener_wants_is_told_and_one_that_cannot_listen_refu
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn a_manager_that_never_reads_holds_up_nothing() {
+    let manager = Manager::start();
+    let mut edge = manager.edge("--drain-time-s 600", &http(1, 0), vec![], "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    // Two messages each; a queue takes ten or so.
+    for version in 2..40 {
+        edge.signal("HUP").await;
+        edge.until("lds: version \"1\": nothing changed").await;
+        assert_eq!(client.get("/version").await.ok(), "v1", "{version}");
+    }
+    edge.signal("TERM").await;
+    edge.until("draining 1 connections").await;
+    edge.signal("TERM").await;
+    assert_eq!(edge.exit().await.code(), Some(0));
+}
