@@ -82,6 +82,13 @@ impl LdsClient {
         })
     }
 
+    /// Asks for these listeners only. Default: for all, as Envoy.
+    #[must_use]
+    pub fn with_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.asker.want(names.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// Reads responses up to this size, in bytes. Default 16 MiB; Envoy has no limit. A larger one ends the stream.
     #[must_use]
     pub const fn with_largest_response(mut self, bytes: usize) -> Self {

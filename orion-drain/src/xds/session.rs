@@ -33,6 +33,8 @@ pub(super) struct Asker {
     node: Node,
     /// Whether only the first request of a stream says so.
     first_only: bool,
+    /// The listeners that are wanted; none: all.
+    names: Vec<String>,
 }
 
 impl Asker {
@@ -47,7 +49,15 @@ impl Asker {
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(version)),
             ..Node::default()
         };
-        Self { node, first_only }
+        Self {
+            node,
+            first_only,
+            names: Vec::new(),
+        }
+    }
+
+    pub(super) fn want(&mut self, names: Vec<String>) {
+        self.names = names;
     }
 
     fn node(&self, nonce: &str) -> Option<Node> {
@@ -88,6 +98,7 @@ impl StateOfTheWorld {
         DiscoveryRequest {
             version_info: self.version.clone(),
             node: self.asker.node(nonce),
+            resource_names: self.asker.names.clone(),
             type_url: TYPE_URL.to_owned(),
             response_nonce: nonce.to_owned(),
             error_detail: detail(refused),
@@ -153,6 +164,7 @@ impl Session for Delta {
 
     fn open(&self) -> DeltaDiscoveryRequest {
         DeltaDiscoveryRequest {
+            resource_names_subscribe: self.asker.names.clone(),
             initial_resource_versions: self.versions.clone().into_iter().collect(),
             ..self.request("", &[])
         }
@@ -334,6 +346,25 @@ mod tests {
         let mut other = delta("a", &[], &[]);
         other.type_url.clear();
         assert_eq!(Delta::new(asker()).read(&other), None);
+    }
+
+    #[test]
+    fn wanted_names_are_in_every_request_of_a_state_of_the_world_and_in_the_first_of_a_delta() {
+        let mut asker = asker();
+        assert!(
+            StateOfTheWorld::new(asker.clone())
+                .open()
+                .resource_names
+                .is_empty()
+        );
+        asker.want(vec!["x".to_owned()]);
+        let mut whole_session = StateOfTheWorld::new(asker.clone());
+        assert_eq!(whole_session.open().resource_names, ["x"]);
+        assert_eq!(whole_session.answer(&whole("1", "a"), &[]).resource_names, ["x"]);
+        let mut delta_session = Delta::new(asker);
+        assert_eq!(delta_session.open().resource_names_subscribe, ["x"]);
+        let ack = delta_session.answer(&delta("a", &[], &[]), &[]);
+        assert!(ack.resource_names_subscribe.is_empty());
     }
 
     #[test]

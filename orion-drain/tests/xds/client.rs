@@ -141,6 +141,10 @@ async fn two_responses_in_flight_are_answered_in_order_each_with_its_own_nonce()
     assert_eq!(client.stat("listener_manager.lds.update_attempt"), 3);
     let text = client.stats.snapshot();
     assert_eq!(text.text("listener_manager.lds.version_text"), Some("2"));
+    let prometheus = text.to_prometheus();
+    assert!(prometheus.contains("# TYPE envoy_control_plane_connected_state gauge\n"));
+    // A text is no number.
+    assert!(!prometheus.contains("version_text"));
 }
 
 #[tokio::test]
