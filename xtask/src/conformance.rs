@@ -45,7 +45,7 @@ const AT_ONCE: usize = 15;
 /// No play takes longer, and one that did is not repeated.
 const LONGEST: Duration = Duration::from_secs(45);
 /// How often a play is repeated if the machine stood still.
-const AGAIN: usize = 2;
+const AGAIN: usize = 4;
 /// The exit code when Envoy cannot be had.
 const OUT_OF_REACH: u8 = 3;
 
@@ -288,6 +288,7 @@ async fn play_in_peace(play: Play, stage: Stage) -> anyhow::Result<Checks> {
             return played;
         }
         again -= 1;
+        stage.world.stalls.over().await;
         stage.world.repeated.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -30,6 +30,17 @@ impl Stalls {
         stalls
     }
 
+    /// Waits until this process has been run in time for two seconds, or for half a minute.
+    pub(crate) async fn over(&self) {
+        for _ in 0..15 {
+            let begun = Instant::now();
+            sleep(Duration::from_secs(2)).await;
+            if !self.any_since(begun) {
+                return;
+            }
+        }
+    }
+
     pub(crate) fn any_since(&self, begun: Instant) -> bool {
         let stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         stalls.last().is_some_and(|last| *last >= begun)

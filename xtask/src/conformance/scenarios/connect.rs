@@ -14,6 +14,9 @@ use crate::conformance::rule::Checks;
 use crate::conformance::wire::{Client, Speak, What};
 use crate::conformance::yaml::{HTTP, Listener};
 
+/// So many that not all of them have their slots so late that the deadline would end them: once in a million plays.
+const MANY: usize = 28;
+
 /// Whether what is sent comes back.
 async fn echoes(client: &Client, stream: u32) -> bool {
     let from = client.len();
@@ -26,7 +29,7 @@ pub(crate) async fn connect(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let listeners = [Listener::http()];
     let play = stage.start(Setup::gradual(6, listeners.clone())).await?;
-    let crowd = Crowd::fresh(&play, HTTP, Speak::Http2, 4).await?;
+    let crowd = Crowd::fresh(&play, HTTP, Speak::Http2, MANY).await?;
     // Only a server that has said so in its SETTINGS may be asked.
     sleep(Duration::from_millis(100)).await;
     for client in &crowd.0 {
@@ -54,24 +57,12 @@ pub(crate) async fn connect(stage: Stage) -> anyhow::Result<Checks> {
     for client in &crowd.0 {
         alive += usize::from(echoes(client, client.last_stream()).await);
     }
-    at(start, 5800).await;
-    let mut after = 0;
-    for client in &crowd.0 {
-        after += usize::from(client.is_open() && echoes(client, client.last_stream()).await);
-    }
     at(start, 6700).await;
     checks.rule(
         "extended CONNECT: the tunnel echoes before the window",
-        of(alive, 4),
-        alive == 4,
+        of(alive, MANY),
+        alive == MANY,
     );
-    checks
-        .rule(
-            "extended CONNECT: cut in the window",
-            format!("{after} of 4 echo after it"),
-            after == 0,
-        )
-        .or(rows::WEBSOCKETS, after == 4);
     let goaway = crowd.first(start, What::is_goaway);
     checks
         .rule(
@@ -85,8 +76,8 @@ pub(crate) async fn connect(stage: Stage) -> anyhow::Result<Checks> {
         .rule(
             "extended CONNECT: ended in window + drain_timeout + delayed close",
             &ends,
-            ends.all_in(5500, 6000),
+            ends.all_in(5500, 6000) && ends.earliest() < 5900,
         )
-        .or_alike(rows::WEBSOCKETS, ends.all_in(5000, 6250));
+        .or(rows::WEBSOCKETS, ends.all_in(6000, 6250));
     Ok(checks)
 }
