@@ -40,10 +40,10 @@ impl Lds {
             if let Err(error) = file::run(&self, file, folder, first).await {
                 complain!("lds: {error}");
             }
-            return;
+        } else {
+            #[cfg(feature = "xds")]
+            grpc::run(self, &bootstrap, first).await;
         }
-        #[cfg(feature = "xds")]
-        grpc::run(self, &bootstrap, first).await;
     }
 
     /// Applies an update; says what is wrong with its listeners.
