@@ -163,6 +163,7 @@ pub use net::{
 mod carry;
 mod driver;
 mod news;
+mod sharing;
 mod shell;
 pub use driver::Driver;
 #[cfg(all(unix, feature = "handover"))]

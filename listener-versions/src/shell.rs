@@ -1,16 +1,12 @@
 //! What handles, workers and the driver share: the version set, and the sockets and drains that carry out its effects.
 
 use std::collections::{BTreeMap, HashMap};
-#[cfg(unix)]
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence};
 use tokio::sync::{mpsc, watch};
 
-#[cfg(unix)]
-use crate::SharedSocket;
 use crate::carry::{State, offer};
 use crate::listeners::WarmError;
 use crate::net::{Shared, Slot, Worker};
@@ -40,10 +36,6 @@ pub(crate) enum Job<C> {
 }
 
 pub(crate) type Jobs<C> = mpsc::UnboundedSender<Job<C>>;
-
-/// Descriptors for another process, and what was shared before, by slot and lane.
-#[cfg(unix)]
-pub(crate) type SharedSockets<C> = (Vec<SharedSocket>, Vec<(Arc<Slot<C>>, Vec<bool>)>);
 
 pub(crate) struct Shell<C> {
     pub(crate) root: DrainManager,
@@ -241,73 +233,6 @@ impl<C: ListenerConfig> Shell<C> {
         Some(state.slots.get(&record.socket)?.local().clone())
     }
 
-    pub(crate) fn inherit(&self, inherited: Inherited) {
-        self.lock().inherited.append(inherited);
-    }
-
-    pub(crate) fn unclaimed(&self) -> Vec<ListenAddress> {
-        self.lock().inherited.addresses().cloned().collect()
-    }
-
-    pub(crate) fn drop_unclaimed(&self) {
-        drop(std::mem::take(&mut self.lock().inherited));
-    }
-
-    /// A descriptor of each socket, and what of it was shared before. Nothing is marked unless every descriptor could be had.
-    #[cfg(unix)]
-    pub(crate) fn share_sockets(&self) -> io::Result<SharedSockets<C>> {
-        let state = self.lock();
-        let slots = Self::slots_to_share(&state);
-        let sockets = Self::descriptors(&slots)?;
-        let shared = slots.into_iter().map(|slot| {
-            let before = slot.set_shared(true);
-            (slot, before)
-        });
-        Ok((sockets, shared.collect()))
-    }
-
-    /// A descriptor of each socket, with nothing marked.
-    #[cfg(unix)]
-    pub(crate) fn copy_sockets(&self) -> io::Result<Vec<SharedSocket>> {
-        let state = self.lock();
-        Self::descriptors(&Self::slots_to_share(&state))
-    }
-
-    /// Nobody can ask for a port that the kernel chose, and what warms does not listen.
-    #[cfg(unix)]
-    fn slots_to_share(state: &State<C>) -> Vec<Arc<Slot<C>>> {
-        let slots = state
-            .slots
-            .iter()
-            .filter(|(key, slot)| !key.address().is_ephemeral() && slot.current().is_some());
-        slots.map(|(_, slot)| Arc::clone(slot)).collect()
-    }
-
-    /// By address, then by lane.
-    #[cfg(unix)]
-    fn descriptors(slots: &[Arc<Slot<C>>]) -> io::Result<Vec<SharedSocket>> {
-        let mut sockets = Vec::new();
-        for slot in slots {
-            for (lane, socket) in slot.descriptors()?.into_iter().enumerate() {
-                sockets.push(SharedSocket {
-                    address: slot.local().clone(),
-                    lane,
-                    socket,
-                });
-            }
-        }
-        sockets.sort_by(|a, b| (&a.address, a.lane).cmp(&(&b.address, b.lane)));
-        Ok(sockets)
-    }
-
-    pub(crate) fn own_sockets(&self) {
-        let mut state = self.lock();
-        state.inherited = Inherited::new();
-        for slot in state.slots.values() {
-            slot.set_shared(false);
-        }
-    }
-
     #[cfg(feature = "__bench")]
     pub(crate) fn slot(&self, name: &str) -> Option<Arc<Slot<C>>> {
         let state = self.lock();
@@ -328,7 +253,7 @@ impl<C: ListenerConfig> Shell<C> {
         news.into_iter().for_each(|news| news.tell(&self.shared.teller));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<C>> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
         // Observers and handlers are called without it. What can panic under it is the configuration's own code, which runs before
         // anything is changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

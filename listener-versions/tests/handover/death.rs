@@ -1,0 +1,207 @@
+//! Whoever dies or gives up when, somebody serves.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::common::at;
+use crate::common::wire::{ask, bounded, free, lds, port};
+use crate::meeting::*;
+use listener_versions::Update;
+use listener_versions::handover::{Ended, HandoverError, HandoverOptions};
+use tokio::time::sleep;
+
+#[tokio::test]
+async fn a_new_process_that_goes_away_leaves_the_old_one_as_it_was() {
+    bounded(async {
+        let meeting = Meeting::new("gone");
+        let a = free();
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let takeover = meeting.take_over().await;
+        // It is not decided who goes on: an update waits.
+        let update = tokio::spawn({
+            let (old, a) = (old.clone(), a.clone());
+            async move { old.apply(Update::lds("v", [at("a", a, 1)])).await.is_success() }
+        });
+        assert_eq!(ask(at_a).await.expect("it serves"), 1);
+        assert!(!update.is_finished());
+        drop(takeover);
+        let (offer, error) = failed(attempt).await;
+        assert!(matches!(error, HandoverError::Lost), "{error}");
+        assert!(update.await.expect("no panic"));
+        assert_eq!(ask(at_a).await.expect("it serves"), 2);
+        // And it may be asked again.
+        let attempt = offering(offer, &old);
+        let (new, _predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let _successor = replaced(attempt).await;
+        assert_eq!(ask(at_a).await.expect("it serves"), 1);
+        drop(new);
+        refused(at_a).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_handed_out_in_vain_is_the_old_ones_alone_again() {
+    bounded(async {
+        let meeting = Meeting::new("vain");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        // The new one keeps its descriptors although it has given up.
+        let kept = takeover.sockets();
+        drop(takeover);
+        failed(attempt).await;
+        let parked = park(at_a);
+        lds(&old, []).await;
+        refused(at_a).await;
+        answered(parked).await;
+        drop(kept);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_old_process_that_dies_before_it_was_told_to_drain_leaves_its_sockets_to_the_new_one() {
+    bounded(async {
+        let meeting = Meeting::new("dies");
+        let a = free();
+        let old = process(0);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        let parked = park(at_a);
+        attempt.abort();
+        drop(attempt.await);
+        // As the kernel closes them.
+        drop(old.share_sockets());
+        drop(old);
+        let new = process(0);
+        new.inherit(takeover.sockets());
+        lds(&new, [at("a", a, 0)]).await;
+        let (predecessor, _offer) = takeover.serving(&new).await.expect("it is alone");
+        work(&new, 1);
+        answered(parked).await;
+        assert_eq!(
+            predecessor.ends(sleep(Duration::from_secs(900))).await,
+            Ended::ByItself
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_old_process_that_has_hung_up_and_lives_is_not_replaced() {
+    bounded(async {
+        let meeting = Meeting::new("lives");
+        let a = free();
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        // The attempt is given up, the offer stands.
+        attempt.abort();
+        drop(attempt.await);
+        let _again = offered(&meeting, &old).await;
+        let new = process(0);
+        new.inherit(takeover.sockets());
+        lds(&new, [at("a", a, 0)]).await;
+        let error = takeover.serving(&new).await.expect_err("the old one goes on");
+        assert!(matches!(error, HandoverError::Lost), "{error}");
+        drop(new);
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
+    bounded(async {
+        let meeting = Meeting::new("keeps");
+        let (a, b) = (free(), free());
+        let first = process(0);
+        lds(&first, [at("a", a.clone(), 0), at("b", b.clone(), 0)]).await;
+        let (at_a, at_b) = (port(&first, "a"), port(&first, "b"));
+        let attempt = offered(&meeting, &first).await;
+        let (second, predecessor, offer) =
+            restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
+        let mut successor = replaced(attempt).await;
+        let told = tokio::spawn(async move { successor.terminated().await });
+        // As the kernel ends it: no socket is shut down.
+        drop((predecessor, offer, second.share_sockets()));
+        drop(second);
+        let parked = park(at_a);
+        // One that comes to nothing, as soon as the first one has noticed; then one that has no use for all of them.
+        while meeting.ask().await.expect("it is not refused").is_none() {
+            tokio::task::yield_now().await;
+        }
+        let mut takeover = meeting.take_over().await;
+        let third = process(0);
+        third.inherit(takeover.sockets());
+        lds(&third, [at("a", a, 0)]).await;
+        let (predecessor, _offer) = takeover
+            .serving(&third)
+            .await
+            .expect("the first one has kept them");
+        work(&third, 1);
+        answered(parked).await;
+        refused(at_b).await;
+        // It is the first one's successor in every respect.
+        let (ended, told) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), told);
+        told.expect("no panic");
+        assert_eq!(ended, Ended::Terminated);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sockets_that_nobody_comes_for_are_closed() {
+    let meeting = Meeting::new("keeps-not");
+    let a = free();
+    let first = process(0);
+    lds(&first, [at("a", a.clone(), 0)]).await;
+    let at_a = port(&first, "a");
+    let attempt = offered(&meeting, &first).await;
+    let (second, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+    let mut successor = replaced(attempt).await;
+    drop((predecessor, offer, second.share_sockets()));
+    drop(second);
+    // Only time makes it do anything.
+    let keep = HandoverOptions::default().keep;
+    let waited = tokio::time::timeout(keep + Duration::from_secs(1), successor.terminated()).await;
+    assert!(waited.is_err());
+    refused(at_a).await;
+}
+
+#[tokio::test]
+async fn who_says_drain_and_is_gone_before_it_is_heard_does_not_end_the_old_process() {
+    bounded(async {
+        let meeting = Meeting::new("late");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
+        stream.set_nonblocking(true).expect("a socket");
+        stream
+            .write_all(b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01")
+            .expect("hello");
+        while stream.read(&mut [0; 1024]).is_err() {
+            tokio::task::yield_now().await;
+        }
+        // The sockets have come. As if it were killed while the old one had no time to look.
+        stream
+            .write_all(b"LVHO\0\x01\x03\0\0\0\0\x05\0\0\0\0\0")
+            .expect("drain");
+        drop(stream);
+        let (_, error) = failed(attempt).await;
+        assert!(matches!(error, HandoverError::Lost), "{error}");
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+    })
+    .await;
+}

@@ -1,0 +1,122 @@
+//! The place where an old process and a new one meet, and what both do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::common::Config;
+use crate::common::wire::{answer, lds, listeners};
+use listener_versions::handover::{
+    HandoverError, HandoverOptions, Offer, Predecessor, Successor, Takeover, take_over,
+};
+use listener_versions::{Inherited, Listeners};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+/// A folder with the path at which they meet.
+pub(crate) struct Meeting(pub(crate) PathBuf);
+
+impl Meeting {
+    pub(crate) fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("handover-{}-{name}", std::process::id()));
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        Self(folder)
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.join("edge.sock")
+    }
+
+    pub(crate) async fn ask(&self) -> Result<Option<Takeover>, HandoverError> {
+        take_over(&self.path(), &HandoverOptions::default()).await
+    }
+
+    pub(crate) async fn take_over(&self) -> Takeover {
+        self.ask()
+            .await
+            .expect("it is not refused")
+            .expect("somebody is there")
+    }
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+pub(crate) fn process(workers: usize) -> Listeners<Config> {
+    let (listeners, driver) = listeners();
+    tokio::spawn(driver);
+    work(&listeners, workers);
+    listeners
+}
+
+pub(crate) fn work(listeners: &Listeners<Config>, workers: usize) {
+    for _ in 0..workers {
+        tokio::spawn(listeners.worker().run(answer));
+    }
+}
+
+pub(crate) type Offering = JoinHandle<(Offer, Result<Successor, HandoverError>)>;
+
+/// Waits for one attempt.
+pub(crate) fn offering(mut offer: Offer, listeners: &Listeners<Config>) -> Offering {
+    let listeners = listeners.clone();
+    tokio::spawn(async move {
+        let next = offer
+            .next(&listeners, &HandoverOptions::default(), &Inherited::new())
+            .await;
+        (offer, next)
+    })
+}
+
+pub(crate) async fn offered(meeting: &Meeting, listeners: &Listeners<Config>) -> Offering {
+    offering(
+        Offer::bind(&meeting.path()).await.expect("nobody is there"),
+        listeners,
+    )
+}
+
+pub(crate) async fn failed(attempt: Offering) -> (Offer, HandoverError) {
+    let (offer, outcome) = attempt.await.expect("no panic");
+    (offer, outcome.expect_err("nothing came of it"))
+}
+
+pub(crate) async fn replaced(attempt: Offering) -> Successor {
+    attempt.await.expect("no panic").1.expect("it is replaced")
+}
+
+/// The whole of a new process.
+pub(crate) async fn restart(
+    meeting: &Meeting,
+    configs: Vec<Config>,
+) -> (Listeners<Config>, Predecessor, Offer) {
+    let mut takeover = meeting.take_over().await;
+    let new = process(0);
+    new.inherit(takeover.sockets());
+    lds(&new, configs).await;
+    let (predecessor, offer) = takeover.serving(&new).await.expect("the old one agrees");
+    work(&new, 1);
+    (new, predecessor, offer)
+}
+
+pub(crate) fn park(address: SocketAddr) -> Vec<std::net::TcpStream> {
+    let connect = |_| std::net::TcpStream::connect(address).expect("the kernel takes it");
+    (0..32).map(connect).collect()
+}
+
+pub(crate) async fn answered(parked: Vec<std::net::TcpStream>) {
+    for client in parked {
+        client.set_nonblocking(true).expect("a socket");
+        let mut client = TcpStream::from_std(client).expect("a socket");
+        client.read_u64().await.expect("it is served");
+    }
+}
+
+pub(crate) async fn refused(address: SocketAddr) {
+    let error = TcpStream::connect(address).await.expect_err("nobody listens");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+}

@@ -1,0 +1,100 @@
+//! Whoever else comes to the path, or says nothing, changes nothing.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use crate::common::at;
+use crate::common::wire::{ask, bounded, free, lds, port};
+use crate::meeting::*;
+use listener_versions::handover::{HandoverError, HandoverOptions, take_over};
+
+/// What a process that is none of ours says, and what is heard of it.
+const NONSENSE: [(&[u8], &str); 6] = [
+    (
+        b"GET / HTTP/1.1\r\n\r\n",
+        "it does not speak the handover protocol",
+    ),
+    (
+        b"LVHO\0\x02\x01\0\0\0\0\x04\0\0\0\x01",
+        "speaks version 2 of the handover protocol, this one version 1",
+    ),
+    (b"LVHO\0\x01\x01\0\0\xff\0\0", "a message is too long"),
+    (
+        b"LVHO\0\x01\x01\x01\0\0\0\x04\0\0\0\x01",
+        "a message has no meaning",
+    ),
+    (
+        b"LVHO\0\x01\x02\x01\0\0\0\x12\0\x01\x0b127.0.0.1:1\0\0\0\0",
+        "descriptors are missing",
+    ),
+    (b"LVHO\0\x01\x05\0\0\0\0\0", "it did not say hello"),
+];
+
+#[tokio::test]
+async fn nonsense_is_refused_and_the_old_process_goes_on() {
+    bounded(async {
+        let meeting = Meeting::new("nonsense");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let mut attempt = offered(&meeting, &old).await;
+        for (nonsense, said) in NONSENSE {
+            let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
+            stream.write_all(nonsense).expect("it is taken");
+            let (offer, error) = failed(attempt).await;
+            assert!(error.to_string().contains(said), "{error}");
+            stream.read_to_end(&mut Vec::new()).expect("it is closed");
+            attempt = offering(offer, &old);
+        }
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+        drop(meeting.take_over().await);
+        failed(attempt).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_claims_a_socket_that_was_not_offered_gets_none() {
+    bounded(async {
+        let meeting = Meeting::new("claims");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
+        stream
+            .write_all(b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01")
+            .expect("hello");
+        stream
+            .write_all(b"LVHO\0\x01\x03\0\0\0\0\x05\0\0\0\0\x07")
+            .expect("drain");
+        let (_, error) = failed(attempt).await;
+        assert!(
+            error.to_string().contains("a socket that was not offered"),
+            "{error}"
+        );
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn neither_side_waits_for_ever() {
+    let meeting = Meeting::new("silent");
+    let old = process(1);
+    lds(&old, [at("a", free(), 0)]).await;
+    // A new process that says nothing, and one that is never ready.
+    let mut attempt = offered(&meeting, &old).await;
+    for hello in [&b""[..], b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01"] {
+        let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
+        stream.write_all(hello).expect("it is taken");
+        let (offer, error) = failed(attempt).await;
+        assert!(matches!(error, HandoverError::TimedOut), "{error}");
+        drop(stream);
+        attempt = offering(offer, &old);
+    }
+    attempt.abort();
+    // An old process that says nothing.
+    let silent = std::os::unix::net::UnixListener::bind(meeting.0.join("silent.sock")).expect("a socket");
+    let error = take_over(&meeting.0.join("silent.sock"), &HandoverOptions::default()).await;
+    assert!(matches!(error, Err(HandoverError::TimedOut)), "{error:?}");
+    drop(silent);
+}
