@@ -5,7 +5,7 @@
 //! check every rule on every side → one table: as Envoy does it, or better on purpose (the row of the ledger that says so), or
 //! worse. It succeeds if Envoy keeps what the ledger says of it, and nothing of edge's is worse.
 //!
-//! A play with a broken rule during which this machine stood still is played again, [`AGAIN`] times at most. Moments may be off by [`samples::SLACK`]; shares are compared with the rule's probability at an error of [`samples::ERROR`] each.
+//! A play with a broken rule during which this machine stood still, or the proxy waited for a processor, is played again, [`AGAIN`] times at most. Moments may be off by [`samples::SLACK`]; shares are compared with the rule's probability at an error of [`samples::ERROR`] each.
 
 pub(crate) mod envoy;
 mod h1;

@@ -57,6 +57,14 @@ fn workers(side: Side, wanted: Option<u8>) -> Vec<String> {
     number.map_or_else(Vec::new, flag)
 }
 
+impl Drop for Play {
+    fn drop(&mut self) {
+        if let Some(process) = self.child.id() {
+            self.world.stalls.look_at(process);
+        }
+    }
+}
+
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Play {

@@ -1,4 +1,4 @@
-//! Whether this machine stood still: then what a play measured is not the proxy's doing.
+//! Whether this machine stood still, or a proxy waited for a processor: then what a play measured is not the proxy's doing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,20 @@ impl Stalls {
             }
         });
         stalls
+    }
+
+    /// Looks at how long a process has waited for a processor, all its threads together.
+    pub(crate) fn look_at(&self, process: u32) {
+        let threads = std::fs::read_dir(format!("/proc/{process}/task"));
+        let waited = threads.into_iter().flatten().filter_map(|thread| {
+            // Time on a processor, time waiting for one, in ns.
+            let stat = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+            stat.split_ascii_whitespace().nth(1)?.parse::<u64>().ok()
+        });
+        if Duration::from_nanos(waited.sum()) > LATE {
+            let mut stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            stalls.push(Instant::now());
+        }
     }
 
     /// Waits until this process has been run in time for two seconds, or for half a minute.

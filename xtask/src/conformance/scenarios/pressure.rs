@@ -48,7 +48,7 @@ pub(crate) async fn pressure(stage: Stage) -> anyhow::Result<Checks> {
         tasks.spawn(async move {
             while client.is_open() && client.send(&PIECE).await {
                 // As fast as the echo comes back, and not so fast that nothing else is served on this machine.
-                sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(5)).await;
             }
         });
     }
