@@ -78,6 +78,22 @@ impl Crowd {
         self.span(|client| Some(client.first(What::says_close)?.at), end)
     }
 
+    /// From the end of the last response to the first thing of a kind.
+    pub(crate) fn after_answer(&self, is: impl Fn(&What) -> bool) -> Samples {
+        let ends = |what: &What| {
+            matches!(
+                what,
+                What::Body(_) | What::Headers { end: true, .. } | What::Data { end: true, .. }
+            )
+        };
+        let answered = |client: &Client| {
+            let seen = client.seen();
+            let last = seen.iter().rev().find(|seen| ends(&seen.what));
+            last.map(|seen| seen.at)
+        };
+        self.span(answered, |client| Some(client.first(&is)?.at))
+    }
+
     /// From the GOAWAY that announces to the final one.
     pub(crate) fn goaway_gap(&self) -> Samples {
         self.span(|client| Some(client.goaways().first()?.0), final_goaway)
