@@ -126,6 +126,10 @@ async fn upgrade_over(
     let answered = upstream.send(request).await;
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     if response.status() != agreed {
+        if over_http2 && response.status().is_success() {
+            // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
+            return Err(StatusCode::BAD_GATEWAY);
+        }
         strip_hop_by_hop(response.headers_mut());
         return Ok(response.map(BodyExt::boxed));
     }

@@ -192,6 +192,16 @@ async fn check_drain_close_ends_a_talking_stream_in_fin_long_before_the_deadline
 }
 
 #[tokio::test]
+async fn a_page_instead_of_a_websocket_is_no_open_tunnel_to_an_http2_client() {
+    let listener = Http::new("http", 1).with_http("http2_protocol_options: { allow_connect: true }");
+    let mut edge = Edge::start("", &discovery("1", &[listener.yaml()])).await;
+    let mut client = H2::connect(edge.address("http").await).await;
+    client.connect_websocket(1, "/page").await;
+    edge.upstream.held().await.answer("no WebSocket here");
+    assert_eq!(client.next().await, Event::Head { stream: 1, ok: false });
+}
+
+#[tokio::test]
 async fn a_websocket_over_http2_outlives_both_goaways() {
     async fn echoes(client: &mut H2, text: &str) {
         client.data(1, &websocket::text(text)).await;

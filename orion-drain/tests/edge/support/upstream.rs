@@ -82,7 +82,7 @@ async fn answer(mut stream: TcpStream, hold: mpsc::UnboundedSender<Held>) -> io:
     let mut ahead = Vec::new();
     loop {
         let (head, length) = read_head(&mut stream, &mut ahead).await?;
-        if header(&head, "upgrade") == Some("websocket") {
+        if header(&head, "upgrade") == Some("websocket") && !head.starts_with("get /page ") {
             stream.write_all(websocket::ACCEPTED.as_bytes()).await?;
             return websocket::echo(stream, ahead).await;
         }
