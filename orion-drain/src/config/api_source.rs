@@ -1,5 +1,6 @@
 //! A control plane as the source of listeners: `ads`, and `config.core.v3.ApiConfigSource`.
 
+use http::uri::Authority;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -114,9 +115,16 @@ pub(super) fn validate(bootstrap: &Bootstrap, wrong: &mut Vec<FieldError>) {
     };
     let at_lds = at.key("lds_config");
     let kinds = kinds(source);
-    if let [first, second, ..] = kinds[..] {
-        let message = format!("expected one of `{first}`, `{second}`, not both");
-        wrong.push(FieldError::new(&at_lds, message));
+    match kinds[..] {
+        [] => {
+            let message = "expected one of `path_config_source`, `api_config_source`, `ads`";
+            wrong.push(FieldError::new(&at_lds, message));
+        }
+        [first, second, ..] => {
+            let message = format!("expected one of `{first}`, `{second}`, not both");
+            wrong.push(FieldError::new(&at_lds, message));
+        }
+        [_] => {}
     }
     if source.ads.is_some() && dynamic.ads_config.is_none() {
         let message = "`dynamic_resources.ads_config` is missing";
@@ -162,7 +170,13 @@ fn api(bootstrap: &Bootstrap, api: &ApiConfigSource, at: &FieldPath, wrong: &mut
             wrong.push(FieldError::new(&at, "not a header that HTTP allows"));
         }
     }
-    let at = at.key("envoy_grpc").key("cluster_name");
+    let at = at.key("envoy_grpc");
+    let authority = &service.envoy_grpc.authority;
+    if !authority.is_empty() && authority.parse::<Authority>().is_err() {
+        let message = "not an authority that HTTP allows";
+        wrong.push(FieldError::new(&at.key("authority"), message));
+    }
+    let at = at.key("cluster_name");
     let name = &service.envoy_grpc.cluster_name;
     let problem = match bootstrap.cluster(name) {
         None => format!("unknown cluster `{name}`"),

@@ -90,6 +90,14 @@ fn a_control_plane_that_cannot_be_asked_is_refused_with_its_field() {
             }])),
             format!("{at}.grpc_services[0].initial_metadata[0]: not a header that HTTP allows"),
         ),
+        (
+            service(json!([{ "envoy_grpc": { "cluster_name": "plane", "authority": "a b" } }])),
+            format!("{at}.grpc_services[0].envoy_grpc.authority: not an authority that HTTP allows"),
+        ),
+        (
+            json!({ "ads_config": source(), "lds_config": { "resource_api_version": "V3" } }),
+            "dynamic_resources.lds_config: expected one of `path_config_source`, `api_config_source`, `ads`".to_owned(),
+        ),
         (cluster("other"), format!("{named}: unknown cluster `other`")),
         (
             cluster("http1"),
