@@ -34,5 +34,6 @@ mod backoff;
 mod client;
 mod refusals;
 mod session;
+mod streams;
 
 pub use client::{LdsClient, StreamEnded};

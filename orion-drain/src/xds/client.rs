@@ -5,17 +5,16 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient as Ads;
-use envoy_types::pb::envoy::service::listener::v3::listener_discovery_service_client::ListenerDiscoveryServiceClient as Lds;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::transport::Endpoint;
+use tonic::{Request, Status};
 
 use super::backoff::Backoff;
 use super::refusals::Refusals;
-use super::session::{Asker, Delta, Session, StateOfTheWorld};
+use super::session::{Asker, Delta, StateOfTheWorld};
+use super::streams::Streams;
 use crate::config::{Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate};
 use crate::listener::Refused;
 use crate::stats::{ControlPlaneStats, Stats};
@@ -276,49 +275,5 @@ impl<'s> Connected<'s> {
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
         self.0.connected_state.set(0);
-    }
-}
-
-/// A session's stream, on either service.
-trait Streams: Session<Request: Send + 'static, Response: Send + 'static> + Send {
-    fn call(
-        channel: Channel,
-        aggregated: bool,
-        largest: usize,
-        requests: Request<ReceiverStream<Self::Request>>,
-    ) -> impl Future<Output = Result<Response<Streaming<Self::Response>>, Status>> + Send;
-}
-
-impl Streams for StateOfTheWorld {
-    async fn call(
-        channel: Channel,
-        aggregated: bool,
-        largest: usize,
-        requests: Request<ReceiverStream<Self::Request>>,
-    ) -> Result<Response<Streaming<Self::Response>>, Status> {
-        if aggregated {
-            let mut client = Ads::new(channel).max_decoding_message_size(largest);
-            client.stream_aggregated_resources(requests).await
-        } else {
-            let mut client = Lds::new(channel).max_decoding_message_size(largest);
-            client.stream_listeners(requests).await
-        }
-    }
-}
-
-impl Streams for Delta {
-    async fn call(
-        channel: Channel,
-        aggregated: bool,
-        largest: usize,
-        requests: Request<ReceiverStream<Self::Request>>,
-    ) -> Result<Response<Streaming<Self::Response>>, Status> {
-        if aggregated {
-            let mut client = Ads::new(channel).max_decoding_message_size(largest);
-            client.delta_aggregated_resources(requests).await
-        } else {
-            let mut client = Lds::new(channel).max_decoding_message_size(largest);
-            client.delta_listeners(requests).await
-        }
     }
 }
