@@ -14,7 +14,8 @@ use crate::telemetry::in_update;
 pub struct Applied {
     /// Its label.
     pub version_info: String,
-    /// What is wrong with it, in the order of the response. Empty: it was taken whole.
+    /// What is wrong with it: first what cannot be read, then what cannot be made, then what cannot be applied. Empty: it was taken
+    /// whole.
     pub refused: Vec<Refused>,
     /// What was done, listener by listener.
     pub report: UpdateReport,

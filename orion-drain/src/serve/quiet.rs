@@ -9,6 +9,8 @@ use tokio::time::Instant;
 
 /// How late a quiet connection may be found out: by this part of its time.
 const PARTS: u32 = 32;
+/// A timer knows no shorter time.
+const FINEST: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct Quiet {
@@ -46,7 +48,7 @@ impl Quiet {
     pub(super) fn stirred(&mut self, now: Instant) -> Instant {
         self.since = now;
         self.rests = false;
-        now + self.timeout / PARTS
+        now + (self.timeout / PARTS).max(FINEST)
     }
 
     /// The moment to look has come: has anything happened since the last one?
@@ -71,6 +73,13 @@ mod tests {
 
     fn at(start: Instant, seconds: u64) -> Instant {
         start + Duration::from_secs(seconds)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_left_alone_for_a_while_however_short_its_time_is() {
+        let now = Instant::now();
+        let mut quiet = Quiet::new(Duration::from_nanos(1), now);
+        assert_eq!(quiet.look(true, now), Look::Again(now + FINEST));
     }
 
     #[tokio::test(start_paused = true)]
