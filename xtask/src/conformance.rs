@@ -93,7 +93,7 @@ impl Side {
 
     const fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::Envoy => &["--disable-hot-restart", "--log-level", "warning"],
+            Self::Envoy => &["--log-level", "warning"],
             Self::Compat => &["--compat", "envoy-1.40"],
             Self::Defaults => &[],
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub(crate) struct Setup {
     pub(crate) listeners: Vec<Listener>,
     /// How many workers; by default two of Envoy's, and as many of edge's as it likes.
     pub(crate) workers: Option<u8>,
+    /// Another process may follow, and ends this one so many seconds later.
+    pub(crate) parent_shutdown: Option<u64>,
     /// More flags, of the same name on both sides.
     pub(crate) flags: &'static [&'static str],
 }
@@ -36,6 +38,7 @@ impl Setup {
             immediate: false,
             listeners: listeners.into(),
             workers: None,
+            parent_shutdown: None,
             flags: &[],
         }
     }
@@ -57,12 +60,67 @@ fn workers(side: Side, wanted: Option<u8>) -> Vec<String> {
     number.map_or_else(Vec::new, flag)
 }
 
+/// How processes that follow each other find each other; by default they do not.
+fn following(side: Side, folder: &Path, epoch: u32, wanted: bool) -> anyhow::Result<Vec<String>> {
+    let text = |path: PathBuf| path.display().to_string();
+    let owned = |flags: &[&str]| flags.iter().map(|flag| (*flag).to_owned()).collect();
+    let base = folder.join("base_id");
+    Ok(match side {
+        Side::Envoy if !wanted => owned(&["--disable-hot-restart"]),
+        Side::Envoy if epoch == 0 => owned(&["--use-dynamic-base-id", "--base-id-path", &text(base)]),
+        Side::Envoy => {
+            let id = std::fs::read_to_string(base).context("the base id of the process before")?;
+            owned(&["--base-id", id.trim(), "--restart-epoch", &epoch.to_string()])
+        }
+        _ if wanted => owned(&["--hot-restart-path", &text(folder.join("restart"))]),
+        _ => vec![],
+    })
+}
+
 impl Drop for Play {
     fn drop(&mut self) {
         if let Some(process) = self.child.id() {
             self.world.stalls.look_at(process);
         }
     }
+}
+
+/// Starts a process, the first one at its place or one that follows it.
+fn spawn(
+    world: &World,
+    (side, ip, folder): (Side, Ipv4Addr, &Path),
+    setup: &Setup,
+    epoch: u32,
+) -> anyhow::Result<Child> {
+    let file = |name: &str| match epoch {
+        0 => folder.join(name),
+        epoch => folder.join(format!("{epoch}.{name}")),
+    };
+    let lds = file("lds.yaml");
+    std::fs::write(&lds, yaml::discovery(&setup.listeners, ip, world.skew(side)))?;
+    let bootstrap = file("bootstrap.yaml");
+    std::fs::write(&bootstrap, yaml::bootstrap(ip, &lds, world.http, world.tcp))?;
+    let strategy = if setup.immediate { "immediate" } else { "gradual" };
+    let parent_shutdown = setup.parent_shutdown.unwrap_or(setup.drain_time + 60);
+    let log = std::fs::File::create(file("log"))?;
+    let mut command = Command::new(world.program(side));
+    command
+        .arg("-c")
+        .arg(&bootstrap)
+        .args(["--drain-time-s", &setup.drain_time.to_string()])
+        .args(["--drain-strategy", strategy])
+        .args(["--parent-shutdown-time-s", &parent_shutdown.to_string()])
+        .args(side.flags())
+        .args(following(side, folder, epoch, setup.parent_shutdown.is_some())?)
+        .args(workers(side, setup.workers))
+        .args(setup.flags)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .kill_on_drop(true);
+    command
+        .spawn()
+        .with_context(|| format!("starting {}", side.name()))
 }
 
 /// A running process.
@@ -79,30 +137,7 @@ impl Play {
     /// Starts a side and waits until it is ready.
     pub(crate) async fn start(world: &Arc<World>, side: Side, setup: &Setup) -> anyhow::Result<Self> {
         let (ip, folder) = world.place()?;
-        let lds = folder.join("lds.yaml");
-        let skew = world.skew(side);
-        std::fs::write(&lds, yaml::discovery(&setup.listeners, ip, skew))?;
-        let bootstrap = folder.join("bootstrap.yaml");
-        std::fs::write(&bootstrap, yaml::bootstrap(ip, &lds, world.http, world.tcp))?;
-        let strategy = if setup.immediate { "immediate" } else { "gradual" };
-        let log = std::fs::File::create(folder.join("log"))?;
-        let mut command = Command::new(world.program(side));
-        command
-            .arg("-c")
-            .arg(&bootstrap)
-            .args(["--drain-time-s", &setup.drain_time.to_string()])
-            .args(["--drain-strategy", strategy])
-            .args(["--parent-shutdown-time-s", &(setup.drain_time + 60).to_string()])
-            .args(side.flags())
-            .args(workers(side, setup.workers))
-            .args(setup.flags)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .kill_on_drop(true);
-        let child = command
-            .spawn()
-            .with_context(|| format!("starting {}", side.name()))?;
+        let child = spawn(world, (side, ip, &folder), setup, 0)?;
         let mut play = Self {
             side,
             ip,
@@ -116,6 +151,12 @@ impl Play {
             Ok(()) => Ok(play),
             Err(error) => Err(error.context(play.tail())),
         }
+    }
+
+    /// Starts the process that follows, with these listeners; from now on it is the one that is played with. The one before.
+    pub(crate) fn replace(&mut self, setup: &Setup) -> anyhow::Result<Child> {
+        let next = spawn(&self.world, (self.side, self.ip, &self.folder), setup, 1)?;
+        Ok(std::mem::replace(&mut self.child, next))
     }
 
     async fn until_ready(&mut self, ports: &[u16]) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ mod places;
 mod pressure;
 mod progress;
 mod rejected;
+mod restart;
 mod rows;
 mod shutdown;
 mod streams;
@@ -51,6 +52,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "modify-short" => modify::no_window,
     "modify-curve" => curve::curve,
     "modify-streams" => streams::streams,
+    "restart" => restart::restart,
     "update-nothing" => updates::nothing,
     "update-remove" => updates::remove,
     "update-add-again" => updates::add_again,

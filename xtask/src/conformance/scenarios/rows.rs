@@ -20,6 +20,8 @@ pub(crate) const PREFIX: &str =
 pub(crate) const TWINS: &str = "Two listeners of the bootstrap with one name: the later one counts";
 pub(crate) const NAMELESS: &str = "A listener without a name gets another one with every update";
 pub(crate) const WEBSOCKETS: &str = "WebSockets are cut in the window of idle connections";
+pub(crate) const RESTART: &str =
+    "Hot restart: the new process gets the listening sockets, then the old one drains";
 pub(crate) const LENGTH: &str = "A drain lasts the full drain time even with no connections";
 
 #[cfg(test)]
