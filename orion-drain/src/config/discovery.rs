@@ -194,6 +194,12 @@ impl ListenerUpdate {
         Ok(self)
     }
 
+    /// Whether the response has all listeners, and of one that is refused not even the name is known: then nobody knows which
+    /// listener must not be taken for absent.
+    pub(crate) fn hides_a_listener(&self) -> bool {
+        self.removed.is_none() && self.rejected.iter().any(|rejected| rejected.name.is_none())
+    }
+
     fn ignore(&mut self, unknown: &[Unknown], root: Root) {
         let paths = unknown.iter().map(|field| field.path.to_string());
         self.unknown_fields.extend(paths);

@@ -59,17 +59,20 @@ impl Applied {
     }
 }
 
-/// Makes what serves each listener, and applies the update. A listener that cannot be made is refused; the others are taken.
+/// Makes what serves each listener, and applies the update. A listener that cannot be made is refused; the others are taken, unless
+/// the update has all listeners and one of them is refused that has not even a name: nobody knows which one must not be taken for
+/// absent, so nothing is taken.
 ///
 /// # Cancel safety
 ///
-/// All is done at the first poll; there is nothing to interrupt.
+/// As [`Listeners::apply`].
 pub async fn apply_update<C: ListenerConfig>(
     update: ListenerUpdate,
     listeners: &Listeners<C>,
     mut make: impl FnMut(Listener) -> Result<C, FieldError>,
 ) -> Applied {
     let read = update.outcome();
+    let takes_nothing = update.hides_a_listener();
     let (mut made, mut refused, mut kept) = (Vec::new(), Vec::new(), BTreeMap::new());
     for rejected in update.rejected {
         for field in rejected.error.fields() {
@@ -79,7 +82,7 @@ pub async fn apply_update<C: ListenerConfig>(
             }
         }
     }
-    for listener in update.listeners {
+    for listener in update.listeners.into_iter().filter(|_| !takes_nothing) {
         let name = listener.name.clone();
         match make(listener) {
             Ok(listener) => made.push(listener),
@@ -90,6 +93,7 @@ pub async fn apply_update<C: ListenerConfig>(
         }
     }
     let mut wanted = match update.removed {
+        None if takes_nothing => Update::delta(&update.version_info, made, [""; 0]),
         None => Update::lds(&update.version_info, made),
         Some(removed) => Update::delta(&update.version_info, made, removed),
     };

@@ -221,7 +221,7 @@ impl LdsClient {
 
 /// Why a whole state of the world cannot be taken, if that is so.
 fn nameless(update: &ListenerUpdate) -> Option<Vec<Refused>> {
-    if update.removed.is_some() || update.rejected.iter().all(|rejected| rejected.name.is_some()) {
+    if !update.hides_a_listener() {
         return None;
     }
     let rejected = update.rejected.iter();

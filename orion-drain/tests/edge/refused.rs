@@ -186,6 +186,31 @@ async fn an_address_of_another_listener_is_rejected_and_the_other_one_is_served(
 }
 
 #[tokio::test]
+async fn a_file_with_a_listener_that_has_no_name_is_refused_whole() {
+    let mut served = Served::start().await;
+    let content = discovery(
+        "2",
+        &[
+            tcp("tcp", 1),
+            Http::new("http", 2)
+                .yaml()
+                .replacen("name: http", "name: [http]", 1),
+        ],
+    );
+    let last = "lds: version \"2\": nothing changed";
+    served
+        .refuses(
+            "a list as a name",
+            &content,
+            last,
+            "resources[1].name: ",
+            &["update_failure"],
+        )
+        .await;
+    assert_eq!(served.edge.stat("listener_added").await, 1);
+}
+
+#[tokio::test]
 async fn a_good_listener_beside_a_bad_one_is_taken() {
     let mut served = Served::start().await;
     let bad = Http::new("http", 2)
