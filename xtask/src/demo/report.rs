@@ -57,7 +57,7 @@ pub(crate) fn render(outcome: &Outcome, options: &Options) -> String {
 </section>
 <section>
 <h2>What each class did, lost and heard</h2>
-<p>Times: smallest, median and largest, after the update that replaced the connection's version.</p>
+<p>Times: smallest, median and largest, after the connection's version was replaced.</p>
 <div class="scroll">
 {table}</div>
 </section>
@@ -105,7 +105,7 @@ fn legend() -> String {
     });
     let colour = "<span><i class=\"c1\"></i><i class=\"c1 told\"></i>colour: listener version; pale once told to leave\
                   </span>\n<span><svg viewBox=\"-6 -6 12 12\" width=\"14\" height=\"14\"><line class=\"update\" \
-                  y1=\"-6\" y2=\"6\"/></svg>update</span>\n";
+                  y1=\"-6\" y2=\"6\"/></svg>next version</span>\n";
     format!("<p class=\"legend\">\n{colour}{}</p>", words.concat())
 }
 

@@ -78,7 +78,7 @@ impl Scale {
     }
 }
 
-/// Seconds, and a line for each update.
+/// Seconds, and a line for each new version.
 fn grid(updates: &Updates, scale: Scale, height: f64) -> String {
     let seconds = scale.end.as_secs();
     let step = [1, 2, 5, 10, 30, 60, 300]
@@ -95,8 +95,8 @@ fn grid(updates: &Updates, scale: Scale, height: f64) -> String {
     for (version, at) in (2..).zip(&updates.at) {
         let x = scale.x(*at);
         out += &format!(
-            "<line class=\"update\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"18\" y2=\"{height:.0}\"><title>update to \
-             version {version}, {:.3} s</title></line>\n",
+            "<line class=\"update\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"18\" y2=\"{height:.0}\"><title>version {version} \
+             from {:.3} s on</title></line>\n",
             at.as_secs_f64()
         );
     }
@@ -206,7 +206,7 @@ fn mark(saw: Saw, x: f64, y: f64, at: Duration, version: u32, updates: &Updates)
         .replaced(version)
         .and_then(|replaced| at.checked_sub(replaced));
     let after = after
-        .map(|after| format!(", {} ms after the update", after.as_millis()))
+        .map(|after| format!(", {} ms after it was replaced", after.as_millis()))
         .unwrap_or_default();
     let title = format!("{word}, version {version}{after}");
     format!(
