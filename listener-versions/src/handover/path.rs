@@ -47,8 +47,18 @@ fn found(connected: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
 #[derive(Debug)]
 pub(super) struct Prepared {
     listener: UnixListener,
-    beside: PathBuf,
+    beside: Beside,
     path: PathBuf,
+}
+
+/// A file that is gone with this, unless it has another name by then.
+#[derive(Debug)]
+struct Beside(PathBuf);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
 }
 
 impl Prepared {
@@ -64,7 +74,8 @@ impl Prepared {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.bind(&SockAddr::unix(&beside)?)?;
-        fs::set_permissions(&beside, Permissions::from_mode(MODE))?;
+        let beside = Beside(beside);
+        fs::set_permissions(&beside.0, Permissions::from_mode(MODE))?;
         socket.listen(64)?;
         Ok(Self {
             listener: UnixListener::from_std(OwnedFd::from(socket).into())?,
@@ -77,11 +88,7 @@ impl Prepared {
     ///
     /// The path is never removed: of a process that is gone it says so by refusing, and a later one renames its own over it.
     pub(super) fn publish(self) -> (io::Result<()>, UnixListener) {
-        let renamed = fs::rename(&self.beside, &self.path);
-        if renamed.is_err() {
-            drop(fs::remove_file(&self.beside));
-        }
-        (renamed, self.listener)
+        (fs::rename(&self.beside.0, &self.path), self.listener)
     }
 }
 

@@ -205,3 +205,26 @@ async fn who_says_drain_and_is_gone_before_it_is_heard_does_not_end_the_old_proc
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_handover_that_comes_to_nothing_leaves_no_file_behind() {
+    bounded(async {
+        let meeting = Meeting::new("litter");
+        let old = process(0);
+        lds(&old, [at("a", free(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let takeover = meeting.take_over().await;
+        let new = process(0);
+        {
+            let mut serving = tokio_test::task::spawn(takeover.serving(&new));
+            assert!(serving.poll().is_pending());
+            attempt.abort();
+            drop(attempt.await);
+            drop(old);
+        }
+        let files = std::fs::read_dir(&meeting.0).expect("the folder");
+        let names: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
+        assert_eq!(names, ["edge.sock"]);
+    })
+    .await;
+}
