@@ -21,7 +21,10 @@ pub(crate) struct Hold<'a, C: ListenerConfig> {
 
 impl<'a, C: ListenerConfig> Hold<'a, C> {
     pub(crate) fn new(shell: &'a Shell<C>, jobs: &'a Jobs<C>) -> Self {
+        // Under the lock: an update is done by now, or waits.
+        let state = shell.lock();
         shell.held.send_modify(|held| *held += 1);
+        drop(state);
         let shared = Vec::new();
         Self { shell, jobs, shared }
     }

@@ -1,5 +1,6 @@
 //! The asynchronous shell: applies updates to sockets and drains, and is asked what there is.
 
+use std::collections::HashSet;
 use std::fmt;
 #[cfg(unix)]
 use std::io;
@@ -66,11 +67,16 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// All is done at the first poll; there is nothing to interrupt. While a new process is taking over, it waits until that is
     /// decided; dropped before, nothing has happened.
-    pub async fn apply(&self, update: Update<C>) -> UpdateReport {
+    pub async fn apply(&self, mut update: Update<C>) -> UpdateReport {
         let mut held = self.shell.held.subscribe();
-        // The sender lives as long as we do.
-        drop(held.wait_for(|held| *held == 0).await);
-        self.shell.apply(update, &self.open.jobs)
+        loop {
+            // The sender lives as long as we do.
+            drop(held.wait_for(|held| *held == 0).await);
+            match self.shell.apply(update, &self.open.jobs) {
+                Ok(report) => return report,
+                Err(again) => update = again,
+            }
+        }
     }
 
     /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains.
@@ -183,7 +189,13 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// Inherited sockets that no listener wants are closed.
     pub fn own_sockets(&self) {
-        self.shell.own_sockets();
+        self.shell.own_sockets(&HashSet::new());
+    }
+
+    /// The same, but for what somebody keeps at these addresses.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn own_but(&self, kept: &HashSet<ListenAddress>) {
+        self.shell.own_sockets(kept);
     }
 
     #[cfg(feature = "__bench")]

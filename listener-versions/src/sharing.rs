@@ -1,5 +1,6 @@
 //! Sockets that come from another process, and go to one.
 
+use std::collections::HashSet;
 #[cfg(unix)]
 use std::io;
 #[cfg(unix)]
@@ -66,11 +67,12 @@ impl<C: ListenerConfig> Shell<C> {
     fn descriptors(slots: &[Arc<Slot<C>>]) -> io::Result<Vec<SharedSocket>> {
         let mut sockets = Vec::new();
         for slot in slots {
-            for (lane, socket) in slot.descriptors()?.into_iter().enumerate() {
+            for (lane, (socket, is_kept)) in slot.descriptors()?.into_iter().enumerate() {
                 sockets.push(SharedSocket {
                     address: slot.local().clone(),
                     lane,
                     socket,
+                    is_kept,
                 });
             }
         }
@@ -78,11 +80,12 @@ impl<C: ListenerConfig> Shell<C> {
         Ok(sockets)
     }
 
-    pub(crate) fn own_sockets(&self) {
+    /// All but those at addresses where somebody else keeps them.
+    pub(crate) fn own_sockets(&self, kept: &HashSet<ListenAddress>) {
         let mut state = self.lock();
         state.inherited = Inherited::new();
         for slot in state.slots.values() {
-            slot.set_shared(false);
+            slot.set_shared(kept.contains(slot.local()));
         }
     }
 }

@@ -80,10 +80,14 @@ impl<C: ListenerConfig> Shell<C> {
         &self.root
     }
 
-    pub(crate) fn apply(&self, update: Update<C>, jobs: &Jobs<C>) -> UpdateReport {
+    /// Gives the update back if it has to wait.
+    pub(crate) fn apply(&self, update: Update<C>, jobs: &Jobs<C>) -> Result<UpdateReport, Update<C>> {
         let mut fresh = HashMap::new();
         let mut news = Vec::new();
         let mut state = self.lock();
+        if *self.held.borrow() > 0 {
+            return Err(update);
+        }
         let State { set, inherited, .. } = &mut *state;
         let applied = set.apply(update, |key, config| {
             let slot = Slot::open(key, config.socket_options(), inherited.take(key.address()))?;
@@ -106,7 +110,7 @@ impl<C: ListenerConfig> Shell<C> {
                 .teller
                 .tell(|observer| observer.update_rejected(error));
         }
-        applied.report
+        Ok(applied.report)
     }
 
     pub(crate) fn warmed(&self, version: u64, jobs: &Jobs<C>) -> Result<(), WarmError> {

@@ -28,9 +28,9 @@ const NUMBERS: usize = 1024;
 pub(super) enum Message {
     /// New process: I am this one, and would like to have your sockets.
     Hello { pid: u32 },
-    /// Old process: these, one descriptor each, in this order; perhaps more.
+    /// Old process: these, one descriptor each, in this order, and whether somebody else keeps it; perhaps more.
     Sockets {
-        sockets: Vec<(ListenAddress, u32)>,
+        sockets: Vec<(ListenAddress, bool)>,
         more: bool,
     },
     /// New process: I have these, by number in the order in which they came; perhaps more. Accept no more, and drain.
@@ -78,9 +78,9 @@ impl Message {
             Self::Hello { pid } => (1, 0, pid.to_be_bytes().to_vec()),
             Self::Sockets { sockets, more } => {
                 let mut body = vec![u8::from(*more)];
-                for (address, lane) in sockets {
+                for (address, is_kept) in sockets {
                     put_address(&mut body, address);
-                    body.extend(lane.to_be_bytes());
+                    body.push(u8::from(*is_kept));
                 }
                 (2, u8::try_from(sockets.len()).unwrap_or(u8::MAX), body)
             }
@@ -154,7 +154,7 @@ impl Message {
                 let more = body.flag()?;
                 let mut sockets = Vec::with_capacity(fds);
                 for _ in 0..fds {
-                    sockets.push((body.address()?, body.u32()?));
+                    sockets.push((body.address()?, body.flag()?));
                 }
                 Self::Sockets { sockets, more }
             }
@@ -264,7 +264,7 @@ mod tests {
         prop_oneof![
             any::<u32>().prop_map(|pid| Message::Hello { pid }),
             (
-                prop::collection::vec((address(), any::<u32>()), 0..=BATCH),
+                prop::collection::vec((address(), any::<bool>()), 0..=BATCH),
                 any::<bool>()
             )
                 .prop_map(|(sockets, more)| Message::Sockets { sockets, more }),

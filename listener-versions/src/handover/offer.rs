@@ -180,12 +180,9 @@ async fn send_all(
     let count = sockets.len().div_ceil(BATCH).max(1);
     for index in 0..count {
         let batch = sockets.chunks(BATCH).nth(index).unwrap_or_default();
-        let named = batch.iter().map(|shared| {
-            (
-                shared.address.clone(),
-                u32::try_from(shared.lane).unwrap_or(u32::MAX),
-            )
-        });
+        let named = batch
+            .iter()
+            .map(|shared| (shared.address.clone(), shared.is_kept));
         let message = Message::Sockets {
             sockets: named.collect(),
             more: index + 1 < count,

@@ -206,7 +206,9 @@ fn is_listening(shared: &SharedSocket) -> bool {
     listens
 }
 
-/// Ends listening.
+/// Ends listening where nobody else keeps the socket.
 fn close(sockets: impl Iterator<Item = SharedSocket>) {
-    sockets.for_each(|shared| drop(SockRef::from(&shared.socket).shutdown(Shutdown::Both)));
+    sockets
+        .filter(|shared| !shared.is_kept)
+        .for_each(|shared| drop(SockRef::from(&shared.socket).shutdown(Shutdown::Both)));
 }

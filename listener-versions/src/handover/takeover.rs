@@ -54,7 +54,7 @@ async fn ask(stream: UnixStream, path: &Path, options: &HandoverOptions) -> Resu
         Err(error) => return Err(error),
     }
     let mut inherited = Inherited::new();
-    let mut offered = Vec::new();
+    let (mut offered, mut kept) = (Vec::new(), HashSet::new());
     loop {
         let (message, fds) = wire.receive(options.patience).await?;
         let (sockets, more) = match message {
@@ -63,10 +63,13 @@ async fn ask(stream: UnixStream, path: &Path, options: &HandoverOptions) -> Resu
             Message::Refused(Refused::Gone { pid }) => return Err(HandoverError::Gone { pid }),
             _ => return Err(HandoverError::Malformed("it did not send its sockets")),
         };
-        for ((sent, _), fd) in sockets.into_iter().zip(fds) {
+        for ((sent, is_kept), fd) in sockets.into_iter().zip(fds) {
             let bound = inherited.add(fd)?;
             if bound != sent {
                 return Err(HandoverError::Address { sent, bound });
+            }
+            if is_kept {
+                kept.insert(bound.clone());
             }
             offered.push(bound);
         }
@@ -83,6 +86,7 @@ async fn ask(stream: UnixStream, path: &Path, options: &HandoverOptions) -> Resu
                 patience: options.patience,
                 inherited,
                 offered,
+                kept,
             });
         }
     }
@@ -100,6 +104,8 @@ pub struct Takeover {
     patience: Duration,
     inherited: Inherited,
     offered: Vec<ListenAddress>,
+    /// Where somebody else keeps the sockets, such as systemd.
+    kept: HashSet<ListenAddress>,
 }
 
 impl Takeover {
@@ -116,7 +122,10 @@ impl Takeover {
 
     /// This process is configured: the old one stops accepting, and drains. When this returns, the sockets are ours alone; those that
     /// no listener of ours wants are closed, after the old process has served what waited there. The next process finds this
-    /// one at the same path.
+    /// one at the same path. Updates of the listeners wait meanwhile.
+    ///
+    /// What somebody else kept while the old process had it, such as the socket of a systemd unit, is kept still: closing it
+    /// does not end listening.
     ///
     /// Begin to accept afterwards: a connection that this process had taken would be lost if the handover came to nothing.
     ///
@@ -132,6 +141,8 @@ impl Takeover {
         listeners: &Listeners<C>,
     ) -> Result<(Predecessor, Offer), HandoverError> {
         let offer = path::Prepared::new(&self.path)?;
+        // What is said to be taken, or not, must stay so until it is decided.
+        let _hold = listeners.hold();
         let unclaimed: HashSet<_> = listeners.unclaimed().into_iter().collect();
         let numbered = self.offered.iter().zip(0_u32..);
         let taken: Vec<u32> = numbered
@@ -144,7 +155,7 @@ impl Takeover {
             Err(HandoverError::Lost) if path::connect(&self.path).await?.is_none() => None,
             Err(error) => return Err(error),
         };
-        listeners.own_sockets();
+        listeners.own_but(&self.kept);
         // That it cannot be found is no reason not to serve.
         let (_, listener) = offer.publish();
         if heard.is_some() {

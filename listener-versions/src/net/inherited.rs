@@ -78,6 +78,7 @@ impl Inherited {
                     address: address.clone(),
                     lane,
                     socket: socket.try_clone()?.into(),
+                    is_kept: false,
                 })
             })
         });
@@ -183,4 +184,6 @@ pub struct SharedSocket {
     pub lane: usize,
     /// Another descriptor of the same socket, so with the same queue.
     pub socket: std::os::fd::OwnedFd,
+    /// Somebody else has it as well, such as systemd: it listens on when those who accept here are done.
+    pub is_kept: bool,
 }

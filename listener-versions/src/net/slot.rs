@@ -96,9 +96,9 @@ impl<C> Slot<C> {
         shared
     }
 
-    /// Another descriptor of each socket, by lane.
+    /// Another descriptor of each socket, by lane, and whether another process has it by now.
     #[cfg(unix)]
-    pub(crate) fn descriptors(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
+    pub(crate) fn descriptors(&self) -> io::Result<Vec<(std::os::fd::OwnedFd, bool)>> {
         self.lock().sockets.descriptors()
     }
 

@@ -125,11 +125,13 @@ impl Sockets {
             .filter_map(|lane| Some((lane, &self.open.get(lane)?.socket)))
     }
 
-    /// Another descriptor of each socket, by lane.
+    /// Another descriptor of each socket, by lane, and whether another process has it by now.
     #[cfg(unix)]
-    pub(super) fn descriptors(&self) -> io::Result<Vec<std::os::fd::OwnedFd>> {
-        let sockets = self.open.iter().map(|open| Ok(open.socket.try_clone()?.into()));
-        sockets.collect()
+    pub(super) fn descriptors(&self) -> io::Result<Vec<(std::os::fd::OwnedFd, bool)>> {
+        let sockets = self.open.iter();
+        sockets
+            .map(|open| Ok((open.socket.try_clone()?.into(), open.shared)))
+            .collect()
     }
 
     /// Whether another process has the sockets that are open now.

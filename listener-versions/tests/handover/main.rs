@@ -15,8 +15,8 @@ use std::time::Duration;
 use common::at;
 use common::wire::{answer, ask, bounded, free, lds, port};
 use drain_tree::DrainReason;
-use listener_versions::Inherited;
 use listener_versions::handover::{Ended, HandoverOptions, Offer, take_over};
+use listener_versions::{Inherited, ListenAddress};
 use meeting::*;
 use tokio::time::sleep;
 
@@ -249,4 +249,58 @@ async fn twenty_handovers() {
         counts.push(std::fs::read_dir("/proc/self/fd").expect("Linux").count());
     }
     assert_eq!(counts[2..].iter().min(), counts[2..].iter().max(), "{counts:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_keeps_listens_on_after_the_process_that_took_it_over() {
+    bounded(async {
+        let meeting = Meeting::new("kept");
+        let a = free();
+        let ListenAddress::Socket(at_a) = a.clone() else {
+            panic!("{a}")
+        };
+        // As the socket of a systemd unit.
+        let unit = std::net::TcpListener::bind(at_a).expect("a port");
+        let mut passed = Inherited::new();
+        passed
+            .add(unit.try_clone().expect("a descriptor"))
+            .expect("it listens");
+        let old = process(1);
+        old.inherit(passed);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let (new, _predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let _successor = replaced(attempt).await;
+        answered(park(at_a)).await;
+        lds(&new, []).await;
+        drop(park(at_a));
+        unit.accept().expect("it listens");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn updates_of_the_new_process_wait_until_the_old_one_has_agreed() {
+    bounded(async {
+        let meeting = Meeting::new("both");
+        let (a, b) = (free(), free());
+        let old = process(0);
+        lds(&old, [at("a", a.clone(), 0), at("b", b.clone(), 0)]).await;
+        let at_b = port(&old, "b");
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        let new = process(1);
+        new.inherit(takeover.sockets());
+        lds(&new, [at("a", a.clone(), 0)]).await;
+        let mut serving = tokio_test::task::spawn(takeover.serving(&new));
+        // It says that nobody wants b, which changes as it is said.
+        assert!(serving.poll().is_pending());
+        let mut update = tokio_test::task::spawn(lds(&new, [at("a", a, 0), at("b", b, 0)]));
+        assert!(update.poll().is_pending());
+        let _served = serving.await.expect("the old one agrees");
+        let _successor = replaced(attempt).await;
+        update.await;
+        ask(at_b).await.expect("it serves");
+    })
+    .await;
 }

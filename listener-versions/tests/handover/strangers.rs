@@ -24,7 +24,7 @@ const NONSENSE: [(&[u8], &str); 6] = [
         "a message has no meaning",
     ),
     (
-        b"LVHO\0\x01\x02\x01\0\0\0\x12\0\x01\x0b127.0.0.1:1\0\0\0\0",
+        b"LVHO\0\x01\x02\x01\0\0\0\x0f\0\x01\x0b127.0.0.1:1\0",
         "descriptors are missing",
     ),
     (b"LVHO\0\x01\x05\0\0\0\0\0", "it did not say hello"),
