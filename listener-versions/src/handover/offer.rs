@@ -58,7 +58,9 @@ impl Offer {
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, nothing has happened; in the middle of an attempt, the attempt comes to nothing.
+    /// Dropped while it waits, nothing has happened; in the middle of an attempt, the attempt comes to nothing. Only between the
+    /// moment when the listeners stop and the one when the new process can be found at the path, the handover stands: then the
+    /// sockets are not kept for another one, should the new process die.
     pub async fn next<C: ListenerConfig>(
         &mut self,
         listeners: &Listeners<C>,
