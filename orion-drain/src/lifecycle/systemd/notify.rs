@@ -48,6 +48,12 @@ impl Notifier {
         Ok(Some(Self { to }))
     }
 
+    #[cfg(test)]
+    pub(super) fn to_a_channel() -> (Self, Receiver<Message>) {
+        let (to, messages) = sync_channel(64);
+        (Self { to }, messages)
+    }
+
     /// `READY=1`: it serves; or, after [`reloading`](Self::reloading), it has the new configuration.
     pub fn ready(&self, status: &str) {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);

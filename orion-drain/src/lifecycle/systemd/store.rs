@@ -2,7 +2,10 @@
 //!
 //! [file descriptor store]: https://systemd.io/FILE_DESCRIPTOR_STORE/
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 
 use listener_versions::{ListenAddress, SharedSocket};
 
@@ -21,14 +24,17 @@ const AT_ONCE: usize = 64;
 #[derive(Debug)]
 pub struct FdStore {
     notifier: Notifier,
-    /// How many sockets of each address are there.
-    stored: BTreeMap<ListenAddress, usize>,
+    /// The sockets of each address, by inode.
+    stored: BTreeMap<ListenAddress, BTreeSet<u64>>,
 }
 
 impl FdStore {
     /// A store in which `stored` is already, from the process before.
     pub fn new(notifier: Notifier, stored: impl IntoIterator<Item = ListenAddress>) -> Self {
-        let stored = stored.into_iter().map(|address| (address, 0)).collect();
+        let stored = stored
+            .into_iter()
+            .map(|address| (address, BTreeSet::new()))
+            .collect();
         Self { notifier, stored }
     }
 
@@ -54,11 +60,12 @@ impl FdStore {
             });
         }
         for (address, sockets) in present {
-            let count = sockets.len();
-            if self.stored.insert(address.clone(), count) == Some(count) {
+            let (inodes, sockets): (BTreeSet<_>, Vec<_>) = sockets.into_iter().filter_map(numbered).unzip();
+            if self.stored.get(&address) == Some(&inodes) {
                 continue;
             }
-            // A socket that is there already is not stored twice.
+            self.stored.insert(address.clone(), inodes);
+            // A socket that is there already is not stored twice, and one that has been closed leaves by itself.
             let mut sockets = sockets.into_iter().peekable();
             while sockets.peek().is_some() {
                 self.notifier.send(Message {
@@ -68,6 +75,13 @@ impl FdStore {
             }
         }
     }
+}
+
+/// A socket, and which one it is: a listener that was removed and comes back has another one.
+fn numbered(socket: OwnedFd) -> Option<(u64, OwnedFd)> {
+    let socket = File::from(socket);
+    let inode = socket.metadata().ok()?.ino();
+    Some((inode, socket.into()))
 }
 
 /// At most 255 characters of ASCII, without a colon.
@@ -83,7 +97,49 @@ fn name(address: &ListenAddress) -> String {
 
 #[cfg(test)]
 mod tests {
+    use conn_tracker::ConnTracker;
+    use drain_tree::{DrainManager, DrainSettings};
+    use listener_versions::{ListenerConfig, Listeners, ListenersOptions, Update};
+
     use super::*;
+
+    #[derive(PartialEq)]
+    struct Config(ListenAddress);
+
+    impl ListenerConfig for Config {
+        fn name(&self) -> &str {
+            "a"
+        }
+
+        fn address(&self) -> &ListenAddress {
+            &self.0
+        }
+
+        fn same_content(&self, other: &Self) -> bool {
+            self == other
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_stored_once_and_the_next_one_of_the_same_address_again() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let address = ListenAddress::from(free.expect("a port"));
+        let root = DrainManager::root(DrainSettings::default());
+        let (listeners, _driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+        let update = |configs| listeners.apply(Update::lds("v", configs));
+        let (notifier, messages) = Notifier::to_a_channel();
+        let mut store = FdStore::new(notifier, []);
+        let mut told = || {
+            store.keep(listeners.copy_sockets().expect("descriptors"));
+            messages.try_iter().count()
+        };
+        assert!(update(vec![Config(address.clone())]).await.is_success());
+        assert_eq!((told(), told()), (1, 0));
+        // Removed and back before anybody looks.
+        assert!(update(vec![]).await.is_success());
+        assert!(update(vec![Config(address)]).await.is_success());
+        assert_eq!((told(), told()), (1, 0));
+    }
 
     #[test]
     fn names_are_what_systemd_takes() {
