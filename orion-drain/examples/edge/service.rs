@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+#[cfg(feature = "systemd")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use orion_drain::lifecycle::Shutdown;
@@ -80,6 +82,8 @@ struct Systemd {
     of_units: BTreeSet<ListenAddress>,
     /// All that was passed.
     passed: BTreeSet<ListenAddress>,
+    /// Another process is the service now.
+    is_replaced: AtomicBool,
 }
 
 impl Service {
@@ -128,6 +132,7 @@ impl Service {
 #[cfg(not(feature = "systemd"))]
 impl Service {
     fn begins(&self, _: bool) {}
+    pub(crate) fn replaced(&self) {}
     fn applied(&self) {}
     fn reloads(&self) {}
     async fn follow(&self, _: &Shutdown) {
@@ -164,14 +169,14 @@ impl Service {
     }
 
     fn reloads(&self) {
-        if let Some(notifier) = &self.systemd.notifier {
+        if let Some(notifier) = self.notifier() {
             notifier.reloading();
         }
     }
 
     fn applied(&self) {
         self.keep(Listeners::copy_sockets);
-        if let Some(notifier) = &self.systemd.notifier {
+        if let Some(notifier) = self.notifier() {
             notifier.ready("serving");
         }
     }
@@ -188,13 +193,29 @@ impl Service {
         self.keep(Listeners::share_sockets);
     }
 
+    /// Another process is the service from now on: what is stored is its own, and this one tells nothing.
+    pub(crate) fn replaced(&self) {
+        self.systemd.is_replaced.store(true, Ordering::Relaxed);
+    }
+
+    fn notifier(&self) -> Option<&Notifier> {
+        let is_replaced = self.systemd.is_replaced.load(Ordering::Relaxed);
+        self.systemd.notifier.as_ref().filter(|_| !is_replaced)
+    }
+
     fn keep(&self, sockets: fn(&Listeners<EdgeListener>) -> io::Result<Vec<SharedSocket>>) {
-        let Some(store) = &self.systemd.store else {
+        let systemd = &self.systemd;
+        let (Some(store), Some(_)) = (&systemd.store, self.notifier()) else {
             return;
         };
         match sockets(&self.listeners) {
             Ok(mut sockets) => {
-                sockets.retain(|socket| !self.systemd.of_units.contains(&socket.address));
+                // A unit's, also when it came from the process before.
+                let is_units = |socket: &SharedSocket| match systemd.passed.contains(&socket.address) {
+                    true => systemd.of_units.contains(&socket.address),
+                    false => socket.is_kept,
+                };
+                sockets.retain(|socket| !is_units(socket));
                 let mut store = store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 store.keep(sockets);
             }
@@ -231,6 +252,7 @@ impl Systemd {
             passed,
             notifier,
             of_units,
+            is_replaced: AtomicBool::new(false),
         })
     }
 }

@@ -1,5 +1,7 @@
 //! edge as a service of systemd, whose part is played here: its sockets, what it is told, and what it keeps.
 
+mod hot_restart;
+
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
@@ -276,32 +278,6 @@ async fn a_listener_that_is_removed_leaves_the_store_and_refuses_everybody() {
     until_refused(address).await;
     assert!(is_refused(address).await && stored.len() == 1);
     manager.hears(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).await;
-}
-
-#[tokio::test]
-async fn a_hot_restart_changes_the_main_process_and_stops_nothing() {
-    let manager = Manager::start();
-    let path = manager.folder.path().join("hot-restart");
-    let flags = format!("--hot-restart-path {} --drain-time-s 300", path.display());
-    let mut old = manager.edge(&flags, &http(1, 0), vec![], "").await;
-    manager.hears("READY=1\nSTATUS=serving").await;
-    let mut client = H1::connect(old.address("http").await).await;
-    client.ask("/held").await;
-    let held = old.upstream.held().await;
-    let new = manager.edge(&flags, &http(2, 0), vec![], "").await;
-    let told = manager.told().await.text;
-    let pid = told.strip_prefix("MAINPID=").expect("a process");
-    assert_eq!(pid.parse().ok(), new.pid());
-    manager.hears("READY=1\nSTATUS=serving").await;
-    old.until("draining 1 connections").await;
-    held.answer("done");
-    assert!(client.response().await.says_close());
-    drop(client);
-    assert_eq!(old.exit().await.code(), Some(0));
-    // The old one has said nothing: this comes next.
-    new.signal("HUP").await;
-    assert!(manager.told().await.text.starts_with("RELOADING=1"));
-    end(new).await;
 }
 
 #[tokio::test]
