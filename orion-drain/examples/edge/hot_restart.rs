@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::listener::EdgeListener;
+use crate::service::Service;
 
 /// A process that may be one of several in a row.
 pub(crate) struct Restart {
@@ -81,7 +82,7 @@ impl Restart {
                     );
                 }
                 let (predecessor, offer) = takeover.serving(listeners).await.context("hot restart")?;
-                options.epoch = predecessor.epoch() + 1;
+                options.epoch = predecessor.epoch().saturating_add(1);
                 let first = |since: std::time::Instant| since.checked_sub(predecessor.uptime());
                 options.since = options.since.and_then(first);
                 tokio::spawn(see_off(predecessor, root.start_parent_shutdown_sequence()));
@@ -139,7 +140,7 @@ impl Offering {
         mut self,
         listeners: Listeners<EdgeListener>,
         admin: AdminPort,
-        shutdown: Shutdown,
+        (shutdown, service): (Shutdown, Service),
     ) {
         let mut successor = loop {
             match self.offer.next(&listeners, &self.options, &admin.socket).await {
@@ -147,6 +148,7 @@ impl Offering {
                 Err(error) => complain!("hot restart: {error}; serving on"),
             }
         };
+        service.replaced();
         say!("hot restart: process {} has taken over", successor.pid());
         if let Some(accepting) = admin.accepting {
             accepting.abort();

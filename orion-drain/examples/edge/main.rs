@@ -164,8 +164,12 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
             Some(listener.with_context(|| format!("{path}: admin.address: cannot listen on {address}"))?)
         }
     };
+    let mut admin = AdminPort::default();
     if let Some(admin_port) = &admin_port {
         say!("admin: listening on {}", admin_port.local_addr()?);
+        if restart.is_some() {
+            admin.socket.add(admin_port.as_fd().try_clone_to_owned()?)?;
+        }
     }
     // Registered before anyone can see that the process is ready.
     let signals = shutdown::Signals::new()?;
@@ -189,20 +193,19 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     };
     if let Some(offering) = &offering {
         host = host.with_epoch(offering.epoch());
+        let number = offering.epoch().number;
+        stats.server().hot_restart_epoch.set(number.into());
     }
     if replaces {
         workers::start(args, &listeners, handler)?;
     }
-    let mut admin = AdminPort::default();
     if let Some(admin_port) = admin_port {
-        if offering.is_some() {
-            admin.socket.add(admin_port.as_fd().try_clone_to_owned()?)?;
-        }
         let accepting = tokio::spawn(admin::serve(admin_port, host.clone()));
         admin.accepting = Some(accepting.abort_handle());
     }
     if let Some(offering) = offering {
-        tokio::spawn(offering.run(listeners.clone(), admin, shutdown.clone()));
+        let ends = (shutdown.clone(), service.clone());
+        tokio::spawn(offering.run(listeners.clone(), admin, ends));
     }
     let running = service.clone().run(shutdown.clone(), source, replaces);
     tokio::spawn(async move {

@@ -24,6 +24,7 @@ const GAUGES: &[&str] = &[
     "_total_listeners_warming",
     "_total_filter_chains_draining",
     "envoy_server_total_connections",
+    "envoy_server_hot_restart_epoch",
 ];
 
 impl StatsSnapshot {

@@ -96,6 +96,8 @@ pub struct ServerStats {
     pub static_unknown_fields: Counter,
     /// Connections that are open, of all listeners. [`ListenerStats::connection`] counts it.
     pub total_connections: Arc<Gauge>,
+    /// Which process in a row this one is, from 0, if processes replace each other.
+    pub hot_restart_epoch: Gauge,
 }
 
 impl Stats {
@@ -168,6 +170,7 @@ impl Stats {
             self.0.control_plane.connected_state.value(),
         );
         into.set("server.total_connections", server.total_connections.value());
+        into.set("server.hot_restart_epoch", server.hot_restart_epoch.value());
         self.0.http.each(|prefix, scope| scope.write(prefix, &mut into));
         self.0.tcp.each(|prefix, scope| scope.write(prefix, &mut into));
         self.0

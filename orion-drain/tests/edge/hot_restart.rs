@@ -41,6 +41,7 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
     let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
     assert_eq!(info["command_line_options"]["restart_epoch"], 1);
     let stats = H1::connect(site.admin()).await.get("/stats").await.ok();
+    assert!(stats.contains("server.hot_restart_epoch: 1\n"), "{stats}");
     assert!(
         stats.contains("listener_manager.listener_modified: 1\n"),
         "{stats}"
