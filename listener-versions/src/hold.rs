@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::Shutdown;
 use std::sync::Arc;
 
 use drain_tree::{DrainDirection, DrainReason, DrainStart};
@@ -67,6 +68,12 @@ impl<'a, C: ListenerConfig> Hold<'a, C> {
     fn give_back(&mut self) {
         for (slot, before) in self.shared.drain(..) {
             slot.set_shared_as(&before);
+            if slot.is_closed() && !before.contains(&true) {
+                // Stopped meanwhile, and nobody else serves there.
+                for socket in self.shell.lock().inherited.take(slot.local()) {
+                    drop(socket.shutdown(Shutdown::Both));
+                }
+            }
         }
     }
 }

@@ -114,7 +114,7 @@ impl<C> Slot<C> {
         self.lock().sockets.set_shared_as(before);
     }
 
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
+use drain_tree::DrainDirection;
 use listener_versions::Update;
 use listener_versions::handover::{Ended, HandoverError, HandoverOptions};
 use tokio::time::sleep;
@@ -225,6 +226,25 @@ async fn a_handover_that_comes_to_nothing_leaves_no_file_behind() {
         let files = std::fs::read_dir(&meeting.0).expect("the folder");
         let names: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
         assert_eq!(names, ["edge.sock"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn listeners_that_stop_during_a_handover_that_comes_to_nothing_refuse_everybody() {
+    bounded(async {
+        let meeting = Meeting::new("stopped");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let takeover = meeting.take_over().await;
+        old.stop_listeners(DrainDirection::All);
+        // It is not sure yet that nobody goes on there.
+        drop(park(at_a));
+        drop(takeover);
+        failed(attempt).await;
+        refused(at_a).await;
     })
     .await;
 }
