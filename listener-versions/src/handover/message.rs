@@ -147,6 +147,15 @@ impl Message {
         Ok(Some((message, HEADER + length, fds)))
     }
 
+    /// Who promises more has to say something: nobody is kept busy without end.
+    fn leads_on(&self) -> bool {
+        match self {
+            Self::Sockets { sockets, more } => !(*more && sockets.is_empty()),
+            Self::Drain { taken, more } => !(*more && taken.is_empty()),
+            _ => true,
+        }
+    }
+
     fn read(kind: u8, fds: usize, mut body: Reader<'_>) -> Option<Self> {
         let message = match kind {
             1 => Self::Hello { pid: body.u32()? },
@@ -180,7 +189,7 @@ impl Message {
             _ => return None,
         };
         let descriptors_fit = fds == 0 || matches!(message, Self::Sockets { .. });
-        (body.0.is_empty() && descriptors_fit).then_some(message)
+        (body.0.is_empty() && descriptors_fit && message.leads_on()).then_some(message)
     }
 }
 
@@ -267,9 +276,16 @@ mod tests {
                 prop::collection::vec((address(), any::<bool>()), 0..=BATCH),
                 any::<bool>()
             )
-                .prop_map(|(sockets, more)| Message::Sockets { sockets, more }),
-            (prop::collection::vec(any::<u32>(), 0..=NUMBERS), any::<bool>())
-                .prop_map(|(taken, more)| Message::Drain { taken, more }),
+                .prop_map(|(sockets, more)| Message::Sockets {
+                    more: more && !sockets.is_empty(),
+                    sockets
+                }),
+            (prop::collection::vec(any::<u32>(), 0..=NUMBERS), any::<bool>()).prop_map(|(taken, more)| {
+                Message::Drain {
+                    more: more && !taken.is_empty(),
+                    taken,
+                }
+            }),
             any::<(u32, u64)>().prop_map(|(epoch, uptime)| Message::Draining { epoch, uptime }),
             Just(Message::Terminate),
             Just(Message::Offering),
@@ -322,6 +338,18 @@ mod tests {
         frame[8] = 1;
         assert!(Message::decode(&frame).is_err());
         assert!(Message::decode(b"GET / HTTP/1.1").is_err());
+    }
+
+    #[test]
+    fn who_promises_more_and_says_nothing_is_hung_up_on() {
+        let sockets = Vec::new();
+        let taken = Vec::new();
+        for message in [
+            Message::Sockets { sockets, more: true },
+            Message::Drain { taken, more: true },
+        ] {
+            assert!(Message::decode(&message.encode()).is_err(), "{message:?}");
+        }
     }
 
     #[test]

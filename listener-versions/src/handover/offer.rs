@@ -203,10 +203,15 @@ async fn taken(
 ) -> Result<HashSet<ListenAddress>, HandoverError> {
     let mut addresses = HashSet::new();
     let mut patience = options.warm_up;
+    let mut count = 0;
     loop {
         let Message::Drain { taken, more } = wire.receive(patience).await?.0 else {
             return Err(HandoverError::Malformed("it did not say which sockets it has"));
         };
+        count += taken.len();
+        if count > sockets.len() {
+            return Err(HandoverError::Malformed("it took more sockets than were offered"));
+        }
         for number in taken {
             let socket = sockets.get(number as usize);
             let socket = socket.ok_or(HandoverError::Malformed("it took a socket that was not offered"))?;
