@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use drain_signal::{DrainDecision, DrainEvent, DrainReason, DrainStrategy, Draining, Phase, channel};
+use drain_signal::schedule::Place;
+use drain_signal::{
+    DrainDecision, DrainEvent, DrainReason, DrainStrategy, Draining, Phase, WatchOptions, channel,
+};
 use tokio_test::{assert_pending, assert_ready, task};
 
 const T: Duration = Duration::from_secs(60);
@@ -98,10 +101,12 @@ fn a_watcher_opened_during_the_drain_has_its_slot_in_what_is_left_of_the_window(
     let start = event.start;
     let draining = trigger.start(event);
     advance(&draining, start + T / 8);
-    let watch = signal.watch().unwrap();
+    let halfway = WatchOptions::default().with_place(Place::new(0x8000));
+    let watch = signal.watch_with(halfway).unwrap();
     let mut waiting = task::spawn(watch.signaled());
+    advance(&draining, start + T / 8 + T / 16 - Duration::from_millis(1));
     assert_pending!(waiting.poll());
-    advance(&draining, start + T / 4);
+    advance(&draining, start + T / 8 + T / 16);
     assert!(waiting.is_woken());
     assert_ready!(waiting.poll());
 }

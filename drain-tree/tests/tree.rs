@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use drain_tree::drain_signal::schedule::Place;
 use drain_tree::{
     ChildOptions, DrainDecision, DrainDirection, DrainEnding, DrainLength, DrainManager, DrainReason,
-    DrainSettings, DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection,
+    DrainSettings, DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection, WatchOptions,
 };
 use tokio::time::Instant;
 
@@ -129,7 +130,9 @@ async fn starting_twice_joins_and_does_not_move_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_sequence_can_be_joined_and_goes_on() {
     let listener = child(&root());
-    let watch = listener.watch().unwrap();
+    // Not the first in the queue: that one is told when the drain begins.
+    let halfway = WatchOptions::default().with_place(Place::new(0x8000));
+    let watch = listener.watch_with(halfway).unwrap();
     drop(listener.start_drain_sequence(MODIFY));
     tokio::time::advance(T / 2).await;
     assert!(!watch.drain_close(), "nobody paces it");

@@ -109,7 +109,7 @@ async fn progress(edge: &Edge) -> serde_json::Value {
 
 #[tokio::test]
 async fn drain_shows_how_far_a_shutdown_is_and_what_comes_next() {
-    let (mut edge, mut client, held) = start("--shutdown-deadline-s 60").await;
+    let (mut edge, mut client, held) = start("--shutdown-deadline-s 60 --drain-strategy immediate").await;
     let serving = progress(&edge).await;
     assert_eq!(
         (&serving["state"], &serving["ready"]),

@@ -110,7 +110,7 @@ fn http(version: u32, port: u16) -> String {
 #[tokio::test]
 async fn systemd_hears_that_it_is_ready_that_it_stops_and_how_long_that_may_take() {
     let manager = Manager::start();
-    let flags = "--drain-time-s 300 --shutdown-lead-time-s 1";
+    let flags = "--drain-time-s 300 --drain-strategy immediate --shutdown-lead-time-s 1";
     let mut edge = manager.edge(flags, &http(1, 0), vec![], "").await;
     manager.hears("READY=1\nSTATUS=serving").await;
     let mut client = H1::connect(edge.address("http").await).await;

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use orion_drain::drain_tree::DrainReason;
+use orion_drain::drain_signal::schedule::Place;
+use orion_drain::drain_tree::{DrainReason, WatchOptions};
 
 use super::*;
 
@@ -97,7 +98,9 @@ async fn a_signal_gives_a_replaced_process_the_nearer_deadline() {
 async fn a_run_that_is_dropped_leaves_the_drain_begun_and_unpaced() {
     let root = DrainManager::root(DrainSettings::default());
     let (shutdown, run) = Shutdown::new(&root, &ConnTracker::new(), ShutdownSettings::default());
-    let connection = root.watch().expect("it is not over");
+    // Not the first in the queue: that one is told when the drain begins.
+    let halfway = WatchOptions::default().with_place(Place::new(0x8000));
+    let connection = root.watch_with(halfway).expect("it is not over");
     shutdown.begin(ShutdownReason::ProcessShutdown);
     {
         let mut run = pin!(run.run(|| {}));

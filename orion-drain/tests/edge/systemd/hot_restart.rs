@@ -6,7 +6,10 @@ use super::*;
 async fn a_hot_restart_changes_the_main_process_and_stops_nothing() {
     let manager = Manager::start();
     let path = manager.folder.path().join("hot-restart");
-    let flags = format!("--hot-restart-path {} --drain-time-s 300", path.display());
+    let flags = format!(
+        "--hot-restart-path {} --drain-time-s 300 --drain-strategy immediate",
+        path.display()
+    );
     let mut old = manager.edge(&flags, &http(1, 0), vec![], "").await;
     manager.hears("READY=1\nSTATUS=serving").await;
     let mut client = H1::connect(old.address("http").await).await;
