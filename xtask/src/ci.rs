@@ -113,7 +113,7 @@ const FULL: &[Step] = &[
     },
     Step {
         name: "stress",
-        what: "the core's tests, fifty times over",
+        what: "each test in a process of its own, and the core's fifty times over",
         run: full::stress,
     },
     Step {

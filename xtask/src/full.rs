@@ -64,12 +64,18 @@ pub(crate) fn semver(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{checked} crates")))
 }
 
-/// The core's tests again and again, each in a process of its own, as many at once as there are cores.
+/// Every test in a process of its own, where none is helped or hindered by its neighbours; the core's again and again, as
+/// many at once as there are cores.
 pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     if let Some(reason) = install(sh, "nextest", "0.9.143") {
         return Ok(Outcome::Skipped(reason));
     }
+    cmd!(
+        sh,
+        "{cargo} nextest run --workspace --all-features --no-fail-fast --status-level fail"
+    )
+    .run()?;
     let core = CORE.map(|name| format!("--package={name}"));
     // Properties are explored by the `test` step; here the same few cases are to meet many schedules.
     let _cases = sh.push_env("PROPTEST_CASES", "8");
@@ -78,7 +84,7 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
         "{cargo} nextest run {core...} --all-features --stress-count 50 --status-level fail"
     )
     .run()?;
-    Ok(Outcome::Passed("50 rounds".to_owned()))
+    Ok(Outcome::Passed("each alone; 50 rounds of the core".to_owned()))
 }
 
 /// Crowds on several executors, in random interleavings.
