@@ -39,7 +39,8 @@ pub(crate) const SIGNAL: Part = Part {
 - *Open and close* is two atomic additions and little else, as the floor is; *parking* adds two passes through the shard's
   lock, one atomic operation each. What was opened, by anybody, is dropped where it is: moved once more in between, as this
   bench did before, it takes about 3 % longer than the floor. Single runs on a disturbed processor miss the target by little.
-- *The gradual ticker* is judged by the worst two ticks of two seconds, and swings most of all rows from run to run.
+- *The gradual ticker* is judged by the second worst of the thousand ticks in a round, which swings most of all rows; of its
+  fifteen rounds the median is shown (of five in the other rows).
 - *Instructions* are counted by callgrind: those of the program, with an idle drain and one thread.
 - *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
   driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers.
