@@ -1,23 +1,96 @@
 //! A crowd of parked tasks on two workers, and the ways to wake all of them.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Begins to wake everybody. Its duration is what the caller's worker is held for.
 pub(crate) type Trigger = Box<dyn FnOnce() + Send>;
 
+/// Counts a crowd: who has parked, who has seen it. The last one wakes the thread that waits for it, which until then takes
+/// no time from the workers.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally {
+    parked: Arc<Count>,
+    seen: Arc<Count>,
+}
+
+#[derive(Debug)]
+struct Count {
+    missing: AtomicUsize,
+    waiting: Thread,
+}
+
+impl Count {
+    fn of(crowd: usize) -> Arc<Self> {
+        Arc::new(Self {
+            missing: AtomicUsize::new(crowd),
+            waiting: std::thread::current(),
+        })
+    }
+
+    fn one(&self) {
+        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.waiting.unpark();
+        }
+    }
+
+    fn wait(&self) {
+        while self.missing.load(Ordering::Acquire) > 0 {
+            std::thread::park();
+        }
+    }
+}
+
+impl Tally {
+    /// To be waited for by the calling thread.
+    pub(crate) fn new(crowd: usize) -> Self {
+        Self {
+            parked: Count::of(crowd),
+            seen: Count::of(crowd),
+        }
+    }
+
+    pub(crate) fn all_parked(&self) {
+        self.parked.wait();
+    }
+
+    pub(crate) fn all_seen(&self) {
+        self.seen.wait();
+    }
+
+    /// A task whose future is the wait itself. In a box of its own it would be freed apart, to a list of glibc's that is
+    /// tidied up once in a while, in one go of tens of milliseconds if there are a million.
+    fn spawn(self, runtime: &Runtime, wait: impl Future<Output = ()> + Send + 'static) {
+        runtime.spawn(async move {
+            {
+                let mut wait = std::pin::pin!(wait);
+                let mut first = true;
+                std::future::poll_fn(|cx| {
+                    let poll = wait.as_mut().poll(cx);
+                    if std::mem::take(&mut first) {
+                        self.parked.one();
+                    }
+                    poll
+                })
+                .await;
+            }
+            self.seen.one();
+        });
+    }
+}
+
 /// How a crowd waits and is woken.
 pub(crate) trait Crowd: Send {
-    /// One task's wait.
-    fn wait(&self) -> Wait;
+    /// Spawns one task that waits.
+    fn park(&self, runtime: &Runtime, tally: Tally);
     fn trigger(self: Box<Self>) -> Trigger;
 }
 
@@ -49,12 +122,12 @@ impl Flat {
 }
 
 impl Crowd for Flat {
-    fn wait(&self) -> Wait {
+    fn park(&self, runtime: &Runtime, tally: Tally) {
         let (shared, place) = (
             Arc::clone(&self.shared),
             self.places.fetch_add(1, Ordering::Relaxed),
         );
-        Box::pin(std::future::poll_fn(move |cx| {
+        let wait = std::future::poll_fn(move |cx| {
             if shared.open.load(Ordering::Acquire) {
                 return Poll::Ready(());
             }
@@ -62,7 +135,8 @@ impl Crowd for Flat {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
             Poll::Pending
-        }))
+        });
+        tally.spawn(runtime, wait);
     }
 
     fn trigger(self: Box<Self>) -> Trigger {
@@ -117,13 +191,14 @@ impl Ours {
 }
 
 impl Crowd for Ours {
-    fn wait(&self) -> Wait {
+    fn park(&self, runtime: &Runtime, tally: Tally) {
         let signal = self.trigger.signal().clone();
-        Box::pin(async move {
-            // Opened where it runs, as a worker's connections are.
+        tally.spawn(runtime, async move {
+            // Opened where it runs, as a worker's connections are, and all that a connection keeps.
             let watch = signal.watch().expect("not completed");
+            drop(signal);
             watch.signaled().await;
-        })
+        });
     }
 
     fn trigger(self: Box<Self>) -> Trigger {
@@ -155,9 +230,14 @@ pub(crate) struct Peer<W, T> {
     pub(crate) trigger: T,
 }
 
-impl<W: Fn() -> Wait + Send, T: FnOnce() + Send + 'static> Crowd for Peer<W, T> {
-    fn wait(&self) -> Wait {
-        (self.wait)()
+impl<F, W, T> Crowd for Peer<W, T>
+where
+    F: Future<Output = ()> + Send + 'static,
+    W: Fn() -> F + Send,
+    T: FnOnce() + Send + 'static,
+{
+    fn park(&self, runtime: &Runtime, tally: Tally) {
+        tally.spawn(runtime, (self.wait)());
     }
 
     fn trigger(self: Box<Self>) -> Trigger {
@@ -168,9 +248,9 @@ impl<W: Fn() -> Wait + Send, T: FnOnce() + Send + 'static> Crowd for Peer<W, T> 
 pub(crate) fn linkerd() -> Box<dyn Crowd> {
     let (signal, watch) = drain::channel();
     Box::new(Peer {
-        wait: move || -> Wait {
+        wait: move || {
             let watch = watch.clone();
-            Box::pin(async move { drop(watch.signaled().await) })
+            async move { drop(watch.signaled().await) }
         },
         trigger: move || drop(tokio::spawn(signal.drain())),
     })
@@ -180,7 +260,7 @@ pub(crate) fn token() -> Box<dyn Crowd> {
     let token = CancellationToken::new();
     let waiting = token.clone();
     Box::new(Peer {
-        wait: move || -> Wait { Box::pin(waiting.clone().cancelled_owned()) },
+        wait: move || waiting.clone().cancelled_owned(),
         trigger: move || token.cancel(),
     })
 }
@@ -188,9 +268,9 @@ pub(crate) fn token() -> Box<dyn Crowd> {
 pub(crate) fn watch() -> Box<dyn Crowd> {
     let (sender, receiver) = tokio::sync::watch::channel(false);
     Box::new(Peer {
-        wait: move || -> Wait {
+        wait: move || {
             let mut receiver = receiver.clone();
-            Box::pin(async move { assert!(receiver.wait_for(|on| *on).await.is_ok()) })
+            async move { assert!(receiver.wait_for(|on| *on).await.is_ok()) }
         },
         trigger: move || sender.send(true).expect("somebody waits"),
     })
@@ -200,7 +280,7 @@ pub(crate) fn notify() -> Box<dyn Crowd> {
     let notify = Arc::new(tokio::sync::Notify::new());
     let waiting = Arc::clone(&notify);
     Box::new(Peer {
-        wait: move || -> Wait { Box::pin(Arc::clone(&waiting).notified_owned()) },
+        wait: move || Arc::clone(&waiting).notified_owned(),
         trigger: move || notify.notify_waiters(),
     })
 }
@@ -209,7 +289,7 @@ pub(crate) fn event_listener() -> Box<dyn Crowd> {
     let event = Arc::new(event_listener::Event::new());
     let waiting = Arc::clone(&event);
     Box::new(Peer {
-        wait: move || -> Wait { Box::pin(waiting.listen()) },
+        wait: move || waiting.listen(),
         trigger: move || assert!(event.notify(usize::MAX) > 0),
     })
 }
@@ -218,9 +298,9 @@ pub(crate) fn graceful() -> Box<dyn Crowd> {
     let (begin, begun) = tokio::sync::oneshot::channel::<()>();
     let shutdown = tokio_graceful::Shutdown::new(async move { begun.await.unwrap_or(()) });
     Box::new(Peer {
-        wait: move || -> Wait {
+        wait: move || {
             let guard = shutdown.guard();
-            Box::pin(async move { guard.cancelled().await })
+            async move { guard.cancelled().await }
         },
         trigger: move || begin.send(()).expect("it is waited for"),
     })

@@ -2,12 +2,12 @@
 //! on the same runtime becomes meanwhile.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::crowd::{self, Crowd, Flat, Ours};
+use crate::crowd::{self, Crowd, Flat, Ours, Tally};
 use measure::{Row, Scale, Target, median};
 
 /// One fan-out, in milliseconds.
@@ -29,10 +29,13 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     };
     let rounds = if scale.quick { 1 } else { 5 };
     for &crowd in crowds {
-        rows.extend(immediate(
-            crowd,
-            if crowd < 100_000 { 3 * rounds } else { rounds },
-        ));
+        // What is judged is measured oftener.
+        let rounds = match crowd {
+            1_000_000 => 2 * rounds,
+            100_000 => rounds,
+            _ => 3 * rounds,
+        };
+        rows.extend(immediate(crowd, rounds));
     }
     // Of a thousand ticks a round, the second worst is the 99.9th percentile: one round says little.
     let (crowd, rounds) = if scale.quick {
@@ -141,26 +144,11 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
         .expect("a runtime");
     let _inside = runtime.enter();
     let waiting = make(crowd);
-    let parked = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::new(AtomicUsize::new(0));
+    let tally = Tally::new(crowd);
     for _ in 0..crowd {
-        let (wait, parked, seen) = (waiting.wait(), Arc::clone(&parked), Arc::clone(&seen));
-        runtime.spawn(async move {
-            let mut wait = wait;
-            let mut first = true;
-            std::future::poll_fn(|cx| {
-                let poll = wait.as_mut().poll(cx);
-                if std::mem::take(&mut first) {
-                    parked.fetch_add(1, Ordering::AcqRel);
-                }
-                poll
-            })
-            .await;
-            drop(wait);
-            seen.fetch_add(1, Ordering::AcqRel);
-        });
+        waiting.park(&runtime, tally.clone());
     }
-    until(&runtime, || parked.load(Ordering::Acquire) == crowd);
+    tally.all_parked();
     // How long it will take is not known before: the ticker runs long enough before and is cut to the same length.
     let idle = Ticker::start(&runtime);
     runtime.block_on(tokio::time::sleep(Duration::from_millis(200)));
@@ -174,7 +162,7 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
         began.elapsed()
     }));
     let held = held.expect("a trigger does not panic");
-    until(&runtime, || seen.load(Ordering::Acquire) == crowd);
+    tally.all_seen();
     let all = began.elapsed();
     let mut late = ticker.stop(&runtime);
     if late.len() > idle.len() {
@@ -193,14 +181,6 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
     drop(_inside);
     runtime.shutdown_background();
     fan_out
-}
-
-fn until(runtime: &Runtime, done: impl Fn() -> bool) {
-    runtime.block_on(async {
-        while !done() {
-            tokio::time::sleep(Duration::from_micros(200)).await;
-        }
-    });
 }
 
 /// Writes down by how many milliseconds it is late, every millisecond.
