@@ -1,7 +1,7 @@
-//! What a shard's lock guards: its entries, and who wants to know when a share of them empties.
+//! What a shard's lock guards: its entries, and who wants to know when few of them are left.
 
 use crate::{
-    counts::Place,
+    counts::{Cell, Place},
     labels::{ConnLabel, LabelSet},
     ledger::Ledger,
     slab::{Hot, Slab},
@@ -12,8 +12,8 @@ use std::sync::Arc;
 pub(crate) struct Books {
     pub(crate) slab: Slab,
     pub(crate) excluded: LabelSet,
-    /// How many want to know when the whole shard empties.
-    pub(crate) watchers: u32,
+    /// Of the whole shard.
+    pub(crate) watchers: Watchers,
     /// The last handle on the tracker is gone: nothing is opened any more.
     pub(crate) abandoned: bool,
     pub(crate) ledgers: Vec<Option<Share>>,
@@ -22,7 +22,41 @@ pub(crate) struct Books {
 /// One ledger's share of this shard; the counts are in the ledger's cell.
 pub(crate) struct Share {
     pub(crate) ledger: Arc<Ledger>,
-    pub(crate) watchers: u32,
+    pub(crate) watchers: Watchers,
+}
+
+/// Who wants to know when few connections are left in this shard, or in a ledger's share of it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Watchers {
+    many: u32,
+    /// How many connections are few to any of them: the largest number since there were none.
+    few: u64,
+}
+
+impl Watchers {
+    pub(crate) const NONE: Self = Self { many: 0, few: 0 };
+
+    pub(crate) fn join(&mut self, few: u64) {
+        self.many += 1;
+        self.few = self.few.max(few);
+    }
+
+    pub(crate) fn leave(&mut self) {
+        self.many -= 1;
+        if self.many == 0 {
+            self.few = 0;
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn is_any(self) -> bool {
+        self.many > 0
+    }
+
+    /// Whether somebody wants to know of what is left in `cell`. Few in all are few in each shard.
+    pub(crate) fn want(self, cell: &Cell) -> bool {
+        self.many > 0 && cell.held() <= self.few
+    }
 }
 
 impl Books {
@@ -30,7 +64,7 @@ impl Books {
         Self {
             slab: Slab::new(),
             excluded: LabelSet::NONE,
-            watchers: 0,
+            watchers: Watchers::NONE,
             abandoned: false,
             ledgers: Vec::new(),
         }
@@ -55,9 +89,8 @@ impl Books {
         self.ledgers.get_mut(index as usize)?.as_mut()
     }
 
-    /// How many want to know when this shard's share of the whole tracker, or of one ledger, empties; `None` when the
-    /// ledger is gone.
-    pub(crate) fn watchers(&mut self, ledger: Option<&Arc<Ledger>>) -> Option<&mut u32> {
+    /// Who watches this shard's share of the whole tracker, or of one ledger; `None` when the ledger is gone.
+    pub(crate) fn watchers(&mut self, ledger: Option<&Arc<Ledger>>) -> Option<&mut Watchers> {
         match ledger {
             None => Some(&mut self.watchers),
             Some(ledger) => {
@@ -72,7 +105,10 @@ impl Books {
         if self.ledgers.len() <= index {
             self.ledgers.resize_with(index + 1, || None);
         }
-        self.ledgers[index] = Some(Share { ledger, watchers: 0 });
+        self.ledgers[index] = Some(Share {
+            ledger,
+            watchers: Watchers::NONE,
+        });
     }
 
     pub(crate) fn remove_ledger(&mut self, index: u32) {

@@ -24,7 +24,7 @@ pub(crate) struct Cell {
     here: [[AtomicU32; ConnProtocol::COUNT]; 4],
     entered: [AtomicU64; 4],
     /// Connections that hold up completion, as they came and went. Two counts that only grow instead of one that moves: see
-    /// [`Registry::was_empty`](crate::registry::Registry::was_empty).
+    /// [`Registry::at_most`](crate::registry::Registry::at_most).
     came: AtomicU64,
     went: AtomicU64,
 }
@@ -104,10 +104,10 @@ impl Cell {
         self.went.load(Relaxed)
     }
 
-    /// Whether none of this shard's connections here holds up completion.
+    /// How many of this shard's connections here hold up completion.
     #[inline]
-    pub(crate) fn is_low(&self) -> bool {
-        self.came() == self.went()
+    pub(crate) fn held(&self) -> u64 {
+        self.came().wrapping_sub(self.went())
     }
 
     /// All connections here, excluded ones too.

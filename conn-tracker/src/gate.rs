@@ -1,4 +1,4 @@
-//! Those who wait for a count to reach zero, and how they are let through.
+//! Those who wait for a count to fall to zero, or to a few, and how they are let through.
 
 use crate::sync::Mutex;
 use std::task::Waker;
@@ -20,6 +20,8 @@ struct Waiters {
 #[derive(Debug)]
 struct Waiting {
     key: u64,
+    /// How many it may be to let this one through.
+    few: u64,
     /// `None`: let through.
     waker: Option<Waker>,
 }
@@ -32,12 +34,12 @@ impl Gate {
         }))
     }
 
-    pub(crate) fn enter(&self, waker: &Waker) -> u64 {
+    pub(crate) fn enter(&self, waker: &Waker, few: u64) -> u64 {
         let waker = Some(waker.clone());
         let mut waiters = self.0.lock();
         let key = waiters.next_key;
         waiters.next_key += 1;
-        waiters.waiting.push(Waiting { key, waker });
+        waiters.waiting.push(Waiting { key, few, waker });
         key
     }
 
@@ -66,15 +68,18 @@ impl Gate {
     }
 
     /// A line between those who wait now and those who come later. Drawn before looking at the counts, so that
-    /// an empty moment lets through only those who were waiting when it was.
+    /// a moment lets through only those who were waiting when it was.
     pub(crate) fn line(&self) -> u64 {
         self.0.lock().next_key
     }
 
-    /// Lets through all who came before the line.
-    pub(crate) fn let_through(&self, line: u64) {
+    /// Lets through all who came before the line and are content with `count`.
+    pub(crate) fn let_through(&self, line: u64, count: u64) {
         let mut waiters = self.0.lock();
-        let before = waiters.waiting.iter_mut().filter(|w| w.key < line);
+        let before = waiters
+            .waiting
+            .iter_mut()
+            .filter(|w| w.key < line && count <= w.few);
         let wakers: Vec<Waker> = before.filter_map(|w| w.waker.take()).collect();
         drop(waiters);
         wakers.into_iter().for_each(Waker::wake);

@@ -117,8 +117,8 @@ impl ConnGuard {
 
     /// Says whose it is, once that is known: a metrics scrape shows itself by its path.
     pub fn set_label(&self, label: ConnLabel) {
-        let maybe_empty = self.shard().set_label(self.hot(), self.id, label);
-        self.page.registry.look(maybe_empty);
+        let maybe_few = self.shard().set_label(self.hot(), self.id, label);
+        self.page.registry.look(maybe_few);
     }
 
     /// Counts it in a filter chain, once that is chosen, instead of the one it was counted in before.
@@ -128,11 +128,11 @@ impl ConnGuard {
         let same_tracker = std::ptr::eq(self.page.registry, chain.ledger().handle().registry());
         debug_assert!(same_tracker, "the chain belongs to another tracker");
         if same_tracker {
-            let maybe_empty = self
+            let maybe_few = self
                 .shard()
                 .attach_chain(self.hot(), self.id, chain.ledger().ledger());
-            if let Some(maybe_empty) = maybe_empty {
-                self.page.registry.look(maybe_empty);
+            if let Some(maybe_few) = maybe_few {
+                self.page.registry.look(maybe_few);
             }
         }
     }
@@ -202,8 +202,8 @@ impl Drop for ConnGuard {
         if last {
             let closed = self.shard().close(self.hot(), self.id, std::thread::panicking());
             drop(closed.closer);
-            if let Some(maybe_empty) = closed.maybe_empty {
-                self.page.registry.look(maybe_empty);
+            if let Some(maybe_few) = closed.maybe_few {
+                self.page.registry.look(maybe_few);
             }
             if closed.last_of_shard {
                 self.page.registry.give_back();

@@ -1,4 +1,4 @@
-//! What all handles share: the shards, the ledgers, the clock, and who is told when something empties.
+//! What all handles share: the shards, the ledgers, the clock, and who is told when little is left.
 //!
 //! Locks, in order: the ledger table, then one shard at a time; a gate's lock is taken with no other held.
 //! Nothing of the caller's (wakers, closers) runs under any of them.
@@ -7,12 +7,13 @@
 //! a plain reference.
 
 use crate::{
+    books::Watchers,
     clock::CoarseClock,
     counts::{Cell, ConnCounts},
     gate::Gate,
     labels::LabelSet,
     ledger::{Key, Ledger, Table},
-    shard::{MaybeEmpty, Shard},
+    shard::{MaybeFew, Shard},
     sync::{self, AtomicUsize, Mutex},
 };
 use std::{
@@ -109,7 +110,7 @@ impl Registry {
             entry.ledger.handles.fetch_add(1, Ordering::Relaxed);
             let ledger = StdArc::clone(&entry.ledger);
             if std::mem::take(&mut entry.retired) {
-                self.watch(Some(&ledger), false);
+                self.unwatch(Some(&ledger));
             }
             return ledger;
         }
@@ -132,7 +133,7 @@ impl Registry {
             _ => return,
         }
         // From here on a closing connection tells us when its shard runs empty.
-        self.watch(Some(ledger), true);
+        self.watch(Some(ledger), 0);
         self.remove_if_gone(&mut table, ledger);
     }
 
@@ -159,43 +160,50 @@ impl Registry {
         self.table.lock().ledgers().cloned().collect()
     }
 
-    // === emptiness ===
+    // === few are left ===
 
     pub(crate) fn gate<'a>(&'a self, ledger: Option<&'a StdArc<Ledger>>) -> &'a Gate {
         ledger.map_or(&self.gate, |ledger| &ledger.gate)
     }
 
-    /// Asks every shard to tell us when its share runs empty, or takes that back.
-    pub(crate) fn watch(&self, ledger: Option<&StdArc<Ledger>>, begin: bool) {
+    /// Asks every shard to tell us when no more than `few` are held open in its share.
+    pub(crate) fn watch(&self, ledger: Option<&StdArc<Ledger>>, few: u64) {
+        self.watchers(ledger, |watchers| watchers.join(few));
+    }
+
+    pub(crate) fn unwatch(&self, ledger: Option<&StdArc<Ledger>>) {
+        self.watchers(ledger, Watchers::leave);
+    }
+
+    fn watchers(&self, ledger: Option<&StdArc<Ledger>>, change: impl Fn(&mut Watchers)) {
         for shard in &self.shards {
             if let Some(watchers) = shard.lock().watchers(ledger) {
-                *watchers = if begin { *watchers + 1 } else { *watchers - 1 };
+                change(watchers);
             }
         }
     }
 
-    /// Whether there was a moment, during this call, at which nothing was held open.
+    /// How many were held open at most, at a moment during this call.
     ///
     /// Shards are read one after the other, so their counts are from different moments. Both passes read counts
-    /// that only grow: if all that had come at a moment between the passes is at most what the second pass read,
-    /// all that had gone at least what the first pass read, and the two are equal, then everything that had come
-    /// had gone.
+    /// that only grow: all that had come at a moment between the passes is at most what the second pass read, all that
+    /// had gone at least what the first pass read, so no more than the difference were open.
     ///
     /// No close is missed: it is before our lock of its shard, and counted; or after it, and then it sees the
     /// watcher (set under the same lock, before) and looks for itself.
-    pub(crate) fn was_empty(&self, ledger: Option<&StdArc<Ledger>>) -> bool {
+    pub(crate) fn at_most(&self, ledger: Option<&StdArc<Ledger>>) -> u64 {
         let went = self.sum(|shard| shard.read(ledger, Cell::went));
         let came = self.sum(|shard| shard.read(ledger, Cell::came));
-        went == came
+        came.wrapping_sub(went)
     }
 
     fn sum(&self, of: impl Fn(&Shard) -> u64) -> u64 {
         self.shards.iter().map(of).sum()
     }
 
-    /// Called outside all locks, after a shard saw one of its watched shares run empty.
+    /// Called outside all locks, after a shard saw one of its watched shares run low.
     #[cold]
-    pub(crate) fn look(&self, maybe: MaybeEmpty) {
+    pub(crate) fn look(&self, maybe: MaybeFew) {
         if maybe.total {
             self.let_through(None);
         }
@@ -216,9 +224,7 @@ impl Registry {
     fn let_through(&self, ledger: Option<&StdArc<Ledger>>) {
         let gate = self.gate(ledger);
         let line = gate.line();
-        if self.was_empty(ledger) {
-            gate.let_through(line);
-        }
+        gate.let_through(line, self.at_most(ledger));
     }
 }
 

@@ -2,7 +2,7 @@
 //! of their own, so that as a rule nobody else wants its lock.
 
 use crate::{
-    books::Books,
+    books::{Books, Watchers},
     counts::{Cell, Place, Reasons},
     id::ConnId,
     info::{Closer, ConnInfo, PackedPeer},
@@ -27,14 +27,14 @@ pub(crate) struct Shard {
 #[must_use]
 pub(crate) struct Closed {
     pub(crate) closer: Option<Closer>,
-    pub(crate) maybe_empty: Option<MaybeEmpty>,
+    pub(crate) maybe_few: Option<MaybeFew>,
     /// Nobody knows the shard any more.
     pub(crate) last_of_shard: bool,
 }
 
-/// Which counts may just have reached zero everywhere, as seen from one shard.
+/// Which counts may just have become low enough for somebody, as seen from one shard.
 #[must_use = "someone may be waiting for it"]
-pub(crate) struct MaybeEmpty {
+pub(crate) struct MaybeFew {
     pub(crate) total: bool,
     pub(crate) ledgers: [Option<StdArc<Ledger>>; 2],
 }
@@ -67,7 +67,7 @@ impl Shard {
     pub(crate) fn reset(&self, excluded: LabelSet) {
         let mut books = self.lock();
         books.excluded = excluded;
-        books.watchers = 0;
+        books.watchers = Watchers::NONE;
         books.abandoned = false;
         books.ledgers.clear();
         self.counts.reset();
@@ -128,30 +128,30 @@ impl Shard {
         self.reasons.count(reason);
         self.counts.ended(place);
         let &mut Cold { group, chain, .. } = books.slab.cold_mut(id.slot());
-        let mut watched = books.watchers > 0;
+        let mut watched = books.watchers.is_any();
         for index in [group, chain] {
             if let Some(share) = books.share(index) {
                 share.ledger.cells[self.index].ended(place);
-                watched |= share.watchers > 0;
+                watched |= share.watchers.is_any();
             }
         }
         Closed {
             closer: books.slab.give_back(id.slot()),
-            maybe_empty: watched.then(|| self.maybe_empty(&mut books, [group, chain])),
+            maybe_few: watched.then(|| self.maybe_few(&mut books, [group, chain])),
             last_of_shard: books.abandoned && self.counts.open() == 0,
         }
     }
 
-    /// Which of the counts that somebody watches are at zero here.
+    /// Which of the counts that somebody watches are low here.
     #[cold]
-    fn maybe_empty(&self, books: &mut Books, ledgers: [u32; 2]) -> MaybeEmpty {
-        let total = books.watchers > 0 && self.counts.is_low();
+    fn maybe_few(&self, books: &mut Books, ledgers: [u32; 2]) -> MaybeFew {
+        let total = books.watchers.want(&self.counts);
         let ledgers = ledgers.map(|index| {
             let share = books.share(index)?;
-            let low = share.watchers > 0 && share.ledger.cells[self.index].is_low();
+            let low = share.watchers.want(&share.ledger.cells[self.index]);
             low.then(|| StdArc::clone(&share.ledger))
         });
-        MaybeEmpty { total, ledgers }
+        MaybeFew { total, ledgers }
     }
 
     /// # Errors
@@ -175,7 +175,7 @@ impl Shard {
         self.recount(&mut books, id, from, Place { protocol, ..from });
     }
 
-    pub(crate) fn set_label(&self, hot: &Hot, id: ConnId, label: ConnLabel) -> MaybeEmpty {
+    pub(crate) fn set_label(&self, hot: &Hot, id: ConnId, label: ConnLabel) -> MaybeFew {
         let mut books = self.lock();
         let from = books.place(hot);
         hot.set_label(label);
@@ -185,7 +185,7 @@ impl Shard {
         };
         self.recount(&mut books, id, from, to);
         let Cold { group, chain, .. } = *books.slab.cold_mut(id.slot());
-        self.maybe_empty(&mut books, [group, chain])
+        self.maybe_few(&mut books, [group, chain])
     }
 
     fn recount(&self, books: &mut Books, id: ConnId, from: Place, to: Place) {
@@ -198,7 +198,7 @@ impl Shard {
         }
     }
 
-    pub(crate) fn attach_chain(&self, hot: &Hot, id: ConnId, chain: &Ledger) -> Option<MaybeEmpty> {
+    pub(crate) fn attach_chain(&self, hot: &Hot, id: ConnId, chain: &Ledger) -> Option<MaybeFew> {
         let mut books = self.lock();
         let place = books.place(hot);
         let old = std::mem::replace(&mut books.slab.cold_mut(id.slot()).chain, chain.index);
@@ -208,7 +208,7 @@ impl Shard {
         chain.cells[self.index].joined(place);
         let left = books.share(old)?;
         left.ledger.cells[self.index].left(place);
-        Some(self.maybe_empty(&mut books, [old, NONE]))
+        Some(self.maybe_few(&mut books, [old, NONE]))
     }
 
     /// Returns the old closer, for the caller to drop outside the lock.

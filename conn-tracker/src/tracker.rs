@@ -236,7 +236,26 @@ impl ConnTracker {
     /// # }
     /// ```
     pub fn wait_empty(&self) -> WaitEmpty {
-        WaitEmpty::all(self.0.clone())
+        WaitEmpty::all(self.0.clone(), 0)
+    }
+
+    /// Resolves when no more than `connections` hold up completion: for whoever closes the last few instead of waiting for
+    /// them. Otherwise as [`wait_empty`](Self::wait_empty), which is `wait_at_most(0)`.
+    ///
+    /// Each connection that ends when there are so few in its shard looks at all shards, so a low number is cheap.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # use conn_tracker::{ConnTracker, Peer};
+    /// let tracker = ConnTracker::new();
+    /// let ingress = tracker.group("ingress", 1);
+    /// let (stays, leaves) = (ingress.open(Peer::Unix), ingress.open(Peer::Unix));
+    /// tokio::join!(tracker.wait_at_most(1), async move { drop(leaves) });
+    /// # drop(stays);
+    /// # }
+    /// ```
+    pub fn wait_at_most(&self, connections: u64) -> WaitEmpty {
+        WaitEmpty::all(self.0.clone(), connections)
     }
 }
 

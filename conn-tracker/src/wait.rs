@@ -1,4 +1,4 @@
-//! Waiting until nothing is held open, without polling.
+//! Waiting until nothing, or little, is held open, without polling.
 
 use crate::{
     handle::{Handle, LedgerHandle},
@@ -13,9 +13,10 @@ use std::{
 };
 
 /// Resolves when nothing that holds up completion is open: made by [`ConnTracker::wait_empty`],
-/// [`ConnGroup::wait_empty`] and [`ConnChain::wait_empty`].
+/// [`ConnGroup::wait_empty`] and [`ConnChain::wait_empty`]. That of [`ConnTracker::wait_at_most`] leaves some.
 ///
-/// It resolves if, at some moment since it was first polled, every connection that had been opened was gone.
+/// It resolves if, at some moment since it was first polled, every connection that had been opened was gone, but for as
+/// many as it leaves.
 /// Connections that open afterwards change nothing; that none open is the caller's business. When it resolves, all
 /// guards have been dropped; what their tasks do after dropping them is not waited for.
 ///
@@ -25,11 +26,14 @@ use std::{
 /// moment that the dropped one had seen is forgotten.
 ///
 /// [`ConnTracker::wait_empty`]: crate::ConnTracker::wait_empty
+/// [`ConnTracker::wait_at_most`]: crate::ConnTracker::wait_at_most
 /// [`ConnGroup::wait_empty`]: crate::ConnGroup::wait_empty
 /// [`ConnChain::wait_empty`]: crate::ConnChain::wait_empty
 #[must_use = "futures do nothing unless polled"]
 pub struct WaitEmpty {
     target: Target,
+    /// How many may be left.
+    few: u64,
     stage: Stage,
 }
 
@@ -47,9 +51,10 @@ enum Stage {
 }
 
 impl WaitEmpty {
-    pub(crate) fn all(handle: Handle) -> Self {
+    pub(crate) fn all(handle: Handle, few: u64) -> Self {
         Self {
             target: Target::All(handle),
+            few,
             stage: Stage::New,
         }
     }
@@ -57,6 +62,7 @@ impl WaitEmpty {
     pub(crate) fn one(ledger: LedgerHandle) -> Self {
         Self {
             target: Target::One(ledger),
+            few: 0,
             stage: Stage::New,
         }
     }
@@ -79,7 +85,7 @@ impl WaitEmpty {
         if let Stage::Waiting { key } = self.stage {
             let registry = self.handle().registry();
             registry.gate(self.ledger()).leave(key);
-            registry.watch(self.ledger(), false);
+            registry.unwatch(self.ledger());
         }
         self.stage = Stage::Done;
     }
@@ -91,19 +97,20 @@ impl Future for WaitEmpty {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let registry = self.handle().registry();
         let gate = registry.gate(self.ledger());
-        let empty = match self.stage {
+        let few = self.few;
+        let is_over = match self.stage {
             Stage::Done => return Poll::Ready(()),
             Stage::Waiting { key } => gate.passed(key, cx.waker()),
             Stage::New => {
-                // Waiter, watcher, look: in this order, see `Registry::was_empty`.
-                let key = gate.enter(cx.waker());
-                registry.watch(self.ledger(), true);
-                let empty = registry.was_empty(self.ledger());
+                // Waiter, watcher, look: in this order, see `Registry::at_most`.
+                let key = gate.enter(cx.waker(), few);
+                registry.watch(self.ledger(), few);
+                let is_over = registry.at_most(self.ledger()) <= few;
                 self.stage = Stage::Waiting { key };
-                empty
+                is_over
             }
         };
-        if !empty {
+        if !is_over {
             return Poll::Pending;
         }
         self.stop_waiting();

@@ -33,6 +33,27 @@ fn the_last_guard_wakes_every_waiter_and_no_earlier_one_does() {
 }
 
 #[test]
+fn a_few_that_may_be_left_are_not_waited_for() {
+    // One shard, in which a wait for none hides behind one for two; and several.
+    for shards in [1, 4] {
+        let tracker = ConnTracker::with_options(TrackerOptions::default().with_shards(shards));
+        let group = tracker.group("ingress", 1);
+        let mut open: Vec<_> = (0..4).map(|_| group.open(Peer::Unix)).collect();
+        let (mut none, mut two) = (spawn(tracker.wait_empty()), spawn(tracker.wait_at_most(2)));
+        assert_pending!(none.poll());
+        assert_pending!(two.poll());
+        open.pop();
+        assert!(!two.is_woken());
+        open.pop();
+        assert!(two.is_woken() && !none.is_woken());
+        assert_ready!(two.poll());
+        assert_ready!(spawn(tracker.wait_at_most(2)).poll());
+        open.clear();
+        assert!(none.is_woken());
+    }
+}
+
+#[test]
 fn a_version_is_over_while_another_is_not() {
     let tracker = ConnTracker::new();
     let (old, new) = (tracker.group("ingress", 1), tracker.group("ingress", 2));

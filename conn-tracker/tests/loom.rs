@@ -52,6 +52,25 @@ fn two_last_drops_in_two_shards_wake_the_waiter() {
 }
 
 #[test]
+fn the_last_but_one_in_either_shard_wakes_who_leaves_one() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let (stays, here) = (group.open(Peer::Unknown), group.open(Peer::Unknown));
+        let task = thread::spawn({
+            let group = group.clone();
+            move || drop(group.open(Peer::Unknown)) // in this thread's shard
+        });
+        let closer = thread::spawn(move || drop(here));
+        block_on(tracker.wait_at_most(1));
+        assert!(tracker.held() >= 1);
+        task.join().unwrap();
+        closer.join().unwrap();
+        drop(stays);
+    });
+}
+
+#[test]
 fn a_wait_never_ends_while_one_connection_hands_over_to_another() {
     model(|| {
         let tracker = tracker();

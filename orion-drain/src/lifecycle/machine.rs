@@ -42,6 +42,8 @@ struct Run {
     /// When the drain began.
     drain: Option<Instant>,
     is_accepting: bool,
+    /// No more are left than [`exit_at_connections`](ShutdownSettings::exit_at_connections), at the last look.
+    is_few: bool,
     /// The drain's deadline, once it is to be another than the plan's.
     nearer: Option<Instant>,
     /// Whether the drain has been told of it.
@@ -58,6 +60,7 @@ impl Run {
             is_health_told: false,
             drain: None,
             is_accepting: true,
+            is_few: false,
             nearer: None,
             is_nearer_told: true,
         }
@@ -172,7 +175,8 @@ impl Machine {
         let Some(drain) = run.drain else { return };
         let is_minimum_over = now >= later(drain, run.plan.minimum);
         // With nobody left at all there is nothing to hurry: the drain is over by itself.
-        if is_minimum_over && left.held <= run.plan.exit_at_connections && left.total > 0 {
+        run.is_few = left.held <= run.plan.exit_at_connections;
+        if is_minimum_over && run.is_few && left.total > 0 {
             run.hurry(now);
         }
         match left.is_empty {
@@ -186,9 +190,9 @@ impl Machine {
     pub(super) fn counts(&self, now: Instant) -> Counts {
         let drain = self.run.as_ref().and_then(|run| Some((run, run.drain?)));
         match drain {
-            Some((run, drain)) if now < later(drain, run.plan.minimum) => Counts::Empty,
-            Some((run, _)) if run.plan.exit_at_connections > 0 && now < run.deadline() => Counts::Few,
-            Some(_) => Counts::Held,
+            // Few enough, and it goes on: this has been seen to, or nobody is there.
+            Some((run, drain)) if run.is_few || now < later(drain, run.plan.minimum) => Counts::Empty,
+            Some((run, _)) => Counts::AtMost(run.plan.exit_at_connections),
             None => Counts::Nothing,
         }
     }
@@ -274,10 +278,8 @@ pub(super) enum Counts {
     Nothing,
     /// Whether there are any: of changes to and from none.
     Empty,
-    /// When none is left that is waited for.
-    Held,
-    /// Whether they are few enough.
-    Few,
+    /// When no more than so many are left that are waited for.
+    AtMost(usize),
 }
 
 #[cfg(test)]

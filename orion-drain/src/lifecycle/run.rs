@@ -177,8 +177,6 @@ impl ShutdownRun {
             }
         };
         let mut drain = None;
-        let mut last = self.shared.tracker.wait_empty();
-        let mut is_last_gone = false;
         let drained = loop {
             let wished = self.shared.wished.notified();
             while let Some(action) = self.look(drain.as_deref()) {
@@ -199,8 +197,7 @@ impl ShutdownRun {
                         break over;
                     }
                 }
-                // Who is left now holds nobody up. They wake nobody when they go.
-                () = &mut last, if counts == Counts::Held && !is_last_gone => is_last_gone = true,
+                () = few(&self.shared.tracker, counts) => {}
                 () = until(at) => {}
             }
         };
@@ -256,9 +253,7 @@ impl ShutdownRun {
         let at = machine
             .next(now.into_std())
             .map(|next| Instant::from_std(next.at));
-        let counts = machine.counts(now.into_std());
-        let again = (counts == Counts::Few).then(|| now + Duration::from_secs(1));
-        (at.into_iter().chain(again).min(), counts)
+        (at, machine.counts(now.into_std()))
     }
 
     fn outcome(&self, drain: Option<DrainOutcome>) -> ShutdownOutcome {
@@ -297,6 +292,14 @@ async fn drained(drain: &mut Option<Pin<Box<DrainSequence>>>, counts: Counts) ->
         }
     })
     .await
+}
+
+/// Resolves when few enough are left.
+async fn few(tracker: &ConnTracker, counts: Counts) {
+    match counts {
+        Counts::AtMost(few) => tracker.wait_at_most(few as u64).await,
+        Counts::Nothing | Counts::Empty => pending().await,
+    }
 }
 
 async fn until(at: Option<Instant>) {
