@@ -73,7 +73,7 @@ pub use offer::Offer;
 pub use successor::{Successor, SuccessorEvent};
 pub use takeover::{Ended, Predecessor, Takeover, take_over};
 
-/// How long the two processes wait for each other.
+/// How long the two processes wait for each other; with `Duration::MAX`, without a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandoverOptions {
@@ -143,6 +143,11 @@ impl HandoverOptions {
         self.since
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
+}
+
+/// A time that clocks can tell: no process lives for thirty years, and `Duration::MAX` from now would overflow.
+fn tellable(time: Duration) -> Duration {
+    time.min(Duration::from_secs(30 * 365 * 24 * 60 * 60))
 }
 
 /// Why a handover did not come about. The old process serves on.

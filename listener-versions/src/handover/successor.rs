@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::message::{Message, Refused};
 use super::offer::{PAUSE, exchange, hello, one_at_a_time, refuse, say_draining};
 use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, path};
+use super::{HandoverError, HandoverOptions, path, tellable};
 use crate::{ListenAddress, SharedSocket};
 
 /// The process that has our sockets now.
@@ -124,7 +124,7 @@ impl Successor {
         let somebody = path::connect(&self.path).await;
         if !self.kept.is_empty() && matches!(somebody, Ok(None)) {
             if let Ok(listener) = path::listen(&self.path) {
-                let until = Instant::now() + self.options.keep;
+                let until = Instant::now() + tellable(self.options.keep);
                 return State::Died { listener, until };
             }
         }

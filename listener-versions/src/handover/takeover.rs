@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::message::{MOST_SOCKETS, Message, Refused};
 use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, Offer, path};
+use super::{HandoverError, HandoverOptions, Offer, path, tellable};
 use crate::{Inherited, ListenAddress, ListenerConfig, Listeners};
 
 /// Between two attempts, while a process that has just taken over does not offer its sockets yet.
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Dropped, the old process goes on.
 pub async fn take_over(path: &Path, options: &HandoverOptions) -> Result<Option<Takeover>, HandoverError> {
-    let limit = Instant::now() + options.patience;
+    let limit = Instant::now() + tellable(options.patience);
     loop {
         let Some(stream) = path::connect(path).await? else {
             return Ok(None);
@@ -245,7 +245,7 @@ impl Predecessor {
         if wire.send(&Message::Terminate, &[], self.patience).await.is_err() {
             return Ended::ByItself;
         }
-        match timeout(self.patience, gone(&mut wire)).await {
+        match timeout(tellable(self.patience), gone(&mut wire)).await {
             Ok(()) => Ended::Terminated,
             Err(_) => Ended::Lingers,
         }

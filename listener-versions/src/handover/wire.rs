@@ -13,8 +13,8 @@ use rustix::net::{
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-use super::HandoverError;
 use super::message::{BATCH, Message};
+use super::{HandoverError, tellable};
 
 /// Room for as many descriptors as one message may have.
 const SPACE: usize = rustix::cmsg_space!(ScmRights(BATCH));
@@ -56,7 +56,7 @@ impl Wire {
         patience: Duration,
     ) -> Result<(), HandoverError> {
         let frame = message.encode();
-        let sent = tokio::time::timeout(patience, async {
+        let sent = tokio::time::timeout(tellable(patience), async {
             let mut rest = &frame[..];
             let mut fds = fds;
             while !rest.is_empty() {
@@ -76,7 +76,7 @@ impl Wire {
         &mut self,
         patience: Duration,
     ) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
-        let received = tokio::time::timeout(patience, self.receive_whenever());
+        let received = tokio::time::timeout(tellable(patience), self.receive_whenever());
         received.await.map_err(|_| HandoverError::TimedOut)?
     }
 

@@ -9,7 +9,7 @@ use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
 use drain_tree::DrainDirection;
 use listener_versions::Update;
-use listener_versions::handover::{Ended, HandoverError, HandoverOptions};
+use listener_versions::handover::{Ended, HandoverError, HandoverOptions, Offer, SuccessorEvent};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -178,6 +178,60 @@ async fn sockets_that_nobody_comes_for_are_closed() {
     let waited = tokio::time::timeout(keep + Duration::from_secs(1), successor.terminated()).await;
     assert!(waited.is_err());
     refused(at_a).await;
+}
+
+#[tokio::test]
+async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
+    bounded(async {
+        let meeting = Meeting::new("never");
+        for time in [
+            Duration::MAX,
+            Duration::from_secs(u64::MAX),
+            Duration::from_secs(i64::MAX.unsigned_abs()),
+            Duration::from_millis(u64::MAX),
+        ] {
+            let options = HandoverOptions::default()
+                .with_patience(time)
+                .with_warm_up(time)
+                .with_keep(time);
+            let a = free();
+            let first = process(0);
+            lds(&first, [at("a", a.clone(), 0)]).await;
+            let at_a = port(&first, "a");
+            let offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+            let attempt = offering_with(offer, &first, options.clone());
+            let take_over = async || {
+                let asked = meeting.ask_with(&options).await.expect("it is not refused");
+                asked.expect("somebody is there")
+            };
+            let mut takeover = take_over().await;
+            let second = process(0);
+            second.inherit(takeover.sockets());
+            lds(&second, [at("a", a.clone(), 0)]).await;
+            let (predecessor, offer) = takeover.serving(&second).await.expect("the first one agrees");
+            let mut successor = replaced(attempt).await;
+            // As the kernel ends it.
+            drop((predecessor, offer, second.share_sockets()));
+            drop(second);
+            assert_eq!(successor.next().await, SuccessorEvent::Died);
+            // Nobody comes, and nothing is closed.
+            let waited = tokio::time::timeout(Duration::from_millis(50), successor.next()).await;
+            assert!(waited.is_err(), "{time:?}: {waited:?}");
+            let parked = park(at_a);
+            let told = tokio::spawn(async move { successor.terminated().await });
+            let mut takeover = take_over().await;
+            let third = process(0);
+            third.inherit(takeover.sockets());
+            lds(&third, [at("a", a, 0)]).await;
+            let (predecessor, _offer) = takeover.serving(&third).await.expect("the first one has kept it");
+            work(&third, 1);
+            answered(parked).await;
+            let (ended, told) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), told);
+            told.expect("no panic");
+            assert_eq!(ended, Ended::Terminated);
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -30,7 +30,14 @@ impl Meeting {
     }
 
     pub(crate) async fn ask(&self) -> Result<Option<Takeover>, HandoverError> {
-        take_over(&self.path(), &HandoverOptions::default()).await
+        self.ask_with(&HandoverOptions::default()).await
+    }
+
+    pub(crate) async fn ask_with(
+        &self,
+        options: &HandoverOptions,
+    ) -> Result<Option<Takeover>, HandoverError> {
+        take_over(&self.path(), options).await
     }
 
     pub(crate) async fn take_over(&self) -> Takeover {
@@ -63,12 +70,18 @@ pub(crate) fn work(listeners: &Listeners<Config>, workers: usize) {
 pub(crate) type Offering = JoinHandle<(Offer, Result<Successor, HandoverError>)>;
 
 /// Waits for one attempt.
-pub(crate) fn offering(mut offer: Offer, listeners: &Listeners<Config>) -> Offering {
+pub(crate) fn offering(offer: Offer, listeners: &Listeners<Config>) -> Offering {
+    offering_with(offer, listeners, HandoverOptions::default())
+}
+
+pub(crate) fn offering_with(
+    mut offer: Offer,
+    listeners: &Listeners<Config>,
+    options: HandoverOptions,
+) -> Offering {
     let listeners = listeners.clone();
     tokio::spawn(async move {
-        let next = offer
-            .next(&listeners, &HandoverOptions::default(), &Inherited::new())
-            .await;
+        let next = offer.next(&listeners, &options, &Inherited::new()).await;
         (offer, next)
     })
 }
