@@ -280,9 +280,13 @@ async fn play_in_peace(play: Play, stage: Stage) -> anyhow::Result<Checks> {
     let mut again = AGAIN;
     loop {
         let begun = Instant::now();
-        let Ok(played) = timeout(LONGEST, play(stage.clone())).await else {
+        // A task of its own: the limit holds even if the play never waits.
+        let mut playing = tokio::spawn(play(stage.clone()));
+        let Ok(played) = timeout(LONGEST, &mut playing).await else {
+            playing.abort();
             anyhow::bail!("it took longer than {LONGEST:?}");
         };
+        let played = played?;
         let good = played.as_ref().is_ok_and(|checks| checks.are_good(stage.side));
         if good || again == 0 || !stage.world.stalls.any_since(begun) {
             return played;

@@ -108,13 +108,15 @@ pub(crate) async fn streams(stage: Stage) -> anyhow::Result<Checks> {
         )
         .or(rows::SCHEDULE, goaway.all_in(0, 900));
 
-    let last = deaf.goaways().last().map_or(0, |(_, last)| *last);
+    // Without a final GOAWAY none is the last one.
+    let mut ids = deaf.goaways().into_iter().map(|(_, last)| last);
+    let last = ids.rfind(|last| *last != NO_LIMIT).unwrap_or(0);
     let ended = |stream| deaf.first(|what| h2::is_end(what, stream)).is_some();
-    let served = (1..=last).step_by(2).filter(|stream| ended(*stream)).count();
-    let answered_late = (last + 2..=deaf.last_stream())
-        .step_by(2)
+    let asked = (1..=deaf.last_stream()).step_by(2);
+    let (served, late): (Vec<u32>, Vec<u32>) = asked
         .filter(|stream| ended(*stream))
-        .count();
+        .partition(|stream| *stream <= last);
+    let (served, answered_late) = (served.len(), late.len());
     let all = usize::try_from(last.div_ceil(2)).unwrap_or(0);
     let seen = format!("{served} of {all}, then {answered_late}");
     checks.rule(
