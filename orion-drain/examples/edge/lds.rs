@@ -36,10 +36,10 @@ impl Lds {
 
     /// Takes listeners from there, for as long as the process lives; tells whether all of the first ones were taken.
     pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
-        if let (Some(file), Some(folder)) = (bootstrap.lds_path(), bootstrap.lds_watched_directory()) {
-            if let Err(error) = file::run(&self, file, folder, first).await {
-                complain!("lds: {error}");
-            }
+        if let Some(file) = bootstrap.lds_path() {
+            // A path that is in no folder is no file: reading it says so, as often as somebody asks.
+            let folder = bootstrap.lds_watched_directory().unwrap_or(file);
+            file::run(&self, file, folder, first).await;
         } else {
             #[cfg(feature = "xds")]
             grpc::run(self, &bootstrap, first).await;

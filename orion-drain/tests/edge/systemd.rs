@@ -15,6 +15,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
 use crate::support::edge::program;
+use crate::support::yaml::bootstrap;
 use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused, within};
 
 /// The service manager.
@@ -38,6 +39,11 @@ impl Manager {
 
     /// Starts edge as systemd does: with at most two sockets, under these names.
     async fn edge(&self, flags: &str, first: &str, sockets: Vec<OwnedFd>, names: &str) -> Edge {
+        Edge::start_by(self.command(sockets, names), flags, first, "", "").await
+    }
+
+    /// The program with what systemd gives it.
+    fn command(&self, sockets: Vec<OwnedFd>, names: &str) -> Command {
         let count = sockets.len();
         let mut sockets = sockets.into_iter();
         // A child gets its sockets as standard streams; a shell puts them where systemd does.
@@ -56,7 +62,7 @@ impl Manager {
             command.env("LISTEN_FDS", count.to_string());
             command.env("LISTEN_FDNAMES", names);
         }
-        Edge::start_by(command, flags, first, "", "").await
+        command
     }
 
     /// The next message.
@@ -148,6 +154,51 @@ async fn sighup_reads_the_file_again_between_reloading_and_ready() {
     assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{told}");
     manager.hears("READY=1\nSTATUS=serving").await;
     assert_eq!(edge.stat("lds.update_attempt").await, 2);
+}
+
+#[tokio::test]
+async fn ready_follows_reloading_also_if_the_folder_cannot_be_watched_or_the_file_not_read() {
+    let manager = Manager::start();
+    let watched = manager.folder.path().join("watched");
+    let starting = Edge::start_as(manager.command(vec![], ""), "", |folder, upstream| {
+        let lds = folder.join("lds.yaml");
+        std::fs::write(&lds, http(1, 0)).expect("the LDS file");
+        let text = bootstrap(&lds, upstream, "");
+        let file = format!("path: {lds:?}");
+        text.replace(
+            &file,
+            &format!("{file}, watched_directory: {{ path: {watched:?} }}"),
+        )
+    });
+    let mut edge = starting.await;
+    edge.until("is read again after SIGHUP only").await;
+    manager.hears("READY=1\nSTATUS=serving").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    let reload = async |edge: &Edge| {
+        edge.signal("HUP").await;
+        let told = manager.told().await.text;
+        assert!(told.starts_with("RELOADING=1"), "{told}");
+        manager.hears("READY=1\nSTATUS=serving").await;
+    };
+    // What was there goes on.
+    edge.replace("resources: [");
+    reload(&edge).await;
+    let response = client.get("/version").await;
+    assert_eq!((response.says_close(), response.ok().as_str()), (false, "v1"));
+    edge.replace(&http(2, 0));
+    reload(&edge).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/version").await.ok(), "v2");
+    // The folder has come, and is watched from now on.
+    std::fs::create_dir(&watched).expect("a folder");
+    reload(&edge).await;
+    edge.replace(&http(3, 0));
+    std::fs::write(watched.join("lds.yaml"), "").expect("a file");
+    manager.hears("READY=1\nSTATUS=serving").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/version").await.ok(), "v3");
+    end(edge).await;
 }
 
 #[tokio::test]

@@ -1,24 +1,59 @@
 //! LDS from a file: a discovery response that is replaced by an atomic rename.
 
+use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
 use notify::event::{ModifyKind, RenameMode};
-use notify::{EventKind, RecursiveMode, Watcher};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Lds, tell};
 
 /// Applies the file as it is now, tells whether all of it was taken, then applies it every time another one is renamed over it, or
-/// somebody asks; ends only with the process.
+/// somebody asks; ends only with the process. If the folder cannot be watched, asking is the only way.
 pub(super) async fn run(
     lds: &Lds,
     path: &Path,
     watched_directory: &Path,
     first: oneshot::Sender<bool>,
-) -> notify::Result<()> {
+) -> Infallible {
     let (changed, mut changes) = mpsc::unbounded_channel();
+    let (mut first, mut watcher) = (Some(first), None);
+    loop {
+        // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+        if watcher.is_none() {
+            // The folder may have come since; whoever asks waits for an answer in any case.
+            watcher = match watch(watched_directory, path, changed.clone()) {
+                Ok(watcher) => Some(watcher),
+                Err(error) => {
+                    let path = path.display();
+                    complain!("lds: {error}; {path} is read again after SIGHUP only");
+                    None
+                }
+            };
+        }
+        let whole = apply(lds, path).await;
+        if let Some(first) = first.take() {
+            // Not everybody wants to know.
+            first.send(whole).ok();
+        }
+        lds.reload.applied.notify_one();
+        tokio::select! {
+            // Several events are one look at the file.
+            _ = changes.recv() => while changes.try_recv().is_ok() {},
+            () = lds.reload.asked.notified() => {}
+        }
+    }
+}
+
+/// Tells of every file that comes to this path, for as long as the watcher lives.
+fn watch(
+    folder: &Path,
+    path: &Path,
+    changed: mpsc::UnboundedSender<()>,
+) -> notify::Result<RecommendedWatcher> {
     let name = path.file_name().map(ToOwned::to_owned);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation. That both of
@@ -33,25 +68,8 @@ pub(super) async fn run(
             changed.send(()).ok();
         }
     })?;
-    watcher.watch(watched_directory, RecursiveMode::NonRecursive)?;
-    // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-    let mut first = Some(first);
-    loop {
-        let whole = apply(lds, path).await;
-        if let Some(first) = first.take() {
-            // Not everybody wants to know.
-            first.send(whole).ok();
-        }
-        lds.reload.applied.notify_one();
-        tokio::select! {
-            changed = changes.recv() => match changed {
-                // Several events are one look at the file.
-                Some(()) => while changes.try_recv().is_ok() {},
-                None => return Ok(()),
-            },
-            () = lds.reload.asked.notified() => {}
-        }
-    }
+    watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    Ok(watcher)
 }
 
 /// Whether all of it was taken.

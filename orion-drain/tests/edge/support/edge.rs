@@ -72,7 +72,8 @@ impl Edge {
         Self::start_as(Self::command(), flags, text).await
     }
 
-    async fn start_as(
+    /// The same by this command.
+    pub(crate) async fn start_as(
         mut command: Command,
         flags: &str,
         text: impl FnOnce(&Path, &Upstream) -> String,
