@@ -200,6 +200,17 @@ impl ListenerUpdate {
         self.removed.is_none() && self.rejected.iter().any(|rejected| rejected.name.is_none())
     }
 
+    /// What is rejected, and nothing that can be taken.
+    #[cfg(feature = "xds")]
+    pub(crate) fn without_listeners(self) -> Self {
+        Self {
+            version_info: self.version_info,
+            rejected: self.rejected,
+            removed: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
     fn ignore(&mut self, unknown: &[Unknown], root: Root) {
         let paths = unknown.iter().map(|field| field.path.to_string());
         self.unknown_fields.extend(paths);

@@ -105,7 +105,8 @@ impl LdsClient {
     /// Takes updates for ever. `apply` gets one after the other and says what it refuses of it.
     ///
     /// A state of the world with a listener that has not even a name is refused as a whole, since no one knows which listener must then
-    /// not be taken for absent; `apply` does not see it.
+    /// not be taken for absent. `apply` sees of it only what is [rejected](ListenerUpdate::rejected), in an update that neither has nor
+    /// removes a listener, so that it can tell; it is refused whatever `apply` says.
     ///
     /// # Cancel safety
     ///
@@ -200,10 +201,9 @@ impl LdsClient {
             let version = update.version_info.clone();
             let unknown = update.unknown_fields.len() as u64;
             self.stats.server().dynamic_unknown_fields.add(unknown);
-            let refused = match nameless(&update) {
-                Some(refused) => refused,
-                None => apply(update).await,
-            };
+            let (update, nameless) = without_nameless(update);
+            let refused = apply(update).await;
+            let refused = nameless.unwrap_or(refused);
             if refused.is_empty() {
                 lds.update_success.inc();
                 lds.version_text.set(version);
@@ -219,14 +219,15 @@ impl LdsClient {
     }
 }
 
-/// Why a whole state of the world cannot be taken, if that is so.
-fn nameless(update: &ListenerUpdate) -> Option<Vec<Refused>> {
+/// A state of the world that cannot be taken as a whole changes nothing; and what is refused of it, if it is one.
+fn without_nameless(update: ListenerUpdate) -> (ListenerUpdate, Option<Vec<Refused>>) {
     if !update.hides_a_listener() {
-        return None;
+        return (update, None);
     }
     let rejected = update.rejected.iter();
     let refused = rejected.map(|rejected| Refused::new(rejected.name.clone(), rejected.error.to_string()));
-    Some(refused.collect())
+    let refused = refused.collect();
+    (update.without_listeners(), Some(refused))
 }
 
 /// An error and what caused it: the outermost says little.

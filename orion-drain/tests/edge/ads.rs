@@ -99,6 +99,37 @@ async fn a_refused_listener_is_told_by_name_and_field_and_the_others_change() {
 }
 
 #[tokio::test]
+async fn a_listener_without_a_name_is_told_and_the_last_listeners_serve_on() {
+    let mut plane = Plane::start().await;
+    let mut edge = start("GRPC", plane.address).await;
+    let mut stream = begin(&mut plane).await;
+    let address = edge.address("http").await;
+    let mut client = H1::connect(address).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    edge.until("lds: version \"1\": ").await;
+
+    let mut nameless = message(Http::new("bad", 1));
+    nameless.value = vec![0xff];
+    stream.send("2", "b", vec![http(2), nameless]).await;
+    let (version, nonce, wrong) = stream.answer().await;
+    assert_eq!((&*version, &*nonce), ("1", "b"));
+    let wrong = wrong.expect("what is wrong");
+    let wrong = wrong
+        .strip_prefix("Error adding/updating listener(s) ")
+        .expect("Envoy's words");
+    let said = edge.until("lds: version \"2\": nothing changed").await;
+    assert_eq!(said[0], format!("lds: control plane: {}", wrong.trim_end()));
+    assert_eq!(edge.stat("lds.update_rejected").await, 1);
+    let response = client.get("/version").await;
+    assert_eq!((response.says_close(), response.ok().as_str()), (false, "v1"));
+    assert_eq!(version_at(address).await, "v1");
+
+    stream.send("3", "c", vec![http(3)]).await;
+    assert_eq!(stream.answer().await, ("3".to_owned(), "c".to_owned(), None));
+    assert_eq!(version_at(address).await, "v3");
+}
+
+#[tokio::test]
 async fn updates_while_a_drain_runs_drain_what_they_replace() {
     let mut plane = Plane::start().await;
     let mut edge = start("GRPC", plane.address).await;

@@ -240,7 +240,16 @@ async fn a_state_of_the_world_with_a_nameless_listener_is_refused_whole() {
     let (version, nonce, wrong) = stream.answer().await;
     assert_eq!((&*version, &*nonce), ("", "a"));
     assert!(wrong.is_some_and(|wrong| wrong.contains("resources[1]: not a ")));
-    // It is the next one that is applied.
+    // What is wrong is told, and there is nothing to take.
+    let told = tokio::time::timeout(Duration::from_secs(20), client.updates.recv()).await;
+    let told = told.expect("in time").expect("the client runs");
+    assert_eq!((told.listeners, told.removed), (vec![], Some(vec![])));
+    let [rejected] = &told.rejected[..] else {
+        panic!("{:?}", told.rejected)
+    };
+    assert!(rejected.name.is_none() && rejected.index == 1, "{rejected:?}");
+    assert_eq!(client.stat("listener_manager.lds.update_rejected"), 1);
+    // The next one is applied.
     stream.send("2", "b", vec![listener("z")]).await;
     assert_eq!(client.update().await.0, ["z"]);
 }
