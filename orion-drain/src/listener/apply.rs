@@ -92,6 +92,7 @@ pub async fn apply_update<C: ListenerConfig>(
             }
         }
     }
+    let taken = made.len();
     let mut wanted = match update.removed {
         None if takes_nothing => Update::delta(&update.version_info, made, [""; 0]),
         None => Update::lds(&update.version_info, made),
@@ -102,14 +103,14 @@ pub async fn apply_update<C: ListenerConfig>(
         wanted = wanted.with_refused(name, error);
     }
     let report = in_update(&update.version_info, listeners.apply(wanted)).await;
-    for error in report.errors() {
-        // Those have been told above, with the whole path of their fields.
-        if !kept.contains_key(error.listener()) {
-            let (name, message) = (error.listener().to_owned(), error.to_string());
-            let told = format!("listener {name:?}: ");
-            let message = message.strip_prefix(&told).unwrap_or(&message);
-            refused.push(Refused::new(Some(name), message));
-        }
+    // Those that come after them have been told above, with the whole path of their fields. Both may have the same name: of two
+    // with one name the second is refused when it is read.
+    let outcomes = report.listeners.iter().take(taken);
+    for error in outcomes.filter_map(|listener| listener.outcome.as_ref().err()) {
+        let (name, message) = (error.listener().to_owned(), error.to_string());
+        let told = format!("listener {name:?}: ");
+        let message = message.strip_prefix(&told).unwrap_or(&message);
+        refused.push(Refused::new(Some(name), message));
     }
     Applied {
         version_info: update.version_info,

@@ -166,6 +166,24 @@ async fn an_address_of_another_process_is_rejected_until_it_is_free() {
 }
 
 #[tokio::test]
+async fn of_two_with_one_name_the_address_of_the_first_is_told_beside_the_second() {
+    let mut served = Served::start().await;
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port();
+    let first = Http::new("http", 2).at("127.0.0.1", port).yaml();
+    let content = discovery("2", &[first, Http::new("http", 3).yaml()]);
+    let counted = ["update_rejected", "listener_create_failure"];
+    let last = "lds: version \"2\": http refused, http refused";
+    let says = format!("listener \"http\": address: cannot listen on 127.0.0.1:{port}: ");
+    served
+        .refuses("a name twice", &content, last, &says, &counted)
+        .await;
+    let said = served.edge.said();
+    let duplicate = "listener \"http\": resources[1].name: duplicate listener `http`";
+    assert!(said.iter().any(|line| line.contains(duplicate)), "{said:#?}");
+}
+
+#[tokio::test]
 async fn an_address_of_another_listener_is_rejected_and_the_other_one_is_served() {
     let mut served = Served::start().await;
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
