@@ -57,7 +57,7 @@ impl Named for Protocol {
 pub struct Pipe {
     /// The path; `@name` is an abstract socket.
     pub path: PathBuf,
-    /// The file mode of the socket.
+    /// The file mode of the socket; 0 is read as none, as Envoy does.
     #[serde(
         default,
         deserialize_with = "numbers::option",
@@ -80,7 +80,11 @@ impl TryFrom<Oneof> for Address {
     fn try_from(oneof: Oneof) -> Result<Self, Self::Error> {
         match (oneof.socket_address, oneof.pipe) {
             (Some(address), None) => Ok(Self::SocketAddress(address)),
-            (None, Some(pipe)) => Ok(Self::Pipe(pipe)),
+            (None, Some(mut pipe)) => {
+                // In a message 0 is as good as absent.
+                pipe.mode = pipe.mode.filter(|&mode| mode != 0);
+                Ok(Self::Pipe(pipe))
+            }
             (None, None) => Err("expected one of `socket_address`, `pipe`"),
             (Some(_), Some(_)) => Err("expected one of `socket_address`, `pipe`, not both"),
         }

@@ -49,11 +49,15 @@ impl Shared {
         let now = Instant::now().into_std();
         let mut machine = self.lock();
         let value = change(&mut machine, now);
-        // Under the lock: states are told in their order.
+        self.tell(&machine);
+        value
+    }
+
+    /// Under the machine's lock: states are told in their order.
+    fn tell(&self, machine: &Machine) {
         let state = machine.state();
         self.state
             .send_if_modified(|told| std::mem::replace(told, state) != state);
-        value
     }
 }
 
@@ -217,12 +221,17 @@ impl ShutdownRun {
                 total: counts.total as usize,
             }
         });
-        self.shared.change(|machine, now| {
-            if let Some(left) = left {
-                machine.count(left, now);
-            }
-            machine.action(now)
-        })
+        let now = Instant::now().into_std();
+        let mut machine = self.shared.lock();
+        if let Some(left) = left {
+            machine.count(left, now);
+        }
+        let action = machine.action(now);
+        // Whoever hears of a state finds what belongs to it done: told before, a response could go out in between.
+        if action.is_none() {
+            self.shared.tell(&machine);
+        }
+        action
     }
 
     fn take(&self, action: Action, drain: &mut Option<Pin<Box<DrainSequence>>>) {
