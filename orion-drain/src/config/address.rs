@@ -57,7 +57,7 @@ impl Named for Protocol {
 pub struct Pipe {
     /// The path; `@name` is an abstract socket.
     pub path: PathBuf,
-    /// The file mode of the socket; 0 is read as none, as Envoy does.
+    /// The file mode of the socket.
     #[serde(
         default,
         deserialize_with = "numbers::option",
