@@ -139,8 +139,10 @@ impl System {
     fn collect(&mut self) {
         self.known.extend(self.ids.try_iter());
         for (peer, end) in self.ends.try_iter() {
-            // Ports come back: the youngest client with this address is meant.
-            let index = self.clients.iter().rposition(|(address, _)| *address == peer);
+            // A port may be used again: its first user that is still there has ended first.
+            let mut clients = self.clients.iter().enumerate();
+            let index = clients
+                .position(|(index, (address, _))| *address == peer && !self.ended.contains_key(&index));
             let index = index.expect("nobody else connects");
             assert_eq!(
                 self.ended.insert(index, end),
