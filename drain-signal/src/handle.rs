@@ -219,9 +219,9 @@ impl DrainHandle {
         conn.share();
         // What this handle holds cannot go away meanwhile, so neither is asked whether it still may.
         match hold {
-            Hold::Watcher => drop(self.shard.count().enter()),
-            Hold::Outside => drop(self.shard.enter_outside()),
-            Hold::Handle => drop(self.shard.count().hold()),
+            Hold::Watcher => _ = self.shard.count().enter(),
+            Hold::Outside => _ = self.shard.enter_outside(),
+            Hold::Handle => self.shard.count().hold(),
         }
         let handle = Self::new(self.shard, self.berth.seat, hold);
         // It was empty a line above.

@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::DrainEvent;
 use crate::completion::Completion;
+use crate::count::Before;
 use crate::phase::NEVER;
+use crate::schedule::Place;
 use crate::shard::Shard;
+use crate::sync::barrier::Asked;
 use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, OnceRef, Ordering, SHARDS, lock};
 use crate::word::Word;
 
@@ -32,6 +35,8 @@ pub(crate) struct Published {
     pub(crate) deadline: u64,
     pub(crate) pace: u64,
     pub(crate) word: Word,
+    /// To be passed before anybody says that nobody is left.
+    pub(crate) barrier: Asked,
 }
 
 impl Published {
@@ -41,6 +46,7 @@ impl Published {
             deadline: NEVER,
             pace: 0,
             word: Word::IDLE,
+            barrier: Asked::NONE,
         }
     }
 }
@@ -59,6 +65,7 @@ impl Home {
 
     /// A home for a new drain, with one owner: one that is empty, or a new one.
     pub(crate) fn claim() -> &'static Self {
+        sync::prepare();
         let home = sync::empty_homes(Vec::pop).unwrap_or_else(|| Box::leak(Box::new(Self::new())));
         home.owners.store(1, Ordering::Relaxed);
         home
@@ -75,20 +82,42 @@ impl Home {
         from_mine.iter().chain(before).filter_map(OnceRef::get)
     }
 
-    /// The calling thread's shard.
+    /// Counts a watcher of the calling thread, with its place in the queue and what it came upon.
     #[inline]
-    pub(crate) fn my_shard(&'static self) -> &'static Shard {
-        match self.shards.get(sync::my_known_shard()).and_then(OnceRef::get) {
-            Some(shard) => shard,
-            None => self.build_mine(),
+    pub(crate) fn enter(&'static self) -> (&'static Shard, Place, Before) {
+        match self.my_own_shard() {
+            Some(shard) => {
+                let (place, before) = shard.count().enter_mine();
+                (shard, place, before)
+            }
+            None => self.enter_somewhere(),
         }
+    }
+
+    /// The calling thread's own shard, if it has one and that is built.
+    #[inline]
+    fn my_own_shard(&self) -> Option<&'static Shard> {
+        self.shards.get(sync::my_own_shard()).and_then(OnceRef::get)
     }
 
     #[cold]
     #[inline(never)]
-    fn build_mine(&'static self) -> &'static Shard {
+    fn enter_somewhere(&'static self) -> (&'static Shard, Place, Before) {
+        let shard = self.my_shard();
+        let (place, before) = match self.my_own_shard() {
+            Some(own) => own.count().enter_mine(),
+            None => shard.count().enter(),
+        };
+        (shard, place, before)
+    }
+
+    /// The shard that the calling thread uses.
+    pub(crate) fn my_shard(&'static self) -> &'static Shard {
         let number = sync::my_shard();
         let mine = &self.shards[number];
+        if let Some(built) = mine.get() {
+            return built;
+        }
         // Under the lock, so that no publication falls between the look at its state and the shard's becoming visible.
         let published = lock(&self.published);
         if let Some(built) = mine.get() {

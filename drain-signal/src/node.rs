@@ -9,7 +9,7 @@ use crate::phase::{NEVER, Steps, tick};
 use crate::schedule::{micros, places_told, telling_window};
 use crate::seat::Clock;
 use crate::shard::Shard;
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, barrier, lock};
 use crate::word::{Progress, State, Word};
 use crate::{Advance, DrainDirection, DrainEvent, DrainSchedule, DrainState};
 
@@ -73,7 +73,7 @@ impl Published {
         match self.word.state() {
             State::NotDraining => return,
             State::Draining => {}
-            State::Completed => drop(shard.count().close()),
+            State::Completed => _ = shard.count().close(),
         }
         shard.count().begin();
     }
@@ -139,6 +139,7 @@ impl Node {
         for shard in self.home.shards() {
             shard.count().begin();
         }
+        published.barrier = barrier::ask();
         drop(published);
         // Whoever waits for the end of a drain that had not begun looks again.
         self.home.completion.wake();
@@ -260,6 +261,13 @@ impl Node {
         Some((event, steps, published.pace, published.pace < pace))
     }
 
+    /// Whoever opened a watcher without having seen the drain is counted from here on.
+    fn order_openers(&self, published: &Published) {
+        if self.home.shards().next().is_some() {
+            barrier::pass(published.barrier);
+        }
+    }
+
     /// Refuses new watchers if nobody is left. Whether the drain is completed.
     pub(crate) fn complete_if_empty(&self) -> bool {
         let mut published = lock(&self.home.published);
@@ -270,10 +278,10 @@ impl Node {
             State::Draining if self.is_occupied(word) => return false,
             State::Draining => {}
         }
+        self.order_openers(&published);
         let mut closed_empty = true;
         for shard in self.home.shards() {
-            closed_empty &=
-                shard.count().close().watchers() == 0 && (word.is_narrow() || shard.outside() == 0);
+            closed_empty &= shard.count().close() && (word.is_narrow() || shard.outside() == 0);
         }
         if !closed_empty {
             // A watcher that came in before the door was closed is here to stay: this was too early. One that found it
@@ -293,6 +301,7 @@ impl Node {
     pub(crate) fn complete(&self) {
         let mut published = lock(&self.home.published);
         if published.word.state() == State::Draining {
+            self.order_openers(&published);
             for shard in self.home.shards() {
                 shard.count().close();
             }
@@ -313,7 +322,11 @@ impl Node {
 
     /// Whether the drain is over for everybody it concerns: completed, and nobody left.
     pub(crate) fn is_drained(&self) -> bool {
-        let word = Word::from_bits(self.home.word.load(Ordering::Acquire));
-        !word.is_idle() && !self.is_occupied(word) && self.complete_if_empty()
+        let word = || Word::from_bits(self.home.word.load(Ordering::Acquire));
+        // The first look spares the lock, the last is after the barrier.
+        !word().is_idle()
+            && !self.is_occupied(word())
+            && self.complete_if_empty()
+            && !self.is_occupied(word())
     }
 }

@@ -9,6 +9,7 @@ use crate::conn::Conn;
 use crate::count::{Before, Count};
 use crate::home::Home;
 use crate::phase::Phase;
+use crate::schedule::Place;
 use crate::seat::{Clock, Seat};
 use crate::slab::{Slab, Walked};
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, SHARDS, SpinGuard, SpinMutex};
@@ -116,7 +117,7 @@ impl Shard {
         self.own.outside.load(Ordering::Acquire)
     }
 
-    pub(crate) fn enter_outside(&self) -> Before {
+    pub(crate) fn enter_outside(&self) -> (Place, Before) {
         self.own.outside.fetch_add(1, Ordering::AcqRel);
         self.own.count.hold_in_turn()
     }
@@ -124,16 +125,20 @@ impl Shard {
     #[inline]
     pub(crate) fn leave(&self) {
         let before = self.own.count.leave();
-        if before.was_last_watcher() {
-            self.last_left(before);
+        if !before.nobody_asks() {
+            self.look_back(before);
         }
     }
 
-    #[inline]
-    fn last_left(&self, before: Before) {
-        if before.left_it_alone() {
+    /// A watcher has left during a drain, or a shard that nobody but watchers knows.
+    #[inline(never)]
+    fn look_back(&self, before: Before) {
+        if !self.own.count.was_last(before) {
+            return;
+        }
+        if before.is_left_alone() {
             self.home.release();
-        } else if !before.is_idle() {
+        } else {
             self.home.completion.wake();
         }
     }

@@ -1,5 +1,6 @@
 //! The primitives everything here is built on: the real ones, or the models' under `--cfg loom` and `--cfg shuttle`.
 
+pub(crate) mod barrier;
 #[cfg(any(loom, shuttle))]
 mod modelled;
 #[cfg(not(any(loom, shuttle)))]

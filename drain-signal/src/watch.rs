@@ -79,9 +79,8 @@ pub struct DrainWatch {
 impl DrainWatch {
     #[inline]
     pub(crate) fn open(home: &'static Home) -> Result<Self, DrainCompleted> {
-        let shard = home.my_shard();
-        let before = shard.count().enter();
-        let seat = Seat::new(before.place(), DrainDirection::InboundOnly, Duration::ZERO);
+        let (shard, place, before) = home.enter();
+        let seat = Seat::new(place, DrainDirection::InboundOnly, Duration::ZERO);
         if before.is_idle() {
             let handle = DrainHandle::new(shard, seat, Hold::Watcher);
             return Ok(Self { handle });
@@ -90,17 +89,17 @@ impl DrainWatch {
     }
 
     pub(crate) fn open_with(home: &'static Home, options: WatchOptions) -> Result<Self, DrainCompleted> {
-        let shard = home.my_shard();
-        let seat = |before: Before| {
-            let place = options.place.unwrap_or_else(|| before.place());
+        let seat = |place| {
+            let place = options.place.unwrap_or(place);
             Seat::new(place, options.scope, options.drain_timeout)
         };
         if options.scope == DrainDirection::All {
-            let before = shard.enter_outside();
-            return Self::open_outside(shard, seat(before), before);
+            let shard = home.my_shard();
+            let (place, before) = shard.enter_outside();
+            return Self::open_outside(shard, seat(place), before);
         }
-        let before = shard.count().enter();
-        Self::open_during(shard, seat(before), before)
+        let (shard, place, before) = home.enter();
+        Self::open_during(shard, seat(place), before)
     }
 
     #[inline(never)]

@@ -10,6 +10,7 @@ pub(crate) use model::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 pub(crate) use model::sync::{Mutex, MutexGuard};
 
 use crate::home::Home;
+use crate::sync::barrier::{Asked, Barriers};
 use crate::sync::lock;
 
 #[derive(Debug)]
@@ -30,18 +31,46 @@ impl<T> SpinMutex<T> {
 pub(crate) const SHARDS: usize = 2;
 
 /// A model runs its threads one at a time on one thread of the system, and numbers them itself.
-pub(crate) fn my_shard() -> usize {
+fn my_number() -> usize {
     let id = format!("{:?}", model::thread::current().id());
-    let number = id.bytes().rfind(u8::is_ascii_digit).unwrap_or_default();
-    usize::from(number) % SHARDS
+    let number = id.bytes().rfind(u8::is_ascii_digit).unwrap_or(b'0');
+    usize::from(number - b'0')
+}
+
+/// The first threads own one each, the others share them.
+pub(crate) fn my_own_shard() -> usize {
+    my_number()
+}
+
+pub(crate) fn my_shard() -> usize {
+    my_number() % SHARDS
+}
+
+pub(crate) const fn prepare() {}
+
+/// Two sequentially consistent fences.
+pub(crate) fn light() {
+    model::sync::atomic::fence(Ordering::SeqCst);
+}
+
+fn heavy() {
+    model::sync::atomic::fence(Ordering::SeqCst);
+}
+
+model::lazy_static! {
+    static ref BARRIERS: Barriers = Barriers::new();
+}
+
+pub(crate) fn ask() -> Asked {
+    BARRIERS.ask()
+}
+
+pub(crate) fn pass(asked: Asked) {
+    BARRIERS.pass(asked, heavy);
 }
 
 model::lazy_static! {
     static ref HOMES: Mutex<Vec<&'static Home>> = Mutex::new(Vec::new());
-}
-
-pub(crate) fn my_known_shard() -> usize {
-    my_shard()
 }
 
 /// The homes that nobody lives in, of this run of the model.

@@ -36,17 +36,16 @@ pub(crate) const SIGNAL: Part = Part {
 - *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
   is the watch itself, as in `drive`.
 - *2 threads*: only stretches count in which both threads had a processor at the same time.
-- *Open and close* is two atomic additions and little else, as the floor is; *parking* adds two passes through the shard's
-  lock, one atomic operation each. What was opened, by anybody, is dropped where it is: moved once more in between, as this
-  bench did before, it takes about 3 % longer than the floor. In one run in four the stack happens to lay it across two cache
-  lines, which adds 0.3 ns. Two threads cost what one costs; their ratio is that of an unshared word to a shared one, and
-  moves with what sharing costs on the machine in that minute.
-- *The gradual ticker* is judged by the second worst of the thousand ticks in a round, which swings most of all rows; of its
-  fifteen rounds the median is shown (of five in the other rows).
+- *Open and close* is one atomic addition and a plain store, where the floor is two additions; *parking* adds two passes
+  through the shard's lock, one atomic operation each. What was opened, by anybody, is dropped where it is, not moved once
+  more in between. Two threads cost what one costs; their ratio is that of an unshared word to a shared one, and moves with
+  what sharing costs on the machine in that minute.
+- *The gradual ticker* is judged by the second worst of the thousand ticks in a round, which swings most of all rows; it
+  plays fifteen rounds, and the median is shown.
 - *Instructions* are counted by callgrind: those of the program, with an idle drain and one thread.
 - *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
   driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers. No wait is boxed: a
-  million freed boxes make glibc's allocator stand still for tens of milliseconds, whoever frees them.
+  million freed boxes make glibc's allocator stand still, whoever frees them, for longer than what is measured.
 - *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. On a machine that others
   use, both are mostly theirs.
 - hyper-util's `GracefulShutdown` takes hyper's own connections only, so it takes part in open and close (its `Watcher`) and
