@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::task::{Context, Waker};
+use std::sync::Mutex;
+use std::task::{Context, Wake, Waker};
 
 use orion_drain::drain_signal::schedule::Place;
 use orion_drain::drain_tree::{DrainReason, WatchOptions};
@@ -111,4 +112,40 @@ async fn a_run_that_is_dropped_leaves_the_drain_begun_and_unpaced() {
     assert!(root.is_draining());
     let told = tokio::time::timeout(seconds(1), connection.signaled()).await;
     assert!(told.is_err(), "nobody paces it");
+}
+
+/// Whether the drain is on, at each wake-up.
+struct Woken {
+    root: DrainManager,
+    seen: Mutex<Vec<bool>>,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        let mut seen = self.seen.lock().expect("nobody panics with it");
+        seen.push(self.root.is_draining());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_hears_that_it_drains_finds_the_drain_begun() {
+    let root = DrainManager::root(DrainSettings::default());
+    let settings = ShutdownSettings::default().with_lead_time(seconds(5));
+    let (shutdown, run) = Shutdown::new(&root, &ConnTracker::new(), settings);
+    shutdown.begin(ShutdownReason::ProcessShutdown);
+    let woken = Arc::new(Woken {
+        root: root.clone(),
+        seen: Mutex::default(),
+    });
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut reached = pin!(shutdown.reached(ShutdownState::Draining));
+    let mut cx = Context::from_waker(&waker);
+    assert!(reached.as_mut().poll(&mut cx).is_pending());
+    let mut run = pin!(run.run(|| {}));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(run.as_mut().poll(&mut cx).is_pending());
+    assert!(woken.seen.lock().expect("nobody panics with it").is_empty());
+    tokio::time::advance(seconds(5)).await;
+    assert!(run.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(*woken.seen.lock().expect("nobody panics with it"), [true]);
 }
