@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub enum ListenAddress {
     /// An IPv4 or IPv6 address and a TCP port. Port 0 lets the kernel choose; such a socket belongs to its listener's name.
     Socket(SocketAddr),
-    /// The path of a Unix stream socket.
+    /// The path of a Unix stream socket. `@name` is an abstract one, as in Envoy: on Linux, and in no folder.
     Unix(PathBuf),
 }
 
@@ -32,6 +32,12 @@ impl ListenAddress {
     #[must_use]
     pub fn is_ephemeral(&self) -> bool {
         matches!(self, Self::Socket(address) if address.port() == 0)
+    }
+
+    /// Whether this is an abstract Unix socket, `@name`: there is no file of it, and so no mode. A file of that name is `./@name`.
+    #[must_use]
+    pub fn is_abstract(&self) -> bool {
+        matches!(self, Self::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@"))
     }
 
     /// The IP address and port, unless this is a Unix socket.

@@ -144,6 +144,50 @@ async fn a_listener_that_warms_does_not_listen_and_if_it_cannot_the_active_versi
     .await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn an_abstract_socket_is_served_and_has_no_file() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+    bounded(async {
+        let name = format!("listener-versions-{}", std::process::id());
+        let abstracted = SocketAddr::from_abstract_name(&name).expect("a name");
+        let connect = || UnixStream::connect_addr(&abstracted);
+        let address = ListenAddress::Unix(format!("@{name}").into());
+        let config = || at("a", address.clone(), 0);
+        let listeners = serve();
+
+        let living = UnixListener::bind_addr(&abstracted).expect("nobody has it");
+        assert_eq!(refused(&listeners, config()).await.field(), "address");
+        drop(living);
+
+        // As somebody's file may be called.
+        let file = std::path::PathBuf::from(format!("@{name}"));
+        std::fs::write(&file, "somebody's file").expect("a folder");
+        lds(&listeners, [config()]).await;
+        let client = connect().expect("it listens");
+        client.set_nonblocking(true).expect("a socket");
+        let mut client = tokio::net::UnixStream::from_std(client).expect("a socket");
+        assert_eq!(client.read_u64().await.expect("it is served"), 1);
+        drop(client);
+
+        let shared = listeners.share_sockets().expect("descriptors");
+        let mut inherited = listener_versions::Inherited::new();
+        for socket in shared {
+            assert_eq!(inherited.add(socket.socket).expect("it listens"), address);
+        }
+        drop(inherited);
+        listeners.own_sockets();
+        lds(&listeners, []).await;
+        assert_eq!(
+            connect().expect_err("nobody listens").kind(),
+            io::ErrorKind::ConnectionRefused
+        );
+        std::fs::remove_file(&file).expect("it is left alone");
+    })
+    .await;
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() {

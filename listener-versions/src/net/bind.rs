@@ -29,8 +29,12 @@ pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Resu
         #[cfg(unix)]
         ListenAddress::Unix(path) => {
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            unlink_if_stale(path)?;
-            socket.bind(&SockAddr::unix(path)?)?;
+            if address.is_abstract() {
+                socket.bind(&abstract_address(path)?)?;
+            } else {
+                unlink_if_stale(path)?;
+                socket.bind(&SockAddr::unix(path)?)?;
+            }
             socket
         }
         #[cfg(not(unix))]
@@ -48,6 +52,23 @@ pub(super) fn listen(socket: &Socket, options: &SocketOptions) -> io::Result<()>
 pub(super) fn local_address(socket: &Socket, configured: &ListenAddress) -> ListenAddress {
     let local = socket.local_addr().ok().and_then(|address| address.as_socket());
     local.map_or_else(|| configured.clone(), ListenAddress::Socket)
+}
+
+/// `@name` as the kernel has it: a zero byte, then the name.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn abstract_address(path: &std::path::Path) -> io::Result<SockAddr> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    let name = path.as_os_str().as_bytes().get(1..).unwrap_or_default();
+    SockAddr::unix(std::ffi::OsString::from_vec([b"\0", name].concat()))
+}
+
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn abstract_address(_: &std::path::Path) -> io::Result<SockAddr> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "there are no abstract sockets on this system",
+    ))
 }
 
 /// Removes the path of a Unix socket that nobody listens on any more. Envoy removes it in any case, also under a living process.

@@ -165,11 +165,20 @@ fn examine(socket: &Socket) -> Result<ListenAddress, Unfit> {
     let address = match (local.as_socket(), local.as_pathname()) {
         (Some(address), _) => ListenAddress::Socket(address),
         (None, Some(path)) => ListenAddress::Unix(path.to_owned()),
-        (None, None) => return Err(Unfit::NoAddress),
+        (None, None) => ListenAddress::Unix(abstract_path(&local).ok_or(Unfit::NoAddress)?),
     };
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
     Ok(address)
+}
+
+/// The name of an abstract socket, as [`ListenAddress`] has it.
+#[cfg(unix)]
+fn abstract_path(local: &socket2::SockAddr) -> Option<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStringExt as _;
+
+    let name = local.as_abstract_namespace()?;
+    Some(std::ffi::OsString::from_vec([b"@", name].concat()).into())
 }
 
 /// A descriptor of one of our listening sockets, for another process.

@@ -173,7 +173,9 @@ impl Sockets {
         }
         #[cfg(unix)]
         if let (ListenAddress::Unix(path), true) = (&self.configured, shared.is_empty()) {
-            drop(std::fs::remove_file(path));
+            if !self.configured.is_abstract() {
+                drop(std::fs::remove_file(path));
+            }
         }
         shared
     }

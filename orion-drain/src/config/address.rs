@@ -55,7 +55,7 @@ impl Named for Protocol {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Pipe {
-    /// The path; `@name` is an abstract socket.
+    /// The path. A listener at `@name` has an abstract socket, on Linux.
     pub path: PathBuf,
     /// The file mode of the socket.
     #[serde(
