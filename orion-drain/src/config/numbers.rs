@@ -1,4 +1,5 @@
-//! Whole numbers as protobuf's JSON mapping reads them: `80`, `80.0` or `"80"`, within the bounds of their field.
+//! Whole numbers as protobuf's JSON mapping reads them: `80`, `80.0` or `"80"`, within the bounds of their field. `0600` is octal, as in
+//! YAML 1.1, which Envoy reads; YAML 1.2 makes a text of it.
 
 use std::{fmt, marker::PhantomData};
 
@@ -46,7 +47,11 @@ impl<N: Number> de::Visitor<'_> for Within<N> {
     }
 
     fn visit_str<E: de::Error>(self, digits: &str) -> Result<N, E> {
-        match digits.parse() {
+        let number = match digits.strip_prefix('0') {
+            Some(octal) if !octal.is_empty() => u64::from_str_radix(octal, 8),
+            _ => digits.parse(),
+        };
+        match number {
             Ok(number) => self.number(number),
             Err(_) => Err(E::invalid_value(de::Unexpected::Str(digits), &self)),
         }

@@ -96,7 +96,9 @@ fn a_number_may_stand_in_quotes_as_in_protobufs_json() {
     };
     assert_eq!(port("'81'"), "127.0.0.1:81");
     assert_eq!(port("82.0"), "127.0.0.1:82");
-    for text in ["82.5", "-1", "'a'", "[]"] {
+    // As Envoy's YAML has it.
+    assert_eq!(port("0120"), "127.0.0.1:80");
+    for text in ["82.5", "-1", "'a'", "[]", "080"] {
         let (_, error) = refused(&http_listener("").replace("10000", text));
         assert!(error.ends_with("expected a number from 0 to 65535"), "{error}");
     }
