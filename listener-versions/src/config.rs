@@ -69,7 +69,8 @@ pub trait ListenerConfig: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// How its socket is opened. It counts when the address is bound; a later version takes the socket as it is.
+    /// How its socket is opened. It counts when the address is bound; a later version takes the socket as it is. One that asks for another
+    /// [`reuse_port`](SocketOptions::reuse_port) or [`mode`](SocketOptions::mode) at the same address is refused.
     fn socket_options(&self) -> SocketOptions {
         SocketOptions::default()
     }
@@ -131,6 +132,12 @@ pub struct SocketOptions {
     ///
     /// It cannot change as long as the listener keeps its address, as in Envoy.
     pub reuse_port: ReusePort,
+    /// The permission bits of a Unix socket's file, `0o777` at most (Envoy's `Pipe.mode`). Default: what the process's umask leaves.
+    ///
+    /// They are set before a client can connect. They cannot change as long as the address is listened on (Envoy takes such an update, and
+    /// the file keeps its mode), and a socket that came from elsewhere keeps those it has. An abstract socket has no file, and is
+    /// refused with a mode, as in Envoy.
+    pub mode: Option<u32>,
 }
 
 /// Whether workers accept on one socket, or each on its own.
@@ -194,6 +201,24 @@ impl SocketOptions {
         self.reuse_port = reuse_port;
         self
     }
+
+    /// Sets [`mode`](Self::mode).
+    #[must_use]
+    pub fn with_mode(mut self, mode: u32) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// The field that differs from `before`, of those that a socket keeps once it is open.
+    pub(crate) fn field_that_stays(&self, before: &Self) -> Option<&'static str> {
+        if self.reuse_port != before.reuse_port {
+            Some("enable_reuse_port")
+        } else if self.mode != before.mode {
+            Some("address.pipe.mode")
+        } else {
+            None
+        }
+    }
 }
 
 impl Default for SocketOptions {
@@ -202,6 +227,7 @@ impl Default for SocketOptions {
             backlog: 1024,
             dual_stack: DualStack::default(),
             reuse_port: ReusePort::default(),
+            mode: None,
         }
     }
 }

@@ -21,7 +21,10 @@ pub(crate) fn applies<C: ListenerConfig>(active: &VersionRecord<C>, config: &C) 
         && before.address() == config.address()
         && before.traffic_direction() == config.traffic_direction()
         && before.drain_type() == config.drain_type()
-        && before.socket_options().reuse_port == config.socket_options().reuse_port
+        && config
+            .socket_options()
+            .field_that_stays(&before.socket_options())
+            .is_none()
 }
 
 impl<C: ListenerConfig> VersionSet<C> {

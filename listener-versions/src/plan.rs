@@ -216,11 +216,10 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 conflict(other)
             };
         }
-        if owner == Some(name) && self.changes_reuse_port(name, config, &socket) {
-            let source = FieldError::new("enable_reuse_port", "cannot change while the address stays");
+        if let Some(field) = owner.and_then(|owner| self.field_that_stays(owner, config, &socket)) {
             return Some(Err(UpdateError::Invalid {
                 listener: Arc::clone(name),
-                source,
+                source: FieldError::new(field, "cannot change while the address stays"),
             }));
         }
         if owner.is_none() && !self.fresh.contains(&socket) {
@@ -249,16 +248,17 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         }))
     }
 
-    /// Whether the listener wants another kind of sockets where it has some already. The others' queues would be lost.
-    fn changes_reuse_port(&self, name: &Arc<str>, config: &C, socket: &SocketKey) -> bool {
-        let wanted = config.socket_options().reuse_port;
-        let named = self.set.names.get(name);
+    /// What `config` wants otherwise of sockets that are open, for `owner` so far. They stay open, with their queues, so it cannot be had.
+    fn field_that_stays(&self, owner: &Arc<str>, config: &C, socket: &SocketKey) -> Option<&'static str> {
+        let wanted = config.socket_options();
+        let named = self.set.names.get(owner);
         let versions = named.map_or([None; 2], |named| [named.active, named.warming]);
         let mut there = versions
             .into_iter()
             .flatten()
-            .filter_map(|version| self.set.get(version));
-        there.any(|version| version.socket == *socket && version.config.socket_options().reuse_port != wanted)
+            .filter_map(|version| self.set.get(version))
+            .filter(|version| version.socket == *socket);
+        there.find_map(|version| wanted.field_that_stays(&version.config.socket_options()))
     }
 
     /// The listener gives up the sockets that it does not need next.

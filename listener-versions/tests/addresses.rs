@@ -219,3 +219,109 @@ async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() 
     })
     .await;
 }
+
+/// A path for a socket, with nothing there.
+#[cfg(unix)]
+fn path(name: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(format!("listener-versions-{name}-{}", std::process::id()));
+    drop(std::fs::remove_file(&path));
+    path
+}
+
+#[cfg(unix)]
+fn mode(path: &std::path::Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let file = std::fs::symlink_metadata(path).expect("it is there");
+    file.permissions().mode() & 0o7777
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_mode_of_a_unix_socket_is_set_before_anybody_can_connect() {
+    use std::os::unix::net::UnixStream;
+    bounded(async {
+        // Neither is what a umask leaves.
+        for wanted in [0o600, 0o666] {
+            let path = path(&format!("mode-{wanted:o}"));
+            let config = at("a", ListenAddress::Unix(path.clone()), 0).mode(wanted);
+            let listeners = serve();
+            // It is bound, and does not listen.
+            lds(&listeners, [config.warming()]).await;
+            assert_eq!(mode(&path), wanted);
+            let refused = UnixStream::connect(&path).expect_err("it warms");
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            listeners.warmed(1).expect("it is warm");
+            assert_eq!(mode(&path), wanted);
+            let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+            assert_eq!(client.read_u64().await.expect("it is served"), 1);
+        }
+    })
+    .await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_mode_of_a_unix_socket_cannot_change_as_long_as_its_address_stays() {
+    bounded(async {
+        let path = path("mode-stays");
+        let config = |name| at(name, ListenAddress::Unix(path.clone()), 0);
+        let told =
+            |name| format!("listener {name:?}: address.pipe.mode: cannot change while the address stays");
+        let listeners = serve();
+        lds(&listeners, [config("a").mode(0o600)]).await;
+        for other in [
+            config("a").mode(0o666),
+            config("a"),
+            // Nor with nothing but chains beside it.
+            config("a").mode(0o666).chains([("c", 1)]),
+        ] {
+            assert_eq!(refused(&listeners, other).await.to_string(), told("a"));
+        }
+        // Nor for another listener, which would take the socket over.
+        let report = listeners.apply(Update::lds("v", [config("b")])).await;
+        let error = report.errors().next().expect("it is refused");
+        assert_eq!(
+            (error.to_string(), error.field()),
+            (told("b"), "address.pipe.mode")
+        );
+        assert!(!path.exists(), "the first one is gone");
+        lds(&listeners, [config("b").mode(0o666)]).await;
+        assert_eq!(mode(&path), 0o666);
+        lds(&listeners, [config("c").mode(0o666)]).await;
+        assert_eq!(mode(&path), 0o666);
+        let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+        assert_eq!(client.read_u64().await.expect("it is served"), 3);
+    })
+    .await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_mode_that_no_socket_can_have_is_refused_and_touches_nothing() {
+    bounded(async {
+        let path = path("mode-bad");
+        // What a process that is gone has left.
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a temporary folder"));
+        let listeners = serve();
+        let wrong = at("a", ListenAddress::Unix(path.clone()), 0).mode(0o1777);
+        let error = refused(&listeners, wrong).await;
+        assert!(
+            error.to_string().ends_with(": the mode 0o1777 is over 0o777"),
+            "{error}"
+        );
+        assert!(path.exists(), "it is left alone");
+        std::fs::remove_file(&path).expect("it is there");
+        let name = format!("@listener-versions-mode-{}", std::process::id());
+        let error = refused(
+            &listeners,
+            at("a", ListenAddress::Unix(name.into()), 0).mode(0o600),
+        )
+        .await;
+        assert!(
+            error.to_string().ends_with(": an abstract socket has no mode"),
+            "{error}"
+        );
+    })
+    .await;
+}

@@ -168,20 +168,22 @@ async fn an_old_process_that_never_finds_the_queue_empty_stops_accepting_all_the
 }
 
 #[tokio::test]
-async fn a_unix_path_stays_with_the_one_that_goes_on() {
+async fn a_unix_path_stays_as_it_is_with_the_one_that_goes_on() {
+    use std::os::unix::fs::PermissionsExt as _;
     bounded(async {
         let folder = std::env::temp_dir().join(format!("inherited-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let path = folder.join("a.sock");
         let address = ListenAddress::Unix(path.clone());
         let old = process(0);
-        lds(&old, [at("a", address.clone(), 0)]).await;
+        lds(&old, [at("a", address.clone(), 0).mode(0o666)]).await;
         let parked = Client::connect(&path).expect("the kernel takes it");
         let new = process(1);
         new.inherit(handed_over(&old));
-        lds(&new, [at("a", address, 0)]).await;
+        lds(&new, [at("a", address, 0).mode(0o600)]).await;
         drop(old);
-        assert!(path.exists());
+        let file = std::fs::metadata(&path).expect("it stays");
+        assert_eq!(file.permissions().mode() & 0o7777, 0o666);
         parked.set_nonblocking(true).expect("a socket");
         let mut parked = UnixStream::from_std(parked).expect("a socket");
         assert_eq!(parked.read_u64().await.expect("it is served"), 1);

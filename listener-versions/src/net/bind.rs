@@ -28,12 +28,17 @@ pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Resu
         }
         #[cfg(unix)]
         ListenAddress::Unix(path) => {
+            let mode = options.mode.map(|mode| permissions(address, mode)).transpose()?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             if address.is_abstract() {
                 socket.bind(&abstract_address(path)?)?;
             } else {
                 unlink_if_stale(path)?;
                 socket.bind(&SockAddr::unix(path)?)?;
+            }
+            if let Some(mode) = mode {
+                // The file is ours, and nobody else would remove it.
+                std::fs::set_permissions(path, mode).inspect_err(|_| drop(std::fs::remove_file(path)))?;
             }
             socket
         }
@@ -52,6 +57,19 @@ pub(super) fn listen(socket: &Socket, options: &SocketOptions) -> io::Result<()>
 pub(super) fn local_address(socket: &Socket, configured: &ListenAddress) -> ListenAddress {
     let local = socket.local_addr().ok().and_then(|address| address.as_socket());
     local.map_or_else(|| configured.clone(), ListenAddress::Socket)
+}
+
+/// The mode of a file that a socket at `address` has.
+#[cfg(unix)]
+fn permissions(address: &ListenAddress, mode: u32) -> io::Result<std::fs::Permissions> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let wrong = |what: String| Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+    match mode {
+        _ if address.is_abstract() => wrong("an abstract socket has no mode".to_owned()),
+        0..=0o777 => Ok(std::fs::Permissions::from_mode(mode)),
+        _ => wrong(format!("the mode {mode:#o} is over 0o777")),
+    }
 }
 
 /// `@name` as the kernel has it: a zero byte, then the name.

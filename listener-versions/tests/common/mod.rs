@@ -36,6 +36,11 @@ impl Config {
         self
     }
 
+    pub(crate) fn mode(mut self, mode: u32) -> Self {
+        self.socket.mode = Some(mode);
+        self
+    }
+
     pub(crate) fn chains(mut self, chains: impl IntoIterator<Item = (&'static str, u32)>) -> Self {
         self.chains = chains.into_iter().collect();
         self

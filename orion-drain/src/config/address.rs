@@ -57,7 +57,10 @@ impl Named for Protocol {
 pub struct Pipe {
     /// The path. A listener at `@name` has an abstract socket, on Linux.
     pub path: PathBuf,
-    /// The file mode of the socket.
+    /// The permission bits of a listening socket's file, at most 511 (octal 777): 384, or in YAML `0600`, for its owner alone. Default,
+    /// and 0: what the process's umask leaves. It cannot change while the listener keeps its address, where Envoy takes the update
+    /// and leaves the mode; a socket that is inherited, by hot restart or from systemd, keeps the mode it has. An abstract
+    /// socket has none.
     #[serde(
         default,
         deserialize_with = "numbers::option",

@@ -109,13 +109,17 @@ impl Cluster {
 
     /// The addresses of its endpoints.
     pub fn addresses(&self) -> impl Iterator<Item = &Address> {
-        let localities = self
-            .load_assignment
+        let endpoints = self
+            .localities()
             .iter()
-            .flat_map(|assignment| &assignment.endpoints);
-        localities
-            .flat_map(|locality| &locality.lb_endpoints)
-            .map(|lb_endpoint| &lb_endpoint.endpoint.address)
+            .flat_map(|locality| &locality.lb_endpoints);
+        endpoints.map(|lb_endpoint| &lb_endpoint.endpoint.address)
+    }
+
+    pub(super) fn localities(&self) -> &[LocalityEndpoints] {
+        self.load_assignment
+            .as_ref()
+            .map_or(&[], |assignment| &assignment.endpoints)
     }
 
     /// Whether its endpoints are spoken to in HTTP/2.

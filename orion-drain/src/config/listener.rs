@@ -9,7 +9,7 @@ use listener_versions::{DualStack, ReusePort, SocketOptions};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
-    Address, CidrRange, HttpConnectionManager, TcpProxy, TransportSocket,
+    Address, CidrRange, HttpConnectionManager, Pipe, TcpProxy, TransportSocket,
     any::{self, TypedConfig},
     duration,
     names::{self, is_default},
@@ -177,7 +177,7 @@ impl Listener {
         }
     }
 
-    /// How its socket is opened: `enable_reuse_port`, `tcp_backlog_size` and the address's `ipv4_compat`.
+    /// How its socket is opened: `enable_reuse_port`, `tcp_backlog_size`, and the address's `ipv4_compat` or `mode`.
     pub fn socket_options(&self) -> SocketOptions {
         let mut options = SocketOptions::default();
         if self.enable_reuse_port == Some(true) {
@@ -190,7 +190,8 @@ impl Listener {
             Address::SocketAddress(address) if address.ipv4_compat => {
                 options.with_dual_stack(DualStack::Ipv4Compat)
             }
-            _ => options,
+            Address::Pipe(Pipe { mode: Some(mode), .. }) => options.with_mode(*mode),
+            Address::SocketAddress(_) | Address::Pipe(_) => options,
         }
     }
 

@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use listener_versions::ListenAddress;
+
 use super::{
-    Action, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
+    Action, Address, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
     HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy,
     api_source, path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
     let mut wrong = unsupported::find(unknown);
+    if let Some(admin) = bootstrap.admin_address() {
+        address(admin, &FieldPath::root().key("admin").key("address"), &mut wrong);
+    }
     let resources = FieldPath::root().key("static_resources");
     let mut names = BTreeMap::new();
     for (index, listener) in bootstrap.listeners().iter().enumerate() {
@@ -58,6 +63,33 @@ fn cluster(cluster: &Cluster, at: &FieldPath, wrong: &mut Vec<FieldError>) {
             EMPTY,
         ));
     }
+    for (index, locality) in cluster.localities().iter().enumerate() {
+        let at = at.key("load_assignment").key("endpoints").index(index);
+        for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
+            let at = at.key("lb_endpoints").index(index).key("endpoint");
+            address(&endpoint.endpoint.address, &at.key("address"), wrong);
+        }
+    }
+}
+
+fn address(address: &Address, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    let Address::Pipe(pipe) = address else { return };
+    let at = at.key("pipe");
+    if pipe.path.as_os_str().is_empty() {
+        wrong.push(FieldError::new(&at.key("path"), EMPTY));
+    }
+    match pipe.mode {
+        Some(mode) if mode > 0o777 => {
+            wrong.push(FieldError::new(
+                &at.key("mode"),
+                format!("{mode} is over 511 (octal 777)"),
+            ));
+        }
+        Some(_) if ListenAddress::from(address).is_abstract() => {
+            wrong.push(FieldError::new(&at.key("mode"), "an abstract socket has none"));
+        }
+        Some(_) | None => {}
+    }
 }
 
 const EMPTY: &str = "must not be empty";
@@ -70,6 +102,7 @@ fn required(value: &str, at: &FieldPath, wrong: &mut Vec<FieldError>) {
 
 pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {
     let mut wrong = Vec::new();
+    address(&listener.address, &at.key("address"), &mut wrong);
     if listener.all_chains().next().is_none() {
         wrong.push(FieldError::new(
             &at.key("filter_chains"),

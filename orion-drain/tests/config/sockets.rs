@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use listener_versions::{DualStack, ReusePort, SocketOptions};
-use orion_drain::config::{Bootstrap, Listener};
+use orion_drain::config::{Bootstrap, ConfigErrorKind, Listener};
 
 use super::{http_listener, manager, read};
 
@@ -39,6 +39,67 @@ fn a_change_of_socket_options_is_a_change() {
             !listener.same_content(&other) && !listener.differs_only_in_chains(&other),
             "{field}"
         );
+    }
+}
+
+/// The address of a listener, as a Unix socket with these fields.
+fn pipe(fields: &str) -> String {
+    let address = "socket_address: { address: 127.0.0.1, port_value: 10000 }";
+    http_listener("").replace(address, &format!("pipe: {{ {fields} }}"))
+}
+
+#[test]
+fn the_mode_of_a_pipe_is_that_of_its_socket_and_0_is_none() {
+    let owner_alone = SocketOptions::default().with_mode(0o600);
+    for mode in ["384", "'384'", "384.0", "0600", "0o600", "0x180"] {
+        let listener = read(&pipe(&format!("path: /run/a, mode: {mode}")));
+        assert_eq!(listener.socket_options(), owner_alone, "{mode}");
+    }
+    let none = read(&pipe("path: /run/a"));
+    assert_eq!(none.socket_options(), SocketOptions::default());
+    for mode in ["0", "'0'", "000"] {
+        let listener = read(&pipe(&format!("path: /run/a, mode: {mode}")));
+        assert_eq!(listener, none, "{mode}");
+    }
+    let other = read(&pipe("path: /run/a, mode: 511"));
+    assert_eq!(other.socket_options(), SocketOptions::default().with_mode(0o777));
+    assert!(!none.same_content(&other) && !none.differs_only_in_chains(&other));
+}
+
+#[test]
+fn a_pipe_that_cannot_be_is_refused_with_its_field() {
+    for (fields, expected) in [
+        ("path: ''", "path: must not be empty"),
+        ("path: /run/a, mode: 512", "mode: 512 is over 511 (octal 777)"),
+        ("path: '@a', mode: 384", "mode: an abstract socket has none"),
+    ] {
+        let error = Listener::from_yaml(&pipe(fields)).expect_err(fields);
+        assert_eq!(error.kind(), ConfigErrorKind::Invalid);
+        assert_eq!(error.to_string(), format!("address.pipe.{expected}"));
+        let address = format!("address: {{ pipe: {{ {fields} }} }}");
+        for (bootstrap, at) in [
+            (format!("admin: {{ {address} }}"), "admin".to_owned()),
+            (
+                cluster(&format!(
+                    "load_assignment: {{ cluster_name: a, endpoints: [{{}}, {{ lb_endpoints: [{{ endpoint: {{ {address} }} }}] }}] }}"
+                )),
+                "static_resources.clusters[0].load_assignment.endpoints[1].lb_endpoints[0].endpoint"
+                    .to_owned(),
+            ),
+        ] {
+            let error = Bootstrap::from_yaml(&bootstrap).expect_err(fields);
+            assert_eq!(error.to_string(), format!("{at}.address.pipe.{expected}"));
+        }
+    }
+    for fields in ["path: /run/a, mode: -1", "path: /run/a, mode: 0800"] {
+        let error = refused(&pipe(fields));
+        assert!(
+            error.starts_with("address.pipe.mode: ") && error.contains("expected a number"),
+            "{error}"
+        );
+    }
+    for fields in ["path: '@a'", "path: '@a', mode: 0", "path: './@a', mode: 384"] {
+        read(&pipe(fields));
     }
 }
 

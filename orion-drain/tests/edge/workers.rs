@@ -1,5 +1,7 @@
 //! Threads, runtimes, and the kinds of sockets that a configuration can ask for.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 
@@ -120,6 +122,64 @@ async fn a_unix_listener_serves_over_an_update() {
     assert!(client.get("/version").await.says_close());
     assert_eq!(client.end().await, End::Fin);
     assert_eq!(connect().await.get("/version").await.ok(), "v2");
+}
+
+#[tokio::test]
+async fn the_mode_of_a_unix_listener_is_that_of_its_file_and_cannot_change() {
+    let folder = TempDir::new().expect("a folder for the socket");
+    let path = folder.path().join("http.sock");
+    let listener = |version, mode| {
+        let pipe = format!("pipe: {{ path: {path:?}, mode: {mode} }}");
+        let listener = Http::new("http", version).yaml();
+        listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe)
+    };
+    let mode = || {
+        let file = std::fs::metadata(&path).expect("it is there");
+        file.permissions().mode() & 0o7777
+    };
+    let connect = async || H1::over(UnixStream::connect(&path).await.expect("it listens"));
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1, "0600")])).await;
+    assert_eq!(
+        (mode(), connect().await.get("/version").await.ok().as_str()),
+        (0o600, "v1")
+    );
+    edge.update("2", &[listener(2, "384")]).await;
+    assert_eq!(
+        (mode(), connect().await.get("/version").await.ok().as_str()),
+        (0o600, "v2")
+    );
+    let lines = edge.update("3", &[listener(3, "438")]).await;
+    assert!(lines[0].contains("address.pipe.mode: cannot change"), "{lines:?}");
+    assert_eq!(
+        (mode(), connect().await.get("/version").await.ok().as_str()),
+        (0o600, "v2")
+    );
+    // Without the listener nothing keeps it.
+    edge.update("4", &[]).await;
+    edge.update("5", &[listener(5, "438")]).await;
+    assert_eq!(
+        (mode(), connect().await.get("/version").await.ok().as_str()),
+        (0o666, "v5")
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_listener_on_an_abstract_socket_is_served() {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixStream};
+
+    let name = format!("edge-{}", std::process::id());
+    let pipe = format!("pipe: {{ path: '@{name}' }}");
+    let listener = Http::new("http", 1).yaml();
+    let listener = listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe);
+    let edge = Edge::start(FLAGS, &discovery("1", &[listener])).await;
+    assert!(edge.local("http").await.ends_with(&format!("@{name}")));
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let client = UnixStream::connect_addr(&address).expect("it listens");
+    client.set_nonblocking(true).expect("a socket");
+    let client = tokio::net::UnixStream::from_std(client).expect("a socket");
+    assert_eq!(H1::over(client).get("/version").await.ok(), "v1");
 }
 
 #[tokio::test]

@@ -247,6 +247,15 @@ fn fields_that_nobody_knows_are_told_and_compared() {
 }
 
 #[test]
+fn a_mode_of_0_is_none_in_a_file_as_in_a_message() {
+    let listener = |pipe: Value| tcp(json!({ "address": { "pipe": pipe } }));
+    let (file, message) = both(&listener(json!({ "path": "/run/a", "mode": 0 })));
+    assert_eq!(file, message);
+    let (without, _) = both(&listener(json!({ "path": "/run/a" })));
+    assert_eq!(file, without);
+}
+
+#[test]
 fn bytes_that_are_no_listener_are_refused_and_hold_up_nobody() {
     let good = protobuf::resource(tcp(json!({})));
     let mut bad = good.clone();
