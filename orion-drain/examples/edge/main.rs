@@ -33,7 +33,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use orion_drain::StatsObserver;
-use orion_drain::config::{Bootstrap, ListenerManagerConfig, Loaded};
+use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::Shutdown;
@@ -233,6 +233,9 @@ fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
     };
     if let Some(field) = loaded.value.check_clusters().first() {
         anyhow::bail!("{field}");
+    }
+    if let Some(Address::Pipe(_)) = loaded.value.admin_address() {
+        anyhow::bail!("admin.address.pipe: not supported, the admin interface has an IP address and a port");
     }
     Ok(loaded)
 }

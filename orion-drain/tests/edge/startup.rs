@@ -14,6 +14,10 @@ async fn a_bootstrap_that_cannot_be_used_ends_the_process_and_names_the_field() 
             "admin.address.socket_address.address: ",
         ),
         (
+            "admin: { address: { pipe: { path: /run/admin } } }".to_owned(),
+            "admin.address.pipe: not supported",
+        ),
+        (
             "static_resources: { clusters: [{ name: a, type: EDS }] }".to_owned(),
             "static_resources.clusters[0].type: ",
         ),
