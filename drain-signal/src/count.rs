@@ -1,39 +1,43 @@
 //! Who holds a shard: open watchers, other handles, whether the drain has begun, and whose turn it is.
 
 use crate::schedule::Place;
-use crate::sync::{AtomicU64, Ordering, barrier};
+use crate::sync::{self, AtomicU64, Ordering, barrier, fence};
 
-/// Two words. Everybody changes `shared`, by read-modify-writes that are in one order; the thread that owns the shard alone
-/// changes `opened`, by plain stores:
+/// Three words. Everybody changes `shared`, by read-modify-writes that are in one order; the thread that owns the shard alone
+/// changes `opened` and `closed`, by plain stores:
 ///
 /// ```text
 ///  63      54 53          26 25         2     1          0
 /// ┌──────────┬──────────────┬────────────┬──────────┬─────────┐
 /// │   turn   │   watchers   │   holds    │ completed│ draining│  shared
 /// ├──────────┴──────────────┴────────────┴──────────┴─────────┤
-/// │                  watchers ever opened                     │  opened
+/// │              watchers opened by the owner                 │  opened
+/// ├───────────────────────────────────────────────────────────┤
+/// │              watchers closed by the owner                 │  closed
 /// └───────────────────────────────────────────────────────────┘
 /// ```
 ///
-/// The open watchers are the sum of both, modulo 2^28: what the owner opens is added to `opened`, what another thread opens to
-/// `shared`, and whoever closes one subtracts it from `shared`. That subtraction also says whether a drain is on; if one is,
-/// or nobody but watchers knows the shard, the sum tells whether this was the last.
+/// The open watchers are `watchers + opened - closed`, modulo 2^28: whoever does not own the shard adds and subtracts in `shared`.
 ///
-/// A drain sets `draining`, has a [barrier](barrier) on all threads, and then adds up. An owner that stored before the
-/// barrier is counted; one that stored after it sees `draining`, and goes on by a read-modify-write of `shared`, which is
-/// either before `completed`, and counted, or after it, and refused. Without such barriers no thread owns a shard and all
-/// open by `shared`.
+/// Whoever opens or closes one looks at `shared` in the same step or after it. If a drain is on it goes on by a
+/// read-modify-write of `shared`: opened, it is either before `completed`, and counted, or after it, and refused; closed, it tells
+/// whoever waits if it was the last. A drain sets `draining`, has a [barrier](barrier) on all threads, and then adds up: an
+/// owner that stored before the barrier is counted, one that stored after it sees `draining`. Without such barriers no thread
+/// owns a shard and all go by `shared`.
 ///
 /// The turn counts the watchers opened by `shared` and runs over at the top, where nothing is disturbed; `opened` counts
 /// the owner's turns. A place in the queue follows from either. There is room for 2^28 watchers and 2^24 other handles a
 /// shard, twice what its slab can park.
 ///
-/// Holds are the node itself and handles that are not counted as watchers. Who brings both to zero is the last to know the
-/// shard: `opened` does not move any more when the node is gone.
+/// Holds are the node itself and handles that are not counted as watchers. When they and the watchers have come to zero nobody
+/// knows the shard.
 #[derive(Debug)]
 pub(crate) struct Count {
     shared: AtomicU64,
     opened: AtomicU64,
+    closed: AtomicU64,
+    /// The number of the shard, by which its owner knows it.
+    number: usize,
 }
 
 const DRAINING: u64 = 1;
@@ -46,14 +50,11 @@ const WATCHERS: u64 = TURN - WATCHER;
 const TURN: u64 = 1 << TURN_SHIFT;
 const TURN_SHIFT: u32 = 54;
 
-/// The shared word as it was before a change.
+/// The shared word at a moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before(u64);
+pub(crate) struct Found(u64);
 
-impl Before {
-    /// Nothing has begun.
-    pub(crate) const IDLE: Self = Self(0);
-
+impl Found {
     #[inline]
     pub(crate) const fn is_idle(self) -> bool {
         self.0 & (DRAINING | COMPLETED) == 0
@@ -89,84 +90,126 @@ const fn place_of(turn: u64) -> u16 {
 }
 
 impl Count {
-    /// Nobody but the node; the first turn is `turn`.
-    pub(crate) fn held(turn: u64) -> Self {
+    /// Nobody but the node. Each shard begins elsewhere in the queue, at `turn`.
+    pub(crate) fn held(number: usize, turn: u64) -> Self {
         Self {
             shared: AtomicU64::new(none_of(turn) | turn << TURN_SHIFT),
             opened: AtomicU64::new(turn),
+            closed: AtomicU64::new(0),
+            number,
         }
     }
 
     /// As new, but that the turns go on. Only while nobody knows the shard.
     pub(crate) fn reset(&self) {
         let turn = self.shared.load(Ordering::Relaxed) & !(TURN - 1);
-        let opened = self.opened.load(Ordering::Relaxed);
-        self.shared.store(none_of(opened) | turn, Ordering::Release);
+        let closed = self.closed.load(Ordering::Relaxed);
+        let left = self.opened.load(Ordering::Relaxed).wrapping_sub(closed);
+        // Whoever left last may take a turn in this moment; a swap is in one order with it.
+        self.shared.swap(none_of(left) | turn, Ordering::AcqRel);
     }
 
-    /// A watcher of the thread that owns the shard, and nobody else.
+    /// Whether the calling thread owns the shard.
     #[inline]
-    pub(crate) fn enter_mine(&self) -> (Place, Before) {
+    fn is_mine(&self) -> bool {
+        sync::my_own_shard() == self.number
+    }
+
+    /// A watcher of the thread that owns the shard, and of no other.
+    #[inline]
+    pub(crate) fn enter_mine(&self) -> (Place, Found) {
         let turn = self.opened.load(Ordering::Relaxed);
         self.opened.store(turn.wrapping_add(1), Ordering::Relaxed);
         barrier::light();
-        let before = Before(self.shared.load(Ordering::Relaxed));
+        let found = Found(self.shared.load(Ordering::Relaxed));
         let place = Place::new(place_of(turn));
-        if before.is_idle() {
-            (place, Before::IDLE)
+        if found.is_idle() {
+            (place, found)
         } else {
             (place, self.settle())
         }
     }
 
-    /// Takes a turn, to be in one order with whoever completes the drain.
+    /// Takes a turn, to be in one order with whoever completes the drain, and with those who come and go elsewhere.
     #[cold]
     #[inline(never)]
-    fn settle(&self) -> Before {
-        Before(self.shared.fetch_add(TURN, Ordering::AcqRel))
+    fn settle(&self) -> Found {
+        Found(self.shared.fetch_add(TURN, Ordering::AcqRel))
     }
 
     /// A watcher of any thread.
-    pub(crate) fn enter(&self) -> (Place, Before) {
-        let before = Before(self.shared.fetch_add(TURN + WATCHER, Ordering::AcqRel));
-        (before.place(), before)
+    pub(crate) fn enter(&self) -> (Place, Found) {
+        let found = Found(self.shared.fetch_add(TURN + WATCHER, Ordering::AcqRel));
+        (found.place(), found)
     }
 
+    /// A watcher is gone. What was found, if anybody may ask whether it was the last.
     #[inline]
-    pub(crate) fn leave(&self) -> Before {
-        Before(self.shared.fetch_sub(WATCHER, Ordering::AcqRel))
+    pub(crate) fn leave(&self) -> Option<Found> {
+        if !self.is_mine() {
+            return self.leave_from_elsewhere();
+        }
+        let closed = self.closed.load(Ordering::Relaxed).wrapping_add(1);
+        self.closed.store(closed, Ordering::Release);
+        barrier::light();
+        let found = Found(self.shared.load(Ordering::Relaxed));
+        (!found.nobody_asks()).then(|| self.settle())
     }
 
-    /// Whether the watcher that left was the last.
-    pub(crate) fn was_last(&self, before: Before) -> bool {
-        self.sum(before) == 1
+    #[inline(never)]
+    fn leave_from_elsewhere(&self) -> Option<Found> {
+        let before = Found(self.shared.fetch_sub(WATCHER, Ordering::AcqRel));
+        if before.nobody_asks() {
+            return None;
+        }
+        // The owner may have closed one a moment ago without having seen the drain. Either that is seen from here on, or
+        // whoever waits, and has his barrier, finds both gone.
+        fence(Ordering::SeqCst);
+        Some(Found(before.0.wrapping_sub(WATCHER)))
     }
 
     /// A watcher that is counted elsewhere: a hold, with a turn.
-    pub(crate) fn hold_in_turn(&self) -> (Place, Before) {
-        let before = Before(self.shared.fetch_add(TURN + HOLD, Ordering::AcqRel));
-        (before.place(), before)
+    pub(crate) fn hold_in_turn(&self) -> (Place, Found) {
+        let found = Found(self.shared.fetch_add(TURN + HOLD, Ordering::AcqRel));
+        (found.place(), found)
     }
 
     pub(crate) fn hold(&self) {
         self.shared.fetch_add(HOLD, Ordering::AcqRel);
     }
 
-    /// Whether this was the last hold, and no watcher is left either.
+    /// Gives up a hold. Whether it was the last, and no watcher is left either.
     pub(crate) fn release(&self) -> bool {
-        let before = Before(self.shared.fetch_sub(HOLD, Ordering::AcqRel));
-        before.0 & HOLDS == HOLD && self.sum(before) == 0
+        let before = Found(self.shared.fetch_sub(HOLD, Ordering::AcqRel));
+        before.0 & HOLDS == HOLD && self.was_last(before)
     }
 
-    /// The open watchers at `shared` or a little later: what was opened is read after what was closed, so they are never too
-    /// few.
-    fn sum(&self, shared: Before) -> usize {
-        let opened = self.opened.load(Ordering::Acquire) << WATCHER_SHIFT;
-        ((shared.0.wrapping_add(opened) & WATCHERS) >> WATCHER_SHIFT) as usize
+    /// Whether nobody is left, for whoever has just left: never no if that is so and nobody else leaves.
+    pub(crate) fn was_last(&self, found: Found) -> bool {
+        self.sum(self.closed.load(Ordering::Acquire), found) == 0
+    }
+
+    fn sum(&self, closed: u64, shared: Found) -> usize {
+        let opened = self.opened.load(Ordering::Acquire);
+        let own = opened.wrapping_sub(closed) << WATCHER_SHIFT;
+        ((shared.0.wrapping_add(own) & WATCHERS) >> WATCHER_SHIFT) as usize
+    }
+
+    /// The open watchers and the shared word. What was closed is read before what was opened, so there are never too few.
+    fn look(&self, shared: impl FnOnce() -> u64) -> (usize, Found) {
+        let closed = self.closed.load(Ordering::Acquire);
+        let found = Found(shared());
+        (self.sum(closed, found), found)
     }
 
     pub(crate) fn watchers(&self) -> usize {
-        self.sum(Before(self.shared.load(Ordering::Acquire)))
+        self.look(|| self.shared.load(Ordering::Acquire)).0
+    }
+
+    /// Whether nobody knows the shard.
+    pub(crate) fn is_deserted(&self) -> bool {
+        let (watchers, found) = self.look(|| self.shared.load(Ordering::Acquire));
+        watchers == 0 && found.is_left_alone()
     }
 
     pub(crate) fn begin(&self) {
@@ -175,7 +218,7 @@ impl Count {
 
     /// Refuses watchers from now on. Whether there were none.
     pub(crate) fn close(&self) -> bool {
-        self.sum(Before(self.shared.fetch_or(COMPLETED, Ordering::AcqRel))) == 0
+        self.look(|| self.shared.fetch_or(COMPLETED, Ordering::AcqRel)).0 == 0
     }
 
     pub(crate) fn reopen(&self) {
@@ -183,7 +226,7 @@ impl Count {
     }
 }
 
-/// The shared word of a shard that the node alone knows, of whose `opened` none is left.
-const fn none_of(opened: u64) -> u64 {
-    HOLD | (opened.wrapping_neg() << WATCHER_SHIFT & WATCHERS)
+/// The shared word of a shard that the node alone knows, of whose own `left` watchers none is left.
+const fn none_of(left: u64) -> u64 {
+    HOLD | (left.wrapping_neg() << WATCHER_SHIFT & WATCHERS)
 }

@@ -1,17 +1,19 @@
 //! Where a drain lives: its published facts, its shards, its waiters. Homes are never freed but used again, so that a
 //! handle keeps its shard by a plain reference and the count of watchers is the only count there is.
 
+use std::collections::VecDeque;
 use std::sync::Arc as StdArc;
 use std::time::{Duration, Instant};
 
 use crate::DrainEvent;
 use crate::completion::Completion;
-use crate::count::Before;
+use crate::count::Found;
 use crate::phase::NEVER;
 use crate::schedule::Place;
 use crate::shard::Shard;
-use crate::sync::barrier::Asked;
-use crate::sync::{self, AtomicU64, AtomicUsize, Mutex, OnceRef, Ordering, SHARDS, lock};
+use crate::slab::Slab;
+use crate::sync::barrier::{self, Asked};
+use crate::sync::{self, AtomicU8, AtomicU64, AtomicUsize, Mutex, OnceRef, Ordering, SHARDS, lock};
 use crate::word::Word;
 
 #[derive(Debug)]
@@ -25,8 +27,62 @@ pub(crate) struct Home {
     shards: [OnceRef<'static, Shard>; SHARDS],
     /// The nodes.
     pub(crate) owners: AtomicUsize,
-    /// The nodes together, and every shard that anybody knows.
-    holders: AtomicUsize,
+    /// Since the drain began: to be passed before anybody says who is there.
+    barrier: AtomicU64,
+    /// Changed with the list of homes locked.
+    tenancy: AtomicU8,
+}
+
+/// Who is in a home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Tenancy {
+    /// A node, and whoever else.
+    Kept,
+    /// No node any more, but there were watchers or handles when the last one went.
+    Left,
+    /// Nobody.
+    Vacant,
+}
+
+/// Homes that may be used again. There are never many more than drains lived at once.
+#[derive(Debug)]
+pub(crate) struct Homes {
+    vacant: Vec<&'static Home>,
+    /// Left by their nodes, in that order. Whoever leaves one last says so, as a rule: if two leave in the same moment both may see
+    /// the other still there. Some of the left have been vacated since.
+    left: VecDeque<&'static Home>,
+}
+
+/// So many of the left are looked at before a new home is built: more than are added.
+const LOOKS: usize = 4;
+
+/// What is dropped outside of all locks.
+type Debris = (Option<StdArc<DrainEvent>>, Vec<Slab>);
+
+impl Homes {
+    pub(crate) const fn new() -> Self {
+        Self {
+            vacant: Vec::new(),
+            left: VecDeque::new(),
+        }
+    }
+
+    fn find(&mut self) -> Option<(&'static Home, Option<Debris>)> {
+        if let Some(home) = self.vacant.pop() {
+            return Some((home, None));
+        }
+        for _ in 0..LOOKS {
+            let home = self.left.pop_front()?;
+            if home.is(Tenancy::Left) {
+                if home.is_deserted() {
+                    return Some((home, Some(home.clean())));
+                }
+                self.left.push_back(home);
+            }
+        }
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -35,8 +91,6 @@ pub(crate) struct Published {
     pub(crate) deadline: u64,
     pub(crate) pace: u64,
     pub(crate) word: Word,
-    /// To be passed before anybody says that nobody is left.
-    pub(crate) barrier: Asked,
 }
 
 impl Published {
@@ -46,7 +100,6 @@ impl Published {
             deadline: NEVER,
             pace: 0,
             word: Word::IDLE,
-            barrier: Asked::NONE,
         }
     }
 }
@@ -59,16 +112,49 @@ impl Home {
             completion: Completion::default(),
             shards: std::array::from_fn(|_| OnceRef::new()),
             owners: AtomicUsize::new(0),
-            holders: AtomicUsize::new(1),
+            barrier: AtomicU64::new(Asked::NONE.number()),
+            tenancy: AtomicU8::new(Tenancy::Vacant as u8),
         }
     }
 
-    /// A home for a new drain, with one owner: one that is empty, or a new one.
+    /// A home for a new drain, with one owner: one that is vacant, or a new one.
     pub(crate) fn claim() -> &'static Self {
         sync::prepare();
-        let home = sync::empty_homes(Vec::pop).unwrap_or_else(|| Box::leak(Box::new(Self::new())));
+        let found = sync::homes(|homes| {
+            let found = homes.find();
+            if let Some((home, _)) = &found {
+                home.set(Tenancy::Kept);
+            }
+            found
+        });
+        let (home, debris) = found.unwrap_or_else(|| {
+            let new: &Self = Box::leak(Box::new(Self::new()));
+            new.set(Tenancy::Kept);
+            (new, None)
+        });
+        drop(debris);
         home.owners.store(1, Ordering::Relaxed);
         home
+    }
+
+    fn is(&self, tenancy: Tenancy) -> bool {
+        self.tenancy.load(Ordering::Relaxed) == tenancy as u8
+    }
+
+    fn set(&self, tenancy: Tenancy) {
+        self.tenancy.store(tenancy as u8, Ordering::Relaxed);
+    }
+
+    /// The drain has begun: who comes and goes from now on sees it, the others are seen after a barrier.
+    pub(crate) fn ask_for_barrier(&self) {
+        self.barrier.store(barrier::ask().number(), Ordering::Release);
+    }
+
+    /// Who came or went without having seen the drain is seen from here on.
+    pub(crate) fn pass_barrier(&self) {
+        if self.shards().next().is_some() {
+            barrier::pass(Asked::of(self.barrier.load(Ordering::Acquire)));
+        }
     }
 
     pub(crate) fn shards(&self) -> impl Iterator<Item = &'static Shard> + Clone {
@@ -84,7 +170,7 @@ impl Home {
 
     /// Counts a watcher of the calling thread, with its place in the queue and what it came upon.
     #[inline]
-    pub(crate) fn enter(&'static self) -> (&'static Shard, Place, Before) {
+    pub(crate) fn enter(&'static self) -> (&'static Shard, Place, Found) {
         match self.my_own_shard() {
             Some(shard) => {
                 let (place, before) = shard.count().enter_mine();
@@ -102,7 +188,7 @@ impl Home {
 
     #[cold]
     #[inline(never)]
-    fn enter_somewhere(&'static self) -> (&'static Shard, Place, Before) {
+    fn enter_somewhere(&'static self) -> (&'static Shard, Place, Found) {
         let shard = self.my_shard();
         let (place, before) = match self.my_own_shard() {
             Some(own) => own.count().enter_mine(),
@@ -125,7 +211,6 @@ impl Home {
         }
         let shard: &Shard = Box::leak(Box::new(Shard::new(self, number)));
         published.install(shard);
-        self.holders.fetch_add(1, Ordering::Relaxed);
         // It was empty a moment ago, and is written under this lock only.
         mine.set(shard).ok();
         shard
@@ -138,29 +223,47 @@ impl Home {
         (published.deadline != NEVER).then(|| event.start + Duration::from_micros(published.deadline))
     }
 
-    /// The last node is gone: nobody opens a watcher any more. What is left keeps its shards, and the last one the home.
+    /// The last node is gone: nobody opens a watcher any more, nobody waits for the end.
     pub(crate) fn abandon(&'static self) {
+        self.completion.clear();
         for shard in self.shards() {
-            shard.release();
+            shard.count().release();
         }
-        self.release();
+        let debris = sync::homes(|homes| {
+            self.set(Tenancy::Left);
+            let debris = self.clear_out(homes);
+            if debris.is_none() {
+                homes.left.push_back(self);
+            }
+            debris
+        });
+        drop(debris);
     }
 
-    /// One holder less. The last one makes the home as new.
-    pub(crate) fn release(&'static self) {
-        if self.holders.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
+    /// Somebody has left who may have been the last.
+    #[cold]
+    pub(crate) fn vacate(&'static self) {
+        let debris = sync::homes(|homes| self.clear_out(homes));
+        drop(debris);
+    }
+
+    fn clear_out(&'static self, homes: &mut Homes) -> Option<Debris> {
+        if !self.is(Tenancy::Left) || !self.is_deserted() {
+            return None;
         }
+        self.set(Tenancy::Vacant);
+        homes.vacant.push(self);
+        Some(self.clean())
+    }
+
+    fn is_deserted(&self) -> bool {
+        self.shards().all(|shard| shard.count().is_deserted())
+    }
+
+    /// As new. Whoever left last may still look at it, but changes nothing that counts: he takes a turn, he wakes for nothing.
+    fn clean(&self) -> Debris {
         self.word.store(0, Ordering::Relaxed);
-        let event = std::mem::replace(&mut *lock(&self.published), Published::nothing());
-        drop(event);
-        self.completion.clear();
-        let mut holders = 1;
-        for shard in self.shards() {
-            shard.reset();
-            holders += 1;
-        }
-        self.holders.store(holders, Ordering::Release);
-        sync::empty_homes(|homes| homes.push(self));
+        let published = std::mem::replace(&mut *lock(&self.published), Published::nothing());
+        (published.event, self.shards().map(Shard::reset).collect())
     }
 }

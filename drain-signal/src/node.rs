@@ -9,7 +9,7 @@ use crate::phase::{NEVER, Steps, tick};
 use crate::schedule::{micros, places_told, telling_window};
 use crate::seat::Clock;
 use crate::shard::Shard;
-use crate::sync::{Ordering, barrier, lock};
+use crate::sync::{Ordering, lock};
 use crate::word::{Progress, State, Word};
 use crate::{Advance, DrainDirection, DrainEvent, DrainSchedule, DrainState};
 
@@ -106,6 +106,9 @@ impl Node {
 
     /// All open watchers.
     pub(crate) fn open(&self) -> usize {
+        if self.is_draining() {
+            self.home.pass_barrier();
+        }
         let open = |shard: &Shard| shard.count().watchers() + shard.outside();
         self.home.shards().map(open).sum()
     }
@@ -139,7 +142,7 @@ impl Node {
         for shard in self.home.shards() {
             shard.count().begin();
         }
-        published.barrier = barrier::ask();
+        self.home.ask_for_barrier();
         drop(published);
         // Whoever waits for the end of a drain that had not begun looks again.
         self.home.completion.wake();
@@ -261,13 +264,6 @@ impl Node {
         Some((event, steps, published.pace, published.pace < pace))
     }
 
-    /// Whoever opened a watcher without having seen the drain is counted from here on.
-    fn order_openers(&self, published: &Published) {
-        if self.home.shards().next().is_some() {
-            barrier::pass(published.barrier);
-        }
-    }
-
     /// Refuses new watchers if nobody is left. Whether the drain is completed.
     pub(crate) fn complete_if_empty(&self) -> bool {
         let mut published = lock(&self.home.published);
@@ -275,10 +271,11 @@ impl Node {
         match word.state() {
             State::NotDraining => return false,
             State::Completed => return true,
-            State::Draining if self.is_occupied(word) => return false,
-            State::Draining => {}
+            State::Draining => self.home.pass_barrier(),
         }
-        self.order_openers(&published);
+        if self.is_occupied(word) {
+            return false;
+        }
         let mut closed_empty = true;
         for shard in self.home.shards() {
             closed_empty &= shard.count().close() && (word.is_narrow() || shard.outside() == 0);
@@ -301,7 +298,7 @@ impl Node {
     pub(crate) fn complete(&self) {
         let mut published = lock(&self.home.published);
         if published.word.state() == State::Draining {
-            self.order_openers(&published);
+            self.home.pass_barrier();
             for shard in self.home.shards() {
                 shard.count().close();
             }
@@ -323,10 +320,11 @@ impl Node {
     /// Whether the drain is over for everybody it concerns: completed, and nobody left.
     pub(crate) fn is_drained(&self) -> bool {
         let word = || Word::from_bits(self.home.word.load(Ordering::Acquire));
-        // The first look spares the lock, the last is after the barrier.
-        !word().is_idle()
-            && !self.is_occupied(word())
-            && self.complete_if_empty()
-            && !self.is_occupied(word())
+        if word().is_idle() {
+            return false;
+        }
+        self.home.pass_barrier();
+        // The first look spares the lock, the last is for a drain that somebody has completed meanwhile.
+        !self.is_occupied(word()) && self.complete_if_empty() && !self.is_occupied(word())
     }
 }

@@ -1,12 +1,12 @@
 //! One thread's share of a drain: a copy of the state word, the count of open watchers, and the parked ones.
 //!
-//! Lock order: a home's `published` lock, a shard's `parked` lock, a connection's `waits`. Wakers are called, cloned for
+//! Lock order: the list of homes, a home's `published` lock, a shard's `parked` lock, a connection's `waits`. Wakers are called, cloned for
 //! the first time and dropped with none of them held.
 
 use std::task::Waker;
 
 use crate::conn::Conn;
-use crate::count::{Before, Count};
+use crate::count::{Count, Found};
 use crate::home::Home;
 use crate::phase::Phase;
 use crate::schedule::Place;
@@ -60,8 +60,7 @@ impl Shard {
             home,
             vtables: [const { 0 }; VTABLES].map(AtomicUsize::new),
             own: Own {
-                // Each shard begins elsewhere in the queue.
-                count: Count::held(number as u64 * (1024 / SHARDS as u64)),
+                count: Count::held(number, number as u64 * (1024 / SHARDS as u64)),
                 outside: AtomicUsize::new(0),
                 walked: AtomicU64::new(0),
                 parked: SpinMutex::new(Parked::default()),
@@ -69,15 +68,14 @@ impl Shard {
         }
     }
 
-    /// As new, for the next drain. Only while nobody knows the shard.
-    pub(crate) fn reset(&self) {
+    /// As new, for the next drain. Only while nobody knows the shard. What no walk took any more is returned: wakers may be
+    /// anything, and are dropped outside of all locks.
+    pub(crate) fn reset(&self) -> Slab {
         self.word.store(0, Ordering::Release);
         self.pace.store(0, Ordering::Relaxed);
         self.own.walked.store(0, Ordering::Relaxed);
         self.own.count.reset();
-        // Wakers that no walk took any more; they may be anything, so the lock is given back first.
-        let left = std::mem::take(&mut self.lock().slab);
-        drop(left);
+        std::mem::take(&mut self.lock().slab)
     }
 
     #[inline]
@@ -117,27 +115,27 @@ impl Shard {
         self.own.outside.load(Ordering::Acquire)
     }
 
-    pub(crate) fn enter_outside(&self) -> (Place, Before) {
+    pub(crate) fn enter_outside(&self) -> (Place, Found) {
         self.own.outside.fetch_add(1, Ordering::AcqRel);
         self.own.count.hold_in_turn()
     }
 
     #[inline]
     pub(crate) fn leave(&self) {
-        let before = self.own.count.leave();
-        if !before.nobody_asks() {
-            self.look_back(before);
+        if let Some(found) = self.own.count.leave() {
+            self.look_back(found);
         }
     }
 
     /// A watcher has left during a drain, or a shard that nobody but watchers knows.
+    #[cold]
     #[inline(never)]
-    fn look_back(&self, before: Before) {
-        if !self.own.count.was_last(before) {
+    fn look_back(&self, found: Found) {
+        if !self.own.count.was_last(found) {
             return;
         }
-        if before.is_left_alone() {
-            self.home.release();
+        if found.is_left_alone() {
+            self.home.vacate();
         } else {
             self.home.completion.wake();
         }
@@ -154,7 +152,7 @@ impl Shard {
     /// Gives up a hold.
     pub(crate) fn release(&self) {
         if self.own.count.release() {
-            self.home.release();
+            self.home.vacate();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::count::Before;
+use crate::count::Found;
 use crate::handle::Hold;
 use crate::home::Home;
 use crate::schedule::Place;
@@ -79,13 +79,13 @@ pub struct DrainWatch {
 impl DrainWatch {
     #[inline]
     pub(crate) fn open(home: &'static Home) -> Result<Self, DrainCompleted> {
-        let (shard, place, before) = home.enter();
+        let (shard, place, found) = home.enter();
         let seat = Seat::new(place, DrainDirection::InboundOnly, Duration::ZERO);
-        if before.is_idle() {
+        if found.is_idle() {
             let handle = DrainHandle::new(shard, seat, Hold::Watcher);
             return Ok(Self { handle });
         }
-        Self::open_during(shard, seat, before)
+        Self::open_during(shard, seat, found)
     }
 
     pub(crate) fn open_with(home: &'static Home, options: WatchOptions) -> Result<Self, DrainCompleted> {
@@ -95,32 +95,32 @@ impl DrainWatch {
         };
         if options.scope == DrainDirection::All {
             let shard = home.my_shard();
-            let (place, before) = shard.enter_outside();
-            return Self::open_outside(shard, seat(place), before);
+            let (place, found) = shard.enter_outside();
+            return Self::open_outside(shard, seat(place), found);
         }
-        let (shard, place, before) = home.enter();
-        Self::open_during(shard, seat(place), before)
+        let (shard, place, found) = home.enter();
+        Self::open_during(shard, seat(place), found)
     }
 
     #[inline(never)]
-    fn open_during(shard: &'static Shard, seat: Seat, before: Before) -> Result<Self, DrainCompleted> {
+    fn open_during(shard: &'static Shard, seat: Seat, found: Found) -> Result<Self, DrainCompleted> {
         let handle = DrainHandle::new(shard, seat, Hold::Watcher);
-        if before.is_idle() {
+        if found.is_idle() {
             return Ok(Self { handle });
         }
-        if before.is_completed() {
+        if found.is_completed() {
             return Err(DrainCompleted);
         }
         Ok(Self::open_late(handle))
     }
 
-    fn open_outside(shard: &'static Shard, seat: Seat, before: Before) -> Result<Self, DrainCompleted> {
+    fn open_outside(shard: &'static Shard, seat: Seat, found: Found) -> Result<Self, DrainCompleted> {
         let handle = DrainHandle::new(shard, seat, Hold::Outside);
-        if before.is_idle() {
+        if found.is_idle() {
             return Ok(Self { handle });
         }
         let word = lock(&shard.home.published).word;
-        if before.is_completed() && word.state() == State::Completed && !word.is_narrow() {
+        if found.is_completed() && word.state() == State::Completed && !word.is_narrow() {
             return Err(DrainCompleted);
         }
         Ok(Self::open_late(handle))

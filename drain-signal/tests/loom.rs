@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining, Phase,
-    WatchOptions, channel,
+    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger,
+    DrainWatch, Phase, WatchOptions, channel,
 };
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +34,7 @@ fn options() -> WatchOptions {
 fn model(scenario: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
+    builder.max_branches = 3000;
     builder.check(scenario);
 }
 
@@ -196,23 +197,116 @@ fn a_watcher_that_leaves_an_owners_shard_from_elsewhere_may_be_the_last() {
 }
 
 #[test]
-fn a_shard_that_its_owner_leaves_last_is_left_once() {
+fn an_owner_that_closes_while_another_waits_for_the_end_wakes_it() {
     model(|| {
         let (trigger, signal) = channel();
-        drop(signal.watch().unwrap());
+        let watch = signal.watch().unwrap();
+        let waiter = thread::spawn(move || block_on(trigger.start(event()).drained()));
+        drop(watch);
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn an_owner_and_another_that_close_at_once_wake_whoever_waits() {
+    model(|| {
+        let (trigger, signal) = channel();
         let (here, there) = (signal.watch().unwrap(), signal.watch().unwrap());
-        drop(trigger);
         let leaver = thread::spawn(move || drop(there));
-        drop(signal);
+        let waiter = thread::spawn(move || block_on(trigger.start(event()).drained()));
         drop(here);
         leaver.join().unwrap();
-        // The home is used again, and as new.
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_clone_of_a_watcher_that_its_owner_closes_is_still_there() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let first = loom::sync::Arc::new(signal.watch().unwrap());
+        let original = loom::sync::Arc::clone(&first);
+        let held = loom::sync::Arc::new(AtomicUsize::new(1));
+        let seen = loom::sync::Arc::clone(&held);
+        let cloner = thread::spawn(move || {
+            let clone = original.as_ref().clone();
+            drop(original);
+            held.fetch_sub(1, Ordering::AcqRel);
+            drop(clone);
+        });
+        let waiter = thread::spawn(move || {
+            block_on(trigger.start(event()).drained());
+            assert_eq!(
+                seen.fetch_add(0, Ordering::AcqRel),
+                0,
+                "drained, with somebody there"
+            );
+        });
+        drop(first);
+        cloner.join().unwrap();
+        waiter.join().unwrap();
+    });
+}
+
+/// What was left by two at once is used again, and is as new.
+fn leave_at_once(leave: impl FnOnce(DrainTrigger, DrainSignal, DrainWatch, DrainWatch)) {
+    let (trigger, signal) = channel();
+    let (here, there) = (signal.watch().unwrap(), signal.watch().unwrap());
+    leave(trigger, signal, here, there);
+    for _ in 0..2 {
         let (trigger, signal) = channel();
         let watch = signal.watch().unwrap();
+        assert!(!watch.is_draining());
         let draining = trigger.start(event());
         assert_eq!(draining.open_watches(), 1);
         drop(watch);
         block_on(draining.drained());
+    }
+}
+
+#[test]
+fn a_shard_that_its_owner_and_another_leave_at_once_is_clean() {
+    model(|| {
+        leave_at_once(|trigger, signal, here, there| {
+            drop((trigger, signal));
+            let leaver = thread::spawn(move || drop(there));
+            drop(here);
+            leaver.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_shard_that_its_owner_leaves_with_the_last_node_is_clean() {
+    model(|| {
+        leave_at_once(|trigger, signal, here, there| {
+            drop((trigger, there));
+            let leaver = thread::spawn(move || drop(signal));
+            drop(here);
+            leaver.join().unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_new_drain_begins_while_the_last_leaves_an_old_one() {
+    model(|| {
+        leave_at_once(|trigger, signal, here, there| {
+            drop((trigger, there));
+            let next = thread::spawn(move || {
+                drop(signal);
+                // Perhaps in the same place.
+                let (trigger, signal) = channel();
+                let watch = signal.watch().unwrap();
+                let draining = trigger.start(event());
+                assert_eq!(draining.open_watches(), 1);
+                drop(watch);
+                block_on(draining.drained());
+                assert!(signal.watch().is_err());
+            });
+            drop(here);
+            next.join().unwrap();
+        });
     });
 }
 

@@ -22,6 +22,14 @@ pub(crate) struct Asked(u64);
 impl Asked {
     /// Nothing was.
     pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) const fn of(number: u64) -> Self {
+        Self(number)
+    }
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
 }
 
 impl Barriers {

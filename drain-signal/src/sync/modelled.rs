@@ -6,10 +6,10 @@ use loom as model;
 #[cfg(shuttle)]
 use shuttle as model;
 
-pub(crate) use model::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use model::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use model::sync::{Mutex, MutexGuard};
 
-use crate::home::Home;
+use crate::home::Homes;
 use crate::sync::barrier::{Asked, Barriers};
 use crate::sync::lock;
 
@@ -48,13 +48,13 @@ pub(crate) fn my_shard() -> usize {
 
 pub(crate) const fn prepare() {}
 
-/// Two sequentially consistent fences.
+/// Sequentially consistent fences both: two light barriers order more here than they do in truth, so nothing may rest on that.
 pub(crate) fn light() {
-    model::sync::atomic::fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 fn heavy() {
-    model::sync::atomic::fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 model::lazy_static! {
@@ -70,11 +70,11 @@ pub(crate) fn pass(asked: Asked) {
 }
 
 model::lazy_static! {
-    static ref HOMES: Mutex<Vec<&'static Home>> = Mutex::new(Vec::new());
+    static ref HOMES: Mutex<Homes> = Mutex::new(Homes::new());
 }
 
-/// The homes that nobody lives in, of this run of the model.
-pub(crate) fn empty_homes<R>(with: impl FnOnce(&mut Vec<&'static Home>) -> R) -> R {
+/// The homes that may be used again, in this run of the model.
+pub(crate) fn homes<R>(with: impl FnOnce(&mut Homes) -> R) -> R {
     with(&mut lock(&HOMES))
 }
 

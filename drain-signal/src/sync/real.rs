@@ -1,14 +1,14 @@
 //! std's primitives, a spin lock, barriers, and which shard is whose.
 
 pub(crate) use once_cell::race::OnceRef;
-pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Mutex, MutexGuard};
 
 use std::cell::Cell;
-use std::sync::atomic::{compiler_fence, fence};
+use std::sync::atomic::compiler_fence;
 use std::sync::{LazyLock, OnceLock};
 
-use crate::home::Home;
+use crate::home::Homes;
 use crate::sync::barrier::{Asked, Barriers};
 use crate::sync::lock;
 
@@ -154,13 +154,25 @@ pub(crate) fn light() {
 /// The barrier of whoever is seldom here, on all threads: some microseconds.
 fn heavy() {
     fence(Ordering::SeqCst);
-    #[cfg(target_os = "linux")]
-    if is_supported() {
-        // It was granted once. Should it be forbidden since, then a store of another thread takes the time it takes, well
-        // below a microsecond.
-        rustix::thread::membarrier(rustix::thread::MembarrierCommand::PrivateExpedited).ok();
+    if is_supported() && !order_all_threads() {
+        // It was granted once, and is forbidden since. A store comes out by itself in far less time than this.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "there is nobody to wake us when a processor has written its stores"
+        )]
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     fence(Ordering::SeqCst);
+}
+
+#[cfg(target_os = "linux")]
+fn order_all_threads() -> bool {
+    rustix::thread::membarrier(rustix::thread::MembarrierCommand::PrivateExpedited).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn order_all_threads() -> bool {
+    true
 }
 
 static BARRIERS: LazyLock<Barriers> = LazyLock::new(Barriers::new);
@@ -175,9 +187,9 @@ pub(crate) fn pass(asked: Asked) {
     BARRIERS.pass(asked, heavy);
 }
 
-/// The homes that nobody lives in. They stay for the next drains; there are never more than drains lived at once.
-pub(crate) fn empty_homes<R>(with: impl FnOnce(&mut Vec<&'static Home>) -> R) -> R {
-    static HOMES: Mutex<Vec<&'static Home>> = Mutex::new(Vec::new());
+/// The homes that may be used again.
+pub(crate) fn homes<R>(with: impl FnOnce(&mut Homes) -> R) -> R {
+    static HOMES: Mutex<Homes> = Mutex::new(Homes::new());
     with(&mut lock(&HOMES))
 }
 

@@ -36,7 +36,7 @@ pub(crate) const SIGNAL: Part = Part {
 - *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
   is the watch itself, as in `drive`.
 - *2 threads*: only stretches count in which both threads had a processor at the same time.
-- *Open and close* is one atomic addition and a plain store, where the floor is two additions; *parking* adds two passes
+- *Open and close* is two plain stores, where the floor is two atomic additions; *parking* adds two passes
   through the shard's lock, one atomic operation each. What was opened, by anybody, is dropped where it is, not moved once
   more in between. Two threads cost what one costs; their ratio is that of an unshared word to a shared one, and moves with
   what sharing costs on the machine in that minute.
