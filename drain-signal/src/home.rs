@@ -49,12 +49,12 @@ enum Tenancy {
 #[derive(Debug)]
 pub(crate) struct Homes {
     vacant: Vec<&'static Home>,
-    /// Left by their nodes, in that order. Whoever leaves one last says so, as a rule: if two leave in the same moment both may see
-    /// the other still there. Some of the left have been vacated since.
+    /// Left by their nodes, in that order. Who leaves one last says so as a rule, and these have been vacated since; but if two leave
+    /// in the same moment both may see the other still there.
     left: VecDeque<&'static Home>,
 }
 
-/// So many of the left are looked at before a new home is built: more than are added.
+/// So many of the left are looked at whenever a home is wanted: more than are left in between.
 const LOOKS: usize = 4;
 
 /// What is dropped outside of all locks.
@@ -69,19 +69,17 @@ impl Homes {
     }
 
     fn find(&mut self) -> Option<(&'static Home, Option<Debris>)> {
-        if let Some(home) = self.vacant.pop() {
-            return Some((home, None));
-        }
         for _ in 0..LOOKS {
-            let home = self.left.pop_front()?;
-            if home.is(Tenancy::Left) {
-                if home.is_deserted() {
-                    return Some((home, Some(home.clean())));
-                }
-                self.left.push_back(home);
+            let Some(home) = self.left.pop_front() else { break };
+            if !home.is(Tenancy::Left) {
+                continue;
             }
+            if home.is_deserted() {
+                return Some((home, Some(home.clean())));
+            }
+            self.left.push_back(home);
         }
-        None
+        self.vacant.pop().map(|home| (home, None))
     }
 }
 
@@ -265,5 +263,29 @@ impl Home {
         self.word.store(0, Ordering::Relaxed);
         let published = std::mem::replace(&mut *lock(&self.published), Published::nothing());
         (published.event, self.shards().map(Shard::reset).collect())
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::channel;
+
+    #[test]
+    fn a_home_whose_last_watcher_outlives_its_nodes_is_used_again() {
+        let count = || sync::homes(|homes| homes.vacant.len() + homes.left.len());
+        let kept: Vec<_> = (0..10)
+            .map(|_| channel().1.watch().expect("not completed"))
+            .collect();
+        let before = count();
+        for _ in 0..1000 {
+            let (trigger, signal) = channel();
+            let watch = signal.watch().expect("not completed");
+            drop((trigger, signal));
+            drop(watch);
+        }
+        // Other tests may do a little of the same.
+        assert!(count() < before + 100, "{} after {before}", count());
+        drop(kept);
     }
 }
