@@ -47,36 +47,34 @@ struct Measure {
 struct Bench {
     package: &'static str,
     target: &'static str,
+    /// Settings of glibc's allocator, for all candidates.
+    tunables: &'static str,
+}
+
+impl Bench {
+    const fn new(package: &'static str, target: &'static str) -> Self {
+        Self {
+            package,
+            target,
+            tunables: "",
+        }
+    }
 }
 
 const SIGNAL: [Bench; 4] = [
+    // Without fast bins: a million tasks leave a million crumbs there, which are tidied up in one go whenever that may be.
     Bench {
-        package: "drain-signal",
-        target: "signal",
+        tunables: "glibc.malloc.mxfast=0",
+        ..Bench::new("drain-signal", "signal")
     },
-    Bench {
-        package: "proto-drain-http1",
-        target: "busy",
-    },
-    Bench {
-        package: "proto-drain-h2",
-        target: "busy",
-    },
-    Bench {
-        package: "proto-drain-tcp",
-        target: "copy",
-    },
+    Bench::new("proto-drain-http1", "busy"),
+    Bench::new("proto-drain-h2", "busy"),
+    Bench::new("proto-drain-tcp", "copy"),
 ];
 
 const REGISTRY: [Bench; 2] = [
-    Bench {
-        package: "conn-tracker",
-        target: "registry",
-    },
-    Bench {
-        package: "listener-versions",
-        target: "versions",
-    },
+    Bench::new("conn-tracker", "registry"),
+    Bench::new("listener-versions", "versions"),
 ];
 
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
@@ -121,7 +119,12 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
     let quick = options.quick.then_some("--quick");
     let there = metadata::benches(sh)?;
     let mut rows = vec![];
-    for Bench { package, target } in benches {
+    for Bench {
+        package,
+        target,
+        tunables,
+    } in benches
+    {
         if !there.iter().any(|(of, bench)| of == package && bench == target) {
             println!("{package} has no bench {target}");
             continue;
@@ -133,6 +136,7 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
                 sh,
                 "{cargo} bench --package {package} --all-features --bench {target} -- {quick...} --json {file}"
             )
+            .env("GLIBC_TUNABLES", tunables)
             .run()?;
             let text = fs::read_to_string(&file).context("the bench has written its rows")?;
             // What a machine that is too busy has left unmeasured.

@@ -1,6 +1,7 @@
 //! Everybody is told: until the last task has seen it, how long the starting call holds its worker, and how late a ticker
 //! on the same runtime becomes meanwhile.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,14 +38,19 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         };
         rows.extend(immediate(crowd, rounds));
     }
+    rows
+}
+
+/// The same when everybody has a slot of two seconds.
+pub(crate) fn gradual_rows(scale: &Scale) -> Vec<Row> {
+    let rounds = if scale.quick { 1 } else { 5 };
     // Of a thousand ticks a round, the second worst is the 99.9th percentile: one round says little.
     let (crowd, rounds) = if scale.quick {
         (1_000, 1)
     } else {
         (1_000_000, 3 * rounds)
     };
-    rows.push(gradual(crowd, rounds));
-    rows
+    vec![gradual(crowd, rounds)]
 }
 
 type Make = fn(usize) -> Box<dyn Crowd>;
@@ -183,7 +189,22 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
     fan_out
 }
 
-/// Writes down by how many milliseconds it is late, every millisecond.
+/// For how many milliseconds each worker was ready and had no processor, so far, as the kernel tells it.
+fn waited() -> HashMap<String, f64> {
+    let tasks = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let waited = tasks.filter_map(|task| {
+        let stat = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let nanoseconds: f64 = stat.split_ascii_whitespace().nth(1)?.parse().ok()?;
+        Some((task.file_name().into_string().ok()?, nanoseconds / 1e6))
+    });
+    waited.collect()
+}
+
+/// Writes down by how many milliseconds it is late, every millisecond. For how long one worker had no processor meanwhile, which
+/// somebody else had, is taken off.
 struct Ticker {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Vec<f64>>,
@@ -195,10 +216,16 @@ impl Ticker {
         let stopped = Arc::clone(&stop);
         let task = runtime.spawn(async move {
             let mut late = vec![];
+            let mut before = waited();
             while !stopped.load(Ordering::Relaxed) {
                 let at = tokio::time::Instant::now() + Duration::from_millis(1);
                 tokio::time::sleep_until(at).await;
-                late.push(at.elapsed().as_secs_f64() * 1e3);
+                let passed = at.elapsed().as_secs_f64() * 1e3;
+                let after = waited();
+                let growth = |(worker, waited)| waited - before.get(worker).unwrap_or(waited);
+                let without = after.iter().map(growth).fold(0.0, f64::max);
+                late.push((passed - without).max(0.0));
+                before = after;
             }
             late
         });

@@ -42,7 +42,7 @@ fn main() {
     let program = Program::from_args();
     let scale = program.scale();
     type Part = fn(&Scale) -> Vec<Row>;
-    let parts: [(&str, Part); 7] = [
+    let parts: [(&str, Part); 8] = [
         ("memory", memory::rows),
         ("check", check::rows),
         ("repoll", repoll::rows),
@@ -50,6 +50,7 @@ fn main() {
         ("instructions", instructions::rows),
         ("last", last::rows),
         ("fan-out", fan_out::rows),
+        ("gradual", fan_out::gradual_rows),
     ];
     program.report(parts.map(|(name, part)| (name, move || part(&scale))));
 }

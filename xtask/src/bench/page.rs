@@ -44,10 +44,11 @@ pub(crate) const SIGNAL: Part = Part {
   plays fifteen rounds, and the median is shown.
 - *Instructions* are counted by callgrind: those of the program, with an idle drain and one thread.
 - *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
-  driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers. No wait is boxed: a
-  million freed boxes make glibc's allocator stand still, whoever frees them, for longer than what is measured.
-- *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. On a machine that others
-  use, both are mostly theirs.
+  driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers. No wait is boxed, and
+  glibc's allocator runs without its fast bins (`GLIBC_TUNABLES=glibc.malloc.mxfast=0`): a million freed boxes, or crumbs beside
+  a million tasks, make it stand still, whoever frees them, for longer than what is measured.
+- *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. Time in which a worker was
+  ready and had no processor, whoever had it, is taken off both, as the kernel tells it.
 - hyper-util's `GracefulShutdown` takes hyper's own connections only, so it takes part in open and close (its `Watcher`) and
   nowhere else. linkerd's `drain` and `tokio-graceful` have no synchronous check.
 ",
