@@ -21,7 +21,7 @@ use crate::sync::{self, AtomicU64, Ordering, barrier, fence};
 ///
 /// Whoever opens or closes one looks at `shared` in the same step or after it. If a drain is on it goes on by a
 /// read-modify-write of `shared`: opened, it is either before `completed`, and counted, or after it, and refused; closed, it tells
-/// whoever waits if it was the last. A drain sets `draining`, has a [barrier](barrier) on all threads, and then adds up: an
+/// whoever waits if it was the last. A drain sets `draining`, has a [`barrier`] on all threads, and then adds up: an
 /// owner that stored before the barrier is counted, one that stored after it sees `draining`. Without such barriers no thread
 /// owns a shard and all go by `shared`.
 ///
@@ -178,10 +178,10 @@ impl Count {
         self.shared.fetch_add(HOLD, Ordering::AcqRel);
     }
 
-    /// Gives up a hold. Whether it was the last, and no watcher is left either.
-    pub(crate) fn release(&self) -> bool {
-        let before = Found(self.shared.fetch_sub(HOLD, Ordering::AcqRel));
-        before.0 & HOLDS == HOLD && self.was_last(before)
+    /// Gives up a hold. What is left.
+    pub(crate) fn release(&self) -> Found {
+        let before = self.shared.fetch_sub(HOLD, Ordering::AcqRel);
+        Found(before.wrapping_sub(HOLD))
     }
 
     /// Whether nobody is left, for whoever has just left: never no if that is so and nobody else leaves.

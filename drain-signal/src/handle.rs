@@ -209,7 +209,7 @@ impl DrainHandle {
     fn let_go(&self) {
         match self.hold() {
             Hold::Outside => self.shard.leave_outside(),
-            _ => self.shard.release(),
+            _ => _ = self.shard.release(),
         }
     }
 

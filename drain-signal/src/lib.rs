@@ -69,13 +69,12 @@
 //!
 //! Every thread has a shard: a copy of the state word, a count, and a slab of wakers. A question is one load of the word. A
 //! watcher that is opened and closed on one thread takes a plain store and a look whether a drain is on for each, without
-//! any atomic read-modify-write; closed on another thread, one subtraction. A wait parked by the
-//! same task is recognized without a lock. The drain walks the slabs in place, 32 wakes a call; whose turn it is follows
-//! from 32 bits kept beside the waker. Shards are never freed but used again by later drains, so a process keeps as many as
-//! it had drains at once.
+//! any atomic read-modify-write; closed on another thread, one subtraction. A wait parked by the same task is recognized
+//! without a lock. The drain walks the slabs in place, 32 wakes a call; whose turn it is follows from 32 bits kept beside
+//! the waker. Shards are never freed but used again by later drains, so a process keeps as many as it had drains at once.
 //!
-//! That no plain store is missed is the drain's business: before it says who is left it has the system order
-//! what all threads have stored ([`membarrier(2)`](https://man7.org/linux/man-pages/man2/membarrier.2.html), once for all
+//! That no plain store is missed is the drain's business: before it says who is left it has the system order what all
+//! threads have stored ([`membarrier(2)`](https://man7.org/linux/man-pages/man2/membarrier.2.html), once for all
 //! drains begun before it). The first [`channel`] of a process asks the system for this, which takes some milliseconds in a
 //! process of several threads. The first eight threads that open watchers have this way, and a new thread once one of them
 //! has ended; further threads, systems other than Linux, and processes that are not allowed to call `membarrier` open and
@@ -95,7 +94,8 @@
 //!
 //! # Features and requirements
 //!
-//! No features. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows. Minimum supported Rust version 1.85.
+//! No features. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows.
+//! Minimum supported Rust version 1.85.
 
 mod berth;
 mod completion;
@@ -109,6 +109,7 @@ mod event;
 mod graceful;
 mod handle;
 mod home;
+mod homes;
 mod node;
 mod phase;
 pub mod schedule;

@@ -1,7 +1,7 @@
 //! One thread's share of a drain: a copy of the state word, the count of open watchers, and the parked ones.
 //!
-//! Lock order: the list of homes, a home's `published` lock, a shard's `parked` lock, a connection's `waits`. Wakers are called, cloned for
-//! the first time and dropped with none of them held.
+//! Lock order: the list of homes, a home's `published` lock, a shard's `parked` lock, a connection's `waits`. Wakers are
+//! called, cloned for the first time and dropped with none of them held.
 
 use std::task::Waker;
 
@@ -143,17 +143,20 @@ impl Shard {
 
     pub(crate) fn leave_outside(&self) {
         let last = self.own.outside.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && !self.word().is_idle() {
+        // In one order with the beginning of a drain: that finds nobody outside, or is found here.
+        let found = self.release();
+        if last && !found.is_idle() {
             self.home.completion.wake();
         }
-        self.release();
     }
 
-    /// Gives up a hold.
-    pub(crate) fn release(&self) {
-        if self.own.count.release() {
+    /// Gives up a hold. What was left.
+    pub(crate) fn release(&self) -> Found {
+        let found = self.own.count.release();
+        if found.is_left_alone() && self.own.count.was_last(found) {
             self.home.vacate();
         }
+        found
     }
 
     #[inline]

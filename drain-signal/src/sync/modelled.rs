@@ -9,7 +9,7 @@ use shuttle as model;
 pub(crate) use model::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use model::sync::{Mutex, MutexGuard};
 
-use crate::home::Homes;
+use crate::homes::Homes;
 use crate::sync::barrier::{Asked, Barriers};
 use crate::sync::lock;
 
