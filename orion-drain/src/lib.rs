@@ -65,7 +65,7 @@
 //! - [`telemetry`]: the id of a drain; with the feature `tracing` also log events and spans.
 //!
 //! The crates underneath are re-exported: [`listener_versions`], [`drain_tree`], [`drain_signal`], [`conn_tracker`],
-//! [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. `examples/edge` is a proxy made of them.
+//! [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. The program `edge` is a proxy made of them.
 //!
 //! # What dropping means
 //!

@@ -189,7 +189,7 @@ fn play_and_tell(options: &Options) -> anyhow::Result<bool> {
     };
     let edge = match &options.edge {
         Some(path) => path.clone(),
-        None => build_edge()?,
+        None => crate::demo::build_edge("tls")?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(play_all(envoy, edge, options));
@@ -206,21 +206,6 @@ fn play_and_tell(options: &Options) -> anyhow::Result<bool> {
         page::write(&crate::root(), &outcome, &today)?;
     }
     Ok(outcome.is_good())
-}
-
-/// Builds edge in release mode; where it is.
-fn build_edge() -> anyhow::Result<PathBuf> {
-    let sh = Shell::new()?;
-    let cargo = crate::cargo();
-    let told = cmd!(sh, "{cargo} build --release -p orion-drain --example edge --features yaml,tls,handover --message-format=json-render-diagnostics")
-        .read()
-        .context("building edge")?;
-    told.lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|artifact| artifact["target"]["name"] == "edge")
-        .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
-        .next_back()
-        .context("cargo named no executable for the example edge")
 }
 
 async fn play_all(envoy: PathBuf, edge: PathBuf, options: &Options) -> anyhow::Result<Outcome> {

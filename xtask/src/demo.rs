@@ -52,7 +52,7 @@ use live::Live;
 use record::{Record, Updates};
 use verdict::ClassVerdict;
 
-pub(crate) use edge::{Edge, ask, build_example};
+pub(crate) use edge::{Edge, ask, build_edge, build_example};
 pub(crate) use upstream::Upstreams;
 
 /// How long the crowd runs before the first update, and after the last version must be gone.
@@ -194,7 +194,7 @@ impl Outcome {
 pub(crate) fn run(options: Options) -> anyhow::Result<ExitCode> {
     let program = match &options.edge {
         Some(path) => path.clone(),
-        None => build_example("orion-drain", "edge", "yaml,handover")?,
+        None => build_edge("")?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

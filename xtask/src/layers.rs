@@ -5,6 +5,8 @@ use crate::metadata::Package;
 /// Each crate of the workspace, and the siblings it may depend on.
 ///
 /// ```text
+///  edge
+///    │
 ///  orion-drain ──► listener-versions ──► drain-tree ──► drain-signal
 ///       │                  └───────────► conn-tracker
 ///       └─► proto-drain-http1 · proto-drain-h2 · proto-drain-tcp ──► drain-signal
@@ -33,6 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
             "proto-drain-tcp",
         ],
     ),
+    // The program takes everything from the facade.
+    ("edge", &["orion-drain"]),
     // The demo's clients are not made of the code that they judge.
     ("xtask", &[]),
     // How the benches measure.
@@ -141,6 +145,8 @@ mod tests {
             ("proto-drain-h2", "drain-tree"),
             ("drain-tree", "listener-versions"),
             ("listener-versions", "orion-drain"),
+            ("orion-drain", "edge"),
+            ("edge", "drain-tree"),
             ("xtask", "orion-drain"),
         ] {
             assert_eq!(with_edge(from, to, false).len(), 1, "{from} -> {to}");

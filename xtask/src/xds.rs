@@ -94,7 +94,7 @@ fn all(options: &Options) -> anyhow::Result<Result<String, String>> {
     };
     let edge = match &options.edge {
         Some(path) => path.clone(),
-        None => crate::demo::build_example("orion-drain", "edge", "yaml,handover,xds")?,
+        None => crate::demo::build_edge("xds")?,
     };
     let programs = Programs { envoy, edge, python };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -3,18 +3,18 @@
 
 // The parts of edge that serve; what only its main program uses is not used here.
 #[allow(dead_code, reason = "edge's program uses the rest")]
-#[path = "../examples/edge/extended_connect.rs"]
+#[path = "../src/extended_connect.rs"]
 mod extended_connect;
-#[path = "../examples/edge/listener.rs"]
+#[path = "../src/listener.rs"]
 mod listener;
-#[path = "../examples/edge/proxy.rs"]
+#[path = "../src/proxy.rs"]
 mod proxy;
-#[path = "../examples/edge/tunnel.rs"]
+#[path = "../src/tunnel.rs"]
 mod tunnel;
 #[allow(dead_code, reason = "edge's program uses the rest")]
-#[path = "../examples/edge/upstream.rs"]
+#[path = "../src/upstream.rs"]
 mod upstream;
-#[path = "../examples/edge/upstream_h2.rs"]
+#[path = "../src/upstream_h2.rs"]
 mod upstream_h2;
 
 use std::io;

@@ -31,12 +31,12 @@ impl Programs {
         tls: Option<PathBuf>,
         relay: Option<PathBuf>,
     ) -> anyhow::Result<Self> {
-        let or_build = |given: Option<PathBuf>, package, name, feature| match given {
+        let or_build = |given: Option<PathBuf>, package, name, features| match given {
             Some(path) => Ok(path),
-            None => demo::build_example(package, name, feature),
+            None => demo::build_example(package, name, features),
         };
         Ok(Self {
-            edge: or_build(edge, "orion-drain", "edge", "yaml,handover")?,
+            edge: edge.map_or_else(|| demo::build_edge(""), Ok)?,
             tls: or_build(tls, "orion-drain", "tls", "tls")?,
             relay: or_build(relay, "proto-drain-http1", "websocket_relay", "")?,
         })

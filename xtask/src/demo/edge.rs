@@ -26,10 +26,20 @@ const LOG_LINES: usize = 2000;
 const TAIL_LINES: usize = 40;
 const LINE_LIMIT: u64 = 8 * 1024;
 
-/// Builds an example, such as edge, in release mode; where it is.
-pub(crate) fn build_example(package: &str, name: &str, feature: &str) -> anyhow::Result<PathBuf> {
+/// Builds edge in release mode; where it is.
+pub(crate) fn build_edge(features: &str) -> anyhow::Result<PathBuf> {
+    build("edge", "--bin", "edge", features)
+}
+
+/// Builds an example in release mode; where it is.
+pub(crate) fn build_example(package: &str, name: &str, features: &str) -> anyhow::Result<PathBuf> {
+    build(package, "--example", name, features)
+}
+
+fn build(package: &str, kind: &str, name: &str, features: &str) -> anyhow::Result<PathBuf> {
     let sh = Shell::new()?;
-    let told = cmd!(sh, "cargo build --release -p {package} --example {name} --features {feature} --message-format=json-render-diagnostics")
+    let cargo = crate::cargo();
+    let told = cmd!(sh, "{cargo} build --release -p {package} {kind} {name} --features {features} --message-format=json-render-diagnostics")
         .read()
         .with_context(|| format!("building {name}"))?;
     let artifacts = told
@@ -39,7 +49,7 @@ pub(crate) fn build_example(package: &str, name: &str, feature: &str) -> anyhow:
     let path = executables
         .filter_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
         .next_back();
-    path.with_context(|| format!("cargo named no executable for the example {name}"))
+    path.with_context(|| format!("cargo named no executable for {name}"))
 }
 
 /// A running proxy.

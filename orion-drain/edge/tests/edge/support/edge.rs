@@ -282,16 +282,7 @@ pub(crate) async fn run_with(flags: &[&str], bootstrap: &str) -> (bool, String) 
     )
 }
 
-/// `target/<profile>/examples/edge`, beside this test in `target/<profile>/deps`.
+/// The program that cargo built for this test.
 pub(crate) fn program() -> PathBuf {
-    let test = std::env::current_exe().expect("the path of this test");
-    let profile = test.parent().and_then(|deps| deps.parent());
-    let program = profile.expect("target/<profile>/deps").join("examples/edge");
-    assert!(
-        program.exists(),
-        "{} is missing; `cargo test -p orion-drain --all-features` builds it, as does \
-         `cargo build -p orion-drain --example edge --features yaml,handover`",
-        program.display()
-    );
-    program
+    PathBuf::from(env!("CARGO_BIN_EXE_edge"))
 }

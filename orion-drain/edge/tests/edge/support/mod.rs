@@ -4,11 +4,11 @@ pub(crate) mod edge;
 pub(crate) mod h1;
 pub(crate) mod h2;
 #[cfg(feature = "xds")]
-#[path = "../../xds/support/plane.rs"]
+#[path = "../../../../tests/xds/support/plane.rs"]
 #[allow(dead_code, reason = "it has more for other tests")]
 pub(crate) mod plane;
 #[cfg(feature = "xds")]
-#[path = "../../xds/support/protobuf.rs"]
+#[path = "../../../../tests/xds/support/protobuf.rs"]
 pub(crate) mod protobuf;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
