@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::{cargo, metadata, root};
+use crate::{cargo, root};
 use page::Part;
 
 #[derive(Debug, Args)]
@@ -47,6 +47,8 @@ struct Measure {
 struct Bench {
     package: &'static str,
     target: &'static str,
+    /// Of the workspace that the bench is in.
+    manifest: &'static str,
     /// Settings of glibc's allocator, for all candidates.
     tunables: &'static str,
 }
@@ -56,7 +58,16 @@ impl Bench {
         Self {
             package,
             target,
+            manifest: "Cargo.toml",
             tunables: "",
+        }
+    }
+
+    /// One that compares with crates of others, which are in a workspace of their own.
+    const fn with_peers(target: &'static str) -> Self {
+        Self {
+            manifest: "xtask/lab/peers/Cargo.toml",
+            ..Self::new("peers", target)
         }
     }
 }
@@ -65,7 +76,7 @@ const SIGNAL: [Bench; 4] = [
     // Without fast bins: a million tasks leave a million crumbs there, which are tidied up in one go whenever that may be.
     Bench {
         tunables: "glibc.malloc.mxfast=0",
-        ..Bench::new("drain-signal", "signal")
+        ..Bench::with_peers("signal")
     },
     Bench::new("proto-drain-http1", "busy"),
     Bench::new("proto-drain-h2", "busy"),
@@ -73,7 +84,7 @@ const SIGNAL: [Bench; 4] = [
 ];
 
 const REGISTRY: [Bench; 2] = [
-    Bench::new("conn-tracker", "registry"),
+    Bench::with_peers("registry"),
     Bench::new("listener-versions", "versions"),
 ];
 
@@ -117,24 +128,22 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rows.json");
     let quick = options.quick.then_some("--quick");
-    let there = metadata::benches(sh)?;
+    // One for both workspaces: most of what is below the benches is the same.
+    let built = root().join("target");
     let mut rows = vec![];
     for Bench {
         package,
         target,
+        manifest,
         tunables,
     } in benches
     {
-        if !there.iter().any(|(of, bench)| of == package && bench == target) {
-            println!("{package} has no bench {target}");
-            continue;
-        }
         let mut runs: Vec<Vec<Value>> = vec![];
         for _ in 0..options.runs.get() {
-            // A program of its own: the peers are dependencies of that one bench and of nothing else.
+            let bench = ["--bench", *target, "--package", *package, "--all-features"];
             cmd!(
                 sh,
-                "{cargo} bench --package {package} --all-features --bench {target} -- {quick...} --json {file}"
+                "{cargo} bench --manifest-path {manifest} --target-dir {built} {bench...} -- {quick...} --json {file}"
             )
             .env("GLIBC_TUNABLES", tunables)
             .run()?;

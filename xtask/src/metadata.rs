@@ -61,26 +61,6 @@ pub(crate) fn target_directory(sh: &Shell) -> Result<PathBuf> {
         .context("cargo metadata names no target folder")
 }
 
-/// The benches of the workspace in `sh`'s folder: package and target.
-pub(crate) fn benches(sh: &Shell) -> Result<Vec<(String, String)>> {
-    let cargo = crate::cargo();
-    let json = cmd!(sh, "{cargo} metadata --format-version 1 --no-deps")
-        .quiet()
-        .read()?;
-    let metadata: Value = serde_json::from_str(&json)?;
-    let mut benches = vec![];
-    for package in metadata["packages"].as_array().into_iter().flatten() {
-        for target in package["targets"].as_array().into_iter().flatten() {
-            let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
-            let kinds = target["kind"].as_array().into_iter().flatten();
-            if kinds.into_iter().any(|kind| kind == "bench") {
-                benches.push((name(package), name(target)));
-            }
-        }
-    }
-    Ok(benches)
-}
-
 fn parse(json: &str) -> Result<Vec<Package>> {
     let metadata: Value = serde_json::from_str(json)?;
     let packages = metadata["packages"]

@@ -29,8 +29,8 @@ have run one after the other.
 pub(crate) const SIGNAL: Part = Part {
     title: "The drain signal",
     command: "cargo xtask bench signal",
-    code: "The code is in `drain-signal/benches/signal`; `cargo bench -p drain-signal --bench signal -- guard` runs one part. Rows \
-           of a busy connection are in the `busy` and `copy` benches of the protocol crates.",
+    code: "The code is in `xtask/lab/peers/benches/signal`; there `cargo bench --bench signal -- guard` runs one part. Rows of a \
+           busy connection are in the `busy` and `copy` benches of the protocol crates.",
     ours: "drain-signal",
     notes: "
 - *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
@@ -57,8 +57,8 @@ pub(crate) const SIGNAL: Part = Part {
 pub(crate) const REGISTRY: Part = Part {
     title: "The books of connections and versions",
     command: "cargo xtask bench registry",
-    code: "The code is in `conn-tracker/benches/registry` and `listener-versions/benches/versions`; `cargo bench -p conn-tracker \
-           --bench registry -- open` runs one part.",
+    code: "The code is in `xtask/lab/peers/benches/registry` and `listener-versions/benches/versions`; in `xtask/lab/peers` \
+           `cargo bench --bench registry -- open` runs one part.",
     ours: "this project's crate",
     notes: "
 - *DashMap of string ids* is the design of Orion's proposal, written in the bench as the proposal shows it: a concurrent map of

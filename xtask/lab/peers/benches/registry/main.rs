@@ -1,29 +1,18 @@
 //! What does it cost to keep the books of connections, in units of the least that could do it, and beside the design of
 //! Orion's proposal?
 //!
-//! `cargo xtask bench registry` runs it and writes its part of `docs/performance.md`; `cargo bench -p conn-tracker --bench
-//! registry -- [--json FILE] [--quick] [PART..]` runs parts alone. Nanoseconds are the machine's, ratios are the result.
+//! `cargo xtask bench registry` runs it and writes its part of `docs/performance.md`; `cargo bench --bench registry --
+//! [--json FILE] [--quick] [PART..]` in `xtask/lab/peers` runs parts alone. Nanoseconds are the machine's, ratios are the result.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-#![cfg_attr(loom, allow(unused, reason = "nothing is measured under loom"))]
 
-#[cfg(not(loom))]
 mod grow;
-#[cfg(not(loom))]
 mod open;
-#[cfg(not(loom))]
 mod patience;
-#[cfg(not(loom))]
 mod proposal;
-#[cfg(not(loom))]
 mod snapshot;
 
-#[cfg(not(loom))]
 use measure::{Program, Row, Scale};
 
-#[cfg(loom)]
-fn main() {}
-
-#[cfg(not(loom))]
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, name, live, ..] = &args[..] {
@@ -44,7 +33,6 @@ fn main() {
 }
 
 /// How many connections are there.
-#[cfg(not(loom))]
 const fn live(scale: &Scale) -> usize {
     if scale.quick { 1000 } else { 1_000_000 }
 }

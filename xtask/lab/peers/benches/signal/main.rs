@@ -1,34 +1,20 @@
 //! What does a drain signal cost, in units of the least that could do it, and what do others cost in the same minute?
 //!
-//! `cargo xtask bench signal` runs it and writes its part of `docs/performance.md`; `cargo bench -p drain-signal --bench signal --
-//! [--json FILE] [--quick] [ROW..]` runs rows alone. Nanoseconds are the machine's, ratios are the result.
+//! `cargo xtask bench signal` runs it and writes its part of `docs/performance.md`; `cargo bench --bench signal -- [--json FILE]
+//! [--quick] [ROW..]` in `xtask/lab/peers` runs rows alone. Nanoseconds are the machine's, ratios are the result.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-#![cfg_attr(loom, allow(unused, reason = "nothing is measured under loom"))]
 
-#[cfg(not(loom))]
 mod check;
-#[cfg(not(loom))]
 mod crowd;
-#[cfg(not(loom))]
 mod fan_out;
-#[cfg(not(loom))]
 mod guard;
-#[cfg(not(loom))]
 mod instructions;
-#[cfg(not(loom))]
 mod last;
-#[cfg(not(loom))]
 mod memory;
-#[cfg(not(loom))]
 mod repoll;
 
-#[cfg(not(loom))]
 use measure::{Program, Row, Scale};
 
-#[cfg(loom)]
-fn main() {}
-
-#[cfg(not(loom))]
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let Some(at) = args.iter().position(|arg| arg == "--memory-of") {
