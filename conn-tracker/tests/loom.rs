@@ -1,5 +1,5 @@
 //! Interleavings, all of them. Run with
-//! `RUSTFLAGS="--cfg loom" cargo test -p conn-tracker --test loom --release`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p conn-tracker --features __loom --test loom --release`.
 #![cfg(loom)]
 
 use conn_tracker::{CloseReason, ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions};

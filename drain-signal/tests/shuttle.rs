@@ -1,6 +1,6 @@
 //! Crowds too big for loom, on tasks that an executor moves between threads, in random interleavings.
 //!
-//! `RUSTFLAGS="--cfg shuttle" cargo test -p drain-signal --test shuttle --release`
+//! `RUSTFLAGS="--cfg shuttle" cargo test -p drain-signal --features __shuttle --test shuttle --release`
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,6 +1,6 @@
 //! Interleavings of a tree's wait-and-notify paths: who opens and drops watchers against who begins, looks and completes.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p drain-tree --test loom --release`
+//! `RUSTFLAGS="--cfg loom" cargo test -p drain-tree --features __loom --test loom --release`
 //!
 //! tokio takes no part: a sequence is driven by hand, with `poll_at`.
 #![cfg(loom)]

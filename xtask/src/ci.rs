@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use tokio::time::Instant;
 use xshell::Shell;
 
-use crate::{clients, conformance, full, prometheus, steps, xds};
+use crate::{adopter, clients, conformance, full, prometheus, steps, xds};
 
 /// What to check.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,6 +53,11 @@ const STEPS: &[Step] = &[
         run: steps::layers,
     },
     Step {
+        name: "adopter",
+        what: "a program that depends on the crates gets no model checker into its lock file",
+        run: adopter::step,
+    },
+    Step {
         name: "tidy",
         what: "the rules of the house that no other tool knows",
         run: steps::tidy,
@@ -79,7 +84,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "loom",
-        what: "every interleaving of the models in tests/loom.rs",
+        what: "every interleaving of the models in tests/loom",
         run: steps::loom,
     },
     Step {

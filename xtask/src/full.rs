@@ -71,9 +71,10 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     if let Some(reason) = install(sh, "nextest", "0.9.143") {
         return Ok(Outcome::Skipped(reason));
     }
+    let features = metadata::all_features(&metadata::packages(sh)?);
     cmd!(
         sh,
-        "{cargo} nextest run --workspace --all-features --no-fail-fast --status-level fail"
+        "{cargo} nextest run --workspace {features} --no-fail-fast --status-level fail"
     )
     .run()?;
     let core = CORE.map(|name| format!("--package={name}"));
@@ -81,7 +82,7 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     let _cases = sh.push_env("PROPTEST_CASES", "8");
     cmd!(
         sh,
-        "{cargo} nextest run {core...} --all-features --stress-count 50 --status-level fail"
+        "{cargo} nextest run {core...} --stress-count 50 --status-level fail"
     )
     .run()?;
     Ok(Outcome::Passed("each alone; 50 rounds of the core".to_owned()))
@@ -100,6 +101,7 @@ pub(crate) fn shuttle(sh: &Shell) -> Result<Outcome> {
             "--release",
             "--package",
             &package.name,
+            "--features=__shuttle",
             "--test",
             "shuttle",
         ]);
@@ -120,9 +122,11 @@ const ELSEWHERE: [&str; 2] = ["x86_64-pc-windows-gnu", "x86_64-apple-darwin"];
 /// Whether the leaf crates compile where this machine is not.
 pub(crate) fn elsewhere(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
-    let leaves: Vec<_> = metadata::published(sh)?
-        .into_iter()
-        .filter(|package| package.name != "orion-drain")
+    let mut leaves = metadata::published(sh)?;
+    leaves.retain(|package| package.name != "orion-drain");
+    let features = metadata::all_features(&leaves);
+    let leaves: Vec<_> = leaves
+        .iter()
         .map(|package| format!("--package={}", package.name))
         .collect();
     for target in ELSEWHERE {
@@ -137,8 +141,8 @@ pub(crate) fn elsewhere(sh: &Shell) -> Result<Outcome> {
             )));
         }
         let target = format!("--target={target}");
-        let leaves = &leaves;
-        cmd!(sh, "{cargo} check {leaves...} --all-features {target}").run()?;
+        let (leaves, features) = (&leaves, &features);
+        cmd!(sh, "{cargo} check {leaves...} {features} {target}").run()?;
     }
     Ok(Outcome::Passed(format!(
         "compiled for {}, run for neither",
@@ -167,7 +171,7 @@ pub(crate) fn memcheck(sh: &Shell) -> Result<Outcome> {
             "test",
             "--package",
             &package.name,
-            "--all-features",
+            &package.all_features(),
             "--lib",
             "--tests",
         ]);

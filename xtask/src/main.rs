@@ -1,5 +1,6 @@
 //! The project's own commands.
 
+mod adopter;
 mod bench;
 mod ci;
 mod clients;

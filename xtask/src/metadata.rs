@@ -14,13 +14,39 @@ pub(crate) struct Package {
     pub(crate) published: bool,
     /// The folder of its manifest.
     pub(crate) dir: PathBuf,
-    /// Without `default`.
+    /// Without `default`, and without those that only bring a model checker.
     pub(crate) features: Vec<String>,
     /// Names of its integration tests.
     pub(crate) tests: Vec<String>,
     pub(crate) dependencies: Vec<Dependency>,
     /// Metadata fields that crates.io shows and that are not set.
     pub(crate) missing: Vec<&'static str>,
+}
+
+/// Features of the models: they bring loom and shuttle, which nothing else needs.
+const MODELS: [&str; 2] = ["__loom", "__shuttle"];
+
+impl Package {
+    /// The argument for all of its features.
+    pub(crate) fn all_features(&self) -> String {
+        format!("--features={}", self.features.join(","))
+    }
+}
+
+/// The argument for all features of all these packages, in a command for the whole workspace.
+pub(crate) fn all_features(packages: &[Package]) -> String {
+    let of = |package: &Package| -> Vec<String> {
+        let name = &package.name;
+        package
+            .features
+            .iter()
+            .map(|feature| format!("{name}/{feature}"))
+            .collect()
+    };
+    format!(
+        "--features={}",
+        packages.iter().flat_map(of).collect::<Vec<_>>().join(",")
+    )
 }
 
 /// One line of a manifest's dependency tables.
@@ -94,7 +120,7 @@ fn package(json: &Value) -> Result<Package> {
         features: features
             .unwrap_or_default()
             .into_iter()
-            .filter(|feature| feature != "default")
+            .filter(|feature| feature != "default" && !MODELS.contains(&feature.as_str()))
             .collect(),
         tests: list(&json["targets"])
             .iter()

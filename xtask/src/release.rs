@@ -86,11 +86,8 @@ pub(crate) fn package(sh: &Shell) -> Result<()> {
     // The versions that everything else was tested with.
     fs::copy(root().join("Cargo.lock"), unpacked.join("Cargo.lock"))?;
     let _there = sh.push_dir(&unpacked);
-    cmd!(
-        sh,
-        "{cargo} check --workspace --all-features --target-dir {target}"
-    )
-    .run()?;
+    let features = metadata::all_features(&crates);
+    cmd!(sh, "{cargo} check --workspace {features} --target-dir {target}").run()?;
     Ok(())
 }
 

@@ -35,10 +35,10 @@ pub(crate) fn tidy(sh: &Shell) -> Result<Outcome> {
 pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let alone = each(metadata::packages(sh)?, |package| {
-        let name = &package.name;
+        let (name, features) = (&package.name, package.all_features());
         cmd!(
             sh,
-            "{cargo} clippy --package {name} --all-targets --all-features -- -D warnings"
+            "{cargo} clippy --package {name} --all-targets {features} -- -D warnings"
         )
         .run()?;
         Ok(())
@@ -74,8 +74,8 @@ pub(crate) fn doc(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
     each(metadata::published(sh)?, |package| {
-        let name = &package.name;
-        cmd!(sh, "{cargo} doc --package {name} --no-deps --all-features").run()?;
+        let (name, features) = (&package.name, package.all_features());
+        cmd!(sh, "{cargo} doc --package {name} --no-deps {features}").run()?;
         Ok(())
     })?;
     Ok(Outcome::PASSED)
@@ -89,7 +89,7 @@ pub(crate) fn test(sh: &Shell) -> Result<Outcome> {
             "test",
             "--package",
             &package.name,
-            "--all-features",
+            &package.all_features(),
             "--no-fail-fast",
         ]);
         counts.add(command.current_dir(root()).env("CARGO_INCREMENTAL", "0"))
@@ -111,7 +111,7 @@ pub(crate) fn loom(sh: &Shell) -> Result<Outcome> {
             "--release",
             "--package",
             &package.name,
-            "--all-features",
+            "--features=__loom",
             "--test",
             "loom",
         ]);

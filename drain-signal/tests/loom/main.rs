@@ -1,6 +1,6 @@
 //! Every interleaving of the signal's wait-and-notify paths, as far as loom can reach.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p drain-signal --test loom --release`
+//! `RUSTFLAGS="--cfg loom" cargo test -p drain-signal --features __loom --test loom --release`
 #![cfg(loom)]
 
 mod owners;
