@@ -106,8 +106,8 @@ impl Successor {
                         // Out of descriptors, most likely.
                         Ok(Err(_)) => sleep(PAUSE).await,
                         Err(_) => {
-                            // Whoever waits there has waited long enough.
-                            close(self.kept.drain(..));
+                            // Only this process's descriptors: another process may serve there that this one does not know of.
+                            self.kept.clear();
                             self.state = State::Alone;
                             return SuccessorEvent::Closed;
                         }
@@ -121,6 +121,11 @@ impl Successor {
     async fn died(&mut self) -> State {
         // What it has closed is closed for everybody.
         self.kept.retain(is_listening);
+        // The path may still be this process's own, if the new process died before it took the path. The [`Offer`](super::Offer) has
+        // a descriptor of the same listener.
+        if let State::Lives { listener, .. } = &self.state {
+            drop(SockRef::from(listener).shutdown(Shutdown::Both));
+        }
         let somebody = path::connect(&self.path).await;
         if !self.kept.is_empty() && matches!(somebody, Ok(None)) {
             if let Ok(listener) = path::listen(&self.path) {
@@ -142,11 +147,7 @@ impl Successor {
         let Ok((mut wire, taken)) = one_at_a_time(listener, pid, session).await else {
             return false;
         };
-        let (kept, left) = std::mem::take(&mut self.kept)
-            .into_iter()
-            .partition(|shared| taken.contains(&shared.address));
-        self.kept = kept;
-        close(left.into_iter());
+        self.kept.retain(|shared| taken.contains(&shared.address));
         say_draining(&mut wire, &self.options).await;
         self.pid = pid;
         if let State::Died { listener, .. } = std::mem::replace(&mut self.state, State::Alone) {
@@ -204,11 +205,4 @@ fn is_listening(shared: &SharedSocket) -> bool {
     #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
     let listens = shared.socket.try_clone().is_ok();
     listens
-}
-
-/// Ends listening where nobody else keeps the socket.
-fn close(sockets: impl Iterator<Item = SharedSocket>) {
-    sockets
-        .filter(|shared| !shared.is_kept)
-        .for_each(|shared| drop(SockRef::from(&shared.socket).shutdown(Shutdown::Both)));
 }

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod death;
+mod faults;
 mod meeting;
 mod strangers;
 

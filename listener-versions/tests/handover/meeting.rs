@@ -116,6 +116,20 @@ pub(crate) async fn restart(
     (new, predecessor, offer)
 }
 
+/// The same, if it is not refused at the last moment.
+pub(crate) async fn try_restart(
+    meeting: &Meeting,
+    configs: Vec<Config>,
+) -> Option<(Listeners<Config>, Predecessor, Offer)> {
+    let mut takeover = meeting.ask().await.ok()??;
+    let new = process(0);
+    new.inherit(takeover.sockets());
+    lds(&new, configs).await;
+    let (predecessor, offer) = takeover.serving(&new).await.ok()?;
+    work(&new, 1);
+    Some((new, predecessor, offer))
+}
+
 pub(crate) fn park(address: SocketAddr) -> Vec<std::net::TcpStream> {
     let connect = |_| std::net::TcpStream::connect(address).expect("the kernel takes it");
     (0..32).map(connect).collect()
