@@ -29,7 +29,8 @@
 //! shutdown.begin(ShutdownReason::ProcessShutdown); // the first signal
 //! shutdown.reached(ShutdownState::Draining).await;
 //! assert!(!shutdown.is_ready());
-//! shutdown.begin(ShutdownReason::ProcessShutdown); // the second signal: now
+//! shutdown.begin(ShutdownReason::ProcessShutdown); // a preStop hook did so too: nothing changes
+//! shutdown.end_now(); // the second signal: now
 //! assert!(ended.await.is_ok_and(|outcome| outcome.ending == ShutdownEnding::AtOnce));
 //! # }
 //! ```

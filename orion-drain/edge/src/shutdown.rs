@@ -68,16 +68,15 @@ pub(crate) async fn wait(
 
 /// Passes signals on. It does not return.
 async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm) {
-    loop {
-        signals.next().await;
-        if on_sigterm == OnSigterm::Exit {
-            shutdown.end_now();
-        }
-        shutdown.begin(ShutdownReason::ProcessShutdown);
-        if shutdown.state() == ShutdownState::Done && on_sigterm == OnSigterm::Drain {
-            say!("second signal, exiting now");
-        }
+    signals.next().await;
+    match on_sigterm {
+        OnSigterm::Exit => shutdown.end_now(),
+        OnSigterm::Drain => shutdown.begin(ShutdownReason::ProcessShutdown),
     }
+    signals.next().await;
+    say!("second signal, exiting now");
+    shutdown.end_now();
+    std::future::pending().await
 }
 
 /// Says how far it is. It does not return.

@@ -140,9 +140,9 @@ impl Machine {
         }
     }
 
-    /// Somebody wants the process to end: the first time it begins to, the second time it is over.
+    /// Begins the shutdown. Begun again for the same reason, it goes on unchanged: a preStop hook and SIGTERM may both ask.
     ///
-    /// A process that another one has replaced has been asked by that one; the first wish of anybody else gives its drain
+    /// A process that another one has replaced drains for that reason; the first request for another reason gives its drain
     /// the deadline that it would have had.
     pub(super) fn begin(&mut self, reason: ShutdownReason, now: Instant) {
         let plan = self.plan(reason);
@@ -160,7 +160,7 @@ impl Machine {
                 run.plan.lead_time = run.plan.lead_time.min(now.saturating_duration_since(run.begun));
                 (run.plan.accepting, run.plan.minimum) = (plan.accepting, plan.minimum);
             }
-            None | Some(_) => self.end(now),
+            None | Some(_) => {}
         }
     }
 

@@ -107,7 +107,8 @@ impl Shutdown {
         (Self { shared }, run)
     }
 
-    /// Begins the shutdown. Asked again, it [ends](Self::end_now): a second signal is an order.
+    /// Begins the shutdown. Begun again for the same reason, it goes on unchanged: a preStop hook and SIGTERM may both begin it.
+    /// A program that wants a second signal to end it at once calls [`end_now`](Self::end_now) then.
     ///
     /// Two reasons are no repetition: a process that drains because another one has replaced it is asked to end, and gets
     /// the deadline of that shutdown if it is nearer; or a process that is ending is replaced as well, and accepts no more.

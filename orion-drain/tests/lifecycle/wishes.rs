@@ -11,7 +11,7 @@ use orion_drain::drain_tree::{DrainReason, WatchOptions};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_second_wish_ends_it_at_once_in_every_state() {
+async fn begun_twice_it_goes_on_and_ended_now_it_is_over_in_every_state() {
     for (state, connected) in [
         (ShutdownState::LeadTime, true),
         (ShutdownState::Draining, true),
@@ -26,7 +26,13 @@ async fn a_second_wish_ends_it_at_once_in_every_state() {
         process.shutdown.reached(state).await;
         assert_eq!(process.shutdown.state(), state);
         let asked = Instant::now();
+        let progress = process.shutdown.progress();
         process.begin();
+        tokio::task::yield_now().await;
+        let after = process.shutdown.progress();
+        assert_eq!((after.state, after.deadline), (progress.state, progress.deadline));
+        assert!(!process.ended.is_finished(), "a second begin ends nothing");
+        process.shutdown.end_now();
         let outcome = process.ended.await.expect("it runs");
         assert_eq!(outcome.ending, ShutdownEnding::AtOnce);
         assert_eq!(

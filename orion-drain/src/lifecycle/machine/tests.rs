@@ -119,7 +119,7 @@ fn few_enough_connections_end_the_drain_time_after_the_minimum() {
 }
 
 #[test]
-fn a_replaced_process_that_is_asked_to_end_gets_the_nearer_deadline_and_a_second_wish_ends_it() {
+fn a_replaced_process_that_is_asked_to_end_gets_the_nearer_deadline_once() {
     let start = start();
     let settings = ShutdownSettings::default().with_drain_time(seconds(20));
     let mut machine = Machine::new(settings, DrainSettings::default());
@@ -133,7 +133,12 @@ fn a_replaced_process_that_is_asked_to_end_gets_the_nearer_deadline_and_a_second
     machine.begin(ShutdownReason::ProcessShutdown, now);
     let nearer = Action::BringForward(now + seconds(20));
     assert_eq!(actions(&mut machine, now), [nearer]);
-    machine.begin(ShutdownReason::ProcessShutdown, now);
+    let later = now + seconds(1);
+    machine.begin(ShutdownReason::ProcessShutdown, later);
+    assert_eq!(actions(&mut machine, later), []);
+    assert_ne!(machine.state(), ShutdownState::Done);
+    machine.end(later);
+    machine.begin(ShutdownReason::ProcessShutdown, later);
     assert_eq!(machine.state(), ShutdownState::Done);
 }
 
