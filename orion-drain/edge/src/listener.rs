@@ -1,5 +1,6 @@
 //! What serves the connections of a listener's filter chains.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::time::Duration;
@@ -107,6 +108,7 @@ impl Maker {
         let proxy = Proxy {
             manager: Arc::new(manager.clone()),
             clusters: self.clusters.clone(),
+            peer: None,
             tunnels: Tunnels {
                 options: server.tunnels(),
                 websocket_close: self.websocket_close,
@@ -131,6 +133,7 @@ impl Maker {
 /// Serves one accepted connection to its end, and enters it where audits look for connections that outlive their deadline.
 pub(crate) async fn serve(accepted: Accepted<EdgeListener>, audited: Option<DefaultConnectionManager>) {
     // A connection that no chain takes is closed without an answer.
+    let peer = accepted.peer.as_socket().map(|peer| peer.ip());
     let Some(Entered {
         stream,
         connection,
@@ -147,23 +150,26 @@ pub(crate) async fn serve(accepted: Accepted<EdgeListener>, audited: Option<Defa
     #[cfg(feature = "tls")]
     if let Some(tls) = &service.tls {
         if let Some(stream) = tls.accept(stream, &connection).await {
-            service.filter.serve(stream, connection).await;
+            service.filter.serve(stream, connection, peer).await;
         }
         return;
     }
-    service.filter.serve(stream, connection).await;
+    service.filter.serve(stream, connection, peer).await;
     drop(counted);
 }
 
 impl ChainFilter {
     /// Serves what a connection says, once it is clear.
-    async fn serve<IO>(&self, stream: IO, connection: Connection)
+    async fn serve<IO>(&self, stream: IO, connection: Connection, peer: Option<IpAddr>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self {
             Self::Http(server, proxy) => {
-                let proxy = proxy.clone();
+                let proxy = Proxy {
+                    peer,
+                    ..proxy.clone()
+                };
                 let service = service_fn(move |request| proxy.clone().answer(request));
                 let service = RequestTimeout::new(service, server);
                 // How a client broke off is its own affair; how we closed is in the statistics.

@@ -1,6 +1,7 @@
 //! The HTTP service: choose a route, answer directly or forward, tunnel what is upgraded.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,6 +25,8 @@ pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
 pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) clusters: Clusters,
+    /// The address that the client connects from.
+    pub(crate) peer: Option<IpAddr>,
     /// How what it upgrades is relayed.
     pub(crate) tunnels: Tunnels,
 }
@@ -60,13 +63,16 @@ impl Proxy {
         Ok(response)
     }
 
-    async fn forward(&self, request: Request<ReceivedBody>, route: &RouteAction) -> Response<Body> {
+    async fn forward(&self, mut request: Request<ReceivedBody>, route: &RouteAction) -> Response<Body> {
         let Some(upstream) = self.clusters.next(&route.cluster) else {
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
+        if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
+            append_x_forwarded_for(request.headers_mut(), peer);
+        }
         let upgrade = match request.extensions().get::<Protocol>() {
             Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
-            None => request.headers().get(UPGRADE).cloned(),
+            None => asked_upgrade(&request).cloned(),
         };
         let upgrade = upgrade.filter(|token| {
             token
@@ -142,6 +148,35 @@ async fn upgrade_over(
         extended_connect::opened(&mut response);
     }
     Ok(response.map(|_| empty()))
+}
+
+/// The protocol that a request asks to switch to (RFC 9110 section 7.8): `upgrade` counts in HTTP/1.1 alone, and only if
+/// `connection` names it.
+fn asked_upgrade(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
+    let names_it = || {
+        let values = request.headers().get_all(CONNECTION).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|option| option.trim().eq_ignore_ascii_case(UPGRADE.as_str()))
+    };
+    let token = request.headers().get(UPGRADE)?;
+    (request.version() == Version::HTTP_11 && names_it()).then_some(token)
+}
+
+/// Adds the address that the client connects from, as Envoy does with `use_remote_address`.
+fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
+    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    let mut hops: Vec<u8> = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        hops.extend_from_slice(value.as_bytes());
+        hops.extend_from_slice(b",");
+    }
+    hops.extend_from_slice(peer.to_canonical().to_string().as_bytes());
+    // Values that came as headers, a comma and an address are a value.
+    if let Ok(hops) = HeaderValue::from_bytes(&hops) {
+        headers.insert(X_FORWARDED_FOR, hops);
+    }
 }
 
 fn is_websocket(token: &HeaderValue) -> bool {

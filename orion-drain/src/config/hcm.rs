@@ -47,6 +47,13 @@ pub struct HttpConnectionManager {
     /// The HTTP filters; only the router is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_filters: Vec<HttpFilter>,
+    /// Whether the client's address is the one it connects from, and is added to `x-forwarded-for`. Default: no; then the
+    /// header is passed on as it came.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub use_remote_address: bool,
+    /// Leave `x-forwarded-for` as it came, also with `use_remote_address`. Default: no.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub skip_xff_append: bool,
     /// Which upgrades are let through, e.g. `websocket`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upgrade_configs: Vec<UpgradeConfig>,
@@ -219,6 +226,11 @@ impl HttpConnectionManager {
         self.http2_protocol_options
             .as_ref()
             .is_some_and(|options| options.allow_connect)
+    }
+
+    /// Whether the address that a client connects from is added to `x-forwarded-for`.
+    pub fn appends_x_forwarded_for(&self) -> bool {
+        self.use_remote_address && !self.skip_xff_append
     }
 
     /// Whether an upgrade to `token` is let through.

@@ -7,6 +7,7 @@ mod admin;
 #[cfg(feature = "xds")]
 mod ads;
 mod compat;
+mod forwarded;
 #[cfg(target_os = "linux")]
 mod hot_restart;
 mod in_progress;

@@ -22,6 +22,8 @@ pub(crate) struct Upstream {
 
 /// A request that has arrived whole and waits for the test.
 pub(crate) struct Held {
+    /// In lower case.
+    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
     answer: oneshot::Sender<String>,
 }
@@ -88,7 +90,7 @@ async fn answer(mut stream: TcpStream, hold: mpsc::UnboundedSender<Held>) -> io:
         }
         let body = read_body(&mut stream, &mut ahead, length).await?;
         let (answer, answered) = oneshot::channel();
-        hold.send(Held { body, answer }).map_err(io::Error::other)?;
+        hold.send(Held { head, body, answer }).map_err(io::Error::other)?;
         let body = answered.await.map_err(io::Error::other)?;
         let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         stream.write_all(response.as_bytes()).await?;
