@@ -62,6 +62,7 @@ mod tcp_proxy;
 mod tls;
 #[cfg(feature = "tls")]
 mod tls_files;
+mod tuning;
 mod unsupported;
 mod upstream;
 mod validate;

@@ -299,7 +299,7 @@ impl Listener {
         listener.keep_unknown(at, &unknown);
         listener.make_up_name();
         let mut wrong = validate::listener(&listener, at);
-        wrong.extend(unsupported::find(&unknown));
+        wrong.extend(unsupported::find(&unknown, Root::Listener));
         ConfigError::unless_empty(wrong)?;
         Ok((listener, unknown))
     }

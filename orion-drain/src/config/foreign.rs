@@ -265,19 +265,36 @@ pub(super) fn find(unknown: &[Unknown], root: Root) -> Vec<String> {
 }
 
 fn is_envoys(path: &FieldPath, root: Root) -> bool {
-    let (Some(field), holder) = path.field_and_holder() else {
-        return false;
-    };
+    match message(path, root) {
+        Some((DISCOVERY_RESPONSE, field)) => ["canary", "control_plane", "resource_errors"].contains(&field),
+        Some((holder, field)) => has(holder, field),
+        None => false,
+    }
+}
+
+/// The holder of [`DiscoveryResponse`](Root::DiscoveryResponse)'s own fields: no field of Envoy's has such a name.
+const DISCOVERY_RESPONSE: &str = "DiscoveryResponse";
+
+/// The field at `path`, and the name under which [`FIELDS`] has the message that it belongs to.
+pub(super) fn message(path: &FieldPath, root: Root) -> Option<(&str, &str)> {
+    let (field, holder) = path.field_and_holder();
     let holder = match (holder, root) {
         (None, Root::Bootstrap) => "",
-        (None, Root::DiscoveryResponse) => {
-            return ["canary", "control_plane", "resource_errors"].contains(&field);
-        }
+        (None, Root::DiscoveryResponse) => DISCOVERY_RESPONSE,
         (None, Root::Listener) | (Some("resources" | "resource"), _) => "listeners",
         (Some("default_filter_chain"), _) => "filter_chains",
         (Some(holder), _) => holder,
     };
-    FIELDS
+    Some((holder, field?))
+}
+
+/// Whether Envoy has this field.
+pub(super) fn has(holder: &str, field: &str) -> bool {
+    names(FIELDS, holder, field)
+}
+
+pub(super) fn names(table: &[(&str, &str)], holder: &str, field: &str) -> bool {
+    table
         .iter()
         .any(|(name, fields)| *name == holder && fields.split_ascii_whitespace().any(|name| name == field))
 }

@@ -52,7 +52,8 @@ impl<T: Named> de::Visitor<'_> for Allowed<T> {
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        let found = T::NAMES.iter().find(|(name, ..)| *name == text);
+        // Envoy's parser of protobuf JSON takes them in any case.
+        let found = T::NAMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text));
         found
             .map(|(.., value)| *value)
             .ok_or_else(|| E::custom(format_args!("unknown value `{text}`, expected {self}")))

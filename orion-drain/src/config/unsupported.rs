@@ -1,79 +1,21 @@
-//! Fields that Envoy has, that are not supported, and that must not be ignored: the listener would take connections or
-//! requests that it should not, or speak in clear where it should not.
+//! Fields that Envoy has, that are not carried out here, and that must not be ignored: the listener would take connections or
+//! requests that it should not, send them elsewhere, or speak in clear where it should not.
+//!
+//! That is every field of a message that is read which is not read itself, is not among those that [only tune or
+//! observe](super::tuning), and asks for something else than Envoy's default.
 
 use serde_json::Value;
 
-use super::{FieldError, any::message_name, path::FieldPath, read::Unknown};
+use super::{
+    FieldError,
+    any::message_name,
+    foreign::{self, Root},
+    path::FieldPath,
+    read::Unknown,
+    tuning,
+};
 
 const REASON: &str = "not supported, and ignoring it would change what is served";
-
-/// The name of what holds them, and the fields.
-const FIELDS: &[(&str, &[&str])] = &[
-    (
-        "filter_chain_match",
-        &[
-            "prefix_ranges",
-            "address_suffix",
-            "suffix_len",
-            "direct_source_prefix_ranges",
-            "source_type",
-            "source_ports",
-            "server_names",
-            "transport_protocol",
-            "application_protocols",
-        ],
-    ),
-    (
-        "typed_config",
-        &["require_sni", "session_ticket_keys_sds_secret_config"],
-    ),
-    (
-        "common_tls_context",
-        &[
-            "tls_params",
-            "tls_certificate_sds_secret_configs",
-            "tls_certificate_provider_instance",
-            "validation_context",
-            "validation_context_sds_secret_config",
-            "combined_validation_context",
-            "custom_handshaker",
-            "custom_tls_certificate_selector",
-        ],
-    ),
-    (
-        "tls_certificates",
-        &["password", "private_key_provider", "pkcs12"],
-    ),
-    ("dynamic_resources", &["lds_resources_locator"]),
-    ("grpc_services", &["google_grpc"]),
-    ("clusters", &["transport_socket", "transport_socket_matches"]),
-    (
-        super::upstream::HTTP,
-        &["use_downstream_protocol_config", "auto_config"],
-    ),
-    ("explicit_http_config", &["http3_protocol_options"]),
-    (
-        "match",
-        &[
-            "safe_regex",
-            "path_separated_prefix",
-            "connect_matcher",
-            "headers",
-            "query_parameters",
-            "grpc",
-        ],
-    ),
-    (
-        "route",
-        &[
-            "prefix_rewrite",
-            "regex_rewrite",
-            "host_rewrite_literal",
-            "cluster_header",
-            "weighted_clusters",
-        ],
-    ),
-];
 
 /// Listener filters that only look; any other would have to be there.
 const HARMLESS: &[&str] = &[
@@ -81,22 +23,95 @@ const HARMLESS: &[&str] = &[
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
 ];
 
-/// Finds such fields among those that are not known.
-pub(super) fn find(unknown: &[Unknown]) -> Vec<FieldError> {
+/// Values that say the same as nothing where `false`, `0`, an empty string and an empty list do not.
+const DEFAULTS: &[(&str, &str, &str)] = &[
+    ("listeners", "bind_to_port", "true"),
+    ("match", "case_sensitive", "true"),
+    ("load_assignment", "policy", "{}"),
+    ("lb_endpoints", "health_status", "\"UNKNOWN\""),
+    ("lb_endpoints", "health_status", "\"HEALTHY\""),
+    ("virtual_hosts", "require_tls", "\"NONE\""),
+    ("socket_address", "protocol", "\"TCP\""),
+    ("clusters", "lb_policy", "\"ROUND_ROBIN\""),
+    ("clusters", "protocol_selection", "\"USE_CONFIGURED_PROTOCOL\""),
+    (
+        "route",
+        "cluster_not_found_response_code",
+        "\"SERVICE_UNAVAILABLE\"",
+    ),
+    (
+        "route",
+        "internal_redirect_action",
+        "\"PASS_THROUGH_INTERNAL_REDIRECT\"",
+    ),
+    (
+        "common_http_protocol_options",
+        "headers_with_underscores_action",
+        "\"ALLOW\"",
+    ),
+    ("typed_config", "forward_client_cert_details", "\"SANITIZE\""),
+    ("typed_config", "ocsp_staple_policy", "\"LENIENT_STAPLING\""),
+    (
+        "typed_config",
+        "path_with_escaped_slashes_action",
+        "\"IMPLEMENTATION_SPECIFIC_DEFAULT\"",
+    ),
+    (
+        "typed_config",
+        "path_with_escaped_slashes_action",
+        "\"KEEP_UNCHANGED\"",
+    ),
+];
+
+/// Socket options that only tune: the level and the name of `setsockopt(2)` on Linux. `None`: every name of the level.
+const TUNING_OPTIONS: &[(i64, Option<i64>)] = &[
+    (SOL_SOCKET, Some(7)),  // SO_SNDBUF
+    (SOL_SOCKET, Some(8)),  // SO_RCVBUF
+    (SOL_SOCKET, Some(9)),  // SO_KEEPALIVE
+    (SOL_SOCKET, Some(12)), // SO_PRIORITY
+    (6, None),              // IPPROTO_TCP
+    (0, Some(1)),           // IP_TOS
+    (41, Some(67)),         // IPV6_TCLASS
+];
+const SOL_SOCKET: i64 = 1;
+
+/// Finds such fields among those that were not read.
+pub(super) fn find(unknown: &[Unknown], root: Root) -> Vec<FieldError> {
     let mut found = Vec::new();
     for field in unknown {
-        let (key, holder) = field.path.field_and_holder();
-        let Some(key) = key else { continue };
-        if FIELDS
-            .iter()
-            .any(|(name, fields)| Some(*name) == holder && fields.contains(&key))
-        {
-            found.push(FieldError::new(&field.path, REASON));
-        } else if key == "listener_filters" {
-            listener_filters(&field.value, &field.path, &mut found);
+        let Some((holder, key)) = foreign::message(&field.path, root) else {
+            continue;
+        };
+        match key {
+            "listener_filters" => listener_filters(&field.value, &field.path, &mut found),
+            "socket_options" => socket_options(&field.value, &field.path, &mut found),
+            _ if foreign::has(holder, key)
+                && !tuning::has(holder, key)
+                && !is_default(holder, key, &field.value) =>
+            {
+                found.push(FieldError::new(&field.path, REASON));
+            }
+            _ => {}
         }
     }
     found
+}
+
+/// Whether Envoy does the same without the field. A message that is there counts, even an empty one.
+fn is_default(holder: &str, key: &str, value: &Value) -> bool {
+    match value {
+        // `bind_to_port: false` is the one that is not.
+        Value::Bool(false) => !DEFAULTS.contains(&(holder, key, "true")),
+        Value::String(text) if text.is_empty() => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Array(list) => list.is_empty(),
+        other => {
+            let text = other.to_string();
+            DEFAULTS
+                .iter()
+                .any(|(name, field, value)| (*name, *field) == (holder, key) && *value == text)
+        }
+    }
 }
 
 fn listener_filters(list: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
@@ -106,6 +121,36 @@ fn listener_filters(list: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
             .and_then(|any| any.get("@type")?.as_str());
         if !type_url.is_some_and(|url| HARMLESS.contains(&message_name(url))) {
             found.push(FieldError::new(&at.index(index), REASON));
+        }
+    }
+}
+
+fn socket_options(list: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
+    for (index, option) in list.as_array().into_iter().flatten().enumerate() {
+        // Numbers of 64 bits may be strings in protobuf's JSON.
+        let number = |key: &str| match option.get(key) {
+            None => Some(0),
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(value) => value.as_i64(),
+        };
+        let (level, name) = (number("level"), number("name"));
+        let tunes = TUNING_OPTIONS
+            .iter()
+            .any(|&(known, names)| level == Some(known) && (names.is_none() || names == name));
+        if !tunes {
+            found.push(FieldError::new(&at.index(index), REASON));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_of_a_field_of_envoys() {
+        for (holder, key, _) in DEFAULTS {
+            assert!(foreign::has(holder, key), "{holder}.{key}");
         }
     }
 }

@@ -7,11 +7,11 @@ use listener_versions::ListenAddress;
 use super::{
     Action, Address, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
     HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy,
-    api_source, path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
+    api_source, foreign::Root, path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
-    let mut wrong = unsupported::find(unknown);
+    let mut wrong = unsupported::find(unknown, Root::Bootstrap);
     if let Some(admin) = bootstrap.admin_address() {
         address(admin, &FieldPath::root().key("admin").key("address"), &mut wrong);
     }

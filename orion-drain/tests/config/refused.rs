@@ -259,3 +259,132 @@ fn an_unknown_cluster_is_refused_unless_nobody_wants_that_checked() {
     );
     assert_eq!(super::read(&unchecked).check_clusters(&[].into()), Ok(()));
 }
+
+/// The same listener with fields of Envoy's that are not carried out: in place of `from` stands `to`.
+fn with(from: &str, to: &str) -> String {
+    let listener = http_listener("");
+    assert!(listener.contains(from), "{from} in {listener}");
+    listener.replacen(from, to, 1)
+}
+
+#[test]
+fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what_holds_anyway() {
+    let route = "match: { prefix: \"/\" }";
+    for (from, fields, path) in [
+        ("name: ingress", "bind_to_port: false", "bind_to_port"),
+        ("name: ingress", "transparent: true", "transparent"),
+        ("name: ingress", "freebind: true", "freebind"),
+        ("name: ingress", "use_original_dst: true", "use_original_dst"),
+        (
+            "name: ingress",
+            "filter_chain_matcher: {}",
+            "filter_chain_matcher",
+        ),
+        ("name: ingress", "udp_listener_config: {}", "udp_listener_config"),
+        ("name: ingress", "internal_listener: {}", "internal_listener"),
+        ("name: ingress", "api_listener: {}", "api_listener"),
+        (
+            "name: ingress",
+            "socket_options: [{ level: 1, name: 25, buf_value: bG8= }]",
+            "socket_options[0]",
+        ),
+        (
+            "name: ingress",
+            "listener_filters: [{ name: other }]",
+            "listener_filters[0]",
+        ),
+    ] {
+        let (kind, error) = refused(&with(from, &format!("{from}\n{fields}")));
+        assert_eq!(kind, ConfigErrorKind::Invalid, "{error}");
+        assert!(error.starts_with(&format!("{path}: not supported")), "{error}");
+    }
+    for (extra, path) in [
+        ("normalize_path: true", "normalize_path"),
+        ("merge_slashes: true", "merge_slashes"),
+        (
+            "path_with_escaped_slashes_action: REJECT_REQUEST",
+            "path_with_escaped_slashes_action",
+        ),
+        ("strip_any_host_port: true", "strip_any_host_port"),
+        (
+            "forward_client_cert_details: ALWAYS_FORWARD_ONLY",
+            "forward_client_cert_details",
+        ),
+        ("scoped_routes: {}", "scoped_routes"),
+        (
+            "common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }",
+            "common_http_protocol_options.headers_with_underscores_action",
+        ),
+    ] {
+        let (_, error) = refused(&http_listener(extra));
+        assert!(
+            error.starts_with(&format!("{FILTER}.{path}: not supported")),
+            "{error}"
+        );
+    }
+    for (to, path) in [
+        (
+            "match: { prefix: \"/\", case_sensitive: false }",
+            "match.case_sensitive",
+        ),
+        (
+            "match: { prefix: \"/\", runtime_fraction: { default_value: {} } }",
+            "match.runtime_fraction",
+        ),
+        (
+            "match: { prefix: \"/\", cookies: [{ name: a }] }",
+            "match.cookies",
+        ),
+        ("match: { prefix: \"/\", tls_context: {} }", "match.tls_context"),
+        (
+            "match: { prefix: \"/\", filter_state: [{ key: a }] }",
+            "match.filter_state",
+        ),
+        (
+            "match: { prefix: \"/\", headers: [{ name: a }] }",
+            "match.headers",
+        ),
+        (
+            "typed_per_filter_config: { a: {} }\n            match: { prefix: \"/\" }",
+            "typed_per_filter_config",
+        ),
+        (
+            "request_headers_to_remove: [cookie]\n            match: { prefix: \"/\" }",
+            "request_headers_to_remove",
+        ),
+    ] {
+        let (_, error) = refused(&with(route, to));
+        assert!(
+            error.contains(&format!("routes[0].{path}: not supported")),
+            "{error}"
+        );
+    }
+    // What Envoy does anyway.
+    for yaml in [
+        with(
+            "name: ingress",
+            "name: ingress\nbind_to_port: true\ntransparent: false\nadditional_addresses: []",
+        ),
+        with(
+            "name: ingress",
+            "name: ingress\nsocket_options: [{ level: 6, name: 4, int_value: 60 }]",
+        ),
+        with(
+            route,
+            "match: { prefix: \"/\", case_sensitive: true, headers: [] }",
+        ),
+        http_listener("normalize_path: false\nforward_client_cert_details: SANITIZE"),
+        http_listener("server_name: shop\naccess_log: []\nxff_num_trusted_hops: 1"),
+    ] {
+        Listener::from_yaml(&yaml).expect(&yaml);
+    }
+}
+
+#[test]
+fn names_of_enumerations_are_read_in_any_case() {
+    for extra in ["codec_type: http2", "codec_type: Http2"] {
+        let loaded = Listener::from_yaml(&http_listener(extra)).expect(extra);
+        let text = serde_json::to_string(&loaded.value).expect("JSON");
+        assert!(text.contains("\"codec_type\":\"HTTP2\""), "{text}");
+    }
+}

@@ -179,7 +179,7 @@ fn tls_that_is_not_served_is_refused_with_its_path() {
             format!("{common}.tls_certificates"),
         ),
         (
-            "common_tls_context: { tls_certificate_sds_secret_configs: [] }".to_owned(),
+            "common_tls_context: { tls_certificate_sds_secret_configs: [{ name: other }] }".to_owned(),
             format!("{common}.tls_certificate_sds_secret_configs"),
         ),
         (
