@@ -1,0 +1,146 @@
+//! A waiter list: each wait has its entry, and no code of a waker runs under the lock.
+#![cfg(not(any(loom, shuttle)))]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Wake, Waker};
+
+use drain_sync::{CachePadded, PerShard, WaitList, Waiter};
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn task() -> (Arc<Count>, Waker) {
+    let count = Arc::new(Count::default());
+    (Arc::clone(&count), Waker::from(count))
+}
+
+#[test]
+fn every_waiter_is_woken_once() {
+    let list = WaitList::default();
+    let tasks: Vec<_> = (0..5).map(|_| task()).collect();
+    let mut waiters: Vec<_> = tasks.iter().map(|_| Waiter::default()).collect();
+    for (waiter, (_, waker)) in waiters.iter_mut().zip(&tasks) {
+        list.register(waiter, waker);
+        list.register(waiter, waker);
+    }
+    assert_eq!(list.len(), 5);
+    list.wake_all();
+    list.wake_all();
+    assert!(
+        tasks
+            .iter()
+            .all(|(count, _)| count.0.load(Ordering::Relaxed) == 1)
+    );
+}
+
+#[test]
+fn a_wait_that_moved_to_another_task_wakes_that_one() {
+    let list = WaitList::default();
+    let ((first, one), (second, two)) = (task(), task());
+    let mut waiter = Waiter::default();
+    list.register(&mut waiter, &one);
+    list.register(&mut waiter, &two);
+    list.wake_all();
+    assert_eq!(
+        (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)),
+        (0, 1)
+    );
+}
+
+#[test]
+fn a_waiter_that_was_woken_takes_no_entry_of_another_with_it() {
+    let list = WaitList::default();
+    let ((_, one), (second, two)) = (task(), task());
+    let (mut woken, mut waiting) = (Waiter::default(), Waiter::default());
+    list.register(&mut woken, &one);
+    list.wake_all();
+    list.register(&mut waiting, &two);
+    list.remove(&mut woken);
+    list.wake_all();
+    assert_eq!(second.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn removed_waiters_leave_nothing() {
+    let list = WaitList::default();
+    let (count, waker) = task();
+    for _ in 0..1000 {
+        let (mut one, mut two) = (Waiter::default(), Waiter::default());
+        list.register(&mut one, &waker);
+        list.register(&mut two, &waker);
+        list.remove(&mut one);
+        list.remove(&mut two);
+        list.remove(&mut two);
+    }
+    drop(waker);
+    assert_eq!((list.len(), Arc::strong_count(&count)), (0, 1));
+}
+
+/// A waker that uses the list whenever it is woken or dropped: it would hang if that happened under the lock.
+struct Reentrant(Arc<OnceLock<WaitList>>);
+
+impl Wake for Reentrant {
+    fn wake(self: Arc<Self>) {
+        assert!(self.0.get().is_some_and(|list| list.len() == 0));
+    }
+}
+
+impl Drop for Reentrant {
+    fn drop(&mut self) {
+        self.0.get().map(WaitList::wake_all);
+    }
+}
+
+#[test]
+fn a_waker_may_use_the_list() {
+    let list = Arc::new(OnceLock::from(WaitList::default()));
+    let waker = || Waker::from(Arc::new(Reentrant(Arc::clone(&list))));
+    let shared = list.get().expect("it was set");
+    let (mut woken, mut replaced, mut removed) = (Waiter::default(), Waiter::default(), Waiter::default());
+    shared.register(&mut woken, &waker());
+    shared.wake_all();
+    shared.register(&mut replaced, &waker());
+    shared.register(&mut replaced, Waker::noop());
+    shared.register(&mut removed, &waker());
+    shared.remove(&mut removed);
+}
+
+#[test]
+fn every_thread_finds_its_shard_again() {
+    let counts: PerShard<CachePadded<AtomicUsize>> = PerShard::with_len(3);
+    assert_eq!(counts.len(), 4);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                for _ in 0..100 {
+                    counts
+                        .mine_or_init(CachePadded::default)
+                        .fetch_add(1, Ordering::Relaxed);
+                }
+                assert!(counts.mine().is_some());
+            });
+        }
+    });
+    assert_eq!(
+        counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed))
+            .sum::<usize>(),
+        600
+    );
+    assert_eq!(counts.iter_from_mine().count(), counts.iter().count());
+}
+
+#[test]
+fn any_number_of_shards_is_taken() {
+    for (asked, got) in [(0, 1), (1, 1), (5, 8), (usize::MAX, 1 << 16)] {
+        assert_eq!(PerShard::<u8>::with_len(asked).len(), got);
+    }
+}
