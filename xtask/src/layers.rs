@@ -38,13 +38,19 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     // The program takes everything from the facade.
     ("edge", &["orion-drain"]),
-    // The demo's clients are not made of the code that they judge.
-    ("xtask", &[]),
+    // The clients of the laboratories are not made of the code that they judge.
+    (RIG, &[]),
+    ("lab-demo", &[RIG]),
+    ("lab-conformance", &[RIG]),
+    ("lab-interop", &[RIG]),
     // How the benches measure.
-    (MEASURE, &[]),
+    (MEASURE, &[RIG]),
+    // It starts the laboratories, and is built without them.
+    ("xtask", &[]),
 ];
 
 const MEASURE: &str = "measure";
+const RIG: &str = "lab-rig";
 
 /// Every edge between crates of the workspace that the table does not allow. Dev-dependencies count: a test that needs a
 /// crate of a higher layer belongs there.
@@ -61,8 +67,8 @@ pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
             .dependencies
             .iter()
             .filter(|dependency| is_sibling(&dependency.name))
-            // Any bench may measure.
-            .filter(|dependency| !(dependency.dev && dependency.name == MEASURE))
+            // Any bench may measure, and any test on a wire use the rig.
+            .filter(|dependency| !(dependency.dev && [MEASURE, RIG].contains(&dependency.name.as_str())))
         {
             if !allowed.contains(&dependency.name.as_str()) {
                 let kind = if dependency.dev { "tests depend" } else { "depends" };

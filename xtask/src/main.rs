@@ -1,53 +1,62 @@
 //! The project's own commands.
 
 mod adopter;
-mod bench;
 mod ci;
-mod clients;
-mod conformance;
-mod demo;
 mod full;
+mod lab;
 mod layers;
 mod ledger;
 mod metadata;
-mod prometheus;
 mod release;
 mod steps;
 mod tidy;
-mod xds;
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
+/// The project's own commands. `bench`, `clients`, `conformance`, `demo` and `xds` are programs below `xtask/lab`, which are built
+/// when they are first asked for: `ci fmt` waits for none of them.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
     /// Measures what draining costs, and writes `docs/performance.md`.
-    Bench(bench::Options),
+    #[command(disable_help_flag = true)]
+    Bench(Passed),
     /// Checks everything: a list of named steps, all of them or those that are named.
     Ci(ci::Options),
     /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges what they saw.
-    Clients(clients::Options),
+    #[command(disable_help_flag = true)]
+    Clients(Passed),
     /// Plays the same scenarios against Envoy 1.40 and against edge, and compares them rule by rule.
-    Conformance(conformance::Options),
+    #[command(disable_help_flag = true)]
+    Conformance(Passed),
     /// Updates a listener again and again under a crowd of real clients and counts what is lost.
-    Demo(demo::Options),
+    #[command(disable_help_flag = true)]
+    Demo(Passed),
     /// Shows what a release would publish, and checks that it can be.
     Release(release::Options),
     /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and serve.
-    Xds(xds::Options),
+    #[command(disable_help_flag = true)]
+    Xds(Passed),
+}
+
+/// What the program below `xtask/lab` is given, `--help` too.
+#[derive(Debug, clap::Args)]
+struct Passed {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    arguments: Vec<OsString>,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     match Command::parse() {
-        Command::Bench(options) => bench::run(&options),
+        Command::Bench(passed) => lab::run(&lab::BENCH, &passed.arguments),
         Command::Ci(options) => ci::run(&options),
-        Command::Clients(options) => clients::run(&options),
-        Command::Conformance(options) => conformance::run(&options),
-        Command::Demo(options) => demo::run(options),
+        Command::Clients(passed) => lab::run(&lab::CLIENTS, &passed.arguments),
+        Command::Conformance(passed) => lab::run(&lab::CONFORMANCE, &passed.arguments),
+        Command::Demo(passed) => lab::run(&lab::DEMO, &passed.arguments),
         Command::Release(options) => release::run(&options),
-        Command::Xds(options) => xds::run(&options),
+        Command::Xds(passed) => lab::run(&lab::XDS, &passed.arguments),
     }
 }
 

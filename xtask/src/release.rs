@@ -63,11 +63,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn package(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     let crates = metadata::published(sh)?;
-    cmd!(
-        sh,
-        "{cargo} package --workspace --exclude xtask --allow-dirty --no-verify"
-    )
-    .run()?;
+    let names = crates.iter().map(|package| format!("--package={}", package.name));
+    cmd!(sh, "{cargo} package {names...} --allow-dirty --no-verify").run()?;
     let target = metadata::target_directory(sh)?;
     let unpacked = target.join("unpacked");
     if unpacked.exists() {

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules};
+use crate::{cargo, ci::Outcome, lab, layers as layer_table, metadata, release, root, tidy as rules};
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
@@ -133,13 +133,9 @@ pub(crate) fn package(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::PASSED)
 }
 
-pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
-    let cargo = cargo();
-    // By cargo and not by this program's path: a step before may have built a newer one in its place.
-    for what in [["--updates", "3"], ["--hot-restart", "--restarts=3"]] {
-        cmd!(sh, "{cargo} run --quiet --package xtask -- demo {what...}")
-            .run()
-            .context("it says above what was lost")?;
+pub(crate) fn demo(_: &Shell) -> Result<Outcome> {
+    for what in [["--updates", "3"].as_slice(), &["--hot-restart", "--restarts=3"]] {
+        lab::step(&lab::DEMO, what).context("it says above what was lost")?;
     }
     Ok(Outcome::PASSED)
 }

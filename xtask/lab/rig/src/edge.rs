@@ -1,0 +1,208 @@
+//! The proxy as a process: started on free ports, asked over its admin port, and ended by its handle.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::admin::ask;
+use crate::config::{Clusters, Config};
+use crate::log::Log;
+
+/// What the new process says when the old one has stopped accepting.
+const TAKEN_OVER: &str = " drains";
+
+/// How the proxy is started.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// edge, or another proxy that takes the same flags.
+    pub program: PathBuf,
+    /// After its configuration.
+    pub flags: Vec<String>,
+    /// Whether processes are to follow each other.
+    pub hot_restart: bool,
+    /// Where its files are put.
+    pub folder: PathBuf,
+    /// From which the timeouts of its listeners are taken.
+    pub drain_time: Duration,
+    /// Behind it.
+    pub clusters: Clusters,
+}
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Edge {
+    start: Start,
+    child: Child,
+    /// The processes before it.
+    replaced: Vec<Child>,
+    /// Where it listens, and how it is updated.
+    pub config: Config,
+    log: Log,
+}
+
+impl Edge {
+    /// Starts the proxy and waits until it is ready.
+    pub async fn start(start: Start) -> anyhow::Result<Self> {
+        // A free port may be taken by somebody else before the proxy binds it: then try others.
+        let mut attempt = Self::try_start(start.clone()).await;
+        for _ in 0..2 {
+            if attempt.is_ok() {
+                break;
+            }
+            attempt = Self::try_start(start.clone()).await;
+        }
+        attempt
+    }
+
+    async fn try_start(start: Start) -> anyhow::Result<Self> {
+        let [admin, http, tcp] = free_ports()?;
+        let config = Config {
+            folder: start.folder.clone(),
+            admin,
+            http,
+            tcp,
+            drain_time: start.drain_time,
+            process: 1,
+        };
+        config.write(&start.clusters, 1)?;
+        let log = Log::default();
+        let child = spawn(&start, &config, &log)?;
+        let replaced = Vec::new();
+        let mut edge = Self {
+            start,
+            child,
+            replaced,
+            config,
+            log,
+        };
+        match edge.until_ready().await {
+            Ok(()) => Ok(edge),
+            Err(error) => Err(error.context(format!("the proxy said:\n{}", edge.tail()))),
+        }
+    }
+
+    /// Starts the next process, with this version of the listeners, and waits until it has taken over.
+    pub async fn restart(&mut self, version: u32) -> anyhow::Result<()> {
+        self.config.process += 1;
+        self.config.write(&self.start.clusters, version)?;
+        let before = self.log.count(TAKEN_OVER);
+        let next = spawn(&self.start, &self.config, &self.log)?;
+        self.replaced.push(std::mem::replace(&mut self.child, next));
+        let limit = Instant::now() + Duration::from_secs(15);
+        while self.log.count(TAKEN_OVER) == before {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the new process ended before it had taken over: {status}");
+            }
+            ensure!(
+                Instant::now() < limit,
+                "the new process has not taken over within 15 s"
+            );
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits a while for the processes before this one; how many are still there, or failed.
+    pub async fn still_there(&mut self) -> usize {
+        let limit = Instant::now() + Duration::from_secs(5);
+        let mut left = 0;
+        for child in &mut self.replaced {
+            match timeout_at(limit, child.wait()).await {
+                Ok(Ok(status)) if status.success() => {}
+                _ => left += 1,
+            }
+        }
+        left
+    }
+
+    async fn until_ready(&mut self) -> anyhow::Result<()> {
+        let limit = Instant::now() + Duration::from_secs(15);
+        while Instant::now() < limit {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the proxy ended before it was ready: {status}");
+            }
+            let ready = self
+                .admin("GET", "/ready")
+                .await
+                .is_ok_and(|body| body.trim() == "LIVE");
+            if ready
+                && TcpStream::connect(self.config.http).await.is_ok()
+                && TcpStream::connect(self.config.tcp).await.is_ok()
+            {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the proxy was not ready within 15 s")
+    }
+
+    /// Asks the admin port; the body of a 200.
+    pub async fn admin(&self, method: &str, path: &str) -> anyhow::Result<String> {
+        match ask(self.config.admin, method, path).await? {
+            (200, body) => Ok(body),
+            (status, _) => bail!("{method} {path}: {status}"),
+        }
+    }
+
+    /// The proxy's last words.
+    pub fn tail(&self) -> String {
+        self.log.tail()
+    }
+
+    /// Whether the process has ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Ends the process: asks first, then insists.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        // An error here is the usual: the proxy may be gone before it has answered.
+        let asked = self.admin("POST", "/quitquitquit").await;
+        match timeout(Duration::from_secs(3), self.child.wait()).await {
+            Ok(status) => {
+                status?;
+            }
+            Err(_) => {
+                self.child.kill().await?;
+                asked.context("asking the proxy to quit")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn spawn(start: &Start, config: &Config, log: &Log) -> anyhow::Result<Child> {
+    let mut command = Command::new(&start.program);
+    command.arg("-c").arg(config.bootstrap()).args(&start.flags);
+    if start.hot_restart {
+        command.arg("--hot-restart-path").arg(config.meeting());
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", start.program.display()))?;
+    log.follow(child.stdout.take());
+    log.follow(child.stderr.take());
+    Ok(child)
+}
+
+/// Ports that were free a moment ago.
+fn free_ports() -> anyhow::Result<[SocketAddr; 3]> {
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback");
+    // All are held until the last is known, so that they differ.
+    let held = [bind()?, bind()?, bind()?];
+    let mut addresses = Vec::new();
+    for listener in &held {
+        addresses.push(listener.local_addr()?);
+    }
+    Ok([addresses[0], addresses[1], addresses[2]])
+}

@@ -1,0 +1,70 @@
+//! The programs below `xtask/lab`: built and run by cargo when they are asked for.
+
+use std::{
+    ffi::OsString,
+    process::{Command, ExitCode, ExitStatus},
+};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{cargo, ci::Outcome, root};
+
+/// A program below `xtask/lab`.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    package: &'static str,
+    /// Features of the package, without which it has no program.
+    features: &'static str,
+    /// What one program of several is asked for by.
+    command: Option<&'static str>,
+}
+
+impl Lab {
+    const fn new(package: &'static str, command: Option<&'static str>) -> Self {
+        Self {
+            package,
+            features: "",
+            command,
+        }
+    }
+}
+
+pub(crate) const BENCH: Lab = Lab {
+    features: "page",
+    ..Lab::new("measure", None)
+};
+pub(crate) const CLIENTS: Lab = Lab::new("lab-interop", Some("clients"));
+pub(crate) const CONFORMANCE: Lab = Lab::new("lab-conformance", None);
+pub(crate) const DEMO: Lab = Lab::new("lab-demo", None);
+pub(crate) const PROMETHEUS: Lab = Lab::new("lab-interop", Some("prometheus"));
+pub(crate) const XDS: Lab = Lab::new("lab-interop", Some("xds"));
+
+/// The exit code by which a laboratory says that it cannot play here.
+const OUT_OF_REACH: i32 = 3;
+
+/// A command of `cargo xtask`: ends as the laboratory does.
+pub(crate) fn run(lab: &Lab, arguments: &[OsString]) -> Result<ExitCode> {
+    let status = start(lab, arguments)?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// A step of `cargo xtask ci`.
+pub(crate) fn step(lab: &Lab, arguments: &[&str]) -> Result<Outcome> {
+    let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+    let status = start(lab, &arguments)?;
+    match status.code() {
+        Some(0) => Ok(Outcome::PASSED),
+        Some(OUT_OF_REACH) => Ok(Outcome::Skipped("it cannot be played here, see above".to_owned())),
+        _ => bail!("see above ({status})"),
+    }
+}
+
+fn start(lab: &Lab, arguments: &[OsString]) -> Result<ExitStatus> {
+    let mut command = Command::new(cargo());
+    command.args(["run", "--quiet", "--manifest-path"]);
+    command.arg(root().join("Cargo.toml"));
+    command.args(["--package", lab.package, "--features", lab.features, "--"]);
+    command.args(lab.command).args(arguments);
+    command.status().with_context(|| format!("{command:?}"))
+}
