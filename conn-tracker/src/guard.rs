@@ -1,50 +1,51 @@
-//! A tracked connection, in the books for as long as it is held.
+//! A registered connection: it stays registered as long as a guard exists.
 
 use crate::{
-    group::ConnChain,
+    engine::{GroupHandle, Hot, Shard, entries::HotBlock},
+    group::{AttachError, ConnChain},
     id::ConnId,
-    info::{ConnInfo, boxed},
+    info::{ConnInfo, PackedPeer, Peer, boxed},
     kind::ConnKind,
     labels::{CloseReason, ConnLabel, ConnProtocol},
-    ledger::Ledger,
-    registry::Registry,
-    shard::Shard,
-    slab::{Hot, Page},
     state::{ConnState, InvalidTransition},
 };
-use std::{fmt, sync::atomic::Ordering, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-/// A tracked connection: it is in the books until this and all its clones are dropped.
+/// A registered connection: it is listed and counted until this and all its clones are dropped.
 ///
-/// Give a clone to whatever outlives the connection's task, above all the task of a tunnel after an upgrade: the
-/// entry, its id and its counts stay until the last of them is gone. What a connection does is told through any of
-/// them.
+/// Give a clone to a task that outlives the connection's own, above all the task of a tunnel after an upgrade: the
+/// entry, its id and its counts stay until the last clone is dropped. Any of them reports what the connection does.
 ///
 /// The calls for every request ([`request_started`](Self::request_started), [`request_ended`](Self::request_ended),
 /// [`set_kind`](Self::set_kind), [`touch`](Self::touch)) take no lock. Those for a few moments in a connection's
-/// life (state, protocol, label, chain) take the lock of one shard, so that the counts agree.
+/// life (state, protocol, label, peer, chain) take the lock of one shard, so that the counts agree.
 #[must_use = "dropping it says that the connection is gone"]
 pub struct ConnGuard {
-    page: &'static Page,
+    block: &'static HotBlock,
     id: ConnId,
 }
 
 impl ConnGuard {
     #[inline]
-    pub(crate) fn open(registry: &'static Registry, group: &Ledger, info: ConnInfo) -> Self {
+    pub(crate) fn open(group: &GroupHandle, info: ConnInfo) -> Self {
+        let registry = group.handle().registry();
         let now = registry.clock.millis();
-        let (page, id) = registry.my_shard().open(registry, group, info, now);
-        Self { page, id }
+        let (block, id) = registry.my_shard().open(group.group(), info, now);
+        Self { block, id }
     }
 
     #[inline]
     fn hot(&self) -> &'static Hot {
-        self.page.hot(self.id.slot())
+        self.block.hot(self.id.entry())
     }
 
     #[inline]
     fn shard(&self) -> &'static Shard {
-        self.page.shard
+        self.block.shard
     }
 
     /// The connection's name, as [`ConnTracker::close`](crate::ConnTracker::close) takes it.
@@ -71,30 +72,30 @@ impl ConnGuard {
         self.hot().protocol()
     }
 
-    /// Whose it is.
+    /// Whose connection it is.
     #[must_use]
     pub fn label(&self) -> ConnLabel {
         self.hot().label()
     }
 
-    /// Why it is ending, once somebody said so.
+    /// Why it is ending, once a reason was given.
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.hot().reason()
     }
 
-    /// When its last activity was: since the tracker was made, as coarse as its owner
-    /// [advances](crate::ConnTracker::advance) the clock.
+    /// When its last activity was: since the tracker was made, as coarse as the calls of
+    /// [`ConnTracker::advance`](crate::ConnTracker::advance).
     #[must_use]
     pub fn last_activity(&self) -> Duration {
         Duration::from_millis(self.hot().last_activity())
     }
 
-    /// Moves it on. The state that it has already is accepted and counts nothing.
+    /// Changes its state. The state that it has already is accepted and counts nothing.
     ///
     /// # Errors
     ///
-    /// [`InvalidTransition`] when it has already gone past `to`; nothing is changed.
+    /// [`InvalidTransition`] when it is already past `to`; nothing is changed.
     ///
     /// # Examples
     ///
@@ -110,48 +111,84 @@ impl ConnGuard {
         self.shard().set_state(self.hot(), self.id, to)
     }
 
-    /// Says what it speaks, once that is known or has changed.
+    /// Sets what it speaks, once that is known or has changed.
     pub fn set_protocol(&self, protocol: ConnProtocol) {
         self.shard().set_protocol(self.hot(), self.id, protocol);
     }
 
-    /// Says whose it is, once that is known: a metrics scrape shows itself by its path.
+    /// Sets whose connection it is, once that is known: a metrics scrape shows itself by its path. With an
+    /// [excluded](crate::TrackerOptions::with_excluded) label, completion no longer waits for it.
     pub fn set_label(&self, label: ConnLabel) {
-        let maybe_few = self.shard().set_label(self.hot(), self.id, label);
-        self.page.registry.look(maybe_few);
+        let low = self.shard().set_label(self.hot(), self.id, label);
+        self.block.registry.look(low);
     }
 
-    /// Counts it in a filter chain, once that is chosen, instead of the one it was counted in before.
+    /// Sets who is on the other end, once that is known better: the PROXY protocol names the client behind a load balancer.
     ///
-    /// A chain of another tracker is refused: nothing happens (and debug builds panic).
-    pub fn attach_chain(&self, chain: &ConnChain) {
-        let same_tracker = std::ptr::eq(self.page.registry, chain.ledger().handle().registry());
-        debug_assert!(same_tracker, "the chain belongs to another tracker");
-        if same_tracker {
-            let maybe_few = self
-                .shard()
-                .attach_chain(self.hot(), self.id, chain.ledger().ledger());
-            if let Some(maybe_few) = maybe_few {
-                self.page.registry.look(maybe_few);
-            }
+    /// ```
+    /// use conn_tracker::{ConnTracker, Peer};
+    /// use std::net::SocketAddr;
+    /// let tracker = ConnTracker::new();
+    /// let guard = tracker.group("ingress", 1).open(SocketAddr::from(([10, 0, 0, 1], 40312))); // the load balancer
+    /// let client = SocketAddr::from(([192, 0, 2, 7], 51000));
+    /// guard.set_peer(client);
+    /// assert_eq!(tracker.snapshot()[0].peer, Peer::Ip(client));
+    /// ```
+    pub fn set_peer(&self, peer: impl Into<Peer>) {
+        let peer = PackedPeer::pack(peer.into());
+        self.shard().set_peer(self.id, peer);
+    }
+
+    /// Counts it in a filter chain, once that is chosen, and no longer in the chain that it was in before.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`] when the chain is of another listener version than the connection, or of another tracker; nothing is
+    /// changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use conn_tracker::{AttachError, ConnTracker, Peer};
+    /// let tracker = ConnTracker::new();
+    /// let (old, new) = (tracker.group("ingress", 1), tracker.group("ingress", 2));
+    /// let guard = old.open(Peer::Unix);
+    /// guard.attach_chain(&old.chain("tls"))?;
+    /// assert!(guard.attach_chain(&new.chain("tls")).is_err());
+    /// # Ok::<(), AttachError>(())
+    /// ```
+    pub fn attach_chain(&self, chain: &ConnChain) -> Result<(), AttachError> {
+        let registry = self.block.registry;
+        if !std::ptr::eq(registry, chain.handle().handle().registry()) {
+            return Err(AttachError::OtherTracker {
+                listener: Arc::from(chain.listener()),
+                chain: Arc::from(chain.name()),
+            });
         }
+        let low = self
+            .shard()
+            .attach_chain(self.hot(), self.id, chain.handle().group())?;
+        if let Some(low) = low {
+            registry.look(low);
+        }
+        Ok(())
     }
 
-    /// Gives or replaces what ends this connection; see [`ConnInfo::with_closer`].
+    /// Sets or replaces what ends this connection; see [`ConnInfo::with_closer`].
     ///
-    /// A closer that holds a guard of its own connection keeps that connection in the books for ever.
+    /// A closer that contains a guard of its own connection keeps that connection registered for ever.
     pub fn set_closer(&self, closer: impl Fn() + Send + Sync + 'static) {
         let old = self.shard().set_closer(self.hot(), self.id, boxed(closer));
         drop(old);
     }
 
-    /// Says why it is ending. The first reason is kept; without one it is [finished](CloseReason::Finished),
+    /// Sets why it is ending. The first reason is kept; without one it is [finished](CloseReason::Finished),
     /// [drained](CloseReason::Drained) or [panicked](CloseReason::Panicked), by what is seen when it ends.
     pub fn set_close_reason(&self, reason: CloseReason) {
         self.hot().give_reason(reason);
     }
 
-    /// Says what it is doing now; replaces a count of requests made before.
+    /// Sets what it is doing now; replaces a count of requests made before.
     #[inline]
     pub fn set_kind(&self, kind: ConnKind) {
         self.hot().kind.store(kind);
@@ -176,16 +213,16 @@ impl ConnGuard {
     /// once per tick.
     #[inline]
     pub fn touch(&self) {
-        self.hot().touch(self.page.registry.clock.millis());
+        self.hot().touch(self.block.registry.clock.millis());
     }
 }
 
 impl Clone for ConnGuard {
     fn clone(&self) -> Self {
         // Relaxed: the guard that is cloned keeps the count above zero.
-        self.hot().guards.fetch_add(1, Ordering::Relaxed);
+        self.hot().refs.fetch_add(1, Ordering::Relaxed);
         Self {
-            page: self.page,
+            block: self.block,
             id: self.id,
         }
     }
@@ -194,20 +231,22 @@ impl Clone for ConnGuard {
 impl Drop for ConnGuard {
     #[inline]
     fn drop(&mut self) {
-        let guards = &self.hot().guards;
-        // One guard is the last: clones are made from guards, and this one is ours alone. So the common case
-        // needs no read-modify-write. Acquire, here and there, pairs with the Release of the clones that went
-        // before: what they did to the entry is done.
-        let last = guards.load(Ordering::Acquire) == 1 || guards.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last {
-            let closed = self.shard().close(self.hot(), self.id, std::thread::panicking());
-            drop(closed.closer);
-            if let Some(maybe_few) = closed.maybe_few {
-                self.page.registry.look(maybe_few);
+        let refs = &self.hot().refs;
+        // One reference is the last: clones are made from guards, and this guard is ours alone. So the common case
+        // needs no read-modify-write. Acquire, in both, pairs with the Release in the drops of the clones before: without
+        // it, what they wrote to the entry could appear after the entry is freed, in the next connection's.
+        let is_last = refs.load(Ordering::Acquire) == 1 || refs.fetch_sub(1, Ordering::AcqRel) == 1;
+        if is_last {
+            let ended = self.shard().end(self.hot(), self.id, std::thread::panicking());
+            let registry = self.block.registry;
+            if let Some(low) = ended.low {
+                registry.look(low);
             }
-            if closed.last_of_shard {
-                self.page.registry.give_back();
+            if ended.is_last_of_shard {
+                registry.release();
             }
+            // User code, and it may panic: after everything that others wait for.
+            drop(ended.closer);
         }
     }
 }

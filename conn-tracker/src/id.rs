@@ -2,13 +2,13 @@
 
 use std::{fmt, str::FromStr};
 
-const SLOT_BITS: u32 = 26;
+const ENTRY_BITS: u32 = 26;
 /// How many connections one shard can hold: 67 million.
-pub(crate) const MAX_SLOTS: u32 = 1 << SLOT_BITS;
+pub(crate) const MAX_ENTRIES: u32 = 1 << ENTRY_BITS;
 /// How many shards a tracker can have.
 pub(crate) const MAX_SHARDS: usize = 64;
 
-/// Names one tracked connection: shard (6 bits), slot (26 bits), generation (32 bits).
+/// Names one tracked connection: shard (6 bits), entry (26 bits), generation (32 bits).
 ///
 /// The generation is counted per shard, so the id of a connection that is gone finds nothing until four thousand
 /// million others have opened in its shard. It prints and parses as sixteen hexadecimal digits (a JSON reader
@@ -24,8 +24,8 @@ pub(crate) const MAX_SHARDS: usize = 64;
 pub struct ConnId(u64);
 
 impl ConnId {
-    pub(crate) const fn new(shard: usize, slot: u32, generation: u32) -> Self {
-        Self(((shard as u64) << (32 + SLOT_BITS)) | ((slot as u64) << 32) | generation as u64)
+    pub(crate) const fn new(shard: usize, entry: u32, generation: u32) -> Self {
+        Self(((shard as u64) << (32 + ENTRY_BITS)) | ((entry as u64) << 32) | generation as u64)
     }
 
     /// The id as a number, for a label or a log field.
@@ -36,12 +36,12 @@ impl ConnId {
 
     #[inline]
     pub(crate) const fn shard(self) -> usize {
-        (self.0 >> (32 + SLOT_BITS)) as usize
+        (self.0 >> (32 + ENTRY_BITS)) as usize
     }
 
     #[inline]
-    pub(crate) const fn slot(self) -> u32 {
-        (self.0 >> 32) as u32 & (MAX_SLOTS - 1)
+    pub(crate) const fn entry(self) -> u32 {
+        (self.0 >> 32) as u32 & (MAX_ENTRIES - 1)
     }
 
     #[inline]
@@ -102,9 +102,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_parts_of_an_id_do_not_overlap(shard in 0..MAX_SHARDS, slot in 0..MAX_SLOTS, generation: u32) {
-            let id = ConnId::new(shard, slot, generation);
-            prop_assert_eq!((id.shard(), id.slot(), id.generation()), (shard, slot, generation));
+        fn the_parts_of_an_id_do_not_overlap(shard in 0..MAX_SHARDS, entry in 0..MAX_ENTRIES, generation: u32) {
+            let id = ConnId::new(shard, entry, generation);
+            prop_assert_eq!((id.shard(), id.entry(), id.generation()), (shard, entry, generation));
             prop_assert_eq!(id.to_string().parse(), Ok(id));
         }
     }

@@ -6,14 +6,14 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
-/// Ends one connection: called by [`ConnTracker::close`](crate::ConnTracker::close), outside every lock.
+/// Ends one connection: called by [`ConnTracker::close`](crate::ConnTracker::close), with no lock held.
 pub(crate) type Closer = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) fn boxed(closer: impl Fn() + Send + Sync + 'static) -> Closer {
     Box::new(closer)
 }
 
-/// Who is on the other end. Kept for the admin view alone: no metric carries it.
+/// Who is on the other end. For the admin view only: keep it out of metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -42,15 +42,14 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What is known of a connection when it is accepted. Everything but the peer can be told later, through the
-/// guard.
+/// What is known of a connection when it is accepted. All of it can be set later, through the guard.
 ///
 /// ```
 /// use conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer};
 /// let tracker = ConnTracker::new();
 /// let info = ConnInfo::new(Peer::Unix).with_label(ConnLabel::Admin);
 /// let _guard = tracker.group("admin", 1).open(info);
-/// assert_eq!((tracker.len(), tracker.held()), (1, 0));
+/// assert_eq!((tracker.len(), tracker.awaited()), (1, 0));
 /// ```
 #[derive(Default)]
 #[must_use]
@@ -80,8 +79,8 @@ impl ConnInfo {
         Self { label, ..self }
     }
 
-    /// What ends this connection when [`ConnTracker::close`](crate::ConnTracker::close) is asked to. It must not
-    /// block, and may be called more than once and after the connection has ended; never by two callers at a time.
+    /// What ends this connection: [`ConnTracker::close`](crate::ConnTracker::close) calls it. It must not block, and may be
+    /// called more than once and after the connection has ended; never by two callers at a time.
     pub fn with_closer(self, closer: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             closer: Some(boxed(closer)),

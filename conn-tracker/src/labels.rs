@@ -57,7 +57,7 @@ byte_set! {
 
 byte_set! {
     /// Whose connection it is. A label that the tracker excludes ([`TrackerOptions::with_excluded`]) is listed and
-    /// counted like any other, but does not hold up completion.
+    /// counted like any other, but completion does not wait for it.
     ///
     /// [`TrackerOptions::with_excluded`]: crate::TrackerOptions::with_excluded
     #[derive(Default)]
@@ -81,7 +81,7 @@ byte_set! {
     CloseReason {
         /// By itself, before anyone asked it to leave.
         Finished = "finished",
-        /// By itself, after it was told to leave.
+        /// By itself, after it was asked to leave.
         Drained = "drained",
         /// Cut: the drain's deadline was reached.
         Deadline = "deadline",

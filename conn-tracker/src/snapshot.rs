@@ -1,23 +1,24 @@
-//! A list of who is here, taken without stopping the world.
+//! Lists of connections, taken a few entries at a time.
 
 use crate::{
-    books::Books,
+    engine::{
+        Cold, Group, Hot, Registry,
+        entries::{NONE, PORTION},
+        shard::{Shard, ShardState},
+    },
     id::ConnId,
     info::{PackedPeer, Peer},
     kind::ConnKind,
     labels::{CloseReason, ConnLabel, ConnProtocol},
-    ledger::Ledger,
-    registry::Registry,
-    slab::{Cold, Hot, NONE, PART},
     state::ConnState,
 };
 use std::{sync::Arc, time::Duration};
 
-/// One connection as it was when the snapshot passed by.
+/// One connection, as it was when its entry was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnSnapshot {
-    /// Its name.
+    /// Its id.
     pub id: ConnId,
     /// The listener that accepted it.
     pub listener: Arc<str>,
@@ -31,9 +32,9 @@ pub struct ConnSnapshot {
     pub kind: ConnKind,
     /// What it speaks.
     pub protocol: ConnProtocol,
-    /// Whose it is.
+    /// Whose connection it is.
     pub label: ConnLabel,
-    /// Who is on the other end. For an operator's eyes: keep it out of metrics.
+    /// Who is on the other end. For operators only: keep it out of metrics.
     pub peer: Peer,
     /// When it was opened, since the tracker was made.
     pub established: Duration,
@@ -57,7 +58,17 @@ impl ConnSnapshot {
     }
 }
 
-/// What is copied of one entry while its shard is locked; its names are looked up in what was noted with it.
+/// One page of a list: see [`ConnTracker::snapshot_page`](crate::ConnTracker::snapshot_page).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotPage {
+    /// The connections of this page.
+    pub connections: Vec<ConnSnapshot>,
+    /// What to ask the next page with; `None` after the last page.
+    pub next: Option<ConnId>,
+}
+
+/// What is copied of one entry while its shard is locked; its names are looked up afterwards.
 struct Copied {
     id: ConnId,
     group: u32,
@@ -90,7 +101,7 @@ impl Copied {
     }
 
     fn named(self, names: &Names) -> Option<ConnSnapshot> {
-        // A connection's group outlives it (`Registry::remove_if_gone`), so it was there to be noted.
+        // A connection's group outlives it (invariant 7), so it was there to be noted.
         let group = &names.get(self.group)?.key;
         Some(ConnSnapshot {
             id: self.id,
@@ -109,57 +120,116 @@ impl Copied {
     }
 }
 
-/// The ledgers of the connections in one part of a page. Their numbers are used again, so they are noted under the same lock.
+/// The groups of the connections that were copied under one pass through the lock. Indices are given to other groups later
+/// (invariant 7), so the groups are noted under the same lock.
 #[derive(Default)]
-struct Names(Vec<Arc<Ledger>>);
+struct Names(Vec<Arc<Group>>);
 
 impl Names {
-    fn note(&mut self, books: &Books, index: u32) {
-        if self.get(index).is_none() {
-            self.0.extend(books.ledger(index).cloned());
+    fn note(&mut self, state: &ShardState, index: u32) {
+        if index != NONE && self.get(index).is_none() {
+            let part = state.parts.get(index);
+            self.0.extend(part.map(|part| Arc::clone(&part.group)));
         }
     }
 
-    fn get(&self, index: u32) -> Option<&Arc<Ledger>> {
-        self.0.iter().find(|ledger| ledger.index == index)
+    fn get(&self, index: u32) -> Option<&Arc<Group>> {
+        self.0.iter().find(|group| group.index == index)
     }
 }
 
 /// The connection `id`, if it is open.
 pub(crate) fn find(registry: &Registry, id: ConnId) -> Option<ConnSnapshot> {
-    let books = registry.shards.get(id.shard())?.lock();
-    let (hot, cold) = books.slab.find(id.slot(), id.generation())?;
+    let state = registry.shard(id.shard())?.lock();
+    let (hot, cold) = state.entries.find(id.entry(), id.generation())?;
     let copied = Copied::of(id, hot, cold);
     let mut names = Names::default();
-    names.note(&books, copied.group);
-    names.note(&books, copied.chain);
-    drop(books);
+    names.note(&state, copied.group);
+    names.note(&state, copied.chain);
+    drop(state);
     copied.named(&names)
 }
 
-/// Lists the connections that `wanted` picks. A shard is locked while a few of its entries are copied, and open to others
-/// between, however many connections there are.
-pub(crate) fn walk(registry: &Registry, wanted: impl Fn(&Hot, &Cold) -> bool) -> Vec<ConnSnapshot> {
-    let mut list = Vec::new();
-    let mut copied = Vec::with_capacity(PART);
-    let mut names = Names::default();
-    for (index, shard) in registry.shards.iter().enumerate() {
-        for part in 0.. {
-            names.0.clear();
-            let books = shard.lock();
-            let Some(entries) = books.slab.part(part) else {
-                break;
-            };
-            for (slot, hot, cold) in entries.filter(|(_, hot, cold)| wanted(hot, cold)) {
-                names.note(&books, cold.group);
-                if cold.chain != NONE {
-                    names.note(&books, cold.chain);
-                }
-                copied.push(Copied::of(ConnId::new(index, slot, cold.generation), hot, cold));
-            }
-            drop(books);
-            list.extend(copied.drain(..).filter_map(|entry| entry.named(&names)));
+/// The connections that `wanted` picks.
+pub(crate) fn all(registry: &Registry, wanted: impl Fn(&Hot, &Cold) -> bool) -> Vec<ConnSnapshot> {
+    let (mut list, mut walk) = (Vec::new(), Walk::new(registry, None));
+    while walk.step(&wanted, &mut list) {}
+    list
+}
+
+/// At most `limit` connections behind `after`.
+pub(crate) fn page(registry: &Registry, after: Option<ConnId>, limit: usize) -> SnapshotPage {
+    let limit = limit.max(1);
+    let (mut connections, mut walk) = (Vec::new(), Walk::new(registry, after));
+    let mut is_more = true;
+    while is_more && connections.len() < limit {
+        is_more = walk.step(&|_, _| true, &mut connections);
+    }
+    // The last portion may have been more than fits; the next page reads the rest again.
+    let is_more = is_more || connections.len() > limit;
+    connections.truncate(limit);
+    let last = connections.last().map(|conn| conn.id);
+    SnapshotPage {
+        connections,
+        next: last.filter(|_| is_more),
+    }
+}
+
+/// How far a list has come. A shard is locked while [`PORTION`] entries are copied, and open to others in between, however
+/// many connections there are.
+struct Walk<'a> {
+    registry: &'a Registry,
+    shard: usize,
+    /// The first entry of the next portion.
+    entry: usize,
+    copied: Vec<Copied>,
+    names: Names,
+}
+
+impl<'a> Walk<'a> {
+    /// From the entry behind `after` on.
+    fn new(registry: &'a Registry, after: Option<ConnId>) -> Self {
+        Self {
+            registry,
+            shard: after.map_or(0, ConnId::shard),
+            entry: after.map_or(0, |after| after.entry() as usize + 1),
+            copied: Vec::with_capacity(PORTION),
+            names: Names::default(),
         }
     }
-    list
+
+    /// Adds those of the next portion that are wanted. Whether there may be more.
+    fn step(&mut self, wanted: &impl Fn(&Hot, &Cold) -> bool, list: &mut Vec<ConnSnapshot>) -> bool {
+        if self.shard >= self.registry.shard_count() {
+            return false;
+        }
+        let is_inside = self
+            .registry
+            .shard(self.shard)
+            .is_some_and(|shard| self.copy(shard, wanted));
+        if is_inside {
+            let names = &self.names;
+            list.extend(self.copied.drain(..).filter_map(|copied| copied.named(names)));
+        } else {
+            (self.shard, self.entry) = (self.shard + 1, 0);
+        }
+        true
+    }
+
+    /// Copies the next portion of `shard`. `false` if it has no such entries.
+    fn copy(&mut self, shard: &Shard, wanted: &impl Fn(&Hot, &Cold) -> bool) -> bool {
+        self.names.0.clear();
+        let state = shard.lock();
+        let Some((portion, next)) = state.entries.portion(self.entry) else {
+            return false;
+        };
+        for (entry, hot, cold) in portion.filter(|(_, hot, cold)| wanted(hot, cold)) {
+            self.names.note(&state, cold.group);
+            self.names.note(&state, cold.chain);
+            let id = ConnId::new(self.shard, entry, cold.generation);
+            self.copied.push(Copied::of(id, hot, cold));
+        }
+        self.entry = next;
+        true
+    }
 }

@@ -1,10 +1,10 @@
-//! How far a connection has come on its way out, and which moves are legal.
+//! How far a connection has come on its way out, and which changes are legal.
 
 use std::fmt;
 
 /// How far one connection has come on its way out.
 ///
-/// It only moves forward; steps may be skipped. [`ConnState::may_become`] is the whole table:
+/// It only goes forward; steps may be skipped. [`ConnState::may_become`] is the whole table:
 ///
 /// | from \ to | active | draining | closing | closed |
 /// | --- | --- | --- | --- | --- |
@@ -13,7 +13,7 @@ use std::fmt;
 /// | **closing** | | | same | yes |
 /// | **closed** | | | | same |
 ///
-/// "Same" is accepted and counts nothing, so that being told twice is no error.
+/// "Same" is accepted and counts nothing, so that the same call twice is no error.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[expect(
@@ -21,10 +21,10 @@ use std::fmt;
     reason = "the four states are the contract; a match over them should be complete"
 )]
 pub enum ConnState {
-    /// Serving; nobody has asked it to leave.
+    /// Serving; not asked to leave.
     #[default]
     Active = 0,
-    /// Told to leave (`connection: close`, GOAWAY, ..) and still serving what is open.
+    /// Asked to leave (`connection: close`, GOAWAY, ..) and still serving what is open.
     Draining = 1,
     /// No longer serving: flushing, half-closed, or being cut at its deadline.
     Closing = 2,

@@ -2,24 +2,23 @@
 
 use crate::{
     counts::ConnCounts,
+    engine::{Group, GroupHandle, Handle, Key, Registry},
     group::{ConnGroup, GroupView},
     guard::ConnGuard,
-    handle::{Handle, LedgerHandle},
     id::{ConnId, MAX_SHARDS},
     info::ConnInfo,
     labels::{CloseReason, ConnLabel, LabelSet},
-    ledger::Key,
-    registry::Registry,
-    snapshot::{self, ConnSnapshot},
+    snapshot::{self, ConnSnapshot, SnapshotPage},
     state::ConnState,
     wait::WaitEmpty,
 };
 use std::{sync::Arc, time::Duration};
 
-/// All connections of a process. Clones are handles on the same books.
+/// The connection registry of a process. Clones are handles on the same registry.
 ///
-/// Dropping the last handle ([groups](ConnGroup) and [waits](WaitEmpty) are handles too) closes the books; guards
-/// that are still held stay valid, unseen. The memory is kept for the next tracker with as many shards.
+/// After the last handle is dropped ([groups](ConnGroup), [chains](crate::ConnChain) and [waits](WaitEmpty) are handles too)
+/// nothing can be opened; guards that still exist stay valid, unseen. The memory is kept for the next tracker with as many
+/// shards.
 #[derive(Debug, Clone)]
 pub struct ConnTracker(Handle);
 
@@ -44,17 +43,17 @@ impl ConnTracker {
     }
 
     /// The group of one listener version: the one that there is, or a new one.
-    #[must_use = "a group that nobody keeps is forgotten"]
+    #[must_use = "a group without a handle and without a connection is removed"]
     pub fn group(&self, listener: &str, version: u64) -> ConnGroup {
         let key = Key {
             listener: Arc::from(listener),
             version,
             chain: None,
         };
-        ConnGroup::new(LedgerHandle::open(self.0.clone(), key))
+        ConnGroup::new(GroupHandle::open(self.0.clone(), key))
     }
 
-    /// The same as [`ConnGroup::open`]: enters a connection in the books of the tracker that `group` is of.
+    /// The same as [`ConnGroup::open`]: registers a connection in the tracker that `group` is of.
     ///
     /// # Panics
     ///
@@ -65,8 +64,8 @@ impl ConnTracker {
 
     // === the coarse clock ===
 
-    /// Tells the tracker the time: `elapsed` since it was made. Whoever has a timer calls it, say once a second;
-    /// stamps are as coarse as these calls. Going back is ignored.
+    /// Sets the tracker's clock: `elapsed` since it was made. Call it from a timer, say once a second; stamps are as coarse as
+    /// these calls. An earlier time than before is ignored.
     ///
     /// ```
     /// # use conn_tracker::{ConnTracker, Peer};
@@ -82,7 +81,7 @@ impl ConnTracker {
         self.0.registry().clock.advance(elapsed);
     }
 
-    /// The time that the tracker was told last, in whole milliseconds.
+    /// The tracker's clock, in whole milliseconds: what [`advance`](Self::advance) was called with last.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.0.registry().clock.now()
@@ -90,7 +89,7 @@ impl ConnTracker {
 
     // === counts ===
 
-    /// How many connections there are, by state and protocol: a read of two cache lines per shard.
+    /// How many connections there are, by state and protocol: a read of two cache lines for each shard in use.
     #[must_use]
     pub fn counts(&self) -> ConnCounts {
         self.0.registry().counts()
@@ -108,13 +107,13 @@ impl ConnTracker {
         self.len() == 0
     }
 
-    /// How many connections hold up completion: all but those with an excluded label.
+    /// How many connections [`wait_empty`](Self::wait_empty) waits for: all but those with an excluded label.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.counts().held as usize
+    pub fn awaited(&self) -> usize {
+        self.counts().awaited as usize
     }
 
-    /// How many times a connection has entered `state`, ever (`orion_connection_state_transitions_total`).
+    /// How many times a connection has entered state `to`, ever.
     #[must_use]
     pub fn transitions(&self, to: ConnState) -> u64 {
         self.counts().transitions(to)
@@ -123,25 +122,20 @@ impl ConnTracker {
     /// How many connections have ended for `reason`, ever.
     #[must_use]
     pub fn closed(&self, reason: CloseReason) -> u64 {
-        self.0
-            .registry()
-            .shards
-            .iter()
-            .map(|shard| shard.reasons.of(reason))
-            .sum()
+        let shards = self.0.registry().shards();
+        shards.map(|shard| shard.reasons.of(reason)).sum()
     }
 
-    /// The counts of every listener version and filter chain that is in the books, in no order.
+    /// The counts of every listener version and filter chain, in no order.
     #[must_use]
     pub fn groups(&self) -> Vec<GroupView> {
-        let ledgers = self.0.registry().ledgers();
-        let view = |ledger: Arc<crate::ledger::Ledger>| {
-            let counts = ledger.counts();
+        let view = |group: Arc<Group>| {
+            let counts = group.counts();
             let Key {
                 listener,
                 version,
                 chain,
-            } = ledger.key.clone();
+            } = group.key.clone();
             GroupView {
                 listener,
                 version,
@@ -149,25 +143,55 @@ impl ConnTracker {
                 counts,
             }
         };
-        ledgers.into_iter().map(view).collect()
+        self.0.registry().groups().into_iter().map(view).collect()
     }
 
     // === who ===
 
-    /// Every connection, shard by shard.
+    /// Every connection, in the order of their ids' shards and entries.
     ///
-    /// It is not one moment of all connections: each is seen once, as it was when its page was read. A connection
-    /// that is open from before the call until after it is in the list. A shard is locked for one page (128
-    /// connections) at a time, so a million connections delay an accept by microseconds.
+    /// It is not one moment of all connections: each is listed once, as it was when its entry was read. A connection
+    /// that is open from before the call until after it is in the list. A shard is locked while 16 entries are copied, so a
+    /// list of a million connections delays an accept by microseconds.
+    ///
+    /// The list has as many elements as there are connections; [`snapshot_page`](Self::snapshot_page) bounds it.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ConnSnapshot> {
-        snapshot::walk(self.0.registry(), |_, _| true)
+        snapshot::all(self.0.registry(), |_, _| true)
     }
 
-    /// The connections in `state`; seen as in [`snapshot`](Self::snapshot).
+    /// At most `limit` connections (0 counts as 1), those that follow `after`: `None` for the first page, then the
+    /// [`next`](SnapshotPage::next) of the page before. Each connection is seen as in [`snapshot`](Self::snapshot).
+    ///
+    /// A connection that is open from before the first page until after the last is in one of them, once. One that opens
+    /// meanwhile is in one of them or in none. `after` may name a connection that has ended.
+    ///
+    /// ```
+    /// # use conn_tracker::{ConnTracker, Peer};
+    /// let tracker = ConnTracker::new();
+    /// let group = tracker.group("ingress", 1);
+    /// let guards: Vec<_> = (0..250).map(|_| group.open(Peer::Unix)).collect();
+    /// let (mut sizes, mut next) = (vec![], None);
+    /// loop {
+    ///     let page = tracker.snapshot_page(next, 100);
+    ///     sizes.push(page.connections.len());
+    ///     next = page.next;
+    ///     if next.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// assert_eq!(sizes, [100, 100, 50]);
+    /// # drop(guards);
+    /// ```
+    #[must_use]
+    pub fn snapshot_page(&self, after: Option<ConnId>, limit: usize) -> SnapshotPage {
+        snapshot::page(self.0.registry(), after, limit)
+    }
+
+    /// The connections in `state`; each is seen as in [`snapshot`](Self::snapshot).
     #[must_use]
     pub fn by_state(&self, state: ConnState) -> Vec<ConnSnapshot> {
-        snapshot::walk(self.0.registry(), |hot, _| hot.state() == state)
+        snapshot::all(self.0.registry(), |hot, _| hot.state() == state)
     }
 
     /// The connection `id`, if it is still open.
@@ -188,10 +212,9 @@ impl ConnTracker {
         self.close_with(id, CloseReason::Admin)
     }
 
-    /// Asks the connection `id` to end now, by the closer it was given, and records the reason.
+    /// Asks the connection `id` to end now, by its closer, and records the reason.
     ///
-    /// The books change when the connection does: it is listed until its last guard is dropped. The tracker has no
-    /// way of its own to end anything.
+    /// The connection is listed until its last guard is dropped. The tracker has no way of its own to end anything.
     ///
     /// # Errors
     ///
@@ -216,8 +239,7 @@ impl ConnTracker {
         let shard = self
             .0
             .registry()
-            .shards
-            .get(id.shard())
+            .shard(id.shard())
             .ok_or(CloseError::NotFound { id })?;
         if let Some(closer) = shard.lend_closer(id, reason)? {
             closer.call();
@@ -225,7 +247,7 @@ impl ConnTracker {
         Ok(())
     }
 
-    /// Resolves when no connection holds up completion any more; see [`WaitEmpty`].
+    /// Resolves when the last connection that completion waits for has ended; see [`WaitEmpty`].
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -239,10 +261,10 @@ impl ConnTracker {
         WaitEmpty::all(self.0.clone(), 0)
     }
 
-    /// Resolves when no more than `connections` hold up completion: for whoever closes the last few instead of waiting for
-    /// them. Otherwise as [`wait_empty`](Self::wait_empty), which is `wait_at_most(0)`.
+    /// Resolves when completion waits for no more than `connections` of them: for a process that then closes the last few.
+    /// Otherwise as [`wait_empty`](Self::wait_empty), which is `wait_at_most(0)`.
     ///
-    /// Each connection that ends when there are so few in its shard looks at all shards, so a low number is cheap.
+    /// A connection that ends when its shard has that few reads the counters of all shards, so a low number is cheap.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -269,7 +291,7 @@ pub enum CloseError {
         /// The id that was asked for.
         id: ConnId,
     },
-    /// It was never given anything to close it by.
+    /// It has no closer.
     #[error("connection {id} was registered without a closer")]
     NoCloser {
         /// The id that was asked for.
@@ -296,13 +318,13 @@ impl Default for TrackerOptions {
 }
 
 impl TrackerOptions {
-    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each thread the
-    /// machine runs at a time. Each costs a kilobyte, 12 more once it has been used, and 128 bytes in every group.
+    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each thread that the
+    /// process can run at a time. A shard is built when a thread first opens a connection in it; it takes 12 kilobytes.
     pub fn with_shards(self, shards: usize) -> Self {
         Self { shards, ..self }
     }
 
-    /// Whose connections do not hold up completion. Default: [`Admin`](ConnLabel::Admin) and
+    /// The labels of connections that completion does not wait for. Default: [`Admin`](ConnLabel::Admin) and
     /// [`Metrics`](ConnLabel::Metrics). [`Traffic`](ConnLabel::Traffic) cannot be excluded.
     pub fn with_excluded(self, labels: impl IntoIterator<Item = ConnLabel>) -> Self {
         Self {

@@ -1,29 +1,26 @@
-//! Waiting until nothing, or little, is held open, without polling.
+//! Waiting until no connection, or few, are left, without polling.
 
-use crate::{
-    handle::{Handle, LedgerHandle},
-    ledger::Ledger,
-};
+use crate::engine::{Group, GroupHandle, Handle};
 use std::{
     fmt,
     future::Future,
     pin::Pin,
-    sync::Arc as StdArc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-/// Resolves when nothing that holds up completion is open: made by [`ConnTracker::wait_empty`],
-/// [`ConnGroup::wait_empty`] and [`ConnChain::wait_empty`]. That of [`ConnTracker::wait_at_most`] leaves some.
+/// Resolves when the last connection has ended that completion waits for: made by [`ConnTracker::wait_empty`],
+/// [`ConnGroup::wait_empty`] and [`ConnChain::wait_empty`]. The future of [`ConnTracker::wait_at_most`] resolves when no more
+/// than the given number of such connections are left.
 ///
-/// It resolves if, at some moment since it was first polled, every connection that had been opened was gone, but for as
-/// many as it leaves.
-/// Connections that open afterwards change nothing; that none open is the caller's business. When it resolves, all
-/// guards have been dropped; what their tasks do after dropping them is not waited for.
+/// It resolves if that was so at any moment since it was first polled, also if further connections have opened since; that
+/// none opens is the caller's part. When it resolves, the guards of the ended connections have been dropped; what their tasks
+/// do after that is not waited for.
 ///
 /// # Cancel safety
 ///
-/// Dropping it before it resolves takes the waiter back and affects nobody else. A new one starts anew: an empty
-/// moment that the dropped one had seen is forgotten.
+/// Dropping it before it resolves removes its waker and affects no other wait. A new one starts anew: an empty
+/// moment during the dropped one is forgotten.
 ///
 /// [`ConnTracker::wait_empty`]: crate::ConnTracker::wait_empty
 /// [`ConnTracker::wait_at_most`]: crate::ConnTracker::wait_at_most
@@ -32,62 +29,60 @@ use std::{
 #[must_use = "futures do nothing unless polled"]
 pub struct WaitEmpty {
     target: Target,
-    /// How many may be left.
-    few: u64,
-    stage: Stage,
+    /// How many connections may be left.
+    at_most: u64,
+    progress: Progress,
 }
 
 enum Target {
     All(Handle),
-    /// Holds the ledger: it is not removed while someone waits for it.
-    One(LedgerHandle),
+    /// A handle, so that the group is not removed during the wait.
+    One(GroupHandle),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Stage {
+enum Progress {
     New,
     Waiting { key: u64 },
     Done,
 }
 
 impl WaitEmpty {
-    pub(crate) fn all(handle: Handle, few: u64) -> Self {
+    pub(crate) fn all(handle: Handle, at_most: u64) -> Self {
         Self {
             target: Target::All(handle),
-            few,
-            stage: Stage::New,
+            at_most,
+            progress: Progress::New,
         }
     }
 
-    pub(crate) fn one(ledger: LedgerHandle) -> Self {
+    pub(crate) fn one(group: GroupHandle) -> Self {
         Self {
-            target: Target::One(ledger),
-            few: 0,
-            stage: Stage::New,
+            target: Target::One(group),
+            at_most: 0,
+            progress: Progress::New,
         }
     }
 
-    fn ledger(&self) -> Option<&StdArc<Ledger>> {
+    fn group(&self) -> Option<&Arc<Group>> {
         match &self.target {
             Target::All(_) => None,
-            Target::One(ledger) => Some(ledger.ledger()),
+            Target::One(group) => Some(group.group()),
         }
     }
 
     fn handle(&self) -> &Handle {
         match &self.target {
             Target::All(handle) => handle,
-            Target::One(ledger) => ledger.handle(),
+            Target::One(group) => group.handle(),
         }
     }
 
-    fn stop_waiting(&mut self) {
-        if let Stage::Waiting { key } = self.stage {
-            let registry = self.handle().registry();
-            registry.gate(self.ledger()).leave(key);
-            registry.unwatch(self.ledger());
+    fn leave(&mut self) {
+        if let Progress::Waiting { key } = self.progress {
+            self.handle().registry().waiters(self.group()).leave(key);
         }
-        self.stage = Stage::Done;
+        self.progress = Progress::Done;
     }
 }
 
@@ -96,40 +91,38 @@ impl Future for WaitEmpty {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let registry = self.handle().registry();
-        let gate = registry.gate(self.ledger());
-        let few = self.few;
-        let is_over = match self.stage {
-            Stage::Done => return Poll::Ready(()),
-            Stage::Waiting { key } => gate.passed(key, cx.waker()),
-            Stage::New => {
-                // Waiter, watcher, look: in this order, see `Registry::at_most`.
-                let key = gate.enter(cx.waker(), few);
-                registry.watch(self.ledger(), few);
-                let is_over = registry.at_most(self.ledger()) <= few;
-                self.stage = Stage::Waiting { key };
+        let waiters = registry.waiters(self.group());
+        let is_over = match self.progress {
+            Progress::Done => return Poll::Ready(()),
+            Progress::Waiting { key } => waiters.is_released(key, cx.waker()),
+            Progress::New => {
+                // First the waiter, then the look: invariant 5.
+                let key = waiters.enter(cx.waker(), self.at_most);
+                let is_over = registry.at_most(self.group()) <= self.at_most;
+                self.progress = Progress::Waiting { key };
                 is_over
             }
         };
         if !is_over {
             return Poll::Pending;
         }
-        self.stop_waiting();
+        self.leave();
         Poll::Ready(())
     }
 }
 
 impl Drop for WaitEmpty {
     fn drop(&mut self) {
-        self.stop_waiting();
+        self.leave();
     }
 }
 
 impl fmt::Debug for WaitEmpty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = self.ledger().map(|ledger| &ledger.key);
+        let of = self.group().map(|group| &group.key);
         f.debug_struct("WaitEmpty")
             .field("of", &of)
-            .field("stage", &self.stage)
+            .field("progress", &self.progress)
             .finish()
     }
 }

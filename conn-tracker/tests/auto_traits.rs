@@ -2,9 +2,9 @@
 #![cfg(not(loom))]
 
 use conn_tracker::{
-    CloseError, CloseReason, ConnChain, ConnCounts, ConnGroup, ConnGuard, ConnId, ConnInfo, ConnKind,
-    ConnLabel, ConnProtocol, ConnSnapshot, ConnState, ConnTracker, GroupView, InvalidTransition,
-    ParseConnIdError, Peer, TrackerOptions, WaitEmpty,
+    AttachError, CloseError, CloseReason, ConnChain, ConnCounts, ConnGroup, ConnGuard, ConnId, ConnInfo,
+    ConnKind, ConnLabel, ConnProtocol, ConnSnapshot, ConnState, ConnTracker, GroupView, InvalidTransition,
+    ParseConnIdError, Peer, SnapshotPage, TrackerOptions, WaitEmpty,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use std::{error::Error, hash::Hash};
@@ -17,6 +17,7 @@ assert_impl_all!(WaitEmpty: Send, Sync, Unpin, Future<Output = ()>);
 assert_impl_all!(ConnInfo: Send, Sync, Unpin);
 assert_impl_all!(TrackerOptions: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnSnapshot: Send, Sync, Unpin, Clone);
+assert_impl_all!(SnapshotPage: Send, Sync, Unpin, Clone);
 assert_impl_all!(GroupView: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnCounts: Send, Sync, Unpin, Copy);
 assert_impl_all!(ConnId: Send, Sync, Unpin, Copy, Hash, Ord);
@@ -26,10 +27,11 @@ assert_impl_all!(ConnProtocol: Send, Sync, Unpin, Copy);
 assert_impl_all!(ConnLabel: Send, Sync, Unpin, Copy);
 assert_impl_all!(CloseReason: Send, Sync, Unpin, Copy);
 assert_impl_all!(Peer: Send, Sync, Unpin, Copy);
+assert_impl_all!(AttachError: Error, Send, Sync, Unpin, Clone);
 assert_impl_all!(CloseError: Error, Send, Sync, Unpin);
 assert_impl_all!(InvalidTransition: Error, Send, Sync, Unpin);
 assert_impl_all!(ParseConnIdError: Error, Send, Sync, Unpin);
-// A wait is one waiter: whoever wants to wait twice asks twice.
+// A wait has one waker.
 assert_not_impl_any!(WaitEmpty: Clone);
 
 #[test]

@@ -2,6 +2,13 @@
 #![cfg(not(loom))]
 
 use conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer, TrackerOptions};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
 use tokio_test::{assert_pending, assert_ready, task::spawn};
 
 fn labelled(label: ConnLabel) -> ConnInfo {
@@ -74,16 +81,16 @@ fn a_chain_is_over_when_its_last_connection_moves_to_another() {
     let group = tracker.group("ingress", 1);
     let (old, new) = (group.chain("old"), group.chain("new"));
     let guard = group.open(Peer::Unix);
-    guard.attach_chain(&old);
+    guard.attach_chain(&old).unwrap();
     let mut over = spawn(old.wait_empty());
     assert_pending!(over.poll());
-    guard.attach_chain(&new);
+    guard.attach_chain(&new).unwrap();
     assert!(over.is_woken());
     assert_ready!(over.poll());
 }
 
 #[test]
-fn a_metrics_scrape_does_not_hold_it_up() {
+fn a_metrics_scrape_is_not_waited_for() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let _scrape = group.open(labelled(ConnLabel::Metrics));
@@ -94,7 +101,7 @@ fn a_metrics_scrape_does_not_hold_it_up() {
     drop(client);
     assert!(over.is_woken());
     assert_ready!(over.poll());
-    assert_eq!((tracker.len(), tracker.held()), (2, 0));
+    assert_eq!((tracker.len(), tracker.awaited()), (2, 0));
 }
 
 #[test]
@@ -114,9 +121,9 @@ fn which_labels_are_excluded_is_an_option() {
     let tracker = ConnTracker::with_options(options);
     let group = tracker.group("ingress", 1);
     let _check = group.open(labelled(ConnLabel::HealthCheck));
-    assert_eq!(tracker.held(), 0);
+    assert_eq!(tracker.awaited(), 0);
     let _admin = group.open(labelled(ConnLabel::Admin));
-    assert_eq!(tracker.held(), 1);
+    assert_eq!(tracker.awaited(), 1);
 }
 
 #[test]
@@ -146,7 +153,7 @@ fn a_waiter_that_gives_up_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn a_wait_keeps_its_group_in_the_books() {
+fn a_wait_keeps_its_group() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let guard = group.open(Peer::Unix);
@@ -178,3 +185,134 @@ async fn it_ends_when_ten_thousand_tasks_on_several_threads_have() {
     group.wait_empty().await;
     assert_eq!((tracker.len(), tracker.snapshot().len()), (0, 0));
 }
+
+/// Calls the tracker back whenever it is woken, and when it is dropped.
+struct Meddler {
+    tracker: ConnTracker,
+    woken: AtomicUsize,
+}
+
+impl Meddler {
+    fn meddle(&self) {
+        let group = self.tracker.group("meddler", 1);
+        let guard = group.open(Peer::Unix);
+        let mut wait = spawn(group.wait_empty());
+        assert_pending!(wait.poll());
+        drop(guard);
+        assert_ready!(wait.poll());
+        assert!(self.tracker.snapshot().len() <= 1);
+        self.tracker.wait_at_most(7).now_or_never();
+    }
+}
+
+impl Wake for Meddler {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+        self.meddle();
+    }
+}
+
+impl Drop for Meddler {
+    fn drop(&mut self) {
+        self.meddle();
+    }
+}
+
+/// A lock held around a waker would never be released: the test would hang.
+#[test]
+fn a_waker_may_use_the_tracker_when_it_is_woken_replaced_and_dropped() {
+    let tracker = ConnTracker::with_options(TrackerOptions::default().with_shards(1));
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let meddler = || {
+        let tracker = tracker.clone();
+        Arc::new(Meddler {
+            tracker,
+            woken: AtomicUsize::new(0),
+        })
+    };
+    let mut wait = std::pin::pin!(tracker.wait_empty());
+    let last = meddler();
+    for waker in [meddler(), meddler(), Arc::clone(&last)] {
+        let waker = Waker::from(waker);
+        assert_pending!(wait.as_mut().poll(&mut Context::from_waker(&waker)));
+    }
+    let dropped = meddler();
+    assert!(tracker.wait_empty().poll_once(&dropped).is_pending());
+    assert_eq!(
+        Arc::strong_count(&dropped),
+        1,
+        "a wait that is dropped is forgotten"
+    );
+    drop(guard);
+    assert_eq!(last.woken.load(Ordering::Relaxed), 1);
+    assert_eq!(dropped.woken.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn waits_that_are_dropped_are_forgotten() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guard = group.open(Peer::Unix);
+    let waker = Arc::new(Nothing);
+    for few in 0..10_000 {
+        assert!(group.wait_empty().poll_once(&waker).is_pending());
+        assert!(tracker.wait_empty().poll_once(&waker).is_pending());
+        assert!(tracker.wait_at_most(few + 1).poll_once(&waker).is_ready());
+    }
+    assert_eq!(Arc::strong_count(&waker), 1);
+    drop(guard);
+}
+
+#[test]
+fn a_closer_that_panics_when_it_is_dropped_takes_no_wake_from_a_wait() {
+    struct Panics;
+    impl Drop for Panics {
+        fn drop(&mut self) {
+            std::panic::resume_unwind(Box::new(())); // a panic without a message on stderr
+        }
+    }
+    let tracker = ConnTracker::new();
+    let panics = Panics;
+    let info = ConnInfo::new(Peer::Unix).with_closer(move || {
+        let _ = &panics;
+    });
+    let guard = tracker.group("ingress", 1).open(info);
+    let mut over = spawn(tracker.wait_empty());
+    assert_pending!(over.poll());
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(guard))).unwrap_err();
+    assert!(over.is_woken());
+    assert_ready!(over.poll());
+    assert!(tracker.groups().is_empty());
+}
+
+/// No number is too large to wait for.
+#[test]
+fn a_wait_for_any_number_is_over_at_once() {
+    let tracker = ConnTracker::new();
+    let _guard = tracker.group("ingress", 1).open(Peer::Unix);
+    for few in [1, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
+        assert_ready!(spawn(tracker.wait_at_most(few)).poll());
+    }
+}
+
+struct Nothing;
+
+impl Wake for Nothing {
+    fn wake(self: Arc<Self>) {}
+}
+
+trait PollOnce: Future + Sized {
+    /// Polls once, and drops the future.
+    fn poll_once(self, waker: &Arc<impl Wake + Send + Sync + 'static>) -> Poll<Self::Output> {
+        let waker = Waker::from(Arc::clone(waker));
+        std::pin::pin!(self).poll(&mut Context::from_waker(&waker))
+    }
+
+    fn now_or_never(self) {
+        std::pin::pin!(self)
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_ready();
+    }
+}
+
+impl<F: Future> PollOnce for F {}

@@ -1,4 +1,4 @@
-//! What a guard says is what the books show.
+//! What a guard says is what the tracker shows.
 #![cfg(not(loom))]
 
 use conn_tracker::{
@@ -88,11 +88,11 @@ fn protocol_and_label_move_the_counts() {
     assert_eq!(group.counts().protocol(ConnProtocol::Unknown), 0);
     assert_eq!(group.counts().protocol(ConnProtocol::Http2), 1);
     guard.set_label(ConnLabel::Metrics);
-    assert_eq!((group.held(), group.len()), (0, 1));
+    assert_eq!((group.awaited(), group.len()), (0, 1));
     guard.set_label(ConnLabel::Traffic);
-    assert_eq!((group.held(), group.len()), (1, 1));
+    assert_eq!((group.awaited(), group.len()), (1, 1));
     drop(guard);
-    assert_eq!((group.held(), tracker.held(), tracker.len()), (0, 0, 0));
+    assert_eq!((group.awaited(), tracker.awaited(), tracker.len()), (0, 0, 0));
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_reused_slot_remembers_nothing() {
     first.set_protocol(ConnProtocol::Tcp);
     first.set_kind(ConnKind::Tunnel);
     first.set_close_reason(CloseReason::Error);
-    first.attach_chain(&group.chain("tls"));
+    first.attach_chain(&group.chain("tls")).unwrap();
     first.set_closer(|| ());
     drop(first);
     let second = group.open(Peer::Unknown);
@@ -155,10 +155,10 @@ fn a_chain_counts_the_connections_that_were_attached_to_it() {
     let (plain, tls) = (group.chain("plain"), group.chain("tls"));
     let guard = group.open(Peer::Unix);
     guard.set_state(ConnState::Draining).unwrap();
-    guard.attach_chain(&plain);
-    guard.attach_chain(&plain);
+    guard.attach_chain(&plain).unwrap();
+    guard.attach_chain(&plain).unwrap();
     assert_eq!((plain.len(), plain.counts().state(ConnState::Draining)), (1, 1));
-    guard.attach_chain(&tls);
+    guard.attach_chain(&tls).unwrap();
     assert_eq!((plain.len(), tls.len(), group.len()), (0, 1, 1));
     guard.set_state(ConnState::Closing).unwrap();
     assert_eq!(tls.counts().state(ConnState::Closing), 1);

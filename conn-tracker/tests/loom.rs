@@ -3,7 +3,11 @@
 #![cfg(loom)]
 
 use conn_tracker::{CloseReason, ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions};
-use loom::{future::block_on, thread};
+use loom::{
+    future::block_on,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 /// Two shards are enough for every race between shards. Three preemptions per run keep each model in seconds; the
 /// races that the models are about need two.
@@ -24,7 +28,7 @@ fn the_last_drop_wakes_the_waiter() {
         let guard = tracker.group("a", 1).open(Peer::Unknown);
         let task = thread::spawn(move || drop(guard));
         block_on(tracker.wait_empty());
-        assert_eq!(tracker.held(), 0);
+        assert_eq!(tracker.awaited(), 0);
         task.join().unwrap();
     });
 }
@@ -47,12 +51,12 @@ fn two_last_drops_in_two_shards_wake_the_waiter() {
         drop(here);
         block_on(wait);
         task.join().unwrap();
-        assert_eq!(group.held(), 0);
+        assert_eq!(group.awaited(), 0);
     });
 }
 
 #[test]
-fn the_last_but_one_in_either_shard_wakes_who_leaves_one() {
+fn the_last_but_one_in_either_shard_wakes_a_wait_for_one() {
     model(|| {
         let tracker = tracker();
         let group = tracker.group("a", 1);
@@ -63,7 +67,7 @@ fn the_last_but_one_in_either_shard_wakes_who_leaves_one() {
         });
         let closer = thread::spawn(move || drop(here));
         block_on(tracker.wait_at_most(1));
-        assert!(tracker.held() >= 1);
+        assert!(tracker.awaited() >= 1);
         task.join().unwrap();
         closer.join().unwrap();
         drop(stays);
@@ -198,17 +202,17 @@ fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
 }
 
 #[test]
-fn the_books_are_used_again_whether_handle_or_guard_goes_first() {
+fn a_registry_is_recycled_whether_handle_or_guard_goes_first() {
     model(|| {
         let old = tracker();
         let guard = old.group("a", 1).open(Peer::Unknown);
         let of_old = guard.id();
         let task = thread::spawn(move || drop(guard));
         drop(old);
-        // While the guard is held, these are other books; afterwards they may be the same.
+        // While the guard exists, this is another registry; afterwards it may be the same.
         let new = tracker();
         let group = new.group("a", 1);
-        assert_eq!((new.len(), new.held(), new.find(of_old)), (0, 0, None));
+        assert_eq!((new.len(), new.awaited(), new.find(of_old)), (0, 0, None));
         let guard = group.open(Peer::Unknown);
         assert_eq!((new.len(), group.len()), (1, 1));
         task.join().unwrap();
@@ -218,13 +222,13 @@ fn the_books_are_used_again_whether_handle_or_guard_goes_first() {
         );
         drop(guard);
         drop((new, group));
-        // Nobody holds either any more, so the third tracker finds books and makes none.
+        // Both are in the pool now, so the third tracker makes none.
         assert!(tracker().is_empty());
     });
 }
 
 #[test]
-fn two_last_guards_in_two_shards_give_the_books_back_once() {
+fn two_last_guards_in_two_shards_recycle_the_registry_once() {
     model(|| {
         let old = tracker();
         let group = old.group("a", 1);
@@ -236,9 +240,82 @@ fn two_last_guards_in_two_shards_give_the_books_back_once() {
         drop((old, group));
         drop(here);
         task.join().unwrap();
-        // Given back twice, the books would be two trackers' at once.
+        // Twice in the pool, the registry would be two trackers' at once.
         let (first, second) = (tracker(), tracker());
         let _guard = first.group("a", 1).open(Peer::Unknown);
         assert_eq!((first.len(), second.len()), (1, 0));
+    });
+}
+
+/// Invariant 5, where the list of parts grows: the second connection is in a shard, and a part of the group, that is built
+/// while the wait begins.
+#[test]
+fn a_shard_that_is_built_while_a_wait_begins_is_waited_for() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let first = group.open(Peer::Unknown);
+        let has_ended = std::sync::Arc::new(AtomicBool::new(false));
+        let task = thread::spawn({
+            let (group, has_ended) = (group.clone(), has_ended.clone());
+            move || {
+                let second = group.open(Peer::Unknown);
+                drop(first);
+                has_ended.store(true, Ordering::SeqCst);
+                drop(second);
+            }
+        });
+        block_on(group.wait_empty());
+        assert!(
+            has_ended.load(Ordering::SeqCst),
+            "one of the two was open until then"
+        );
+        task.join().unwrap();
+    });
+}
+
+/// The same for the whole tracker.
+#[test]
+fn a_first_connection_of_a_thread_is_seen_by_a_wait_that_begins() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let task = thread::spawn({
+            let group = group.clone();
+            move || {
+                let guard = group.open(Peer::Unknown);
+                drop(guard);
+            }
+        });
+        block_on(tracker.wait_empty());
+        block_on(group.wait_empty());
+        task.join().unwrap();
+        assert_eq!(
+            (tracker.awaited(), tracker.transitions(ConnState::Closed)),
+            (0, 1)
+        );
+    });
+}
+
+#[test]
+fn a_chain_is_attached_while_its_old_one_is_waited_for() {
+    model(|| {
+        let tracker = tracker();
+        let group = tracker.group("a", 1);
+        let (old, new) = (group.chain("old"), group.chain("new"));
+        let guard = group.open(Peer::Unknown);
+        guard.attach_chain(&old).unwrap();
+        let task = thread::spawn({
+            let new = new.clone();
+            move || {
+                guard.attach_chain(&new).unwrap();
+                guard
+            }
+        });
+        block_on(old.wait_empty());
+        drop(old);
+        let guard = task.join().unwrap();
+        assert_eq!((tracker.groups().len(), new.len()), (2, 1));
+        drop(guard);
     });
 }

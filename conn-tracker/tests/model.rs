@@ -51,7 +51,7 @@ fn label(excluded: bool) -> ConnLabel {
 
 proptest! {
     #[test]
-    fn the_books_agree_with_a_plain_list(steps in prop::collection::vec(step(), 1..200), shards in 1..5usize) {
+    fn the_registry_agrees_with_a_plain_list(steps in prop::collection::vec(step(), 1..200), shards in 1..5usize, limit in 1..40usize) {
         let tracker = ConnTracker::with_options(TrackerOptions::default().with_shards(shards));
         let groups: Vec<_> = (0..GROUPS).map(|g| tracker.group("ingress", g as u64)).collect();
         let chains: Vec<_> = ["a", "b"].iter().map(|name| groups[0].chain(name)).collect();
@@ -92,15 +92,18 @@ proptest! {
                     list[at].excluded = excluded;
                 }
                 Step::Chain(at, chain) => if let Some(at) = pick(&at, &list) {
-                    list[at].guards[0].attach_chain(&chains[chain]);
-                    list[at].chain = Some(chain);
+                    let attached = list[at].guards[0].attach_chain(&chains[chain]);
+                    prop_assert_eq!(attached.is_ok(), list[at].group == 0, "the chains are of version 0");
+                    if attached.is_ok() {
+                        list[at].chain = Some(chain);
+                    }
                 }
             }
 
             let count = |wanted: &dyn Fn(&Conn) -> bool| list.iter().filter(|c| wanted(c)).count() as u64;
             let agrees = |counts: conn_tracker::ConnCounts, here: &dyn Fn(&Conn) -> bool| {
                 counts.total == count(here)
-                    && counts.held == count(&|c| here(c) && !c.excluded)
+                    && counts.awaited == count(&|c| here(c) && !c.excluded)
                     && ConnState::ALL.iter().all(|s| counts.state(*s) == count(&|c| here(c) && c.state == *s))
                     && ConnProtocol::ALL.iter().all(|p| counts.protocol(*p) == count(&|c| here(c) && c.protocol == *p))
             };
@@ -111,6 +114,17 @@ proptest! {
             for (index, chain) in chains.iter().enumerate() {
                 prop_assert!(agrees(chain.counts(), &|c| c.chain == Some(index)));
             }
+            let (mut paged, mut after) = (vec![], None);
+            loop {
+                let page = tracker.snapshot_page(after, limit);
+                prop_assert!(page.connections.len() <= limit);
+                paged.extend(page.connections);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&paged, &tracker.snapshot());
             let mut seen: Vec<_> = tracker.snapshot().into_iter().map(|c| (c.id, c.state)).collect();
             let mut there: Vec<_> = list.iter().map(|c| (c.guards[0].id(), c.state)).collect();
             seen.sort();

@@ -1,4 +1,4 @@
-//! A guard rides in a request's extensions into the tunnel's task, and keeps the connection in the books there.
+//! A guard goes with a request's extensions into the tunnel's task, and keeps the connection registered there.
 #![cfg(not(loom))]
 
 use conn_tracker::{ConnGuard, ConnKind, ConnProtocol, ConnTracker, Peer};
@@ -66,7 +66,7 @@ async fn a_guard_in_a_requests_extensions_outlives_the_connections_task() {
     let mut echo = [0; 10];
     client.read_exact(&mut echo).await.expect("an echo");
     assert_eq!(&echo, b"still here");
-    let here = tracker.find(id).expect("it is in the books");
+    let here = tracker.find(id).expect("it is registered");
     assert_eq!(
         (here.kind, here.protocol),
         (ConnKind::Tunnel, ConnProtocol::WebSocket)

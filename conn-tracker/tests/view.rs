@@ -2,7 +2,8 @@
 #![cfg(not(loom))]
 
 use conn_tracker::{
-    CloseError, CloseReason, ConnId, ConnInfo, ConnLabel, ConnProtocol, ConnState, ConnTracker, Peer,
+    AttachError, CloseError, CloseReason, ConnId, ConnInfo, ConnLabel, ConnProtocol, ConnState, ConnTracker,
+    Peer, TrackerOptions,
 };
 use std::{
     collections::HashSet,
@@ -13,7 +14,7 @@ use std::{
 };
 
 #[test]
-fn a_snapshot_shows_everything_that_was_told() {
+fn a_snapshot_shows_everything_that_was_set() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 7);
     let chain = group.chain("tls");
@@ -22,7 +23,7 @@ fn a_snapshot_shows_everything_that_was_told() {
         .with_protocol(ConnProtocol::Http1)
         .with_label(ConnLabel::HealthCheck);
     let guard = group.open(info);
-    guard.attach_chain(&chain);
+    guard.attach_chain(&chain).unwrap();
     guard.set_state(ConnState::Draining).unwrap();
     let seen = tracker.snapshot().pop().unwrap();
     assert_eq!(
@@ -69,7 +70,7 @@ fn the_id_of_a_connection_that_is_gone_finds_nothing() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let old = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())).id();
-    let _new = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())); // in the same slot
+    let _new = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())); // in the same entry
     assert_eq!(tracker.find(old), None);
     assert_eq!(tracker.close(old), Err(CloseError::NotFound { id: old }));
     for number in [0, u64::MAX, 1 << 63] {
@@ -141,7 +142,7 @@ fn a_group_is_removed_after_its_last_handle_and_its_last_connection() {
     let group = tracker.group("ingress", 1);
     let chain = group.chain("tls");
     let guard = group.open(ConnInfo::new(Peer::Unix).with_label(ConnLabel::Metrics));
-    guard.attach_chain(&chain);
+    guard.attach_chain(&chain).unwrap();
     drop((group, chain));
     assert_eq!(tracker.groups().len(), 2);
     assert_eq!(tracker.snapshot()[0].version, 1);
@@ -156,7 +157,7 @@ fn a_group_is_removed_after_its_last_handle_and_its_last_connection() {
 }
 
 #[test]
-fn asking_again_for_a_group_finds_the_same_books() {
+fn asking_again_for_a_group_finds_the_same_one() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let guard = group.open(Peer::Unix);
@@ -245,4 +246,99 @@ fn a_closer_that_panicked_can_be_called_again() {
     tracker.close(id).unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     drop(guard);
+}
+
+#[test]
+fn pages_list_each_connection_once_while_others_open_and_end() {
+    let tracker = ConnTracker::with_options(TrackerOptions::default().with_shards(1));
+    let group = tracker.group("ingress", 1);
+    let mut guards: Vec<_> = (0..500).map(|_| group.open(Peer::Unix)).collect();
+    let stay: HashSet<_> = guards.iter().step_by(2).map(|guard| guard.id()).collect();
+    let mut seen: Vec<ConnId> = vec![];
+    let mut after = None;
+    loop {
+        let page = tracker.snapshot_page(after, 37);
+        assert!(page.connections.len() <= 37);
+        seen.extend(page.connections.iter().map(|conn| conn.id));
+        // The connection that the next page begins behind may be gone by then.
+        guards.retain(|guard| stay.contains(&guard.id()) || Some(guard.id()) != page.next);
+        guards.push(group.open(Peer::Unix));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let once: HashSet<_> = seen.iter().copied().collect();
+    assert_eq!(once.len(), seen.len(), "none twice");
+    assert!(stay.is_subset(&once));
+}
+
+#[test]
+fn a_page_takes_any_cursor_and_any_limit() {
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guards: Vec<_> = (0..3).map(|_| group.open(Peer::Unix)).collect();
+    for number in [0, 1, u64::MAX, 1 << 63, u64::from(guards[0].id()) | 0xffff_ffff] {
+        for limit in [0, 1, usize::MAX] {
+            let page = tracker.snapshot_page(Some(ConnId::from(number)), limit);
+            assert!(page.connections.len() <= 3);
+        }
+    }
+    let page = tracker.snapshot_page(None, 0);
+    assert_eq!((page.connections.len(), page.next), (1, Some(guards[0].id())));
+    let rest = tracker.snapshot_page(page.next, usize::MAX);
+    assert_eq!((rest.connections.len(), rest.next), (2, None));
+    drop(guards);
+    assert_eq!(tracker.snapshot_page(None, 5).next, None);
+}
+
+#[test]
+fn a_peer_that_is_known_later_replaces_the_first() {
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unknown);
+    for peer in ["192.0.2.7:40312", "[2001:db8::1]:9"] {
+        let peer: std::net::SocketAddr = peer.parse().unwrap();
+        guard.set_peer(peer);
+        assert_eq!(tracker.find(guard.id()).unwrap().peer, Peer::Ip(peer));
+    }
+    guard.set_peer(Peer::Unix);
+    assert_eq!(tracker.snapshot()[0].peer, Peer::Unix);
+}
+
+#[test]
+fn a_chain_of_another_version_or_tracker_is_refused_and_changes_nothing() {
+    let (tracker, other) = (ConnTracker::new(), ConnTracker::new());
+    let group = tracker.group("ingress", 1);
+    let (own, next) = (group.chain("tls"), tracker.group("ingress", 2).chain("tls"));
+    let (renamed, foreign) = (
+        tracker.group("egress", 1).chain("tls"),
+        other.group("ingress", 1).chain("tls"),
+    );
+    let guard = group.open(Peer::Unix);
+    guard.attach_chain(&own).unwrap();
+    let error = guard.attach_chain(&next).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a connection of listener \"ingress\" version 1 cannot enter a filter chain of listener \"ingress\" version 2"
+    );
+    let error = guard.attach_chain(&renamed).unwrap_err();
+    assert!(matches!(error, AttachError::OtherVersion { .. }), "{error}");
+    let error = guard.attach_chain(&foreign).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "filter chain \"tls\" of listener \"ingress\" belongs to another tracker"
+    );
+    assert_eq!(
+        [&own, &next, &renamed, &foreign].map(|chain| chain.len()),
+        [1, 0, 0, 0]
+    );
+    let unattached = group.open(Peer::Unix);
+    unattached.attach_chain(&next).unwrap_err();
+    assert_eq!(tracker.find(unattached.id()).unwrap().chain, None);
+    drop(group);
+    // Another handle on the same version is as good.
+    unattached
+        .attach_chain(&tracker.group("ingress", 1).chain("tls"))
+        .unwrap();
+    assert_eq!(own.len(), 2);
 }

@@ -73,7 +73,9 @@ impl<C: ListenerConfig> Accepted<C> {
         if before.is_forced() {
             watch.force();
         }
-        conn.attach_chain(chain.book());
+        let attached = conn.attach_chain(chain.book());
+        // The version keeps its group, and makes its chains with it: `Content::new`.
+        attached.expect("the chain is of the connection's own version");
         // The chain's guard is held, so the version's drain never sees the connection gone.
         drop(before);
         Ok(ChainConnection {

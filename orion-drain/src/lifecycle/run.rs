@@ -218,7 +218,7 @@ impl ShutdownRun {
             let counts = self.shared.tracker.counts();
             Left {
                 is_empty: drain.open_watches() == 0,
-                held: counts.held as usize,
+                held: counts.awaited as usize,
                 total: counts.total as usize,
             }
         });

@@ -1,5 +1,5 @@
 //! Growing to a million: the slowest single registration on the way, and what one connection takes. Each run in a fresh
-//! process, because the books of an earlier one would be used again.
+//! process, because the registry of an earlier one would be used again.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -89,7 +89,7 @@ pub(crate) fn child(name: &str, live: &str) {
             };
             let guard = group.open(ConnInfo::new(peer).with_closer(closer));
             guard.set_protocol(ConnProtocol::Http1);
-            guard.attach_chain(&chain);
+            guard.attach_chain(&chain).ok();
             guard
         };
         grow(live, open)

@@ -1,4 +1,4 @@
-//! What does it cost to keep the books of connections, in units of the least that could do it, and beside the design of
+//! What does it cost to register connections, in units of the least that could do it, and beside the design of
 //! Orion's proposal?
 //!
 //! `cargo xtask bench registry` runs it and writes its part of `docs/performance.md`; `cargo bench --bench registry --

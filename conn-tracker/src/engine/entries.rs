@@ -1,30 +1,32 @@
-//! Where the entries live: fixed pages, so that growing moves nothing, and a free list through the unused ones.
+//! The entries of one shard: in blocks of fixed size, so that growing moves nothing, with a free list through the unused ones.
 //!
-//! An entry has two halves. The hot half is atomic and shared with its guards, which refer to the page; the cold half
-//! is plain data under the shard's lock. A page is allocated once and never freed, so that a guard needs no count of
-//! references: memory follows the highest number of connections that were open at a time.
+//! An entry has two halves. The hot half is atomic and shared with its guards, which refer to the block; the cold half
+//! is plain data under the shard's lock. A block is allocated once and never freed, so that a guard needs no reference
+//! count: memory follows the highest number of connections that were open at a time.
 
+use super::{registry::Registry, shard::Shard, sync::AtomicU32};
 use crate::{
-    id::MAX_SLOTS,
+    id::MAX_ENTRIES,
     info::{Closer, PackedPeer},
     kind::KindWord,
     labels::{CloseReason, ConnLabel, ConnProtocol},
-    registry::Registry,
-    shard::Shard,
     state::ConnState,
-    sync::AtomicU32,
 };
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
-/// Entries in a page.
-pub(crate) const PAGE: usize = if cfg!(loom) { 4 } else { 128 };
-/// Entries that are copied at once: few, so that whoever finds the lock taken spins and does not park.
-pub(crate) const PART: usize = if cfg!(loom) { 2 } else { 16 };
-/// "No slot", "no ledger".
+/// Entries in a block.
+pub(crate) const BLOCK: usize = if cfg!(loom) { 4 } else { 128 };
+/// Entries that a list copies under one pass through the lock: few, so that a thread that finds the lock taken spins and does
+/// not park.
+pub(crate) const PORTION: usize = if cfg!(loom) { 2 } else { 16 };
+/// "No entry", "no group".
 pub(crate) const NONE: u32 = u32::MAX;
 const NO_REASON: u8 = u8::MAX;
 
 /// The half of an entry that its guards reach without a lock: 24 bytes.
+///
+/// Relaxed throughout, but for the reference count: each value stands for itself. What has to agree with the counters is
+/// written under the shard's lock, which orders it for those who hold that lock.
 #[derive(Debug)]
 pub(crate) struct Hot {
     /// Written under the shard's lock (the counts must agree), read by anyone.
@@ -34,10 +36,10 @@ pub(crate) struct Hot {
     reason: AtomicU8,
     pub(crate) kind: KindWord,
     last_activity: AtomicU64,
-    /// How many guards hold this entry open.
-    pub(crate) guards: AtomicU32,
-    /// Somebody is calling the closer, which is not in the cold half meanwhile. Only under the shard's lock.
-    closer_is_out: AtomicBool,
+    /// The guards' reference count; see `Drop for ConnGuard`.
+    pub(crate) refs: AtomicU32,
+    /// A thread calls the closer, which is not in the cold half meanwhile. Only under the shard's lock.
+    is_closer_out: AtomicBool,
 }
 
 impl Hot {
@@ -49,8 +51,8 @@ impl Hot {
             reason: AtomicU8::new(NO_REASON),
             kind: KindWord::new(),
             last_activity: AtomicU64::new(0),
-            guards: AtomicU32::new(0),
-            closer_is_out: AtomicBool::new(false),
+            refs: AtomicU32::new(0),
+            is_closer_out: AtomicBool::new(false),
         }
     }
 
@@ -63,9 +65,9 @@ impl Hot {
         self.reason.store(NO_REASON, Relaxed);
         self.kind.store(crate::ConnKind::Handshaking);
         self.last_activity.store(now, Relaxed);
-        self.closer_is_out.store(false, Relaxed);
-        // Relaxed: the guard that this count is for is handed to its owner after this store, by the same thread.
-        self.guards.store(1, Relaxed);
+        self.is_closer_out.store(false, Relaxed);
+        // Relaxed: the first guard is given to its owner after this store, by the same thread.
+        self.refs.store(1, Relaxed);
     }
 
     #[inline]
@@ -118,12 +120,12 @@ impl Hot {
         }
     }
 
-    pub(crate) fn closer_is_out(&self) -> bool {
-        self.closer_is_out.load(Relaxed)
+    pub(crate) fn is_closer_out(&self) -> bool {
+        self.is_closer_out.load(Relaxed)
     }
 
-    pub(crate) fn set_closer_is_out(&self, out: bool) {
-        self.closer_is_out.store(out, Relaxed);
+    pub(crate) fn set_closer_out(&self, is_out: bool) {
+        self.is_closer_out.store(is_out, Relaxed);
     }
 
     pub(crate) fn last_activity(&self) -> u64 {
@@ -158,14 +160,14 @@ impl Cold {
     }
 }
 
-/// The hot halves of [`PAGE`] entries. A guard knows its page, and the page its shard and the registry.
-pub(crate) struct Page {
+/// The hot halves of the entries of one block. A guard refers to its block, and the block to its shard and the registry.
+pub(crate) struct HotBlock {
     pub(crate) registry: &'static Registry,
     pub(crate) shard: &'static Shard,
-    hot: [Hot; PAGE],
+    hot: [Hot; BLOCK],
 }
 
-impl Page {
+impl HotBlock {
     fn new(registry: &'static Registry, shard: &'static Shard) -> Self {
         Self {
             registry,
@@ -175,34 +177,34 @@ impl Page {
     }
 
     #[inline]
-    pub(crate) fn hot(&self, slot: u32) -> &Hot {
-        &self.hot[slot as usize % PAGE]
+    pub(crate) fn hot(&self, entry: u32) -> &Hot {
+        &self.hot[entry as usize % BLOCK]
     }
 }
 
-/// Both halves of [`PAGE`] entries.
-struct Leaf {
-    page: &'static Page,
-    cold: Box<[Cold; PAGE]>,
+/// Both halves of the entries of one block.
+struct Block {
+    hot: &'static HotBlock,
+    cold: Box<[Cold; BLOCK]>,
 }
 
-/// One shard's entries.
-pub(crate) struct Slab {
-    leaves: Vec<Leaf>,
+/// One shard's entries, numbered.
+pub(crate) struct Entries {
+    blocks: Vec<Block>,
     first_free: u32,
     next_generation: u32,
 }
 
-impl Slab {
+impl Entries {
     pub(crate) const fn new() -> Self {
         Self {
-            leaves: Vec::new(),
+            blocks: Vec::new(),
             first_free: NONE,
             next_generation: 1,
         }
     }
 
-    /// Takes a free slot; allocates a page when there is none.
+    /// Takes a free entry; allocates a block when there is none.
     ///
     /// # Panics
     ///
@@ -212,75 +214,78 @@ impl Slab {
         &mut self,
         registry: &'static Registry,
         shard: &'static Shard,
-    ) -> (u32, &'static Page, &mut Cold) {
+    ) -> (u32, &'static HotBlock, &mut Cold) {
         if self.first_free == NONE {
             self.grow(registry, shard);
         }
-        let slot = self.first_free;
-        let Leaf { page, cold } = &mut self.leaves[slot as usize / PAGE];
-        let cold = &mut cold[slot as usize % PAGE];
+        let entry = self.first_free;
+        let Block { hot, cold } = &mut self.blocks[entry as usize / BLOCK];
+        let cold = &mut cold[entry as usize % BLOCK];
         self.first_free = cold.next_free;
         cold.generation = self.next_generation;
         self.next_generation = self.next_generation.wrapping_add(1);
-        (slot, page, cold)
+        (entry, hot, cold)
     }
 
     #[cold]
     fn grow(&mut self, registry: &'static Registry, shard: &'static Shard) {
-        let first = self.leaves.len() * PAGE;
+        let first = self.blocks.len() * BLOCK;
         assert!(
-            first + PAGE <= MAX_SLOTS as usize,
-            "a shard holds at most {MAX_SLOTS} connections"
+            first + BLOCK <= MAX_ENTRIES as usize,
+            "a shard holds at most {MAX_ENTRIES} connections"
         );
-        let last = first + PAGE - 1;
-        let next_free = |slot: usize| if slot == last { NONE } else { slot as u32 + 1 };
+        let last = first + BLOCK - 1;
+        let next_free = |entry: usize| if entry == last { NONE } else { entry as u32 + 1 };
         let cold = std::array::from_fn(|nth| Cold::free(next_free(first + nth)));
-        self.leaves.push(Leaf {
-            page: Box::leak(Box::new(Page::new(registry, shard))),
+        self.blocks.push(Block {
+            hot: Box::leak(Box::new(HotBlock::new(registry, shard))),
             cold: Box::new(cold),
         });
         self.first_free = first as u32;
     }
 
-    /// Puts a slot back; the caller drops the closer, outside the lock.
+    /// Frees an entry; the caller drops the closer, with no lock held.
     #[inline]
-    pub(crate) fn give_back(&mut self, slot: u32) -> Option<Closer> {
+    pub(crate) fn free(&mut self, entry: u32) -> Option<Closer> {
         let first_free = self.first_free;
-        let cold = self.cold_mut(slot);
+        let cold = self.cold_mut(entry);
         cold.group = NONE;
         cold.chain = NONE;
         cold.next_free = first_free;
         let closer = cold.closer.take();
-        self.first_free = slot;
+        self.first_free = entry;
         closer
     }
 
     #[inline]
-    pub(crate) fn cold_mut(&mut self, slot: u32) -> &mut Cold {
-        &mut self.leaves[slot as usize / PAGE].cold[slot as usize % PAGE]
+    pub(crate) fn cold_mut(&mut self, entry: u32) -> &mut Cold {
+        &mut self.blocks[entry as usize / BLOCK].cold[entry as usize % BLOCK]
     }
 
-    /// The entry of `slot`, if a connection of `generation` is in it.
-    pub(crate) fn find(&self, slot: u32, generation: u32) -> Option<(&Hot, &Cold)> {
-        let Leaf { page, cold } = self.leaves.get(slot as usize / PAGE)?;
-        let cold = &cold[slot as usize % PAGE];
-        (cold.group != NONE && cold.generation == generation).then(|| (page.hot(slot), cold))
+    /// The entry, if a connection of `generation` is in it.
+    pub(crate) fn find(&self, entry: u32, generation: u32) -> Option<(&Hot, &Cold)> {
+        let Block { hot, cold } = self.blocks.get(entry as usize / BLOCK)?;
+        let cold = &cold[entry as usize % BLOCK];
+        (cold.group != NONE && cold.generation == generation).then(|| (hot.hot(entry), cold))
     }
 
-    pub(crate) fn find_mut(&mut self, slot: u32, generation: u32) -> Option<(&'static Hot, &mut Cold)> {
-        let Leaf { page, cold } = self.leaves.get_mut(slot as usize / PAGE)?;
-        let cold = &mut cold[slot as usize % PAGE];
-        let page: &'static Page = page;
-        (cold.group != NONE && cold.generation == generation).then(|| (page.hot(slot), cold))
+    pub(crate) fn find_mut(&mut self, entry: u32, generation: u32) -> Option<(&'static Hot, &mut Cold)> {
+        let Block { hot, cold } = self.blocks.get_mut(entry as usize / BLOCK)?;
+        let cold = &mut cold[entry as usize % BLOCK];
+        let hot: &'static HotBlock = hot;
+        (cold.group != NONE && cold.generation == generation).then(|| (hot.hot(entry), cold))
     }
 
-    /// The connections of one part of a page, or `None` past the last page.
-    pub(crate) fn part(&self, part: usize) -> Option<impl Iterator<Item = (u32, &Hot, &Cold)>> {
-        let first = part * PART;
-        let Leaf { page: hot, cold } = self.leaves.get(first / PAGE)?;
-        let cold = cold.iter().skip(first % PAGE).take(PART);
-        let slots = (first as u32..).zip(cold).filter(|(_, cold)| cold.group != NONE);
-        Some(slots.map(|(slot, cold)| (slot, hot.hot(slot), cold)))
+    /// The connections among the next [`PORTION`] entries from `first` on, and where the portion after that begins; `None` past
+    /// the last block. A portion does not reach past its block.
+    pub(crate) fn portion(&self, first: usize) -> Option<(impl Iterator<Item = (u32, &Hot, &Cold)>, usize)> {
+        let Block { hot, cold } = self.blocks.get(first / BLOCK)?;
+        let from = first % BLOCK;
+        let to = (from + PORTION).min(BLOCK);
+        let entries = (first as u32..).zip(&cold[from..to]);
+        let open = entries.filter(|(_, cold)| cold.group != NONE);
+        let open = open.map(|(entry, cold)| (entry, hot.hot(entry), cold));
+        Some((open, first - from + to))
     }
 }
 

@@ -1,6 +1,7 @@
-//! A closer is called outside the shard's lock: it is lent for the call, and brought back.
+//! A closer is called with no lock held (invariant 2): it is taken out of its entry for the call, and put back.
 
-use crate::{id::ConnId, info::Closer, labels::CloseReason, shard::Shard, tracker::CloseError};
+use super::shard::Shard;
+use crate::{id::ConnId, info::Closer, labels::CloseReason, tracker::CloseError};
 
 /// A closer that is being called.
 pub(crate) struct Lent<'a> {
@@ -18,7 +19,7 @@ impl Lent<'_> {
 }
 
 impl Shard {
-    /// The closer of `id`, to be called and brought back by its drop; `None` while somebody else has it and calls it.
+    /// The closer of `id`, to be called, and put back by its drop; `None` while another thread calls it.
     ///
     /// # Errors
     ///
@@ -28,15 +29,15 @@ impl Shard {
         id: ConnId,
         reason: CloseReason,
     ) -> Result<Option<Lent<'_>>, CloseError> {
-        let mut books = self.lock();
-        let found = books.slab.find_mut(id.slot(), id.generation());
+        let mut state = self.lock();
+        let found = state.entries.find_mut(id.entry(), id.generation());
         let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
         let closer = cold.closer.take();
-        if closer.is_none() && !hot.closer_is_out() {
+        if closer.is_none() && !hot.is_closer_out() {
             return Err(CloseError::NoCloser { id });
         }
         hot.give_reason(reason);
-        hot.set_closer_is_out(true);
+        hot.set_closer_out(true);
         Ok(closer.map(|closer| Lent {
             shard: self,
             id,
@@ -48,11 +49,11 @@ impl Shard {
 /// Also when the call has panicked.
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        let mut books = self.shard.lock();
-        // Ended meanwhile, or given another closer: this one is dropped, outside the lock.
-        if let Some((hot, cold)) = books.slab.find_mut(self.id.slot(), self.id.generation()) {
-            if hot.closer_is_out() {
-                hot.set_closer_is_out(false);
+        let mut state = self.shard.lock();
+        // If the connection has ended meanwhile, or was given another closer, this one is dropped, after the lock.
+        if let Some((hot, cold)) = state.entries.find_mut(self.id.entry(), self.id.generation()) {
+            if hot.is_closer_out() {
+                hot.set_closer_out(false);
                 cold.closer = self.closer.take();
             }
         }
