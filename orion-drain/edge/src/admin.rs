@@ -116,7 +116,9 @@ impl AdminHost for Host {
     fn stats(&self) -> StatsSnapshot {
         let stats = self.stats.snapshot();
         let (versions, chains) = (self.listeners.snapshot(), self.listeners.draining_chains());
-        stats.with_connections(&self.tracker, &versions, &chains)
+        let mut stats = stats.with_connections(&self.tracker, &versions, &chains);
+        stats.set("edge.dropped_log_lines", crate::log::dropped_lines());
+        stats
     }
 
     fn listeners(&self) -> Vec<ListenerView> {

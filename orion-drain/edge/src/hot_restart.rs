@@ -160,14 +160,14 @@ impl Offering {
             let pid = successor.pid();
             match event {
                 SuccessorEvent::Terminate => {
-                    eprintln!("hot restart: process {pid} wants this one gone");
+                    say!("hot restart: process {pid} wants this one gone");
                     break;
                 }
                 SuccessorEvent::Died => {
-                    eprintln!("hot restart: process {pid} has died, its sockets are kept for another one");
+                    say!("hot restart: process {pid} has died, its sockets are kept for another one");
                 }
-                SuccessorEvent::Replaced => eprintln!("hot restart: process {pid} has taken its place"),
-                _ => eprintln!("hot restart: nobody came, the sockets are closed"),
+                SuccessorEvent::Replaced => say!("hot restart: process {pid} has taken its place"),
+                _ => say!("hot restart: nobody came, the sockets are closed"),
             }
         }
         shutdown.end_now();

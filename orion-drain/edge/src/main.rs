@@ -25,6 +25,7 @@ mod upstream;
 mod upstream_h2;
 mod workers;
 
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,7 +53,8 @@ use crate::upstream::Clusters;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    args.log.init();
+    // Dropped last: what is said until then is written.
+    let _written = args.log.init();
     let served = start(&args);
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,7 +112,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
     }
     if args.mode == Mode::Validate {
-        println!("configuration '{path}' OK");
+        // Nothing depends on its reader.
+        writeln!(std::io::stdout(), "configuration '{path}' OK").ok();
         return Ok(());
     }
     let options = manager.map_or_else(

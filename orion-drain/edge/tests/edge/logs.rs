@@ -1,9 +1,11 @@
 //! What edge logs: lines for people beside the events, or an object of JSON a line.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::support::edge::run_with;
-use crate::support::{Edge, End, H1, Http, discovery};
+use crate::support::{Edge, End, H1, Http, discovery, within};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
 
@@ -87,4 +89,53 @@ async fn whatever_is_worth_a_line_it_says_why_it_ends() {
         let (success, said) = run_with(&flags, "admin: [").await;
         assert!(!success && said.contains("not YAML"), "{flags:?}: {said}");
     }
+}
+
+const SHORT: &str = "--drain-time-s 4 --drain-strategy immediate";
+
+/// Updates are applied, requests are served and SIGTERM drains, whatever the log's reader does.
+async fn serves_on(mut edge: Edge) {
+    let mut slow = H1::connect(edge.address("http").await).await;
+    slow.ask("/held").await;
+    let held = edge.upstream.held().await;
+    // Each of these listeners is refused with a line.
+    let refused = "- { name: x }\n".repeat(200);
+    for version in 2..5 {
+        let good = Http::new("http", version).yaml();
+        edge.replace(&discovery(&version.to_string(), &[good, refused.clone()]));
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        within("the update is applied", async {
+            loop {
+                pace.tick().await;
+                let mut client = H1::connect(edge.address("http").await).await;
+                if client.get("/version").await.ok() == format!("v{version}") {
+                    break;
+                }
+            }
+        })
+        .await;
+    }
+    edge.signal("TERM").await;
+    edge.until_list("/drain", |drains| !drains.is_empty()).await;
+    held.answer("late");
+    assert_eq!(slow.response().await.ok(), "late");
+    drop(slow);
+    assert!(edge.exit().await.success());
+}
+
+#[tokio::test]
+async fn a_log_without_a_reader_costs_no_update_and_no_request() {
+    let listener = Http::new("http", 1).yaml();
+    let mut edge = Edge::start(SHORT, &discovery("1", &[listener])).await;
+    edge.close_log();
+    serves_on(edge).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_log_whose_reader_stops_costs_no_update_and_no_request() {
+    let listener = Http::new("http", 1).yaml();
+    let edge = Edge::start(&format!("{SHORT} --concurrency 1"), &discovery("1", &[listener])).await;
+    edge.fill_log();
+    serves_on(edge).await;
 }

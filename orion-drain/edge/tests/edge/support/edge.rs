@@ -17,7 +17,8 @@ use super::{within, yaml};
 /// A running edge. It ends with this value, at the latest.
 pub(crate) struct Edge {
     child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
+    /// `None` once nobody reads what it says.
+    lines: Option<Lines<BufReader<ChildStderr>>>,
     said: Vec<String>,
     /// Events as text.
     logged: Vec<String>,
@@ -93,7 +94,7 @@ impl Edge {
         let stderr = child.stderr.take().expect("stderr is piped");
         let mut edge = Self {
             child,
-            lines: BufReader::new(stderr).lines(),
+            lines: Some(BufReader::new(stderr).lines()),
             said: Vec::new(),
             logged: Vec::new(),
             folder,
@@ -111,8 +112,9 @@ impl Edge {
     /// What it says, up to and including the first line with this in it.
     pub(crate) async fn until(&mut self, part: &str) -> Vec<String> {
         let from = self.said.len();
+        let lines = self.lines.as_mut().expect("its log is read");
         let heard = within(part, async {
-            while let Some(line) = self.lines.next_line().await.expect("stderr is text") {
+            while let Some(line) = lines.next_line().await.expect("stderr is text") {
                 if line.contains(" orion_drain::") {
                     self.logged.push(line);
                     continue;
@@ -139,6 +141,31 @@ impl Edge {
     /// All that it has said so far, but events as text.
     pub(crate) fn said(&self) -> &[String] {
         &self.said
+    }
+
+    /// The reader of what it says goes away.
+    pub(crate) fn close_log(&mut self) {
+        self.lines = None;
+    }
+
+    /// The reader of what it says stops: the pipe is full from now on.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn fill_log(&self) {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let pid = self.child.id().expect("edge is running");
+        let mut pipe = std::fs::OpenOptions::new()
+            .write(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+            .open(format!("/proc/{pid}/fd/2"))
+            .expect("its stderr is a pipe");
+        let end = loop {
+            if let Err(error) = pipe.write(&[b'x'; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(end.kind(), std::io::ErrorKind::WouldBlock, "{end}");
     }
 
     /// Renames another content over the LDS file.
