@@ -1,7 +1,7 @@
 //! A two-way copy and how it is told of a drain. How it moves bytes is in `run.rs`.
 
 use crate::{
-    Bytes, CloseMode, CopyOptions, DrainPoint, Ended, ResetOnDrop, Rule, Side, half::Half, run::Stage,
+    Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side, half::Half, reset::Resets, run::Stage,
     timer::Timer,
 };
 use drain_signal::{CloseLadder, DrainDecision, Goodbye, GracefulClose};
@@ -35,8 +35,9 @@ impl DrainDecision for OwnSlot {
 /// [`copy_bidirectional`](https://docs.rs/tokio/latest/tokio/io/fn.copy_bidirectional.html): an end of one half is
 /// passed on while the other half goes on, and a side that does not read stops the other from being read.
 ///
-/// Differences: an error of one side does not throw away what was already taken for the other, and the memory of a
-/// direction is held only while its reader is slower than its writer.
+/// Differences: an error of one side does not throw away what was already taken for the other; a side that was reset, or that
+/// ended without its protocol's end, makes the other one end in RST and not in FIN; and the memory of a direction is held only
+/// while its reader is slower than its writer.
 ///
 /// # Cancel safety
 ///
@@ -63,7 +64,8 @@ pub struct DrainCopy<A, B, D = OwnSlot> {
     pub(crate) down: Half,
     pub(crate) options: CopyOptions,
     pub(crate) decision: Option<D>,
-    pub(crate) reset: Option<fn(&A, &B) -> io::Result<()>>,
+    pub(crate) close_mode: CloseMode,
+    pub(crate) resets: Resets<A, B>,
     pub(crate) point: DrainPoint,
     pub(crate) rule: Rule,
     /// The time between `finish` and `abort`.
@@ -72,6 +74,8 @@ pub struct DrainCopy<A, B, D = OwnSlot> {
     pub(crate) drop_after: Duration,
     pub(crate) stage: Stage,
     pub(crate) ended: Ended,
+    /// The last chunk went to the upstream, which has not answered it.
+    pub(crate) awaits_answer: bool,
     /// Since when nothing has moved. Kept up only while a rule or a bound looks at it.
     pub(crate) still_since: Option<Instant>,
     /// A quiet copy closes no earlier than this, so that quiet copies do not all close in one moment.
@@ -83,10 +87,13 @@ pub struct DrainCopy<A, B, D = OwnSlot> {
 
 impl<A, B> DrainCopy<A, B>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     /// A copy between the connection that was accepted and the one that was made for it.
+    ///
+    /// It knows how to reset a [`TcpStream`](tokio::net::TcpStream); for other transports see
+    /// [`with_resets`](Self::with_resets).
     pub fn new(client: A, upstream: B) -> Self {
         Self {
             ends: Some((client, upstream)),
@@ -94,13 +101,15 @@ where
             down: Half::new(Side::Upstream),
             options: CopyOptions::new(),
             decision: None,
-            reset: None,
+            close_mode: CloseMode::Fin,
+            resets: Resets::of_known_types(),
             point: DrainPoint::Open,
             rule: Rule::Stay,
             finish_window: CloseLadder::default().finish_before,
             drop_after: CloseLadder::default().drop_after,
             stage: Stage::Copying,
             ended: Ended::ByPeers,
+            awaits_answer: false,
             still_since: None,
             not_before: None,
             until: None,
@@ -117,13 +126,15 @@ where
             up: self.up,
             down: self.down,
             options: self.options,
-            reset: self.reset,
+            close_mode: self.close_mode,
+            resets: self.resets,
             point: self.point,
             rule: self.rule,
             finish_window: self.finish_window,
             drop_after: self.drop_after,
             stage: self.stage,
             ended: self.ended,
+            awaits_answer: self.awaits_answer,
             still_since: self.still_since,
             not_before: self.not_before,
             until: self.until,
@@ -140,16 +151,22 @@ impl<A, B, D> DrainCopy<A, B, D> {
     }
 
     /// How a drain closes this connection: FIN (the default), or RST on both sides. A copy that the peers end, or
-    /// that fails, is never reset.
-    pub fn with_close_mode(mut self, mode: CloseMode) -> Self
-    where
-        A: ResetOnDrop,
-        B: ResetOnDrop,
-    {
-        self.reset = match mode {
-            CloseMode::Fin => None,
-            CloseMode::Reset => Some(|client, upstream| client.reset_on_drop().and(upstream.reset_on_drop())),
-        };
+    /// that fails, is not reset by this. Transports without a [reset](Self::with_resets) end in FIN.
+    pub fn with_close_mode(mut self, mode: CloseMode) -> Self {
+        self.close_mode = mode;
+        self
+    }
+
+    /// How each side is made to send RST when it is dropped: for a wrapper around a [`TcpStream`](tokio::net::TcpStream) (TLS,
+    /// PROXY protocol), `|wrapper| reset_on_drop(wrapper.get_ref())` with [`reset_on_drop`](crate::reset_on_drop). An error says that it cannot be reset.
+    ///
+    /// A side is reset when the other one was: a reset means that its data is not complete, and FIN would say that it is.
+    pub fn with_resets(
+        mut self,
+        client: fn(&A) -> io::Result<()>,
+        upstream: fn(&B) -> io::Result<()>,
+    ) -> Self {
+        self.resets = Resets { client, upstream };
         self
     }
 

@@ -22,7 +22,7 @@ enum State {
     Ending,
     /// The end was passed on.
     Over,
-    /// The receiving side failed, or the copy gave up.
+    /// No end was passed on: the receiving side failed, the copy gave up, or the source broke off.
     Broken,
 }
 
@@ -47,8 +47,10 @@ pub(crate) struct Half {
     kept: Vec<u8>,
     sent: usize,
     unflushed: bool,
-    /// The source said that it sends no more.
+    /// There is nothing more to read from the source.
     source_ended: bool,
+    /// The source was reset, or failed: it never said that this was all.
+    broke_off: bool,
     bytes: Bytes,
 }
 
@@ -61,6 +63,7 @@ impl Half {
             sent: 0,
             unflushed: false,
             source_ended: false,
+            broke_off: false,
             bytes: Bytes {
                 delivered: 0,
                 undelivered: 0,
@@ -102,10 +105,24 @@ impl Half {
         }
     }
 
-    /// The source failed: there is nothing more to read from it, not even to drop.
+    /// The source cannot be read any more: what was taken is delivered, and no end is passed on.
     pub(crate) fn source_failed(&mut self) {
+        self.source_was_reset();
         self.source_ended = true;
         self.stop();
+    }
+
+    /// The source was reset while something was written to it. What it sent before that is still read and delivered; its end,
+    /// which reads like a good one then, is not passed on.
+    pub(crate) fn source_was_reset(&mut self) {
+        if !self.is_over() {
+            self.broke_off = true;
+        }
+    }
+
+    /// Whether the receiving side must not take what it got for the whole.
+    pub(crate) const fn broke_off(&self) -> bool {
+        self.broke_off
     }
 
     /// Moves at most one chunk of at most `chunk` bytes.
@@ -212,7 +229,8 @@ impl Half {
         Poll::Ready(Ok(written))
     }
 
-    /// Flushes, then passes the end on. A failure to say FIN (or close_notify) loses no byte: the peer is gone.
+    /// Flushes, then passes the end on, if the source had one. A failure to say FIN (or close_notify) loses no byte: the peer is
+    /// gone.
     fn poll_end<W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -222,9 +240,13 @@ impl Half {
             ready!(Pin::new(&mut *sink).poll_flush(cx))?;
             self.unflushed = false;
         }
+        self.release();
+        if self.broke_off {
+            self.state = State::Broken;
+            return Poll::Ready(Ok(()));
+        }
         drop::<io::Result<()>>(ready!(Pin::new(sink).poll_shutdown(cx)));
         self.state = State::Over;
-        self.release();
         Poll::Ready(Ok(()))
     }
 

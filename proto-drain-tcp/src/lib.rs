@@ -57,8 +57,9 @@
 //! FIN both ways after everything taken is delivered, then a read-and-drop until the peers have ended, bounded in time
 //! and bytes: closing a socket with unread data sends RST, and an RST lets the peer's kernel throw away what it has not
 //! handed on yet ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). RST is a named
-//! choice, [`CloseMode::Reset`]: `SO_LINGER` with time zero. A positive `SO_LINGER` is never set; it would block the
-//! thread that drops the socket.
+//! choice, [`CloseMode::Reset`], and what a peer gets whose other side was reset: a reset says that the data is not complete,
+//! FIN would say that it is. The means is `SO_LINGER` with time zero. A positive `SO_LINGER` is never set; it would block
+//! the thread that drops the socket.
 //!
 //! # What it does not do
 //!
@@ -94,7 +95,7 @@ pub use copy::{DrainCopy, OwnSlot};
 pub use options::CopyOptions;
 pub use policy::{DrainPoint, Flow, Rule, Step, TcpDrainPolicy};
 pub use report::{Bytes, CopyError, CopyReport, Ended, Side};
-pub use reset::{CloseMode, ResetOnDrop};
+pub use reset::{CloseMode, reset_on_drop};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

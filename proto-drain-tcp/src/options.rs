@@ -14,8 +14,8 @@ pub struct CopyOptions {
     pub finish_quiet: Duration,
     /// How long the peers have, after FIN was sent, to end their own halves; what they send meanwhile is read and
     /// dropped, so that the close is no RST that destroys what was delivered
-    /// ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). After a failure of one side
-    /// also how long the other may take nothing before the copy gives up. Default: 1 s (Envoy's
+    /// ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). When one side has failed, the copy
+    /// gives up delivering to the other side after the same time without progress. Default: 1 s (Envoy's
     /// `delayed_close_timeout`, which Envoy has for HTTP only). Zero: close without waiting. At the deadline it is
     /// cut to fit before the driver drops the connection.
     pub linger_time: Duration,

@@ -26,7 +26,8 @@ pub enum TcpDrainPolicy {
     /// From its slot on, close as soon as nothing has moved in either direction for this long.
     ///
     /// Counted from the slot at the earliest. A connection of which one side has ended its half is not quiet: that
-    /// side waits for the rest of an answer.
+    /// side waits for the rest of an answer. Nor is one whose upstream has not answered the last bytes; a client that only
+    /// sends stays until the deadline.
     WhenQuiet(Duration),
     /// Close at the connection's slot: deliver what was taken, then FIN.
     AtSlot,
@@ -63,9 +64,10 @@ pub enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flow {
-    /// Bytes were taken and not yet delivered, or one side has ended its half and waits for the other.
+    /// Bytes were taken and not yet delivered, the upstream has not answered the last ones, or one side has ended its half and
+    /// waits for the other.
     Owing,
-    /// Everything taken is delivered, both halves are open, and nothing has moved for this long.
+    /// Everything taken is delivered and answered, both halves are open, and nothing has moved for this long.
     Still(Duration),
 }
 

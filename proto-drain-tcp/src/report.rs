@@ -51,6 +51,14 @@ impl CopyError {
             Self::Read { side, .. } | Self::Write { side, .. } => *side,
         }
     }
+
+    /// What the transport said.
+    #[must_use]
+    pub const fn io(&self) -> &io::Error {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => source,
+        }
+    }
 }
 
 /// What made a copy end.

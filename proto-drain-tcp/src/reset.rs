@@ -1,7 +1,11 @@
-//! The explicit choice of RST: a zero linger on the socket, and never a positive one.
+//! How a connection is reset: a zero linger on its socket, and never a positive one.
+//!
+//! The means is `SO_LINGER` with time zero ([socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html)). A positive linger is
+//! never set by this crate: it makes dropping the socket block the thread, also when it is non-blocking
+//! ([tokio#7751](https://github.com/tokio-rs/tokio/issues/7751)).
 
 use socket2::SockRef;
-use std::{io, time::Duration};
+use std::{any::Any, io, time::Duration};
 use tokio::net::TcpStream;
 
 /// How a drain ends a connection that it closes.
@@ -16,30 +20,34 @@ pub enum CloseMode {
     Reset,
 }
 
-/// A transport that can be told to send RST when it is dropped.
-///
-/// Implemented for [`TcpStream`]. A wrapper (TLS, PROXY protocol) implements it by asking its inner stream.
-///
-/// The means is `SO_LINGER` with time zero ([socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html)). A
-/// positive linger is never set by this crate: it makes dropping the socket block the thread, also when it is
-/// non-blocking ([tokio#7751](https://github.com/tokio-rs/tokio/issues/7751)).
-pub trait ResetOnDrop {
-    /// From now on dropping this transport discards unsent data and sends RST.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses the socket option. The copy then ends in FIN.
-    fn reset_on_drop(&self) -> io::Result<()>;
+/// What makes each side of a copy send RST when it is dropped.
+pub(crate) struct Resets<A, B> {
+    pub(crate) client: fn(&A) -> io::Result<()>,
+    pub(crate) upstream: fn(&B) -> io::Result<()>,
 }
 
-impl ResetOnDrop for TcpStream {
-    fn reset_on_drop(&self) -> io::Result<()> {
-        SockRef::from(self).set_linger(Some(Duration::ZERO))
+impl<A: 'static, B: 'static> Resets<A, B> {
+    pub(crate) const fn of_known_types() -> Self {
+        Self {
+            client: reset_if_tcp,
+            upstream: reset_if_tcp,
+        }
     }
 }
 
-impl<T: ResetOnDrop + ?Sized> ResetOnDrop for Box<T> {
-    fn reset_on_drop(&self) -> io::Result<()> {
-        (**self).reset_on_drop()
+fn reset_if_tcp<IO: 'static>(io: &IO) -> io::Result<()> {
+    match (io as &dyn Any).downcast_ref::<TcpStream>() {
+        Some(tcp) => reset_on_drop(tcp),
+        None => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+/// From now on dropping this socket discards what is unsent and sends RST. For the functions of
+/// [`DrainCopy::with_resets`](crate::DrainCopy::with_resets); tokio's `TcpStream::set_zero_linger`, which it has since 1.50.
+///
+/// # Errors
+///
+/// If the system refuses the socket option.
+pub fn reset_on_drop(tcp: &TcpStream) -> io::Result<()> {
+    SockRef::from(tcp).set_linger(Some(Duration::ZERO))
 }

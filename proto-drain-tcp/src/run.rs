@@ -10,16 +10,17 @@
 //! ```
 //!
 //! A failed side closes too, but the direction away from it goes on to its end: what a peer said before it went is
-//! still delivered.
+//! still delivered. If it went without an end of its own (RST, a TLS stream without close_notify), the other side is reset
+//! behind that, and no FIN makes it take a part for the whole.
 
 use crate::{
-    CopyError, CopyReport, DrainCopy, DrainPoint, Ended, Flow, Rule, Side, Step,
+    CloseMode, CopyError, CopyReport, DrainCopy, DrainPoint, Ended, Flow, Rule, Side, Step,
     half::{Half, Moved},
 };
 use drain_signal::DrainDecision;
 use std::{
     future::Future,
-    mem,
+    io, mem,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -91,9 +92,10 @@ where
         };
         let now = Instant::now();
         let still_since = *self.still_since.get_or_insert(now);
-        let owing = [&self.up, &self.down]
-            .iter()
-            .any(|half| half.owes() || !half.is_open());
+        let owing = self.awaits_answer
+            || [&self.up, &self.down]
+                .iter()
+                .any(|half| half.owes() || !half.is_open());
         let flow = if owing {
             Flow::Owing
         } else {
@@ -128,9 +130,30 @@ where
             self.up.give_up();
             self.down.give_up();
         }
-        self.end_by(later(Instant::now(), self.options.linger_time));
+        let lingers = if self.passes_reset_on() {
+            Duration::ZERO
+        } else {
+            self.options.linger_time
+        };
+        self.end_by(later(Instant::now(), lingers));
         self.stage = Stage::Lingering;
         Poll::Ready(())
+    }
+
+    /// Resets the side that must not take what it got for the whole. A transport without a reset is dropped as it is, without
+    /// an end of its own protocol (close_notify).
+    fn passes_reset_on(&self) -> bool {
+        let Some((client, upstream)) = &self.ends else {
+            return false;
+        };
+        // What cannot be reset ends as it can.
+        if self.down.broke_off() {
+            (self.resets.client)(client).ok();
+        }
+        if self.up.broke_off() {
+            (self.resets.upstream)(upstream).ok();
+        }
+        self.down.broke_off() || self.up.broke_off()
     }
 
     /// A drain waits for a slow reader until its deadline. After a failure the other side has to show progress.
@@ -201,9 +224,12 @@ where
         };
         match moved {
             Poll::Pending | Poll::Ready(Ok(Moved::Over)) => return Poll::Pending,
-            Poll::Ready(Ok(Moved::Chunk)) if self.leaves_on_data() => {
-                self.ended = Ended::OnData;
-                self.close();
+            Poll::Ready(Ok(Moved::Chunk)) => {
+                self.awaits_answer = from == Side::Client;
+                if self.leaves_on_data() {
+                    self.ended = Ended::OnData;
+                    self.close();
+                }
             }
             Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(error)) => self.fail(error),
@@ -232,13 +258,15 @@ where
         self.stage = Stage::Closing;
         self.up.stop();
         self.down.stop();
-        if let (Some(reset), Some((client, upstream))) = (self.reset, &self.ends) {
-            if reset(client, upstream).is_ok() {
-                self.up.give_up();
-                self.down.give_up();
-                self.end_by(Instant::now());
-                self.stage = Stage::Lingering;
-            }
+        let (CloseMode::Reset, Some((client, upstream))) = (self.close_mode, &self.ends) else {
+            return;
+        };
+        let reset = (self.resets.client)(client).and((self.resets.upstream)(upstream));
+        if reset.is_ok() {
+            self.up.give_up();
+            self.down.give_up();
+            self.end_by(Instant::now());
+            self.stage = Stage::Lingering;
         }
     }
 
@@ -248,8 +276,14 @@ where
             Side::Client => (&mut self.up, &mut self.down),
             Side::Upstream => (&mut self.down, &mut self.up),
         };
-        if matches!(error, CopyError::Read { .. }) {
-            from_it.source_failed();
+        match &error {
+            CopyError::Read { .. } => from_it.source_failed(),
+            // The kernel reports a reset once, to whichever call comes first; the reads behind it find the end of the stream.
+            // Where the peer had sent FIN before it, the error is another one (EPIPE): then the end is a good one.
+            CopyError::Write { source, .. } if source.kind() == io::ErrorKind::ConnectionReset => {
+                from_it.source_was_reset();
+            }
+            CopyError::Write { .. } => {}
         }
         to_it.give_up();
         if self.stage == Stage::Copying {

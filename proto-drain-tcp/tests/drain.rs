@@ -7,15 +7,18 @@ use drain_signal::{CloseCause, DrainDecision, drive};
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};
 use std::{
     collections::BTreeSet,
+    io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 use support::{begin, drain, read_all};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
     task::JoinHandle,
     time::{Instant, interval, sleep},
 };
@@ -343,4 +346,88 @@ async fn what_a_peer_sends_after_our_fin_is_counted_and_bounded_in_time_and_byte
         "{report:?}"
     );
     assert!(!report.is_lossless());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_the_upstream_has_not_answered_is_not_followed_by_fin() {
+    let late = DRAIN_TIME - SECOND * 9 / 10;
+    let policies = [
+        (CopyOptions::new(), late),
+        (policy(TcpDrainPolicy::WhenQuiet(SECOND / 20)), SECOND / 50),
+    ];
+    for (options, after) in policies {
+        let (mut client, mut upstream, trigger, ending) = copy(options);
+        begin(trigger, DRAIN_TIME);
+        let slow = tokio::spawn(async move {
+            let mut message = [0; 8];
+            upstream.read_exact(&mut message).await.unwrap();
+            sleep(SECOND / 2).await;
+            upstream.write_all(&message).await.unwrap();
+            read_all(upstream).await
+        });
+        // Half a second to answer, where 50 ms are quiet enough.
+        sleep(after).await;
+        client.write_all(b"12345678").await.unwrap();
+        assert_eq!(read_all(client).await, b"12345678");
+        assert_eq!(slow.await.unwrap(), b"");
+        let report = ending.await.unwrap().0;
+        assert!(report.ended.by_drain() && report.is_lossless(), "{report:?}");
+    }
+}
+
+/// A client that takes nothing any more and goes on sending.
+struct Deaf(DuplexStream);
+
+impl AsyncRead for Deaf {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Deaf {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_copy_whose_other_direction_goes_on_ends_at_the_deadline_with_everything_delivered() {
+    let (mut client, near) = duplex(1024);
+    let (far, mut upstream) = duplex(1024);
+    let (trigger, signal) = drain();
+    let copy = tokio::spawn(drive(DrainCopy::new(Deaf(near), far), signal.watch().unwrap()));
+    upstream
+        .write_all(b"to a client that takes nothing")
+        .await
+        .unwrap();
+    let start = begin(trigger, DRAIN_TIME);
+    let talking = tokio::spawn(async move {
+        let mut sent = 0_u64;
+        while client.write_all(b"0123456789").await.is_ok() {
+            sent += 10;
+            sleep(SECOND / 10).await;
+        }
+        sent
+    });
+    let heard = read_all(upstream).await;
+    assert_eq!(start.elapsed(), DRAIN_TIME);
+    let report = copy
+        .await
+        .unwrap()
+        .output
+        .expect("ends before the driver drops it");
+    assert!(matches!(report.ended, Ended::Failed(_)), "{report:?}");
+    let up = report.client_to_upstream;
+    assert_eq!((up.delivered, up.undelivered), (heard.len() as u64, 0));
+    assert_eq!(talking.await.unwrap(), up.delivered + up.discarded);
 }

@@ -7,21 +7,11 @@ use drain_signal::drive;
 use proto_drain_tcp::{CloseMode, CopyOptions, DrainCopy, Ended, TcpDrainPolicy};
 use socket2::{SockRef, Socket};
 use std::{io, time::Duration};
-use support::{drain, read_all};
+use support::{connection, drain, read_all};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
-
-/// The two ends of one TCP connection.
-async fn connection() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (outer, accepted) = tokio::join!(
-        TcpStream::connect(listener.local_addr().unwrap()),
-        listener.accept()
-    );
-    (outer.unwrap(), accepted.unwrap().0)
-}
 
 /// Another handle of the same socket, to look at its options after the copy has gone.
 fn handle(stream: &TcpStream) -> Socket {

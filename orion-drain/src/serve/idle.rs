@@ -46,6 +46,10 @@ impl<IO> WatchedIo<IO> {
         };
         (watched, moves)
     }
+
+    pub(super) const fn get_ref(&self) -> &IO {
+        &self.io
+    }
 }
 
 impl<IO: AsyncRead> AsyncRead for WatchedIo<IO> {

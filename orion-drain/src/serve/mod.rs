@@ -23,6 +23,7 @@ mod jitter;
 mod quiet;
 mod request;
 mod run;
+mod socket;
 mod tcp;
 mod timeout;
 #[cfg(feature = "tls")]

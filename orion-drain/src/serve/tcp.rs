@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 use super::idle::{Idling, WatchedIo};
+use super::socket::reset_on_drop;
 use super::tracked::Tracked;
 use crate::config::TcpProxy;
 use crate::stats::TcpStats;
@@ -59,7 +60,8 @@ impl TcpServer {
     }
 }
 
-/// Relays a TCP connection to its end.
+/// Relays a TCP connection to its end. A side that was reset makes the other one end in RST, where that is a TCP connection
+/// ([`TcpStream`](tokio::net::TcpStream), [`Stream`](listener_versions::Stream), rustls over either).
 ///
 /// # Cancel safety
 ///
@@ -71,8 +73,8 @@ pub async fn serve_tcp<A, B>(
     server: &TcpServer,
 ) -> Closed<CopyReport>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stats = &server.stats;
     stats.downstream_cx_total.inc();
@@ -80,6 +82,7 @@ where
     connection.guard().set_kind(ConnKind::Tunnel);
     let (client, moves) = WatchedIo::new(client);
     let copy = DrainCopy::new(client, upstream)
+        .with_resets(|client| reset_on_drop(client.get_ref()), reset_on_drop)
         .with_options(server.options)
         .with_decision(connection.decision().clone());
     let was_idle = Arc::new(AtomicBool::new(false));
@@ -127,8 +130,8 @@ pub async fn serve_tunnel<A, B>(
     options: CopyOptions,
 ) -> Closed<CopyReport>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Unpin + 'static,
+    B: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let copy = DrainCopy::new(client, upstream)
         .with_options(options)

@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use drain_signal::{DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger};
+use socket2::SockRef;
 use std::time::Duration;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
+    net::{TcpListener, TcpStream},
     time::{Instant, sleep_until},
 };
 
@@ -37,4 +39,19 @@ pub(crate) async fn read_all(mut from: impl AsyncRead + Unpin) -> Vec<u8> {
     let mut all = Vec::new();
     from.read_to_end(&mut all).await.expect("ends in FIN");
     all
+}
+
+/// The two ends of one TCP connection.
+pub(crate) async fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let (outer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (outer.expect("connected"), accepted.expect("accepted").0)
+}
+
+/// The peer resets its connection.
+pub(crate) fn reset(peer: TcpStream) {
+    SockRef::from(&peer)
+        .set_linger(Some(Duration::ZERO))
+        .expect("a socket");
 }

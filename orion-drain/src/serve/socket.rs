@@ -1,0 +1,39 @@
+//! The TCP connection under a transport, for what only a socket can do: FIN without an end of TLS, and RST.
+
+use std::any::Any;
+use std::io;
+
+use listener_versions::Stream;
+use tokio::net::TcpStream;
+
+/// The TCP connection under `io`, where its type is known: tokio's, an accepted one, TLS over either.
+pub(super) fn tcp_under<IO: 'static>(io: &IO) -> Option<&TcpStream> {
+    let io = io as &dyn Any;
+    #[cfg(feature = "tls")]
+    {
+        use tokio_rustls::server::TlsStream;
+        if let Some(tls) = io.downcast_ref::<TlsStream<Stream>>() {
+            return plain(tls.get_ref().0);
+        }
+        if let Some(tls) = io.downcast_ref::<TlsStream<TcpStream>>() {
+            return plain(tls.get_ref().0);
+        }
+    }
+    plain(io)
+}
+
+fn plain(io: &dyn Any) -> Option<&TcpStream> {
+    match io.downcast_ref::<Stream>() {
+        Some(Stream::Tcp(tcp)) => Some(tcp),
+        Some(_) => None,
+        None => io.downcast_ref(),
+    }
+}
+
+/// Makes dropping `io` send RST.
+pub(super) fn reset_on_drop<IO: 'static>(io: &IO) -> io::Result<()> {
+    match tcp_under(io) {
+        Some(tcp) => proto_drain_tcp::reset_on_drop(tcp),
+        None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
