@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::FieldError;
+
 /// Where a listener listens.
 ///
 /// Two listeners want the same socket if their addresses are equal. Envoy writes the same as `socket_address` and `pipe`.
@@ -38,6 +40,17 @@ impl ListenAddress {
     #[must_use]
     pub fn is_abstract(&self) -> bool {
         matches!(self, Self::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@"))
+    }
+
+    /// Whether somebody could listen there at all.
+    pub(crate) fn check(&self) -> Result<(), FieldError> {
+        // The kernel would choose a name for an empty path, and nobody would find it.
+        let wrong = match self {
+            Self::Unix(path) if path.as_os_str().is_empty() => "must not be empty",
+            Self::Unix(path) if path.as_os_str() == "@" => "an abstract socket must have a name",
+            _ => return Ok(()),
+        };
+        Err(FieldError::new("address.pipe.path", wrong))
     }
 
     /// The IP address and port, unless this is a Unix socket.
@@ -81,15 +94,14 @@ impl fmt::Display for ListenAddress {
 ///
 /// Versions with the same key share the socket, so nothing is bound again between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SocketKey {
+pub(crate) struct SocketKey {
     address: ListenAddress,
     owner: Option<Arc<str>>,
 }
 
 impl SocketKey {
     /// The key of the socket that listener `name` wants with `address`.
-    #[must_use]
-    pub fn new(name: &Arc<str>, address: &ListenAddress) -> Self {
+    pub(crate) fn new(name: &Arc<str>, address: &ListenAddress) -> Self {
         Self {
             address: address.clone(),
             owner: address.is_ephemeral().then(|| Arc::clone(name)),
@@ -97,8 +109,7 @@ impl SocketKey {
     }
 
     /// The address as configured (port 0 stays 0 here).
-    #[must_use]
-    pub fn address(&self) -> &ListenAddress {
+    pub(crate) fn address(&self) -> &ListenAddress {
         &self.address
     }
 }

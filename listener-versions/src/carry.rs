@@ -6,10 +6,10 @@ use std::sync::Arc;
 use drain_tree::{ChildOptions, DrainStart};
 use tokio::sync::mpsc;
 
+use crate::events::Event;
 use crate::family::Family;
 use crate::net::{Seat, Slot};
-use crate::news::News;
-use crate::shell::{Job, Jobs, Shell};
+use crate::shell::{Job, Shell};
 use crate::{
     Effect, Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionSet, VersionState,
     VersionView,
@@ -27,24 +27,24 @@ pub(crate) struct State<C> {
     pub(crate) workers: Vec<mpsc::UnboundedSender<Seat<C>>>,
     /// How many workers there have been.
     pub(crate) workers_made: usize,
+    /// What has happened and is not reported yet.
+    pub(crate) events: Vec<Event>,
+    /// Somebody reports events, without the lock, until there are none left.
+    pub(crate) is_reporting: bool,
+    /// Versions that nothing needs any more. They are dropped without the lock: the code of their configurations is not ours.
+    pub(crate) unused: Vec<Arc<ListenerVersion<C>>>,
 }
 
 impl<C: ListenerConfig> Shell<C> {
     /// Does to sockets and drains what the set has decided, in its order.
-    pub(crate) fn carry_out(
-        &self,
-        state: &mut State<C>,
-        effects: Vec<Effect>,
-        jobs: Option<&Jobs<C>>,
-        news: &mut Vec<News>,
-    ) {
+    pub(crate) fn carry_out(&self, state: &mut State<C>, effects: Vec<Effect>) {
         let mut drained = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Create { version } => {
                     if let Some(created) = self.create(state, version) {
                         state.live.insert(version, Arc::new(created));
-                        news.extend(state.view(version).map(News::Created));
+                        state.record(version, Event::Created);
                     }
                 }
                 Effect::Activate {
@@ -53,37 +53,35 @@ impl<C: ListenerConfig> Shell<C> {
                     replaces,
                 } => {
                     state.activate(version, &socket);
-                    news.extend(state.view(version).map(|view| News::Activated(view, replaces)));
+                    state.record(version, |view| Event::Activated(view, replaces));
                 }
                 Effect::Discard { version } => {
                     if let Some(discarded) = state.live.remove(&version) {
                         discarded.set_state(VersionState::Drained);
-                        news.push(News::Discarded(discarded.view(None)));
+                        state.events.push(Event::Discarded(discarded.view(None)));
+                        state.unused.push(discarded);
                     }
                 }
                 Effect::Close { socket, last } => {
                     // The version's drain begins later than this, so the guard can still be had.
                     let last = last.and_then(|version| state.live.get(&version)?.drain().watch().ok());
                     if let Some(slot) = state.slots.remove(&socket) {
-                        // Whoever has it too goes on; an update to come may want it again.
+                        // The other process that has it goes on; an update to come may want it again.
                         state.inherited.put(slot.local().clone(), slot.close(last));
                     }
                 }
                 Effect::UpdateInPlace { version } => {
                     state.update_in_place(version);
-                    news.extend(state.view(version).map(News::UpdatedInPlace));
+                    state.record(version, Event::UpdatedInPlace);
                 }
-                Effect::DrainChain { chain, reason, .. } => {
+                Effect::DrainChain { chain, reason } => {
                     let Some(chain) = state.gone.get(&chain).cloned() else {
                         continue;
                     };
                     chain.leave();
                     let sequence = chain.drain().start_drain_sequence(DrainStart::new(reason));
-                    news.push(News::ChainDrainStarted(chain.view(), reason));
-                    if let Some(jobs) = jobs {
-                        // As below.
-                        drop(jobs.send(Job::Chain { chain, sequence }));
-                    }
+                    state.events.push(Event::ChainDrainStarted(chain.view(), reason));
+                    self.run(Job::Chain { chain, sequence });
                 }
                 Effect::Drain { version, reason } => {
                     let Some(version) = state.live.get(&version).cloned() else {
@@ -91,23 +89,20 @@ impl<C: ListenerConfig> Shell<C> {
                     };
                     version.set_state(VersionState::Draining);
                     let sequence = version.drain().start_drain_sequence(DrainStart::new(reason));
-                    news.push(News::DrainStarted(version.view(None), reason));
+                    state.events.push(Event::DrainStarted(version.view(None), reason));
                     drained.push(Arc::clone(&version));
-                    if let Some(jobs) = jobs {
-                        // Without a driver nobody would pace or reap it either: the caller has dropped it.
-                        drop(jobs.send(Job::Version { version, sequence }));
-                    }
+                    self.run(Job::Version { version, sequence });
                 }
             }
         }
-        self.hurry(state, &drained, news);
+        self.hurry(state, &drained);
     }
 
     fn create(&self, state: &State<C>, version: u64) -> Option<ListenerVersion<C>> {
         let record = state.set.get(version)?;
         let child = ChildOptions::default()
-            .with_drain_type(record.config.drain_type())
-            .with_traffic_direction(record.config.traffic_direction());
+            .with_drain_type(record.asked.drain_type)
+            .with_traffic_direction(record.asked.traffic_direction);
         let group = self.shared.tracker.group(&record.name, version);
         let family = state.family(&record.name);
         let drain = self.root.child(child);
@@ -115,7 +110,7 @@ impl<C: ListenerConfig> Shell<C> {
     }
 
     /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before the floor.
-    fn hurry(&self, state: &State<C>, drained: &[Arc<ListenerVersion<C>>], news: &mut Vec<News>) {
+    fn hurry(&self, state: &mut State<C>, drained: &[Arc<ListenerVersion<C>>]) {
         let Some(cap) = self.options.cap() else { return };
         for name in drained.iter().map(|version| version.name()) {
             let deadline = tokio::time::Instant::now().into_std() + self.options.floor;
@@ -127,7 +122,7 @@ impl<C: ListenerConfig> Shell<C> {
                     continue;
                 }
                 version.drain().bring_forward(deadline);
-                news.push(News::Hurried(version.view(None), deadline));
+                state.events.push(Event::Hurried(version.view(None), deadline));
             }
         }
     }
@@ -142,6 +137,7 @@ impl<C: ListenerConfig> State<C> {
                 .draining
                 .iter()
                 .rev()
+                .chain(&named.leaving)
                 .chain(&named.active)
                 .chain(&named.warming)
         });
@@ -157,6 +153,9 @@ impl<C: ListenerConfig> State<C> {
         let first = slot.current().is_none();
         // Active before it is served: an accept that finds it must find it ready.
         version.set_state(VersionState::Active);
+        if let Some(record) = self.set.get(version.number()) {
+            slot.set_backlog(record.asked.socket_options.backlog);
+        }
         slot.serve(Arc::clone(version));
         if first {
             self.workers.retain(|worker| !worker.is_closed());
@@ -172,11 +171,22 @@ impl<C: ListenerConfig> State<C> {
         let (updated, gone) = live.updated(record);
         let updated = Arc::new(updated);
         if let Some(slot) = self.slots.get(updated.socket()) {
+            slot.set_backlog(record.asked.socket_options.backlog);
             slot.serve(Arc::clone(&updated));
         }
         self.gone
             .extend(gone.into_iter().map(|chain| (chain.number(), chain)));
-        self.live.insert(version, updated);
+        self.unused.extend(self.live.insert(version, updated));
+    }
+
+    /// Writes down what has happened to a version.
+    fn record(&mut self, version: u64, event: impl FnOnce(VersionView) -> Event) {
+        self.events.extend(self.view(version).map(event));
+    }
+
+    /// Every version that is not reaped yet, oldest first.
+    pub(crate) fn views(&self) -> impl Iterator<Item = VersionView> {
+        self.set.iter().filter_map(|record| self.view(record.number))
     }
 
     pub(crate) fn view(&self, version: u64) -> Option<VersionView> {

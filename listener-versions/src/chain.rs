@@ -56,7 +56,7 @@ impl ListenerChain {
             listener: Arc::clone(&of.name),
             version: of.number,
             drain: version.child(ChildOptions::default()),
-            watch: WatchOptions::default().with_drain_timeout(of.config.drain_timeout()),
+            watch: WatchOptions::default().with_drain_timeout(of.asked.drain_timeout),
             group: group.clone(),
             book: OnceLock::new(),
             gone: AtomicBool::new(false),

@@ -69,8 +69,9 @@ pub trait ListenerConfig: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// How its socket is opened. It counts when the address is bound; a later version takes the socket as it is. One that asks for another
-    /// [`reuse_port`](SocketOptions::reuse_port) or [`mode`](SocketOptions::mode) at the same address is refused.
+    /// How its socket is opened. A later version at the same address takes the socket as it is, with the
+    /// [`backlog`](SocketOptions::backlog) that it asks for; one that asks for another [`reuse_port`](SocketOptions::reuse_port),
+    /// [`dual_stack`](SocketOptions::dual_stack) or [`mode`](SocketOptions::mode) is refused.
     fn socket_options(&self) -> SocketOptions {
         SocketOptions::default()
     }
@@ -125,8 +126,12 @@ impl FieldError {
 #[non_exhaustive]
 pub struct SocketOptions {
     /// How many connections may wait to be accepted (Envoy's `tcp_backlog_size`). Default: 1024; the kernel caps it.
+    ///
+    /// A version that asks for another one at the same address gets it as soon as it accepts.
     pub backlog: u32,
     /// Whether an IPv6 socket takes IPv4 clients as well (Envoy's `ipv4_compat`). Default: IPv6 only.
+    ///
+    /// It cannot change as long as the listener keeps its address.
     pub dual_stack: DualStack,
     /// Whether each worker has a socket of its own (Envoy's `enable_reuse_port`). Default: [`ReusePort::Shared`].
     ///
@@ -210,11 +215,14 @@ impl SocketOptions {
     }
 
     /// The field that differs from `before`, of those that a socket keeps once it is open.
-    pub(crate) fn field_that_stays(&self, before: &Self) -> Option<&'static str> {
+    pub(crate) fn field_that_stays(&self, before: &Self, address: &ListenAddress) -> Option<&'static str> {
+        let is_ipv6 = address.as_socket().is_some_and(|address| address.is_ipv6());
         if self.reuse_port != before.reuse_port {
             Some("enable_reuse_port")
         } else if self.mode != before.mode {
             Some("address.pipe.mode")
+        } else if is_ipv6 && self.dual_stack != before.dual_stack {
+            Some("address.socket_address.ipv4_compat")
         } else {
             None
         }

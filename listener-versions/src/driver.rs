@@ -71,8 +71,8 @@ async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::Unbounde
         }
         loop {
             match running.poll_next_unpin(cx) {
-                Poll::Ready(Some(Done::Version(version, outcome))) => shell.reap(&version, &outcome),
-                Poll::Ready(Some(Done::Chain(chain, outcome))) => shell.reap_chain(&chain, &outcome),
+                Poll::Ready(Some(Done::Version(version, outcome))) => shell.reap(&version, outcome),
+                Poll::Ready(Some(Done::Chain(chain, outcome))) => shell.reap_chain(&chain, outcome),
                 Poll::Ready(Some(Done::Admin(direction, AcceptPolicy::UntilDrainTimeEnds))) => {
                     shell.stop(direction);
                 }

@@ -8,26 +8,25 @@ use std::sync::Arc;
 use drain_tree::{DrainDirection, DrainReason, DrainStart};
 
 use crate::net::Slot;
-use crate::shell::{Job, Jobs, Shell};
+use crate::shell::{Job, Shell};
 use crate::{AcceptPolicy, ListenAddress, ListenerConfig, SharedSocket, VersionState};
 
 /// Updates wait as long as it lives. Dropped, everything goes on as if it had not been.
 #[must_use]
 pub(crate) struct Hold<'a, C: ListenerConfig> {
     shell: &'a Shell<C>,
-    jobs: &'a Jobs<C>,
     /// What another process has too, and which of it another one had before.
     shared: Vec<(Arc<Slot<C>>, Vec<bool>)>,
 }
 
 impl<'a, C: ListenerConfig> Hold<'a, C> {
-    pub(crate) fn new(shell: &'a Shell<C>, jobs: &'a Jobs<C>) -> Self {
+    pub(crate) fn new(shell: &'a Shell<C>) -> Self {
         // Under the lock: an update is done by now, or waits.
         let state = shell.lock();
         shell.held.send_modify(|held| *held += 1);
         drop(state);
         let shared = Vec::new();
-        Self { shell, jobs, shared }
+        Self { shell, shared }
     }
 
     /// As [`Listeners::share_sockets`](crate::Listeners::share_sockets), until this is dropped.
@@ -50,19 +49,15 @@ impl<'a, C: ListenerConfig> Hold<'a, C> {
         drop(taken);
         let start = DrainStart::new(DrainReason::HotRestart);
         let sequence = self.shell.root().start_drain_sequence(start);
-        // Without a driver nobody would pace the drain either.
-        drop(self.jobs.send(Job::Admin {
+        self.shell.run(Job::Admin {
             sequence,
             direction: DrainDirection::All,
             policy: AcceptPolicy::Keep,
-        }));
-        let teller = &self.shell.shared.teller;
-        for version in self.shell.snapshot() {
-            // Others drain for a reason of their own.
-            if version.state == VersionState::Active {
-                teller.tell(|observer| observer.asked_to_leave(&version, DrainReason::HotRestart));
-            }
-        }
+        });
+        // Others drain for a reason of their own.
+        self.shell.asked_to_leave(DrainReason::HotRestart, |version| {
+            version.state == VersionState::Active
+        });
     }
 
     fn give_back(&mut self) {

@@ -89,6 +89,12 @@
 //! warming, active, draining, drained: one table, [`VersionState::on`]. Exactly one version of a name is active, any number may drain,
 //! each until it is empty or its own deadline comes. Only [`ListenersOptions::max_versions`] brings a deadline nearer.
 //!
+//! A version that [warms](ListenerConfig::warms) takes over when it is warm, also the address of another listener that has given it up:
+//! until then the version that was there goes on accepting, and drains afterwards. An open socket that anybody listens on is always
+//! served by an active version.
+//!
+//! A configuration's code is not ours. It is asked everything before an update changes anything; a panic in it changes nothing.
+//!
 //! # Filter chains
 //!
 //! A configuration that says what its filter chains are ([`ListenerConfig::chains`], [`ListenerConfig::differs_only_in_chains`]) is
@@ -126,26 +132,19 @@
 //! `handover` (Unix): `handover`, a new process takes the listening sockets of the running one. tokio with I/O and time. Minimum supported Rust version 1.85.
 
 mod address;
-pub use address::{ListenAddress, SocketKey};
-mod chain_diff;
-pub use chain_diff::{ChainDiff, ChainId};
+pub use address::ListenAddress;
+pub(crate) use address::SocketKey;
 mod config;
 pub use config::{DualStack, FieldError, ListenerConfig, ReusePort, SocketOptions};
 mod state;
 pub use state::{InvalidTransition, VersionEvent, VersionState};
 mod update;
 pub use update::{Change, ListenerReport, Update, UpdateError, UpdateMode, UpdateReport};
-mod effect;
-pub use effect::{Applied, Effect, Stopped};
-mod plan;
-mod record;
-pub use record::{ChainRecord, VersionRecord};
-mod in_place;
-mod moves;
 mod set;
-mod stages;
-pub use set::VersionSet;
+pub use set::ChainId;
+pub(crate) use set::{ChainRecord, Effect, VersionRecord, VersionSet};
 mod chain;
+mod events;
 pub use chain::{ChainView, ListenerChain};
 mod family;
 mod version;
@@ -162,7 +161,6 @@ pub use net::{
 };
 mod carry;
 mod driver;
-mod news;
 mod sharing;
 mod shell;
 pub use driver::Driver;
@@ -177,6 +175,9 @@ pub use listeners::{Listeners, WarmError};
 #[cfg(feature = "__bench")]
 #[doc(hidden)]
 pub mod __bench;
+
+#[cfg(test)]
+extern crate self as listener_versions;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

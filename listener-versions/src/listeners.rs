@@ -32,7 +32,8 @@ pub struct Listeners<C: ListenerConfig> {
 /// What all handles hold together.
 struct Open<C: ListenerConfig> {
     shell: Arc<Shell<C>>,
-    jobs: mpsc::UnboundedSender<Job<C>>,
+    /// Keeps the driver's queue open.
+    _jobs: mpsc::UnboundedSender<Job<C>>,
 }
 
 impl<C: ListenerConfig> Listeners<C> {
@@ -46,11 +47,12 @@ impl<C: ListenerConfig> Listeners<C> {
         observer: impl ListenerObserver + 'static,
     ) -> (Self, Driver) {
         let (jobs, queue) = mpsc::unbounded_channel();
-        let shell = Arc::new(Shell::new(root, tracker, options, Arc::new(observer)));
+        let observer = Arc::new(observer);
+        let shell = Arc::new(Shell::new(root, tracker, options, observer, jobs.downgrade()));
         let driver = Driver::new(Arc::clone(&shell), queue);
         let open = Arc::new(Open {
             shell: Arc::clone(&shell),
-            jobs,
+            _jobs: jobs,
         });
         (Self { shell, open }, driver)
     }
@@ -72,7 +74,7 @@ impl<C: ListenerConfig> Listeners<C> {
         loop {
             // The sender lives as long as we do.
             drop(held.wait_for(|held| *held == 0).await);
-            match self.shell.apply(update, &self.open.jobs) {
+            match self.shell.apply(update) {
                 Ok(report) => return report,
                 Err(again) => update = again,
             }
@@ -85,7 +87,7 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// [`WarmError`]; an active version goes on.
     pub fn warmed(&self, version: u64) -> Result<(), WarmError> {
-        self.shell.warmed(version, &self.open.jobs)
+        self.shell.warmed(version)
     }
 
     /// The drain manager above all of them.
@@ -182,7 +184,7 @@ impl<C: ListenerConfig> Listeners<C> {
     /// Until it is dropped, updates wait.
     #[cfg(all(unix, feature = "handover"))]
     pub(crate) fn hold(&self) -> crate::hold::Hold<'_, C> {
-        crate::hold::Hold::new(&self.shell, &self.open.jobs)
+        crate::hold::Hold::new(&self.shell)
     }
 
     /// No other process has our sockets any more: closing one ends listening again, and what waits in its queue is served.
@@ -218,26 +220,18 @@ impl<C: ListenerConfig> Listeners<C> {
         let before: Vec<u64> = self.draining().map(|version| version.number).collect();
         let start = DrainStart::new(DrainReason::Admin).with_direction(direction);
         let sequence = self.shell.root().start_drain_sequence(start);
-        // Without a driver nobody would pace the drain either.
-        drop(self.open.jobs.send(Job::Admin {
+        self.shell.run(Job::Admin {
             sequence,
             direction,
             policy,
-        }));
+        });
         if policy == AcceptPolicy::StopNow {
             self.stop_listeners(direction);
         }
-        let draining: Vec<VersionView> = self.draining().collect();
-        for version in draining
-            .iter()
-            .filter(|version| !before.contains(&version.number))
-        {
-            self.shell
-                .shared
-                .teller
-                .tell(|observer| observer.asked_to_leave(version, DrainReason::Admin));
-        }
-        draining
+        self.shell.asked_to_leave(DrainReason::Admin, |version| {
+            version.drain.is_some() && !before.contains(&version.number)
+        });
+        self.draining().collect()
     }
 
     fn draining(&self) -> impl Iterator<Item = VersionView> {

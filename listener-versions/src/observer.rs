@@ -11,8 +11,13 @@ use crate::{ChainView, ListenAddress, Refusal, UpdateError, VersionView};
 
 /// Is told what happens to versions and sockets. Every method does nothing unless it is written.
 ///
-/// The calls come from the task that applies an update, from the driver and from the workers; none holds a lock, so every method of
-/// [`Listeners`](crate::Listeners) may be called. They must not block. A panic in one is caught and changes nothing.
+/// What happens to versions and filter chains is reported in the order in which it happened, one call after the other, whatever thread
+/// and runtime applies updates and has the [`Driver`](crate::Driver). While one thread reports, it reports also what others bring
+/// about: then an update may return a moment before its events are reported. What workers have to say of sockets and connections
+/// ([`accept_error`](Self::accept_error), [`refused`](Self::refused), [`handler_panicked`](Self::handler_panicked)) waits for none of it.
+///
+/// No call holds a lock, so every method of [`Listeners`](crate::Listeners) may be called; what comes of it is reported next. They
+/// must not block. A panic in one is caught and changes nothing.
 pub trait ListenerObserver: Send + Sync {
     /// A version begins its life, warming.
     fn created(&self, version: &VersionView) {

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conn_tracker::ConnTracker;
-use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence};
+use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason, DrainSequence};
 use tokio::sync::{mpsc, watch};
 
 use crate::carry::{State, offer};
+use crate::events::Event;
 use crate::listeners::WarmError;
 use crate::net::{Shared, Slot, Worker};
-use crate::news::News;
 use crate::observer::Teller;
+use crate::set::Socket;
 use crate::{
     AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
     ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
@@ -35,14 +36,14 @@ pub(crate) enum Job<C> {
     },
 }
 
-pub(crate) type Jobs<C> = mpsc::UnboundedSender<Job<C>>;
-
 pub(crate) struct Shell<C> {
     pub(crate) root: DrainManager,
     pub(crate) options: ListenersOptions,
     pub(crate) shared: Shared,
     /// How many wait to know which process goes on. Updates wait for none.
     pub(crate) held: watch::Sender<u32>,
+    /// The driver's queue. The handles keep it open: when they are gone, nothing more begins to drain.
+    jobs: mpsc::WeakUnboundedSender<Job<C>>,
     state: Mutex<State<C>>,
 }
 
@@ -52,6 +53,7 @@ impl<C: ListenerConfig> Shell<C> {
         tracker: ConnTracker,
         options: ListenersOptions,
         observer: Arc<dyn ListenerObserver>,
+        jobs: mpsc::WeakUnboundedSender<Job<C>>,
     ) -> Self {
         let shared = Shared {
             tracker,
@@ -66,12 +68,16 @@ impl<C: ListenerConfig> Shell<C> {
             inherited: Inherited::new(),
             workers: Vec::new(),
             workers_made: 0,
+            events: Vec::new(),
+            is_reporting: false,
+            unused: Vec::new(),
         };
         Self {
             root,
             options,
             shared,
             held: watch::Sender::new(0),
+            jobs,
             state: Mutex::new(state),
         }
     }
@@ -81,40 +87,46 @@ impl<C: ListenerConfig> Shell<C> {
     }
 
     /// Gives the update back if it has to wait.
-    pub(crate) fn apply(&self, update: Update<C>, jobs: &Jobs<C>) -> Result<UpdateReport, Update<C>> {
+    pub(crate) fn apply(&self, update: Update<C>) -> Result<UpdateReport, Update<C>> {
         let mut fresh = HashMap::new();
-        let mut news = Vec::new();
+        // Refused ones are dropped without the lock.
+        let configs = update.configs();
         let mut state = self.lock();
         if *self.held.borrow() > 0 {
             return Err(update);
         }
-        let State { set, inherited, .. } = &mut *state;
-        let applied = set.apply(update, |key, config| {
-            let slot = Slot::open(key, config.socket_options(), inherited.take(key.address()))?;
+        let State {
+            set,
+            inherited,
+            slots,
+            ..
+        } = &mut *state;
+        let (report, effects) = set.apply(update, |_, asked, socket| {
+            let open = slots.get(&asked.socket).filter(|_| socket == Socket::Open);
+            if let Some(slot) = open.or_else(|| fresh.get(&asked.socket)) {
+                return slot.listen();
+            }
+            let slot = Slot::open(&asked.socket, &asked.socket_options, inherited)?;
             // A version that warms does not listen yet: clients would wait for nobody.
-            if !config.warms() {
+            if !asked.warms {
                 if let Err(error) = slot.listen() {
                     inherited.put(slot.local().clone(), slot.close(None));
                     return Err(error);
                 }
             }
-            fresh.insert(key.clone(), Arc::new(slot));
+            fresh.insert(asked.socket.clone(), Arc::new(slot));
             Ok(())
         });
         state.slots.extend(fresh);
-        self.carry_out(&mut state, applied.effects, Some(jobs), &mut news);
-        drop(state);
-        self.tell(news);
-        for error in applied.report.errors() {
-            self.shared
-                .teller
-                .tell(|observer| observer.update_rejected(error));
-        }
-        Ok(applied.report)
+        self.carry_out(&mut state, effects);
+        let rejected = report.errors().cloned().map(Event::Rejected);
+        state.events.extend(rejected);
+        self.report(state);
+        drop(configs);
+        Ok(report)
     }
 
-    pub(crate) fn warmed(&self, version: u64, jobs: &Jobs<C>) -> Result<(), WarmError> {
-        let mut news = Vec::new();
+    pub(crate) fn warmed(&self, version: u64) -> Result<(), WarmError> {
         let mut state = self.lock();
         let listening = match state
             .set
@@ -123,11 +135,11 @@ impl<C: ListenerConfig> Shell<C> {
         {
             Some(record) => match state.slots.get(&record.socket).map(|slot| slot.listen()) {
                 Some(Err(source)) => {
-                    let (listener, address) = (Arc::clone(&record.name), record.config.address().clone());
+                    let (listener, address) = (Arc::clone(&record.name), record.socket.address().clone());
                     Err(UpdateError::Bind {
                         listener,
                         address,
-                        source,
+                        source: Arc::new(source),
                     })
                 }
                 _ => Ok(()),
@@ -138,59 +150,89 @@ impl<C: ListenerConfig> Shell<C> {
             Ok(()) => state.set.warmed(version)?,
             Err(_) => state.set.abandon(version)?,
         };
-        self.carry_out(&mut state, effects, Some(jobs), &mut news);
-        drop(state);
-        self.tell(news);
-        listening.map_err(|error| {
-            self.shared
-                .teller
-                .tell(|observer| observer.update_rejected(&error));
-            WarmError::Listen(error)
-        })
+        self.carry_out(&mut state, effects);
+        let rejected = listening.as_ref().err().cloned().map(Event::Rejected);
+        state.events.extend(rejected);
+        self.report(state);
+        listening.map_err(WarmError::Listen)
     }
 
     pub(crate) fn stop(&self, direction: DrainDirection) -> Vec<VersionView> {
-        let mut news = Vec::new();
         let mut state = self.lock();
-        let stopped = state.set.stop(direction);
-        self.carry_out(&mut state, stopped.effects, None, &mut news);
+        let (stopped, effects) = state.set.stop(direction);
         let views: Vec<VersionView> = stopped
-            .versions
             .iter()
             .filter_map(|version| state.view(*version))
             .collect();
-        drop(state);
-        news.extend(views.iter().cloned().map(News::Stopped));
-        self.tell(news);
+        self.carry_out(&mut state, effects);
+        state.events.extend(views.iter().cloned().map(Event::Stopped));
+        self.report(state);
         views
     }
 
+    /// A drain from above has begun: the connections of these versions are asked to leave.
+    pub(crate) fn asked_to_leave(&self, reason: DrainReason, is_asked: impl Fn(&VersionView) -> bool) {
+        let mut state = self.lock();
+        let views: Vec<VersionView> = state.views().filter(is_asked).collect();
+        let events = views.into_iter().map(|view| Event::AskedToLeave(view, reason));
+        state.events.extend(events);
+        self.report(state);
+    }
+
+    /// Gives the driver something to run. Without a driver nobody would pace or reap it either: the caller has dropped it.
+    pub(crate) fn run(&self, job: Job<C>) {
+        if let Some(jobs) = self.jobs.upgrade() {
+            drop(jobs.send(job));
+        }
+    }
+
     /// A version's drain is over: it is taken out and reported, once.
-    pub(crate) fn reap(&self, version: &ListenerVersion<C>, outcome: &DrainOutcome) {
+    pub(crate) fn reap(&self, version: &ListenerVersion<C>, outcome: DrainOutcome) {
         let mut state = self.lock();
         // The driver has one job for each version that drains, so the version is draining and in the set.
         let reaped = state.set.complete(version.number());
         debug_assert!(reaped.is_ok(), "{version:?}: {reaped:?}");
-        state.live.remove(&version.number());
+        let live = state.live.remove(&version.number());
+        state.unused.extend(live);
         version.set_state(VersionState::Drained);
-        drop(state);
-        let view = version.view(None);
-        self.shared
-            .teller
-            .tell(|observer| observer.drained(&view, outcome));
+        state.events.push(Event::Drained(version.view(None), outcome));
+        self.report(state);
     }
 
     /// A filter chain's own drain is over: it is taken out and reported, once.
-    pub(crate) fn reap_chain(&self, chain: &ListenerChain, outcome: &DrainOutcome) {
+    pub(crate) fn reap_chain(&self, chain: &ListenerChain, outcome: DrainOutcome) {
         let mut state = self.lock();
         let reaped = state.set.complete_chain(chain.number());
         debug_assert!(reaped.is_some(), "{chain:?} was reaped before");
         state.gone.remove(&chain.number());
-        drop(state);
-        let view = chain.view();
-        self.shared
-            .teller
-            .tell(|observer| observer.chain_drained(&view, outcome));
+        state.events.push(Event::ChainDrained(chain.view(), outcome));
+        self.report(state);
+    }
+
+    /// Reports what has happened, in that order, and drops what is unused. The lock is not held meanwhile.
+    ///
+    /// If another thread reports already, that one goes on with these events too.
+    fn report<'a>(&'a self, mut state: MutexGuard<'a, State<C>>) {
+        loop {
+            let unused = std::mem::take(&mut state.unused);
+            if !unused.is_empty() {
+                drop(state);
+                drop(unused);
+                state = self.lock();
+                continue;
+            }
+            if state.is_reporting || state.events.is_empty() {
+                return;
+            }
+            state.is_reporting = true;
+            let events = std::mem::take(&mut state.events);
+            drop(state);
+            for event in events {
+                self.shared.teller.tell(|observer| event.report(observer));
+            }
+            state = self.lock();
+            state.is_reporting = false;
+        }
     }
 
     pub(crate) fn worker(&self) -> Worker<C> {
@@ -206,12 +248,7 @@ impl<C: ListenerConfig> Shell<C> {
     }
 
     pub(crate) fn snapshot(&self) -> Vec<VersionView> {
-        let state = self.lock();
-        state
-            .set
-            .iter()
-            .filter_map(|record| state.view(record.number))
-            .collect()
+        self.lock().views().collect()
     }
 
     pub(crate) fn draining_chains(&self) -> Vec<ChainView> {
@@ -251,10 +288,6 @@ impl<C: ListenerConfig> Shell<C> {
             let last = slot.current().and_then(|version| version.drain().watch().ok());
             drop(slot.close(last));
         }
-    }
-
-    fn tell(&self, news: Vec<News>) {
-        news.into_iter().for_each(|news| news.tell(&self.shared.teller));
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {

@@ -89,6 +89,16 @@ impl<C> Update<C> {
         self
     }
 
+    /// The configurations in it.
+    pub(crate) fn configs(&self) -> Vec<Arc<C>> {
+        let resources = self.resources.iter();
+        let configs = resources.filter_map(|resource| match resource {
+            Resource::Config(config) => Some(Arc::clone(config)),
+            Resource::Refused { .. } => None,
+        });
+        configs.collect()
+    }
+
     /// Names a listener whose configuration could not even be read: it is reported as refused, and not taken for absent.
     pub fn with_refused(mut self, name: impl Into<String>, error: FieldError) -> Self {
         self.resources.push(Resource::Refused {
@@ -121,11 +131,12 @@ pub enum Change {
         /// The new version.
         version: u64,
     },
-    /// This version accepts in place of the one that it replaced, which drains.
+    /// This version accepts in place of the one that it replaced, which drains: now, or, if another listener's version that is still
+    /// warming takes the address that it leaves, when that one accepts there.
     Modified {
         /// The new version.
         version: u64,
-        /// The version that drains now.
+        /// The version that it replaced.
         replaced: u64,
     },
     /// Only filter chains differ: the version goes on with the new configuration, and only chains that changed drain.
@@ -150,9 +161,10 @@ pub enum Change {
         /// The version that is no more.
         version: u64,
     },
-    /// The name is gone: the version that was active drains.
+    /// The name is gone, and the version that was active drains: now, or, if another listener's version that is still warming takes
+    /// its address, when that one accepts there.
     Removed {
-        /// The version that drains now, unless the listener was still warming.
+        /// The version that was active, unless the listener was still warming.
         version: Option<u64>,
     },
     /// Nothing happened, because listeners of this direction have been stopped (as in Envoy).
@@ -211,7 +223,7 @@ impl UpdateReport {
 }
 
 /// Why a listener of an update was not taken. It names the listener and the field; the previous version goes on.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
     /// The same name was in the update before.
@@ -241,7 +253,7 @@ pub enum UpdateError {
         /// The address that it wants.
         address: ListenAddress,
         /// What the system said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The listener is part of the bootstrap and cannot be changed through LDS.
     #[error("listener {listener:?}: name: is a static listener, which LDS cannot change")]

@@ -11,7 +11,7 @@ use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOpti
 
 use crate::chain::Opened;
 use crate::family::Family;
-use crate::record::Origin;
+use crate::set::Origin;
 use crate::{ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
@@ -31,7 +31,6 @@ struct Line<C> {
     drain: DrainManager,
     group: ConnGroup,
     family: Arc<Family>,
-    is_static: bool,
     /// A [`VersionState`]. Written under the lock of the version set; read per accept, without it.
     state: AtomicU8,
     /// What new connections get.
@@ -42,6 +41,7 @@ struct Line<C> {
 struct Content<C> {
     config: Arc<C>,
     version_info: Arc<str>,
+    is_static: bool,
     since: SystemTime,
     watch: WatchOptions,
     /// In the order of the configuration's.
@@ -76,8 +76,9 @@ impl<C: ListenerConfig> Content<C> {
         Arc::new(Self {
             config: Arc::clone(&record.config),
             version_info: Arc::clone(&record.version_info),
+            is_static: record.origin == Origin::Static,
             since: SystemTime::now(),
-            watch: WatchOptions::default().with_drain_timeout(record.config.drain_timeout()),
+            watch: WatchOptions::default().with_drain_timeout(record.asked.drain_timeout),
             chains: chains.collect(),
         })
     }
@@ -102,7 +103,6 @@ impl<C> ListenerVersion<C> {
             drain,
             group,
             family,
-            is_static: record.origin == Origin::Static,
             state: AtomicU8::new(VersionState::Warming as u8),
             newest: ArcSwap::new(Arc::clone(&content)),
         };
@@ -181,10 +181,10 @@ impl<C> ListenerVersion<C> {
         self.content.since
     }
 
-    /// Whether it came with [`Update::bootstrap`](crate::Update::bootstrap), so that LDS cannot change it.
+    /// Whether this configuration came with [`Update::bootstrap`](crate::Update::bootstrap), so that LDS cannot change it.
     #[must_use]
     pub fn is_static(&self) -> bool {
-        self.line.is_static
+        self.content.is_static
     }
 
     /// The filter chains of this configuration, in the order of [`ListenerConfig::chains`].
@@ -218,7 +218,7 @@ impl<C> ListenerVersion<C> {
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> VersionState {
-        // Pairs with the Release in `set_state`: who reads `Active` after opening a watch has opened it before the drain began.
+        // Pairs with the Release in `set_state`: a worker that reads `Active` after opening a watch has opened it before the drain began.
         VersionState::from_u8(self.line.state.load(Ordering::Acquire))
     }
 

@@ -81,7 +81,7 @@ async fn a_dual_stack_socket_takes_ipv4_clients_as_mapped_addresses() {
                     let _client = connect(address).await;
                     let taken: Accepted<Config> = accepted.recv().await.expect("it is accepted");
                     let peer = taken.peer.as_socket().expect("TCP").ip();
-                    let local = taken.local.as_socket().expect("TCP").ip();
+                    let local = taken.local().as_socket().expect("TCP").ip();
                     assert_eq!([peer.to_canonical(), local.to_canonical()], [address.ip(); 2]);
                 }
             }

@@ -16,7 +16,6 @@ assert_impl_all!(ListenerChain: Send, Sync);
 assert_impl_all!(ChainConnection<Config>: Send, Unpin);
 assert_impl_all!(ChainView: Clone, Send, Sync, Unpin);
 assert_impl_all!(ChainId: Clone, Send, Sync, Unpin, Ord, std::hash::Hash);
-assert_impl_all!(VersionSet<Config>: Send, Sync, Unpin);
 assert_impl_all!(VersionView: Clone, Send, Sync, Unpin);
 assert_impl_all!(Update<Config>: Send, Sync, Unpin);
 assert_impl_all!(UpdateReport: Send, Sync, Unpin);

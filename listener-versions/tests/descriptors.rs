@@ -17,19 +17,101 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-/// Runs the test below in a process of its own, with few descriptors.
-#[test]
-fn a_lack_of_descriptors_ends_neither_the_accept_loop_nor_a_connection() {
-    let test = std::env::current_exe().expect("this program");
-    let script = r#"ulimit -n 48 && exec "$0" --ignored --exact with_few_descriptors"#;
+/// Runs one of the tests below in a process of its own, with few descriptors.
+fn run(test: &str) {
+    let program = std::env::current_exe().expect("this program");
+    let script = r#"ulimit -n 48 && exec "$0" --ignored --exact "$1""#;
     let output = Command::new("sh")
         .arg("-c")
         .arg(script)
+        .arg(program)
         .arg(test)
         .output()
         .expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn a_lack_of_descriptors_ends_neither_the_accept_loop_nor_a_connection() {
+    run("with_few_descriptors");
+}
+
+#[test]
+fn a_listener_that_is_removed_without_descriptors_serves_its_queue_when_there_are_some() {
+    run("removed_without_descriptors");
+}
+
+/// Takes every descriptor that is left.
+fn all_descriptors() -> Vec<File> {
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+#[tokio::test]
+#[ignore = "run by the test above, in a process with few descriptors"]
+async fn removed_without_descriptors() {
+    let path = std::env::temp_dir().join(format!("listener-versions-removed-{}", std::process::id()));
+    for address in [common::wire::free(), ListenAddress::Unix(path.clone())] {
+        let (sender, mut told) = mpsc::unbounded_channel();
+        let root = DrainManager::root(DrainSettings::default());
+        let options = ListenersOptions::default();
+        let (listeners, driver) = Listeners::new(root, ConnTracker::new(), options, Told(sender));
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(common::wire::answer));
+        common::wire::lds(&listeners, [at("a", address.clone(), 0)]).await;
+        // The worker takes part.
+        tokio::task::yield_now().await;
+        let version = listeners.snapshot()[0].number;
+        let mut clients: Vec<socket2::Socket> = (0..8)
+            .map(|_| {
+                let client = match &address {
+                    ListenAddress::Socket(_) => {
+                        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+                    }
+                    _ => socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None),
+                };
+                client.expect("a descriptor")
+            })
+            .collect();
+        let late = clients.pop().expect("one of them");
+        let peer = || match &address {
+            ListenAddress::Socket(address) => (*address).into(),
+            _ => socket2::SockAddr::unix(&path).expect("a path"),
+        };
+        // No task runs between: they wait in the queue.
+        for client in &clients {
+            client.connect(&peer()).expect("it listens");
+        }
+        let files = all_descriptors();
+        common::wire::lds(&listeners, []).await;
+        late.set_nonblocking(true).expect("a socket");
+        late.connect(&peer()).expect_err("it listens no more");
+        let error = told.recv().await.expect("it is told");
+        assert!(error.starts_with("1: "), "{error}");
+        drop(files);
+        for client in clients {
+            client.set_nonblocking(true).expect("a socket");
+            let mut said = Vec::new();
+            let mut stream: Box<dyn tokio::io::AsyncRead + Unpin> = match &address {
+                ListenAddress::Socket(_) => {
+                    Box::new(TcpStream::from_std(client.into()).expect("a descriptor"))
+                }
+                _ => {
+                    let client = std::os::fd::OwnedFd::from(client);
+                    Box::new(tokio::net::UnixStream::from_std(client.into()).expect("a descriptor"))
+                }
+            };
+            common::wire::bounded(stream.read_to_end(&mut said))
+                .await
+                .expect("it is served");
+            assert_eq!(said, version.to_be_bytes());
+        }
+        // Nothing is left of it.
+        drop(late);
+        while common::wire::bounded(told.recv()).await.expect("it is told") != format!("drained {version}") {}
+        let again = socket2::Socket::new(peer().domain(), socket2::Type::STREAM, None).expect("a descriptor");
+        again.connect(&peer()).expect_err("nobody listens there");
+    }
 }
 
 struct Told(mpsc::UnboundedSender<String>);

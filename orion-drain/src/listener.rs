@@ -171,8 +171,6 @@ pub struct Entered<S> {
     pub stream: Stream,
     /// Who connected.
     pub peer: PeerAddress,
-    /// The address that the client connected to.
-    pub local: ListenAddress,
     /// Its place in the drain and in the registry.
     pub connection: Connection,
     /// What serves its chain.
@@ -194,11 +192,17 @@ impl<S: Send + Sync + 'static> Entered<S> {
         }
         let counted = accepted.version.config().stats.connection(accepted.worker);
         let source = accepted.peer.as_socket().map(|peer| peer.ip());
-        let port = accepted.local.as_socket().map(|local| local.port());
+        // The kernel is asked only if a chain wants to know.
+        let chains = &accepted.version.config().listener.filter_chains;
+        let mut rules = chains.iter().filter_map(|chain| chain.filter_chain_match.as_ref());
+        let port = rules
+            .any(|rule| rule.destination_port.is_some())
+            .then(|| accepted.local().as_socket())
+            .flatten()
+            .map(|local| local.port());
         let ChainConnection {
             stream,
             peer,
-            local,
             version,
             chain,
             index,
@@ -222,7 +226,6 @@ impl<S: Send + Sync + 'static> Entered<S> {
         Some(Self {
             stream,
             peer,
-            local,
             connection,
             service: service(&version, index)?,
             counted,
@@ -241,7 +244,6 @@ impl<S> fmt::Debug for Entered<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entered")
             .field("peer", &self.peer)
-            .field("local", &self.local)
             .field("connection", &self.connection)
             .finish_non_exhaustive()
     }

@@ -25,8 +25,6 @@ pub struct Accepted<C> {
     pub stream: Stream,
     /// Who connected.
     pub peer: PeerAddress,
-    /// The address that the client connected to.
-    pub local: ListenAddress,
     /// The version that took it: its configuration, and its place in the drain tree. If it has filter chains,
     /// [`enter_chain`](Self::enter_chain) is next.
     pub version: Arc<ListenerVersion<C>>,
@@ -38,11 +36,19 @@ pub struct Accepted<C> {
     pub worker: usize,
 }
 
+impl<C> Accepted<C> {
+    /// The address that the client connected to. It is asked for here (`getsockname`), and not before.
+    #[must_use]
+    pub fn local(&self) -> ListenAddress {
+        let local = self.stream.local();
+        local.map_or_else(|| self.version.socket().address().clone(), ListenAddress::Socket)
+    }
+}
+
 impl<C> fmt::Debug for Accepted<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted")
             .field("peer", &self.peer)
-            .field("local", &self.local)
             .field("version", &self.version)
             .field("conn", &self.conn.id())
             .finish_non_exhaustive()
@@ -112,9 +118,31 @@ pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(
         }
     }
     drop(share);
-    while let Some(connection) = slot.next_saved() {
+    serve_saved(&slot, shared, worker, handler).await;
+}
+
+/// Serves what was in the queues when the sockets closed.
+async fn serve_saved<C, F: Fn(Accepted<C>)>(slot: &Slot<C>, shared: &Shared, worker: usize, handler: &F) {
+    let mut backoff = Backoff::default();
+    let mut pauses = 0;
+    loop {
+        let connection = match slot.next_saved() {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return,
+            Err(error) => {
+                if let Next::Pause(pause) = backoff.after(&error) {
+                    pauses += 1;
+                    shared
+                        .teller
+                        .tell(|observer| observer.accept_error(slot.local(), &error, pauses));
+                    tokio::time::sleep(pause).await;
+                }
+                continue;
+            }
+        };
+        backoff.reset();
         match adopt(connection) {
-            Ok((stream, peer)) => take(&slot, shared, handler, stream, peer, worker),
+            Ok((stream, peer)) => take(slot, shared, handler, stream, peer, worker),
             Err(_) => {
                 let version = slot.current().map_or(0, |version| version.number());
                 shared
@@ -161,14 +189,10 @@ fn take<C, F: Fn(Accepted<C>)>(
             return;
         }
     };
-    let local = stream
-        .local()
-        .map_or_else(|| slot.local().clone(), ListenAddress::Socket);
     let number = version.number();
     let accepted = Accepted {
         stream,
         peer,
-        local,
         version,
         watch,
         conn,

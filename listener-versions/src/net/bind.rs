@@ -89,25 +89,75 @@ fn abstract_address(_: &std::path::Path) -> io::Result<SockAddr> {
     ))
 }
 
+/// The file of a Unix socket that is open here. As long as it is open the system gives the file's number to no other one.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: std::path::PathBuf,
+    id: (u64, u64),
+}
+
+#[cfg(unix)]
+impl SocketFile {
+    /// What is there now. Abstract sockets have no file.
+    pub(super) fn at(address: &ListenAddress) -> Option<Self> {
+        let ListenAddress::Unix(path) = address else {
+            return None;
+        };
+        let path = path.clone();
+        let id = (!address.is_abstract()).then(|| Self::id_at(&path))??;
+        Some(Self { path, id })
+    }
+
+    /// Removes it, unless another one has come in its place.
+    pub(super) fn remove(self) {
+        if Self::id_at(&self.path) == Some(self.id) {
+            drop(std::fs::remove_file(&self.path));
+        }
+    }
+
+    fn id_at(path: &std::path::Path) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+}
+
+/// Whether it is still the file that was there `before`. The number alone does not tell: a file that nobody has open gives it free.
+#[cfg(unix)]
+fn is_unchanged(path: &std::path::Path, before: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let id = |file: &std::fs::Metadata| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec());
+    std::fs::symlink_metadata(path).is_ok_and(|now| id(&now) == id(before))
+}
+
 /// Removes the path of a Unix socket that nobody listens on any more. Envoy removes it in any case, also under a living process.
 #[cfg(unix)]
 fn unlink_if_stale(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
 
-    match std::fs::symlink_metadata(path) {
+    let found = std::fs::symlink_metadata(path);
+    match &found {
         Ok(metadata) if !metadata.file_type().is_socket() => Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
             "the path is there and is not a socket",
         )),
-        Ok(_) => {
+        Ok(stale) => {
             let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             probe.set_nonblocking(true)?;
             match probe.connect(&SockAddr::unix(path)?) {
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+                // Another process may have removed it meanwhile, and listen there by now.
+                Err(error)
+                    if error.kind() == io::ErrorKind::ConnectionRefused && is_unchanged(path, stale) =>
+                {
+                    std::fs::remove_file(path)
+                }
                 _ => Err(io::ErrorKind::AddrInUse.into()),
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(_) => found.map(drop),
     }
 }

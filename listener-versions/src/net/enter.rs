@@ -18,8 +18,6 @@ pub struct ChainConnection<C> {
     pub stream: Stream,
     /// Who connected.
     pub peer: PeerAddress,
-    /// The address that the client connected to.
-    pub local: ListenAddress,
     /// The version that took it, with the configuration in which the chain was chosen.
     pub version: Arc<ListenerVersion<C>>,
     /// The chain.
@@ -59,7 +57,6 @@ impl<C: ListenerConfig> Accepted<C> {
         let Self {
             stream,
             peer,
-            local,
             watch: before,
             conn,
             ..
@@ -81,7 +78,6 @@ impl<C: ListenerConfig> Accepted<C> {
         Ok(ChainConnection {
             stream,
             peer,
-            local,
             version: Arc::new(version),
             chain,
             index,
@@ -91,11 +87,19 @@ impl<C: ListenerConfig> Accepted<C> {
     }
 }
 
+impl<C> ChainConnection<C> {
+    /// The address that the client connected to. It is asked for here (`getsockname`), and not before.
+    #[must_use]
+    pub fn local(&self) -> ListenAddress {
+        let local = self.stream.local();
+        local.map_or_else(|| self.version.socket().address().clone(), ListenAddress::Socket)
+    }
+}
+
 impl<C> fmt::Debug for ChainConnection<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChainConnection")
             .field("peer", &self.peer)
-            .field("local", &self.local)
             .field("chain", &self.chain)
             .field("conn", &self.conn.id())
             .finish_non_exhaustive()

@@ -10,7 +10,7 @@ use socket2::{SockAddr, Socket};
 use tokio::sync::watch;
 
 use super::sockets::Sockets;
-use crate::{ListenAddress, ListenerVersion, SocketKey, SocketOptions, VersionState};
+use crate::{Inherited, ListenAddress, ListenerVersion, SocketKey, SocketOptions, VersionState};
 
 /// The sockets of an address, the version that they serve, and the accept loops that serve them.
 pub(crate) struct Slot<C> {
@@ -36,13 +36,13 @@ struct Inner {
 pub(super) type Admitted<C> = (Arc<ListenerVersion<C>>, DrainWatch);
 
 impl<C> Slot<C> {
-    /// Opens the first socket, which does not listen yet; or goes on with these, which listen.
-    pub(crate) fn open(key: &SocketKey, options: SocketOptions, inherited: Vec<Socket>) -> io::Result<Self> {
-        let sockets = if inherited.is_empty() {
-            Sockets::bind(key.address(), options)?
-        } else {
-            Sockets::inherit(key.address(), options, inherited)?
-        };
+    /// Opens the first socket, which does not listen yet; or goes on with those that listen there already.
+    pub(crate) fn open(
+        key: &SocketKey,
+        options: &SocketOptions,
+        inherited: &mut Inherited,
+    ) -> io::Result<Self> {
+        let sockets = Sockets::open(key, options, inherited)?;
         Ok(Self {
             local: sockets.local().clone(),
             current: ArcSwapOption::empty(),
@@ -62,13 +62,23 @@ impl<C> Slot<C> {
         self.lock().sockets.listen()
     }
 
+    /// So many may wait from now on. For an address that is listened on already.
+    pub(crate) fn set_backlog(&self, backlog: u32) {
+        self.lock().sockets.set_backlog(backlog);
+    }
+
     /// The address, with the port that the kernel chose.
     pub(crate) fn local(&self) -> &ListenAddress {
         &self.local
     }
 
-    /// From now on this version takes what comes. The version before it must not drain earlier.
+    /// From now on this version, which is active, takes what comes. The version before it must not drain earlier.
     pub(crate) fn serve(&self, version: Arc<ListenerVersion<C>>) {
+        debug_assert_eq!(
+            version.state(),
+            VersionState::Active,
+            "{version:?} takes what comes"
+        );
         self.current.store(Some(version));
     }
 
@@ -90,6 +100,8 @@ impl<C> Slot<C> {
         let shared = inner.sockets.close();
         if inner.seats > 0 {
             inner.last = last;
+        } else {
+            inner.sockets.drop_saved();
         }
         drop(inner);
         self.changes.send_replace(true);
@@ -163,43 +175,60 @@ impl<C> Slot<C> {
         sockets
     }
 
-    pub(super) fn next_saved(&self) -> Option<(Socket, SockAddr)> {
+    /// The next of those that were in the queues when the sockets closed.
+    ///
+    /// # Errors
+    ///
+    /// Some wait, and the system lacks something to take them.
+    pub(super) fn next_saved(&self) -> io::Result<Option<(Socket, SockAddr)>> {
         self.lock().sockets.next_saved()
     }
 
     /// Registers a connection with the version that takes it: one that accepts, so that its drain, which comes later, is sure to
     /// know of the connection.
     ///
-    /// A connection never falls between two versions: who finds its version replaced moves on to the newer one.
+    /// A connection never falls between two versions: if its version was replaced meanwhile, the newer one takes it. An open socket's
+    /// current version is active, so a version that is found to drain has been replaced in `current` before; the socket is asked again
+    /// only if it has.
     ///
     /// # Errors
     ///
     /// The version, if its drain is completed (from above) and no other took over.
     pub(super) fn admit(&self) -> Result<Admitted<C>, Option<Arc<ListenerVersion<C>>>> {
+        let version = self.current.load_full().ok_or(None)?;
+        self.admit_to(version)
+    }
+
+    /// The version is what was current a moment ago.
+    fn admit_to(
+        &self,
+        mut version: Arc<ListenerVersion<C>>,
+    ) -> Result<Admitted<C>, Option<Arc<ListenerVersion<C>>>> {
         loop {
-            let Some(version) = self.current.load_full() else {
-                return Err(None);
-            };
-            match version.watch() {
-                // The state says Active after the watch was opened, so the watch is older than the drain. If the socket is closed,
-                // nobody takes over, and `last` has kept the drain open.
-                Ok(watch) if version.state() == VersionState::Active || self.is_closed() => {
+            let watch = version.watch();
+            // The state says Active after the watch was opened, so the watch is older than the drain.
+            if let Ok(watch) = watch {
+                if version.state() == VersionState::Active {
                     return Ok((version, watch));
                 }
-                Ok(_) => {}
-                Err(_) => {
-                    let same = self
-                        .current
-                        .load()
-                        .as_ref()
-                        .is_some_and(|now| Arc::ptr_eq(now, &version));
-                    if same {
-                        return Err(Some(version));
-                    }
+                match self.newer_than(&version) {
+                    Some(newer) => version = newer,
+                    // The socket is closed: nobody takes over, and `last` has kept the drain open.
+                    None => return Ok((version, watch)),
+                }
+            } else {
+                match self.newer_than(&version) {
+                    Some(newer) => version = newer,
+                    None => return Err(Some(version)),
                 }
             }
-            std::hint::spin_loop();
         }
+    }
+
+    /// The version that has taken over from this one.
+    fn newer_than(&self, version: &Arc<ListenerVersion<C>>) -> Option<Arc<ListenerVersion<C>>> {
+        let current = self.current.load_full()?;
+        (!Arc::ptr_eq(&current, version)).then_some(current)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -221,9 +250,10 @@ impl<C> Drop for Seat<C> {
         inner.seats -= 1;
         let moved = inner.sockets.leave(self.number);
         if inner.seats == 0 {
-            let (last, saved) = (inner.last.take(), inner.sockets.take_saved());
+            let last = inner.last.take();
+            inner.sockets.drop_saved();
             drop(inner);
-            drop((saved, last));
+            drop(last);
         } else {
             drop(inner);
         }
@@ -276,7 +306,11 @@ mod tests {
         let tracker = conn_tracker::ConnTracker::new();
         let mut set = VersionSet::new();
         let versions = [1, 2].map(|number| {
-            drop(set.apply(Update::lds("v", [Config(address.clone(), number)]), |_, _| Ok(())));
+            drop(
+                set.apply(Update::lds("v", [Config(address.clone(), number)]), |_, _, _| {
+                    Ok(())
+                }),
+            );
             let record = set.active("a").unwrap();
             let drain = root.child(ChildOptions::default());
             let version =
@@ -284,7 +318,8 @@ mod tests {
             version.set_state(VersionState::Active);
             Arc::new(version)
         });
-        let slot = Slot::open(versions[0].socket(), SocketOptions::default(), Vec::new()).unwrap();
+        let mut inherited = Inherited::new();
+        let slot = Slot::open(versions[0].socket(), &SocketOptions::default(), &mut inherited).unwrap();
         slot.listen().unwrap();
         (Arc::new(slot), versions)
     }
@@ -294,13 +329,11 @@ mod tests {
         let (slot, [old, new]) = slot();
         slot.serve(Arc::clone(&old));
         // The accept has loaded `old`, and everything else of the update comes before it registers.
-        old.set_state(VersionState::Draining);
-        let accepting = std::thread::spawn({
-            let slot = Arc::clone(&slot);
-            move || slot.admit().map(|(version, _)| version.number()).ok()
-        });
+        let loaded = slot.current().unwrap();
         slot.serve(Arc::clone(&new));
-        assert_eq!(accepting.join().unwrap(), Some(new.number()));
+        old.set_state(VersionState::Draining);
+        let admitted = slot.admit_to(loaded).map(|(version, _)| version.number());
+        assert_eq!(admitted.ok(), Some(new.number()));
         assert_eq!(
             old.drain().open_watches(),
             0,

@@ -6,9 +6,12 @@ use std::io;
 
 use socket2::{SockAddr, Socket};
 
+use super::backoff::{Backoff, Next};
 use super::bind;
+#[cfg(unix)]
+use super::bind::SocketFile;
 use super::lanes::Lanes;
-use crate::{ListenAddress, SocketOptions};
+use crate::{Inherited, ListenAddress, SocketKey, SocketOptions};
 
 /// At most so many connections are saved from the queues of sockets that close: more than any kernel's default backlog.
 const SAVED: usize = 65_536;
@@ -21,58 +24,89 @@ struct Open {
 }
 
 pub(super) struct Sockets {
-    configured: ListenAddress,
     local: ListenAddress,
     options: SocketOptions,
     /// By lane; none once they are closed. The workers have descriptors of the same sockets.
     open: Vec<Open>,
     lanes: Lanes,
+    /// The file of a Unix socket, as it was when the socket came here.
+    #[cfg(unix)]
+    file: Option<SocketFile>,
     /// What was in the queues when the sockets closed.
     saved: VecDeque<(Socket, SockAddr)>,
+    /// Sockets that close as soon as their queues are empty: for what waits there were no descriptors. They let nobody else in.
+    closing: VecDeque<Socket>,
 }
 
 impl Sockets {
-    /// Opens the first socket. It does not listen yet.
-    pub(super) fn bind(address: &ListenAddress, mut options: SocketOptions) -> io::Result<Self> {
+    /// Opens the first socket, which does not listen yet; or goes on with those that listen there already, as they are. If that fails,
+    /// they are where they were.
+    pub(super) fn open(
+        key: &SocketKey,
+        options: &SocketOptions,
+        inherited: &mut Inherited,
+    ) -> io::Result<Self> {
+        let (address, options) = (key.address(), options.clone());
+        let sockets = inherited.take(address);
+        if sockets.is_empty() {
+            return Self::bind(address, options);
+        }
+        Self::inherit(address, options, sockets).map_err(|(sockets, error)| {
+            inherited.put(address.clone(), sockets);
+            error
+        })
+    }
+
+    fn bind(address: &ListenAddress, mut options: SocketOptions) -> io::Result<Self> {
         options.reuse_port = options.reuse_port.at(address);
         let socket = bind::bind(address, &options)?;
         Ok(Self {
-            configured: address.clone(),
             local: bind::local_address(&socket, address),
             lanes: Lanes::new(options.reuse_port),
             options,
+            #[cfg(unix)]
+            file: SocketFile::at(address),
             open: vec![Open {
                 socket,
                 shared: false,
             }],
             saved: VecDeque::new(),
+            closing: VecDeque::new(),
         })
     }
 
     /// Goes on with sockets that another process opened, as they are. At least one.
-    pub(super) fn inherit(
+    fn inherit(
         address: &ListenAddress,
         mut options: SocketOptions,
         sockets: Vec<Socket>,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, (Vec<Socket>, io::Error)> {
         options.reuse_port = options.reuse_port.at(address);
         // Beside a socket that does not share its port no other can be opened.
         #[cfg(target_os = "linux")]
-        for socket in &sockets {
-            if !matches!(address, ListenAddress::Unix(_)) && !socket.reuse_port()? {
-                options.reuse_port = crate::ReusePort::Shared;
+        if !matches!(address, ListenAddress::Unix(_)) {
+            match sockets
+                .iter()
+                .map(Socket::reuse_port)
+                .collect::<io::Result<Vec<bool>>>()
+            {
+                Ok(shared) if shared.iter().all(|shared| *shared) => {}
+                Ok(_) => options.reuse_port = crate::ReusePort::Shared,
+                Err(error) => return Err((sockets, error)),
             }
         }
         let mut lanes = Lanes::new(options.reuse_port);
         (1..sockets.len()).for_each(|_| lanes.inherited());
         let open = sockets.into_iter().map(|socket| Open { socket, shared: true });
         Ok(Self {
-            configured: address.clone(),
             local: address.clone(),
             lanes,
             options,
+            #[cfg(unix)]
+            file: SocketFile::at(address),
             open: open.collect(),
             saved: VecDeque::new(),
+            closing: VecDeque::new(),
         })
     }
 
@@ -89,6 +123,16 @@ impl Sockets {
         self.open
             .iter()
             .try_for_each(|open| bind::listen(&open.socket, &self.options))
+    }
+
+    /// So many may wait from now on. For sockets that listen already.
+    pub(super) fn set_backlog(&mut self, backlog: u32) {
+        if std::mem::replace(&mut self.options.backlog, backlog) != backlog {
+            for open in &self.open {
+                // The kernel takes another length for a queue that is there; it has no other reason to refuse.
+                drop(bind::listen(&open.socket, &self.options));
+            }
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -153,39 +197,79 @@ impl Sockets {
     ///
     /// What another process has too goes on listening, with its queue: those sockets are returned.
     pub(super) fn close(&mut self) -> Vec<Socket> {
+        // While this process listens there, no other one takes the path; so if the file is ours now, it is when it is removed.
+        #[cfg(unix)]
+        if let Some(file) = self.file.take_if(|_| self.open.iter().all(|open| !open.shared)) {
+            file.remove();
+        }
         let mut shared = Vec::new();
         for open in std::mem::take(&mut self.open) {
             if open.shared {
                 shared.push(open.socket);
-                continue;
-            }
-            while self.saved.len() < SAVED {
-                match open.socket.accept() {
-                    Ok(connection) => self.saved.push_back(connection),
-                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => break,
-                }
-            }
-            // The workers have descriptors of the same socket. Shutting it down ends listening for all of them, however late they
-            // look; where the system knows no such thing, it ends when the last of them closes its own.
-            drop(open.socket.shutdown(std::net::Shutdown::Both));
-        }
-        #[cfg(unix)]
-        if let (ListenAddress::Unix(path), true) = (&self.configured, shared.is_empty()) {
-            if !self.configured.is_abstract() {
-                drop(std::fs::remove_file(path));
+            } else if self.save(&open.socket) {
+                end(&open.socket);
+            } else {
+                // A queue of no length is full as long as anything is in it, so it only gets shorter.
+                drop(open.socket.listen(0));
+                self.closing.push_back(open.socket);
             }
         }
         shared
     }
 
-    pub(super) fn next_saved(&mut self) -> Option<(Socket, SockAddr)> {
-        self.saved.pop_front()
+    /// Saves what waits in the queue; `false` if something stays there.
+    fn save(&mut self, socket: &Socket) -> bool {
+        let mut backoff = Backoff::default();
+        while self.saved.len() < SAVED {
+            match socket.accept() {
+                Ok(connection) => self.saved.push_back(connection),
+                Err(error) if is_over(&error) => return true,
+                Err(error) if backoff.after(&error) == Next::Retry => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
-    /// Nobody is left to serve what was saved.
-    pub(super) fn take_saved(&mut self) -> VecDeque<(Socket, SockAddr)> {
-        std::mem::take(&mut self.saved)
+    /// The next of those that were in the queues when the sockets closed.
+    ///
+    /// # Errors
+    ///
+    /// Some wait, and the system lacks something to take them.
+    pub(super) fn next_saved(&mut self) -> io::Result<Option<(Socket, SockAddr)>> {
+        if let Some(connection) = self.saved.pop_front() {
+            return Ok(Some(connection));
+        }
+        while let Some(socket) = self.closing.front() {
+            match socket.accept() {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(error) if is_over(&error) => {
+                    end(socket);
+                    self.closing.pop_front();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
+
+    /// Nobody is left to serve what was saved: it is closed.
+    pub(super) fn drop_saved(&mut self) {
+        self.saved.clear();
+        self.closing.drain(..).for_each(|socket| end(&socket));
+    }
+}
+
+/// The workers have descriptors of the same socket. Shutting it down ends listening for all of them, however late they look; where the
+/// system knows no such thing, it ends when the last of them closes its own.
+fn end(socket: &Socket) {
+    drop(socket.shutdown(std::net::Shutdown::Both));
+}
+
+/// Nothing waits in the queue, or there is no queue any more.
+fn is_over(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput
+    )
 }

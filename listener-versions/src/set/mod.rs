@@ -1,7 +1,22 @@
 //! The versions of all listeners: which one of a name accepts, which drain, and who holds which address.
 //!
-//! Nothing here waits, opens or closes anything. An update is decided whole ([`crate::plan`]), then taken over in one go; what the
+//! Nothing here waits, opens or closes anything. An update is decided whole ([`plan`]), then taken over in one go; what the
 //! outside has to do comes back as a list of [`Effect`]s in the order in which they are safe.
+
+mod chain_diff;
+mod effect;
+mod in_place;
+mod life;
+mod plan;
+mod record;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+pub use chain_diff::ChainId;
+pub(crate) use effect::Effect;
+pub(crate) use plan::Socket;
+pub(crate) use record::{Asked, ChainRecord, Origin, VersionRecord};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -10,26 +25,34 @@ use std::sync::Arc;
 
 use drain_tree::DrainDirection;
 
-use crate::effect::Work;
-use crate::plan::Plan;
-use crate::record::{Named, Origin};
 use crate::update::Scope;
-use crate::{
-    Applied, ChainRecord, Effect, ListenAddress, ListenerConfig, ListenerReport, SocketKey, Update,
-    UpdateMode, UpdateReport, VersionRecord,
-};
+use crate::{ListenerConfig, ListenerReport, SocketKey, Update, UpdateMode, UpdateReport};
+use effect::Work;
+use plan::Plan;
+use record::Named;
 
 /// The versions of all listeners. A state machine without sockets, time or threads: addresses are opaque keys.
-pub struct VersionSet<C> {
+pub(crate) struct VersionSet<C> {
     pub(crate) next: u64,
     pub(crate) next_chain: u64,
     pub(crate) names: BTreeMap<Arc<str>, Named>,
     pub(crate) versions: BTreeMap<u64, VersionRecord<C>>,
     /// Filter chains that drain by themselves: their version went on without them.
     pub(crate) draining_chains: BTreeMap<u64, ChainRecord>,
-    /// Which listener has which socket open.
-    pub(crate) owners: HashMap<SocketKey, Arc<str>>,
+    /// The sockets that are open.
+    pub(crate) sockets: HashMap<SocketKey, Owned>,
     pub(crate) stopped: Option<DrainDirection>,
+}
+
+/// An open socket.
+///
+/// The server is always an active version: it drains only once it has another server after it, or none because the socket closes.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    /// The listener whose update claimed it last.
+    pub(crate) name: Arc<str>,
+    /// The version that takes what comes: of another listener, if the owner's version there is still warming.
+    pub(crate) server: Option<u64>,
 }
 
 impl<C> Default for VersionSet<C> {
@@ -40,7 +63,7 @@ impl<C> Default for VersionSet<C> {
             names: BTreeMap::new(),
             versions: BTreeMap::new(),
             draining_chains: BTreeMap::new(),
-            owners: HashMap::new(),
+            sockets: HashMap::new(),
             stopped: None,
         }
     }
@@ -50,7 +73,7 @@ impl<C> fmt::Debug for VersionSet<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VersionSet")
             .field("names", &self.names)
-            .field("owners", &self.owners)
+            .field("sockets", &self.sockets)
             .field("stopped", &self.stopped)
             .finish_non_exhaustive()
     }
@@ -58,55 +81,36 @@ impl<C> fmt::Debug for VersionSet<C> {
 
 impl<C: ListenerConfig> VersionSet<C> {
     /// An empty set. The first version is number 1.
-    #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// The version with this number, unless it has been reaped.
-    #[must_use]
-    pub fn get(&self, version: u64) -> Option<&VersionRecord<C>> {
+    pub(crate) fn get(&self, version: u64) -> Option<&VersionRecord<C>> {
         self.versions.get(&version)
     }
 
     /// The version of `name` that is active.
-    #[must_use]
-    pub fn active(&self, name: &str) -> Option<&VersionRecord<C>> {
+    pub(crate) fn active(&self, name: &str) -> Option<&VersionRecord<C>> {
         self.get(self.names.get(name)?.active?)
     }
 
     /// Every version that is not reaped yet, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &VersionRecord<C>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &VersionRecord<C>> {
         self.versions.values()
     }
 
-    /// How many versions are not reaped yet.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.versions.len()
-    }
-
-    /// Whether there is no version at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.versions.is_empty()
-    }
-
-    /// The listener that has the socket for `address` open.
-    #[must_use]
-    pub fn holder(&self, name: &Arc<str>, address: &ListenAddress) -> Option<&str> {
-        self.owners
-            .get(&SocketKey::new(name, address))
-            .map(|name| &**name)
+    /// The version that takes what comes on this socket.
+    pub(crate) fn server(&self, socket: &SocketKey) -> Option<u64> {
+        self.sockets.get(socket)?.server
     }
 
     /// The draining versions of `name` that are too many if at most `max` may live, the active one included: oldest first.
-    #[must_use]
-    pub fn over_cap(&self, name: &str, max: usize) -> Vec<u64> {
+    pub(crate) fn over_cap(&self, name: &str, max: usize) -> Vec<u64> {
         let Some(named) = self.names.get(name) else {
             return Vec::new();
         };
-        let living = usize::from(named.active.is_some()) + named.draining.len();
+        let living = usize::from(named.active.is_some()) + named.leaving.len() + named.draining.len();
         named
             .draining
             .iter()
@@ -118,11 +122,11 @@ impl<C: ListenerConfig> VersionSet<C> {
     /// Takes an update. `bind` opens a socket that is not open yet; if it fails, just that listener is refused.
     ///
     /// In an atomic update that is refused, sockets opened by `bind` come back as [`Effect::Close`].
-    pub fn apply(
+    pub(crate) fn apply(
         &mut self,
         update: Update<C>,
-        mut bind: impl FnMut(&SocketKey, &C) -> io::Result<()>,
-    ) -> Applied {
+        mut bind: impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
+    ) -> (UpdateReport, Vec<Effect>) {
         let Update {
             version_info,
             scope,
@@ -143,16 +147,28 @@ impl<C: ListenerConfig> VersionSet<C> {
                 .into_iter()
                 .map(|socket| Effect::Close { socket, last: None })
                 .collect();
-            return Applied {
-                report: UpdateReport {
-                    version_info,
-                    listeners,
-                },
-                effects,
+            let report = UpdateReport {
+                version_info,
+                listeners,
             };
+            return (report, effects);
         }
         let decided = plan.finish();
         let mut work = Work::default();
+        let kept: HashSet<&SocketKey> = decided.claimed.keys().collect();
+        let left = decided
+            .released
+            .into_iter()
+            .filter(|socket| !kept.contains(socket));
+        let left: Vec<SocketKey> = left.collect();
+        for (socket, name) in decided.claimed {
+            // Another listener's socket stays open, with its queue and its server.
+            let owned = self.sockets.entry(socket).or_insert_with(|| Owned {
+                name: Arc::clone(&name),
+                server: None,
+            });
+            owned.name = name;
+        }
         let mut listeners = Vec::new();
         for (name, outcome) in decided.steps {
             let outcome = outcome.map(|step| self.commit(&name, step, origin, &version_info, &mut work));
@@ -162,21 +178,14 @@ impl<C: ListenerConfig> VersionSet<C> {
             let outcome = Ok(self.remove(&name, &mut work));
             listeners.push(ListenerReport { name, outcome });
         }
-        for (socket, last) in decided.released {
-            // A socket that another listener of this update has taken over stays open, with its queue.
-            if !decided.claimed.contains_key(&socket) {
-                self.owners.remove(&socket);
-                work.close.push(Effect::Close { socket, last });
-            }
+        for socket in left {
+            self.close(&socket, &mut work);
         }
-        self.owners.extend(decided.claimed);
-        Applied {
-            report: UpdateReport {
-                version_info,
-                listeners,
-            },
-            effects: work.into_effects(),
-        }
+        let report = UpdateReport {
+            version_info,
+            listeners,
+        };
+        (report, work.into_effects())
     }
 
     /// The names that this update removes by not naming them, or by naming them as removed.

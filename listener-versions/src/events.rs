@@ -1,34 +1,41 @@
-//! What the observer is told of an update, once nothing is locked any more.
+//! What has happened, for the observer: written down under the lock, in order, and reported without it, in the same order.
 
 use std::time::Instant;
 
-use drain_tree::DrainReason;
+use drain_tree::{DrainOutcome, DrainReason};
 
-use crate::observer::Teller;
-use crate::{ChainView, VersionView};
+use crate::{ChainView, ListenerObserver, UpdateError, VersionView};
 
-pub(crate) enum News {
+pub(crate) enum Event {
     Created(VersionView),
     Activated(VersionView, Option<u64>),
     Discarded(VersionView),
     UpdatedInPlace(VersionView),
     ChainDrainStarted(ChainView, DrainReason),
+    ChainDrained(ChainView, DrainOutcome),
     DrainStarted(VersionView, DrainReason),
+    AskedToLeave(VersionView, DrainReason),
     Hurried(VersionView, Instant),
+    Drained(VersionView, DrainOutcome),
     Stopped(VersionView),
+    Rejected(UpdateError),
 }
 
-impl News {
-    pub(crate) fn tell(self, teller: &Teller) {
-        teller.tell(|observer| match &self {
+impl Event {
+    pub(crate) fn report(&self, observer: &dyn ListenerObserver) {
+        match self {
             Self::Created(view) => observer.created(view),
             Self::Activated(view, replaced) => observer.activated(view, *replaced),
             Self::Discarded(view) => observer.discarded(view),
             Self::UpdatedInPlace(view) => observer.in_place_updated(view),
             Self::ChainDrainStarted(view, reason) => observer.chain_drain_started(view, *reason),
+            Self::ChainDrained(view, outcome) => observer.chain_drained(view, outcome),
             Self::DrainStarted(view, reason) => observer.drain_started(view, *reason),
+            Self::AskedToLeave(view, reason) => observer.asked_to_leave(view, *reason),
             Self::Hurried(view, deadline) => observer.drain_hurried(view, *deadline),
+            Self::Drained(view, outcome) => observer.drained(view, outcome),
             Self::Stopped(view) => observer.stopped(view),
-        });
+            Self::Rejected(error) => observer.update_rejected(error),
+        }
     }
 }

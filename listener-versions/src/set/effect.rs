@@ -2,12 +2,11 @@
 
 use drain_tree::DrainReason;
 
-use crate::{SocketKey, UpdateReport};
+use crate::SocketKey;
 
 /// What the outside does for the set, in the order of the list: versions accept before the ones that they replace drain.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Effect {
+pub(crate) enum Effect {
     /// A version begins its life, warming.
     Create {
         /// The new version.
@@ -41,8 +40,6 @@ pub enum Effect {
     },
     /// This filter chain's connections finish now; the others of its version go on.
     DrainChain {
-        /// The version that has gone on without it.
-        version: u64,
         /// The chain that drains.
         chain: u64,
         /// Why.
@@ -55,28 +52,6 @@ pub enum Effect {
         /// Why.
         reason: DrainReason,
     },
-}
-
-/// What an update came to: the report for its sender, the effects for the outside.
-#[derive(Debug)]
-#[must_use = "the effects have to be carried out"]
-#[non_exhaustive]
-pub struct Applied {
-    /// What became of each listener.
-    pub report: UpdateReport,
-    /// What is to be done, in this order.
-    pub effects: Vec<Effect>,
-}
-
-/// What stopping listeners came to.
-#[derive(Debug)]
-#[must_use = "the effects have to be carried out"]
-#[non_exhaustive]
-pub struct Stopped {
-    /// The versions that accepted until now. A version is named once, however often it is stopped.
-    pub versions: Vec<u64>,
-    /// What is to be done, in this order.
-    pub effects: Vec<Effect>,
 }
 
 /// Effects by the order in which they are safe: first everybody new accepts, then sockets close, then the old ones drain.

@@ -34,27 +34,27 @@ impl fmt::Display for ChainId {
 
 /// What an update does to the filter chains of a listener.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ChainDiff {
+pub(crate) struct ChainDiff {
     /// For each chain of the new configuration, in its order: the chain of the old one that it is, unchanged; `None` if it is new.
-    pub kept: Vec<Option<usize>>,
+    pub(crate) kept: Vec<Option<usize>>,
     /// The chains of the old configuration that are changed or gone.
-    pub gone: Vec<usize>,
+    pub(crate) gone: Vec<usize>,
 }
 
 impl ChainDiff {
     /// Compares the chains of two configurations of a listener. The order of chains means nothing.
     ///
     /// Content is compared only between chains of the same identity: as many comparisons as chains, if identities are unique.
-    #[must_use]
-    pub fn between<C: ListenerConfig>(old: &C, new: &C) -> Self {
-        let before = old.chains();
+    pub(crate) fn between<C: ListenerConfig>(
+        (old, before): (&C, &[ChainId]),
+        (new, now): (&C, &[ChainId]),
+    ) -> Self {
         let mut left: HashMap<&ChainId, Vec<usize>> = HashMap::with_capacity(before.len());
         for (index, id) in before.iter().enumerate() {
             left.entry(id).or_default().push(index);
         }
-        let kept = new.chains().into_iter().enumerate().map(|(index, id)| {
-            let same = left.get_mut(&id)?;
+        let kept = now.iter().enumerate().map(|(index, id)| {
+            let same = left.get_mut(id)?;
             let at = same
                 .iter()
                 .position(|old_index| old.same_chain(*old_index, new, index))?;
@@ -99,7 +99,8 @@ mod tests {
 
     fn diff(old: &[(&'static str, u32)], new: &[(&'static str, u32)]) -> (Vec<Option<usize>>, Vec<usize>) {
         let chains = |chains: &[_]| Chains("127.0.0.1:1".parse().unwrap(), chains.to_vec());
-        let ChainDiff { kept, gone } = ChainDiff::between(&chains(old), &chains(new));
+        let (old, new) = (chains(old), chains(new));
+        let ChainDiff { kept, gone } = ChainDiff::between((&old, &old.chains()), (&new, &new.chains()));
         (kept, gone)
     }
 

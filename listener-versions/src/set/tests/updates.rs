@@ -1,13 +1,11 @@
 //! What an update makes of the versions: one rule a test, told as the effects that the outside is given.
 
-mod common;
-
 use std::io;
 
-use common::{Config, listener};
+use super::common::{Config, listener};
 use drain_tree::{DrainDirection, TrafficDirection};
 use listener_versions::{
-    Applied, Change, Effect, FieldError, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+    Change, Effect, FieldError, Update, UpdateError, UpdateReport, VersionSet, VersionState,
 };
 
 /// A set whose sockets all open, and a log of what it asked for.
@@ -29,7 +27,11 @@ impl Bench {
     fn apply(&mut self, update: Update<Config>) -> (UpdateReport, String) {
         let mut log = String::new();
         let taken = self.taken;
-        let Applied { report, effects, .. } = self.set.apply(update, |socket, _| {
+        let (report, effects) = self.set.apply(update, |_, asked, wanted| {
+            if wanted == crate::set::Socket::Open {
+                return Ok(());
+            }
+            let socket = &asked.socket;
             if socket.address().as_socket().map(|address| address.port()) == taken {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
@@ -60,8 +62,7 @@ fn told(effects: &[Effect]) -> String {
         Effect::Close { socket, last } => format!("close {socket} after {last:?}\n"),
         Effect::Drain { version, reason } => format!("drain {version} {reason:?}\n"),
         Effect::UpdateInPlace { version } => format!("update {version} in place\n"),
-        Effect::DrainChain { chain, reason, .. } => format!("drain chain {chain} {reason:?}\n"),
-        _ => String::from("?\n"),
+        Effect::DrainChain { chain, reason } => format!("drain chain {chain} {reason:?}\n"),
     };
     effects.iter().map(line).collect()
 }
@@ -352,7 +353,7 @@ fn a_warming_version_is_replaced_or_removed_without_a_drain() {
         "discard 1\ncreate 2\n"
     );
     assert_eq!(bench.lds([]).1, "discard 2\nclose 127.0.0.1:80 after None\n");
-    assert!(bench.set.is_empty());
+    assert!(bench.states().is_empty());
 }
 
 #[test]
@@ -378,9 +379,9 @@ fn stopped_listeners_close_their_sockets_once_and_take_no_more_updates() {
         listener("warm", 82, 1).warming().inbound(),
     ]);
     let stopped = bench.set.stop(DrainDirection::InboundOnly);
-    assert_eq!(stopped.versions, [1]);
+    assert_eq!(stopped.0, [1]);
     assert_eq!(
-        told(&stopped.effects),
+        told(&stopped.1),
         "discard 3\nclose 127.0.0.1:80 after Some(1)\nclose 127.0.0.1:82 after None\n"
     );
     assert!(
@@ -392,8 +393,8 @@ fn stopped_listeners_close_their_sockets_once_and_take_no_more_updates() {
         log,
         "create 4\nactivate 4 on 127.0.0.1:81\ndrain 2 ListenerModify\n"
     );
-    assert_eq!(bench.set.stop(DrainDirection::All).versions, [4]);
-    assert!(bench.set.stop(DrainDirection::All).versions.is_empty());
+    assert_eq!(bench.set.stop(DrainDirection::All).0, [4]);
+    assert!(bench.set.stop(DrainDirection::All).0.is_empty());
 }
 
 #[test]
@@ -401,7 +402,7 @@ fn a_version_that_warms_for_a_socket_that_is_stopped_is_dropped_with_it() {
     let mut bench = Bench::default();
     bench.lds([listener("a", 80, 1).inbound()]);
     bench.lds([listener("a", 80, 2).warming()]);
-    let effects = told(&bench.set.stop(DrainDirection::InboundOnly).effects);
+    let effects = told(&bench.set.stop(DrainDirection::InboundOnly).1);
     assert_eq!(effects, "discard 2\nclose 127.0.0.1:80 after Some(1)\n");
 }
 
@@ -421,7 +422,7 @@ fn the_cap_counts_the_active_version_and_names_the_oldest_drains() {
     }
     assert_eq!(bench.set.over_cap("a", 4), [0u64; 0]);
     assert_eq!(bench.set.over_cap("a", 2), [1, 2]);
-    assert_eq!(bench.set.len(), 4, "tracking is never dropped");
+    assert_eq!(bench.states().len(), 4, "tracking is never dropped");
 }
 
 #[test]
@@ -435,7 +436,7 @@ fn a_version_is_reaped_once() {
         Some(VersionState::Drained)
     );
     assert!(bench.set.complete(1).is_err());
-    assert!(bench.set.is_empty());
+    assert!(bench.states().is_empty());
 }
 
 #[test]
@@ -552,4 +553,94 @@ fn a_static_listener_is_not_changed_in_place_through_lds() {
     let (report, log) = bench.lds([listener("a", 80, 1).chains([("x", 2)])]);
     assert!(matches!(error(&report, "a"), UpdateError::Static { .. }));
     assert_eq!(log, "");
+}
+
+#[test]
+fn a_version_that_warms_leaves_the_one_before_it_at_the_address_until_it_is_warm() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    let (report, log) = bench.lds([listener("a", 81, 1), listener("b", 80, 1).warming()]);
+    let moved = Change::Modified {
+        version: 2,
+        replaced: 1,
+    };
+    assert_eq!(change(&report, "a"), moved);
+    assert_eq!(
+        log,
+        "bind 127.0.0.1:81\ncreate 2\nactivate 2 on 127.0.0.1:81\ncreate 3\n"
+    );
+    let effects = bench.set.warmed(3).expect("it is warming");
+    assert_eq!(
+        told(&effects),
+        "activate 3 on 127.0.0.1:80\ndrain 1 ListenerModify\n"
+    );
+}
+
+#[test]
+fn a_removed_listener_serves_its_address_until_the_one_that_warms_there_is_given_up_or_stopped() {
+    for stop in [false, true] {
+        let mut bench = Bench::default();
+        bench.lds([listener("a", 80, 1).inbound()]);
+        let (report, log) = bench.lds([listener("b", 80, 1).warming()]);
+        assert_eq!(change(&report, "a"), Change::Removed { version: Some(1) });
+        assert_eq!(log, "create 2\n");
+        let log = if stop {
+            let (stopped, effects) = bench.set.stop(DrainDirection::InboundOnly);
+            assert_eq!(stopped, [1]);
+            told(&effects)
+        } else {
+            bench.lds([]).1
+        };
+        let mut lines: Vec<&str> = log.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(
+            lines,
+            [
+                "close 127.0.0.1:80 after Some(1)",
+                "discard 2",
+                "drain 1 ListenerRemove"
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_removed_listener_that_comes_back_takes_its_address_from_the_version_that_still_serves_there() {
+    let mut bench = Bench::default();
+    bench.lds([listener("a", 80, 1)]);
+    bench.lds([listener("b", 80, 1).warming()]);
+    let (_, log) = bench.lds([listener("a", 80, 2)]);
+    assert_eq!(
+        log,
+        "create 3\nactivate 3 on 127.0.0.1:80\ndiscard 2\ndrain 1 ListenerRemove\n"
+    );
+}
+
+#[test]
+fn the_address_of_a_pipe_must_not_be_empty() {
+    let mut bench = Bench::default();
+    for path in ["unix:", "unix:@"] {
+        let (report, log) = bench.lds([super::common::at("a", path.parse().expect("a path"), 1)]);
+        assert_eq!(
+            (error(&report, "a").field(), log.as_str()),
+            ("address.pipe.path", "")
+        );
+    }
+}
+
+#[test]
+fn what_an_open_socket_keeps_cannot_change_while_the_address_stays() {
+    let mut bench = Bench::default();
+    let mut v6 = super::common::at("a", "[::1]:80".parse().expect("an address"), 1);
+    let mut v4 = listener("b", 81, 1);
+    bench.lds([v6.clone(), v4.clone()]);
+    for config in [&mut v6, &mut v4] {
+        config.socket.dual_stack = crate::DualStack::Ipv4Compat;
+    }
+    let (report, _) = bench.lds([v6, v4]);
+    assert_eq!(error(&report, "a").field(), "address.socket_address.ipv4_compat");
+    assert!(
+        matches!(change(&report, "b"), Change::Modified { .. }),
+        "it means nothing there"
+    );
 }

@@ -1,12 +1,10 @@
 //! Random sequences of updates, warm-ups and completions against a naive model of what must be true after each.
 
-mod common;
-
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use common::{Config, listener};
+use super::common::{Config, listener};
 use drain_tree::DrainDirection;
 use listener_versions::{Change, Effect, SocketKey, Update, UpdateReport, VersionSet, VersionState};
 use proptest::prelude::*;
@@ -22,9 +20,11 @@ enum Op {
     Port { taken: Option<u16> },
 }
 
-/// What somebody with a notebook knows: which content each name serves, and what became of each version.
+/// What an observer of the effects knows: which content each name serves, and what became of each version.
 #[derive(Default)]
 struct Notebook {
+    /// Which version takes what comes, by socket.
+    current: HashMap<SocketKey, u64>,
     serving: BTreeMap<String, Config>,
     open: HashSet<SocketKey>,
     created: BTreeSet<u64>,
@@ -47,6 +47,7 @@ impl Notebook {
                 Effect::Activate { version, socket, .. } => {
                     assert!(self.open.contains(socket), "{version} accepts on a closed socket");
                     assert!(self.activated.insert(*version));
+                    self.current.insert(socket.clone(), *version);
                 }
                 Effect::Discard { version } => {
                     assert!(!self.activated.contains(version) && self.ended.insert(*version));
@@ -54,16 +55,20 @@ impl Notebook {
                 Effect::Drain { version, .. } => {
                     assert!(self.activated.contains(version) && self.ended.insert(*version));
                     self.drained.insert(*version);
+                    let serves = self.current.values().any(|current| current == version);
+                    assert!(!serves, "{version} drains and takes what comes");
                 }
                 Effect::UpdateInPlace { version } => {
                     assert!(self.activated.contains(version) && !self.ended.contains(version));
                 }
-                Effect::DrainChain { version, chain, .. } => {
-                    assert_eq!(self.chains.get(chain).map(|(version, ..)| version), Some(version));
+                Effect::DrainChain { chain, .. } => {
+                    assert!(self.chains.contains_key(chain));
                     assert!(self.chains_draining.insert(*chain), "chain {chain} drains twice");
                 }
-                Effect::Close { socket, .. } => assert!(self.open.remove(socket), "{socket} was not open"),
-                other => panic!("{other:?}"),
+                Effect::Close { socket, last } => {
+                    assert!(self.open.remove(socket), "{socket} was not open");
+                    assert_eq!(self.current.remove(socket), *last, "{socket}");
+                }
             }
         }
     }
@@ -138,11 +143,16 @@ impl Notebook {
         let mut accepting = BTreeMap::new();
         let mut held = HashSet::new();
         for version in set.iter() {
-            if version.state == VersionState::Active {
+            if version.state == VersionState::Active && version.superseded.is_none() {
                 let before = accepting.insert(version.name.to_string(), (*version.config).clone());
                 assert!(before.is_none(), "two active versions of {}", version.name);
             }
+            if version.superseded.is_some() && version.state == VersionState::Active {
+                assert!(version.accepting, "{version:?} waits for nothing");
+            }
             if version.accepting {
+                assert_eq!(version.state, VersionState::Active);
+                assert_eq!(self.current.get(&version.socket), Some(&version.number));
                 assert!(
                     held.insert(version.socket.clone()),
                     "two versions accept on {}",
@@ -151,6 +161,11 @@ impl Notebook {
             }
         }
         assert_eq!(accepting, self.serving, "what serves is what was reported");
+        for (socket, current) in &self.current {
+            let current = set.get(*current).expect("it is not reaped");
+            assert!(current.accepting, "{current:?} takes what comes on {socket}");
+            assert_eq!(set.server(socket), Some(current.number));
+        }
         let warming = set
             .iter()
             .filter(|version| version.state == VersionState::Warming);
@@ -247,7 +262,7 @@ proptest! {
                 }
                 Op::Stop(all) => {
                     let direction = if all { DrainDirection::All } else { DrainDirection::InboundOnly };
-                    notebook.effects(&set.stop(direction).effects);
+                    notebook.effects(&set.stop(direction).1);
                 }
                 Op::Port { taken } => taken_port = taken,
             }
@@ -271,7 +286,11 @@ fn apply(
     taken: Option<u16>,
 ) -> UpdateReport {
     let mut opened = Vec::new();
-    let applied = set.apply(update, |socket, _| {
+    let (report, effects) = set.apply(update, |_, asked, wanted| {
+        if wanted == crate::set::Socket::Open {
+            return Ok(());
+        }
+        let socket = &asked.socket;
         let port = socket.address().as_socket().map(|address| address.port());
         if port == taken {
             return Err(io::ErrorKind::AddrInUse.into());
@@ -282,7 +301,7 @@ fn apply(
     for socket in opened {
         assert!(notebook.open.insert(socket), "a socket is never opened twice");
     }
-    notebook.effects(&applied.effects);
-    notebook.report(set, &applied.report);
-    applied.report
+    notebook.effects(&effects);
+    notebook.report(set, &report);
+    report
 }

@@ -8,40 +8,46 @@ use std::sync::Arc;
 
 use drain_tree::DrainReason;
 
-use crate::effect::Work;
-use crate::record::Origin;
-use crate::{ChainDiff, ChainId, ChainRecord, Change, Effect, ListenerConfig, VersionRecord, VersionSet};
+use super::chain_diff::ChainDiff;
+use super::effect::Work;
+use super::plan::Candidate;
+use super::record::Origin;
+use crate::{ChainId, ChainRecord, Change, Effect, ListenerConfig, VersionRecord, VersionSet};
 
-/// Whether `active` can go on with `config`: it takes what comes, and nothing outside of the chains differs.
-pub(crate) fn applies<C: ListenerConfig>(active: &VersionRecord<C>, config: &C) -> bool {
-    let before = &*active.config;
+/// Which chains stay if `active` goes on with this configuration: it takes what comes, and nothing outside of the chains differs.
+pub(crate) fn diff<C: ListenerConfig>(
+    active: &VersionRecord<C>,
+    candidate: &Candidate<C>,
+) -> Option<ChainDiff> {
+    let (before, now) = (&active.asked, &candidate.asked);
     // What the socket and the drain node were made of must be the same, whatever the configuration thinks of itself.
-    active.accepting
-        && before.differs_only_in_chains(config)
-        && before.address() == config.address()
-        && before.traffic_direction() == config.traffic_direction()
-        && before.drain_type() == config.drain_type()
-        && config
-            .socket_options()
-            .field_that_stays(&before.socket_options())
-            .is_none()
+    let can_go_on = active.accepting
+        && before.socket == now.socket
+        && before.traffic_direction == now.traffic_direction
+        && before.drain_type == now.drain_type
+        && now.field_that_stays(before).is_none()
+        && active.config.differs_only_in_chains(&candidate.config);
+    can_go_on.then(|| {
+        let before = (&*active.config, &before.chains[..]);
+        ChainDiff::between(before, (&candidate.config, &now.chains))
+    })
 }
 
 impl<C: ListenerConfig> VersionSet<C> {
     /// The filter chains that drain by themselves and are not reaped yet, oldest first.
-    pub fn draining_chains(&self) -> impl Iterator<Item = &ChainRecord> {
+    #[cfg(test)]
+    pub(crate) fn draining_chains(&self) -> impl Iterator<Item = &ChainRecord> {
         self.draining_chains.values()
     }
 
     /// Nothing is left of a draining filter chain: it is taken out of the set. `None` if no such chain drains (any more).
-    pub fn complete_chain(&mut self, chain: u64) -> Option<ChainRecord> {
+    pub(crate) fn complete_chain(&mut self, chain: u64) -> Option<ChainRecord> {
         self.draining_chains.remove(&chain)
     }
 
     /// The records of a new version's chains.
-    pub(crate) fn new_chains(&mut self, version: u64, config: &C) -> Vec<ChainRecord> {
-        let ids = config.chains().into_iter();
-        ids.map(|id| self.new_chain(version, id)).collect()
+    pub(crate) fn new_chains(&mut self, version: u64, ids: &[ChainId]) -> Vec<ChainRecord> {
+        ids.iter().map(|id| self.new_chain(version, id.clone())).collect()
     }
 
     fn new_chain(&mut self, version: u64, id: ChainId) -> ChainRecord {
@@ -54,14 +60,17 @@ impl<C: ListenerConfig> VersionSet<C> {
     pub(crate) fn update_in_place(
         &mut self,
         name: &str,
-        config: Arc<C>,
+        candidate: Candidate<C>,
+        diff: &ChainDiff,
         origin: Origin,
         version_info: &Arc<str>,
         work: &mut Work,
     ) -> Option<Change> {
         let version = self.names.get(name)?.active?;
-        let diff = ChainDiff::between(&*self.get(version)?.config, &*config);
-        let mut fresh = self.new_chains_where(version, &config, &diff).into_iter();
+        let ids = candidate.asked.chains.iter().zip(&diff.kept);
+        let ids = ids.filter(|(_, kept)| kept.is_none()).map(|(id, _)| id.clone());
+        let fresh: Vec<ChainRecord> = ids.map(|id| self.new_chain(version, id)).collect();
+        let mut fresh = fresh.into_iter();
         let record = self.versions.get_mut(&version)?;
         let old = std::mem::take(&mut record.chains);
         let kept = diff.kept.iter();
@@ -71,7 +80,8 @@ impl<C: ListenerConfig> VersionSet<C> {
                 None => fresh.next(),
             })
             .collect();
-        record.config = config;
+        record.config = candidate.config;
+        record.asked = candidate.asked;
         record.version_info = Arc::clone(version_info);
         record.origin = origin;
         let total = record.chains.len();
@@ -79,7 +89,6 @@ impl<C: ListenerConfig> VersionSet<C> {
         for chain in diff.gone.iter().filter_map(|index| old.get(*index)) {
             self.draining_chains.insert(chain.number, chain.clone());
             work.drain.push(Effect::DrainChain {
-                version,
                 chain: chain.number,
                 reason: DrainReason::FilterChainUpdate,
             });
@@ -91,13 +100,5 @@ impl<C: ListenerConfig> VersionSet<C> {
             added,
             draining: diff.gone.len(),
         })
-    }
-
-    /// The records of those chains of `config` that are not kept.
-    fn new_chains_where(&mut self, version: u64, config: &C, diff: &ChainDiff) -> Vec<ChainRecord> {
-        let ids = config.chains().into_iter().zip(&diff.kept);
-        ids.filter(|(_, kept)| kept.is_none())
-            .map(|(id, _)| self.new_chain(version, id))
-            .collect()
     }
 }

@@ -2,13 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use crate::in_place;
-use crate::record::Origin;
-use crate::set::VersionSet;
+use super::chain_diff::ChainDiff;
+use super::in_place;
+use super::record::{Asked, Origin};
+use super::{VersionRecord, VersionSet};
 use crate::update::Resource;
 use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, UpdateError};
+
+/// A configuration, and all that it says of itself.
+pub(crate) struct Candidate<C> {
+    pub(crate) config: Arc<C>,
+    pub(crate) asked: Asked,
+}
 
 /// What is to be done for one listener that is not refused.
 pub(crate) enum Step<C> {
@@ -17,18 +25,27 @@ pub(crate) enum Step<C> {
     /// Its warming version, this one, goes; the active one stays.
     DropWarming(u64),
     /// The active version goes on; only filter chains differ.
-    InPlace(Arc<C>),
+    InPlace(Candidate<C>, ChainDiff),
     /// A new version, on a socket that is open by now.
-    Take { config: Arc<C>, socket: SocketKey },
+    Take(Candidate<C>),
 }
 
 pub(crate) type Outcome<C> = Result<Step<C>, UpdateError>;
 
+/// What is wanted of a listener's socket: to be there, and to listen unless the version warms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// It has to be opened.
+    New,
+    /// It is open, and does not listen.
+    Open,
+}
+
 /// A decided update.
 pub(crate) struct Decided<C> {
     pub(crate) steps: Vec<(Arc<str>, Outcome<C>)>,
-    /// Sockets that a listener gives up, with the version that accepted there.
-    pub(crate) released: HashMap<SocketKey, Option<u64>>,
+    /// Sockets that a listener gives up.
+    pub(crate) released: HashSet<SocketKey>,
     /// Sockets that belong to these listeners from now on.
     pub(crate) claimed: HashMap<SocketKey, Arc<str>>,
 }
@@ -36,7 +53,7 @@ pub(crate) struct Decided<C> {
 pub(crate) struct Plan<'a, C> {
     set: &'a VersionSet<C>,
     steps: Vec<(Arc<str>, Option<Outcome<C>>)>,
-    released: HashMap<SocketKey, Option<u64>>,
+    released: HashSet<SocketKey>,
     claimed: HashMap<SocketKey, Arc<str>>,
     /// Sockets opened for this update.
     fresh: HashSet<SocketKey>,
@@ -49,7 +66,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         let mut plan = Self {
             set,
             steps: Vec::new(),
-            released: HashMap::new(),
+            released: HashSet::new(),
             claimed: HashMap::new(),
             fresh: HashSet::new(),
             waiting: HashMap::new(),
@@ -61,13 +78,15 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
     }
 
     /// Decides every listener. One that wants an address which another is about to leave comes after it, whatever their order.
+    ///
+    /// Every configuration is asked everything before the first socket is opened.
     pub(crate) fn decide(
         &mut self,
         origin: Origin,
         resources: Vec<Resource<C>>,
-        bind: &mut impl FnMut(&SocketKey, &C) -> io::Result<()>,
+        bind: &mut impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
     ) {
-        let mut open: Vec<(usize, Arc<C>)> = Vec::new();
+        let mut open: Vec<(usize, Candidate<C>)> = Vec::new();
         let mut seen: HashSet<Arc<str>> = HashSet::new();
         for (index, resource) in resources.into_iter().enumerate() {
             let name: Arc<str> = match self.set.names.get_key_value(resource.name()) {
@@ -82,33 +101,36 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                     listener: Arc::clone(&name),
                     source: error,
                 })),
-                Resource::Config(config) => {
-                    let outcome = self.without_address(origin, &name, &config);
-                    if matches!(outcome, Some(Ok(Step::DropWarming(_) | Step::InPlace(_)))) {
-                        self.release(&name, Next::ActiveStays);
+                Resource::Config(config) => match self.without_address(origin, &name, config) {
+                    Ok(outcome) => {
+                        if matches!(outcome, Ok(Step::DropWarming(_) | Step::InPlace(..))) {
+                            self.release(&name, Next::ActiveStays);
+                        }
+                        Some(outcome)
                     }
-                    if outcome.is_none() {
+                    Err(candidate) => {
                         self.waiting
-                            .insert(Arc::clone(&name), SocketKey::new(&name, config.address()));
-                        open.push((index, config));
+                            .insert(Arc::clone(&name), candidate.asked.socket.clone());
+                        open.push((index, candidate));
+                        None
                     }
-                    outcome
-                }
+                },
             };
             self.steps.push((name, outcome));
         }
         let mut last_round = false;
         while !open.is_empty() {
             let before = open.len();
-            open.retain(|(index, config)| {
-                let name = Arc::clone(&self.steps[*index].0);
-                let outcome = self.with_address(&name, config, last_round, bind);
-                if outcome.is_some() {
-                    self.waiting.remove(&name);
-                    self.steps[*index].1 = outcome;
+            for (index, candidate) in std::mem::take(&mut open) {
+                let name = Arc::clone(&self.steps[index].0);
+                match self.with_address(&name, candidate, last_round, bind) {
+                    Ok(outcome) => {
+                        self.waiting.remove(&name);
+                        self.steps[index].1 = Some(outcome);
+                    }
+                    Err(candidate) => open.push((index, candidate)),
                 }
-                self.waiting.contains_key(&name)
-            });
+            }
             last_round = open.len() == before;
         }
     }
@@ -148,117 +170,141 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         }
     }
 
-    /// What can be said before the address is looked at.
-    fn without_address(&self, origin: Origin, name: &Arc<str>, config: &Arc<C>) -> Option<Outcome<C>> {
+    /// What can be said before the address is looked at; otherwise, the candidate for it.
+    fn without_address(
+        &self,
+        origin: Origin,
+        name: &Arc<str>,
+        config: Arc<C>,
+    ) -> Result<Outcome<C>, Candidate<C>> {
         let listener = || Arc::clone(name);
+        let invalid = |source| {
+            let listener = listener();
+            Ok(Err(UpdateError::Invalid { listener, source }))
+        };
         let named = self.set.names.get(name);
         let active = named.and_then(|named| self.set.get(named.active?));
         let warming = named.and_then(|named| self.set.get(named.warming?));
         if name.is_empty() {
-            let source = FieldError::new("name", "must not be empty");
-            return Some(Err(UpdateError::Invalid {
-                listener: listener(),
-                source,
-            }));
+            return invalid(FieldError::new("name", "must not be empty"));
         }
         if self.set.is_stopped(config.traffic_direction()) {
-            return Some(Ok(Step::Leave(Change::Stopped)));
+            return Ok(Ok(Step::Leave(Change::Stopped)));
         }
-        if warming.is_some_and(|version| version.config.same_content(config)) {
-            return Some(Ok(Step::Leave(Change::Unchanged)));
+        if warming.is_some_and(|version| version.config.same_content(&config)) {
+            return Ok(Ok(Step::Leave(Change::Unchanged)));
         }
-        if active.is_some_and(|version| version.config.same_content(config)) {
+        if active.is_some_and(|version| version.config.same_content(&config)) {
             let unchanged = Step::Leave(Change::Unchanged);
-            return Some(Ok(
+            return Ok(Ok(
                 warming.map_or(unchanged, |version| Step::DropWarming(version.number))
             ));
         }
-        let is_static = |version: &crate::VersionRecord<C>| version.origin == Origin::Static;
+        let is_static = |version: &VersionRecord<C>| version.origin == Origin::Static;
         if origin == Origin::Lds && active.or(warming).is_some_and(is_static) {
-            return Some(Err(UpdateError::Static { listener: listener() }));
+            return Ok(Err(UpdateError::Static { listener: listener() }));
         }
         if let Err(source) = config.validate() {
-            return Some(Err(UpdateError::Invalid {
-                listener: listener(),
-                source,
-            }));
+            return invalid(source);
         }
+        if let Err(source) = config.address().check() {
+            return invalid(source);
+        }
+        let asked = Asked::of(&*config, name);
+        let candidate = Candidate { config, asked };
         // One that has to warm first is told apart when it is warm.
-        let in_place = !config.warms() && active.is_some_and(|active| in_place::applies(active, config));
-        in_place.then(|| Ok(Step::InPlace(Arc::clone(config))))
+        let active = active.filter(|_| !candidate.asked.warms);
+        match active.and_then(|active| in_place::diff(active, &candidate)) {
+            Some(diff) => Ok(Ok(Step::InPlace(candidate, diff))),
+            None => Err(candidate),
+        }
     }
 
-    /// Whether the listener can have the address that it wants; `None`: not yet, another one has to be decided first.
+    /// Whether the listener can have the address that it wants. It comes back if another one has to be decided first.
     fn with_address(
         &mut self,
         name: &Arc<str>,
-        config: &Arc<C>,
+        candidate: Candidate<C>,
         last_round: bool,
-        bind: &mut impl FnMut(&SocketKey, &C) -> io::Result<()>,
-    ) -> Option<Outcome<C>> {
-        let socket = SocketKey::new(name, config.address());
+        bind: &mut impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
+    ) -> Result<Outcome<C>, Candidate<C>> {
+        let Candidate { config, asked } = &candidate;
+        let socket = asked.socket.clone();
         let conflict = |held_by: &Arc<str>| {
-            Some(Err(UpdateError::AddressConflict {
+            Ok(Err(UpdateError::AddressConflict {
                 listener: Arc::clone(name),
-                address: config.address().clone(),
+                address: socket.address().clone(),
                 held_by: Arc::clone(held_by),
             }))
         };
         if let Some(other) = self.claimed.get(&socket).filter(|other| *other != name) {
             return conflict(other);
         }
-        let owner = self.set.owners.get(&socket);
-        if let Some(other) = owner.filter(|other| *other != name && !self.released.contains_key(&socket)) {
+        let owner = self.set.sockets.get(&socket).map(|owned| &owned.name);
+        if let Some(other) = owner.filter(|other| *other != name && !self.released.contains(&socket)) {
             let leaves = self.waiting.get(other).is_some_and(|wanted| *wanted != socket);
             return if leaves && !last_round {
-                None
+                Err(candidate)
             } else {
                 conflict(other)
             };
         }
-        if let Some(field) = owner.and_then(|owner| self.field_that_stays(owner, config, &socket)) {
-            return Some(Err(UpdateError::Invalid {
+        if let Some(field) = owner.and_then(|owner| self.field_that_stays(owner, asked)) {
+            return Ok(Err(UpdateError::Invalid {
                 listener: Arc::clone(name),
                 source: FieldError::new(field, "cannot change while the address stays"),
             }));
         }
-        if owner.is_none() && !self.fresh.contains(&socket) {
-            if let Err(source) = bind(&socket, config) {
-                let address = config.address().clone();
-                return Some(Err(UpdateError::Bind {
+        let is_open = owner.is_some() || self.fresh.contains(&socket);
+        // The socket of a version that warms does not listen yet.
+        let listens = self
+            .set
+            .sockets
+            .get(&socket)
+            .is_some_and(|owned| owned.server.is_some());
+        let wanted = match is_open {
+            false => Some(Socket::New),
+            true if !listens && !asked.warms => Some(Socket::Open),
+            true => None,
+        };
+        if let Some(wanted) = wanted {
+            // A panic of the configuration's own code refuses its listener, so that no socket of another is lost.
+            let opened = catch_unwind(AssertUnwindSafe(|| bind(config, asked, wanted)));
+            if let Err(source) =
+                opened.unwrap_or_else(|_| Err(io::Error::other("opening the socket panicked")))
+            {
+                return Ok(Err(UpdateError::Bind {
                     listener: Arc::clone(name),
-                    address,
-                    source,
+                    address: socket.address().clone(),
+                    source: Arc::new(source),
                 }));
             }
-            self.fresh.insert(socket.clone());
+            if !is_open {
+                self.fresh.insert(socket.clone());
+            }
         }
         self.release(
             name,
-            if config.warms() {
+            if asked.warms {
                 Next::Warming(&socket)
             } else {
                 Next::Active(&socket)
             },
         );
-        self.claimed.insert(socket.clone(), Arc::clone(name));
-        Some(Ok(Step::Take {
-            config: Arc::clone(config),
-            socket,
-        }))
+        self.claimed.insert(socket, Arc::clone(name));
+        Ok(Ok(Step::Take(candidate)))
     }
 
-    /// What `config` wants otherwise of sockets that are open, for `owner` so far. They stay open, with their queues, so it cannot be had.
-    fn field_that_stays(&self, owner: &Arc<str>, config: &C, socket: &SocketKey) -> Option<&'static str> {
-        let wanted = config.socket_options();
+    /// What the candidate wants otherwise of a socket that is open, for `owner` so far. It stays open, with its queue, so it cannot be had.
+    fn field_that_stays(&self, owner: &Arc<str>, wanted: &Asked) -> Option<&'static str> {
         let named = self.set.names.get(owner);
         let versions = named.map_or([None; 2], |named| [named.active, named.warming]);
         let mut there = versions
             .into_iter()
             .flatten()
             .filter_map(|version| self.set.get(version))
-            .filter(|version| version.socket == *socket);
-        there.find_map(|version| wanted.field_that_stays(&version.config.socket_options()))
+            .filter(|version| version.socket == wanted.socket);
+        there.find_map(|version| wanted.field_that_stays(&version.asked))
     }
 
     /// The listener gives up the sockets that it does not need next.
@@ -280,14 +326,9 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 Next::ActiveStays => is_active(),
             }
         };
-        // If both versions share a socket, the entry of the active one is the one that stays.
-        for (version, last) in [(warming, false), (active, true)] {
-            let Some(version) = version.filter(|version| !kept(&version.socket)) else {
-                continue;
-            };
-            self.released
-                .insert(version.socket.clone(), last.then_some(version.number));
-        }
+        let versions = [warming, active].into_iter().flatten();
+        let left = versions.filter(|version| !kept(&version.socket));
+        self.released.extend(left.map(|version| version.socket.clone()));
     }
 }
 

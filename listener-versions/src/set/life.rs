@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use drain_tree::{DrainDirection, TrafficDirection};
 
-use crate::effect::Work;
-use crate::in_place;
+use super::effect::Work;
+use super::in_place;
+use super::plan::Candidate;
 use crate::{
-    Effect, InvalidTransition, ListenerConfig, Stopped, VersionEvent, VersionRecord, VersionSet, VersionState,
+    Effect, InvalidTransition, ListenerConfig, VersionEvent, VersionRecord, VersionSet, VersionState,
 };
 
 impl<C: ListenerConfig> VersionSet<C> {
@@ -17,7 +18,7 @@ impl<C: ListenerConfig> VersionSet<C> {
     /// # Errors
     ///
     /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
-    pub fn warmed(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
+    pub(crate) fn warmed(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
         let unknown = InvalidTransition {
             state: VersionState::Drained,
             event: VersionEvent::Activate,
@@ -26,25 +27,21 @@ impl<C: ListenerConfig> VersionSet<C> {
         record.state.on(VersionEvent::Activate)?;
         let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
         let mut work = Work::default();
-        if self
-            .active(&name)
-            .is_some_and(|active| in_place::applies(active, &record.config))
-        {
-            let (config, origin) = (Arc::clone(&record.config), record.origin);
-            let version_info = Arc::clone(&record.version_info);
+        let candidate = Candidate {
+            config: Arc::clone(&record.config),
+            asked: record.asked.clone(),
+        };
+        let active = self.active(&name);
+        if let Some(diff) = active.and_then(|active| in_place::diff(active, &candidate)) {
+            let (origin, version_info) = (record.origin, Arc::clone(&record.version_info));
             self.discard(&name, &mut work);
-            self.update_in_place(&name, config, origin, &version_info, &mut work);
+            self.update_in_place(&name, candidate, &diff, origin, &version_info, &mut work);
             return Ok(work.into_effects());
         }
         let old = self.activate(&name, version, &socket, &mut work);
-        let left = old
-            .and_then(|old| Some(self.versions.get(&old)?.socket.clone()))
-            .filter(|left| *left != socket);
-        if let Some(left) = left.filter(|left| self.give_up(&name, left)) {
-            work.close.push(Effect::Close {
-                socket: left,
-                last: old,
-            });
+        let left = old.and_then(|old| Some(self.versions.get(&old)?.socket.clone()));
+        if let Some(left) = left {
+            self.close_unless_needed(&name, &left, &mut work);
         }
         Ok(work.into_effects())
     }
@@ -54,7 +51,7 @@ impl<C: ListenerConfig> VersionSet<C> {
     /// # Errors
     ///
     /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
-    pub fn abandon(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
+    pub(crate) fn abandon(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
         let unknown = InvalidTransition {
             state: VersionState::Drained,
             event: VersionEvent::Discard,
@@ -64,12 +61,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
         let mut work = Work::default();
         self.discard(&name, &mut work);
-        let shared = self
-            .get_accepting(&name)
-            .is_some_and(|active| active.socket == socket);
-        if !shared && self.give_up(&name, &socket) {
-            work.close.push(Effect::Close { socket, last: None });
-        }
+        self.close_unless_needed(&name, &socket, &mut work);
         Ok(work.into_effects())
     }
 
@@ -78,7 +70,7 @@ impl<C: ListenerConfig> VersionSet<C> {
     /// # Errors
     ///
     /// [`InvalidTransition`] if the version does not drain, or has been reaped already.
-    pub fn complete(&mut self, version: u64) -> Result<VersionRecord<C>, InvalidTransition> {
+    pub(crate) fn complete(&mut self, version: u64) -> Result<VersionRecord<C>, InvalidTransition> {
         let state = self
             .versions
             .get(&version)
@@ -99,12 +91,12 @@ impl<C: ListenerConfig> VersionSet<C> {
 
     /// Stops listening for this direction, for good: later updates of such listeners change nothing, as in Envoy.
     ///
-    /// Nothing drains by it. Versions that were warming, for this direction or on a socket that closes, are dropped.
-    pub fn stop(&mut self, direction: DrainDirection) -> Stopped {
+    /// The versions that accepted until now are returned. None of them drains by it, unless it was superseded. Versions that were warming, for this direction or on a socket that closes, are dropped.
+    pub(crate) fn stop(&mut self, direction: DrainDirection) -> (Vec<u64>, Vec<Effect>) {
         self.stopped = self.stopped.max(Some(direction));
         let mut work = Work::default();
         let mut stopped = Vec::new();
-        let covered_by = |record: &VersionRecord<C>| covers(direction, record.config.traffic_direction());
+        let covered_by = |record: &VersionRecord<C>| covers(direction, record.asked.traffic_direction);
         let covered: Vec<u64> = self
             .versions
             .values()
@@ -112,45 +104,31 @@ impl<C: ListenerConfig> VersionSet<C> {
                 VersionState::Active => record.accepting && covered_by(record),
                 // A version that waits for a socket which closes is dropped with it.
                 VersionState::Warming => {
-                    let active = self
-                        .get_accepting(&record.name)
-                        .filter(|active| active.socket == record.socket);
-                    covered_by(record) || active.is_some_and(covered_by)
+                    let server = self.server(&record.socket).and_then(|server| self.get(server));
+                    covered_by(record) || server.is_some_and(covered_by)
                 }
                 VersionState::Draining | VersionState::Drained => false,
             })
             .map(|record| record.number)
             .collect();
         for version in covered {
-            let Some(record) = self.versions.get_mut(&version) else {
+            let Some(record) = self.versions.get(&version) else {
                 continue;
             };
             let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
-            let accepted = std::mem::replace(&mut record.accepting, false);
-            if accepted {
+            if record.accepting {
                 stopped.push(version);
+                self.close(&socket, &mut work);
             } else {
                 self.discard(&name, &mut work);
-            }
-            let shared = self
-                .get_accepting(&name)
-                .is_some_and(|other| other.socket == socket);
-            if !shared && self.give_up(&name, &socket) {
-                work.close.push(Effect::Close {
-                    socket,
-                    last: accepted.then_some(version),
-                });
+                self.close_unless_needed(&name, &socket, &mut work);
             }
         }
-        Stopped {
-            versions: stopped,
-            effects: work.into_effects(),
-        }
+        (stopped, work.into_effects())
     }
 
     /// Whether listeners of this direction have been stopped.
-    #[must_use]
-    pub fn is_stopped(&self, direction: TrafficDirection) -> bool {
+    pub(crate) fn is_stopped(&self, direction: TrafficDirection) -> bool {
         self.stopped.is_some_and(|stopped| covers(stopped, direction))
     }
 }

@@ -1,0 +1,111 @@
+//! What the set writes down of one version, and of one name.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use drain_tree::{DrainReason, DrainType, TrafficDirection};
+
+use crate::{ChainId, ListenerConfig, SocketKey, SocketOptions, VersionState};
+
+/// One version of one listener, as the set knows it.
+pub(crate) struct VersionRecord<C> {
+    /// Larger than that of every version before it, of any name.
+    pub(crate) number: u64,
+    /// The listener's name.
+    pub(crate) name: Arc<str>,
+    /// The configuration that its connections keep for their whole life; an update in place brings newer ones another.
+    pub(crate) config: Arc<C>,
+    /// Its filter chains, in the order of its configuration's.
+    pub(crate) chains: Vec<ChainRecord>,
+    /// The xDS `version_info` of the update that brought its configuration.
+    pub(crate) version_info: Arc<str>,
+    /// Where it is in its life.
+    pub(crate) state: VersionState,
+    /// The socket that it accepts on, or accepted on.
+    pub(crate) socket: SocketKey,
+    /// Whether new connections are its: it is active, and the server of its socket.
+    pub(crate) accepting: bool,
+    /// Why it drains as soon as it is no longer the server of its socket: a newer version of its name has taken over elsewhere, or its
+    /// listener is removed, and the version that takes its address is not warm yet.
+    pub(crate) superseded: Option<DrainReason>,
+    pub(crate) origin: Origin,
+    pub(crate) asked: Asked,
+}
+
+impl<C> fmt::Debug for VersionRecord<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VersionRecord")
+            .field("number", &self.number)
+            .field("name", &self.name)
+            .field("version_info", &self.version_info)
+            .field("chains", &self.chains)
+            .field("state", &self.state)
+            .field("socket", &self.socket)
+            .field("accepting", &self.accepting)
+            .field("superseded", &self.superseded)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One filter chain, as the set knows it. It lives as long as it is unchanged, whatever updates its version gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChainRecord {
+    /// Larger than that of every chain before it, of any listener.
+    pub(crate) number: u64,
+    /// What identifies it within its listener.
+    pub(crate) id: ChainId,
+    /// The number of its listener's version.
+    pub(crate) version: u64,
+}
+
+/// What a configuration says of itself. It is asked once, before an update changes anything: its code is not ours and may panic.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) warms: bool,
+    pub(crate) chains: Vec<ChainId>,
+    pub(crate) traffic_direction: TrafficDirection,
+    pub(crate) drain_type: DrainType,
+    pub(crate) drain_timeout: Duration,
+    pub(crate) socket_options: SocketOptions,
+    pub(crate) socket: SocketKey,
+}
+
+impl Asked {
+    pub(crate) fn of<C: ListenerConfig>(config: &C, name: &Arc<str>) -> Self {
+        Self {
+            warms: config.warms(),
+            chains: config.chains(),
+            traffic_direction: config.traffic_direction(),
+            drain_type: config.drain_type(),
+            drain_timeout: config.drain_timeout(),
+            socket_options: config.socket_options(),
+            socket: SocketKey::new(name, config.address()),
+        }
+    }
+
+    /// The field that differs from `before`, of those that a socket keeps once it is open.
+    pub(crate) fn field_that_stays(&self, before: &Self) -> Option<&'static str> {
+        self.socket_options
+            .field_that_stays(&before.socket_options, self.socket.address())
+    }
+}
+
+/// Who brought a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Static,
+    Lds,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Named {
+    pub(crate) active: Option<u64>,
+    pub(crate) warming: Option<u64>,
+    /// Superseded, and still the servers of their sockets.
+    pub(crate) leaving: Vec<u64>,
+    /// Oldest first.
+    pub(crate) draining: VecDeque<u64>,
+}

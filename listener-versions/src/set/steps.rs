@@ -1,0 +1,211 @@
+//! The single steps of which updates are made: a listener gets a version, loses one, and sockets change their server or close.
+//!
+//! A version drains in one place only, [`VersionSet::drain`], and only once it is no longer the server of its socket. So a socket's
+//! server is always an active version.
+
+use std::sync::Arc;
+
+use drain_tree::DrainReason;
+
+use super::effect::Work;
+use super::plan::{Candidate, Step};
+use super::record::Origin;
+use crate::{
+    Change, Effect, ListenerConfig, SocketKey, VersionEvent, VersionRecord, VersionSet, VersionState,
+};
+
+impl<C: ListenerConfig> VersionSet<C> {
+    /// Carries out what the plan decided for one listener.
+    pub(crate) fn commit(
+        &mut self,
+        name: &Arc<str>,
+        step: Step<C>,
+        origin: Origin,
+        version_info: &Arc<str>,
+        work: &mut Work,
+    ) -> Change {
+        let Candidate { config, asked } = match step {
+            Step::Leave(change) => return change,
+            Step::DropWarming(version) => {
+                self.discard(name, work);
+                return Change::WarmingDropped { version };
+            }
+            Step::InPlace(candidate, diff) => {
+                self.discard(name, work);
+                let change = self.update_in_place(name, candidate, &diff, origin, version_info, work);
+                // The plan has just seen the version that is active.
+                return change.unwrap_or(Change::Unchanged);
+            }
+            Step::Take(candidate) => candidate,
+        };
+        let version = self.next;
+        self.next += 1;
+        self.discard(name, work);
+        let (warms, socket) = (asked.warms, asked.socket.clone());
+        let record = VersionRecord {
+            number: version,
+            name: Arc::clone(name),
+            chains: self.new_chains(version, &asked.chains),
+            config,
+            version_info: Arc::clone(version_info),
+            state: VersionState::Warming,
+            socket: socket.clone(),
+            accepting: false,
+            superseded: None,
+            origin,
+            asked,
+        };
+        self.versions.insert(version, record);
+        self.names.entry(Arc::clone(name)).or_default().warming = Some(version);
+        work.begin.push(Effect::Create { version });
+        if warms {
+            return Change::Warming { version };
+        }
+        match self.activate(name, version, &socket, work) {
+            Some(replaced) => Change::Modified { version, replaced },
+            None => Change::Added { version },
+        }
+    }
+
+    /// The warming version becomes the active one, and the server of its socket; the active one, if any, is superseded.
+    pub(crate) fn activate(
+        &mut self,
+        name: &Arc<str>,
+        version: u64,
+        socket: &SocketKey,
+        work: &mut Work,
+    ) -> Option<u64> {
+        let named = self.names.entry(Arc::clone(name)).or_default();
+        named.warming = None;
+        let old = named.active.replace(version);
+        self.step(version, VersionEvent::Activate);
+        work.begin.push(Effect::Activate {
+            version,
+            socket: socket.clone(),
+            replaces: old,
+        });
+        let before = self
+            .sockets
+            .get_mut(socket)
+            .and_then(|owned| owned.server.replace(version));
+        if let Some(record) = self.versions.get_mut(&version) {
+            record.accepting = true;
+        }
+        if let Some(before) = before {
+            self.serves_no_more(before, work);
+        }
+        if let Some(old) = old {
+            self.supersede(old, DrainReason::ListenerModify, work);
+        }
+        old
+    }
+
+    /// The version is not its name's any more. It drains at once, or as soon as it is no longer the server of its socket.
+    fn supersede(&mut self, version: u64, reason: DrainReason, work: &mut Work) {
+        let Some(record) = self.versions.get_mut(&version) else {
+            return;
+        };
+        record.superseded = Some(reason);
+        if !record.accepting {
+            return self.drain(version, reason, work);
+        }
+        if let Some(named) = self.names.get_mut(&record.name) {
+            named.leaving.push(version);
+        }
+    }
+
+    /// The version is no longer the server of its socket.
+    fn serves_no_more(&mut self, version: u64, work: &mut Work) {
+        let Some(record) = self.versions.get_mut(&version) else {
+            return;
+        };
+        record.accepting = false;
+        if let Some(reason) = record.superseded {
+            self.drain(version, reason, work);
+        }
+    }
+
+    fn drain(&mut self, version: u64, reason: DrainReason, work: &mut Work) {
+        self.step(version, VersionEvent::Drain);
+        let name = self.versions.get(&version).map(|record| &record.name);
+        if let Some(named) = name.and_then(|name| self.names.get_mut(name)) {
+            named.leaving.retain(|leaving| *leaving != version);
+            let at = named.draining.partition_point(|draining| *draining < version);
+            named.draining.insert(at, version);
+        }
+        work.drain.push(Effect::Drain { version, reason });
+    }
+
+    /// The socket is nobody's any more, and closes.
+    pub(crate) fn close(&mut self, socket: &SocketKey, work: &mut Work) {
+        let Some(owned) = self.sockets.remove(socket) else {
+            return;
+        };
+        work.close.push(Effect::Close {
+            socket: socket.clone(),
+            last: owned.server,
+        });
+        if let Some(server) = owned.server {
+            self.serves_no_more(server, work);
+        }
+    }
+
+    /// Closes the socket if it is this listener's and the listener has no version left that needs it.
+    pub(crate) fn close_unless_needed(&mut self, name: &Arc<str>, socket: &SocketKey, work: &mut Work) {
+        let is_owned = self.sockets.get(socket).is_some_and(|owned| owned.name == *name);
+        let named = self.names.get(name);
+        let versions = named.map_or([None; 2], |named| [named.active, named.warming]);
+        let mut versions = versions
+            .into_iter()
+            .flatten()
+            .filter_map(|version| self.get(version));
+        let is_needed = versions.any(|version| {
+            version.socket == *socket && (version.accepting || version.state == VersionState::Warming)
+        });
+        if is_owned && !is_needed {
+            self.close(socket, work);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, name: &Arc<str>, work: &mut Work) -> Change {
+        self.discard(name, work);
+        let active = self.names.get_mut(name).and_then(|named| named.active.take());
+        if let Some(version) = active {
+            self.supersede(version, DrainReason::ListenerRemove, work);
+        }
+        self.forget_if_empty(name);
+        Change::Removed { version: active }
+    }
+
+    /// Drops the version of `name` that is warming, if there is one.
+    pub(crate) fn discard(&mut self, name: &Arc<str>, work: &mut Work) -> Option<u64> {
+        let version = self.names.get_mut(name)?.warming.take()?;
+        self.step(version, VersionEvent::Discard);
+        self.versions.remove(&version);
+        work.begin.push(Effect::Discard { version });
+        self.forget_if_empty(name);
+        Some(version)
+    }
+
+    /// Moves a version along the table. The lists of [`Named`](super::record::Named) say which events can come, so an illegal
+    /// one changes nothing.
+    fn step(&mut self, version: u64, event: VersionEvent) {
+        if let Some(record) = self.versions.get_mut(&version) {
+            let next = record.state.on(event);
+            debug_assert!(next.is_ok(), "version {version}: {next:?}");
+            record.state = next.unwrap_or(record.state);
+        }
+    }
+
+    pub(crate) fn forget_if_empty(&mut self, name: &Arc<str>) {
+        let empty = self.names.get(name).is_some_and(|named| {
+            named.active.is_none()
+                && named.warming.is_none()
+                && named.leaving.is_empty()
+                && named.draining.is_empty()
+        });
+        if empty {
+            self.names.remove(name);
+        }
+    }
+}
