@@ -13,17 +13,44 @@ pub trait DrainDecision {
     /// `true`: say goodbye with this response.
     #[doc(alias = "drainClose")]
     fn drain_close(&self) -> bool;
+
+    /// How far the drain has come: 65 535ths of its drain time, rounded down, as coarse as its pace. `None`: no drain concerns
+    /// the connection, or one with Envoy's own schedule, in which no connection leaves before its turn. Default: `None`.
+    fn progress(&self) -> Option<u16> {
+        None
+    }
+
+    /// The connection leaves now, although its slot has not come. `true`: say goodbye with this response. Default: it stays.
+    fn leave_early(&self) -> bool {
+        false
+    }
 }
 
 impl<D: DrainDecision + ?Sized> DrainDecision for &D {
     fn drain_close(&self) -> bool {
         (**self).drain_close()
     }
+
+    fn progress(&self) -> Option<u16> {
+        (**self).progress()
+    }
+
+    fn leave_early(&self) -> bool {
+        (**self).leave_early()
+    }
 }
 
 impl<D: DrainDecision + ?Sized> DrainDecision for std::sync::Arc<D> {
     fn drain_close(&self) -> bool {
         (**self).drain_close()
+    }
+
+    fn progress(&self) -> Option<u16> {
+        (**self).progress()
+    }
+
+    fn leave_early(&self) -> bool {
+        (**self).leave_early()
     }
 }
 

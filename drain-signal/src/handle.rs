@@ -254,6 +254,21 @@ impl DrainDecision for DrainHandle {
         }
         leaves
     }
+
+    fn progress(&self) -> Option<u16> {
+        let word = self.shard.word();
+        if word.is_envoy() || !self.is_draining() {
+            return None;
+        }
+        let clock = self.shard.clock();
+        let share = u128::from(clock.pace) * u128::from(u16::MAX) / u128::from(clock.drain_time.max(1));
+        Some(u16::try_from(share).unwrap_or(u16::MAX))
+    }
+
+    fn leave_early(&self) -> bool {
+        self.start_now();
+        true
+    }
 }
 
 /// The share of the drain time after which every response of [`Envoy140`](crate::DrainSchedule::Envoy140) says goodbye.

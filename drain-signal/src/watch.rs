@@ -164,6 +164,14 @@ impl DrainDecision for DrainWatch {
     fn drain_close(&self) -> bool {
         self.handle.drain_close()
     }
+
+    fn progress(&self) -> Option<u16> {
+        self.handle.progress()
+    }
+
+    fn leave_early(&self) -> bool {
+        self.handle.leave_early()
+    }
 }
 
 impl Clone for DrainWatch {

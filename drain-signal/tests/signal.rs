@@ -325,3 +325,34 @@ fn whoever_calls_when_asked_tells_everybody_in_the_first_quarter() {
     let told = waiting.iter().filter(|waiting| waiting.is_woken()).count();
     assert_eq!(told, 1_000);
 }
+
+#[test]
+fn progress_is_the_share_of_the_drain_time_that_the_pace_has_reached() {
+    for schedule in [DrainSchedule::FirstQuarter, DrainSchedule::Envoy140] {
+        let (trigger, signal) = channel();
+        let watch = watch_at(&signal, u16::MAX);
+        assert_eq!(watch.progress(), None);
+        let start = instant();
+        let draining = trigger.start(event(start).with_schedule(schedule));
+        let shares = [(0, 0), (1, 4095), (4, 16_383), (16, u16::MAX), (20, u16::MAX)];
+        for (sixteenths, share) in shares {
+            draining.advance(start + T / 16 * sixteenths);
+            let known = (schedule == DrainSchedule::FirstQuarter).then_some(share);
+            assert_eq!(watch.progress(), known, "after {sixteenths} sixteenths");
+        }
+    }
+}
+
+#[test]
+fn who_leaves_early_is_signaled_and_leaves_with_every_later_response() {
+    let (trigger, signal) = channel();
+    let watch = watch_at(&signal, u16::MAX);
+    let start = instant();
+    let draining = trigger.start(event(start));
+    draining.advance(start);
+    assert!(!watch.drain_close());
+    assert!(watch.leave_early());
+    assert!(watch.drain_close());
+    assert_ready!(task::spawn(watch.signaled()).poll());
+    drop(draining);
+}

@@ -108,4 +108,12 @@ impl DrainDecision for Decision {
         }
         self.handle.drain_close()
     }
+
+    fn progress(&self) -> Option<u16> {
+        self.handle.progress()
+    }
+
+    fn leave_early(&self) -> bool {
+        self.handle.leave_early()
+    }
 }

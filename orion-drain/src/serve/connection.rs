@@ -205,14 +205,29 @@ impl WeakConnection {
     }
 }
 
-impl DrainDecision for Connection {
-    fn drain_close(&self) -> bool {
+impl Connection {
+    /// Asks, unless its goodbye is silent.
+    fn asks(&self, leaves: impl FnOnce(&Decision) -> bool) -> bool {
         let silent = || self.manner(self.inner.guard.protocol()) == Manner::Silent;
-        let leaves = !silent() && self.inner.decision.drain_close();
+        let leaves = !silent() && leaves(&self.inner.decision);
         if leaves {
             // Relaxed: the connection's own tasks ask, and its own task reads it.
             self.inner.asked.store(true, Ordering::Relaxed);
         }
         leaves
+    }
+}
+
+impl DrainDecision for Connection {
+    fn drain_close(&self) -> bool {
+        self.asks(Decision::drain_close)
+    }
+
+    fn progress(&self) -> Option<u16> {
+        self.inner.decision.progress()
+    }
+
+    fn leave_early(&self) -> bool {
+        self.asks(Decision::leave_early)
     }
 }
