@@ -3,6 +3,7 @@
 mod file;
 #[cfg(feature = "xds")]
 mod grpc;
+mod watch;
 
 use std::sync::Arc;
 
@@ -37,9 +38,7 @@ impl Lds {
     /// Takes listeners from there, for as long as the process lives; tells whether all of the first ones were taken.
     pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
         if let Some(file) = bootstrap.lds_path() {
-            // A path that is in no folder is no file: reading it says so, as often as somebody asks.
-            let folder = bootstrap.lds_watched_directory().unwrap_or(file);
-            file::run(&self, file, folder, first).await;
+            file::run(&self, file, bootstrap.lds_watched_directory(), first).await;
         } else {
             #[cfg(feature = "xds")]
             grpc::run(self, &bootstrap, first).await;

@@ -171,23 +171,11 @@ impl Bootstrap {
         }
     }
 
-    /// The folder to watch for a new [`lds_path`](Self::lds_path).
+    /// The folder in which any move means a new [`lds_path`](Self::lds_path); without one, a move to that path does.
     pub fn lds_watched_directory(&self) -> Option<&Path> {
         let source = self.dynamic_resources.as_ref()?.lds_config.as_ref()?;
-        let folder = source
-            .path_config_source
-            .as_ref()
-            .and_then(|file| file.watched_directory.as_ref());
-        match folder {
-            Some(folder) => Some(&folder.path),
-            None => self
-                .lds_path()?
-                .parent()
-                .map(|parent| match parent.as_os_str().is_empty() {
-                    true => Path::new("."),
-                    false => parent,
-                }),
-        }
+        let file = source.path_config_source.as_ref()?;
+        Some(&file.watched_directory.as_ref()?.path)
     }
 
     /// The listeners that stay.

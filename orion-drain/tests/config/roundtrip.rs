@@ -113,7 +113,7 @@ fn a_bootstrap_is_written_unchanged() {
         Some("127.0.0.1:9901")
     );
     assert_eq!(value.lds_path(), Some("/etc/lds.yaml".as_ref()));
-    assert_eq!(value.lds_watched_directory(), Some("/etc".as_ref()));
+    assert_eq!(value.lds_watched_directory(), None);
     let addresses: Vec<_> = value.clusters()[0].addresses().map(ToString::to_string).collect();
     assert_eq!(addresses, ["127.0.0.1:1", "/run/up"]);
     assert!(value.check_clusters().is_empty());

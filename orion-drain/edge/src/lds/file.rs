@@ -4,36 +4,31 @@ use std::convert::Infallible;
 use std::io;
 use std::path::Path;
 
-use notify::event::{ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use orion_drain::config::{ListenerUpdate, UpdateOutcome};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use super::watch::FolderWatch;
 use super::{Lds, tell};
 
-/// Applies the file as it is now, tells whether all of it was taken, then applies it every time another one is renamed over it, or
-/// somebody asks; ends only with the process. If the folder cannot be watched, asking is the only way.
+/// Applies the file as it is now, tells whether all of it was taken, then applies it every time another one is moved over it,
+/// or into the watched folder, or somebody asks; ends only with the process. If no folder can be watched, asking is the only way.
 pub(super) async fn run(
     lds: &Lds,
     path: &Path,
-    watched_directory: &Path,
+    watched_directory: Option<&Path>,
     first: oneshot::Sender<bool>,
 ) -> Infallible {
-    let (changed, mut changes) = mpsc::unbounded_channel();
-    let (mut first, mut watcher) = (Some(first), None);
+    // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+    let (mut watch, begun) = match watched_directory {
+        Some(folder) => FolderWatch::new(folder, None),
+        None => FolderWatch::new(path.parent().unwrap_or(path), path.file_name()),
+    };
+    if let Err(error) = begun {
+        let path = path.display();
+        complain!("lds: {error}; {path} is read again after SIGHUP only");
+    }
+    let mut first = Some(first);
     loop {
-        // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-        if watcher.is_none() {
-            // The folder may have come since; whoever asks waits for an answer in any case.
-            watcher = match watch(watched_directory, path, changed.clone()) {
-                Ok(watcher) => Some(watcher),
-                Err(error) => {
-                    let path = path.display();
-                    complain!("lds: {error}; {path} is read again after SIGHUP only");
-                    None
-                }
-            };
-        }
         let whole = apply(lds, path).await;
         if let Some(first) = first.take() {
             // Not everybody wants to know.
@@ -41,35 +36,10 @@ pub(super) async fn run(
         }
         lds.reload.applied.notify_one();
         tokio::select! {
-            // Several events are one look at the file.
-            _ = changes.recv() => while changes.try_recv().is_ok() {},
-            () = lds.reload.asked.notified() => {}
+            () = watch.changed() => {}
+            () = lds.reload.asked.notified() => watch.retry(),
         }
     }
-}
-
-/// Tells of every file that comes to this path, for as long as the watcher lives.
-fn watch(
-    folder: &Path,
-    path: &Path,
-    changed: mpsc::UnboundedSender<()>,
-) -> notify::Result<RecommendedWatcher> {
-    let name = path.file_name().map(ToOwned::to_owned);
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // A rename shows as a modification of the name it came to, an atomic symlink swap as a creation. That both of
-        // its names were in this folder is said once more; an update is one all the same.
-        let replaced = event.is_ok_and(|event| {
-            matches!(event.kind, EventKind::Modify(_) | EventKind::Create(_))
-                && event.kind != EventKind::Modify(ModifyKind::Name(RenameMode::Both))
-                && event.paths.iter().any(|path| path.file_name() == name.as_deref())
-        });
-        if replaced {
-            // The receiver lives as long as the process; without it there is nobody to tell.
-            changed.send(()).ok();
-        }
-    })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
 }
 
 /// Whether all of it was taken.
