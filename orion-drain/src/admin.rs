@@ -12,7 +12,7 @@
 //! | `/help` | the list of paths |
 //! | `/ready` | 200 `LIVE`, or 503 and the state |
 //! | `/server_info` | version, state, uptime, drain settings (JSON) |
-//! | `/stats` | `name: value`; `?filter=TEXT`, `?usedonly`, `?format=json`; `/stats/prometheus` |
+//! | `/stats` | `name: value`; `?filter=REGEX`, `?usedonly`, `?format=json`; `/stats/prometheus` |
 //! | `/listeners` | `name::address`; `?format=json` |
 //! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners` |
 //! | `/connections` | who is still here, why, and what happens next (JSON); `?format=text`. Envoy has no such list |
@@ -27,7 +27,9 @@ mod config_dump;
 mod connection;
 mod host;
 mod operation;
+mod origin;
 mod page;
+mod query;
 mod router;
 mod text;
 mod token;

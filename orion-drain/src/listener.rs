@@ -194,7 +194,9 @@ impl<S: Send + Sync + 'static> Entered<S> {
         let source = accepted.peer.as_socket().map(|peer| peer.ip());
         // The kernel is asked only if a chain wants to know.
         let chains = &accepted.version.config().listener.filter_chains;
-        let mut rules = chains.iter().filter_map(|chain| chain.filter_chain_match.as_ref());
+        let mut rules = chains
+            .iter()
+            .filter_map(|chain| chain.filter_chain_match.as_ref());
         let port = rules
             .any(|rule| rule.destination_port.is_some())
             .then(|| accepted.local().as_socket())

@@ -87,6 +87,10 @@ impl AdminHost for Host {
         vec![view]
     }
 
+    fn is_own_name(&self, name: &str) -> bool {
+        name == "admin.own"
+    }
+
     fn drains(&self) -> Vec<DrainView> {
         let mut view = DrainView::default();
         view.listener = Some("in".to_owned());
@@ -167,7 +171,10 @@ fn stats_are_lines_of_name_and_value() {
     assert!(text(&all).contains("listener_manager.total_listeners_draining: 0\n"));
 
     let used = ask(&host, Method::GET, "/stats?usedonly");
-    assert_eq!(text(&used), "listener_manager.listener_modified: 1\n");
+    assert_eq!(
+        text(&used),
+        "listener_manager.listener_modified: 1\nserver.live: 1\n"
+    );
     let some = ask(
         &host,
         Method::GET,
@@ -181,6 +188,101 @@ fn stats_are_lines_of_name_and_value() {
         ask(&host, Method::GET, "/stats?format=xml").status(),
         StatusCode::BAD_REQUEST
     );
+}
+
+/// The requests of Istio's agent, of Envoy Gateway's shutdown manager and of Contour's, word for word.
+#[test]
+fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
+    let mut host = Host::new();
+    let inbound = host.stats.http("inbound");
+    inbound.downstream_cx_active.inc();
+    let istio = ask(&host, Method::GET, "/stats?usedonly&filter=downstream_cx_active$");
+    assert_eq!(text(&istio), "http.inbound.downstream_cx_active: 1\n");
+    let gateway = ask(
+        &host,
+        Method::GET,
+        "//stats?filter=^server\\.total_connections$&format=json",
+    );
+    assert_eq!(
+        json(&gateway),
+        json!({ "stats": [{ "name": "server.total_connections", "value": 0 }] })
+    );
+    for filter in [
+        "%5Ehttp%5C.inbound%5C..*cx_active%24",
+        "^http\\.[a-z]+\\..*cx_active",
+    ] {
+        let found = ask(&host, Method::GET, &format!("/stats?filter={filter}"));
+        assert_eq!(text(&found), "http.inbound.downstream_cx_active: 1\n", "{filter}");
+    }
+    let broken = ask(&host, Method::GET, "/stats?filter=(");
+    assert_eq!(broken.status(), StatusCode::BAD_REQUEST);
+    assert!(text(&broken).starts_with("filter: not a regular expression"));
+    let contour = ask(&host, Method::GET, "/stats/prometheus");
+    assert!(
+        text(&contour).contains("envoy_http_downstream_cx_active{"),
+        "{}",
+        text(&contour)
+    );
+
+    let state = |host: &Host| {
+        let found = ask(host, Method::GET, "/stats?filter=^server.(live|state)$");
+        text(&found).to_owned()
+    };
+    assert_eq!(state(&host), "server.live: 1\nserver.state: 0\n");
+    host.state = ServerState::Draining;
+    assert_eq!(state(&host), "server.live: 0\nserver.state: 1\n");
+}
+
+#[test]
+fn slashes_that_follow_each_other_are_one() {
+    let host = Host::new();
+    for path in ["//ready", "///ready", "//healthcheck//ok"] {
+        assert_eq!(ask(&host, Method::POST, path).status(), StatusCode::OK, "{path}");
+    }
+}
+
+#[test]
+fn a_name_that_is_not_its_own_neither_changes_nor_reveals_anything() {
+    let host = Host::new();
+    let ask = |name: &str, path: &str| {
+        let request = Request::builder().method(Method::POST).uri(path);
+        let request = request.header("host", name).body(()).expect("a request");
+        handle(&host, &request.into_parts().0).status()
+    };
+    for path in [
+        "/quitquitquit",
+        "/healthcheck/fail",
+        "/connections",
+        "/config_dump",
+        "/listeners",
+    ] {
+        for name in [
+            "evil.example",
+            "evil.example:9901",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "@",
+            "",
+        ] {
+            assert_eq!(ask(name, path), StatusCode::FORBIDDEN, "{name} {path}");
+        }
+        let own = [
+            "127.0.0.1",
+            "127.0.0.1:9901",
+            "[::1]:9901",
+            "10.1.2.3",
+            "localhost:9901",
+            "LocalHost",
+            "admin.own",
+        ];
+        for name in own {
+            assert_eq!(ask(name, path), StatusCode::OK, "{name} {path}");
+        }
+    }
+    // Load balancers and Prometheus ask by a name.
+    for path in ["/ready", "/stats", "/stats/prometheus", "/server_info"] {
+        assert_eq!(ask("pod.example", path), StatusCode::OK, "{path}");
+    }
 }
 
 #[test]
@@ -365,7 +467,13 @@ fn prometheus_reads_the_statistics_under_envoys_names_and_labels() {
         response.headers()["content-type"],
         "text/plain; version=0.0.4; charset=UTF-8"
     );
-    assert_eq!(response.body(), &text);
+    let served = std::str::from_utf8(response.body()).expect("text");
+    for line in text
+        .lines()
+        .chain(["# TYPE envoy_server_live gauge", "envoy_server_live{} 1"])
+    {
+        assert!(served.lines().any(|have| have == line), "{line}\n{served}");
+    }
 }
 
 #[test]

@@ -68,6 +68,14 @@ pub trait AdminHost {
         ServerInfo::new(self.state())
     }
 
+    /// Whether `name` in a URL leads to this admin interface, besides its IP addresses and `localhost`. Pages of other sites that a
+    /// browser shows can be made to ask by a name of theirs; what changes something, or reveals the configuration, is answered
+    /// only under a name of its own. Default: there is none.
+    fn is_own_name(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
+
     /// Whether this request may do this. Default: yes, so such an interface belongs on the loopback address.
     ///
     /// # Errors

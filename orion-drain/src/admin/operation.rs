@@ -1,6 +1,6 @@
 //! What a request asks for, before anybody does it.
 
-use http::Uri;
+use super::query::Query;
 
 /// What an admin request asks for. What it needs is a right of its own: see [`AdminHost::authorize`](super::AdminHost::authorize).
 #[non_exhaustive]
@@ -131,15 +131,15 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("/server_info", "print server version and state (JSON)"),
     (
         "/stats",
-        "print server stats: ?filter=TEXT, ?usedonly, ?format=json|prometheus",
+        "print server stats: ?filter=REGEX, ?usedonly, ?format=json|prometheus",
     ),
     ("/stats/prometheus", "print server stats in prometheus format"),
 ];
 
 impl Operation {
     /// What a path asks for.
-    pub(super) fn of(uri: &Uri) -> Option<Self> {
-        Some(match uri.path() {
+    pub(super) fn of(path: &str, query: &Query) -> Option<Self> {
+        Some(match path {
             "/" => Self::Home,
             "/help" => Self::Help,
             "/config_dump" => Self::ConfigDump,
@@ -151,9 +151,9 @@ impl Operation {
             "/connections" => Self::Connections,
             "/drain" => Self::Drains,
             "/drain_listeners" => Self::DrainListeners(DrainListeners {
-                graceful: parameter(uri, "graceful").is_some(),
-                inbound_only: parameter(uri, "inboundonly").is_some(),
-                skip_exit: parameter(uri, "skip_exit").is_some(),
+                graceful: query.has("graceful"),
+                inbound_only: query.has("inboundonly"),
+                skip_exit: query.has("skip_exit"),
             }),
             "/healthcheck/fail" => Self::FailHealth,
             "/healthcheck/ok" => Self::RestoreHealth,
@@ -161,6 +161,14 @@ impl Operation {
             path if listener_of(path).is_some() => Self::DrainListener,
             _ => return None,
         })
+    }
+
+    /// Whether it says more than numbers: the configuration, or who is connected.
+    pub(super) fn reveals(self) -> bool {
+        matches!(
+            self,
+            Self::Connections | Self::ConfigDump | Self::Drains | Self::Listeners
+        )
     }
 
     /// Whether it changes anything, so that it takes a POST.
@@ -176,39 +184,21 @@ impl Operation {
     }
 }
 
+/// A path in which slashes that follow each other are one, as Envoy's admin interface reads it.
+pub(super) fn merged(path: &str) -> String {
+    let mut merged = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if letter != '/' || !merged.ends_with('/') {
+            merged.push(letter);
+        }
+    }
+    merged
+}
+
 /// The listener that `/listeners/NAME/drain` names, percent-encoded as it stands in the path.
 pub(super) fn listener_of(path: &str) -> Option<&str> {
     let name = path.strip_prefix("/listeners/")?.strip_suffix("/drain")?;
     (!name.is_empty()).then_some(name)
-}
-
-/// A part of a path without its percent encoding; `None` if that is broken.
-pub(super) fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = match (first, tail) {
-            (b'%', [high, low, tail @ ..]) => {
-                let digit = |byte: &u8| char::from(*byte).to_digit(16);
-                bytes.push(u8::try_from(digit(high)? * 16 + digit(low)?).ok()?);
-                tail
-            }
-            (b'%', _) => return None,
-            (byte, tail) => {
-                bytes.push(*byte);
-                tail
-            }
-        };
-    }
-    String::from_utf8(bytes).ok()
-}
-
-/// The first value of a query parameter, empty if it has none.
-pub(super) fn parameter<'u>(uri: &'u Uri, name: &str) -> Option<&'u str> {
-    uri.query()?.split('&').find_map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (key == name).then_some(value)
-    })
 }
 
 #[cfg(test)]
@@ -220,9 +210,5 @@ mod tests {
         assert_eq!(listener_of("/listeners/a/b/drain"), Some("a/b"));
         assert_eq!(listener_of("/listeners//drain"), None);
         assert_eq!(listener_of("/listeners/drain"), None);
-        assert_eq!(decoded("a%2Fb%20%C3%A4"), Some("a/b ä".to_owned()));
-        for broken in ["%", "%2", "%zz", "%ff"] {
-            assert_eq!(decoded(broken), None, "{broken}");
-        }
     }
 }

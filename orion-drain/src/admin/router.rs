@@ -2,47 +2,41 @@
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, Response, StatusCode, Uri,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
+    HeaderValue, Method, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
+use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use super::{
     AdminHost, ConnectionView, Denied, DrainListenerError, Operation, ServerState,
-    operation::{PATHS, decoded, listener_of, parameter},
-    page, text,
+    operation::{PATHS, listener_of, merged},
+    origin::{check_host, check_site},
+    page,
+    query::{Query, decoded},
+    text,
 };
 
 /// Answers an admin request. The body of a request is never needed; [`answer`](super::answer) bounds it.
 pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Bytes> {
-    let Some(operation) = Operation::of(&request.uri) else {
+    let (path, query) = (merged(request.uri.path()), Query::of(&request.uri));
+    let Some(operation) = Operation::of(&path, &query) else {
         let text = format!("invalid path. admin commands are:\n{}", paths());
         return plain(StatusCode::NOT_FOUND, text);
     };
     if let Some(refusal) = wrong_method(operation, &request.method) {
         return refusal;
     }
-    if operation.changes() && is_of_another_site(request) {
-        return denied(&Denied::new("a page of another site asked"));
-    }
-    match host.authorize(request, operation) {
-        Ok(()) => perform(host, operation, request),
+    let allowed = match operation.changes() {
+        true => check_site(request).and_then(|()| check_host(host, request)),
+        false if operation.reveals() => check_host(host, request),
+        false => Ok(()),
+    };
+    match allowed.and_then(|()| host.authorize(request, operation)) {
+        Ok(()) => perform(host, operation, request, &path, &query),
         Err(reason) => denied(&reason),
     }
-}
-
-/// A browser says which page a POST is of; other clients say nothing.
-fn is_of_another_site(request: &Parts) -> bool {
-    let Some(origin) = request.headers.get(ORIGIN) else {
-        return false;
-    };
-    let host = request.headers.get(HOST).map(HeaderValue::as_bytes);
-    let site = origin.as_bytes();
-    let site = site
-        .strip_prefix(b"http://")
-        .or_else(|| site.strip_prefix(b"https://"));
-    site.is_none() || site != host
 }
 
 fn denied(denied: &Denied) -> Response<Bytes> {
@@ -80,8 +74,13 @@ fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>
     Some(refusal)
 }
 
-fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, request: &Parts) -> Response<Bytes> {
-    let uri = &request.uri;
+fn perform<H: AdminHost + ?Sized>(
+    host: &H,
+    operation: Operation,
+    request: &Parts,
+    path: &str,
+    query: &Query,
+) -> Response<Bytes> {
     match operation {
         Operation::Home if page::is_asked_for(request) => return page::response(),
         Operation::Home | Operation::Help => {
@@ -97,14 +96,14 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, request: &Part
             return plain(status, format!("{}\n", state.as_str()));
         }
         Operation::ServerInfo => return json_of(serde_json::to_value(host.server_info())),
-        Operation::Stats => return stats(host, uri, parameter(uri, "format")),
-        Operation::Prometheus => return stats(host, uri, Some("prometheus")),
-        Operation::Listeners => return listeners(host, uri),
+        Operation::Stats => return stats(host, query, query.get("format")),
+        Operation::Prometheus => return stats(host, query, Some("prometheus")),
+        Operation::Listeners => return listeners(host, query),
         Operation::Connections => {
-            return connections(&host.connections(), parameter(uri, "format"));
+            return connections(&host.connections(), query.get("format"));
         }
         Operation::ConfigDump => {
-            return match host.config_dump().to_json(parameter(uri, "resource")) {
+            return match host.config_dump().to_json(query.get("resource")) {
                 Some(dump) => json_of(Ok(dump)),
                 None => plain(
                     StatusCode::NOT_FOUND,
@@ -113,7 +112,7 @@ fn perform<H: AdminHost + ?Sized>(host: &H, operation: Operation, request: &Part
             };
         }
         Operation::DrainListener => {
-            let name = listener_of(uri.path()).and_then(decoded);
+            let name = listener_of(path).and_then(decoded);
             let drained = name.map_or(Err(DrainListenerError::NotFound), |name| {
                 host.drain_listener(&name)
             });
@@ -156,22 +155,35 @@ fn connections(list: &[ConnectionView], format: Option<&str>) -> Response<Bytes>
     }
 }
 
-fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri, format: Option<&str>) -> Response<Bytes> {
+fn stats<H: AdminHost + ?Sized>(host: &H, query: &Query, format: Option<&str>) -> Response<Bytes> {
     let mut snapshot = host.stats();
-    if parameter(uri, "usedonly").is_some() {
+    let state = host.state();
+    snapshot.set("server.state", state.number());
+    snapshot.set("server.live", u64::from(state == ServerState::Live));
+    snapshot.set("server.uptime", host.server_info().uptime_current_epoch.as_secs());
+    if query.has("usedonly") {
         snapshot.retain(|_, value| value > 0);
     }
-    // Envoy's filter is a regular expression; names as they stand are the same in both.
-    if let Some(filter) = parameter(uri, "filter") {
-        snapshot.retain(|name, _| name.contains(filter));
+    if let Some(filter) = query.get("filter") {
+        let filter = match Regex::new(filter) {
+            Ok(filter) => filter,
+            Err(error) => {
+                let text = format!("filter: not a regular expression: {error}\n");
+                return plain(StatusCode::BAD_REQUEST, text);
+            }
+        };
+        snapshot.retain(|name, _| filter.is_match(name));
     }
     match format {
         None | Some("" | "text") => plain(StatusCode::OK, snapshot.to_string()),
         Some("json") => {
-            let list: Vec<_> = snapshot
+            let values = snapshot
                 .iter()
-                .map(|(name, value)| json!({ "name": name, "value": value }))
-                .collect();
+                .map(|(name, value)| json!({ "name": name, "value": value }));
+            let texts = snapshot
+                .texts()
+                .map(|(name, text)| json!({ "name": name, "value": text }));
+            let list: Vec<_> = texts.chain(values).collect();
             json_of(Ok(json!({ "stats": list })))
         }
         Some("prometheus") => respond(
@@ -186,9 +198,9 @@ fn stats<H: AdminHost + ?Sized>(host: &H, uri: &Uri, format: Option<&str>) -> Re
     }
 }
 
-fn listeners<H: AdminHost + ?Sized>(host: &H, uri: &Uri) -> Response<Bytes> {
+fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<Bytes> {
     let listeners = host.listeners();
-    match parameter(uri, "format") {
+    match query.get("format") {
         Some("json") => {
             let statuses: Vec<_> = listeners
                 .iter()

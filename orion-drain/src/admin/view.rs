@@ -23,6 +23,16 @@ pub enum ServerState {
 }
 
 impl ServerState {
+    /// Envoy's number, in `server.state`.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Live => 0,
+            Self::Draining => 1,
+            Self::PreInitializing => 2,
+            Self::Initializing => 3,
+        }
+    }
+
     /// Envoy's name.
     pub fn as_str(self) -> &'static str {
         match self {

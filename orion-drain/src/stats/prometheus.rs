@@ -18,6 +18,9 @@ const LISTENER: &str = "envoy_listener_address";
 
 /// What may go down; all else only goes up.
 const GAUGES: &[&str] = &[
+    "server_live",
+    "server_state",
+    "server_uptime",
     "_active",
     "_connected_state",
     "_total_listeners_draining",

@@ -29,6 +29,13 @@ impl StatsSnapshot {
         self.texts.get(name).map(String::as_str)
     }
 
+    /// Every text by its name, sorted.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.texts
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
     /// A value by its name.
     pub fn get(&self, name: &str) -> Option<u64> {
         self.values.get(name).copied()

@@ -15,7 +15,7 @@ pub async fn ask(admin: SocketAddr, method: &str, path: &str) -> anyhow::Result<
     let exchange = async {
         let mut stream = TcpStream::connect(admin).await?;
         let ask = format!(
-            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
         );
         stream.write_all(ask.as_bytes()).await?;
         let mut answer = Vec::new();

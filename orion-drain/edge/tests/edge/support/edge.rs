@@ -210,7 +210,7 @@ impl Edge {
         let mut client = H1::connect(self.admin).await;
         client
             .send(&format!(
-                "{method} {path} HTTP/1.1\r\nhost: admin\r\ncontent-length: 0\r\n\r\n"
+                "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n"
             ))
             .await;
         client.response().await
