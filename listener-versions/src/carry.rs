@@ -33,6 +33,8 @@ pub(crate) struct State<C> {
     pub(crate) is_reporting: bool,
     /// Versions that nothing needs any more. They are dropped without the lock: the code of their configurations is not ours.
     pub(crate) unused: Vec<Arc<ListenerVersion<C>>>,
+    /// Slots that no worker gets as long as another process accepts on inherited sockets; `None` if there is no such process.
+    pub(crate) held_back: Option<Vec<Arc<Slot<C>>>>,
 }
 
 impl<C: ListenerConfig> Shell<C> {
@@ -158,8 +160,21 @@ impl<C: ListenerConfig> State<C> {
         }
         slot.serve(Arc::clone(version));
         if first {
-            self.workers.retain(|worker| !worker.is_closed());
-            self.workers.iter().for_each(|worker| offer(worker, slot));
+            match &mut self.held_back {
+                Some(held_back) => held_back.push(Arc::clone(slot)),
+                None => {
+                    self.workers.retain(|worker| !worker.is_closed());
+                    self.workers.iter().for_each(|worker| offer(worker, slot));
+                }
+            }
+        }
+    }
+
+    /// No other process accepts any more: workers get what was held back.
+    pub(crate) fn release(&mut self) {
+        self.workers.retain(|worker| !worker.is_closed());
+        for slot in self.held_back.take().unwrap_or_default() {
+            self.workers.iter().for_each(|worker| offer(worker, &slot));
         }
     }
 

@@ -1,81 +1,92 @@
-//! While it is not sure which process goes on: updates wait, and sockets are another process's too.
+//! [`Listeners`] as a source of sockets: while it is not sure which process goes on, updates wait, and closing a socket does not end
+//! listening.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Shutdown;
-use std::sync::Arc;
 
 use drain_tree::{DrainDirection, DrainReason, DrainStart};
 
-use crate::net::Slot;
-use crate::shell::{Job, Shell};
-use crate::{AcceptPolicy, ListenAddress, ListenerConfig, SharedSocket, VersionState};
+use crate::handover::{Settled, SocketSource};
+use crate::shell::Job;
+use crate::{AcceptPolicy, ListenAddress, ListenerConfig, Listeners, SharedSocket, VersionState};
 
-/// Updates wait as long as it lives. Dropped, everything goes on as if it had not been.
-#[must_use]
-pub(crate) struct Hold<'a, C: ListenerConfig> {
-    shell: &'a Shell<C>,
-    /// What another process has too, and which of it another one had before.
-    shared: Vec<(Arc<Slot<C>>, Vec<bool>)>,
+impl<C: ListenerConfig> SocketSource for Listeners<C> {
+    fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        self.let_updates_wait(true);
+        let shared = self.shell().share_sockets();
+        if shared.is_err() {
+            self.let_updates_wait(false);
+        }
+        Ok(shared?.0)
+    }
+
+    fn claim(&self, offered: &HashSet<ListenAddress>) -> HashSet<ListenAddress> {
+        self.let_updates_wait(true);
+        self.shell().inherited_among(offered)
+    }
+
+    fn settle(&self, settled: Settled<'_>) {
+        match settled {
+            Settled::Unchanged { shared } => self.take_back(shared, &HashSet::new()),
+            Settled::Given { shared, taken } => {
+                self.take_back(shared, taken);
+                self.leave();
+            }
+            Settled::Owned { kept } => self.shell().own_sockets(kept),
+        }
+        self.let_updates_wait(false);
+    }
 }
 
-impl<'a, C: ListenerConfig> Hold<'a, C> {
-    pub(crate) fn new(shell: &'a Shell<C>) -> Self {
+impl<C: ListenerConfig> Listeners<C> {
+    fn let_updates_wait(&self, wait: bool) {
         // Under the lock: an update is done by now, or waits.
-        let state = shell.lock();
-        shell.held.send_modify(|held| *held += 1);
+        let state = self.shell().lock();
+        self.shell().held.send_modify(|held| match wait {
+            true => *held += 1,
+            false => *held -= 1,
+        });
         drop(state);
-        let shared = Vec::new();
-        Self { shell, shared }
     }
 
-    /// As [`Listeners::share_sockets`](crate::Listeners::share_sockets), until this is dropped.
-    pub(crate) fn share(&mut self) -> io::Result<Vec<SharedSocket>> {
-        let (sockets, shared) = self.shell.share_sockets()?;
-        self.shared = shared;
-        Ok(sockets)
-    }
-
-    /// Another process goes on with what listens at these addresses; we stop, and drain.
-    pub(crate) fn retire(mut self, taken: &HashSet<ListenAddress>) {
-        let (taken, left): (Vec<_>, _) = std::mem::take(&mut self.shared)
-            .into_iter()
-            .partition(|(slot, _)| taken.contains(slot.local()));
-        self.shared = left;
-        self.give_back();
-        // Stopped first: what is accepted at the last moment holds the drain up, so that it cannot be over before.
-        self.shell.stop(DrainDirection::All);
-        self.shell.drop_unclaimed();
-        drop(taken);
-        let start = DrainStart::new(DrainReason::HotRestart);
-        let sequence = self.shell.root().start_drain_sequence(start);
-        self.shell.run(Job::Admin {
-            sequence,
-            direction: DrainDirection::All,
-            policy: AcceptPolicy::Keep,
-        });
-        // Others drain for a reason of their own.
-        self.shell.asked_to_leave(DrainReason::HotRestart, |version| {
-            version.state == VersionState::Active
-        });
-    }
-
-    fn give_back(&mut self) {
-        for (slot, before) in self.shared.drain(..) {
-            slot.set_shared_as(&before);
-            if slot.is_closed() && !before.contains(&true) {
-                // Stopped meanwhile, and nobody else serves there.
-                for socket in self.shell.lock().inherited.take(slot.local()) {
+    /// What was shared is this process's alone again, but for what another one has `taken`.
+    fn take_back(&self, shared: &[SharedSocket], taken: &HashSet<ListenAddress>) {
+        let mut before: HashMap<&ListenAddress, Vec<bool>> = HashMap::new();
+        for socket in shared.iter().filter(|socket| !taken.contains(&socket.address)) {
+            before.entry(&socket.address).or_default().push(socket.is_kept);
+        }
+        let mut state = self.shell().lock();
+        for slot in state.slots.values() {
+            if let Some(before) = before.remove(slot.local()) {
+                slot.set_shared_as(&before);
+            }
+        }
+        // Those at which this process has stopped meanwhile, and where no other one accepts.
+        for (address, before) in before {
+            if !before.contains(&true) {
+                for socket in state.inherited.take(address) {
                     drop(socket.shutdown(Shutdown::Both));
                 }
             }
         }
     }
-}
 
-impl<C: ListenerConfig> Drop for Hold<'_, C> {
-    fn drop(&mut self) {
-        self.give_back();
-        self.shell.held.send_modify(|held| *held -= 1);
+    /// This process stops accepting, and drains.
+    fn leave(&self) {
+        // Stopped first: what is accepted at the last moment holds the drain up, so that it cannot be over before.
+        self.shell().stop(DrainDirection::All);
+        self.shell().drop_unclaimed();
+        let start = DrainStart::new(DrainReason::HotRestart);
+        let sequence = self.shell().root().start_drain_sequence(start);
+        self.shell().run(Job::Admin {
+            sequence,
+            direction: DrainDirection::All,
+            policy: AcceptPolicy::Keep,
+        });
+        // Others drain for a reason of their own.
+        self.shell().asked_to_leave(DrainReason::HotRestart, |version| {
+            version.state == VersionState::Active
+        });
     }
 }

@@ -181,10 +181,9 @@ impl<C: ListenerConfig> Listeners<C> {
         self.shell.copy_sockets()
     }
 
-    /// Until it is dropped, updates wait.
     #[cfg(all(unix, feature = "handover"))]
-    pub(crate) fn hold(&self) -> crate::hold::Hold<'_, C> {
-        crate::hold::Hold::new(&self.shell)
+    pub(crate) fn shell(&self) -> &Shell<C> {
+        &self.shell
     }
 
     /// No other process has our sockets any more: closing one ends listening again, and what waits in its queue is served.
@@ -192,12 +191,6 @@ impl<C: ListenerConfig> Listeners<C> {
     /// Inherited sockets that no listener wants are closed.
     pub fn own_sockets(&self) {
         self.shell.own_sockets(&HashSet::new());
-    }
-
-    /// The same, but for what somebody keeps at these addresses.
-    #[cfg(all(unix, feature = "handover"))]
-    pub(crate) fn own_but(&self, kept: &HashSet<ListenAddress>) {
-        self.shell.own_sockets(kept);
     }
 
     #[cfg(feature = "__bench")]

@@ -21,7 +21,21 @@ pub(crate) type SharedSockets<C> = (Vec<SharedSocket>, Vec<(Arc<Slot<C>>, Vec<bo
 
 impl<C: ListenerConfig> Shell<C> {
     pub(crate) fn inherit(&self, inherited: Inherited) {
-        self.lock().inherited.append(inherited);
+        let mut state = self.lock();
+        #[cfg(all(unix, feature = "handover"))]
+        if inherited.is_undecided() {
+            state.held_back.get_or_insert_default();
+        }
+        state.inherited.append(inherited);
+    }
+
+    /// At which of these addresses a listener has inherited sockets.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn inherited_among(&self, addresses: &HashSet<ListenAddress>) -> HashSet<ListenAddress> {
+        let state = self.lock();
+        let slots = state.slots.values().filter(|slot| slot.is_shared());
+        let locals = slots.map(|slot| slot.local().clone());
+        locals.filter(|local| addresses.contains(local)).collect()
     }
 
     pub(crate) fn unclaimed(&self) -> Vec<ListenAddress> {
@@ -87,5 +101,6 @@ impl<C: ListenerConfig> Shell<C> {
         for slot in state.slots.values() {
             slot.set_shared(kept.contains(slot.local()));
         }
+        state.release();
     }
 }

@@ -71,6 +71,7 @@ impl<C: ListenerConfig> Shell<C> {
             events: Vec::new(),
             is_reporting: false,
             unused: Vec::new(),
+            held_back: None,
         };
         Self {
             root,
@@ -238,8 +239,11 @@ impl<C: ListenerConfig> Shell<C> {
     pub(crate) fn worker(&self) -> Worker<C> {
         let (seats, queue) = mpsc::unbounded_channel();
         let mut state = self.lock();
+        let held_back = state.held_back.as_deref().unwrap_or_default();
         for slot in state.slots.values().filter(|slot| slot.current().is_some()) {
-            offer(&seats, slot);
+            if !held_back.iter().any(|held_back| Arc::ptr_eq(held_back, slot)) {
+                offer(&seats, slot);
+            }
         }
         state.workers.push(seats);
         let number = state.workers_made;

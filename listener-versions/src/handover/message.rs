@@ -1,5 +1,7 @@
 //! What two processes say to each other, and how it is written: pure, bounded in every length.
 //!
+//! The first six bytes of a message never change, so that processes that speak two versions can name both.
+//!
 //! ```text
 //!  0      4         6      7      8          12
 //!  | LVHO | version | kind | fds  | length   | body .. |      numbers are big-endian
@@ -8,10 +10,11 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use super::HandoverError;
+use super::hello::Hello;
+use super::{HandoverError, hooks};
 use crate::ListenAddress;
 
-/// Changes whenever two processes would misunderstand each other.
+/// Changes when two processes would misunderstand each other.
 pub(super) const VERSION: u16 = 1;
 /// So many sockets are sent with one message; far below what the kernel takes (253).
 pub(super) const BATCH: usize = 32;
@@ -26,31 +29,24 @@ const NUMBERS: usize = 1024;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// New process: I am this one, and would like to have your sockets.
-    Hello { pid: u32 },
-    /// Old process: these, one descriptor each, in this order, and whether somebody else keeps it; perhaps more.
+    /// Each process, first: what it is. The new process asks for the sockets by it.
+    Hello(Hello),
+    /// Old process: these sockets, one descriptor each, in this order, and whether a third process keeps it; perhaps more.
     Sockets {
         sockets: Vec<(ListenAddress, bool)>,
         more: bool,
     },
-    /// New process: I have these, by number in the order in which they came; perhaps more. Accept no more, and drain.
+    /// New process: it goes on with these, by number in the order in which they came; perhaps more. The old process shall stop
+    /// accepting, and drain.
     Drain { taken: Vec<u32>, more: bool },
-    /// Old process: they are yours alone. I was the so-manieth in a row (from 0), and the first one was started so many milliseconds ago.
-    Draining { epoch: u32, uptime: u64 },
-    /// New process: I can be found at the path.
-    Offering,
-    /// New process: be gone.
+    /// Old process: it has stopped. Two descriptors come along: the lock, and the listener of the path.
+    Draining,
+    /// New process: the old process shall end.
     Terminate,
-    /// Old process: somebody else has them, or is about to.
-    Refused(Refused),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    /// This process is taking over at the moment.
+    /// Old process: another process is taking over at the moment.
     Busy { pid: u32 },
-    /// This process has taken over, and will offer them here in a moment.
-    Gone { pid: u32 },
+    /// Either process: it lives, and ends the connection. Without it, the end of the connection is a death.
+    Goodbye,
 }
 
 impl Message {
@@ -75,7 +71,14 @@ impl Message {
 
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, fds, body) = match self {
-            Self::Hello { pid } => (1, 0, pid.to_be_bytes().to_vec()),
+            Self::Hello(hello) => {
+                let mut body = hello.namespace.0.to_be_bytes().to_vec();
+                body.extend(hello.namespace.1.to_be_bytes());
+                body.extend(hello.epoch.to_be_bytes());
+                body.extend(hello.uptime.to_be_bytes());
+                body.extend(hello.features.to_be_bytes());
+                (1, 0, body)
+            }
             Self::Sockets { sockets, more } => {
                 let mut body = vec![u8::from(*more)];
                 for (address, is_kept) in sockets {
@@ -89,25 +92,13 @@ impl Message {
                 taken.iter().for_each(|number| body.extend(number.to_be_bytes()));
                 (3, 0, body)
             }
-            Self::Draining { epoch, uptime } => {
-                let mut body = epoch.to_be_bytes().to_vec();
-                body.extend(uptime.to_be_bytes());
-                (4, 0, body)
-            }
+            Self::Draining => (4, 2, Vec::new()),
             Self::Terminate => (5, 0, Vec::new()),
-            Self::Offering => (7, 0, Vec::new()),
-            Self::Refused(refused) => {
-                let (why, pid) = match refused {
-                    Refused::Busy { pid } => (1, pid),
-                    Refused::Gone { pid } => (2, pid),
-                };
-                let mut body = vec![why];
-                body.extend(pid.to_be_bytes());
-                (6, 0, body)
-            }
+            Self::Busy { pid } => (6, 0, pid.to_be_bytes().to_vec()),
+            Self::Goodbye => (7, 0, Vec::new()),
         };
         let mut frame = MAGIC.to_vec();
-        frame.extend(VERSION.to_be_bytes());
+        frame.extend(hooks::version().to_be_bytes());
         frame.extend([kind, fds]);
         frame.extend(u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
         frame.extend(body);
@@ -126,10 +117,11 @@ impl Message {
         let (Some(_), Some(version)) = (head.take(MAGIC.len()), head.u16()) else {
             return Ok(None);
         };
-        if version != VERSION {
+        let ours = hooks::version();
+        if version != ours {
             return Err(HandoverError::Version {
                 theirs: version,
-                ours: VERSION,
+                ours,
             });
         }
         let (Some(kind), Some(fds), Some(length)) = (head.u8(), head.u8(), head.u32()) else {
@@ -147,8 +139,8 @@ impl Message {
         Ok(Some((message, HEADER + length, fds)))
     }
 
-    /// Who promises more has to say something: nobody is kept busy without end.
-    fn leads_on(&self) -> bool {
+    /// Whether it has something in it if it promises more, so that no process is kept busy without end.
+    fn is_worth_reading(&self) -> bool {
         match self {
             Self::Sockets { sockets, more } => !(*more && sockets.is_empty()),
             Self::Drain { taken, more } => !(*more && taken.is_empty()),
@@ -158,7 +150,17 @@ impl Message {
 
     fn read(kind: u8, fds: usize, mut body: Reader<'_>) -> Option<Self> {
         let message = match kind {
-            1 => Self::Hello { pid: body.u32()? },
+            1 => {
+                let hello = Hello {
+                    namespace: (body.u64()?, body.u64()?),
+                    epoch: body.u32()?,
+                    uptime: body.u64()?,
+                    features: body.u32()?,
+                };
+                // What else a later process says of itself.
+                body.0 = &[];
+                Self::Hello(hello)
+            }
             2 => {
                 let more = body.flag()?;
                 let mut sockets = Vec::with_capacity(fds);
@@ -175,21 +177,18 @@ impl Message {
                 }
                 Self::Drain { taken, more }
             }
-            4 => Self::Draining {
-                epoch: body.u32()?,
-                uptime: body.u64()?,
-            },
+            4 => Self::Draining,
             5 => Self::Terminate,
-            7 => Self::Offering,
-            6 => match (body.u8()?, body.u32()?) {
-                (1, pid) => Self::Refused(Refused::Busy { pid }),
-                (2, pid) => Self::Refused(Refused::Gone { pid }),
-                _ => return None,
-            },
+            6 => Self::Busy { pid: body.u32()? },
+            7 => Self::Goodbye,
             _ => return None,
         };
-        let descriptors_fit = fds == 0 || matches!(message, Self::Sockets { .. });
-        (body.0.is_empty() && descriptors_fit && message.leads_on()).then_some(message)
+        let descriptors_fit = match message {
+            Self::Sockets { .. } => true,
+            Self::Draining => fds == 2,
+            _ => fds == 0,
+        };
+        (body.0.is_empty() && descriptors_fit && message.is_worth_reading()).then_some(message)
     }
 }
 
@@ -271,7 +270,14 @@ mod tests {
 
     fn message() -> impl Strategy<Value = Message> {
         prop_oneof![
-            any::<u32>().prop_map(|pid| Message::Hello { pid }),
+            any::<((u64, u64), u32, u64, u32)>().prop_map(|(namespace, epoch, uptime, features)| {
+                Message::Hello(Hello {
+                    namespace,
+                    epoch,
+                    uptime,
+                    features,
+                })
+            }),
             (
                 prop::collection::vec((address(), any::<bool>()), 0..=BATCH),
                 any::<bool>()
@@ -286,11 +292,10 @@ mod tests {
                     taken,
                 }
             }),
-            any::<(u32, u64)>().prop_map(|(epoch, uptime)| Message::Draining { epoch, uptime }),
+            Just(Message::Draining),
             Just(Message::Terminate),
-            Just(Message::Offering),
-            any::<u32>().prop_map(|pid| Message::Refused(Refused::Busy { pid })),
-            any::<u32>().prop_map(|pid| Message::Refused(Refused::Gone { pid })),
+            any::<u32>().prop_map(|pid| Message::Busy { pid }),
+            Just(Message::Goodbye),
         ]
     }
 
@@ -304,7 +309,11 @@ mod tests {
             let both = [&frame[..], &more].concat();
             let (read, length, fds) = Message::decode(&both).expect("it is right").expect("it is whole");
             prop_assert_eq!(length, frame.len());
-            prop_assert_eq!(fds, match &message { Message::Sockets { sockets, .. } => sockets.len(), _ => 0 });
+            prop_assert_eq!(fds, match &message {
+                Message::Sockets { sockets, .. } => sockets.len(),
+                Message::Draining => 2,
+                _ => 0,
+            });
             prop_assert_eq!(read, message);
         }
 
@@ -317,7 +326,14 @@ mod tests {
             frame.extend(&bytes);
             for bytes in [&frame, &bytes] {
                 if let Ok(Some((message, length, _))) = Message::decode(bytes) {
-                    prop_assert_eq!(message.encode(), &bytes[..length]);
+                    let written = message.encode();
+                    match message {
+                        // There may be more behind it that this process does not know.
+                        Message::Hello(_) => {
+                            prop_assert_eq!(&written[HEADER..], &bytes[HEADER..written.len()]);
+                        }
+                        _ => prop_assert_eq!(written, &bytes[..length]),
+                    }
                 }
             }
         }

@@ -1,20 +1,18 @@
 //! A new process takes the listening sockets of the running one, and no connection is lost.
 //!
 //! The two meet at a path that the operator names. The new process asks for the sockets, configures itself, and says when it is
-//! ready; only then does the old one stop accepting, and drains. Until that moment the old one serves as if nothing were; whatever
-//! becomes of the new one. Nobody accepts on a socket that changes hands for as long as the answer takes; what comes
-//! waits in its queue.
+//! ready. Only then does the old process stop accepting, and drain. Until that moment the old process serves as before, whatever
+//! becomes of the new one. While a socket changes hands nobody accepts on it: what comes waits in its queue.
 //!
 //! ```text
 //!  old process                                   new process
-//!  Offer::next                                   take_over
+//!  Offer::next                                   start
 //!     │ ◄──────────────── hello ────────────────── │
-//!     │ ─────────── sockets (SCM_RIGHTS) ────────► │ Takeover::sockets, Listeners::inherit
+//!     │ ───────── hello, sockets (SCM_RIGHTS) ───► │ Takeover::sockets, Listeners::inherit
 //!     │ serves; updates wait                       │ configures, and accepts nothing yet
 //!     │ ◄──── drain, these sockets are taken ───── │ Takeover::serving
 //!  Successor: stops accepting, drains              │
-//!     │ ─────────────── draining ────────────────► │ Predecessor, Offer: now it accepts
-//!     │ ◄─────────────── offering ──────────────── │ the next one finds it at the path
+//!     │ ── draining, with the lock and the path ─► │ Predecessor, Offer: now it accepts, and the next one finds it
 //!     │ ◄────────────── terminate ──────────────── │ after the parent shutdown time
 //!     ▼ exits: told to, or drained                 ▼
 //! ```
@@ -22,29 +20,39 @@
 //! As [Envoy's hot restart](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/hot_restart); without shared
 //! memory, so that any two versions of a program can follow each other which speak the same version of this protocol.
 //!
+//! # Who lives
+//!
+//! The process that serves has a lock (`flock`) on the file `PATH.lock`, and listens at the path. A handover gives both to the new
+//! process as descriptors, so exactly one process has them, and the kernel releases the lock when that process ends. The connection
+//! between the two stays open for life. A process is dead when its connection has ended without a goodbye, and the lock is free. No
+//! process number decides anything.
+//!
+//! A process closes descriptors of sockets that it has given away, and never shuts one down.
+//!
 //! # Who is trusted
 //!
-//! Whoever gets the sockets gets the traffic. The path's socket has mode 0600, and each side asks the kernel who the other one is
-//! (`SO_PEERCRED`): another user is refused. Every message is bounded in length, number of descriptors and time.
+//! A process that gets the sockets gets the traffic. The path's socket has mode 0600, and each side asks the kernel who the other one
+//! is (`SO_PEERCRED`): another user is refused, and so is another network namespace. Every message is bounded in length, number of
+//! descriptors and time.
 //!
 //! # Example
 //!
 //! ```no_run
 //! # use listener_versions::{ListenerConfig, Listeners};
 //! # use std::{path::Path, time::Duration};
-//! use listener_versions::handover::{HandoverOptions, Offer, take_over};
+//! use listener_versions::handover::{HandoverOptions, Start, start};
 //!
 //! # async fn example<C: ListenerConfig>(listeners: Listeners<C>) -> Result<(), Box<dyn std::error::Error>> {
 //! let (path, options) = (Path::new("/run/proxy/handover.sock"), HandoverOptions::default());
-//! let mut offer = match take_over(path, &options).await? {
-//!     Some(mut takeover) => {
+//! let mut offer = match start(path, &options).await? {
+//!     Start::Takeover(mut takeover) => {
 //!         listeners.inherit(takeover.sockets());
 //!         // .. the configuration is applied; an error here leaves the old process serving ..
 //!         let (predecessor, offer) = takeover.serving(&listeners).await?;
 //!         tokio::spawn(predecessor.ends(tokio::time::sleep(Duration::from_secs(900))));
 //!         offer
 //!     }
-//!     None => Offer::bind(path).await?,
+//!     Start::Fresh(offer) => offer,
 //! };
 //! // .. workers run ..
 //! let mut successor = loop {
@@ -58,20 +66,35 @@
 //! ```
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::{InheritError, ListenAddress};
 
+mod giving;
+mod hello;
+mod hooks;
+mod link;
 mod message;
 mod offer;
 mod path;
+mod predecessor;
+mod seek;
+mod session;
+mod source;
 mod successor;
 mod takeover;
+mod taking;
 mod wire;
 
+#[cfg(feature = "__test")]
+#[doc(hidden)]
+pub use hooks::{Hooks, set as set_hooks};
 pub use offer::Offer;
+pub use predecessor::{Ended, Predecessor};
+pub use source::{Settled, SocketSource};
 pub use successor::{Successor, SuccessorEvent};
-pub use takeover::{Ended, Predecessor, Takeover, take_over};
+pub use takeover::{Start, Takeover, start, take_over};
 
 /// How long the two processes wait for each other; with `Duration::MAX`, without a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,13 +105,9 @@ pub struct HandoverOptions {
     /// For the new process to be configured, from the sockets until it is ready. Until then the old one takes no updates.
     /// Default: 120 s.
     pub warm_up: Duration,
-    /// For another new process, when the one that has taken over has died: so long the old one keeps the sockets, and what comes
-    /// waits in their queues. Then they are closed. Default: 10 s.
+    /// For another new process, when the one that has taken over has died: so long the old process keeps the sockets, and connections
+    /// wait in their queues. Then it closes its descriptors. Default: 10 s.
     pub keep: Duration,
-    /// The how-manieth process in a row this one is, from 0 (Envoy's `--restart-epoch`). The next one is told. Default: 0.
-    pub epoch: u32,
-    /// When the first process in the row was started. The next one is told. Default: not known, which is now.
-    pub since: Option<Instant>,
 }
 
 impl Default for HandoverOptions {
@@ -97,8 +116,6 @@ impl Default for HandoverOptions {
             patience: Duration::from_secs(10),
             warm_up: Duration::from_secs(120),
             keep: Duration::from_secs(10),
-            epoch: 0,
-            since: None,
         }
     }
 }
@@ -124,25 +141,6 @@ impl HandoverOptions {
         self.keep = keep;
         self
     }
-
-    /// Sets [`epoch`](Self::epoch).
-    #[must_use]
-    pub fn with_epoch(mut self, epoch: u32) -> Self {
-        self.epoch = epoch;
-        self
-    }
-
-    /// Sets [`since`](Self::since).
-    #[must_use]
-    pub fn with_since(mut self, since: Instant) -> Self {
-        self.since = Some(since);
-        self
-    }
-
-    fn uptime(&self, now: Instant) -> Duration {
-        self.since
-            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
-    }
 }
 
 /// A time that clocks can tell: no process lives for thirty years, and `Duration::MAX` from now would overflow.
@@ -157,14 +155,28 @@ pub enum HandoverError {
     /// Another new process was faster.
     #[error("process {pid} is taking over already")]
     Busy {
-        /// The winner.
+        /// That process, as the old one's kernel knows it.
         pid: u32,
     },
-    /// The old process has given its sockets to another one, which does not offer them yet.
-    #[error("process {pid} has taken over, and does not offer its sockets yet")]
-    Gone {
-        /// The one that has them.
-        pid: u32,
+    /// A process has the lock of the path, and nobody listens at the path: it was not ready in time, or the path was removed.
+    #[error("a process serves at this path, and cannot be found there")]
+    NotOffered,
+    /// The path is not the one at which this process has found the old one.
+    #[error("{} was replaced while the other process handed over", path.display())]
+    Moved {
+        /// The path.
+        path: PathBuf,
+    },
+    /// This process has given its sockets to another one.
+    #[error("the sockets were given to another process before")]
+    Given,
+    /// Two network namespaces: the new process could not open a listener beside those that it takes over.
+    #[error("the other process is in network namespace {theirs}, this one in {ours}")]
+    Namespace {
+        /// The inode of the other process's `/proc/self/ns/net`.
+        theirs: u64,
+        /// Of this process's.
+        ours: u64,
     },
     /// Two versions of the protocol.
     #[error("the other process speaks version {theirs} of the handover protocol, this one version {ours}")]

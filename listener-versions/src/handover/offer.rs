@@ -1,225 +1,221 @@
-//! The old process's side until it is replaced: who asks gets the sockets, one at a time.
+//! The old process's side until it is replaced: a process that asks gets the sockets, one at a time.
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::future::{Either, select};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep};
 
-use super::message::{BATCH, MOST_SOCKETS, Message, Refused};
+use super::giving::{Giving, GivingAction, GivingEvent};
+use super::hello::Hello;
+use super::link::Link;
+use super::message::Message;
+use super::path::Lock;
+use super::session::{PAUSE, exchange, greet, one_at_a_time};
+use super::source::{SocketSource, Unsettled};
 use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, Successor, path};
-use crate::{Inherited, ListenAddress, ListenerConfig, Listeners, SharedSocket};
+use super::{HandoverError, HandoverOptions, Successor, hooks, path};
+use crate::{Inherited, SharedSocket};
 
-/// After an error of the listener.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+/// What this process is for the next one.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) path: PathBuf,
+    epoch: u32,
+    since: Instant,
+    /// The connection to the process before this one.
+    link: Option<Arc<Link>>,
+}
 
-/// The path at which a new process may ask for our sockets.
+impl Identity {
+    pub(super) fn hello(&self) -> Hello {
+        Hello::new(self.epoch, self.since.elapsed())
+    }
+
+    /// One more process has followed.
+    pub(super) fn next(&mut self) {
+        self.epoch = self.epoch.saturating_add(1);
+    }
+}
+
+/// The path at which a new process may ask for the sockets of this one, and the lock that says that this process serves there.
 ///
-/// Dropping it ends the offer. The path stays; nobody answers there, which a new process takes as a fresh start.
+/// Dropping it ends the offer: this process serves on, and no other can take over from it.
 #[derive(Debug)]
 pub struct Offer {
-    listener: UnixListener,
-    path: PathBuf,
+    identity: Identity,
+    giving: Giving,
+    /// `None` once another process has it.
+    lock: Option<Lock>,
+    /// `None` also if it could not be had so far.
+    listener: Option<UnixListener>,
 }
 
 impl Offer {
-    /// Offers at this path, which must be nobody's: a file is replaced, a process that answers there is not.
+    /// Offers at this path, where no process may live: the file of a dead one is replaced.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AddrInUse`] if a process answers there; else what the system says.
+    /// [`io::ErrorKind::AddrInUse`] if a process lives there; [`io::ErrorKind::InvalidInput`] if the path is too long for a Unix
+    /// socket (107 bytes); [`io::ErrorKind::AlreadyExists`] if there is a file that is not a socket; else what the system says.
     pub async fn bind(path: &Path) -> io::Result<Self> {
-        match path::connect(path).await? {
-            Some(_) => Err(io::ErrorKind::AddrInUse.into()),
-            None => Ok(Self::new(path::listen(path)?, path)),
+        // A process may be there whose lock file somebody has removed.
+        let somebody = path::connect(path).await?;
+        match (somebody, Lock::try_get(path)?) {
+            (None, Some(lock)) => Self::first(lock, path),
+            _ => {
+                let text = format!("a process serves at {}, or is about to", path.display());
+                Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+            }
         }
     }
 
-    pub(super) fn new(listener: UnixListener, path: &Path) -> Self {
-        let path = path.to_owned();
-        Self { listener, path }
+    /// The first process in a row.
+    pub(super) fn first(lock: Lock, path: &Path) -> io::Result<Self> {
+        let listener = lock.listen(path)?;
+        Ok(Self::new(path, (0, Instant::now()), None, (lock, Some(listener))))
+    }
+
+    pub(super) fn new(
+        path: &Path,
+        (epoch, since): (u32, Instant),
+        link: Option<Arc<Link>>,
+        (lock, listener): (Lock, Option<UnixListener>),
+    ) -> Self {
+        let identity = Identity {
+            path: path.to_owned(),
+            epoch,
+            since,
+            link,
+        };
+        Self {
+            identity,
+            giving: Giving::Serves,
+            lock: Some(lock),
+            listener,
+        }
+    }
+
+    /// The how-manieth process in a row this one is, from 0 (Envoy's `--restart-epoch`).
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.identity.epoch
+    }
+
+    /// When the first process in the row was started.
+    #[must_use]
+    pub fn since(&self) -> std::time::Instant {
+        self.identity.since.into_std()
     }
 
     /// Waits for a new process, and hands over: the listeners stop, and drain for
-    /// [`HotRestart`](drain_tree::DrainReason::HotRestart). `more` sockets go with theirs, such as an admin port's; who has them
-    /// has to close them then.
+    /// [`HotRestart`](drain_tree::DrainReason::HotRestart). `more` sockets go with theirs, such as an admin port's; the caller stops
+    /// to accept on them when this returns.
     ///
-    /// While it is not sure who goes on, updates of the listeners wait: a socket opened now would be nobody's later.
+    /// While it is not sure which process goes on, updates of the listeners wait: a socket opened now would be lost later.
     ///
     /// # Errors
     ///
     /// [`HandoverError`]: this attempt came to nothing, and the listeners go on as if it had not been. Call it again.
+    /// [`HandoverError::Given`]: they were given away before.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, nothing has happened; in the middle of an attempt, the attempt comes to nothing. Only between the
-    /// moment when the listeners stop and the one when the new process can be found at the path, the handover stands: then the
-    /// sockets are not kept for another one, should the new process die.
-    pub async fn next<C: ListenerConfig>(
+    /// Dropped while it waits, nothing has happened. Dropped in the middle of an attempt, the attempt comes to nothing. There is no
+    /// moment between: the listeners stop, and the new process is sent the answer, in one step.
+    pub async fn next<S: SocketSource>(
         &mut self,
-        listeners: &Listeners<C>,
+        source: &S,
         options: &HandoverOptions,
         more: &Inherited,
     ) -> Result<Successor, HandoverError> {
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream,
+            // An attempt that was dropped in the middle. What it held back was released by it.
+            if self.giving == Giving::Asked {
+                self.giving.on(GivingEvent::Failed);
+            }
+            let (wire, kept) = match self.attempt(source, options, more).await {
+                Ok(Some(given)) => given,
+                Ok(None) => continue,
                 Err(error) => {
-                    sleep(PAUSE).await;
-                    return Err(error.into());
+                    self.giving.on(GivingEvent::Failed);
+                    return Err(error);
                 }
             };
-            let wire = Wire::new(stream)?;
-            let pid = wire.peer();
-            let session = hand_over(wire, listeners, options, more);
-            if let Some((wire, kept)) = one_at_a_time(&self.listener, pid, session).await? {
-                let listener = self.listener.as_fd().try_clone_to_owned()?;
-                let listener = UnixListener::from_std(listener.into())?;
-                return Ok(Successor::new(wire, listener, self.path.clone(), options, kept));
+            let identity = Identity {
+                path: self.identity.path.clone(),
+                link: self.identity.link.take(),
+                ..self.identity
+            };
+            return Ok(Successor::new(self.giving, identity, wire, options, kept));
+        }
+    }
+
+    /// Waits for one process. `None`: it only looked whether anybody is here.
+    async fn attempt<S: SocketSource>(
+        &mut self,
+        source: &S,
+        options: &HandoverOptions,
+        more: &Inherited,
+    ) -> Result<Option<(Wire, Vec<SharedSocket>)>, HandoverError> {
+        let lock = self.lock.as_ref().ok_or(HandoverError::Given)?;
+        if self.listener.is_none() {
+            // It could not be had when this process took over.
+            sleep(PAUSE).await;
+            self.listener = Some(lock.listen(&self.identity.path)?);
+        }
+        let listener = self.listener.as_ref().ok_or(HandoverError::Given)?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                sleep(PAUSE).await;
+                return Err(error.into());
+            }
+        };
+        let mut wire = Wire::new(stream)?;
+        let (pid, hello, giving) = (wire.peer(), self.identity.hello(), &mut self.giving);
+        let session = async {
+            match greet(&mut wire, &hello, options).await {
+                Ok(()) => {}
+                Err(HandoverError::Lost) => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            let actions = giving.on(GivingEvent::Asked);
+            debug_assert_eq!(actions, [GivingAction::Share]);
+            // Dropped, everything is released.
+            let unsettled = Unsettled::share(source, more)?;
+            let taken = exchange(&mut wire, unsettled.shared(), options).await?;
+            Ok(Some((unsettled, taken)))
+        };
+        let Some((unsettled, taken)) = one_at_a_time(listener, pid, session).await? else {
+            return Ok(None);
+        };
+        // From here on nothing waits, so that nothing can be dropped in between.
+        let (mut unsettled, mut kept) = (Some(unsettled), Vec::new());
+        for action in self.giving.on(GivingEvent::Drain) {
+            match action {
+                GivingAction::Stop => {
+                    kept = unsettled
+                        .take()
+                        .map_or_else(Vec::new, |shared| shared.given(&taken));
+                    kept.retain(|shared| taken.contains(&shared.address));
+                    hooks::at("old: stopped");
+                }
+                _ => give(&mut wire, &mut self.lock, &mut self.listener),
             }
         }
+        hooks::at("old: draining said");
+        Ok(Some((wire, kept)))
     }
 }
 
-/// Talks to one process; others are told that it is first.
-pub(super) async fn one_at_a_time<T>(
-    listener: &UnixListener,
-    pid: u32,
-    session: impl Future<Output = T>,
-) -> T {
-    let mut session = pin!(session);
-    loop {
-        match select(session.as_mut(), pin!(listener.accept())).await {
-            Either::Left((done, _)) => return done,
-            Either::Right((Ok((other, _)), _)) => refuse(&other, Refused::Busy { pid }),
-            // Out of descriptors, most likely; whoever asks again is answered then.
-            Either::Right((Err(_), _)) => sleep(PAUSE).await,
-        }
-    }
-}
-
-/// Tells somebody why not. It fits into an empty buffer; who does not listen misses it.
-pub(super) fn refuse(stream: &UnixStream, refused: Refused) {
-    drop(stream.try_write(&Message::Refused(refused).encode()));
-}
-
-/// Everything up to the moment when the sockets are the other one's: those that it has, by then. `None`: it only looked
-/// whether anybody is here.
-async fn hand_over<C: ListenerConfig>(
-    mut wire: Wire,
-    listeners: &Listeners<C>,
-    options: &HandoverOptions,
-    more: &Inherited,
-) -> Result<Option<(Wire, Vec<SharedSocket>)>, HandoverError> {
-    match hello(&mut wire, options).await {
-        Ok(()) => {}
-        Err(HandoverError::Lost) => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    // From here on, leaving early gives everything back.
-    let mut hold = listeners.hold();
-    let mut sockets = hold.share()?;
-    sockets.extend(more.descriptors()?);
-    let taken = exchange(&mut wire, &sockets, options).await?;
-    hold.retire(&taken);
-    sockets.retain(|shared| taken.contains(&shared.address));
-    say_draining(&mut wire, options).await;
-    Ok(Some((wire, sockets)))
-}
-
-pub(super) async fn hello(wire: &mut Wire, options: &HandoverOptions) -> Result<(), HandoverError> {
-    match wire.receive(options.patience).await?.0 {
-        Message::Hello { .. } => Ok(()),
-        _ => Err(HandoverError::Malformed("it did not say hello")),
-    }
-}
-
-/// Sends the sockets, and waits until the other process is ready; the addresses that it goes on with.
-pub(super) async fn exchange(
-    wire: &mut Wire,
-    sockets: &[SharedSocket],
-    options: &HandoverOptions,
-) -> Result<HashSet<ListenAddress>, HandoverError> {
-    if sockets.len() > MOST_SOCKETS {
-        return Err(HandoverError::Malformed(
-            "there are more sockets than one process takes",
-        ));
-    }
-    send_all(wire, sockets, options).await?;
-    let taken = taken(wire, sockets, options).await?;
-    // Who gave up waiting for an answer must find us serving.
-    if wire.has_hung_up() {
-        return Err(HandoverError::Lost);
-    }
-    Ok(taken)
-}
-
-/// It is done, whether the other one hears of it or not. Returns when that one can be found at the path: who is asked by others may
-/// end now.
-pub(super) async fn say_draining(wire: &mut Wire, options: &HandoverOptions) {
-    let uptime = options.uptime(Instant::now().into_std());
-    let draining = Message::Draining {
-        epoch: options.epoch,
-        uptime: uptime.as_millis().try_into().unwrap_or(u64::MAX),
-    };
-    if wire.send(&draining, &[], options.patience).await.is_ok() {
-        // What else it may say does not matter: it has the sockets.
-        drop(wire.receive(options.patience).await);
-    }
-}
-
-async fn send_all(
-    wire: &Wire,
-    sockets: &[SharedSocket],
-    options: &HandoverOptions,
-) -> Result<(), HandoverError> {
-    let count = sockets.len().div_ceil(BATCH).max(1);
-    for index in 0..count {
-        let batch = sockets.chunks(BATCH).nth(index).unwrap_or_default();
-        let named = batch
-            .iter()
-            .map(|shared| (shared.address.clone(), shared.is_kept));
-        let message = Message::Sockets {
-            sockets: named.collect(),
-            more: index + 1 < count,
-        };
-        let fds: Vec<_> = batch.iter().map(|shared| shared.socket.as_fd()).collect();
-        wire.send(&message, &fds, options.patience).await?;
-    }
-    Ok(())
-}
-
-/// The addresses whose sockets the new process goes on with.
-async fn taken(
-    wire: &mut Wire,
-    sockets: &[SharedSocket],
-    options: &HandoverOptions,
-) -> Result<HashSet<ListenAddress>, HandoverError> {
-    let mut addresses = HashSet::new();
-    let mut patience = options.warm_up;
-    let mut count = 0;
-    loop {
-        let Message::Drain { taken, more } = wire.receive(patience).await?.0 else {
-            return Err(HandoverError::Malformed("it did not say which sockets it has"));
-        };
-        count += taken.len();
-        if count > sockets.len() {
-            return Err(HandoverError::Malformed("it took more sockets than were offered"));
-        }
-        for number in taken {
-            let socket = sockets.get(number as usize);
-            let socket = socket.ok_or(HandoverError::Malformed("it took a socket that was not offered"))?;
-            addresses.insert(socket.address.clone());
-        }
-        if !more {
-            return Ok(addresses);
-        }
-        patience = options.patience;
+/// Says `draining`, with the lock and the path's listener, and closes this process's descriptors of them: from now on, the new process
+/// is the one that lives there. If it is dead, the kernel releases the lock.
+pub(super) fn give(wire: &mut Wire, lock: &mut Option<Lock>, listener: &mut Option<UnixListener>) {
+    if let (Some(lock), Some(listener)) = (lock.take(), listener.take()) {
+        wire.say_goodbye(false);
+        drop(wire.send_now(&Message::Draining, &[lock.fd().as_fd(), listener.as_fd()]));
     }
 }

@@ -1,23 +1,30 @@
-//! The path at which processes meet: there is no moment in which nobody is found there.
+//! The path at which processes meet, and the lock beside it.
+//!
+//! Only the process that has the lock listens at the path. A handover gives both to the new process, as descriptors: the path is
+//! written only when nobody lives there, and there is no moment in which a process lives and cannot be found.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::yield_now;
 
 /// Only its owner may connect, from the first moment on.
 const MODE: u32 = 0o600;
-
-/// A listener is closed once.
+/// The kernel's limit for the path of a Unix socket, in bytes.
+const LONGEST: usize = 107;
+/// A listener is closed once, and a lock file is replaced once.
 const ATTEMPTS: usize = 10;
 
 /// Connects; `None` if nobody is there.
 pub(super) async fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+    check(path)?;
     for _ in 0..ATTEMPTS {
         match UnixStream::connect(path).await {
             // It stopped to listen in this very moment, or another one took its place.
@@ -43,56 +50,106 @@ fn found(connected: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
     }
 }
 
-/// A listener that nobody finds yet.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    listener: UnixListener,
-    beside: Beside,
-    path: PathBuf,
-}
-
-/// A file that is gone with this, unless it has another name by then.
-#[derive(Debug)]
-struct Beside(PathBuf);
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
+fn check(path: &Path) -> io::Result<()> {
+    let length = path.as_os_str().as_bytes().len();
+    if length <= LONGEST {
+        return Ok(());
     }
+    let path = path.display();
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{path} has {length} bytes, the path of a Unix socket has at most {LONGEST}"),
+    ))
 }
 
-impl Prepared {
-    /// Listens beside this path.
-    pub(super) fn new(path: &Path) -> io::Result<Self> {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", std::process::id()));
-        let beside = PathBuf::from(beside);
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+/// Which file is at the path, if any.
+pub(super) fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// The lock of a path: the process that has it serves there, and lives.
+///
+/// It is an open file description that is locked, so it can be given to another process, and the kernel releases it when the last
+/// descriptor of it is closed, however its process ends.
+#[derive(Debug)]
+pub(super) struct Lock(OwnedFd);
+
+impl Lock {
+    /// Gets the lock of this path; `None` if another process has it.
+    pub(super) fn try_get(path: &Path) -> io::Result<Option<Self>> {
+        let name = Self::file(path);
+        for _ in 0..ATTEMPTS {
+            // Close-on-exec, as every file that std opens: no child process goes on with it.
+            let file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(MODE)
+                .open(&name)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(io::Error::from) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            // A file that was removed meanwhile locks nothing.
+            let locked = file.metadata()?;
+            if file_at(&name) == Some((locked.dev(), locked.ino())) {
+                return Ok(Some(Self(file.into())));
+            }
+        }
+        Err(io::Error::other(format!(
+            "{} changes all the time",
+            name.display()
+        )))
+    }
+
+    /// `PATH.lock`.
+    pub(super) fn file(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        name.into()
+    }
+
+    /// One that another process had, and has given to this one.
+    pub(super) fn given(lock: OwnedFd) -> Self {
+        Self(lock)
+    }
+
+    pub(super) fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// Listens at the path of this lock. What is there is a dead process's.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; [`io::ErrorKind::AlreadyExists`] for a file that is not a socket, which is left alone.
+    pub(super) fn listen(&self, path: &Path) -> io::Result<UnixListener> {
+        check(path)?;
+        match fs::symlink_metadata(path) {
+            Ok(file) if !file.file_type().is_socket() => {
+                let text = format!("{} is there, and is not a socket", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+            Ok(_) => fs::remove_file(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&SockAddr::unix(&beside)?)?;
-        let beside = Beside(beside);
-        fs::set_permissions(&beside.0, Permissions::from_mode(MODE))?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        fs::set_permissions(path, Permissions::from_mode(MODE))?;
         socket.listen(64)?;
-        Ok(Self {
-            listener: UnixListener::from_std(OwnedFd::from(socket).into())?,
-            beside,
-            path: path.to_owned(),
-        })
-    }
-
-    /// At the path from now on, in the place of whoever was until now: whoever connects finds the one or the other.
-    ///
-    /// The path is never removed: of a process that is gone it says so by refusing, and a later one renames its own over it.
-    pub(super) fn publish(self) -> (io::Result<()>, UnixListener) {
-        (fs::rename(&self.beside.0, &self.path), self.listener)
+        UnixListener::from_std(OwnedFd::from(socket).into())
     }
 }
 
-pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
-    let (published, listener) = Prepared::new(path)?.publish();
-    published.map(|()| listener)
+/// A listener of the path that another process had, and has given to this one.
+pub(super) fn given(listener: OwnedFd) -> io::Result<UnixListener> {
+    let socket = Socket::from(listener);
+    socket.set_nonblocking(true)?;
+    UnixListener::from_std(OwnedFd::from(socket).into())
 }

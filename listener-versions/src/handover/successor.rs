@@ -1,60 +1,66 @@
 //! The old process's side after it was replaced: until the new one wants it gone, or has died and another one takes its place.
 
-use std::collections::HashSet;
 use std::future::pending;
-use std::net::Shutdown;
-use std::path::PathBuf;
-use std::pin::pin;
+use std::time::Duration;
 
-use futures_util::future::{Either, select};
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use socket2::SockRef;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::message::{Message, Refused};
-use super::offer::{PAUSE, exchange, hello, one_at_a_time, refuse, say_draining};
+use super::giving::{Giving, GivingAction, GivingEvent};
+use super::message::Message;
+use super::offer::{Identity, give};
+use super::path::Lock;
+use super::session::{PAUSE, exchange, greet, one_at_a_time};
 use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, path, tellable};
-use crate::{ListenAddress, SharedSocket};
+use super::{HandoverError, HandoverOptions, tellable};
+use crate::SharedSocket;
 
-/// The process that has our sockets now.
+/// How long until the lock is tried again, at first and at most, while another process has it.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// The process that has this one's sockets now.
 ///
-/// Dropping it, as by exiting, tells the new process that we are gone.
+/// Dropping it, as by exiting, tells the new process that this one is gone.
 #[derive(Debug)]
 #[must_use = "the new process says when this one has to be gone"]
 pub struct Successor {
-    state: State,
-    pid: u32,
-    path: PathBuf,
+    giving: Giving,
+    identity: Identity,
     options: HandoverOptions,
-    /// What it has, in case that it dies. Nobody accepts on them here.
+    pid: u32,
+    /// The connection to it, while it is open.
+    wire: Option<Wire>,
+    /// What it has, in case that it dies. This process does not accept on them.
     kept: Vec<SharedSocket>,
-}
-
-#[derive(Debug)]
-enum State {
-    /// It lives. The listener is for whoever came to us just before the path was its own.
-    Lives { wire: Wire, listener: UnixListener },
-    /// It has died. Until then another one may have its sockets.
-    Died { listener: UnixListener, until: Instant },
-    /// There is nobody, or somebody who does not know us.
-    Alone,
+    /// While this process keeps the sockets for another one.
+    lock: Option<Lock>,
+    listener: Option<UnixListener>,
+    until: Option<Instant>,
+    again: Duration,
 }
 
 impl Successor {
     pub(super) fn new(
+        giving: Giving,
+        mut identity: Identity,
         wire: Wire,
-        listener: UnixListener,
-        path: PathBuf,
         options: &HandoverOptions,
         kept: Vec<SharedSocket>,
     ) -> Self {
+        identity.next();
         Self {
-            pid: wire.peer(),
-            state: State::Lives { wire, listener },
-            path,
+            giving,
+            identity,
             options: options.clone(),
+            pid: wire.peer(),
+            wire: Some(wire),
             kept,
+            lock: None,
+            listener: None,
+            until: None,
+            again: TRY_AGAIN.0,
         }
     }
 
@@ -67,13 +73,13 @@ impl Successor {
     /// Resolves when the new process wants this one gone (Envoy's `--parent-shutdown-time-s` after the handover). Else it never
     /// resolves: then the drain decides when this process is done.
     ///
-    /// Somebody who still asks here for sockets is told who has them. If that one dies, its sockets are kept for a while
-    /// ([`HandoverOptions::keep`]): what comes waits in their queues, and a process that is started gets them. Accepting again
-    /// would be no help, as this process drains.
+    /// If the new process dies, its sockets are kept for a while ([`HandoverOptions::keep`]): connections wait in their queues, and a
+    /// process that is started gets them. Accepting again would be no help, as this process drains. What was kept in vain is closed,
+    /// never shut down.
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped and called again. A handover in the middle comes to nothing by it.
+    /// It may be dropped and called again. An attempt of another process that is in the middle comes to nothing by it.
     pub async fn terminated(&mut self) {
         while self.next().await != SuccessorEvent::Terminate {}
     }
@@ -86,74 +92,133 @@ impl Successor {
     /// As [`terminated`](Self::terminated).
     pub async fn next(&mut self) -> SuccessorEvent {
         loop {
-            match &mut self.state {
-                State::Lives { wire, listener } => match hear(wire, listener, self.pid).await {
-                    Heard::Terminate => return SuccessorEvent::Terminate,
-                    Heard::End => {
-                        self.state = self.died().await;
-                        if matches!(self.state, State::Died { .. }) {
-                            return SuccessorEvent::Died;
-                        }
-                    }
-                },
-                State::Died { listener, until } => {
-                    match timeout_at(*until, listener.accept()).await {
-                        Ok(Ok((stream, _))) => {
-                            if self.hand_on(stream).await {
-                                return SuccessorEvent::Replaced;
-                            }
-                        }
-                        // Out of descriptors, most likely.
-                        Ok(Err(_)) => sleep(PAUSE).await,
-                        Err(_) => {
-                            // Only this process's descriptors: another process may serve there that this one does not know of.
-                            self.kept.clear();
-                            self.state = State::Alone;
-                            return SuccessorEvent::Closed;
-                        }
-                    }
+            let event = match self.giving {
+                Giving::Replaced => self.hear().await,
+                Giving::Unsure => self.try_lock().await,
+                Giving::Keeps => self.keep().await,
+                // An attempt that was dropped in the middle.
+                Giving::KeepsAsked => Some(GivingEvent::Failed),
+                Giving::Done | Giving::Serves | Giving::Asked => pending().await,
+            };
+            let actions = event.map_or(&[][..], |event| self.giving.on(event));
+            for action in actions {
+                if let Some(report) = self.perform(*action) {
+                    return report;
                 }
-                State::Alone => pending().await,
             }
         }
     }
 
-    async fn died(&mut self) -> State {
-        // What it has closed is closed for everybody.
+    /// Does what does not wait.
+    fn perform(&mut self, action: GivingAction) -> Option<SuccessorEvent> {
+        match action {
+            GivingAction::TryLock => {
+                self.wire = None;
+                self.again = TRY_AGAIN.0;
+            }
+            GivingAction::Wait => self.again = (self.again * 2).min(TRY_AGAIN.1),
+            GivingAction::Listen => {
+                self.until = Some(Instant::now() + tellable(self.options.keep));
+                self.listen();
+            }
+            GivingAction::Give => {
+                if let Some(wire) = &mut self.wire {
+                    give(wire, &mut self.lock, &mut self.listener);
+                }
+                self.identity.next();
+            }
+            GivingAction::Close => {
+                self.kept.clear();
+                (self.wire, self.listener, self.lock) = (None, None, None);
+            }
+            GivingAction::Report(event) => return Some(event),
+            GivingAction::Share | GivingAction::Release | GivingAction::Stop => {}
+        }
+        None
+    }
+
+    fn listen(&mut self) {
+        let lock = self.lock.as_ref();
+        self.listener = lock.and_then(|lock| lock.listen(&self.identity.path).ok());
+    }
+
+    async fn hear(&mut self) -> Option<GivingEvent> {
+        let Some(wire) = &mut self.wire else {
+            return Some(GivingEvent::Ended);
+        };
+        match wire.receive_whenever().await {
+            Ok((Message::Terminate, _)) => Some(GivingEvent::Terminate),
+            Ok((Message::Goodbye, _)) => Some(GivingEvent::Goodbye),
+            Ok(_) | Err(_) => Some(GivingEvent::Ended),
+        }
+    }
+
+    /// The connection is gone. The lock is free if nobody serves at the path: neither the process that was there, nor one to which that
+    /// one has handed over.
+    async fn try_lock(&mut self) -> Option<GivingEvent> {
+        // What a process has shut down was its own, and is closed everywhere.
         self.kept.retain(is_listening);
-        // The path may still be this process's own, if the new process died before it took the path. The [`Offer`](super::Offer) has
-        // a descriptor of the same listener.
-        if let State::Lives { listener, .. } = &self.state {
-            drop(SockRef::from(listener).shutdown(Shutdown::Both));
+        if self.kept.is_empty() {
+            return Some(GivingEvent::NothingKept);
         }
-        let somebody = path::connect(&self.path).await;
-        if !self.kept.is_empty() && matches!(somebody, Ok(None)) {
-            if let Ok(listener) = path::listen(&self.path) {
-                let until = Instant::now() + tellable(self.options.keep);
-                return State::Died { listener, until };
+        if self.again > TRY_AGAIN.0 {
+            sleep(self.again).await;
+        }
+        match Lock::try_get(&self.identity.path) {
+            Ok(Some(lock)) => {
+                self.lock = Some(lock);
+                Some(GivingEvent::LockGot)
             }
+            // An error, most likely for want of descriptors, says nothing.
+            Ok(None) | Err(_) => Some(GivingEvent::LockHeld),
         }
-        self.kept.clear();
-        State::Alone
     }
 
-    /// Gives the sockets to another one. If it comes to nothing (`false`), the next one may have them.
-    async fn hand_on(&mut self, stream: UnixStream) -> bool {
-        let (Ok(wire), State::Died { listener, .. }) = (Wire::new(stream), &self.state) else {
-            return false;
-        };
-        let pid = wire.peer();
-        let session = given(wire, &self.kept, &self.options);
-        let Ok((mut wire, taken)) = one_at_a_time(listener, pid, session).await else {
-            return false;
-        };
-        self.kept.retain(|shared| taken.contains(&shared.address));
-        say_draining(&mut wire, &self.options).await;
-        self.pid = pid;
-        if let State::Died { listener, .. } = std::mem::replace(&mut self.state, State::Alone) {
-            self.state = State::Lives { wire, listener };
+    /// Waits for another process, and gives it the sockets.
+    async fn keep(&mut self) -> Option<GivingEvent> {
+        let until = self.until?;
+        if self.listener.is_none() {
+            self.listen();
         }
-        true
+        let Some(listener) = &self.listener else {
+            let again = Instant::now() + PAUSE;
+            if again > until {
+                return Some(GivingEvent::TimeOver);
+            }
+            tokio::time::sleep_until(again).await;
+            return None;
+        };
+        let stream = match timeout_at(until, listener.accept()).await {
+            Ok(Ok((stream, _))) => stream,
+            // Out of descriptors, most likely.
+            Ok(Err(_)) => {
+                sleep(PAUSE).await;
+                return None;
+            }
+            Err(_) => return Some(GivingEvent::TimeOver),
+        };
+        match self.session(stream).await {
+            Ok(()) => Some(GivingEvent::Drain),
+            Err(_) => Some(GivingEvent::Failed),
+        }
+    }
+
+    async fn session(&mut self, stream: UnixStream) -> Result<(), HandoverError> {
+        self.kept.retain(is_listening);
+        let mut wire = Wire::new(stream)?;
+        let (pid, hello) = (wire.peer(), self.identity.hello());
+        let listener = self.listener.as_ref().ok_or(HandoverError::Lost)?;
+        let (giving, kept, options) = (&mut self.giving, &self.kept, &self.options);
+        let session = async {
+            greet(&mut wire, &hello, options).await?;
+            let actions = giving.on(GivingEvent::Asked);
+            debug_assert_eq!(actions, [GivingAction::Share]);
+            exchange(&mut wire, kept, options).await
+        };
+        let taken = one_at_a_time(listener, pid, session).await?;
+        self.kept.retain(|shared| taken.contains(&shared.address));
+        (self.pid, self.wire) = (pid, Some(wire));
+        Ok(())
     }
 }
 
@@ -163,39 +228,12 @@ impl Successor {
 pub enum SuccessorEvent {
     /// It wants this process gone.
     Terminate,
-    /// It has died. Its sockets are kept for another one.
+    /// It has died, and nobody serves. Its sockets are kept for another process.
     Died,
-    /// Another one has taken its place: [`Successor::pid`].
+    /// Another process has taken its place: [`Successor::pid`].
     Replaced,
-    /// No other one has come in time, and the sockets are closed.
+    /// No other process has come in time. This process has closed its descriptors of the sockets.
     Closed,
-}
-
-enum Heard {
-    Terminate,
-    /// It is gone, or makes no sense.
-    End,
-}
-
-async fn hear(wire: &mut Wire, listener: &UnixListener, pid: u32) -> Heard {
-    loop {
-        match select(pin!(wire.receive_whenever()), pin!(listener.accept())).await {
-            Either::Left((Ok((Message::Terminate, _)), _)) => return Heard::Terminate,
-            Either::Left((Ok(_) | Err(_), _)) => return Heard::End,
-            Either::Right((Ok((other, _)), _)) => refuse(&other, Refused::Gone { pid }),
-            Either::Right((Err(_), _)) => sleep(PAUSE).await,
-        }
-    }
-}
-
-async fn given(
-    mut wire: Wire,
-    kept: &[SharedSocket],
-    options: &HandoverOptions,
-) -> Result<(Wire, HashSet<ListenAddress>), HandoverError> {
-    hello(&mut wire, options).await?;
-    let taken = exchange(&mut wire, kept, options).await?;
-    Ok((wire, taken))
 }
 
 fn is_listening(shared: &SharedSocket) -> bool {

@@ -1,257 +1,237 @@
-//! The new process's side: it asks, configures itself, says that it is ready, and later that the old one has to be gone.
+//! The new process's side: it asks, configures itself, and says that it is ready.
 
 use std::collections::HashSet;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::future::{Either, select};
-use tokio::net::UnixStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::net::UnixListener;
 
-use super::message::{MOST_SOCKETS, Message, Refused};
-use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, Offer, path, tellable};
-use crate::{Inherited, ListenAddress, ListenerConfig, Listeners};
+use super::link::Link;
+use super::message::Message;
+use super::path::Lock;
+use super::seek::{Answer, Found, seek};
+use super::source::{SocketSource, Unsettled};
+use super::taking::{Taking, TakingAction, TakingEvent};
+use super::{HandoverError, HandoverOptions, Offer, Predecessor, hooks, path};
+use crate::{Inherited, ListenAddress};
 
-/// Between two attempts, while a process that has just taken over does not offer its sockets yet.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How a process begins.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "another process serves, or none does")]
+pub enum Start {
+    /// No process serves at the path. The next one finds this one.
+    Fresh(Offer),
+    /// Another process serves, and has sent its sockets.
+    Takeover(Takeover),
+}
 
-/// Asks the process at this path for its sockets; `None` if there is none, so that this one starts afresh.
+/// Asks the process at this path for its sockets, or begins afresh if there is none. Of two processes that begin afresh at the same
+/// moment, one does, and the other one asks it.
 ///
 /// # Errors
 ///
-/// [`HandoverError`]: somebody is there, and does not hand them over. It goes on serving, so this process should end.
+/// [`HandoverError`]: a process is there, and does not hand over. It goes on serving, so this process should end. Or the path cannot
+/// be listened on: see [`Offer::bind`].
 ///
 /// # Cancel safety
 ///
 /// Dropped, the old process goes on.
+pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, HandoverError> {
+    let mut taking = Taking::Looking { ready: false };
+    match seek(&mut taking, path, options).await? {
+        Found::Nobody(lock) => Ok(Start::Fresh(Offer::first(lock, path)?)),
+        Found::Process(answer) => Ok(Start::Takeover(Takeover::new(taking, path, options, answer))),
+    }
+}
+
+/// As [`start`]; `None` if there is no process. Nothing keeps another one from starting afresh until [`Offer::bind`].
+///
+/// # Errors
+///
+/// As [`start`].
+///
+/// # Cancel safety
+///
+/// As [`start`].
 pub async fn take_over(path: &Path, options: &HandoverOptions) -> Result<Option<Takeover>, HandoverError> {
-    let limit = Instant::now() + tellable(options.patience);
-    loop {
-        let Some(stream) = path::connect(path).await? else {
-            return Ok(None);
-        };
-        match ask(stream, path, options).await {
-            // It will be replaced at this path in a moment, or end there if it is alone after all.
-            Err(HandoverError::Gone { .. } | HandoverError::Lost) if Instant::now() < limit => {
-                sleep(PAUSE).await
-            }
-            asked => return asked.map(Some),
-        }
+    let mut taking = Taking::Looking { ready: false };
+    match seek(&mut taking, path, options).await? {
+        Found::Nobody(_) => Ok(None),
+        Found::Process(answer) => Ok(Some(Takeover::new(taking, path, options, answer))),
     }
 }
 
-async fn ask(stream: UnixStream, path: &Path, options: &HandoverOptions) -> Result<Takeover, HandoverError> {
-    let mut wire = Wire::new(stream)?;
-    let pid = wire.peer();
-    let hello = Message::Hello {
-        pid: std::process::id(),
-    };
-    match wire.send(&hello, &[], options.patience).await {
-        // Who refuses us may have hung up already, and has said why.
-        Ok(()) | Err(HandoverError::Lost) => {}
-        Err(error) => return Err(error),
-    }
-    let mut inherited = Inherited::new();
-    let (mut offered, mut kept) = (Vec::new(), HashSet::new());
-    loop {
-        let (message, fds) = wire.receive(options.patience).await?;
-        let (sockets, more) = match message {
-            Message::Sockets { sockets, more } => (sockets, more),
-            Message::Refused(Refused::Busy { pid }) => return Err(HandoverError::Busy { pid }),
-            Message::Refused(Refused::Gone { pid }) => return Err(HandoverError::Gone { pid }),
-            _ => return Err(HandoverError::Malformed("it did not send its sockets")),
-        };
-        for ((sent, is_kept), fd) in sockets.into_iter().zip(fds) {
-            let bound = inherited.add(fd)?;
-            if bound != sent {
-                return Err(HandoverError::Address { sent, bound });
-            }
-            if is_kept {
-                kept.insert(bound.clone());
-            }
-            offered.push(bound);
-        }
-        if offered.len() > MOST_SOCKETS {
-            return Err(HandoverError::Malformed(
-                "there are more sockets than one process takes",
-            ));
-        }
-        if !more {
-            return Ok(Takeover {
-                wire,
-                pid,
-                path: path.to_owned(),
-                patience: options.patience,
-                inherited,
-                offered,
-                kept,
-            });
-        }
-    }
-}
-
-/// We have the sockets of a process that still serves.
+/// This process has the sockets of one that still serves.
 ///
 /// Dropping it leaves the old process serving, and this one must not accept on any of them.
 #[derive(Debug)]
-#[must_use = "the old process serves until it is told"]
+#[must_use = "the old process serves until this one is serving"]
 pub struct Takeover {
-    wire: Wire,
-    pid: u32,
+    taking: Taking,
     path: PathBuf,
-    patience: Duration,
-    inherited: Inherited,
-    offered: Vec<ListenAddress>,
-    /// Where somebody else keeps the sockets, such as systemd.
-    kept: HashSet<ListenAddress>,
+    options: HandoverOptions,
+    /// The file at the path when this process came.
+    file: Option<(u64, u64)>,
+    answer: Box<Answer>,
+    /// What [`take`](Self::take) has given out.
+    taken: HashSet<ListenAddress>,
 }
 
 impl Takeover {
+    fn new(taking: Taking, path: &Path, options: &HandoverOptions, answer: Box<Answer>) -> Self {
+        Self {
+            taking,
+            path: path.to_owned(),
+            options: options.clone(),
+            file: path::file_at(path),
+            answer,
+            taken: HashSet::new(),
+        }
+    }
+
     /// The process number of the old process, as the kernel knows it.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.answer.pid
     }
 
-    /// Its sockets, for [`Listeners::inherit`]; the second time, none.
+    /// One of its sockets for a use of its own, such as an admin port's. This process says that it goes on with it.
+    pub fn take(&mut self, address: &ListenAddress) -> Option<OwnedFd> {
+        let socket = self.answer.sockets.remove(address)?;
+        self.taken.insert(address.clone());
+        Some(socket)
+    }
+
+    /// The others, for [`Listeners::inherit`](crate::Listeners::inherit); the second time, none. No worker accepts on anything before
+    /// [`serving`](Self::serving) has returned.
     pub fn sockets(&mut self) -> Inherited {
-        std::mem::take(&mut self.inherited)
+        std::mem::replace(&mut self.answer.sockets, Inherited::undecided())
     }
 
-    /// This process is configured: the old one stops accepting, and drains. When this returns, the sockets are ours alone; those that
-    /// no listener of ours wants are closed, after the old process has served what waited there. The next process finds this
+    /// This process is configured: the old one stops accepting, and drains. When this returns, the sockets are this process's alone;
+    /// those that no listener wants are closed, after the old process has served what waited there. The next process finds this
     /// one at the same path. Updates of the listeners wait meanwhile.
     ///
-    /// What somebody else kept while the old process had it, such as the socket of a systemd unit, is kept still: closing it
-    /// does not end listening.
+    /// If the old process dies meanwhile, this one serves; or, if another one keeps the sockets by then, asks that one.
     ///
-    /// Begin to accept afterwards: a connection that this process had taken would be lost if the handover came to nothing.
+    /// What a third process kept while the old process had it, such as the socket of a systemd unit, is kept still: closing it
+    /// does not end listening.
     ///
     /// # Errors
     ///
-    /// [`HandoverError`]: the old process goes on serving, so this one should end. That it has ended in this very moment is no error.
+    /// [`HandoverError`]: the old process goes on serving, or keeps the sockets for another one. This one should end.
     ///
     /// # Cancel safety
     ///
-    /// Not cancel safe: dropped in between, it is not known who goes on.
-    pub async fn serving<C: ListenerConfig>(
+    /// Dropped before it returns, this process must not accept. The old process goes on, or, if it has stopped by then, keeps the
+    /// sockets for another one, as if this process had died.
+    pub async fn serving<S: SocketSource>(
         mut self,
-        listeners: &Listeners<C>,
+        source: &S,
     ) -> Result<(Predecessor, Offer), HandoverError> {
-        let offer = path::Prepared::new(&self.path)?;
-        // What is said to be taken, or not, must stay so until it is decided.
-        let _hold = listeners.hold();
-        let unclaimed: HashSet<_> = listeners.unclaimed().into_iter().collect();
-        let numbered = self.offered.iter().zip(0_u32..);
+        if path::file_at(&self.path) != self.file {
+            return Err(HandoverError::Moved { path: self.path });
+        }
+        let offered = self.offered();
+        let (unsettled, mut claimed) = Unsettled::claim(source, &offered);
+        claimed.extend(self.taken.iter().cloned());
+        let mut kept = self.answer.kept.clone();
+        let mut action = self.taking.on(TakingEvent::Configured);
+        let mut is_alone = false;
+        let (lock, listener) = loop {
+            debug_assert_eq!(action, TakingAction::SayDrain);
+            let event = match self.drain(&claimed).await {
+                Ok(Some((lock, listener))) => {
+                    self.taking.on(TakingEvent::Draining);
+                    break (lock, Some(listener));
+                }
+                Ok(None) => TakingEvent::Goodbye,
+                Err(HandoverError::Lost) => TakingEvent::Ended,
+                Err(error) => return Err(error),
+            };
+            if self.taking.on(event) == TakingAction::Fail {
+                return Err(HandoverError::Lost);
+            }
+            match seek(&mut self.taking, &self.path, &self.options).await? {
+                Found::Nobody(lock) => {
+                    is_alone = true;
+                    // That it cannot be found is no reason not to serve. `Offer::next` tries again, and says why.
+                    let listener = lock.listen(&self.path).ok();
+                    break (lock, listener);
+                }
+                Found::Process(answer) => {
+                    // Its sockets are those that this process has already: other descriptors of them.
+                    self.adopt(answer);
+                    kept.extend(self.answer.kept.iter().cloned());
+                    action = TakingAction::SayDrain;
+                }
+            }
+        };
+        hooks::at("new: draining heard");
+        unsettled.owned(&kept);
+        Ok(self.owner(is_alone, lock, listener))
+    }
+
+    /// Where the old process offers a socket, except where this process has not looked at it.
+    fn offered(&self) -> HashSet<ListenAddress> {
+        let unused: HashSet<_> = self.answer.sockets.addresses().collect();
+        let offered = self.answer.offered.iter();
+        offered
+            .filter(|address| !unused.contains(address))
+            .cloned()
+            .collect()
+    }
+
+    fn adopt(&mut self, mut answer: Box<Answer>) {
+        answer.hello.epoch = answer.hello.epoch.max(self.answer.hello.epoch);
+        answer.since = answer.since.min(self.answer.since);
+        self.answer = answer;
+        self.file = path::file_at(&self.path);
+    }
+
+    /// Says that this process is ready, and hears that the other one has stopped; `None`: it lives, and goes on.
+    async fn drain(
+        &mut self,
+        claimed: &HashSet<ListenAddress>,
+    ) -> Result<Option<(Lock, UnixListener)>, HandoverError> {
+        let Answer { wire, offered, .. } = &mut *self.answer;
+        let numbered = offered.iter().zip(0_u32..);
         let taken: Vec<u32> = numbered
-            .filter(|(address, _)| !unclaimed.contains(address))
+            .filter(|(address, _)| claimed.contains(address))
             .map(|(_, number)| number)
             .collect();
-        let heard = match self.say_and_hear(&taken).await {
-            Ok(heard) => Some(heard),
-            // Dead, then its sockets are ours; or it has had enough of us.
-            Err(HandoverError::Lost) if path::connect(&self.path).await?.is_none() => None,
-            Err(error) => return Err(error),
+        let patience = self.options.patience;
+        for message in Message::drain(&taken) {
+            match wire.send(&message, &[], patience).await {
+                // What it has said before its end says whether it lives.
+                Ok(()) | Err(HandoverError::Lost) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        hooks::at("new: drain said");
+        let (message, fds) = wire.receive(patience).await?;
+        if message == Message::Goodbye {
+            return Ok(None);
+        }
+        let (Message::Draining, Ok([lock, listener])) = (message, <[OwnedFd; 2]>::try_from(fds)) else {
+            return Err(HandoverError::Malformed("it did not say that it drains"));
         };
-        listeners.own_but(&self.kept);
-        // That it cannot be found is no reason not to serve.
-        let (_, listener) = offer.publish();
-        if heard.is_some() {
-            drop(self.wire.send(&Message::Offering, &[], self.patience).await);
-        }
-        let (epoch, uptime) = heard.unwrap_or_default();
-        let predecessor = Predecessor {
-            wire: heard.is_some().then_some(self.wire),
-            pid: self.pid,
-            epoch,
-            uptime,
-            patience: self.patience,
-        };
-        Ok((predecessor, Offer::new(listener, &self.path)))
+        Ok(Some((Lock::given(lock), path::given(listener)?)))
     }
 
-    async fn say_and_hear(&mut self, taken: &[u32]) -> Result<(u32, Duration), HandoverError> {
-        for message in Message::drain(taken) {
-            self.wire.send(&message, &[], self.patience).await?;
-        }
-        match self.wire.receive(self.patience).await?.0 {
-            Message::Draining { epoch, uptime } => Ok((epoch, Duration::from_millis(uptime))),
-            _ => Err(HandoverError::Malformed("it did not say that it drains")),
-        }
+    fn owner(self, is_alone: bool, lock: Lock, listener: Option<UnixListener>) -> (Predecessor, Offer) {
+        let Answer {
+            wire,
+            pid,
+            hello,
+            since,
+            ..
+        } = *self.answer;
+        let wire = Some(wire).filter(|_| !is_alone);
+        let link = wire.as_ref().and_then(Link::of).map(Arc::new);
+        let row = (hello.epoch.saturating_add(1), since);
+        let predecessor = Predecessor::new(wire, pid, &self.options, link.clone());
+        (predecessor, Offer::new(&self.path, row, link, (lock, listener)))
     }
-}
-
-/// The process that had our sockets, and drains.
-///
-/// Dropping it leaves the old process alone: it ends when it is drained. Keep the [`Offer`] then, or the old process takes this one
-/// for dead, and gives the sockets to whoever asks.
-#[derive(Debug)]
-pub struct Predecessor {
-    /// `None` if it is gone already.
-    wire: Option<Wire>,
-    pid: u32,
-    epoch: u32,
-    uptime: Duration,
-    patience: Duration,
-}
-
-/// How an old process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ended {
-    /// By itself, in time: its connections were done.
-    ByItself,
-    /// It was told to.
-    Terminated,
-    /// It was told to, and is still there. It may hang.
-    Lingers,
-}
-
-impl Predecessor {
-    /// Its process number, as the kernel knows it.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// The how-manieth process in a row it was, from 0; 0 if it died before it could say so.
-    #[must_use]
-    pub fn epoch(&self) -> u32 {
-        self.epoch
-    }
-
-    /// How long ago the first process in the row was started, when the old one handed over; zero if it was not said.
-    #[must_use]
-    pub fn uptime(&self) -> Duration {
-        self.uptime
-    }
-
-    /// Waits until the old process has ended by itself, or tells it to when `terminate` is ready: the parent shutdown sequence
-    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence), Envoy's
-    /// `--parent-shutdown-time-s`).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, the old process is left alone.
-    pub async fn ends(self, terminate: impl Future<Output = ()>) -> Ended {
-        let Some(mut wire) = self.wire else {
-            return Ended::ByItself;
-        };
-        if let Either::Left(_) = select(pin!(gone(&mut wire)), pin!(terminate)).await {
-            return Ended::ByItself;
-        }
-        if wire.send(&Message::Terminate, &[], self.patience).await.is_err() {
-            return Ended::ByItself;
-        }
-        match timeout(tellable(self.patience), gone(&mut wire)).await {
-            Ok(()) => Ended::Terminated,
-            Err(_) => Ended::Lingers,
-        }
-    }
-}
-
-async fn gone(wire: &mut Wire) {
-    while wire.receive_whenever().await.is_ok() {}
 }

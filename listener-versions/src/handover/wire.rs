@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{
@@ -25,10 +25,20 @@ pub(super) struct Wire {
     stream: UnixStream,
     bytes: Vec<u8>,
     fds: VecDeque<OwnedFd>,
+    says_goodbye: bool,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        // A process that panics is about to die.
+        if self.says_goodbye && !std::thread::panicking() {
+            drop(self.send_now(&Message::Goodbye, &[]));
+        }
+    }
 }
 
 impl Wire {
-    /// Only the same user's processes are spoken with: whoever has the sockets has the traffic.
+    /// Refuses a process of another user: the process that has the sockets has the traffic.
     pub(super) fn new(stream: UnixStream) -> Result<Self, HandoverError> {
         let theirs = stream.peer_cred()?.uid();
         let ours = rustix::process::geteuid().as_raw();
@@ -39,7 +49,13 @@ impl Wire {
             stream,
             bytes: Vec::new(),
             fds: VecDeque::new(),
+            says_goodbye: false,
         })
+    }
+
+    /// Whether the end of this connection, by an error or because a future is dropped, is the end of nothing else.
+    pub(super) fn say_goodbye(&mut self, say: bool) {
+        self.says_goodbye = say;
     }
 
     /// The other process, as the kernel knows it.
@@ -71,6 +87,25 @@ impl Wire {
         sent.await.map_err(|_| HandoverError::TimedOut)?.map_err(lost)
     }
 
+    /// Sends a message, with its descriptors, without waiting: the other process has read everything that was sent before.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of it was sent, unless the other process has stopped to read.
+    pub(super) fn send_now(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> Result<(), HandoverError> {
+        let frame = message.encode();
+        let sent = send_some(&self.stream, &frame, fds).map_err(lost)?;
+        if sent < frame.len() {
+            return Err(HandoverError::Lost);
+        }
+        Ok(())
+    }
+
+    /// Another descriptor of the connection.
+    pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
+        self.stream.as_fd().try_clone_to_owned()
+    }
+
     /// The next message, and its descriptors.
     pub(super) async fn receive(
         &mut self,
@@ -90,7 +125,9 @@ impl Wire {
                 self.bytes.drain(..length);
                 return Ok((message, self.fds.drain(..fds).collect()));
             }
-            let Self { stream, bytes, fds } = self;
+            let Self {
+                stream, bytes, fds, ..
+            } = self;
             let come = stream
                 .async_io(Interest::READABLE, || receive_some(stream, bytes, fds))
                 .await
@@ -105,7 +142,7 @@ impl Wire {
         }
     }
 
-    /// Whether the other process has hung up by now. It may have left messages.
+    /// Whether the other process has closed the connection by now.
     pub(super) fn has_hung_up(&self) -> bool {
         let mut byte = [0];
         let peeked = recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
@@ -116,7 +153,7 @@ impl Wire {
     }
 }
 
-/// Whether the other process ended, or never was there, is no difference.
+/// A connection that ended is one error, however the kernel names it.
 fn lost(error: io::Error) -> HandoverError {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
@@ -126,18 +163,23 @@ fn lost(error: io::Error) -> HandoverError {
     }
 }
 
-fn send_some(stream: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+/// Sends goodbye if there is room for it; the process that reads it takes the end of the connection for no death.
+pub(super) fn say_goodbye(connection: &OwnedFd) {
+    drop(send_some(connection, &Message::Goodbye.encode(), &[]));
+}
+
+fn send_some(stream: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    // A process that has ended is an error, not a signal.
+    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    const FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    const FLAGS: SendFlags = SendFlags::DONTWAIT;
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(sendmsg(
-        stream,
-        &[IoSlice::new(bytes)],
-        &mut control,
-        SendFlags::empty(),
-    )?)
+    Ok(sendmsg(stream, &[IoSlice::new(bytes)], &mut control, FLAGS)?)
 }
 
 fn receive_some(stream: &UnixStream, bytes: &mut Vec<u8>, fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {

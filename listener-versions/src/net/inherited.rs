@@ -30,6 +30,9 @@ use crate::ListenAddress;
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: BTreeMap<ListenAddress, Vec<Socket>>,
+    /// Another process accepts on them until it agrees that this one does.
+    #[cfg(all(unix, feature = "handover"))]
+    is_undecided: bool,
 }
 
 impl Inherited {
@@ -37,6 +40,21 @@ impl Inherited {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// None yet. Another process accepts on those that will come, and this one must not do so before it is decided which of the two
+    /// goes on.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn undecided() -> Self {
+        Self {
+            is_undecided: true,
+            ..Self::default()
+        }
+    }
+
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.is_undecided
     }
 
     /// Adds a socket, behind those of the same address; where it listens.

@@ -120,6 +120,12 @@ impl<C> Slot<C> {
         self.lock().sockets.set_shared(shared)
     }
 
+    /// Whether another process has one of the sockets that are open now.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn is_shared(&self) -> bool {
+        self.lock().sockets.is_shared()
+    }
+
     /// As it was before.
     #[cfg(all(unix, feature = "handover"))]
     pub(crate) fn set_shared_as(&self, before: &[bool]) {

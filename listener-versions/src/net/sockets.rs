@@ -187,6 +187,11 @@ impl Sockets {
     }
 
     #[cfg(all(unix, feature = "handover"))]
+    pub(super) fn is_shared(&self) -> bool {
+        self.open.iter().any(|open| open.shared)
+    }
+
+    #[cfg(all(unix, feature = "handover"))]
     pub(super) fn set_shared_as(&mut self, before: &[bool]) {
         for (open, before) in self.open.iter_mut().zip(before) {
             open.shared = *before;

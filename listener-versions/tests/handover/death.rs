@@ -8,8 +8,8 @@ use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
 use drain_tree::DrainDirection;
-use listener_versions::Update;
 use listener_versions::handover::{Ended, HandoverError, HandoverOptions, Offer, SuccessorEvent};
+use listener_versions::{Inherited, Update};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -75,12 +75,24 @@ async fn an_old_process_that_dies_before_it_was_told_to_drain_leaves_its_sockets
         let old = process(0);
         lds(&old, [at("a", a.clone(), 0)]).await;
         let at_a = port(&old, "a");
-        let attempt = offered(&meeting, &old).await;
+        let mut offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+        let (kill, killed) = tokio::sync::oneshot::channel();
+        let attempt = tokio::spawn({
+            let old = old.clone();
+            async move {
+                let (options, more) = (HandoverOptions::default(), Inherited::new());
+                let mut next = std::pin::pin!(offer.next(&old, &options, &more));
+                tokio::select! {
+                    _ = &mut next => panic!("it was not asked"),
+                    _ = killed => std::panic::resume_unwind(Box::new("killed")),
+                }
+            }
+        });
         let mut takeover = meeting.take_over().await;
         let parked = park(at_a);
-        attempt.abort();
-        drop(attempt.await);
         // As the kernel closes them.
+        kill.send(()).expect("it waits");
+        attempt.await.expect_err("it was killed");
         drop(old.share_sockets());
         drop(old);
         let new = process(0);
@@ -135,7 +147,7 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         let mut successor = replaced(attempt).await;
         let told = tokio::spawn(async move { successor.terminated().await });
         // As the kernel ends it: no socket is shut down.
-        drop((predecessor, offer, second.share_sockets()));
+        killed((predecessor, offer, second.share_sockets())).await;
         drop(second);
         let parked = park(at_a);
         // One that comes to nothing, as soon as the first one has noticed; then one that has no use for all of them.
@@ -171,7 +183,7 @@ async fn sockets_that_nobody_comes_for_are_closed() {
     let attempt = offered(&meeting, &first).await;
     let (second, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
     let mut successor = replaced(attempt).await;
-    drop((predecessor, offer, second.share_sockets()));
+    killed((predecessor, offer, second.share_sockets())).await;
     drop(second);
     // Only time makes it do anything.
     let keep = HandoverOptions::default().keep;
@@ -211,7 +223,7 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             let (predecessor, offer) = takeover.serving(&second).await.expect("the first one agrees");
             let mut successor = replaced(attempt).await;
             // As the kernel ends it.
-            drop((predecessor, offer, second.share_sockets()));
+            killed((predecessor, offer, second.share_sockets())).await;
             drop(second);
             assert_eq!(successor.next().await, SuccessorEvent::Died);
             // Nobody comes, and nothing is closed.
@@ -243,9 +255,7 @@ async fn who_says_drain_and_is_gone_before_it_is_heard_does_not_end_the_old_proc
         let attempt = offered(&meeting, &old).await;
         let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
         stream.set_nonblocking(true).expect("a socket");
-        stream
-            .write_all(b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01")
-            .expect("hello");
+        stream.write_all(&hello(1)).expect("hello");
         while stream.read(&mut [0; 1024]).is_err() {
             tokio::task::yield_now().await;
         }
@@ -278,8 +288,9 @@ async fn a_handover_that_comes_to_nothing_leaves_no_file_behind() {
             drop(old);
         }
         let files = std::fs::read_dir(&meeting.0).expect("the folder");
-        let names: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
-        assert_eq!(names, ["edge.sock"]);
+        let mut names: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["edge.sock", "edge.sock.lock"]);
     })
     .await;
 }

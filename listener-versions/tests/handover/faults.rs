@@ -1,6 +1,6 @@
 //! What a process does with sockets that another process may serve: it only closes its own descriptors.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -22,18 +22,14 @@ async fn a_new_process_that_dies_as_it_hears_draining_leaves_its_sockets_to_the_
         let path = meeting.path();
         let heard = tokio::task::spawn_blocking(move || {
             let mut stream = UnixStream::connect(path).expect("it listens");
-            stream
-                .write_all(b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01")
-                .expect("hello");
-            let mut some = [0; 1024];
-            assert!(stream.read(&mut some).expect("sockets") > 0);
+            stream.write_all(&hello(1)).expect("hello");
+            hear(&mut stream, 2);
             stream
                 .write_all(b"LVHO\0\x01\x03\0\0\0\0\x05\0\0\0\0\0")
                 .expect("drain");
-            let length = stream.read(&mut some).expect("draining");
-            some[..length].to_vec()
+            hear(&mut stream, 4);
         });
-        assert_eq!(heard.await.expect("no panic")[6], 4);
+        heard.await.expect("no panic");
         // The offer is kept, as a program does that has it in a variable.
         let (_offer, successor) = attempt.await.expect("no panic");
         let mut successor = successor.expect("it is replaced");
@@ -70,7 +66,7 @@ async fn dropped_after(polls: usize) {
     let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
     let mut successor = replaced(attempt).await;
     // As the kernel ends it.
-    drop((predecessor, offer, second.share_sockets()));
+    killed((predecessor, offer, second.share_sockets())).await;
     drop(second);
     assert_eq!(successor.next().await, SuccessorEvent::Died);
     let third = tokio::spawn(async move {

@@ -1,7 +1,8 @@
 //! The place where an old process and a new one meet, and what both do.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use crate::common::Config;
@@ -128,6 +129,39 @@ pub(crate) async fn try_restart(
     let (predecessor, offer) = takeover.serving(&new).await.ok()?;
     work(&new, 1);
     Some((new, predecessor, offer))
+}
+
+/// As the kernel ends a process: no goodbye is said.
+pub(crate) async fn killed(handles: impl Send + 'static) {
+    let killed = tokio::spawn(async move {
+        let _handles = handles;
+        std::panic::resume_unwind(Box::new("killed"));
+    });
+    killed.await.expect_err("it was killed");
+}
+
+/// What a process says first that speaks this version of the protocol, as it is written.
+pub(crate) fn hello(version: u8) -> Vec<u8> {
+    let mut hello = b"LVHO\0\x01\x01\0\0\0\0\x20".to_vec();
+    hello[5] = version;
+    // A namespace that is not known, the first in a row, just started, nothing special.
+    hello.extend([0; 32]);
+    hello
+}
+
+/// Reads messages until there is one of this kind.
+pub(crate) fn hear(stream: &mut UnixStream, kind: u8) {
+    loop {
+        let mut header = [0; 12];
+        stream.read_exact(&mut header).expect("a message");
+        let length = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+        stream
+            .read_exact(&mut vec![0; length as usize])
+            .expect("its body");
+        if header[6] == kind {
+            return;
+        }
+    }
 }
 
 pub(crate) fn park(address: SocketAddr) -> Vec<std::net::TcpStream> {

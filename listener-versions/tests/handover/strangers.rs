@@ -72,9 +72,7 @@ async fn who_claims_a_socket_that_was_not_offered_gets_none() {
         ];
         for (claim, said) in claims {
             let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
-            stream
-                .write_all(b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01")
-                .expect("hello");
+            stream.write_all(&hello(1)).expect("hello");
             stream.write_all(claim).expect("drain");
             let (offer, error) = failed(attempt).await;
             assert!(error.to_string().contains(said), "{error}");
@@ -92,7 +90,7 @@ async fn neither_side_waits_for_ever() {
     lds(&old, [at("a", free(), 0)]).await;
     // A new process that says nothing, and one that is never ready.
     let mut attempt = offered(&meeting, &old).await;
-    for hello in [&b""[..], b"LVHO\0\x01\x01\0\0\0\0\x04\0\0\0\x01"] {
+    for hello in [&b""[..], &hello(1)] {
         let mut stream = UnixStream::connect(meeting.path()).expect("it listens");
         stream.write_all(hello).expect("it is taken");
         let (offer, error) = failed(attempt).await;

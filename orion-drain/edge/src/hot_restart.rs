@@ -3,18 +3,19 @@
 //! Everything of a start that can fail comes before [`Restart::serving`]: until then the process before serves as if nothing
 //! were.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
-    Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, take_over,
+    Ended, HandoverOptions, Offer, Predecessor, Start, SuccessorEvent, start,
 };
-use orion_drain::listener_versions::{Inherited, Listeners};
+use orion_drain::listener_versions::{Inherited, ListenAddress, Listeners};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::listener::EdgeListener;
 use crate::service::Service;
@@ -22,41 +23,39 @@ use crate::service::Service;
 /// A process that may be one of several in a row.
 pub(crate) struct Restart {
     options: HandoverOptions,
-    before: Before,
-}
-
-enum Before {
-    /// Nobody has served here; the next one finds us.
-    Nobody(Offer),
-    Takeover(Takeover),
+    start: Start,
 }
 
 impl Restart {
-    /// Asks whoever serves at this path for its sockets.
+    /// Asks the process that serves at this path, if any, for its sockets.
     pub(crate) async fn begin(path: &Path) -> anyhow::Result<Self> {
-        let options = HandoverOptions::default().with_since(Instant::now().into_std());
-        let asked = take_over(path, &options).await;
-        let told = || format!("hot restart: {}", path.display());
-        let before = match asked.with_context(told)? {
-            Some(takeover) => {
-                say!("hot restart: taking over from process {}", takeover.pid());
-                Before::Takeover(takeover)
-            }
-            None => Before::Nobody(Offer::bind(path).await.with_context(told)?),
-        };
-        Ok(Self { options, before })
+        let options = HandoverOptions::default();
+        let start = start(path, &options).await;
+        let start = start.with_context(|| format!("hot restart: {}", path.display()))?;
+        if let Start::Takeover(takeover) = &start {
+            say!("hot restart: taking over from process {}", takeover.pid());
+        }
+        Ok(Self { options, start })
     }
 
     /// Whether another process serves.
     pub(crate) fn replaces(&self) -> bool {
-        matches!(self.before, Before::Takeover(_))
+        matches!(self.start, Start::Takeover(_))
     }
 
-    /// The sockets of the process before.
+    /// The socket of the process before at this address, for a use of its own.
+    pub(crate) fn take(&mut self, address: &ListenAddress) -> Option<OwnedFd> {
+        match &mut self.start {
+            Start::Fresh(_) => None,
+            Start::Takeover(takeover) => takeover.take(address),
+        }
+    }
+
+    /// The other sockets of the process before.
     pub(crate) fn sockets(&mut self) -> Inherited {
-        match &mut self.before {
-            Before::Nobody(_) => Inherited::new(),
-            Before::Takeover(takeover) => takeover.sockets(),
+        match &mut self.start {
+            Start::Fresh(_) => Inherited::new(),
+            Start::Takeover(takeover) => takeover.sockets(),
         }
     }
 
@@ -68,10 +67,10 @@ impl Restart {
         first: Option<oneshot::Receiver<bool>>,
         root: &DrainManager,
     ) -> anyhow::Result<Offering> {
-        let Self { mut options, before } = self;
-        let offer = match before {
-            Before::Nobody(offer) => offer,
-            Before::Takeover(takeover) => {
+        let Self { options, start } = self;
+        let offer = match start {
+            Start::Fresh(offer) => offer,
+            Start::Takeover(takeover) => {
                 if let Some(first) = first {
                     let whole = timeout(options.warm_up, first).await;
                     // What this process cannot serve would be served by nobody.
@@ -82,9 +81,6 @@ impl Restart {
                     );
                 }
                 let (predecessor, offer) = takeover.serving(listeners).await.context("hot restart")?;
-                options.epoch = predecessor.epoch().saturating_add(1);
-                let first = |since: std::time::Instant| since.checked_sub(predecessor.uptime());
-                options.since = options.since.and_then(first);
                 tokio::spawn(see_off(predecessor, root.start_parent_shutdown_sequence()));
                 offer
             }
@@ -130,8 +126,8 @@ impl Offering {
     /// Which process in a row this one is.
     pub(crate) fn epoch(&self) -> Epoch {
         Epoch {
-            number: self.options.epoch,
-            since: self.options.since,
+            number: self.offer.epoch(),
+            since: Some(self.offer.since()),
         }
     }
 

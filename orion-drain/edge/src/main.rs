@@ -26,6 +26,7 @@ mod upstream_h2;
 mod workers;
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -145,12 +146,13 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
 
     // The listeners that stay, the admin port, then the listeners that change; on the sockets of the process before, if there
     // is one.
-    let mut inherited = restart.as_mut().map(Restart::sockets).unwrap_or_default();
     let admin_address = bootstrap
         .admin_address()
         .and_then(|address| address.socket_addr());
-    let admin_socket = admin_address.and_then(|address| inherited.remove(&address.into()));
-    listeners.inherit(inherited);
+    let from_before = |address: SocketAddr| restart.as_mut()?.take(&address.into());
+    let admin_socket = admin_address.and_then(from_before);
+    let sockets = restart.as_mut().map(Restart::sockets).unwrap_or_default();
+    listeners.inherit(sockets);
     let report = listeners.apply(Update::bootstrap(statics)).await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");

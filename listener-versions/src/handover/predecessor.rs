@@ -1,0 +1,87 @@
+//! The new process's view of the old one, which drains.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::future::{Either, select};
+use tokio::time::timeout;
+
+use super::link::Link;
+use super::message::Message;
+use super::wire::Wire;
+use super::{HandoverOptions, tellable};
+
+/// The process that had this one's sockets, and drains.
+///
+/// Dropping it leaves the old process alone: it ends when it is drained.
+#[derive(Debug)]
+pub struct Predecessor {
+    /// `None` if it is gone already.
+    wire: Option<Wire>,
+    pid: u32,
+    options: HandoverOptions,
+    /// Dropped last.
+    _link: Option<Arc<Link>>,
+}
+
+/// How an old process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ended {
+    /// By itself, in time: its connections were done.
+    ByItself,
+    /// This process has told it to end.
+    Terminated,
+    /// This process has told it to end, and it is still there. It may hang.
+    Lingers,
+}
+
+impl Predecessor {
+    pub(super) fn new(
+        wire: Option<Wire>,
+        pid: u32,
+        options: &HandoverOptions,
+        link: Option<Arc<Link>>,
+    ) -> Self {
+        Self {
+            wire,
+            pid,
+            options: options.clone(),
+            _link: link,
+        }
+    }
+
+    /// Its process number, as the kernel knows it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Waits until the old process has ended by itself, or tells it to when `terminate` is ready: the parent shutdown sequence
+    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence), Envoy's
+    /// `--parent-shutdown-time-s`).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the old process is left alone.
+    pub async fn ends(mut self, terminate: impl Future<Output = ()>) -> Ended {
+        let Some(wire) = &mut self.wire else {
+            return Ended::ByItself;
+        };
+        if let Either::Left(_) = select(pin!(gone(wire)), pin!(terminate)).await {
+            return Ended::ByItself;
+        }
+        let patience = self.options.patience;
+        if wire.send(&Message::Terminate, &[], patience).await.is_err() {
+            return Ended::ByItself;
+        }
+        match timeout(tellable(patience), gone(wire)).await {
+            Ok(()) => Ended::Terminated,
+            Err(_) => Ended::Lingers,
+        }
+    }
+}
+
+async fn gone(wire: &mut Wire) {
+    while wire.receive_whenever().await.is_ok() {}
+}

@@ -1,0 +1,163 @@
+//! The new process looks for the one that serves at the path, and asks for its sockets.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep};
+
+use super::hello::Hello;
+use super::message::{MOST_SOCKETS, Message};
+use super::path::Lock;
+use super::taking::{Taking, TakingAction, TakingEvent};
+use super::wire::Wire;
+use super::{HandoverError, HandoverOptions, path, tellable};
+use crate::{Inherited, ListenAddress};
+
+/// Between two attempts, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// What a process has said that was asked.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) wire: Wire,
+    pub(super) pid: u32,
+    pub(super) hello: Hello,
+    /// When the first process in the row was started.
+    pub(super) since: Instant,
+    pub(super) sockets: Inherited,
+    /// Where they listen, in the order in which they came.
+    pub(super) offered: Vec<ListenAddress>,
+    /// Where a third process keeps the socket, such as systemd.
+    pub(super) kept: HashSet<ListenAddress>,
+}
+
+pub(super) enum Found {
+    /// A process that serves, or keeps the sockets of one that is dead.
+    Process(Box<Answer>),
+    /// Nobody: this process has the lock.
+    Nobody(Lock),
+}
+
+/// Looks, and asks, until it is known who serves.
+pub(super) async fn seek(
+    taking: &mut Taking,
+    path: &Path,
+    options: &HandoverOptions,
+) -> Result<Found, HandoverError> {
+    let limit = Instant::now() + tellable(options.patience);
+    let mut pause = PAUSE.0;
+    let mut why = HandoverError::Lost;
+    loop {
+        let mut action = match path::connect(path).await? {
+            Some(stream) => {
+                taking.on(TakingEvent::Found);
+                match ask(stream, options).await {
+                    Ok(answer) => {
+                        taking.on(TakingEvent::Sockets);
+                        return Ok(Found::Process(Box::new(answer)));
+                    }
+                    Err((event, error)) => {
+                        why = error;
+                        taking.on(event)
+                    }
+                }
+            }
+            None => taking.on(TakingEvent::Nobody),
+        };
+        if action == TakingAction::TryLock {
+            if let Some(lock) = Lock::try_get(path)? {
+                taking.on(TakingEvent::LockGot);
+                return Ok(Found::Nobody(lock));
+            }
+            action = taking.on(TakingEvent::LockHeld);
+            why = HandoverError::NotOffered;
+        }
+        if action != TakingAction::Wait {
+            return Err(why);
+        }
+        if Instant::now() + pause > limit {
+            taking.on(TakingEvent::TimedOut);
+            return Err(why);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+async fn ask(stream: UnixStream, options: &HandoverOptions) -> Result<Answer, (TakingEvent, HandoverError)> {
+    let asked = async {
+        let mut wire = Wire::new(stream)?;
+        let ours = Hello::new(0, Duration::ZERO);
+        match wire
+            .send(&Message::Hello(ours.clone()), &[], options.patience)
+            .await
+        {
+            // A process that refuses this one may have hung up already, and has said why.
+            Ok(()) | Err(HandoverError::Lost) => {}
+            Err(error) => return Err(error),
+        }
+        let theirs = match wire.receive(options.patience).await?.0 {
+            Message::Hello(hello) => hello,
+            Message::Busy { pid } => return Err(HandoverError::Busy { pid }),
+            _ => return Err(HandoverError::Malformed("it did not say hello")),
+        };
+        ours.fits(&theirs)?;
+        receive(wire, theirs, options).await
+    };
+    asked.await.map_err(|error| (event(&error), error))
+}
+
+async fn receive(mut wire: Wire, hello: Hello, options: &HandoverOptions) -> Result<Answer, HandoverError> {
+    let now = Instant::now();
+    let since = now
+        .checked_sub(Duration::from_millis(hello.uptime))
+        .unwrap_or(now);
+    let mut sockets = Inherited::undecided();
+    let (mut offered, mut kept) = (Vec::new(), HashSet::new());
+    loop {
+        let (message, fds) = wire.receive(options.patience).await?;
+        let (named, more) = match message {
+            Message::Sockets { sockets, more } => (sockets, more),
+            Message::Goodbye => return Err(HandoverError::Lost),
+            _ => return Err(HandoverError::Malformed("it did not send its sockets")),
+        };
+        for ((sent, is_kept), fd) in named.into_iter().zip(fds) {
+            let bound = sockets.add(fd)?;
+            if bound != sent {
+                return Err(HandoverError::Address { sent, bound });
+            }
+            if is_kept {
+                kept.insert(bound.clone());
+            }
+            offered.push(bound);
+        }
+        if offered.len() > MOST_SOCKETS {
+            return Err(HandoverError::Malformed(
+                "there are more sockets than one process takes",
+            ));
+        }
+        if !more {
+            let pid = wire.peer();
+            return Ok(Answer {
+                wire,
+                pid,
+                hello,
+                since,
+                sockets,
+                offered,
+                kept,
+            });
+        }
+    }
+}
+
+fn event(error: &HandoverError) -> TakingEvent {
+    match error {
+        HandoverError::Lost => TakingEvent::Ended,
+        HandoverError::Busy { .. } => TakingEvent::Busy,
+        HandoverError::TimedOut => TakingEvent::TimedOut,
+        _ => TakingEvent::Unfit,
+    }
+}
