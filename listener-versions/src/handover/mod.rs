@@ -76,6 +76,8 @@ mod hello;
 mod hooks;
 mod link;
 mod message;
+#[cfg(test)]
+mod model;
 mod offer;
 mod path;
 mod predecessor;
