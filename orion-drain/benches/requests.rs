@@ -15,10 +15,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use orion_drain::config::{CodecType, HttpTimeouts};
 use orion_drain::conn_tracker::{ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainManager, DrainSettings};
-use orion_drain::serve::{Connection, ConnectionShown, HttpServer, serve_http};
+use orion_drain::serve::{CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, serve_http};
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 

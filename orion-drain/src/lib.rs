@@ -19,10 +19,9 @@
 //! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use hyper::{body::{Bytes, Incoming}, service::service_fn};
-//! use orion_drain::config::{CodecType, HttpTimeouts};
 //! use orion_drain::conn_tracker::{ConnTracker, Peer};
 //! use orion_drain::drain_tree::{DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
-//! use orion_drain::serve::{Connection, HttpServer, serve_http};
+//! use orion_drain::serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http};
 //! use orion_drain::stats::Stats;
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
@@ -90,23 +89,23 @@
 //!
 //! tokio, hyper 1.x. Minimum supported Rust version 1.85.
 
-pub mod admin;
-pub mod config;
-pub mod lifecycle;
 pub mod listener;
-mod observer;
 pub mod orion;
-pub mod serve;
-pub mod stats;
-pub mod telemetry;
-#[cfg(feature = "xds")]
-pub mod xds;
 
-pub use observer::StatsObserver;
+#[doc(inline)]
+pub use orion_drain_stats::StatsObserver;
+#[cfg(feature = "xds")]
+#[doc(inline)]
+pub use orion_drain_xds as xds;
 #[doc(no_inline)]
 pub use {
     conn_tracker, drain_signal, drain_tree, listener_versions, proto_drain_h2, proto_drain_http1,
     proto_drain_tcp,
+};
+#[doc(inline)]
+pub use {
+    orion_drain_admin as admin, orion_drain_config as config, orion_drain_serve as serve,
+    orion_drain_shutdown as lifecycle, orion_drain_stats as stats, orion_drain_telemetry as telemetry,
 };
 
 #[cfg(doctest)]

@@ -18,7 +18,8 @@ use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
 use crate::serve::{Connection, SharedBehavior};
 use crate::stats::{Held, ListenerStats, Stats};
 
-pub use apply::{Applied, Refused, apply_update};
+pub use crate::config::Refused;
+pub use apply::{Applied, apply_update};
 
 /// One configuration of a listener, made ready once: connections only look things up.
 ///
@@ -220,8 +221,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
                 connection.guard().set_close_reason(CloseReason::NoFilterChain);
             })
             .ok()?;
-        let mut connection = Connection::accepted(chain.drain(), watch, conn);
-        connection.trace().entered(version.name(), version.number());
+        let mut connection = Connection::of_chain(&version, chain.drain(), watch, conn);
         if let Some(behavior) = &version.config().behavior {
             connection = connection.with_behavior(behavior.clone());
         }

@@ -32,6 +32,7 @@ pub use routes::{RouteConfigurationChange, Routes};
 pub use scenario::{DrainScenario, ListenerDrainStrategy};
 pub use signaling::{DrainSignalingManager, ListenerDrainState};
 
-pub use crate::config::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior};
+pub use crate::config::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig};
+pub use crate::serve::ProtocolDrainBehavior;
 pub use conn_tracker::{ConnProtocol as ConnectionProtocol, ConnState as ConnectionState};
 pub use drain_signal::{DrainStrategy, DrainType};

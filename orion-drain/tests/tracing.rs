@@ -17,9 +17,9 @@ use listener_versions::{
     AcceptPolicy, Accepted, Limits, ListenerConfig, Listeners, ListenersOptions, Update,
 };
 use orion_drain::StatsObserver;
-use orion_drain::config::{CodecType, HttpTimeouts, ListenerUpdate};
+use orion_drain::config::ListenerUpdate;
 use orion_drain::listener::{Entered, ServedListener};
-use orion_drain::serve::{Handler, HttpServer, ListenOn, Tcp, serve, serve_http};
+use orion_drain::serve::{CodecType, Handler, HttpServer, HttpTimeouts, ListenOn, Tcp, serve, serve_http};
 use orion_drain::stats::Stats;
 use orion_drain::telemetry::lds_update;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

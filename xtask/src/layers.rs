@@ -7,9 +7,22 @@ use crate::metadata::Package;
 /// ```text
 ///  edge
 ///    │
-///  orion-drain ──► listener-versions ──► drain-tree ──► drain-signal ──► drain-sync
-///       │                  └───────────► conn-tracker ───────────────────────┘
-///       └─► proto-drain-http1 · proto-drain-h2 · proto-drain-tcp ──► drain-signal
+///  orion-drain ──► every crate below
+///    │
+///  orion-drain-xds ──► orion-drain-config, orion-drain-stats
+///  orion-drain-admin ──► orion-drain-config, orion-drain-stats, orion-drain-shutdown, orion-drain-telemetry
+///    │
+///  orion-drain-config ──► orion-drain-serve
+///  orion-drain-stats ──► orion-drain-serve, orion-drain-telemetry
+///  orion-drain-shutdown
+///    │
+///  orion-drain-serve ──► orion-drain-telemetry, proto-drain-http1, proto-drain-h2, proto-drain-tcp
+///    │
+///  orion-drain-telemetry
+///    │
+///  listener-versions ──► drain-tree ──► drain-signal ──► drain-sync
+///    └───────────► conn-tracker ──► drain-sync
+///  proto-drain-http1 · proto-drain-h2 · proto-drain-tcp ──► drain-signal
 /// ```
 const LAYERS: &[(&str, &[&str])] = &[
     // Leaves: usable alone.
@@ -23,10 +36,76 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("drain-tree", &["drain-signal", "drain-sync"]),
     // It speaks of signals through drain-tree, which re-exports them.
     ("listener-versions", &["drain-tree", "conn-tracker"]),
+    // What serves a connection tells of itself, and knows no configuration and no statistics.
+    (
+        "orion-drain-telemetry",
+        &["drain-signal", "drain-tree", "conn-tracker", "listener-versions"],
+    ),
+    (
+        "orion-drain-serve",
+        &[
+            "drain-signal",
+            "drain-tree",
+            "conn-tracker",
+            "listener-versions",
+            "proto-drain-http1",
+            "proto-drain-h2",
+            "proto-drain-tcp",
+            "orion-drain-telemetry",
+        ],
+    ),
+    (
+        "orion-drain-shutdown",
+        &["drain-signal", "drain-tree", "conn-tracker", "listener-versions"],
+    ),
+    // Statistics are one way to count what serving does.
+    (
+        "orion-drain-stats",
+        &[
+            "drain-signal",
+            "drain-tree",
+            "conn-tracker",
+            "listener-versions",
+            "orion-drain-serve",
+            "orion-drain-telemetry",
+        ],
+    ),
+    // Configuration makes servers.
+    (
+        "orion-drain-config",
+        &[
+            "drain-signal",
+            "drain-tree",
+            "listener-versions",
+            "proto-drain-tcp",
+            "orion-drain-serve",
+        ],
+    ),
+    (
+        "orion-drain-admin",
+        &[
+            "drain-signal",
+            "drain-tree",
+            "conn-tracker",
+            "listener-versions",
+            "orion-drain-config",
+            "orion-drain-shutdown",
+            "orion-drain-stats",
+            "orion-drain-telemetry",
+        ],
+    ),
+    ("orion-drain-xds", &["orion-drain-config", "orion-drain-stats"]),
     // The facade may import everyone, and nobody the facade.
     (
         "orion-drain",
         &[
+            "orion-drain-telemetry",
+            "orion-drain-serve",
+            "orion-drain-shutdown",
+            "orion-drain-stats",
+            "orion-drain-config",
+            "orion-drain-admin",
+            "orion-drain-xds",
             "drain-signal",
             "drain-tree",
             "conn-tracker",
@@ -153,6 +232,12 @@ mod tests {
             ("drain-tree", "listener-versions"),
             ("listener-versions", "orion-drain"),
             ("orion-drain", "edge"),
+            ("orion-drain-serve", "orion-drain-config"),
+            ("orion-drain-serve", "orion-drain-stats"),
+            ("orion-drain-shutdown", "orion-drain-serve"),
+            ("orion-drain-config", "orion-drain-stats"),
+            ("orion-drain-xds", "orion-drain-admin"),
+            ("orion-drain-admin", "orion-drain"),
             ("edge", "drain-tree"),
             ("xtask", "orion-drain"),
         ] {

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use listener_versions::{ListenerVersion, VersionState};
+use listener_versions::{ListenerConfig, ListenerVersion, VersionState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::config::{FilterChain, Listener, NetworkFilter, format_duration};
-use crate::listener::ServedListener;
+use orion_drain_config::{FilterChain, Listener, NetworkFilter, format_duration};
 
 /// What `/config_dump` shows: [`admin.v3.ConfigDump`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto),
 /// and one more entry with what is effective.
@@ -110,10 +109,14 @@ fn effective_chain(chain: &FilterChain) -> EffectiveChain {
 }
 
 impl ListenerConfigView {
-    /// Every version of these, as [`Listeners::versions`](listener_versions::Listeners::versions) gives them.
-    pub fn all<S: Send + Sync + 'static>(versions: &[Arc<ListenerVersion<ServedListener<S>>>]) -> Vec<Self> {
-        let view = |version: &Arc<ListenerVersion<ServedListener<S>>>| {
-            let listener = version.config().listener();
+    /// Every version of these, as [`Listeners::versions`](listener_versions::Listeners::versions) gives them; `listener` is
+    /// the configuration of one.
+    pub fn all<C: ListenerConfig>(
+        versions: &[Arc<ListenerVersion<C>>],
+        listener: impl Fn(&C) -> &Listener,
+    ) -> Vec<Self> {
+        let view = |version: &Arc<ListenerVersion<C>>| {
+            let listener = listener(version.config());
             Self {
                 name: version.name().to_owned(),
                 version: version.number(),

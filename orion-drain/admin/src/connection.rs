@@ -10,7 +10,7 @@ use listener_versions::{ChainView, VersionView};
 use serde::Serialize;
 
 use super::view::{millis, optional_millis};
-use crate::telemetry::DrainId;
+use orion_drain_telemetry::DrainId;
 
 /// A connection in `/connections`.
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use super::{
     ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView, ListenerView,
     Operation, ServerInfo, ServerState, ShutdownView,
 };
-use crate::stats::StatsSnapshot;
+use orion_drain_stats::StatsSnapshot;
 
 /// The process behind the admin interface. Methods that begin something return when it has begun; none may block.
 pub trait AdminHost {

@@ -44,3 +44,7 @@ pub use operation::{Denied, DrainListenerError, DrainListeners, Operation};
 pub use router::handle;
 pub use token::BearerToken;
 pub use view::{CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState, ShutdownView};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

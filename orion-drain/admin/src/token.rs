@@ -12,7 +12,7 @@ use super::Denied;
 /// # Examples
 ///
 /// ```
-/// use orion_drain::admin::BearerToken;
+/// use orion_drain_admin::BearerToken;
 ///
 /// let token = BearerToken::new("a secret");
 /// let request = http::Request::get("/drain").header("authorization", "Bearer a secret").body(()).unwrap();

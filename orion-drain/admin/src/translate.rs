@@ -6,7 +6,7 @@ use drain_signal::{DrainEvent, DrainStrategy};
 use listener_versions::{ChainView, VersionState, VersionView};
 
 use super::{DrainView, ListenerView};
-use crate::telemetry::DrainId;
+use orion_drain_telemetry::DrainId;
 
 impl ListenerView {
     /// Those of `versions` that are the present one of their listener, as `/listeners` shows them: versions that were

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use drain_signal::DrainReason;
 use serde::{Serialize, Serializer};
 
-use crate::lifecycle::ShutdownProgress;
+use orion_drain_shutdown::ShutdownProgress;
 
 /// Whether traffic should come here: Envoy's `ServerInfo.State`.
 #[non_exhaustive]
@@ -82,7 +82,7 @@ impl ServerInfo {
     /// This crate's version, Envoy's default options, no uptime.
     pub fn new(state: ServerState) -> Self {
         Self {
-            version: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned(),
+            version: concat!("orion-drain/", env!("CARGO_PKG_VERSION")).to_owned(),
             state,
             uptime_current_epoch: Duration::ZERO,
             uptime_all_epochs: Duration::ZERO,
@@ -226,5 +226,5 @@ pub(super) fn optional_millis<S: Serializer>(
 }
 
 fn protobuf<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&crate::config::format_duration(*duration))
+    serializer.serialize_str(&orion_drain_config::format_duration(*duration))
 }

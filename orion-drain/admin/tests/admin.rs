@@ -4,13 +4,11 @@ use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, request::Parts};
-use orion_drain::{
-    admin::{
-        AdminHost, BearerToken, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView,
-        ListenerView, MAX_BODY, NextStep, Operation, ServerState, answer, handle,
-    },
-    stats::{Stats, StatsSnapshot},
+use orion_drain_admin::{
+    AdminHost, BearerToken, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView,
+    ListenerView, MAX_BODY, NextStep, Operation, ServerState, answer, handle,
 };
+use orion_drain_stats::{Stats, StatsSnapshot};
 use serde_json::{Value, json};
 
 struct Host {

@@ -7,7 +7,7 @@ use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::{
     AcceptPolicy, Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
 };
-use orion_drain::admin::{ConnectionView, DrainView, ListenerView, NextStep};
+use orion_drain_admin::{ConnectionView, DrainView, ListenerView, NextStep};
 use tokio::{net::TcpStream, sync::mpsc};
 
 #[derive(PartialEq)]

@@ -33,7 +33,7 @@ pub struct ApiConfigSource {
 }
 
 /// How a control plane tells of changes.
-#[non_exhaustive]
+#[expect(clippy::exhaustive_enums, reason = "a client of control planes speaks each")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiType {
     /// `GRPC`: every response has all listeners.

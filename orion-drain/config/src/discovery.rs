@@ -196,13 +196,13 @@ impl ListenerUpdate {
 
     /// Whether the response has all listeners, and of one that is refused not even the name is known: then nobody knows which
     /// listener must not be taken for absent.
-    pub(crate) fn hides_a_listener(&self) -> bool {
+    pub fn hides_a_listener(&self) -> bool {
         self.removed.is_none() && self.rejected.iter().any(|rejected| rejected.name.is_none())
     }
 
     /// What is rejected, and nothing that can be taken.
-    #[cfg(feature = "xds")]
-    pub(crate) fn without_listeners(self) -> Self {
+    #[must_use]
+    pub fn without_listeners(self) -> Self {
         Self {
             version_info: self.version_info,
             rejected: self.rejected,

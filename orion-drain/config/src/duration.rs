@@ -20,7 +20,7 @@ const EXPECTED: &str = "a duration such as `600s`, `0.25s` or `10m`";
 ///
 /// ```
 /// use std::time::Duration;
-/// use orion_drain::config::{format_duration, parse_duration};
+/// use orion_drain_config::{format_duration, parse_duration};
 ///
 /// assert_eq!(parse_duration("0.25s"), Ok(Duration::from_millis(250)));
 /// assert_eq!(parse_duration("10m"), Ok(Duration::from_secs(600)));
@@ -104,7 +104,7 @@ pub(super) mod option {
 
     use serde::{Deserializer, Serializer};
 
-    pub(in crate::config) fn serialize<S: Serializer>(
+    pub(crate) fn serialize<S: Serializer>(
         duration: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -114,7 +114,7 @@ pub(super) mod option {
         }
     }
 
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         super::deserialize(deserializer).map(Some)

@@ -16,7 +16,7 @@
 //! - What nobody wrote is not written: a configuration without any drain field serialises as it was read.
 //!
 //! ```
-//! use orion_drain::config::ListenerUpdate;
+//! use orion_drain_config::ListenerUpdate;
 //!
 //! let update = ListenerUpdate::from_json(r#"{ "resources": [{
 //!     "@type": "type.googleapis.com/envoy.config.listener.v3.Listener",
@@ -32,7 +32,7 @@
 //!     "resources[0].filter_chains[0].filters[0].typed_config.idle_timeout: \
 //!      `soon` is not a duration such as `600s`, `0.25s` or `10m`",
 //! );
-//! # Ok::<(), orion_drain::config::ConfigError>(())
+//! # Ok::<(), orion_drain_config::ConfigError>(())
 //! ```
 
 mod address;
@@ -56,8 +56,11 @@ mod path;
 #[cfg(feature = "xds")]
 mod protobuf;
 mod read;
+mod refused;
 mod route;
 mod route_choice;
+#[cfg(feature = "serve")]
+mod serving;
 mod tcp_proxy;
 mod tls;
 #[cfg(feature = "tls")]
@@ -85,6 +88,7 @@ pub use hcm::{
 pub use listener::{Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter};
 pub use manager::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior};
 pub use read::Loaded;
+pub use refused::Refused;
 pub use route::{
     Action, AppendAction, DataSource, DirectResponse, HeaderField, HeaderValueOption, Route, RouteAction,
     RouteConfiguration, RouteMatch, VirtualHost,
@@ -97,3 +101,7 @@ pub use tls::{
 pub use upstream::{
     Http1Options, Http2Options, HttpVersionConfig, LbPolicy, UpstreamHttpOptions, UpstreamOptions,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

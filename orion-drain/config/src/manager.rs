@@ -80,6 +80,14 @@ pub enum ProtocolDrainBehavior {
     Auto,
 }
 
+impl CleanupPolicy {
+    /// How many versions of one listener may live, the active one included.
+    pub const fn limit(self) -> usize {
+        let Self::CountBasedOnly(limit) = self;
+        limit
+    }
+}
+
 impl Default for ListenerManagerConfig {
     fn default() -> Self {
         Self {
@@ -104,8 +112,7 @@ impl Default for ListenerDrainConfig {
 impl ListenerManagerConfig {
     /// How many versions of one listener may live, the active one included: the smaller of the two limits.
     pub fn versions_limit(&self) -> usize {
-        let CleanupPolicy::CountBasedOnly(count) = self.cleanup_policy;
-        self.max_versions_per_listener.min(count)
+        self.max_versions_per_listener.min(self.cleanup_policy.limit())
     }
 
     /// The drain tree's settings: `drain_config`'s time and strategy, Envoy's defaults for the rest.

@@ -193,7 +193,7 @@ impl HeaderValueOption {
 
 impl HeaderField {
     /// The header as HTTP has it; `None` if it is none.
-    pub(crate) fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
+    pub fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
         Some((self.key.parse().ok()?, HeaderValue::from_str(&self.value).ok()?))
     }
 }

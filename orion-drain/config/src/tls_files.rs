@@ -7,7 +7,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{FieldError, FilterChain, Listener, PemSource, TlsCertificate, path::FieldPath};
-use crate::serve::Tls;
+use orion_drain_serve::Tls;
 
 impl Listener {
     /// What takes the handshakes of each filter chain, in the order of [`all_chains`](Self::all_chains); `None` for a chain

@@ -177,7 +177,7 @@ impl AdminHost for Host {
     fn config_dump(&self) -> ConfigDump {
         let mut dump = ConfigDump::default();
         dump.bootstrap = Some((*self.bootstrap).clone());
-        dump.listeners = ListenerConfigView::all(&self.listeners.versions());
+        dump.listeners = ListenerConfigView::all(&self.listeners.versions(), EdgeListener::listener);
         let settings = self.root.settings();
         let shutdown = self.shutdown.as_ref().map(|shutdown| {
             let plan = shutdown.plan(ShutdownReason::ProcessShutdown);

@@ -94,13 +94,11 @@ impl Maker {
     fn http(&self, manager: &HttpConnectionManager, buffer: Option<u32>) -> ChainFilter {
         let stats = self.stats.http(&manager.stat_prefix);
         // Only tunnels need it.
-        let mut server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats)
+        let mut server = manager
+            .server(stats)
             .with_connection_shown(ConnectionShown::Upgrades);
         if let Some(bytes) = buffer {
             server = server.with_buffer_limit(bytes);
-        }
-        if manager.allows_connect() {
-            server = server.with_extended_connect();
         }
         if self.envoy_1_40 {
             server = server.with_envoy_1_40();
@@ -118,7 +116,7 @@ impl Maker {
     }
 
     fn tcp(&self, proxy: &TcpProxy, buffer: Option<u32>) -> ChainFilter {
-        let mut server = TcpServer::of(proxy, self.stats.tcp(&proxy.stat_prefix));
+        let mut server = proxy.server(self.stats.tcp(&proxy.stat_prefix));
         if let Some(bytes) = buffer {
             server = server.with_buffer_limit(bytes);
         }

@@ -99,7 +99,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         .server()
         .static_unknown_fields
         .add(loaded.unknown_fields.len() as u64);
-    let behavior = manager.map(|manager| SharedBehavior::new(&manager.drain_config.protocol_handling));
+    let behavior =
+        manager.map(|manager| SharedBehavior::new(&(&manager.drain_config.protocol_handling).into()));
     let maker = Maker {
         clusters: Clusters::new(bootstrap.clusters()),
         stats: stats.clone(),

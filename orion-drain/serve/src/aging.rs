@@ -77,7 +77,7 @@ impl<C: GracefulClose> Future for Aging<C> {
                 .is_some_and(|age| age.poll(cx).is_ready())
         {
             *this.told = true;
-            this.ending.stats().downstream_cx_max_duration_reached.inc();
+            this.ending.stats().max_duration_reached();
             // The driver hears of it and starts the goodbye; the next response says it.
             this.connection.drain().start_now();
         }
@@ -128,7 +128,7 @@ impl<C: GracefulClose> Future for Aging<C> {
                 Look::Over => {
                     *this.quiet = None;
                     this.idle.set(None);
-                    this.ending.stats().downstream_cx_idle_timeout.inc();
+                    this.ending.stats().idle_timed_out();
                     this.connection.drain().start_now();
                     // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is
                     // served. HTTP/1 has none: it is closed if it is still idle.

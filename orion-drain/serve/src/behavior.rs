@@ -7,7 +7,29 @@ use std::time::Duration;
 
 use conn_tracker::ConnProtocol;
 
-use crate::config::ProtocolDrainBehavior;
+/// What a connection is told when it drains.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ProtocolDrainBehavior {
+    /// As for HTTP/1.
+    Http1 {
+        /// Whether `connection: close` is sent.
+        connection_close: bool,
+    },
+    /// As for HTTP/2.
+    Http2 {
+        /// Whether GOAWAY is sent.
+        send_goaway: bool,
+    },
+    /// As for TCP.
+    Tcp {
+        /// How long after its slot it is closed.
+        force_close_after: Duration,
+    },
+    /// By the protocol that the connection really speaks.
+    #[default]
+    Auto,
+}
 
 /// What a connection does at its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,9 +10,8 @@ use drain_tree::{Decision, DrainManager};
 use listener_versions::{ListenerConfig, ListenerVersion};
 use tokio::time::Instant;
 
-use super::behavior::{Cell, Manner, SharedBehavior, manner};
-use crate::config::ProtocolDrainBehavior;
-use crate::telemetry::ConnTrace;
+use super::behavior::{Cell, Manner, ProtocolDrainBehavior, SharedBehavior, manner};
+use orion_drain_telemetry::ConnTrace;
 
 /// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a handler can see the
 /// drain and its deadline, and so that whatever outlives the connection's task (a tunnel after an upgrade) keeps it open.
@@ -55,8 +54,7 @@ impl Connection {
         Self::accepted(node, watch, guard)
     }
 
-    /// A connection as listener-versions accepts it: the registry knows how to close it already.
-    pub(crate) fn accepted(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
+    fn accepted(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
         let decision = node.decision(&watch);
         let trace = ConnTrace::opened(&guard);
         Self {
@@ -75,13 +73,20 @@ impl Connection {
         }
     }
 
-    /// A connection of a version that has no filter chains, or none that takes it.
-    pub(crate) fn of<C: ListenerConfig>(
+    /// A connection of a version that has no filter chains, or none that takes it. The registry knows how to close it
+    /// already.
+    pub fn of<C: ListenerConfig>(version: &ListenerVersion<C>, watch: DrainWatch, guard: ConnGuard) -> Self {
+        Self::of_chain(version, version.drain(), watch, guard)
+    }
+
+    /// A connection of a filter chain of this version, which drains with `node`. The registry knows how to close it already.
+    pub fn of_chain<C: ListenerConfig>(
         version: &ListenerVersion<C>,
+        node: &DrainManager,
         watch: DrainWatch,
         guard: ConnGuard,
     ) -> Self {
-        let connection = Self::accepted(version.drain(), watch, guard);
+        let connection = Self::accepted(node, watch, guard);
         connection.trace().entered(version.name(), version.number());
         connection
     }
@@ -139,7 +144,7 @@ impl Connection {
     }
 
     /// Drops `value` with the connection; only the first value is taken.
-    pub(crate) fn attach(&self, value: impl Any + Send + Sync) {
+    pub fn attach(&self, value: impl Any + Send + Sync) {
         self.inner.attached.set(Box::new(value)).ok();
     }
 

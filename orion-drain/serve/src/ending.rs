@@ -12,7 +12,7 @@ use pin_project::{pin_project, pinned_drop};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Connection, WeakConnection};
-use crate::stats::{Destroyed, Held, HttpStats};
+use super::{ConnectionEnd, HttpCounts};
 
 /// Neither side has ended it.
 const OPEN: u8 = 0;
@@ -26,7 +26,7 @@ const CUT: u8 = 3;
 /// What the parts of one connection know of its end. Relaxed throughout: each value stands for itself.
 #[derive(Debug)]
 pub(super) struct Ending {
-    stats: Arc<HttpStats>,
+    stats: Arc<dyn HttpCounts>,
     connection: WeakConnection,
     first: AtomicU8,
     /// A request, or a tunnel, was under way when it ended.
@@ -34,7 +34,7 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn new(stats: &Arc<HttpStats>, connection: &Connection) -> Arc<Self> {
+    pub(super) fn new(stats: &Arc<dyn HttpCounts>, connection: &Connection) -> Arc<Self> {
         Arc::new(Self {
             stats: Arc::clone(stats),
             connection: connection.downgrade(),
@@ -43,8 +43,8 @@ impl Ending {
         })
     }
 
-    pub(super) fn stats(&self) -> &HttpStats {
-        &self.stats
+    pub(super) fn stats(&self) -> &dyn HttpCounts {
+        &*self.stats
     }
 
     /// The deadline cuts it.
@@ -84,10 +84,10 @@ impl Ending {
         }
     }
 
-    fn outcome(&self) -> Destroyed {
+    fn outcome(&self) -> ConnectionEnd {
         // Dropped as it was, if nobody has ended it.
         self.ended(CUT);
-        Destroyed {
+        ConnectionEnd {
             by_client: self.first.load(Ordering::Relaxed) == BY_CLIENT,
             active_request: self.unfinished.load(Ordering::Relaxed),
         }
@@ -102,23 +102,19 @@ pub(super) struct EndingIo<IO> {
     #[pin]
     io: IO,
     ending: Arc<Ending>,
-    counted: Held<HttpStats>,
 }
 
 impl<IO> EndingIo<IO> {
     pub(super) fn new(io: IO, ending: Arc<Ending>) -> Self {
-        Self {
-            io,
-            counted: ending.stats.connection(),
-            ending,
-        }
+        ending.stats.connection_opened();
+        Self { io, ending }
     }
 }
 
 #[pinned_drop]
 impl<IO> PinnedDrop for EndingIo<IO> {
     fn drop(self: Pin<&mut Self>) {
-        self.ending.stats.destroyed(self.ending.outcome());
+        self.ending.stats.connection_closed(self.ending.outcome());
     }
 }
 

@@ -18,9 +18,7 @@ use pin_project::pin_project;
 
 use super::run::Handler;
 use super::tracked::Tracked;
-use super::{Connection, HttpServer, ReceivedBody, RequestTimeout, serve_http};
-use crate::config::{CodecType, HttpTimeouts};
-use crate::stats::HttpStats;
+use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, RequestTimeout, serve_http};
 
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
@@ -36,8 +34,7 @@ pub struct Http<S> {
 impl<S> Http<S> {
     /// Serves with a hyper service, with Envoy's default timeouts and no statistics. Each connection gets a clone.
     pub fn new(service: S) -> Self {
-        let stats = Arc::<HttpStats>::default();
-        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), stats);
+        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
         Self {
             service,
             server: Arc::new(server),

@@ -17,7 +17,6 @@ use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, IdlePolicy, 
 use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Connection;
 use super::aging::Aging;
 use super::auto::AutoConnection;
 use super::ending::{Ending, EndingIo};
@@ -25,8 +24,7 @@ use super::jitter::Jitter;
 use super::request::{ConnectionShown, Counted};
 use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
-use crate::config::{CodecType, HttpTimeouts};
-use crate::stats::HttpStats;
+use super::{CodecType, Connection, HttpCounts, HttpTimeouts};
 
 /// How the HTTP connections of one connection manager are served. One value for all of them; cheap to clone.
 #[derive(Debug, Clone)]
@@ -41,12 +39,12 @@ pub struct HttpServer {
     request_timeout: Option<Duration>,
     shown: ConnectionShown,
     tunnels: CopyOptions,
-    stats: Arc<HttpStats>,
+    stats: Arc<dyn HttpCounts>,
 }
 
 impl HttpServer {
     /// A server with these timeouts (those of an HTTP connection manager), which counts into `stats`.
-    pub fn new(codec: CodecType, timeouts: &HttpTimeouts, stats: Arc<HttpStats>) -> Self {
+    pub fn new(codec: CodecType, timeouts: &HttpTimeouts, stats: Arc<dyn HttpCounts>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder.http1().timer(TokioTimer::new());
         builder.http2().timer(TokioTimer::new());
@@ -153,7 +151,7 @@ impl HttpServer {
         self.request_timeout
     }
 
-    pub(super) const fn stats(&self) -> &Arc<HttpStats> {
+    pub(super) const fn stats(&self) -> &Arc<dyn HttpCounts> {
         &self.stats
     }
 }
@@ -225,16 +223,14 @@ where
         server.idle_timeout,
         server.max_connection_duration,
     );
-    let tracked = Tracked::new(aging, connection.clone(), || {
-        server.stats.downstream_cx_drain_close.inc()
-    });
+    let tracked = Tracked::new(aging, connection.clone(), || server.stats.drain_started());
     let closed = connection
         .trace()
         .around(drive_held(tracked, connection.drain().clone()))
         .await;
     connection.ended(closed.cause, matches!(closed.output, Some(Err(_))));
     if closes.counts().timed_out > 0 {
-        server.stats.downstream_cx_delayed_close_timeout.inc();
+        server.stats.delayed_close_timed_out();
     }
     closed
 }

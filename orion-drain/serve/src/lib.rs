@@ -15,6 +15,7 @@ mod aging;
 mod auto;
 mod behavior;
 mod connection;
+mod counts;
 mod ending;
 mod handlers;
 mod http;
@@ -23,6 +24,7 @@ mod jitter;
 mod quiet;
 mod request;
 mod run;
+mod settings;
 mod socket;
 mod tcp;
 mod timeout;
@@ -31,12 +33,18 @@ mod tls;
 mod tracked;
 
 pub use self::http::{HttpServer, serve_http};
-pub use behavior::SharedBehavior;
+pub use behavior::{ProtocolDrainBehavior, SharedBehavior};
 pub use connection::{Connection, WeakConnection};
+pub use counts::{ConnectionEnd, HttpCounts, TcpCounts};
 pub use handlers::{Http, Tcp};
 pub use request::{ConnectionShown, RequestBody};
 pub use run::{Handler, ListenOn, serve};
+pub use settings::{CodecType, HttpTimeouts};
 pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
 pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

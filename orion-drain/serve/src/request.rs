@@ -13,7 +13,7 @@ use hyper::service::Service;
 use pin_project::pin_project;
 
 use super::Connection;
-use crate::stats::HttpStats;
+use super::HttpCounts;
 
 /// The service of one connection, with every request counted.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(super) struct Counted<S> {
 #[derive(Debug)]
 struct Requests {
     connection: Connection,
-    stats: Arc<HttpStats>,
+    stats: Arc<dyn HttpCounts>,
     shown: ConnectionShown,
 }
 
@@ -51,7 +51,7 @@ impl<S> Counted<S> {
     pub(super) fn new(
         inner: S,
         connection: Connection,
-        stats: Arc<HttpStats>,
+        stats: Arc<dyn HttpCounts>,
         shown: ConnectionShown,
     ) -> Self {
         Self {
@@ -100,15 +100,14 @@ struct OpenRequest(Arc<Requests>);
 impl OpenRequest {
     fn new(requests: Arc<Requests>) -> Self {
         requests.connection.request_started();
-        requests.stats.downstream_rq_total.inc();
-        requests.stats.downstream_rq_active.inc();
+        requests.stats.request_started();
         Self(requests)
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.stats.downstream_rq_active.dec();
+        self.0.stats.request_ended();
         self.0.connection.guard().request_ended();
     }
 }

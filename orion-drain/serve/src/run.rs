@@ -43,20 +43,15 @@ where
 /// use http::{Request, Response};
 /// use http_body_util::Full;
 /// use hyper::{body::Bytes, service::service_fn};
-/// use orion_drain::conn_tracker::ConnTracker;
-/// use orion_drain::drain_tree::{DrainManager, DrainSettings};
-/// use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
-/// use orion_drain::lifecycle::{ShutdownSettings, shut_down};
-/// use orion_drain::serve::{Http, ListenOn, ReceivedBody, serve};
+/// use conn_tracker::ConnTracker;
+/// use drain_tree::{DrainManager, DrainReason, DrainSettings, DrainStart};
+/// use listener_versions::{Listeners, ListenersOptions, Update};
+/// use orion_drain_serve::{Http, ListenOn, ReceivedBody, serve};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let settings = DrainSettings::default().with_shutdown_minimum(std::time::Duration::ZERO);
-/// # let _ = "
-/// let settings = DrainSettings::default();
-/// # ";
-/// let root = DrainManager::root(settings);
-/// let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+/// let root = DrainManager::root(DrainSettings::default());
+/// let (listeners, driver) = Listeners::new(root.clone(), ConnTracker::new(), ListenersOptions::default(), ());
 /// tokio::spawn(driver);
 /// let service = service_fn(|_: Request<ReceivedBody>| async {
 ///     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
@@ -65,8 +60,8 @@ where
 /// let report = listeners.apply(Update::bootstrap([ListenOn::new("in", "127.0.0.1:0".parse()?)])).await;
 /// assert!(report.is_success());
 ///
-/// // When the process is asked to end:
-/// let outcome = shut_down(&listeners, ShutdownSettings::default()).await;
+/// // When the process is asked to end (`orion-drain-shutdown` has the whole of it):
+/// let outcome = root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown)).await;
 /// assert_eq!(outcome.left, 0);
 /// # Ok(()) }
 /// ```

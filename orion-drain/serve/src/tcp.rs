@@ -6,41 +6,31 @@ use std::time::Duration;
 
 use conn_tracker::{CloseReason, ConnGuard, ConnKind, ConnProtocol};
 use drain_signal::{Closed, drive_held};
-use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};
+use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
+use super::TcpCounts;
 use super::idle::{Idling, WatchedIo};
 use super::socket::reset_on_drop;
 use super::tracked::Tracked;
-use crate::config::TcpProxy;
-use crate::stats::TcpStats;
 
 /// How the connections of one TCP proxy are relayed. One value for all of them; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TcpServer {
     options: CopyOptions,
     idle_timeout: Option<Duration>,
-    stats: Arc<TcpStats>,
+    stats: Arc<dyn TcpCounts>,
 }
 
 impl TcpServer {
     /// Relays with these options, for ever if nothing moves, and counts into `stats`.
-    pub const fn new(options: CopyOptions, stats: Arc<TcpStats>) -> Self {
+    pub const fn new(options: CopyOptions, stats: Arc<dyn TcpCounts>) -> Self {
         Self {
             options,
             idle_timeout: None,
             stats,
         }
-    }
-
-    /// Relays as a `tcp_proxy` says: its `check_drain_close` and `idle_timeout`.
-    pub fn of(proxy: &TcpProxy, stats: Arc<TcpStats>) -> Self {
-        let options = match proxy.check_drain_close {
-            true => CopyOptions::new().with_policy(TcpDrainPolicy::CheckOnData),
-            false => CopyOptions::new(),
-        };
-        Self::new(options, stats).with_idle_timeout(proxy.idle_limit())
     }
 
     /// The same server with another `idle_timeout`: a connection on which nothing moves for so long is closed, a
@@ -77,7 +67,7 @@ where
     B: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let stats = &server.stats;
-    stats.downstream_cx_total.inc();
+    stats.connection_opened();
     connection.guard().set_protocol(ConnProtocol::Tcp);
     connection.guard().set_kind(ConnKind::Tunnel);
     let (client, moves) = WatchedIo::new(client);
@@ -90,7 +80,7 @@ where
     let guard = connection.downgrade();
     let copy = Idling::new(copy, server.idle_timeout, moves, move || {
         idle.store(true, Ordering::Relaxed);
-        idles.idle_timeout.inc();
+        idles.idle_timed_out();
         if let Some(connection) = guard.upgrade() {
             connection.guard().set_close_reason(CloseReason::Finished);
         }
@@ -105,7 +95,7 @@ where
         .as_ref()
         .is_some_and(|report| report.ended.by_drain());
     if by_drain && !was_idle.load(Ordering::Relaxed) {
-        stats.downstream_cx_drain_close.inc();
+        stats.drain_closed();
     }
     connection.ended(closed.cause, has_failed(&closed));
     closed

@@ -19,8 +19,8 @@ use proto_drain_http1::Exchanges;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::HttpCounts;
 use super::HttpServer;
-use crate::stats::HttpStats;
 
 /// A service whose requests must have arrived whole within the server's `request_timeout`, unless their response begins
 /// before. Who is too slow gets 408, and loses an HTTP/1 connection.
@@ -33,7 +33,7 @@ use crate::stats::HttpStats;
 pub struct RequestTimeout<S> {
     inner: S,
     timeout: Option<Duration>,
-    stats: Arc<HttpStats>,
+    stats: Arc<dyn HttpCounts>,
 }
 
 impl<S> RequestTimeout<S> {
@@ -84,7 +84,7 @@ struct Timer {
     #[pin]
     sleep: Sleep,
     arrived: Arc<AtomicBool>,
-    stats: Arc<HttpStats>,
+    stats: Arc<dyn HttpCounts>,
     closes: bool,
 }
 
@@ -119,7 +119,7 @@ where
             return Poll::Pending;
         }
         ready!(waiting.sleep.poll(cx));
-        waiting.stats.downstream_rq_timeout.inc();
+        waiting.stats.request_timed_out();
         let mut response = Response::new(TimedBody { body: None });
         *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
         if *waiting.closes {
@@ -210,7 +210,7 @@ pub(super) struct HeadTimeoutIo<IO> {
     timeout: Option<Duration>,
     exchanges: Exchanges,
     goaway: GoawayHandle,
-    stats: Arc<HttpStats>,
+    stats: Arc<dyn HttpCounts>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -220,7 +220,7 @@ impl<IO> HeadTimeoutIo<IO> {
         timeout: Option<Duration>,
         exchanges: Exchanges,
         goaway: GoawayHandle,
-        stats: Arc<HttpStats>,
+        stats: Arc<dyn HttpCounts>,
     ) -> Self {
         Self {
             io,
@@ -252,7 +252,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
         *this.timeout = None;
-        this.stats.downstream_rq_timeout.inc();
+        this.stats.request_timed_out();
         // A client that does not even take this answer gets none. For hyper its half of the connection has ended.
         drop(this.io.poll_write(cx, TIMED_OUT));
         Poll::Ready(Ok(()))

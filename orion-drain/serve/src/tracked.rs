@@ -1,5 +1,5 @@
 //! Writes the steps of a connection's goodbye into the registry and the statistics, and takes them in the manner that the
-//! connection's [`ProtocolDrainBehavior`](crate::config::ProtocolDrainBehavior) asks for.
+//! connection's [`ProtocolDrainBehavior`](crate::ProtocolDrainBehavior) asks for.
 
 use std::future::Future;
 use std::pin::Pin;

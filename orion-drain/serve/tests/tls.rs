@@ -6,16 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use conn_tracker::{CloseReason, ConnProtocol, ConnTracker};
+use drain_tree::{DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use orion_drain::conn_tracker::{CloseReason, ConnProtocol, ConnTracker};
-use orion_drain::drain_tree::{
-    DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy,
-};
-use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
-use orion_drain::serve::{Http, ListenOn, ReceivedBody, Tls, serve};
+use listener_versions::{Listeners, ListenersOptions, Update};
+use orion_drain_serve::{Http, ListenOn, ReceivedBody, Tls, serve};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use drain_tree::DrainSettings;
+use listener_versions::FieldError;
 
 use super::plan::usable;
 use super::{ShutdownHealth, ShutdownPlan, ShutdownReason, ShutdownSettings};
-use crate::config::{FieldError, format_duration};
 
 impl ShutdownSettings {
     /// What contradicts itself, in a process that drains by `drains`, with paths as in `shutdown.lead_time`. Empty: nothing.
@@ -15,12 +15,9 @@ impl ShutdownSettings {
         let plan = ShutdownPlan::new(self, drains, ShutdownReason::ProcessShutdown);
         let mut found = vec![];
         let mut tell = |field: &str, message: String| {
-            found.push(FieldError {
-                path: format!("shutdown.{field}"),
-                message,
-            });
+            found.push(FieldError::new(format!("shutdown.{field}"), message));
         };
-        let time = format_duration;
+        let time = |duration: Duration| format!("{duration:?}");
         if let Some(deadline) = self.deadline {
             let usable = usable(deadline, drains);
             if deadline.is_zero() {

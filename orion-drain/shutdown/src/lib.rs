@@ -14,9 +14,9 @@
 //! call. A program that must be asked how far it is, or be ended at once by a second signal, makes a [`Shutdown`]:
 //!
 //! ```
-//! use orion_drain::conn_tracker::ConnTracker;
-//! use orion_drain::drain_tree::{DrainManager, DrainSettings};
-//! use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownSettings, ShutdownState};
+//! use conn_tracker::ConnTracker;
+//! use drain_tree::{DrainManager, DrainSettings};
+//! use orion_drain_shutdown::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownSettings, ShutdownState};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() {
@@ -57,3 +57,7 @@ pub use plan::ShutdownPlan;
 pub use progress::{NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep};
 pub use run::{Shutdown, ShutdownEnding, ShutdownOutcome, ShutdownRun, shut_down};
 pub use settings::{ShutdownHealth, ShutdownSettings};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

@@ -1,6 +1,13 @@
 //! Times that contradict each other are told at load, by the field.
 
-use super::*;
+use std::time::Duration;
+
+use drain_tree::DrainSettings;
+use orion_drain_shutdown::{ShutdownHealth, ShutdownSettings};
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
 
 fn told(settings: &ShutdownSettings) -> Vec<String> {
     let drains = DrainSettings::default();

@@ -1,11 +1,10 @@
 //! From what was read to what is served: an update of the listeners, wherever it came from.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use listener_versions::{ListenerConfig, Listeners, Update, UpdateReport};
 
-use crate::config::{FieldError, Listener, ListenerUpdate, UpdateOutcome};
+use crate::config::{FieldError, Listener, ListenerUpdate, Refused, UpdateOutcome};
 use crate::telemetry::in_update;
 
 /// What became of an update.
@@ -20,33 +19,6 @@ pub struct Applied {
     /// What was done, listener by listener.
     pub report: UpdateReport,
     read: UpdateOutcome,
-}
-
-/// Why a listener of an update was not taken. Its present version goes on.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// The listener's name, if that can be read.
-    pub name: Option<String>,
-    /// The field, and what is wrong with it.
-    pub message: String,
-}
-
-impl Refused {
-    /// A refusal of the listener of this name.
-    pub fn new(name: Option<String>, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { name, message }
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.name {
-            Some(name) => write!(f, "listener {name:?}: {}", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
 }
 
 impl Applied {

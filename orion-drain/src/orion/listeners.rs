@@ -127,7 +127,7 @@ impl<S: ListenerServices> ListenersManager<S> {
             services,
             listeners,
             connections: DefaultConnectionManager::new(tracker),
-            behavior: SharedBehavior::new(&config.drain_config.protocol_handling),
+            behavior: SharedBehavior::new(&(&config.drain_config.protocol_handling).into()),
             config,
             stats,
             routes: RouteTable::default(),
@@ -199,9 +199,8 @@ impl<S: ListenerServices> ListenersManager<S> {
     /// Hurries the oldest versions of a listener that are more than `policy` allows, the active one included, and names
     /// them. Every update does the same with the configured limit.
     pub fn drain_old_listeners(&self, name: &str, policy: CleanupPolicy) -> Vec<u64> {
-        let CleanupPolicy::CountBasedOnly(limit) = policy;
         let versions = self.versions(name);
-        let over = versions.len().saturating_sub(limit.max(1));
+        let over = versions.len().saturating_sub(policy.limit().max(1));
         let deadline = (Instant::now() + self.shared.config.listeners_options().floor).into_std();
         let hurried = versions.into_iter().take(over);
         hurried

@@ -81,7 +81,7 @@ impl ListenerDrainStrategy {
                     http = http.max(Some(manager.timeouts().drain));
                 }
                 Some(NetworkFilter::TcpProxy(_)) => tcp = true,
-                None => {}
+                _ => {}
             }
         }
         match (http, tcp) {

@@ -20,7 +20,7 @@
 //! drain can be read: until 32 other listeners have gone after it.
 //!
 //! ```
-//! use orion_drain::stats::Stats;
+//! use orion_drain_stats::Stats;
 //!
 //! let stats = Stats::new();
 //! let http = stats.http("ingress");
@@ -37,6 +37,7 @@ mod drains;
 #[cfg(feature = "metrics")]
 mod facade;
 mod family;
+mod observer;
 mod prometheus;
 mod registry;
 mod scope;
@@ -47,8 +48,12 @@ mod workers;
 pub use cell::{Counter, Gauge};
 #[cfg(feature = "metrics")]
 pub use facade::publish;
+pub use observer::StatsObserver;
 pub use registry::{ControlPlaneStats, LdsStats, ListenerManagerStats, ServerStats, Stats};
-pub(crate) use scope::Destroyed;
 pub use scope::{Held, HttpStats, ListenerStats, TcpStats};
 pub use snapshot::StatsSnapshot;
 pub use text::Text;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

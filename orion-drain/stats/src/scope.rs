@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use listener_versions::Refusal;
+use orion_drain_serve::{ConnectionEnd, HttpCounts, TcpCounts};
 
 use super::workers::Workers;
 use super::{Counter, Gauge, StatsSnapshot};
@@ -44,13 +45,6 @@ pub struct HttpStats {
     pub downstream_rq_active: Gauge,
     /// Requests that did not arrive whole in time.
     pub downstream_rq_timeout: Counter,
-}
-
-/// How a connection came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Destroyed {
-    pub(crate) by_client: bool,
-    pub(crate) active_request: bool,
 }
 
 /// `tcp.<stat_prefix>.*`
@@ -130,8 +124,7 @@ impl Releases for ListenerStats {
 impl HttpStats {
     /// A connection was opened; it is active while the result is held.
     pub fn connection(self: &Arc<Self>) -> Held<Self> {
-        self.downstream_cx_total.inc();
-        self.downstream_cx_active.inc();
+        self.connection_opened();
         Held {
             scope: Arc::clone(self),
             worker: 0,
@@ -139,8 +132,8 @@ impl HttpStats {
     }
 
     /// Counts how a connection was closed.
-    pub(crate) fn destroyed(&self, how: Destroyed) {
-        let (by, active) = if how.by_client {
+    fn destroyed(&self, end: ConnectionEnd) {
+        let (by, active) = if end.by_client {
             (
                 &self.downstream_cx_destroy_remote,
                 &self.downstream_cx_destroy_remote_active_rq,
@@ -152,7 +145,7 @@ impl HttpStats {
             )
         };
         by.inc();
-        if how.active_request {
+        if end.active_request {
             active.inc();
             self.downstream_cx_destroy_active_rq.inc();
         }
@@ -194,6 +187,61 @@ impl HttpStats {
         ] {
             into.set(format!("http.{prefix}.downstream_{name}"), gauge.value());
         }
+    }
+}
+
+impl HttpCounts for HttpStats {
+    fn connection_opened(&self) {
+        self.downstream_cx_total.inc();
+        self.downstream_cx_active.inc();
+    }
+
+    fn connection_closed(&self, end: ConnectionEnd) {
+        self.destroyed(end);
+        self.connection_gone(0);
+    }
+
+    fn drain_started(&self) {
+        self.downstream_cx_drain_close.inc();
+    }
+
+    fn delayed_close_timed_out(&self) {
+        self.downstream_cx_delayed_close_timeout.inc();
+    }
+
+    fn idle_timed_out(&self) {
+        self.downstream_cx_idle_timeout.inc();
+    }
+
+    fn max_duration_reached(&self) {
+        self.downstream_cx_max_duration_reached.inc();
+    }
+
+    fn request_started(&self) {
+        self.downstream_rq_total.inc();
+        self.downstream_rq_active.inc();
+    }
+
+    fn request_ended(&self) {
+        self.downstream_rq_active.dec();
+    }
+
+    fn request_timed_out(&self) {
+        self.downstream_rq_timeout.inc();
+    }
+}
+
+impl TcpCounts for TcpStats {
+    fn connection_opened(&self) {
+        self.downstream_cx_total.inc();
+    }
+
+    fn drain_closed(&self) {
+        self.downstream_cx_drain_close.inc();
+    }
+
+    fn idle_timed_out(&self) {
+        self.idle_timeout.inc();
     }
 }
 

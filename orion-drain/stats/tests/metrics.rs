@@ -2,7 +2,7 @@
 
 use metrics_util::MetricKind;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use orion_drain::stats::{Stats, publish};
+use orion_drain_stats::{Stats, publish};
 
 #[test]
 fn a_recorder_is_told_every_counter_and_gauge_with_its_labels() {

@@ -9,12 +9,12 @@ use tracing::field::{DisplayValue, Empty, display};
 use tracing::{Instrument, Span, debug, debug_span, info_span, warn};
 
 use super::DrainId;
-pub(crate) use super::listeners::ListenerTrace;
+pub use super::listeners::ListenerTrace;
 pub use super::listeners::in_update;
 
 /// The spans of one connection; those that nobody listens to are nothing.
 #[derive(Debug)]
-pub(crate) struct ConnTrace {
+pub struct ConnTrace {
     /// From accept to close.
     connection: Span,
     /// From its goodbye to close.
@@ -28,7 +28,8 @@ fn drain_id(drain: &DrainHandle) -> Option<DisplayValue<DrainId>> {
 }
 
 impl ConnTrace {
-    pub(crate) fn opened(guard: &ConnGuard) -> Self {
+    /// A connection was accepted.
+    pub fn opened(guard: &ConnGuard) -> Self {
         let connection = info_span!(
             target: "orion_drain::connection", parent: None, "connection",
             conn_id = %guard.id(), listener = Empty, version = Empty, protocol = Empty, drain_id = Empty, close_reason = Empty,
@@ -40,22 +41,24 @@ impl ConnTrace {
         }
     }
 
-    /// Which listener it belongs to.
-    pub(crate) fn entered(&self, listener: &str, version: u64) {
+    /// Which listener, and which of its versions, it belongs to.
+    pub fn entered(&self, listener: &str, version: u64) {
         self.connection.record("listener", listener);
         self.connection.record("version", version);
         let span = &self.connection;
         debug!(target: "orion_drain::connection", parent: span, listener, version, to = "active", "connection state");
     }
 
-    pub(crate) fn moved(&self, guard: &ConnGuard, from: ConnState, to: ConnState) {
+    /// Its state in the registry changed.
+    pub fn moved(&self, guard: &ConnGuard, from: ConnState, to: ConnState) {
         debug!(
             target: "orion_drain::connection", parent: &self.connection,
             conn_id = %guard.id(), from = from.as_str(), to = to.as_str(), "connection state",
         );
     }
 
-    pub(crate) fn started(&self, guard: &ConnGuard, drain: &DrainHandle) {
+    /// Its goodbye began.
+    pub fn started(&self, guard: &ConnGuard, drain: &DrainHandle) {
         let protocol = guard.protocol().as_str();
         if let Some(id) = drain.event().filter(|_| !self.connection.is_disabled()) {
             self.connection.record("drain_id", display(DrainId::of(&id)));
@@ -73,7 +76,8 @@ impl ConnTrace {
         );
     }
 
-    pub(crate) fn finishing(&self, guard: &ConnGuard, drain: &DrainHandle) {
+    /// It gets its last chance to end by itself.
+    pub fn finishing(&self, guard: &ConnGuard, drain: &DrainHandle) {
         self.at_deadline(guard, drain);
         debug!(
             target: "orion_drain::progress", parent: &self.connection,
@@ -82,7 +86,8 @@ impl ConnTrace {
         );
     }
 
-    pub(crate) fn aborting(&self, guard: &ConnGuard, drain: &DrainHandle) {
+    /// Its deadline is over: it is cut.
+    pub fn aborting(&self, guard: &ConnGuard, drain: &DrainHandle) {
         self.at_deadline(guard, drain);
         warn!(
             target: "orion_drain::progress", parent: &self.connection,
@@ -101,8 +106,8 @@ impl ConnTrace {
         });
     }
 
-    /// The last word on every connection.
-    pub(crate) fn closed(&self, guard: &ConnGuard, drain: &DrainHandle) {
+    /// It is closed.
+    pub fn closed(&self, guard: &ConnGuard, drain: &DrainHandle) {
         let told = guard.state() > ConnState::Active;
         let by_itself = match told {
             _ if std::thread::panicking() => CloseReason::Panicked,
@@ -128,12 +133,12 @@ impl ConnTrace {
     }
 
     /// Takes a step of the goodbye in its span.
-    pub(crate) fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
+    pub fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
         self.handler.get().unwrap_or(&self.connection).in_scope(step)
     }
 
     /// Serves the connection in its span.
-    pub(crate) fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+    pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         future.instrument(self.connection.clone())
     }
 }

@@ -25,7 +25,7 @@ pub fn lds_update(version_info: &str) -> Span {
 ///
 /// ```
 /// # async fn update(apply: impl Future<Output = ()>) {
-/// orion_drain::telemetry::in_update("version 7", apply).await; // apply: listeners.apply(update)
+/// orion_drain_telemetry::in_update("version 7", apply).await; // apply: listeners.apply(update)
 /// # }
 /// ```
 pub fn in_update<F: Future>(version_info: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
@@ -41,7 +41,7 @@ enum Of {
 
 /// Tells what listener-versions reports; it keeps the id and the span of every drain that is not over.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ListenerTrace {
+pub struct ListenerTrace {
     drains: Arc<Mutex<HashMap<Of, Kept>>>,
 }
 
@@ -60,7 +60,8 @@ fn millis(duration: Duration) -> u64 {
 }
 
 impl ListenerTrace {
-    pub(crate) fn new() -> Self {
+    /// No drain is known yet.
+    pub fn new() -> Self {
         Self::default()
     }
 

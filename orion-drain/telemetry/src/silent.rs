@@ -8,41 +8,53 @@ use listener_versions::ListenerObserver;
 
 /// What a connection tells.
 #[derive(Debug)]
-pub(crate) struct ConnTrace;
+#[non_exhaustive]
+pub struct ConnTrace;
 
 #[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl ConnTrace {
-    pub(crate) const fn opened(_: &ConnGuard) -> Self {
+    /// A connection was accepted.
+    pub const fn opened(_: &ConnGuard) -> Self {
         Self
     }
 
-    pub(crate) const fn entered(&self, _: &str, _: u64) {}
+    /// Which listener, and which of its versions, it belongs to.
+    pub const fn entered(&self, _: &str, _: u64) {}
 
-    pub(crate) const fn moved(&self, _: &ConnGuard, _: ConnState, _: ConnState) {}
+    /// Its state in the registry changed.
+    pub const fn moved(&self, _: &ConnGuard, _: ConnState, _: ConnState) {}
 
-    pub(crate) const fn started(&self, _: &ConnGuard, _: &DrainHandle) {}
+    /// Its goodbye began.
+    pub const fn started(&self, _: &ConnGuard, _: &DrainHandle) {}
 
-    pub(crate) const fn finishing(&self, _: &ConnGuard, _: &DrainHandle) {}
+    /// It gets its last chance to end by itself.
+    pub const fn finishing(&self, _: &ConnGuard, _: &DrainHandle) {}
 
-    pub(crate) const fn aborting(&self, _: &ConnGuard, _: &DrainHandle) {}
+    /// Its deadline is over: it is cut.
+    pub const fn aborting(&self, _: &ConnGuard, _: &DrainHandle) {}
 
-    pub(crate) const fn closed(&self, _: &ConnGuard, _: &DrainHandle) {}
+    /// It is closed.
+    pub const fn closed(&self, _: &ConnGuard, _: &DrainHandle) {}
 
-    pub(crate) fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
+    /// Takes a step of the goodbye in its span.
+    pub fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
         step()
     }
 
-    pub(crate) const fn around<F>(&self, future: F) -> F {
+    /// Serves the connection in its span.
+    pub const fn around<F>(&self, future: F) -> F {
         future
     }
 }
 
 /// What is told of listeners.
-#[derive(Debug, Clone)]
-pub(crate) struct ListenerTrace;
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ListenerTrace;
 
 impl ListenerTrace {
-    pub(crate) const fn new() -> Self {
+    /// No drain is known yet.
+    pub const fn new() -> Self {
         Self
     }
 }

@@ -9,14 +9,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use orion_drain::config::{CodecType, HttpTimeouts};
 use orion_drain::conn_tracker::{ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainEnding, DrainManager, DrainSettings};
 use orion_drain::orion::{
     DrainScenario, DrainSignalingManager, DrainStrategy, DrainType, ListenerDrainContext, ListenerDrainState,
     ListenerDrainStrategy,
 };
-use orion_drain::serve::{HttpServer, serve_http};
+use orion_drain::serve::{CodecType, HttpServer, HttpTimeouts, serve_http};
 use orion_drain::stats::Stats;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;

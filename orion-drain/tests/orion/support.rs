@@ -47,7 +47,7 @@ impl ListenerServices for Words {
         match (chain.terminal(), routes) {
             (Some(NetworkFilter::HttpConnectionManager(manager)), Some(routes)) => {
                 let stats = self.stats.http(&manager.stat_prefix);
-                let server = HttpServer::new(manager.codec_type, &manager.timeouts(), stats);
+                let server = manager.server(stats);
                 Word::Http(Box::new(server), routes)
             }
             _ => Word::Echo,

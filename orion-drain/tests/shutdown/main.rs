@@ -1,6 +1,5 @@
 //! The end of a process, with traffic, in paused time.
 
-mod audit;
 mod wishes;
 
 use std::convert::Infallible;
@@ -12,14 +11,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use orion_drain::config::{CodecType, HttpTimeouts};
 use orion_drain::conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use orion_drain::lifecycle::{
     Shutdown, ShutdownEnding, ShutdownHealth, ShutdownOutcome, ShutdownReason, ShutdownSettings,
     ShutdownState, ShutdownStep,
 };
-use orion_drain::serve::{Connection, HttpServer, serve_http};
+use orion_drain::serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http};
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;

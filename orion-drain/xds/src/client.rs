@@ -15,9 +15,8 @@ use super::backoff::Backoff;
 use super::refusals::Refusals;
 use super::session::{Asker, Delta, StateOfTheWorld};
 use super::streams::Streams;
-use crate::config::{Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate};
-use crate::listener::Refused;
-use crate::stats::{ControlPlaneStats, Stats};
+use orion_drain_config::{Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate, Refused};
+use orion_drain_stats::{ControlPlaneStats, Stats};
 
 /// The largest response that is read, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;

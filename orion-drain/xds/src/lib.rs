@@ -9,13 +9,13 @@
 //! ```
 //!
 //! The rules of the protocol are in `session`, which knows no socket and no clock; `client` is the shell around it. An update is given
-//! to a closure, which is what [`apply_update`](crate::listener::apply_update) is made for, and what it refuses is told to the control
+//! to a closure, which is what `apply_update` of `orion-drain` is made for, and what it refuses is told to the control
 //! plane. The listeners of the last good update go on serving whatever happens to the stream.
 //!
 //! ```no_run
-//! use orion_drain::config::Bootstrap;
-//! use orion_drain::stats::Stats;
-//! use orion_drain::xds::LdsClient;
+//! use orion_drain_config::Bootstrap;
+//! use orion_drain_stats::Stats;
+//! use orion_drain_xds::LdsClient;
 //!
 //! # async fn example(bootstrap: Bootstrap) {
 //! if let Some(client) = LdsClient::of(&bootstrap, Stats::new()) {
@@ -37,3 +37,7 @@ mod session;
 mod streams;
 
 pub use client::{LdsClient, StreamEnded};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;

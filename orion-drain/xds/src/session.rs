@@ -17,8 +17,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::rpc::Status;
 
-use crate::config::{self, ListenerUpdate};
-use crate::listener::Refused;
+use orion_drain_config::{self as config, ListenerUpdate, Refused};
 
 /// What is asked for.
 const TYPE_URL: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
@@ -45,7 +44,7 @@ impl Asker {
         let node = Node {
             id,
             cluster,
-            user_agent_name: env!("CARGO_PKG_NAME").to_owned(),
+            user_agent_name: "orion-drain".to_owned(),
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(version)),
             ..Node::default()
         };

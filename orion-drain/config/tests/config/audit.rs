@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use drain_signal::{DrainSchedule, DrainStrategy};
 use drain_tree::DrainSettings;
-use orion_drain::config::{Bootstrap, FieldError, Listener};
+use orion_drain_config::{Bootstrap, FieldError, Listener};
 
 use super::http_listener;
 

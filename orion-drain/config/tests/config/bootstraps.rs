@@ -1,7 +1,7 @@
 //! Bootstraps as operators of Envoy write them, whole.
 
 use drain_tree::DrainSettings;
-use orion_drain::config::{Bootstrap, ListenerManagerConfig};
+use orion_drain_config::{Bootstrap, ListenerManagerConfig};
 
 const FRONT_PROXY: &str = include_str!("bootstraps/front_proxy.yaml");
 const TCP_PROXY: &str = include_str!("bootstraps/tcp_proxy.yaml");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use orion_drain::config::{
+use orion_drain_config::{
     CidrRange, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, TcpProxy, choose_chain,
 };
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! A bootstrap that names a control plane which cannot be asked is refused, with the field.
 
-use orion_drain::config::{ApiType, Bootstrap};
+use orion_drain_config::{ApiType, Bootstrap};
 use serde_json::{Value, json};
 
 fn source() -> Value {

@@ -4,6 +4,8 @@
 mod audit;
 mod bootstraps;
 mod chains;
+#[cfg(feature = "xds")]
+mod control_planes;
 mod equality;
 mod reference;
 mod refused;
@@ -13,7 +15,7 @@ mod seed;
 mod sockets;
 mod update;
 
-use orion_drain::config::{HttpConnectionManager, Listener, NetworkFilter};
+use orion_drain_config::{HttpConnectionManager, Listener, NetworkFilter};
 
 /// A listener with one HTTP chain; `{extra}` lines stand in the connection manager.
 fn http_listener(extra: &str) -> String {

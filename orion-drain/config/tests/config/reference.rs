@@ -1,6 +1,6 @@
 //! `docs/configuration.md` says what the types say: its tables are made of their fields and comments.
 //!
-//! `UPDATE_REFERENCE=1 cargo test -p orion-drain --all-features --test config reference` writes it anew.
+//! `UPDATE_REFERENCE=1 cargo test -p orion-drain-config --all-features --test config reference` writes it anew.
 
 use std::path::Path;
 
@@ -142,16 +142,15 @@ fn the_reference_page_is_what_the_types_say() {
          This page is made of the types' own comments; a test compares the two.\n",
     );
     for file in FILES {
-        let source =
-            std::fs::read_to_string(root.join(format!("src/config/{file}.rs"))).expect("a source file");
+        let source = std::fs::read_to_string(root.join(format!("src/{file}.rs"))).expect("a source file");
         sections(source.split("#[cfg(test)]").next().unwrap_or_default(), &mut page);
     }
-    let file = root.join("../docs/configuration.md");
+    let file = root.join("../../docs/configuration.md");
     if std::env::var_os("UPDATE_REFERENCE").is_some() {
         std::fs::write(&file, &page).expect("the page is written");
     }
     // Outside of the repository there is no such page.
-    if root.join("../docs").is_dir() {
+    if root.join("../../docs").is_dir() {
         let there = std::fs::read_to_string(&file).expect("docs/configuration.md");
         assert!(
             there == page,

@@ -1,6 +1,6 @@
 //! What is refused, and which field is named.
 
-use orion_drain::config::{ConfigErrorKind, Listener};
+use orion_drain_config::{ConfigErrorKind, Listener};
 
 use super::http_listener;
 

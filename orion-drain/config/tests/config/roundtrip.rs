@@ -1,6 +1,6 @@
 //! What was read is written as it was read.
 
-use orion_drain::config::{Bootstrap, Listener};
+use orion_drain_config::{Bootstrap, Listener};
 use serde_json::{Value, json};
 
 fn listener_without_drain_fields() -> Value {
@@ -133,8 +133,8 @@ fn static_clusters_only() {
 fn a_message_whose_type_does_not_come_first_is_read_by_plain_serde_as_well() {
     let json = r#"{ "name": "t", "typed_config": { "stat_prefix": "t", "cluster": "c",
         "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "check_drain_close": true } }"#;
-    let filter: orion_drain::config::Filter = serde_json::from_str(json).expect("a filter");
-    let orion_drain::config::NetworkFilter::TcpProxy(tcp) = filter.typed_config else {
+    let filter: orion_drain_config::Filter = serde_json::from_str(json).expect("a filter");
+    let orion_drain_config::NetworkFilter::TcpProxy(tcp) = filter.typed_config else {
         panic!("{filter:?}")
     };
     assert!(tcp.check_drain_close);

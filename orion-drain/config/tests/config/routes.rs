@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use orion_drain::config::{Action, RouteConfiguration};
+use orion_drain_config::{Action, RouteConfiguration};
 
 use super::{http_listener, manager, read};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use drain_signal::{DrainStrategy, DrainType};
-use orion_drain::config::{Bootstrap, CleanupPolicy, ProtocolDrainBehavior};
+use orion_drain_config::{Bootstrap, CleanupPolicy, ProtocolDrainBehavior};
 
 const EXAMPLE: &str = r#"
 static_resources:

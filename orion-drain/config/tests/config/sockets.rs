@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use listener_versions::{DualStack, ReusePort, SocketOptions};
-use orion_drain::config::{Bootstrap, ConfigErrorKind, Listener};
+use orion_drain_config::{Bootstrap, ConfigErrorKind, Listener};
 
 use super::{http_listener, manager, read};
 

@@ -1,6 +1,6 @@
 //! A discovery response: each listener for itself.
 
-use orion_drain::config::{ListenerUpdate, UpdateOutcome};
+use orion_drain_config::{ListenerUpdate, UpdateOutcome};
 
 use super::http_listener;
 

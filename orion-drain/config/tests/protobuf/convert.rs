@@ -8,12 +8,12 @@ use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use envoy_types::pb::envoy::service::discovery::v3::Resource;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value};
-use orion_drain::config::{ConfigErrorKind, Listener, ListenerUpdate};
+use orion_drain_config::{ConfigErrorKind, Listener, ListenerUpdate};
 use proptest::prelude::*;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use crate::protobuf;
+use crate::messages;
 
 const TYPES: &str = "type.googleapis.com/envoy.extensions";
 
@@ -27,9 +27,9 @@ fn taken(update: ListenerUpdate) -> (Listener, Vec<String>) {
 /// Reads a listener both ways.
 fn both(listener: &Value) -> (ListenerUpdate, ListenerUpdate) {
     let mut in_file = listener.clone();
-    in_file["@type"] = protobuf::LISTENER.into();
+    in_file["@type"] = messages::LISTENER.into();
     let file = json!({ "version_info": "7", "resources": [in_file] }).to_string();
-    let message = protobuf::resource(listener.clone());
+    let message = messages::resource(listener.clone());
     (
         ListenerUpdate::from_json(&file).expect("a discovery response"),
         ListenerUpdate::from_resources("7", [&message]),
@@ -201,7 +201,7 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
 
 #[test]
 fn an_any_of_an_unknown_type_is_refused_where_its_type_matters_and_told_elsewhere() {
-    let mut message = Message::decode(&*protobuf::resource(tcp(json!({}))).value).expect("a listener");
+    let mut message = Message::decode(&*messages::resource(tcp(json!({}))).value).expect("a listener");
     let unknown = Any {
         type_url: "type.googleapis.com/example.Unknown".into(),
         value: vec![8, 1],
@@ -216,7 +216,7 @@ fn an_any_of_an_unknown_type_is_refused_where_its_type_matters_and_told_elsewher
         "{error}"
     );
     // An access log is not looked into.
-    let mut logged = Message::decode(&*protobuf::resource(tcp(json!({}))).value).expect("a listener");
+    let mut logged = Message::decode(&*messages::resource(tcp(json!({}))).value).expect("a listener");
     logged.access_log = vec![AccessLog {
         config_type: Some(access_log::ConfigType::TypedConfig(unknown.clone())),
         ..AccessLog::default()
@@ -234,7 +234,7 @@ fn an_any_of_an_unknown_type_is_refused_where_its_type_matters_and_told_elsewher
 #[test]
 fn fields_that_nobody_knows_are_told_and_compared() {
     let with = |bytes: &[u8]| {
-        let mut message = protobuf::resource(tcp(json!({})));
+        let mut message = messages::resource(tcp(json!({})));
         message.value.extend(bytes);
         taken(ListenerUpdate::from_resources("", [&message]))
     };
@@ -257,7 +257,7 @@ fn a_mode_of_0_is_none_in_a_file_as_in_a_message() {
 
 #[test]
 fn bytes_that_are_no_listener_are_refused_and_hold_up_nobody() {
-    let good = protobuf::resource(tcp(json!({})));
+    let good = messages::resource(tcp(json!({})));
     let mut bad = good.clone();
     bad.value.truncate(bad.value.len() - 1);
     let update = ListenerUpdate::from_resources("3", [&bad, &good]);
@@ -284,7 +284,7 @@ fn a_wrapped_listener_is_read_and_wrappers_have_a_bottom() {
         }
         .encode_to_vec(),
     };
-    let mut wrapped = wrap(protobuf::resource(tcp(json!({}))));
+    let mut wrapped = wrap(messages::resource(tcp(json!({}))));
     assert_eq!(taken(ListenerUpdate::from_resources("", [&wrapped])).0.name, "in");
     for _ in 0..1000 {
         wrapped = wrap(wrapped);

@@ -1,7 +1,7 @@
-//! `src/config/protobuf.bin` is an excerpt of the descriptors that `envoy-types` is generated from: those of version 0.7.7, which
+//! `src/protobuf.bin` is an excerpt of the descriptors that `envoy-types` is generated from: those of version 0.7.7, which
 //! has fields that an older one in `Cargo.lock` has not.
 //!
-//! `UPDATE_DESCRIPTORS=.../envoy-types-0.7.7/src/generated/types.bin cargo test -p orion-drain --all-features --test xds
+//! `UPDATE_DESCRIPTORS=.../envoy-types-0.7.7/src/generated/types.bin cargo test -p orion-drain-config --all-features --test protobuf
 //! descriptors` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,7 @@ const ROOTS: [&str; 8] = [
 
 #[test]
 fn the_descriptors_have_all_that_envoy_types_has() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/config/protobuf.bin");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/protobuf.bin");
     if let Some(newer) = std::env::var_os("UPDATE_DESCRIPTORS") {
         let newer = excerpt(read(Path::new(&newer)));
         std::fs::write(&path, newer.encode_to_vec()).expect("written");

@@ -10,8 +10,7 @@ use serde_json::Value;
 pub(crate) const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(include_bytes!("../../../src/config/protobuf.bin").as_slice())
-        .expect("descriptors")
+    DescriptorPool::decode(include_bytes!("../../src/protobuf.bin").as_slice()).expect("descriptors")
 });
 
 /// A listener in JSON as the message on the wire.

@@ -11,14 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::plane::{Plane, Whole};
 use crate::support::yaml::bootstrap;
-use crate::support::{Edge, End, H1, Http, cluster, protobuf, within};
+use crate::support::{Edge, End, H1, Http, cluster, messages, within};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
 
 /// A listener as the tests of files write it, as a message.
 fn message(listener: Http) -> Any {
     let json: serde_json::Value = yaml_serde::from_str(&listener.yaml()).expect("YAML");
-    protobuf::resource(json[0].clone())
+    messages::resource(json[0].clone())
 }
 
 fn http(version: u32) -> Any {

@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// What is not zero below `http.in.downstream_cx_`, without what every connection counts.
+/// What is not zero of connections, without what every connection counts.
 fn counted(listener: &Listener) -> Vec<String> {
-    let snapshot = listener.stats.snapshot();
-    let names = snapshot.iter().filter_map(|(name, value)| {
-        let name = name.strip_prefix("http.in.downstream_cx_")?;
+    let counts = listener.http.all();
+    let names = counts.into_iter().filter_map(|(name, value)| {
+        let name = name.strip_prefix("cx_")?;
         let always = matches!(name, "total" | "destroy" | "drain_close" | "active");
-        (!always && value > 0).then(|| format!("{name} {value}"))
+        (!always).then(|| format!("{name} {value}"))
     });
     names.collect()
 }
@@ -16,18 +16,15 @@ fn counted(listener: &Listener) -> Vec<String> {
 /// Its socket is gone, however long that lingered.
 async fn gone(listener: &Listener) {
     let start = Instant::now();
-    while listener.stats.snapshot().get("http.in.downstream_cx_destroy") != Some(1) {
+    while listener.http.get("cx_destroy") != 1 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert!(start.elapsed() < T * 2, "it is never closed");
     }
-    assert_eq!(
-        listener.stats.snapshot().get("http.in.downstream_cx_active"),
-        Some(0)
-    );
+    assert_eq!(listener.http.get("cx_active"), 0);
 }
 
 async fn is_asked(listener: &Listener) {
-    while listener.http.downstream_rq_active.value() == 0 {
+    while listener.http.get("rq_active") == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -141,8 +138,8 @@ async fn the_deadline_cuts_requests_and_tunnels() {
                     head.push(client.read_u8().await.unwrap());
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                let active = listener.stats.snapshot().get("http.in.downstream_cx_active");
-                assert_eq!(active, Some(1), "a tunnel is open");
+                let active = listener.http.get("cx_active");
+                assert_eq!(active, 1, "a tunnel is open");
                 begin(&listener);
                 // It never rests, so only the deadline ends it.
                 while client.write_all(b"ping").await.is_ok() {
@@ -202,7 +199,7 @@ async fn a_connection_that_ends_with_the_response_that_tells_it_was_told() {
     assert!(String::from_utf8_lossy(&answer).contains("connection: close"));
     drop(client);
     served.await.unwrap();
-    assert_eq!(listener.http.downstream_cx_drain_close.value(), 1);
+    assert_eq!(listener.http.get("cx_drain_close"), 1);
     assert_eq!(listener.tracker.closed(CloseReason::Drained), 1);
     assert_eq!(listener.tracker.closed(CloseReason::Finished), 0);
 }

@@ -1,14 +1,17 @@
 //! Connections served by the facade, from the client's side of the wire, on a paused clock.
 
 mod borrowed;
+mod counts;
 mod endings;
 mod h2_wire;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use conn_tracker::{CloseReason, ConnKind, ConnState, ConnTracker, Peer};
+use counts::Counts;
 use drain_signal::{CloseCause, Closed, DrainCompleted};
 use drain_tree::{DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
 use h2_wire::H2Client;
@@ -17,13 +20,10 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::Frame;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orion_drain::config::{CodecType, HttpTimeouts, TcpProxy};
-use orion_drain::serve::{
-    Connection, ConnectionShown, HttpServer, ReceivedBody, RequestTimeout, TcpServer, serve_http, serve_tcp,
-    serve_tunnel,
+use orion_drain_serve::{
+    CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, ReceivedBody, RequestTimeout,
+    TcpServer, serve_http, serve_tcp, serve_tunnel,
 };
-use orion_drain::stats::{HttpStats, Stats};
-use orion_drain::{conn_tracker, drain_signal, drain_tree};
 use proto_drain_tcp::CopyOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -37,8 +37,7 @@ const MODIFY: DrainStart = DrainStart::new(DrainReason::ListenerModify);
 struct Listener {
     node: DrainManager,
     tracker: ConnTracker,
-    stats: Stats,
-    http: std::sync::Arc<HttpStats>,
+    http: Arc<Counts>,
 }
 
 type Served = JoinHandle<Closed<Result<(), Box<dyn std::error::Error + Send + Sync>>>>;
@@ -46,15 +45,13 @@ type Body = BoxBody<Bytes, Infallible>;
 
 impl Listener {
     fn new(strategy: DrainStrategy) -> Self {
-        let stats = Stats::new();
         let settings = DrainSettings::default()
             .with_drain_time(T)
             .with_strategy(strategy);
         Self {
             node: DrainManager::root(settings),
             tracker: ConnTracker::new(),
-            http: stats.http("in"),
-            stats,
+            http: Arc::default(),
         }
     }
 
@@ -181,10 +178,7 @@ async fn a_keep_alive_connection_is_told_on_the_response_after_its_slot() {
     drop(client);
     assert_eq!(served.await.unwrap().cause, CloseCause::Drained);
     assert_eq!(drain.await.unwrap().ending, DrainEnding::Empty);
-    assert_eq!(
-        listener.stats.snapshot().get("http.in.downstream_cx_drain_close"),
-        Some(1)
-    );
+    assert_eq!(listener.http.get("cx_drain_close"), 1);
     assert_eq!(listener.tracker.closed(CloseReason::Drained), 1);
 }
 
@@ -214,9 +208,8 @@ async fn the_registry_shows_how_far_a_connection_is() {
     assert_eq!(seen(), (ConnState::Active, ConnKind::Handshaking));
     request(&mut client, "/").await;
     assert_eq!(seen(), (ConnState::Active, ConnKind::Idle));
-    let counted = |name: &str| listener.stats.snapshot().get(name);
-    assert_eq!(counted("http.in.downstream_rq_total"), Some(1));
-    assert_eq!(counted("http.in.downstream_rq_active"), Some(0));
+    assert_eq!(listener.http.get("rq_total"), 1);
+    assert_eq!(listener.http.get("rq_active"), 0);
     let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(seen(), (ConnState::Draining, ConnKind::Idle));
@@ -303,8 +296,8 @@ async fn tcp_is_relayed_until_the_deadline_and_loses_nothing() {
     let (mut client, accepted) = duplex(1024);
     let (upstream, mut far) = duplex(1024);
     let connection = listener.connection().unwrap();
-    let stats = listener.stats.tcp("tcp");
-    let counted = stats.clone();
+    let counts = Arc::<Counts>::default();
+    let counted = Arc::clone(&counts);
     let served = tokio::spawn(async move {
         serve_tcp(
             accepted,
@@ -328,10 +321,7 @@ async fn tcp_is_relayed_until_the_deadline_and_loses_nothing() {
     assert!(start.elapsed() <= T);
     drop((client, far));
     assert!(served.await.unwrap().output.unwrap().is_lossless());
-    assert_eq!(
-        listener.stats.snapshot().get("tcp.tcp.downstream_cx_drain_close"),
-        Some(1)
-    );
+    assert_eq!(counts.get("cx_drain_close"), 1);
     drain.await.unwrap();
 }
 
@@ -439,10 +429,9 @@ async fn tcp_on_which_nothing_moves_is_closed_and_busy_tcp_is_not() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let (mut client, accepted) = duplex(1024);
     let (upstream, mut far) = duplex(1024);
-    let mut proxy = TcpProxy::new("tcp", "cluster");
-    proxy.idle_timeout = Some(Duration::from_secs(5));
-    let stats = listener.stats.tcp("tcp");
-    let server = TcpServer::of(&proxy, stats.clone());
+    let counts = Arc::<Counts>::default();
+    let server = TcpServer::new(CopyOptions::new(), counts.clone());
+    let server = server.with_idle_timeout(Some(Duration::from_secs(5)));
     let connection = listener.connection().unwrap();
     let served = tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });
     let mut got = [0; 3];
@@ -461,8 +450,8 @@ async fn tcp_on_which_nothing_moves_is_closed_and_busy_tcp_is_not() {
     assert!(rest(&mut far).await.is_empty());
     drop((client, far));
     assert!(served.await.unwrap().output.unwrap().is_lossless());
-    assert_eq!(stats.idle_timeout.value(), 1);
-    assert_eq!(stats.downstream_cx_drain_close.value(), 0);
+    assert_eq!(counts.get("idle_timeout"), 1);
+    assert_eq!(counts.get("cx_drain_close"), 0);
     assert_eq!(listener.tracker.closed(CloseReason::Finished), 1);
 }
 
@@ -516,7 +505,7 @@ async fn a_request_that_does_not_arrive_in_time_gets_408_and_an_idle_connection_
         );
         assert_eq!(start.elapsed().as_secs(), 2, "{slowly}");
     }
-    assert_eq!(listener.http.downstream_rq_timeout.value(), 2);
+    assert_eq!(listener.http.get("rq_timeout"), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -533,7 +522,7 @@ async fn a_request_that_has_arrived_may_take_any_time_to_be_answered() {
         answer.push(client.read_u8().await.unwrap());
     }
     assert!(answer.starts_with(b"HTTP/1.1 200 "));
-    assert_eq!(listener.http.downstream_rq_timeout.value(), 0);
+    assert_eq!(listener.http.get("rq_timeout"), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use drain_tree::DrainSettings;
 use proptest::prelude::*;
 
 use super::{Action, Left, Machine};
-use crate::lifecycle::{ShutdownHealth, ShutdownReason, ShutdownSettings, ShutdownState, ShutdownStep};
+use crate::{ShutdownHealth, ShutdownReason, ShutdownSettings, ShutdownState, ShutdownStep};
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

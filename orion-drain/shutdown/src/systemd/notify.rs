@@ -11,7 +11,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 
-use crate::lifecycle::{Shutdown, ShutdownProgress, ShutdownReason, ShutdownState};
+use crate::{Shutdown, ShutdownProgress, ShutdownReason, ShutdownState};
 
 /// Tells the service manager how the service is. Clones are the same.
 ///

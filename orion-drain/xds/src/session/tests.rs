@@ -5,10 +5,8 @@ use envoy_types::pb::envoy::service::discovery::v3::Resource;
 use super::*;
 
 fn asker() -> Asker {
-    let node = config::Node {
-        id: "me".to_owned(),
-        ..config::Node::default()
-    };
+    let mut node = config::Node::default();
+    node.id = "me".to_owned();
     Asker::new(Some(&node), false)
 }
 

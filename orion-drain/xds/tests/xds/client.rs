@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use orion_drain::config::{Bootstrap, ListenerUpdate};
-use orion_drain::listener::Refused;
-use orion_drain::stats::Stats;
-use orion_drain::xds::LdsClient;
+use orion_drain_config::{Bootstrap, ListenerUpdate, Refused};
+use orion_drain_stats::Stats;
+use orion_drain_xds::LdsClient;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::support::plane::Plane;
-use crate::support::protobuf;
+use crate::messages;
+use crate::plane::Plane;
 
 /// A client under test: it refuses listeners that are called `bad`.
 struct Client {
@@ -106,7 +105,7 @@ impl Client {
 }
 
 fn listener(name: &str) -> envoy_types::pb::google::protobuf::Any {
-    protobuf::resource(json!({
+    messages::resource(json!({
         "name": name,
         "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
         "filter_chains": [{}],

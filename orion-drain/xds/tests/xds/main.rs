@@ -1,9 +1,6 @@
-//! Listeners as messages and from a control plane.
+//! What goes over the stream between an `LdsClient` and a control plane.
 
-mod bootstrap;
 mod client;
-mod convert;
-mod descriptors;
-mod support;
-
-use support::protobuf;
+#[path = "../../../config/tests/protobuf/messages.rs"]
+mod messages;
+mod plane;

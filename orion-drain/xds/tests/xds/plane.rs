@@ -20,7 +20,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::protobuf::LISTENER;
+use super::messages::LISTENER;
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

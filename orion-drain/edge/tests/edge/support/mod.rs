@@ -4,12 +4,12 @@ pub(crate) mod edge;
 pub(crate) mod h1;
 pub(crate) mod h2;
 #[cfg(feature = "xds")]
-#[path = "../../../../tests/xds/support/plane.rs"]
+#[path = "../../../../config/tests/protobuf/messages.rs"]
+pub(crate) mod messages;
+#[cfg(feature = "xds")]
+#[path = "../../../../xds/tests/xds/plane.rs"]
 #[allow(dead_code, reason = "it has more for other tests")]
 pub(crate) mod plane;
-#[cfg(feature = "xds")]
-#[path = "../../../../tests/xds/support/protobuf.rs"]
-pub(crate) mod protobuf;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod upstream;

@@ -8,8 +8,9 @@ use std::time::Instant;
 use drain_tree::{DrainEnding, DrainEvent, DrainOutcome, DrainReason};
 use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
 
-use crate::stats::{ListenerStats, Stats};
-use crate::telemetry::ListenerTrace;
+use orion_drain_telemetry::ListenerTrace;
+
+use super::{ListenerStats, Stats};
 
 /// Gives what listener-versions reports to the statistics.
 ///
