@@ -1,4 +1,4 @@
-//! Serves HTTP/2 (and HTTP/1) on a port, drains on Enter, and says what each connection was told.
+//! Serves HTTP/2 (and HTTP/1) on a port, drains on Enter, and prints what each connection goes through.
 //!
 //! ```text
 //! cargo run -p proto-drain-h2 --example goaway --features hyper-util
@@ -12,7 +12,7 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use proto_drain_h2::{GoawayIo, H2Connection, H2DrainSettings, H2Phase, ResetHandle};
+use proto_drain_h2::{H2Drain, H2DrainSettings, H2Phase};
 use std::convert::Infallible;
 use std::error::Error;
 use std::time::Duration;
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or_else(|| "127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(&address).await?;
     println!("serving {address}; Enter drains");
-    let settings = H2DrainSettings::default();
+    let drain = H2Drain::new(H2DrainSettings::default());
     let (trigger, signal) = drain_signal::channel();
     let mut enter = BufReader::new(tokio::io::stdin()).lines();
 
@@ -36,22 +36,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
             accepted = listener.accept() => accepted?,
             _line = enter.next_line() => break,
         };
-        let (io, handle) = GoawayIo::new(socket, &settings);
-        let resets = ResetHandle::new();
-        let service = resets.service(service_fn(|_request| async {
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n"))))
-        }));
-        let server = auto::Builder::new(TokioExecutor::new())
-            .serve_connection_with_upgrades(TokioIo::new(io), service)
-            .into_owned();
-        let connection = H2Connection::new(server, handle.clone(), settings.clone()).with_resets(resets);
+        let connection = drain.connection(socket, |io, parts| {
+            let service = parts.service(service_fn(|_request| async {
+                Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n"))))
+            }));
+            auto::Builder::new(TokioExecutor::new())
+                .serve_connection_with_upgrades(TokioIo::new(io), service)
+                .into_owned()
+        });
+        let handle = connection.handle().clone();
         let watch = signal.watch()?;
         tokio::spawn(async move {
             let closed = drive(connection, watch).await;
             println!("{peer}: {}", closed.cause.as_str());
         });
         tokio::spawn(async move {
-            println!("{peer}: speaks {:?}", handle.version_known().await);
+            println!("{peer}: speaks {:?}", handle.protocol_known().await);
             for phase in [H2Phase::Noticed, H2Phase::GoingAway, H2Phase::Closed] {
                 println!("{peer}: {}", handle.reached(phase).await);
             }

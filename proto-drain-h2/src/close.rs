@@ -1,7 +1,8 @@
 //! The connection: what the driver's three steps mean for a server over a [`GoawayIo`](crate::GoawayIo).
 
-use crate::handle::{GoawayHandle, Version};
-use crate::settings::{AtDeadline, H2DrainSettings, Packed};
+use crate::drain::{H2Drain, H2Parts};
+use crate::handle::{GoawayHandle, WireProtocol};
+use crate::settings::AtDeadline;
 use crate::shutdown::GracefulShutdown;
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
@@ -14,16 +15,16 @@ use tokio::time::{Instant, Sleep};
 #[cfg(feature = "hyper")]
 use crate::reset::ResetHandle;
 
-/// A server connection that [`drain_signal::drive`] can let go.
+/// A server connection that [`drain_signal::drive`] can let go, made by [`H2Drain::connection`].
 ///
 /// | step | what happens |
 /// | --- | --- |
-/// | `start` | `graceful_shutdown()`, as soon as the client has shown that it speaks HTTP/2 (or another version); the gap is [`H2DrainSettings::gap`] of what is left until the deadline |
-/// | `finish` | the gap ends now: the final GOAWAY. A connection that is told only in this moment, or later, keeps its gap: half of what is left. With [`AtDeadline::Cut`]: nothing |
+/// | `start` | GOAWAY(2^31-1), as soon as the client has shown that it speaks HTTP/2; the gap is [`H2DrainSettings::gap`](crate::H2DrainSettings::gap) of what is left until the deadline. When it is over, the server's `graceful_shutdown()`, which writes the final GOAWAY. If the client speaks something else, `graceful_shutdown()` at once |
+/// | `finish` | the gap ends now. A connection that is started in the same moment, or later, keeps its gap: half of what is left. With [`AtDeadline::Cut`]: nothing |
 /// | `abort` | streams are reset ([`AtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`AtDeadline::GRACE`] is cut. With [`AtDeadline::Cut`] this is over at once, without polling the server again: what follows is that it is dropped |
 ///
-/// As a future it ends as the server's own future does, except that a peer that breaks off after it was told to go
-/// (a GOAWAY was written), or that was cut here, is a good end and no error.
+/// As a future it ends as the server's own future does, except that a peer that breaks off after a GOAWAY was written, or
+/// that was cut here, is a good end and no error.
 ///
 /// # Examples
 ///
@@ -35,12 +36,14 @@ pub struct H2Connection<C> {
     #[pin]
     server: C,
     handle: GoawayHandle,
-    settings: Packed,
+    drain: H2Drain,
     #[cfg(feature = "hyper")]
     resets: Option<ResetHandle>,
     step: Step,
-    /// Told, and not polled since.
-    just_told: bool,
+    /// Started, and not polled since.
+    just_started: bool,
+    /// The server was asked to shut down.
+    asked: bool,
     /// While a start is held back, and between the abort and the cut.
     timer: Option<Pin<Box<Timer>>>,
 }
@@ -64,34 +67,27 @@ impl Timer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Serving,
-    /// Told to go before the client has said what it speaks.
+    /// Started before the client has shown what it speaks.
     Held,
-    Told,
+    Started,
     Aborted,
     /// Over: the server is not polled any more.
     Cut,
 }
 
 impl<C> H2Connection<C> {
-    /// A server over the transport that `handle` belongs to.
-    pub fn new(server: C, handle: GoawayHandle, settings: H2DrainSettings) -> Self {
+    pub(crate) fn new(server: C, drain: H2Drain, parts: H2Parts) -> Self {
         Self {
             server,
-            handle,
-            settings: Packed::new(&settings),
+            handle: parts.handle,
+            drain,
             #[cfg(feature = "hyper")]
-            resets: None,
+            resets: parts.resets.into_inner(),
             step: Step::Serving,
-            just_told: false,
+            just_started: false,
+            asked: false,
             timer: None,
         }
-    }
-
-    /// Streams served through `resets` get their RST_STREAM at the deadline.
-    #[cfg(feature = "hyper")]
-    pub fn with_resets(mut self, resets: ResetHandle) -> Self {
-        self.resets = Some(resets);
-        self
     }
 
     /// The handle of its transport.
@@ -111,14 +107,38 @@ impl<C> H2Connection<C> {
 }
 
 impl<C: GracefulShutdown> H2Connection<C> {
-    fn tell(self: Pin<&mut Self>, deadline: Option<Instant>) {
+    fn begin(self: Pin<&mut Self>, deadline: Option<Instant>) {
         let this = self.project();
-        *this.step = Step::Told;
-        *this.just_told = true;
+        *this.just_started = true;
         *this.timer = None;
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        this.handle.set_gap(this.settings.unpacked().gap(left));
-        this.server.graceful_shutdown();
+        if this.handle.protocol() == WireProtocol::Http2 {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let gap = this.drain.settings().cut_to(this.handle.gap(), left);
+            this.handle.set_gap(gap);
+            this.handle.notice();
+        } else {
+            *this.asked = true;
+            this.server.graceful_shutdown();
+        }
+        *this.step = Step::Started;
+    }
+
+    /// What is due after the server was polled. Whether it must be polled again.
+    fn goes_on(mut self: Pin<&mut Self>) -> bool {
+        match self.step {
+            Step::Held if self.handle.protocol() != WireProtocol::Unknown => {
+                let deadline = self.timer.as_ref().and_then(|timer| timer.deadline);
+                self.begin(deadline);
+                true
+            }
+            Step::Started | Step::Aborted if self.handle.is_gap_over() && !self.asked => {
+                let this = self.as_mut().project();
+                *this.asked = true;
+                this.server.graceful_shutdown();
+                true
+            }
+            _ => false,
+        }
     }
 }
 
@@ -129,18 +149,17 @@ where
     type Output = Result<(), E>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        *self.as_mut().project().just_told = false;
+        *self.as_mut().project().just_started = false;
         if self.step == Step::Cut {
             return Poll::Ready(Ok(()));
         }
         loop {
             if let Poll::Ready(result) = self.as_mut().project().server.poll(cx) {
-                let good = self.handle.is_lost() && (self.handle.was_told() || self.handle.is_cut());
+                let cut = self.handle.is_cut();
+                let good = self.handle.is_lost() && (self.handle.goaway_written() || cut);
                 return Poll::Ready(if good { Ok(()) } else { result });
             }
-            if self.step == Step::Held && self.handle.version() != Version::Unknown {
-                let deadline = self.timer.as_ref().and_then(|timer| timer.deadline);
-                self.as_mut().tell(deadline);
+            if self.as_mut().goes_on() {
                 continue;
             }
             let this = self.as_mut().project();
@@ -166,25 +185,25 @@ where
             return;
         }
         let deadline = goodbye.deadline.map(Instant::from_std);
-        if this.handle.version() == Version::Unknown {
+        if this.handle.protocol() == WireProtocol::Unknown {
             *this.step = Step::Held;
-            *this.timer = Some(Timer::new(this.settings.unpacked().first_bytes_timeout, deadline));
+            *this.timer = Some(Timer::new(this.drain.settings().first_bytes_timeout, deadline));
         } else {
-            self.tell(deadline);
+            self.begin(deadline);
         }
     }
 
     fn finish(self: Pin<&mut Self>) {
-        // Told in the same turn, or to be told: its gap has been, or will be, measured by what is left.
-        let hurries = self.settings.at_deadline == AtDeadline::ResetStreams;
-        if hurries && self.step != Step::Held && !self.just_told {
+        // Started in the same turn, or to be started: its gap has been, or will be, measured by what is left.
+        let hurries = self.drain.settings().at_deadline == AtDeadline::ResetStreams;
+        if hurries && self.step != Step::Held && !self.just_started {
             self.handle.finish();
         }
     }
 
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
-        match this.settings.at_deadline {
+        match this.drain.settings().at_deadline {
             AtDeadline::ResetStreams => {
                 *this.step = Step::Aborted;
                 #[cfg(feature = "hyper")]

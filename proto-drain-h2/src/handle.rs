@@ -1,27 +1,28 @@
-//! The handle: what others may know about the transport's goodbye, and the few things they may tell it.
+//! The handle: what others may know of the transport's goodbye, and the few orders they may give it.
 
+use crate::orders::Orders;
 use crate::phase::{H2Event, H2Phase};
 use crate::settings::nanos;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::Notify;
 
-/// What the client speaks, as far as its first bytes tell.
+/// What the client speaks, as far as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
-pub enum Version {
+pub enum WireProtocol {
     /// Not enough bytes yet.
     Unknown = 0,
     /// The whole connection preface of HTTP/2 was read.
     Http2 = 1,
-    /// Something else was read, or the client ended before it had said what it speaks.
+    /// Something else was read, or the client ended before it had shown what it speaks.
     Other = 2,
 }
 
-/// A cheap, shared view of one [`GoawayIo`](crate::GoawayIo): clones tell the same connection's story.
+/// A cheap, shared view of one [`GoawayIo`](crate::GoawayIo). Clones belong to the same connection.
 ///
 /// Dropping every handle changes nothing: the transport goes on with the gap it was made with.
 #[derive(Clone)]
@@ -29,26 +30,20 @@ pub struct GoawayHandle {
     shared: Arc<Shared>,
 }
 
-/// Written by the connection's task, except for the orders. The flags are all Relaxed or Release/Acquire pairs of one
-/// variable: no order between two of them matters, since the task is polled after each order.
+/// Written by the connection's task, except for the orders. Each field is one fact of its own: its Release store pairs with
+/// the Acquire load in the method that reads it, and no order between two fields matters.
 pub(crate) struct Shared {
     phase: AtomicU8,
-    version: AtomicU8,
-    finish: AtomicBool,
-    ending: AtomicBool,
-    cut: AtomicBool,
+    protocol: AtomicU8,
     lost: AtomicBool,
-    told: AtomicBool,
+    goaway_written: AtomicBool,
+    /// The gap is over; the codec's own shutdown is due.
+    gap_over: AtomicBool,
     last_stream_id: AtomicU32,
     gap_nanos: AtomicU64,
-    /// The transport's task while a gap runs, and whoever waits for a version or a phase.
-    wakers: Mutex<Wakers>,
-}
-
-#[derive(Default)]
-struct Wakers {
-    transport: Option<Waker>,
-    waiting: Vec<Waker>,
+    orders: Orders,
+    /// Tasks that wait for a protocol or a phase.
+    changed: Notify,
 }
 
 impl GoawayHandle {
@@ -56,15 +51,14 @@ impl GoawayHandle {
         let handle = Self {
             shared: Arc::new(Shared {
                 phase: AtomicU8::new(H2Phase::Serving as u8),
-                version: AtomicU8::new(Version::Unknown as u8),
-                finish: AtomicBool::new(false),
-                ending: AtomicBool::new(false),
-                cut: AtomicBool::new(false),
+                protocol: AtomicU8::new(WireProtocol::Unknown as u8),
                 lost: AtomicBool::new(false),
-                told: AtomicBool::new(false),
+                goaway_written: AtomicBool::new(false),
+                gap_over: AtomicBool::new(false),
                 last_stream_id: AtomicU32::new(u32::MAX),
                 gap_nanos: AtomicU64::new(0),
-                wakers: Mutex::default(),
+                orders: Orders::default(),
+                changed: Notify::new(),
             }),
         };
         handle.set_gap(gap);
@@ -79,11 +73,11 @@ impl GoawayHandle {
 
     /// What the client speaks.
     #[must_use]
-    pub fn version(&self) -> Version {
-        match self.shared.version.load(Ordering::Acquire) {
-            0 => Version::Unknown,
-            1 => Version::Http2,
-            _ => Version::Other,
+    pub fn protocol(&self) -> WireProtocol {
+        match self.shared.protocol.load(Ordering::Acquire) {
+            0 => WireProtocol::Unknown,
+            1 => WireProtocol::Http2,
+            _ => WireProtocol::Other,
         }
     }
 
@@ -94,36 +88,45 @@ impl GoawayHandle {
         (id != u32::MAX).then_some(id)
     }
 
-    /// Sets how long the gap between the two GOAWAYs will be. Without effect once the notice has been written.
+    /// Sets how long the gap between the two GOAWAYs will be. Without effect once the first was written.
     pub fn set_gap(&self, gap: Duration) {
         self.shared.gap_nanos.store(nanos(gap), Ordering::Release);
     }
 
-    /// Ends the gap now, or makes it empty if it has not begun: the final GOAWAY leaves as soon as the peer's bytes
+    /// Has GOAWAY(2^31-1) written now, between two frames of the server; then the gap runs. The final GOAWAY follows when
+    /// the gap is over *and* the server was asked for its graceful shutdown, before or after the end of the gap.
+    /// [`H2Connection`](crate::H2Connection) does both by itself.
+    ///
+    /// For listeners of servers with one shutdown signal for all: each connection gets its first GOAWAY at a time of its
+    /// own, and the signal comes a gap after the last of them. Without effect on a client that does not speak HTTP/2, and
+    /// once a GOAWAY was written. A client that has not shown its protocol gets the GOAWAY when it has.
+    pub fn notice(&self) {
+        self.shared.orders.give(Orders::NOTICE);
+    }
+
+    /// Ends the gap now, or makes it empty if it has not begun: the final GOAWAY is written as soon as the peer's bytes
     /// stand between two frames.
     pub fn finish(&self) {
-        self.shared.finish.store(true, Ordering::Release);
-        self.wake_transport();
+        self.shared.orders.give(Orders::FINISH);
     }
 
-    /// The transport's close no longer waits for the peer's FIN.
+    /// As [`Self::finish`], and the transport's close no longer waits for the peer's FIN.
     pub fn end(&self) {
-        self.shared.ending.store(true, Ordering::Release);
-        self.finish();
+        self.shared.orders.give(Orders::FINISH | Orders::END);
     }
 
-    /// Cuts the transport: reads end, writes that cannot be done at once fail. What the codec has already written is
-    /// still flushed if the peer takes it. Takes effect at once when a GOAWAY has been written, otherwise when the
-    /// connection is polled next.
+    /// Cuts the transport at once, in every state: reads end, writes, flushes and closes that cannot be done at once fail.
+    /// What the kernel, or a TLS stream below, has already taken is still sent if the peer takes it.
     pub fn cut(&self) {
-        self.shared.cut.store(true, Ordering::Release);
-        self.end();
+        self.shared
+            .orders
+            .give(Orders::FINISH | Orders::END | Orders::CUT);
     }
 
     /// Whether a GOAWAY was written, also after the end.
     #[must_use]
-    pub fn was_told(&self) -> bool {
-        self.shared.told.load(Ordering::Acquire)
+    pub fn goaway_written(&self) -> bool {
+        self.shared.goaway_written.load(Ordering::Acquire)
     }
 
     /// Whether the peer was gone, or had been cut, before the connection was at its end.
@@ -132,48 +135,34 @@ impl GoawayHandle {
         self.shared.lost.load(Ordering::Acquire)
     }
 
-    /// Waits until [`Self::version`] is known.
+    /// Waits until [`Self::protocol`] is known.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is consumed.
-    pub async fn version_known(&self) -> Version {
-        std::future::poll_fn(|cx| self.poll_version(cx)).await
+    /// Cancel safe: nothing is consumed, and nothing stays behind.
+    pub async fn protocol_known(&self) -> WireProtocol {
+        self.wait(|| Some(self.protocol()).filter(|protocol| *protocol != WireProtocol::Unknown))
+            .await
     }
 
     /// Waits until a phase at or behind `phase` is reached; [`H2Phase::Closed`] ends every wait.
     ///
     /// # Cancel safety
     ///
-    /// Cancel safe: nothing is consumed.
+    /// Cancel safe: nothing is consumed, and nothing stays behind.
     pub async fn reached(&self, phase: H2Phase) -> H2Phase {
-        std::future::poll_fn(|cx| self.poll_reached(cx, phase)).await
+        self.wait(|| Some(self.phase()).filter(|now| *now >= phase)).await
     }
 
-    /// As [`Self::version_known`], to be polled.
-    pub fn poll_version(&self, cx: &mut Context<'_>) -> Poll<Version> {
-        self.wait(cx, || {
-            Some(self.version()).filter(|version| *version != Version::Unknown)
-        })
-    }
-
-    /// As [`Self::reached`], to be polled.
-    pub fn poll_reached(&self, cx: &mut Context<'_>, phase: H2Phase) -> Poll<H2Phase> {
-        self.wait(cx, || Some(self.phase()).filter(|now| *now >= phase))
-    }
-
-    fn wait<T>(&self, cx: &mut Context<'_>, ready: impl Fn() -> Option<T>) -> Poll<T> {
-        if let Some(value) = ready() {
-            return Poll::Ready(value);
-        }
-        {
-            let mut wakers = self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-            if !wakers.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                wakers.waiting.push(cx.waker().clone());
+    async fn wait<T>(&self, ready: impl Fn() -> Option<T>) -> T {
+        loop {
+            // Made before the look: `Notify` counts a notification from here on, also before the first poll.
+            let changed = self.shared.changed.notified();
+            if let Some(value) = ready() {
+                return value;
             }
+            changed.await;
         }
-        // Looked at again behind the lock: what changed in between wakes nobody.
-        ready().map_or(Poll::Pending, Poll::Ready)
     }
 
     // What the transport says.
@@ -182,25 +171,29 @@ impl GoawayHandle {
         Duration::from_nanos(self.shared.gap_nanos.load(Ordering::Acquire))
     }
 
-    pub(crate) fn is_finishing(&self) -> bool {
-        self.shared.finish.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn is_ending(&self) -> bool {
-        self.shared.ending.load(Ordering::Acquire)
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.shared.orders
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.shared.cut.load(Ordering::Acquire)
+        self.shared.orders.has(Orders::CUT)
+    }
+
+    pub(crate) fn is_gap_over(&self) -> bool {
+        self.shared.gap_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_gap_over(&self) {
+        self.shared.gap_over.store(true, Ordering::Release);
     }
 
     pub(crate) fn set_lost(&self) {
         self.shared.lost.store(true, Ordering::Release);
     }
 
-    pub(crate) fn set_version(&self, version: Version) {
-        self.shared.version.store(version as u8, Ordering::Release);
-        self.wake_waiting();
+    pub(crate) fn set_protocol(&self, protocol: WireProtocol) {
+        self.shared.protocol.store(protocol as u8, Ordering::Release);
+        self.shared.changed.notify_waiters();
     }
 
     /// Takes an event from the wire; what the table forbids (a codec's doing, not ours) leaves the phase as it is.
@@ -212,46 +205,11 @@ impl GoawayHandle {
             self.shared.last_stream_id.store(id, Ordering::Release);
         }
         if next == H2Phase::Noticed || next == H2Phase::GoingAway {
-            self.shared.told.store(true, Ordering::Release);
+            self.shared.goaway_written.store(true, Ordering::Release);
         }
         self.shared.phase.store(next as u8, Ordering::Release);
-        self.wake_waiting();
+        self.shared.changed.notify_waiters();
         true
-    }
-
-    pub(crate) fn register_transport(&self, cx: &Context<'_>) {
-        let mut wakers = self.shared.wakers.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut wakers.transport {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-    }
-
-    fn wake_transport(&self) {
-        let waker = self
-            .shared
-            .wakers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .transport
-            .take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    fn wake_waiting(&self) {
-        let waiting = std::mem::take(
-            &mut self
-                .shared
-                .wakers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .waiting,
-        );
-        for waker in waiting {
-            waker.wake();
-        }
     }
 }
 
@@ -259,7 +217,7 @@ impl fmt::Debug for GoawayHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GoawayHandle")
             .field("phase", &self.phase())
-            .field("version", &self.version())
+            .field("protocol", &self.protocol())
             .field("last_stream_id", &self.last_stream_id())
             .field("gap", &self.gap())
             .finish_non_exhaustive()

@@ -1,10 +1,11 @@
-//! The transport wrapper: holds the codec's PING open for the drain timeout, and the socket open until the peer left.
+//! The transport wrapper: both GOAWAYs at their time, and the socket open until the peer has ended.
 
-use crate::handle::{GoawayHandle, Version};
-use crate::linger::Linger;
+use crate::drain::H2Drain;
+use crate::ending::Ending;
+use crate::handle::{GoawayHandle, WireProtocol};
+use crate::orders::Orders;
 use crate::phase::H2Event;
-use crate::settings::H2DrainSettings;
-use crate::wire::{Mode, Wire};
+use crate::wire::{Piece, Reading, Wire};
 use pin_project::{pin_project, pinned_drop};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,15 +14,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The transport of one server connection, on which the wait between the two GOAWAYs is exact.
 ///
-/// Put it between the socket (or TLS stream) and an unmodified server: the codec's `graceful_shutdown()` writes
-/// GOAWAY(2^31-1) and a PING and writes the final GOAWAY when that PING is acknowledged. This wrapper learns the PING's
-/// payload as it is written, keeps the peer's acknowledgement to itself, and gives the codec one when the gap is over,
-/// between two frames of the peer. Peers that never acknowledge cannot hold the connection open by that.
+/// Put it between the socket (or TLS stream) and an unmodified server. It writes GOAWAY(2^31-1) itself
+/// ([`GoawayHandle::notice`]), between two frames of the server, and measures the gap. The server's own
+/// `graceful_shutdown()` may come at any time: it writes GOAWAY(2^31-1) too, and a PING, and writes the final GOAWAY when
+/// that PING is acknowledged. The wrapper writes that GOAWAY only if the peer has had none, keeps the PING, and gives the
+/// server its acknowledgement when the gap is over, between two frames of the peer. So the peer sees exactly two
+/// GOAWAYs, and cannot hold the connection open by not answering.
 ///
-/// - A peer that ends its side in the gap can open no more streams: the final GOAWAY leaves at once, and the streams
+/// - A peer that ends its side in the gap can open no more streams: the final GOAWAY is written at once, and the streams
 ///   still open have until the end of the gap to be answered.
-/// - When the codec shuts the transport down after the final GOAWAY, the peer has
-///   [`delayed_close_timeout`](H2DrainSettings::delayed_close_timeout) to close first; what it still sends is discarded.
+/// - When the server shuts the transport down after the final GOAWAY, the peer has
+///   [`delayed_close_timeout`](crate::H2DrainSettings::delayed_close_timeout) to close first; what it still sends is
+///   discarded. No flush and no close waits longer than that for a peer that takes nothing.
 /// - Anything that is not HTTP/2 passes straight through.
 ///
 /// One task polls both directions, as h2 and hyper do. Dropping it drops the socket.
@@ -30,10 +34,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// use proto_drain_h2::{GoawayIo, H2DrainSettings, H2Phase};
+/// use proto_drain_h2::{GoawayIo, H2Drain, H2Phase};
 ///
 /// let (_client, server) = tokio::io::duplex(1024);
-/// let (io, handle) = GoawayIo::new(server, &H2DrainSettings::default());
+/// let (io, handle) = GoawayIo::new(server, &H2Drain::default());
 /// assert_eq!(handle.phase(), H2Phase::Serving);
 /// drop(io);
 /// assert_eq!(handle.phase(), H2Phase::Closed);
@@ -45,16 +49,23 @@ pub struct GoawayIo<IO> {
     #[pin]
     inner: IO,
     wire: Wire,
-    linger: Linger,
+    drain: H2Drain,
+    /// Once the server has asked for the close.
+    ending: Option<Box<Ending>>,
 }
 
 impl<IO> GoawayIo<IO> {
-    /// Wraps a transport whose first byte has not been read yet.
-    pub fn new(inner: IO, settings: &H2DrainSettings) -> (Self, GoawayHandle) {
-        let wire = Wire::new(settings.drain_timeout);
+    /// Wraps a transport whose first byte has not been read yet. For servers that keep their connections to themselves;
+    /// for others [`H2Drain::connection`] makes transport, handle and connection in one.
+    pub fn new(inner: IO, drain: &H2Drain) -> (Self, GoawayHandle) {
+        let wire = Wire::new(drain.settings().drain_timeout);
         let handle = wire.handle.clone();
-        let linger = Linger::new(settings.delayed_close_timeout);
-        let io = Self { inner, wire, linger };
+        let io = Self {
+            inner,
+            wire,
+            drain: drain.clone(),
+            ending: None,
+        };
         (io, handle)
     }
 
@@ -69,129 +80,169 @@ impl<IO> GoawayIo<IO> {
     }
 }
 
-impl<IO: AsyncRead> AsyncRead for GoawayIo<IO> {
+impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let mut inner = this.inner;
         let wire = this.wire;
-        if wire.handle.is_cut() {
-            wire.handle.set_lost();
-            return Poll::Ready(Ok(()));
-        }
-        // Nearly every read is one of these.
-        if wire.is_quiet() {
-            let before = buf.filled().len();
-            lost_on_error(&wire.handle, ready!(inner.poll_read(cx, buf)))?;
-            match &buf.filled()[before..] {
-                [] if buf.remaining() > 0 => {
-                    wire.on_eof();
-                }
-                chunk => wire.filter.skip(chunk),
-            }
-            return Poll::Ready(Ok(()));
-        }
-        if wire.version == Version::Other {
-            return inner.poll_read(cx, buf);
-        }
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
         loop {
-            if !matches!(wire.mode, Mode::Plain | Mode::Noticed) {
-                wire.step(cx);
-            }
-            if wire
-                .filter
-                .take_ready(buf.remaining(), |bytes| buf.put_slice(bytes))
-            {
+            let orders = wire.handle.orders().given();
+            if orders & Orders::CUT != 0 {
+                wire.handle.set_lost();
                 return Poll::Ready(Ok(()));
             }
-            match wire.mode {
-                Mode::Eof => return Poll::Ready(Ok(())),
-                Mode::PeerEnded => return Poll::Pending,
-                _ => {}
-            }
-            let missing = wire.filter.missing();
-            if missing > 0 {
-                let mut bytes = [0; 17];
-                let mut rest = ReadBuf::new(&mut bytes[..missing]);
-                lost_on_error(&wire.handle, ready!(inner.as_mut().poll_read(cx, &mut rest)))?;
-                match rest.filled() {
-                    // Either way the codec gets what was held back first.
-                    [] => {
-                        let _told = wire.on_eof();
-                    }
-                    more => wire.filter.complete(more),
-                }
-                continue;
-            }
-            let before = buf.filled().len();
-            lost_on_error(&wire.handle, ready!(inner.as_mut().poll_read(cx, buf)))?;
-            let chunk = &mut buf.filled_mut()[before..];
-            if chunk.is_empty() {
-                if wire.on_eof() {
+            // Nearly every read is quiet.
+            if !wire.is_quiet() && wire.protocol() != WireProtocol::Other {
+                if buf.remaining() == 0 {
                     return Poll::Ready(Ok(()));
                 }
-                continue;
-            }
-            if wire.version == Version::Unknown {
-                wire.sniff(chunk);
-                if wire.version == Version::Other {
+                let tended = wire.tend(inner.as_mut(), cx);
+                lost_on_error(&wire.handle, tended)?;
+                if wire.take_ack(buf.remaining(), |bytes| buf.put_slice(bytes)) {
                     return Poll::Ready(Ok(()));
                 }
             }
-            let given = wire.filter.filter(chunk);
-            buf.set_filled(before + given);
-            if given > 0 {
-                return Poll::Ready(Ok(()));
+            let read = match wire.reading() {
+                Reading::Ended => return Poll::Ready(Ok(())),
+                Reading::Waits => Poll::Pending,
+                Reading::Free => read(inner.as_mut(), cx, buf),
+                Reading::UpTo(limit) => read_up_to(inner.as_mut(), cx, buf, limit),
+            };
+            match read {
+                Poll::Ready(Ok(0)) if buf.remaining() > 0 => wire.on_eof(),
+                Poll::Ready(Ok(n)) => {
+                    let filled = buf.filled();
+                    wire.on_read(&filled[filled.len() - n..]);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Err(error)) => {
+                    wire.handle.set_lost();
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => ready!(wire.handle.orders().pending(cx, orders)),
             }
         }
     }
 }
 
-impl<IO: AsyncWrite> GoawayIo<IO> {
-    fn after_write(
+/// How many bytes came.
+fn read<IO: AsyncRead>(
+    inner: Pin<&mut IO>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+) -> Poll<io::Result<usize>> {
+    let before = buf.filled().len();
+    ready!(inner.poll_read(cx, buf))?;
+    Poll::Ready(Ok(buf.filled().len() - before))
+}
+
+fn read_up_to<IO: AsyncRead>(
+    inner: Pin<&mut IO>,
+    cx: &mut Context<'_>,
+    buf: &mut ReadBuf<'_>,
+    limit: usize,
+) -> Poll<io::Result<usize>> {
+    let room = limit.min(buf.remaining());
+    let mut part = ReadBuf::new(buf.initialize_unfilled_to(room));
+    ready!(inner.poll_read(cx, &mut part))?;
+    let n = part.filled().len();
+    buf.advance(n);
+    Poll::Ready(Ok(n))
+}
+
+impl<IO: AsyncRead + AsyncWrite> GoawayIo<IO> {
+    /// Writes `bufs` as they are if nothing in them is looked at before, or a part of them.
+    fn poll_write_bufs(
         self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        result: Poll<io::Result<usize>>,
-        mut for_each: impl FnMut(usize, &mut dyn FnMut(&[u8])),
-    ) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let n = match result {
-            // A cut transport does not wait for a peer that does not read.
-            Poll::Pending if this.wire.handle.is_cut() => {
-                this.wire.handle.set_lost();
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(result) => lost_on_error(&this.wire.handle, result)?,
-        };
-        if this.wire.version != Version::Other {
-            for_each(n, &mut |chunk| this.wire.observe(chunk, cx));
-        }
-        Poll::Ready(Ok(n))
-    }
-}
-
-impl<IO: AsyncWrite + AsyncRead> AsyncWrite for GoawayIo<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = self.as_mut().project().inner.poll_write(cx, buf);
-        self.after_write(cx, result, |n, observe| observe(&buf[..n]))
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = self.as_mut().project().inner.poll_write_vectored(cx, bufs);
-        self.after_write(cx, result, |mut n, observe| {
-            for buf in bufs {
-                let part = n.min(buf.len());
-                observe(&buf[..part]);
-                n -= part;
+        let this = self.project();
+        let (mut inner, wire) = (this.inner, this.wire);
+        loop {
+            let orders = wire.handle.orders().given();
+            let result = if wire.protocol() == WireProtocol::Other {
+                write(inner.as_mut(), cx, bufs)
+            } else {
+                write_framed(wire, inner.as_mut(), cx, bufs)
+            };
+            match result {
+                Poll::Ready(result) => return Poll::Ready(lost_on_error(&wire.handle, result)),
+                // A cut transport does not wait for a peer that does not read.
+                Poll::Pending if wire.is_cut() => return Poll::Ready(cut(wire)),
+                Poll::Pending => ready!(wire.handle.orders().pending(cx, orders)),
             }
-        })
+        }
+    }
+}
+
+fn write_framed<IO: AsyncWrite>(
+    wire: &mut Wire,
+    mut inner: Pin<&mut IO>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    loop {
+        if !wire.is_quiet() {
+            wire.step(cx);
+            ready!(wire.poll_ours(inner.as_mut(), cx))?;
+        }
+        if let Some(ahead) = wire.passes_whole(bufs.iter().map(|buf| &**buf)) {
+            let n = ready!(write(inner.as_mut(), cx, bufs))?;
+            let mut rest = n;
+            if bufs.iter().map(|buf| buf.len()).sum::<usize>() == n {
+                wire.on_written_whole(ahead);
+            } else {
+                for buf in bufs {
+                    let part = rest.min(buf.len());
+                    wire.on_written(&buf[..part]);
+                    rest -= part;
+                }
+            }
+            return Poll::Ready(Ok(n));
+        }
+        let Some(first) = bufs.iter().find(|buf| !buf.is_empty()) else {
+            return Poll::Ready(Ok(0));
+        };
+        match wire.next_piece(first, cx) {
+            Piece::Pass(len) => {
+                let n = ready!(inner.poll_write(cx, &first[..len]))?;
+                wire.on_written(&first[..n]);
+                return Poll::Ready(Ok(n));
+            }
+            Piece::Taken(0) => {}
+            Piece::Taken(n) => return Poll::Ready(Ok(n)),
+        }
+    }
+}
+
+fn write<IO: AsyncWrite>(
+    inner: Pin<&mut IO>,
+    cx: &mut Context<'_>,
+    bufs: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    match bufs {
+        [buf] => inner.poll_write(cx, buf),
+        bufs => inner.poll_write_vectored(cx, bufs),
+    }
+}
+
+fn cut<T>(wire: &Wire) -> io::Result<T> {
+    wire.handle.set_lost();
+    Err(io::ErrorKind::BrokenPipe.into())
+}
+
+impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_bufs(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_bufs(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -200,28 +251,36 @@ impl<IO: AsyncWrite + AsyncRead> AsyncWrite for GoawayIo<IO> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
-        let result = this.inner.poll_flush(cx);
-        if result.is_pending() && this.wire.handle.is_cut() {
-            this.wire.handle.set_lost();
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        let (mut inner, wire) = (this.inner, this.wire);
+        loop {
+            let orders = wire.handle.orders().given();
+            if let Poll::Ready(flushed) = wire.poll_flush(inner.as_mut(), cx) {
+                return Poll::Ready(lost_on_error(&wire.handle, flushed));
+            }
+            if wire.is_cut() {
+                return Poll::Ready(cut(wire));
+            }
+            ready!(wire.handle.orders().pending(cx, orders));
         }
-        result.map(|result| lost_on_error(&this.wire.handle, result))
     }
 
     /// After the final GOAWAY the peer may close first, see [`GoawayIo`]; without one this is the transport's own
     /// shutdown.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut this = self.project();
-        let waits = this.wire.version == Version::Http2 && this.wire.handle.last_stream_id().is_some();
-        if waits && this.wire.mode != Mode::Eof && this.wire.mode != Mode::PeerEnded {
-            this.wire.handle.register_transport(cx);
-            if !this.wire.handle.is_ending() {
-                ready!(this.linger.poll(cx, this.inner.as_mut(), &mut this.wire.timer));
+        let this = self.project();
+        let (mut inner, wire) = (this.inner, this.wire);
+        let ending = this
+            .ending
+            .get_or_insert_with(|| Box::new(Ending::new(this.drain)));
+        loop {
+            let orders = wire.handle.orders().given();
+            if let Poll::Ready(result) = ending.poll(cx, inner.as_mut(), wire) {
+                let result = lost_on_error(&wire.handle, result);
+                wire.handle.on_event(H2Event::TransportEnded, None);
+                return Poll::Ready(result);
             }
+            ready!(wire.handle.orders().pending(cx, orders));
         }
-        let result = lost_on_error(&this.wire.handle, ready!(this.inner.poll_shutdown(cx)));
-        this.wire.handle.on_event(H2Event::TransportEnded, None);
-        Poll::Ready(result)
     }
 }
 
@@ -237,18 +296,5 @@ fn lost_on_error<T>(handle: &GoawayHandle, result: io::Result<T>) -> io::Result<
 impl<IO> PinnedDrop for GoawayIo<IO> {
     fn drop(self: Pin<&mut Self>) {
         self.wire.handle.on_event(H2Event::TransportEnded, None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_connection_costs_less_than_256_bytes() {
-        let counts = 2 * size_of::<usize>();
-        let io = size_of::<GoawayIo<()>>() + crate::handle::SHARED_SIZE + counts;
-        let steps = size_of::<crate::H2Connection<()>>();
-        assert!(io + steps < 256, "{io} + {steps}");
     }
 }

@@ -1,25 +1,26 @@
 //! Notice first: the GOAWAY precedes the HEADERS of the response that triggers it.
 
-use crate::handle::{GoawayHandle, Version};
+use crate::handle::{GoawayHandle, WireProtocol};
 use crate::phase::H2Phase;
 use drain_signal::{DrainDecision, DrainHandle};
 use http::Request;
 use hyper::service::Service;
 use pin_project::pin_project;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::Sleep;
 
 /// The longest that a response waits for its GOAWAY; only a connection that nobody drives takes so long.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Asks the drain decision once per response, before its head is written, and has the connection told first.
+/// Asks the drain decision once per response, before its head is written; if it says "close", the connection's GOAWAY
+/// goes first.
 ///
-/// Envoy writes the GOAWAY before the HEADERS of the response whose decision says "close". Here the decision has the
-/// connection told to go ([`DrainHandle::start_now`]), and the response follows when the notice is on the wire. Meant
+/// Envoy writes the GOAWAY before the HEADERS of the response whose decision says "close". Here the decision starts the
+/// connection's goodbye ([`DrainHandle::start_now`]), and the response follows when the GOAWAY is written. Meant
 /// for connections under [`drain_signal::drive`]; elsewhere the response waits for one second and goes out.
 /// HTTP/1 responses pass untouched.
 #[derive(Clone, Debug)]
@@ -81,10 +82,31 @@ pub struct NoticeFirstFuture<F, D, T> {
     held: Option<Box<Held<T>>>,
 }
 
-#[derive(Debug)]
 struct Held<T> {
     response: T,
-    longest: Pin<Box<Sleep>>,
+    /// Until the GOAWAY is written, or has taken too long.
+    noticed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+}
+
+impl<T> Held<T> {
+    fn new(response: T, goaway: GoawayHandle) -> Self {
+        let noticed = async move {
+            // A response that waited too long goes out as well.
+            let _waited = tokio::time::timeout(LONGEST, goaway.reached(H2Phase::Noticed)).await;
+        };
+        Self {
+            response,
+            noticed: Box::pin(noticed),
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Held<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("response", &self.response)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<F, D, T, E> Future for NoticeFirstFuture<F, D, T>
@@ -103,21 +125,16 @@ where
         } = &**this.connection;
         if this.held.is_none() {
             let polled = this.inner.poll(cx);
-            let asks = || goaway.version() == Version::Http2 && goaway.phase() == H2Phase::Serving;
+            let asks = || goaway.protocol() == WireProtocol::Http2 && goaway.phase() == H2Phase::Serving;
             if !matches!(polled, Poll::Ready(Ok(_))) || !asks() || !decision.drain_close() {
                 return polled;
             }
             let response = ready!(polled)?;
             drain.start_now();
-            *this.held = Some(Box::new(Held {
-                response,
-                longest: Box::pin(tokio::time::sleep(LONGEST)),
-            }));
+            *this.held = Some(Box::new(Held::new(response, goaway.clone())));
         }
         if let Some(held) = this.held {
-            if goaway.poll_reached(cx, H2Phase::Noticed).is_pending() {
-                ready!(held.longest.as_mut().poll(cx));
-            }
+            ready!(held.noticed.as_mut().poll(cx));
         }
         match this.held.take() {
             Some(held) => Poll::Ready(Ok(held.response)),

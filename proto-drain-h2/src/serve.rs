@@ -19,16 +19,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// use proto_drain_h2::{GoawayIo, H2Connection, H2DrainSettings, ServeStreams};
+/// use proto_drain_h2::{H2Drain, ServeStreams};
 ///
 /// let (_client, server) = tokio::io::duplex(1024);
-/// let settings = H2DrainSettings::default();
-/// let (io, handle) = GoawayIo::new(server, &settings);
-/// let serve = ServeStreams::new(io, &h2::server::Builder::new(), |_request, mut respond| {
-///     // An answer at once; anything longer is spawned.
-///     let _sent = respond.send_response(http::Response::new(()), true);
-/// });
-/// let connection = H2Connection::new(serve, handle, settings); // for drain_signal::drive
+/// let connection = H2Drain::default().connection(server, |io, _parts| {
+///     ServeStreams::new(io, &h2::server::Builder::new(), |_request, mut respond| {
+///         // An answer at once; anything longer is spawned.
+///         let _sent = respond.send_response(http::Response::new(()), true);
+///     })
+/// }); // for drain_signal::drive
 /// # drop(connection);
 /// # }
 /// ```
@@ -36,8 +35,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub struct ServeStreams<T, F> {
     state: State<T>,
     on_stream: F,
-    /// Told to go while the handshake runs.
-    told: bool,
+    /// Asked to shut down while the handshake ran.
+    asked: bool,
 }
 
 enum State<T> {
@@ -55,7 +54,7 @@ where
         Self {
             state: State::Handshaking(builder.handshake(io)),
             on_stream,
-            told: false,
+            asked: false,
         }
     }
 }
@@ -73,7 +72,7 @@ where
             match &mut this.state {
                 State::Handshaking(handshake) => {
                     let mut connection = ready!(Pin::new(handshake).poll(cx))?;
-                    if this.told {
+                    if this.asked {
                         connection.graceful_shutdown();
                     }
                     this.state = State::Serving(connection);
@@ -96,7 +95,7 @@ where
     fn graceful_shutdown(self: Pin<&mut Self>) {
         let this = self.get_mut();
         match &mut this.state {
-            State::Handshaking(_) => this.told = true,
+            State::Handshaking(_) => this.asked = true,
             State::Serving(connection) => connection.graceful_shutdown(),
         }
     }

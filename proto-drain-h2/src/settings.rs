@@ -20,15 +20,26 @@ pub struct H2DrainSettings {
     /// [HTTP connection manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto);
     /// default 5 s. Shorter where the drain's deadline is nearer ([`Self::gap`]).
     pub drain_timeout: Duration,
-    /// How long the transport stays open for the peer's FIN once the last stream has ended. Envoy's
-    /// `delayed_close_timeout`; default 1 s, zero for none.
+    /// How long the transport stays open for the peer's FIN once the last stream has ended, and how long a flush or a
+    /// close waits for a peer that takes nothing. Envoy's `delayed_close_timeout`; default 1 s. With zero the transport
+    /// does not stay open, and the other waits have 1 s.
     pub delayed_close_timeout: Duration,
-    /// How long a connection that is told to go before it has shown its protocol may take to do so; then it is
+    /// How long a connection whose slot comes before it has shown its protocol may take to do so; then it is
     /// closed. Default 1 s. Envoy closes such a connection at once; a first request that is already on its way would
     /// be lost by that.
     pub first_bytes_timeout: Duration,
     /// What becomes of the streams still open at the deadline. Default [`AtDeadline::ResetStreams`].
     pub at_deadline: AtDeadline,
+    /// How many bytes of the peer are read and discarded in the delayed close. Default 16 MiB.
+    ///
+    /// It has to cover what an honest peer may have under way: the windows of its streams and of the connection (1 MiB
+    /// with hyper's defaults) and what the kernels' buffers have. With less, an upload turns into the RST that the delayed
+    /// close is there to avoid. After the limit nothing more is read; the peer keeps its time.
+    pub discard_limit: u64,
+    /// How many connections of the [`H2Drain`](crate::H2Drain) may be in their delayed close at a time; others close at
+    /// once when their last byte has been taken. Default 65 536. With [`Self::discard_limit`] it bounds what peers that do
+    /// not close can cost.
+    pub max_lingering: u64,
 }
 
 /// What becomes of the streams that are still open at the deadline of a drain.
@@ -39,8 +50,8 @@ pub enum AtDeadline {
     /// `hyper`); what is left [`GRACE`](Self::GRACE) later is cut.
     #[default]
     ResetStreams,
-    /// The connection is cut without a word, as Envoy 1.40 does it: no goodbye is hurried because the deadline is near, and
-    /// who has not been told by then never is. What the peer has not taken by then is lost.
+    /// The connection is cut, as by Envoy 1.40: no RST_STREAM, and no GOAWAY earlier because the deadline is near. A
+    /// connection that has had no GOAWAY by then gets none. What the peer has not taken by then is lost.
     Cut,
 }
 
@@ -57,6 +68,8 @@ impl Default for H2DrainSettings {
             delayed_close_timeout: Duration::from_secs(1),
             first_bytes_timeout: Duration::from_secs(1),
             at_deadline: AtDeadline::default(),
+            discard_limit: 16 << 20,
+            max_lingering: 1 << 16,
         }
     }
 }
@@ -90,6 +103,20 @@ impl H2DrainSettings {
         self
     }
 
+    /// Sets [`Self::discard_limit`].
+    #[must_use]
+    pub fn with_discard_limit(mut self, bytes: u64) -> Self {
+        self.discard_limit = bytes;
+        self
+    }
+
+    /// Sets [`Self::max_lingering`].
+    #[must_use]
+    pub fn with_max_lingering(mut self, connections: u64) -> Self {
+        self.max_lingering = connections;
+        self
+    }
+
     /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain timeout, cut so
     /// that the delayed close still fits in; but where little is left the gap has half of it. With [`AtDeadline::Cut`] it is
     /// always the drain timeout, as in Envoy: the second GOAWAY is lost then if the deadline comes first.
@@ -109,41 +136,17 @@ impl H2DrainSettings {
     /// ```
     #[must_use]
     pub fn gap(&self, left: Option<Duration>) -> Duration {
+        self.cut_to(self.drain_timeout, left)
+    }
+
+    /// [`Self::gap`] with another drain timeout.
+    pub(crate) fn cut_to(&self, drain_timeout: Duration, left: Option<Duration>) -> Duration {
         match (left, self.at_deadline) {
-            (None, _) | (_, AtDeadline::Cut) => self.drain_timeout,
+            (None, _) | (_, AtDeadline::Cut) => drain_timeout,
             (Some(left), AtDeadline::ResetStreams) => {
                 let spared = left.saturating_sub(self.delayed_close_timeout);
-                self.drain_timeout.min(spared.max(left / 2))
+                drain_timeout.min(spared.max(left / 2))
             }
-        }
-    }
-}
-
-/// The settings as a connection keeps them: 32 bytes instead of 56.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Packed {
-    drain_timeout: u64,
-    delayed_close_timeout: u64,
-    first_bytes_timeout: u64,
-    pub(crate) at_deadline: AtDeadline,
-}
-
-impl Packed {
-    pub(crate) fn new(settings: &H2DrainSettings) -> Self {
-        Self {
-            drain_timeout: nanos(settings.drain_timeout),
-            delayed_close_timeout: nanos(settings.delayed_close_timeout),
-            first_bytes_timeout: nanos(settings.first_bytes_timeout),
-            at_deadline: settings.at_deadline,
-        }
-    }
-
-    pub(crate) const fn unpacked(self) -> H2DrainSettings {
-        H2DrainSettings {
-            drain_timeout: Duration::from_nanos(self.drain_timeout),
-            delayed_close_timeout: Duration::from_nanos(self.delayed_close_timeout),
-            first_bytes_timeout: Duration::from_nanos(self.first_bytes_timeout),
-            at_deadline: self.at_deadline,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the wrapper costs while nothing drains: no allocation, whatever passes.
 #![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
 
-use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2DrainSettings, Version};
+use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2Drain, WireProtocol};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -53,7 +53,7 @@ fn frames_in_both_directions_allocate_nothing_while_nothing_drains() {
         first: CLIENT_PREFACE,
         again: FRAMES,
     };
-    let (mut io, handle) = GoawayIo::new(inner, &H2DrainSettings::default());
+    let (mut io, handle) = GoawayIo::new(inner, &H2Drain::default());
     let mut cx = Context::from_waker(Waker::noop());
     let mut bytes = [0; 256];
     let mut read = |io: &mut GoawayIo<Endless>, cx: &mut Context<'_>| {
@@ -62,7 +62,7 @@ fn frames_in_both_directions_allocate_nothing_while_nothing_drains() {
         buf.filled().len()
     };
     assert_eq!(read(&mut io, &mut cx), CLIENT_PREFACE.len());
-    assert_eq!(handle.version(), Version::Http2);
+    assert_eq!(handle.protocol(), WireProtocol::Http2);
     let counted = allocation_counter::measure(|| {
         for _ in 0..1000 {
             assert_eq!(read(&mut io, &mut cx), FRAMES.len());
@@ -80,7 +80,7 @@ mod served {
     use hyper::server::conn::http2;
     use hyper::service::service_fn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2Connection, H2DrainSettings, NoticeFirst, ResetHandle};
+    use proto_drain_h2::{CLIENT_PREFACE, H2Drain, NoticeFirst};
     use std::convert::Infallible;
     use std::ops::Range;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -96,13 +96,11 @@ mod served {
         });
         let builder = http2::Builder::new(TokioExecutor::new());
         if wrapped {
-            let settings = H2DrainSettings::default();
-            let (io, handle) = GoawayIo::new(io, &settings);
-            let resets = ResetHandle::new();
-            let service = resets.service(service);
-            let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
-            let server = builder.serve_connection(TokioIo::new(io), service);
-            let connection = H2Connection::new(server, handle, settings).with_resets(resets);
+            let connection = H2Drain::default().connection(io, |io, parts| {
+                let (service, handle) = (parts.service(service), parts.handle().clone());
+                let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle);
+                builder.serve_connection(TokioIo::new(io), service)
+            });
             tokio::spawn(drive(connection, watch));
         } else {
             tokio::spawn(builder.serve_connection(TokioIo::new(io), service));

@@ -1,8 +1,8 @@
 //! Send, Sync and Unpin of the public types are promises.
 
 use proto_drain_h2::{
-    AtDeadline, Frame, FrameWalker, GoawayHandle, GoawayIo, H2Connection, H2DrainSettings, H2Event, H2Phase,
-    InvalidTransition, Version, Walked,
+    AtDeadline, CloseCounts, GoawayHandle, GoawayIo, H2Connection, H2Drain, H2DrainSettings, H2Event,
+    H2Parts, H2Phase, InvalidTransition, WireProtocol,
 };
 use static_assertions::assert_impl_all;
 use std::error::Error;
@@ -13,10 +13,10 @@ assert_impl_all!(H2Connection<DuplexStream>: Send, Sync, Unpin, std::fmt::Debug)
 assert_impl_all!(GoawayHandle: Send, Sync, Unpin, Clone, std::fmt::Debug);
 assert_impl_all!(H2DrainSettings: Send, Sync, Unpin, Clone);
 assert_impl_all!(AtDeadline: Send, Sync, Unpin, Copy);
-assert_impl_all!(FrameWalker: Send, Sync, Unpin, Clone);
-assert_impl_all!(Frame: Send, Sync, Unpin, Copy);
-assert_impl_all!(Walked: Send, Sync, Unpin, Copy);
-assert_impl_all!(Version: Send, Sync, Unpin, Copy);
+assert_impl_all!(CloseCounts: Send, Sync, Unpin, Copy);
+assert_impl_all!(H2Drain: Send, Sync, Unpin, Clone);
+assert_impl_all!(H2Parts: Send, Unpin);
+assert_impl_all!(WireProtocol: Send, Sync, Unpin, Copy);
 assert_impl_all!(H2Phase: Send, Sync, Unpin, Copy, Ord);
 assert_impl_all!(H2Event: Send, Sync, Unpin, Copy);
 assert_impl_all!(InvalidTransition: Send, Sync, Unpin, Error);

@@ -1,11 +1,12 @@
-//! The time between the two GOAWAYs is the drain timeout, whatever the peer does with the PING between them.
+//! The time between the two GOAWAYs is the drain timeout, whatever the peer sends or does not send between them.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 #![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
 
 mod support;
 
 use drain_signal::CloseCause;
-use proto_drain_h2::{H2DrainSettings, H2Phase};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use proto_drain_h2::{H2Drain, H2DrainSettings, H2Phase};
 use support::*;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -34,21 +35,19 @@ async fn plays_a_whole_drain(server: Server, acks: Acks) {
     let _draining = begin(trigger, secs(60));
     let notice = client.expect(GOAWAY).await;
     assert_eq!(notice.goaway_id(), NOTICE);
-    let ping = client.expect(PING).await;
-    assert_eq!(ping.flags & 1, 0);
     assert_eq!(handle.phase(), H2Phase::Noticed);
-    let ack = ping_ack(&ping.payload);
+    let ack = ping_ack(&SHUTDOWN_PING);
     match acks {
         Acks::Never | Acks::Late => {}
         Acks::Once => client.send(&ack).await,
         Acks::Twice => client.send(&[ack.clone(), ack.clone()].concat()).await,
         Acks::OnceAfterOthers => {
-            let own = frame(PING, 0, 0, &ping.payload);
+            let own = frame(PING, 0, 0, &SHUTDOWN_PING);
             client
                 .send(&[own, ping_ack(b"unknown!"), ack.clone()].concat())
                 .await;
             let answer = client.expect(PING).await;
-            assert_eq!((answer.flags & 1, &answer.payload), (1, &ping.payload));
+            assert_eq!((answer.flags & 1, &answer.payload), (1, &SHUTDOWN_PING.to_vec()));
         }
         Acks::ByteByByte => {
             for byte in &ack {
@@ -96,11 +95,11 @@ whole_drains! {
     a_peer_that_acks_twice_does_not_shorten_it: Twice,
     an_ack_after_the_gap_harms_nothing: Late,
     pings_of_the_peer_and_other_acks_pass: OnceAfterOthers,
-    an_ack_in_single_bytes_is_swallowed: ByteByByte,
+    an_ack_in_single_bytes_does_not_shorten_the_gap: ByteByByte,
 }
 
-/// A connection in its gap, with the payload of its PING.
-async fn in_the_gap(server: Server, drain_timeout: std::time::Duration) -> (RawClient, Frame, Frame, Ended) {
+/// A connection in its gap.
+async fn in_the_gap(server: Server, drain_timeout: std::time::Duration) -> (RawClient, Frame, Ended) {
     let (client, io) = tokio::io::duplex(1 << 16);
     let settings = H2DrainSettings::default().with_drain_timeout(drain_timeout);
     let (trigger, signal) = drain_signal::channel();
@@ -110,16 +109,15 @@ async fn in_the_gap(server: Server, drain_timeout: std::time::Duration) -> (RawC
     client.expect_ok(1).await;
     begin(trigger, secs(60));
     let notice = client.expect(GOAWAY).await;
-    let ping = client.expect(PING).await;
-    (client, notice, ping, ended)
+    (client, notice, ended)
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_ack_between_two_requests_split_at_every_byte_takes_nothing_else_with_it() {
     let length = 2 * request(3, "/").len() + 17;
     for cut in 1..length {
-        let (mut client, notice, ping, ended) = in_the_gap(Server::Auto, secs(2)).await;
-        let bytes = [request(3, "/"), ping_ack(&ping.payload), request(5, "/")].concat();
+        let (mut client, notice, ended) = in_the_gap(Server::Auto, secs(2)).await;
+        let bytes = [request(3, "/"), ping_ack(&SHUTDOWN_PING), request(5, "/")].concat();
         assert_eq!(bytes.len(), length);
         client.send(&bytes[..cut]).await;
         tokio::time::sleep(millis(100)).await;
@@ -135,7 +133,7 @@ async fn an_ack_between_two_requests_split_at_every_byte_takes_nothing_else_with
 
 #[tokio::test(start_paused = true)]
 async fn the_final_goaway_waits_for_the_end_of_a_frame_of_the_peer() {
-    let (mut client, notice, _, _ended) = in_the_gap(Server::Hyper, secs(2)).await;
+    let (mut client, notice, _ended) = in_the_gap(Server::Hyper, secs(2)).await;
     let bytes = request(3, "/");
     client.send(&bytes[..bytes.len() - 5]).await;
     let idle = tokio::time::timeout(secs(4), client.next()).await;
@@ -157,7 +155,7 @@ async fn the_final_goaway_waits_for_the_end_of_a_frame_of_the_peer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_stays_inside_a_frame_is_given_up() {
-    let (mut client, notice, _, ended) = in_the_gap(Server::Auto, secs(2)).await;
+    let (mut client, notice, ended) = in_the_gap(Server::Auto, secs(2)).await;
     client.send(&request(3, "/")[..12]).await;
     assert_eq!(client.next().await.map(|frame| frame.kind), None);
     assert_took(notice.at.elapsed(), secs(2 + 10));
@@ -172,9 +170,9 @@ async fn a_peer_that_stays_inside_a_frame_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn the_final_goaway_waits_for_the_end_of_a_header_block_of_the_peer() {
     for server in SERVERS {
-        let (mut client, notice, ping, _ended) = in_the_gap(server, secs(2)).await;
+        let (mut client, notice, _ended) = in_the_gap(server, secs(2)).await;
         let block = get("/");
-        client.send(&ping_ack(&ping.payload)).await;
+        client.send(&ping_ack(&SHUTDOWN_PING)).await;
         client.send(&frame(HEADERS, 0x1, 3, &block[..4])).await;
         tokio::time::sleep(millis(1500)).await;
         client.send(&frame(CONTINUATION, 0, 3, &block[4..6])).await;
@@ -201,7 +199,7 @@ async fn the_final_goaway_waits_for_the_end_of_a_header_block_of_the_peer() {
 #[tokio::test(start_paused = true)]
 async fn streams_in_flight_finish_after_the_final_goaway_and_later_ones_are_not_served() {
     for server in SERVERS {
-        let (mut client, notice, _, ended) = in_the_gap(server, secs(2)).await;
+        let (mut client, notice, ended) = in_the_gap(server, secs(2)).await;
         client.send(&request(3, "/slow-3000")).await;
         let last = client.expect(GOAWAY).await;
         assert_eq!(last.goaway_id(), 3);
@@ -217,7 +215,7 @@ async fn streams_in_flight_finish_after_the_final_goaway_and_later_ones_are_not_
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_closes_in_the_gap_ends_the_connection_at_once() {
     for server in SERVERS {
-        let (client, notice, _, ended) = in_the_gap(server, secs(2)).await;
+        let (client, notice, ended) = in_the_gap(server, secs(2)).await;
         drop(client);
         let end = ended.await.unwrap();
         assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Drained));
@@ -228,7 +226,7 @@ async fn a_peer_that_closes_in_the_gap_ends_the_connection_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_half_closes_in_the_gap_gets_the_final_goaway_and_its_answers() {
     for server in SERVERS {
-        let (mut client, notice, _, ended) = in_the_gap(server, secs(2)).await;
+        let (mut client, notice, ended) = in_the_gap(server, secs(2)).await;
         client.send(&request(3, "/slow-1000")).await;
         client.io.shutdown().await.unwrap();
         let last = client.expect(GOAWAY).await;
@@ -242,7 +240,7 @@ async fn a_peer_that_half_closes_in_the_gap_gets_the_final_goaway_and_its_answer
 
 #[tokio::test(start_paused = true)]
 async fn a_half_closed_peer_keeps_its_streams_until_the_end_of_the_gap_only() {
-    let (mut client, notice, _, ended) = in_the_gap(Server::Auto, secs(2)).await;
+    let (mut client, notice, ended) = in_the_gap(Server::Auto, secs(2)).await;
     client.send(&request(3, "/never")).await;
     client.io.shutdown().await.unwrap();
     assert_eq!(client.expect(GOAWAY).await.goaway_id(), 3);
@@ -253,7 +251,7 @@ async fn a_half_closed_peer_keeps_its_streams_until_the_end_of_the_gap_only() {
 
 #[tokio::test(start_paused = true)]
 async fn no_gap_means_both_goaways_at_once() {
-    let (mut client, notice, _, _ended) = in_the_gap(Server::Auto, secs(0)).await;
+    let (mut client, notice, _ended) = in_the_gap(Server::Auto, secs(0)).await;
     assert_eq!(client.expect(GOAWAY).await.at, notice.at);
 }
 
@@ -270,7 +268,6 @@ async fn the_gap_leaves_room_for_the_delayed_close_before_the_deadline() {
     let start = Instant::now();
     begin(trigger, secs(4));
     client.expect(GOAWAY).await;
-    client.expect(PING).await;
     let last = client.expect(GOAWAY).await;
     assert_took(last.at - start, secs(2));
     client.expect_end().await;
@@ -287,7 +284,6 @@ async fn finish_ends_the_gap_now() {
     let mut client = RawClient::new(client).await;
     begin(trigger, secs(60));
     let notice = client.expect(GOAWAY).await;
-    client.expect(PING).await;
     tokio::time::sleep(millis(700)).await;
     handle.finish();
     let last = client.expect(GOAWAY).await;
@@ -297,8 +293,8 @@ async fn finish_ends_the_gap_now() {
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_ends_inside_its_ack_is_gone() {
-    let (mut client, notice, ping, ended) = in_the_gap(Server::Hyper, secs(2)).await;
-    client.send(&ping_ack(&ping.payload)[..5]).await;
+    let (mut client, notice, ended) = in_the_gap(Server::Hyper, secs(2)).await;
+    client.send(&ping_ack(&SHUTDOWN_PING)[..5]).await;
     client.io.shutdown().await.unwrap();
     assert_eq!(client.next().await, None, "the codec was given the broken frame");
     assert_took(notice.at.elapsed(), secs(0));
@@ -316,7 +312,6 @@ async fn the_drivers_last_word_before_the_deadline_ends_the_gap() {
     client.expect_ok(1).await;
     begin(trigger, secs(4));
     let notice = client.expect(GOAWAY).await;
-    client.expect(PING).await;
     let last = client.expect(GOAWAY).await;
     assert_took(last.at - notice.at, secs(3));
     assert_eq!(ended.await.unwrap().cause, CloseCause::Finished);
@@ -334,5 +329,91 @@ async fn the_bare_preface_is_enough_to_be_told() {
         let written = Instant::now();
         let mut client = RawClient { io: client };
         assert_took(client.expect(GOAWAY).await.at - written, secs(0));
+    }
+}
+
+/// A stream of eight seconds under hyper's keep-alive, through the gap and to its end. What the client saw.
+async fn kept_alive(adaptive: bool, acks: bool) -> Vec<u8> {
+    let (io, served) = tokio::io::duplex(1 << 16);
+    let (trigger, signal) = drain_signal::channel();
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .adaptive_window(adaptive)
+        .keep_alive_interval(secs(1))
+        .keep_alive_timeout(secs(2));
+    let connection = H2Drain::default().connection(served, |io, _parts| {
+        builder.serve_connection(TokioIo::new(io), service())
+    });
+    let ended = tokio::spawn(drain_signal::drive(connection, signal.watch().unwrap()));
+    let mut client = RawClient::new(io).await;
+    client.send(&request(1, "/slow-8000")).await;
+    tokio::time::sleep(millis(100)).await;
+    begin(trigger, secs(60));
+    let mut kinds = Vec::new();
+    while let Some(frame) = client.next().await {
+        kinds.push(frame.kind);
+        if acks && (frame.kind, frame.flags) == (PING, 0) {
+            client.send(&ping_ack(&frame.payload)).await;
+        }
+    }
+    ended.await.unwrap();
+    kinds
+}
+
+#[tokio::test(start_paused = true)]
+async fn hypers_keep_alive_goes_on_in_the_gap_and_ends_no_healthy_stream() {
+    for adaptive in [false, true] {
+        let kinds = kept_alive(adaptive, true).await;
+        let goaways: Vec<_> = (0..kinds.len()).filter(|at| kinds[*at] == GOAWAY).collect();
+        let [first, last] = goaways[..] else {
+            panic!("{kinds:?}");
+        };
+        let pings = |part: &[u8]| part.iter().filter(|kind| **kind == PING).count();
+        // Five seconds of gap, and two to three behind it.
+        assert!(pings(&kinds[first..last]) >= 4, "{kinds:?}");
+        assert!(pings(&kinds[last..]) >= 2, "{kinds:?}");
+        assert!(kinds.contains(&HEADERS), "{kinds:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hypers_keep_alive_finds_a_dead_peer_in_the_gap() {
+    let kinds = kept_alive(false, false).await;
+    assert!(!kinds.contains(&HEADERS), "{kinds:?}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == PING).count(), 1, "{kinds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_sends_or_takes_a_byte_now_and_then_is_not_given_up_inside_a_frame() {
+    for sends in [true, false] {
+        let (mut client, _, ended) = in_the_gap(Server::Auto, secs(2)).await;
+        if !sends {
+            client.send(&request(3, "/drips")).await;
+            client.expect(HEADERS).await;
+        }
+        let bytes = request(5, "/");
+        let (mut head, tail) = bytes.split_at(bytes.len() - 6);
+        client.send(head).await;
+        // A minute inside the frame, six times the limit.
+        for byte in tail.iter().take(5) {
+            head = std::slice::from_ref(byte);
+            if sends {
+                client.send(head).await;
+            }
+            for _ in 0..2 {
+                if sends {
+                    tokio::time::sleep(secs(4)).await;
+                } else {
+                    assert_eq!(client.expect(DATA).await.payload, b"drip");
+                }
+            }
+        }
+        assert!(!ended.is_finished(), "sends: {sends}");
+        client.send(if sends { &tail[5..] } else { tail }).await;
+        let mut kinds = Vec::new();
+        while !(kinds.contains(&HEADERS) && kinds.contains(&GOAWAY)) {
+            kinds.push(client.next().await.expect("the connection ended").kind);
+        }
     }
 }

@@ -82,9 +82,8 @@ async fn a_peer_that_sends_every_byte_alone_is_served_and_let_go() {
         client.expect_ok(1).await;
         begin(trigger, secs(60));
         let notice = client.expect(GOAWAY).await;
-        let ping = client.expect(PING).await;
-        dribble(&mut client.io, &ping_ack(&ping.payload)).await;
-        dribble(&mut client.io, &frame(PING, 0, 0, &ping.payload)).await;
+        dribble(&mut client.io, &ping_ack(&SHUTDOWN_PING)).await;
+        dribble(&mut client.io, &frame(PING, 0, 0, &SHUTDOWN_PING)).await;
         dribble(&mut client.io, &request(3, "/")).await;
         assert_eq!(client.expect(PING).await.flags, 1);
         client.expect_ok(3).await;
@@ -168,7 +167,6 @@ async fn a_peer_that_says_goaway_itself_is_served_to_its_end() {
         client.send(&request(1, "/slow-1000")).await;
         begin(trigger, secs(60));
         client.expect(GOAWAY).await;
-        client.expect(PING).await;
         client.send(&frame(GOAWAY, 0, 0, &[0; 8])).await;
         loop {
             let frame = client.next().await.unwrap();
@@ -189,7 +187,6 @@ async fn a_peer_inside_a_frame_is_not_waited_for_beyond_the_deadline() {
         let start = Instant::now();
         begin(trigger, secs(8));
         client.expect(GOAWAY).await;
-        client.expect(PING).await;
         client.send(&request(1, "/")[..12]).await;
         client.expect_end().await;
         assert_took(start.elapsed(), secs(8) + AtDeadline::GRACE);
@@ -217,7 +214,6 @@ async fn told_in_the_last_second_it_has_half_of_it_between_the_goaways() {
             let mut client = RawClient::new(io).await;
             let notice = client.expect(GOAWAY).await;
             assert_eq!(notice.goaway_id(), NOTICE);
-            client.expect(PING).await;
             client.send(&request(1, "/")).await;
             client.expect_ok(1).await;
             let last = client.expect(GOAWAY).await;

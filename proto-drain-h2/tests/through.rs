@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proptest::prelude::*;
-use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2DrainSettings, H2Phase};
+use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase};
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 /// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper, in chunks.
 async fn pass(upstream: &[u8], downstream: &[u8], chunks: &[usize]) -> (Vec<u8>, Vec<u8>) {
     let (mut client, io) = tokio::io::duplex(1 << 16);
-    let (mut io, _handle) = GoawayIo::new(io, &H2DrainSettings::default());
+    let (mut io, _handle) = GoawayIo::new(io, &H2Drain::default());
     let (mut up, mut down) = (Vec::new(), Vec::new());
     let mut sizes = chunks.iter().copied().cycle();
     let mut rest = upstream;
@@ -46,6 +46,7 @@ async fn pass(upstream: &[u8], downstream: &[u8], chunks: &[usize]) -> (Vec<u8>,
             .unwrap();
         rest = &rest[written..];
     }
+    io.flush().await.unwrap();
     drop(io);
     client.read_to_end(&mut down).await.unwrap();
     (up, down)
@@ -82,7 +83,8 @@ fn any_unit() -> impl Strategy<Value = Vec<u8>> {
             } else {
                 flags
             };
-            frame(kind, whole, 1, &payload)
+            // A GOAWAY is the test's own.
+            frame(if kind == GOAWAY { DATA } else { kind }, whole, 1, &payload)
         }),
         (bytes(), bytes(), bytes()).prop_map(|(a, b, c)| [
             frame(HEADERS, 0, 1, &a),
@@ -112,38 +114,72 @@ async fn read_now(io: &mut GoawayIo<DuplexStream>, room: usize) -> Vec<u8> {
     bytes
 }
 
+/// Who writes the first GOAWAY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    /// The codec; its PING is kept until the gap is over.
+    Codec,
+    /// The wrapper; the codec follows when the gap is over.
+    Wrapper,
+    /// The wrapper; the codec follows in the gap.
+    WrapperThenCodecInTheGap,
+}
+
+async fn in_chunks(io: &mut GoawayIo<DuplexStream>, bytes: &[u8], size: usize) {
+    for chunk in bytes.chunks(size) {
+        io.write_all(chunk).await.unwrap();
+    }
+    io.flush().await.unwrap();
+}
+
 proptest! {
     #[test]
-    fn in_a_drain_only_the_acknowledgements_of_its_ping_are_touched(
+    fn in_a_drain_the_peer_sees_one_notice_and_the_codec_one_acknowledgement(
         before in any_units(),
         during in any_units(),
         after in any_units(),
+        answer in any_units(),
         chunks in proptest::collection::vec(1usize..50, 1..12),
+        first in prop_oneof![Just(First::Codec), Just(First::Wrapper), Just(First::WrapperThenCodecInTheGap)],
     ) {
-        let is_ack = |unit: &Vec<u8>| *unit == ping_ack(PAYLOAD);
-        let goodbye = [frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]), frame(PING, 0, 0, PAYLOAD)].concat();
-        // The peer's are taken out, all in the gap and one behind it if there was none; the codec gets one at its end.
-        let in_gap: Vec<_> = during.iter().filter(|unit| !is_ack(unit)).cloned().collect();
-        let late = if in_gap.len() < during.len() { None } else { after.iter().position(is_ack) };
-        let behind: Vec<_> = after.iter().enumerate().filter(|(at, _)| Some(*at) != late).map(|(_, unit)| unit.clone()).collect();
-        let expected = [CLIENT_PREFACE.to_vec(), before.concat(), in_gap.concat(), ping_ack(PAYLOAD), behind.concat()].concat();
+        let notice = frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        let last = frame(GOAWAY, 0, 0, &[0, 0, 0, 5, 0, 0, 0, 0]);
+        let goodbye = [notice.clone(), frame(PING, 0, 0, PAYLOAD)].concat();
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        // Nothing of the peer's is touched.
+        let expected = [CLIENT_PREFACE.to_vec(), before.concat(), during.concat(), ping_ack(PAYLOAD), after.concat()].concat();
+        // The codec's PING is not written, and its notice only if it is the first.
+        let answers = answer.concat();
+        let written = [&settings[..], &notice, &answers, &last, &answers].concat();
 
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         // "Nothing can be read" must not mean "this task has had its share".
         let (up, down) = runtime.block_on(tokio::task::unconstrained(async {
             let (mut client, io) = tokio::io::duplex(1 << 16);
-            let (mut io, handle) = GoawayIo::new(io, &H2DrainSettings::default());
+            let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
             let mut sizes = chunks.iter().copied().cycle();
             let mut up = Vec::new();
+            in_chunks(&mut io, &settings, chunks[0]).await;
             for (part, bytes) in [[CLIENT_PREFACE.to_vec(), before.concat()].concat(), during.concat(), after.concat()].into_iter().enumerate() {
-                match part {
-                    1 => {
-                        for chunk in goodbye.chunks(chunks[0]) {
-                            io.write_all(chunk).await.unwrap();
+                match (part, first) {
+                    (1, First::Codec) => in_chunks(&mut io, &goodbye, chunks[0]).await,
+                    (1, _) => {
+                        handle.notice();
+                        assert_eq!(read_now(&mut io, 1).await, []);
+                        if first == First::WrapperThenCodecInTheGap {
+                            in_chunks(&mut io, &goodbye, chunks[0]).await;
                         }
                     }
-                    2 => handle.finish(),
+                    (2, First::Wrapper) => {
+                        handle.finish();
+                        in_chunks(&mut io, &goodbye, chunks[0]).await;
+                    }
+                    (2, _) => handle.finish(),
                     _ => {}
+                }
+                if part == 1 {
+                    in_chunks(&mut io, &answers, chunks[0]).await;
+                    assert_eq!(handle.phase(), H2Phase::Noticed);
                 }
                 let mut rest = &bytes[..];
                 loop {
@@ -161,13 +197,15 @@ proptest! {
                     }
                 }
             }
+            in_chunks(&mut io, &[&last[..], &answers].concat(), chunks[0]).await;
+            assert_eq!((handle.phase(), handle.last_stream_id()), (H2Phase::GoingAway, Some(5)));
             drop(io);
             let mut down = Vec::new();
             client.read_to_end(&mut down).await.unwrap();
             (up, down)
         }));
         prop_assert_eq!(up, expected);
-        prop_assert_eq!(down, goodbye);
+        prop_assert_eq!(down, written);
     }
 }
 
@@ -175,7 +213,10 @@ proptest! {
 async fn a_server_with_one_shutdown_signal_for_all_has_the_exact_gap_too() {
     // What `axum::serve` and tonic's server do with each connection.
     let (client, io) = tokio::io::duplex(1 << 16);
-    let (io, _handle) = GoawayIo::new(io, &H2DrainSettings::default().with_drain_timeout(secs(2)));
+    let (io, _handle) = GoawayIo::new(
+        io,
+        &H2Drain::new(H2DrainSettings::default().with_drain_timeout(secs(2))),
+    );
     let (shutdown, signal) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(async move {
         let builder = auto::Builder::new(TokioExecutor::new());
@@ -191,8 +232,6 @@ async fn a_server_with_one_shutdown_signal_for_all_has_the_exact_gap_too() {
     client.expect_ok(1).await;
     shutdown.send(()).unwrap();
     let notice = client.expect(GOAWAY).await;
-    let ping = client.expect(PING).await;
-    client.send(&ping_ack(&ping.payload)).await;
     let last = client.expect(GOAWAY).await;
     assert_took(last.at - notice.at, secs(2));
     assert_took(client.expect_end().await, secs(1));
@@ -249,28 +288,81 @@ async fn an_h2_client_loses_no_request_over_a_drain() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_notice_in_vectored_writes_of_any_size_is_seen_at_its_last_byte() {
+async fn a_notice_in_vectored_writes_of_any_size_is_seen_when_it_is_written() {
     let data = frame(DATA, 0, 1, b"some data");
     let goaway = frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
     let wire = [data, goaway].concat();
     for room in 1..=wire.len() {
         for middle in 0..wire.len() {
-            let (mut client, io) = tokio::io::duplex(room);
-            let (mut io, handle) = GoawayIo::new(io, &H2DrainSettings::default());
+            let (client, io) = tokio::io::duplex(room);
+            let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+            let (mut reads, mut writes) = tokio::io::split(client);
+            let preface =
+                tokio::spawn(async move { writes.write_all(CLIENT_PREFACE).await.map(|()| writes) });
+            io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+            let _writes = preface.await.unwrap().unwrap();
+            let read = tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                reads.read_to_end(&mut bytes).await.map(|_| bytes)
+            });
             let mut written = 0;
             while written < wire.len() {
+                let phase = handle.phase();
                 assert_eq!(
-                    handle.phase(),
+                    phase,
                     H2Phase::Serving,
                     "room {room}, middle {middle}, {written} written"
                 );
                 let (head, tail) = wire.split_at(middle.max(written));
                 let slices = [IoSlice::new(&head[written..]), IoSlice::new(tail)];
                 written += io.write_vectored(&slices).await.unwrap();
-                let mut taken = vec![0; room];
-                assert!(client.read(&mut taken).await.unwrap() > 0);
             }
+            io.flush().await.unwrap();
             assert_eq!(handle.phase(), H2Phase::Noticed, "room {room}, middle {middle}");
+            drop(io);
+            assert_eq!(read.await.unwrap().unwrap(), wire);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_first_goaway_stands_at_the_next_boundary_and_never_in_a_header_block(
+        answer in any_units(),
+        cut in any::<proptest::sample::Index>(),
+        size in 1usize..50,
+    ) {
+        let settings = frame(SETTINGS, 0, 0, &[]);
+        let wire = [settings.clone(), answer.concat()].concat();
+        let cut = cut.index(wire.len() + 1);
+        let mut boundaries = vec![settings.len()];
+        for unit in &answer {
+            boundaries.push(boundaries[boundaries.len() - 1] + unit.len());
+        }
+        let stands = boundaries.into_iter().find(|at| *at >= cut).unwrap();
+        let notice = frame(GOAWAY, 0, 0, &[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        let expected = [&wire[..stands], &notice, &wire[stands..]].concat();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let down = runtime.block_on(tokio::task::unconstrained(async {
+            let (mut client, io) = tokio::io::duplex(1 << 16);
+            let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+            client.write_all(CLIENT_PREFACE).await.unwrap();
+            io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
+            for chunk in wire[..cut].chunks(size) {
+                io.write_all(chunk).await.unwrap();
+            }
+            handle.notice();
+            assert_eq!(read_now(&mut io, 1).await, []);
+            for chunk in wire[cut..].chunks(size) {
+                io.write_all(chunk).await.unwrap();
+            }
+            io.flush().await.unwrap();
+            assert_eq!(read_now(&mut io, 1).await, []);
+            drop(io);
+            let mut down = Vec::new();
+            client.read_to_end(&mut down).await.unwrap();
+            down
+        }));
+        prop_assert_eq!(down, expected);
     }
 }

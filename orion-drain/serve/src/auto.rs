@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use proto_drain_h2::{
-    AtDeadline, GoawayHandle, GracefulShutdown as H2Shutdown, H2Connection, H2DrainSettings, ResetHandle,
-    Version,
+    AtDeadline, GoawayHandle, GoawayIo, GracefulShutdown as H2Shutdown, H2Connection, H2Drain, H2Parts,
+    WireProtocol,
 };
 use proto_drain_http1::{Exchanges, GracefulShutdown, Http1Connection, Http1Settings, Outcome};
 
@@ -42,24 +42,23 @@ impl<C, E> AutoConnection<C>
 where
     C: H2Shutdown + Future<Output = Result<(), E>>,
 {
-    pub(super) fn new(
-        server: C,
-        goaway: GoawayHandle,
+    /// A connection over `io`; `serve` makes its server.
+    pub(super) fn new<IO>(
+        io: IO,
         exchanges: Exchanges,
-        resets: ResetHandle,
         http1: Http1Settings,
-        http2: H2DrainSettings,
+        http2: &H2Drain,
+        serve: impl FnOnce(GoawayIo<IO>, &H2Parts) -> C,
     ) -> Self {
-        let cuts = http2.at_deadline == AtDeadline::Cut;
-        let http1 = Http1Connection::new(Asked(server), exchanges, http1);
-        let inside = Http1Inside {
-            http1,
-            goaway: goaway.clone(),
+        let cuts = http2.settings().at_deadline == AtDeadline::Cut;
+        let http2 = http2.connection(io, |io, parts| Http1Inside {
+            http1: Http1Connection::new(Asked(serve(io, parts)), exchanges, http1),
+            goaway: parts.handle().clone(),
             goodbye: None,
-        };
+        });
         Self {
-            http2: H2Connection::new(inside, goaway.clone(), http2).with_resets(resets),
-            goaway,
+            goaway: http2.handle().clone(),
+            http2,
             cuts,
         }
     }
@@ -88,7 +87,7 @@ where
 
     fn finish(self: Pin<&mut Self>) {
         let mut this = self.project();
-        if this.goaway.version() == Version::Other {
+        if this.goaway.protocol() == WireProtocol::Other {
             this.http2.as_mut().get_pin_mut().project().http1.finish();
         }
         this.http2.finish();
@@ -96,7 +95,7 @@ where
 
     fn abort(self: Pin<&mut Self>) {
         let mut this = self.project();
-        let speaks_http2 = this.goaway.version() == Version::Http2;
+        let speaks_http2 = this.goaway.protocol() == WireProtocol::Http2;
         if speaks_http2 {
             this.http2.as_mut().abort();
         }
@@ -127,8 +126,8 @@ where
 {
     fn graceful_shutdown(self: Pin<&mut Self>) {
         let this = self.project();
-        match (this.goaway.version(), this.goodbye.take()) {
-            (Version::Other, Some(goodbye)) => this.http1.start(&goodbye),
+        match (this.goaway.protocol(), this.goodbye.take()) {
+            (WireProtocol::Other, Some(goodbye)) => this.http1.start(&goodbye),
             _ => {
                 if let Some(server) = this.http1.get_pin_mut() {
                     server.graceful_shutdown();

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use proto_drain_h2::{AtDeadline, GoawayIo, H2DrainSettings, NoticeFirst, ResetHandle};
+use proto_drain_h2::{AtDeadline, H2Drain, H2DrainSettings, NoticeFirst};
 use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, IdlePolicy, LingerIo, LingerSettings};
 use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,7 +31,7 @@ use super::{CodecType, Connection, HttpCounts, HttpTimeouts};
 pub struct HttpServer {
     builder: Builder<TokioExecutor>,
     http1: Http1Settings,
-    http2: H2DrainSettings,
+    http2: H2Drain,
     jitter: Option<Arc<Jitter>>,
     linger: LingerSettings,
     idle_timeout: Option<Duration>,
@@ -60,9 +60,11 @@ impl HttpServer {
         Self {
             builder,
             http1: Http1Settings::default(),
-            http2: H2DrainSettings::default()
-                .with_drain_timeout(timeouts.drain)
-                .with_delayed_close_timeout(timeouts.delayed_close),
+            http2: H2Drain::new(
+                H2DrainSettings::default()
+                    .with_drain_timeout(timeouts.drain)
+                    .with_delayed_close_timeout(timeouts.delayed_close),
+            ),
             jitter: Jitter::up_to(timeouts.drain_jitter),
             linger: LingerSettings::default().with_delayed_close_timeout(timeouts.delayed_close),
             idle_timeout: timeouts.idle,
@@ -84,7 +86,7 @@ impl HttpServer {
     /// The same server with other HTTP/2 drain settings.
     #[must_use]
     pub fn with_http2(mut self, http2: H2DrainSettings) -> Self {
-        self.http2 = http2;
+        self.http2 = H2Drain::new(http2);
         self
     }
 
@@ -93,16 +95,19 @@ impl HttpServer {
     /// their slots, and what is open at the deadline is cut without a word.
     #[must_use]
     pub fn with_envoy_1_40(mut self) -> Self {
-        let grace = self.http2.drain_timeout + self.http2.delayed_close_timeout;
+        let http2 = self.http2.settings();
+        let grace = http2.drain_timeout + http2.delayed_close_timeout;
         self.http1 = self
             .http1
             .with_idle(IdlePolicy::AfterGrace(grace))
             .with_pre_session_timeout(Some(Duration::ZERO))
             .with_at_deadline(proto_drain_http1::AtDeadline::Cut);
-        self.http2 = self
-            .http2
-            .with_first_bytes_timeout(Duration::ZERO)
-            .with_at_deadline(AtDeadline::Cut);
+        let http2 = http2.clone();
+        self.http2 = H2Drain::new(
+            http2
+                .with_first_bytes_timeout(Duration::ZERO)
+                .with_at_deadline(AtDeadline::Cut),
+        );
         self.tunnels = CopyOptions::new().with_policy(TcpDrainPolicy::AtSlot);
         self
     }
@@ -135,16 +140,10 @@ impl HttpServer {
         self
     }
 
-    /// The drain settings of the next HTTP/2 connection.
-    fn next_http2(&self) -> H2DrainSettings {
-        let settings = self.http2.clone();
-        match &self.jitter {
-            None => settings,
-            Some(jitter) => {
-                let drain = settings.drain_timeout + jitter.next();
-                settings.with_drain_timeout(drain)
-            }
-        }
+    /// The drain timeout of the next HTTP/2 connection, if it is not the settings'.
+    fn next_drain_timeout(&self) -> Option<Duration> {
+        let jitter = self.jitter.as_ref()?;
+        Some(self.http2.settings().drain_timeout + jitter.next())
     }
 
     pub(super) const fn request_timeout(&self) -> Option<Duration> {
@@ -188,34 +187,38 @@ where
         }
     });
     let exchanges = linger.exchanges().clone();
-    let http2 = server.next_http2();
-    let (io, goaway) = GoawayIo::new(linger, &http2);
-    let io = HeadTimeoutIo::new(
-        io,
-        server.request_timeout,
+    let auto = AutoConnection::new(
+        linger,
         exchanges.clone(),
-        goaway.clone(),
-        Arc::clone(&server.stats),
+        server.http1,
+        &server.http2,
+        |io, parts| {
+            let goaway = parts.handle();
+            if let Some(drain_timeout) = server.next_drain_timeout() {
+                goaway.set_gap(drain_timeout);
+            }
+            let io = HeadTimeoutIo::new(
+                io,
+                server.request_timeout,
+                exchanges.clone(),
+                goaway.clone(),
+                Arc::clone(&server.stats),
+            );
+            let service = Counted::new(
+                service,
+                connection.clone(),
+                Arc::clone(&server.stats),
+                server.shown,
+            );
+            let service = parts.service(service);
+            let service = DrainService::new(service, connection.clone(), exchanges);
+            let drain = connection.drain().clone();
+            let service = NoticeFirst::new(service, connection.clone(), drain, goaway.clone());
+            server
+                .builder
+                .serve_connection_with_upgrades(TokioIo::new(io), service)
+        },
     );
-    let resets = ResetHandle::new();
-    let service = Counted::new(
-        service,
-        connection.clone(),
-        Arc::clone(&server.stats),
-        server.shown,
-    );
-    let service = resets.service(service);
-    let service = DrainService::new(service, connection.clone(), exchanges.clone());
-    let service = NoticeFirst::new(
-        service,
-        connection.clone(),
-        connection.drain().clone(),
-        goaway.clone(),
-    );
-    let hyper = server
-        .builder
-        .serve_connection_with_upgrades(TokioIo::new(io), service);
-    let auto = AutoConnection::new(hyper, goaway, exchanges, resets, server.http1, http2);
     let aging = Aging::new(
         auto,
         connection.clone(),

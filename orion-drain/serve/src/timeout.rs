@@ -9,12 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, Response, StatusCode, Version as HttpVersion};
+use http::{Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project::pin_project;
-use proto_drain_h2::{GoawayHandle, Version};
+use proto_drain_h2::{GoawayHandle, WireProtocol};
 use proto_drain_http1::Exchanges;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -65,7 +65,7 @@ where
                     sleep: tokio::time::sleep(timeout),
                     arrived: Arc::clone(&arrived),
                     stats: Arc::clone(&self.stats),
-                    closes: request.version() < HttpVersion::HTTP_2,
+                    closes: request.version() < Version::HTTP_2,
                 };
                 (Some(Box::pin(timer)), Some(arrived))
             }
@@ -243,7 +243,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
         if read.is_ready() {
             return read;
         }
-        if this.goaway.version() != Version::Other || !this.exchanges.is_receiving() {
+        if this.goaway.protocol() != WireProtocol::Other || !this.exchanges.is_receiving() {
             *this.timer = None;
             return Poll::Pending;
         }

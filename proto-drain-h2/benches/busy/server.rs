@@ -14,9 +14,7 @@ use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pin_project::pin_project;
-use proto_drain_h2::{
-    GoawayIo, GracefulShutdown, H2Connection, H2DrainSettings, NoticeFirst, ResetHandle, WithDrain,
-};
+use proto_drain_h2::{GoawayIo, GracefulShutdown, H2Drain, NoticeFirst, WithDrain};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What is around hyper's connection.
@@ -47,7 +45,7 @@ pub(crate) fn spawn<IO>(io: IO, around: Around, work: Work, watch: DrainWatch)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let settings = H2DrainSettings::default();
+    let drain = H2Drain::default();
     match around {
         Around::Plain => {
             let connection = builder().serve_connection(TokioIo::new(io), service(work));
@@ -61,7 +59,7 @@ where
             tokio::spawn(drive(Asked(connection), watch));
         }
         Around::Io => {
-            let (io, _handle) = GoawayIo::new(io, &settings);
+            let (io, _handle) = GoawayIo::new(io, &drain);
             let connection = builder().serve_connection(TokioIo::new(io), service(work));
             tokio::spawn(async move {
                 let _watch = watch;
@@ -69,21 +67,20 @@ where
             });
         }
         Around::Whole => {
-            let (io, handle) = GoawayIo::new(io, &settings);
-            let resets = ResetHandle::new();
-            let service = resets.service(service(work));
-            let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
-            let connection = builder().serve_connection(TokioIo::new(io), service);
-            let connection = H2Connection::new(connection, handle, settings).with_resets(resets);
+            let connection = drain.connection(io, |io, parts| {
+                let (service, handle) = (parts.service(service(work)), parts.handle().clone());
+                let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle);
+                builder().serve_connection(TokioIo::new(io), service)
+            });
             tokio::spawn(drive(connection, watch));
         }
         Around::Shown => {
-            let (io, handle) = GoawayIo::new(io, &settings);
-            let resets = ResetHandle::new();
-            let service = WithDrain::new(resets.service(service(work)), watch.handle());
-            let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
-            let connection = builder().serve_connection(TokioIo::new(io), service);
-            let connection = H2Connection::new(connection, handle, settings).with_resets(resets);
+            let connection = drain.connection(io, |io, parts| {
+                let service = WithDrain::new(parts.service(service(work)), watch.handle());
+                let handle = parts.handle().clone();
+                let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle);
+                builder().serve_connection(TokioIo::new(io), service)
+            });
             tokio::spawn(drive(connection, watch));
         }
     }

@@ -15,9 +15,7 @@ use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainWatch, drive};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use proto_drain_h2::{
-    GoawayIo, H2Connection, H2DrainSettings, NoticeFirst, RequestDrain, ResetHandle, WithDrain,
-};
+use proto_drain_h2::{H2Drain, H2DrainSettings, NoticeFirst, RequestDrain, WithDrain};
 use ticker::ticker_client::TickerClient;
 use ticker::ticker_server::{Ticker, TickerServer};
 use ticker::{CountRequest, Tick};
@@ -70,19 +68,15 @@ impl Ticker for Counting {
 async fn serve(socket: TcpStream, watch: DrainWatch) {
     let settings = H2DrainSettings::default().with_drain_timeout(Duration::from_secs(1));
     let routes = Routes::new(TickerServer::new(Counting));
-    let (io, goaway) = GoawayIo::new(socket, &settings);
-    let resets = ResetHandle::new();
-    let service = resets.service(TowerToHyperService::new(routes));
-    let service = WithDrain::new(service, watch.handle()).to_long_streams();
-    let service = NoticeFirst::new(service, watch.handle(), watch.handle(), goaway.clone());
-    let server = auto::Builder::new(TokioExecutor::new())
-        .serve_connection_with_upgrades(TokioIo::new(io), service)
-        .into_owned();
-    let closed = drive(
-        H2Connection::new(server, goaway, settings).with_resets(resets),
-        watch,
-    )
-    .await;
+    let connection = H2Drain::new(settings).connection(socket, |io, parts| {
+        let service = parts.service(TowerToHyperService::new(routes));
+        let service = WithDrain::new(service, watch.handle()).to_long_streams();
+        let service = NoticeFirst::new(service, watch.handle(), watch.handle(), parts.handle().clone());
+        auto::Builder::new(TokioExecutor::new())
+            .serve_connection_with_upgrades(TokioIo::new(io), service)
+            .into_owned()
+    });
+    let closed = drive(connection, watch).await;
     println!("connection: {}", closed.cause.as_str());
 }
 

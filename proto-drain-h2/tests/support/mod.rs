@@ -15,10 +15,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proto_drain_h2::{
-    CLIENT_PREFACE, GoawayHandle, GoawayIo, H2Connection, H2DrainSettings, NoticeFirst, ResetHandle,
-    ServeStreams, WithDrain,
+    CLIENT_PREFACE, GoawayHandle, H2Drain, H2DrainSettings, NoticeFirst, ResetHandle, ServeStreams, WithDrain,
 };
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 pub const NOTICE: u32 = 0x7fff_ffff;
+/// What h2 has in the PING of its graceful shutdown.
+pub const SHUTDOWN_PING: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 
 pub const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -209,6 +211,8 @@ pub async fn answer(path: String) -> Response<BoxBody<Bytes, Infallible>> {
     match path.split_once('/').map(|(_, rest)| rest) {
         Some("never") => std::future::pending().await,
         Some("endless") => Response::new(Endless.boxed()),
+        Some("drips") => Response::new(Drips(None).boxed()),
+        Some("floods") => Response::new(Floods.boxed()),
         Some(slow) if slow.starts_with("slow-") => {
             tokio::time::sleep(millis(slow[5..].parse().unwrap())).await;
             Response::new(full("slow"))
@@ -229,6 +233,43 @@ impl http_body::Body for Endless {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
         Poll::Pending
+    }
+}
+
+/// A body that has four bytes every five seconds.
+pub struct Drips(Option<Pin<Box<tokio::time::Sleep>>>);
+
+impl http_body::Body for Drips {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(secs(5))));
+        std::task::ready!(sleep.as_mut().poll(cx));
+        self.0 = None;
+        let drip = http_body::Frame::data(Bytes::from_static(b"drip"));
+        Poll::Ready(Some(Ok(drip)))
+    }
+}
+
+/// A body that always has more.
+pub struct Floods;
+
+impl http_body::Body for Floods {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let more = http_body::Frame::data(Bytes::from_static(&[b'f'; 1000]));
+        Poll::Ready(Some(Ok(more)))
     }
 }
 
@@ -279,15 +320,17 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (io, handle) = GoawayIo::new(io, settings);
-    let resets = ResetHandle::new();
-    let service = resets.service(service);
-    let service = WithDrain::new(service, watch.handle());
-    let service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle.clone());
+    let drain = H2Drain::new(settings.clone());
+    let mut shared = None;
     macro_rules! spawn {
-        ($server:expr) => {{
-            let connection =
-                H2Connection::new($server, handle.clone(), settings.clone()).with_resets(resets.clone());
+        (|$io:ident, $service:ident| $server:expr) => {{
+            let connection = drain.connection(io, |$io, parts| {
+                let service = WithDrain::new(parts.service(service), watch.handle());
+                let handle = parts.handle().clone();
+                shared = Some((handle.clone(), parts.resets().clone()));
+                let $service = NoticeFirst::new(service, watch.handle(), watch.handle(), handle);
+                $server
+            });
             tokio::spawn(async move {
                 let closed = drive(connection, watch).await;
                 let cause = closed.cause;
@@ -300,25 +343,21 @@ where
     }
     let ended = match server {
         Server::Hyper => spawn!(
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            |io, service| hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                 .enable_connect_protocol()
                 .serve_connection(TokioIo::new(io), service)
         ),
-        Server::Auto => spawn!(
-            auto::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(io), service)
-                .into_owned()
-        ),
+        Server::Auto => spawn!(|io, service| auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(io), service)
+            .into_owned()),
         Server::AutoUpgradeable => {
             let mut builder = auto::Builder::new(TokioExecutor::new());
             builder.http2().enable_connect_protocol();
-            spawn!(
-                builder
-                    .serve_connection_with_upgrades(TokioIo::new(io), service)
-                    .into_owned()
-            )
+            spawn!(|io, service| builder
+                .serve_connection_with_upgrades(TokioIo::new(io), service)
+                .into_owned())
         }
-        Server::H2 => spawn!(ServeStreams::new(
+        Server::H2 => spawn!(|io, _service| ServeStreams::new(
             io,
             &h2::server::Builder::new(),
             |request, mut respond| {
@@ -330,6 +369,7 @@ where
             }
         )),
     };
+    let (handle, resets) = shared.unwrap();
     (handle, resets, ended)
 }
 
