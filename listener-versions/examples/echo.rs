@@ -10,7 +10,7 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings};
 use listener_versions::{
-    Accepted, ListenAddress, ListenerConfig, ListenerObserver, Listeners, ListenersOptions, Update,
+    Admission, ListenAddress, ListenerConfig, ListenerObserver, Listeners, ListenersOptions, Stream, Update,
     VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy};
@@ -29,6 +29,8 @@ struct Echo {
 }
 
 impl ListenerConfig for Echo {
+    type Chain = ();
+
     fn name(&self) -> &str {
         "echo"
     }
@@ -66,26 +68,17 @@ impl ListenerObserver for Print {
 }
 
 /// The banner, then an echo until the client has said all.
-fn serve(accepted: Accepted<Echo>) {
-    tokio::spawn(async move {
-        let Accepted {
-            stream,
-            version,
-            watch,
-            conn,
-            ..
-        } = accepted;
-        let (read, mut write) = tokio::io::split(stream);
-        let echoed = async {
-            write.write_all(version.config().banner.as_bytes()).await?;
-            copy(&mut BufReader::new(read), &mut write).await?;
-            write.shutdown().await
-        };
-        if let Err(error) = echoed.await {
-            eprintln!("version {}: {error}", version.number());
-        }
-        drop((watch, conn));
-    });
+async fn serve(stream: Stream, admission: Admission<Echo>) {
+    let version = &admission.version;
+    let (read, mut write) = tokio::io::split(stream);
+    let echoed = async {
+        write.write_all(version.config().banner.as_bytes()).await?;
+        copy(&mut BufReader::new(read), &mut write).await?;
+        write.shutdown().await
+    };
+    if let Err(error) = echoed.await {
+        eprintln!("version {}: {error}", version.number());
+    }
 }
 
 async fn talk(address: SocketAddr) -> std::io::Result<String> {
@@ -102,7 +95,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_secs(10)));
     let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), Print);
     let driver = tokio::spawn(driver);
-    tokio::spawn(listeners.worker().run(serve));
+    tokio::spawn(listeners.worker().run_each(serve));
 
     let address: ListenAddress = "127.0.0.1:0".parse()?;
     let config = |update| Echo {

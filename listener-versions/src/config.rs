@@ -1,11 +1,12 @@
 //! What this crate must know about a listener's configuration, and nothing more.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use drain_tree::{DrainType, TrafficDirection};
 
-use crate::{ChainId, ListenAddress};
+use crate::{ChainId, ListenAddress, VersionToken};
 
 /// A listener's configuration, as far as versions need to know it. serde and xDS types stay with the caller.
 ///
@@ -16,12 +17,16 @@ use crate::{ChainId, ListenAddress};
 /// struct Echo { name: String, address: ListenAddress, greeting: String }
 ///
 /// impl ListenerConfig for Echo {
+///     type Chain = ();
 ///     fn name(&self) -> &str { &self.name }
 ///     fn address(&self) -> &ListenAddress { &self.address }
 ///     fn same_content(&self, other: &Self) -> bool { self == other }
 /// }
 /// ```
 pub trait ListenerConfig: Send + Sync + 'static {
+    /// The content of a filter chain: what must be equal for a connection to see nothing of an update. `()` if there are none.
+    type Chain: PartialEq;
+
     /// The name that identifies the listener over all its versions (Envoy's `name`).
     fn name(&self) -> &str;
 
@@ -31,19 +36,13 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// Whether an update from `self` to `other` changes nothing (Envoy compares hashes of the whole message).
     fn same_content(&self, other: &Self) -> bool;
 
-    /// Its filter chains, each by what identifies it in this listener (Envoy's `filter_chains`, and `default_filter_chain`).
-    /// Default: none, connections are the version's own.
+    /// Its filter chains, each with what identifies it in this listener (Envoy's `filter_chains`, and `default_filter_chain`). Their
+    /// order means nothing. Default: none, connections are the version's own.
     ///
-    /// Where a chain stands in the list is what the other methods call its index. Identities should be unique.
-    fn chains(&self) -> Vec<ChainId> {
+    /// No two of them may have the same identity: the listener is refused with the field `filter_chains`. In an update that
+    /// [differs only in chains](Self::differs_only_in_chains), chains of the same identity that are equal keep their connections.
+    fn chains(&self) -> Vec<(ChainId, &Self::Chain)> {
         Vec::new()
-    }
-
-    /// Whether chain `index` of `self` is the same, to the last field, as chain `other_index` of `other`. It is asked for chains of
-    /// the same identity, in an update that [differs only in chains](Self::differs_only_in_chains). Default: no, it has changed.
-    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
-        let _ = (index, other, other_index);
-        false
     }
 
     /// Whether nothing but filter chains changes in an update from `self` to `other`: then the version goes on, and only the
@@ -76,9 +75,85 @@ pub trait ListenerConfig: Send + Sync + 'static {
         SocketOptions::default()
     }
 
+    /// Opens a socket of this listener and binds it, without listening: here go options that [`SocketOptions`] does not know, such as
+    /// `SO_BINDTODEVICE`, `IP_FREEBIND` and `IP_TRANSPARENT`, and network namespaces. Default: [`SocketOptions::bind`].
+    ///
+    /// It is called when the listener's address is opened, and with [`ReusePort::PerWorker`] once more for each further worker, in the
+    /// worker's thread, in the configuration that is active then. `address` is [`address`](Self::address), with the port that the
+    /// kernel chose for the first socket. It is not called for sockets that came from [elsewhere](crate::Listeners::inherit).
+    ///
+    /// It must not call [`Listeners`](crate::Listeners).
+    ///
+    /// ```
+    /// use std::io;
+    /// use listener_versions::{ListenAddress, ListenerConfig, socket2};
+    ///
+    /// struct OfDevice { address: ListenAddress, device: String }
+    ///
+    /// impl ListenerConfig for OfDevice {
+    ///     type Chain = ();
+    ///     fn name(&self) -> &str { "of-device" }
+    ///     fn address(&self) -> &ListenAddress { &self.address }
+    ///     fn same_content(&self, other: &Self) -> bool { self.device == other.device }
+    ///     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
+    ///         self.socket_options().bind(address, |socket| {
+    ///             # #[cfg(target_os = "linux")]
+    ///             socket.bind_device(Some(self.device.as_bytes()))?;
+    ///             socket.set_tcp_keepalive(&socket2::TcpKeepalive::new())
+    ///         })
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the system says. The listener is refused with the field `address`, and its previous version goes on; a worker's socket is
+    /// tried again, with pauses.
+    fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
+        self.socket_options().bind(address, |_| Ok(()))
+    }
+
     /// Whether a new version waits in `Warming` until it is told to be warm. Default: false, it is active at once.
     fn warms(&self) -> bool {
         false
+    }
+
+    /// Makes what serves connections: it is called only for a configuration that is about to be taken, after everything else has been
+    /// checked but the opening of a socket, and never for one that changes nothing. Default: nothing is to be made.
+    ///
+    /// What it makes can be kept in a `OnceLock` of the configuration. Tasks that it starts can end with `token`.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use listener_versions::{FieldError, ListenAddress, ListenerConfig, VersionToken};
+    ///
+    /// struct Greeter { address: ListenAddress, greeting: String, shout: OnceLock<String> }
+    ///
+    /// impl ListenerConfig for Greeter {
+    ///     type Chain = ();
+    ///     fn name(&self) -> &str { "greeter" }
+    ///     fn address(&self) -> &ListenAddress { &self.address }
+    ///     fn same_content(&self, other: &Self) -> bool { self.greeting == other.greeting }
+    ///     fn build(&self, token: &VersionToken) -> Result<(), FieldError> {
+    ///         if self.greeting.is_empty() {
+    ///             return Err(FieldError::new("greeting", "must not be empty"));
+    ///         }
+    ///         self.shout.set(self.greeting.to_uppercase()).ok();
+    ///         let token = token.clone();
+    ///         # if false {
+    ///         tokio::spawn(async move { token.run(std::future::pending::<()>()).await });
+    ///         # }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The field because of which it cannot be made. The listener is refused and its previous version goes on.
+    fn build(&self, token: &VersionToken) -> Result<(), FieldError> {
+        let _ = token;
+        Ok(())
     }
 
     /// A last check before the configuration is taken. Default: everything is fine.
@@ -186,6 +261,20 @@ pub enum DualStack {
 }
 
 impl SocketOptions {
+    /// Opens a socket with these options and binds it, without listening. `prepare` is called before it is bound, for other options.
+    ///
+    /// # Errors
+    ///
+    /// What the system or `prepare` says, and what cannot be: a mode of an abstract socket or over `0o777`, a path where somebody
+    /// listens or where something else than a socket is.
+    pub fn bind(
+        &self,
+        address: &ListenAddress,
+        prepare: impl FnOnce(&socket2::Socket) -> io::Result<()>,
+    ) -> io::Result<socket2::Socket> {
+        crate::net::bind(address, self, prepare)
+    }
+
     /// Sets [`backlog`](Self::backlog).
     #[must_use]
     pub fn with_backlog(mut self, connections: u32) -> Self {

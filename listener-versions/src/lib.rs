@@ -12,10 +12,10 @@
 //!                   │ 1 the socket's snapshot is swapped: the new version takes what comes next
 //!                   │ 2 the old version drains: its node in the drain tree, its deadline
 //!                   ▼
-//!  Worker::run ──► Accepted { stream, version, watch, conn, .. } ──► the caller's task
-//!   (one per runtime)                                                    │ enters its filter chain, if there are any
-//!                                                                        │ drops `watch` when the connection is gone
-//!  Driver ◄──────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
+//!  Worker::run_each ──► the stream, Admission { version, watch, conn, .. } ──► the caller's future
+//!   (one per runtime)                                                            │ enters its filter chain, if there are any
+//!                                                                                │ ends when the connection is gone
+//!  Driver ◄──────────────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
 //! ```
 //!
 //! # Example
@@ -23,13 +23,14 @@
 //! ```
 //! use conn_tracker::ConnTracker;
 //! use drain_tree::{DrainManager, DrainSettings};
-//! use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
+//! use listener_versions::{Admission, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
 //! #[derive(PartialEq)]
 //! struct Greeter { address: ListenAddress, greeting: &'static str }
 //!
 //! impl ListenerConfig for Greeter {
+//!     type Chain = ();
 //!     fn name(&self) -> &str { "greeter" }
 //!     fn address(&self) -> &ListenAddress { &self.address }
 //!     fn same_content(&self, other: &Self) -> bool { self == other }
@@ -40,19 +41,14 @@
 //! let root = DrainManager::root(DrainSettings::default());
 //! let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
 //! tokio::spawn(driver);
-//! tokio::spawn(listeners.worker().run(|accepted: Accepted<Greeter>| {
-//!     tokio::spawn(async move {
-//!         let Accepted { mut stream, version, watch, .. } = accepted;
-//!         let greeted = stream.write_all(version.config().greeting.as_bytes()).await;
-//!         drop(watch); // the connection is gone
-//!         greeted
-//!     });
+//! tokio::spawn(listeners.worker().run_each(|mut stream, admission: Admission<Greeter>| async move {
+//!     let greeting = admission.version.config().greeting;
+//!     stream.write_all(greeting.as_bytes()).await.ok();
 //! }));
 //!
 //! let address: ListenAddress = "127.0.0.1:0".parse()?;
 //! for greeting in ["hello", "howdy"] {
-//!     let report = listeners.apply(Update::lds("v1", [Greeter { address: address.clone(), greeting }])).await;
-//!     assert!(report.is_success());
+//!     listeners.apply(Update::lds("v1", [Greeter { address: address.clone(), greeting }])).await.into_result()?;
 //!     let local = listeners.local_address("greeter").and_then(|local| local.as_socket());
 //!     let mut heard = String::new();
 //!     tokio::net::TcpStream::connect(local.ok_or("it listens")?).await?.read_to_string(&mut heard).await?;
@@ -81,7 +77,8 @@
 //! | [`Listeners`], last handle | sockets close (what waits in their queues is served first), workers end; nothing drains |
 //! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes, also on a socket of its own |
 //! | [`Driver`] | drains that have begun are paced no more, and versions are not reaped |
-//! | [`Accepted::watch`] or [`ChainConnection::watch`], last clone | this connection is gone: one less to wait for |
+//! | the future of [`run_each`](Worker::run_each) | this connection is gone |
+//! | [`Accepted::watch`] or [`ChainEntry::watch`], last clone | this connection is gone: one less to wait for |
 //! | [`Accepted::conn`], last clone | this connection is not listed any more |
 //!
 //! # The life of a version
@@ -101,7 +98,8 @@
 //! updated in place where only they differ: the version goes on, with its number and socket. Chains that are the same keep their
 //! connections, which see nothing of it; those that changed or are gone drain, each with a deadline of its own
 //! ([`DrainReason::FilterChainUpdate`](drain_tree::DrainReason::FilterChainUpdate)). A connection enters its chain with
-//! [`Accepted::enter_chain`], which chooses again if the chain is taken away at that very moment.
+//! [`Admission::enter_chain`], which chooses again if the chain is taken away at that very moment; also after bytes were read, for SNI
+//! or a PROXY header.
 //!
 //! ```text
 //!  root ── version 1 ─┬─ chain 1 "kept"         unchanged: the same node before and after the update
@@ -131,6 +129,10 @@
 //!
 //! `handover` (Unix): `handover`, a new process takes the listening sockets of the running one. tokio with I/O and time. Minimum supported Rust version 1.85.
 
+/// What stands in signatures here.
+#[doc(no_inline)]
+pub use {conn_tracker, drain_tree, socket2};
+
 mod address;
 pub use address::ListenAddress;
 pub(crate) use address::SocketKey;
@@ -147,6 +149,8 @@ mod chain;
 mod events;
 pub use chain::{ChainView, ListenerChain};
 mod family;
+mod token;
+pub use token::VersionToken;
 mod version;
 pub use version::{ListenerVersion, VersionView};
 mod options;
@@ -157,7 +161,7 @@ mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
 pub use net::{
-    Accepted, ChainConnection, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream, Worker,
+    Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream, Worker,
 };
 mod carry;
 mod driver;

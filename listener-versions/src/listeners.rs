@@ -81,6 +81,15 @@ impl<C: ListenerConfig> Listeners<C> {
         }
     }
 
+    /// The same as [`apply`](Self::apply), at once.
+    ///
+    /// # Errors
+    ///
+    /// The update as it came, while a new process is taking over: it has to wait until that is decided.
+    pub fn apply_now(&self, update: Update<C>) -> Result<UpdateReport, Update<C>> {
+        self.shell.apply(update)
+    }
+
     /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains.
     ///
     /// # Errors

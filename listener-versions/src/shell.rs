@@ -102,12 +102,12 @@ impl<C: ListenerConfig> Shell<C> {
             slots,
             ..
         } = &mut *state;
-        let (report, effects) = set.apply(update, |_, asked, socket| {
+        let (report, effects) = set.apply(update, |config, asked, socket| {
             let open = slots.get(&asked.socket).filter(|_| socket == Socket::Open);
             if let Some(slot) = open.or_else(|| fresh.get(&asked.socket)) {
                 return slot.listen();
             }
-            let slot = Slot::open(&asked.socket, &asked.socket_options, inherited)?;
+            let slot = Slot::open(&asked.socket, &asked.socket_options, config, inherited)?;
             // A version that warms does not listen yet: clients would wait for nobody.
             if !asked.warms {
                 if let Err(error) = slot.listen() {

@@ -1,5 +1,6 @@
 //! An update of the listeners as it comes in, and what became of each listener in it.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -8,7 +9,6 @@ use crate::{FieldError, ListenAddress, ListenerConfig};
 /// Listeners to add, modify or remove, with the xDS `version_info` that they came with.
 ///
 /// Every listener is taken or refused by itself, as in Envoy; [`atomic`](Self::atomic) makes it all or nothing.
-#[derive(Debug)]
 #[must_use = "an update does nothing until it is applied"]
 pub struct Update<C> {
     pub(crate) version_info: Arc<str>,
@@ -28,8 +28,18 @@ pub(crate) enum Scope {
     Delta { removed: Vec<String> },
 }
 
+impl<C> fmt::Debug for Update<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("version_info", &self.version_info)
+            .field("scope", &self.scope)
+            .field("mode", &self.mode)
+            .field("listeners", &self.resources.len())
+            .finish()
+    }
+}
+
 /// One listener of an update: a configuration, or the reason why there is none.
-#[derive(Debug)]
 pub(crate) enum Resource<C> {
     Config(Arc<C>),
     Refused { name: String, error: FieldError },
@@ -71,6 +81,24 @@ impl<C> Update<C> {
     ) -> Self {
         let removed = removed.into_iter().map(Into::into).collect();
         Self::new(version_info, Scope::Delta { removed }, configs)
+    }
+
+    /// One listener is added or modified, all others stay. The same as [`delta`](Self::delta) with it alone.
+    pub fn put(config: impl Into<Arc<C>>) -> Self {
+        let removed = Vec::new();
+        Self::new("", Scope::Delta { removed }, [config])
+    }
+
+    /// One listener is removed, all others stay. The same as [`delta`](Self::delta) with its name alone.
+    pub fn remove(name: impl Into<String>) -> Self {
+        let removed = vec![name.into()];
+        Self::new("", Scope::Delta { removed }, None::<Arc<C>>)
+    }
+
+    /// Sets the xDS `version_info` that its versions carry.
+    pub fn with_version_info(mut self, version_info: &str) -> Self {
+        self.version_info = version_info.into();
+        self
     }
 
     /// Listeners of the bootstrap. LDS can neither modify nor remove them.
@@ -196,6 +224,16 @@ impl UpdateReport {
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.errors().next().is_none()
+    }
+
+    /// The report of an update of which every listener was taken.
+    ///
+    /// # Errors
+    ///
+    /// Why a listener was refused; of several, the first. [`errors`](Self::errors) has them all.
+    pub fn into_result(self) -> Result<Self, UpdateError> {
+        let refused = self.errors().next().cloned();
+        refused.map_or(Ok(self), Err)
     }
 
     /// Why listeners were refused.

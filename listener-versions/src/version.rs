@@ -1,5 +1,6 @@
 //! One version of one listener: its configuration, its place in the drain tree, and its connections.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,7 +13,11 @@ use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOpti
 use crate::chain::Opened;
 use crate::family::Family;
 use crate::set::Origin;
-use crate::{ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState};
+use crate::token::Life;
+use crate::{
+    ChainId, ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState,
+    VersionToken,
+};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
 ///
@@ -44,16 +49,17 @@ struct Content<C> {
     is_static: bool,
     since: SystemTime,
     watch: WatchOptions,
+    life: Arc<Life>,
     /// In the order of the configuration's.
     chains: Vec<Arc<ListenerChain>>,
+    by_id: HashMap<ChainId, Arc<ListenerChain>>,
 }
 
 /// Where a connection goes.
-pub(crate) struct Entered<C> {
+pub(crate) struct Chosen<C> {
     /// The version, in the configuration that was asked.
     pub(crate) version: ListenerVersion<C>,
     pub(crate) chain: Arc<ListenerChain>,
-    pub(crate) index: usize,
     /// None if a drain of the version or of all is completed.
     pub(crate) watch: Option<DrainWatch>,
 }
@@ -66,20 +72,27 @@ impl<C: ListenerConfig> Content<C> {
         drain: &DrainManager,
         group: &ConnGroup,
     ) -> Arc<Self> {
-        let before: std::collections::HashMap<u64, &Arc<ListenerChain>> =
+        let before: HashMap<u64, &Arc<ListenerChain>> =
             before.iter().map(|chain| (chain.number(), chain)).collect();
         let chains = record.chains.iter();
-        let chains = chains.map(|chain| match before.get(&chain.number) {
-            Some(kept) => Arc::clone(kept),
-            None => Arc::new(ListenerChain::new(chain, record, drain, group)),
-        });
+        let chains: Vec<_> = chains
+            .map(|chain| match before.get(&chain.number) {
+                Some(kept) => Arc::clone(kept),
+                None => Arc::new(ListenerChain::new(chain, record, drain, group)),
+            })
+            .collect();
         Arc::new(Self {
             config: Arc::clone(&record.config),
             version_info: Arc::clone(&record.version_info),
             is_static: record.origin == Origin::Static,
             since: SystemTime::now(),
             watch: WatchOptions::default().with_drain_timeout(record.asked.drain_timeout),
-            chains: chains.collect(),
+            life: Arc::clone(&record.life),
+            by_id: chains
+                .iter()
+                .map(|chain| (chain.id().clone(), Arc::clone(chain)))
+                .collect(),
+            chains,
         })
     }
 }
@@ -130,11 +143,10 @@ impl<C> ListenerVersion<C> {
     }
 
     /// Finds the chain that takes a connection of this version, and opens its watch there. `None` if no chain takes it.
-    pub(crate) fn enter(&self, choose: &mut impl FnMut(&C) -> Option<usize>) -> Option<Entered<C>> {
+    pub(crate) fn enter(&self, choose: &mut impl FnMut(&C) -> Option<ChainId>) -> Option<Chosen<C>> {
         loop {
             let content = self.line.newest.load_full();
-            let index = choose(&content.config)?;
-            let chain = Arc::clone(content.chains.get(index)?);
+            let chain = Arc::clone(content.by_id.get(&choose(&content.config)?)?);
             let watch = match chain.open() {
                 Opened::Watch(watch) => Some(watch),
                 Opened::Completed => None,
@@ -142,10 +154,9 @@ impl<C> ListenerVersion<C> {
                 Opened::Gone => continue,
             };
             let line = Arc::clone(&self.line);
-            return Some(Entered {
+            return Some(Chosen {
                 version: Self { line, content },
                 chain,
-                index,
                 watch,
             });
         }
@@ -187,6 +198,12 @@ impl<C> ListenerVersion<C> {
         self.content.is_static
     }
 
+    /// Tells when this configuration has ended, for tasks that must end with it.
+    #[must_use]
+    pub fn token(&self) -> VersionToken {
+        self.content.life.token()
+    }
+
     /// The filter chains of this configuration, in the order of [`ListenerConfig::chains`].
     #[must_use]
     pub fn chains(&self) -> &[Arc<ListenerChain>] {
@@ -225,6 +242,7 @@ impl<C> ListenerVersion<C> {
     pub(crate) fn set_state(&self, state: VersionState) {
         if state == VersionState::Drained {
             self.line.family.leave(self.line.number);
+            self.line.newest.load().life.end();
         }
         self.line.state.store(state as u8, Ordering::Release);
     }

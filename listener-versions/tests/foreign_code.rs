@@ -23,6 +23,7 @@ struct Config {
     warms: bool,
     /// In which of its methods it panics.
     panics: Option<&'static str>,
+    chain: Chain,
 }
 
 impl Config {
@@ -31,7 +32,22 @@ impl Config {
     }
 }
 
+/// Never the same as another one.
+struct Chain(Option<&'static str>);
+
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        assert_ne!(
+            self.0.or(other.0),
+            Some("same chain"),
+            "the chain's own code panics"
+        );
+        false
+    }
+}
+
 impl ListenerConfig for Config {
+    type Chain = Chain;
     fn name(&self) -> &str {
         self.reach("name");
         self.name
@@ -44,13 +60,9 @@ impl ListenerConfig for Config {
         other.reach("same_content");
         self.content == other.content
     }
-    fn chains(&self) -> Vec<ChainId> {
+    fn chains(&self) -> Vec<(ChainId, &Chain)> {
         self.reach("chains");
-        vec!["all".into()]
-    }
-    fn same_chain(&self, _: usize, other: &Self, _: usize) -> bool {
-        other.reach("same_chain");
-        false
+        vec![("all".into(), &self.chain)]
     }
     fn differs_only_in_chains(&self, other: &Self) -> bool {
         other.reach("differs_only_in_chains");
@@ -87,7 +99,7 @@ const METHODS: [&str; 12] = [
     "address",
     "same_content",
     "chains",
-    "same_chain",
+    "same chain",
     "differs_only_in_chains",
     "drain_type",
     "traffic_direction",
@@ -136,6 +148,7 @@ async fn an_update_that_panics_has_changed_nothing_of_any_listener() {
             content,
             warms: false,
             panics: None,
+            chain: Chain(None),
         };
         let bad = |content, panics| Config {
             name: "bad",
@@ -143,6 +156,7 @@ async fn an_update_that_panics_has_changed_nothing_of_any_listener() {
             content,
             warms: false,
             panics,
+            chain: Chain(panics),
         };
         let new = || Config {
             name: "new",
@@ -150,6 +164,7 @@ async fn an_update_that_panics_has_changed_nothing_of_any_listener() {
             content: 7,
             warms: false,
             panics: None,
+            chain: Chain(None),
         };
         let first = listeners.apply(Update::lds("1", [good(1), bad(1, None)])).await;
         assert!(first.is_success(), "{first:?}");
@@ -177,7 +192,7 @@ async fn an_update_that_panics_has_changed_nothing_of_any_listener() {
 
 #[tokio::test]
 async fn a_version_whose_code_panics_as_it_gets_warm_stays_warming() {
-    for method in ["differs_only_in_chains", "same_chain"] {
+    for method in ["differs_only_in_chains", "same chain"] {
         let listeners = process();
         let address = free();
         let config = |content, warms, panics| Config {
@@ -186,6 +201,7 @@ async fn a_version_whose_code_panics_as_it_gets_warm_stays_warming() {
             content,
             warms,
             panics,
+            chain: Chain(panics),
         };
         listeners.apply(Update::lds("1", [config(1, false, None)])).await;
         let report = listeners

@@ -273,11 +273,14 @@ async fn a_connection_whose_chain_is_taken_away_while_it_enters_chooses_again() 
         if asked.len() == 1 {
             apply_now(&bench.listeners, "v2", self::config(1, [("new", 1), ("x", 2)]));
         }
-        config.find("x")
+        config.chain("x")
     });
-    let entered = entered.expect("there is a chain for it");
+    let (_stream, entered) = entered.expect("there is a chain for it");
     assert_eq!(asked, [vec![("x", 1)], vec![("new", 1), ("x", 2)]]);
-    assert_eq!((entered.index, entered.chain.version_info()), (1, "v2"));
+    assert_eq!(
+        (entered.chain.id().as_str(), entered.chain.version_info()),
+        ("x", "v2")
+    );
     assert_eq!(
         (entered.version.number(), entered.version.version_info()),
         (1, "v2")
@@ -298,8 +301,8 @@ async fn a_connection_that_enters_when_its_version_is_drained_keeps_the_guard_th
     let accepted = accepted.recv().await.expect("one came");
     bench.update(2, [("x", 1)]);
     while bench.next().await != "drained 1 Deadline" {}
-    let entered = accepted.enter_chain(|config| config.find("x"));
-    let entered = entered.expect("it is not lost");
+    let entered = accepted.enter_chain(|config| config.chain("x"));
+    let (_stream, entered) = entered.expect("it is not lost");
     assert_eq!(entered.version.number(), 1);
     // Whoever serves it closes it at once, in its protocol's words.
     entered.watch.expired().await;
@@ -313,9 +316,7 @@ async fn a_connection_that_no_chain_takes_comes_back_and_closes_when_it_is_dropp
     let mut client = TcpStream::connect(address).await.expect("it listens");
     let connection = accepted.recv().await.expect("one came");
     let back = connection.enter_chain(|_| None).expect_err("nobody takes it");
-    let back = back
-        .enter_chain(|config| Some(config.chains.len()))
-        .expect_err("no such chain");
+    let back = back.enter_chain(|_| Some("y".into())).expect_err("no such chain");
     assert_eq!(back.version.drain().open_watches(), 1);
     drop(back);
     assert_eq!(client.read(&mut [0; 8]).await.expect("FIN"), 0);
@@ -334,7 +335,7 @@ async fn closing_an_entered_connection_from_the_registry_reaches_its_watch_in_th
         if close_first {
             bench.tracker.close(id).expect("it is open");
         }
-        let entered = accepted.enter_chain(|_| Some(0)).expect("a chain");
+        let (_stream, entered) = accepted.enter_chain(|_| Some("x".into())).expect("a chain");
         if !close_first {
             bench.tracker.close(id).expect("it is open");
         }
@@ -356,12 +357,13 @@ async fn a_storm_of_chain_updates_under_connect_loops_loses_no_connection() {
         .map(|_| {
             tokio::spawn(bench.listeners.worker().run(|accepted: Accepted<Config>| {
                 tokio::spawn(async move {
-                    let entered = accepted.enter_chain(|config| config.find("x"));
-                    let mut entered = entered.expect("there is always such a chain");
-                    let (_, content) = entered.version.config().chains[entered.index];
-                    if entered.stream.write_u32(content).await.is_ok() {
-                        drop(entered.stream.shutdown().await);
-                        drop(entered.stream.read_u8().await);
+                    let entered = accepted.enter_chain(|config| config.chain("x"));
+                    let (mut stream, entered) = entered.expect("there is always such a chain");
+                    let config = entered.version.config();
+                    let (_, content) = config.chains[config.find("x").expect("it is there")];
+                    if stream.write_u32(content).await.is_ok() {
+                        drop(stream.shutdown().await);
+                        drop(stream.read_u8().await);
                     }
                 });
             }))
@@ -426,7 +428,8 @@ async fn a_chain_that_drains_counts_its_connections_not_their_guards() {
     let (mut accepted, address) = bench.accept();
     let _client = TcpStream::connect(address).await.expect("a connection");
     let accepted = accepted.recv().await.expect("it is accepted");
-    let entered = accepted.enter_chain(|_| Some(0)).expect("a chain takes it");
+    let entered = accepted.enter_chain(|_| Some("changed".into()));
+    let (_stream, entered) = entered.expect("a chain takes it");
     let tunnel = (entered.watch.clone(), entered.conn.clone());
     bench.update(1, [("changed", 2)]);
     let count = || {

@@ -2,6 +2,7 @@
 
 mod apply;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use conn_tracker::CloseReason;
 use drain_tree::{DrainType, TrafficDirection};
 use listener_versions::{
-    Accepted, ChainConnection, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress,
+    Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress,
     SocketOptions, Stream,
 };
 
@@ -30,6 +31,8 @@ pub struct ServedListener<S> {
     address: ListenAddress,
     /// One per filter chain, in the order of [`Listener::all_chains`].
     services: Vec<Arc<S>>,
+    /// What identifies each of them.
+    ids: Vec<ChainId>,
     stats: Arc<ListenerStats>,
     behavior: Option<SharedBehavior>,
 }
@@ -47,6 +50,7 @@ impl<S> ServedListener<S> {
             address: ListenAddress::from(&listener.address),
             stats: stats.listener(&listener.address.to_string()),
             services,
+            ids: identities(&listener),
             listener,
             behavior: None,
         }
@@ -75,11 +79,6 @@ impl<S> ServedListener<S> {
             .all_chains()
             .position(|chain| std::ptr::eq(chain, chosen))
     }
-
-    /// Whether this chain takes what no other takes.
-    fn is_default(&self, chain: usize) -> bool {
-        chain >= self.listener.filter_chains.len()
-    }
 }
 
 impl<S> fmt::Debug for ServedListener<S> {
@@ -91,6 +90,8 @@ impl<S> fmt::Debug for ServedListener<S> {
 }
 
 impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
+    type Chain = FilterChain;
+
     fn name(&self) -> &str {
         &self.listener.name
     }
@@ -103,17 +104,8 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
         self.listener.same_content(&other.listener)
     }
 
-    fn chains(&self) -> Vec<ChainId> {
-        let chains = self.listener.all_chains().enumerate();
-        chains
-            .map(|(index, chain)| identity(chain, self.is_default(index)))
-            .collect()
-    }
-
-    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
-        let chain = self.listener.all_chains().nth(index);
-        self.is_default(index) == other.is_default(other_index)
-            && chain == other.listener.all_chains().nth(other_index)
+    fn chains(&self) -> Vec<(ChainId, &FilterChain)> {
+        self.ids.iter().cloned().zip(self.listener.all_chains()).collect()
     }
 
     fn differs_only_in_chains(&self, other: &Self) -> bool {
@@ -145,6 +137,22 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
     fn traffic_direction(&self) -> TrafficDirection {
         self.listener.traffic_direction
     }
+}
+
+/// Envoy takes chains of the same name: later ones get a number.
+fn identities(listener: &Listener) -> Vec<ChainId> {
+    let mut seen = HashMap::<ChainId, usize>::new();
+    let chains = listener.all_chains().enumerate();
+    let ids = chains.map(|(index, chain)| {
+        let id = identity(chain, index >= listener.filter_chains.len());
+        let count = seen.entry(id.clone()).or_default();
+        *count += 1;
+        match *count {
+            1 => id,
+            count => ChainId::from(format!("{id} #{count}")),
+        }
+    });
+    ids.collect()
 }
 
 /// A chain's name; without one, the connections that it takes: no two chains of a listener take the same.
@@ -203,17 +211,12 @@ impl<S: Send + Sync + 'static> Entered<S> {
             .then(|| accepted.local().as_socket())
             .flatten()
             .map(|local| local.port());
-        let ChainConnection {
-            stream,
-            peer,
-            version,
-            chain,
-            index,
-            watch,
-            conn,
-            ..
-        } = accepted
-            .enter_chain(|listener| listener.choose(source, port))
+        let mut index = None;
+        let (stream, entry) = accepted
+            .enter_chain(|listener| {
+                index = listener.choose(source, port);
+                listener.ids.get(index?).cloned()
+            })
             .map_err(|refused| {
                 refused.version.config().stats.no_filter_chain_match.inc();
                 // Closed here, and told as every other one.
@@ -221,6 +224,14 @@ impl<S: Send + Sync + 'static> Entered<S> {
                 connection.guard().set_close_reason(CloseReason::NoFilterChain);
             })
             .ok()?;
+        let ChainEntry {
+            peer,
+            version,
+            chain,
+            watch,
+            conn,
+            ..
+        } = entry;
         let mut connection = Connection::of_chain(&version, chain.drain(), watch, conn);
         if let Some(behavior) = &version.config().behavior {
             connection = connection.with_behavior(behavior.clone());
@@ -229,7 +240,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
             stream,
             peer,
             connection,
-            service: service(&version, index)?,
+            service: service(&version, index?)?,
             counted,
         })
     }

@@ -23,6 +23,8 @@ use tokio::sync::mpsc;
 struct Config(&'static str, ListenAddress, u32);
 
 impl ListenerConfig for Config {
+    type Chain = ();
+
     fn name(&self) -> &str {
         self.0
     }

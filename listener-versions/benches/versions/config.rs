@@ -26,6 +26,8 @@ impl Config {
 }
 
 impl ListenerConfig for Config {
+    type Chain = ();
+
     fn name(&self) -> &str {
         &self.name
     }

@@ -15,7 +15,7 @@ use super::share::{Share, adopt};
 use super::slot::{Seat, Slot};
 use super::{Limits, PeerAddress, Refusal, Stream};
 use crate::observer::Teller;
-use crate::{ListenAddress, ListenerVersion};
+use crate::{ListenAddress, ListenerConfig, ListenerVersion};
 
 /// A connection, and the version that it belongs to for life.
 #[non_exhaustive]
@@ -64,7 +64,7 @@ pub(crate) struct Shared {
 }
 
 /// Accepts until the sockets are closed, then serves what was left in their queues.
-pub(super) async fn accept_loop<C, F: Fn(Accepted<C>)>(
+pub(super) async fn accept_loop<C: ListenerConfig, F: Fn(Accepted<C>)>(
     mut seat: Seat<C>,
     shared: &Shared,
     worker: usize,

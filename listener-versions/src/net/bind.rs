@@ -2,12 +2,29 @@
 
 use std::io;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{DualStack, ListenAddress, SocketOptions};
+use crate::{DualStack, ListenAddress, ListenerConfig, SocketOptions};
+
+/// A socket of this listener, as its configuration opens it.
+pub(super) fn socket<C: ListenerConfig>(config: &C, address: &ListenAddress) -> io::Result<Socket> {
+    // The configuration's own code: its panic refuses the listener, and concerns no other.
+    let socket = catch_unwind(AssertUnwindSafe(|| config.bind(address)))
+        .unwrap_or_else(|_| Err(io::Error::other("the configuration panicked")))?;
+    socket.set_nonblocking(true)?;
+    #[cfg(unix)]
+    socket.set_cloexec(true)?;
+    Ok(socket)
+}
 
 /// Binds without listening yet: connections are refused until [`Socket::listen`].
-pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Result<Socket> {
+pub(crate) fn bind(
+    address: &ListenAddress,
+    options: &SocketOptions,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<Socket> {
     let socket = match address {
         ListenAddress::Socket(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
@@ -23,6 +40,7 @@ pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Resu
             if options.reuse_port == crate::ReusePort::PerWorker {
                 socket.set_reuse_port(true)?;
             }
+            prepare(&socket)?;
             socket.bind(&SockAddr::from(*address))?;
             socket
         }
@@ -30,6 +48,7 @@ pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Resu
         ListenAddress::Unix(path) => {
             let mode = options.mode.map(|mode| permissions(address, mode)).transpose()?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+            prepare(&socket)?;
             if address.is_abstract() {
                 socket.bind(&abstract_address(path)?)?;
             } else {
@@ -45,7 +64,6 @@ pub(super) fn bind(address: &ListenAddress, options: &SocketOptions) -> io::Resu
         #[cfg(not(unix))]
         ListenAddress::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 

@@ -7,35 +7,67 @@ use conn_tracker::ConnGuard;
 use drain_tree::DrainWatch;
 
 use super::{Accepted, PeerAddress, Stream};
-use crate::version::Entered;
-use crate::{ListenAddress, ListenerChain, ListenerConfig, ListenerVersion};
+use crate::version::Chosen;
+use crate::{ChainId, ListenerChain, ListenerConfig, ListenerVersion};
 
-/// A connection, and the filter chain that it belongs to for life.
+/// What an accepted connection is without its stream: the version that it belongs to for life, and its guards.
+///
+/// It is for those who read bytes, or wrap the stream, before they know the filter chain: SNI, a PROXY header.
 #[non_exhaustive]
-#[must_use = "dropping it closes the connection"]
-pub struct ChainConnection<C> {
-    /// The connection.
-    pub stream: Stream,
+#[must_use = "dropping it says that the connection is gone"]
+pub struct Admission<C> {
+    /// Who connected.
+    pub peer: PeerAddress,
+    /// The version that took it.
+    pub version: Arc<ListenerVersion<C>>,
+    /// Its guard in the drain of the version, opened before any later update could drain it. Held means open.
+    pub watch: DrainWatch,
+    /// Its guard in the connection tracker, in the group of the version.
+    pub conn: ConnGuard,
+    /// Which worker accepted it: 0 for the first that was made, as in Envoy's `worker_0`.
+    pub worker: usize,
+}
+
+/// A connection's place in the filter chain that it belongs to for life.
+#[non_exhaustive]
+#[must_use = "dropping it says that the connection is gone"]
+pub struct ChainEntry<C> {
     /// Who connected.
     pub peer: PeerAddress,
     /// The version that took it, with the configuration in which the chain was chosen.
     pub version: Arc<ListenerVersion<C>>,
     /// The chain.
     pub chain: Arc<ListenerChain>,
-    /// Where the chain stands in the [`chains`](ListenerConfig::chains) of that configuration.
-    pub index: usize,
     /// Its guard in the drain of the chain, opened before any later update could drain it. Held means open.
     pub watch: DrainWatch,
-    /// Its guard in the connection tracker, in the books of the version and of the chain.
+    /// Its guard in the connection tracker, in the groups of the version and of the chain.
     pub conn: ConnGuard,
+    /// Which worker accepted it.
+    pub worker: usize,
 }
 
 impl<C: ListenerConfig> Accepted<C> {
-    /// Moves the connection into the filter chain that `choose` names by its index in [`ListenerConfig::chains`].
-    ///
-    /// `choose` is asked in the version's newest configuration, and asked again if an update in place takes the chain away at that
-    /// moment. So a connection never enters a chain that drains by itself already, and none falls between two chains. It keeps
-    /// its version, and drains with it too.
+    /// The stream, and what else the connection is: to choose its filter chain after bytes were read.
+    pub fn split(self) -> (Stream, Admission<C>) {
+        let Self {
+            stream,
+            peer,
+            version,
+            watch,
+            conn,
+            worker,
+        } = self;
+        let admission = Admission {
+            peer,
+            version,
+            watch,
+            conn,
+            worker,
+        };
+        (stream, admission)
+    }
+
+    /// Moves the connection into the filter chain that `choose` names, as [`Admission::enter_chain`] does.
     ///
     /// # Errors
     ///
@@ -43,22 +75,41 @@ impl<C: ListenerConfig> Accepted<C> {
     #[expect(clippy::result_large_err, reason = "the connection goes back as it came")]
     pub fn enter_chain(
         self,
-        mut choose: impl FnMut(&C) -> Option<usize>,
-    ) -> Result<ChainConnection<C>, Self> {
-        let Some(entered) = self.version.enter(&mut choose) else {
-            return Err(self);
-        };
-        let Entered {
+        choose: impl FnMut(&C) -> Option<ChainId>,
+    ) -> Result<(Stream, ChainEntry<C>), Self> {
+        let (stream, admission) = self.split();
+        match admission.enter_chain(choose) {
+            Ok(entry) => Ok((stream, entry)),
+            Err(admission) => Err(admission.join(stream)),
+        }
+    }
+}
+
+impl<C: ListenerConfig> Admission<C> {
+    /// Moves the connection into the filter chain that `choose` names by its identity in [`ListenerConfig::chains`].
+    ///
+    /// `choose` is asked in the version's newest configuration, and asked again if an update in place takes the chain away at that
+    /// moment. So a connection never enters a chain that drains by itself already, and none falls between two chains. It keeps
+    /// its version, and drains with it too.
+    ///
+    /// # Errors
+    ///
+    /// The admission as it came, if no chain takes the connection.
+    #[expect(clippy::result_large_err, reason = "the admission goes back as it came")]
+    pub fn enter_chain(self, mut choose: impl FnMut(&C) -> Option<ChainId>) -> Result<ChainEntry<C>, Self> {
+        let Some(Chosen {
             version,
             chain,
-            index,
             watch,
-        } = entered;
+        }) = self.version.enter(&mut choose)
+        else {
+            return Err(self);
+        };
         let Self {
-            stream,
             peer,
             watch: before,
             conn,
+            worker,
             ..
         } = self;
         // A drain of the version that is over has no room for another watch; the first one has been there all the time.
@@ -70,35 +121,53 @@ impl<C: ListenerConfig> Accepted<C> {
         if before.is_forced() {
             watch.force();
         }
+        // The chain is one of this connection's version.
         let attached = conn.attach_chain(chain.book());
-        // The version keeps its group, and makes its chains with it: `Content::new`.
-        attached.expect("the chain is of the connection's own version");
+        debug_assert!(attached.is_ok(), "{attached:?}");
         // The chain's guard is held, so the version's drain never sees the connection gone.
         drop(before);
-        Ok(ChainConnection {
-            stream,
+        Ok(ChainEntry {
             peer,
             version: Arc::new(version),
             chain,
-            index,
             watch,
             conn,
+            worker,
         })
     }
-}
 
-impl<C> ChainConnection<C> {
-    /// The address that the client connected to. It is asked for here (`getsockname`), and not before.
-    #[must_use]
-    pub fn local(&self) -> ListenAddress {
-        let local = self.stream.local();
-        local.map_or_else(|| self.version.socket().address().clone(), ListenAddress::Socket)
+    fn join(self, stream: Stream) -> Accepted<C> {
+        let Self {
+            peer,
+            version,
+            watch,
+            conn,
+            worker,
+        } = self;
+        Accepted {
+            stream,
+            peer,
+            version,
+            watch,
+            conn,
+            worker,
+        }
     }
 }
 
-impl<C> fmt::Debug for ChainConnection<C> {
+impl<C> fmt::Debug for Admission<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChainConnection")
+        f.debug_struct("Admission")
+            .field("peer", &self.peer)
+            .field("version", &self.version)
+            .field("conn", &self.conn.id())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Debug for ChainEntry<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainEntry")
             .field("peer", &self.peer)
             .field("chain", &self.chain)
             .field("conn", &self.conn.id())

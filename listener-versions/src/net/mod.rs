@@ -14,7 +14,7 @@ mod stream;
 mod worker;
 
 pub use accept::Accepted;
-pub use enter::ChainConnection;
+pub use enter::{Admission, ChainEntry};
 #[cfg(unix)]
 pub use inherited::SharedSocket;
 pub use inherited::{InheritError, Inherited};
@@ -23,4 +23,5 @@ pub use stream::{PeerAddress, Stream};
 pub use worker::Worker;
 
 pub(crate) use accept::Shared;
+pub(crate) use bind::bind;
 pub(crate) use slot::{Seat, Slot};

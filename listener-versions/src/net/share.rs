@@ -11,7 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::slot::Slot;
 use super::{PeerAddress, Stream};
-use crate::ListenAddress;
+use crate::{ListenAddress, ListenerConfig};
 
 #[derive(Default)]
 pub(super) struct Share {
@@ -22,7 +22,7 @@ pub(super) struct Share {
 
 impl Share {
     /// Looks which sockets are this seat's now. Must be called inside a runtime.
-    pub(super) fn look<C>(&mut self, slot: &Slot<C>, seat: u64) -> io::Result<()> {
+    pub(super) fn look<C: ListenerConfig>(&mut self, slot: &Slot<C>, seat: u64) -> io::Result<()> {
         let has = |lane| self.listeners.iter().any(|(had, _)| *had == lane);
         let sockets = slot.sockets_of(seat, has)?;
         self.listeners

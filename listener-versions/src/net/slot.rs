@@ -10,7 +10,9 @@ use socket2::{SockAddr, Socket};
 use tokio::sync::watch;
 
 use super::sockets::Sockets;
-use crate::{Inherited, ListenAddress, ListenerVersion, SocketKey, SocketOptions, VersionState};
+use crate::{
+    Inherited, ListenAddress, ListenerConfig, ListenerVersion, SocketKey, SocketOptions, VersionState,
+};
 
 /// The sockets of an address, the version that they serve, and the accept loops that serve them.
 pub(crate) struct Slot<C> {
@@ -40,9 +42,13 @@ impl<C> Slot<C> {
     pub(crate) fn open(
         key: &SocketKey,
         options: &SocketOptions,
+        config: &C,
         inherited: &mut Inherited,
-    ) -> io::Result<Self> {
-        let sockets = Sockets::open(key, options, inherited)?;
+    ) -> io::Result<Self>
+    where
+        C: ListenerConfig,
+    {
+        let sockets = Sockets::open(key, options, config, inherited)?;
         Ok(Self {
             local: sockets.local().clone(),
             current: ArcSwapOption::empty(),
@@ -157,9 +163,14 @@ impl<C> Slot<C> {
         &self,
         seat: u64,
         has: impl Fn(usize) -> bool,
-    ) -> io::Result<Vec<(usize, Option<Socket>)>> {
+    ) -> io::Result<Vec<(usize, Option<Socket>)>>
+    where
+        C: ListenerConfig,
+    {
+        let current = self.current();
+        let config = current.as_ref().map(|version| &**version.config());
         let mut inner = self.lock();
-        let moved = inner.sockets.join(seat)?;
+        let moved = inner.sockets.join(seat, config)?;
         let sockets = inner
             .sockets
             .of(seat)
@@ -279,11 +290,13 @@ mod tests {
     };
 
     use super::*;
-    use crate::{ListenerConfig, Update, VersionSet};
+    use crate::{Update, VersionSet};
 
     struct Config(ListenAddress, u32);
 
     impl ListenerConfig for Config {
+        type Chain = ();
+
         fn name(&self) -> &str {
             "a"
         }
@@ -325,7 +338,13 @@ mod tests {
             Arc::new(version)
         });
         let mut inherited = Inherited::new();
-        let slot = Slot::open(versions[0].socket(), &SocketOptions::default(), &mut inherited).unwrap();
+        let slot = Slot::open(
+            versions[0].socket(),
+            &SocketOptions::default(),
+            &**versions[0].config(),
+            &mut inherited,
+        )
+        .unwrap();
         slot.listen().unwrap();
         (Arc::new(slot), versions)
     }

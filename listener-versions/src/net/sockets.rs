@@ -11,7 +11,7 @@ use super::bind;
 #[cfg(unix)]
 use super::bind::SocketFile;
 use super::lanes::Lanes;
-use crate::{Inherited, ListenAddress, SocketKey, SocketOptions};
+use crate::{Inherited, ListenAddress, ListenerConfig, SocketKey, SocketOptions};
 
 /// At most so many connections are saved from the queues of sockets that close: more than any kernel's default backlog.
 const SAVED: usize = 65_536;
@@ -41,15 +41,16 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Opens the first socket, which does not listen yet; or goes on with those that listen there already, as they are. If that fails,
     /// they are where they were.
-    pub(super) fn open(
+    pub(super) fn open<C: ListenerConfig>(
         key: &SocketKey,
         options: &SocketOptions,
+        config: &C,
         inherited: &mut Inherited,
     ) -> io::Result<Self> {
         let (address, options) = (key.address(), options.clone());
         let sockets = inherited.take(address);
         if sockets.is_empty() {
-            return Self::bind(address, options);
+            return Self::bind(address, options, config);
         }
         Self::inherit(address, options, sockets).map_err(|(sockets, error)| {
             inherited.put(address.clone(), sockets);
@@ -57,9 +58,13 @@ impl Sockets {
         })
     }
 
-    fn bind(address: &ListenAddress, mut options: SocketOptions) -> io::Result<Self> {
+    fn bind<C: ListenerConfig>(
+        address: &ListenAddress,
+        mut options: SocketOptions,
+        config: &C,
+    ) -> io::Result<Self> {
         options.reuse_port = options.reuse_port.at(address);
-        let socket = bind::bind(address, &options)?;
+        let socket = bind::socket(config, address)?;
         Ok(Self {
             local: bind::local_address(&socket, address),
             lanes: Lanes::new(options.reuse_port),
@@ -140,13 +145,15 @@ impl Sockets {
     }
 
     /// The worker accepts here, from now on. `true`: others have to look at [what is theirs](Self::of).
-    pub(super) fn join(&mut self, worker: u64) -> io::Result<bool> {
+    /// `config` opens another socket, if one is wanted.
+    pub(super) fn join<C: ListenerConfig>(&mut self, worker: u64, config: Option<&C>) -> io::Result<bool> {
         if self.is_closed() {
             return Ok(false);
         }
         let moved = self.lanes.join(worker);
         if self.lanes.needs_socket(worker) {
-            let socket = bind::bind(&self.local, &self.options)?;
+            let config = config.ok_or(io::ErrorKind::NotConnected)?;
+            let socket = bind::socket(config, &self.local)?;
             bind::listen(&socket, &self.options)?;
             self.open.push(Open {
                 socket,

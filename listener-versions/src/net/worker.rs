@@ -1,16 +1,17 @@
 //! One runtime's share of the accepting: all sockets, in one future.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::Poll;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::Accepted;
 use super::accept::{Shared, accept_loop};
 use super::slot::Seat;
+use super::{Accepted, Admission, Stream};
+use crate::ListenerConfig;
 
 /// Accepts on every socket, for the runtime that runs it. Any number of workers share the sockets: each connection goes to one.
 ///
@@ -44,7 +45,10 @@ impl<C> Worker<C> {
     /// # Panics
     ///
     /// If it is polled outside of a tokio runtime with I/O and time enabled.
-    pub async fn run<F: Fn(Accepted<C>)>(mut self, handler: F) {
+    pub async fn run<F: Fn(Accepted<C>)>(mut self, handler: F)
+    where
+        C: ListenerConfig,
+    {
         let (shared, number, handler) = (&self.shared, self.number, &handler);
         let seats = &mut self.seats;
         let mut loops = FuturesUnordered::new();
@@ -64,6 +68,52 @@ impl<C> Worker<C> {
                     Poll::Ready(None) | Poll::Pending => return Poll::Pending,
                 }
             }
+        })
+        .await;
+    }
+}
+
+impl<C: ListenerConfig> Worker<C> {
+    /// Accepts, and runs the future that `serve` makes of every connection as a task of its own.
+    ///
+    /// The connection counts as open until its future ends, whatever becomes of the [`Admission`]: its guards are also held here.
+    /// [`run`](Self::run) is for those who do not spawn, or hold the guards themselves.
+    ///
+    /// ```
+    /// # use listener_versions::{Admission, ListenerConfig, Listeners, Stream};
+    /// # fn example<C: ListenerConfig>(listeners: &Listeners<C>) {
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let worker = listeners.worker().run_each(|mut stream: Stream, admission: Admission<C>| async move {
+    ///     tokio::select! {
+    ///         greeted = stream.write_all(b"hello") => drop(greeted),
+    ///         () = admission.watch.expired() => {}
+    ///     }
+    /// });
+    /// # tokio::spawn(worker);
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run). Tasks that run go on.
+    ///
+    /// # Panics
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_each<F, Served>(self, serve: F)
+    where
+        F: Fn(Stream, Admission<C>) -> Served,
+        Served: Future<Output = ()> + Send + 'static,
+    {
+        self.run(|accepted| {
+            let (stream, admission) = accepted.split();
+            let guards = (admission.watch.clone(), admission.conn.clone());
+            let served = serve(stream, admission);
+            tokio::spawn(async move {
+                served.await;
+                drop(guards);
+            });
         })
         .await;
     }

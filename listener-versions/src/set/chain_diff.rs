@@ -32,39 +32,14 @@ impl fmt::Display for ChainId {
     }
 }
 
-/// What an update does to the filter chains of a listener.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ChainDiff {
-    /// For each chain of the new configuration, in its order: the chain of the old one that it is, unchanged; `None` if it is new.
-    pub(crate) kept: Vec<Option<usize>>,
-    /// The chains of the old configuration that are changed or gone.
-    pub(crate) gone: Vec<usize>,
-}
-
-impl ChainDiff {
-    /// Compares the chains of two configurations of a listener. The order of chains means nothing.
-    ///
-    /// Content is compared only between chains of the same identity: as many comparisons as chains, if identities are unique.
-    pub(crate) fn between<C: ListenerConfig>(
-        (old, before): (&C, &[ChainId]),
-        (new, now): (&C, &[ChainId]),
-    ) -> Self {
-        let mut left: HashMap<&ChainId, Vec<usize>> = HashMap::with_capacity(before.len());
-        for (index, id) in before.iter().enumerate() {
-            left.entry(id).or_default().push(index);
-        }
-        let kept = now.iter().enumerate().map(|(index, id)| {
-            let same = left.get_mut(id)?;
-            let at = same
-                .iter()
-                .position(|old_index| old.same_chain(*old_index, new, index))?;
-            Some(same.remove(at))
-        });
-        let kept = kept.collect();
-        let mut gone: Vec<usize> = left.into_values().flatten().collect();
-        gone.sort_unstable();
-        Self { kept, gone }
-    }
+/// For each chain of the new configuration, in its order, whether the old one has it unchanged. The order of chains means nothing.
+///
+/// Content is compared only between chains of the same identity, so there are as many comparisons as chains.
+pub(crate) fn kept<C: ListenerConfig>(old: &C, new: &C) -> Vec<bool> {
+    let old: HashMap<ChainId, &C::Chain> = old.chains().into_iter().collect();
+    let new = new.chains().into_iter();
+    new.map(|(id, chain)| old.get(&id).is_some_and(|before| *before == chain))
+        .collect()
 }
 
 #[cfg(test)]
@@ -76,6 +51,8 @@ mod tests {
     struct Chains(ListenAddress, Vec<(&'static str, u32)>);
 
     impl ListenerConfig for Chains {
+        type Chain = u32;
+
         fn name(&self) -> &str {
             "a"
         }
@@ -88,45 +65,34 @@ mod tests {
             self.1 == other.1
         }
 
-        fn chains(&self) -> Vec<ChainId> {
-            self.1.iter().map(|(id, _)| ChainId::from(*id)).collect()
-        }
-
-        fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
-            self.1[index] == other.1[other_index]
+        fn chains(&self) -> Vec<(ChainId, &u32)> {
+            let chains = self.1.iter();
+            chains
+                .map(|(id, content)| (ChainId::from(*id), content))
+                .collect()
         }
     }
 
-    fn diff(old: &[(&'static str, u32)], new: &[(&'static str, u32)]) -> (Vec<Option<usize>>, Vec<usize>) {
+    fn kept_of(old: &[(&'static str, u32)], new: &[(&'static str, u32)]) -> Vec<bool> {
         let chains = |chains: &[_]| Chains("127.0.0.1:1".parse().unwrap(), chains.to_vec());
-        let (old, new) = (chains(old), chains(new));
-        let ChainDiff { kept, gone } = ChainDiff::between((&old, &old.chains()), (&new, &new.chains()));
-        (kept, gone)
+        kept(&chains(old), &chains(new))
     }
 
     #[test]
     fn a_chain_is_kept_if_identity_and_content_are_the_same_wherever_it_stands() {
         let old = [("kept", 1), ("changed", 1), ("removed", 1)];
         let new = [("added", 1), ("changed", 2), ("kept", 1)];
-        assert_eq!(diff(&old, &new), (vec![None, None, Some(0)], vec![1, 2]));
-        assert_eq!(diff(&old, &old), (vec![Some(0), Some(1), Some(2)], vec![]));
+        assert_eq!(kept_of(&old, &new), [false, false, true]);
+        assert_eq!(kept_of(&old, &old), [true, true, true]);
     }
 
     #[test]
     fn the_only_chain_changed_leaves_none() {
-        assert_eq!(diff(&[("any", 1)], &[("any", 2)]), (vec![None], vec![0]));
+        assert_eq!(kept_of(&[("any", 1)], &[("any", 2)]), [false]);
     }
 
     #[test]
     fn another_identity_is_another_chain() {
-        assert_eq!(diff(&[("x", 1)], &[("y", 1)]), (vec![None], vec![0]));
-    }
-
-    #[test]
-    fn chains_that_share_an_identity_are_told_apart_by_content_and_each_is_kept_once() {
-        assert_eq!(
-            diff(&[("x", 1), ("x", 2)], &[("x", 2), ("x", 2), ("x", 1)]),
-            (vec![Some(1), None, Some(0)], vec![])
-        );
+        assert_eq!(kept_of(&[("x", 1)], &[("y", 1)]), [false]);
     }
 }

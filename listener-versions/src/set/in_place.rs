@@ -4,11 +4,12 @@
 //! tag. A chain lives as long as it is unchanged, whatever updates its version gets; a later drain of the version covers all that is
 //! left of its chains.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use drain_tree::DrainReason;
 
-use super::chain_diff::ChainDiff;
+use super::chain_diff::kept;
 use super::effect::Work;
 use super::plan::Candidate;
 use super::record::Origin;
@@ -18,7 +19,7 @@ use crate::{ChainId, ChainRecord, Change, Effect, ListenerConfig, VersionRecord,
 pub(crate) fn diff<C: ListenerConfig>(
     active: &VersionRecord<C>,
     candidate: &Candidate<C>,
-) -> Option<ChainDiff> {
+) -> Option<Vec<bool>> {
     let (before, now) = (&active.asked, &candidate.asked);
     // What the socket and the drain node were made of must be the same, whatever the configuration thinks of itself.
     let can_go_on = active.accepting
@@ -27,10 +28,7 @@ pub(crate) fn diff<C: ListenerConfig>(
         && before.drain_type == now.drain_type
         && now.field_that_stays(before).is_none()
         && active.config.differs_only_in_chains(&candidate.config);
-    can_go_on.then(|| {
-        let before = (&*active.config, &before.chains[..]);
-        ChainDiff::between(before, (&candidate.config, &now.chains))
-    })
+    can_go_on.then(|| kept(&*active.config, &*candidate.config))
 }
 
 impl<C: ListenerConfig> VersionSet<C> {
@@ -61,44 +59,46 @@ impl<C: ListenerConfig> VersionSet<C> {
         &mut self,
         name: &str,
         candidate: Candidate<C>,
-        diff: &ChainDiff,
+        kept: &[bool],
         origin: Origin,
         version_info: &Arc<str>,
         work: &mut Work,
     ) -> Option<Change> {
         let version = self.names.get(name)?.active?;
-        let ids = candidate.asked.chains.iter().zip(&diff.kept);
-        let ids = ids.filter(|(_, kept)| kept.is_none()).map(|(id, _)| id.clone());
-        let fresh: Vec<ChainRecord> = ids.map(|id| self.new_chain(version, id)).collect();
-        let mut fresh = fresh.into_iter();
         let record = self.versions.get_mut(&version)?;
         let old = std::mem::take(&mut record.chains);
-        let kept = diff.kept.iter();
-        record.chains = kept
-            .filter_map(|kept| match kept {
-                Some(index) => old.get(*index).cloned(),
-                None => fresh.next(),
-            })
-            .collect();
+        let mut old: HashMap<ChainId, ChainRecord> =
+            old.into_iter().map(|chain| (chain.id.clone(), chain)).collect();
+        let ids = candidate.asked.chains.iter().zip(kept);
+        let chains = ids.map(|(id, kept)| {
+            let before = if *kept { old.remove(id) } else { None };
+            before.unwrap_or_else(|| self.new_chain(version, id.clone()))
+        });
+        let chains: Vec<ChainRecord> = chains.collect();
+        let mut gone: Vec<ChainRecord> = old.into_values().collect();
+        gone.sort_unstable_by_key(|chain| chain.number);
+        let (kept, total) = (kept.iter().filter(|kept| **kept).count(), chains.len());
+        let record = self.versions.get_mut(&version)?;
+        record.chains = chains;
         record.config = candidate.config;
         record.asked = candidate.asked;
+        record.life = candidate.life;
         record.version_info = Arc::clone(version_info);
         record.origin = origin;
-        let total = record.chains.len();
+        let draining = gone.len();
         work.begin.push(Effect::UpdateInPlace { version });
-        for chain in diff.gone.iter().filter_map(|index| old.get(*index)) {
-            self.draining_chains.insert(chain.number, chain.clone());
+        for chain in gone {
             work.drain.push(Effect::DrainChain {
                 chain: chain.number,
                 reason: DrainReason::FilterChainUpdate,
             });
+            self.draining_chains.insert(chain.number, chain);
         }
-        let added = diff.kept.iter().filter(|kept| kept.is_none()).count();
         Some(Change::UpdatedInPlace {
             version,
-            kept: total - added,
-            added,
-            draining: diff.gone.len(),
+            kept,
+            added: total - kept,
+            draining,
         })
     }
 }

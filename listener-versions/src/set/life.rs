@@ -30,12 +30,13 @@ impl<C: ListenerConfig> VersionSet<C> {
         let candidate = Candidate {
             config: Arc::clone(&record.config),
             asked: record.asked.clone(),
+            life: Arc::clone(&record.life),
         };
         let active = self.active(&name);
-        if let Some(diff) = active.and_then(|active| in_place::diff(active, &candidate)) {
+        if let Some(kept) = active.and_then(|active| in_place::diff(active, &candidate)) {
             let (origin, version_info) = (record.origin, Arc::clone(&record.version_info));
             self.discard(&name, &mut work);
-            self.update_in_place(&name, candidate, &diff, origin, &version_info, &mut work);
+            self.update_in_place(&name, candidate, &kept, origin, &version_info, &mut work);
             return Ok(work.into_effects());
         }
         let old = self.activate(&name, version, &socket, &mut work);

@@ -5,10 +5,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::chain_diff::ChainDiff;
 use super::in_place;
 use super::record::{Asked, Origin};
 use super::{VersionRecord, VersionSet};
+use crate::token::Life;
 use crate::update::Resource;
 use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, UpdateError};
 
@@ -16,6 +16,15 @@ use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, Updat
 pub(crate) struct Candidate<C> {
     pub(crate) config: Arc<C>,
     pub(crate) asked: Asked,
+    pub(crate) life: Arc<Life>,
+}
+
+impl<C: ListenerConfig> Candidate<C> {
+    /// The configuration's own code: its panic refuses the listener, and concerns no other.
+    fn build(&self) -> Result<(), FieldError> {
+        catch_unwind(AssertUnwindSafe(|| self.config.build(&self.life.token())))
+            .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))
+    }
 }
 
 /// What is to be done for one listener that is not refused.
@@ -25,7 +34,9 @@ pub(crate) enum Step<C> {
     /// Its warming version, this one, goes; the active one stays.
     DropWarming(u64),
     /// The active version goes on; only filter chains differ.
-    InPlace(Candidate<C>, ChainDiff),
+    ///
+    /// For each chain of the new configuration, whether it is unchanged.
+    InPlace(Candidate<C>, Vec<bool>),
     /// A new version, on a socket that is open by now.
     Take(Candidate<C>),
 }
@@ -211,11 +222,21 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             return invalid(source);
         }
         let asked = Asked::of(&*config, name);
-        let candidate = Candidate { config, asked };
+        if let Some(id) = asked.chain_twice() {
+            return invalid(FieldError::new(
+                "filter_chains",
+                format!("{id:?} identifies two of them", id = id.as_str()),
+            ));
+        }
+        let life = Life::new();
+        let candidate = Candidate { config, asked, life };
         // One that has to warm first is told apart when it is warm.
         let active = active.filter(|_| !candidate.asked.warms);
         match active.and_then(|active| in_place::diff(active, &candidate)) {
-            Some(diff) => Ok(Ok(Step::InPlace(candidate, diff))),
+            Some(kept) => match candidate.build() {
+                Ok(()) => Ok(Ok(Step::InPlace(candidate, kept))),
+                Err(source) => invalid(source),
+            },
             None => Err(candidate),
         }
     }
@@ -228,7 +249,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         last_round: bool,
         bind: &mut impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
     ) -> Result<Outcome<C>, Candidate<C>> {
-        let Candidate { config, asked } = &candidate;
+        let Candidate { config, asked, .. } = &candidate;
         let socket = asked.socket.clone();
         let conflict = |held_by: &Arc<str>| {
             Ok(Err(UpdateError::AddressConflict {
@@ -255,6 +276,12 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 source: FieldError::new(field, "cannot change while the address stays"),
             }));
         }
+        if let Err(source) = candidate.build() {
+            return Ok(Err(UpdateError::Invalid {
+                listener: Arc::clone(name),
+                source,
+            }));
+        }
         let is_open = owner.is_some() || self.fresh.contains(&socket);
         // The socket of a version that warms does not listen yet.
         let listens = self
@@ -268,11 +295,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             true => None,
         };
         if let Some(wanted) = wanted {
-            // A panic of the configuration's own code refuses its listener, so that no socket of another is lost.
-            let opened = catch_unwind(AssertUnwindSafe(|| bind(config, asked, wanted)));
-            if let Err(source) =
-                opened.unwrap_or_else(|_| Err(io::Error::other("opening the socket panicked")))
-            {
+            if let Err(source) = bind(config, asked, wanted) {
                 return Ok(Err(UpdateError::Bind {
                     listener: Arc::clone(name),
                     address: socket.address().clone(),

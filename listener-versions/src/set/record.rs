@@ -1,6 +1,6 @@
 //! What the set writes down of one version, and of one name.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use drain_tree::{DrainReason, DrainType, TrafficDirection};
 
+use crate::token::Life;
 use crate::{ChainId, ListenerConfig, SocketKey, SocketOptions, VersionState};
 
 /// One version of one listener, as the set knows it.
@@ -33,6 +34,7 @@ pub(crate) struct VersionRecord<C> {
     pub(crate) superseded: Option<DrainReason>,
     pub(crate) origin: Origin,
     pub(crate) asked: Asked,
+    pub(crate) life: Arc<Life>,
 }
 
 impl<C> fmt::Debug for VersionRecord<C> {
@@ -77,13 +79,19 @@ impl Asked {
     pub(crate) fn of<C: ListenerConfig>(config: &C, name: &Arc<str>) -> Self {
         Self {
             warms: config.warms(),
-            chains: config.chains(),
+            chains: config.chains().into_iter().map(|(id, _)| id).collect(),
             traffic_direction: config.traffic_direction(),
             drain_type: config.drain_type(),
             drain_timeout: config.drain_timeout(),
             socket_options: config.socket_options(),
             socket: SocketKey::new(name, config.address()),
         }
+    }
+
+    /// A chain whose identity another one has too.
+    pub(crate) fn chain_twice(&self) -> Option<&ChainId> {
+        let mut seen = HashSet::with_capacity(self.chains.len());
+        self.chains.iter().find(|id| !seen.insert(*id))
     }
 
     /// The field that differs from `before`, of those that a socket keeps once it is open.

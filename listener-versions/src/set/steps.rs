@@ -24,15 +24,15 @@ impl<C: ListenerConfig> VersionSet<C> {
         version_info: &Arc<str>,
         work: &mut Work,
     ) -> Change {
-        let Candidate { config, asked } = match step {
+        let Candidate { config, asked, life } = match step {
             Step::Leave(change) => return change,
             Step::DropWarming(version) => {
                 self.discard(name, work);
                 return Change::WarmingDropped { version };
             }
-            Step::InPlace(candidate, diff) => {
+            Step::InPlace(candidate, kept) => {
                 self.discard(name, work);
-                let change = self.update_in_place(name, candidate, &diff, origin, version_info, work);
+                let change = self.update_in_place(name, candidate, &kept, origin, version_info, work);
                 // The plan has just seen the version that is active.
                 return change.unwrap_or(Change::Unchanged);
             }
@@ -54,6 +54,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             superseded: None,
             origin,
             asked,
+            life,
         };
         self.versions.insert(version, record);
         self.names.entry(Arc::clone(name)).or_default().warming = Some(version);

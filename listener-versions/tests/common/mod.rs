@@ -51,6 +51,11 @@ impl Config {
         self.chains.iter().position(|(chain, _)| *chain == id)
     }
 
+    /// The chain `id`, if there is one.
+    pub(crate) fn chain(&self, id: &str) -> Option<ChainId> {
+        self.find(id).map(|_| ChainId::from(id))
+    }
+
     pub(crate) fn bad(mut self, field: &str) -> Self {
         self.error = Some(FieldError::new(field, "is wrong"));
         self
@@ -78,6 +83,8 @@ pub(crate) fn at(name: &str, address: ListenAddress, content: u32) -> Config {
 }
 
 impl ListenerConfig for Config {
+    type Chain = u32;
+
     fn name(&self) -> &str {
         &self.name
     }
@@ -90,12 +97,11 @@ impl ListenerConfig for Config {
         self == other
     }
 
-    fn chains(&self) -> Vec<ChainId> {
-        self.chains.iter().map(|(id, _)| ChainId::from(*id)).collect()
-    }
-
-    fn same_chain(&self, index: usize, other: &Self, other_index: usize) -> bool {
-        self.chains[index] == other.chains[other_index]
+    fn chains(&self) -> Vec<(ChainId, &u32)> {
+        let chains = self.chains.iter();
+        chains
+            .map(|(id, content)| (ChainId::from(*id), content))
+            .collect()
     }
 
     fn differs_only_in_chains(&self, other: &Self) -> bool {

@@ -14,6 +14,8 @@ use tokio::{net::TcpStream, sync::mpsc};
 struct Config(ListenAddress, u32);
 
 impl ListenerConfig for Config {
+    type Chain = ();
+
     fn name(&self) -> &str {
         "in"
     }

@@ -92,6 +92,8 @@ impl ListenOn {
 }
 
 impl ListenerConfig for ListenOn {
+    type Chain = ();
+
     fn name(&self) -> &str {
         &self.name
     }

@@ -107,6 +107,8 @@ mod tests {
     struct Config(ListenAddress);
 
     impl ListenerConfig for Config {
+        type Chain = ();
+
         fn name(&self) -> &str {
             "a"
         }
