@@ -95,7 +95,6 @@ impl<C: ListenerConfig> Admission<C> {
     /// # Errors
     ///
     /// The admission as it came, if no chain takes the connection.
-    #[expect(clippy::result_large_err, reason = "the admission goes back as it came")]
     pub fn enter_chain(self, mut choose: impl FnMut(&C) -> Option<ChainId>) -> Result<ChainEntry<C>, Self> {
         let Some(Chosen {
             version,

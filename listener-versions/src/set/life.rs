@@ -29,7 +29,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let mut work = Work::default();
         let candidate = Candidate {
             config: Arc::clone(&record.config),
-            asked: record.asked.clone(),
+            asked: Arc::clone(&record.asked),
             life: Arc::clone(&record.life),
         };
         let active = self.active(&name);

@@ -15,7 +15,7 @@ use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, Updat
 /// A configuration, and all that it says of itself.
 pub(crate) struct Candidate<C> {
     pub(crate) config: Arc<C>,
-    pub(crate) asked: Asked,
+    pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
 }
 
@@ -221,7 +221,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         if let Err(source) = config.address().check() {
             return invalid(source);
         }
-        let asked = Asked::of(&*config, name);
+        let asked = Arc::new(Asked::of(&*config, name));
         if let Some(id) = asked.chain_twice() {
             return invalid(FieldError::new(
                 "filter_chains",

@@ -33,7 +33,7 @@ pub(crate) struct VersionRecord<C> {
     /// listener is removed, and the version that takes its address is not warm yet.
     pub(crate) superseded: Option<DrainReason>,
     pub(crate) origin: Origin,
-    pub(crate) asked: Asked,
+    pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
 }
 
