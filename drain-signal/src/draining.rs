@@ -87,6 +87,11 @@ impl Draining {
         self.node.open()
     }
 
+    /// How many watchers are open that this drain concerns.
+    pub fn concerned_watches(&self) -> usize {
+        self.node.concerned()
+    }
+
     /// Refuses new watchers from now on, whoever is left.
     pub fn complete(&self) {
         self.node.complete();

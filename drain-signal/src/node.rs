@@ -113,6 +113,17 @@ impl Node {
         self.home.shards().map(open).sum()
     }
 
+    /// All open watchers that the drain concerns.
+    pub(crate) fn concerned(&self) -> usize {
+        if self.is_draining() {
+            self.home.pass_barrier();
+        }
+        let is_narrow = Word::from_bits(self.home.word.load(Ordering::Acquire)).is_narrow();
+        let concerned =
+            |shard: &Shard| shard.count().watchers() + if is_narrow { 0 } else { shard.outside() };
+        self.home.shards().map(concerned).sum()
+    }
+
     /// Whether a watcher is open that the drain concerns.
     fn is_occupied(&self, word: Word) -> bool {
         let outside = |shard: &Shard| !word.is_narrow() && shard.outside() > 0;

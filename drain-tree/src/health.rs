@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use drain_signal::{DrainDecision, DrainHandle, DrainStrategy};
 
-use crate::schedule::{Rounding, drain_close};
+use crate::schedule::{Rounding, polled_drain_close};
 
 /// Whether the server's health check is failed; one for the whole tree.
 #[derive(Debug, Clone)]
@@ -14,9 +14,9 @@ pub(crate) struct Health(Arc<Level>);
 
 #[derive(Debug)]
 struct Level {
-    /// Over how much time connections are told; none at all: at once.
+    /// Over how much time connections are asked to leave; none at all: at once.
     ramp: Duration,
-    /// The first failure; later ones are told by how long after it they were.
+    /// The first failure; later ones are kept as the time after it.
     first: OnceLock<Instant>,
     /// 0: healthy. Otherwise microseconds from `first` to the failure, plus one.
     failed: AtomicU64,
@@ -52,7 +52,7 @@ impl Health {
         self.0.failed.load(Ordering::Acquire) != 0
     }
 
-    /// Whether failed health makes whoever asks leave. `now` is asked for only if there is a ramp, `sample` only inside it.
+    /// Whether failed health makes a connection that asks leave. `now` is asked for only if there is a ramp, `sample` only inside it.
     pub(crate) fn drain_close(&self, now: impl FnOnce() -> Instant, sample: impl FnOnce() -> u64) -> bool {
         let failed = self.0.failed.load(Ordering::Acquire);
         if failed == 0 || self.0.ramp.is_zero() {
@@ -63,7 +63,7 @@ impl Health {
         };
         let since_first = now().saturating_duration_since(*first);
         let elapsed = since_first.saturating_sub(Duration::from_micros(failed - 1));
-        drain_close(
+        polled_drain_close(
             DrainStrategy::Gradual,
             self.0.ramp,
             elapsed,
@@ -77,7 +77,7 @@ impl Health {
 /// the server's health check is failed.
 ///
 /// Health has no direction, no ramp unless [`DrainSettings::health_ramp`](crate::DrainSettings::health_ramp) gives it one,
-/// and reverses: connections not yet told are left alone again once it is restored (Envoy polls it for that reason, see
+/// and reverses: connections not yet signaled are left alone again once it is restored (Envoy polls it for that reason, see
 /// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h)).
 #[derive(Debug, Clone)]
 pub struct Decision {

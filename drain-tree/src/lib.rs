@@ -12,8 +12,10 @@
 //!        └────────────► Decision: drain_close()      DrainWatch: signaled() at its slot, expired() at the deadline
 //! ```
 //!
-//! A connection learns of its drain by its watcher. Who has none asks [`DrainManager::drain_close_at`] once per response,
-//! or leaves a callback with [`DrainManager::on_drain_close`]: the two ways of Envoy's own drain manager.
+//! A connection learns of its drain by its watch. One without a watch asks [`DrainManager::drain_close_at`] once per response,
+//! or registers a callback with [`DrainManager::on_drain_close`]: the two ways of Envoy's own drain manager.
+//!
+//! Inside, `engine/mod.rs` has the parts in one picture and the invariants, by number.
 //!
 //! # Example
 //!
@@ -40,7 +42,7 @@
 //! | dropped | means |
 //! | --- | --- |
 //! | [`DrainManager`], last clone | the node takes no more children or connections; its children go on |
-//! | [`DrainSequence`] | the drain stays begun, without further slots or deadline, until somebody joins it |
+//! | [`DrainSequence`] | the drain stays begun, without further slots or deadline, until another start joins it |
 //! | [`DrainWatch`] | its connection is gone |
 //! | [`DrainCloseCallback`] | the callback is not called any more |
 //!
@@ -57,7 +59,7 @@
 //! | --- | --- | --- |
 //! | a drain lasts its full time, also when empty | it completes with its last connection, after a minimum time | [`DrainLength::Full`] |
 //! | the polled question rounds elapsed time up | down, as Envoy's event model | [`Rounding::Ceil`] |
-//! | connections are told along half of the drain time | each has a slot in the first quarter | [`DrainSchedule::Envoy140`] |
+//! | connections are signaled along half of the drain time | each has a slot in the first quarter | [`DrainSchedule::Envoy140`] |
 //! | a chain replaced in place drains at once | along the ramp | [`DrainStart::with_strategy`] |
 //! | failed health has no ramp | the same | [`DrainSettings::with_health_ramp`] adds one |
 //! | whole seconds | durations | whole seconds |
@@ -70,53 +72,50 @@
 //! | children restart the clock | they share their parent's start | |
 //!
 //! The last seven are accidents of timers and call order that no configuration refers to: a child's clock starts within a
-//! millisecond of its parent's, and whoever depended on the others would depend on connections being cut early or not
-//! told at all. They have no setting.
+//! millisecond of its parent's, and an operator who depended on the others would depend on connections that are cut early or
+//! not signaled at all. They have no setting.
 //!
 //! # Size
 //!
-//! A start tells up to 4096 nodes before it returns; a bigger tree learns of it while its sequence is polled. Pacing costs
-//! what the nodes with connections cost, an empty node nothing: 10 000 listeners of 10 chains of 3 HTTP connection managers,
-//! 410 001 nodes, drain with 0.35 s of work from start to end, in polls of at most 0.2 ms; twice as many with 0.76 s, four
-//! times as many with 1.5 s (2 cores, `cargo run --release -p drain-tree --example big_tree`).
+//! A start marks every node below before it returns. Pacing costs what the nodes with connections cost, an empty node nothing.
+//! Nothing grows with the drains that are over, nor with the children, connections, callbacks and sequences that have come and
+//! gone.
 //!
 //! # What it does not do
 //!
-//! It does not accept, list connections, or speak a protocol. It spawns nothing: whoever starts a drain polls it, on any
-//! tokio runtime, single-threaded ones included.
+//! It does not accept, list connections, or speak a protocol. It spawns nothing: the caller that starts a drain polls
+//! it, on any tokio runtime, single-threaded ones included.
 //!
 //! # Features and requirements
 //!
 //! No features. tokio with `time`; [`DrainSequence::poll_at`] drives a drain without. Minimum supported Rust version 1.85.
 
-mod callbacks;
-mod cascade;
-mod ending;
+mod engine;
 mod health;
 mod manager;
-mod member;
-mod node;
-mod pace;
 mod parent;
 mod polled;
-mod run;
 pub mod schedule;
 mod sequence;
 mod settings;
-mod sync;
+mod timer;
 
-pub use callbacks::DrainCloseCallback;
 pub use drain_signal;
 #[doc(no_inline)]
 pub use drain_signal::{
     CloseLadder, DrainCompleted, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainHandle,
-    DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainType, DrainWatch, WatchOptions,
+    DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainWatch, WatchOptions,
 };
+pub use engine::callbacks::DrainCloseCallback;
 pub use health::Decision;
 pub use manager::DrainManager;
+pub use parent::ParentShutdown;
 pub use schedule::Rounding;
 pub use sequence::{DrainEnding, DrainOutcome, DrainSequence};
-pub use settings::{ChildOptions, DrainLength, DrainSettings, DrainStart, TrafficDirection};
+pub use settings::{
+    ChildOptions, DEFAULT_PARENT_SHUTDOWN_TIME, DrainLength, DrainSettings, DrainStart, DrainType,
+    TrafficDirection,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use drain_signal::{DrainCompleted, DrainEvent, DrainState, DrainType, DrainWatch, WatchOptions};
+use drain_signal::{DrainCompleted, DrainEvent, DrainState, DrainWatch, WatchOptions};
 
-use crate::cascade;
+use crate::engine::cascade;
+use crate::engine::node::{Node, Shared};
+use crate::engine::sequence::Sequence;
 use crate::health::{Decision, Health};
-use crate::node::{Node, Shared};
-use crate::parent::ParentShutdownStart;
-use crate::run::Run;
+use crate::parent::{ParentShutdown, ParentShutdownStart};
 use crate::sequence::DrainSequence;
-use crate::{ChildOptions, DrainSettings, DrainStart, TrafficDirection};
+use crate::{ChildOptions, DrainSettings, DrainStart, DrainType, TrafficDirection};
 
 /// A node of the drain hierarchy: Envoy's drain manager.
 ///
@@ -39,29 +39,21 @@ impl DrainManager {
             parent_shutdown: ParentShutdownStart::default(),
         });
         Self {
-            node: Arc::new(Node::new(
-                shared,
-                DrainType::Default,
-                TrafficDirection::Unspecified,
-            )),
+            node: Arc::new(Node::root(shared)),
         }
     }
 
-    /// A new node below this one. What is running here runs there too, from the same start.
+    /// A new node below this one. What drains here drains there too, from the same start.
     pub fn child(&self, options: ChildOptions) -> Self {
         let parent = &self.node;
         let drain_type = options.drain_type.unwrap_or(parent.drain_type);
         let traffic_direction = options.traffic_direction.unwrap_or(parent.traffic_direction);
-        let child = Arc::new(Node::new(
-            Arc::clone(&parent.shared),
-            drain_type,
-            traffic_direction,
-        ));
-        parent.adopt(&child);
-        Self { node: child }
+        Self {
+            node: parent.child(drain_type, traffic_direction),
+        }
     }
 
-    /// Opens a connection's watcher at this node.
+    /// Opens a connection's watch at this node.
     ///
     /// # Errors
     ///
@@ -70,7 +62,7 @@ impl DrainManager {
         self.node.watch(WatchOptions::default())
     }
 
-    /// Opens a connection's watcher with a place or a `drain_timeout` of its own.
+    /// Opens a connection's watch with a place or a `drain_timeout` of its own.
     ///
     /// # Errors
     ///
@@ -91,9 +83,9 @@ impl DrainManager {
     /// direction, or a deadline where the running one has none) is a sequence of its own: nodes already draining keep
     /// their event and their slots, and get the new deadline if it is nearer.
     ///
-    /// The drain has begun when this returns, and all nodes below know it: the first 4096 of them, in a bigger tree, where
-    /// the others learn of it while the sequence is polled, a few hundred a poll, or when it is dropped. The returned
-    /// future paces it. A start at a node whose drain is over gets its outcome.
+    /// The drain has begun when this returns: every node below is draining, and so is every child that is made later. That costs
+    /// some hundred nanoseconds a node, without a system call. The returned future paces the drain.
+    /// A start at a node whose drain is over gets its outcome.
     ///
     /// Stored [`on_drain_close`](Self::on_drain_close) callbacks are called here, on this thread.
     #[doc(alias = "startDrainSequence")]
@@ -105,28 +97,25 @@ impl DrainManager {
     /// [by hand](DrainSequence::poll_at).
     pub fn start_drain_sequence_at(&self, start: DrainStart, now: Instant) -> DrainSequence {
         let settings = self.settings();
-        let (run, joining) = {
+        let sequence = {
             let mut state = self.node.lock();
             if let Some(running) = state.running(start.direction, start.reason.end()) {
-                (Arc::clone(running), None)
+                Arc::clone(running)
             } else {
-                let event =
-                    DrainEvent::new(now, start.drain_time.unwrap_or(settings.drain_time), start.reason)
-                        .with_strategy(start.strategy.unwrap_or(settings.strategy))
-                        .with_schedule(settings.schedule)
-                        .with_direction(start.direction)
-                        .with_ladder(settings.ladder);
+                let drain_time = start.drain_time.unwrap_or(settings.drain_time);
+                let event = DrainEvent::new(now, drain_time, start.reason)
+                    .with_strategy(start.strategy.unwrap_or(settings.strategy))
+                    .with_schedule(settings.schedule)
+                    .with_direction(start.direction)
+                    .with_ladder(settings.ladder);
                 let minimum = start.minimum.unwrap_or_else(|| settings.minimum(start.reason));
-                let run = Run::new(event, minimum, settings.length);
-                let joining = state.join(&self.node, &run, true);
-                (run, Some(joining))
+                let sequence = Sequence::new(event, minimum, settings.length);
+                state.join(&self.node, &sequence, true);
+                sequence
             }
         };
-        match joining {
-            Some(joining) => run.reach_from(joining.complete(&run, now), cascade::AT_ONCE, now),
-            None => run.reach(cascade::AT_ONCE, now),
-        }
-        DrainSequence::new(run)
+        cascade::mark(&sequence, &self.node, now);
+        DrainSequence::new(sequence)
     }
 
     /// The deadline of what drains here and below comes nearer; never later.
@@ -154,7 +143,7 @@ impl DrainManager {
         self.node.signal.deadline()
     }
 
-    /// How many watchers are open here and below.
+    /// How many watches are open here and below.
     pub fn open_watches(&self) -> usize {
         self.node.open_watches()
     }
@@ -180,9 +169,21 @@ impl DrainManager {
         self.node.shared.health.fail(now);
     }
 
-    /// The server is healthy again: Envoy's `/healthcheck/ok`. Connections already told go on leaving.
+    /// The server is healthy again: Envoy's `/healthcheck/ok`. Connections already signaled go on leaving.
     pub fn restore_health(&self) {
         self.node.shared.health.restore();
+    }
+
+    /// Resolves when the process that this one has replaced is to be asked to end: `parent_shutdown_time` after the first
+    /// call of this method in the tree. To ask is the caller's part; without hot restart, do not call it.
+    ///
+    /// A timer and no more: it drains nothing. Later calls join the first, as in
+    /// [`startParentShutdownSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc),
+    /// which may be started once.
+    #[doc(alias = "startParentShutdownSequence")]
+    pub fn start_parent_shutdown_sequence(&self) -> ParentShutdown {
+        let start = self.node.shared.parent_shutdown.start();
+        ParentShutdown::new(self.settings().parent_shutdown_at(start))
     }
 
     /// Whether the server's health check is failed.

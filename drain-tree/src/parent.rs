@@ -1,15 +1,71 @@
-//! Parent shutdown: when, after a hot restart, the new process asks the old one to end.
+//! Parent shutdown: when, after a hot restart, the new process asks the old process to end.
 
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::time::Sleep;
-
-use crate::run::later;
-use crate::{DrainManager, DrainSettings};
+use crate::DrainSettings;
+use crate::engine::later;
+use crate::timer::Timer;
 
 /// When the parent shutdown sequence of a tree was begun: once.
 #[derive(Debug, Default)]
-pub(crate) struct ParentShutdownStart(std::sync::OnceLock<Instant>);
+pub(crate) struct ParentShutdownStart(OnceLock<Instant>);
+
+impl ParentShutdownStart {
+    pub(crate) fn start(&self) -> Instant {
+        *self.0.get_or_init(|| tokio::time::Instant::now().into_std())
+    }
+}
+
+/// Resolves when the old process is to be asked to end: made by
+/// [`DrainManager::start_parent_shutdown_sequence`](crate::DrainManager::start_parent_shutdown_sequence).
+///
+/// # Cancel safety
+///
+/// Dropping it changes nothing; another call of that method resolves at the same instant.
+///
+/// # Panics
+///
+/// When polled outside a tokio runtime with time enabled.
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct ParentShutdown {
+    at: Instant,
+    timer: Timer,
+}
+
+impl ParentShutdown {
+    pub(crate) const fn new(at: Instant) -> Self {
+        Self {
+            at,
+            timer: Timer::new(),
+        }
+    }
+
+    /// When that is.
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+}
+
+impl Future for ParentShutdown {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let at = self.at;
+        loop {
+            if tokio::time::Instant::now().into_std() >= at {
+                return Poll::Ready(());
+            }
+            if self.timer.poll_until(at, cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
 
 impl DrainSettings {
     /// When a process replaced at `start` is asked to end: `parent_shutdown_time` (900 s) later.
@@ -35,25 +91,5 @@ impl DrainSettings {
     /// than the drain time".
     pub fn parent_outlives_drain(&self) -> bool {
         self.parent_shutdown_time > self.drain_time
-    }
-}
-
-impl DrainManager {
-    /// Resolves when the process this one has replaced is to be asked to end: `parent_shutdown_time` after the first
-    /// call of this method in the tree. What to ask, and of whom, is the caller's; without hot restart, do not call it.
-    ///
-    /// A timer and no more: it drains nothing. Later calls join the first, as in
-    /// [`startParentShutdownSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc),
-    /// which may be started once.
-    ///
-    /// # Panics
-    ///
-    /// When called outside a tokio runtime with time enabled.
-    #[doc(alias = "startParentShutdownSequence")]
-    pub fn start_parent_shutdown_sequence(&self) -> Sleep {
-        let shared = self.shared();
-        let start = &shared.parent_shutdown.0;
-        let start = start.get_or_init(|| tokio::time::Instant::now().into_std());
-        tokio::time::sleep_until(shared.settings.parent_shutdown_at(*start).into())
     }
 }

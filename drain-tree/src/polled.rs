@@ -1,18 +1,19 @@
-//! The polled question: Envoy's drain manager asked once per response, with time and randomness passed in.
+//! The interface of Envoy's own drain manager, with time and randomness passed in: the question that is asked once per response,
+//! and callbacks. It has an `impl` block of its own so that [`manager`](crate::manager) is about watches alone.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use drain_signal::{DrainDirection, DrainStrategy, DrainType};
+use drain_signal::{DrainDirection, DrainStrategy};
 
-use crate::DrainManager;
-use crate::callbacks::DrainCloseCallback;
-use crate::run::Run;
-use crate::schedule::{drain_close, late_callback_delay};
+use crate::engine::callbacks::DrainCloseCallback;
+use crate::engine::sequence::Sequence;
+use crate::schedule::{late_callback_delay, polled_drain_close};
+use crate::{DrainManager, DrainType};
 
 impl DrainManager {
-    /// Whether whoever asks with `scope` should leave now: Envoy's `drainClose(direction)`, as all releases up to mid 2026
-    /// ask it, for callers without a watcher.
+    /// Whether a connection that asks with `scope` should leave now: Envoy's `drainClose(direction)`, as all releases up to mid 2026
+    /// ask it, for callers without a watch.
     ///
     /// In this order: failed health at a node of type `DEFAULT`: yes (along its ramp, if it has one). No drain that covers `scope`: no. Immediate, or the
     /// drain time is over: yes. Otherwise with the odds of the time that has passed, where `sample` is called, once.
@@ -46,19 +47,19 @@ impl DrainManager {
         if self.drain_type() == DrainType::Default && self.shared().health.drain_close(|| now, &mut draw) {
             return true;
         }
-        let Some(run) = self.covering(scope) else {
+        let Some(sequence) = self.covering(scope) else {
             return false;
         };
-        let elapsed = now.saturating_duration_since(run.event.start);
+        let elapsed = now.saturating_duration_since(sequence.event.start);
         // A deadline brought nearer ends the ramp earlier; it does not make it steeper.
-        let elapsed = if now >= run.deadline() {
-            run.event.drain_time
+        let elapsed = if now >= sequence.deadline() {
+            sequence.event.drain_time
         } else {
             elapsed
         };
-        drain_close(
-            run.event.strategy,
-            run.event.drain_time,
+        polled_drain_close(
+            sequence.event.strategy,
+            sequence.event.drain_time,
             elapsed,
             self.settings().rounding,
             draw,
@@ -70,10 +71,10 @@ impl DrainManager {
     /// Before such a drain it is stored, and called when one starts, by [`start_drain_sequence`](Self::start_drain_sequence)
     /// on its thread. The stored callbacks of a node are spread over the first quarter of the drain time in the order of
     /// their registration. During a drain it is called at once, with a random share of what is left of the drain time, and
-    /// nothing is returned. Acting on the delay is the callback's job.
+    /// nothing is returned. To act on the delay is the callback's part.
     ///
     /// A wider drain later does not call it again. (Envoy's stored callbacks have no scope: all of them run for an inbound
-    /// drain, and again when it widens.) A stored callback that panics keeps nobody else from being told.
+    /// drain, and again when it widens.) A stored callback that panics keeps no other callback from being called.
     ///
     /// Source: [`DrainManagerImpl::addOnDrainCloseCb`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
     ///
@@ -85,10 +86,10 @@ impl DrainManager {
     /// use drain_tree::{DrainDirection, DrainManager, DrainReason, DrainSettings, DrainStart};
     ///
     /// let listener = DrainManager::root(DrainSettings::default());
-    /// let (told, delays) = mpsc::channel();
+    /// let (sender, delays) = mpsc::channel();
     /// let _kept: Vec<_> = (0..3)
-    ///     .map(|_| told.clone())
-    ///     .map(|told| listener.on_drain_close(DrainDirection::All, move |delay| told.send(delay).unwrap()))
+    ///     .map(|_| sender.clone())
+    ///     .map(|sender| listener.on_drain_close(DrainDirection::All, move |delay| sender.send(delay).unwrap()))
     ///     .collect();
     /// let _sequence = listener.start_drain_sequence(DrainStart::new(DrainReason::ListenerModify));
     /// let delays: Vec<_> = delays.try_iter().map(|delay| delay.as_secs()).collect();
@@ -113,11 +114,11 @@ impl DrainManager {
         sample: impl FnOnce() -> u64,
         callback: impl FnOnce(Duration) + Send + 'static,
     ) -> Option<DrainCloseCallback> {
-        let run = {
+        let sequence = {
             let mut state = self.node().lock();
-            let runs = state.joined.iter().map(|joined| &joined.run);
-            match earliest(runs, scope) {
-                Some(run) => Arc::clone(run),
+            let joined = state.joined.iter().map(|joined| &joined.sequence);
+            match earliest(joined, scope) {
+                Some(sequence) => Arc::clone(sequence),
                 None => {
                     let id = state.callbacks.store(scope, Box::new(callback));
                     let node = Arc::downgrade(self.node());
@@ -126,21 +127,30 @@ impl DrainManager {
             }
         };
         callback(late_callback_delay(
-            run.event.strategy,
-            run.deadline().saturating_duration_since(now),
+            sequence.event.strategy,
+            sequence.deadline().saturating_duration_since(now),
             sample,
         ));
         None
     }
 
-    fn covering(&self, scope: DrainDirection) -> Option<Arc<Run>> {
+    fn covering(&self, scope: DrainDirection) -> Option<Arc<Sequence>> {
         let state = self.node().lock();
-        earliest(state.joined.iter().map(|joined| &joined.run), scope).map(Arc::clone)
+        let joined = state.joined.iter().map(|joined| &joined.sequence);
+        earliest(joined, scope).map(Arc::clone)
     }
 }
 
-/// The run that covers `scope` and says yes first.
-fn earliest<'a>(runs: impl Iterator<Item = &'a Arc<Run>>, scope: DrainDirection) -> Option<&'a Arc<Run>> {
-    runs.filter(|run| scope <= run.event.direction)
-        .min_by_key(|run| (run.event.strategy == DrainStrategy::Gradual, run.deadline()))
+/// The sequence that covers `scope` and says yes first.
+fn earliest<'a>(
+    joined: impl Iterator<Item = &'a Arc<Sequence>>,
+    scope: DrainDirection,
+) -> Option<&'a Arc<Sequence>> {
+    let covering = joined.filter(|sequence| scope <= sequence.event.direction);
+    covering.min_by_key(|sequence| {
+        (
+            sequence.event.strategy == DrainStrategy::Gradual,
+            sequence.deadline(),
+        )
+    })
 }

@@ -1,8 +1,11 @@
-//! Envoy's arithmetic of a drain manager: odds of the polled question, delays of callbacks. Pure: time and samples come in.
+//! Envoy's arithmetic of a drain manager: odds of the question that is asked once per response, in both of Envoy's models, and
+//! delays of callbacks. Pure: time and samples come in. Every function takes any value.
 
 use std::time::Duration;
 
-use drain_signal::{DrainStrategy, decision};
+use drain_signal::DrainStrategy;
+
+use crate::DrainType;
 
 /// How the polled question rounds elapsed time before it compares it with its sample.
 #[expect(
@@ -20,9 +23,10 @@ pub enum Rounding {
     Millis,
 }
 
-/// The polled decision for a drain that covers the asker: whether `elapsed` of `drain_time` exceeds `sample` of it.
+/// The polled model, in all Envoy releases up to mid 2026: whether a connection that a drain covers closes with this response.
+/// It does if `elapsed` of `drain_time` exceeds `sample` of it.
 ///
-/// `sample` is called only inside the window, at most once.
+/// `sample` is called only inside the drain time, at most once.
 ///
 /// Source: [`DrainManagerImpl::drainClose`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc),
 /// which is [`Rounding::Ceil`].
@@ -31,30 +35,63 @@ pub enum Rounding {
 ///
 /// ```
 /// use std::time::Duration;
-/// use drain_tree::{DrainStrategy, Rounding, schedule::drain_close};
+/// use drain_tree::{DrainStrategy, Rounding, schedule::polled_drain_close};
 ///
 /// let after_100_ms = |rounding| {
 ///     let (drain_time, elapsed) = (Duration::from_secs(10), Duration::from_millis(100));
-///     drain_close(DrainStrategy::Gradual, drain_time, elapsed, rounding, || 0)
+///     polled_drain_close(DrainStrategy::Gradual, drain_time, elapsed, rounding, || 0)
 /// };
 /// assert!(!after_100_ms(Rounding::Floor) && after_100_ms(Rounding::Ceil) && after_100_ms(Rounding::Millis));
 /// ```
-pub fn drain_close(
+#[doc(alias = "drainClose")]
+pub fn polled_drain_close(
     strategy: DrainStrategy,
     drain_time: Duration,
     elapsed: Duration,
     rounding: Rounding,
     sample: impl FnOnce() -> u64,
 ) -> bool {
-    let (elapsed_units, units) = match rounding {
-        Rounding::Ceil => return decision::drain_close(strategy, drain_time, elapsed, sample),
+    let Some(remaining) = drain_time.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
+        return true;
+    };
+    let (elapsed, whole) = match rounding {
+        // Envoy's own subtraction: of whole seconds.
+        Rounding::Ceil => (drain_time.as_secs() - remaining.as_secs(), drain_time.as_secs()),
         Rounding::Floor => (elapsed.as_secs(), ceil_seconds(drain_time)),
         Rounding::Millis => (millis(elapsed), millis(drain_time)),
     };
-    if strategy == DrainStrategy::Immediate || elapsed >= drain_time || units == 0 {
+    strategy == DrainStrategy::Immediate || whole == 0 || elapsed > sample() % whole
+}
+
+/// The event model, in Envoy's newest code: whether a connection of a listener of type `drain_type` closes with this response.
+///
+/// * `drain`: strategy, drain time and elapsed time of the drain that covers the connection, if there is one. Elapsed time
+///   counts in whole seconds, rounded down.
+/// * `ramp`: the share of the drain time after which every response closes: 1.0 in general, 0.5 for HTTP. Below 0 it is 0; above 1,
+///   and if it is not a number, it is 1. The time is rounded up to whole seconds.
+/// * `sample` is called only inside the ramp, at most once.
+///
+/// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
+#[doc(alias = "shouldDrainClose")]
+pub fn event_drain_close(
+    drain_type: DrainType,
+    health_failed: bool,
+    drain: Option<(DrainStrategy, Duration, Duration)>,
+    ramp: f64,
+    sample: impl FnOnce() -> u64,
+) -> bool {
+    if drain_type == DrainType::Default && health_failed {
         return true;
     }
-    elapsed_units > sample() % units
+    let Some((strategy, drain_time, elapsed)) = drain else {
+        return false;
+    };
+    if strategy == DrainStrategy::Immediate {
+        return true;
+    }
+    let window = ceil_seconds(share(drain_time, ramp));
+    let elapsed = elapsed.as_secs();
+    elapsed >= window || elapsed > sample() % window
 }
 
 /// After how long stored on-drain callback `index` of `count` is to close: evenly spread over a quarter of what `remaining`
@@ -95,11 +132,11 @@ pub fn late_callback_delay(
     Duration::from_millis(sample() % millis)
 }
 
-/// After how long a connection told of `event` at `elapsed` drains by itself, in Envoy's event model; `None`: not at all, it
+/// After how long a connection notified of `event` at `elapsed` drains by itself, in Envoy's event model; `None`: not at all, it
 /// is left to its responses.
 ///
 /// The window is [`factor` * drain time, drain time - `grace`] since the start; a connection that came when it had begun is
-/// left alone. Envoy answers 0 for "not at all", whole milliseconds otherwise.
+/// left alone. A `factor` outside 0 to 1 is 0 or 1, and 1 if it is not a number. Envoy answers 0 for "not at all", whole milliseconds otherwise.
 ///
 /// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
 ///
@@ -122,10 +159,19 @@ pub fn proactive_delay(
     factor: f64,
     sample: impl FnOnce() -> u64,
 ) -> Option<Duration> {
-    let from = millis(drain_time.mul_f64(factor.clamp(0.0, 1.0)));
+    let from = millis(share(drain_time, factor));
     let to = millis(drain_time.saturating_sub(grace));
     let elapsed = millis(elapsed);
     (from < to && elapsed < from).then(|| Duration::from_millis(from + sample() % (to - from) - elapsed))
+}
+
+/// `factor` of `duration`.
+fn share(duration: Duration, factor: f64) -> Duration {
+    // The largest duration times 1.0 would be rounded up beyond it.
+    if factor.is_nan() || factor >= 1.0 {
+        return duration;
+    }
+    duration.mul_f64(factor.max(0.0))
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -136,4 +182,109 @@ fn ceil_seconds(duration: Duration) -> u64 {
     duration
         .as_secs()
         .saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn event_model(drain_time: u64, elapsed: u64, ramp: f64, sample: u64) -> bool {
+        let drain = Some((DrainStrategy::Gradual, s(drain_time), s(elapsed)));
+        event_drain_close(DrainType::Default, false, drain, ramp, || sample)
+    }
+
+    #[test]
+    fn the_polled_ramp_is_strict_and_ends_at_the_drain_time() {
+        let at = |elapsed, sample| {
+            let (time, elapsed) = (s(3), s(elapsed));
+            polled_drain_close(DrainStrategy::Gradual, time, elapsed, Rounding::Ceil, || sample)
+        };
+        assert!(!at(0, 0) && at(2, 4) && at(3, 2) && at(4, 2));
+    }
+
+    #[test]
+    fn immediate_and_a_zero_drain_time_draw_no_sample() {
+        let close =
+            |strategy, time| polled_drain_close(strategy, time, s(0), Rounding::Ceil, || unreachable!());
+        assert!(close(DrainStrategy::Immediate, s(600)));
+        assert!(close(DrainStrategy::Gradual, s(0)));
+        // Envoy's whole seconds: less than one is none.
+        assert!(close(DrainStrategy::Gradual, Duration::from_millis(999)));
+    }
+
+    #[test]
+    fn the_event_ramp_matches_envoys_numbers() {
+        assert!(
+            event_model(100, 30, 1.0, 29) && !event_model(100, 30, 1.0, 30) && !event_model(100, 30, 1.0, 70)
+        );
+        assert!(
+            event_model(100, 30, 0.5, 29) && !event_model(100, 30, 0.5, 30) && event_model(100, 30, 0.5, 70)
+        );
+        assert!(event_model(100, 50, 0.5, 49) && !event_model(1, 0, 0.5, 0) && event_model(0, 0, 1.0, 0));
+    }
+
+    #[test]
+    fn failed_health_drains_default_listeners_only() {
+        let close = |drain_type| event_drain_close(drain_type, true, None, 1.0, || unreachable!());
+        assert!(close(DrainType::Default) && !close(DrainType::ModifyOnly));
+    }
+
+    fn any_duration() -> impl Strategy<Value = Duration> {
+        let odd = [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_nanos(999_999_999),
+            s(u64::MAX),
+            Duration::MAX,
+            Duration::MAX - Duration::from_nanos(1),
+        ];
+        prop_oneof![
+            prop::sample::select(odd.to_vec()),
+            (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+            (0..10_000_u64).prop_map(Duration::from_millis),
+        ]
+    }
+
+    fn any_factor() -> impl Strategy<Value = f64> {
+        let odd = [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            -0.0,
+            0.0,
+            1.0,
+            -1.0,
+            f64::MIN_POSITIVE,
+            1.0 - f64::EPSILON,
+        ];
+        prop_oneof![prop::sample::select(odd.to_vec()), any::<f64>(), 0.0..1.0]
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_is_too_much(
+            time in any_duration(), elapsed in any_duration(), grace in any_duration(), factor in any_factor(),
+            sample: u64, index: usize, count: usize, immediate: bool
+        ) {
+            let strategy = if immediate { DrainStrategy::Immediate } else { DrainStrategy::Gradual };
+            let drain = Some((strategy, time, elapsed));
+            let is_over = elapsed >= time;
+            prop_assert!(event_drain_close(DrainType::Default, false, drain, factor, || sample)
+                || !is_over || elapsed.as_secs() < ceil_seconds(time));
+            for rounding in [Rounding::Floor, Rounding::Ceil, Rounding::Millis] {
+                prop_assert!(polled_drain_close(strategy, time, elapsed, rounding, || sample) || !is_over);
+            }
+            prop_assert!(stored_callback_delay(index, count, time) <= time || index >= count);
+            prop_assert!(late_callback_delay(strategy, time, || sample) <= time);
+            if let Some(delay) = proactive_delay(time, elapsed, grace, factor, || sample) {
+                prop_assert!(delay <= time);
+            }
+        }
+    }
 }

@@ -7,11 +7,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use drain_signal::{DrainDirection, DrainEvent, DrainReason};
-use pin_project::{pin_project, pinned_drop};
-use tokio::time::Sleep;
+use drain_sync::Waiter;
 
-use crate::cascade;
-use crate::run::{Run, Turn};
+use crate::engine::sequence::{Sequence, Turn};
+use crate::timer::Timer;
 
 /// How a drain came to its end.
 #[non_exhaustive]
@@ -37,16 +36,16 @@ pub struct DrainOutcome {
     pub ending: DrainEnding,
     /// From start to end.
     pub took: Duration,
-    /// How many guards ([`DrainWatch`](drain_signal::DrainWatch)) were held at the end of the drain time: connections, if each
-    /// holds one.
+    /// How many watches ([`DrainWatch`](drain_signal::DrainWatch)) that the drain concerns were open at the end of the drain
+    /// time: connections, if each has one.
     pub left: usize,
 }
 
 /// Paces a drain and resolves when it is over.
 ///
-/// Slots come only while somebody polls a sequence of the drain; spawn it, or poll it wherever you are. Sequences that
+/// Slots come only while a sequence of the drain is polled; spawn it, or poll it in any task. Sequences that
 /// joined the same drain all see its outcome, share its work, and any one of them keeps it going. A poll looks at no more
-/// than 64 nodes and wakes some 32 connections, so that nobody else on its runtime waits; nodes without connections are
+/// than 64 nodes and wakes some 32 connections, so that no other task of its runtime waits; nodes without connections are
 /// not looked at.
 ///
 /// It ends with the last connection (after the minimum time, if the cause has one), or at the deadline; a drain without
@@ -62,32 +61,35 @@ pub struct DrainOutcome {
 ///
 /// When polled outside a tokio runtime with time enabled. [`poll_at`](Self::poll_at) needs none.
 #[must_use = "slots come only while the sequence is polled"]
-#[pin_project(PinnedDrop)]
 #[derive(Debug)]
 pub struct DrainSequence {
-    run: Arc<Run>,
-    #[pin]
-    sleep: Option<Sleep>,
+    sequence: Arc<Sequence>,
+    waiter: Waiter,
+    timer: Timer,
 }
 
 impl DrainSequence {
-    pub(crate) const fn new(run: Arc<Run>) -> Self {
-        Self { run, sleep: None }
+    pub(crate) fn new(sequence: Arc<Sequence>) -> Self {
+        Self {
+            sequence,
+            waiter: Waiter::default(),
+            timer: Timer::new(),
+        }
     }
 
     #[cfg(test)]
-    pub(crate) const fn run(&self) -> &Arc<Run> {
-        &self.run
+    pub(crate) fn looks(&self) -> usize {
+        self.sequence.looks()
     }
 
     /// The facts of the drain.
     pub fn event(&self) -> &DrainEvent {
-        &self.run.event
+        &self.sequence.event
     }
 
     /// How many connections are still open in it.
     pub fn open_watches(&self) -> usize {
-        self.run.open_watches()
+        self.sequence.open_watches()
     }
 
     /// Moves the drain on to `now`, for those who keep time themselves: the outcome, once it is over.
@@ -103,7 +105,7 @@ impl DrainSequence {
     ///
     /// let listener = DrainManager::root(DrainSettings::default());
     /// let connection = listener.watch()?;
-    /// let sequence = listener.start_drain_sequence(DrainStart::new(DrainReason::ListenerModify));
+    /// let mut sequence = listener.start_drain_sequence(DrainStart::new(DrainReason::ListenerModify));
     /// let (start, mut next) = (sequence.event().start, None);
     /// let mut cx = Context::from_waker(Waker::noop());
     /// while sequence.poll_at(start + Duration::from_secs(150), &mut cx, &mut next).is_pending() && next.is_none() {}
@@ -112,15 +114,15 @@ impl DrainSequence {
     /// # Ok::<(), drain_tree::DrainCompleted>(())
     /// ```
     pub fn poll_at(
-        &self,
+        &mut self,
         now: Instant,
         cx: &mut Context<'_>,
         next: &mut Option<Instant>,
     ) -> Poll<DrainOutcome> {
-        self.run.register(cx.waker());
-        self.run.reach(cascade::A_POLL, now);
+        // Register first, look afterwards.
+        self.sequence.waiters.register(&mut self.waiter, cx.waker());
         *next = None;
-        match self.run.turn(now) {
+        match self.sequence.turn(now) {
             Turn::Over(outcome) => return Poll::Ready(outcome),
             Turn::Sleep(at) => *next = Some(at),
             Turn::Again => cx.waker().wake_by_ref(),
@@ -142,24 +144,17 @@ impl Future for DrainSequence {
             let Some(next) = next else {
                 return Poll::Pending;
             };
-            let mut sleep = self.as_mut().project().sleep;
-            // A new one each time: the last poll may have been on another runtime.
-            sleep.set(Some(tokio::time::sleep_until(next.into())));
-            match sleep.as_pin_mut().map(|sleep| sleep.poll(cx)) {
-                Some(Poll::Ready(())) => {}
-                _ => return Poll::Pending,
+            if self.timer.poll_until(next, cx).is_pending() {
+                return Poll::Pending;
             }
         }
     }
 }
 
-#[pinned_drop]
-impl PinnedDrop for DrainSequence {
-    fn drop(self: Pin<&mut Self>) {
-        let run = self.project().run;
-        // "The drain stays begun" holds for every node: the rest of a big tree is told here.
-        run.reach(usize::MAX, run.now());
-        // What this one was about to do, another that joined has to see to.
-        run.wake();
+impl Drop for DrainSequence {
+    fn drop(&mut self) {
+        self.sequence.waiters.remove(&mut self.waiter);
+        // What this one was about to do, another that joined has to do.
+        self.sequence.waiters.wake_all();
     }
 }

@@ -4,9 +4,26 @@ use std::time::Duration;
 
 use crate::Rounding;
 use drain_signal::{
-    CloseLadder, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainReason,
-    DrainSchedule, DrainStrategy, DrainType,
+    CloseLadder, DEFAULT_DRAIN_TIME, DrainDirection, DrainReason, DrainSchedule, DrainStrategy,
 };
+
+/// How long a replaced process may live: 900 s, Envoy's `--parent-shutdown-time-s`.
+///
+/// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
+pub const DEFAULT_PARENT_SHUTDOWN_TIME: Duration = Duration::from_secs(900);
+
+/// Which causes drain a listener: Envoy's `Listener.drain_type`.
+///
+/// Source: [`Listener.DrainType`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto).
+#[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DrainType {
+    /// `DEFAULT`: failed health, listener changes and process drains.
+    #[default]
+    Default,
+    /// `MODIFY_ONLY`: listener changes and process drains, never health. Meant for egress listeners.
+    ModifyOnly,
+}
 
 /// Process-wide settings, with Envoy's defaults.
 #[non_exhaustive]
@@ -18,17 +35,17 @@ pub struct DrainSettings {
     pub parent_shutdown_time: Duration,
     /// One after the other, or all at once. Default gradual, Envoy's `--drain-strategy`.
     pub strategy: DrainStrategy,
-    /// When connections are told under the gradual strategy. Default: within the first quarter.
+    /// When connections are signaled under the gradual strategy. Default: within the first quarter.
     pub schedule: DrainSchedule,
     /// The steps at the deadline.
     pub ladder: CloseLadder,
-    /// How long a process drain lasts at least, even with nobody left. Default 10 s, Envoy Gateway's
+    /// How long a process drain lasts at least, even with no connection left. Default 10 s, Envoy Gateway's
     /// [`minDrainDuration`](https://gateway.envoyproxy.io/docs/tasks/operations/graceful-shutdown/).
     pub shutdown_minimum: Duration,
     /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last connection is gone.
     pub length: DrainLength,
     /// Over how much time failed health tells its connections, one response in so many. Default none, as in Envoy: all
-    /// responses say goodbye at once, which hits the clients of a big server all together.
+    /// responses ask to leave at once, which affects the clients of a big server all together.
     pub health_ramp: Duration,
     /// How the polled question rounds elapsed time. Default down, as Envoy's event model does; its polled one rounds up.
     pub rounding: Rounding,

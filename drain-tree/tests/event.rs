@@ -7,8 +7,7 @@
 
 use std::time::Duration;
 
-use drain_tree::drain_signal::decision::should_drain_close;
-use drain_tree::schedule::proactive_delay;
+use drain_tree::schedule::{event_drain_close, proactive_delay};
 use drain_tree::{DrainEvent, DrainReason, DrainStrategy, DrainType};
 
 const fn seconds(seconds: u64) -> Duration {
@@ -20,7 +19,7 @@ const TYPES: [DrainType; 2] = [DrainType::Default, DrainType::ModifyOnly];
 /// A gradual drain of `drain_time` seconds, asked `elapsed` seconds after its start.
 fn close(drain_time: u64, elapsed: u64, ramp: f64, sample: u64) -> bool {
     let drain = Some((DrainStrategy::Gradual, seconds(drain_time), seconds(elapsed)));
-    should_drain_close(DrainType::Default, false, drain, ramp, || sample)
+    event_drain_close(DrainType::Default, false, drain, ramp, || sample)
 }
 
 /// [`proactive_delay`] in milliseconds, 0 for "do not", as Envoy answers.
@@ -39,7 +38,7 @@ fn elapsed(start: std::time::Instant, now: std::time::Instant) -> Duration {
 #[test]
 fn without_event_and_healthy_nobody_closes() {
     for drain_type in TYPES {
-        assert!(!should_drain_close(
+        assert!(!event_drain_close(
             drain_type,
             false,
             None,
@@ -52,7 +51,7 @@ fn without_event_and_healthy_nobody_closes() {
 /// X18; E6 (a), E7: a connection without a listener counts as `Default`.
 #[test]
 fn failed_health_closes_default_only_and_reverses() {
-    let close = |drain_type, failed| should_drain_close(drain_type, failed, None, 1.0, || unreachable!());
+    let close = |drain_type, failed| event_drain_close(drain_type, failed, None, 1.0, || unreachable!());
     assert!(close(DrainType::Default, true) && !close(DrainType::Default, false));
     assert!(!close(DrainType::ModifyOnly, true));
     assert!(close(DrainType::default(), true));
@@ -63,7 +62,7 @@ fn failed_health_closes_default_only_and_reverses() {
 fn an_immediate_event_closes_without_a_sample() {
     let drain = Some((DrainStrategy::Immediate, seconds(100), seconds(0)));
     for drain_type in TYPES {
-        assert!(should_drain_close(
+        assert!(event_drain_close(
             drain_type,
             false,
             drain,
@@ -110,7 +109,7 @@ fn a_start_in_the_future_closes_nobody() {
         seconds(100),
         elapsed(now + seconds(50), now),
     ));
-    assert!(!should_drain_close(DrainType::Default, false, drain, 1.0, || 0));
+    assert!(!event_drain_close(DrainType::Default, false, drain, 1.0, || 0));
 }
 
 /// X25; E6, E9: HTTP's ramp is half of the drain time. 70 mod 50 is 20.

@@ -1,4 +1,4 @@
-//! Interleavings of a tree's wait-and-notify paths: who opens and drops watchers against who begins, looks and completes.
+//! Interleavings of a tree's wait-and-notify paths: watches that are opened and dropped while a drain begins, looks and ends.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p drain-tree --features __loom --test loom --release`
 //!
@@ -31,13 +31,13 @@ fn model(scenario: impl Fn() + Sync + Send + 'static) {
     builder.check(scenario);
 }
 
-/// Nobody whom the start alone tells.
+/// Not a connection that the start alone signals.
 fn half_way() -> WatchOptions {
     WatchOptions::default().with_place(Place::new(0x8000))
 }
 
 /// Drives `sequence` at `now` until it has nothing more to do.
-fn settle(sequence: &DrainSequence, now: Instant) -> Option<DrainOutcome> {
+fn settle(sequence: &mut DrainSequence, now: Instant) -> Option<DrainOutcome> {
     let mut cx = Context::from_waker(Waker::noop());
     loop {
         let mut next = None;
@@ -50,65 +50,68 @@ fn settle(sequence: &DrainSequence, now: Instant) -> Option<DrainOutcome> {
 }
 
 /// Waits for the outcome, with the time standing still: only wake-ups bring it about.
-fn wait(sequence: &DrainSequence) -> DrainOutcome {
+fn wait(sequence: &mut DrainSequence) -> DrainOutcome {
     let now = sequence.event().start;
     block_on(poll_fn(|cx| sequence.poll_at(now, cx, &mut None)))
 }
 
-/// A drain that goes on, whoever is there: what nobody attends to is not found by the attempt to complete it.
+/// A drain that goes on, whoever is there: what is not listed is not found by the attempt to end it.
 const LASTING: DrainStart =
     DrainStart::new(DrainReason::ListenerModify).with_minimum(Duration::from_secs(600));
 
-/// When the telling is over and the drain goes on.
-fn all_told(sequence: &DrainSequence) -> Instant {
-    sequence.event().start + Duration::from_secs(200)
+/// The start, and a time when all slots have come and the drain goes on.
+fn times(sequence: &DrainSequence) -> (Instant, Instant) {
+    let start = sequence.event().start;
+    (start, start + Duration::from_secs(200))
 }
 
-fn is_told(watch: &DrainWatch) -> bool {
+fn is_signaled(watch: &DrainWatch) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
     watch.poll_phase(&mut cx, Phase::Open).is_ready()
 }
 
 #[test]
-fn a_first_watcher_opened_while_the_drain_begins_is_told() {
+fn a_first_watcher_opened_while_the_drain_begins_is_signaled() {
     model(|| {
         let listener = listener();
         let opening = listener.clone();
         let opener = thread::spawn(move || opening.watch_with(half_way()).unwrap());
-        let sequence = listener.start_drain_sequence(LASTING);
+        let mut sequence = listener.start_drain_sequence(LASTING);
+        let (_, all_slots) = times(&sequence);
         let watch = opener.join().unwrap();
-        assert_eq!(settle(&sequence, all_told(&sequence)), None);
-        assert!(is_told(&watch));
+        assert_eq!(settle(&mut sequence, all_slots), None);
+        assert!(is_signaled(&watch));
     });
 }
 
 #[test]
-fn a_watcher_opened_while_its_empty_node_is_left_alone_is_told() {
+fn a_watch_opened_while_its_empty_node_is_unlisted_is_signaled() {
     model(|| {
         let listener = listener();
         let first = listener.watch().unwrap();
-        let sequence = listener.start_drain_sequence(LASTING);
-        assert_eq!(settle(&sequence, sequence.event().start), None);
+        let mut sequence = listener.start_drain_sequence(LASTING);
+        let (start, all_slots) = times(&sequence);
+        assert_eq!(settle(&mut sequence, start), None);
         let opening = listener.clone();
         let opener = thread::spawn(move || {
             drop(first);
             opening.watch_with(half_way()).unwrap()
         });
-        assert_eq!(settle(&sequence, sequence.event().start), None);
+        assert_eq!(settle(&mut sequence, start), None);
         let watch = opener.join().unwrap();
-        assert_eq!(settle(&sequence, all_told(&sequence)), None);
-        assert!(is_told(&watch));
+        assert_eq!(settle(&mut sequence, all_slots), None);
+        assert!(is_signaled(&watch));
     });
 }
 
 #[test]
-fn the_last_watcher_that_leaves_ends_the_drain_without_time_passing() {
+fn the_last_watch_that_is_dropped_ends_the_drain_without_time_passing() {
     model(|| {
         let listener = listener();
         let watch = listener.watch().unwrap();
-        let sequence = listener.start_drain_sequence(IMMEDIATE);
+        let mut sequence = listener.start_drain_sequence(IMMEDIATE);
         let closer = thread::spawn(move || drop(watch));
-        assert_eq!(wait(&sequence).ending, DrainEnding::Empty);
+        assert_eq!(wait(&mut sequence).ending, DrainEnding::Empty);
         closer.join().unwrap();
     });
 }
@@ -119,8 +122,8 @@ fn a_child_made_while_the_drain_begins_and_ends_drains() {
         let listener = listener();
         let parent = listener.clone();
         let maker = thread::spawn(move || parent.child(ChildOptions::default()));
-        let sequence = listener.start_drain_sequence(IMMEDIATE);
-        assert_eq!(wait(&sequence).ending, DrainEnding::Empty);
+        let mut sequence = listener.start_drain_sequence(IMMEDIATE);
+        assert_eq!(wait(&mut sequence).ending, DrainEnding::Empty);
         let child = maker.join().unwrap();
         assert!(child.watch().is_err());
     });
@@ -131,11 +134,11 @@ fn two_that_drive_one_drain_both_see_its_outcome() {
     model(|| {
         let listener = listener();
         let watch = listener.watch().unwrap();
-        let sequence = listener.start_drain_sequence(IMMEDIATE);
-        let joined = listener.start_drain_sequence(IMMEDIATE);
-        let other = thread::spawn(move || wait(&joined));
+        let mut sequence = listener.start_drain_sequence(IMMEDIATE);
+        let mut joined = listener.start_drain_sequence(IMMEDIATE);
+        let other = thread::spawn(move || wait(&mut joined));
         drop(watch);
-        assert_eq!(wait(&sequence), other.join().unwrap());
+        assert_eq!(wait(&mut sequence), other.join().unwrap());
     });
 }
 
@@ -145,9 +148,89 @@ fn two_starts_at_once_are_one_drain() {
         let listener = listener();
         let starting = listener.clone();
         let starter = thread::spawn(move || starting.start_drain_sequence(IMMEDIATE));
-        let sequence = listener.start_drain_sequence(IMMEDIATE);
-        let other = starter.join().unwrap();
+        let mut sequence = listener.start_drain_sequence(IMMEDIATE);
+        let mut other = starter.join().unwrap();
         assert_eq!(sequence.event(), other.event());
-        assert_eq!(wait(&sequence), wait(&other));
+        assert_eq!(wait(&mut sequence), wait(&mut other));
+    });
+}
+
+/// Invariant 7: the drain is over for all nodes or for none.
+#[test]
+fn a_watch_is_refused_by_all_nodes_or_by_none() {
+    model(|| {
+        let root = listener();
+        let nodes = [(); 2].map(|()| root.child(ChildOptions::default()));
+        let mut sequence = root.start_drain_sequence(IMMEDIATE);
+        let opener = thread::spawn(move || {
+            let first = nodes[0].watch();
+            // As long as the first is open, the drain goes on.
+            let second = nodes[1].watch();
+            assert!(first.is_err() || second.is_ok());
+            first.is_ok()
+        });
+        let start = sequence.event().start;
+        let early = settle(&mut sequence, start);
+        let was_in = opener.join().unwrap();
+        assert!(
+            early.is_some() || was_in,
+            "who is not let in finds the drain over"
+        );
+        assert_eq!(wait(&mut sequence).ending, DrainEnding::Empty);
+        assert_eq!(sequence.open_watches(), 0);
+    });
+}
+
+/// Invariant 4: a start that joins another returns with everything below draining, too.
+#[test]
+fn of_two_starts_at_once_each_returns_with_the_child_draining() {
+    model(|| {
+        let root = listener();
+        let child = root.child(ChildOptions::default());
+        let (other_root, other_child) = (root.clone(), child.clone());
+        let other = thread::spawn(move || {
+            let sequence = other_root.start_drain_sequence(IMMEDIATE);
+            assert!(other_child.is_draining());
+            drop(sequence);
+        });
+        let sequence = root.start_drain_sequence(IMMEDIATE);
+        assert!(child.is_draining());
+        drop(sequence);
+        other.join().unwrap();
+    });
+}
+
+/// The same, with a watch that is open while both begin: neither may end the drain without it.
+#[test]
+fn a_start_that_joins_does_not_end_the_drain_of_a_node_with_a_connection() {
+    model(|| {
+        let root = listener();
+        let child = root.child(ChildOptions::default());
+        let watch = child.watch().unwrap();
+        let joining = root.clone();
+        let other = thread::spawn(move || {
+            let mut sequence = joining.start_drain_sequence(IMMEDIATE);
+            let start = sequence.event().start;
+            assert_eq!(settle(&mut sequence, start), None);
+        });
+        drop(root.start_drain_sequence(IMMEDIATE));
+        other.join().unwrap();
+        assert!(is_signaled(&watch));
+    });
+}
+
+/// Invariants 6 and 8: a node and its last watch go at once, and nobody polls.
+#[test]
+fn a_node_and_its_watch_that_go_at_once_leave_nobody_to_wait_for() {
+    model(|| {
+        let root = listener();
+        let child = root.child(ChildOptions::default());
+        let watch = child.watch().unwrap();
+        let mut sequence = root.start_drain_sequence(IMMEDIATE);
+        let closer = thread::spawn(move || drop(watch));
+        drop(child);
+        closer.join().unwrap();
+        assert_eq!(sequence.open_watches(), 0);
+        assert_eq!(wait(&mut sequence).ending, DrainEnding::Empty);
     });
 }

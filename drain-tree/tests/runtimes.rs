@@ -235,7 +235,7 @@ fn many_runtimes_drive_one_drain() {
 fn a_sequence_can_be_driven_without_a_runtime() {
     let listener = listener();
     let watch = listener.watch().unwrap();
-    let sequence = listener.start_drain_sequence(MODIFY);
+    let mut sequence = listener.start_drain_sequence(MODIFY);
     let (mut cx, mut now) = (Context::from_waker(Waker::noop()), sequence.event().start);
     let mut next = None;
     let outcome = loop {
@@ -256,7 +256,7 @@ struct FarAhead {
 
 impl Wake for FarAhead {
     fn wake(self: Arc<Self>) {
-        let sequence = self.sequence.lock().unwrap();
+        let mut sequence = self.sequence.lock().unwrap();
         let now = sequence.event().start + 2 * T;
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..100 {
@@ -278,7 +278,7 @@ fn a_drain_does_not_end_while_another_sequence_is_still_telling() {
         outcome: Mutex::new(None),
         sequence: Mutex::new(listener.start_drain_sequence(immediate)),
     });
-    let telling = listener.start_drain_sequence(immediate);
+    let mut telling = listener.start_drain_sequence(immediate);
     let waker = Waker::from(Arc::clone(&far_ahead));
     assert!(
         watch

@@ -262,7 +262,7 @@ async fn the_parent_shutdown_timer_starts_once() {
     let first = root.start_parent_shutdown_sequence();
     advance(seconds(100)).await;
     let second = child(&root).start_parent_shutdown_sequence();
-    assert_eq!(first.deadline(), second.deadline());
+    assert_eq!(first.at(), second.at());
     assert!(root.settings().parent_outlives_drain());
     assert!(
         !DrainSettings::default()

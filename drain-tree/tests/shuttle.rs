@@ -37,7 +37,7 @@ fn connection(watch: DrainWatch) -> JoinHandle<()> {
 }
 
 /// Runs a sequence with time that jumps.
-async fn keep_time(sequence: DrainSequence) -> DrainOutcome {
+async fn keep_time(mut sequence: DrainSequence) -> DrainOutcome {
     let mut now = sequence.event().start;
     poll_fn(|cx| {
         let mut next = None;
@@ -52,7 +52,7 @@ async fn keep_time(sequence: DrainSequence) -> DrainOutcome {
 }
 
 /// Runs a sequence with time that stands still.
-async fn follow(sequence: DrainSequence) -> DrainOutcome {
+async fn follow(mut sequence: DrainSequence) -> DrainOutcome {
     let now = sequence.event().start;
     poll_fn(|cx| sequence.poll_at(now, cx, &mut None)).await
 }

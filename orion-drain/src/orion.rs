@@ -35,4 +35,5 @@ pub use signaling::{DrainSignalingManager, ListenerDrainState};
 pub use crate::config::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig};
 pub use crate::serve::ProtocolDrainBehavior;
 pub use conn_tracker::{ConnProtocol as ConnectionProtocol, ConnState as ConnectionState};
-pub use drain_signal::{DrainStrategy, DrainType};
+pub use drain_signal::DrainStrategy;
+pub use drain_tree::DrainType;

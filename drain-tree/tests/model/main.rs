@@ -1,6 +1,6 @@
 //! The tree against a naive model: any history of children, connections, starts, deadlines, health and time.
 //!
-//! The model knows nothing of pacing, batches or attention. It walks all nodes at every step, and says what each must
+//! The model knows nothing of pacing, batches or lists. It walks all nodes at every step, and says what each must
 //! look like once everybody who has something to do has done it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -38,7 +38,7 @@ impl System {
     fn settle(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..2 {
-            self.sequences.retain(|sequence| {
+            self.sequences.retain_mut(|sequence| {
                 let mut next = None;
                 while next.is_none() {
                     if sequence.poll_at(self.now, &mut cx, &mut next).is_ready() {
@@ -112,6 +112,7 @@ impl StateMachineTest for System {
                     .node(node)
                     .bring_forward(system.now + Duration::from_millis(after));
             }
+            Step::Forget { sequence } => drop(system.sequences.remove(sequence)),
             Step::Health { failed: true } => system.node(0).fail_health(),
             Step::Health { failed: false } => system.node(0).restore_health(),
             Step::Pass { time } => system.now += Duration::from_millis(time),
@@ -123,12 +124,11 @@ impl StateMachineTest for System {
 
     fn check_invariants(system: &Self, tree: &Tree) {
         let at = |ms: u64| system.begin + Duration::from_millis(ms);
-        let running = tree.runs.iter().filter(|run| !run.over).count();
-        assert!(
-            system.sequences.len() >= running,
-            "what is not over has a sequence"
+        assert_eq!(
+            system.sequences.len(),
+            tree.sequences.len(),
+            "those whose drain is not over"
         );
-        assert!(running > 0 || system.sequences.is_empty(), "all is over");
         for (index, expected) in tree.nodes.iter().enumerate() {
             let Some(node) = &system.nodes[index] else {
                 continue;
@@ -169,7 +169,7 @@ impl StateMachineTest for System {
             let paced = expected
                 .joined
                 .iter()
-                .any(|&run| !tree.runs[run].over && tree.covers(run, node));
+                .any(|&run| tree.sequences.contains(&run) && tree.covers(run, node));
             let (Some(start), true) = (expected.start, paced) else {
                 continue;
             };

@@ -14,6 +14,8 @@ pub(crate) struct Tree {
     pub(crate) failed: bool,
     pub(crate) nodes: Vec<Node>,
     pub(crate) runs: Vec<Run>,
+    /// The run of each sequence that is polled.
+    pub(crate) sequences: Vec<usize>,
     /// The node and the time of opening of each watcher that is open.
     pub(crate) watches: Vec<(usize, u64)>,
 }
@@ -64,6 +66,9 @@ pub(crate) enum Step {
     BringForward {
         node: usize,
         after: u64,
+    },
+    Forget {
+        sequence: usize,
     },
     Health {
         failed: bool,
@@ -128,14 +133,14 @@ impl Tree {
 
     /// Everything that is due at `now` has happened.
     fn settle(&mut self) {
-        for run in 0..self.runs.len() {
+        for nth in 0..self.runs.len() {
             let members: Vec<_> = (0..self.nodes.len())
-                .filter(|&node| self.covers(run, node))
+                .filter(|&node| self.covers(nth, node))
                 .collect();
             let empty = !self.watches.iter().any(|(node, _)| members.contains(node));
             let now = self.now;
-            let run = &mut self.runs[run];
-            if run.over {
+            let run = &mut self.runs[nth];
+            if run.over || !self.sequences.contains(&nth) {
                 continue;
             }
             run.over = match run.closes {
@@ -148,6 +153,7 @@ impl Tree {
                     .for_each(|node| self.nodes[node].completed = true);
             }
         }
+        self.sequences.retain(|&run| !self.runs[run].over);
     }
 }
 
@@ -179,8 +185,14 @@ impl ReferenceStateMachine for Tree {
             1 => any::<bool>().prop_map(|failed| Step::Health { failed }),
             3 => prop_oneof![0..T / 4, 0..2 * T].prop_map(|time| Step::Pass { time }),
         ];
+        let steps = if tree.sequences.is_empty() {
+            steps.boxed()
+        } else {
+            let forget = (0..tree.sequences.len()).prop_map(|sequence| Step::Forget { sequence });
+            prop_oneof![12 => steps, 1 => forget].boxed()
+        };
         if tree.watches.is_empty() {
-            return steps.boxed();
+            return steps;
         }
         prop_oneof![4 => steps, 1 => (0..tree.watches.len()).prop_map(|watch| Step::Close { watch })].boxed()
     }
@@ -193,6 +205,7 @@ impl ReferenceStateMachine for Tree {
             | Step::BringForward { node, .. } => tree.nodes.get(node).is_some_and(|node| !node.gone),
             Step::Drop { node } => node > 0 && tree.nodes.get(node).is_some_and(|node| !node.gone),
             Step::Close { watch } => watch < tree.watches.len(),
+            Step::Forget { sequence } => sequence < tree.sequences.len(),
             Step::Health { .. } | Step::Pass { .. } => true,
         }
     }
@@ -228,12 +241,16 @@ impl ReferenceStateMachine for Tree {
                 direction,
                 closes,
             } => {
-                let covered = tree.nodes[node].joined.iter().map(|&run| &tree.runs[run]);
-                if !covered
-                    .into_iter()
-                    .any(|run| direction <= run.direction && (run.closes || !closes))
-                {
+                let joined = tree.nodes[node].joined.iter();
+                let mut running = joined.filter(|&&run| {
+                    let run = &tree.runs[run];
+                    direction <= run.direction && (run.closes || !closes)
+                });
+                if let Some(&run) = running.next() {
+                    tree.sequences.push(run);
+                } else {
                     let (start, deadline) = (tree.now, tree.now + T);
+                    tree.sequences.push(tree.runs.len());
                     tree.runs.push(Run {
                         origin: node,
                         direction,
@@ -248,6 +265,7 @@ impl ReferenceStateMachine for Tree {
                 }
             }
             Step::BringForward { node, after } => tree.bring_forward(node, tree.now + after),
+            Step::Forget { sequence } => drop(tree.sequences.remove(sequence)),
             Step::Health { failed } => tree.failed = failed,
             Step::Pass { time } => tree.now += time,
         }

@@ -64,7 +64,7 @@ struct EffectiveChain {
 impl EffectiveListener {
     /// What this configuration means.
     pub fn of(listener: &Listener) -> Self {
-        use drain_signal::DrainType;
+        use drain_tree::DrainType;
         use drain_tree::TrafficDirection;
         Self {
             drain_type: match listener.drain_type {

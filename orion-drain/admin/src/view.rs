@@ -89,7 +89,7 @@ impl ServerInfo {
             command_line_options: CommandLineOptions {
                 drain_time: drain_signal::DEFAULT_DRAIN_TIME,
                 drain_strategy: "Gradual".to_owned(),
-                parent_shutdown_time: drain_signal::DEFAULT_PARENT_SHUTDOWN_TIME,
+                parent_shutdown_time: drain_tree::DEFAULT_PARENT_SHUTDOWN_TIME,
                 restart_epoch: 0,
             },
         }

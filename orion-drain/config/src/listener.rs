@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use drain_signal::DrainType;
+use drain_tree::DrainType;
 use drain_tree::TrafficDirection;
 use listener_versions::{DualStack, ReusePort, SocketOptions};
 use serde::{Deserialize, Deserializer, Serialize};

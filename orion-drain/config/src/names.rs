@@ -2,7 +2,8 @@
 
 use std::{fmt, marker::PhantomData};
 
-use drain_signal::{DrainStrategy, DrainType};
+use drain_signal::DrainStrategy;
+use drain_tree::DrainType;
 use drain_tree::TrafficDirection;
 use serde::{Deserializer, Serializer, de};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use drain_signal::{DrainReason, DrainStrategy, DrainType};
+use drain_signal::{DrainReason, DrainStrategy};
+use drain_tree::DrainType;
 
 use crate::config::{Listener, ListenerDrainConfig, NetworkFilter};
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use conn_tracker::ConnTracker;
-use drain_signal::{DEFAULT_DRAIN_TIME, DrainStrategy, DrainType};
+use drain_signal::{DEFAULT_DRAIN_TIME, DrainStrategy};
+use drain_tree::DrainType;
 use drain_tree::{ChildOptions, DrainManager, DrainOutcome, DrainSequence, DrainStart};
 use tokio::time::Instant;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use drain_signal::{DrainStrategy, DrainType};
+use drain_signal::DrainStrategy;
+use drain_tree::DrainType;
 use orion_drain_config::{Bootstrap, CleanupPolicy, ProtocolDrainBehavior};
 
 const EXAMPLE: &str = r#"

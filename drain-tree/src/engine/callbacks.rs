@@ -1,6 +1,6 @@
-//! On-drain-close callbacks: told once, with a delay, when a drain covers them.
+//! On-drain-close callbacks: called once, with a delay, when a drain covers them.
 //!
-//! A callback is only told a delay; acting on it is its job. Source of the rules: `addOnDrainCloseCb` and
+//! A callback is given a delay; to act on it is its part. Source of the rules: `addOnDrainCloseCb` and
 //! `startDrainSequence` of
 //! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use drain_signal::DrainDirection;
 
-use crate::node::Node;
+use super::node::Node;
 use crate::schedule::stored_callback_delay;
 
 pub(crate) type Callback = Box<dyn FnOnce(Duration) + Send>;
@@ -36,8 +36,11 @@ impl Callbacks {
         self.stored.remove(&id).map(|(_, callback)| callback)
     }
 
-    /// Those that a drain in `direction` covers. They are told by it and by no other.
+    /// Those that a drain in `direction` covers. It calls them, and no other drain does.
     pub(crate) fn take(&mut self, direction: DrainDirection) -> Vec<Callback> {
+        if self.stored.is_empty() {
+            return vec![];
+        }
         let all = std::mem::take(&mut self.stored);
         let (taken, kept): (BTreeMap<_, _>, _) =
             all.into_iter().partition(|(_, (scope, _))| *scope <= direction);
@@ -54,11 +57,11 @@ impl fmt::Debug for Callbacks {
     }
 }
 
-/// Tells callbacks at the start of a drain that has `remaining` to go, evenly spread over a quarter of it.
+/// Calls the callbacks of one node at the start of a drain that has `remaining` to go, with delays that are spread evenly over a
+/// quarter of it.
 ///
-/// One that panics keeps nobody else from being told, neither the callbacks after it nor the nodes below: the panic
-/// hook reports it, and it ends here.
-pub(crate) fn tell(callbacks: Vec<Callback>, remaining: Duration) {
+/// After a panic the next callbacks are called nevertheless: the panic hook reports it, and it ends here.
+pub(crate) fn call(callbacks: Vec<Callback>, remaining: Duration) {
     let count = callbacks.len();
     for (index, callback) in callbacks.into_iter().enumerate() {
         let delay = stored_callback_delay(index, count, remaining);

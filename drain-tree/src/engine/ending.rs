@@ -1,0 +1,66 @@
+//! When a sequence is over. Pure: facts and time come in.
+
+use std::time::{Duration, Instant};
+
+use drain_signal::{DrainEnd, DrainEvent};
+
+use super::later;
+use crate::DrainLength;
+
+/// What a sequence knows when it asks whether it is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) event: &'a DrainEvent,
+    pub(crate) minimum: Duration,
+    pub(crate) length: DrainLength,
+    /// When the drain time is over, or the deadline brought nearer.
+    pub(crate) deadline: Instant,
+    /// Whether no part is listed.
+    pub(crate) is_empty: bool,
+    /// Whether some task looks at parts right now.
+    pub(crate) is_looking: bool,
+}
+
+/// How a sequence ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// No connection is left.
+    Empty,
+    /// Connections are left: every driver has been asked to drop its connection, and what is not driven is not waited for.
+    Overdue,
+    /// The drain time is over and nothing else.
+    TimeOver,
+}
+
+/// How long to wait at most for a task that looks at parts: it wakes the sequence when it is done.
+pub(crate) const A_WHILE: Duration = Duration::from_secs(1);
+
+impl Facts<'_> {
+    /// How the sequence ends at `now`; otherwise when to ask again.
+    pub(crate) fn at(self, now: Instant) -> Result<Last, Instant> {
+        let end = self.deadline;
+        let (earliest, last) = match self.event.end {
+            DrainEnd::Leave if now >= end => return Ok(Last::TimeOver),
+            DrainEnd::Leave => return Err(end),
+            DrainEnd::Close => {
+                let earliest = match self.length {
+                    DrainLength::UntilEmpty => later(self.event.start, self.minimum).min(end),
+                    DrainLength::Full => end,
+                };
+                (earliest, later(end, self.event.ladder.drop_after))
+            }
+        };
+        if self.is_empty && now >= earliest {
+            return Ok(Last::Empty);
+        }
+        if now < last {
+            let steps = [earliest, end, last];
+            return Err(steps.into_iter().find(|&at| at > now).unwrap_or(last));
+        }
+        if self.is_looking {
+            // The parts may have been looked at as of long ago, if the thread that does it lost its processor meanwhile.
+            return Err(later(now, A_WHILE));
+        }
+        Ok(Last::Overdue)
+    }
+}

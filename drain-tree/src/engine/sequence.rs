@@ -1,0 +1,453 @@
+//! One start of a drain, shared by all [`DrainSequence`](crate::DrainSequence)s that joined it: which nodes take part, which are
+//! looked at when, and how it ends. Time comes in; no runtime is known here.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining};
+use drain_sync::{AtomicBool, Mutex, Ordering, WaitList, lock};
+use slab::Slab;
+
+use super::ending::{A_WHILE, Facts, Last};
+use super::later;
+use super::pace::{List, Look};
+use super::part::{Part, Place, Unlisted};
+use crate::{DrainEnding, DrainLength, DrainOutcome};
+
+/// How many members one poll completes at the end.
+const PORTION: usize = 512;
+
+#[derive(Debug)]
+pub(crate) struct Sequence {
+    pub(crate) event: DrainEvent,
+    minimum: Duration,
+    length: DrainLength,
+    this: Weak<Self>,
+    /// The first walk of a start is finished.
+    is_marked: AtomicBool,
+    /// Set under the lock, with the outcome; a hint elsewhere.
+    is_over: AtomicBool,
+    state: Mutex<State>,
+    pub(crate) waiters: WaitList,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The parts of all living nodes that are covered: completed at the end.
+    members: Slab<Arc<Part>>,
+    list: List,
+    /// When the drain time is over, or the deadline brought nearer.
+    deadline: Instant,
+    /// How far the drain has come.
+    now: Instant,
+    left_at_deadline: Option<usize>,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Running,
+    /// Over; the members from `next` on are not completed yet. `None` while a task completes some.
+    Completing {
+        outcome: DrainOutcome,
+        last: Last,
+        next: Option<usize>,
+    },
+    Over(DrainOutcome),
+}
+
+/// What a turn leaves to do.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// More: let others run, then come back.
+    Again,
+    /// Nothing before this instant, unless the sequence is woken.
+    Sleep(Instant),
+    Over(DrainOutcome),
+}
+
+/// The sequence is over and closes connections: it takes no more.
+#[derive(Debug)]
+pub(crate) struct IsOver;
+
+impl Sequence {
+    pub(crate) fn new(event: DrainEvent, minimum: Duration, length: DrainLength) -> Arc<Self> {
+        let state = State {
+            members: Slab::new(),
+            list: List::default(),
+            deadline: later(event.start, event.drain_time),
+            now: event.start,
+            left_at_deadline: None,
+            progress: Progress::Running,
+        };
+        Arc::new_cyclic(|this| Self {
+            event,
+            minimum,
+            length,
+            this: Weak::clone(this),
+            is_marked: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            state: Mutex::new(state),
+            waiters: WaitList::default(),
+        })
+    }
+
+    /// Whether a start in `direction` that ends as `end` has nothing to add to this one.
+    pub(crate) fn covers(&self, direction: DrainDirection, end: DrainEnd) -> bool {
+        direction <= self.event.direction && (self.event.end == DrainEnd::Close || end == DrainEnd::Leave)
+    }
+
+    /// Acquire pairs with the Release in [`set_marked`](Self::set_marked): what the walk has marked is seen.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.is_marked.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_marked(&self) {
+        self.is_marked.store(true, Ordering::Release);
+    }
+
+    /// Acquire pairs with the Release in [`end`](Self::end): the outcome and the last instant are seen. A node that reads
+    /// `false` although the sequence is over meets the lock afterwards (invariant 7).
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        lock(&self.state).now
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        lock(&self.state).deadline
+    }
+
+    /// What is left of the drain time at `now`; nothing under the immediate strategy.
+    pub(crate) fn remaining(&self, now: Instant) -> Duration {
+        match self.event.strategy {
+            DrainStrategy::Immediate => Duration::ZERO,
+            DrainStrategy::Gradual => self.deadline().saturating_duration_since(now),
+        }
+    }
+
+    pub(crate) fn open_watches(&self) -> usize {
+        lock(&self.state).list.open_watches()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        lock(&self.state).list.looks
+    }
+
+    /// Lowers the deadline and wakes the tasks that pace the sequence.
+    pub(crate) fn bring_forward(&self, deadline: Instant) {
+        let mut state = lock(&self.state);
+        let is_nearer = deadline < state.deadline;
+        state.deadline = state.deadline.min(deadline);
+        drop(state);
+        if is_nearer {
+            self.waiters.wake_all();
+        }
+    }
+
+    // === members and their watches ===
+
+    /// Takes a node in, whose drain has begun; `unlisted` counts its part already.
+    pub(crate) fn admit(&self, draining: Draining, unlisted: Arc<Unlisted>) -> Arc<Part> {
+        let part = Arc::new(Part::new(draining, unlisted, Weak::clone(&self.this)));
+        let mut state = lock(&self.state);
+        if matches!(state.progress, Progress::Running) {
+            let member = state.members.insert(Arc::clone(&part));
+            part.member.get_or_init(|| member);
+        }
+        part
+    }
+
+    /// The node of `part` is gone. What is open there is paced on.
+    pub(crate) fn dismiss(&self, part: &Part) {
+        let mut state = lock(&self.state);
+        let member = part
+            .member
+            .get()
+            .filter(|_| matches!(state.progress, Progress::Running));
+        let dismissed = member.and_then(|&member| state.members.try_remove(member));
+        if state.members.is_empty() {
+            state.members = Slab::new();
+        }
+        drop(state);
+        drop(dismissed);
+    }
+
+    /// Looks at `part` from now on: a watch may be open there.
+    ///
+    /// # Errors
+    ///
+    /// [`IsOver`] if the sequence is over and closes connections.
+    pub(crate) fn list(&self, part: &Arc<Part>) -> Result<(), IsOver> {
+        let mut state = lock(&self.state);
+        if !matches!(state.progress, Progress::Running) {
+            return match self.event.end {
+                DrainEnd::Close => Err(IsOver),
+                DrainEnd::Leave => {
+                    part.set_place(Place::Released);
+                    Ok(())
+                }
+            };
+        }
+        let is_new = state.list.add(part);
+        drop(state);
+        if is_new {
+            self.changed(part);
+        } else {
+            self.waiters.wake_all();
+        }
+        Ok(())
+    }
+
+    /// Something has changed at `part`: it is looked at, or taken out of the list if its last watch is gone.
+    pub(crate) fn changed(&self, part: &Arc<Part>) {
+        if !self.lists(part) {
+            return;
+        }
+        part.register();
+        let is_empty = part.is_empty();
+        let mut state = lock(&self.state);
+        let is_removed = is_empty && state.list.remove_if_empty(part);
+        if !is_removed {
+            state.list.call(part);
+        }
+        let is_news = !is_removed || state.list.is_empty();
+        drop(state);
+        if is_news {
+            self.waiters.wake_all();
+        }
+    }
+
+    fn lists(&self, part: &Part) -> bool {
+        let _state = lock(&self.state);
+        matches!(part.place(), Place::Listed(_))
+    }
+
+    // === paced by whoever polls ===
+
+    /// Advances the drain to `now`, by one batch.
+    pub(crate) fn turn(&self, now: Instant) -> Turn {
+        let (batch, now) = {
+            let mut state = lock(&self.state);
+            match state.progress {
+                Progress::Running => {}
+                Progress::Completing { .. } => {
+                    drop(state);
+                    return self.complete(now);
+                }
+                Progress::Over(outcome) => return Turn::Over(outcome),
+            }
+            state.now = state.now.max(now);
+            let now = state.now;
+            (state.list.take_batch(now), now)
+        };
+        if !batch.is_empty() {
+            let mut looks = Looks {
+                sequence: self,
+                batch,
+            };
+            // Connections are woken here, with no lock held.
+            let advances: Vec<_> = looks
+                .batch
+                .iter()
+                .map(|(_, part)| part.draining.advance(now))
+                .collect();
+            let mut state = lock(&self.state);
+            let batch = std::mem::take(&mut looks.batch);
+            for (look, advance) in batch.iter().zip(advances) {
+                state.list.put_back(look, advance);
+            }
+            let overdue = later(state.deadline, self.event.ladder.drop_after);
+            // Another task may wait for the end of this look: see `ending`.
+            let may_be_awaited = state.list.looking == 0 && now >= overdue;
+            drop(state);
+            drop(batch);
+            if may_be_awaited {
+                self.waiters.wake_all();
+            }
+        }
+        self.end(now)
+    }
+
+    /// Ends the sequence if it is time; otherwise when to look again.
+    fn end(&self, now: Instant) -> Turn {
+        let mut state = lock(&self.state);
+        if !matches!(state.progress, Progress::Running) {
+            drop(state);
+            return self.turn(now);
+        }
+        if !self.is_marked() || state.list.is_due(state.now) {
+            return Turn::Again;
+        }
+        if now >= state.deadline && state.left_at_deadline.is_none() {
+            state.left_at_deadline = Some(state.list.open_watches());
+        }
+        let facts = Facts {
+            event: &self.event,
+            minimum: self.minimum,
+            length: self.length,
+            deadline: state.deadline,
+            is_empty: state.list.is_empty(),
+            is_looking: state.list.looking > 0,
+        };
+        let last = match facts.at(now) {
+            Ok(last) => last,
+            Err(at) => return Turn::Sleep(state.list.next.map_or(at, |next| next.min(at))),
+        };
+        let outcome = self.outcome(&state, last, now);
+        state.progress = Progress::Completing {
+            outcome,
+            last,
+            next: Some(0),
+        };
+        self.is_over.store(true, Ordering::Release);
+        let listed = state.list.clear(match self.event.end {
+            DrainEnd::Close => Place::Unlisted,
+            DrainEnd::Leave => Place::Released,
+        });
+        drop(state);
+        drop(listed);
+        self.complete(now)
+    }
+
+    fn outcome(&self, state: &State, last: Last, now: Instant) -> DrainOutcome {
+        let left = state
+            .left_at_deadline
+            .unwrap_or_else(|| state.list.open_watches());
+        let ending = match last {
+            Last::TimeOver => DrainEnding::TimeOver,
+            Last::Empty if left == 0 => DrainEnding::Empty,
+            Last::Empty | Last::Overdue => DrainEnding::Deadline,
+        };
+        DrainOutcome {
+            reason: self.event.reason,
+            direction: self.event.direction,
+            ending,
+            took: now.saturating_duration_since(self.event.start),
+            left,
+        }
+    }
+
+    /// Completes the next portion of the members.
+    fn complete(&self, now: Instant) -> Turn {
+        let mut portion = Portion {
+            sequence: self,
+            from: None,
+        };
+        let (last, parts) = {
+            let mut state = lock(&self.state);
+            let State {
+                members, progress, ..
+            } = &mut *state;
+            let Progress::Completing { last, next, .. } = progress else {
+                drop(state);
+                return self.turn(now);
+            };
+            let Some(from) = next.take() else {
+                // Another task is at it, and wakes this one.
+                return Turn::Sleep(later(now, A_WHILE));
+            };
+            portion.from = Some(from);
+            let to = (from + PORTION).min(members.capacity());
+            let parts: Vec<_> = (from..to)
+                .filter_map(|member| members.get(member).cloned())
+                .collect();
+            (*last, parts)
+        };
+        for part in parts {
+            self.complete_part(&part, last, now);
+        }
+        portion.done()
+    }
+
+    fn complete_part(&self, part: &Part, last: Last, now: Instant) {
+        match last {
+            Last::TimeOver => {
+                part.draining.advance(now);
+            }
+            // The wider drain here goes on.
+            Last::Empty if part.is_widened(&self.event) => {
+                part.draining.complete_if_empty();
+            }
+            Last::Empty | Last::Overdue => part.draining.complete(),
+        }
+    }
+
+    /// A node that joins a sequence which is over ends as the others did.
+    pub(crate) fn end_late(&self, part: &Part) {
+        match self.event.end {
+            DrainEnd::Close => part.draining.complete(),
+            DrainEnd::Leave => {
+                part.draining.advance(self.now());
+            }
+        }
+        let _state = lock(&self.state);
+        part.set_place(Place::Released);
+    }
+}
+
+/// Parts that are being looked at. If a waker panics, they are looked at again, by the task that polls next.
+struct Looks<'a> {
+    sequence: &'a Sequence,
+    batch: Vec<Look>,
+}
+
+impl Drop for Looks<'_> {
+    fn drop(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let mut state = lock(&self.sequence.state);
+        for look in &self.batch {
+            state.list.put_back_unseen(look);
+        }
+        drop(state);
+        self.sequence.waiters.wake_all();
+    }
+}
+
+/// Members that are being completed. If a waker panics, they are completed again.
+struct Portion<'a> {
+    sequence: &'a Sequence,
+    from: Option<usize>,
+}
+
+impl Portion<'_> {
+    fn done(mut self) -> Turn {
+        let Some(from) = self.from.take() else {
+            return Turn::Again;
+        };
+        let mut state = lock(&self.sequence.state);
+        let State {
+            members, progress, ..
+        } = &mut *state;
+        let Progress::Completing { outcome, next, .. } = progress else {
+            return Turn::Again;
+        };
+        let to = from + PORTION;
+        if to < members.capacity() {
+            *next = Some(to);
+            return Turn::Again;
+        }
+        let outcome = *outcome;
+        let members = std::mem::take(members);
+        state.progress = Progress::Over(outcome);
+        drop(state);
+        drop(members);
+        self.sequence.waiters.wake_all();
+        Turn::Over(outcome)
+    }
+}
+
+impl Drop for Portion<'_> {
+    fn drop(&mut self) {
+        let Some(from) = self.from else { return };
+        if let Progress::Completing { next, .. } = &mut lock(&self.sequence.state).progress {
+            *next = Some(from);
+        }
+        self.sequence.waiters.wake_all();
+    }
+}
