@@ -172,7 +172,7 @@ fn play_and_tell(options: &Options) -> anyhow::Result<bool> {
     };
     let edge = match &options.edge {
         Some(path) => path.clone(),
-        None => rig::build_edge("tls")?,
+        None => rig::build_edge("release", "tls")?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(play_all(envoy, edge, options));
@@ -192,7 +192,8 @@ fn play_and_tell(options: &Options) -> anyhow::Result<bool> {
 }
 
 async fn play_all(envoy: PathBuf, edge: PathBuf, options: &Options) -> anyhow::Result<Outcome> {
-    let (http, tcp) = upstream::start().await?;
+    let upstreams = upstream::start().await?;
+    let [http, tcp] = [0, 1].map(|at: usize| upstreams[at].address);
     let world = Arc::new(World {
         envoy,
         edge,

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 use super::wire::{Client, Speak};
 use super::yaml::{self, ADMIN, Listener};
 use super::{Side, World};
-use rig::ask;
+use rig::{Process, ask};
 
 /// How a process is started.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ fn following(side: Side, folder: &Path, epoch: u32, wanted: bool) -> anyhow::Res
 
 impl Drop for Play {
     fn drop(&mut self) {
-        if let Some(process) = self.child.id() {
+        if let Some(process) = self.process.id() {
             self.world.stalls.look_at(process);
         }
     }
@@ -91,7 +91,7 @@ fn spawn(
     (side, ip, folder): (Side, Ipv4Addr, &Path),
     setup: &Setup,
     epoch: u32,
-) -> anyhow::Result<Child> {
+) -> anyhow::Result<Process> {
     let file = |name: &str| match epoch {
         0 => folder.join(name),
         epoch => folder.join(format!("{epoch}.{name}")),
@@ -102,7 +102,6 @@ fn spawn(
     std::fs::write(&bootstrap, yaml::bootstrap(ip, &lds, world.http, world.tcp))?;
     let strategy = if setup.immediate { "immediate" } else { "gradual" };
     let parent_shutdown = setup.parent_shutdown.unwrap_or(setup.drain_time + 60);
-    let log = std::fs::File::create(file("log"))?;
     let mut command = Command::new(world.program(side));
     command
         .arg("-c")
@@ -113,14 +112,8 @@ fn spawn(
         .args(side.flags())
         .args(following(side, folder, epoch, setup.parent_shutdown.is_some())?)
         .args(workers(side, setup.workers))
-        .args(setup.flags)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .kill_on_drop(true);
-    command
-        .spawn()
-        .with_context(|| format!("starting {}", side.name()))
+        .args(setup.flags);
+    Process::start(&mut command).with_context(|| side.name())
 }
 
 /// A running process.
@@ -130,20 +123,20 @@ pub(crate) struct Play {
     pub(crate) ip: Ipv4Addr,
     world: Arc<World>,
     pub(crate) folder: PathBuf,
-    child: Child,
+    process: Process,
 }
 
 impl Play {
     /// Starts a side and waits until it is ready.
     pub(crate) async fn start(world: &Arc<World>, side: Side, setup: &Setup) -> anyhow::Result<Self> {
         let (ip, folder) = world.place()?;
-        let child = spawn(world, (side, ip, &folder), setup, 0)?;
+        let process = spawn(world, (side, ip, &folder), setup, 0)?;
         let mut play = Self {
             side,
             ip,
             world: Arc::clone(world),
             folder,
-            child,
+            process,
         };
         let on_ports = setup.listeners.iter().filter(|listener| listener.pipe.is_none());
         let addresses: Vec<u16> = on_ports.map(|listener| listener.port).collect();
@@ -154,15 +147,15 @@ impl Play {
     }
 
     /// Starts the process that follows, with these listeners; from now on it is the one that is played with. The one before.
-    pub(crate) fn replace(&mut self, setup: &Setup) -> anyhow::Result<Child> {
+    pub(crate) fn replace(&mut self, setup: &Setup) -> anyhow::Result<Process> {
         let next = spawn(&self.world, (self.side, self.ip, &self.folder), setup, 1)?;
-        Ok(std::mem::replace(&mut self.child, next))
+        Ok(std::mem::replace(&mut self.process, next))
     }
 
     async fn until_ready(&mut self, ports: &[u16]) -> anyhow::Result<()> {
         let limit = Instant::now() + Duration::from_secs(20);
         while Instant::now() < limit {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.ended() {
                 bail!("it ended before it was ready: {status}");
             }
             if self
@@ -250,34 +243,23 @@ impl Play {
     }
 
     /// Sends a signal to the process.
-    pub(crate) fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        let id = self.child.id().context("the process is gone")?;
-        let sent = std::process::Command::new("kill")
-            .args([signal, &id.to_string()])
-            .status()?;
-        if !sent.success() {
-            bail!("kill {signal} {id}: {sent}");
-        }
-        Ok(())
+    pub(crate) async fn signal(&self, name: &str) -> anyhow::Result<()> {
+        self.process.signal(name).await
     }
 
     /// How the process ended, and when.
     pub(crate) async fn exit(&mut self, limit: Duration) -> Option<(Instant, ExitStatus)> {
-        let status = timeout(limit, self.child.wait()).await.ok()?.ok()?;
+        let status = self.process.end(limit).await.ok()?;
         Some((Instant::now(), status))
     }
 
     /// Whether the process still runs.
     pub(crate) fn runs(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        self.process.ended().is_none()
     }
 
     /// The process's last words.
     pub(crate) fn tail(&self) -> String {
-        let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let last: Vec<&str> = log.lines().rev().take(8).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        format!("{} said:\n{}", self.side.name(), last.join("\n"))
+        format!("{} said:\n{}", self.side.name(), self.process.said().tail())
     }
 }

@@ -178,7 +178,7 @@ impl Client {
             reader: tokio::spawn(read_on(read, speak, log, writer)),
         };
         if speak == Speak::Http2 {
-            client.send(&h2::preface()).await;
+            client.send(&rig::h2::preface(h2::WINDOW)).await;
         }
         client
     }
@@ -221,7 +221,7 @@ impl Client {
     /// An HTTP/2 request without a body, not waited for; its stream.
     pub(crate) async fn stream(&self, path: &str) -> u32 {
         let stream = self.take_stream();
-        self.send(&h2::request("GET", path, stream, true)).await;
+        self.send(&rig::h2::request("GET", path, stream, true)).await;
         stream
     }
 
@@ -319,8 +319,10 @@ async fn write(writer: &Writer, bytes: &[u8]) -> bool {
 
 /// Reads to the end, and answers what HTTP/2 wants answered.
 async fn read_on(mut half: impl Read, speak: Speak, log: Arc<Log>, writer: Writer) {
+    if speak == Speak::Http1 {
+        return h1::read(half, |what| log.add(what)).await;
+    }
     let mut ahead = BytesMut::new();
-    let mut http1 = h1::Reader::default();
     loop {
         match half.read_buf(&mut ahead).await {
             Ok(0) => return log.add(What::Fin),
@@ -328,14 +330,12 @@ async fn read_on(mut half: impl Read, speak: Speak, log: Arc<Log>, writer: Write
             Ok(_) => {}
         }
         match speak {
-            Speak::Http1 => http1.read(&mut ahead, |what| log.add(what)),
-            Speak::Http2 => {
-                let answers = h2::read(&mut ahead, |what| log.add(what));
-                if !answers.is_empty() {
-                    write(&writer, &answers).await;
-                }
-            }
-            Speak::Bytes => {
+            Speak::Http2 => match h2::read(&mut ahead, |what| log.add(what)) {
+                Ok(answers) if answers.is_empty() => {}
+                Ok(answers) => drop(write(&writer, &answers).await),
+                Err(_) => return log.add(What::Reset),
+            },
+            Speak::Http1 | Speak::Bytes => {
                 log.add(What::Bytes(ahead.len()));
                 ahead.clear();
             }

@@ -1,8 +1,9 @@
 //! The configurations that are played: listeners in Envoy's words, for any side.
 
-use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use rig::yaml;
 
 /// A listener, as far as the scenarios vary it.
 #[derive(Debug, Clone)]
@@ -103,65 +104,46 @@ impl Listener {
         self
     }
 
-    /// As a `Listener` in YAML, indented as an item of a list; `skew` is added to its drain timeout.
+    /// As a `Listener` in YAML, an item of a list; `skew` is added to its drain timeout.
     pub(crate) fn yaml(&self, ip: Ipv4Addr, skew: u64, typed: bool) -> String {
-        let mut out = String::from("- ");
-        if typed {
-            out += "\"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n  ";
-        }
         let address = match &self.pipe {
             Some(path) => format!("{{ pipe: {{ path: {path:?} }} }}"),
-            None => socket_address(ip, self.port),
+            None => yaml::socket_address((ip, self.port).into()),
         };
-        let mut add = |line: &str| {
-            // Writing to a string cannot fail.
-            write!(out, "{line}\n  ").ok();
-        };
-        add(&format!("name: {}", self.name));
-        add(&format!("address: {address}"));
-        add(&format!("per_connection_buffer_limit_bytes: {}", self.buffer));
+        let mut fields = vec![format!("per_connection_buffer_limit_bytes: {}", self.buffer)];
         if self.modify_only {
-            add("drain_type: MODIFY_ONLY");
+            fields.push("drain_type: MODIFY_ONLY".to_owned());
         }
         if let Some(direction) = self.direction {
-            add(&format!("traffic_direction: {direction}"));
+            fields.push(format!("traffic_direction: {direction}"));
         }
         if !self.more.is_empty() {
-            add(self.more);
+            fields.push(self.more.to_owned());
         }
-        if !self.chains.is_empty() {
-            add("filter_chains:");
+        let chains: Vec<_> = self.chains.iter().map(|chain| self.chain(chain, skew)).collect();
+        let listener = yaml::listener(self.name, &address, &fields, &chains);
+        if typed {
+            yaml::resource(&listener)
+        } else {
+            listener
         }
-        for chain in &self.chains {
-            add(&format!("- name: {}", chain.name));
-            if let Some(source) = chain.source {
-                add(&format!(
-                    "  filter_chain_match: {{ source_prefix_ranges: [{{ address_prefix: {source}, prefix_len: 32 }}] }}"
-                ));
-            }
-            if let Some(folder) = &self.secured {
-                add(&format!("  transport_socket: {}", tls(folder)));
-            }
-            add("  filters:");
-            add(&format!(
-                "  - {}",
-                if self.tcp {
-                    self.proxy()
-                } else {
-                    self.manager(chain, skew)
-                }
-            ));
-        }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-        out
     }
 
-    fn proxy(&self) -> String {
-        format!(
-            r#"{{ name: envoy.filters.network.tcp_proxy, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: tcp, check_drain_close: {} }} }}"#,
-            self.check_drain_close
-        )
+    fn chain(&self, chain: &Chain, skew: u64) -> String {
+        let mut fields = vec![format!("name: {}", chain.name)];
+        if let Some(source) = chain.source {
+            fields.push(format!(
+                "filter_chain_match: {{ source_prefix_ranges: [{{ address_prefix: {source}, prefix_len: 32 }}] }}"
+            ));
+        }
+        fields.extend(self.secured.as_deref().map(yaml::transport_socket));
+        let filter = if self.tcp {
+            let check = format!(", check_drain_close: {}", self.check_drain_close);
+            yaml::tcp_proxy("tcp", "tcp", &check)
+        } else {
+            self.manager(chain, skew)
+        };
+        yaml::chain(&fields, &filter)
     }
 
     fn manager(&self, chain: &Chain, skew: u64) -> String {
@@ -172,76 +154,46 @@ impl Listener {
         if let Some(max) = self.max_duration {
             options.push(format!("max_connection_duration: {}", seconds(max)));
         }
-        let drain = seconds(self.drain_timeout + skew);
+        let mut fields = vec![format!("drain_timeout: {}", seconds(self.drain_timeout + skew))];
+        if let Some(jitter) = self.jitter {
+            fields.push(format!("drain_timeout_jitter: {{ value: {jitter} }}"));
+        }
+        fields.extend([
+            format!("delayed_close_timeout: {}", seconds(self.delayed_close)),
+            format!("common_http_protocol_options: {{ {} }}", options.join(", ")),
+            "http2_protocol_options: { allow_connect: true }".to_owned(),
+        ]);
         let version = chain.version;
-        let header =
-            format!("response_headers_to_add: [ {{ header: {{ key: x-version, value: '{version}' }} }} ]");
-        format!(
-            r#"{{ name: envoy.filters.network.http_connection_manager, typed_config: {{
-      "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
-      stat_prefix: ing, codec_type: AUTO, drain_timeout: {drain}, delayed_close_timeout: {close},
-      common_http_protocol_options: {{ {options} }},
-      upgrade_configs: [ {{ upgrade_type: websocket }} ], http2_protocol_options: {{ allow_connect: true }},
-      http_filters: [ {{ name: envoy.filters.http.router, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }} }} ],
-      route_config: {{ name: r, virtual_hosts: [ {{ name: all, domains: ['*'], routes: [
-        {{ match: {{ path: /v }}, {header}, direct_response: {{ status: 200, body: {{ inline_string: 'v{version}' }} }} }},
-        {{ match: {{ prefix: / }}, {header}, route: {{ cluster: http, timeout: 0s }} }} ] }} ] }} }} }}"#,
-            drain = match self.jitter {
-                Some(jitter) => format!("{drain}, drain_timeout_jitter: {{ value: {jitter} }}"),
-                None => drain,
-            },
-            close = seconds(self.delayed_close),
-            options = options.join(", "),
-        )
+        let header = yaml::response_header("x-version", &version.to_string());
+        let routes = [
+            yaml::answer("/v", &header, &format!("v{version}")),
+            yaml::forward("http", &header),
+        ];
+        yaml::manager("ing", &fields, &routes)
     }
-}
-
-fn tls(folder: &Path) -> String {
-    let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-    format!(
-        "{{ name: tls, typed_config: {{ \"@type\": \
-         type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: \
-         {{ alpn_protocols: [h2, http/1.1], tls_certificates: [ {{ certificate_chain: {{ filename: {certificate:?} }}, \
-         private_key: {{ filename: {key:?} }} }} ] }} }} }}"
-    )
 }
 
 pub(crate) fn seconds(ms: u64) -> String {
     format!("{}.{:03}s", ms / 1000, ms % 1000)
 }
 
-pub(crate) fn socket_address(ip: Ipv4Addr, port: u16) -> String {
-    format!("{{ socket_address: {{ address: {ip}, port_value: {port} }} }}")
-}
-
 /// What the LDS file holds.
 pub(crate) fn discovery(listeners: &[Listener], ip: Ipv4Addr, skew: u64) -> String {
-    let resources: String = listeners
+    let resources: Vec<_> = listeners
         .iter()
         .map(|listener| listener.yaml(ip, skew, true))
         .collect();
-    if resources.is_empty() {
-        return "resources: []\n".to_owned();
-    }
-    format!("resources:\n{resources}")
+    yaml::discovery(None, &resources)
 }
 
 /// A bootstrap whose listeners come from a file, with the clusters that they route to.
 pub(crate) fn bootstrap(ip: Ipv4Addr, lds: &Path, http: SocketAddr, tcp: SocketAddr) -> String {
-    format!(
-        "node: {{ id: conformance, cluster: conformance }}\nadmin:\n  address: {}\ndynamic_resources:\n  lds_config:\n    path_config_source: {{ path: {lds:?} }}\nstatic_resources:\n  clusters:\n{}",
-        socket_address(ip, ADMIN),
-        clusters(http, tcp),
-    )
+    yaml::bootstrap("conformance", (ip, ADMIN).into(), lds, &clusters(http, tcp))
 }
 
-pub(crate) fn clusters(http: SocketAddr, tcp: SocketAddr) -> String {
-    let cluster = |name, address: SocketAddr| {
-        let port = address.port();
-        let address = socket_address(Ipv4Addr::LOCALHOST, port);
-        format!(
-            "  - {{ name: {name}, type: STATIC, connect_timeout: 5s, load_assignment: {{ cluster_name: {name}, endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {address} }} }} ] }} ] }} }}\n"
-        )
-    };
-    cluster("http", http) + &cluster("tcp", tcp)
+pub(crate) fn clusters(http: SocketAddr, tcp: SocketAddr) -> [String; 2] {
+    [
+        yaml::cluster("http", &[http], ""),
+        yaml::cluster("tcp", &[tcp], ""),
+    ]
 }

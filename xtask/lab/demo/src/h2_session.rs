@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use rig::h2::{self, Frame, flag, kind};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -15,9 +16,11 @@ use super::ask::Ask;
 use super::book::Entry;
 use super::crowd::Crowd;
 use super::h1::PATIENCE;
-use super::h2::{self, Frame, Frames, flag, kind};
 use super::h2_clients::Habit;
 use super::record::{Class, How, Saw};
+
+/// The window that the client gives each stream, and adds to the connection's.
+const WINDOW: u32 = 1 << 20;
 
 /// A stream that waits for its answer.
 #[derive(Debug)]
@@ -35,7 +38,8 @@ pub(crate) struct Session {
     crowd: Arc<Crowd>,
     habit: Habit,
     entry: Entry,
-    frames: Frames,
+    read: OwnedReadHalf,
+    ahead: BytesMut,
     half: OwnedWriteHalf,
     /// What is to be written next.
     out: Vec<u8>,
@@ -63,9 +67,10 @@ impl Session {
             crowd,
             habit,
             entry,
-            frames: Frames::new(read),
+            read,
+            ahead: BytesMut::new(),
             half,
-            out: h2::preface(),
+            out: h2::preface(WINDOW),
             streams: BTreeMap::new(),
             asked: 0,
             version: None,
@@ -96,7 +101,7 @@ impl Session {
             }
             let first_due = self.streams.values().map(|stream| stream.due).min();
             tokio::select! {
-                frame = self.frames.next() => match frame {
+                frame = Frame::read(&mut self.read, &mut self.ahead) => match frame {
                     Ok(Some(frame)) => if self.handle(&frame).is_none() {
                         self.wrong(format!("a malformed frame of type {}", frame.kind));
                         break Saw::Left;
@@ -140,7 +145,11 @@ impl Session {
             return;
         }
         let id = 1 + 2 * self.asked as u32;
-        h2::put_request(&mut self.out, id, &ask);
+        self.out
+            .extend(h2::request(ask.method, &ask.path, id, ask.body.is_empty()));
+        if !ask.body.is_empty() {
+            self.out.extend(h2::data(id, &ask.body, true));
+        }
         self.asked += 1;
         self.window -= ask.body.len() as i64;
         let due = Instant::now() + ask.takes + PATIENCE;
@@ -158,6 +167,7 @@ impl Session {
 
     /// Does what a frame asks for; `None` if it is malformed.
     fn handle(&mut self, frame: &Frame) -> Option<()> {
+        self.out.extend(frame.ack().unwrap_or_default());
         match frame.kind {
             kind::DATA => self.data(frame)?,
             kind::HEADERS => self.headers(frame)?,
@@ -169,10 +179,6 @@ impl Session {
                 if let Some(window) = h2::initial_window(&frame.payload) {
                     self.stream_window = i64::from(window);
                 }
-                h2::put(&mut self.out, kind::SETTINGS, flag::ACK, 0, &[]);
-            }
-            kind::PING if !frame.has(flag::ACK) => {
-                h2::put(&mut self.out, kind::PING, flag::ACK, 0, &frame.payload);
             }
             kind::GOAWAY => self.goaway(frame.word(0)? & h2::NO_LIMIT, frame.word(4)?),
             kind::WINDOW_UPDATE if frame.stream == 0 => self.window += i64::from(frame.word(0)?),
@@ -197,7 +203,13 @@ impl Session {
         let block: Bytes = frame.content()?;
         if let Some(stream) = self.streams.get_mut(&frame.stream) {
             // A second block is trailers.
-            stream.status.get_or_insert_with(|| h2::status_200(&block));
+            stream.status.get_or_insert_with(|| match h2::status(&block) {
+                200 => Ok(()),
+                _ => Err(format!(
+                    "not status 200: header block {:02x?}",
+                    &block[..block.len().min(8)]
+                )),
+            });
         }
         self.finish_at_end_of(frame);
         Some(())

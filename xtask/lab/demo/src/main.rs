@@ -18,7 +18,6 @@ mod book;
 mod crowd;
 mod h1;
 mod h1_clients;
-mod h2;
 mod h2_clients;
 mod h2_session;
 mod live;
@@ -41,7 +40,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use rig::{Clusters, Edge, Start};
+use rig::{Edge, Start};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -174,7 +173,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let program = match &options.edge {
         Some(path) => path.clone(),
-        None => rig::build_edge("")?,
+        None => rig::build_edge("dev", "")?,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
@@ -209,11 +208,7 @@ async fn play(program: &Path, options: &Options) -> anyhow::Result<Outcome> {
         hot_restart: options.hot_restart,
         folder: folder.path().to_owned(),
         drain_time: options.drain_time(),
-        clusters: Clusters {
-            http: upstreams.http,
-            tcp_even: upstreams.tcp_even,
-            tcp_odd: upstreams.tcp_odd,
-        },
+        clusters: upstreams.clusters(),
     })
     .await?;
 

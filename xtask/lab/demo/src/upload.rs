@@ -89,10 +89,10 @@ async fn exchange(
     }
     let (head, body) = wire.answer(entry).await?;
     let (said, expected) = (String::from_utf8_lossy(&body), receipt(length, sum));
-    if head.status != 200 || said != expected {
+    if head.status() != 200 || said != expected {
         return Err(How::Wrong(format!(
             "upload: status {} {said:?}, not {expected:?}",
-            head.status
+            head.status()
         )));
     }
     Ok((head.close(), length))

@@ -1,20 +1,18 @@
 //! The upstreams behind the proxy, on loopback: HTTP with a WebSocket echo, and TCP.
 
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::stream;
-use http::{HeaderMap, Request, Response, StatusCode, header};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use rig::Clusters;
+use rig::upstream::{Body, Upstream, full, switch};
+use rig::websocket::{self, Message, opcode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::ask::echo_head;
@@ -23,77 +21,39 @@ use super::pattern::{self, Checksum};
 use super::record::How;
 use super::tcp::{self, Sent, Sides, TcpSide};
 use super::upload::receipt;
-use super::ws::{self, Message, opcode};
-
-type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Where the upstreams listen, and what the TCP ones saw.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
-    pub(crate) http: SocketAddr,
-    /// Serves even listener versions.
-    pub(crate) tcp_even: SocketAddr,
-    /// Serves odd listener versions.
-    pub(crate) tcp_odd: SocketAddr,
+    pub(crate) http: Upstream,
+    /// Serve even and odd listener versions.
+    pub(crate) tcp: [Upstream; 2],
     pub(crate) tcp_sides: Arc<TcpSides>,
 }
 
-/// Starts all upstreams; they live as long as the runtime.
-pub(crate) async fn start(book: &Arc<Book>) -> std::io::Result<Upstreams> {
-    let tcp_sides = Arc::new(TcpSides::default());
-    let mut bound = Vec::new();
-    for _ in 0..3 {
-        bound.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?);
-    }
-    let addresses = bound
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut bound = bound.into_iter();
-    // Three were bound just above.
-    let (Some(http), Some(even), Some(odd)) = (bound.next(), bound.next(), bound.next()) else {
-        return Err(std::io::Error::other("no listener"));
-    };
-    tokio::spawn(serve(http, serve_http));
-    for (listener, parity) in [(even, 0), (odd, 1)] {
-        let (sides, book) = (Arc::clone(&tcp_sides), Arc::clone(book));
-        tokio::spawn(serve(listener, move |stream| {
-            serve_tcp(stream, parity, Arc::clone(&sides), Arc::clone(&book))
-        }));
-    }
-    Ok(Upstreams {
-        http: addresses[0],
-        tcp_even: addresses[1],
-        tcp_odd: addresses[2],
-        tcp_sides,
-    })
-}
-
-/// Accepts, and gives each connection a task of its own.
-async fn serve<F>(listener: TcpListener, each: impl Fn(TcpStream) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(each(stream));
-            }
-            // Out of file descriptors, perhaps: some will be free again.
-            Err(_) => sleep(Duration::from_millis(10)).await,
+impl Upstreams {
+    pub(crate) fn clusters(&self) -> Clusters {
+        let [tcp_even, tcp_odd] = &self.tcp;
+        Clusters {
+            http: self.http.address,
+            tcp_even: tcp_even.address,
+            tcp_odd: tcp_odd.address,
         }
     }
 }
 
-async fn serve_http(stream: TcpStream) {
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(
-        TokioIo::new(stream),
-        service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) }),
-    );
-    // The proxy may drop a connection whenever it likes; the clients judge what came of it.
-    match connection.with_upgrades().await {
-        Ok(()) | Err(_) => {}
-    }
+/// Starts all upstreams.
+pub(crate) async fn start(book: &Arc<Book>) -> std::io::Result<Upstreams> {
+    let tcp_sides = Arc::new(TcpSides::default());
+    let tcp = |parity| {
+        let (sides, book) = (Arc::clone(&tcp_sides), Arc::clone(book));
+        Upstream::start(move |stream| serve_tcp(stream, parity, Arc::clone(&sides), Arc::clone(&book)))
+    };
+    Ok(Upstreams {
+        http: Upstream::http(answer).await?,
+        tcp: [tcp(0).await?, tcp(1).await?],
+        tcp_sides,
+    })
 }
 
 async fn answer(request: Request<Incoming>) -> Response<Body> {
@@ -104,7 +64,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
         "/slow" => {
             sleep(Duration::from_millis(query.number("ms"))).await;
             let size = query.number("size") as usize;
-            Response::new(full(pattern::bytes(query.number("seed"), 0, size)))
+            full(pattern::bytes(query.number("seed"), 0, size))
         }
         "/stream" => trickle(&query),
         "/ws" => upgrade(request),
@@ -117,7 +77,7 @@ async fn echo(request: Request<Incoming>) -> Response<Body> {
     match Limited::new(request.into_body(), 1 << 20).collect().await {
         Ok(body) => {
             let body = body.to_bytes();
-            Response::new(full([echo_head(&body).as_bytes(), &body].concat()))
+            full([echo_head(&body).as_bytes(), &body].concat())
         }
         Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     }
@@ -139,7 +99,7 @@ async fn upload(request: Request<Incoming>, seed: u64) -> Response<Body> {
         length += data.len() as u64;
         sum.add(&data);
     }
-    Response::new(full(receipt(length, sum)))
+    full(receipt(length, sum))
 }
 
 /// A chunked body, one chunk after the other with pauses between.
@@ -170,22 +130,17 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
     if !text(request.headers(), header::UPGRADE).eq_ignore_ascii_case("websocket") || key.is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "not a WebSocket handshake");
     }
-    let upgraded = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        if let Ok(upgraded) = upgraded.await {
-            // The tunnel ends when the proxy says so; the client judges when that was.
-            match echo_messages(TokioIo::new(upgraded)).await {
-                Ok(()) | Err(_) => {}
-            }
-        }
+    let Ok(accept) = HeaderValue::from_str(&websocket::accept(&key)) else {
+        return refuse(StatusCode::BAD_REQUEST, "not a key");
+    };
+    let mut response = switch(&mut request, |stream| async {
+        // The tunnel ends when the proxy says so; the client judges when that was.
+        echo_messages(stream).await.ok();
     });
-    let response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, ws::accept(&key))
-        .body(full(""));
-    response.unwrap_or_else(|error| refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    response
 }
 
 async fn echo_messages(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
@@ -283,12 +238,8 @@ impl Query {
     }
 }
 
-fn full(bytes: impl Into<Bytes>) -> Body {
-    Full::new(bytes.into()).boxed_unsync()
-}
-
 fn refuse(status: StatusCode, why: &str) -> Response<Body> {
-    let mut response = Response::new(full(format!("{why}\n")));
+    let mut response = full(format!("{why}\n"));
     *response.status_mut() = status;
     response
 }

@@ -83,7 +83,7 @@ fn all(options: &Options) -> anyhow::Result<Result<String, String>> {
     };
     let edge = match &options.edge {
         Some(path) => path.clone(),
-        None => rig::build_edge("xds")?,
+        None => rig::build_edge("release", "xds")?,
     };
     let programs = Programs { envoy, edge, python };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -18,19 +18,19 @@ pub fn root() -> PathBuf {
         .map_or_else(|| PathBuf::from("."), PathBuf::from)
 }
 
-/// Builds edge in release mode; where it is.
-pub fn build_edge(features: &str) -> anyhow::Result<PathBuf> {
-    build("edge", "--bin", "edge", features)
+/// Builds edge by this profile of cargo; where it is.
+pub fn build_edge(profile: &str, features: &str) -> anyhow::Result<PathBuf> {
+    build(profile, "edge", "--bin", "edge", features)
 }
 
 /// Builds an example in release mode; where it is.
 pub fn build_example(package: &str, name: &str, features: &str) -> anyhow::Result<PathBuf> {
-    build(package, "--example", name, features)
+    build("release", package, "--example", name, features)
 }
 
-fn build(package: &str, kind: &str, name: &str, features: &str) -> anyhow::Result<PathBuf> {
+fn build(profile: &str, package: &str, kind: &str, name: &str, features: &str) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo());
-    command.args(["build", "--release", "--package", package, kind, name]);
+    command.args(["build", "--profile", profile, "--package", package, kind, name]);
     command.args(["--features", features, "--message-format=json-render-diagnostics"]);
     println!("$ {command:?}");
     let built = command

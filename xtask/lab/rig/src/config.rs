@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::yaml;
+
 /// The response header by which the listener says its version.
 pub const VERSION_HEADER: &str = "x-listener-version";
 
@@ -76,102 +78,41 @@ impl Config {
             ("tcp_even", clusters.tcp_even),
             ("tcp_odd", clusters.tcp_odd),
         ]
-        .map(|(name, address)| {
-            format!(
-                r"  - name: {name}
-    type: STATIC
-    connect_timeout: 5s
-    load_assignment:
-      cluster_name: {name}
-      endpoints:
-      - lb_endpoints:
-        - endpoint: {{ address: {address} }}
-",
-                address = socket_address(address)
-            )
-        });
-        format!(
-            r"node: {{ id: demo, cluster: demo }}
-admin:
-  address: {admin}
-dynamic_resources:
-  lds_config:
-    path_config_source: {{ path: {lds:?} }}
-static_resources:
-  clusters:
-{clusters}",
-            admin = socket_address(self.admin),
-            lds = self.lds(),
-            clusters = clusters.concat(),
-        )
+        .map(|(name, at)| yaml::cluster(name, &[at], ""));
+        yaml::bootstrap("demo", self.admin, &self.lds(), &clusters)
     }
 
     /// Two listeners. What differs between versions is what makes a new version: the buffer limit is the listener's own, so
     /// that the update is not one of filter chains alone.
     fn listeners_yaml(&self, version: u32) -> String {
-        let buffer = 1_048_576 + version;
+        let buffer = [format!(
+            "per_connection_buffer_limit_bytes: {}",
+            1_048_576 + version
+        )];
         let seconds = |part: f64| format!("{:.3}s", self.drain_time.as_secs_f64() * part);
-        let header = format!(
-            r"response_headers_to_add: [{{ header: {{ key: {VERSION_HEADER}, value: '{version}' }} }}]"
+        let header = yaml::response_header(VERSION_HEADER, &version.to_string());
+        let manager = yaml::manager(
+            "demo",
+            &[
+                format!("drain_timeout: {}", seconds(0.25)),
+                format!("delayed_close_timeout: {}", seconds(1.0 / 16.0)),
+            ],
+            &[
+                yaml::answer("/version", &header, &version_text(version)),
+                yaml::forward("http", &header),
+            ],
         );
-        format!(
-            r#"version_info: '{version}'
-resources:
-- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
-  name: http
-  address: {http}
-  per_connection_buffer_limit_bytes: {buffer}
-  filter_chains:
-  - filters:
-    - name: envoy.filters.network.http_connection_manager
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-        stat_prefix: demo
-        codec_type: AUTO
-        drain_timeout: {drain_timeout}
-        delayed_close_timeout: {delayed_close_timeout}
-        upgrade_configs: [{{ upgrade_type: websocket }}]
-        http_filters:
-        - name: envoy.filters.http.router
-          typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
-        route_config:
-          name: demo
-          virtual_hosts:
-          - name: demo
-            domains: ['*']
-            routes:
-            - match: {{ path: /version }}
-              {header}
-              direct_response: {{ status: 200, body: {{ inline_string: {text} }} }}
-            - match: {{ prefix: / }}
-              {header}
-              route: {{ cluster: http, timeout: 0s }}
-- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
-  name: tcp
-  address: {tcp}
-  per_connection_buffer_limit_bytes: {buffer}
-  filter_chains:
-  - filters:
-    - name: envoy.filters.network.tcp_proxy
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-        stat_prefix: demo_tcp
-        cluster: {cluster}
-"#,
-            http = socket_address(self.http),
-            tcp = socket_address(self.tcp),
-            drain_timeout = seconds(0.25),
-            delayed_close_timeout = seconds(1.0 / 16.0),
-            text = version_text(version),
-            cluster = if version % 2 == 0 { "tcp_even" } else { "tcp_odd" },
-        )
+        let cluster = if version % 2 == 0 { "tcp_even" } else { "tcp_odd" };
+        let proxy = yaml::tcp_proxy("demo_tcp", cluster, "");
+        let listeners = [("http", self.http, manager), ("tcp", self.tcp, proxy)].map(|(name, at, filter)| {
+            let chain = yaml::chain(&[], &filter);
+            yaml::resource(&yaml::listener(
+                name,
+                &yaml::socket_address(at),
+                &buffer,
+                &[chain],
+            ))
+        });
+        yaml::discovery(Some(&version.to_string()), &listeners)
     }
-}
-
-fn socket_address(address: SocketAddr) -> String {
-    format!(
-        "{{ socket_address: {{ address: {}, port_value: {} }} }}",
-        address.ip(),
-        address.port()
-    )
 }

@@ -2,17 +2,17 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
 
 use crate::admin::ask;
 use crate::config::{Clusters, Config};
-use crate::log::Log;
+use crate::process::Process;
 
 /// What the new process says when the old one has stopped accepting.
 const TAKEN_OVER: &str = " drains";
@@ -34,16 +34,18 @@ pub struct Start {
     pub clusters: Clusters,
 }
 
+/// How long a process may take for anything: a machine under load has all the time it can need.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Edge {
     start: Start,
-    child: Child,
+    process: Process,
     /// The processes before it.
-    replaced: Vec<Child>,
+    replaced: Vec<Process>,
     /// Where it listens, and how it is updated.
     pub config: Config,
-    log: Log,
 }
 
 impl Edge {
@@ -71,15 +73,12 @@ impl Edge {
             process: 1,
         };
         config.write(&start.clusters, 1)?;
-        let log = Log::default();
-        let child = spawn(&start, &config, &log)?;
-        let replaced = Vec::new();
+        let process = Process::start(&mut command(&start, &config))?;
         let mut edge = Self {
             start,
-            child,
-            replaced,
+            process,
+            replaced: Vec::new(),
             config,
-            log,
         };
         match edge.until_ready().await {
             Ok(()) => Ok(edge),
@@ -91,17 +90,16 @@ impl Edge {
     pub async fn restart(&mut self, version: u32) -> anyhow::Result<()> {
         self.config.process += 1;
         self.config.write(&self.start.clusters, version)?;
-        let before = self.log.count(TAKEN_OVER);
-        let next = spawn(&self.start, &self.config, &self.log)?;
-        self.replaced.push(std::mem::replace(&mut self.child, next));
-        let limit = Instant::now() + Duration::from_secs(15);
-        while self.log.count(TAKEN_OVER) == before {
-            if let Some(status) = self.child.try_wait()? {
+        let next = Process::start(&mut command(&self.start, &self.config))?;
+        self.replaced.push(std::mem::replace(&mut self.process, next));
+        let limit = Instant::now() + PATIENCE;
+        while self.process.said().count(TAKEN_OVER) == 0 {
+            if let Some(status) = self.process.ended() {
                 bail!("the new process ended before it had taken over: {status}");
             }
             ensure!(
                 Instant::now() < limit,
-                "the new process has not taken over within 15 s"
+                "the new process has not taken over within {PATIENCE:?}"
             );
             sleep(Duration::from_millis(5)).await;
         }
@@ -110,21 +108,19 @@ impl Edge {
 
     /// Waits a while for the processes before this one; how many are still there, or failed.
     pub async fn still_there(&mut self) -> usize {
-        let limit = Instant::now() + Duration::from_secs(5);
+        let limit = Instant::now() + PATIENCE / 2;
         let mut left = 0;
-        for child in &mut self.replaced {
-            match timeout_at(limit, child.wait()).await {
-                Ok(Ok(status)) if status.success() => {}
-                _ => left += 1,
-            }
+        for process in &mut self.replaced {
+            let ended = process.end(limit.saturating_duration_since(Instant::now())).await;
+            left += usize::from(!ended.is_ok_and(|status| status.success()));
         }
         left
     }
 
     async fn until_ready(&mut self) -> anyhow::Result<()> {
-        let limit = Instant::now() + Duration::from_secs(15);
+        let limit = Instant::now() + PATIENCE;
         while Instant::now() < limit {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.ended() {
                 bail!("the proxy ended before it was ready: {status}");
             }
             let ready = self
@@ -139,7 +135,7 @@ impl Edge {
             }
             sleep(Duration::from_millis(50)).await;
         }
-        bail!("the proxy was not ready within 15 s")
+        bail!("the proxy was not ready within {PATIENCE:?}")
     }
 
     /// Asks the admin port; the body of a 200.
@@ -150,49 +146,36 @@ impl Edge {
         }
     }
 
-    /// The proxy's last words.
+    /// The last words of the process, and of the one before.
     pub fn tail(&self) -> String {
-        self.log.tail()
+        let before = self.replaced.last().map(|process| process.said().tail());
+        before.unwrap_or_default() + &self.process.said().tail()
     }
 
     /// Whether the process has ended by itself.
-    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.child.try_wait().ok().flatten()
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.ended()
     }
 
     /// Ends the process: asks first, then insists.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         // An error here is the usual: the proxy may be gone before it has answered.
         let asked = self.admin("POST", "/quitquitquit").await;
-        match timeout(Duration::from_secs(3), self.child.wait()).await {
-            Ok(status) => {
-                status?;
-            }
-            Err(_) => {
-                self.child.kill().await?;
-                asked.context("asking the proxy to quit")?;
-            }
+        if self.process.end(Duration::from_secs(3)).await.is_err() {
+            self.process.kill().await;
+            asked.context("asking the proxy to quit")?;
         }
         Ok(())
     }
 }
 
-fn spawn(start: &Start, config: &Config, log: &Log) -> anyhow::Result<Child> {
+fn command(start: &Start, config: &Config) -> Command {
     let mut command = Command::new(&start.program);
     command.arg("-c").arg(config.bootstrap()).args(&start.flags);
     if start.hot_restart {
         command.arg("--hot-restart-path").arg(config.meeting());
     }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| format!("starting {}", start.program.display()))?;
-    log.follow(child.stdout.take());
-    log.follow(child.stderr.take());
-    Ok(child)
+    command
 }
 
 /// Ports that were free a moment ago.

@@ -8,11 +8,11 @@ use tokio::time::sleep;
 use super::crowd::{Crowd, at, of};
 use super::rows;
 use crate::Stage;
-use crate::h2;
 use crate::play::Setup;
 use crate::rule::Checks;
 use crate::wire::{Client, Speak, What};
 use crate::yaml::{HTTP, Listener};
+use rig::h2;
 
 /// So many that not all of them have their slots so late that the deadline would end them: once in a million plays.
 const MANY: usize = 28;

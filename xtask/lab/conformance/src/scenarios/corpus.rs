@@ -1,5 +1,6 @@
 //! Configurations, valid and invalid: `--mode validate` of both sides accepts and refuses the same.
 
+use std::net::Ipv4Addr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -46,9 +47,25 @@ impl Case {
         }
     }
 
+    /// The listeners of a bootstrap.
+    fn listeners(&self, ip: Ipv4Addr) -> String {
+        let (good, (from, to)) = (good(ip), self.replace);
+        match from.replace("IP", &ip.to_string()).as_str() {
+            "" if to == TWICE => good.clone() + &good.replace("10080", "10081"),
+            "" => good,
+            from => good.replacen(from, to, 1),
+        }
+    }
+
     const fn with(self, flags: &'static [&'static str]) -> Self {
         Self { flags, ..self }
     }
+}
+
+/// The plain listener, as an item of `static_resources.listeners`.
+fn good(ip: Ipv4Addr) -> String {
+    let good = Listener::http().yaml(ip, 0, false);
+    good.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 const NAME: &str = "name: ing\n";
@@ -211,23 +228,12 @@ const CASES: &[Case] = &[
 pub(crate) async fn corpus(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let (ip, folder) = stage.world.place()?;
-    let good = Listener::http().yaml(ip, 0, false);
-    // As an item of `static_resources.listeners`.
-    let good: String = good.lines().map(|line| format!("  {line}\n")).collect();
-    let address = ip.to_string();
     for case in CASES {
-        let (from, to) = case.replace;
-        let from = from.replace("IP", &address);
-        let text = match from.as_str() {
-            "" if to == TWICE => good.clone() + &good.replace("10080", "10081"),
-            "" => good.clone(),
-            from => good.replacen(from, to, 1),
-        };
-        anyhow::ensure!(from.is_empty() || text != good, "`{}` changes nothing", case.rule);
+        let text = case.listeners(ip);
         let bootstrap = format!(
             "node: {{ id: c, cluster: c }}\nadmin:\n  address: {}\nstatic_resources:\n  clusters:\n{}  listeners:\n{text}",
-            yaml::socket_address(ip, ADMIN),
-            yaml::clusters(stage.world.http, stage.world.tcp),
+            rig::yaml::socket_address((ip, ADMIN).into()),
+            yaml::clusters(stage.world.http, stage.world.tcp).concat(),
         );
         let path = folder.join("bootstrap.yaml");
         std::fs::write(&path, bootstrap)?;
@@ -252,4 +258,17 @@ pub(crate) async fn corpus(stage: Stage) -> anyhow::Result<Checks> {
         }
     }
     Ok(checks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_but_the_plain_one_is_another_listener() {
+        let ip = Ipv4Addr::LOCALHOST;
+        let same = CASES.iter().filter(|case| case.listeners(ip) == good(ip));
+        let same: Vec<_> = same.map(|case| case.rule).collect();
+        assert_eq!(same, ["a plain HTTP listener"]);
+    }
 }

@@ -7,10 +7,10 @@ use anyhow::ensure;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::h2::NO_LIMIT;
 use crate::play::Play;
 use crate::samples::{Samples, ms};
 use crate::wire::{Client, Speak, What};
+use rig::h2::NO_LIMIT;
 
 /// Clients that do the same.
 #[derive(Debug, Clone)]

@@ -19,7 +19,7 @@ pub(crate) async fn queue(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let listeners = [Listener::http()];
     let play = stage.start(Setup::gradual(6, listeners.clone())).await?;
-    play.signal("-STOP")?;
+    play.signal("STOP").await?;
     let waiting = Crowd::fresh(&play, HTTP, Speak::Http1, 40).await?;
     for client in &waiting.0 {
         client.get("/v").await;
@@ -29,7 +29,7 @@ pub(crate) async fn queue(stage: Stage) -> anyhow::Result<Checks> {
     for client in &young.0 {
         client.get("/v").await;
     }
-    play.signal("-CONT")?;
+    play.signal("CONT").await?;
     sleep(Duration::from_millis(1500)).await;
     for (crowd, rule) in [
         (&waiting, "waiting to be accepted before the update: all served"),

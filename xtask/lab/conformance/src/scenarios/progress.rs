@@ -6,12 +6,13 @@ use tokio::time::sleep;
 
 use super::crowd::{at, of};
 use super::rows;
+use crate::Stage;
 use crate::play::Setup;
 use crate::rule::Checks;
 use crate::samples::{SLACK, ms};
 use crate::wire::{Client, Speak, What};
 use crate::yaml::{HTTP, Listener};
-use crate::{Stage, h2};
+use rig::h2;
 
 /// The response's head and body, as text.
 fn answer(client: &Client) -> String {

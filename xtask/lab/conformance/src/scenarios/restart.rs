@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::crowd::{Crowd, Probes, Tasks, at, moment, of};
 use super::rows;
@@ -41,7 +40,7 @@ pub(crate) async fn restart(stage: Stage) -> anyhow::Result<Checks> {
         anyhow::ensure!(begun.elapsed() < Duration::from_secs(15), "{}", play.tail());
         sleep(Duration::from_millis(10)).await;
     };
-    let exit = timeout(Duration::from_secs(14), before.wait()).await;
+    let exit = before.end(Duration::from_secs(14)).await;
     let ended = Instant::now();
     at(ended, 300).await;
     let (lost, all) = (probes.lost(), probes.all().len());
@@ -80,19 +79,14 @@ pub(crate) async fn restart(stage: Stage) -> anyhow::Result<Checks> {
             told.all_in(5333, 7000),
         )
         .or(rows::SCHEDULE, told.all_in(-SLACK, 2200));
-    let success = exit
-        .context("the process before does not end")
-        .and_then(|exit| Ok(exit?.success()));
+    let success = exit.as_ref().is_ok_and(|status| status.success());
     let took = ms(start, ended);
     checks
         .rule(
             "hot restart: the process before ends with 0 after the parent shutdown time",
-            moment(start, success.is_ok().then_some(ended)),
-            matches!(success, Ok(true)) && (9000..10_500).contains(&took),
+            moment(start, exit.is_ok().then_some(ended)),
+            success && (9000..10_500).contains(&took),
         )
-        .or_everywhere(
-            rows::RESTART,
-            matches!(success, Ok(true)) && (0..8000 + 2 * SLACK).contains(&took),
-        );
+        .or_everywhere(rows::RESTART, success && (0..8000 + 2 * SLACK).contains(&took));
     Ok(checks)
 }

@@ -78,14 +78,14 @@ pub(crate) async fn signals(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     for (signal, rules) in [
         (
-            "-TERM",
+            "TERM",
             [
                 "SIGTERM: the process exits with 0 at once",
                 "SIGTERM: requests in flight are lost",
             ],
         ),
         (
-            "-INT",
+            "INT",
             [
                 "SIGINT: the process exits with 0 at once",
                 "SIGINT: requests in flight are lost",
@@ -97,7 +97,7 @@ pub(crate) async fn signals(stage: Stage) -> anyhow::Result<Checks> {
             .await?;
         let held = hold(&play).await?;
         let start = tokio::time::Instant::now();
-        play.signal(signal)?;
+        play.signal(signal).await?;
         let exit = play.exit(Duration::from_secs(8)).await;
         let (took, good) = match exit {
             Some((at, status)) => (ms(start, at), status.success()),

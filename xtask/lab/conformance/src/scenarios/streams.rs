@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::crowd::{Crowd, Tasks, at, moment};
 use super::rows;
 use crate::Stage;
-use crate::h2::{self, NO_LIMIT};
+use crate::h2;
 use crate::play::Setup;
 use crate::rule::Checks;
 use crate::wire::{Speak, What};
 use crate::yaml::{HTTP, Listener};
+use rig::h2::NO_LIMIT;
 
 /// Strategy immediate, drain time 9 s, `drain_timeout` 1.5 s: what is asked is told at once.
 pub(crate) async fn streams(stage: Stage) -> anyhow::Result<Checks> {

@@ -42,7 +42,7 @@ pub(super) async fn play(
         playing.push((*client, start(client, program)?));
     }
     sleep(Duration::from_millis(500)).await;
-    let updated = stage.update()?;
+    let updated = stage.update().await?;
     tell(&mut playing, "updated").await;
 
     let (limit, drain) = (

@@ -1,19 +1,14 @@
 //! A client as a process: its lines with the time of each, what it is told, and its end, by itself or by a limit.
 
 use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use rig::Process;
+use tokio::io::AsyncWriteExt;
+use tokio::process::{ChildStdin, Command};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
-/// How much of a client's output is kept.
-const LINES: usize = 20_000;
-const LINE_LIMIT: u64 = 8 * 1024;
 /// How much is shown when it has failed.
 const TAIL_LINES: usize = 15;
 
@@ -50,57 +45,37 @@ impl Heard {
     }
 }
 
-type Lines = Arc<Mutex<Vec<(Instant, String)>>>;
-
 /// A client that runs.
 #[derive(Debug)]
 pub(super) struct Player {
-    child: Child,
+    process: Process,
     input: Option<ChildStdin>,
-    lines: Lines,
-    tasks: Vec<JoinHandle<()>>,
+    asking: Option<JoinHandle<()>>,
     started: Instant,
 }
 
 impl Player {
     pub(super) fn start(program: &Path, arguments: Vec<String>) -> anyhow::Result<Self> {
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             // Whatever the machine goes out by, this stays on loopback.
             .env_remove("http_proxy")
             .env_remove("https_proxy")
-            .env("NO_PROXY", "*")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        let lines = Lines::default();
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let tasks = vec![follow(stdout, &lines), follow(stderr, &lines)];
+            .env("NO_PROXY", "*");
+        let (process, input) = Process::start_with_input(&mut command)?;
         Ok(Self {
-            input: child.stdin.take(),
-            child,
-            lines,
-            tasks,
+            process,
+            input: Some(input),
+            asking: None,
             started: Instant::now(),
         })
     }
 
     /// Waits until it has said `word`; false if it ends or takes longer.
     pub(super) async fn says(&mut self, word: &str, limit: Duration) -> bool {
-        let limit = Instant::now() + limit;
-        while Instant::now() < limit {
-            if has(&self.lines, word) {
-                return true;
-            }
-            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-                return false;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-        false
+        let said = timeout(limit, self.process.said().until(0, word)).await;
+        matches!(said, Ok(Some(_)))
     }
 
     /// Writes a line to its standard input.
@@ -113,11 +88,11 @@ impl Player {
 
     /// Writes a request to its standard input ten times a second, until it says `word` or takes no more.
     pub(super) fn ask_until(&mut self, request: &'static str, word: &'static str) {
-        let (Some(mut input), lines) = (self.input.take(), Arc::clone(&self.lines)) else {
+        let (Some(mut input), said) = (self.input.take(), self.process.said().clone()) else {
             return;
         };
-        self.tasks.push(tokio::spawn(async move {
-            while !has(&lines, word) && input.write_all(request.as_bytes()).await.is_ok() {
+        self.asking = Some(tokio::spawn(async move {
+            while !said.has(word) && input.write_all(request.as_bytes()).await.is_ok() {
                 sleep(Duration::from_millis(100)).await;
             }
         }));
@@ -127,24 +102,26 @@ impl Player {
     pub(super) async fn end(mut self, updated: Instant, limit: Instant) -> Heard {
         // There is nothing more to read for it.
         self.input = None;
-        let ended = timeout_at(limit, self.child.wait()).await;
-        let success = matches!(ended, Ok(Ok(status)) if status.success());
+        let ended = self
+            .process
+            .end(limit.saturating_duration_since(Instant::now()))
+            .await;
+        let success = ended.as_ref().is_ok_and(|status| status.success());
         // One that goes on takes its pipes with it.
-        self.child.start_kill().ok();
-        for mut task in self.tasks {
-            if timeout_at(limit + Duration::from_secs(1), &mut task)
-                .await
-                .is_err()
-            {
-                task.abort();
-            }
+        self.process.kill().await;
+        if let Some(asking) = self.asking {
+            asking.abort();
         }
+        let said = self.process.said();
+        // Something that it has started may go on, and keep its outputs open.
+        timeout(Duration::from_secs(1), said.closed()).await.ok();
         let since = |at: Instant| match at.checked_duration_since(updated) {
             Some(after) => after.as_secs_f64(),
             None => -(updated - at).as_secs_f64(),
         };
-        let mut lines: Vec<_> = lock(&self.lines)
-            .drain(..)
+        let mut lines: Vec<_> = said
+            .lines()
+            .into_iter()
             .map(|(at, text)| Line { at: since(at), text })
             .collect();
         if ended.is_err() {
@@ -160,31 +137,4 @@ impl Player {
             success,
         }
     }
-}
-
-/// Keeps the lines of an output as they come.
-fn follow(output: Option<impl AsyncRead + Unpin + Send + 'static>, lines: &Lines) -> JoinHandle<()> {
-    let lines = Arc::clone(lines);
-    tokio::spawn(async move {
-        let Some(output) = output else { return };
-        let mut output = BufReader::new(output);
-        let mut line = Vec::new();
-        while let Ok(1..) = (&mut output).take(LINE_LIMIT).read_until(b'\n', &mut line).await {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-            line.clear();
-            let mut lines = lock(&lines);
-            if lines.len() < LINES {
-                lines.push((Instant::now(), text));
-            }
-        }
-    })
-}
-
-fn has(lines: &Lines, word: &str) -> bool {
-    lock(lines).iter().any(|(_, text)| text.contains(word))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A list of lines: a panic elsewhere leaves it usable.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

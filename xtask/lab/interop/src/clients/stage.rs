@@ -3,16 +3,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{ChildStdin, Command};
 use tokio::time::{Instant, timeout};
 
 use super::tools;
-use rig::{Clusters, Edge, Start, root};
+use rig::{Clusters, Edge, Process, Start, root};
 
 /// The programs of a stage.
 #[derive(Debug)]
@@ -34,7 +32,7 @@ impl Programs {
             None => rig::build_example(package, name, features),
         };
         Ok(Self {
-            edge: edge.map_or_else(|| rig::build_edge(""), Ok)?,
+            edge: edge.map_or_else(|| rig::build_edge("release", ""), Ok)?,
             tls: or_build(tls, "orion-drain", "tls", "tls")?,
             relay: or_build(relay, "proto-drain-http1", "websocket_relay", "")?,
         })
@@ -48,8 +46,8 @@ pub(super) struct Stage {
     tls: Server,
     relay: Server,
     certificate: PathBuf,
-    /// Ends when its standard input does.
-    _upstream: Child,
+    /// It ends when its standard input does.
+    _upstream: (Process, ChildStdin),
     drain_time_s: u64,
     folder: tempfile::TempDir,
 }
@@ -62,15 +60,8 @@ impl Stage {
         drain_time_s: u64,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut upstream = Command::new(python)
-            .arg("-B")
-            .arg(script("upstream.py"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting the upstream")?;
-        let ports = first_line(&mut upstream).await.context("the upstream")?;
+        let upstream = Process::start_with_input(Command::new(python).arg("-B").arg(script("upstream.py")))?;
+        let ports = first_line(&upstream.0).await.context("the upstream")?;
         let mut ports = ports.split_whitespace().map(str::parse::<u16>);
         let (Some(Ok(http)), Some(Ok(tcp))) = (ports.next(), ports.next()) else {
             return Err(anyhow!("the upstream did not say its ports"));
@@ -115,10 +106,10 @@ impl Stage {
     }
 
     /// Replaces edge's listeners, and asks the other servers to end.
-    pub(super) fn update(&self) -> anyhow::Result<Instant> {
+    pub(super) async fn update(&self) -> anyhow::Result<Instant> {
         let updated = Instant::now();
-        self.tls.terminate()?;
-        self.relay.terminate()?;
+        self.tls.process.signal("TERM").await?;
+        self.relay.process.signal("TERM").await?;
         self.edge.config.update(2)?;
         Ok(updated)
     }
@@ -191,7 +182,7 @@ impl Stage {
 /// A server that drains at SIGTERM, and ends.
 #[derive(Debug)]
 struct Server {
-    child: Child,
+    process: Process,
     at: SocketAddr,
 }
 
@@ -199,32 +190,14 @@ impl Server {
     /// Starts it on a free port, which is its first argument.
     async fn start(program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let at = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-        let mut child = Command::new(program)
-            .arg(at.to_string())
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
-        first_line(&mut child)
-            .await
-            .with_context(|| program.display().to_string())?;
-        Ok(Self { child, at })
-    }
-
-    fn terminate(&self) -> anyhow::Result<()> {
-        let pid = self.child.id().context("a server has ended")?.to_string();
-        let asked = std::process::Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()?;
-        ensure!(asked.success(), "kill: {asked}");
-        Ok(())
+        let process = Process::start(Command::new(program).arg(at.to_string()).args(arguments))?;
+        let first = first_line(&process).await;
+        first.with_context(|| program.display().to_string())?;
+        Ok(Self { process, at })
     }
 
     async fn ended(mut self, limit: Duration) -> anyhow::Result<()> {
-        let ended = timeout(limit, self.child.wait()).await;
-        let status = ended.context("it did not end after its drain")??;
+        let status = self.process.end(limit).await?;
         ensure!(status.success(), "{status}");
         Ok(())
     }
@@ -235,14 +208,11 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// What a server says when it is ready.
-async fn first_line(child: &mut Child) -> anyhow::Result<String> {
-    let output = child.stdout.take().context("its output is piped")?;
-    let mut line = String::new();
-    let mut output = BufReader::new(output.take(1024));
-    let read = timeout(Duration::from_secs(20), output.read_line(&mut line)).await;
-    let read = read.context("it said nothing within 20 s")??;
-    ensure!(read > 0, "it ended at once");
-    // Its later lines are few, and fit into the pipe, which must stay open.
-    child.stdout = Some(output.into_inner().into_inner());
-    Ok(line)
+async fn first_line(process: &Process) -> anyhow::Result<String> {
+    let first = timeout(Duration::from_secs(30), process.said().until(0, "")).await;
+    first
+        .context("it said nothing within 30 s")?
+        .context("it ended at once")?;
+    let first = process.said().lines().into_iter().next();
+    Ok(first.context("it said something")?.1)
 }

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use rig::Process;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{ChildStdin, Command};
 use tokio::time::timeout;
 
 const SERVER: &str = include_str!("management_server.py");
@@ -19,9 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Plane {
     pub(super) port: u16,
-    _child: Child,
+    process: Process,
     commands: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// How many lines of it have been read.
+    read: usize,
     /// Requests that nobody has asked for yet.
     heard: Vec<Value>,
 }
@@ -56,21 +57,14 @@ impl Plane {
     pub(super) async fn start(python: &Path, folder: &Path, port: u16) -> anyhow::Result<Self> {
         let server = folder.join("management_server.py");
         std::fs::write(&server, SERVER)?;
-        let mut child = Command::new(python)
-            .arg(server)
-            .arg(port.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("starting the control plane")?;
-        let commands = child.stdin.take().context("its stdin")?;
-        let lines = BufReader::new(child.stdout.take().context("its stdout")?).lines();
+        let mut command = Command::new(python);
+        command.arg(server).arg(port.to_string());
+        let (process, commands) = Process::start_with_input(&mut command)?;
         let mut plane = Self {
             port,
-            _child: child,
+            process,
             commands,
-            lines,
+            read: 0,
             heard: Vec::new(),
         };
         let first = plane.event().await?;
@@ -85,11 +79,17 @@ impl Plane {
     }
 
     async fn event(&mut self) -> anyhow::Result<Value> {
-        let line = timeout(PATIENCE, self.lines.next_line()).await;
-        let line = line.with_context(|| format!("nothing was heard within {PATIENCE:?}"))??;
-        Ok(serde_json::from_str(
-            &line.context("the control plane has ended")?,
-        )?)
+        let said = self.process.said();
+        loop {
+            let line = timeout(PATIENCE, said.until(self.read, "{")).await;
+            let line = line.with_context(|| format!("nothing was heard within {PATIENCE:?}"))?;
+            let line = line.with_context(|| format!("the control plane has ended:\n{}", said.tail()))?;
+            self.read = line + 1;
+            // What is not JSON it has said to people.
+            if let Ok(event) = serde_json::from_str(&said.line(line).unwrap_or_default()) {
+                return Ok(event);
+            }
+        }
     }
 
     /// What this node answers to the response with this version; with none: its first request of a stream.

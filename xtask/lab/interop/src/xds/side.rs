@@ -2,17 +2,15 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde_json::{Value, json};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::plane::Plane;
-use rig::ask;
+use rig::{Process, ask};
 
 const ADMIN: u16 = 9901;
 
@@ -62,8 +60,7 @@ pub(super) struct Side {
     pub(super) name: &'static str,
     way: Way,
     ip: Ipv4Addr,
-    log: PathBuf,
-    _child: Child,
+    process: Process,
 }
 
 impl Side {
@@ -94,10 +91,7 @@ impl Side {
                 ] }] },
             }] },
         });
-        let (file, log) = (
-            folder.join(format!("{name}.json")),
-            folder.join(format!("{name}.log")),
-        );
+        let file = folder.join(format!("{name}.json"));
         std::fs::write(&file, bootstrap.to_string())?;
         let mut command = Command::new(program);
         command
@@ -113,20 +107,12 @@ impl Side {
                 "warning",
             ]);
         }
-        let output = std::fs::File::create(&log)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", program.display()))?;
+        let process = Process::start(&mut command)?;
         Ok(Self {
             name,
             way,
             ip,
-            log,
-            _child: child,
+            process,
         })
     }
 
@@ -171,9 +157,6 @@ impl Side {
 
     /// The last it has said.
     pub(super) fn tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let last: Vec<&str> = text.lines().rev().take(10).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        format!("{} said:\n{}", self.name, last.join("\n"))
+        format!("{} said:\n{}", self.name, self.process.said().tail())
     }
 }
