@@ -38,7 +38,7 @@ impl ConnTracker {
     /// A tracker with options of its own.
     #[must_use]
     pub fn with_options(options: TrackerOptions) -> Self {
-        let shards = options.shards.clamp(1, MAX_SHARDS);
+        let shards = options.shards.clamp(1, MAX_SHARDS).next_power_of_two();
         Self(Handle::first(Registry::claim(shards, options.excluded)))
     }
 
@@ -309,16 +309,17 @@ pub struct TrackerOptions {
 
 impl Default for TrackerOptions {
     fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            shards: drain_sync::shards(),
+            shards: threads,
             excluded: LabelSet::of([ConnLabel::Admin, ConnLabel::Metrics]),
         }
     }
 }
 
 impl TrackerOptions {
-    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each core that the
-    /// process may use. A shard is built when a thread first opens a connection in it; it takes 12 kilobytes.
+    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each thread that the
+    /// process can run at a time. A shard is built when a thread first opens a connection in it; it takes 12 kilobytes.
     pub fn with_shards(self, shards: usize) -> Self {
         Self { shards, ..self }
     }

@@ -66,12 +66,12 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "clippy",
-        what: "no warning, in each crate alone and in all together",
+        what: "no warning in any crate, its tests, benches and examples",
         run: steps::clippy,
     },
     Step {
         name: "features",
-        what: "published crates build with no feature and with each alone",
+        what: "each published library alone: no warning without features and with each",
         run: steps::features,
     },
     Step {
@@ -83,6 +83,11 @@ const STEPS: &[Step] = &[
         name: "test",
         what: "tests, doctests and README examples of each crate",
         run: steps::test,
+    },
+    Step {
+        name: "peers",
+        what: "the workspace of the benches' peers builds, and drains run under smol",
+        run: steps::peers,
     },
     Step {
         name: "loom",
@@ -175,6 +180,25 @@ enum Verdict {
     Failed(anyhow::Error),
 }
 
+/// A step that has been taken.
+struct Ended {
+    name: &'static str,
+    verdict: Verdict,
+    took: Duration,
+    /// Of all processors, by the programs that it has started: on a busy machine it says more than the time.
+    processor: Duration,
+}
+
+/// What the programs started so far, and ended, have used of processors; zero where the kernel does not say.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name in parentheses, by proc(5): cutime and cstime, in hundredths of a second.
+    let behind = stat.rsplit(") ").next().unwrap_or_default();
+    let fields = behind.split(' ').skip(13).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// Runs the steps and says how each ended.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     if options.list {
@@ -193,7 +217,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut ended = Vec::new();
     for step in chosen(options)? {
         println!("\n=== {}: {}", step.name, step.what);
-        let began = now();
+        let (began, used) = (now(), processor());
         let verdict = match (step.run)(&sh) {
             Ok(outcome) => Verdict::Ended(outcome),
             Err(error) => {
@@ -201,7 +225,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 Verdict::Failed(error)
             }
         };
-        ended.push((step.name, verdict, began.elapsed()));
+        ended.push(Ended {
+            name: step.name,
+            verdict,
+            took: began.elapsed(),
+            processor: processor().saturating_sub(used),
+        });
     }
     Ok(summary(&ended))
 }
@@ -235,10 +264,16 @@ fn chosen(options: &Options) -> Result<Vec<&'static Step>> {
     Ok(all().filter(named).collect())
 }
 
-fn summary(ended: &[(&str, Verdict, Duration)]) -> ExitCode {
+fn summary(ended: &[Ended]) -> ExitCode {
     println!("\n=== summary");
     let mut failed = Vec::new();
-    for (name, verdict, took) in ended {
+    for Ended {
+        name,
+        verdict,
+        took,
+        processor,
+    } in ended
+    {
         let (word, note) = match verdict {
             Verdict::Ended(Outcome::Passed(note)) => ("ok", note.clone()),
             Verdict::Ended(Outcome::Skipped(reason)) => ("SKIPPED", reason.clone()),
@@ -248,9 +283,13 @@ fn summary(ended: &[(&str, Verdict, Duration)]) -> ExitCode {
                 ("FAILED", error.to_string())
             }
         };
-        println!("{name:<11} {word:<8} {:>6.1} s  {note}", took.as_secs_f64());
+        println!(
+            "{name:<11} {word:<8} {:>6.1} s, processors {:>6.1} s  {note}",
+            took.as_secs_f64(),
+            processor.as_secs_f64()
+        );
     }
-    let total: Duration = ended.iter().map(|(_, _, took)| *took).sum();
+    let total: Duration = ended.iter().map(|ended| ended.took).sum();
     if failed.is_empty() {
         println!(
             "all {} steps ended well in {:.0} s",
@@ -311,19 +350,17 @@ mod tests {
 
     #[test]
     fn one_failed_step_fails_the_whole() {
-        let ok = ("fmt", Verdict::Ended(Outcome::PASSED), Duration::ZERO);
-        let skipped = (
-            "deny",
-            Verdict::Ended(Outcome::Skipped("no network".to_owned())),
-            Duration::ZERO,
-        );
-        assert_eq!(summary(&[ok, skipped]), ExitCode::SUCCESS);
-        let ok = ("fmt", Verdict::Ended(Outcome::PASSED), Duration::ZERO);
-        let failed = (
-            "test",
-            Verdict::Failed(anyhow::anyhow!("2 failed")),
-            Duration::ZERO,
-        );
-        assert_eq!(summary(&[failed, ok]), ExitCode::FAILURE);
+        let step = |name, verdict| Ended {
+            name,
+            verdict,
+            took: Duration::ZERO,
+            processor: Duration::ZERO,
+        };
+        let ok = || step("fmt", Verdict::Ended(Outcome::PASSED));
+        let skipped = Outcome::Skipped("no network".to_owned());
+        let skipped = step("deny", Verdict::Ended(skipped));
+        assert_eq!(summary(&[ok(), skipped]), ExitCode::SUCCESS);
+        let failed = step("test", Verdict::Failed(anyhow::anyhow!("2 failed")));
+        assert_eq!(summary(&[failed, ok()]), ExitCode::FAILURE);
     }
 }

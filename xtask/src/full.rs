@@ -129,10 +129,7 @@ pub(crate) fn elsewhere(sh: &Shell) -> Result<Outcome> {
     let mut leaves = metadata::published(sh)?;
     leaves.retain(|package| package.name != "orion-drain");
     let features = metadata::all_features(&leaves);
-    let leaves: Vec<_> = leaves
-        .iter()
-        .map(|package| format!("--package={}", package.name))
-        .collect();
+    let leaves = metadata::selected(&leaves);
     for target in ELSEWHERE {
         if cmd!(sh, "rustup target add {target}")
             .quiet()

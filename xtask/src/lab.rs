@@ -5,9 +5,10 @@ use std::{
     process::{Command, ExitCode, ExitStatus},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use xshell::Shell;
 
-use crate::{cargo, ci::Outcome, root};
+use crate::{cargo, ci::Outcome, metadata, root};
 
 /// A program below `xtask/lab`.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(crate) const BENCH: Lab = Lab {
 };
 pub(crate) const CLIENTS: Lab = Lab::new("lab-interop", Some("clients"));
 pub(crate) const CONFORMANCE: Lab = Lab::new("lab-conformance", None);
-pub(crate) const DEMO: Lab = Lab::new("lab-demo", None);
+const DEMO: Lab = Lab::new("lab-demo", None);
 pub(crate) const PROMETHEUS: Lab = Lab::new("lab-interop", Some("prometheus"));
 pub(crate) const XDS: Lab = Lab::new("lab-interop", Some("xds"));
 
@@ -44,9 +45,32 @@ const OUT_OF_REACH: i32 = 3;
 
 /// A command of `cargo xtask`: ends as the laboratory does.
 pub(crate) fn run(lab: &Lab, arguments: &[OsString]) -> Result<ExitCode> {
-    let status = start(lab, arguments)?;
+    ended(start(lab, arguments)?)
+}
+
+fn ended(status: ExitStatus) -> Result<ExitCode> {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The demo, built together with edge unless another is named: together, both are built of the same dependencies.
+pub(crate) fn demo(arguments: &[OsString]) -> Result<ExitCode> {
+    let is_named = |argument: &OsString| argument.to_string_lossy().starts_with("--edge");
+    if arguments.iter().any(is_named) {
+        return run(&DEMO, arguments);
+    }
+    let sh = Shell::new()?;
+    let built = Command::new(cargo())
+        .args(["build", "--package=lab-demo", "--package=edge", "--bins"])
+        .current_dir(root())
+        .status()
+        .context("building edge and the demo")?;
+    ensure!(built.success(), "building edge and the demo: {built}");
+    sh.change_dir(root());
+    let programs = metadata::target_directory(&sh)?.join("debug");
+    let mut command = Command::new(programs.join("lab-demo"));
+    command.arg("--edge").arg(programs.join("edge")).args(arguments);
+    ended(command.status().with_context(|| format!("{command:?}"))?)
 }
 
 /// A step of `cargo xtask ci`.
@@ -62,7 +86,7 @@ pub(crate) fn step(lab: &Lab, arguments: &[&str]) -> Result<Outcome> {
 
 fn start(lab: &Lab, arguments: &[OsString]) -> Result<ExitStatus> {
     let mut command = Command::new(cargo());
-    command.args(["run", "--quiet", "--manifest-path"]);
+    command.args(["run", "--manifest-path"]);
     command.arg(root().join("Cargo.toml"));
     command.args(["--package", lab.package, "--features", lab.features, "--"]);
     command.args(lab.command).args(arguments);

@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Ci(options) => ci::run(&options),
         Command::Clients(passed) => lab::run(&lab::CLIENTS, &passed.arguments),
         Command::Conformance(passed) => lab::run(&lab::CONFORMANCE, &passed.arguments),
-        Command::Demo(passed) => lab::run(&lab::DEMO, &passed.arguments),
+        Command::Demo(passed) => lab::demo(&passed.arguments),
         Command::Release(options) => release::run(&options),
         Command::Xds(passed) => lab::run(&lab::XDS, &passed.arguments),
     }

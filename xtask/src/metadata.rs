@@ -49,6 +49,12 @@ pub(crate) fn all_features(packages: &[Package]) -> String {
     )
 }
 
+/// The arguments that select these packages.
+pub(crate) fn selected(packages: &[Package]) -> Vec<String> {
+    let name = |package: &Package| format!("--package={}", package.name);
+    packages.iter().map(name).collect()
+}
+
 /// One line of a manifest's dependency tables.
 #[derive(Debug, Clone)]
 pub(crate) struct Dependency {

@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 pub(crate) fn package(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     let crates = metadata::published(sh)?;
-    let names = crates.iter().map(|package| format!("--package={}", package.name));
+    let names = metadata::selected(&crates);
     cmd!(sh, "{cargo} package {names...} --allow-dirty --no-verify").run()?;
     let target = metadata::target_directory(sh)?;
     let unpacked = target.join("unpacked");

@@ -1,7 +1,8 @@
 //! What each step of `cargo xtask ci` does.
 //!
-//! Crates are built one by one where it matters: in a build of the whole workspace their features unify, and a missing one
-//! goes unnoticed. All steps share one target folder, and the same sets of features wherever they can.
+//! Most of the time is spent on dependencies, and again for each other set of their features. So there are few sets: that of all
+//! tests and lints together, that of the published crates without their tests (documentation, packages), and the small ones of
+//! each library alone.
 
 use std::{
     io::{BufRead, BufReader},
@@ -11,7 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{cargo, ci::Outcome, lab, layers as layer_table, metadata, release, root, tidy as rules};
+use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules};
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
@@ -32,35 +33,32 @@ pub(crate) fn tidy(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::PASSED)
 }
 
+/// Everything at once: one set of features, so that each dependency is checked once.
 pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
-    let alone = each(metadata::packages(sh)?, |package| {
-        let (name, features) = (&package.name, package.all_features());
-        cmd!(
-            sh,
-            "{cargo} clippy --package {name} --all-targets {features} -- -D warnings"
-        )
-        .run()?;
-        Ok(())
-    });
-    cmd!(sh, "{cargo} clippy --workspace --all-targets -- -D warnings")
-        .run()
-        .context("in the whole workspace")?;
-    alone?;
-    Ok(Outcome::PASSED)
+    let packages = metadata::packages(sh)?;
+    let features = metadata::all_features(&packages);
+    cmd!(
+        sh,
+        "{cargo} clippy --workspace --all-targets {features} -- -D warnings"
+    )
+    .run()?;
+    Ok(Outcome::Passed(format!("{} crates", packages.len())))
 }
 
+/// Each published crate alone: built together with others, it would find a feature that it forgot to ask for.
 pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let mut builds = 0;
     each(metadata::published(sh)?, |package| {
         let name = &package.name;
-        cmd!(sh, "{cargo} check --package {name} --lib --no-default-features").run()?;
-        builds += 1;
-        for feature in &package.features {
+        let mut sets = vec![String::new()];
+        sets.extend(package.features.iter().cloned());
+        for features in sets {
+            let features = format!("--features={features}");
             cmd!(
                 sh,
-                "{cargo} check --package {name} --lib --no-default-features --features {feature}"
+                "{cargo} clippy --package {name} --lib --no-default-features {features} -- -D warnings"
             )
             .run()?;
             builds += 1;
@@ -73,58 +71,66 @@ pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
 pub(crate) fn doc(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
-    each(metadata::published(sh)?, |package| {
-        let (name, features) = (&package.name, package.all_features());
-        cmd!(sh, "{cargo} doc --package {name} --no-deps {features}").run()?;
-        Ok(())
-    })?;
+    let published = metadata::published(sh)?;
+    let (names, features) = (metadata::selected(&published), metadata::all_features(&published));
+    cmd!(sh, "{cargo} doc {names...} --no-deps {features}").run()?;
     Ok(Outcome::PASSED)
 }
 
 pub(crate) fn test(sh: &Shell) -> Result<Outcome> {
     let mut counts = Counts::default();
-    let tested = each(metadata::packages(sh)?, |package| {
-        let mut command = Command::new(cargo());
-        command.args([
-            "test",
-            "--package",
-            &package.name,
-            &package.all_features(),
-            "--no-fail-fast",
-        ]);
-        counts.add(command.current_dir(root()).env("CARGO_INCREMENTAL", "0"))
-    });
+    let mut command = tests(sh)?;
+    let tested = counts.add(command.arg("--no-fail-fast"));
     println!("tests: {counts}");
     tested.with_context(|| counts.to_string())?;
     Ok(Outcome::Passed(counts.to_string()))
 }
 
+/// All tests in one build, in which each dependency is built once.
+fn tests(sh: &Shell) -> Result<Command> {
+    let mut command = Command::new(cargo());
+    command.args(["test", "--workspace"]);
+    command.arg(metadata::all_features(&metadata::packages(sh)?));
+    command.current_dir(root()).env("CARGO_INCREMENTAL", "0");
+    Ok(command)
+}
+
+/// Benches that compare with crates of others, and tests under executors of others: a workspace of their own.
+pub(crate) fn peers(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let built = root().join("target");
+    let of = [
+        "--manifest-path",
+        "xtask/lab/peers/Cargo.toml",
+        "--locked",
+        "--target-dir",
+    ];
+    cmd!(sh, "{cargo} clippy {of...} {built} --all-targets -- -D warnings").run()?;
+    cmd!(sh, "{cargo} test {of...} {built} --tests").run()?;
+    Ok(Outcome::PASSED)
+}
+
 pub(crate) fn loom(sh: &Shell) -> Result<Outcome> {
     let mut modelled: Vec<_> = metadata::published(sh)?;
     modelled.retain(|package| package.tests.iter().any(|test| test == "loom"));
+    let features: Vec<_> = modelled
+        .iter()
+        .map(|package| format!("{}/__loom", package.name))
+        .collect();
+    let mut command = Command::new(cargo());
+    command
+        .args(["test", "--profile", "model", "--test", "loom", "--no-fail-fast"])
+        .args(metadata::selected(&modelled))
+        .arg(format!("--features={}", features.join(",")))
+        .env(
+            "RUSTFLAGS",
+            format!("{} --cfg loom", std::env::var("RUSTFLAGS").unwrap_or_default()),
+        )
+        .env("CARGO_TARGET_DIR", root().join("target/loom"));
     let mut counts = Counts::default();
-    let flags = format!("{} --cfg loom", std::env::var("RUSTFLAGS").unwrap_or_default());
-    each(modelled, |package| {
-        let mut command = Command::new(cargo());
-        command.args([
-            "test",
-            "--release",
-            "--package",
-            &package.name,
-            "--features=__loom",
-            "--test",
-            "loom",
-        ]);
-        command
-            .env("RUSTFLAGS", &flags)
-            .env("CARGO_TARGET_DIR", root().join("target/loom"));
-        // The models finish in seconds anyway; building all that lies below them optimized takes minutes.
-        command
-            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-            .env("CARGO_PROFILE_RELEASE_DEBUG", "0");
-        counts.add(command.current_dir(root()))
-    })
-    .with_context(|| counts.to_string())?;
+    counts
+        .add(command.current_dir(root()))
+        .with_context(|| counts.to_string())?;
     Ok(Outcome::Passed(counts.to_string()))
 }
 
@@ -133,9 +139,18 @@ pub(crate) fn package(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::PASSED)
 }
 
-pub(crate) fn demo(_: &Shell) -> Result<Outcome> {
+/// With the programs that the tests have been built with.
+pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
+    let built = tests(sh)?
+        .args(["--no-run", "--quiet", "--test=edge", "--test=program"])
+        .status()?;
+    ensure!(built.success(), "building edge and the demo: {built}");
+    let programs = metadata::target_directory(sh)?.join("debug");
+    let (demo, edge) = (programs.join("lab-demo"), programs.join("edge"));
     for what in [["--updates", "3"].as_slice(), &["--hot-restart", "--restarts=3"]] {
-        lab::step(&lab::DEMO, what).context("it says above what was lost")?;
+        cmd!(sh, "{demo} --edge {edge} {what...}")
+            .run()
+            .context("it says above what was lost")?;
     }
     Ok(Outcome::PASSED)
 }

@@ -4,7 +4,7 @@
 //! is plain data under the shard's lock. A block is allocated once and never freed, so that a guard needs no reference
 //! count: memory follows the highest number of connections that were open at a time.
 
-use super::{registry::Registry, shard::Shard};
+use super::{registry::Registry, shard::Shard, sync::AtomicU32};
 use crate::{
     id::MAX_ENTRIES,
     info::{Closer, PackedPeer},
@@ -12,7 +12,6 @@ use crate::{
     labels::{CloseReason, ConnLabel, ConnProtocol},
     state::ConnState,
 };
-use drain_sync::AtomicU32;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a block.

@@ -1,8 +1,11 @@
 //! The groups: the connections of one listener version, or of one filter chain.
 
-use super::{counters::Counters, waiters::Waiters};
+use super::{
+    counters::Counters,
+    sync::{AtomicUsize, Mutex},
+    waiters::Waiters,
+};
 use crate::counts::ConnCounts;
-use drain_sync::{AtomicUsize, Mutex, lock};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering::Acquire},
@@ -61,7 +64,7 @@ impl Group {
             shard,
             counters: Arc::clone(&counters),
         };
-        let mut parts = lock(&self.parts);
+        let mut parts = self.parts.lock();
         parts.reserve_exact(1);
         parts.push(part);
         counters
@@ -69,12 +72,12 @@ impl Group {
 
     /// In which shards it has counters: one bit each.
     pub(crate) fn shards(&self) -> u64 {
-        let parts = lock(&self.parts);
+        let parts = self.parts.lock();
         parts.iter().fold(0, |mask, part| mask | 1 << part.shard)
     }
 
     pub(crate) fn counts(&self) -> ConnCounts {
-        let parts = lock(&self.parts);
+        let parts = self.parts.lock();
         ConnCounts::sum(parts.iter().map(|part| &*part.counters))
     }
 

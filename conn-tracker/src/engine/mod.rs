@@ -45,6 +45,8 @@ mod lend;
 mod pool;
 pub(crate) mod registry;
 pub(crate) mod shard;
+mod sync;
+mod thread;
 pub(crate) mod waiters;
 
 pub(crate) use counters::Counters;
@@ -53,3 +55,4 @@ pub(crate) use groups::{Group, Key};
 pub(crate) use handle::{GroupHandle, Handle};
 pub(crate) use registry::Registry;
 pub(crate) use shard::Shard;
+pub(crate) use sync::AtomicU32;

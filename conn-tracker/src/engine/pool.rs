@@ -6,13 +6,13 @@ pub(crate) fn pool<R>(with: impl FnOnce(&mut Vec<&'static Registry>) -> R) -> R 
     #[cfg(not(loom))]
     {
         static POOL: std::sync::Mutex<Vec<&'static Registry>> = std::sync::Mutex::new(Vec::new());
-        with(&mut drain_sync::lock(&POOL))
+        with(&mut POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
     #[cfg(loom)]
     {
         loom::lazy_static! {
-            static ref POOL: drain_sync::Mutex<Vec<&'static Registry>> = drain_sync::Mutex::new(Vec::new());
+            static ref POOL: super::sync::Mutex<Vec<&'static Registry>> = super::sync::Mutex::new(Vec::new());
         }
-        with(&mut drain_sync::lock(&POOL))
+        with(&mut POOL.lock())
     }
 }

@@ -6,17 +6,18 @@ use super::{
     groups::{Group, GroupTable, Key},
     pool::pool,
     shard::{Low, Shard},
+    sync::{AtomicUsize, Mutex, OnceRef},
+    thread::thread_index,
     waiters::Waiters,
 };
 use crate::{counts::ConnCounts, labels::LabelSet};
-use drain_sync::{AtomicUsize, Mutex, PerShard, lock};
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
 };
 
 pub(crate) struct Registry {
-    shards: PerShard<Shard>,
+    shards: Box<[OnceRef<Shard>]>,
     built: Mutex<Built>,
     pub(crate) clock: CoarseClock,
     table: Mutex<GroupTable>,
@@ -45,8 +46,9 @@ impl fmt::Debug for Registry {
 
 impl Registry {
     fn new(shards: usize) -> Self {
+        debug_assert!(shards.is_power_of_two());
         Self {
-            shards: PerShard::with_len(shards),
+            shards: (0..shards).map(|_| OnceRef::new()).collect(),
             built: Mutex::new(Built {
                 shards: 0,
                 excluded: LabelSet::NONE,
@@ -64,15 +66,13 @@ impl Registry {
     /// A registry for a new tracker, with one handle: one from the pool, or a new one.
     pub(crate) fn claim(shards: usize, excluded: LabelSet) -> &'static Self {
         let pooled = pool(|pool| {
-            let at = pool
-                .iter()
-                .position(|registry| registry.shards.len() == shards.next_power_of_two())?;
+            let at = pool.iter().position(|registry| registry.shards.len() == shards)?;
             Some(pool.swap_remove(at))
         });
         let registry = pooled.unwrap_or_else(|| Box::leak(Box::new(Self::new(shards))));
         registry.clock.reset();
-        *lock(&registry.table) = GroupTable::default();
-        let mut built = lock(&registry.built);
+        *registry.table.lock() = GroupTable::default();
+        let mut built = registry.built.lock();
         built.excluded = excluded;
         for shard in registry.shards_in(built.shards) {
             shard.reset(excluded);
@@ -87,7 +87,7 @@ impl Registry {
 
     /// The last handle is gone: nothing is opened any more, and the end of the last connection recycles the registry.
     pub(crate) fn abandon(&'static self) {
-        let built = lock(&self.built).shards;
+        let built = self.built.lock().shards;
         for shard in self.shards_in(built) {
             if shard.abandon() {
                 self.release();
@@ -111,32 +111,35 @@ impl Registry {
     /// The shard of the calling thread. Only through a handle.
     #[inline]
     pub(crate) fn my_shard(&'static self) -> &'static Shard {
-        match self.shards.mine() {
+        let index = thread_index() & (self.shards.len() - 1);
+        match self.shards[index].get() {
             Some(shard) => shard,
-            None => self.build(),
+            None => self.build(index),
         }
     }
 
     #[cold]
-    fn build(&'static self) -> &'static Shard {
-        let index = self.shards.my_index();
-        let mut built = lock(&self.built);
-        // Made under this lock only, so never twice.
-        self.shards.mine_or_init(|| {
-            // Relaxed: the handle through which this is called keeps the count above zero.
-            self.holders.fetch_add(1, Ordering::Relaxed);
-            built.shards |= 1 << index;
-            Shard::new(self, index, built.excluded)
-        })
+    fn build(&'static self, index: usize) -> &'static Shard {
+        let mut built = self.built.lock();
+        if let Some(shard) = self.shards[index].get() {
+            return shard;
+        }
+        let shard = Box::leak(Box::new(Shard::new(self, index, built.excluded)));
+        // Relaxed: the handle through which this is called keeps the count above zero.
+        self.holders.fetch_add(1, Ordering::Relaxed);
+        built.shards |= 1 << index;
+        // It was empty a moment ago, and is set under this lock only.
+        self.shards[index].set(shard).ok();
+        shard
     }
 
-    pub(crate) fn shard(&self, index: usize) -> Option<&Shard> {
-        self.shards.get(index)
+    pub(crate) fn shard(&self, index: usize) -> Option<&'static Shard> {
+        self.shards.get(index)?.get().copied()
     }
 
     /// The shards that are in use, in order.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
-        self.shards.iter()
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &'static Shard> {
+        self.shards.iter().filter_map(|shard| shard.get().copied())
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -144,9 +147,10 @@ impl Registry {
     }
 
     /// Those of a list of parts.
-    fn shards_in(&self, parts: u64) -> impl Iterator<Item = &Shard> {
-        let listed = (0..self.shards.len()).filter(move |index| parts & 1 << index != 0);
-        listed.filter_map(|index| self.shards.get(index))
+    fn shards_in(&self, parts: u64) -> impl Iterator<Item = &'static Shard> {
+        let listed = self.shards.iter().enumerate();
+        let listed = listed.filter(move |(index, _)| parts & 1 << index != 0);
+        listed.filter_map(|(_, shard)| shard.get().copied())
     }
 
     pub(crate) fn counts(&self) -> ConnCounts {
@@ -157,7 +161,7 @@ impl Registry {
 
     /// Finds or makes the group of `key` and takes a handle on it.
     pub(crate) fn group(&self, key: Key) -> Arc<Group> {
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         let Some(entry) = table.find(&key) else {
             return table.add(key);
         };
@@ -177,7 +181,7 @@ impl Registry {
         if group.handles.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        let mut table = lock(&self.table);
+        let mut table = self.table.lock();
         match table.entry_of(group) {
             Some(entry) if group.has_no_handle() && !entry.is_retired => entry.is_retired = true,
             _ => return,
@@ -204,7 +208,7 @@ impl Registry {
     }
 
     pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
-        lock(&self.table).groups().cloned().collect()
+        self.table.lock().groups().cloned().collect()
     }
 
     // === few are left (invariants 5 and 6) ===
@@ -223,7 +227,7 @@ impl Registry {
 
     fn sum(&self, group: Option<&Arc<Group>>, of: impl Fn(&Counters) -> u64) -> u64 {
         let parts = match group {
-            None => lock(&self.built).shards,
+            None => self.built.lock().shards,
             Some(group) => group.shards(),
         };
         self.shards_in(parts).map(|shard| shard.read(group, &of)).sum()
@@ -238,7 +242,7 @@ impl Registry {
         for group in low.groups.into_iter().flatten() {
             self.release_waiters(Some(&group));
             if group.has_no_handle() {
-                self.remove_if_gone(&mut lock(&self.table), &group);
+                self.remove_if_gone(&mut self.table.lock(), &group);
             }
         }
     }

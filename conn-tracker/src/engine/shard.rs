@@ -6,6 +6,7 @@ use super::{
     entries::{Cold, Entries, Hot, HotBlock, NONE},
     groups::{Group, Key},
     registry::Registry,
+    sync::{Mutex, MutexGuard},
 };
 use crate::{
     group::AttachError,
@@ -14,7 +15,6 @@ use crate::{
     labels::{CloseReason, ConnLabel, ConnProtocol, LabelSet},
     state::{ConnState, InvalidTransition},
 };
-use drain_sync::{Mutex, MutexGuard, lock};
 use std::sync::Arc;
 
 #[repr(align(128))]
@@ -79,7 +79,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, ShardState> {
-        lock(&self.state)
+        self.state.lock()
     }
 
     /// This shard's counters of the whole tracker, or of one group, read under the lock (invariant 5).

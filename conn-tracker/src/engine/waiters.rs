@@ -1,6 +1,6 @@
 //! The tasks that wait until few connections are left, in the whole tracker or in one group.
 
-use drain_sync::{AtomicU64, Mutex, lock};
+use super::sync::{AtomicU64, Mutex};
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, task::Waker};
 
 /// Waiting tasks. Wakers are cloned, woken and dropped with no lock held (invariant 2).
@@ -83,14 +83,14 @@ impl Waiters {
 
     /// The group has no handle any more, or has one again.
     pub(crate) fn set_retired(&self, is_retired: bool) {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         list.is_retired = is_retired;
         self.threshold.store(list.threshold(), Relaxed);
     }
 
     pub(crate) fn enter(&self, waker: &Waker, at_most: u64) -> u64 {
         let waker = Some(waker.clone());
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let key = list.next_key;
         list.next_key += 1;
         list.entries.insert(key, Entry { at_most, waker });
@@ -100,7 +100,7 @@ impl Waiters {
     }
 
     pub(crate) fn leave(&self, key: u64) {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let entry = list.entries.remove(&key);
         if let Some(Entry {
             at_most,
@@ -117,7 +117,7 @@ impl Waiters {
     /// Whether the waiter has been released; its newest waker is kept if not.
     pub(crate) fn is_released(&self, key: u64, waker: &Waker) -> bool {
         let newest = waker.clone();
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let entry = list.entries.get_mut(&key);
         let kept = entry.and_then(|entry| entry.waker.as_mut());
         let is_released = kept.is_none();
@@ -133,12 +133,12 @@ impl Waiters {
     /// A line between those who wait now and those who come later. Drawn before the counters are read, so that a low number
     /// releases only those who waited when it was true.
     pub(crate) fn line(&self) -> u64 {
-        lock(&self.list).next_key
+        self.list.lock().next_key
     }
 
     /// Releases all who came before the line and accept `connections`.
     pub(crate) fn release(&self, line: u64, connections: u64) {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let mut wakers = Vec::new();
         let before = list.entries.range_mut(..line);
         for (_, entry) in before.filter(|(_, entry)| connections <= entry.at_most) {
