@@ -97,45 +97,21 @@
 //! No features. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows.
 //! Minimum supported Rust version 1.85.
 
-mod berth;
-mod completion;
-mod config;
-mod conn;
-mod count;
-pub mod decision;
-mod draining;
-mod drive;
-mod event;
-mod graceful;
-mod handle;
-mod home;
-mod homes;
-mod node;
-mod phase;
-pub mod schedule;
-mod seat;
-mod shard;
-mod signal;
-mod slab;
-mod sync;
-mod wait;
-mod watch;
-mod word;
+mod api;
+mod engine;
+mod pure;
 
-pub use config::{
-    DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule,
-    DrainStrategy, DrainType,
+pub use api::{
+    Activity, ActivityObserver, Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal,
+    DrainState, DrainTrigger, DrainWatch, Drained, Draining, Drive, Goodbye, GracefulClose, PhaseWait,
+    Reached, Signaled, WatchOptions, channel, drive, drive_held,
 };
-pub use decision::DrainDecision;
-pub use draining::{Advance, Drained, Draining};
-pub use drive::{CloseCause, Closed, Drive, drive, drive_held};
-pub use event::{CloseLadder, DrainEvent};
-pub use graceful::{Activity, ActivityObserver, Goodbye, GracefulClose};
-pub use handle::DrainHandle;
-pub use phase::Phase;
-pub use signal::{DrainSignal, DrainState, DrainTrigger, channel};
-pub use wait::{Reached, Signaled};
-pub use watch::{DrainCompleted, DrainWatch, WatchOptions};
+pub(crate) use pure::phase;
+pub use pure::{
+    CloseLadder, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDecision, DrainDirection, DrainEnd,
+    DrainEvent, DrainReason, DrainSchedule, DrainStrategy, DrainType, DrainedBy, Phase,
+};
+pub use pure::{decision, schedule};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -238,13 +238,15 @@ fn a_waker_that_panics_takes_nobody_elses_drain_with_it() {
     let (trigger, signal) = channel();
     let (bad, good) = (signal.watch().unwrap(), signal.watch().unwrap());
     let waker = std::sync::Arc::new(Panicking).into();
-    let poll = bad.poll_phase(&mut std::task::Context::from_waker(&waker), Phase::Open);
+    let mut wait = drain_signal::PhaseWait::new(&bad);
+    let poll = wait.poll_phase(&mut std::task::Context::from_waker(&waker), Phase::Open);
     assert!(matches!(poll, Poll::Pending));
     let event = immediate();
     let start = event.start;
     let draining = trigger.start(event);
     assert!(catch_unwind(AssertUnwindSafe(|| advance(&draining, start))).is_err());
     assert_ready!(task::spawn(good.signaled()).poll());
+    drop(wait);
     drop((bad, good));
     assert_ready!(task::spawn(draining.drained()).poll());
 }

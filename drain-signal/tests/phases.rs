@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::{Place, push_slot};
 use drain_signal::{
-    DrainDirection, DrainEnd, DrainEvent, DrainReason, DrainSchedule, DrainStrategy, DrainWatch, Draining,
-    Phase, WatchOptions, channel,
+    DrainDirection, DrainEnd, DrainEvent, DrainReason, DrainSchedule, DrainStrategy, DrainWatch, DrainedBy,
+    Draining, Phase, PhaseWait, WatchOptions, channel,
 };
 use proptest::prelude::*;
 use tokio_test::task;
@@ -65,7 +65,7 @@ fn event(start: Instant) -> impl Strategy<Value = DrainEvent> {
 
 /// A watcher, and what the model knows of it.
 struct Watched {
-    watch: DrainWatch,
+    watch: PhaseWait<DrainWatch>,
     place: Place,
     outside: bool,
     timeout: Duration,
@@ -77,8 +77,8 @@ struct Watched {
 
 impl Watched {
     fn park(&mut self) -> Phase {
-        let watch = &self.watch;
-        let mut after = watch.phase();
+        let watch = &mut self.watch;
+        let mut after = watch.handle().phase();
         self.task.enter(|cx, _| {
             while let std::task::Poll::Ready(phase) = watch.poll_phase(cx, after) {
                 after = phase;
@@ -121,9 +121,9 @@ proptest! {
         let open = |watched: &mut Vec<Watched>, options: WatchOptions, opened: Option<Duration>| {
             if let Ok(watch) = signal.watch_with(options) {
                 watched.push(Watched {
-                    watch,
+                    watch: PhaseWait::new(watch),
                     place: options.place.unwrap_or(Place::FIRST),
-                    outside: options.scope == DrainDirection::All,
+                    outside: options.drained_by == DrainedBy::Full,
                     timeout: options.drain_timeout,
                     opened,
                     parked: Phase::Open,
@@ -173,7 +173,7 @@ proptest! {
             }
             advance(&draining, start + pace);
             for one in &mut watched {
-                let phase = one.watch.phase();
+                let phase = one.watch.handle().phase();
                 let expected = one.may_be(&event, deadline, pace);
                 prop_assert!(expected.contains(&phase), "{phase:?}, not {expected:?} at {pace:?} of {event:?}");
                 prop_assert_eq!(one.task.is_woken(), phase > one.parked, "at {:?}", pace);

@@ -9,8 +9,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use drain_tree::drain_signal::Phase;
 use drain_tree::drain_signal::schedule::Place;
+use drain_tree::drain_signal::{Phase, PhaseWait};
 use drain_tree::{
     ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
     DrainStart, DrainStrategy, DrainWatch, WatchOptions,
@@ -67,7 +67,7 @@ fn times(sequence: &DrainSequence) -> (Instant, Instant) {
 
 fn is_signaled(watch: &DrainWatch) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
-    watch.poll_phase(&mut cx, Phase::Open).is_ready()
+    PhaseWait::new(watch).poll_phase(&mut cx, Phase::Open).is_ready()
 }
 
 #[test]

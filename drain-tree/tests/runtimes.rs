@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use drain_tree::drain_signal::Phase;
+use drain_tree::drain_signal::{Phase, PhaseWait};
 use drain_tree::{
     ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
     DrainStart, DrainStrategy,
@@ -280,9 +280,9 @@ fn a_drain_does_not_end_while_another_sequence_is_still_telling() {
     });
     let mut telling = listener.start_drain_sequence(immediate);
     let waker = Waker::from(Arc::clone(&far_ahead));
+    let mut wait = PhaseWait::new(&watch);
     assert!(
-        watch
-            .poll_phase(&mut Context::from_waker(&waker), Phase::Signaled)
+        wait.poll_phase(&mut Context::from_waker(&waker), Phase::Signaled)
             .is_pending()
     );
     let start = telling.event().start;

@@ -1,4 +1,5 @@
-//! What the core of the drain crates shares between threads: values per shard, waiter lists, and the models' primitives.
+//! What the core of the drain crates shares between threads: values per shard, waiter lists, and the models'
+//! primitives.
 //!
 //! ```text
 //!  thread ── its number ──► shard index ──► PerShard<T>: counters and entries that this thread shares with few others
@@ -15,6 +16,7 @@
 
 mod per_shard;
 mod primitives;
+mod table;
 mod thread;
 mod wait_list;
 
@@ -23,6 +25,7 @@ pub use per_shard::PerShard;
 pub use primitives::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock,
 };
+pub use table::Table;
 pub use thread::shards;
 pub use wait_list::{WaitList, Waiter};
 

@@ -1,6 +1,6 @@
 //! Every interleaving of a registration with an event.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test -p drain-sync --test loom --release`
+//! `RUSTFLAGS="--cfg loom" cargo test -p drain-sync --features __loom --test loom --release`
 #![cfg(loom)]
 
 use std::future::poll_fn;

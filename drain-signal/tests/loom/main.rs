@@ -1,20 +1,21 @@
-//! Every interleaving of the signal's wait-and-notify paths, as far as loom can reach.
+//! Every interleaving of the signal's wait-and-notify paths, as far as loom can reach. Numbers are those of the invariants in
+//! `src/engine/mod.rs`.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p drain-signal --features __loom --test loom --release`
 #![cfg(loom)]
 
-mod owners;
-
 use std::future::Future;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainStrategy, Phase, WatchOptions, channel,
+    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainState, DrainStrategy, Phase, PhaseWait,
+    WatchOptions, channel,
 };
 use loom::future::block_on;
+use loom::sync::Arc;
 use loom::thread;
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
@@ -112,8 +113,8 @@ fn two_last_guards_in_two_shards_do_not_miss_each_other() {
 fn a_force_reaches_a_wait_that_parks_at_that_moment() {
     model(|| {
         let (_trigger, signal) = channel();
-        let watch = loom::sync::Arc::new(signal.watch_with(options()).unwrap());
-        let forced = loom::sync::Arc::clone(&watch);
+        let watch = Arc::new(signal.watch_with(options()).unwrap());
+        let forced = Arc::clone(&watch);
         let forcing = thread::spawn(move || {
             forced.force();
         });
@@ -126,8 +127,8 @@ fn a_force_reaches_a_wait_that_parks_at_that_moment() {
 fn a_handle_cloned_at_that_moment_still_forces() {
     model(|| {
         let (_trigger, signal) = channel();
-        let watch = loom::sync::Arc::new(signal.watch_with(options()).unwrap());
-        let cloned = loom::sync::Arc::clone(&watch);
+        let watch = Arc::new(signal.watch_with(options()).unwrap());
+        let cloned = Arc::clone(&watch);
         let forcing = thread::spawn(move || {
             let handle = cloned.handle();
             handle.force();
@@ -208,10 +209,9 @@ fn an_entry_given_back_during_the_walk_belongs_to_its_next_owner() {
         let event = event();
         let start = event.start;
         let leaver = thread::spawn(move || {
-            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-            if first.poll_phase(&mut cx, Phase::Open).is_pending() {
-                drop(first);
-            }
+            let mut wait = PhaseWait::new(first);
+            let _ = wait.poll_phase(&mut Context::from_waker(Waker::noop()), Phase::Open);
+            drop(wait);
             let next = signal.watch_with(options()).unwrap();
             // If it came during the drain it has no slot and is told when it asks.
             if !next.drain_close() {
@@ -261,8 +261,176 @@ fn a_deadline_brought_forward_reaches_a_watcher_that_registers_at_that_moment() 
     });
 }
 
+/// 5, 6: two waits of one handle, of which one is dropped while the drain walks.
 #[test]
-fn a_drain_forgotten_by_two_at_once_leaves_a_clean_place() {
+fn two_waits_of_one_handle_are_woken_each() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let watch = Arc::new(signal.watch_with(options()).unwrap());
+        let other = Arc::clone(&watch);
+        let waiter = thread::spawn(move || {
+            block_on(other.signaled());
+        });
+        let mut mine = PhaseWait::new(&**watch);
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = mine.poll_phase(&mut cx, Phase::Open);
+        let event = event();
+        let start = event.start;
+        let draining = trigger.start(event);
+        while draining.advance(start).more {}
+        assert!(mine.poll_phase(&mut cx, Phase::Open).is_ready());
+        waiter.join().unwrap();
+    });
+}
+
+/// 5: an entry is freed by its wait alone, and the next wait in it is another.
+#[test]
+fn a_wait_dropped_during_the_walk_takes_its_own_entry_with_it() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let other = watch.handle();
+        let dropping = thread::spawn(move || {
+            let mut wait = PhaseWait::new(&other);
+            let _ = wait.poll_phase(&mut Context::from_waker(Waker::noop()), Phase::Open);
+            drop(wait);
+            block_on(other.signaled());
+        });
+        let event = event();
+        let start = event.start;
+        let draining = trigger.start(event);
+        while draining.advance(start).more {}
+        block_on(watch.signaled());
+        dropping.join().unwrap();
+    });
+}
+
+/// 7: a wait that goes is in the list no more, the others are.
+#[test]
+fn a_force_reaches_a_wait_that_parks_while_another_handle_goes() {
+    model(|| {
+        let (_trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let (stream, operator) = (watch.handle(), watch.handle());
+        let going = thread::spawn(move || {
+            let mut wait = PhaseWait::new(stream);
+            let _ = wait.poll_phase(&mut Context::from_waker(Waker::noop()), Phase::Open);
+        });
+        let forcing = thread::spawn(move || {
+            assert!(operator.force());
+        });
+        block_on(watch.expired());
+        going.join().unwrap();
+        forcing.join().unwrap();
+    });
+}
+
+/// 6, 7: a wait for the slot ends and a wait for the end goes on, until it is that one's turn.
+#[test]
+fn a_notification_and_a_force_each_reach_the_wait_that_parks_then() {
+    model(|| {
+        let (_trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let operator = watch.handle();
+        let waiter = thread::spawn(move || {
+            block_on(watch.signaled());
+            block_on(watch.expired());
+        });
+        operator.start_now();
+        operator.force();
+        waiter.join().unwrap();
+    });
+}
+
+/// 5: a drain and an operator take the same waker, once.
+#[test]
+fn a_notification_during_the_walk_takes_a_waker_once() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let operator = watch.handle();
+        let mut wait = PhaseWait::new(watch);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(wait.poll_phase(&mut cx, Phase::Open).is_pending());
+        let notifying = thread::spawn(move || operator.start_now());
+        let event = event();
+        let start = event.start;
+        let draining = trigger.start(event);
+        while draining.advance(start).more {}
+        assert!(wait.poll_phase(&mut cx, Phase::Open).is_ready());
+        notifying.join().unwrap();
+    });
+}
+
+/// 7: the last two handles of a connection go at once, and its record is the next connection's.
+#[test]
+fn a_record_freed_by_two_handles_at_once_is_as_new() {
+    model(|| {
+        let (_trigger, signal) = channel();
+        let watch = signal.watch_with(options()).unwrap();
+        let handle = watch.handle();
+        let leaving = thread::spawn(move || {
+            handle.force();
+            drop(handle);
+        });
+        drop(watch);
+        leaving.join().unwrap();
+        let watch = signal.watch_with(options()).unwrap();
+        let handle = watch.handle();
+        assert!(!watch.is_forced() && watch.phase() == Phase::Open);
+        assert!(handle.force() && watch.is_forced());
+    });
+}
+
+/// 3: a watch is refused only under a drain that is completed, and a completed drain has no watch.
+#[test]
+fn nobody_is_refused_while_the_drain_goes_on() {
+    model(|| {
+        let (trigger, signal) = channel();
+        drop(signal.watch_with(options()).unwrap());
+        let draining = trigger.start(event());
+        let open = || {
+            let signal = signal.clone();
+            thread::spawn(move || signal.watch_with(options()))
+        };
+        let opening = [open(), open()];
+        let completed = draining.complete_if_empty();
+        let watches = opening.map(|opening| opening.join().unwrap());
+        let opened = watches.iter().filter(|watch| watch.is_ok()).count();
+        if completed {
+            assert_eq!((opened, signal.state()), (0, DrainState::Completed));
+        } else {
+            assert_eq!((opened, signal.state()), (2, DrainState::Draining));
+        }
+        assert_eq!(signal.open_watches(), opened);
+    });
+}
+
+/// 2, 3: a drain that was completed for inbound connections goes on if the other kind is there when it widens.
+#[test]
+fn a_watch_that_opens_while_a_completed_drain_widens_is_waited_for_or_refused() {
+    model(|| {
+        let (trigger, signal) = channel();
+        let draining = trigger.start(event().with_direction(DrainDirection::InboundOnly));
+        assert!(draining.complete_if_empty());
+        let opening = signal.clone();
+        let opener = thread::spawn(move || opening.watch_with(options().with_scope(DrainDirection::All)));
+        assert!(draining.widen());
+        let watch = opener.join().unwrap();
+        let expected = if watch.is_ok() {
+            DrainState::Draining
+        } else {
+            DrainState::Completed
+        };
+        assert_eq!(signal.state(), expected);
+        drop(watch);
+        block_on(draining.drained());
+    });
+}
+
+/// 9: what is left by the last of each side is freed whoever is last; a drain after it begins anew.
+#[test]
+fn a_drain_forgotten_while_a_connection_goes_leaves_nothing() {
     model(|| {
         let (trigger, signal) = channel();
         let watch = signal.watch_with(options()).unwrap();
@@ -274,12 +442,5 @@ fn a_drain_forgotten_by_two_at_once_leaves_a_clean_place() {
         drop((trigger, signal));
         drop(watch);
         leaving.join().unwrap();
-        let (trigger, signal) = channel();
-        let watch = signal.watch_with(options()).unwrap();
-        assert!(!watch.is_draining() && !watch.is_forced());
-        let draining = trigger.start(event());
-        assert_eq!(draining.open_watches(), 1);
-        drop(watch);
-        block_on(draining.drained());
     });
 }

@@ -110,7 +110,7 @@ impl Node {
             return Ok(watch);
         }
         for (sequence, part) in self.covering() {
-            let concerns = options.scope <= sequence.event.direction;
+            let concerns = options.drained_by.covers(sequence.event.direction);
             // Where a wider drain goes on, the watch is under that one.
             if concerns && sequence.list(&part).is_err() && !part.is_widened(&sequence.event) {
                 // The sequence is over, and was about to complete this node.

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use drain_signal::{DrainHandle, Phase};
+use drain_signal::{DrainHandle, Phase, PhaseWait};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -82,7 +82,7 @@ impl CloseCode {
 /// ```
 pub struct WebSocketIo<IO> {
     upstream: IO,
-    drain: DrainHandle,
+    drain: PhaseWait<DrainHandle>,
     code: CloseCode,
     reply_timeout: Duration,
     /// The phase after which it closes.
@@ -113,7 +113,7 @@ impl<IO> WebSocketIo<IO> {
     pub fn new(upstream: IO, drain: DrainHandle, code: CloseCode) -> Self {
         Self {
             upstream,
-            drain,
+            drain: PhaseWait::new(drain),
             code,
             reply_timeout: Duration::from_secs(1),
             after: Phase::Open,
@@ -146,7 +146,7 @@ impl<IO> WebSocketIo<IO> {
     }
 
     /// Whether the time to close has come, and nobody has closed yet.
-    fn is_to_close(&self, cx: &mut Context<'_>) -> bool {
+    fn is_to_close(&mut self, cx: &mut Context<'_>) -> bool {
         !self.down.is_closed()
             && !self.up.is_closed()
             && !self.client_ended

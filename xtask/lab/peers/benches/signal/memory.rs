@@ -57,9 +57,9 @@ pub(crate) fn child(name: &str) {
         "drain-signal" => {
             let (trigger, signal) = drain_signal::channel();
             let bytes = grow(|| {
-                let watch = signal.watch().expect("not completed");
-                // What a driver does: the guard is all it keeps.
-                std::future::poll_fn(move |cx| watch.poll_phase(cx, drain_signal::Phase::Open))
+                // What a driver keeps.
+                let mut wait = drain_signal::PhaseWait::new(signal.watch().expect("not completed"));
+                std::future::poll_fn(move |cx| wait.poll_phase(cx, drain_signal::Phase::Open))
             });
             drop(trigger);
             bytes

@@ -1,5 +1,7 @@
 //! How far a connection has come in a drain, and the steps that all connections take together. Pure: pace in, phase out.
 
+use std::time::{Duration, Instant};
+
 use crate::schedule::micros;
 use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 
@@ -13,7 +15,7 @@ use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 pub enum Phase {
     /// Nothing asks this connection to leave yet.
     Open,
-    /// Its slot has come, or it was told to start now.
+    /// Its slot has come, or it was notified by itself.
     Signaled,
     /// The deadline is near.
     Finishing,
@@ -43,6 +45,11 @@ impl Phase {
             _ => Self::Overdue,
         }
     }
+}
+
+/// The instant `micros` after `start`; `None` if the clock does not reach that far.
+pub(crate) fn at(start: Instant, micros: u64) -> Option<Instant> {
+    start.checked_add(Duration::from_micros(micros))
 }
 
 /// No deadline, in microseconds since the start.

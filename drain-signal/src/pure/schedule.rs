@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::engine::ALL_PLACES;
 use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 
 /// A connection's place in the queue: a fraction of one in 1/65536 steps, fixed when its watcher opens.
@@ -102,7 +103,10 @@ fn first_quarter_slot(event: &DrainEvent, place: Place, opened: Option<Duration>
 
 /// When Envoy 1.40's window opens in which idle connections are woken.
 pub(crate) fn envoy_window(drain_time: Duration) -> Duration {
-    drain_time * 2 / 3
+    // Twice a third would overflow at the end of the type, a third twice would lose up to two nanoseconds.
+    drain_time
+        .checked_mul(2)
+        .map_or(drain_time / 3 * 2, |twice| twice / 3)
 }
 
 /// Envoy 1.40 wakes an idle connection in [2T/3, T - drain_timeout], under both strategies, if that window is not empty
@@ -115,21 +119,19 @@ pub(crate) fn envoy_slot(
 ) -> Option<Duration> {
     let from = envoy_window(drain_time);
     let to = drain_time.saturating_sub(drain_timeout);
-    (from < to && !opened_in_window).then(|| from + place.of(to - from))
+    (from < to && !opened_in_window).then(|| from.saturating_add(place.of(to - from)))
 }
 
 /// How many of 65536 places have had their slot at `pace` in a window of `window`, both in microseconds: the inverse of
 /// [`Place::of`].
 pub(crate) fn places_told(pace: u64, window: u64) -> u32 {
     if window == 0 || pace >= window {
-        return crate::word::ALL_PLACES;
+        return ALL_PLACES;
     }
     // The largest place p with floor(window * p / 65536) <= pace, and 0 is the first place. Both are below 2^64, and the
     // quotient is below 65536 because pace < window.
     let last = ((u128::from(pace) + 1) << 16).div_ceil(u128::from(window)) - 1;
-    u32::try_from(last).map_or(crate::word::ALL_PLACES, |last| {
-        (last + 1).min(crate::word::ALL_PLACES)
-    })
+    u32::try_from(last).map_or(ALL_PLACES, |last| (last + 1).min(ALL_PLACES))
 }
 
 /// The place that has its slot at `slot` in a window of `window`, both in microseconds.
@@ -139,7 +141,11 @@ pub(crate) fn place_at(slot: u64, window: u64) -> Place {
 }
 
 pub(crate) fn ceil_seconds(duration: Duration) -> Duration {
-    Duration::from_secs(duration.as_secs() + u64::from(duration.subsec_nanos() > 0))
+    Duration::from_secs(
+        duration
+            .as_secs()
+            .saturating_add(u64::from(duration.subsec_nanos() > 0)),
+    )
 }
 
 #[cfg(test)]

@@ -29,6 +29,29 @@ pub enum DrainDirection {
     All,
 }
 
+/// Which drains concern a connection.
+#[expect(clippy::exhaustive_enums, reason = "as closed as the directions of a drain")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(usize)]
+pub enum DrainedBy {
+    /// Every drain, whatever its direction: an inbound connection.
+    #[default]
+    Any = 0,
+    /// Only a drain in direction [`DrainDirection::All`]. A drain of inbound listeners leaves the connection alone: the
+    /// connection does not see it, and it does not wait for the connection.
+    Full = 1,
+}
+
+impl DrainedBy {
+    /// Whether a drain in `direction` concerns the connection.
+    pub const fn covers(self, direction: DrainDirection) -> bool {
+        matches!(
+            (self, direction),
+            (Self::Any, _) | (Self::Full, DrainDirection::All)
+        )
+    }
+}
+
 /// Whether connections are told one after the other or all at once: Envoy's `--drain-strategy`.
 #[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

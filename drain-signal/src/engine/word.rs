@@ -1,7 +1,7 @@
-//! The state word: what every question about the drain's progress is answered from, in one load.
+//! The state word: what every question about the drain's progress is answered from, in one load. Invariant 1.
 
-use crate::DrainStrategy;
 use crate::phase::Phase;
+use crate::{DrainStrategy, DrainedBy};
 
 /// The three states of a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,8 +125,14 @@ impl Word {
         self.0 & ENVOY != 0
     }
 
-    pub(crate) const fn is_narrow(self) -> bool {
-        self.0 & NARROW != 0
+    /// Whether the drain concerns connections that are drained by `by`.
+    #[inline]
+    pub(crate) const fn concerns(self, by: DrainedBy) -> bool {
+        !self.is_idle() && (self.0 & NARROW == 0 || matches!(by, DrainedBy::Any))
+    }
+
+    pub(crate) const fn is_completed(self) -> bool {
+        matches!(self.state(), State::Completed)
     }
 
     pub(crate) const fn strategy(self) -> DrainStrategy {
@@ -159,7 +165,7 @@ mod tests {
         };
         let word = Word::IDLE.then(progress);
         assert_eq!((word.state(), word.step()), (State::Draining, Phase::Expired));
-        assert!(word.is_envoy() && word.is_narrow());
+        assert!(word.is_envoy() && word.concerns(DrainedBy::Any) && !word.concerns(DrainedBy::Full));
         assert_eq!(
             (word.threshold(), word.strategy()),
             (ALL_PLACES, DrainStrategy::Immediate)

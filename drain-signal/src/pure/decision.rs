@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::schedule::ceil_seconds;
 use crate::{DrainStrategy, DrainType};
 
 /// Whether the connection that asks should leave now; asked once per response, before its head is written.
@@ -110,7 +109,9 @@ pub fn should_drain_close(
     if strategy == DrainStrategy::Immediate {
         return true;
     }
-    let window = ceil_seconds(drain_time.mul_f64(ramp.clamp(0.0, 1.0))).as_secs();
+    // A cast saturates, so no drain time is too long. A ramp that is no number is the whole drain time.
+    let ramp = if ramp.is_nan() { 1.0 } else { ramp.clamp(0.0, 1.0) };
+    let window = (drain_time.as_secs_f64() * ramp).ceil() as u64;
     let elapsed = elapsed.as_secs();
     elapsed >= window || elapsed > sample() % window
 }

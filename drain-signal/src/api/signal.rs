@@ -1,11 +1,9 @@
 //! The channel: who may begin the drain, and who hands out watchers.
 
-use std::sync::Arc as StdArc;
+use std::sync::Arc;
 
-use crate::DrainEvent;
-use crate::draining::{Drained, Draining};
-use crate::node::Node;
-use crate::watch::{DrainCompleted, DrainWatch, WatchOptions};
+use crate::engine::Drain;
+use crate::{DrainCompleted, DrainEvent, DrainWatch, Drained, Draining, WatchOptions};
 
 /// A new drain that has not begun.
 ///
@@ -19,12 +17,14 @@ use crate::watch::{DrainCompleted, DrainWatch, WatchOptions};
 /// # Ok::<(), drain_signal::DrainCompleted>(())
 /// ```
 pub fn channel() -> (DrainTrigger, DrainSignal) {
-    let node = Node::new();
+    let drain = Arc::new(Drain::new());
     (
         DrainTrigger {
-            signal: DrainSignal { node: node.clone() },
+            signal: DrainSignal {
+                drain: Arc::clone(&drain),
+            },
         },
-        DrainSignal { node },
+        DrainSignal { drain },
     )
 }
 
@@ -39,8 +39,8 @@ pub struct DrainTrigger {
 impl DrainTrigger {
     /// Begins the drain. Every watcher sees it from now on; [`Draining`] must be driven for their slots to come.
     pub fn start(self, event: DrainEvent) -> Draining {
-        self.signal.node.start(StdArc::new(event));
-        Draining::new(self.signal.node)
+        self.signal.drain.start(Arc::new(event));
+        Draining::new(self.signal.drain)
     }
 
     /// The signal this trigger belongs to.
@@ -66,12 +66,12 @@ pub enum DrainState {
 /// Hands out watchers, and answers questions about the drain as a whole. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DrainSignal {
-    node: Node,
+    drain: Arc<Drain>,
 }
 
 impl DrainSignal {
-    pub(crate) const fn of(node: Node) -> Self {
-        Self { node }
+    pub(crate) const fn of(drain: Arc<Drain>) -> Self {
+        Self { drain }
     }
 
     /// Opens a watcher: one per connection, held as long as the connection lives.
@@ -81,7 +81,7 @@ impl DrainSignal {
     /// [`DrainCompleted`] once the drain is completed.
     #[inline]
     pub fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
-        DrainWatch::open(self.node.home)
+        self.drain.open().map(DrainWatch::new)
     }
 
     /// Opens a watcher with a place or a `drain_timeout` of its own.
@@ -90,32 +90,32 @@ impl DrainSignal {
     ///
     /// [`DrainCompleted`] once the drain is completed.
     pub fn watch_with(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
-        DrainWatch::open_with(self.node.home, options)
+        self.drain.open_with(options).map(DrainWatch::new)
     }
 
     /// Whether the drain has begun: one atomic load.
     pub fn is_draining(&self) -> bool {
-        self.node.is_draining()
+        self.drain.is_draining()
     }
 
     /// The state of the drain.
     pub fn state(&self) -> DrainState {
-        self.node.state()
+        self.drain.state()
     }
 
     /// The facts of the drain, once it has begun.
-    pub fn event(&self) -> Option<StdArc<DrainEvent>> {
-        self.node.event()
+    pub fn event(&self) -> Option<Arc<DrainEvent>> {
+        self.drain.event()
     }
 
     /// When what is left is closed; may come nearer.
     pub fn deadline(&self) -> Option<std::time::Instant> {
-        self.node.deadline()
+        self.drain.deadline()
     }
 
     /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess otherwise.
     pub fn open_watches(&self) -> usize {
-        self.node.open()
+        self.drain.open_watches()
     }
 
     /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are refused.
@@ -124,6 +124,6 @@ impl DrainSignal {
     ///
     /// May be dropped and called again at any time.
     pub fn drained(&self) -> Drained {
-        Drained::new(self.node.clone())
+        Drained::new(Arc::clone(&self.drain))
     }
 }

@@ -2,11 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc as StdArc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use crate::node::Node;
+use drain_sync::{Mutex, Waiter, lock};
+
+use crate::engine::{self, Drain};
 use crate::{DrainEvent, DrainSignal};
 
 /// What to do after [`Draining::advance`].
@@ -31,14 +33,19 @@ impl Advance {
 ///
 /// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the drain begun: no more
 /// slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes on answering with what had come by then.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Draining {
-    node: Node,
+    drain: Arc<Drain>,
+    /// Of [`wake_on_change`](Self::wake_on_change).
+    waiter: Mutex<Waiter>,
 }
 
 impl Draining {
-    pub(crate) const fn new(node: Node) -> Self {
-        Self { node }
+    pub(crate) fn new(drain: Arc<Drain>) -> Self {
+        Self {
+            drain,
+            waiter: Mutex::new(Waiter::default()),
+        }
     }
 
     /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.
@@ -48,7 +55,7 @@ impl Draining {
     ///
     /// `now` may repeat or go back; the drain does not.
     pub fn advance(&self, now: Instant) -> Advance {
-        self.node.advance(now)
+        engine::advance(&self.drain, now)
     }
 
     /// A drain in direction [`InboundOnly`](crate::DrainDirection::InboundOnly) becomes one in direction
@@ -59,53 +66,55 @@ impl Draining {
     /// [`advance`](Self::advance), the others at their slot. A drain that was completed in its narrower direction goes on
     /// if there is anybody left in the wider one.
     pub fn widen(&self) -> bool {
-        self.node.widen()
+        self.drain.widen()
     }
 
     /// The deadline comes nearer; a later one than the present changes nothing. A drain that had none gets one.
     pub fn bring_forward(&self, deadline: Instant) {
-        self.node.bring_forward(deadline);
+        self.drain.bring_forward(deadline);
     }
 
     /// When what is left is closed.
     pub fn deadline(&self) -> Option<Instant> {
-        self.node.deadline()
+        self.drain.deadline()
     }
 
     /// The facts of this drain.
-    pub fn event(&self) -> Option<StdArc<DrainEvent>> {
-        self.node.event()
+    pub fn event(&self) -> Option<Arc<DrainEvent>> {
+        self.drain.event()
     }
 
     /// The signal of this drain, to open watchers and to ask.
     pub fn signal(&self) -> DrainSignal {
-        DrainSignal::of(self.node.clone())
+        DrainSignal::of(Arc::clone(&self.drain))
     }
 
     /// How many watchers are open.
     pub fn open_watches(&self) -> usize {
-        self.node.open()
+        self.drain.open_watches()
     }
 
     /// How many watchers are open that this drain concerns.
     pub fn concerned_watches(&self) -> usize {
-        self.node.concerned()
+        self.drain.concerned_watches()
     }
 
     /// Refuses new watchers from now on, whoever is left.
     pub fn complete(&self) {
-        self.node.complete();
+        self.drain.complete();
     }
 
     /// Completes the drain if nobody is left. Whether it is completed.
     pub fn complete_if_empty(&self) -> bool {
-        self.node.complete_if_empty()
+        self.drain.complete_if_empty()
     }
 
-    /// Registers `waker` for the moment when the drain may have become empty, its deadline has moved, or it is completed.
-    /// Register first, look afterwards.
+    /// Registers `waker` for the moment when the drain may have become empty, its deadline has moved, a slot has come nearer, or
+    /// it is completed. Register first, look afterwards.
+    ///
+    /// Each clone has one registration, which goes with it: the last waker that was registered, until it has been woken.
     pub fn wake_on_change(&self, waker: &Waker) {
-        self.node.home.completion.register(waker);
+        self.drain.state.waiters.register(&mut lock(&self.waiter), waker);
     }
 
     /// Resolves when the last watcher is gone that this drain concerns.
@@ -114,7 +123,19 @@ impl Draining {
     ///
     /// May be dropped and called again at any time.
     pub fn drained(&self) -> Drained {
-        Drained::new(self.node.clone())
+        Drained::new(Arc::clone(&self.drain))
+    }
+}
+
+impl Clone for Draining {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.drain))
+    }
+}
+
+impl Drop for Draining {
+    fn drop(&mut self) {
+        self.drain.state.waiters.remove(&mut lock(&self.waiter));
     }
 }
 
@@ -122,12 +143,16 @@ impl Draining {
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Drained {
-    node: Node,
+    drain: Arc<Drain>,
+    waiter: Waiter,
 }
 
 impl Drained {
-    pub(crate) const fn new(node: Node) -> Self {
-        Self { node }
+    pub(crate) fn new(drain: Arc<Drain>) -> Self {
+        Self {
+            drain,
+            waiter: Waiter::default(),
+        }
     }
 }
 
@@ -135,11 +160,19 @@ impl Future for Drained {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.node.home.completion.register(cx.waker());
-        if self.node.is_drained() {
+        let Self { drain, waiter } = self.get_mut();
+        drain.state.waiters.register(waiter, cx.waker());
+        if drain.is_drained() {
+            drain.state.waiters.remove(waiter);
             Poll::Ready(())
         } else {
             Poll::Pending
         }
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.drain.state.waiters.remove(&mut self.waiter);
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use pin_project::pin_project;
 
-use crate::{DrainHandle, DrainWatch, GracefulClose, Phase};
+use crate::{DrainHandle, DrainWatch, GracefulClose, Phase, PhaseWait};
 
 /// How a driven connection came to its end.
 #[non_exhaustive]
@@ -77,23 +77,23 @@ pub fn drive_held<C: GracefulClose>(connection: C, held: DrainHandle) -> Drive<C
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Drive<C, W = DrainWatch> {
+pub struct Drive<C, W: AsRef<DrainHandle> = DrainWatch> {
     // Declared before the guard: the connection is gone before it is counted out.
     #[pin]
     connection: Option<C>,
     told: Phase,
     /// Left to a connection that is forced to close.
     last_turns: u8,
-    watch: Option<W>,
+    watch: Option<PhaseWait<W>>,
 }
 
-impl<C, W> Drive<C, W> {
-    fn new(connection: C, watch: W) -> Self {
+impl<C, W: AsRef<DrainHandle>> Drive<C, W> {
+    const fn new(connection: C, watch: W) -> Self {
         Self {
             connection: Some(connection),
             told: Phase::Open,
             last_turns: LAST_TURNS,
-            watch: Some(watch),
+            watch: Some(PhaseWait::new(watch)),
         }
     }
 }
@@ -108,19 +108,21 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let (output, cause) = loop {
-            let (Some(mut connection), Some(watch)) = (
-                this.connection.as_mut().as_pin_mut(),
-                this.watch.as_ref().map(AsRef::as_ref),
-            ) else {
+            let (Some(mut connection), Some(wait)) =
+                (this.connection.as_mut().as_pin_mut(), this.watch.as_mut())
+            else {
                 // Polled after completion: a future may stay pending then.
                 return Poll::Pending;
             };
             // The connection first: what it has done by itself is not the drain's doing.
             if let Poll::Ready(output) = connection.as_mut().poll(cx) {
-                break (Some(output), cause(*this.told, watch.is_forced()));
+                break (
+                    Some(output),
+                    cause(*this.told, wait.handle().as_ref().is_forced()),
+                );
             }
             if *this.told == Phase::Overdue {
-                if !watch.is_forced() {
+                if !wait.handle().as_ref().is_forced() {
                     break (None, CloseCause::Overdue);
                 }
                 if *this.last_turns == 0 {
@@ -130,10 +132,10 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Poll::Ready(phase) = watch.poll_phase(cx, *this.told) else {
+            let Poll::Ready(phase) = wait.poll_phase(cx, *this.told) else {
                 return Poll::Pending;
             };
-            tell(connection, watch, *this.told, phase);
+            tell(connection, wait.handle().as_ref(), *this.told, phase);
             *this.told = phase;
         };
         this.connection.set(None);

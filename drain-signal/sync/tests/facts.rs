@@ -1,11 +1,11 @@
-//! A waiter list: each wait has its entry, and no code of a waker runs under the lock.
+//! What the three types promise: waits have entries of their own, threads find their shard again, a table has what was made.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 
-use drain_sync::{CachePadded, PerShard, WaitList, Waiter};
+use drain_sync::{CachePadded, PerShard, Table, WaitList, Waiter};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -143,4 +143,17 @@ fn any_number_of_shards_is_taken() {
     for (asked, got) in [(0, 1), (1, 1), (5, 8), (usize::MAX, 1 << 16)] {
         assert_eq!(PerShard::<u8>::with_len(asked).len(), got);
     }
+}
+
+#[test]
+fn a_table_has_a_value_for_every_index_up_to_its_end() {
+    let table = Table::new();
+    let mut made = 0;
+    for index in 0..1000_u32 {
+        assert_eq!(table.get(index).is_some(), made > index, "{index}");
+        assert!(table.get_or_make(index, || made += 1).is_some());
+    }
+    assert_eq!(made, 16 * 63);
+    assert_eq!(table.get(u32::MAX), None);
+    assert_eq!(Table::<()>::new().get_or_make(u32::MAX, || ()), None);
 }

@@ -1,0 +1,17 @@
+//! What users call: the channel, the watch and its handle, waits, the begun drain, the driver.
+
+mod draining;
+mod drive;
+mod graceful;
+mod handle;
+mod signal;
+mod wait;
+mod watch;
+
+pub use draining::{Advance, Drained, Draining};
+pub use drive::{CloseCause, Closed, Drive, drive, drive_held};
+pub use graceful::{Activity, ActivityObserver, Goodbye, GracefulClose};
+pub use handle::DrainHandle;
+pub use signal::{DrainSignal, DrainState, DrainTrigger, channel};
+pub use wait::{PhaseWait, Reached, Signaled};
+pub use watch::{DrainCompleted, DrainWatch, WatchOptions};

@@ -1,0 +1,134 @@
+//! The guard: as long as one is held, its connection is there.
+
+use std::ops::Deref;
+use std::time::Duration;
+
+use crate::engine::Connection;
+use crate::schedule::Place;
+use crate::{DrainDecision, DrainDirection, DrainHandle, DrainedBy};
+
+/// The drain is completed: no new connection may join it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the drain is completed, so no connection can be opened under it")]
+#[non_exhaustive]
+pub struct DrainCompleted;
+
+/// How a watcher is opened.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct WatchOptions {
+    /// Where in the queue; by default the next place of an even sequence.
+    pub place: Option<Place>,
+    /// What the connection needs between being notified and being gone; Envoy's HCM `drain_timeout`. Only the
+    /// [`Envoy140`](crate::DrainSchedule::Envoy140) schedule asks. Kept in steps of 10 ms up to 10 s, of a second up to 17
+    /// minutes, rounded up. Default 0.
+    pub drain_timeout: Duration,
+    /// Which drains concern the connection. Default [`DrainedBy::Any`].
+    pub drained_by: DrainedBy,
+}
+
+impl Default for WatchOptions {
+    #[inline]
+    fn default() -> Self {
+        Self {
+            place: None,
+            drain_timeout: Duration::ZERO,
+            drained_by: DrainedBy::Any,
+        }
+    }
+}
+
+impl WatchOptions {
+    /// At a given place in the queue.
+    pub const fn with_place(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// With a given `drain_timeout`.
+    pub const fn with_drain_timeout(mut self, drain_timeout: Duration) -> Self {
+        self.drain_timeout = drain_timeout;
+        self
+    }
+
+    /// Concerned by drains that go at least as far as `scope`.
+    pub const fn with_scope(mut self, scope: DrainDirection) -> Self {
+        self.drained_by = match scope {
+            DrainDirection::InboundOnly => DrainedBy::Any,
+            DrainDirection::All => DrainedBy::Full,
+        };
+        self
+    }
+}
+
+/// A connection under a drain: held means open, dropped means gone.
+///
+/// It derefs to its [`DrainHandle`], which asks and waits. A clone is another guard of the same connection (for the task
+/// of an upgraded stream): same slot, notified and forced together, gone when all are gone.
+#[must_use = "dropping it says the connection is gone"]
+#[derive(Debug)]
+pub struct DrainWatch {
+    handle: DrainHandle,
+}
+
+impl DrainWatch {
+    /// For a connection that is counted in.
+    #[inline]
+    pub(crate) const fn new(connection: Connection) -> Self {
+        Self {
+            handle: DrainHandle::new(connection),
+        }
+    }
+
+    /// A handle that is not counted.
+    pub fn handle(&self) -> DrainHandle {
+        self.handle.clone()
+    }
+}
+
+impl Deref for DrainWatch {
+    type Target = DrainHandle;
+
+    #[inline]
+    fn deref(&self) -> &DrainHandle {
+        &self.handle
+    }
+}
+
+impl AsRef<DrainHandle> for DrainWatch {
+    fn as_ref(&self) -> &DrainHandle {
+        &self.handle
+    }
+}
+
+impl DrainDecision for DrainWatch {
+    #[inline]
+    fn drain_close(&self) -> bool {
+        self.handle.drain_close()
+    }
+
+    fn progress(&self) -> Option<u16> {
+        self.handle.progress()
+    }
+
+    fn leave_early(&self) -> bool {
+        self.handle.leave_early()
+    }
+}
+
+impl Clone for DrainWatch {
+    /// Another guard of the same connection. It never fails, also after completion: the connection was there.
+    fn clone(&self) -> Self {
+        self.connection().count_another();
+        Self {
+            handle: self.handle.clone(),
+        }
+    }
+}
+
+impl Drop for DrainWatch {
+    #[inline]
+    fn drop(&mut self) {
+        self.connection().count_out();
+    }
+}

@@ -1,0 +1,139 @@
+//! Moves a drain on to an instant: stores the pace, wakes those whose time has come, and says when to come again.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use super::drain::Drain;
+use crate::phase::{Steps, at, tick};
+use crate::schedule::{Place, micros, telling_window};
+use crate::{Advance, DrainEvent, DrainSchedule};
+
+/// How many tasks one call wakes. A tokio worker's own queue holds 256 and a task that yields comes back after 61 polls; 32
+/// keeps both from spilling over.
+const BATCH: usize = 32;
+
+/// How far, in microseconds, time may run ahead of a walk before the pace moves on. Until then the walk looks for the same
+/// slots in all shards.
+const PATIENCE: u64 = 10_000;
+
+/// Looking through the parked takes about half a nanosecond each. So many nanoseconds each between two looks keep that below a
+/// fiftieth of the time: a slot of one among a million comes up to 30 ms late, of one among a thousand 30 us.
+const REST_PER_PARKED: u64 = 30;
+
+/// How far a drain has come.
+struct Progress {
+    event: DrainEvent,
+    steps: Steps,
+    pace: u64,
+    /// Time is ahead of the pace: a walk is still busy.
+    is_behind: bool,
+}
+
+pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
+    let Some(progress) = keep_pace(drain, now) else {
+        return Advance::IDLE;
+    };
+    let mut wakers: [Option<Waker>; BATCH] = [const { None }; BATCH];
+    let (mut taken, mut waiting, mut earliest) = (0, 0, None);
+    let mut shards = drain.shards.iter_from_mine();
+    let all_seen = loop {
+        let Some(shard) = shards.next() else {
+            break true;
+        };
+        if taken == BATCH {
+            break false;
+        }
+        let walked = shard.take_due(&mut wakers[taken..]);
+        taken += walked.taken;
+        waiting += walked.waiting;
+        earliest = earliest.into_iter().chain(walked.earliest).min();
+    };
+    for waker in wakers.into_iter().flatten() {
+        waker.wake();
+    }
+    let word = drain.state.word();
+    let more = progress.is_behind || !all_seen || drain.shards.iter().any(|shard| !shard.is_walked(word));
+    let next = if more {
+        Some(progress.pace)
+    } else {
+        let is_open = drain.open_watches() > 0;
+        next(&progress, earliest, waiting, is_open)
+    };
+    Advance {
+        next: next.and_then(|pace| at(progress.event.start, pace)),
+        more,
+    }
+}
+
+/// The pace at which something is to be done next.
+fn next(progress: &Progress, earliest: Option<u64>, waiting: u64, is_open: bool) -> Option<u64> {
+    let Progress {
+        event, steps, pace, ..
+    } = progress;
+    let slot = earliest.map(|key| {
+        let slot = match (event.schedule, u16::try_from(key)) {
+            (DrainSchedule::FirstQuarter, Ok(place)) => micros(Place::new(place).of(telling_window(event))),
+            _ => key,
+        };
+        slot.max(pace.saturating_add(waiting.saturating_mul(REST_PER_PARKED).div_ceil(1000)))
+    });
+    let tick = tick(event, *pace)
+        .filter(|_| is_open)
+        .map(|tick| pace.saturating_add(tick));
+    [slot, tick, steps.next(*pace)].into_iter().flatten().min()
+}
+
+/// Stores how far the drain has come, unless a walk is still busy with how far it had come before.
+fn keep_pace(drain: &Drain, now: Instant) -> Option<Progress> {
+    let mut published = drain.state.lock();
+    let event = DrainEvent::clone(published.event.as_deref()?);
+    let steps = Steps::new(&event, published.deadline);
+    let word = published.word;
+    let pace = micros(now.saturating_duration_since(event.start)).max(published.pace);
+    let is_pressing = steps.at(pace) != steps.at(published.pace) || pace - published.pace >= PATIENCE;
+    let is_walked = || drain.shards.iter().all(|shard| shard.is_walked(word));
+    if pace > published.pace && (is_pressing || is_walked()) {
+        published.pace = pace;
+        let mut next = published.next_word(&event, word.state());
+        if next == word && next.is_envoy() {
+            next = next.touched();
+        }
+        if next != word {
+            drain.state.publish(&mut published, next);
+        }
+    }
+    Some(Progress {
+        event,
+        steps,
+        is_behind: published.pace < pace,
+        pace: published.pace,
+    })
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::DrainReason;
+
+    #[test]
+    fn the_end_of_all_paces_is_no_overflow() {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+        let start = Instant::now();
+        for schedule in [DrainSchedule::FirstQuarter, DrainSchedule::Envoy140] {
+            let event =
+                DrainEvent::new(start, Duration::MAX, DrainReason::ListenerModify).with_schedule(schedule);
+            for pace in [0, u64::MAX - 1, u64::MAX] {
+                let steps = Steps::new(&event, u64::MAX - 1);
+                let progress = Progress {
+                    event: event.clone(),
+                    steps,
+                    pace,
+                    is_behind: false,
+                };
+                assert!(next(&progress, Some(u64::MAX), u64::MAX, true).is_none_or(|next| next >= pace));
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One handle's part in the engine: its shard, its slot, its record; how its waits park and are woken.
+
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use drain_sync::{AtomicU32, MutexGuard, Ordering};
+
+use super::entries::Entries;
+use super::records::{NO_RECORD, Record};
+use super::shard::{Parked, Shard};
+use super::slot::Slot;
+use super::word::Word;
+use crate::Phase;
+
+/// What every handle of a connection has, in 16 bytes.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) slot: Slot,
+    /// Set once, with the entries locked. Its Release store pairs with the Acquire loads: who finds the number finds the record
+    /// as it was claimed.
+    record: AtomicU32,
+}
+
+impl Connection {
+    #[inline]
+    pub(crate) fn new(shard: Arc<Shard>, slot: Slot) -> Self {
+        Self {
+            shard,
+            slot,
+            record: AtomicU32::new(NO_RECORD),
+        }
+    }
+
+    #[inline]
+    fn record(&self) -> Option<&Record> {
+        match self.record.load(Ordering::Acquire) {
+            NO_RECORD => None,
+            number => self.shard.records.get(number),
+        }
+    }
+
+    /// The record, claimed if there is none; `None` only beyond 2^28 connections a shard.
+    fn record_or_claim(&self, entries: &mut MutexGuard<'_, Entries>) -> Option<&Record> {
+        if self.record().is_none() {
+            let number = self.shard.records.claim(&mut entries.free_records)?;
+            self.record.store(number, Ordering::Release);
+        }
+        self.record()
+    }
+
+    fn shared_record(&self) -> Option<&Record> {
+        self.record()
+            .or_else(|| self.record_or_claim(&mut self.shard.lock()))
+    }
+
+    /// Whether the drain that `word` speaks of concerns the connection. Out of line: while nothing drains, a question is the load
+    /// of the word and nothing else.
+    #[cold]
+    pub(crate) fn is_concerned(&self, word: Word) -> bool {
+        word.concerns(self.slot.drained_by())
+    }
+
+    /// How far the connection has come: as far as the drain or somebody else has brought it.
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        let brought = self.shard.phase(self.slot);
+        self.record()
+            .map_or(brought, |record| brought.max(record.phase()))
+    }
+
+    /// How far the connection was brought by itself, whatever the drain.
+    pub(crate) fn own_phase(&self) -> Phase {
+        self.record().map_or(Phase::Open, Record::phase)
+    }
+
+    /// Another handle of the same connection.
+    pub(crate) fn share(&self) -> Self {
+        let record = match self.shared_record() {
+            Some(record) => {
+                record.share();
+                self.record.load(Ordering::Relaxed)
+            }
+            None => NO_RECORD,
+        };
+        Self {
+            shard: Arc::clone(&self.shard),
+            slot: self.slot,
+            record: AtomicU32::new(record),
+        }
+    }
+
+    /// Notifies the connection, whatever the drain. Whether this call was the first to.
+    pub(crate) fn signal(&self) -> bool {
+        self.raise(Record::signal)
+    }
+
+    /// Forces the connection. Whether this call was the first to.
+    pub(crate) fn force(&self) -> bool {
+        self.raise(Record::force)
+    }
+
+    fn raise(&self, raise: impl FnOnce(&Record) -> bool) -> bool {
+        let Some(record) = self.shared_record() else {
+            return false;
+        };
+        let is_first = raise(record);
+        if is_first {
+            // Invariant 6: the flag first, then the lock.
+            let wakers = self.shard.lock().take_of(record, record.phase());
+            wakers.into_iter().for_each(Waker::wake);
+        }
+        is_first
+    }
+
+    /// Parks a wait until the connection passes `after`, unless it has.
+    pub(crate) fn park(&self, parked: &mut Parked, waker: &Waker, after: Phase) -> Poll<Phase> {
+        let clone = waker.clone();
+        let mut entries = self.shard.lock();
+        // Invariant 6: the look after the lock.
+        let phase = self.phase();
+        if phase > after {
+            drop(entries);
+            drop(clone);
+            return Poll::Ready(phase);
+        }
+        let slot = self.slot.tagged(after);
+        let claim = Parked::new(after, &clone, &self.shard);
+        let mut replaced = None;
+        let entry = match parked.entry() {
+            Some(entry) => {
+                replaced = entries.replace(entry, slot, clone);
+                Some(entry)
+            }
+            None => self
+                .record_or_claim(&mut entries)
+                .and_then(|record| entries.insert(slot, clone, record)),
+        };
+        *parked = entry.map_or(Parked::NOWHERE, |entry| claim.at_entry(entry));
+        let key = self.slot.key(self.shard.state.word(), self.shard.state.clock());
+        let is_earliest = key.is_some_and(|key| entries.is_earliest(key));
+        drop(entries);
+        drop(replaced);
+        if is_earliest {
+            // Whoever paces the drain has promised to come later than this slot.
+            self.shard.state.waiters.wake_all();
+        }
+        if entry.is_none() {
+            // No room for more than 2^27 waits of a shard: look again and again instead.
+            waker.wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// A wait is over, or dropped: its entry goes with it.
+    pub(crate) fn unpark(&self, parked: &mut Parked) {
+        let (Some(entry), Some(record)) = (parked.entry(), self.record()) else {
+            return;
+        };
+        let waker = self.shard.lock().remove(entry, record);
+        *parked = Parked::NOWHERE;
+        drop(waker);
+    }
+
+    /// Counts in another watch of this connection.
+    pub(crate) fn count_another(&self) {
+        self.shard.count(self.slot.drained_by()).open_another();
+    }
+
+    /// Counts a watch of this connection out.
+    #[inline]
+    pub(crate) fn count_out(&self) {
+        if self.shard.count(self.slot.drained_by()).leave() {
+            self.wake_waiters();
+        }
+    }
+
+    /// Invariant 4.
+    #[cold]
+    #[inline(never)]
+    fn wake_waiters(&self) {
+        self.shard.state.waiters.wake_all();
+    }
+
+    #[inline(never)]
+    fn release(&self, number: u32) {
+        let records = &self.shard.records;
+        if records.get(number).is_some_and(Record::unshare) {
+            records.free(number, &mut self.shard.lock().free_records);
+        }
+    }
+}
+
+impl Drop for Connection {
+    #[inline]
+    fn drop(&mut self) {
+        let number = self.record.load(Ordering::Relaxed);
+        if number != NO_RECORD {
+            self.release(number);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! A drain as a whole: opens watches, begins, widens, comes nearer its deadline, completes. Facts change under one lock.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use drain_sync::PerShard;
+
+use super::connection::Connection;
+use super::count::Found;
+use super::shard::Shard;
+use super::slot::Slot;
+use super::state::{Published, State};
+use super::word::{State as Stage, Word};
+use crate::phase::NEVER;
+use crate::schedule::micros;
+use crate::{DrainCompleted, DrainDirection, DrainEvent, DrainState, DrainedBy, WatchOptions};
+
+/// Shared by the trigger, the signals and the begun drain; watches and handles keep their shard and the state beyond it.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    pub(crate) state: Arc<State>,
+    pub(crate) shards: PerShard<Arc<Shard>>,
+}
+
+const BOTH: [DrainedBy; 2] = [DrainedBy::Any, DrainedBy::Full];
+
+impl Drain {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: Arc::new(State::new()),
+            shards: PerShard::new(),
+        }
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        !self.state.word().is_idle()
+    }
+
+    pub(crate) fn state(&self) -> DrainState {
+        match self.state.word().state() {
+            Stage::NotDraining => DrainState::NotDraining,
+            Stage::Draining => DrainState::Draining,
+            Stage::Completed => DrainState::Completed,
+        }
+    }
+
+    pub(crate) fn event(&self) -> Option<Arc<DrainEvent>> {
+        self.state.lock().event.clone()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.state.lock().deadline()
+    }
+
+    /// All open watches.
+    pub(crate) fn open_watches(&self) -> usize {
+        self.watches(&BOTH)
+    }
+
+    /// All open watches that the drain concerns; all of them if none is on.
+    pub(crate) fn concerned_watches(&self) -> usize {
+        let word = self.state.word();
+        self.watches(if word.is_idle() { &BOTH } else { concerned(word) })
+    }
+
+    fn watches(&self, which: &[DrainedBy]) -> usize {
+        let open = |shard: &Arc<Shard>| which.iter().map(|&by| shard.count(by).watches()).sum::<u64>();
+        let sum: u64 = self.shards.iter().map(open).sum();
+        usize::try_from(sum).unwrap_or(usize::MAX)
+    }
+
+    /// Opens a watch: the connection, counted in.
+    #[inline]
+    pub(crate) fn open(&self) -> Result<Connection, DrainCompleted> {
+        let shard = self.my_shard();
+        let found = shard.count(DrainedBy::Any).open();
+        let slot = Slot::new(found.place(), DrainedBy::Any, Duration::ZERO);
+        let connection = Connection::new(Arc::clone(shard), slot);
+        if found.is_idle() {
+            return Ok(connection);
+        }
+        Self::open_late(connection, found)
+    }
+
+    pub(crate) fn open_with(&self, options: WatchOptions) -> Result<Connection, DrainCompleted> {
+        let shard = self.my_shard();
+        let found = shard.count(options.drained_by).open();
+        let place = options.place.unwrap_or(found.place());
+        let slot = Slot::new(place, options.drained_by, options.drain_timeout);
+        let connection = Connection::new(Arc::clone(shard), slot);
+        if found.is_idle() {
+            return Ok(connection);
+        }
+        Self::open_late(connection, found)
+    }
+
+    /// Under a drain: the slot lies in what is left of the window; or the drain is completed (invariant 3).
+    #[cold]
+    #[inline(never)]
+    fn open_late(mut connection: Connection, found: Found) -> Result<Connection, DrainCompleted> {
+        let shard = Arc::clone(&connection.shard);
+        let published = shard.state.lock();
+        if found.is_closed() && published.word.is_completed() {
+            drop(published);
+            connection.count_out();
+            return Err(DrainCompleted);
+        }
+        if let Some(event) = &published.event {
+            let opened = Duration::from_micros(published.pace);
+            connection.slot = connection.slot.opened_during(event, opened);
+        }
+        drop(published);
+        Ok(connection)
+    }
+
+    #[inline]
+    fn my_shard(&self) -> &Arc<Shard> {
+        match self.shards.mine() {
+            Some(shard) => shard,
+            None => self.make_shard(),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_shard(&self) -> &Arc<Shard> {
+        let published = self.state.lock();
+        let make = || Arc::new(Shard::new(&self.state, published.word, first_turn()));
+        self.shards.mine_or_init(make)
+    }
+
+    /// Begins the drain; a second event changes nothing.
+    pub(crate) fn start(&self, event: Arc<DrainEvent>) {
+        let mut published = self.state.lock();
+        if published.event.is_some() {
+            return;
+        }
+        published.deadline = event.deadline().map_or(NEVER, |_| micros(event.drain_time));
+        let word = published.next_word(&event, Stage::Draining);
+        published.event = Some(event);
+        self.publish(&mut published, word);
+        drop(published);
+        // Those who wait for the end of a drain that had not begun.
+        self.state.waiters.wake_all();
+    }
+
+    /// Publishes `word`, and sets the bit of every count that it concerns.
+    fn publish(&self, published: &mut Published, word: Word) {
+        self.state.publish(published, word);
+        for shard in self.shards.iter() {
+            for by in BOTH.into_iter().filter(|&by| word.concerns(by)) {
+                shard.count(by).begin();
+            }
+        }
+    }
+
+    /// The same drain for everybody. Whether it was narrower before.
+    pub(crate) fn widen(&self) -> bool {
+        let mut published = self.state.lock();
+        let Some(event) = published.event.as_deref() else {
+            return false;
+        };
+        if event.direction == DrainDirection::All {
+            return false;
+        }
+        let event = Arc::new(event.clone().with_direction(DrainDirection::All));
+        let mut stage = published.word.state();
+        let is_completed = stage == Stage::Completed && self.close_counts(&[DrainedBy::Full]);
+        if stage == Stage::Completed && !is_completed {
+            stage = Stage::Draining;
+            self.reopen_counts(&BOTH);
+        }
+        let word = published.next_word(&event, stage);
+        published.event = Some(event);
+        self.publish(&mut published, word);
+        drop(published);
+        self.state.waiters.wake_all();
+        true
+    }
+
+    pub(crate) fn bring_forward(&self, deadline: Instant) {
+        let mut published = self.state.lock();
+        let Some(event) = published.event.clone() else {
+            return;
+        };
+        let deadline = micros(deadline.saturating_duration_since(event.start));
+        if deadline >= published.deadline {
+            return;
+        }
+        published.deadline = deadline;
+        let word = published.next_word(&event, published.word.state());
+        self.state.publish(&mut published, word);
+        drop(published);
+        // Whoever paces the drain looks again: its next step has come nearer.
+        self.state.waiters.wake_all();
+    }
+
+    /// Closes the counts of those drained by one of `which` (invariant 3). Whether that stands: all were empty.
+    fn close_counts(&self, which: &[DrainedBy]) -> bool {
+        let mut all_empty = true;
+        for shard in self.shards.iter() {
+            for &by in which {
+                all_empty &= shard.count(by).close();
+            }
+        }
+        if !all_empty {
+            self.reopen_counts(which);
+        }
+        all_empty
+    }
+
+    fn reopen_counts(&self, which: &[DrainedBy]) {
+        for shard in self.shards.iter() {
+            for &by in which {
+                shard.count(by).reopen();
+            }
+        }
+    }
+
+    /// Refuses new watches if nobody is left. Whether the drain is completed.
+    pub(crate) fn complete_if_empty(&self) -> bool {
+        let mut published = self.state.lock();
+        match published.word.state() {
+            Stage::NotDraining => return false,
+            Stage::Completed => return true,
+            Stage::Draining => {}
+        }
+        // The look spares those who open watches the wait for a decision that is known.
+        if self.watches(concerned(published.word)) > 0 || !self.close_counts(concerned(published.word)) {
+            return false;
+        }
+        self.publish_completed(&mut published);
+        drop(published);
+        self.state.waiters.wake_all();
+        true
+    }
+
+    /// Refuses new watches from now on, whoever is left.
+    pub(crate) fn complete(&self) {
+        let mut published = self.state.lock();
+        if published.word.state() == Stage::Draining {
+            for shard in self.shards.iter() {
+                for &by in concerned(published.word) {
+                    shard.count(by).close();
+                }
+            }
+            self.publish_completed(&mut published);
+        }
+        drop(published);
+        self.state.waiters.wake_all();
+    }
+
+    fn publish_completed(&self, published: &mut Published) {
+        if let Some(event) = published.event.clone() {
+            let word = published.next_word(&event, Stage::Completed);
+            self.state.publish(published, word);
+        }
+    }
+
+    /// Whether the drain is over for everybody it concerns: completed, and nobody left.
+    pub(crate) fn is_drained(&self) -> bool {
+        if !self.is_draining() || self.concerned_watches() > 0 {
+            return false;
+        }
+        // The last look is for a drain that was completed with somebody left, or widened meanwhile.
+        self.complete_if_empty() && self.concerned_watches() == 0
+    }
+}
+
+/// Those whom the drain concerns.
+const fn concerned(word: Word) -> &'static [DrainedBy] {
+    match (word.concerns(DrainedBy::Any), word.concerns(DrainedBy::Full)) {
+        (true, true) => &BOTH,
+        (true, false) => &[DrainedBy::Any],
+        _ => &[],
+    }
+}
+
+/// Each shard begins elsewhere in the queue, so that the connections of a thousand drains with a connection each have as many
+/// slots.
+fn first_turn() -> u64 {
+    #[cfg(not(any(loom, shuttle)))]
+    {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // Relaxed: a number that nothing rests on.
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    }
+    // A model must be the same each time.
+    #[cfg(any(loom, shuttle))]
+    0
+}

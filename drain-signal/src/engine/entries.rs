@@ -1,0 +1,301 @@
+//! The parked waits of a shard, in pages, walked in place by the drain. Invariants 5 to 7.
+//!
+//! There is no queue and no heap: whose turn it is follows from the slot beside the waker.
+
+use std::task::Waker;
+
+use super::records::{FreeRecords, Record};
+use super::slot::{Clock, Slot};
+use super::word::Word;
+use crate::Phase;
+
+const PAGE: usize = 32;
+/// Entry numbers have 27 bits.
+pub(crate) const NO_ENTRY: u32 = (1 << 27) - 1;
+/// How many pages one call looks at with the shard locked.
+const LOOK: usize = 128;
+
+/// Slots and wakers apart: a walk that wakes nobody reads the slots alone, 16 to a cache line.
+#[derive(Debug)]
+struct Page {
+    wakers: [Option<Waker>; PAGE],
+    /// Tagged with the phase that the wait waits to pass.
+    slots: [u32; PAGE],
+    /// The neighbours in the list of the connection's waits: the one before, the one after.
+    links: [(u32, u32); PAGE],
+    /// A bit for each entry that a wait owns.
+    used: u32,
+    /// A bit for each entry whose waker has not been taken.
+    waiting: u32,
+}
+
+impl Page {
+    const fn new() -> Self {
+        Self {
+            wakers: [const { None }; PAGE],
+            slots: [0; PAGE],
+            links: [(NO_ENTRY, NO_ENTRY); PAGE],
+            used: 0,
+            waiting: 0,
+        }
+    }
+
+    const fn is_full(&self) -> bool {
+        self.used == u32::MAX
+    }
+
+    fn take(&mut self, at: usize) -> Option<Waker> {
+        self.waiting &= !(1 << at);
+        self.wakers[at].take()
+    }
+}
+
+/// What one shard keeps under its lock.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// A page that nobody used is given back to the system; its number is used again.
+    pages: Vec<Option<Box<Page>>>,
+    /// The pages that are not full, and those that are not there.
+    room: Vec<u32>,
+    /// One empty page is kept, so that a lone wait that comes and goes allocates nothing.
+    empty_pages: u32,
+    waiting: u64,
+    walk: Walk,
+    pub(crate) free_records: FreeRecords,
+}
+
+/// A walk through all pages, in portions, round and round: when the word changes on the way, it goes on from where it is for
+/// another whole round.
+#[derive(Debug, Default)]
+struct Walk {
+    word: Word,
+    at: usize,
+    left: usize,
+    earliest: Option<u64>,
+}
+
+/// What a portion of a walk found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Walked {
+    pub(crate) taken: usize,
+    /// Every wait that is over has been taken.
+    pub(crate) done: bool,
+    /// The smallest [`Slot::key`] still to come.
+    pub(crate) earliest: Option<u64>,
+    pub(crate) waiting: u64,
+}
+
+const fn split(entry: u32) -> (usize, usize) {
+    (entry as usize / PAGE, entry as usize % PAGE)
+}
+
+impl Entries {
+    fn page(&mut self, entry: u32) -> Option<(&mut Page, usize)> {
+        let (page, at) = split(entry);
+        Some((self.pages.get_mut(page)?.as_deref_mut()?, at))
+    }
+
+    /// Parks a wait of `record`'s connection; `None` if there are 2^27 of them. `slot` is tagged with the phase to pass.
+    pub(crate) fn insert(&mut self, slot: Slot, waker: Waker, record: &Record) -> Option<u32> {
+        let Some(&number) = self.room.last() else {
+            let number = u32::try_from(self.pages.len()).ok()?;
+            if number >= NO_ENTRY / PAGE as u32 {
+                return None;
+            }
+            self.pages.push(None);
+            self.room.push(number);
+            return self.insert(slot, waker, record);
+        };
+        let page = self.pages[number as usize].get_or_insert_with(|| {
+            self.empty_pages += 1;
+            Box::new(Page::new())
+        });
+        if page.used == 0 {
+            self.empty_pages -= 1;
+        }
+        let at = page.used.trailing_ones() as usize;
+        let entry = number * PAGE as u32 + at as u32;
+        let next = record.first();
+        page.used |= 1 << at;
+        page.waiting |= 1 << at;
+        page.slots[at] = slot.bits();
+        page.wakers[at] = Some(waker);
+        page.links[at] = (NO_ENTRY, next);
+        if page.is_full() {
+            self.room.pop();
+        }
+        if let Some((page, at)) = self.page(next) {
+            page.links[at].0 = entry;
+        }
+        record.set_first(entry);
+        self.waiting += 1;
+        Some(entry)
+    }
+
+    /// Another waker or another phase for the same wait. The old waker.
+    pub(crate) fn replace(&mut self, entry: u32, slot: Slot, waker: Waker) -> Option<Waker> {
+        let (page, at) = self.page(entry)?;
+        let was_waiting = page.waiting & (1 << at) != 0;
+        page.waiting |= 1 << at;
+        page.slots[at] = slot.bits();
+        let old = page.wakers[at].replace(waker);
+        self.waiting += u64::from(!was_waiting);
+        old
+    }
+
+    /// Frees a wait's entry. The waker, if nobody has taken it.
+    pub(crate) fn remove(&mut self, entry: u32, record: &Record) -> Option<Waker> {
+        let (page, at) = self.page(entry)?;
+        let (before, after) = page.links[at];
+        let was_full = page.is_full();
+        let waker = page.take(at);
+        page.used &= !(1 << at);
+        let is_empty = page.used == 0;
+        match self.page(before) {
+            Some((page, at)) => page.links[at].1 = after,
+            None => record.set_first(after),
+        }
+        if let Some((page, at)) = self.page(after) {
+            page.links[at].0 = before;
+        }
+        let number = split(entry).0;
+        if was_full {
+            self.room.push(number as u32);
+        }
+        if is_empty {
+            if self.empty_pages == 0 {
+                self.empty_pages = 1;
+            } else {
+                self.pages[number] = None;
+            }
+        }
+        self.waiting -= u64::from(waker.is_some());
+        waker
+    }
+
+    /// Takes the wakers of those waits of a connection that are over now that it has come to `phase`.
+    pub(crate) fn take_of(&mut self, record: &Record, phase: Phase) -> Vec<Waker> {
+        let mut wakers = vec![];
+        let mut entry = record.first();
+        while let Some((page, at)) = self.page(entry) {
+            entry = page.links[at].1;
+            if phase > Slot::from_bits(page.slots[at]).tag() {
+                wakers.extend(page.take(at));
+            }
+        }
+        self.waiting -= wakers.len() as u64;
+        wakers
+    }
+
+    /// Whether a slot is to come before all that the walk has seen: then whoever paces the drain is to look again.
+    pub(crate) fn is_earliest(&mut self, key: u64) -> bool {
+        let is_earliest = self.walk.earliest.is_none_or(|earliest| key < earliest);
+        if is_earliest {
+            self.walk.earliest = Some(key);
+        }
+        is_earliest
+    }
+
+    /// Takes the wakers of waits that are over at `word`, as many as `wakers` has room for.
+    pub(crate) fn take_due(&mut self, word: Word, clock: Clock, wakers: &mut [Option<Waker>]) -> Walked {
+        let walk = &mut self.walk;
+        if walk.word != word {
+            *walk = Walk {
+                word,
+                at: walk.at,
+                left: self.pages.len(),
+                earliest: None,
+            };
+        }
+        let mut taken = 0;
+        let mut looks = LOOK;
+        'pages: while walk.left > 0 && looks > 0 {
+            let at = walk.at % self.pages.len();
+            if let Some(page) = &mut self.pages[at] {
+                looks -= 1;
+                let mut waiting = page.waiting;
+                while waiting != 0 {
+                    let bit = waiting.trailing_zeros() as usize;
+                    waiting &= waiting - 1;
+                    let slot = Slot::from_bits(page.slots[bit]);
+                    if slot.phase(word, || clock) > slot.tag() {
+                        let Some(room) = wakers.get_mut(taken) else {
+                            break 'pages;
+                        };
+                        *room = page.take(bit);
+                        taken += 1;
+                    } else if let Some(key) = slot.key(word, clock) {
+                        walk.earliest = Some(walk.earliest.map_or(key, |earliest| earliest.min(key)));
+                    }
+                }
+            }
+            walk.at = at + 1;
+            walk.left -= 1;
+        }
+        self.waiting -= taken as u64;
+        Walked {
+            taken,
+            done: walk.left == 0,
+            earliest: walk.earliest,
+            waiting: self.waiting,
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::super::records::Records;
+    use super::*;
+    use crate::schedule::Place;
+
+    #[test]
+    fn pages_that_nobody_uses_are_given_back() {
+        let records = Records::new();
+        let mut entries = Entries::default();
+        let number = records.claim(&mut entries.free_records).expect("there is room");
+        let record = records.get(number).expect("it was claimed");
+        let slot = Slot::new(Place::FIRST, crate::DrainedBy::Any, std::time::Duration::ZERO);
+        for _ in 0..2 {
+            let parked: Vec<_> = (0..1000)
+                .map(|_| {
+                    entries
+                        .insert(slot, Waker::noop().clone(), record)
+                        .expect("there is room")
+                })
+                .collect();
+            assert_eq!((entries.pages.len(), entries.waiting), (32, 1000));
+            for entry in parked {
+                assert!(entries.remove(entry, record).is_some());
+            }
+            assert_eq!(entries.pages.iter().flatten().count(), 1);
+            assert_eq!((entries.waiting, record.first()), (0, NO_ENTRY));
+        }
+    }
+
+    #[test]
+    fn a_connection_finds_all_its_waits_and_no_other() {
+        let records = Records::new();
+        let mut entries = Entries::default();
+        let mut claim = || {
+            let number = records.claim(&mut entries.free_records).expect("there is room");
+            records.get(number).expect("it was claimed")
+        };
+        let (one, two) = (claim(), claim());
+        let slot = Slot::new(Place::FIRST, crate::DrainedBy::Any, std::time::Duration::ZERO);
+        let mut park = |record, phase| {
+            entries
+                .insert(slot.tagged(phase), Waker::noop().clone(), record)
+                .expect("there is room")
+        };
+        let first = park(one, Phase::Open);
+        park(two, Phase::Open);
+        let middle = park(one, Phase::Finishing);
+        park(one, Phase::Open);
+        assert_eq!(entries.take_of(one, Phase::Signaled).len(), 2);
+        assert!(entries.remove(first, one).is_none(), "its waker was taken");
+        assert_eq!(entries.take_of(one, Phase::Overdue).len(), 1);
+        assert!(entries.remove(middle, one).is_none());
+        assert_eq!(entries.take_of(two, Phase::Overdue).len(), 1);
+        assert_eq!(entries.waiting, 0);
+    }
+}

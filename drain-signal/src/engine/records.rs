@@ -1,0 +1,143 @@
+//! What the handles of one connection share: whether it was notified or forced by itself, and its waits. Invariant 7.
+
+use drain_sync::{AtomicU32, Ordering, Table};
+
+use super::entries::NO_ENTRY;
+use crate::Phase;
+
+/// Where a connection has no record yet; and the end of the list of free ones.
+pub(crate) const NO_RECORD: u32 = u32::MAX;
+
+/// The record of a connection that has several handles, or waits, or was notified by itself.
+#[derive(Debug)]
+pub(crate) struct Record {
+    /// `SIGNALED`, `FORCED`, and refs from `REF` on: how many handles there are.
+    state: AtomicU32,
+    /// The first of its waits' entries; of a free record, the next free one. Relaxed: read and written with the entries
+    /// locked only.
+    first: AtomicU32,
+}
+
+const SIGNALED: u32 = 1;
+const FORCED: u32 = 1 << 1;
+const REF: u32 = 1 << 2;
+
+impl Record {
+    fn new() -> Self {
+        Self {
+            state: AtomicU32::new(0),
+            first: AtomicU32::new(NO_ENTRY),
+        }
+    }
+
+    /// How far the connection was brought by itself, whatever the drain.
+    ///
+    /// Acquire pairs with the Release in `raise`: who finds the connection forced sees what was done before it was.
+    #[inline]
+    pub(crate) fn phase(&self) -> Phase {
+        match self.state.load(Ordering::Acquire) & (SIGNALED | FORCED) {
+            0 => Phase::Open,
+            SIGNALED => Phase::Signaled,
+            _ => Phase::Overdue,
+        }
+    }
+
+    /// Notifies the connection. Whether this call was the first to.
+    pub(crate) fn signal(&self) -> bool {
+        self.raise(SIGNALED)
+    }
+
+    /// Forces the connection. Whether this call was the first to.
+    pub(crate) fn force(&self) -> bool {
+        self.raise(FORCED)
+    }
+
+    /// The caller then wakes the waits, with the entries locked: a wait that parks before that is found there, one that parks
+    /// after it finds the bit (invariant 6).
+    fn raise(&self, bit: u32) -> bool {
+        // Most callers come after the first: they only read.
+        self.state.load(Ordering::Acquire) & bit == 0 && self.state.fetch_or(bit, Ordering::AcqRel) & bit == 0
+    }
+
+    /// One handle more. Relaxed: it is made from another, which keeps the record.
+    #[inline]
+    pub(crate) fn share(&self) {
+        self.state.fetch_add(REF, Ordering::Relaxed);
+    }
+
+    /// One handle less. Whether it was the last. AcqRel: the last one frees the record after all that the others did with it.
+    #[inline]
+    pub(crate) fn unshare(&self) -> bool {
+        self.state.fetch_sub(REF, Ordering::AcqRel) / REF == 1
+    }
+
+    pub(crate) fn first(&self) -> u32 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_first(&self, entry: u32) {
+        self.first.store(entry, Ordering::Relaxed);
+    }
+}
+
+/// The records of a shard: read by anybody, claimed and freed with the entries locked. One is used again as soon as its
+/// connection has gone; the memory goes with the shard.
+#[derive(Debug)]
+pub(crate) struct Records {
+    table: Table<Record>,
+}
+
+/// The part of the records that is under the lock.
+#[derive(Debug)]
+pub(crate) struct FreeRecords {
+    first: u32,
+    made: u32,
+}
+
+impl Default for FreeRecords {
+    fn default() -> Self {
+        Self {
+            first: NO_RECORD,
+            made: 0,
+        }
+    }
+}
+
+impl Records {
+    pub(crate) fn new() -> Self {
+        Self { table: Table::new() }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, record: u32) -> Option<&Record> {
+        self.table.get(record)
+    }
+
+    /// A record for a connection with one handle; `None` if 2^28 connections of the shard have one.
+    pub(crate) fn claim(&self, free: &mut FreeRecords) -> Option<u32> {
+        let (number, record) = match self.get(free.first) {
+            Some(record) => {
+                let number = free.first;
+                free.first = record.first();
+                (number, record)
+            }
+            None => {
+                let record = self.table.get_or_make(free.made, Record::new)?;
+                free.made += 1;
+                (free.made - 1, record)
+            }
+        };
+        record.set_first(NO_ENTRY);
+        // Relaxed: whoever is to see it learns its number after this.
+        record.state.store(REF, Ordering::Relaxed);
+        Some(number)
+    }
+
+    /// The last handle has gone, and so have all waits.
+    pub(crate) fn free(&self, number: u32, free: &mut FreeRecords) {
+        if let Some(record) = self.get(number) {
+            record.set_first(free.first);
+            free.first = number;
+        }
+    }
+}

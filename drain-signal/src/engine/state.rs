@@ -1,0 +1,104 @@
+//! What a drain publishes: the word that every question loads, the facts behind it, and who waits for its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use drain_sync::{AtomicU64, Mutex, MutexGuard, Ordering, WaitList, lock};
+
+use super::slot::Clock;
+use super::word::{Progress, State as DrainState, Word};
+use crate::phase::{NEVER, Steps, at};
+use crate::schedule::{micros, places_told, telling_window};
+use crate::{DrainDirection, DrainEvent, DrainSchedule};
+
+/// Read by every connection at every question, and written when the drain moves on: on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Words {
+    word: AtomicU64,
+    pace: AtomicU64,
+    drain_time: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    words: Words,
+    published: Mutex<Published>,
+    /// Those who look again when the drain begins, changes, may have become empty, or is completed.
+    pub(crate) waiters: WaitList,
+}
+
+/// The facts. They change under the lock and are published in one store of the word.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) event: Option<Arc<DrainEvent>>,
+    /// Microseconds since the start, as is the next.
+    pub(crate) deadline: u64,
+    pub(crate) pace: u64,
+    pub(crate) word: Word,
+}
+
+impl Published {
+    /// The word after the present one, in `state` and at the present pace.
+    pub(crate) fn next_word(&self, event: &DrainEvent, state: DrainState) -> Word {
+        self.word.then(Progress {
+            state,
+            step: Steps::new(event, self.deadline).at(self.pace),
+            envoy: event.schedule == DrainSchedule::Envoy140,
+            strategy: event.strategy,
+            narrow: event.direction == DrainDirection::InboundOnly,
+            threshold: places_told(self.pace, micros(telling_window(event))),
+        })
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let event = self.event.as_ref()?;
+        (self.deadline != NEVER).then(|| at(event.start, self.deadline))?
+    }
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            words: Words::default(),
+            published: Mutex::new(Published {
+                event: None,
+                deadline: NEVER,
+                pace: 0,
+                word: Word::IDLE,
+            }),
+            waiters: WaitList::default(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
+        lock(&self.published)
+    }
+
+    /// Acquire pairs with the Release in `publish`: whoever sees a word sees the pace and the drain time that it speaks of,
+    /// and all that happened before the drain came this far.
+    #[inline]
+    pub(crate) fn word(&self) -> Word {
+        Word::from_bits(self.words.word.load(Ordering::Acquire))
+    }
+
+    /// Relaxed: the word was loaded before. A pace newer than that word is as good: a newer word follows it.
+    pub(crate) fn clock(&self) -> Clock {
+        Clock {
+            drain_time: self.words.drain_time.load(Ordering::Relaxed),
+            pace: self.words.pace.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Stores the word after everything it speaks of.
+    pub(crate) fn publish(&self, published: &mut Published, word: Word) {
+        let drain_time = published
+            .event
+            .as_ref()
+            .map_or(0, |event| micros(event.drain_time));
+        published.word = word;
+        self.words.drain_time.store(drain_time, Ordering::Relaxed);
+        self.words.pace.store(published.pace, Ordering::Relaxed);
+        self.words.word.store(word.bits(), Ordering::Release);
+    }
+}

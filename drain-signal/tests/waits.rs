@@ -1,0 +1,353 @@
+//! Any number of waits on one connection, from any tasks and under any combinator: each is woken, and each takes what it has
+//! with it.
+#![cfg(not(any(loom, shuttle)))]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use drain_signal::{
+    CloseCause, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining, Goodbye, GracefulClose,
+    Phase, PhaseWait, channel, drive,
+};
+use futures_util::future::FutureExt;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio_test::{assert_pending, assert_ready, task};
+
+const T: Duration = Duration::from_secs(60);
+
+/// Everybody's slot is at the start.
+fn start(trigger: DrainTrigger, reason: DrainReason) -> Draining {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+    let event = DrainEvent::new(Instant::now(), T, reason).with_strategy(DrainStrategy::Immediate);
+    let now = event.start;
+    let draining = trigger.start(event);
+    while draining.advance(now).more {}
+    draining
+}
+
+async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(Duration::from_secs(30), future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what} did not come"),
+    }
+}
+
+/// Never ends by itself.
+struct Never;
+
+impl Future for Never {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl GracefulClose for Never {
+    fn start(self: Pin<&mut Self>, _: &Goodbye) {}
+    fn finish(self: Pin<&mut Self>) {}
+    fn abort(self: Pin<&mut Self>) {}
+}
+
+/// A task of its own: how often it was woken, and whether anybody still knows it.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Count {
+    fn task() -> (Arc<Self>, Waker) {
+        let count = Arc::new(Self::default());
+        (Arc::clone(&count), Waker::from(count))
+    }
+
+    fn woken(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_wait_on_one_shared_watch() {
+    let (trigger, signal) = channel();
+    let watch = Arc::new(signal.watch().unwrap());
+    let tasks: Vec<_> = (0..100)
+        .map(|nth| {
+            let watch = Arc::clone(&watch);
+            tokio::spawn(async move {
+                if nth % 2 == 0 {
+                    watch.signaled().await;
+                }
+                watch.expired().await;
+            })
+        })
+        .collect();
+    let draining = start(trigger, DrainReason::ListenerModify);
+    let event = draining.event().unwrap();
+    while draining.advance(event.start + T).more {}
+    for task in tasks {
+        within("the end", task).await.unwrap();
+    }
+}
+
+#[test]
+fn waits_of_one_task_under_combinators_with_wakers_of_their_own() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let mut waits = FuturesUnordered::new();
+    waits.push(watch.signaled().map(|_| "signaled").boxed());
+    waits.push(watch.expired().map(|()| "expired").boxed());
+    waits.push(watch.finishing().map(|()| "finishing").boxed());
+    waits.push(watch.handle().signaled_twice().boxed());
+    let mut next = task::spawn(async { waits.next().await });
+    assert_pending!(next.poll());
+    let draining = start(trigger, DrainReason::ListenerModify);
+    assert!(next.is_woken());
+    drop(next);
+    let mut come = vec![];
+    while let Some(Some(wait)) = waits.next().now_or_never() {
+        come.push(wait);
+    }
+    come.sort_unstable();
+    assert_eq!(come, ["signaled", "twice"]);
+    let end = draining.event().unwrap().start + T;
+    while draining.advance(end).more {}
+    assert_eq!(
+        waits.next().now_or_never().flatten().map(|_| waits.len()),
+        Some(1)
+    );
+    assert_eq!(
+        waits.next().now_or_never().flatten().map(|_| waits.len()),
+        Some(0)
+    );
+}
+
+/// One task, two waits on one handle at once.
+trait Twice {
+    fn signaled_twice(self) -> impl Future<Output = &'static str> + Send;
+}
+
+impl Twice for drain_signal::DrainHandle {
+    async fn signaled_twice(self) -> &'static str {
+        tokio::join!(self.signaled(), self.signaled());
+        "twice"
+    }
+}
+
+#[test]
+fn a_wait_that_moved_to_another_task_wakes_that_one_alone() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let ((first, one), (second, two)) = (Count::task(), Count::task());
+    let mut wait = PhaseWait::new(&watch);
+    for waker in [&one, &one, &two, &two, &one, &two] {
+        assert_pending!(wait.poll_phase(&mut Context::from_waker(waker), Phase::Open));
+    }
+    let _draining = start(trigger, DrainReason::ListenerModify);
+    assert_eq!((first.woken(), second.woken()), (0, 1));
+}
+
+#[test]
+fn a_wait_for_the_end_is_not_woken_at_the_slot() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let mut expired = task::spawn(watch.expired());
+    assert_pending!(expired.poll());
+    let draining = start(trigger, DrainReason::ListenerModify);
+    watch.start_now();
+    assert!(!expired.is_woken());
+    while draining.advance(draining.event().unwrap().start + T).more {}
+    assert!(expired.is_woken());
+    assert_ready!(expired.poll());
+}
+
+#[test]
+fn a_force_reaches_the_driver_after_a_stream_of_its_connection_has_ended() {
+    let (trigger, signal) = channel();
+    let driver = signal.watch().unwrap();
+    let (stream, operator) = (driver.handle(), driver.handle());
+    let mut driver_wait = task::spawn(driver.signaled());
+    let mut stream_wait = task::spawn(stream.signaled());
+    assert_pending!(driver_wait.poll());
+    assert_pending!(stream_wait.poll());
+    // An operator's drain has no deadline: the force is all that ends the connection.
+    let _draining = start(trigger, DrainReason::Admin);
+    assert!(driver_wait.is_woken() && stream_wait.is_woken());
+    assert_ready!(driver_wait.poll());
+    let mut driver_wait = task::spawn(driver.expired());
+    assert_pending!(driver_wait.poll());
+    assert_ready!(stream_wait.poll());
+    drop(stream_wait);
+    drop(stream);
+    assert!(operator.force());
+    assert!(driver_wait.is_woken());
+    assert_ready!(driver_wait.poll());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driven_connection_is_forced_whatever_its_streams_do() {
+    let (trigger, signal) = channel();
+    let connections: Vec<_> = (0..200)
+        .map(|_| {
+            let watch = signal.watch().unwrap();
+            let operator = watch.handle();
+            let streams: Vec<_> = (0..3)
+                .map(|_| {
+                    let stream = watch.handle();
+                    tokio::spawn(async move { drop(stream.signaled().await) })
+                })
+                .collect();
+            (operator, streams, tokio::spawn(drive(Never, watch)))
+        })
+        .collect();
+    let _draining = start(trigger, DrainReason::Admin);
+    for (operator, streams, driven) in connections {
+        for stream in streams {
+            within("the slot", stream).await.unwrap();
+        }
+        assert!(operator.force() && !operator.force());
+        let closed = within("the end of a forced connection", driven).await.unwrap();
+        assert_eq!(closed.cause, CloseCause::Forced);
+    }
+}
+
+#[test]
+fn start_now_reaches_every_wait_of_the_connection_and_no_other() {
+    let (_trigger, signal) = channel();
+    let (watch, other) = (signal.watch().unwrap(), signal.watch().unwrap());
+    let clone = watch.clone();
+    let handle = watch.handle();
+    let mut waits = [
+        task::spawn(watch.signaled()),
+        task::spawn(watch.signaled()),
+        task::spawn(clone.signaled()),
+        task::spawn(handle.signaled()),
+    ];
+    let mut others = task::spawn(other.signaled());
+    for wait in &mut waits {
+        assert_pending!(wait.poll());
+    }
+    assert_pending!(others.poll());
+    assert!(handle.start_now() && !watch.start_now());
+    for wait in &mut waits {
+        assert!(wait.is_woken());
+        assert_ready!(wait.poll());
+    }
+    assert!(!others.is_woken());
+}
+
+#[test]
+fn a_wait_that_is_dropped_takes_its_waker_with_it_at_any_time() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let (count, waker) = Count::task();
+    let park = |after: Phase| {
+        let mut wait = PhaseWait::new(&watch);
+        assert_pending!(wait.poll_phase(&mut Context::from_waker(&waker), after));
+        wait
+    };
+    let before = park(Phase::Open);
+    drop(park(Phase::Signaled));
+    // The drain has begun, and nobody has moved it on: the slot has come, and nobody was woken.
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+    let event =
+        DrainEvent::new(Instant::now(), T, DrainReason::Admin).with_strategy(DrainStrategy::Immediate);
+    let draining = trigger.start(event);
+    drop(before);
+    drop(park(Phase::Signaled));
+    let after = park(Phase::Signaled);
+    watch.force();
+    assert_eq!(count.woken(), 1);
+    drop(after);
+    drop(waker);
+    assert_eq!(Arc::strong_count(&count), 1);
+    drop(draining);
+}
+
+#[test]
+fn waits_for_the_end_of_the_drain_that_are_dropped_leave_nothing() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let (count, waker) = Count::task();
+    let mut cx = Context::from_waker(&waker);
+    let draining = start(trigger, DrainReason::ListenerModify);
+    for _ in 0..1000 {
+        assert_pending!(Pin::new(&mut signal.drained()).poll(&mut cx));
+        draining.clone().wake_on_change(&waker);
+    }
+    draining.wake_on_change(&waker);
+    assert_eq!(Arc::strong_count(&count), 3);
+    drop(watch);
+    assert_eq!(count.woken(), 1);
+    drop((waker, draining));
+    assert_eq!(Arc::strong_count(&count), 1);
+}
+
+/// A waker that uses the connection whenever it is woken or dropped: under a lock it would hang.
+struct Reentrant(drain_signal::DrainHandle, drain_signal::DrainSignal);
+
+impl Reentrant {
+    fn use_all(&self) {
+        self.0.start_now();
+        self.0.force();
+        drop(self.0.goodbye_of_a_clone());
+        assert!(self.1.open_watches() < 10);
+        drop(self.1.watch());
+    }
+}
+
+trait Clones {
+    fn goodbye_of_a_clone(&self) -> Option<Goodbye>;
+}
+
+impl Clones for drain_signal::DrainHandle {
+    fn goodbye_of_a_clone(&self) -> Option<Goodbye> {
+        self.clone().signaled().now_or_never()
+    }
+}
+
+impl Wake for Reentrant {
+    fn wake(self: Arc<Self>) {
+        self.use_all();
+    }
+}
+
+impl Drop for Reentrant {
+    fn drop(&mut self) {
+        self.use_all();
+    }
+}
+
+#[test]
+fn a_waker_may_use_the_drain_that_wakes_or_drops_it() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let other = signal.watch().unwrap();
+    let waker = || Waker::from(Arc::new(Reentrant(other.handle(), signal.clone())));
+    let park = |waker: &Waker| {
+        let mut wait = PhaseWait::new(&watch);
+        assert_pending!(wait.poll_phase(&mut Context::from_waker(waker), Phase::Open));
+        wait
+    };
+    // Replaced, dropped, woken by the drain, by a force and by the end.
+    let mut replaced = park(&waker());
+    assert_pending!(replaced.poll_phase(&mut Context::from_waker(Waker::noop()), Phase::Open));
+    drop(park(&waker()));
+    let woken = park(&waker());
+    let draining = start(trigger, DrainReason::Admin);
+    drop((replaced, woken));
+    let mut forced = PhaseWait::new(&watch);
+    assert_pending!(forced.poll_phase(&mut Context::from_waker(&waker()), Phase::Signaled));
+    watch.force();
+    drop(forced);
+    draining.wake_on_change(&waker());
+    drop((watch, other));
+    assert!(draining.complete_if_empty());
+}
