@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::events::Event;
 use crate::family::Family;
 use crate::net::{Seat, Slot};
-use crate::shell::{Job, Shell};
+use crate::shell::{DrainJob, Job, Shell, WarmJob};
 use crate::{
     Effect, Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionSet, VersionState,
     VersionView,
@@ -45,7 +45,15 @@ impl<C: ListenerConfig> Shell<C> {
             match effect {
                 Effect::Create { version } => {
                     if let Some(created) = self.create(state, version) {
+                        let token = created.token();
                         state.live.insert(version, Arc::new(created));
+                        if let Some(ready) = state.set.take_ready(version) {
+                            self.run(Job::Warm(WarmJob {
+                                version,
+                                ready,
+                                token,
+                            }));
+                        }
                         state.record(version, Event::Created);
                     }
                 }
@@ -83,7 +91,7 @@ impl<C: ListenerConfig> Shell<C> {
                     chain.leave();
                     let sequence = chain.drain().start_drain_sequence(DrainStart::new(reason));
                     state.events.push(Event::ChainDrainStarted(chain.view(), reason));
-                    self.run(Job::Chain { chain, sequence });
+                    self.run(Job::Drain(DrainJob::Chain { chain, sequence }));
                 }
                 Effect::Drain { version, reason } => {
                     let Some(version) = state.live.get(&version).cloned() else {
@@ -93,7 +101,7 @@ impl<C: ListenerConfig> Shell<C> {
                     let sequence = version.drain().start_drain_sequence(DrainStart::new(reason));
                     state.events.push(Event::DrainStarted(version.view(None), reason));
                     drained.push(Arc::clone(&version));
-                    self.run(Job::Version { version, sequence });
+                    self.run(Job::Drain(DrainJob::Version { version, sequence }));
                 }
             }
         }

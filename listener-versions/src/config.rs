@@ -1,7 +1,9 @@
 //! What this crate must know about a listener's configuration, and nothing more.
 
 use std::fmt;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
 use drain_tree::{DrainType, TrafficDirection};
@@ -113,9 +115,19 @@ pub trait ListenerConfig: Send + Sync + 'static {
         self.socket_options().bind(address, |_| Ok(()))
     }
 
-    /// Whether a new version waits in `Warming` until it is told to be warm. Default: false, it is active at once.
+    /// Whether a new version waits in `Warming` until it is [ready](Self::ready), or [said](crate::Listeners::warmed) to be warm. The
+    /// version that it replaces serves meanwhile. Default: false, it is active at once.
     fn warms(&self) -> bool {
         false
+    }
+
+    /// What a version that [warms](Self::warms) waits for: when the future is over, the version takes over. The
+    /// [`Driver`](crate::Driver) polls it, and drops it when the version is dropped. Default: it never is, and
+    /// [`Listeners::warmed`](crate::Listeners::warmed) says so. [`Routes`](crate::Routes) are an example.
+    ///
+    /// A version whose future panics stays warming.
+    fn ready(&self) -> Ready {
+        Box::pin(std::future::pending())
     }
 
     /// Makes what serves connections: it is called only for a configuration that is about to be taken, after everything else has been
@@ -165,6 +177,9 @@ pub trait ListenerConfig: Send + Sync + 'static {
         Ok(())
     }
 }
+
+/// Over when a version is warm.
+pub type Ready = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A field of a listener's configuration that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

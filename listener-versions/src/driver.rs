@@ -2,26 +2,29 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use drain_tree::{DrainDirection, DrainOutcome};
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use crate::shell::{Job, Shell};
+use crate::shell::{DrainJob, Job, Shell, WarmJob};
 use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion};
 
-/// Runs the drains of [`Listeners`](crate::Listeners). Spawn it once, on any runtime with time enabled.
+/// Runs the drains of [`Listeners`](crate::Listeners), and lets versions that warm take over when they are
+/// [ready](crate::ListenerConfig::ready). Spawn it once, on any runtime with time enabled.
 ///
 /// It ends when the last [`Listeners`](crate::Listeners) handle is gone and every drain that has begun is over: at shutdown, drop the
 /// handles and wait for it.
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves drains begun: no connection is told any more, deadlines do not come, and versions are not reaped.
+/// Dropping it leaves drains begun: no connection is told any more, deadlines do not come, versions are not reaped, and none gets warm
+/// by itself.
 #[must_use = "connections are told to leave, and versions reaped, only while the driver is polled"]
 pub struct Driver {
     run: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -60,13 +63,25 @@ impl fmt::Debug for Driver {
 
 async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::UnboundedReceiver<Job<C>>) {
     let mut running = FuturesUnordered::new();
+    let mut warming = FuturesUnordered::new();
     let mut more = true;
     poll_fn(|cx| {
         while more {
             match jobs.poll_recv(cx) {
-                Poll::Ready(Some(job)) => running.push(run(job)),
+                Poll::Ready(Some(Job::Warm(job))) => warming.push(warm(job)),
+                Poll::Ready(Some(Job::Drain(job))) => running.push(run(job)),
                 Poll::Ready(None) => more = false,
                 Poll::Pending => break,
+            }
+        }
+        if !more {
+            // The handles are gone, and with them the sockets.
+            warming.clear();
+        }
+        while let Poll::Ready(Some(warm)) = warming.poll_next_unpin(cx) {
+            if let Some(version) = warm {
+                // If it cannot listen, the observer has heard so.
+                drop(shell.warmed(version));
             }
         }
         loop {
@@ -85,17 +100,25 @@ async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::Unbounde
     .await;
 }
 
-async fn run<C>(job: Job<C>) -> Done<C> {
+/// The number of the version, if it is still there and warm.
+async fn warm(job: WarmJob) -> Option<u64> {
+    // The future is the configuration's own: its panic concerns no other version.
+    let ready = AssertUnwindSafe(job.ready).catch_unwind();
+    job.token.run(ready).await?.ok()?;
+    Some(job.version)
+}
+
+async fn run<C>(job: DrainJob<C>) -> Done<C> {
     match job {
-        Job::Version { version, sequence } => {
+        DrainJob::Version { version, sequence } => {
             let outcome = sequence.await;
             Done::Version(version, outcome)
         }
-        Job::Chain { chain, sequence } => {
+        DrainJob::Chain { chain, sequence } => {
             let outcome = sequence.await;
             Done::Chain(chain, outcome)
         }
-        Job::Admin {
+        DrainJob::Admin {
             sequence,
             direction,
             policy,

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use drain_tree::{DrainDirection, DrainReason, DrainStart};
 
 use crate::handover::{Settled, SocketSource};
-use crate::shell::Job;
+use crate::shell::{DrainJob, Job};
 use crate::{AcceptPolicy, ListenAddress, ListenerConfig, Listeners, SharedSocket, VersionState};
 
 impl<C: ListenerConfig> SocketSource for Listeners<C> {
@@ -79,11 +79,11 @@ impl<C: ListenerConfig> Listeners<C> {
         self.shell().drop_unclaimed();
         let start = DrainStart::new(DrainReason::HotRestart);
         let sequence = self.shell().root().start_drain_sequence(start);
-        self.shell().run(Job::Admin {
+        self.shell().run(Job::Drain(DrainJob::Admin {
             sequence,
             direction: DrainDirection::All,
             policy: AcceptPolicy::Keep,
-        });
+        }));
         // Others drain for a reason of their own.
         self.shell().asked_to_leave(DrainReason::HotRestart, |version| {
             version.state == VersionState::Active

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::SharedSocket;
 use crate::driver::Driver;
 use crate::net::Worker;
-use crate::shell::{Job, Shell};
+use crate::shell::{DrainJob, Job, Shell};
 use crate::{
     AcceptPolicy, ChainView, Inherited, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver,
     ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
@@ -222,11 +222,11 @@ impl<C: ListenerConfig> Listeners<C> {
         let before: Vec<u64> = self.draining().map(|version| version.number).collect();
         let start = DrainStart::new(DrainReason::Admin).with_direction(direction);
         let sequence = self.shell.root().start_drain_sequence(start);
-        self.shell.run(Job::Admin {
+        self.shell.run(Job::Drain(DrainJob::Admin {
             sequence,
             direction,
             policy,
-        });
+        }));
         if policy == AcceptPolicy::StopNow {
             self.stop_listeners(direction);
         }

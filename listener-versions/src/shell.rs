@@ -15,12 +15,24 @@ use crate::observer::Teller;
 use crate::set::Socket;
 use crate::{
     AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
-    VersionView,
+    ListenerVersion, ListenersOptions, Ready, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+    VersionToken, VersionView,
 };
 
 /// What the driver is given to run.
 pub(crate) enum Job<C> {
+    Warm(WarmJob),
+    Drain(DrainJob<C>),
+}
+
+/// The version takes over when it is ready.
+pub(crate) struct WarmJob {
+    pub(crate) version: u64,
+    pub(crate) ready: Ready,
+    pub(crate) token: VersionToken,
+}
+
+pub(crate) enum DrainJob<C> {
     Version {
         version: Arc<ListenerVersion<C>>,
         sequence: DrainSequence,

@@ -8,10 +8,15 @@ use super::effect::Work;
 use super::in_place;
 use super::plan::Candidate;
 use crate::{
-    Effect, InvalidTransition, ListenerConfig, VersionEvent, VersionRecord, VersionSet, VersionState,
+    Effect, InvalidTransition, ListenerConfig, Ready, VersionEvent, VersionRecord, VersionSet, VersionState,
 };
 
 impl<C: ListenerConfig> VersionSet<C> {
+    /// When the version is warm, if it warms. It is given to the first who asks.
+    pub(crate) fn take_ready(&mut self, version: u64) -> Option<Ready> {
+        self.versions.get_mut(&version)?.ready.take()
+    }
+
     /// A version that was warming is ready: it accepts, and the one that it replaces drains. If only filter chains differ, the active
     /// one goes on with them instead, and the one that was warming is dropped.
     ///
@@ -31,6 +36,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             config: Arc::clone(&record.config),
             asked: Arc::clone(&record.asked),
             life: Arc::clone(&record.life),
+            ready: None,
         };
         let active = self.active(&name);
         if let Some(kept) = active.and_then(|active| in_place::diff(active, &candidate)) {

@@ -10,20 +10,27 @@ use super::record::{Asked, Origin};
 use super::{VersionRecord, VersionSet};
 use crate::token::Life;
 use crate::update::Resource;
-use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, UpdateError};
+use crate::{Change, FieldError, ListenerConfig, ListenerReport, Ready, SocketKey, UpdateError};
 
 /// A configuration, and all that it says of itself.
 pub(crate) struct Candidate<C> {
     pub(crate) config: Arc<C>,
     pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
+    /// When it is warm, if it warms.
+    pub(crate) ready: Option<Ready>,
 }
 
 impl<C: ListenerConfig> Candidate<C> {
     /// The configuration's own code: its panic refuses the listener, and concerns no other.
-    fn build(&self) -> Result<(), FieldError> {
-        catch_unwind(AssertUnwindSafe(|| self.config.build(&self.life.token())))
-            .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))
+    fn build(&mut self) -> Result<(), FieldError> {
+        let build = || {
+            self.config.build(&self.life.token())?;
+            Ok(self.asked.warms.then(|| self.config.ready()))
+        };
+        self.ready = catch_unwind(AssertUnwindSafe(build))
+            .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))?;
+        Ok(())
     }
 }
 
@@ -229,7 +236,12 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             ));
         }
         let life = Life::new();
-        let candidate = Candidate { config, asked, life };
+        let mut candidate = Candidate {
+            config,
+            asked,
+            life,
+            ready: None,
+        };
         // One that has to warm first is told apart when it is warm.
         let active = active.filter(|_| !candidate.asked.warms);
         match active.and_then(|active| in_place::diff(active, &candidate)) {
@@ -245,11 +257,11 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
     fn with_address(
         &mut self,
         name: &Arc<str>,
-        candidate: Candidate<C>,
+        mut candidate: Candidate<C>,
         last_round: bool,
         bind: &mut impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
     ) -> Result<Outcome<C>, Candidate<C>> {
-        let Candidate { config, asked, .. } = &candidate;
+        let asked = Arc::clone(&candidate.asked);
         let socket = asked.socket.clone();
         let conflict = |held_by: &Arc<str>| {
             Ok(Err(UpdateError::AddressConflict {
@@ -270,7 +282,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 conflict(other)
             };
         }
-        if let Some(field) = owner.and_then(|owner| self.field_that_stays(owner, asked)) {
+        if let Some(field) = owner.and_then(|owner| self.field_that_stays(owner, &asked)) {
             return Ok(Err(UpdateError::Invalid {
                 listener: Arc::clone(name),
                 source: FieldError::new(field, "cannot change while the address stays"),
@@ -295,7 +307,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             true => None,
         };
         if let Some(wanted) = wanted {
-            if let Err(source) = bind(config, asked, wanted) {
+            if let Err(source) = bind(&candidate.config, &asked, wanted) {
                 return Ok(Err(UpdateError::Bind {
                     listener: Arc::clone(name),
                     address: socket.address().clone(),

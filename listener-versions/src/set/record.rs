@@ -9,7 +9,7 @@ use std::time::Duration;
 use drain_tree::{DrainReason, DrainType, TrafficDirection};
 
 use crate::token::Life;
-use crate::{ChainId, ListenerConfig, SocketKey, SocketOptions, VersionState};
+use crate::{ChainId, ListenerConfig, Ready, SocketKey, SocketOptions, VersionState};
 
 /// One version of one listener, as the set knows it.
 pub(crate) struct VersionRecord<C> {
@@ -35,6 +35,8 @@ pub(crate) struct VersionRecord<C> {
     pub(crate) origin: Origin,
     pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
+    /// Until somebody waits for it.
+    pub(crate) ready: Option<Ready>,
 }
 
 impl<C> fmt::Debug for VersionRecord<C> {

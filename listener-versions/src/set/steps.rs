@@ -24,7 +24,12 @@ impl<C: ListenerConfig> VersionSet<C> {
         version_info: &Arc<str>,
         work: &mut Work,
     ) -> Change {
-        let Candidate { config, asked, life } = match step {
+        let Candidate {
+            config,
+            asked,
+            life,
+            ready,
+        } = match step {
             Step::Leave(change) => return change,
             Step::DropWarming(version) => {
                 self.discard(name, work);
@@ -55,6 +60,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             origin,
             asked,
             life,
+            ready,
         };
         self.versions.insert(version, record);
         self.names.entry(Arc::clone(name)).or_default().warming = Some(version);
