@@ -1,10 +1,10 @@
-//! How connections ended, counted: four ends that exclude each other.
+//! How connections ended, counted: six ends that exclude each other; and how many linger now.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts of the ways in which connections were closed; clones share the counts.
+/// Counts of the ways in which connections were closed; clones share the counts, and the bound on how many linger.
 ///
 /// One value for a listener, a filter chain or a process, as the caller likes. Touched once per connection, at its end.
 #[derive(Clone, Default)]
@@ -18,6 +18,9 @@ struct Counts {
     timed_out: AtomicU64,
     byte_bounded: AtomicU64,
     aborted: AtomicU64,
+    stalled: AtomicU64,
+    refused: AtomicU64,
+    lingering: AtomicU64,
 }
 
 /// What [`CloseCounters`] had counted at one moment.
@@ -32,6 +35,10 @@ pub struct CloseCounts {
     pub byte_bounded: u64,
     /// Connections dropped without a staged close while the peer was still there, or with a request unanswered.
     pub aborted: u64,
+    /// Closes that ended because the peer took nothing of what was flushed for `delayed_close_timeout`: it got RST.
+    pub stalled: u64,
+    /// Connections closed at once because [`max_lingering`](crate::LingerSettings::max_lingering) others lingered.
+    pub refused: u64,
 }
 
 impl CloseCounters {
@@ -50,7 +57,15 @@ impl CloseCounters {
             timed_out: self.inner.timed_out.load(Ordering::Relaxed),
             byte_bounded: self.inner.byte_bounded.load(Ordering::Relaxed),
             aborted: self.inner.aborted.load(Ordering::Relaxed),
+            stalled: self.inner.stalled.load(Ordering::Relaxed),
+            refused: self.inner.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// How many connections wait for their peers' end now.
+    #[must_use]
+    pub fn lingering(&self) -> u64 {
+        self.inner.lingering.load(Ordering::Relaxed)
     }
 
     pub(crate) fn count(&self, end: End) {
@@ -59,8 +74,27 @@ impl CloseCounters {
             End::TimedOut => &self.inner.timed_out,
             End::ByteBounded => &self.inner.byte_bounded,
             End::Aborted => &self.inner.aborted,
+            End::Stalled => &self.inner.stalled,
+            End::Refused => &self.inner.refused,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One more connection lingers, if fewer than `most` do. Relaxed: the count bounds, it publishes nothing.
+    pub(crate) fn place(&self, most: u64) -> Option<Place> {
+        let before = self.inner.lingering.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        (before < most).then_some(place)
+    }
+}
+
+/// A connection that lingers; counted until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place(CloseCounters);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.inner.lingering.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -77,4 +111,6 @@ pub(crate) enum End {
     TimedOut,
     ByteBounded,
     Aborted,
+    Stalled,
+    Refused,
 }

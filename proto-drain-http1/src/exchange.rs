@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use drain_signal::{Activity, ActivityObserver};
 
-use crate::response::RequestFacts;
+use crate::request::RequestFacts;
 
 /// The shared knowledge of one connection; clones are handles to the same connection.
 ///
@@ -41,6 +41,8 @@ struct Inner {
     /// The guards that are held.
     active: AtomicU32,
     tunnel: AtomicBool,
+    broken_off: AtomicBool,
+    framed_by_close: AtomicBool,
     cut: AtomicBool,
     observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
 }
@@ -103,6 +105,7 @@ impl Exchanges {
         let behind = !has_body && !ends_a_head(inner.tail.load(Ordering::Relaxed));
         inner.pending.store(behind, Ordering::Relaxed);
         inner.body.store(has_body, Ordering::Relaxed);
+        inner.framed_by_close.store(false, Ordering::Relaxed);
     }
 
     /// Nothing is being answered any more.
@@ -132,6 +135,29 @@ impl Exchanges {
         if !self.inner.tunnel.swap(true, Ordering::Relaxed) {
             self.report(Activity::Tunnel);
         }
+    }
+
+    /// The other side of the tunnel was reset, or ended without its protocol's end: when the transport is dropped, the client
+    /// gets RST and not FIN, which would say that it has got everything.
+    pub fn break_off_tunnel(&self) {
+        self.inner.broken_off.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_broken_off(&self) -> bool {
+        self.inner.broken_off.load(Ordering::Relaxed)
+    }
+
+    /// The body of the response that is being written ends with the connection ([`RequestFacts::framed_by_close`], RFC 9112
+    /// section 6.3): if the transport is dropped before it is shut down, the client gets RST. FIN would make what it has got look
+    /// whole. [`DrainService`] says it by itself.
+    ///
+    /// [`DrainService`]: crate::DrainService
+    pub fn frame_by_close(&self) {
+        self.inner.framed_by_close.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_framed_by_close(&self) -> bool {
+        self.inner.framed_by_close.load(Ordering::Relaxed)
     }
 
     /// Whether the connection has become a tunnel.

@@ -121,6 +121,7 @@ mod body;
 pub use body::ExchangeBody;
 mod close;
 pub use close::{AtDeadline, GracefulShutdown, Http1Connection, Http1Settings, IdlePolicy, Outcome};
+mod connection_field;
 mod counters;
 pub use counters::{CloseCounters, CloseCounts};
 mod exchange;
@@ -132,15 +133,21 @@ mod layer;
 #[cfg(feature = "tower")]
 pub use layer::DrainLayer;
 mod linger;
-pub use linger::{LingerIo, LingerSettings};
+mod linger_settings;
+pub use linger::LingerIo;
+pub use linger_settings::LingerSettings;
 mod lingering;
 pub use lingering::Lingering;
+mod request;
+pub use request::RequestFacts;
 mod response;
-pub use response::{AfterResponse, Leaving, RequestFacts, after_response, apply};
+pub use response::{AfterResponse, Leaving, after_response, apply};
 #[cfg(any(feature = "hyper", feature = "tower"))]
 mod service;
 #[cfg(any(feature = "hyper", feature = "tower"))]
 pub use service::{DrainService, Responding};
+mod socket;
+mod staged;
 
 mod websocket;
 pub use websocket::{CloseCode, WebSocketClientIo, WebSocketIo};

@@ -1,4 +1,4 @@
-//! The staged close of RFC 9112 section 9.6, as a transport wrapper: half-close, read and discard, close.
+//! A transport whose shutdown is the staged close of RFC 9112 section 9.6: half-close, read and discard, close.
 //!
 //! A close with unread data in the socket makes the kernel answer with RST, and an RST makes the peer's kernel throw
 //! away what it has received and not yet handed out: the response. hyper (1.12) offers no staged close; it awaits the
@@ -8,70 +8,30 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::net::TcpStream;
 
-use crate::counters::{CloseCounters, End};
+use crate::counters::{CloseCounters, End, Place};
 use crate::exchange::Exchanges;
+use crate::linger_settings::LingerSettings;
 use crate::lingering::Lingering;
-
-/// Bounds of the staged close.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LingerSettings {
-    /// How long the peer may take to close after our half-close. Default 1 s, as Envoy's `delayed_close_timeout`; zero
-    /// disables the reading, as in Envoy.
-    pub delayed_close_timeout: Duration,
-    /// How many bytes are read and discarded at most. Default 16 MiB.
-    ///
-    /// It has to cover what an honest peer may have under way when it is told to stop: its send buffer and our receive
-    /// buffer, 4 MiB and 6 MiB where Linux tunes them to the most. With less, an upload in flight turns into the RST
-    /// that the staged close is there to avoid; 64 KiB would already destroy the response to a client with 200 kB
-    /// behind it. The bound stops a peer that sends without end from using the whole time.
-    pub discard_limit: u64,
-}
-
-impl Default for LingerSettings {
-    fn default() -> Self {
-        Self {
-            delayed_close_timeout: Duration::from_secs(1),
-            discard_limit: 16 * 1024 * 1024,
-        }
-    }
-}
-
-impl LingerSettings {
-    /// Sets [`delayed_close_timeout`](Self::delayed_close_timeout).
-    #[must_use]
-    pub fn with_delayed_close_timeout(mut self, timeout: Duration) -> Self {
-        self.delayed_close_timeout = timeout;
-        self
-    }
-
-    /// Sets [`discard_limit`](Self::discard_limit).
-    #[must_use]
-    pub fn with_discard_limit(mut self, bytes: u64) -> Self {
-        self.discard_limit = bytes;
-        self
-    }
-}
+use crate::socket;
+use crate::staged::{Discarded, Staged};
 
 /// Takes the transport of a connection that was dropped without a shutdown.
-type Heir<IO> = Arc<dyn Fn(Lingering<IO>) + Send + Sync>;
+type Heir<IO> = Box<dyn FnOnce(Lingering<IO>) + Send + Sync>;
 
 /// A transport whose shutdown is the staged close.
 ///
 /// Reading, writing and flushing pass through (vectored writes too), for HTTP/1 and for HTTP/2 alike; the one addition
 /// is a note in [`Exchanges`] of whether bytes came or went. `poll_shutdown` flushes, half-closes, then reads and
-/// discards until the peer closes or a bound of [`LingerSettings`] is reached. Flush and half-close have no bound
-/// here: a slow reader is entitled to its response, and the drain's deadline cuts it. A connection on which nothing was
-/// ever written has nothing to protect and is shut down at once.
+/// discards until the peer closes. Each step is bounded by the one rule of
+/// [`LingerSettings::delayed_close_timeout`]: no progress for that long. A peer that takes nothing of what is flushed gets
+/// RST then, where the [TCP connection](Self::with_tcp) is known. A connection on which nothing was ever written has
+/// nothing to protect and is shut down at once.
 ///
 /// On a tunnel ([`Exchanges::switch_to_tunnel`]) the wrapper steps aside: there `poll_shutdown` is a plain half-close.
 ///
@@ -80,11 +40,16 @@ type Heir<IO> = Arc<dyn Fn(Lingering<IO>) + Send + Sync>;
 /// | dropped | what happens |
 /// | --- | --- |
 /// | after `poll_shutdown` completed, or as a tunnel | nothing more |
+/// | inside a response [framed by the close](Exchanges::frame_by_close) | RST, counted as aborted: FIN would make a part look whole |
+/// | as a tunnel that [broke off](Exchanges::break_off_tunnel) | RST |
 /// | nothing ever came or went, or the transport failed, or the peer closed with no request open | nothing to protect |
 /// | the peer closed its side, a request is unanswered | counted as aborted |
 /// | at the deadline, with [`AtDeadline::Cut`](crate::AtDeadline::Cut) | counted as aborted |
-/// | otherwise, with [`with_spawner`](Self::with_spawner) | goes to a [`Lingering`] task |
+/// | otherwise, with [`with_spawner`](Self::with_spawner) | goes to a [`Lingering`] task; `max_lingering` others: closed, counted as refused |
 /// | otherwise | counted as aborted; unread data makes it an RST |
+///
+/// Before its owner has shut it down a transport never ends in its own protocol's words (close_notify): what was cut must not
+/// look whole.
 ///
 /// # Examples
 ///
@@ -111,24 +76,35 @@ type Heir<IO> = Arc<dyn Fn(Lingering<IO>) + Send + Sync>;
 /// # }
 /// ```
 pub struct LingerIo<IO> {
-    /// `None` only once it was handed on or taken out.
+    /// `None` only in `drop`.
     io: Option<IO>,
     settings: LingerSettings,
     counters: CloseCounters,
     exchanges: Exchanges,
     heir: Option<Heir<IO>>,
-    stage: Stage,
+    tcp: fn(&IO) -> Option<&TcpStream>,
+    /// While a close is under way that has to wait.
+    staged: Option<Box<Staged>>,
+    /// Held while it counts as lingering.
+    place: Option<Place>,
+    step: Step,
+    /// The owner has called `poll_shutdown`: what it has written is whole.
+    ended_by_owner: bool,
+    /// A shutdown says nothing but FIN: there is no end of TLS in it.
+    says_only_fin: bool,
     peer: Peer,
 }
 
 /// How far the close has come.
-enum Stage {
-    Open,
-    HalfClosed(Pin<Box<Sleep>>, u64),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Open, or flushing.
+    Flushing,
+    HalfClosed,
     Done,
 }
 
-/// What reading has told of the peer.
+/// What reading has shown of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     There,
@@ -136,21 +112,28 @@ enum Peer {
     Failed,
 }
 
-impl<IO> LingerIo<IO> {
+impl<IO: 'static> LingerIo<IO> {
     /// Wraps `io`.
     #[must_use]
     pub fn new(io: IO, settings: LingerSettings, counters: CloseCounters) -> Self {
         Self {
+            says_only_fin: socket::says_only_fin(&io),
             io: Some(io),
             settings,
             counters,
             exchanges: Exchanges::new(),
             heir: None,
-            stage: Stage::Open,
+            tcp: socket::if_tcp,
+            staged: None,
+            place: None,
+            step: Step::Flushing,
+            ended_by_owner: false,
             peer: Peer::There,
         }
     }
+}
 
+impl<IO> LingerIo<IO> {
     /// Shares this knowledge of the connection instead of one of its own (for one with an observer).
     #[must_use]
     pub fn with_exchanges(mut self, exchanges: Exchanges) -> Self {
@@ -160,11 +143,29 @@ impl<IO> LingerIo<IO> {
 
     /// Where the transport goes if this wrapper is dropped without a shutdown while the peer is still there.
     ///
-    /// The function is called from `drop`; it spawns the future it is given, or drops it, which counts as an abort:
-    /// so it decides how many may linger. It must not panic, also not outside a runtime.
+    /// The function is called from `drop`; it spawns the future it is given, or drops it, which counts as an abort.
+    /// [`LingerSettings::max_lingering`] bounds how often it is called. It must not panic, also not outside a runtime.
     #[must_use]
-    pub fn with_spawner(mut self, spawn: impl Fn(Lingering<IO>) + Send + Sync + 'static) -> Self {
-        self.heir = Some(Arc::new(spawn));
+    pub fn with_spawner(mut self, spawn: impl FnOnce(Lingering<IO>) + Send + Sync + 'static) -> Self {
+        self.heir = Some(Box::new(spawn));
+        self
+    }
+
+    /// How the TCP connection under the transport is found, which can say what a wrapper cannot: FIN without
+    /// close_notify, and RST. Over TLS `|tls| Some(tls.get_ref().0)`. A [`TcpStream`] is found by itself.
+    ///
+    /// Without it a wrapper that is dropped in the middle of a response is closed at the end of its lingering, not before.
+    #[must_use]
+    pub fn with_tcp(mut self, tcp: fn(&IO) -> Option<&TcpStream>) -> Self {
+        self.tcp = tcp;
+        self
+    }
+
+    /// A shutdown of the transport says nothing but that our direction ends: it is a wrapper around a socket, without TLS. Then it
+    /// is half-closed at once, also when it is dropped in the middle of a response. Sockets themselves are known.
+    #[must_use]
+    pub fn with_plain_shutdown(mut self) -> Self {
+        self.says_only_fin = true;
         self
     }
 
@@ -176,30 +177,53 @@ impl<IO> LingerIo<IO> {
 
     /// The transport.
     ///
-    /// `None` never for a caller: it is moved out only by [`into_inner`](Self::into_inner) and by `drop`.
+    /// # Panics
+    ///
+    /// Never.
     #[must_use]
-    pub fn io(&self) -> Option<&IO> {
-        self.io.as_ref()
+    pub fn get_ref(&self) -> &IO {
+        // Only `drop` takes it.
+        self.io.as_ref().expect("there until it is dropped")
     }
 
-    /// Takes the transport out: its close is the caller's business from here on.
-    #[must_use]
-    pub fn into_inner(mut self) -> Option<IO> {
-        self.io.take()
+    fn io_mut(&mut self) -> &mut IO {
+        // Only `drop` takes it.
+        self.io.as_mut().expect("there until it is dropped")
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        (self.tcp)(self.get_ref())
     }
 
     fn end(&mut self, end: End) {
-        self.stage = Stage::Done;
+        self.over();
         self.counters.count(end);
     }
 
-    /// Whether a drop now would leave something behind.
+    fn over(&mut self) {
+        self.step = Step::Done;
+        self.staged = None;
+        self.place = None;
+    }
+
+    /// Whether FIN would make a part of a response look whole.
+    fn truncates(&self) -> bool {
+        let flushed = self.step != Step::Flushing && self.ended_by_owner;
+        !flushed && self.exchanges.is_framed_by_close()
+    }
+
+    /// What a drop now leaves behind.
     fn remains(&self) -> Remains {
-        match (&self.stage, self.peer) {
-            (Stage::Done, _) | (_, Peer::Failed) => Remains::Nothing,
+        match (self.step, self.peer) {
+            (Step::Done, _) => Remains::Nothing,
+            _ if self.exchanges.is_tunnel() && self.exchanges.has_broken_off() => Remains::BrokenOff,
             _ if self.exchanges.is_tunnel() => Remains::Nothing,
+            (_, Peer::Failed) if self.truncates() => Remains::BrokenOff,
+            (_, Peer::Failed) => Remains::Nothing,
+            _ if self.truncates() && !self.ended_by_owner => Remains::Part,
             (_, Peer::Closed) if self.exchanges.is_answering() => Remains::Request,
             (_, Peer::Closed) => Remains::Nothing,
+            _ if self.exchanges.is_cut() && self.truncates() => Remains::Part,
             _ if self.exchanges.is_cut() => Remains::Request,
             _ if self.exchanges.has_answered() || self.exchanges.has_spoken() => Remains::Peer,
             _ => Remains::Nothing,
@@ -207,46 +231,93 @@ impl<IO> LingerIo<IO> {
     }
 }
 
-/// What a drop would leave behind.
+/// What a drop leaves behind.
 enum Remains {
     Nothing,
+    /// A tunnel that broke off, or a cut response of a connection that has failed.
+    BrokenOff,
+    /// A response that only RST shows to be cut.
+    Part,
     /// Something that no lingering can help.
     Request,
     Peer,
 }
 
-impl<IO: AsyncRead + Unpin> LingerIo<IO> {
-    /// Reads and discards until the peer closes or a bound is reached.
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        /// Reads of one poll; a busy peer must not hold the worker.
-        const ROUNDS: usize = 16;
-        let mut space = [MaybeUninit::<u8>::uninit(); 16 * 1024];
-        for _ in 0..ROUNDS {
-            let (Stage::HalfClosed(timeout, discarded), Some(io)) = (&mut self.stage, &mut self.io) else {
-                return Poll::Ready(Ok(()));
-            };
-            if timeout.as_mut().poll(cx).is_ready() {
-                self.end(End::TimedOut);
-                return Poll::Ready(Ok(()));
-            }
-            let mut buf = ReadBuf::uninit(&mut space);
-            match ready!(Pin::new(io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {
-                    *discarded = discarded.saturating_add(buf.filled().len() as u64);
-                    if *discarded >= self.settings.discard_limit {
-                        self.end(End::ByteBounded);
-                        return Poll::Ready(Ok(()));
-                    }
+impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
+    /// The staged close, to its end.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.step == Step::Flushing {
+            if let Err(error) = ready!(self.poll_half_close(cx)) {
+                if error.kind() == io::ErrorKind::TimedOut {
+                    // What it has not taken lies in our memory and in the kernel's; nothing of it can be delivered.
+                    socket::reset(self.tcp());
+                    self.end(End::Stalled);
+                } else {
+                    self.end(End::Aborted);
                 }
-                // The peer ended it, by FIN or by RST: what it has not taken by now, it does not want.
-                Ok(()) | Err(_) => {
-                    self.end(End::Staged);
-                    return Poll::Ready(Ok(()));
+                return Poll::Ready(Err(error));
+            }
+            self.step = Step::HalfClosed;
+            if self.peer == Peer::Closed {
+                self.end(End::Staged);
+            } else if !self.exchanges.has_answered() || self.settings.delayed_close_timeout.is_zero() {
+                self.over();
+            } else if !self.takes_place() {
+                self.end(End::Refused);
+            } else {
+                let timeout = self.settings.delayed_close_timeout;
+                match &mut self.staged {
+                    Some(staged) => staged.restart(timeout),
+                    none => *none = Some(Box::new(Staged::new(cx, timeout))),
                 }
             }
         }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+        let limit = self.settings.discard_limit;
+        let (Some(staged), Some(io), Step::HalfClosed) = (&mut self.staged, &mut self.io, self.step) else {
+            return Poll::Ready(Ok(()));
+        };
+        let end = match ready!(staged.poll_discard(cx, io, limit)) {
+            Discarded::PeerEnded => End::Staged,
+            Discarded::TimedOut => End::TimedOut,
+            Discarded::LimitReached => End::ByteBounded,
+        };
+        self.end(end);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Flushes, then ends our direction.
+    fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let in_its_words = self.ended_by_owner || self.says_only_fin;
+        let (io, tcp) = (self.io.as_mut().expect("there until it is dropped"), self.tcp);
+        let mut step = |cx: &mut Context<'_>| {
+            ready!(Pin::new(&mut *io).poll_flush(cx))?;
+            if in_its_words {
+                return Pin::new(&mut *io).poll_shutdown(cx);
+            }
+            socket::fin(tcp(io));
+            Poll::Ready(Ok(()))
+        };
+        let timeout = self.settings.flush_timeout();
+        let staged = match &mut self.staged {
+            Some(staged) => staged,
+            none => {
+                // A transport that takes everything at once costs neither a timer nor an allocation.
+                let polled = step(cx);
+                if polled.is_ready() {
+                    return polled;
+                }
+                none.insert(Box::new(Staged::new(cx, timeout)))
+            }
+        };
+        staged.poll_step(cx, timeout, step)
+    }
+
+    /// Whether it may linger.
+    fn takes_place(&mut self) -> bool {
+        if self.place.is_none() {
+            self.place = self.counters.place(self.settings.max_lingering);
+        }
+        self.place.is_some()
     }
 }
 
@@ -257,9 +328,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let Some(io) = &mut this.io else {
-            return Poll::Ready(Err(taken()));
-        };
+        let io = this.io_mut();
         let before = buf.filled().len();
         let read = ready!(Pin::new(io).poll_read(cx, buf));
         match buf.filled().get(before..) {
@@ -273,10 +342,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let Some(io) = &mut this.io else {
-            return Poll::Ready(Err(taken()));
-        };
-        let written = ready!(Pin::new(io).poll_write(cx, buf));
+        let written = ready!(Pin::new(this.io_mut()).poll_write(cx, buf));
         this.wrote(&written);
         Poll::Ready(written)
     }
@@ -287,56 +353,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let Some(io) = &mut this.io else {
-            return Poll::Ready(Err(taken()));
-        };
-        let written = ready!(Pin::new(io).poll_write_vectored(cx, bufs));
+        let written = ready!(Pin::new(this.io_mut()).poll_write_vectored(cx, bufs));
         this.wrote(&written);
         Poll::Ready(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.as_ref().is_some_and(AsyncWrite::is_write_vectored)
+        self.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Some(io) => Pin::new(io).poll_flush(cx),
-            None => Poll::Ready(Err(taken())),
-        }
+        Pin::new(self.io_mut()).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let Some(io) = &mut this.io else {
-            return Poll::Ready(Err(taken()));
-        };
-        match this.stage {
-            Stage::Open => {
-                if let Err(error) = ready!(half_close(io, cx)) {
-                    if !this.exchanges.is_tunnel() {
-                        this.end(End::Aborted);
-                    }
-                    return Poll::Ready(Err(error));
-                }
-                if this.exchanges.is_tunnel() {
-                    return Poll::Ready(Ok(()));
-                }
-                if this.peer == Peer::Closed {
-                    this.end(End::Staged);
-                    return Poll::Ready(Ok(()));
-                }
-                if !this.exchanges.has_answered() || this.settings.delayed_close_timeout.is_zero() {
-                    this.stage = Stage::Done;
-                    return Poll::Ready(Ok(()));
-                }
-                let timeout = tokio::time::sleep(this.settings.delayed_close_timeout);
-                this.stage = Stage::HalfClosed(Box::pin(timeout), 0);
-                this.poll_discard(cx)
-            }
-            Stage::HalfClosed(..) => this.poll_discard(cx),
-            Stage::Done => Poll::Ready(Ok(())),
+        if self.exchanges.is_tunnel() {
+            let io = self.io_mut();
+            ready!(Pin::new(&mut *io).poll_flush(cx))?;
+            return Pin::new(io).poll_shutdown(cx);
         }
+        self.ended_by_owner = true;
+        self.poll_close(cx)
     }
 }
 
@@ -361,44 +398,57 @@ impl<IO> LingerIo<IO> {
 
 impl<IO> Drop for LingerIo<IO> {
     fn drop(&mut self) {
-        let Some(io) = self.io.take() else { return };
-        match (self.remains(), self.heir.take()) {
-            (Remains::Nothing, _) => {}
-            (Remains::Peer, Some(heir)) => heir(Lingering::new(Self {
-                io: Some(io),
-                settings: self.settings,
-                counters: self.counters.clone(),
-                exchanges: self.exchanges.clone(),
-                heir: None,
-                stage: std::mem::replace(&mut self.stage, Stage::Done),
-                peer: self.peer,
-            })),
-            (Remains::Request | Remains::Peer, _) => self.counters.count(End::Aborted),
-        }
+        let end = match self.remains() {
+            Remains::Nothing => return,
+            Remains::BrokenOff => return socket::reset(self.tcp()),
+            Remains::Part => {
+                socket::reset(self.tcp());
+                End::Aborted
+            }
+            Remains::Request => End::Aborted,
+            Remains::Peer => match (self.heir.take(), self.place.take()) {
+                (None, _) => End::Aborted,
+                (Some(heir), place) => {
+                    let place = place.or_else(|| self.counters.place(self.settings.max_lingering));
+                    if place.is_some() {
+                        return self.hand_on(heir, place);
+                    }
+                    if self.truncates() {
+                        socket::reset(self.tcp());
+                    }
+                    End::Refused
+                }
+            },
+        };
+        self.counters.count(end);
+    }
+}
+
+impl<IO> LingerIo<IO> {
+    fn hand_on(&mut self, heir: Heir<IO>, place: Option<Place>) {
+        heir(Lingering::new(Self {
+            io: self.io.take(),
+            settings: self.settings,
+            counters: self.counters.clone(),
+            exchanges: self.exchanges.clone(),
+            heir: None,
+            tcp: self.tcp,
+            staged: self.staged.take(),
+            place,
+            step: self.step,
+            ended_by_owner: self.ended_by_owner,
+            says_only_fin: self.says_only_fin,
+            peer: self.peer,
+        }));
     }
 }
 
 impl<IO> fmt::Debug for LingerIo<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match self.stage {
-            Stage::Open => "open",
-            Stage::HalfClosed(..) => "half-closed",
-            Stage::Done => "done",
-        };
         f.debug_struct("LingerIo")
-            .field("stage", &stage)
+            .field("step", &self.step)
             .field("peer", &self.peer)
             .field("exchanges", &self.exchanges)
             .finish_non_exhaustive()
     }
-}
-
-/// Flushes, then ends our direction.
-fn half_close<IO: AsyncWrite + Unpin>(io: &mut IO, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    ready!(Pin::new(&mut *io).poll_flush(cx))?;
-    Pin::new(io).poll_shutdown(cx)
-}
-
-fn taken() -> io::Error {
-    io::ErrorKind::NotConnected.into()
 }

@@ -10,8 +10,8 @@ use crate::linger::LingerIo;
 
 /// Closes a transport in stages, then drops it. Given to the function of [`LingerIo::with_spawner`].
 ///
-/// It takes at most `delayed_close_timeout` once everything is flushed, and needs a tokio runtime with time. The drain
-/// does not wait for it: the connection's watch is gone.
+/// It ends when there is no progress for `delayed_close_timeout`, and needs a tokio runtime with time. The drain does not wait
+/// for it: the connection's watch is gone.
 ///
 /// # Cancel safety
 ///
@@ -32,7 +32,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Lingering<IO> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // An error is the peer's end; it has been counted.
-        Pin::new(&mut self.io).poll_shutdown(cx).map(|_closed| ())
+        self.io.poll_close(cx).map(|_closed| ())
     }
 }
 

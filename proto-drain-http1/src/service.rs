@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 
 use drain_signal::DrainDecision;
 use http::{Request, Response};
+use http_body::Body;
 use pin_project::pin_project;
 
 use crate::exchange::Exchanges;
+use crate::request::AnsweredHead;
 #[cfg(feature = "tower")]
-use crate::response::has_body;
-use crate::response::{AnsweredHead, Leaving};
+use crate::request::has_body;
+use crate::response::Leaving;
 
 /// A service whose responses say `connection: close` when the connection is to leave.
 ///
@@ -72,9 +74,9 @@ struct Answer<D> {
 
 impl<D: DrainDecision> Answer<D> {
     #[inline]
-    fn finish<B>(&mut self, response: &mut Response<B>) {
-        // Streams of HTTP/2 are told by a GOAWAY, and whoever sends it asks: a second question would be a second roll of
-        // the die.
+    fn finish<B: Body>(&mut self, response: &mut Response<B>) {
+        // Streams of HTTP/2 are told by a GOAWAY, and the decision is asked when that is sent. Under Envoy's schedule each
+        // question is a sample.
         if !self.open {
             return;
         }
@@ -83,6 +85,9 @@ impl<D: DrainDecision> Answer<D> {
             self.connection.exchanges.switch_to_tunnel();
         } else if leaving == Leaving::Yes {
             self.head.say_close(response);
+        }
+        if self.head.framed_by_close(response) {
+            self.connection.exchanges.frame_by_close();
         }
         self.close();
     }
@@ -114,6 +119,7 @@ pub struct Responding<F, D> {
 impl<F, D, B, E> Future for Responding<F, D>
 where
     F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
     D: DrainDecision,
 {
     type Output = F::Output;
@@ -132,7 +138,8 @@ where
 impl<S, D, B, R> hyper::service::Service<Request<B>> for DrainService<S, D>
 where
     S: hyper::service::Service<Request<B>, Response = Response<R>>,
-    B: http_body::Body,
+    B: Body,
+    R: Body,
     D: DrainDecision,
 {
     type Response = Response<R>;
@@ -153,6 +160,7 @@ where
 impl<S, D, B, R> tower_service::Service<Request<B>> for DrainService<S, D>
 where
     S: tower_service::Service<Request<B>, Response = Response<R>>,
+    R: Body,
     D: DrainDecision,
 {
     type Response = Response<R>;

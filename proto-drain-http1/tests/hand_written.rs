@@ -132,3 +132,72 @@ async fn a_hand_written_server_leaves_an_idle_connection_alone_until_the_last_wo
     assert_eq!(start.elapsed(), DRAIN_TIME - Duration::from_secs(1));
     assert_eq!(rig.end().await.0, CloseCause::Finished);
 }
+
+/// What the server answers to these bytes and the end of the client's side, and how it closes.
+async fn answers(bytes: &[u8]) -> String {
+    let mut rig = Rig::new();
+    rig.client.write_all(bytes).await.unwrap();
+    rig.client.shutdown().await.unwrap();
+    let mut all = Vec::new();
+    rig.client.read_to_end(&mut all).await.unwrap();
+    String::from_utf8(all).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_can_be_read_is_read_and_is_not_the_next_request() {
+    let inner = "GET /smuggled HTTP/1.1\r\nhost: evil\r\n\r\n";
+    let length = inner.len();
+    let post = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{inner}{GET}");
+    let all = answers(post.as_bytes()).await;
+    assert_eq!(
+        all.matches("HTTP/1.1 200").count(),
+        2,
+        "the POST and the GET behind it: {all}"
+    );
+    assert!(!all.contains("connection: close"), "{all}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_read_ends_the_connection_with_its_response() {
+    let long = format!("content-length: {}\r\n", 64 * 1024 + 1);
+    for field in [
+        "transfer-encoding: chunked\r\n",
+        "content-length: 0\r\ncontent-length: 36\r\n",
+        "content-length: nonsense\r\n",
+        "content-length: 36\r\nexpect: 100-continue\r\n",
+        "content-length: 36\r\ntransfer-encoding: chunked\r\n",
+        &long,
+    ] {
+        let post = format!("POST / HTTP/1.1\r\nhost: a\r\n{field}\r\n{GET}{GET}");
+        let all = answers(post.as_bytes()).await;
+        assert_eq!(all.matches("HTTP/1.1 200").count(), 1, "{field}: {all}");
+        assert!(all.contains("connection: close\r\n"), "{field}: {all}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for_without_end() {
+    let mut rig = Rig::new();
+    rig.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 36\r\n\r\nGET /")
+        .await;
+    let start = Instant::now();
+    let all = rig.rest().await;
+    assert!(all.contains("connection: close\r\n"), "{all}");
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_without_end_ends_the_connection() {
+    let lines = "x: y\r\n".repeat(4000);
+    for head in [format!("GET / HTTP/1.1\r\n{lines}"), "x".repeat(20_000)] {
+        let mut rig = Rig::new();
+        rig.client.write_all(head.as_bytes()).await.unwrap();
+        assert_eq!(rig.rest().await, "");
+        drop(rig.client);
+        let closed = rig.served.await.unwrap();
+        assert!(
+            matches!(closed.output, Some(Outcome::Ended(Err(_)))),
+            "{closed:?}"
+        );
+    }
+}

@@ -144,6 +144,41 @@ fn a_request_has_a_body_if_a_field_says_so() {
     };
     assert!(body("content-length", "1") && body("transfer-encoding", "chunked"));
     assert!(!body("content-length", "0") && !body("x-length", "1"));
+    let two = Request::builder()
+        .header("content-length", "0")
+        .header("content-length", "36");
+    assert!(RequestFacts::of(&two.body(()).unwrap()).has_body());
+}
+
+#[test]
+fn a_connection_does_not_outlive_an_unread_body() {
+    use AfterResponse::{Closes, Interim, KeepsOpen, Switches};
+    let upload = |method: &str| {
+        let request = Request::builder().method(method).header("content-length", "36");
+        RequestFacts::of(&request.body(()).unwrap())
+    };
+    for (method, status, unread, read) in [
+        ("POST", 200, Closes, KeepsOpen),
+        ("POST", 413, Closes, KeepsOpen),
+        ("POST", 100, Interim, Interim),
+        ("GET", 101, Closes, Switches),
+        // What lies behind a CONNECT is the tunnel's.
+        ("CONNECT", 200, Switches, Switches),
+    ] {
+        let status = StatusCode::from_u16(status).unwrap();
+        for (facts, after) in [(upload(method), unread), (upload(method).with_body_read(), read)] {
+            let mut head = HeaderMap::new();
+            assert_eq!(
+                apply(Leaving::No, &facts, status, &mut head),
+                after,
+                "{method} {status}"
+            );
+            let says_close = after == Closes && !status.is_informational();
+            assert_eq!(head.contains_key("connection"), says_close, "{method} {status}");
+        }
+    }
+    let none = request("GET", Version::HTTP_11, None).with_body_read();
+    assert!(!none.has_body());
 }
 
 fn options() -> impl Strategy<Value = Vec<Vec<String>>> {

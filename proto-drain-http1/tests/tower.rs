@@ -29,9 +29,9 @@ impl DrainDecision for Counting {
 struct Inner;
 
 impl Service<Request<()>> for Inner {
-    type Response = Response<()>;
+    type Response = Response<String>;
     type Error = &'static str;
-    type Future = Ready<Result<Response<()>, &'static str>>;
+    type Future = Ready<Result<Response<String>, &'static str>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
         Poll::Ready(Ok(()))
@@ -41,7 +41,7 @@ impl Service<Request<()>> for Inner {
         ready(if request.uri() == "/fail" {
             Err("asked to")
         } else {
-            Ok(Response::new(()))
+            Ok(Response::new(String::new()))
         })
     }
 }

@@ -8,6 +8,7 @@ use conn_tracker::{CloseReason, ConnGuard, ConnProtocol, ConnState};
 use drain_signal::{CloseCause, DrainDecision, DrainHandle, DrainWatch};
 use drain_tree::{Decision, DrainManager};
 use listener_versions::{ListenerConfig, ListenerVersion};
+use proto_drain_http1::Exchanges;
 use tokio::time::Instant;
 
 use super::behavior::{Cell, Manner, ProtocolDrainBehavior, SharedBehavior, manner};
@@ -39,6 +40,8 @@ struct Inner {
     told: OnceLock<Instant>,
     /// Its decision has said yes: a response has told it to leave.
     asked: AtomicBool,
+    /// What its transport knows, if it speaks HTTP/1.
+    exchanges: OnceLock<Exchanges>,
     /// Dropped with the connection.
     attached: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -68,6 +71,7 @@ impl Connection {
                 listener: OnceLock::new(),
                 told: OnceLock::new(),
                 asked: AtomicBool::new(false),
+                exchanges: OnceLock::new(),
                 attached: OnceLock::new(),
             }),
         }
@@ -146,6 +150,18 @@ impl Connection {
     /// Drops `value` with the connection; only the first value is taken.
     pub fn attach(&self, value: impl Any + Send + Sync) {
         self.inner.attached.set(Box::new(value)).ok();
+    }
+
+    pub(super) fn speaks_over(&self, exchanges: Exchanges) {
+        // A connection is served once.
+        self.inner.exchanges.set(exchanges).ok();
+    }
+
+    /// The other side of the tunnel that this connection has become was reset: its client is, too.
+    pub(super) fn break_off_tunnel(&self) {
+        if let Some(exchanges) = self.inner.exchanges.get() {
+            exchanges.break_off_tunnel();
+        }
     }
 
     /// A request begins.

@@ -109,6 +109,10 @@ impl<IO> EndingIo<IO> {
         ending.stats.connection_opened();
         Self { io, ending }
     }
+
+    pub(super) const fn get_ref(&self) -> &IO {
+        &self.io
+    }
 }
 
 #[pinned_drop]

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use super::auto::AutoConnection;
 use super::ending::{Ending, EndingIo};
 use super::jitter::Jitter;
 use super::request::{ConnectionShown, Counted};
+use super::socket::{has_plain_shutdown, tcp_under};
 use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
 use super::{CodecType, Connection, HttpCounts, HttpTimeouts};
@@ -34,6 +36,7 @@ pub struct HttpServer {
     http2: H2Drain,
     jitter: Option<Arc<Jitter>>,
     linger: LingerSettings,
+    closes: Arc<Closes>,
     idle_timeout: Option<Duration>,
     max_connection_duration: Option<Duration>,
     request_timeout: Option<Duration>,
@@ -67,6 +70,7 @@ impl HttpServer {
             ),
             jitter: Jitter::up_to(timeouts.drain_jitter),
             linger: LingerSettings::default().with_delayed_close_timeout(timeouts.delayed_close),
+            closes: Arc::default(),
             idle_timeout: timeouts.idle,
             max_connection_duration: timeouts.max_connection_duration,
             request_timeout: timeouts.request,
@@ -140,6 +144,14 @@ impl HttpServer {
         self
     }
 
+    /// The same server with another bound on how many connections wait for their clients' end at a time, after the server's
+    /// own; others are closed at once. Default 65 536.
+    #[must_use]
+    pub fn with_max_lingering(mut self, connections: u64) -> Self {
+        self.linger = self.linger.with_max_lingering(connections);
+        self
+    }
+
     /// The drain timeout of the next HTTP/2 connection, if it is not the settings'.
     fn next_drain_timeout(&self) -> Option<Duration> {
         let jitter = self.jitter.as_ref()?;
@@ -152,6 +164,26 @@ impl HttpServer {
 
     pub(super) const fn stats(&self) -> &Arc<dyn HttpCounts> {
         &self.stats
+    }
+}
+
+/// How the connections of one server were closed, and how many of those that timed out are in the statistics.
+#[derive(Debug, Default)]
+struct Closes {
+    counters: CloseCounters,
+    counted: AtomicU64,
+}
+
+impl Closes {
+    /// Brings the statistics up to date: a transport that outlived its connection's task is counted by the next one.
+    fn count_into(&self, stats: &dyn HttpCounts) {
+        let counts = self.counters.counts();
+        let timed_out = counts.timed_out + counts.stalled;
+        // Relaxed: each step of the maximum is counted by the one call that made it.
+        let before = self.counted.fetch_max(timed_out, Ordering::Relaxed);
+        for _ in before..timed_out {
+            stats.delayed_close_timed_out();
+        }
     }
 }
 
@@ -179,14 +211,21 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let ending = Ending::new(&server.stats, &connection);
+    let has_plain_shutdown = has_plain_shutdown(&io);
     let io = EndingIo::new(io, Arc::clone(&ending));
-    let closes = CloseCounters::new();
-    let linger = LingerIo::new(io, server.linger, closes.clone()).with_spawner(|lingering| {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(lingering);
-        }
-    });
+    let linger = LingerIo::new(io, server.linger, server.closes.counters.clone())
+        .with_tcp(|io| tcp_under(io.get_ref()))
+        .with_spawner(|lingering| {
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                runtime.spawn(lingering);
+            }
+        });
+    let linger = match has_plain_shutdown {
+        true => linger.with_plain_shutdown(),
+        false => linger,
+    };
     let exchanges = linger.exchanges().clone();
+    connection.speaks_over(exchanges.clone());
     let auto = AutoConnection::new(
         linger,
         exchanges.clone(),
@@ -232,8 +271,6 @@ where
         .around(drive_held(tracked, connection.drain().clone()))
         .await;
     connection.ended(closed.cause, matches!(closed.output, Some(Err(_))));
-    if closes.counts().timed_out > 0 {
-        server.stats.delayed_close_timed_out();
-    }
+    server.closes.count_into(&*server.stats);
     closed
 }

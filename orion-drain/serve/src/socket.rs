@@ -22,6 +22,16 @@ pub(super) fn tcp_under<IO: 'static>(io: &IO) -> Option<&TcpStream> {
     plain(io)
 }
 
+/// Whether a shutdown of `io` says nothing but that our direction ends.
+pub(super) fn has_plain_shutdown<IO: 'static>(io: &IO) -> bool {
+    let io = io as &dyn Any;
+    #[cfg(unix)]
+    if io.is::<tokio::net::UnixStream>() {
+        return true;
+    }
+    io.is::<Stream>() || io.is::<TcpStream>() || io.is::<tokio::io::DuplexStream>()
+}
+
 fn plain(io: &dyn Any) -> Option<&TcpStream> {
     match io.downcast_ref::<Stream>() {
         Some(Stream::Tcp(tcp)) => Some(tcp),

@@ -1,13 +1,17 @@
 //! Plain TCP, and tunnels over upgraded connections: a two-way copy under the connection's drain.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use conn_tracker::{CloseReason, ConnGuard, ConnKind, ConnProtocol};
 use drain_signal::{Closed, drive_held};
+use pin_project::pin_project;
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use super::TcpCounts;
@@ -106,9 +110,10 @@ fn has_failed(closed: &Closed<CopyReport>) -> bool {
     report.is_some_and(|report| matches!(report.ended, Ended::Failed(_)))
 }
 
-/// Relays an upgraded connection (WebSocket, CONNECT) to its end, under a guard of its own: hyper's connection is over
-/// when the upgrade begins, the drain's is not. Over HTTP/2 it is a stream of its connection that ends by the same rules; how the
-/// connection is listed and why it ends is not its to say.
+/// Relays an upgraded connection (WebSocket, CONNECT) to its end. If the upstream is reset, an HTTP/1 client reads RST.
+///
+/// It runs under a guard of its own: hyper's connection is over when the upgrade begins, the drain's is not. Over HTTP/2 it is a
+/// stream of its connection that ends by the same rules; how the connection is listed and why it ends is not its to say.
 ///
 /// # Cancel safety
 ///
@@ -123,7 +128,12 @@ where
     A: AsyncRead + AsyncWrite + Unpin + 'static,
     B: AsyncRead + AsyncWrite + Unpin + 'static,
 {
+    let client = TunnelClient {
+        io: client,
+        connection: connection.clone(),
+    };
     let copy = DrainCopy::new(client, upstream)
+        .with_resets(TunnelClient::reset, reset_on_drop)
         .with_options(options)
         .with_decision(connection.decision().clone());
     if connection.guard().protocol() == ConnProtocol::Http2 {
@@ -138,6 +148,41 @@ where
         .await;
     connection.ended(closed.cause, has_failed(&closed));
     closed
+}
+
+/// The client of a tunnel. Its socket is under the server's connection, which is told to reset it.
+#[pin_project]
+struct TunnelClient<IO> {
+    #[pin]
+    io: IO,
+    connection: Connection,
+}
+
+impl<IO> TunnelClient<IO> {
+    fn reset(&self) -> io::Result<()> {
+        self.connection.break_off_tunnel();
+        Ok(())
+    }
+}
+
+impl<IO: AsyncRead> AsyncRead for TunnelClient<IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite> AsyncWrite for TunnelClient<IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.project().io.poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().io.poll_shutdown(cx)
+    }
 }
 
 /// A stream that is a tunnel: its connection is not idle.

@@ -4,11 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use drain_signal::{DrainDecision, DrainHandle};
 use http::{HeaderMap, Method, StatusCode, Version, header};
-use proto_drain_http1::{AfterResponse, Exchanges, GracefulShutdown, Leaving, LingerIo, RequestFacts, apply};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
+use proto_drain_http1::{AfterResponse, GracefulShutdown, Leaving, LingerIo, RequestFacts, apply};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream,
+};
 use tokio::sync::Notify;
 
 /// A connection: a loop over requests, and the one bell that [`GracefulShutdown`] rings.
@@ -44,6 +47,12 @@ impl GracefulShutdown for Connection {
     }
 }
 
+/// How many bytes a request head may have.
+const MAX_HEAD: u64 = 16 * 1024;
+/// How many bytes of a body are read before a response, and for how long. What is longer or slower ends the connection.
+const MAX_BODY: u64 = 64 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Serves one request after the other, until the rule says that the connection is done.
 async fn serve<IO>(io: LingerIo<IO>, drain: DrainHandle, last_word: Arc<Notify>) -> io::Result<()>
 where
@@ -52,13 +61,17 @@ where
     let exchanges = io.exchanges().clone();
     let mut io = BufStream::new(io);
     loop {
-        let request = tokio::select! {
+        let head = tokio::select! {
             biased; // a request that is here is served, whatever else has come
-            request = read_head(&mut io) => request?,
+            head = read_head(&mut io) => head?,
             () = last_word.notified() => None, // called only while no first byte of a request is here
         };
-        let Some(request) = request else { break };
-        if respond(&mut io, &request, &drain, &exchanges).await? == AfterResponse::Closes {
+        let Some(head) = head else { break };
+        let exchange = exchanges.begin(&head.facts);
+        let request = read_body(&mut io, head).await?;
+        let after = respond(&mut io, &request, &drain).await?;
+        drop(exchange);
+        if after == AfterResponse::Closes {
             break;
         }
     }
@@ -69,9 +82,7 @@ async fn respond(
     io: &mut (impl AsyncWrite + Unpin),
     request: &RequestFacts,
     drain: &impl DrainDecision,
-    exchanges: &Exchanges,
 ) -> io::Result<AfterResponse> {
-    let exchange = exchanges.begin(request);
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("6"));
     // Asked once, and as late as can be: what is written cannot be amended.
@@ -83,17 +94,30 @@ async fn respond(
     head.extend_from_slice(b"\r\nhello\n");
     io.write_all(&head).await?;
     io.flush().await?;
-    drop(exchange);
     Ok(after)
 }
 
-/// Reads a request head, as far as this example needs it; it knows no request bodies.
-async fn read_head(io: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<RequestFacts>> {
+/// A request head, as far as this example needs it.
+struct Head {
+    facts: RequestFacts,
+    /// The length of its body, where this server can and may read it.
+    body: Option<u64>,
+}
+
+/// Reads a request head; `None`: the client has ended the connection. One that is too long is an error.
+async fn read_head(io: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Head>> {
+    let mut io = io.take(MAX_HEAD);
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
         if io.read_line(&mut line).await? == 0 {
-            return Ok(None);
+            return match io.limit() {
+                0 => Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a head of more than 16 KiB",
+                )),
+                _ => Ok(None),
+            };
         }
         match line.trim_end() {
             "" if lines.is_empty() => {}
@@ -117,5 +141,35 @@ async fn read_head(io: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option
             headers.append(name, value);
         }
     }
-    Ok(Some(RequestFacts::new(&method, version, &headers)))
+    Ok(Some(Head {
+        facts: RequestFacts::new(&method, version, &headers),
+        body: body_length(&headers),
+    }))
+}
+
+/// The length of a body that can be read: one length, no chunks, and the client is not waiting for `100 Continue`.
+fn body_length(headers: &HeaderMap) -> Option<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::EXPECT) {
+        return None;
+    }
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let (first, None) = (lengths.next()?, lengths.next()) else {
+        return None;
+    };
+    first.to_str().ok()?.parse().ok()
+}
+
+/// Reads the body within bounds. Left unread it makes the rule close the connection: what lies behind the head would be taken
+/// for the next request.
+async fn read_body(io: &mut (impl AsyncRead + Unpin), head: Head) -> io::Result<RequestFacts> {
+    let Some(length) = head.body.filter(|length| *length <= MAX_BODY) else {
+        return Ok(head.facts);
+    };
+    let mut body = io.take(length);
+    match tokio::time::timeout(BODY_TIMEOUT, tokio::io::copy(&mut body, &mut tokio::io::sink())).await {
+        Ok(Ok(read)) if read == length => Ok(head.facts.with_body_read()),
+        Ok(Err(error)) => Err(error),
+        // Too slow, or ended before its length.
+        _ => Ok(head.facts),
+    }
 }

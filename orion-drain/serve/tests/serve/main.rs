@@ -4,6 +4,7 @@ mod borrowed;
 mod counts;
 mod endings;
 mod h2_wire;
+mod resets;
 
 use std::convert::Infallible;
 use std::sync::Arc;

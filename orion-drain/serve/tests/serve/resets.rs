@@ -1,0 +1,127 @@
+//! On real sockets: who was reset, or cut, does not read a good end.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use drain_tree::DrainStrategy;
+use http::{Request, Response, StatusCode};
+use http_body_util::{Empty, StreamBody};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use orion_drain_serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http, serve_tunnel};
+use proto_drain_tcp::{CopyOptions, reset_on_drop};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{Listener, stream_of};
+
+/// The two ends of one TCP connection.
+async fn connected() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("bound");
+    let (outer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (outer.expect("connected"), accepted.expect("accepted").0)
+}
+
+fn assert_reset(read: io::Result<usize>) {
+    let kind = read.map_err(|error| error.kind());
+    assert_eq!(kind, Err(io::ErrorKind::ConnectionReset));
+}
+
+/// Everything up to and with the end of a response head.
+async fn head(client: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.expect("a head"));
+    }
+    String::from_utf8(head).expect("text")
+}
+
+/// A tunnel through an HTTP/1 server: its client, and its upstream.
+async fn tunnel() -> (TcpStream, TcpStream) {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let connection = listener.connection().expect("no drain is completed");
+    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), listener.http.clone());
+    let (mut client, accepted) = connected().await;
+    let (near, upstream) = connected().await;
+    let near = Arc::new(Mutex::new(Some(near)));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let connection = request.extensions().get::<Connection>().cloned();
+        let near = near.lock().expect("no panic").take().expect("one tunnel");
+        let upgraded = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let client = TokioIo::new(upgraded.await.expect("upgraded"));
+            serve_tunnel(client, near, connection.expect("shown"), CopyOptions::new()).await
+        });
+        let switched = Response::builder()
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header("upgrade", "echo")
+            .header("connection", "upgrade")
+            .body(Empty::<Bytes>::new());
+        async { Ok::<_, Infallible>(switched.expect("a response")) }
+    });
+    tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        .await
+        .expect("written");
+    assert!(head(&mut client).await.starts_with("HTTP/1.1 101"));
+    (client, upstream)
+}
+
+#[tokio::test]
+async fn a_tunnel_passes_a_reset_on_both_ways() {
+    let (mut client, mut upstream) = tunnel().await;
+    upstream.write_all(b"half").await.expect("written");
+    client.read_exact(&mut [0; 4]).await.expect("half");
+    reset_on_drop(&upstream).expect("a socket");
+    drop(upstream);
+    assert_reset(client.read(&mut [0]).await);
+
+    let (mut client, mut upstream) = tunnel().await;
+    client.write_all(b"half").await.expect("written");
+    upstream.read_exact(&mut [0; 4]).await.expect("half");
+    reset_on_drop(&client).expect("a socket");
+    drop(client);
+    assert_reset(upstream.read(&mut [0]).await);
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_peers_end_it_ends_in_fin() {
+    let (mut client, mut upstream) = tunnel().await;
+    upstream.write_all(b"whole").await.expect("written");
+    upstream.shutdown().await.expect("FIN");
+    let mut whole = String::new();
+    client.read_to_string(&mut whole).await.expect("FIN");
+    assert_eq!(whole, "whole");
+}
+
+#[tokio::test]
+async fn a_response_framed_by_the_close_that_is_cut_ends_in_rst() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let connection = listener.connection().expect("no drain is completed");
+    let drain = connection.drain().clone();
+    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), listener.http.clone());
+    let (mut client, accepted) = connected().await;
+    let service = service_fn(async |_: Request<Incoming>| {
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream_of(Bytes::from_static(
+            b"half",
+        )))))
+    });
+    let served = tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+    client
+        .write_all(b"GET / HTTP/1.0\r\n\r\n")
+        .await
+        .expect("written");
+    assert!(!head(&mut client).await.contains("content-length"));
+    client.read_exact(&mut [0; 4]).await.expect("half");
+    drain.force();
+    let mut rest = [0];
+    let end = tokio::time::timeout(Duration::from_secs(60), client.read(&mut rest));
+    assert_reset(end.await.expect("no wait"));
+    served.await.expect("no panic");
+}
