@@ -2,7 +2,7 @@
 
 use crate::{
     counts::ConnCounts,
-    engine::{Group, GroupHandle, Handle, Key, Registry},
+    engine::{Group, GroupHandle, Handle, Key, Registry, lend},
     group::{ConnGroup, GroupView},
     guard::ConnGuard,
     id::{ConnId, MAX_SHARDS},
@@ -241,7 +241,7 @@ impl ConnTracker {
             .registry()
             .shard(id.shard())
             .ok_or(CloseError::NotFound { id })?;
-        if let Some(closer) = shard.lend_closer(id, reason)? {
+        if let Some(closer) = lend(shard, id, reason)? {
             closer.call();
         }
         Ok(())

@@ -6,8 +6,6 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::DrainSettings;
-use crate::engine::later;
 use crate::timer::Timer;
 
 /// When the parent shutdown sequence of a tree was begun: once.
@@ -64,32 +62,5 @@ impl Future for ParentShutdown {
                 return Poll::Pending;
             }
         }
-    }
-}
-
-impl DrainSettings {
-    /// When a process replaced at `start` is asked to end: `parent_shutdown_time` (900 s) later.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #![allow(clippy::disallowed_methods, reason = "an example needs some instant")]
-    /// use std::time::{Duration, Instant};
-    /// use drain_tree::DrainSettings;
-    ///
-    /// let start = Instant::now();
-    /// let at = DrainSettings::default().parent_shutdown_at(start);
-    /// assert_eq!(at, start + Duration::from_secs(900));
-    /// ```
-    pub fn parent_shutdown_at(&self, start: Instant) -> Instant {
-        later(start, self.parent_shutdown_time)
-    }
-
-    /// Whether a replaced process lives long enough to drain: `parent_shutdown_time` exceeds `drain_time`.
-    ///
-    /// Source: [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli), "should be greater
-    /// than the drain time".
-    pub fn parent_outlives_drain(&self) -> bool {
-        self.parent_shutdown_time > self.drain_time
     }
 }

@@ -1,8 +1,9 @@
 //! What a process says once about its drains, and what one start may say differently.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Rounding;
+use crate::engine::later;
 use drain_signal::{
     CloseLadder, DEFAULT_DRAIN_TIME, DrainDirection, DrainReason, DrainSchedule, DrainStrategy,
 };
@@ -131,6 +132,31 @@ impl DrainSettings {
     pub const fn with_rounding(mut self, rounding: Rounding) -> Self {
         self.rounding = rounding;
         self
+    }
+
+    /// When a process replaced at `start` is asked to end: `parent_shutdown_time` (900 s) later.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #![allow(clippy::disallowed_methods, reason = "an example needs some instant")]
+    /// use std::time::{Duration, Instant};
+    /// use drain_tree::DrainSettings;
+    ///
+    /// let start = Instant::now();
+    /// let at = DrainSettings::default().parent_shutdown_at(start);
+    /// assert_eq!(at, start + Duration::from_secs(900));
+    /// ```
+    pub fn parent_shutdown_at(&self, start: Instant) -> Instant {
+        later(start, self.parent_shutdown_time)
+    }
+
+    /// Whether a replaced process lives long enough to drain: `parent_shutdown_time` exceeds `drain_time`.
+    ///
+    /// Source: [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli), "should be greater
+    /// than the drain time".
+    pub fn parent_outlives_drain(&self) -> bool {
+        self.parent_shutdown_time > self.drain_time
     }
 
     /// How long a drain for `reason` lasts at least: process drains `shutdown_minimum`, others not at all.

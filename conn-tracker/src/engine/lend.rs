@@ -18,32 +18,26 @@ impl Lent<'_> {
     }
 }
 
-impl Shard {
-    /// The closer of `id`, to be called, and put back by its drop; `None` while another thread calls it.
-    ///
-    /// # Errors
-    ///
-    /// [`CloseError`]; the reason is recorded otherwise.
-    pub(crate) fn lend_closer(
-        &self,
-        id: ConnId,
-        reason: CloseReason,
-    ) -> Result<Option<Lent<'_>>, CloseError> {
-        let mut state = self.lock();
-        let found = state.entries.find_mut(id.entry(), id.generation());
-        let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
-        let closer = cold.closer.take();
-        if closer.is_none() && !hot.is_closer_out() {
-            return Err(CloseError::NoCloser { id });
-        }
-        hot.give_reason(reason);
-        hot.set_closer_out(true);
-        Ok(closer.map(|closer| Lent {
-            shard: self,
-            id,
-            closer: Some(closer),
-        }))
+/// The closer of `id`, to be called, and put back by its drop; `None` while another thread calls it.
+///
+/// # Errors
+///
+/// [`CloseError`]; the reason is recorded otherwise.
+pub(crate) fn lend(shard: &Shard, id: ConnId, reason: CloseReason) -> Result<Option<Lent<'_>>, CloseError> {
+    let mut state = shard.lock();
+    let found = state.entries.find_mut(id.entry(), id.generation());
+    let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
+    let closer = cold.closer.take();
+    if closer.is_none() && !hot.is_closer_out() {
+        return Err(CloseError::NoCloser { id });
     }
+    hot.give_reason(reason);
+    hot.set_closer_out(true);
+    Ok(closer.map(|closer| Lent {
+        shard,
+        id,
+        closer: Some(closer),
+    }))
 }
 
 /// Also when the call has panicked.

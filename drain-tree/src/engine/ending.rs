@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use drain_signal::{DrainEnd, DrainEvent};
 
 use super::later;
-use crate::DrainLength;
+use crate::{DrainEnding, DrainLength, DrainOutcome};
 
 /// What a sequence knows when it asks whether it is over.
 #[derive(Debug, Clone, Copy)]
@@ -62,5 +62,21 @@ impl Facts<'_> {
             return Err(later(now, A_WHILE));
         }
         Ok(Last::Overdue)
+    }
+}
+
+/// The outcome of a sequence that ends with `left` connections.
+pub(crate) fn outcome(event: &DrainEvent, last: Last, left: usize, now: Instant) -> DrainOutcome {
+    let ending = match last {
+        Last::TimeOver => DrainEnding::TimeOver,
+        Last::Empty if left == 0 => DrainEnding::Empty,
+        Last::Empty | Last::Overdue => DrainEnding::Deadline,
+    };
+    DrainOutcome {
+        reason: event.reason,
+        direction: event.direction,
+        ending,
+        took: now.saturating_duration_since(event.start),
+        left,
     }
 }

@@ -48,6 +48,7 @@
 
 pub(crate) mod callbacks;
 pub(crate) mod cascade;
+mod completing;
 mod ending;
 pub(crate) mod node;
 mod pace;

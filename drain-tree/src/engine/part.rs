@@ -14,10 +14,12 @@
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
+use std::time::Instant;
 
 use drain_signal::{DrainEvent, Draining};
 use drain_sync::{AtomicUsize, Ordering, fence};
 
+use super::ending::Last;
 use super::sequence::Sequence;
 
 /// How many of a node's parts are unlisted.
@@ -130,6 +132,20 @@ impl Part {
     pub(crate) fn is_widened(&self, event: &DrainEvent) -> bool {
         let own = self.draining.event();
         own.is_some_and(|own| own.direction > event.direction)
+    }
+
+    /// The sequence with `event` is over, as `last` says.
+    pub(crate) fn complete(&self, event: &DrainEvent, last: Last, now: Instant) {
+        match last {
+            Last::TimeOver => {
+                self.draining.advance(now);
+            }
+            // The wider drain here goes on.
+            Last::Empty if self.is_widened(event) => {
+                self.draining.complete_if_empty();
+            }
+            Last::Empty | Last::Overdue => self.draining.complete(),
+        }
     }
 
     /// Has its sequence look when its last watch is dropped, or its deadline comes nearer. Once: register first, look afterwards.

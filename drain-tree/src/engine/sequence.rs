@@ -8,14 +8,12 @@ use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining
 use drain_sync::{AtomicBool, Mutex, Ordering, WaitList, lock};
 use slab::Slab;
 
-use super::ending::{A_WHILE, Facts, Last};
+use super::completing::{Completing, Progress};
+use super::ending::{A_WHILE, Facts, outcome};
 use super::later;
 use super::pace::{List, Look};
 use super::part::{Part, Place, Unlisted};
-use crate::{DrainEnding, DrainLength, DrainOutcome};
-
-/// How many members one poll completes at the end.
-const PORTION: usize = 512;
+use crate::{DrainLength, DrainOutcome};
 
 #[derive(Debug)]
 pub(crate) struct Sequence {
@@ -42,18 +40,6 @@ struct State {
     now: Instant,
     left_at_deadline: Option<usize>,
     progress: Progress,
-}
-
-#[derive(Debug)]
-enum Progress {
-    Running,
-    /// Over; the members from `next` on are not completed yet. `None` while a task completes some.
-    Completing {
-        outcome: DrainOutcome,
-        last: Last,
-        next: Option<usize>,
-    },
-    Over(DrainOutcome),
 }
 
 /// What a turn leaves to do.
@@ -234,7 +220,7 @@ impl Sequence {
             let mut state = lock(&self.state);
             match state.progress {
                 Progress::Running => {}
-                Progress::Completing { .. } => {
+                Progress::Completing(_) => {
                     drop(state);
                     return self.complete(now);
                 }
@@ -297,12 +283,11 @@ impl Sequence {
             Ok(last) => last,
             Err(at) => return Turn::Sleep(state.list.next.map_or(at, |next| next.min(at))),
         };
-        let outcome = self.outcome(&state, last, now);
-        state.progress = Progress::Completing {
-            outcome,
-            last,
-            next: Some(0),
-        };
+        let left = state
+            .left_at_deadline
+            .unwrap_or_else(|| state.list.open_watches());
+        let outcome = outcome(&self.event, last, left, now);
+        state.progress = Progress::Completing(Completing::new(outcome, last));
         self.is_over.store(true, Ordering::Release);
         let listed = state.list.clear(match self.event.end {
             DrainEnd::Close => Place::Unlisted,
@@ -313,67 +298,50 @@ impl Sequence {
         self.complete(now)
     }
 
-    fn outcome(&self, state: &State, last: Last, now: Instant) -> DrainOutcome {
-        let left = state
-            .left_at_deadline
-            .unwrap_or_else(|| state.list.open_watches());
-        let ending = match last {
-            Last::TimeOver => DrainEnding::TimeOver,
-            Last::Empty if left == 0 => DrainEnding::Empty,
-            Last::Empty | Last::Overdue => DrainEnding::Deadline,
-        };
-        DrainOutcome {
-            reason: self.event.reason,
-            direction: self.event.direction,
-            ending,
-            took: now.saturating_duration_since(self.event.start),
-            left,
-        }
-    }
-
     /// Completes the next portion of the members.
     fn complete(&self, now: Instant) -> Turn {
+        let mut state = lock(&self.state);
+        let State {
+            members, progress, ..
+        } = &mut *state;
+        let (last, taken) = match progress {
+            Progress::Completing(completing) => (completing.last, completing.take(members)),
+            Progress::Over(outcome) => return Turn::Over(*outcome),
+            Progress::Running => return Turn::Again,
+        };
+        drop(state);
+        let Some((from, parts)) = taken else {
+            // Another task has it, and wakes this one.
+            return Turn::Sleep(later(now, A_WHILE));
+        };
         let mut portion = Portion {
             sequence: self,
-            from: None,
+            from: Some(from),
         };
-        let (last, parts) = {
-            let mut state = lock(&self.state);
-            let State {
-                members, progress, ..
-            } = &mut *state;
-            let Progress::Completing { last, next, .. } = progress else {
-                drop(state);
-                return self.turn(now);
-            };
-            let Some(from) = next.take() else {
-                // Another task is at it, and wakes this one.
-                return Turn::Sleep(later(now, A_WHILE));
-            };
-            portion.from = Some(from);
-            let to = (from + PORTION).min(members.capacity());
-            let parts: Vec<_> = (from..to)
-                .filter_map(|member| members.get(member).cloned())
-                .collect();
-            (*last, parts)
-        };
-        for part in parts {
-            self.complete_part(&part, last, now);
+        for part in &parts {
+            part.complete(&self.event, last, now);
         }
-        portion.done()
+        portion.from = None;
+        self.completed(from)
     }
 
-    fn complete_part(&self, part: &Part, last: Last, now: Instant) {
-        match last {
-            Last::TimeOver => {
-                part.draining.advance(now);
-            }
-            // The wider drain here goes on.
-            Last::Empty if part.is_widened(&self.event) => {
-                part.draining.complete_if_empty();
-            }
-            Last::Empty | Last::Overdue => part.draining.complete(),
-        }
+    fn completed(&self, from: usize) -> Turn {
+        let mut state = lock(&self.state);
+        let State {
+            members, progress, ..
+        } = &mut *state;
+        let Progress::Completing(completing) = progress else {
+            return Turn::Again;
+        };
+        let Some(outcome) = completing.done(from, members) else {
+            return Turn::Again;
+        };
+        let members = std::mem::take(members);
+        state.progress = Progress::Over(outcome);
+        drop(state);
+        drop(members);
+        self.waiters.wake_all();
+        Turn::Over(outcome)
     }
 
     /// A node that joins a sequence which is over ends as the others did.
@@ -415,38 +383,11 @@ struct Portion<'a> {
     from: Option<usize>,
 }
 
-impl Portion<'_> {
-    fn done(mut self) -> Turn {
-        let Some(from) = self.from.take() else {
-            return Turn::Again;
-        };
-        let mut state = lock(&self.sequence.state);
-        let State {
-            members, progress, ..
-        } = &mut *state;
-        let Progress::Completing { outcome, next, .. } = progress else {
-            return Turn::Again;
-        };
-        let to = from + PORTION;
-        if to < members.capacity() {
-            *next = Some(to);
-            return Turn::Again;
-        }
-        let outcome = *outcome;
-        let members = std::mem::take(members);
-        state.progress = Progress::Over(outcome);
-        drop(state);
-        drop(members);
-        self.sequence.waiters.wake_all();
-        Turn::Over(outcome)
-    }
-}
-
 impl Drop for Portion<'_> {
     fn drop(&mut self) {
         let Some(from) = self.from else { return };
-        if let Progress::Completing { next, .. } = &mut lock(&self.sequence.state).progress {
-            *next = Some(from);
+        if let Progress::Completing(completing) = &mut lock(&self.sequence.state).progress {
+            completing.give_back(from);
         }
         self.sequence.waiters.wake_all();
     }
