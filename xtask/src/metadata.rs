@@ -12,6 +12,8 @@ pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) published: bool,
+    /// Meant by commands that name no package.
+    pub(crate) default: bool,
     /// The folder of its manifest.
     pub(crate) dir: PathBuf,
     /// Without `default`, and without those that only bring a model checker.
@@ -98,10 +100,15 @@ fn parse(json: &str) -> Result<Vec<Package>> {
     let packages = metadata["packages"]
         .as_array()
         .context("cargo metadata lists no packages")?;
-    packages.iter().map(package).collect()
+    let default = metadata["workspace_default_members"].as_array();
+    let is_default = |json: &Value| default.is_some_and(|ids| ids.contains(&json["id"]));
+    packages
+        .iter()
+        .map(|json| package(json, is_default(json)))
+        .collect()
 }
 
-fn package(json: &Value) -> Result<Package> {
+fn package(json: &Value, default: bool) -> Result<Package> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let manifest = PathBuf::from(text(&json["manifest_path"]));
@@ -119,6 +126,7 @@ fn package(json: &Value) -> Result<Package> {
         version: text(&json["version"]),
         // `publish` is null for "anywhere" and [] for "nowhere".
         published: json["publish"].is_null(),
+        default,
         dir: manifest
             .parent()
             .context("a manifest lies in a folder")?

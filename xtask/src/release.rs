@@ -138,6 +138,7 @@ mod tests {
             name: name.to_owned(),
             version: "0.1.0".to_owned(),
             published: true,
+            default: true,
             dir: name.into(),
             features: vec![],
             tests: vec![],
