@@ -8,7 +8,7 @@ use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
 use listener_versions::handover::{HandoverOptions, Offer, SuccessorEvent};
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, timeout};
 
 #[tokio::test]
 async fn a_new_process_that_dies_as_it_hears_draining_leaves_its_sockets_to_the_next_one() {
@@ -79,11 +79,12 @@ async fn dropped_after(polls: usize) {
         (third, meeting)
     });
     let mut next = tokio_test::task::spawn(successor.next());
+    let mut pace = interval(Duration::from_millis(2));
     for _ in 0..polls {
         if next.poll().is_ready() {
             break;
         }
-        sleep(Duration::from_millis(2)).await;
+        pace.tick().await;
     }
     drop(next);
     tokio::select! {
@@ -112,11 +113,9 @@ async fn a_living_process_that_drops_what_the_handover_gave_it_serves_on() {
         let (_new, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let mut successor = replaced(attempt).await;
         drop((predecessor, offer));
-        tokio::select! {
-            () = successor.terminated() => panic!("nobody wants it gone"),
-            // Longer than the old process keeps anything.
-            () = sleep(Duration::from_millis(500)) => {}
-        }
+        // Longer than the old process keeps anything.
+        let told = timeout(Duration::from_millis(500), successor.terminated()).await;
+        assert!(told.is_err(), "nobody wants it gone");
         assert_eq!(ask(at_a).await.expect("the new process serves"), 1);
     })
     .await;
