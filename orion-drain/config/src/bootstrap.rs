@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, path::Path, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError, Listener,
@@ -48,6 +48,30 @@ pub struct Node {
     /// The name of the cluster it runs in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cluster: String,
+    /// Anything that the control plane is to know, as it stands: many choose listeners by it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Locality>,
+    /// What it can do, beside what it says anyway.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_features: Vec<String>,
+}
+
+/// A place: `config.core.v3.Locality`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Locality {
+    /// The region.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    /// The zone in it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub zone: String,
+    /// The part of the zone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sub_zone: String,
 }
 
 /// The admin interface: `config.bootstrap.v3.Admin`.

@@ -74,8 +74,11 @@ pub(super) fn prepare(value: Value) -> Value {
                 prepared.insert("@type".to_owned(), type_url);
             }
             for (key, value) in map {
-                if !value.is_null() {
-                    prepared.insert(snake_case(key), prepare(value));
+                match key.as_str() {
+                    // A struct of somebody else's: its keys are no fields.
+                    "metadata" => _ = prepared.insert(key, value),
+                    _ if value.is_null() => {}
+                    _ => _ = prepared.insert(snake_case(key), prepare(value)),
                 }
             }
             Value::Object(prepared)

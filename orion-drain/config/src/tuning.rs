@@ -17,8 +17,8 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     (
         "node",
-        "client_features cluster dynamic_parameters extensions id listening_addresses locality metadata \
-         user_agent_build_version user_agent_name user_agent_version",
+        "dynamic_parameters extensions listening_addresses user_agent_build_version user_agent_name \
+         user_agent_version",
     ),
     (
         "admin",

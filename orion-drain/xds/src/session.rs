@@ -10,12 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use envoy_types::pb::envoy::config::core::v3::{Node, node::UserAgentVersionType};
+use envoy_types::pb::envoy::config::core::v3::{Locality, Node, node::UserAgentVersionType};
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
 use envoy_types::pb::google::protobuf::Any;
+use envoy_types::pb::google::protobuf::{self, ListValue, Struct, value::Kind};
 use envoy_types::pb::google::rpc::Status;
+use serde_json::{Map, Value};
 
 use orion_drain_config::{self as config, ListenerUpdate, Refused};
 
@@ -38,18 +40,8 @@ pub(super) struct Asker {
 
 impl Asker {
     pub(super) fn new(node: Option<&config::Node>, first_only: bool) -> Self {
-        let (id, cluster) =
-            node.map_or_else(Default::default, |node| (node.id.clone(), node.cluster.clone()));
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let node = Node {
-            id,
-            cluster,
-            user_agent_name: "orion-drain".to_owned(),
-            user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(version)),
-            ..Node::default()
-        };
         Self {
-            node,
+            node: whole_node(node.unwrap_or(&config::Node::default())),
             first_only,
             names: Vec::new(),
         }
@@ -62,6 +54,51 @@ impl Asker {
     fn node(&self, nonce: &str) -> Option<Node> {
         Some(self.node.clone()).filter(|_| !self.first_only || nonce.is_empty())
     }
+}
+
+/// What the bootstrap says of its node, all of it, and what this client is.
+fn whole_node(node: &config::Node) -> Node {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let metadata = &node.metadata;
+    Node {
+        id: node.id.clone(),
+        cluster: node.cluster.clone(),
+        metadata: (!metadata.is_empty()).then(|| structure(metadata)),
+        locality: node.locality.as_ref().map(|place| Locality {
+            region: place.region.clone(),
+            zone: place.zone.clone(),
+            sub_zone: place.sub_zone.clone(),
+        }),
+        client_features: node.client_features.clone(),
+        user_agent_name: "orion-drain".to_owned(),
+        user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(version)),
+        ..Node::default()
+    }
+}
+
+fn structure(fields: &Map<String, Value>) -> Struct {
+    Struct {
+        fields: fields
+            .iter()
+            .map(|(key, value)| (key.clone(), protobuf(value)))
+            .collect(),
+    }
+}
+
+/// A value of JSON as protobuf has it.
+fn protobuf(value: &Value) -> protobuf::Value {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(value) => Kind::BoolValue(*value),
+        // Every number is a double there.
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(list) => Kind::ListValue(ListValue {
+            values: list.iter().map(protobuf).collect(),
+        }),
+        Value::Object(fields) => Kind::StructValue(structure(fields)),
+    };
+    protobuf::Value { kind: Some(kind) }
 }
 
 /// One of the two ways to be told: what it remembers from stream to stream.

@@ -130,6 +130,44 @@ fn wanted_names_are_in_every_request_of_a_state_of_the_world_and_in_the_first_of
 }
 
 #[test]
+fn the_control_plane_hears_all_that_the_bootstrap_says_of_its_node() {
+    let text = r#"{ "node": { "id": "me", "cluster": "shops", "clientFeatures": ["a.b"],
+        "locality": { "region": "north", "zone": "harbour", "subZone": "pier" },
+        "metadata": { "ISTIO_VERSION": "1.2", "clusterId": 7, "deep": { "list": [true, null, "x"] } } } }"#;
+    let bootstrap = config::Bootstrap::from_json(text)
+        .expect("a good bootstrap")
+        .value;
+    let session = StateOfTheWorld::new(Asker::new(bootstrap.node.as_ref(), false));
+    let node = session.open().node.expect("a node");
+    assert_eq!((node.id.as_str(), node.cluster.as_str()), ("me", "shops"));
+    assert_eq!(node.client_features, ["a.b"]);
+    let place = node.locality.expect("a place");
+    assert_eq!(
+        (
+            place.region.as_str(),
+            place.zone.as_str(),
+            place.sub_zone.as_str()
+        ),
+        ("north", "harbour", "pier")
+    );
+    let fields = node.metadata.expect("metadata").fields;
+    let text = |value: &str| Some(Kind::StringValue(value.to_owned()));
+    assert_eq!(fields["ISTIO_VERSION"].kind, text("1.2"));
+    assert_eq!(fields["clusterId"].kind, Some(Kind::NumberValue(7.0)));
+    let Some(Kind::StructValue(deep)) = &fields["deep"].kind else {
+        panic!("{fields:?}")
+    };
+    let Some(Kind::ListValue(list)) = &deep.fields["list"].kind else {
+        panic!("{deep:?}")
+    };
+    let kinds: Vec<_> = list.values.iter().map(|value| value.kind.clone()).collect();
+    assert_eq!(
+        kinds,
+        [Some(Kind::BoolValue(true)), Some(Kind::NullValue(0)), text("x")]
+    );
+}
+
+#[test]
 fn the_node_may_come_with_the_first_request_only() {
     let mut session = StateOfTheWorld::new(Asker::new(None, true));
     assert!(session.open().node.is_some());
