@@ -3,17 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::net::Slot;
+use crate::net::Listening;
 use crate::{ListenerConfig, ListenerVersion, Listeners, VersionState};
 
 /// What an accept loop reads for each connection.
-pub struct AcceptRead<C>(Arc<Slot<C>>);
+pub struct AcceptRead<C>(Arc<Listening<C>>);
 
 impl<C: ListenerConfig> AcceptRead<C> {
     /// As the accept loops of this listener do it; `None` if it does not listen.
     #[must_use]
     pub fn of(listeners: &Listeners<C>, name: &str) -> Option<Self> {
-        listeners.slot(name).map(Self)
+        listeners.listening(name).map(Self)
     }
 
     /// The version that takes the next connection.

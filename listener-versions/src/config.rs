@@ -64,7 +64,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
         TrafficDirection::Unspecified
     }
 
-    /// What its connections need between being told to leave and being gone (the longest `drain_timeout` of its HTTP
+    /// What its connections need between being asked to leave and being gone (the longest `drain_timeout` of its HTTP
     /// connection managers). Only the [`Envoy140`](drain_tree::DrainSchedule::Envoy140) schedule asks. Default: nothing.
     fn drain_timeout(&self) -> Duration {
         Duration::ZERO
@@ -237,7 +237,7 @@ pub struct SocketOptions {
 
 /// Whether workers accept on one socket, or each on its own.
 ///
-/// In Envoy the second is the default on Linux. Here it is the first: one queue, from which whoever has time takes the next
+/// In Envoy the second is the default on Linux. Here it is the first: one queue, from which the worker that has time takes the next
 /// connection, and an address that another process listens on is refused. A socket for each worker spreads accepting over many
 /// processors without contention; in return what waits for a busy worker waits, and another process of the same user that sets
 /// `SO_REUSEPORT` too shares the address unnoticed.

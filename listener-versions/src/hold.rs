@@ -8,13 +8,13 @@ use std::net::Shutdown;
 use drain_tree::{DrainDirection, DrainReason, DrainStart};
 
 use crate::handover::{Settled, SocketSource};
-use crate::shell::{DrainJob, Job};
+use crate::live::{DrainJob, Job};
 use crate::{AcceptPolicy, ListenAddress, ListenerConfig, Listeners, SharedSocket, VersionState};
 
 impl<C: ListenerConfig> SocketSource for Listeners<C> {
     fn share(&self) -> io::Result<Vec<SharedSocket>> {
         self.let_updates_wait(true);
-        let shared = self.shell().share_sockets();
+        let shared = self.inner().share_sockets();
         if shared.is_err() {
             self.let_updates_wait(false);
         }
@@ -23,7 +23,7 @@ impl<C: ListenerConfig> SocketSource for Listeners<C> {
 
     fn claim(&self, offered: &HashSet<ListenAddress>) -> HashSet<ListenAddress> {
         self.let_updates_wait(true);
-        self.shell().inherited_among(offered)
+        self.inner().inherited_among(offered)
     }
 
     fn settle(&self, settled: Settled<'_>) {
@@ -33,7 +33,7 @@ impl<C: ListenerConfig> SocketSource for Listeners<C> {
                 self.take_back(shared, taken);
                 self.leave();
             }
-            Settled::Owned { kept } => self.shell().own_sockets(kept),
+            Settled::Owned { kept } => self.inner().own_sockets(kept),
         }
         self.let_updates_wait(false);
     }
@@ -42,8 +42,8 @@ impl<C: ListenerConfig> SocketSource for Listeners<C> {
 impl<C: ListenerConfig> Listeners<C> {
     fn let_updates_wait(&self, wait: bool) {
         // Under the lock: an update is done by now, or waits.
-        let state = self.shell().lock();
-        self.shell().held.send_modify(|held| match wait {
+        let state = self.inner().lock();
+        self.inner().held.send_modify(|held| match wait {
             true => *held += 1,
             false => *held -= 1,
         });
@@ -56,10 +56,10 @@ impl<C: ListenerConfig> Listeners<C> {
         for socket in shared.iter().filter(|socket| !taken.contains(&socket.address)) {
             before.entry(&socket.address).or_default().push(socket.is_kept);
         }
-        let mut state = self.shell().lock();
-        for slot in state.slots.values() {
-            if let Some(before) = before.remove(slot.local()) {
-                slot.set_shared_as(&before);
+        let mut state = self.inner().lock();
+        for listening in state.listening.values() {
+            if let Some(before) = before.remove(listening.local()) {
+                listening.set_shared_as(&before);
             }
         }
         // Those at which this process has stopped meanwhile, and where no other one accepts.
@@ -75,17 +75,17 @@ impl<C: ListenerConfig> Listeners<C> {
     /// This process stops accepting, and drains.
     fn leave(&self) {
         // Stopped first: what is accepted at the last moment holds the drain up, so that it cannot be over before.
-        self.shell().stop(DrainDirection::All);
-        self.shell().drop_unclaimed();
+        self.inner().stop(DrainDirection::All);
+        self.inner().drop_unclaimed();
         let start = DrainStart::new(DrainReason::HotRestart);
-        let sequence = self.shell().root().start_drain_sequence(start);
-        self.shell().run(Job::Drain(DrainJob::Admin {
+        let sequence = self.inner().root().start_drain_sequence(start);
+        self.inner().run(Job::Drain(DrainJob::Admin {
             sequence,
             direction: DrainDirection::All,
             policy: AcceptPolicy::Keep,
         }));
         // Others drain for a reason of their own.
-        self.shell().asked_to_leave(DrainReason::HotRestart, |version| {
+        self.inner().asked_to_leave(DrainReason::HotRestart, |version| {
             version.state == VersionState::Active
         });
     }

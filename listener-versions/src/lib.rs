@@ -8,7 +8,7 @@
 //! every connection which version it belongs to for life.
 //!
 //! ```text
-//!  Update ──► Listeners::apply ──► VersionSet (pure)     what each listener becomes, in which order
+//!  Update ──► Listeners::apply ──► the set of versions   what each listener becomes, in which order
 //!                   │ 1 the socket's snapshot is swapped: the new version takes what comes next
 //!                   │ 2 the old version drains: its node in the drain tree, its deadline
 //!                   ▼
@@ -68,7 +68,7 @@
 //!
 //! [`Listeners::inherit`] uses listening sockets that came from elsewhere (a process that is being replaced, systemd), and
 //! [`Listeners::share_sockets`] gives descriptors of ours away. A socket that another process has too is never shut down here, and its
-//! queue is left alone: it belongs to whoever goes on.
+//! queue is left alone: it belongs to the process that goes on.
 //!
 //! # What dropping means
 //!
@@ -83,10 +83,11 @@
 //!
 //! # The life of a version
 //!
-//! warming, active, draining, drained: one table, [`VersionState::on`]. Exactly one version of a name is active, any number may drain,
+//! warming, active, draining, drained: one table: what warms is activated or discarded, what is active drains, what drains is completed. Exactly one version of a name is active, any number may drain,
 //! each until it is empty or its own deadline comes. Only [`ListenersOptions::max_versions`] brings a deadline nearer.
 //!
-//! A version that [warms](ListenerConfig::warms) takes over when it is warm, also the address of another listener that has given it up:
+//! A version that [warms](ListenerConfig::warms) takes over when it is [ready](ListenerConfig::ready), as [`Routes`] that come by
+//! themselves (RDS), also the address of another listener that has given it up:
 //! until then the version that was there goes on accepting, and drains afterwards. An open socket that anybody listens on is always
 //! served by an active version.
 //!
@@ -108,6 +109,20 @@
 //! ```
 //!
 //! A later drain of the version covers whatever is left below it. Caps count versions, not chains.
+//!
+//! # Under overload
+//!
+//! Load is shed in this order, the cheapest first, and nothing that was accepted is forgotten:
+//!
+//! 1. The queue is full ([`SocketOptions::backlog`]): the kernel drops the SYN and the client tries again. Linux counts it as
+//!    `TcpExtListenOverflows`.
+//! 2. Descriptors or memory are at their end: accepting pauses, 5 ms to 1 s, and connections wait in the queue
+//!    ([`ListenerObserver::accept_error`]). A listener that is removed in that state lets nobody else in, and serves its queue when there
+//!    are descriptors again. An update that needs a socket is refused with the field `address`.
+//! 3. A limit is reached, in the order total, listener, version, total during a drain: the connection is closed at once, and counted by
+//!    its [`Refusal`] ([`ListenerObserver::refused`], `CloseReason::Refused`).
+//! 4. Too many versions live ([`ListenersOptions::max_versions`]): the oldest drains end earlier, but not before
+//!    [`floor`](ListenersOptions::floor) ([`ListenerObserver::drain_hurried`]). The active version's connections are never cut for it.
 //!
 //! # What it does not do
 //!
@@ -138,44 +153,28 @@ pub use address::ListenAddress;
 pub(crate) use address::SocketKey;
 mod config;
 pub use config::{DualStack, FieldError, ListenerConfig, Ready, ReusePort, SocketOptions};
-mod state;
-pub use state::{InvalidTransition, VersionEvent, VersionState};
 mod update;
-pub use update::{Change, ListenerReport, Update, UpdateError, UpdateMode, UpdateReport};
-mod routes;
-pub use routes::{RouteWatch, Routes};
+pub use update::{Change, ListenerReport, Update, UpdateError, UpdateReport};
 mod set;
-pub use set::ChainId;
-pub(crate) use set::{ChainRecord, Effect, VersionRecord, VersionSet};
-mod chain;
-mod events;
-pub use chain::{ChainView, ListenerChain};
-mod family;
-mod token;
-pub use token::VersionToken;
-mod version;
-pub use version::{ListenerVersion, VersionView};
-mod options;
-pub use options::{AcceptPolicy, CleanupPolicy, ListenersOptions};
-mod observer;
-pub use observer::ListenerObserver;
+pub use set::{ChainId, VersionState};
+pub(crate) use set::{ChainRecord, Effect, InvalidTransition, VersionEvent, VersionRecord, VersionSet};
 mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
 pub use net::{
     Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream, Worker,
 };
-mod carry;
-mod driver;
-mod sharing;
-mod shell;
-pub use driver::Driver;
+mod options;
+pub use options::{AcceptPolicy, ListenersOptions};
+mod live;
+pub use live::{
+    ChainView, Driver, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch, Routes,
+    VersionToken, VersionView, WarmError,
+};
 #[cfg(all(unix, feature = "handover"))]
 pub mod handover;
 #[cfg(all(unix, feature = "handover"))]
 mod hold;
-mod listeners;
-pub use listeners::{Listeners, WarmError};
 
 /// What `benches/versions` measures of the inside.
 #[cfg(feature = "__bench")]

@@ -13,7 +13,7 @@ use crate::{FieldError, ListenAddress, ListenerConfig};
 pub struct Update<C> {
     pub(crate) version_info: Arc<str>,
     pub(crate) scope: Scope,
-    pub(crate) mode: UpdateMode,
+    pub(crate) atomic: bool,
     pub(crate) resources: Vec<Resource<C>>,
 }
 
@@ -33,7 +33,7 @@ impl<C> fmt::Debug for Update<C> {
         f.debug_struct("Update")
             .field("version_info", &self.version_info)
             .field("scope", &self.scope)
-            .field("mode", &self.mode)
+            .field("atomic", &self.atomic)
             .field("listeners", &self.resources.len())
             .finish()
     }
@@ -63,7 +63,7 @@ impl<C> Update<C> {
         Self {
             version_info: version_info.into(),
             scope,
-            mode: UpdateMode::default(),
+            atomic: false,
             resources,
         }
     }
@@ -106,15 +106,9 @@ impl<C> Update<C> {
         Self::new("", Scope::Static, configs)
     }
 
-    /// All or nothing: if one listener is refused, none is touched. Envoy, and the default here, takes them one by one.
+    /// All or nothing (the setting `atomic_updates`): if one listener is refused, none is touched. Envoy, and the default here, takes them one by one.
     pub fn atomic(self) -> Self {
-        self.with_mode(UpdateMode::Atomic)
-    }
-
-    /// Sets the [`UpdateMode`].
-    pub fn with_mode(mut self, mode: UpdateMode) -> Self {
-        self.mode = mode;
-        self
+        Self { atomic: true, ..self }
     }
 
     /// The configurations in it.
@@ -135,17 +129,6 @@ impl<C> Update<C> {
         });
         self
     }
-}
-
-/// Whether one bad listener stops the others of its update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "each by itself, or all together")]
-pub enum UpdateMode {
-    /// Each listener is taken or refused by itself, as in Envoy.
-    #[default]
-    EachByItself,
-    /// All or nothing (the setting `atomic_updates`).
-    Atomic,
 }
 
 /// What an update did to one listener.

@@ -139,7 +139,10 @@ async fn a_listener_that_warms_does_not_listen_and_if_it_cannot_the_active_versi
             (None, Ok(())) => assert_eq!(ask(wanted).await.expect("it serves"), 2),
             other => panic!("{other:?}"),
         }
-        assert!(matches!(listeners.warmed(2), Err(WarmError::NotWarming(_))));
+        assert!(matches!(
+            listeners.warmed(2),
+            Err(WarmError::NotWarming { version: 2, .. })
+        ));
     })
     .await;
 }

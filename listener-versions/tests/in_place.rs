@@ -10,7 +10,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainWatch};
 use futures_util::FutureExt;
 use listener_versions::{
-    Accepted, ChainView, CleanupPolicy, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
+    Accepted, ChainView, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -224,7 +224,7 @@ async fn a_removal_of_the_listener_drains_chains_that_have_outlived_their_update
 
 #[tokio::test(start_paused = true)]
 async fn a_chain_changed_again_and_again_drains_each_time_by_itself_and_no_cap_counts_it() {
-    let cap = ListenersOptions::default().with_cleanup_policy(CleanupPolicy::CountBasedOnly(1));
+    let cap = ListenersOptions::default().with_max_versions(1);
     let mut bench = bench(cap);
     bench.update(1, [("kept", 1), ("x", 0)]);
     let kept = bench.connection("kept");

@@ -10,8 +10,8 @@ use drain_tree::{
     DrainDirection, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainWatch,
 };
 use listener_versions::{
-    AcceptPolicy, CleanupPolicy, ListenerObserver, Listeners, ListenersOptions, Update, UpdateError,
-    VersionState, VersionView,
+    AcceptPolicy, ListenerObserver, Listeners, ListenersOptions, Update, UpdateError, VersionState,
+    VersionView,
 };
 use tokio::sync::mpsc;
 
@@ -172,10 +172,7 @@ async fn several_draining_versions_of_a_name_end_each_at_its_own_deadline() {
 #[tokio::test(start_paused = true)]
 async fn beyond_the_cap_the_oldest_drain_is_hurried_but_keeps_its_floor() {
     let floor = Duration::from_secs(7);
-    let options = ListenersOptions::default()
-        .with_max_versions(5)
-        .with_cleanup_policy(CleanupPolicy::CountBasedOnly(2))
-        .with_floor(floor);
+    let options = ListenersOptions::default().with_max_versions(2).with_floor(floor);
     let mut bench = bench(options);
     let mut held = vec![bench.content(1).await, bench.content(2).await];
     held.push(bench.content(3).await);

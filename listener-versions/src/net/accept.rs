@@ -11,10 +11,10 @@ use futures_util::future::{Either, select};
 
 use super::backoff::{Backoff, Next};
 use super::limits::Open;
-use super::share::{Share, adopt};
-use super::slot::{Seat, Slot};
+use super::listening::{Acceptor, Listening};
+use super::worker_sockets::{WorkerSockets, adopt};
 use super::{Limits, PeerAddress, Refusal, Stream};
-use crate::observer::Teller;
+use crate::live::Reporter;
 use crate::{ListenAddress, ListenerConfig, ListenerVersion};
 
 /// A connection, and the version that it belongs to for life.
@@ -60,25 +60,25 @@ impl<C> fmt::Debug for Accepted<C> {
 pub(crate) struct Shared {
     pub(crate) tracker: ConnTracker,
     pub(crate) limits: Limits,
-    pub(crate) teller: Teller,
+    pub(crate) reporter: Reporter,
 }
 
 /// Accepts until the sockets are closed, then serves what was left in their queues.
 pub(super) async fn accept_loop<C: ListenerConfig, F: Fn(Accepted<C>)>(
-    mut seat: Seat<C>,
+    mut acceptor: Acceptor<C>,
     shared: &Shared,
     worker: usize,
     handler: &F,
 ) {
-    let slot = Arc::clone(&seat.slot);
-    let number = seat.number;
-    let mut share = Share::default();
+    let listening = Arc::clone(&acceptor.listening);
+    let number = acceptor.number;
+    let mut share = WorkerSockets::default();
     let mut backoff = Backoff::default();
     let mut pauses = 0;
     // Until they are closed and their queues saved. A change after this look wakes `changed`.
-    while !*seat.changes.borrow_and_update() {
-        let mut changed = pin!(seat.changes.changed());
-        let mut lack = share.look(&slot, number).err();
+    while !*acceptor.changes.borrow_and_update() {
+        let mut changed = pin!(acceptor.changes.changed());
+        let mut lack = share.look(&listening, number).err();
         // Until there is something to look at.
         loop {
             let error = match lack.take() {
@@ -88,15 +88,15 @@ pub(super) async fn accept_loop<C: ListenerConfig, F: Fn(Accepted<C>)>(
                     Either::Left((Ok((stream, peer)), _)) => {
                         backoff.reset();
                         pauses = 0;
-                        take(&slot, shared, handler, stream, peer, worker);
-                        // A socket that another process goes on with always has more.
-                        if slot.is_closed() {
+                        take(&listening, shared, handler, stream, peer, worker);
+                        // Another process accepts on this socket too, so it need not run empty.
+                        if listening.is_closed() {
                             break;
                         }
                         continue;
                     }
                     // A socket that has just been shut down says so by an error.
-                    Either::Left((Err(_), _)) if slot.is_closed() => {
+                    Either::Left((Err(_), _)) if listening.is_closed() => {
                         drop(changed.await);
                         break;
                     }
@@ -109,32 +109,37 @@ pub(super) async fn accept_loop<C: ListenerConfig, F: Fn(Accepted<C>)>(
             };
             pauses += 1;
             shared
-                .teller
-                .tell(|observer| observer.accept_error(slot.local(), &error, pauses));
+                .reporter
+                .report(|observer| observer.accept_error(listening.local(), &error, pauses));
             if let Either::Left(_) = select(changed.as_mut(), pin!(tokio::time::sleep(pause))).await {
                 break;
             }
-            lack = share.look(&slot, number).err();
+            lack = share.look(&listening, number).err();
         }
     }
     drop(share);
-    serve_saved(&slot, shared, worker, handler).await;
+    serve_saved(&listening, shared, worker, handler).await;
 }
 
 /// Serves what was in the queues when the sockets closed.
-async fn serve_saved<C, F: Fn(Accepted<C>)>(slot: &Slot<C>, shared: &Shared, worker: usize, handler: &F) {
+async fn serve_saved<C, F: Fn(Accepted<C>)>(
+    listening: &Listening<C>,
+    shared: &Shared,
+    worker: usize,
+    handler: &F,
+) {
     let mut backoff = Backoff::default();
     let mut pauses = 0;
     loop {
-        let connection = match slot.next_saved() {
+        let connection = match listening.next_saved() {
             Ok(Some(connection)) => connection,
             Ok(None) => return,
             Err(error) => {
                 if let Next::Pause(pause) = backoff.after(&error) {
                     pauses += 1;
                     shared
-                        .teller
-                        .tell(|observer| observer.accept_error(slot.local(), &error, pauses));
+                        .reporter
+                        .report(|observer| observer.accept_error(listening.local(), &error, pauses));
                     tokio::time::sleep(pause).await;
                 }
                 continue;
@@ -142,12 +147,12 @@ async fn serve_saved<C, F: Fn(Accepted<C>)>(slot: &Slot<C>, shared: &Shared, wor
         };
         backoff.reset();
         match adopt(connection) {
-            Ok((stream, peer)) => take(slot, shared, handler, stream, peer, worker),
+            Ok((stream, peer)) => take(listening, shared, handler, stream, peer, worker),
             Err(_) => {
-                let version = slot.current().map_or(0, |version| version.number());
+                let version = listening.current().map_or(0, |version| version.number());
                 shared
-                    .teller
-                    .tell(|observer| observer.refused(slot.local(), version, Refusal::Unregistered));
+                    .reporter
+                    .report(|observer| observer.refused(listening.local(), version, Refusal::Unregistered));
             }
         }
     }
@@ -155,14 +160,14 @@ async fn serve_saved<C, F: Fn(Accepted<C>)>(slot: &Slot<C>, shared: &Shared, wor
 
 /// Gives a connection to the version that takes it, or refuses it and says why.
 fn take<C, F: Fn(Accepted<C>)>(
-    slot: &Slot<C>,
+    listening: &Listening<C>,
     shared: &Shared,
     handler: &F,
     stream: Stream,
     peer: PeerAddress,
     worker: usize,
 ) {
-    let admitted = slot
+    let admitted = listening
         .admit()
         .map_err(|version| (version.map_or(0, |v| v.number()), Refusal::DrainCompleted));
     let counted = admitted.and_then(|(version, watch)| {
@@ -184,8 +189,8 @@ fn take<C, F: Fn(Accepted<C>)>(
         Err((version, refusal)) => {
             drop(stream);
             shared
-                .teller
-                .tell(|observer| observer.refused(slot.local(), version, refusal));
+                .reporter
+                .report(|observer| observer.refused(listening.local(), version, refusal));
             return;
         }
     };
@@ -201,8 +206,8 @@ fn take<C, F: Fn(Accepted<C>)>(
     // The handler is not ours: a panic over one connection must not end the socket's accept loop.
     if catch_unwind(AssertUnwindSafe(|| handler(accepted))).is_err() {
         shared
-            .teller
-            .tell(|observer| observer.handler_panicked(slot.local(), number));
+            .reporter
+            .report(|observer| observer.handler_panicked(listening.local(), number));
     }
 }
 
@@ -213,7 +218,10 @@ fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal
     }
     shared.limits.check(Open {
         total: shared.tracker.len(),
-        of_listener: shared.limits.per_listener.map_or(0, |_| version.family().len()),
+        of_listener: shared
+            .limits
+            .per_listener
+            .map_or(0, |_| version.listener_conns().len()),
         of_version: version.group().len(),
         version_drains: version.drain().is_draining(),
     })

@@ -7,7 +7,7 @@ use conn_tracker::ConnGuard;
 use drain_tree::DrainWatch;
 
 use super::{Accepted, PeerAddress, Stream};
-use crate::version::Chosen;
+use crate::live::Chosen;
 use crate::{ChainId, ListenerChain, ListenerConfig, ListenerVersion};
 
 /// What an accepted connection is without its stream: the version that it belongs to for life, and its guards.
@@ -121,7 +121,7 @@ impl<C: ListenerConfig> Admission<C> {
             watch.force();
         }
         // The chain is one of this connection's version.
-        let attached = conn.attach_chain(chain.book());
+        let attached = conn.attach_chain(chain.conns());
         debug_assert!(attached.is_ok(), "{attached:?}");
         // The chain's guard is held, so the version's drain never sees the connection gone.
         drop(before);

@@ -1,4 +1,4 @@
-//! Listening sockets that came from elsewhere: another process, or whoever started this one.
+//! Listening sockets that came from elsewhere: another process, or the one that started this process.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -3,7 +3,7 @@
 /// How many connections may be open. `None`, the default everywhere: no limit.
 ///
 /// They are counted where the connection is accepted, from the connection tracker: what is refused was accepted by the kernel and
-/// is closed at once, and the observer is told.
+/// is closed at once, and reported to the observer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {

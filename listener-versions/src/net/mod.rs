@@ -1,17 +1,17 @@
 //! Sockets by address, shared between versions, and the loops that accept on them.
 
 mod accept;
+mod assignment;
 mod backoff;
 mod bind;
 mod enter;
 mod inherited;
-mod lanes;
 mod limits;
-mod share;
-mod slot;
+mod listening;
 mod sockets;
 mod stream;
 mod worker;
+mod worker_sockets;
 
 pub use accept::Accepted;
 pub use enter::{Admission, ChainEntry};
@@ -24,4 +24,4 @@ pub use worker::Worker;
 
 pub(crate) use accept::Shared;
 pub(crate) use bind::bind;
-pub(crate) use slot::{Seat, Slot};
+pub(crate) use listening::{Acceptor, Listening};

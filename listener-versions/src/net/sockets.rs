@@ -6,11 +6,11 @@ use std::io;
 
 use socket2::{SockAddr, Socket};
 
+use super::assignment::Assignment;
 use super::backoff::{Backoff, Next};
 use super::bind;
 #[cfg(unix)]
 use super::bind::SocketFile;
-use super::lanes::Lanes;
 use crate::{Inherited, ListenAddress, ListenerConfig, SocketKey, SocketOptions};
 
 /// At most so many connections are saved from the queues of sockets that close: more than any kernel's default backlog.
@@ -26,9 +26,9 @@ struct Open {
 pub(super) struct Sockets {
     local: ListenAddress,
     options: SocketOptions,
-    /// By lane; none once they are closed. The workers have descriptors of the same sockets.
+    /// By index; none once they are closed. The workers have descriptors of the same sockets.
     open: Vec<Open>,
-    lanes: Lanes,
+    assignment: Assignment,
     /// The file of a Unix socket, as it was when the socket came here.
     #[cfg(unix)]
     file: Option<SocketFile>,
@@ -67,7 +67,7 @@ impl Sockets {
         let socket = bind::socket(config, address)?;
         Ok(Self {
             local: bind::local_address(&socket, address),
-            lanes: Lanes::new(options.reuse_port),
+            assignment: Assignment::new(options.reuse_port),
             options,
             #[cfg(unix)]
             file: SocketFile::at(address),
@@ -100,12 +100,12 @@ impl Sockets {
                 Err(error) => return Err((sockets, error)),
             }
         }
-        let mut lanes = Lanes::new(options.reuse_port);
-        (1..sockets.len()).for_each(|_| lanes.inherited());
+        let mut assignment = Assignment::new(options.reuse_port);
+        (1..sockets.len()).for_each(|_| assignment.inherited());
         let open = sockets.into_iter().map(|socket| Open { socket, shared: true });
         Ok(Self {
             local: address.clone(),
-            lanes,
+            assignment,
             options,
             #[cfg(unix)]
             file: SocketFile::at(address),
@@ -150,8 +150,8 @@ impl Sockets {
         if self.is_closed() {
             return Ok(false);
         }
-        let moved = self.lanes.join(worker);
-        if self.lanes.needs_socket(worker) {
+        let moved = self.assignment.join(worker);
+        if self.assignment.needs_socket(worker) {
             let config = config.ok_or(io::ErrorKind::NotConnected)?;
             let socket = bind::socket(config, &self.local)?;
             bind::listen(&socket, &self.options)?;
@@ -159,24 +159,24 @@ impl Sockets {
                 socket,
                 shared: false,
             });
-            self.lanes.opened(worker);
+            self.assignment.opened(worker);
         }
         Ok(moved)
     }
 
     /// The worker is gone. `true`: others have to look at [what is theirs](Self::of).
     pub(super) fn leave(&mut self, worker: u64) -> bool {
-        self.lanes.leave(worker)
+        self.assignment.leave(worker)
     }
 
-    /// The sockets on which this worker accepts, by lane.
+    /// The sockets on which this worker accepts, by index.
     pub(super) fn of(&self, worker: u64) -> impl Iterator<Item = (usize, &Socket)> {
-        self.lanes
+        self.assignment
             .of(worker)
-            .filter_map(|lane| Some((lane, &self.open.get(lane)?.socket)))
+            .filter_map(|index| Some((index, &self.open.get(index)?.socket)))
     }
 
-    /// Another descriptor of each socket, by lane, and whether another process has it by now.
+    /// Another descriptor of each socket, by index, and whether another process has it by now.
     #[cfg(unix)]
     pub(super) fn descriptors(&self) -> io::Result<Vec<(std::os::fd::OwnedFd, bool)>> {
         let sockets = self.open.iter();
@@ -187,8 +187,8 @@ impl Sockets {
 
     /// Whether another process has the sockets that are open now.
     pub(super) fn set_shared(&mut self, shared: bool) -> Vec<bool> {
-        let lanes = self.open.iter_mut();
-        lanes
+        let sockets = self.open.iter_mut();
+        sockets
             .map(|open| std::mem::replace(&mut open.shared, shared))
             .collect()
     }

@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use super::accept::{Shared, accept_loop};
-use super::slot::Seat;
+use super::listening::Acceptor;
 use super::{Accepted, Admission, Stream};
 use crate::ListenerConfig;
 
@@ -19,15 +19,19 @@ use crate::ListenerConfig;
 /// kept but never run delays the end of closed sockets; drop it instead.
 #[must_use = "a worker accepts nothing until it runs"]
 pub struct Worker<C> {
-    seats: mpsc::UnboundedReceiver<Seat<C>>,
+    acceptors: mpsc::UnboundedReceiver<Acceptor<C>>,
     shared: Shared,
     number: usize,
 }
 
 impl<C> Worker<C> {
-    pub(crate) fn new(seats: mpsc::UnboundedReceiver<Seat<C>>, shared: Shared, number: usize) -> Self {
+    pub(crate) fn new(
+        acceptors: mpsc::UnboundedReceiver<Acceptor<C>>,
+        shared: Shared,
+        number: usize,
+    ) -> Self {
         Self {
-            seats,
+            acceptors,
             shared,
             number,
         }
@@ -50,13 +54,13 @@ impl<C> Worker<C> {
         C: ListenerConfig,
     {
         let (shared, number, handler) = (&self.shared, self.number, &handler);
-        let seats = &mut self.seats;
+        let acceptors = &mut self.acceptors;
         let mut loops = FuturesUnordered::new();
         let mut more = true;
         poll_fn(|cx| {
             while more {
-                match seats.poll_recv(cx) {
-                    Poll::Ready(Some(seat)) => loops.push(accept_loop(seat, shared, number, handler)),
+                match acceptors.poll_recv(cx) {
+                    Poll::Ready(Some(acceptor)) => loops.push(accept_loop(acceptor, shared, number, handler)),
                     Poll::Ready(None) => more = false,
                     Poll::Pending => break,
                 }
@@ -123,7 +127,7 @@ impl<C> fmt::Debug for Worker<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
             .field("number", &self.number)
-            .field("new_sockets", &self.seats.len())
+            .field("new_sockets", &self.acceptors.len())
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ mod in_place;
 mod life;
 mod plan;
 mod record;
+mod state;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ pub use chain_diff::ChainId;
 pub(crate) use effect::Effect;
 pub(crate) use plan::Socket;
 pub(crate) use record::{Asked, ChainRecord, Origin, VersionRecord};
+pub use state::VersionState;
+pub(crate) use state::{InvalidTransition, VersionEvent};
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -26,7 +29,7 @@ use std::sync::Arc;
 use drain_tree::DrainDirection;
 
 use crate::update::Scope;
-use crate::{ListenerConfig, ListenerReport, SocketKey, Update, UpdateMode, UpdateReport};
+use crate::{ListenerConfig, ListenerReport, SocketKey, Update, UpdateReport};
 use effect::Work;
 use plan::Plan;
 use record::Named;
@@ -130,7 +133,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let Update {
             version_info,
             scope,
-            mode,
+            atomic,
             resources,
         } = update;
         let origin = if scope == Scope::Static {
@@ -141,7 +144,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let removed = self.absent(&scope, &resources);
         let mut plan = Plan::new(self, &removed);
         plan.decide(origin, resources, &mut bind);
-        if mode == UpdateMode::Atomic && plan.is_refused() {
+        if atomic && plan.is_refused() {
             let (listeners, fresh) = plan.refuse_all();
             let effects = fresh
                 .into_iter()

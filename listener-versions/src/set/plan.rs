@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::in_place;
 use super::record::{Asked, Origin};
 use super::{VersionRecord, VersionSet};
-use crate::token::Life;
+use crate::live::Life;
 use crate::update::Resource;
 use crate::{Change, FieldError, ListenerConfig, ListenerReport, Ready, SocketKey, UpdateError};
 
@@ -242,7 +242,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             life,
             ready: None,
         };
-        // One that has to warm first is told apart when it is warm.
+        // Of a version that warms, this is decided when it is warm.
         let active = active.filter(|_| !candidate.asked.warms);
         match active.and_then(|active| in_place::diff(active, &candidate)) {
             Some(kept) => match candidate.build() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use drain_tree::{DrainReason, DrainType, TrafficDirection};
 
-use crate::token::Life;
+use crate::live::Life;
 use crate::{ChainId, ListenerConfig, Ready, SocketKey, SocketOptions, VersionState};
 
 /// One version of one listener, as the set knows it.

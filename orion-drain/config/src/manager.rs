@@ -124,8 +124,7 @@ impl ListenerManagerConfig {
 
     /// What listener-versions is told of it: the limit of versions.
     pub fn listeners_options(&self) -> ListenersOptions {
-        let limit = listener_versions::CleanupPolicy::CountBasedOnly(self.versions_limit());
-        ListenersOptions::default().with_cleanup_policy(limit)
+        ListenersOptions::default().with_max_versions(self.versions_limit())
     }
 }
 

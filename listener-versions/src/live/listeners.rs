@@ -1,4 +1,4 @@
-//! The asynchronous shell: applies updates to sockets and drains, and is asked what there is.
+//! The asynchronous inner: applies updates to sockets and drains, and is asked what there is.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,14 +10,14 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
 use tokio::sync::mpsc;
 
+use super::Driver;
+use super::{DrainJob, Inner, Job};
 #[cfg(unix)]
 use crate::SharedSocket;
-use crate::driver::Driver;
 use crate::net::Worker;
-use crate::shell::{DrainJob, Job, Shell};
 use crate::{
-    AcceptPolicy, ChainView, Inherited, InvalidTransition, ListenAddress, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
+    AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion,
+    ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
 };
 
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
@@ -25,13 +25,13 @@ use crate::{
 /// Dropping the last handle closes the sockets (what waits in their queues is still served) and ends the workers. Nothing drains by
 /// it: connections stay, and the [`Driver`] goes on until the drains that have begun are over.
 pub struct Listeners<C: ListenerConfig> {
-    shell: Arc<Shell<C>>,
+    inner: Arc<Inner<C>>,
     open: Arc<Open<C>>,
 }
 
 /// What all handles hold together.
 struct Open<C: ListenerConfig> {
-    shell: Arc<Shell<C>>,
+    inner: Arc<Inner<C>>,
     /// Keeps the driver's queue open.
     _jobs: mpsc::UnboundedSender<Job<C>>,
 }
@@ -48,13 +48,13 @@ impl<C: ListenerConfig> Listeners<C> {
     ) -> (Self, Driver) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let observer = Arc::new(observer);
-        let shell = Arc::new(Shell::new(root, tracker, options, observer, jobs.downgrade()));
-        let driver = Driver::new(Arc::clone(&shell), queue);
+        let inner = Arc::new(Inner::new(root, tracker, options, observer, jobs.downgrade()));
+        let driver = Driver::new(Arc::clone(&inner), queue);
         let open = Arc::new(Open {
-            shell: Arc::clone(&shell),
+            inner: Arc::clone(&inner),
             _jobs: jobs,
         });
-        (Self { shell, open }, driver)
+        (Self { inner, open }, driver)
     }
 
     /// Takes an update: new versions accept at once on the sockets that their names have had, and the old ones drain.
@@ -70,11 +70,11 @@ impl<C: ListenerConfig> Listeners<C> {
     /// All is done at the first poll; there is nothing to interrupt. While a new process is taking over, it waits until that is
     /// decided; dropped before, nothing has happened.
     pub async fn apply(&self, mut update: Update<C>) -> UpdateReport {
-        let mut held = self.shell.held.subscribe();
+        let mut held = self.inner.held.subscribe();
         loop {
             // The sender lives as long as we do.
             drop(held.wait_for(|held| *held == 0).await);
-            match self.shell.apply(update) {
+            match self.inner.apply(update) {
                 Ok(report) => return report,
                 Err(again) => update = again,
             }
@@ -87,7 +87,7 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// The update as it came, while a new process is taking over: it has to wait until that is decided.
     pub fn apply_now(&self, update: Update<C>) -> Result<UpdateReport, Update<C>> {
-        self.shell.apply(update)
+        self.inner.apply(update)
     }
 
     /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains.
@@ -96,54 +96,54 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// [`WarmError`]; an active version goes on.
     pub fn warmed(&self, version: u64) -> Result<(), WarmError> {
-        self.shell.warmed(version)
+        self.inner.warmed(version)
     }
 
     /// The drain manager above all of them.
     #[must_use]
     pub fn root(&self) -> &DrainManager {
-        self.shell.root()
+        self.inner.root()
     }
 
     /// The registry of their connections.
     #[must_use]
     pub fn tracker(&self) -> &ConnTracker {
-        &self.shell.shared.tracker
+        &self.inner.shared.tracker
     }
 
     /// One runtime's share of the accepting. Make one for each runtime, and [run](Worker::run) it there.
     pub fn worker(&self) -> Worker<C> {
-        self.shell.worker()
+        self.inner.worker()
     }
 
     /// Every version that is not reaped yet, oldest first.
     #[must_use]
     pub fn snapshot(&self) -> Vec<VersionView> {
-        self.shell.snapshot()
+        self.inner.snapshot()
     }
 
     /// The filter chains that drain by themselves, because their version went on without them, oldest first.
     #[must_use]
     pub fn draining_chains(&self) -> Vec<ChainView> {
-        self.shell.draining_chains()
+        self.inner.draining_chains()
     }
 
     /// The version of `name` that is active.
     #[must_use]
     pub fn active(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
-        self.shell.active(name)
+        self.inner.active(name)
     }
 
     /// Every version that is not reaped yet, oldest first, with its configuration.
     #[must_use]
     pub fn versions(&self) -> Vec<Arc<ListenerVersion<C>>> {
-        self.shell.versions()
+        self.inner.versions()
     }
 
     /// Where `name` listens, with the port that the kernel chose; `None` if it does not listen.
     #[must_use]
     pub fn local_address(&self, name: &str) -> Option<ListenAddress> {
-        self.shell.local_address(name)
+        self.inner.local_address(name)
     }
 
     /// Sockets that another process opened are used where an update wants their address, instead of opening others.
@@ -152,22 +152,22 @@ impl<C: ListenerConfig> Listeners<C> {
     /// [`SocketOptions`](crate::SocketOptions) only the backlog counts. As long as another process may have it too, closing it does
     /// not end listening, and what waits in its queue is left to the other process; [`own_sockets`](Self::own_sockets) ends that.
     pub fn inherit(&self, inherited: Inherited) {
-        self.shell.inherit(inherited);
+        self.inner.inherit(inherited);
     }
 
-    /// The addresses of inherited sockets that no listener wants. Clients wait there for nobody.
+    /// The addresses of inherited sockets that no listener wants. No version accepts the clients that wait there.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<ListenAddress> {
-        self.shell.unclaimed()
+        self.inner.unclaimed()
     }
 
     /// Closes the inherited sockets that no listener wants, without ending what another process does with them.
     pub fn drop_unclaimed(&self) {
-        self.shell.drop_unclaimed();
+        self.inner.drop_unclaimed();
     }
 
     /// A descriptor of every listening socket, for another process: by address, then by worker. Left out are ports that the kernel
-    /// chose, since nobody can ask for them.
+    /// chose, since no other process can ask for them.
     ///
     /// From now on closing one of them here does not end listening, what waits in its queue is left to the other process, and so
     /// is the path of a Unix socket; until [`own_sockets`](Self::own_sockets) says that there is no other process any more.
@@ -177,7 +177,7 @@ impl<C: ListenerConfig> Listeners<C> {
     /// If the process has no file descriptors left. Nothing is shared then.
     #[cfg(unix)]
     pub fn share_sockets(&self) -> io::Result<Vec<SharedSocket>> {
-        Ok(self.shell.share_sockets()?.0)
+        Ok(self.inner.share_sockets()?.0)
     }
 
     /// The same for somebody who only keeps them, as systemd's file descriptor store does: closing one here still ends listening.
@@ -187,32 +187,32 @@ impl<C: ListenerConfig> Listeners<C> {
     /// If the process has no file descriptors left.
     #[cfg(unix)]
     pub fn copy_sockets(&self) -> io::Result<Vec<SharedSocket>> {
-        self.shell.copy_sockets()
+        self.inner.copy_sockets()
     }
 
     #[cfg(all(unix, feature = "handover"))]
-    pub(crate) fn shell(&self) -> &Shell<C> {
-        &self.shell
+    pub(crate) fn inner(&self) -> &Inner<C> {
+        &self.inner
     }
 
     /// No other process has our sockets any more: closing one ends listening again, and what waits in its queue is served.
     ///
     /// Inherited sockets that no listener wants are closed.
     pub fn own_sockets(&self) {
-        self.shell.own_sockets(&HashSet::new());
+        self.inner.own_sockets(&HashSet::new());
     }
 
     #[cfg(feature = "__bench")]
-    pub(crate) fn slot(&self, name: &str) -> Option<Arc<crate::net::Slot<C>>> {
-        self.shell.slot(name)
+    pub(crate) fn listening(&self, name: &str) -> Option<Arc<crate::net::Listening<C>>> {
+        self.inner.listening(name)
     }
 
     /// Stops listening in this direction, for good: sockets close, and later updates of such listeners change nothing, as in Envoy.
     ///
-    /// Connections stay, and nothing drains by it. What waited in a socket's queue is still served. Versions are returned (and told
+    /// Connections stay, and nothing drains by it. What waited in a socket's queue is still served. Versions are returned (and reported
     /// to the observer) that accepted until now; stopping twice names them once.
     pub fn stop_listeners(&self, direction: DrainDirection) -> Vec<VersionView> {
-        self.shell.stop(direction)
+        self.inner.stop(direction)
     }
 
     /// Drains all listeners of this direction, as Envoy's `/drain_listeners`: connections are asked to leave, none is cut.
@@ -221,8 +221,8 @@ impl<C: ListenerConfig> Listeners<C> {
     pub fn drain(&self, direction: DrainDirection, policy: AcceptPolicy) -> Vec<VersionView> {
         let before: Vec<u64> = self.draining().map(|version| version.number).collect();
         let start = DrainStart::new(DrainReason::Admin).with_direction(direction);
-        let sequence = self.shell.root().start_drain_sequence(start);
-        self.shell.run(Job::Drain(DrainJob::Admin {
+        let sequence = self.inner.root().start_drain_sequence(start);
+        self.inner.run(Job::Drain(DrainJob::Admin {
             sequence,
             direction,
             policy,
@@ -230,7 +230,7 @@ impl<C: ListenerConfig> Listeners<C> {
         if policy == AcceptPolicy::StopNow {
             self.stop_listeners(direction);
         }
-        self.shell.asked_to_leave(DrainReason::Admin, |version| {
+        self.inner.asked_to_leave(DrainReason::Admin, |version| {
             version.drain.is_some() && !before.contains(&version.number)
         });
         self.draining().collect()
@@ -246,7 +246,7 @@ impl<C: ListenerConfig> Listeners<C> {
 impl<C: ListenerConfig> Clone for Listeners<C> {
     fn clone(&self) -> Self {
         Self {
-            shell: Arc::clone(&self.shell),
+            inner: Arc::clone(&self.inner),
             open: Arc::clone(&self.open),
         }
     }
@@ -262,7 +262,7 @@ impl<C: ListenerConfig> fmt::Debug for Listeners<C> {
 
 impl<C: ListenerConfig> Drop for Open<C> {
     fn drop(&mut self) {
-        self.shell.close_all();
+        self.inner.close_all();
     }
 }
 
@@ -271,8 +271,12 @@ impl<C: ListenerConfig> Drop for Open<C> {
 #[non_exhaustive]
 pub enum WarmError {
     /// It is not warming: it accepts already, or was replaced, or never was.
-    #[error(transparent)]
-    NotWarming(#[from] InvalidTransition),
+    #[error("version {version} is not warming")]
+    #[non_exhaustive]
+    NotWarming {
+        /// Its number.
+        version: u64,
+    },
     /// Its address cannot be listened on. The version is dropped.
     #[error(transparent)]
     Listen(UpdateError),

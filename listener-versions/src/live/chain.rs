@@ -25,8 +25,8 @@ pub struct ListenerChain {
     drain: DrainManager,
     watch: WatchOptions,
     group: ConnGroup,
-    /// Its book in the connection tracker, made for its first connection.
-    book: OnceLock<ConnChain>,
+    /// Its conns in the connection tracker, made for its first connection.
+    conns: OnceLock<ConnChain>,
     /// The version went on without it. Set before its drain begins.
     gone: AtomicBool,
 }
@@ -58,7 +58,7 @@ impl ListenerChain {
             drain: version.child(ChildOptions::default()),
             watch: WatchOptions::default().with_drain_timeout(of.asked.drain_timeout),
             group: group.clone(),
-            book: OnceLock::new(),
+            conns: OnceLock::new(),
             gone: AtomicBool::new(false),
         }
     }
@@ -89,7 +89,7 @@ impl ListenerChain {
 
     pub(crate) fn open(&self) -> Opened {
         let watch = self.drain.watch_with(self.watch);
-        // Pairs with the Release in `leave`: whoever reads false after opening a watch has opened it before the drain began.
+        // Pairs with the Release in `leave`: a connection that reads false after opening a watch has opened it before the drain began.
         match watch {
             _ if self.gone.load(Ordering::Acquire) => Opened::Gone,
             Ok(watch) => Opened::Watch(watch),
@@ -102,8 +102,8 @@ impl ListenerChain {
         self.gone.store(true, Ordering::Release);
     }
 
-    pub(crate) fn book(&self) -> &ConnChain {
-        self.book.get_or_init(|| self.group.chain(self.id.as_str()))
+    pub(crate) fn conns(&self) -> &ConnChain {
+        self.conns.get_or_init(|| self.group.chain(self.id.as_str()))
     }
 
     pub(crate) fn view(&self) -> ChainView {
@@ -114,7 +114,7 @@ impl ListenerChain {
             version: self.version,
             version_info: Arc::clone(&self.version_info),
             open_watches: self.drain.open_watches(),
-            connections: self.book.get().map_or(0, ConnChain::len),
+            connections: self.conns.get().map_or(0, ConnChain::len),
             drain: self.drain.event(),
             deadline: self.drain.deadline(),
         }

@@ -9,28 +9,32 @@ use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
-use super::slot::Slot;
+use super::listening::Listening;
 use super::{PeerAddress, Stream};
 use crate::{ListenAddress, ListenerConfig};
 
 #[derive(Default)]
-pub(super) struct Share {
+pub(super) struct WorkerSockets {
     listeners: Vec<(usize, Listener)>,
     /// Where the next search for a connection begins, so that a busy socket does not starve another.
     turn: usize,
 }
 
-impl Share {
-    /// Looks which sockets are this seat's now. Must be called inside a runtime.
-    pub(super) fn look<C: ListenerConfig>(&mut self, slot: &Slot<C>, seat: u64) -> io::Result<()> {
-        let has = |lane| self.listeners.iter().any(|(had, _)| *had == lane);
-        let sockets = slot.sockets_of(seat, has)?;
+impl WorkerSockets {
+    /// Looks which sockets are this acceptor's now. Must be called inside a runtime.
+    pub(super) fn look<C: ListenerConfig>(
+        &mut self,
+        listening: &Listening<C>,
+        acceptor: u64,
+    ) -> io::Result<()> {
+        let has = |index| self.listeners.iter().any(|(had, _)| *had == index);
+        let sockets = listening.sockets_of(acceptor, has)?;
         self.listeners
-            .retain(|(had, _)| sockets.iter().any(|(lane, _)| lane == had));
-        for (lane, socket) in sockets {
+            .retain(|(had, _)| sockets.iter().any(|(index, _)| index == had));
+        for (index, socket) in sockets {
             if let Some(socket) = socket {
                 self.listeners
-                    .push((lane, Listener::register(socket, slot.local())?));
+                    .push((index, Listener::register(socket, listening.local())?));
             }
         }
         Ok(())

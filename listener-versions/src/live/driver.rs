@@ -7,13 +7,42 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use drain_tree::{DrainDirection, DrainOutcome};
+use drain_tree::{DrainDirection, DrainOutcome, DrainSequence};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::shell::{DrainJob, Job, Shell, WarmJob};
-use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion};
+use super::Inner;
+use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion, Ready, VersionToken};
+
+/// What the driver is given to run.
+pub(crate) enum Job<C> {
+    Warm(WarmJob),
+    Drain(DrainJob<C>),
+}
+
+/// The version takes over when it is ready.
+pub(crate) struct WarmJob {
+    pub(crate) version: u64,
+    pub(crate) ready: Ready,
+    pub(crate) token: VersionToken,
+}
+
+pub(crate) enum DrainJob<C> {
+    Version {
+        version: Arc<ListenerVersion<C>>,
+        sequence: DrainSequence,
+    },
+    Chain {
+        chain: Arc<ListenerChain>,
+        sequence: DrainSequence,
+    },
+    Admin {
+        sequence: DrainSequence,
+        direction: DrainDirection,
+        policy: AcceptPolicy,
+    },
+}
 
 /// Runs the drains of [`Listeners`](crate::Listeners), and lets versions that warm take over when they are
 /// [ready](crate::ListenerConfig::ready). Spawn it once, on any runtime with time enabled.
@@ -23,9 +52,9 @@ use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion};
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves drains begun: no connection is told any more, deadlines do not come, versions are not reaped, and none gets warm
+/// Dropping it leaves drains begun: no connection is asked to leave any more, deadlines do not come, versions are not reaped, and none gets warm
 /// by itself.
-#[must_use = "connections are told to leave, and versions reaped, only while the driver is polled"]
+#[must_use = "connections are asked to leave, and versions reaped, only while the driver is polled"]
 pub struct Driver {
     run: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -38,11 +67,11 @@ enum Done<C> {
 
 impl Driver {
     pub(crate) fn new<C: ListenerConfig>(
-        shell: Arc<Shell<C>>,
+        inner: Arc<Inner<C>>,
         jobs: mpsc::UnboundedReceiver<Job<C>>,
     ) -> Self {
         Self {
-            run: Box::pin(drive(shell, jobs)),
+            run: Box::pin(drive(inner, jobs)),
         }
     }
 }
@@ -61,14 +90,14 @@ impl fmt::Debug for Driver {
     }
 }
 
-async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::UnboundedReceiver<Job<C>>) {
+async fn drive<C: ListenerConfig>(inner: Arc<Inner<C>>, mut jobs: mpsc::UnboundedReceiver<Job<C>>) {
     let mut running = FuturesUnordered::new();
     let mut warming = FuturesUnordered::new();
     let mut more = true;
     poll_fn(|cx| {
         while more {
             match jobs.poll_recv(cx) {
-                Poll::Ready(Some(Job::Warm(job))) => warming.push(warm(job)),
+                Poll::Ready(Some(Job::Warm(job))) => warming.push(warm(job, inner.held.subscribe())),
                 Poll::Ready(Some(Job::Drain(job))) => running.push(run(job)),
                 Poll::Ready(None) => more = false,
                 Poll::Pending => break,
@@ -81,15 +110,15 @@ async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::Unbounde
         while let Poll::Ready(Some(warm)) = warming.poll_next_unpin(cx) {
             if let Some(version) = warm {
                 // If it cannot listen, the observer has heard so.
-                drop(shell.warmed(version));
+                drop(inner.warmed(version));
             }
         }
         loop {
             match running.poll_next_unpin(cx) {
-                Poll::Ready(Some(Done::Version(version, outcome))) => shell.reap(&version, outcome),
-                Poll::Ready(Some(Done::Chain(chain, outcome))) => shell.reap_chain(&chain, outcome),
+                Poll::Ready(Some(Done::Version(version, outcome))) => inner.reap(&version, outcome),
+                Poll::Ready(Some(Done::Chain(chain, outcome))) => inner.reap_chain(&chain, outcome),
                 Poll::Ready(Some(Done::Admin(direction, AcceptPolicy::UntilDrainTimeEnds))) => {
-                    shell.stop(direction);
+                    inner.stop(direction);
                 }
                 Poll::Ready(Some(Done::Admin(..))) => {}
                 Poll::Ready(None) if !more => return Poll::Ready(()),
@@ -101,10 +130,12 @@ async fn drive<C: ListenerConfig>(shell: Arc<Shell<C>>, mut jobs: mpsc::Unbounde
 }
 
 /// The number of the version, if it is still there and warm.
-async fn warm(job: WarmJob) -> Option<u64> {
+async fn warm(job: WarmJob, mut held: watch::Receiver<u32>) -> Option<u64> {
     // The future is the configuration's own: its panic concerns no other version.
     let ready = AssertUnwindSafe(job.ready).catch_unwind();
     job.token.run(ready).await?.ok()?;
+    // While it is decided which process goes on, no socket begins to listen.
+    held.wait_for(|held| *held == 0).await.ok()?;
     Some(job.version)
 }
 

@@ -5,9 +5,9 @@ use conn_tracker::ConnGroup;
 
 /// The groups of a listener's versions that are not reaped yet. Read without a lock.
 #[derive(Default)]
-pub(crate) struct Family(ArcSwap<Vec<ConnGroup>>);
+pub(crate) struct ListenerConns(ArcSwap<Vec<ConnGroup>>);
 
-impl Family {
+impl ListenerConns {
     pub(crate) fn join(&self, group: &ConnGroup) {
         self.change(|groups| groups.push(group.clone()));
     }

@@ -10,10 +10,10 @@ use arc_swap::ArcSwap;
 use conn_tracker::ConnGroup;
 use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOptions};
 
-use crate::chain::Opened;
-use crate::family::Family;
+use super::Life;
+use super::ListenerConns;
+use super::Opened;
 use crate::set::Origin;
-use crate::token::Life;
 use crate::{
     ChainId, ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState,
     VersionToken,
@@ -24,26 +24,26 @@ use crate::{
 /// An update in which only filter chains differ brings newer connections another configuration of the same version; this handle goes
 /// on to say what it said.
 pub struct ListenerVersion<C> {
-    line: Arc<Line<C>>,
-    content: Arc<Content<C>>,
+    stable: Arc<Stable<C>>,
+    revision: Arc<Revision<C>>,
 }
 
 /// What stays when a version is updated in place.
-struct Line<C> {
+struct Stable<C> {
     number: u64,
     name: Arc<str>,
     socket: SocketKey,
     drain: DrainManager,
     group: ConnGroup,
-    family: Arc<Family>,
+    listener_conns: Arc<ListenerConns>,
     /// A [`VersionState`]. Written under the lock of the version set; read per accept, without it.
     state: AtomicU8,
     /// What new connections get.
-    newest: ArcSwap<Content<C>>,
+    newest: ArcSwap<Revision<C>>,
 }
 
 /// What an update in place replaces.
-struct Content<C> {
+struct Revision<C> {
     config: Arc<C>,
     version_info: Arc<str>,
     is_static: bool,
@@ -64,7 +64,7 @@ pub(crate) struct Chosen<C> {
     pub(crate) watch: Option<DrainWatch>,
 }
 
-impl<C: ListenerConfig> Content<C> {
+impl<C: ListenerConfig> Revision<C> {
     /// Chains that are in `before` already stay what they are.
     fn new(
         record: &VersionRecord<C>,
@@ -102,26 +102,26 @@ impl<C> ListenerVersion<C> {
         record: &VersionRecord<C>,
         drain: DrainManager,
         group: ConnGroup,
-        family: Arc<Family>,
+        listener_conns: Arc<ListenerConns>,
     ) -> Self
     where
         C: ListenerConfig,
     {
-        family.join(&group);
-        let content = Content::new(record, &[], &drain, &group);
-        let line = Line {
+        listener_conns.join(&group);
+        let revision = Revision::new(record, &[], &drain, &group);
+        let stable = Stable {
             number: record.number,
             name: Arc::clone(&record.name),
             socket: record.socket.clone(),
             drain,
             group,
-            family,
+            listener_conns,
             state: AtomicU8::new(VersionState::Warming as u8),
-            newest: ArcSwap::new(Arc::clone(&content)),
+            newest: ArcSwap::new(Arc::clone(&revision)),
         };
         Self {
-            line: Arc::new(line),
-            content,
+            stable: Arc::new(stable),
+            revision,
         }
     }
 
@@ -131,31 +131,31 @@ impl<C> ListenerVersion<C> {
     where
         C: ListenerConfig,
     {
-        let line = Arc::clone(&self.line);
-        let content = Content::new(record, &self.content.chains, &line.drain, &line.group);
-        line.newest.store(Arc::clone(&content));
+        let stable = Arc::clone(&self.stable);
+        let revision = Revision::new(record, &self.revision.chains, &stable.drain, &stable.group);
+        stable.newest.store(Arc::clone(&revision));
         let stays: std::collections::HashSet<u64> =
-            content.chains.iter().map(|chain| chain.number()).collect();
-        let gone = self.content.chains.iter();
+            revision.chains.iter().map(|chain| chain.number()).collect();
+        let gone = self.revision.chains.iter();
         let gone = gone.filter(|chain| !stays.contains(&chain.number())).cloned();
         let gone = gone.collect();
-        (Self { line, content }, gone)
+        (Self { stable, revision }, gone)
     }
 
     /// Finds the chain that takes a connection of this version, and opens its watch there. `None` if no chain takes it.
     pub(crate) fn enter(&self, choose: &mut impl FnMut(&C) -> Option<ChainId>) -> Option<Chosen<C>> {
         loop {
-            let content = self.line.newest.load_full();
-            let chain = Arc::clone(content.by_id.get(&choose(&content.config)?)?);
+            let revision = self.stable.newest.load_full();
+            let chain = Arc::clone(revision.by_id.get(&choose(&revision.config)?)?);
             let watch = match chain.open() {
                 Opened::Watch(watch) => Some(watch),
                 Opened::Completed => None,
                 // A newer configuration, without this chain, has been stored before.
                 Opened::Gone => continue,
             };
-            let line = Arc::clone(&self.line);
+            let stable = Arc::clone(&self.stable);
             return Some(Chosen {
-                version: Self { line, content },
+                version: Self { stable, revision },
                 chain,
                 watch,
             });
@@ -165,97 +165,97 @@ impl<C> ListenerVersion<C> {
     /// Larger than that of every version before it, of any listener.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.line.number
+        self.stable.number
     }
 
     /// The listener's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.line.name
+        &self.stable.name
     }
 
     /// The configuration of this version.
     #[must_use]
     pub fn config(&self) -> &Arc<C> {
-        &self.content.config
+        &self.revision.config
     }
 
     /// The xDS `version_info` of the update that brought this configuration.
     #[must_use]
     pub fn version_info(&self) -> &str {
-        &self.content.version_info
+        &self.revision.version_info
     }
 
     /// When this configuration was taken. For an operator's eyes: nothing here counts on it.
     #[must_use]
     pub fn last_updated(&self) -> SystemTime {
-        self.content.since
+        self.revision.since
     }
 
     /// Whether this configuration came with [`Update::bootstrap`](crate::Update::bootstrap), so that LDS cannot change it.
     #[must_use]
     pub fn is_static(&self) -> bool {
-        self.content.is_static
+        self.revision.is_static
     }
 
     /// Tells when this configuration has ended, for tasks that must end with it.
     #[must_use]
     pub fn token(&self) -> VersionToken {
-        self.content.life.token()
+        self.revision.life.token()
     }
 
     /// The filter chains of this configuration, in the order of [`ListenerConfig::chains`].
     #[must_use]
     pub fn chains(&self) -> &[Arc<ListenerChain>] {
-        &self.content.chains
+        &self.revision.chains
     }
 
     /// Its drain manager, below the one that all listeners share. Filter chains are its children.
     #[must_use]
     pub fn drain(&self) -> &DrainManager {
-        &self.line.drain
+        &self.stable.drain
     }
 
     /// Opens the watch of a new connection.
     pub(crate) fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
-        self.line.drain.watch_with(self.content.watch)
+        self.stable.drain.watch_with(self.revision.watch)
     }
 
     /// Its connections, in the connection tracker.
     #[must_use]
     pub fn group(&self) -> &ConnGroup {
-        &self.line.group
+        &self.stable.group
     }
 
     /// Its listener's connections, over all versions.
-    pub(crate) fn family(&self) -> &Arc<Family> {
-        &self.line.family
+    pub(crate) fn listener_conns(&self) -> &Arc<ListenerConns> {
+        &self.stable.listener_conns
     }
 
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> VersionState {
         // Pairs with the Release in `set_state`: a worker that reads `Active` after opening a watch has opened it before the drain began.
-        VersionState::from_u8(self.line.state.load(Ordering::Acquire))
+        VersionState::from_u8(self.stable.state.load(Ordering::Acquire))
     }
 
     pub(crate) fn set_state(&self, state: VersionState) {
         if state == VersionState::Drained {
-            self.line.family.leave(self.line.number);
-            self.line.newest.load().life.end();
+            self.stable.listener_conns.leave(self.stable.number);
+            self.stable.newest.load().life.end();
         }
-        self.line.state.store(state as u8, Ordering::Release);
+        self.stable.state.store(state as u8, Ordering::Release);
     }
 
     pub(crate) fn socket(&self) -> &SocketKey {
-        &self.line.socket
+        &self.stable.socket
     }
 
     pub(crate) fn view(&self, address: Option<ListenAddress>) -> VersionView {
         VersionView {
             number: self.number(),
-            name: Arc::clone(&self.line.name),
-            version_info: Arc::clone(&self.content.version_info),
+            name: Arc::clone(&self.stable.name),
+            version_info: Arc::clone(&self.revision.version_info),
             state: self.state(),
             accepting: address.is_some() && self.state() == VersionState::Active,
             address: address.unwrap_or_else(|| self.socket().address().clone()),
@@ -270,9 +270,9 @@ impl<C> ListenerVersion<C> {
 impl<C> fmt::Debug for ListenerVersion<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ListenerVersion")
-            .field("name", &self.line.name)
-            .field("number", &self.line.number)
-            .field("version_info", &self.content.version_info)
+            .field("name", &self.stable.name)
+            .field("number", &self.stable.number)
+            .field("version_info", &self.revision.version_info)
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
@@ -290,7 +290,7 @@ pub struct VersionView {
     pub version_info: Arc<str>,
     /// Where it is in its life.
     pub state: VersionState,
-    /// Whether new connections are its.
+    /// Whether this version takes new connections.
     pub accepting: bool,
     /// Where it listens, with the port that the kernel chose; as configured, once its socket is closed or another version's.
     pub address: ListenAddress,

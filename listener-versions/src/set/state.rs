@@ -3,6 +3,9 @@
 use std::fmt;
 
 /// Where a version is in its life. Envoy's words; [`Drained`](Self::Drained) is the end, when nothing of it is left.
+///
+/// What warms becomes active, or is dropped; what is active drains; what drains is drained when nothing of it is left, or its deadline
+/// has passed. Nothing else can happen to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     clippy::exhaustive_enums,
@@ -22,11 +25,7 @@ pub enum VersionState {
 
 /// What happens to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the events of the transition table, printed in the documentation"
-)]
-pub enum VersionEvent {
+pub(crate) enum VersionEvent {
     /// It is ready and takes what comes next.
     Activate,
     /// It was replaced or removed before it was ready: it never had a connection, so it goes without a drain.
@@ -39,7 +38,7 @@ pub enum VersionEvent {
 
 impl VersionState {
     /// Every state, in the order of a version's life.
-    pub const ALL: [Self; 4] = [Self::Warming, Self::Active, Self::Draining, Self::Drained];
+    pub(crate) const ALL: [Self; 4] = [Self::Warming, Self::Active, Self::Draining, Self::Drained];
 
     /// The state after `event`.
     ///
@@ -53,7 +52,7 @@ impl VersionState {
     /// # Errors
     ///
     /// [`InvalidTransition`], naming both, for every pair that is not in the table.
-    pub fn on(self, event: VersionEvent) -> Result<Self, InvalidTransition> {
+    pub(crate) fn on(self, event: VersionEvent) -> Result<Self, InvalidTransition> {
         match (self, event) {
             (Self::Warming, VersionEvent::Activate) => Ok(Self::Active),
             (Self::Warming, VersionEvent::Discard) => Ok(Self::Drained),
@@ -70,7 +69,8 @@ impl VersionState {
 
 impl VersionEvent {
     /// Every event.
-    pub const ALL: [Self; 4] = [Self::Activate, Self::Discard, Self::Drain, Self::Complete];
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 4] = [Self::Activate, Self::Discard, Self::Drain, Self::Complete];
 }
 
 impl fmt::Display for VersionState {
@@ -98,12 +98,11 @@ impl fmt::Display for VersionEvent {
 /// An event that a version in this state cannot have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a version that is {state} cannot {event}")]
-#[non_exhaustive]
-pub struct InvalidTransition {
+pub(crate) struct InvalidTransition {
     /// The state that the version is in, and stays in.
-    pub state: VersionState,
+    pub(crate) state: VersionState,
     /// What was asked of it.
-    pub event: VersionEvent,
+    pub(crate) event: VersionEvent,
 }
 
 #[cfg(test)]

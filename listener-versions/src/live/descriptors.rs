@@ -6,20 +6,20 @@ use std::io;
 #[cfg(unix)]
 use std::sync::Arc;
 
+use super::Inner;
+#[cfg(unix)]
+use super::State;
 #[cfg(unix)]
 use crate::SharedSocket;
 #[cfg(unix)]
-use crate::carry::State;
-#[cfg(unix)]
-use crate::net::Slot;
-use crate::shell::Shell;
+use crate::net::Listening;
 use crate::{Inherited, ListenAddress, ListenerConfig};
 
-/// Descriptors for another process, and what was shared before, by slot and lane.
+/// Descriptors for another process, and what was shared before, by listening and lane.
 #[cfg(unix)]
-pub(crate) type SharedSockets<C> = (Vec<SharedSocket>, Vec<(Arc<Slot<C>>, Vec<bool>)>);
+pub(crate) type SharedSockets<C> = (Vec<SharedSocket>, Vec<(Arc<Listening<C>>, Vec<bool>)>);
 
-impl<C: ListenerConfig> Shell<C> {
+impl<C: ListenerConfig> Inner<C> {
     pub(crate) fn inherit(&self, inherited: Inherited) {
         let mut state = self.lock();
         #[cfg(all(unix, feature = "handover"))]
@@ -33,8 +33,8 @@ impl<C: ListenerConfig> Shell<C> {
     #[cfg(all(unix, feature = "handover"))]
     pub(crate) fn inherited_among(&self, addresses: &HashSet<ListenAddress>) -> HashSet<ListenAddress> {
         let state = self.lock();
-        let slots = state.slots.values().filter(|slot| slot.is_shared());
-        let locals = slots.map(|slot| slot.local().clone());
+        let listening = state.listening.values().filter(|listening| listening.is_shared());
+        let locals = listening.map(|listening| listening.local().clone());
         locals.filter(|local| addresses.contains(local)).collect()
     }
 
@@ -50,11 +50,11 @@ impl<C: ListenerConfig> Shell<C> {
     #[cfg(unix)]
     pub(crate) fn share_sockets(&self) -> io::Result<SharedSockets<C>> {
         let state = self.lock();
-        let slots = Self::slots_to_share(&state);
-        let sockets = Self::descriptors(&slots)?;
-        let shared = slots.into_iter().map(|slot| {
-            let before = slot.set_shared(true);
-            (slot, before)
+        let listening = Self::to_share(&state);
+        let sockets = Self::descriptors(&listening)?;
+        let shared = listening.into_iter().map(|listening| {
+            let before = listening.set_shared(true);
+            (listening, before)
         });
         Ok((sockets, shared.collect()))
     }
@@ -63,27 +63,27 @@ impl<C: ListenerConfig> Shell<C> {
     #[cfg(unix)]
     pub(crate) fn copy_sockets(&self) -> io::Result<Vec<SharedSocket>> {
         let state = self.lock();
-        Self::descriptors(&Self::slots_to_share(&state))
+        Self::descriptors(&Self::to_share(&state))
     }
 
     /// Nobody can ask for a port that the kernel chose, and what warms does not listen.
     #[cfg(unix)]
-    fn slots_to_share(state: &State<C>) -> Vec<Arc<Slot<C>>> {
-        let slots = state
-            .slots
+    fn to_share(state: &State<C>) -> Vec<Arc<Listening<C>>> {
+        let listening = state
+            .listening
             .iter()
-            .filter(|(key, slot)| !key.address().is_ephemeral() && slot.current().is_some());
-        slots.map(|(_, slot)| Arc::clone(slot)).collect()
+            .filter(|(key, listening)| !key.address().is_ephemeral() && listening.current().is_some());
+        listening.map(|(_, listening)| Arc::clone(listening)).collect()
     }
 
     /// By address, then by lane.
     #[cfg(unix)]
-    fn descriptors(slots: &[Arc<Slot<C>>]) -> io::Result<Vec<SharedSocket>> {
+    fn descriptors(listening: &[Arc<Listening<C>>]) -> io::Result<Vec<SharedSocket>> {
         let mut sockets = Vec::new();
-        for slot in slots {
-            for (lane, (socket, is_kept)) in slot.descriptors()?.into_iter().enumerate() {
+        for listening in listening {
+            for (lane, (socket, is_kept)) in listening.descriptors()?.into_iter().enumerate() {
                 sockets.push(SharedSocket {
-                    address: slot.local().clone(),
+                    address: listening.local().clone(),
                     lane,
                     socket,
                     is_kept,
@@ -98,8 +98,8 @@ impl<C: ListenerConfig> Shell<C> {
     pub(crate) fn own_sockets(&self, kept: &HashSet<ListenAddress>) {
         let mut state = self.lock();
         state.inherited = Inherited::new();
-        for slot in state.slots.values() {
-            slot.set_shared(kept.contains(slot.local()));
+        for listening in state.listening.values() {
+            listening.set_shared(kept.contains(listening.local()));
         }
         state.release();
     }

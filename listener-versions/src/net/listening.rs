@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// The sockets of an address, the version that they serve, and the accept loops that serve them.
-pub(crate) struct Slot<C> {
+pub(crate) struct Listening<C> {
     local: ListenAddress,
     /// The version that takes what comes next. The one thing that an accept reads.
     current: ArcSwapOption<ListenerVersion<C>>,
-    /// Nobody takes over after `current` any more.
+    /// No version takes over after `current` any more.
     closed: AtomicBool,
     /// Wakes the accept loops: a socket may have become theirs, or (`true`) all are closed and their queues saved.
     changes: watch::Sender<bool>,
@@ -28,8 +28,8 @@ pub(crate) struct Slot<C> {
 
 struct Inner {
     sockets: Sockets,
-    seats: usize,
-    next_seat: u64,
+    acceptors: usize,
+    next_acceptor: u64,
     /// Keeps the last version from being drained before the queues have been served.
     last: Option<DrainWatch>,
 }
@@ -37,7 +37,7 @@ struct Inner {
 /// A version that takes a connection, and the guard by which it knows of it.
 pub(super) type Admitted<C> = (Arc<ListenerVersion<C>>, DrainWatch);
 
-impl<C> Slot<C> {
+impl<C> Listening<C> {
     /// Opens the first socket, which does not listen yet; or goes on with those that listen there already.
     pub(crate) fn open(
         key: &SocketKey,
@@ -56,8 +56,8 @@ impl<C> Slot<C> {
             changes: watch::Sender::new(false),
             inner: Mutex::new(Inner {
                 sockets,
-                seats: 0,
-                next_seat: 0,
+                acceptors: 0,
+                next_acceptor: 0,
                 last: None,
             }),
         })
@@ -104,7 +104,7 @@ impl<C> Slot<C> {
             return Vec::new();
         }
         let shared = inner.sockets.close();
-        if inner.seats > 0 {
+        if inner.acceptors > 0 {
             inner.last = last;
         } else {
             inner.sockets.drop_saved();
@@ -114,14 +114,14 @@ impl<C> Slot<C> {
         shared
     }
 
-    /// Another descriptor of each socket, by lane, and whether another process has it by now.
+    /// Another descriptor of each socket, by index, and whether another process has it by now.
     #[cfg(unix)]
     pub(crate) fn descriptors(&self) -> io::Result<Vec<(std::os::fd::OwnedFd, bool)>> {
         self.lock().sockets.descriptors()
     }
 
     /// Whether another process has the sockets that are open now: closing them does not end listening then.
-    /// What it was before, by lane.
+    /// What it was before, by index.
     pub(crate) fn set_shared(&self, shared: bool) -> Vec<bool> {
         self.lock().sockets.set_shared(shared)
     }
@@ -143,25 +143,25 @@ impl<C> Slot<C> {
     }
 
     /// Reserves an accept loop; `None` if the sockets are closed already.
-    pub(crate) fn seat(self: &Arc<Self>) -> Option<Seat<C>> {
+    pub(crate) fn acceptor(self: &Arc<Self>) -> Option<Acceptor<C>> {
         let mut inner = self.lock();
         if inner.sockets.is_closed() {
             return None;
         }
-        inner.seats += 1;
-        inner.next_seat += 1;
-        Some(Seat {
-            number: inner.next_seat,
+        inner.acceptors += 1;
+        inner.next_acceptor += 1;
+        Some(Acceptor {
+            number: inner.next_acceptor,
             changes: self.changes.subscribe(),
-            slot: Arc::clone(self),
+            listening: Arc::clone(self),
         })
     }
 
-    /// The sockets on which this seat accepts, each as a descriptor of its own unless `has` says that it is there already. Asking
+    /// The sockets on which this acceptor accepts, each as a descriptor of its own unless `has` says that it is there already. Asking
     /// for the first time takes part: until then, no connection waits for a worker that does not run.
     pub(super) fn sockets_of(
         &self,
-        seat: u64,
+        acceptor: u64,
         has: impl Fn(usize) -> bool,
     ) -> io::Result<Vec<(usize, Option<Socket>)>>
     where
@@ -170,14 +170,14 @@ impl<C> Slot<C> {
         let current = self.current();
         let config = current.as_ref().map(|version| &**version.config());
         let mut inner = self.lock();
-        let moved = inner.sockets.join(seat, config)?;
+        let moved = inner.sockets.join(acceptor, config)?;
         let sockets = inner
             .sockets
-            .of(seat)
-            .map(|(lane, socket)| {
+            .of(acceptor)
+            .map(|(index, socket)| {
                 Ok((
-                    lane,
-                    if has(lane) {
+                    index,
+                    if has(index) {
                         None
                     } else {
                         Some(socket.try_clone()?)
@@ -254,19 +254,19 @@ impl<C> Slot<C> {
     }
 }
 
-/// The right to run an accept loop on a slot. As long as one is held, the queue of a closed socket is worth saving.
-pub(crate) struct Seat<C> {
+/// The right to run an accept loop on a listening. As long as one is held, the queue of a closed socket is worth saving.
+pub(crate) struct Acceptor<C> {
     pub(super) number: u64,
-    pub(super) slot: Arc<Slot<C>>,
+    pub(super) listening: Arc<Listening<C>>,
     pub(super) changes: watch::Receiver<bool>,
 }
 
-impl<C> Drop for Seat<C> {
+impl<C> Drop for Acceptor<C> {
     fn drop(&mut self) {
-        let mut inner = self.slot.lock();
-        inner.seats -= 1;
+        let mut inner = self.listening.lock();
+        inner.acceptors -= 1;
         let moved = inner.sockets.leave(self.number);
-        if inner.seats == 0 {
+        if inner.acceptors == 0 {
             let last = inner.last.take();
             inner.sockets.drop_saved();
             drop(inner);
@@ -275,7 +275,7 @@ impl<C> Drop for Seat<C> {
             drop(inner);
         }
         if moved {
-            self.slot.changes.send_modify(|_| {});
+            self.listening.changes.send_modify(|_| {});
         }
     }
 }
@@ -314,12 +314,12 @@ mod tests {
         }
     }
 
-    /// A slot and two versions that are active one after the other.
-    fn slot() -> (Arc<Slot<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
+    /// A listening and two versions that are active one after the other.
+    fn listening() -> (Arc<Listening<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
         slot_with(DrainSettings::default())
     }
 
-    fn slot_with(settings: DrainSettings) -> (Arc<Slot<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
+    fn slot_with(settings: DrainSettings) -> (Arc<Listening<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
         let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
         let root = DrainManager::root(settings);
         let tracker = conn_tracker::ConnTracker::new();
@@ -338,26 +338,26 @@ mod tests {
             Arc::new(version)
         });
         let mut inherited = Inherited::new();
-        let slot = Slot::open(
+        let listening = Listening::open(
             versions[0].socket(),
             &SocketOptions::default(),
             &**versions[0].config(),
             &mut inherited,
         )
         .unwrap();
-        slot.listen().unwrap();
-        (Arc::new(slot), versions)
+        listening.listen().unwrap();
+        (Arc::new(listening), versions)
     }
 
     #[test]
     fn a_connection_that_finds_its_version_replaced_moves_on_to_the_newer_one() {
-        let (slot, [old, new]) = slot();
-        slot.serve(Arc::clone(&old));
+        let (listening, [old, new]) = listening();
+        listening.serve(Arc::clone(&old));
         // The accept has loaded `old`, and everything else of the update comes before it registers.
-        let loaded = slot.current().unwrap();
-        slot.serve(Arc::clone(&new));
+        let loaded = listening.current().unwrap();
+        listening.serve(Arc::clone(&new));
         old.set_state(VersionState::Draining);
-        let admitted = slot.admit_to(loaded).map(|(version, _)| version.number());
+        let admitted = listening.admit_to(loaded).map(|(version, _)| version.number());
         assert_eq!(admitted.ok(), Some(new.number()));
         assert_eq!(
             old.drain().open_watches(),
@@ -369,10 +369,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn envoys_window_leaves_the_listeners_drain_timeout_free() {
         let twelve = DrainSettings::default().with_drain_time(Duration::from_secs(12));
-        let (slot, [version, _]) = slot_with(twelve.with_schedule(DrainSchedule::Envoy140));
-        slot.serve(Arc::clone(&version));
+        let (listening, [version, _]) = slot_with(twelve.with_schedule(DrainSchedule::Envoy140));
+        listening.serve(Arc::clone(&version));
         // 5 s of 12 s leave nothing of the window that begins at 8 s: idle connections are never told by themselves.
-        let (_, watch) = slot.admit().unwrap();
+        let (_, watch) = listening.admit().unwrap();
         let drain = version
             .drain()
             .start_drain_sequence(DrainStart::new(DrainReason::ListenerModify));
@@ -386,43 +386,44 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_version_that_is_drained_passes_the_connection_on_or_says_so() {
-        let (slot, [old, new]) = slot();
-        slot.serve(Arc::clone(&old));
+        let (listening, [old, new]) = listening();
+        listening.serve(Arc::clone(&old));
         old.drain()
             .start_drain_sequence(DrainStart::new(DrainReason::ListenerModify))
             .await;
         assert_eq!(old.drain().state(), DrainState::Completed);
         assert_eq!(
-            slot.admit()
+            listening
+                .admit()
                 .map(drop)
                 .unwrap_err()
                 .map(|version| version.number()),
             Some(old.number())
         );
-        slot.serve(Arc::clone(&new));
+        listening.serve(Arc::clone(&new));
         assert_eq!(
-            slot.admit().map(|(version, _)| version.number()).ok(),
+            listening.admit().map(|(version, _)| version.number()).ok(),
             Some(new.number())
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_closed_socket_keeps_its_last_version_from_being_drained_until_its_last_seat_is_gone() {
-        let (slot, [version, _]) = slot();
-        slot.serve(Arc::clone(&version));
-        let seats = [slot.seat().unwrap(), slot.seat().unwrap()];
-        assert!(slot.close(version.drain().watch().ok()).is_empty());
-        assert!(slot.seat().is_none(), "nobody new accepts here");
+        let (listening, [version, _]) = listening();
+        listening.serve(Arc::clone(&version));
+        let acceptors = [listening.acceptor().unwrap(), listening.acceptor().unwrap()];
+        assert!(listening.close(version.drain().watch().ok()).is_empty());
+        assert!(listening.acceptor().is_none(), "nobody new accepts here");
         version.set_state(VersionState::Draining);
         let sequence = version
             .drain()
             .start_drain_sequence(DrainStart::new(DrainReason::ListenerRemove));
         let mut sequence = tokio_test::task::spawn(sequence);
-        let [first, second] = seats;
+        let [first, second] = acceptors;
         drop(first);
         assert!(sequence.poll().is_pending());
         assert_eq!(
-            slot.admit().map(|(version, _)| version.number()).ok(),
+            listening.admit().map(|(version, _)| version.number()).ok(),
             Some(version.number())
         );
         drop(second);

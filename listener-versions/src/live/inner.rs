@@ -4,51 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use conn_tracker::ConnTracker;
-use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason, DrainSequence};
+use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
-use crate::carry::{State, offer};
-use crate::events::Event;
-use crate::listeners::WarmError;
-use crate::net::{Shared, Slot, Worker};
-use crate::observer::Teller;
+use super::{Event, Job, Reporter, State, WarmError, offer};
+use crate::net::{Listening, Shared, Worker};
 use crate::set::Socket;
 use crate::{
-    AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Ready, Update, UpdateError, UpdateReport, VersionSet, VersionState,
-    VersionToken, VersionView,
+    ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver, ListenerVersion,
+    ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState, VersionView,
 };
 
-/// What the driver is given to run.
-pub(crate) enum Job<C> {
-    Warm(WarmJob),
-    Drain(DrainJob<C>),
-}
-
-/// The version takes over when it is ready.
-pub(crate) struct WarmJob {
-    pub(crate) version: u64,
-    pub(crate) ready: Ready,
-    pub(crate) token: VersionToken,
-}
-
-pub(crate) enum DrainJob<C> {
-    Version {
-        version: Arc<ListenerVersion<C>>,
-        sequence: DrainSequence,
-    },
-    Chain {
-        chain: Arc<ListenerChain>,
-        sequence: DrainSequence,
-    },
-    Admin {
-        sequence: DrainSequence,
-        direction: DrainDirection,
-        policy: AcceptPolicy,
-    },
-}
-
-pub(crate) struct Shell<C> {
+pub(crate) struct Inner<C> {
     pub(crate) root: DrainManager,
     pub(crate) options: ListenersOptions,
     pub(crate) shared: Shared,
@@ -59,7 +26,7 @@ pub(crate) struct Shell<C> {
     state: Mutex<State<C>>,
 }
 
-impl<C: ListenerConfig> Shell<C> {
+impl<C: ListenerConfig> Inner<C> {
     pub(crate) fn new(
         root: DrainManager,
         tracker: ConnTracker,
@@ -70,13 +37,13 @@ impl<C: ListenerConfig> Shell<C> {
         let shared = Shared {
             tracker,
             limits: options.limits.clone(),
-            teller: Teller::new(observer),
+            reporter: Reporter::new(observer),
         };
         let state = State {
             set: VersionSet::new(),
             live: HashMap::new(),
             gone: BTreeMap::new(),
-            slots: HashMap::new(),
+            listening: HashMap::new(),
             inherited: Inherited::new(),
             workers: Vec::new(),
             workers_made: 0,
@@ -111,27 +78,27 @@ impl<C: ListenerConfig> Shell<C> {
         let State {
             set,
             inherited,
-            slots,
+            listening,
             ..
         } = &mut *state;
         let (report, effects) = set.apply(update, |config, asked, socket| {
-            let open = slots.get(&asked.socket).filter(|_| socket == Socket::Open);
-            if let Some(slot) = open.or_else(|| fresh.get(&asked.socket)) {
-                return slot.listen();
+            let open = listening.get(&asked.socket).filter(|_| socket == Socket::Open);
+            if let Some(listening) = open.or_else(|| fresh.get(&asked.socket)) {
+                return listening.listen();
             }
-            let slot = Slot::open(&asked.socket, &asked.socket_options, config, inherited)?;
+            let listening = Listening::open(&asked.socket, &asked.socket_options, config, inherited)?;
             // A version that warms does not listen yet: clients would wait for nobody.
             if !asked.warms {
-                if let Err(error) = slot.listen() {
-                    inherited.put(slot.local().clone(), slot.close(None));
+                if let Err(error) = listening.listen() {
+                    inherited.put(listening.local().clone(), listening.close(None));
                     return Err(error);
                 }
             }
-            fresh.insert(asked.socket.clone(), Arc::new(slot));
+            fresh.insert(asked.socket.clone(), Arc::new(listening));
             Ok(())
         });
-        state.slots.extend(fresh);
-        self.carry_out(&mut state, effects);
+        state.listening.extend(fresh);
+        self.execute(&mut state, effects);
         let rejected = report.errors().cloned().map(Event::Rejected);
         state.events.extend(rejected);
         self.report(state);
@@ -146,7 +113,11 @@ impl<C: ListenerConfig> Shell<C> {
             .get(version)
             .filter(|record| record.state == VersionState::Warming)
         {
-            Some(record) => match state.slots.get(&record.socket).map(|slot| slot.listen()) {
+            Some(record) => match state
+                .listening
+                .get(&record.socket)
+                .map(|listening| listening.listen())
+            {
                 Some(Err(source)) => {
                     let (listener, address) = (Arc::clone(&record.name), record.socket.address().clone());
                     Err(UpdateError::Bind {
@@ -160,10 +131,11 @@ impl<C: ListenerConfig> Shell<C> {
             None => Ok(()),
         };
         let effects = match &listening {
-            Ok(()) => state.set.warmed(version)?,
-            Err(_) => state.set.abandon(version)?,
+            Ok(()) => state.set.warmed(version),
+            Err(_) => state.set.abandon(version),
         };
-        self.carry_out(&mut state, effects);
+        let effects = effects.map_err(|_| WarmError::NotWarming { version })?;
+        self.execute(&mut state, effects);
         let rejected = listening.as_ref().err().cloned().map(Event::Rejected);
         state.events.extend(rejected);
         self.report(state);
@@ -177,7 +149,7 @@ impl<C: ListenerConfig> Shell<C> {
             .iter()
             .filter_map(|version| state.view(*version))
             .collect();
-        self.carry_out(&mut state, effects);
+        self.execute(&mut state, effects);
         state.events.extend(views.iter().cloned().map(Event::Stopped));
         self.report(state);
         views
@@ -241,7 +213,7 @@ impl<C: ListenerConfig> Shell<C> {
             let events = std::mem::take(&mut state.events);
             drop(state);
             for event in events {
-                self.shared.teller.tell(|observer| event.report(observer));
+                self.shared.reporter.report(|observer| event.report(observer));
             }
             state = self.lock();
             state.is_reporting = false;
@@ -249,15 +221,22 @@ impl<C: ListenerConfig> Shell<C> {
     }
 
     pub(crate) fn worker(&self) -> Worker<C> {
-        let (seats, queue) = mpsc::unbounded_channel();
+        let (acceptors, queue) = mpsc::unbounded_channel();
         let mut state = self.lock();
         let held_back = state.held_back.as_deref().unwrap_or_default();
-        for slot in state.slots.values().filter(|slot| slot.current().is_some()) {
-            if !held_back.iter().any(|held_back| Arc::ptr_eq(held_back, slot)) {
-                offer(&seats, slot);
+        for listening in state
+            .listening
+            .values()
+            .filter(|listening| listening.current().is_some())
+        {
+            if !held_back
+                .iter()
+                .any(|held_back| Arc::ptr_eq(held_back, listening))
+            {
+                offer(&acceptors, listening);
             }
         }
-        state.workers.push(seats);
+        state.workers.push(acceptors);
         let number = state.workers_made;
         state.workers_made += 1;
         Worker::new(queue, self.shared.clone(), number)
@@ -287,22 +266,24 @@ impl<C: ListenerConfig> Shell<C> {
     pub(crate) fn local_address(&self, name: &str) -> Option<ListenAddress> {
         let state = self.lock();
         let record = state.set.active(name).filter(|record| record.accepting)?;
-        Some(state.slots.get(&record.socket)?.local().clone())
+        Some(state.listening.get(&record.socket)?.local().clone())
     }
 
     #[cfg(feature = "__bench")]
-    pub(crate) fn slot(&self, name: &str) -> Option<Arc<Slot<C>>> {
+    pub(crate) fn listening(&self, name: &str) -> Option<Arc<Listening<C>>> {
         let state = self.lock();
-        state.slots.get(&state.set.active(name)?.socket).cloned()
+        state.listening.get(&state.set.active(name)?.socket).cloned()
     }
 
     /// Nobody can update any more: sockets close, workers end.
     pub(crate) fn close_all(&self) {
         let mut state = self.lock();
         state.workers.clear();
-        for (_, slot) in state.slots.drain() {
-            let last = slot.current().and_then(|version| version.drain().watch().ok());
-            drop(slot.close(last));
+        for (_, listening) in state.listening.drain() {
+            let last = listening
+                .current()
+                .and_then(|version| version.drain().watch().ok());
+            drop(listening.close(last));
         }
     }
 

@@ -1,4 +1,4 @@
-//! What others are told: metrics, logs, an admin view. Nothing here can change what happens.
+//! What is reported to others: metrics, logs, an admin view. Nothing here can change what happens.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use drain_tree::{DrainOutcome, DrainReason};
 
 use crate::{ChainView, ListenAddress, Refusal, UpdateError, VersionView};
 
-/// Is told what happens to versions and sockets. Every method does nothing unless it is written.
+/// Hears what happens to versions and sockets. Every method does nothing unless it is written.
 ///
 /// What happens to versions and filter chains is reported in the order in which it happened, one call after the other, whatever thread
 /// and runtime applies updates and has the [`Driver`](crate::Driver). While one thread reports, it reports also what others bring
@@ -45,7 +45,7 @@ pub trait ListenerObserver: Send + Sync {
     }
 
     /// Only filter chains differ in an update: the version goes on with the new configuration (Envoy counts
-    /// `listener_in_place_updated` and `listener_modified`). Drains of chains are told next.
+    /// `listener_in_place_updated` and `listener_modified`). Drains of chains are reported next.
     fn in_place_updated(&self, version: &VersionView) {
         let _ = version;
     }
@@ -102,21 +102,21 @@ impl ListenerObserver for () {}
 
 /// Tells an observer, whatever it does.
 #[derive(Clone)]
-pub(crate) struct Teller(Arc<dyn ListenerObserver>);
+pub(crate) struct Reporter(Arc<dyn ListenerObserver>);
 
-impl Teller {
+impl Reporter {
     pub(crate) fn new(observer: Arc<dyn ListenerObserver>) -> Self {
         Self(observer)
     }
 
-    pub(crate) fn tell(&self, event: impl FnOnce(&dyn ListenerObserver)) {
+    pub(crate) fn report(&self, event: impl FnOnce(&dyn ListenerObserver)) {
         // An observer is not ours: its panic must not end an accept loop or the driver. Nothing of ours is half-changed by it.
         drop(catch_unwind(AssertUnwindSafe(|| event(&*self.0))));
     }
 }
 
-impl std::fmt::Debug for Teller {
+impl std::fmt::Debug for Reporter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Teller")
+        f.write_str("Reporter")
     }
 }

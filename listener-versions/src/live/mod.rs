@@ -1,0 +1,34 @@
+//! The versions that live, with their sockets, drains and connections: what carries out the decisions of the [set](crate::set).
+
+mod chain;
+mod descriptors;
+mod driver;
+mod events;
+mod executor;
+mod inner;
+mod listener_conns;
+mod listeners;
+mod observer;
+mod routes;
+mod state;
+mod token;
+mod version;
+
+pub use chain::{ChainView, ListenerChain};
+pub use driver::Driver;
+pub use listeners::{Listeners, WarmError};
+pub use observer::ListenerObserver;
+pub use routes::{RouteWatch, Routes};
+pub use token::VersionToken;
+pub use version::{ListenerVersion, VersionView};
+
+pub(crate) use driver::{DrainJob, Job};
+pub(crate) use observer::Reporter;
+pub(crate) use token::Life;
+pub(crate) use version::Chosen;
+
+use chain::Opened;
+use events::Event;
+use inner::Inner;
+use listener_conns::ListenerConns;
+use state::{State, offer};

@@ -1,0 +1,125 @@
+//! What is there at the moment: the version set, and the sockets, versions and chains that belong to it. Under one lock, which no accept
+//! takes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Event, ListenerConns};
+use crate::net::{Acceptor, Listening};
+use crate::{
+    Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionSet, VersionState,
+    VersionView,
+};
+
+/// Under one lock, which no accept takes.
+pub(crate) struct State<C> {
+    pub(crate) set: VersionSet<C>,
+    pub(crate) live: HashMap<u64, Arc<ListenerVersion<C>>>,
+    /// Filter chains that their version went on without.
+    pub(crate) gone: BTreeMap<u64, Arc<ListenerChain>>,
+    pub(crate) listening: HashMap<SocketKey, Arc<Listening<C>>>,
+    /// Sockets that other processes opened and no listener wants, or wants no more.
+    pub(crate) inherited: Inherited,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Acceptor<C>>>,
+    /// How many workers there have been.
+    pub(crate) workers_made: usize,
+    /// What has happened and is not reported yet.
+    pub(crate) events: Vec<Event>,
+    /// Somebody reports events, without the lock, until there are none left.
+    pub(crate) is_reporting: bool,
+    /// Versions that nothing needs any more. They are dropped without the lock: the code of their configurations is not ours.
+    pub(crate) unused: Vec<Arc<ListenerVersion<C>>>,
+    /// Slots that no worker gets as long as another process accepts on inherited sockets; `None` if there is no such process.
+    pub(crate) held_back: Option<Vec<Arc<Listening<C>>>>,
+}
+
+impl<C: ListenerConfig> State<C> {
+    /// What the living versions of a listener share; of a new one, something new.
+    pub(super) fn listener_conns(&self, name: &str) -> Arc<ListenerConns> {
+        let named = self.set.names.get(name);
+        let versions = named.map(|named| {
+            named
+                .draining
+                .iter()
+                .rev()
+                .chain(&named.leaving)
+                .chain(&named.active)
+                .chain(&named.warming)
+        });
+        let live = versions.and_then(|mut versions| versions.find_map(|version| self.live.get(version)));
+        live.map(|version| Arc::clone(version.listener_conns()))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn activate(&mut self, version: u64, socket: &SocketKey) {
+        let (Some(version), Some(listening)) = (self.live.get(&version), self.listening.get(socket)) else {
+            return;
+        };
+        let first = listening.current().is_none();
+        // Active before it is served: an accept that finds it must find it ready.
+        version.set_state(VersionState::Active);
+        if let Some(record) = self.set.get(version.number()) {
+            listening.set_backlog(record.asked.socket_options.backlog);
+        }
+        listening.serve(Arc::clone(version));
+        if first {
+            match &mut self.held_back {
+                Some(held_back) => held_back.push(Arc::clone(listening)),
+                None => {
+                    self.workers.retain(|worker| !worker.is_closed());
+                    self.workers.iter().for_each(|worker| offer(worker, listening));
+                }
+            }
+        }
+    }
+
+    /// No other process accepts any more: workers get what was held back.
+    pub(crate) fn release(&mut self) {
+        self.workers.retain(|worker| !worker.is_closed());
+        for listening in self.held_back.take().unwrap_or_default() {
+            self.workers.iter().for_each(|worker| offer(worker, &listening));
+        }
+    }
+
+    /// New connections find the new configuration from now on; the chains that are not in it drain later than this.
+    pub(super) fn update_in_place(&mut self, version: u64) {
+        let (Some(live), Some(record)) = (self.live.get(&version), self.set.get(version)) else {
+            return;
+        };
+        let (updated, gone) = live.updated(record);
+        let updated = Arc::new(updated);
+        if let Some(listening) = self.listening.get(updated.socket()) {
+            listening.set_backlog(record.asked.socket_options.backlog);
+            listening.serve(Arc::clone(&updated));
+        }
+        self.gone
+            .extend(gone.into_iter().map(|chain| (chain.number(), chain)));
+        self.unused.extend(self.live.insert(version, updated));
+    }
+
+    /// Writes down what has happened to a version.
+    pub(super) fn record(&mut self, version: u64, event: impl FnOnce(VersionView) -> Event) {
+        self.events.extend(self.view(version).map(event));
+    }
+
+    /// Every version that is not reaped yet, oldest first.
+    pub(crate) fn views(&self) -> impl Iterator<Item = VersionView> {
+        self.set.iter().filter_map(|record| self.view(record.number))
+    }
+
+    pub(crate) fn view(&self, version: u64) -> Option<VersionView> {
+        let live = self.live.get(&version)?;
+        let accepting = self.set.get(version).filter(|record| record.accepting);
+        let listening = accepting.and_then(|_| self.listening.get(live.socket()));
+        Some(live.view(listening.map(|listening| listening.local().clone())))
+    }
+}
+
+pub(crate) fn offer<C>(worker: &mpsc::UnboundedSender<Acceptor<C>>, listening: &Arc<Listening<C>>) {
+    if let Some(acceptor) = listening.acceptor() {
+        // A worker that is gone gives its acceptor back by dropping it.
+        drop(worker.send(acceptor));
+    }
+}
