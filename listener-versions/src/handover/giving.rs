@@ -1,10 +1,10 @@
 //! The old process's side of a handover: what happens next, without a socket and without a clock.
 //!
 //! ```text
-//!  Serves ──asked──► Asked ──drain──► Replaced ──ended──► Unsure ──lock──► Keeps ──asked──► KeepsAsked
-//!     ▲                │                ▲  │ goodbye                        │  ▲               │   │
-//!     └────failed──────┘                │  └──────────► Done ◄──time is over─┘  └────failed─────┘   │
-//!                                       └─────────────────────────────drain───────────────────────┘
+//!  Serves ──asked──► Asked ──drain──► Replaced ──ended──► Unsure ──lock──► Keeps ◄──failed── KeepsAsked
+//!     ▲                │                ▲                    │               │ └────asked──────►  │
+//!     └────failed──────┘                │                    └────► Done ◄───┘ time is over       │
+//!                                       └──────────────────────────drain──────────────────────────┘
 //! ```
 
 use super::SuccessorEvent;
@@ -39,14 +39,16 @@ pub(super) enum GivingEvent {
     Failed,
     /// The new process wants this one gone.
     Terminate,
-    /// The new process lives, and gives no more news.
+    /// The new process keeps the sockets no longer, for nobody has come for them.
     Goodbye,
-    /// The connection has ended without a goodbye.
+    /// The connection has ended.
     Ended,
     /// This process has got the lock.
     LockGot,
     /// Another process has the lock.
     LockHeld,
+    /// Nobody has the lock, and the process that served last has said in the lock file that it lives on and gives nothing away.
+    LivesOn,
     /// None of the kept sockets listens any more.
     NothingKept,
     /// Nobody has come for the kept sockets in time.
@@ -70,7 +72,8 @@ pub(super) enum GivingAction {
     Wait,
     /// Listen at the path.
     Listen,
-    /// Close the descriptors of the sockets, of the path's listener and of the lock. Nothing is shut down.
+    /// Close the descriptors of the sockets, of the path's listener and of the lock, and say goodbye to the process before this one,
+    /// which does the same. Nothing is shut down.
     Close,
     /// Report it.
     Report(SuccessorEvent),
@@ -101,7 +104,7 @@ impl Giving {
             (Self::Keeps, E::TimeOver) => (Self::Done, &[Close, Report(SuccessorEvent::Closed)]),
             (Self::KeepsAsked, E::Drain) => (Self::Replaced, &[Give, Report(SuccessorEvent::Replaced)]),
             (Self::KeepsAsked, E::Failed) => (Self::Keeps, &[]),
-            (Self::Unsure | Self::Keeps, E::NothingKept) => (Self::Done, &[Close]),
+            (Self::Unsure, E::LivesOn | E::NothingKept) => (Self::Done, &[Close]),
             (same, _) => (same, &[]),
         };
         *self = next;

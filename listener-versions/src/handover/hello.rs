@@ -1,5 +1,6 @@
 //! What each of two processes says of itself first.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use super::HandoverError;
@@ -7,6 +8,8 @@ use super::HandoverError;
 /// Each side says one. Fields may be added behind the last one: a process ignores what it does not know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
+    /// A random number of the process that served last: this one, or the dead one whose sockets it keeps.
+    pub(super) owner: u64,
     /// The network namespace: device and inode; zeros if it is not known.
     pub(super) namespace: (u64, u64),
     /// The how-manieth process in a row it is, from 0.
@@ -19,8 +22,9 @@ pub(super) struct Hello {
 }
 
 impl Hello {
-    pub(super) fn new(epoch: u32, uptime: Duration) -> Self {
+    pub(super) fn new(owner: u64, epoch: u32, uptime: Duration) -> Self {
         Self {
+            owner,
             namespace: network_namespace(),
             epoch,
             uptime: uptime.as_millis().try_into().unwrap_or(u64::MAX),
@@ -39,6 +43,12 @@ impl Hello {
         }
         Ok(())
     }
+}
+
+/// A number that no other process has.
+pub(super) fn random() -> u64 {
+    // The keys are random, and the value that is hashed does not matter.
+    RandomState::new().build_hasher().finish()
 }
 
 #[cfg(target_os = "linux")]
@@ -62,7 +72,7 @@ mod tests {
     fn namespaces_that_differ_are_refused_with_both_named() {
         let hello = |namespace| Hello {
             namespace,
-            ..Hello::new(0, Duration::ZERO)
+            ..Hello::new(0, 0, Duration::ZERO)
         };
         let error = hello((4, 10)).fits(&hello((4, 11))).expect_err("they differ");
         assert_eq!(

@@ -45,7 +45,8 @@ pub(super) enum Message {
     Terminate,
     /// Old process: another process is taking over at the moment.
     Busy { pid: u32 },
-    /// Either process: it lives, and ends the connection. Without it, the end of the connection is a death.
+    /// Old process: it lives, and ends the attempt. Without it, the end of the connection is its death. New process: it gives nothing any
+    /// more, so the old process need not keep anything for it.
     Goodbye,
 }
 
@@ -72,7 +73,8 @@ impl Message {
     pub(super) fn encode(&self) -> Vec<u8> {
         let (kind, fds, body) = match self {
             Self::Hello(hello) => {
-                let mut body = hello.namespace.0.to_be_bytes().to_vec();
+                let mut body = hello.owner.to_be_bytes().to_vec();
+                body.extend(hello.namespace.0.to_be_bytes());
                 body.extend(hello.namespace.1.to_be_bytes());
                 body.extend(hello.epoch.to_be_bytes());
                 body.extend(hello.uptime.to_be_bytes());
@@ -152,6 +154,7 @@ impl Message {
         let message = match kind {
             1 => {
                 let hello = Hello {
+                    owner: body.u64()?,
                     namespace: (body.u64()?, body.u64()?),
                     epoch: body.u32()?,
                     uptime: body.u64()?,
@@ -270,14 +273,17 @@ mod tests {
 
     fn message() -> impl Strategy<Value = Message> {
         prop_oneof![
-            any::<((u64, u64), u32, u64, u32)>().prop_map(|(namespace, epoch, uptime, features)| {
-                Message::Hello(Hello {
-                    namespace,
-                    epoch,
-                    uptime,
-                    features,
-                })
-            }),
+            any::<(u64, (u64, u64), u32, u64, u32)>().prop_map(
+                |(owner, namespace, epoch, uptime, features)| {
+                    Message::Hello(Hello {
+                        owner,
+                        namespace,
+                        epoch,
+                        uptime,
+                        features,
+                    })
+                }
+            ),
             (
                 prop::collection::vec((address(), any::<bool>()), 0..=BATCH),
                 any::<bool>()

@@ -24,8 +24,9 @@
 //!
 //! The process that serves has a lock (`flock`) on the file `PATH.lock`, and listens at the path. A handover gives both to the new
 //! process as descriptors, so exactly one process has them, and the kernel releases the lock when that process ends. The connection
-//! between the two stays open for life. A process is dead when its connection has ended without a goodbye, and the lock is free. No
-//! process number decides anything.
+//! between the two stays open for life. A process is dead when its connection has ended, the lock is free, and it has not written into
+//! the lock file that it lives on. No process number decides anything. The lock file also says which process served last, so that one
+//! which was sent the sockets before knows that it was overtaken.
 //!
 //! A process closes descriptors of sockets that it has given away, and never shuts one down.
 //!
@@ -74,7 +75,8 @@ use crate::{InheritError, ListenAddress};
 mod giving;
 mod hello;
 mod hooks;
-mod link;
+#[cfg(test)]
+mod kills;
 mod message;
 #[cfg(test)]
 mod model;
@@ -169,6 +171,9 @@ pub enum HandoverError {
         /// The path.
         path: PathBuf,
     },
+    /// The old process has died, and another one that took over meanwhile cannot be found at the path, but may accept.
+    #[error("another process has taken over meanwhile")]
+    Overtaken,
     /// This process has given its sockets to another one.
     #[error("the sockets were given to another process before")]
     Given,

@@ -1,7 +1,7 @@
 //! The old process's side until it is replaced: a process that asks gets the sockets, one at a time.
 
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +9,9 @@ use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep};
 
 use super::giving::{Giving, GivingAction, GivingEvent};
-use super::hello::Hello;
-use super::link::Link;
+use super::hello::{Hello, random};
 use super::message::Message;
-use super::path::Lock;
+use super::path::{Keeping, Lock};
 use super::session::{PAUSE, exchange, greet, one_at_a_time};
 use super::source::{SocketSource, Unsettled};
 use super::wire::Wire;
@@ -23,15 +22,17 @@ use crate::{Inherited, SharedSocket};
 #[derive(Debug)]
 pub(super) struct Identity {
     pub(super) path: PathBuf,
+    /// The process that has served last, this one or a later one.
+    pub(super) owner: u64,
     epoch: u32,
     since: Instant,
-    /// The connection to the process before this one.
-    link: Option<Arc<Link>>,
+    /// The connection to the process before this one, which takes its end for this one's death.
+    pub(super) connection: Option<Arc<OwnedFd>>,
 }
 
 impl Identity {
     pub(super) fn hello(&self) -> Hello {
-        Hello::new(self.epoch, self.since.elapsed())
+        Hello::new(self.owner, self.epoch, self.since.elapsed())
     }
 
     /// One more process has followed.
@@ -51,6 +52,17 @@ pub struct Offer {
     lock: Option<Lock>,
     /// `None` also if it could not be had so far.
     listener: Option<UnixListener>,
+    /// Whether the lock file says that this process serves.
+    is_owner: bool,
+}
+
+impl Drop for Offer {
+    fn drop(&mut self) {
+        // A process that panics is about to die.
+        if let (Some(lock), true, false) = (&self.lock, self.is_owner, std::thread::panicking()) {
+            lock.set_owner(0);
+        }
+    }
 }
 
 impl Offer {
@@ -64,7 +76,7 @@ impl Offer {
         // A process may be there whose lock file somebody has removed.
         let somebody = path::connect(path).await?;
         match (somebody, Lock::try_get(path)?) {
-            (None, Some(lock)) => Self::first(lock, path),
+            (None, Some(lock)) if !Keeping::is_any(path) => Self::first(lock, path),
             _ => {
                 let text = format!("a process serves at {}, or is about to", path.display());
                 Err(io::Error::new(io::ErrorKind::AddrInUse, text))
@@ -81,20 +93,30 @@ impl Offer {
     pub(super) fn new(
         path: &Path,
         (epoch, since): (u32, Instant),
-        link: Option<Arc<Link>>,
+        connection: Option<Arc<OwnedFd>>,
         (lock, listener): (Lock, Option<UnixListener>),
     ) -> Self {
         let identity = Identity {
             path: path.to_owned(),
+            owner: random(),
             epoch,
             since,
-            link,
+            connection,
         };
         Self {
             identity,
             giving: Giving::Serves,
             lock: Some(lock),
             listener,
+            is_owner: false,
+        }
+    }
+
+    /// Writes down that this process serves.
+    pub(super) fn own(&mut self) {
+        if let (Some(lock), false) = (&self.lock, self.is_owner) {
+            lock.set_owner(self.identity.owner);
+            self.is_owner = true;
         }
     }
 
@@ -131,12 +153,13 @@ impl Offer {
         options: &HandoverOptions,
         more: &Inherited,
     ) -> Result<Successor, HandoverError> {
+        self.own();
         loop {
             // An attempt that was dropped in the middle. What it held back was released by it.
             if self.giving == Giving::Asked {
                 self.giving.on(GivingEvent::Failed);
             }
-            let (wire, kept) = match self.attempt(source, options, more).await {
+            let (wire, kept, keeping) = match self.attempt(source, options, more).await {
                 Ok(Some(given)) => given,
                 Ok(None) => continue,
                 Err(error) => {
@@ -146,10 +169,16 @@ impl Offer {
             };
             let identity = Identity {
                 path: self.identity.path.clone(),
-                link: self.identity.link.take(),
+                connection: self.identity.connection.take(),
                 ..self.identity
             };
-            return Ok(Successor::new(self.giving, identity, wire, options, kept));
+            return Ok(Successor::new(
+                self.giving,
+                identity,
+                wire,
+                options,
+                (kept, keeping),
+            ));
         }
     }
 
@@ -159,7 +188,7 @@ impl Offer {
         source: &S,
         options: &HandoverOptions,
         more: &Inherited,
-    ) -> Result<Option<(Wire, Vec<SharedSocket>)>, HandoverError> {
+    ) -> Result<Option<Given>, HandoverError> {
         let lock = self.lock.as_ref().ok_or(HandoverError::Given)?;
         if self.listener.is_none() {
             // It could not be had when this process took over.
@@ -194,6 +223,7 @@ impl Offer {
         };
         // From here on nothing waits, so that nothing can be dropped in between.
         let (mut unsettled, mut kept) = (Some(unsettled), Vec::new());
+        let keeping = Keeping::begin(&self.identity.path);
         for action in self.giving.on(GivingEvent::Drain) {
             match action {
                 GivingAction::Stop => {
@@ -201,19 +231,21 @@ impl Offer {
                         .take()
                         .map_or_else(Vec::new, |shared| shared.given(&taken));
                     kept.retain(|shared| taken.contains(&shared.address));
-                    hooks::at("old: stopped");
                 }
                 _ => give(&mut wire, &mut self.lock, &mut self.listener),
             }
         }
-        hooks::at("old: draining said");
-        Ok(Some((wire, kept)))
+        Ok(Some((wire, kept, keeping)))
     }
 }
+
+/// The connection to the new process, and what this one keeps in case that the new one dies.
+type Given = (Wire, Vec<SharedSocket>, Option<Keeping>);
 
 /// Says `draining`, with the lock and the path's listener, and closes this process's descriptors of them: from now on, the new process
 /// is the one that lives there. If it is dead, the kernel releases the lock.
 pub(super) fn give(wire: &mut Wire, lock: &mut Option<Lock>, listener: &mut Option<UnixListener>) {
+    hooks::at("old: stopped");
     if let (Some(lock), Some(listener)) = (lock.take(), listener.take()) {
         wire.say_goodbye(false);
         drop(wire.send_now(&Message::Draining, &[lock.fd().as_fd(), listener.as_fd()]));

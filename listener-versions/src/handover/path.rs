@@ -7,7 +7,9 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -73,7 +75,7 @@ pub(super) fn file_at(path: &Path) -> Option<(u64, u64)> {
 /// It is an open file description that is locked, so it can be given to another process, and the kernel releases it when the last
 /// descriptor of it is closed, however its process ends.
 #[derive(Debug)]
-pub(super) struct Lock(OwnedFd);
+pub(super) struct Lock(File);
 
 impl Lock {
     /// Gets the lock of this path; `None` if another process has it.
@@ -97,7 +99,7 @@ impl Lock {
             // A file that was removed meanwhile locks nothing.
             let locked = file.metadata()?;
             if file_at(&name) == Some((locked.dev(), locked.ino())) {
-                return Ok(Some(Self(file.into())));
+                return Ok(Some(Self(file)));
             }
         }
         Err(io::Error::other(format!(
@@ -115,11 +117,26 @@ impl Lock {
 
     /// One that another process had, and has given to this one.
     pub(super) fn given(lock: OwnedFd) -> Self {
-        Self(lock)
+        Self(lock.into())
     }
 
-    pub(super) fn fd(&self) -> &OwnedFd {
+    pub(super) fn fd(&self) -> &File {
         &self.0
+    }
+
+    /// The process that has served last under this lock, by its random number; 0 if it lives on, and gives nothing away.
+    pub(super) fn owner(&self) -> u64 {
+        let mut owner = [0; 8];
+        match self.0.read_exact_at(&mut owner, 0) {
+            Ok(()) => u64::from_be_bytes(owner),
+            Err(_) => 0,
+        }
+    }
+
+    /// See [`owner`](Self::owner).
+    pub(super) fn set_owner(&self, owner: u64) {
+        // A file that cannot be written is no reason not to serve.
+        drop(self.0.write_all_at(&owner.to_be_bytes(), 0));
     }
 
     /// Listens at the path of this lock. What is there is a dead process's.
@@ -144,6 +161,43 @@ impl Lock {
         fs::set_permissions(path, Permissions::from_mode(MODE))?;
         socket.listen(64)?;
         UnixListener::from_std(OwnedFd::from(socket).into())
+    }
+}
+
+/// Says that this process keeps sockets of the path although another one serves: a shared lock on `PATH.kept`.
+///
+/// A process that begins afresh must not do so before it is free. The process that keeps the sockets of a dead one may be a little slower
+/// to get the lock.
+#[derive(Debug)]
+pub(super) struct Keeping {
+    _file: File,
+}
+
+impl Keeping {
+    /// `None` if the system refuses it, which is no reason not to hand over.
+    pub(super) fn begin(path: &Path) -> Option<Self> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(MODE)
+            .open(Self::file(path))
+            .ok()?;
+        flock(&file, FlockOperation::NonBlockingLockShared).ok()?;
+        Some(Self { _file: file })
+    }
+
+    /// Whether any process does.
+    pub(super) fn is_any(path: &Path) -> bool {
+        let file = File::open(Self::file(path));
+        file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_err())
+    }
+
+    fn file(path: &Path) -> PathBuf {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".kept");
+        name.into()
     }
 }
 

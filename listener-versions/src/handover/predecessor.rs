@@ -1,12 +1,12 @@
 //! The new process's view of the old one, which drains.
 
+use std::os::fd::OwnedFd;
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::future::{Either, select};
 use tokio::time::timeout;
 
-use super::link::Link;
 use super::message::Message;
 use super::wire::Wire;
 use super::{HandoverOptions, tellable};
@@ -20,8 +20,8 @@ pub struct Predecessor {
     wire: Option<Wire>,
     pid: u32,
     options: HandoverOptions,
-    /// Dropped last.
-    _link: Option<Arc<Link>>,
+    /// The connection stays open as long as this or the [`Offer`](super::Offer) is there.
+    _connection: Option<Arc<OwnedFd>>,
 }
 
 /// How an old process ended.
@@ -41,13 +41,13 @@ impl Predecessor {
         wire: Option<Wire>,
         pid: u32,
         options: &HandoverOptions,
-        link: Option<Arc<Link>>,
+        connection: Option<Arc<OwnedFd>>,
     ) -> Self {
         Self {
             wire,
             pid,
             options: options.clone(),
-            _link: link,
+            _connection: connection,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::hello::Hello;
 use super::message::{MOST_SOCKETS, Message};
-use super::path::Lock;
+use super::path::{Keeping, Lock};
 use super::taking::{Taking, TakingAction, TakingEvent};
 use super::wire::Wire;
 use super::{HandoverError, HandoverOptions, path, tellable};
@@ -40,11 +40,13 @@ pub(super) enum Found {
     Nobody(Lock),
 }
 
-/// Looks, and asks, until it is known who serves.
+/// Looks, and asks, until it is known who serves. `owner` is the process that served last when this one was sent the sockets that it
+/// has.
 pub(super) async fn seek(
     taking: &mut Taking,
     path: &Path,
     options: &HandoverOptions,
+    owner: Option<u64>,
 ) -> Result<Found, HandoverError> {
     let limit = Instant::now() + tellable(options.patience);
     let mut pause = PAUSE.0;
@@ -68,10 +70,19 @@ pub(super) async fn seek(
         };
         if action == TakingAction::TryLock {
             if let Some(lock) = Lock::try_get(path)? {
-                taking.on(TakingEvent::LockGot);
-                return Ok(Found::Nobody(lock));
+                if owner.is_some_and(|owner| owner != lock.owner()) {
+                    taking.on(TakingEvent::Overtaken);
+                    return Err(HandoverError::Overtaken);
+                }
+                if owner.is_some() || !Keeping::is_any(path) {
+                    taking.on(TakingEvent::LockGot);
+                    return Ok(Found::Nobody(lock));
+                }
+                drop(lock);
+                action = taking.on(TakingEvent::Kept);
+            } else {
+                action = taking.on(TakingEvent::LockHeld);
             }
-            action = taking.on(TakingEvent::LockHeld);
             why = HandoverError::NotOffered;
         }
         if action != TakingAction::Wait {
@@ -89,7 +100,7 @@ pub(super) async fn seek(
 async fn ask(stream: UnixStream, options: &HandoverOptions) -> Result<Answer, (TakingEvent, HandoverError)> {
     let asked = async {
         let mut wire = Wire::new(stream)?;
-        let ours = Hello::new(0, Duration::ZERO);
+        let ours = Hello::new(0, 0, Duration::ZERO);
         match wire
             .send(&Message::Hello(ours.clone()), &[], options.patience)
             .await

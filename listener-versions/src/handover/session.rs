@@ -76,7 +76,6 @@ pub(super) async fn exchange(
     send_all(wire, sockets, options).await?;
     hooks::at("old: sockets sent");
     let taken = taken(wire, sockets, options).await?;
-    hooks::at("old: drain heard");
     // A new process that gave up waiting for an answer must find this one serving.
     if wire.has_hung_up() {
         return Err(HandoverError::Lost);

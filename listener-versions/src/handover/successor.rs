@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::message::Message;
 use super::offer::{Identity, give};
-use super::path::Lock;
+use super::path::{Keeping, Lock};
 use super::session::{PAUSE, exchange, greet, one_at_a_time};
-use super::wire::Wire;
+use super::wire::{Wire, say_goodbye};
 use super::{HandoverError, HandoverOptions, tellable};
 use crate::SharedSocket;
 
@@ -34,6 +34,8 @@ pub struct Successor {
     wire: Option<Wire>,
     /// What it has, in case that it dies. This process does not accept on them.
     kept: Vec<SharedSocket>,
+    /// As long as it has any.
+    keeping: Option<Keeping>,
     /// While this process keeps the sockets for another one.
     lock: Option<Lock>,
     listener: Option<UnixListener>,
@@ -47,7 +49,7 @@ impl Successor {
         mut identity: Identity,
         wire: Wire,
         options: &HandoverOptions,
-        kept: Vec<SharedSocket>,
+        (kept, keeping): (Vec<SharedSocket>, Option<Keeping>),
     ) -> Self {
         identity.next();
         Self {
@@ -57,6 +59,7 @@ impl Successor {
             pid: wire.peer(),
             wire: Some(wire),
             kept,
+            keeping,
             lock: None,
             listener: None,
             until: None,
@@ -128,7 +131,11 @@ impl Successor {
                 self.identity.next();
             }
             GivingAction::Close => {
+                if let Some(connection) = self.identity.connection.take() {
+                    say_goodbye(&connection);
+                }
                 self.kept.clear();
+                self.keeping = None;
                 (self.wire, self.listener, self.lock) = (None, None, None);
             }
             GivingAction::Report(event) => return Some(event),
@@ -165,7 +172,9 @@ impl Successor {
             sleep(self.again).await;
         }
         match Lock::try_get(&self.identity.path) {
+            Ok(Some(lock)) if lock.owner() == 0 => Some(GivingEvent::LivesOn),
             Ok(Some(lock)) => {
+                self.identity.owner = lock.owner();
                 self.lock = Some(lock);
                 Some(GivingEvent::LockGot)
             }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::net::UnixListener;
 
-use super::link::Link;
 use super::message::Message;
 use super::path::Lock;
 use super::seek::{Answer, Found, seek};
@@ -39,7 +38,7 @@ pub enum Start {
 /// Dropped, the old process goes on.
 pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
-    match seek(&mut taking, path, options).await? {
+    match seek(&mut taking, path, options, None).await? {
         Found::Nobody(lock) => Ok(Start::Fresh(Offer::first(lock, path)?)),
         Found::Process(answer) => Ok(Start::Takeover(Takeover::new(taking, path, options, answer))),
     }
@@ -56,7 +55,7 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, Hand
 /// As [`start`].
 pub async fn take_over(path: &Path, options: &HandoverOptions) -> Result<Option<Takeover>, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
-    match seek(&mut taking, path, options).await? {
+    match seek(&mut taking, path, options, None).await? {
         Found::Nobody(_) => Ok(None),
         Found::Process(answer) => Ok(Some(Takeover::new(taking, path, options, answer))),
     }
@@ -153,7 +152,8 @@ impl Takeover {
             if self.taking.on(event) == TakingAction::Fail {
                 return Err(HandoverError::Lost);
             }
-            match seek(&mut self.taking, &self.path, &self.options).await? {
+            let owner = Some(self.answer.hello.owner);
+            match seek(&mut self.taking, &self.path, &self.options, owner).await? {
                 Found::Nobody(lock) => {
                     is_alone = true;
                     // That it cannot be found is no reason not to serve. `Offer::next` tries again, and says why.
@@ -168,7 +168,6 @@ impl Takeover {
                 }
             }
         };
-        hooks::at("new: draining heard");
         unsettled.owned(&kept);
         Ok(self.owner(is_alone, lock, listener))
     }
@@ -229,9 +228,13 @@ impl Takeover {
             ..
         } = *self.answer;
         let wire = Some(wire).filter(|_| !is_alone);
-        let link = wire.as_ref().and_then(Link::of).map(Arc::new);
+        // Without a descriptor left, the connection ends with the predecessor. The lock says then that this process lives.
+        let connection = wire.as_ref().and_then(|wire| wire.descriptor().ok());
+        let connection = connection.map(Arc::new);
         let row = (hello.epoch.saturating_add(1), since);
-        let predecessor = Predecessor::new(wire, pid, &self.options, link.clone());
-        (predecessor, Offer::new(&self.path, row, link, (lock, listener)))
+        let predecessor = Predecessor::new(wire, pid, &self.options, connection.clone());
+        let mut offer = Offer::new(&self.path, row, connection, (lock, listener));
+        offer.own();
+        (predecessor, offer)
     }
 }

@@ -40,6 +40,10 @@ pub(super) enum TakingEvent {
     Nobody,
     /// This process has got the lock.
     LockGot,
+    /// The same, but another process has served since this one was sent its sockets, and may still accept on them.
+    Overtaken,
+    /// The same, but a process keeps sockets, and will get the lock when this one has released it.
+    Kept,
     /// Another process has the lock.
     LockHeld,
     /// All sockets of the other process have come.
@@ -91,6 +95,7 @@ impl Taking {
             (Self::Looking { ready }, E::Found) => (Self::Asked { ready }, Ask),
             (Self::Looking { ready }, E::Nobody) => (Self::Looking { ready }, TryLock),
             (Self::Looking { .. }, E::LockGot) => (Self::Owner, Listen),
+            (Self::Looking { ready: false }, E::Kept) => (Self::Looking { ready: false }, Wait),
             (Self::Looking { ready }, E::LockHeld) => (Self::Looking { ready }, Wait),
             (Self::Asked { ready: false }, E::Sockets) => (Self::Configures, Configure),
             (Self::Asked { ready: true }, E::Sockets) => (Self::Ready, SayDrain),

@@ -163,7 +163,7 @@ fn lost(error: io::Error) -> HandoverError {
     }
 }
 
-/// Sends goodbye if there is room for it; the process that reads it takes the end of the connection for no death.
+/// Says on a connection that this process gives nothing any more.
 pub(super) fn say_goodbye(connection: &OwnedFd) {
     drop(send_some(connection, &Message::Goodbye.encode(), &[]));
 }

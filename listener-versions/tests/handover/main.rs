@@ -6,6 +6,7 @@ mod common;
 mod death;
 mod faults;
 mod meeting;
+mod paths;
 mod strangers;
 
 use std::io;

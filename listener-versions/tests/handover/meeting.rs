@@ -142,10 +142,10 @@ pub(crate) async fn killed(handles: impl Send + 'static) {
 
 /// What a process says first that speaks this version of the protocol, as it is written.
 pub(crate) fn hello(version: u8) -> Vec<u8> {
-    let mut hello = b"LVHO\0\x01\x01\0\0\0\0\x20".to_vec();
+    let mut hello = b"LVHO\0\x01\x01\0\0\0\0\x28".to_vec();
     hello[5] = version;
-    // A namespace that is not known, the first in a row, just started, nothing special.
-    hello.extend([0; 32]);
+    // No owner, a namespace that is not known, the first in a row, just started, nothing special.
+    hello.extend([0; 40]);
     hello
 }
 

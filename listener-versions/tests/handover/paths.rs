@@ -1,0 +1,163 @@
+//! What is at the path, and who may be there.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use crate::common::at;
+use crate::common::wire::{ask, bounded, free, lds, port};
+use crate::meeting::*;
+use listener_versions::handover::{HandoverError, HandoverOptions, Offer, Start, start, take_over};
+
+/// `path.ext` in the folder, so long.
+fn path_of(meeting: &Meeting, length: usize) -> std::path::PathBuf {
+    let folder = meeting.0.as_os_str().len();
+    meeting.0.join("x".repeat(length - folder - 1))
+}
+
+#[tokio::test]
+async fn a_path_of_107_bytes_works_and_a_longer_one_is_refused_with_the_limit() {
+    bounded(async {
+        let meeting = Meeting::new("long");
+        for length in [105, 107] {
+            let path = path_of(&meeting, length);
+            let options = HandoverOptions::default();
+            let old = process(0);
+            let a = free();
+            lds(&old, [at("a", a.clone(), 0)]).await;
+            let attempt = offering(Offer::bind(&path).await.expect("it is short enough"), &old);
+            let mut takeover = take_over(&path, &options)
+                .await
+                .expect("it is not refused")
+                .expect("somebody is there");
+            let new = process(0);
+            new.inherit(takeover.sockets());
+            lds(&new, [at("a", a, 0)]).await;
+            let _served = takeover.serving(&new).await.expect("the old one agrees");
+            let _successor = replaced(attempt).await;
+            // It can be found there.
+            UnixStream::connect(&path).expect("it listens");
+        }
+        let path = path_of(&meeting, 108);
+        let told = Offer::bind(&path).await.expect_err("it is too long").to_string();
+        assert!(
+            told.ends_with("has 108 bytes, the path of a Unix socket has at most 107"),
+            "{told}"
+        );
+        let told = start(&path, &HandoverOptions::default())
+            .await
+            .expect_err("it is too long");
+        assert!(told.to_string().ends_with("at most 107"), "{told}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_socket_is_left_alone() {
+    bounded(async {
+        let meeting = Meeting::new("file");
+        std::fs::write(meeting.path(), "precious").expect("a file");
+        let error = Offer::bind(&meeting.path()).await.expect_err("it is no socket");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read(meeting.path()).expect("it is there"), b"precious");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_path_that_was_replaced_meanwhile_is_an_error_and_the_old_process_goes_on() {
+    bounded(async {
+        let meeting = Meeting::new("moved");
+        let a = free();
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        let new = process(0);
+        new.inherit(takeover.sockets());
+        lds(&new, [at("a", a, 0)]).await;
+        std::fs::remove_file(meeting.path()).expect("it is there");
+        std::fs::create_dir(meeting.path()).expect("a folder");
+        let error = takeover.serving(&new).await.expect_err("nobody would find it");
+        assert!(matches!(error, HandoverError::Moved { .. }), "{error}");
+        let (_, error) = failed(attempt).await;
+        assert!(matches!(error, HandoverError::Lost), "{error}");
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sockets_that_were_not_asked_for_are_not_taken() {
+    bounded(async {
+        let meeting = Meeting::new("unasked");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let parked = park(at_a);
+        let takeover = meeting.take_over().await;
+        let new = process(1);
+        let _served = takeover.serving(&new).await.expect("the old one agrees");
+        let _successor = replaced(attempt).await;
+        // As if its listener were removed: what waited is served, and later connections are refused.
+        answered(parked).await;
+        refused(at_a).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn workers_that_run_early_accept_nothing_before_the_old_process_has_stopped() {
+    bounded(async {
+        let meeting = Meeting::new("early");
+        let (a, b) = (free(), free());
+        let old = process(0);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        let new = process(1);
+        new.inherit(takeover.sockets());
+        lds(&new, [at("a", a, 0), at("b", b, 0)]).await;
+        work(&new, 1);
+        let at_b = port(&new, "b");
+        for address in [at_a, at_b] {
+            let early = tokio::time::timeout(Duration::from_millis(50), ask(address)).await;
+            assert!(early.is_err(), "{address}: {early:?}");
+        }
+        let _served = takeover.serving(&new).await.expect("the old one agrees");
+        let _successor = replaced(attempt).await;
+        assert_eq!(ask(at_a).await.expect("it serves"), 1);
+        assert_eq!(ask(at_b).await.expect("it serves"), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_offer_says_which_process_in_a_row_it_is() {
+    bounded(async {
+        let meeting = Meeting::new("epochs");
+        let a = free();
+        let first = process(0);
+        lds(&first, [at("a", a.clone(), 0)]).await;
+        let begun = start(&meeting.path(), &HandoverOptions::default()).await;
+        let Ok(Start::Fresh(offer)) = begun else {
+            panic!("{begun:?}")
+        };
+        assert_eq!(offer.epoch(), 0);
+        let since = offer.since();
+        let attempt = offering(offer, &first);
+        let (second, _predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+        let _successor = replaced(attempt).await;
+        assert_eq!(offer.epoch(), 1);
+        let attempt = offering(offer, &second);
+        let (_third, _predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let _successor = replaced(attempt).await;
+        assert_eq!(offer.epoch(), 2);
+        // Milliseconds are said, and some pass.
+        let drift = offer.since().saturating_duration_since(since);
+        assert!(drift < Duration::from_secs(5), "{drift:?}");
+    })
+    .await;
+}
