@@ -84,6 +84,7 @@
 //! - `handover`: a new process takes the listening sockets of the running one, by `listener_versions::handover`.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
 //! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of `envoy-types`.
+//! - `lds-file`: listeners from a file that is replaced (`xds::LdsFile`).
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
 //!
@@ -94,7 +95,7 @@ pub mod orion;
 
 #[doc(inline)]
 pub use orion_drain_stats::StatsObserver;
-#[cfg(feature = "xds")]
+#[cfg(any(feature = "xds", feature = "lds-file"))]
 #[doc(inline)]
 pub use orion_drain_xds as xds;
 #[doc(no_inline)]

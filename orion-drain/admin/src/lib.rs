@@ -4,7 +4,8 @@
 //! the same and bounds the body. Changing anything takes a POST, as in
 //! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin), and no POST of another site's page; who may do
 //! what is for [`AdminHost::authorize`] to say, with [`BearerToken`] or a rule of the host. An interface without such a
-//! rule belongs on the loopback address.
+//! rule belongs on the loopback address. With the feature `standard` there is a host for processes with listeners of
+//! `listener_versions`, served on a port (`Standard`).
 //!
 //! | path | answer |
 //! | --- | --- |
@@ -31,6 +32,10 @@ mod origin;
 mod page;
 mod query;
 mod router;
+#[cfg(feature = "standard")]
+mod server;
+#[cfg(feature = "standard")]
+mod standard;
 mod text;
 mod token;
 mod translate;
@@ -42,6 +47,8 @@ pub use connection::{ConnectionView, NextStep};
 pub use host::AdminHost;
 pub use operation::{Denied, DrainListenerError, DrainListeners, Operation};
 pub use router::handle;
+#[cfg(feature = "standard")]
+pub use standard::Standard;
 pub use token::BearerToken;
 pub use view::{CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState, ShutdownView};
 

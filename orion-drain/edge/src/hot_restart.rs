@@ -105,14 +105,6 @@ pub(crate) struct Offering {
     options: HandoverOptions,
 }
 
-/// Which process in a row this one is.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Epoch {
-    pub(crate) number: u32,
-    /// When the first one was started, if there is more than one.
-    pub(crate) since: Option<std::time::Instant>,
-}
-
 /// The admin port goes along.
 #[derive(Default)]
 pub(crate) struct AdminPort {
@@ -123,12 +115,9 @@ pub(crate) struct AdminPort {
 }
 
 impl Offering {
-    /// Which process in a row this one is.
-    pub(crate) fn epoch(&self) -> Epoch {
-        Epoch {
-            number: self.offer.epoch(),
-            since: Some(self.offer.since()),
-        }
+    /// Which process in a row this one is, and when the first one was started.
+    pub(crate) fn epoch(&self) -> (u32, std::time::Instant) {
+        (self.offer.epoch(), self.offer.since())
     }
 
     /// Waits for the next process, hands over, and ends this one when that one says so, or when everything is drained.

@@ -1,16 +1,15 @@
 //! LDS: listeners that change, from a file or from a control plane. Both come to the same `Lds::apply`.
 
-mod file;
 #[cfg(feature = "xds")]
 mod grpc;
-mod watch;
 
 use std::sync::Arc;
 
-use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate};
+use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
 use orion_drain::listener::{Applied, apply_update};
 use orion_drain::listener_versions::{Change, Listeners};
+use orion_drain::xds::LdsFile;
 use tokio::sync::oneshot;
 
 use crate::listener::{EdgeListener, Maker};
@@ -37,11 +36,58 @@ impl Lds {
 
     /// Takes listeners from there, for as long as the process lives; tells whether all of the first ones were taken.
     pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
-        if let Some(file) = bootstrap.lds_path() {
-            file::run(&self, file, bootstrap.lds_watched_directory(), first).await;
+        if let Some(file) = LdsFile::of(&bootstrap, self.maker.stats.clone()) {
+            self.follow(file, first).await;
         } else {
             #[cfg(feature = "xds")]
             grpc::run(self, &bootstrap, first).await;
+        }
+    }
+
+    /// Takes what the file says, and every file that replaces it; ends only with the process.
+    async fn follow(self, file: LdsFile, first: oneshot::Sender<bool>) {
+        let path = file.path().display().to_string();
+        let shown = path.clone();
+        let file = file.with_unwatched(move |error| {
+            complain!("lds: {error}; {shown} is read again after SIGHUP only");
+        });
+        let (lds, path, mut first) = (&self, &path, Some(first));
+        let reload = file.reload();
+        let asked = async {
+            loop {
+                lds.reload.asked.notified().await;
+                reload.ask();
+            }
+        };
+        let applied = file.run(|read| {
+            let first = first.take();
+            async move {
+                let outcome = match read {
+                    Ok(update) => lds.outcome(update, path).await,
+                    Err(error) => {
+                        complain!("lds: {path}: {error}");
+                        UpdateOutcome::Failure
+                    }
+                };
+                // Not everybody wants to know.
+                first.map(|first| first.send(outcome == UpdateOutcome::Success).ok());
+                lds.reload.applied.notify_one();
+                outcome
+            }
+        });
+        tokio::join!(asked, applied);
+    }
+
+    async fn outcome(&self, update: ListenerUpdate, path: &str) -> UpdateOutcome {
+        match self.apply(update, path).await {
+            Ok(applied) => {
+                tell(&applied);
+                applied.outcome()
+            }
+            Err(error) => {
+                complain!("lds: {path}: {error}");
+                UpdateOutcome::Rejected
+            }
         }
     }
 

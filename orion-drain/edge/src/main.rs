@@ -11,7 +11,6 @@
 #[macro_use]
 mod log;
 
-mod admin;
 mod cli;
 mod extended_connect;
 mod hot_restart;
@@ -35,6 +34,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use orion_drain::StatsObserver;
+use orion_drain::admin::Standard;
 use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
@@ -48,7 +48,7 @@ use tokio::sync::oneshot;
 use crate::cli::{Args, Compat, Mode};
 use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::Lds;
-use crate::listener::Maker;
+use crate::listener::{EdgeListener, Maker};
 use crate::service::{Before, Service, Source};
 use crate::upstream::Clusters;
 
@@ -158,10 +158,14 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
     }
-    let mut host = admin::Host::new(root.clone(), tracker, listeners.clone(), stats.clone(), bootstrap)
+    tokio::spawn(tick(tracker.clone()));
+    let mut host = Standard::new(root.clone(), tracker, listeners.clone(), stats.clone())
         .with_shutdown(shutdown.clone())
-        .with_token(args.admin_token()?);
-    tokio::spawn(admin::tick(host.clone()));
+        .with_configuration(bootstrap, EdgeListener::listener)
+        .with_more_stats(|stats| stats.set("edge.dropped_log_lines", log::dropped_lines()));
+    if let Some(token) = args.admin_token()? {
+        host = host.with_token(token);
+    }
     let admin_port = match (admin_address, admin_socket) {
         (None, _) => None,
         (Some(_), Some(socket)) => Some(tokio::net::TcpListener::from_std(socket.into())?),
@@ -198,15 +202,16 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         None => None,
     };
     if let Some(offering) = &offering {
-        host = host.with_epoch(offering.epoch());
-        let number = offering.epoch().number;
+        let (number, first) = offering.epoch();
+        host = host.with_restart_epoch(number, first);
         stats.server().hot_restart_epoch.set(number.into());
     }
+    let host = Arc::new(host);
     if replaces {
         workers::start(args, &listeners, handler)?;
     }
     if let Some(admin_port) = admin_port {
-        let accepting = tokio::spawn(admin::serve(admin_port, host.clone()));
+        let accepting = tokio::spawn(Arc::clone(&host).serve(admin_port));
         admin.accepting = Some(accepting.abort_handle());
     }
     if let Some(offering) = offering {
@@ -224,7 +229,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         (&shutdown, run),
         (&listeners, &service),
         args.on_sigterm(),
-        host.quit(),
+        host.quit_asked(),
     )
     .await;
     Ok(())
@@ -244,6 +249,16 @@ fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
         anyhow::bail!("admin.address.pipe: not supported, the admin interface has an IP address and a port");
     }
     Ok(loaded)
+}
+
+/// The registry's clock: one tick a second for all connections, instead of a clock read for each of their events.
+async fn tick(tracker: ConnTracker) {
+    let started = tokio::time::Instant::now();
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        tracker.advance(started.elapsed());
+    }
 }
 
 /// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There are none.

@@ -1,4 +1,5 @@
-//! Listeners from a control plane: LDS over gRPC, alone or aggregated (ADS), state of the world or delta.
+//! Listeners that change: from a file that is replaced (`LdsFile`, feature `file`), or from a control plane (`LdsClient`, feature
+//! `grpc`): LDS over gRPC, alone or aggregated (ADS), state of the world or delta.
 //!
 //! ```text
 //!              ┌── LdsClient::run ──────────────────────────────────────────┐
@@ -13,6 +14,7 @@
 //! plane. The listeners of the last good update go on serving whatever happens to the stream.
 //!
 //! ```no_run
+//! # #[cfg(feature = "grpc")] {
 //! use orion_drain_config::Bootstrap;
 //! use orion_drain_stats::Stats;
 //! use orion_drain_xds::LdsClient;
@@ -25,19 +27,32 @@
 //!     }));
 //! }
 //! # }
+//! # }
 //! ```
 //!
 //! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), and what Envoy 1.40 was seen to do.
 //! `docs/xds.md` has the table of both.
 
+#[cfg(feature = "grpc")]
 mod backoff;
+#[cfg(feature = "grpc")]
 mod client;
+#[cfg(feature = "file")]
+mod file;
+#[cfg(feature = "grpc")]
 mod refusals;
+#[cfg(feature = "grpc")]
 mod session;
+#[cfg(feature = "grpc")]
 mod streams;
+#[cfg(feature = "file")]
+mod watch;
 
+#[cfg(feature = "grpc")]
 pub use client::{LdsClient, StreamEnded};
+#[cfg(feature = "file")]
+pub use file::{LdsFile, Reload};
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "grpc"))]
 #[doc = include_str!("../README.md")]
 struct ReadmeDoctests;

@@ -126,7 +126,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
 }
 
 pub(crate) fn get(path: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")
+    format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")
 }
 
 /// How the end of a body is found.

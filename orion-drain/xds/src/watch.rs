@@ -14,7 +14,7 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 /// Reports moves into a folder.
-pub(super) struct FolderWatch {
+pub(crate) struct FolderWatch {
     folder: PathBuf,
     /// The name that counts; `None`: any.
     name: Option<OsString>,
@@ -41,7 +41,7 @@ impl FolderWatch {
     /// # Errors
     ///
     /// The system watches no folders, or no more of them. [`changed`](Self::changed) then waits for ever.
-    pub(super) fn new(folder: &Path, name: Option<&OsStr>) -> (Self, io::Result<()>) {
+    pub(crate) fn new(folder: &Path, name: Option<&OsStr>) -> (Self, io::Result<()>) {
         let (report, seen) = mpsc::unbounded_channel();
         let mut watch = Self {
             // `file.yaml` is in the folder that the process works in.
@@ -63,7 +63,7 @@ impl FolderWatch {
     /// # Cancel safety
     ///
     /// Dropped, it forgets nothing but moves that it has seen already; read the file after each call, and before the first.
-    pub(super) async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             // The channel cannot end: one of its senders is here.
             let Some(first) = self.seen.recv().await else {
@@ -86,7 +86,7 @@ impl FolderWatch {
     }
 
     /// Tries again what failed before.
-    pub(super) fn retry(&mut self) {
+    pub(crate) fn retry(&mut self) {
         if self.watcher.is_none() {
             self.begin().ok();
         }

@@ -1,0 +1,303 @@
+//! The process behind the admin interface, as most have it: a drain tree, a registry, listeners, statistics (feature `standard`).
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant as StdInstant;
+
+use conn_tracker::ConnTracker;
+use drain_tree::{DrainDirection, DrainManager, DrainStrategy};
+use futures_util::FutureExt as _;
+use http::request::Parts;
+use listener_versions::{AcceptPolicy, ListenerConfig, Listeners, Update};
+use orion_drain_config::{Listener, format_duration};
+use orion_drain_shutdown::{Shutdown, ShutdownReason};
+use orion_drain_stats::{Stats, StatsSnapshot};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{
+    AdminHost, BearerToken, ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners,
+    DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo, ServerState, ShutdownView,
+};
+
+/// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve) serves it on a port.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use conn_tracker::ConnTracker;
+/// use drain_tree::DrainManager;
+/// use listener_versions::{ListenerConfig, Listeners};
+/// use orion_drain_admin::Standard;
+/// use orion_drain_stats::Stats;
+/// use tokio::net::TcpListener;
+///
+/// async fn admin<C: ListenerConfig>(
+///     root: DrainManager, tracker: ConnTracker, listeners: Listeners<C>, stats: Stats,
+/// ) -> std::io::Result<()> {
+///     let host = Arc::new(Standard::new(root, tracker, listeners, stats));
+///     tokio::spawn(Arc::clone(&host).serve(TcpListener::bind("127.0.0.1:9901").await?));
+///     host.quit_asked().await; // POST /quitquitquit
+///     Ok(())
+/// }
+/// ```
+pub struct Standard<C: ListenerConfig> {
+    root: DrainManager,
+    tracker: ConnTracker,
+    listeners: Listeners<C>,
+    stats: Stats,
+    more_stats: Option<fn(&mut StatsSnapshot)>,
+    bootstrap: Option<Value>,
+    configuration: Option<fn(&C) -> &Listener>,
+    token: Option<BearerToken>,
+    shutdown: Option<Shutdown>,
+    started: Instant,
+    restart_epoch: u32,
+    /// When the first process in a row was started.
+    first: StdInstant,
+    pub(super) quit: Quit,
+}
+
+/// An operator's wish that the process be gone.
+#[derive(Debug, Default)]
+pub(super) struct Quit {
+    asked: AtomicBool,
+    answered: Notify,
+}
+
+impl Quit {
+    pub(super) fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Whoever asked has the answer.
+    pub(super) fn answered(&self) {
+        self.answered.notify_one();
+    }
+}
+
+impl<C: ListenerConfig> Standard<C> {
+    /// A process that drains below `root`, with these connections, listeners and statistics.
+    pub fn new(root: DrainManager, tracker: ConnTracker, listeners: Listeners<C>, stats: Stats) -> Self {
+        let started = Instant::now();
+        Self {
+            root,
+            tracker,
+            listeners,
+            stats,
+            more_stats: None,
+            bootstrap: None,
+            configuration: None,
+            token: None,
+            shutdown: None,
+            started,
+            restart_epoch: 0,
+            first: started.into_std(),
+            quit: Quit::default(),
+        }
+    }
+
+    /// The same with statistics of the program's own: `add` is called for each snapshot.
+    #[must_use]
+    pub fn with_more_stats(mut self, add: fn(&mut StatsSnapshot)) -> Self {
+        self.more_stats = Some(add);
+        self
+    }
+
+    /// The same with `/config_dump`: this bootstrap, and what `listener` reads of each version's configuration.
+    #[must_use]
+    pub fn with_configuration(mut self, bootstrap: &impl Serialize, listener: fn(&C) -> &Listener) -> Self {
+        self.bootstrap = Some(serde_json::to_value(bootstrap).unwrap_or_default());
+        self.configuration = Some(listener);
+        self
+    }
+
+    /// The same for a process that is one of several that replace each other: its number, and when the first one was started.
+    #[must_use]
+    pub fn with_restart_epoch(mut self, number: u32, first: StdInstant) -> Self {
+        (self.restart_epoch, self.first) = (number, first);
+        self
+    }
+
+    /// The same for clients that have this token. `/ready`, which load balancers ask, and the page, which has no data, need none.
+    #[must_use]
+    pub fn with_token(mut self, token: BearerToken) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// The same with the end of the process: `/ready` says 503 when that does, and `/drain` shows how far it is.
+    #[must_use]
+    pub fn with_shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = Some(shutdown);
+        self
+    }
+
+    /// Resolves when an operator has asked for `/quitquitquit`, and was answered by [`serve`](Self::serve).
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again.
+    pub async fn quit_asked(&self) {
+        self.quit.answered.notified().await;
+    }
+
+    fn process_json(&self) -> Value {
+        let settings = self.root.settings();
+        let shutdown = self.shutdown.as_ref().map(|shutdown| {
+            let plan = shutdown.plan(ShutdownReason::ProcessShutdown);
+            json!({
+                "lead_time": format_duration(plan.lead_time),
+                "drain_time": format_duration(plan.drain_time),
+                "minimum": format_duration(plan.minimum),
+                "accepting": format_duration(plan.accepting),
+                "health_delay": format_duration(plan.health_delay),
+            })
+        });
+        json!({
+            "drain_time": format_duration(settings.drain_time),
+            "drain_strategy": strategy(settings.strategy),
+            "drain_schedule": format!("{:?}", settings.schedule),
+            "parent_shutdown_time": format_duration(settings.parent_shutdown_time),
+            "shutdown_minimum": format_duration(settings.shutdown_minimum),
+            "finish_before": format_duration(settings.ladder.finish_before),
+            "drop_after": format_duration(settings.ladder.drop_after),
+            "shutdown": shutdown,
+        })
+    }
+}
+
+impl<C: ListenerConfig> AdminHost for Standard<C> {
+    fn state(&self) -> ServerState {
+        let is_ready = self.shutdown.as_ref().is_none_or(Shutdown::is_ready);
+        if self.root.health_failed() || !is_ready {
+            ServerState::Draining
+        } else {
+            ServerState::Live
+        }
+    }
+
+    fn stats(&self) -> StatsSnapshot {
+        let stats = self.stats.snapshot();
+        let (versions, chains) = (self.listeners.snapshot(), self.listeners.draining_chains());
+        let mut stats = stats.with_connections(&self.tracker, &versions, &chains);
+        if let Some(add) = self.more_stats {
+            add(&mut stats);
+        }
+        stats
+    }
+
+    fn listeners(&self) -> Vec<ListenerView> {
+        ListenerView::active(&self.listeners.snapshot())
+    }
+
+    fn drain_listeners(&self, form: DrainListeners) {
+        let direction = if form.inbound_only {
+            DrainDirection::InboundOnly
+        } else {
+            DrainDirection::All
+        };
+        let policy = match form {
+            DrainListeners { skip_exit: true, .. } => AcceptPolicy::Keep,
+            DrainListeners { graceful: true, .. } => AcceptPolicy::UntilDrainTimeEnds,
+            _ => AcceptPolicy::StopNow,
+        };
+        self.listeners.drain(direction, policy);
+    }
+
+    fn fail_health(&self) {
+        self.root.fail_health();
+    }
+
+    fn restore_health(&self) {
+        self.root.restore_health();
+    }
+
+    fn quit(&self) {
+        self.quit.asked.store(true, Ordering::Relaxed);
+    }
+
+    fn connections(&self) -> Vec<ConnectionView> {
+        let (connections, versions) = (self.tracker.snapshot(), self.listeners.snapshot());
+        ConnectionView::open(
+            &connections,
+            self.tracker.now(),
+            &versions,
+            &self.listeners.draining_chains(),
+            Instant::now().into_std(),
+        )
+    }
+
+    fn drains(&self) -> Vec<DrainView> {
+        let now = Instant::now().into_std();
+        let mut drains = DrainView::draining(&self.listeners.snapshot(), now);
+        drains.extend(DrainView::draining_chains(&self.listeners.draining_chains(), now));
+        drains
+    }
+
+    fn shutdown(&self) -> Option<ShutdownView> {
+        let shutdown = self.shutdown.as_ref()?;
+        Some(ShutdownView::of(&shutdown.progress(), Instant::now().into_std()))
+    }
+
+    fn config_dump(&self) -> ConfigDump {
+        let listeners = self.configuration.map(|listener| {
+            let versions = self.listeners.versions();
+            ListenerConfigView::all(&versions, listener)
+        });
+        ConfigDump {
+            bootstrap: self.bootstrap.clone(),
+            listeners: listeners.unwrap_or_default(),
+            effective: Some(self.process_json()),
+        }
+    }
+
+    fn drain_listener(&self, name: &str) -> Result<(), DrainListenerError> {
+        let active = self.listeners.active(name).ok_or(DrainListenerError::NotFound)?;
+        if active.is_static() {
+            return Err(DrainListenerError::Static);
+        }
+        let removal = Update::delta("", Vec::<C>::new(), [name]);
+        let listeners = self.listeners.clone();
+        let mut removed = Box::pin(async move { drop(listeners.apply(removal).await) });
+        // All is done at the first poll, unless a new process is taking over.
+        if removed.as_mut().now_or_never().is_none() {
+            tokio::spawn(removed);
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
+        match &self.token {
+            Some(token) if !matches!(operation, Operation::Ready | Operation::Home) => token.check(request),
+            _ => Ok(()),
+        }
+    }
+
+    fn server_info(&self) -> ServerInfo {
+        let settings = self.root.settings();
+        let mut info = ServerInfo::new(self.state());
+        info.uptime_current_epoch = self.started.elapsed();
+        info.uptime_all_epochs = Instant::now().into_std().saturating_duration_since(self.first);
+        info.command_line_options.restart_epoch = self.restart_epoch;
+        info.command_line_options.drain_time = settings.drain_time;
+        info.command_line_options.parent_shutdown_time = settings.parent_shutdown_time;
+        info.command_line_options.drain_strategy = strategy(settings.strategy).into();
+        info
+    }
+}
+
+const fn strategy(strategy: DrainStrategy) -> &'static str {
+    match strategy {
+        DrainStrategy::Gradual => "Gradual",
+        DrainStrategy::Immediate => "Immediate",
+    }
+}
+
+impl<C: ListenerConfig> fmt::Debug for Standard<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Standard").finish_non_exhaustive()
+    }
+}

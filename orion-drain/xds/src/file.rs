@@ -1,0 +1,152 @@
+//! LDS from a file: a discovery response that is replaced by an atomic rename.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fmt, io};
+
+use orion_drain_config::{Bootstrap, ListenerUpdate, UpdateOutcome};
+use orion_drain_stats::Stats;
+use tokio::sync::Notify;
+
+use super::watch::FolderWatch;
+
+/// Takes listeners from a file, in YAML or JSON.
+///
+/// ```no_run
+/// use orion_drain_config::{Bootstrap, UpdateOutcome};
+/// use orion_drain_stats::Stats;
+/// use orion_drain_xds::LdsFile;
+///
+/// # async fn example(bootstrap: Bootstrap) {
+/// if let Some(file) = LdsFile::of(&bootstrap, Stats::new()) {
+///     tokio::spawn(file.run(|read| async move {
+///         match read {
+///             Ok(update) => println!("{} listeners", update.listeners.len()), // apply them
+///             Err(error) => println!("{error}"),
+///         }
+///         UpdateOutcome::Success
+///     }));
+/// }
+/// # }
+/// ```
+pub struct LdsFile {
+    path: PathBuf,
+    watched_directory: Option<PathBuf>,
+    stats: Stats,
+    reload: Reload,
+    unwatched: Box<dyn Fn(&io::Error) + Send + Sync>,
+}
+
+/// Asks for the file to be read again, whether it was replaced or not: at SIGHUP. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Reload(Arc<Notify>);
+
+impl Reload {
+    /// It is read again, soon; once for several questions at once.
+    pub fn ask(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl LdsFile {
+    /// The file that the bootstrap names; `None` if its listeners come from elsewhere.
+    ///
+    /// Updates are counted in `listener_manager.lds.*`.
+    pub fn of(bootstrap: &Bootstrap, stats: Stats) -> Option<Self> {
+        Some(Self {
+            path: bootstrap.lds_path()?.to_owned(),
+            watched_directory: bootstrap.lds_watched_directory().map(Path::to_owned),
+            stats,
+            reload: Reload::default(),
+            unwatched: Box::new(|_| {}),
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A handle that asks for it to be read again.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
+    }
+
+    /// Calls `unwatched` if its folder cannot be watched: then it is read again only when [`Reload::ask`] asks for it.
+    #[must_use]
+    pub fn with_unwatched(mut self, unwatched: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+        self.unwatched = Box::new(unwatched);
+        self
+    }
+
+    /// Gives `apply` the file as it is now, then every time another one is moved over it, or into the watched folder, or
+    /// somebody [asks](Reload::ask). `apply` says what became of the update; of a file that cannot be read it gets the error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops watching; listeners stay as they are.
+    pub async fn run<F, A>(self, mut apply: F) -> Infallible
+    where
+        F: FnMut(io::Result<ListenerUpdate>) -> A + Send,
+        A: Future<Output = UpdateOutcome> + Send,
+    {
+        // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+        let (mut watch, begun) = match &self.watched_directory {
+            Some(folder) => FolderWatch::new(folder, None),
+            None => FolderWatch::new(self.path.parent().unwrap_or(&self.path), self.path.file_name()),
+        };
+        if let Err(error) = begun {
+            (self.unwatched)(&error);
+        }
+        loop {
+            self.read(&mut apply).await;
+            tokio::select! {
+                () = watch.changed() => {}
+                () = self.reload.0.notified() => watch.retry(),
+            }
+        }
+    }
+
+    async fn read<F, A>(&self, apply: &mut F)
+    where
+        F: FnMut(io::Result<ListenerUpdate>) -> A + Send,
+        A: Future<Output = UpdateOutcome> + Send,
+    {
+        let lds = self.stats.lds();
+        lds.update_attempt.inc();
+        let update = match read(&self.path) {
+            Ok(update) => update,
+            Err(error) => {
+                lds.update_failure.inc();
+                apply(Err(error)).await;
+                return;
+            }
+        };
+        let unknown = update.unknown_fields.len() as u64;
+        self.stats.server().dynamic_unknown_fields.add(unknown);
+        let version = update.version_info.clone();
+        match apply(Ok(update)).await {
+            UpdateOutcome::Failure => lds.update_failure.inc(),
+            UpdateOutcome::Success => {
+                lds.update_success.inc();
+                lds.version_text.set(version);
+            }
+            _ => lds.update_rejected.inc(),
+        }
+    }
+}
+
+/// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
+fn read(path: &Path) -> io::Result<ListenerUpdate> {
+    let text = std::fs::read_to_string(path)?;
+    ListenerUpdate::from_yaml(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+impl fmt::Debug for LdsFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LdsFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
