@@ -38,7 +38,7 @@ use orion_drain::admin::Standard;
 use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
-use orion_drain::lifecycle::Shutdown;
+use orion_drain::lifecycle::{Shutdown, Signals};
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
 use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
@@ -182,7 +182,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         }
     }
     // Registered before anyone can see that the process is ready.
-    let signals = shutdown::Signals::new()?;
+    let signals = Signals::new()?;
     let (applied, taken) = oneshot::channel();
     let first = Lds::has_source(bootstrap).then_some(taken);
     let lds = Lds {

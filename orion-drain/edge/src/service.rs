@@ -1,20 +1,14 @@
 //! The service that this process is: SIGHUP reads the LDS file again; and systemd, if it is there, opens and keeps sockets
 //! and is told of everything.
 
-#[cfg(feature = "systemd")]
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-#[cfg(feature = "systemd")]
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use orion_drain::lifecycle::Shutdown;
 #[cfg(feature = "systemd")]
-use orion_drain::lifecycle::systemd::{FdStore, Notifier, PassedSockets};
+use orion_drain::lifecycle::systemd::{self, PassedSockets};
 use orion_drain::listener_versions::Listeners;
-#[cfg(feature = "systemd")]
-use orion_drain::listener_versions::{ListenAddress, SharedSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -69,21 +63,8 @@ impl Before {
 /// The service, towards whoever started it.
 #[derive(Clone)]
 pub(crate) struct Service {
-    listeners: Listeners<EdgeListener>,
     #[cfg(feature = "systemd")]
-    systemd: Arc<Systemd>,
-}
-
-#[cfg(feature = "systemd")]
-struct Systemd {
-    notifier: Option<Notifier>,
-    /// What the manager keeps over a restart.
-    store: Option<std::sync::Mutex<FdStore>>,
-    of_units: BTreeSet<ListenAddress>,
-    /// All that was passed.
-    passed: BTreeSet<ListenAddress>,
-    /// Another process is the service now.
-    is_replaced: AtomicBool,
+    systemd: Arc<systemd::Service<EdgeListener>>,
 }
 
 impl Service {
@@ -94,11 +75,16 @@ impl Service {
         keeps_sockets: bool,
     ) -> io::Result<Self> {
         #[cfg(not(feature = "systemd"))]
-        let _ = (before, keeps_sockets);
+        let _ = (listeners, before, keeps_sockets);
+        #[cfg(feature = "systemd")]
+        let systemd = systemd::Service::new(listeners, before.passed, keeps_sockets)?;
+        #[cfg(feature = "systemd")]
+        for address in systemd.passed() {
+            say!("systemd: passed {address}");
+        }
         Ok(Self {
-            listeners: listeners.clone(),
             #[cfg(feature = "systemd")]
-            systemd: Arc::new(Systemd::new(listeners, before.passed, keeps_sockets)?),
+            systemd: Arc::new(systemd),
         })
     }
 
@@ -139,120 +125,44 @@ impl Service {
         std::future::pending().await
     }
     /// The sockets are about to close.
-    pub(crate) fn stops(&self) {
-        let _ = &self.listeners;
-    }
+    pub(crate) fn stops(&self) {}
 }
 
 #[cfg(feature = "systemd")]
 impl Service {
     fn begins(&self, replaces: bool) {
-        let systemd = &self.systemd;
-        let unclaimed = self.listeners.unclaimed();
-        for address in unclaimed
-            .iter()
-            .filter(|address| systemd.passed.contains(address))
-        {
+        for address in self.systemd.unclaimed() {
             say!("systemd: no listener wants {address}");
         }
-        if !systemd.passed.is_empty() && systemd.of_units.is_empty() {
-            // Nobody else listens on what is stored: a listener that is removed refuses its clients.
-            self.listeners.own_sockets();
-        }
-        self.keep(Listeners::copy_sockets);
-        if let Some(notifier) = &systemd.notifier {
-            if replaces {
-                notifier.main_process();
-            }
-            notifier.ready("serving");
-        }
+        kept(self.systemd.ready(replaces));
     }
 
     fn reloads(&self) {
-        if let Some(notifier) = self.notifier() {
-            notifier.reloading();
-        }
+        self.systemd.reloading();
     }
 
     fn applied(&self) {
-        self.keep(Listeners::copy_sockets);
-        if let Some(notifier) = self.notifier() {
-            notifier.ready("serving");
-        }
+        kept(self.systemd.applied());
     }
 
     async fn follow(&self, shutdown: &Shutdown) {
-        if let Some(notifier) = &self.systemd.notifier {
-            notifier.follow(shutdown).await;
-        }
-        std::future::pending().await
+        self.systemd.follow(shutdown).await;
     }
 
-    /// The sockets are about to close: what waits in the queues of those that are kept is left to the next process.
+    /// The sockets are about to close.
     pub(crate) fn stops(&self) {
-        self.keep(Listeners::share_sockets);
+        kept(self.systemd.stopping());
     }
 
-    /// Another process is the service from now on: what is stored is its own, and this one tells nothing.
+    /// Another process is the service from now on.
     pub(crate) fn replaced(&self) {
-        self.systemd.is_replaced.store(true, Ordering::Relaxed);
-    }
-
-    fn notifier(&self) -> Option<&Notifier> {
-        let is_replaced = self.systemd.is_replaced.load(Ordering::Relaxed);
-        self.systemd.notifier.as_ref().filter(|_| !is_replaced)
-    }
-
-    fn keep(&self, sockets: fn(&Listeners<EdgeListener>) -> io::Result<Vec<SharedSocket>>) {
-        let systemd = &self.systemd;
-        let (Some(store), Some(_)) = (&systemd.store, self.notifier()) else {
-            return;
-        };
-        match sockets(&self.listeners) {
-            Ok(mut sockets) => {
-                // A unit's, also when it came from the process before.
-                let is_units = |socket: &SharedSocket| match systemd.passed.contains(&socket.address) {
-                    true => systemd.of_units.contains(&socket.address),
-                    false => socket.is_kept,
-                };
-                sockets.retain(|socket| !is_units(socket));
-                let mut store = store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                store.keep(sockets);
-            }
-            Err(error) => say!("systemd: cannot keep sockets: {error}"),
-        }
+        self.systemd.replaced();
     }
 }
 
 #[cfg(feature = "systemd")]
-impl Systemd {
-    fn new(
-        listeners: &Listeners<EdgeListener>,
-        passed: PassedSockets,
-        keeps_sockets: bool,
-    ) -> io::Result<Self> {
-        let PassedSockets {
-            inherited, of_units, ..
-        } = passed;
-        let passed: BTreeSet<_> = inherited.addresses().cloned().collect();
-        for address in &passed {
-            say!("systemd: passed {address}");
-        }
-        listeners.inherit(inherited);
-        let notifier = Notifier::from_env()?;
-        // systemd 254 says how many it would keep.
-        let offered =
-            std::env::var("FDSTORE").is_ok_and(|most| most.parse::<u32>().is_ok_and(|most| most > 0));
-        let store = notifier.clone().filter(|_| keeps_sockets || offered);
-        Ok(Self {
-            store: store.map(|notifier| {
-                let stored = passed.difference(&of_units).cloned();
-                std::sync::Mutex::new(FdStore::new(notifier, stored))
-            }),
-            passed,
-            notifier,
-            of_units,
-            is_replaced: AtomicBool::new(false),
-        })
+fn kept(kept: io::Result<()>) {
+    if let Err(error) = kept {
+        say!("systemd: cannot keep sockets: {error}");
     }
 }

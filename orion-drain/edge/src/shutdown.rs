@@ -1,39 +1,15 @@
 //! SIGTERM and SIGINT: serve on for the lead time, drain and exit; a second one exits at once, as `/quitquitquit` does.
 
-use std::io;
 use std::time::Duration;
 
 use orion_drain::drain_tree::DrainDirection;
-use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState};
+use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState, Signals};
 use orion_drain::listener_versions::Listeners;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::cli::OnSigterm;
 use crate::listener::EdgeListener;
 use crate::service::Service;
-
-/// The signals that ask the process to end.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
 
 /// Returns when the process may exit.
 pub(crate) async fn wait(

@@ -50,6 +50,8 @@ mod plan;
 mod progress;
 mod run;
 mod settings;
+#[cfg(all(feature = "signals", unix))]
+mod signals;
 #[cfg(all(feature = "systemd", target_os = "linux"))]
 pub mod systemd;
 
@@ -57,6 +59,8 @@ pub use plan::ShutdownPlan;
 pub use progress::{NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep};
 pub use run::{Shutdown, ShutdownEnding, ShutdownOutcome, ShutdownRun, shut_down};
 pub use settings::{ShutdownHealth, ShutdownSettings};
+#[cfg(all(feature = "signals", unix))]
+pub use signals::Signals;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -6,13 +6,15 @@
 //!          ◄── FDSTORE=1 with the sockets ── FdStore                       they outlive the process
 //! ```
 //!
-//! Without systemd, that is without its environment variables, there are no sockets and [`Notifier::from_env`] gives none.
+//! [`Service`] does all of it for a process with listeners. Without systemd, that is without its environment variables, there are no sockets and [`Notifier::from_env`] gives none.
 //! How the units look is in `docs/shutdown.md`.
 
 mod notify;
 mod passed;
+mod service;
 mod store;
 
 pub use notify::Notifier;
 pub use passed::{PassedError, PassedSockets};
+pub use service::Service;
 pub use store::FdStore;
