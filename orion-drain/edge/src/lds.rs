@@ -48,45 +48,47 @@ impl Lds {
     async fn follow(self, file: LdsFile, first: oneshot::Sender<bool>) {
         let path = file.path().display().to_string();
         let shown = path.clone();
-        let file = file.with_unwatched(move |error| {
+        let mut file = file.with_unwatched(move |error| {
             complain!("lds: {error}; {shown} is read again after SIGHUP only");
         });
-        let (lds, path, mut first) = (&self, &path, Some(first));
         let reload = file.reload();
         let asked = async {
             loop {
-                lds.reload.asked.notified().await;
+                self.reload.asked.notified().await;
                 reload.ask();
             }
         };
-        let applied = file.run(|read| {
-            let first = first.take();
-            async move {
-                let outcome = match read {
-                    Ok(update) => lds.outcome(update, path).await,
+        let followed = async {
+            let mut first = Some(first);
+            loop {
+                let whole = match file.next().await {
+                    Ok(update) => self.take(&file, update, &path).await,
                     Err(error) => {
                         complain!("lds: {path}: {error}");
-                        UpdateOutcome::Failure
+                        false
                     }
                 };
                 // Not everybody wants to know.
-                first.map(|first| first.send(outcome == UpdateOutcome::Success).ok());
-                lds.reload.applied.notify_one();
-                outcome
+                first.take().map(|first| first.send(whole).ok());
+                self.reload.applied.notify_one();
             }
-        });
-        tokio::join!(asked, applied);
+        };
+        let ((), ()) = tokio::join!(asked, followed);
     }
 
-    async fn outcome(&self, update: ListenerUpdate, path: &str) -> UpdateOutcome {
+    /// Whether all of it was taken.
+    async fn take(&self, file: &LdsFile, update: ListenerUpdate, path: &str) -> bool {
+        let version = update.version_info.clone();
         match self.apply(update, path).await {
             Ok(applied) => {
+                file.applied(&version, applied.outcome());
                 tell(&applied);
-                applied.outcome()
+                applied.outcome() == UpdateOutcome::Success
             }
             Err(error) => {
+                file.applied(&version, UpdateOutcome::Rejected);
                 complain!("lds: {path}: {error}");
-                UpdateOutcome::Rejected
+                false
             }
         }
     }

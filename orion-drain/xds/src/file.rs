@@ -1,6 +1,5 @@
 //! LDS from a file: a discovery response that is replaced by an atomic rename.
 
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
@@ -19,14 +18,16 @@ use super::watch::FolderWatch;
 /// use orion_drain_xds::LdsFile;
 ///
 /// # async fn example(bootstrap: Bootstrap) {
-/// if let Some(file) = LdsFile::of(&bootstrap, Stats::new()) {
-///     tokio::spawn(file.run(|read| async move {
-///         match read {
-///             Ok(update) => println!("{} listeners", update.listeners.len()), // apply them
+/// if let Some(mut file) = LdsFile::of(&bootstrap, Stats::new()) {
+///     loop {
+///         match file.next().await {
+///             Ok(update) => {
+///                 println!("{} listeners", update.listeners.len()); // apply them
+///                 file.applied(&update.version_info, UpdateOutcome::Success);
+///             }
 ///             Err(error) => println!("{error}"),
 ///         }
-///         UpdateOutcome::Success
-///     }));
+///     }
 /// }
 /// # }
 /// ```
@@ -36,6 +37,8 @@ pub struct LdsFile {
     stats: Stats,
     reload: Reload,
     unwatched: Box<dyn Fn(&io::Error) + Send + Sync>,
+    /// Since the first look at the file.
+    watch: Option<FolderWatch>,
 }
 
 /// Asks for the file to be read again, whether it was replaced or not: at SIGHUP. Clones are the same.
@@ -60,6 +63,7 @@ impl LdsFile {
             stats,
             reload: Reload::default(),
             unwatched: Box::new(|_| {}),
+            watch: None,
         })
     }
 
@@ -80,60 +84,55 @@ impl LdsFile {
         self
     }
 
-    /// Gives `apply` the file as it is now, then every time another one is moved over it, or into the watched folder, or
-    /// somebody [asks](Reload::ask). `apply` says what became of the update; of a file that cannot be read it gets the error.
+    /// The file as it is now; called again, as it is after another one was moved over it, or into the watched folder, or somebody
+    /// [asked](Reload::ask). [`applied`](Self::applied) counts what became of it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, which is counted. Listeners stay as they are, and the next call waits for another file.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it stops watching; listeners stay as they are.
-    pub async fn run<F, A>(self, mut apply: F) -> Infallible
-    where
-        F: FnMut(io::Result<ListenerUpdate>) -> A + Send,
-        A: Future<Output = UpdateOutcome> + Send,
-    {
-        // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
-        let (mut watch, begun) = match &self.watched_directory {
+    /// Dropped, it may forget that the file was replaced.
+    pub async fn next(&mut self) -> io::Result<ListenerUpdate> {
+        match &mut self.watch {
+            Some(watch) => tokio::select! {
+                () = watch.changed() => {}
+                () = self.reload.0.notified() => watch.retry(),
+            },
+            // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+            None => self.begin(),
+        }
+        let lds = self.stats.lds();
+        lds.update_attempt.inc();
+        let update = read(&self.path).inspect_err(|_| lds.update_failure.inc())?;
+        let unknown = update.unknown_fields.len() as u64;
+        self.stats.server().dynamic_unknown_fields.add(unknown);
+        Ok(update)
+    }
+
+    /// Counts what became of the update that [`next`](Self::next) gave.
+    pub fn applied(&self, version_info: &str, outcome: UpdateOutcome) {
+        let lds = self.stats.lds();
+        match outcome {
+            UpdateOutcome::Failure => lds.update_failure.inc(),
+            UpdateOutcome::Success => {
+                lds.update_success.inc();
+                lds.version_text.set(version_info);
+            }
+            _ => lds.update_rejected.inc(),
+        }
+    }
+
+    fn begin(&mut self) {
+        let (watch, begun) = match &self.watched_directory {
             Some(folder) => FolderWatch::new(folder, None),
             None => FolderWatch::new(self.path.parent().unwrap_or(&self.path), self.path.file_name()),
         };
         if let Err(error) = begun {
             (self.unwatched)(&error);
         }
-        loop {
-            self.read(&mut apply).await;
-            tokio::select! {
-                () = watch.changed() => {}
-                () = self.reload.0.notified() => watch.retry(),
-            }
-        }
-    }
-
-    async fn read<F, A>(&self, apply: &mut F)
-    where
-        F: FnMut(io::Result<ListenerUpdate>) -> A + Send,
-        A: Future<Output = UpdateOutcome> + Send,
-    {
-        let lds = self.stats.lds();
-        lds.update_attempt.inc();
-        let update = match read(&self.path) {
-            Ok(update) => update,
-            Err(error) => {
-                lds.update_failure.inc();
-                apply(Err(error)).await;
-                return;
-            }
-        };
-        let unknown = update.unknown_fields.len() as u64;
-        self.stats.server().dynamic_unknown_fields.add(unknown);
-        let version = update.version_info.clone();
-        match apply(Ok(update)).await {
-            UpdateOutcome::Failure => lds.update_failure.inc(),
-            UpdateOutcome::Success => {
-                lds.update_success.inc();
-                lds.version_text.set(version);
-            }
-            _ => lds.update_rejected.inc(),
-        }
+        self.watch = Some(watch);
     }
 }
 
