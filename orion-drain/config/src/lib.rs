@@ -73,7 +73,7 @@ mod validate;
 pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};
 pub use api_source::{AggregatedConfigSource, ApiConfigSource, ApiType, ApiVersion, EnvoyGrpc, GrpcService};
 pub use bootstrap::{
-    Admin, Bootstrap, ConfigSource, DynamicResources, Node, PathConfigSource, StaticResources,
+    Admin, Bootstrap, ConfigSource, DynamicResources, Locality, Node, PathConfigSource, StaticResources,
     WatchedDirectory,
 };
 pub use chain_choice::choose_chain;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use orion_drain_config::{Bootstrap, UpdateOutcome};
 use orion_drain_stats::Stats;
 use orion_drain_xds::LdsFile;
-use tokio::sync::mpsc;
 
 fn listeners(version: &str) -> String {
     format!("{{ version_info: \"{version}\", resources: [] }}")
@@ -18,8 +17,25 @@ fn replace(path: &Path, text: &str) {
     std::fs::rename(&next, path).expect("it is moved");
 }
 
+/// Takes updates until this one; a file may be read more than once.
+async fn until(file: &mut LdsFile, wanted: Result<&str, ()>) {
+    let seen = async {
+        loop {
+            let read = file.next().await.map_err(|_| ());
+            if let Ok(update) = &read {
+                file.applied(&update.version_info, UpdateOutcome::Success);
+            }
+            if read.as_ref().map(|update| &*update.version_info) == wanted.as_ref().map(|version| *version) {
+                return;
+            }
+        }
+    };
+    let seen = tokio::time::timeout(Duration::from_secs(60), seen).await;
+    assert!(seen.is_ok(), "{wanted:?} did not come within 60 s");
+}
+
 #[tokio::test]
-async fn each_file_that_is_moved_into_place_is_applied_and_counted_and_a_bad_one_is_told() {
+async fn each_file_that_is_moved_into_place_is_read_and_counted_and_so_is_a_bad_one() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("lds.yaml");
     replace(&path, &listeners("1"));
@@ -29,37 +45,25 @@ async fn each_file_that_is_moved_into_place_is_applied_and_counted_and_a_bad_one
     );
     let bootstrap = Bootstrap::from_yaml(&bootstrap).expect("a bootstrap").value;
     let stats = Stats::new();
-    let file = LdsFile::of(&bootstrap, stats.clone()).expect("a file");
+    let mut file = LdsFile::of(&bootstrap, stats.clone()).expect("a file");
     let reload = file.reload();
-    let (seen, mut applied) = mpsc::unbounded_channel();
-    tokio::spawn(file.run(move |read| {
-        let read = read.map(|update| update.version_info);
-        seen.send(read.map_err(|error| error.to_string())).ok();
-        async { UpdateOutcome::Success }
-    }));
-    // A file may be read more than once.
-    let mut until = async |wanted: Result<&str, ()>| {
-        let seen =
-            async { while applied.recv().await.expect("it runs").as_deref().map_err(|_| ()) != wanted {} };
-        tokio::time::timeout(Duration::from_secs(60), seen)
-            .await
-            .expect("in time");
-    };
-    until(Ok("1")).await;
+    until(&mut file, Ok("1")).await;
     replace(&path, &listeners("2"));
-    until(Ok("2")).await;
+    until(&mut file, Ok("2")).await;
     replace(&path, "[");
-    until(Err(())).await;
+    until(&mut file, Err(())).await;
     reload.ask();
-    until(Err(())).await;
+    until(&mut file, Err(())).await;
     replace(&path, &listeners("3"));
-    until(Ok("3")).await;
+    until(&mut file, Ok("3")).await;
 
     let counted = |name: &str| stats.snapshot().get(&format!("listener_manager.lds.{name}"));
-    while stats.snapshot().text("listener_manager.lds.version_text") != Some("3") {
-        tokio::task::yield_now().await;
-    }
     let read = counted("update_success").zip(counted("update_failure"));
     assert!(read.is_some_and(|(good, bad)| good >= 3 && bad >= 2), "{read:?}");
     assert_eq!(read.map(|(good, bad)| good + bad), counted("update_attempt"));
+    let version = stats
+        .snapshot()
+        .text("listener_manager.lds.version_text")
+        .map(ToOwned::to_owned);
+    assert_eq!(version.as_deref(), Some("3"));
 }
