@@ -1,4 +1,4 @@
-//! How a connection is let go: at its slot it is left to speak (or given a grace), near the deadline it closes if idle.
+//! How a connection is let go: at its slot it is left to speak (or given a grace), at the deadline it closes.
 //!
 //! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent connection cannot be told. Whether it
 //! is closed at its slot or left until the deadline is the [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a
@@ -29,7 +29,7 @@ pub trait GracefulShutdown: Future {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IdlePolicy {
-    /// It is told on its next response, and never closed before the deadline is near. The default.
+    /// It is told on its next response, and never closed before the deadline. The default.
     ///
     /// Envoy 1.40 closes it at its slot (proactive drain, `drain_timeout` later), without having said anything to it.
     #[default]
@@ -43,13 +43,12 @@ pub enum IdlePolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AtDeadline {
-    /// Shortly before it an idle connection closes; at the deadline the others are dropped, and the transport lingers
+    /// An idle connection closes in good order; the others are dropped, and the transport lingers
     /// ([`LingerIo::with_spawner`](crate::LingerIo::with_spawner)), so that nothing that was sent is destroyed. The
     /// default.
     #[default]
     Linger,
-    /// Nothing before the deadline; there the transport is closed at once, as Envoy 1.40 does it: FIN, or RST where
-    /// unread data lies in the socket.
+    /// The transport is closed at once, as Envoy 1.40 does it: FIN, or RST where unread data lies in the socket.
     Cut,
 }
 
@@ -131,8 +130,8 @@ impl<T> Outcome<T> {
 /// | step | what it does |
 /// | --- | --- |
 /// | `start` (the slot) | [`IdlePolicy`], and `pre_session_timeout` for one that never spoke; a busy one is told by its response ([`DrainService`](crate::DrainService)) |
-/// | `finish` (near the deadline) | closes if idle; a request under way is answered, with `connection: close` if its head is not out yet; one whose first bytes have come counts as under way |
-/// | `abort` (the deadline) | drops the connection; [`AtDeadline`] says what becomes of the transport |
+/// | `finish` (near the deadline) | nothing: an idle connection has nothing to finish, and closing it early could only lose a request |
+/// | `abort` (the deadline) | closes if idle, where [`AtDeadline::Linger`] is set; otherwise drops the connection, and [`AtDeadline`] says what becomes of the transport. A request whose first bytes have come counts as under way |
 ///
 /// # Cancel safety
 ///
@@ -155,6 +154,8 @@ enum Step {
     Waiting(Pin<Box<Sleep>>, Still),
     /// It is asked as soon as nothing would be lost by it.
     Closing,
+    /// The deadline: asked, and dropped if that does not close it at once.
+    Ending,
     Asked,
 }
 
@@ -180,6 +181,15 @@ impl<C: GracefulShutdown> Http1Connection<C> {
 }
 
 impl<C> Http1Connection<C> {
+    /// Closes as soon as no request is under way: at once if it is idle, as for an idle timeout. A request whose first bytes have
+    /// come counts as under way; its response says `close`.
+    pub fn close_when_idle(self: Pin<&mut Self>) {
+        let step = self.project().step;
+        if !matches!(step, Step::Asked | Step::Ending) {
+            *step = Step::Closing;
+        }
+    }
+
     /// The connection inside, pinned; `None` once aborted.
     pub fn get_pin_mut(self: Pin<&mut Self>) -> Option<Pin<&mut C>> {
         self.project().connection.as_pin_mut()
@@ -203,6 +213,14 @@ impl<C: GracefulShutdown> Future for Http1Connection<C> {
             let ask = match this.step {
                 Step::Serving | Step::Asked => false,
                 Step::Closing => loses_nothing(this.exchanges),
+                Step::Ending => {
+                    if !this.exchanges.is_shut_down() {
+                        this.connection.set(None);
+                        continue;
+                    }
+                    *this.step = Step::Asked;
+                    false
+                }
                 Step::Waiting(timer, still) => {
                     if timer.as_mut().poll(cx).is_pending() {
                         return Poll::Pending;
@@ -237,19 +255,25 @@ impl<C: GracefulShutdown> GracefulClose for Http1Connection<C> {
         }
     }
 
-    fn finish(self: Pin<&mut Self>) {
-        let this = self.project();
-        if !matches!(this.step, Step::Asked) && this.settings.at_deadline == AtDeadline::Linger {
-            *this.step = Step::Closing;
-        }
-    }
+    fn finish(self: Pin<&mut Self>) {}
 
     fn abort(self: Pin<&mut Self>) {
         let mut this = self.project();
         if this.settings.at_deadline == AtDeadline::Cut {
             this.exchanges.cut();
+            this.connection.set(None);
+        } else if loses_nothing(this.exchanges) {
+            if let (Some(connection), false) = (
+                this.connection.as_mut().as_pin_mut(),
+                matches!(this.step, Step::Asked),
+            ) {
+                connection.graceful_shutdown();
+            }
+            // An idle one shuts its transport down when it is polled now. One with a response under way does not.
+            *this.step = Step::Ending;
+        } else {
+            this.connection.set(None);
         }
-        this.connection.set(None);
     }
 }
 
@@ -268,6 +292,7 @@ impl<C> fmt::Debug for Http1Connection<C> {
             Step::Serving => "serving",
             Step::Waiting(..) => "waiting",
             Step::Closing => "closing",
+            Step::Ending => "ending",
             Step::Asked => "asked",
         };
         f.debug_struct("Http1Connection")

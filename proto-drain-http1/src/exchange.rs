@@ -7,11 +7,12 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
-use drain_signal::{Activity, ActivityObserver};
+use drain_signal::{Activity, ActivityObserver, DrainDecision};
 
 use crate::request::RequestFacts;
+use crate::response::Leaving;
 
 /// The shared knowledge of one connection; clones are handles to the same connection.
 ///
@@ -43,7 +44,10 @@ struct Inner {
     tunnel: AtomicBool,
     broken_off: AtomicBool,
     framed_by_close: AtomicBool,
+    shut_down: AtomicBool,
     cut: AtomicBool,
+    /// How far the drain had come at the last response; zero before it.
+    spoke_at: AtomicU16,
     observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
 }
 
@@ -137,6 +141,29 @@ impl Exchanges {
         }
     }
 
+    /// Asks `decision` whether the connection leaves with the response that is about to be written; once per response.
+    ///
+    /// Its slot decides; and a connection that speaks rarely leaves before its slot: one whose drain has come further by more than
+    /// a sixteenth of its drain time since the connection's last response, or since the drain's start. Slots spread connections
+    /// over time; these are spread already, and may not speak again before the deadline.
+    pub fn leaving(&self, decision: &impl DrainDecision) -> Leaving {
+        let leaving = Leaving::ask(decision);
+        if leaving == Leaving::Yes {
+            return leaving;
+        }
+        let Some(progress) = decision.progress() else {
+            return leaving;
+        };
+        // The connection's own task alone writes it.
+        let before = self.inner.spoke_at.load(Ordering::Relaxed);
+        self.inner.spoke_at.store(progress, Ordering::Relaxed);
+        if speaks_rarely(before, progress) && decision.leave_early() {
+            Leaving::Yes
+        } else {
+            Leaving::No
+        }
+    }
+
     /// The other side of the tunnel was reset, or ended without its protocol's end: when the transport is dropped, the client
     /// gets RST and not FIN, which would say that it has got everything.
     pub fn break_off_tunnel(&self) {
@@ -166,7 +193,16 @@ impl Exchanges {
         self.inner.tunnel.load(Ordering::Relaxed)
     }
 
-    /// The transport, once it is dropped, waits for nobody.
+    /// The owner of the transport ends it: nothing more is written.
+    pub(crate) fn shut_down(&self) {
+        self.inner.shut_down.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.inner.shut_down.load(Ordering::Relaxed)
+    }
+
+    /// The transport, once it is dropped, does not linger.
     pub(crate) fn cut(&self) {
         self.inner.cut.store(true, Ordering::Relaxed);
     }
@@ -273,6 +309,11 @@ impl Drop for Exchange {
             self.of.over();
         }
     }
+}
+
+/// Whether a connection that spoke at `before` and speaks at `now`, in 65 535ths of the drain time, may be late for its slot.
+const fn speaks_rarely(before: u16, now: u16) -> bool {
+    now.saturating_sub(before) > u16::MAX / 16
 }
 
 /// Whether the last bytes end a request head: an empty line, with the line ends that parsers accept.

@@ -373,6 +373,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
             return Pin::new(io).poll_shutdown(cx);
         }
         self.ended_by_owner = true;
+        self.exchanges.shut_down();
         self.poll_close(cx)
     }
 }

@@ -80,7 +80,7 @@ impl<D: DrainDecision> Answer<D> {
         if !self.open {
             return;
         }
-        let leaving = Leaving::ask(&self.connection.decision);
+        let leaving = self.connection.exchanges.leaving(&self.connection.decision);
         if self.head.switches(response.status()) {
             self.connection.exchanges.switch_to_tunnel();
         } else if leaving == Leaving::Yes {

@@ -144,6 +144,11 @@ const FULL: &[Step] = &[
         run: full::soak,
     },
     Step {
+        name: "rarely",
+        what: "clients that speak rarely lose no request to an update",
+        run: full::rarely,
+    },
+    Step {
         name: "memcheck",
         what: "the core's tests under valgrind",
         run: full::memcheck,

@@ -200,6 +200,19 @@ pub(crate) fn soak(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed("100 000 connections, 2 000 updates".to_owned()))
 }
 
+/// Keep-alive clients that pause for most of a drain time between their requests, near and far.
+pub(crate) fn rarely(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    cmd!(
+        sh,
+        "{cargo} test --release --package proto-drain-http1 --features hyper --test rarely -- --ignored --nocapture"
+    )
+    .run()?;
+    Ok(Outcome::Passed(
+        "600 clients, twenty updates, 0 and 50 ms away".to_owned(),
+    ))
+}
+
 /// The recipes of `docs/adopting.md`, followed to the letter in a project of their own.
 pub(crate) fn newcomer(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();

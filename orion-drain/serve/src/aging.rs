@@ -61,7 +61,13 @@ impl<C> Aging<C> {
     }
 }
 
-impl<C: GracefulClose> Future for Aging<C> {
+/// A connection that an idle timeout can close.
+pub(super) trait CloseWhenIdle {
+    /// Closes as soon as no request is under way.
+    fn close_when_idle(self: Pin<&mut Self>);
+}
+
+impl<C: GracefulClose + CloseWhenIdle> Future for Aging<C> {
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -133,7 +139,7 @@ impl<C: GracefulClose> Future for Aging<C> {
                     // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is
                     // served. HTTP/1 has none: it is closed if it is still idle.
                     if this.connection.guard().protocol() != ConnProtocol::Http2 {
-                        this.inner.as_mut().finish();
+                        this.inner.as_mut().close_when_idle();
                     }
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -144,7 +150,7 @@ impl<C: GracefulClose> Future for Aging<C> {
     }
 }
 
-impl<C: GracefulClose> GracefulClose for Aging<C> {
+impl<C: GracefulClose + CloseWhenIdle> GracefulClose for Aging<C> {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
         self.project().inner.start(goodbye);
     }

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::aging::CloseWhenIdle;
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use proto_drain_h2::{
@@ -86,11 +87,8 @@ where
     }
 
     fn finish(self: Pin<&mut Self>) {
-        let mut this = self.project();
-        if this.goaway.protocol() == WireProtocol::Other {
-            this.http2.as_mut().get_pin_mut().project().http1.finish();
-        }
-        this.http2.finish();
+        // HTTP/1 has nothing to finish before the deadline.
+        self.project().http2.finish();
     }
 
     fn abort(self: Pin<&mut Self>) {
@@ -102,6 +100,16 @@ where
         if !speaks_http2 || *this.cuts {
             this.http2.get_pin_mut().project().http1.abort();
         }
+    }
+}
+
+impl<C, E> CloseWhenIdle for AutoConnection<C>
+where
+    C: H2Shutdown + Future<Output = Result<(), E>>,
+{
+    fn close_when_idle(self: Pin<&mut Self>) {
+        let http1 = self.project().http2.get_pin_mut().project().http1;
+        http1.close_when_idle();
     }
 }
 

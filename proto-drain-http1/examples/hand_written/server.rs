@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use drain_signal::{DrainDecision, DrainHandle};
+use drain_signal::DrainHandle;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use proto_drain_http1::{AfterResponse, GracefulShutdown, Leaving, LingerIo, RequestFacts, apply};
 use tokio::io::{
@@ -69,7 +69,8 @@ where
         let Some(head) = head else { break };
         let exchange = exchanges.begin(&head.facts);
         let request = read_body(&mut io, head).await?;
-        let after = respond(&mut io, &request, &drain).await?;
+        // Asked once, and as late as can be: what is written cannot be amended.
+        let after = respond(&mut io, &request, exchanges.leaving(&drain)).await?;
         drop(exchange);
         if after == AfterResponse::Closes {
             break;
@@ -81,12 +82,11 @@ where
 async fn respond(
     io: &mut (impl AsyncWrite + Unpin),
     request: &RequestFacts,
-    drain: &impl DrainDecision,
+    leaving: Leaving,
 ) -> io::Result<AfterResponse> {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("6"));
-    // Asked once, and as late as can be: what is written cannot be amended.
-    let after = apply(Leaving::ask(drain), request, StatusCode::OK, &mut headers);
+    let after = apply(leaving, request, StatusCode::OK, &mut headers);
     let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
     for (name, value) in &headers {
         head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
