@@ -96,7 +96,8 @@
 //! The header, its exceptions and `delayed_close_timeout` are Envoy's ([draining], [`delayed_close_timeout`]). It
 //! deviates where RFC 9112 section 9.6 asks for it: after a response with `close` it closes instead of serving on until
 //! `drain_timeout`, and it half-closes before it waits. Other options in a `Connection` field are kept. An idle
-//! connection is not closed before the deadline unless [`IdlePolicy::AfterGrace`] says so.
+//! connection is not closed before the deadline unless [`IdlePolicy::AfterGrace`] says so, and one that speaks rarely is told
+//! before its slot ([`Exchanges::leaving`]).
 //!
 //! [draining]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining
 //! [`delayed_close_timeout`]: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto

@@ -33,3 +33,23 @@ assert_impl_all!(Responding<std::future::Ready<()>, drain_signal::DrainHandle>: 
 assert_impl_all!(DrainLayer<drain_signal::DrainHandle>: Send, Sync, Unpin, Clone);
 #[cfg(feature = "hyper")]
 assert_impl_all!(ExchangeBody<http_body_util::Empty<&'static [u8]>>: Send, Sync, Unpin);
+
+/// What each layer adds to a connection, in bytes on a 64-bit system. A change that adds to it shows here.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn a_connection_costs_no_more_than_this() {
+    use std::future::Ready;
+
+    let own = [
+        size_of::<LingerIo<DuplexStream>>() - size_of::<DuplexStream>(),
+        size_of::<Http1Connection<Ready<u64>>>() - size_of::<Ready<u64>>(),
+        size_of::<Exchanges>(),
+        size_of::<CloseCounters>(),
+    ];
+    assert_eq!(own, [96, 64, 8, 8]);
+    #[cfg(any(feature = "hyper", feature = "tower"))]
+    assert_eq!(
+        size_of::<Responding<Ready<u64>, drain_signal::DrainHandle>>() - size_of::<Ready<u64>>(),
+        16
+    );
+}

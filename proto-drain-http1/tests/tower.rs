@@ -9,7 +9,11 @@ use std::task::{Context, Poll};
 
 use drain_signal::DrainDecision;
 use http::{Request, Response, Version};
-use proto_drain_http1::{DrainLayer, Exchanges};
+use proto_drain_http1::{
+    CloseCounters, DrainLayer, Exchanges, GracefulShutdown, Http1Connection, Http1Settings, LingerIo,
+    LingerSettings,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -85,4 +89,46 @@ async fn a_request_is_open_until_its_response_is_handed_on() {
     let stream = service.call(Request::builder().version(Version::HTTP_2).body(()).unwrap());
     assert!(!exchanges.is_answering());
     drop(stream);
+}
+
+/// A connection that notes whether it was asked to leave.
+struct Noting(Arc<AtomicU32>);
+
+impl Future for Noting {
+    type Output = ();
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+impl GracefulShutdown for Noting {
+    fn graceful_shutdown(self: std::pin::Pin<&mut Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn the_bytes_of_an_http2_connection_are_no_half_a_request() {
+    for version in [Version::HTTP_11, Version::HTTP_2] {
+        let (server, mut client) = tokio::io::duplex(64);
+        let mut io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
+        let mut service = DrainLayer::new(Counting::default(), io.exchanges().clone()).layer(Inner);
+        service
+            .call(Request::builder().version(version).body(()).unwrap())
+            .await
+            .unwrap();
+        // Half a head in HTTP/1, any frame in HTTP/2.
+        client.write_all(b"GET").await.unwrap();
+        io.read_exact(&mut [0; 3]).await.unwrap();
+        let asked = Arc::new(AtomicU32::new(0));
+        let exchanges = io.exchanges().clone();
+        let connection =
+            Http1Connection::new(Noting(Arc::clone(&asked)), exchanges, Http1Settings::default());
+        let mut connection = std::pin::pin!(connection);
+        connection.as_mut().close_when_idle();
+        let waker = std::task::Waker::noop();
+        assert!(connection.poll(&mut Context::from_waker(waker)).is_pending());
+        let is_http2 = version == Version::HTTP_2;
+        assert_eq!(asked.load(Ordering::Relaxed), u32::from(is_http2), "{version:?}");
+    }
 }

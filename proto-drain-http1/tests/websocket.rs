@@ -3,16 +3,20 @@
 
 mod settle;
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use drain_signal::{DrainEvent, DrainHandle, DrainReason, DrainTrigger};
 use proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use settle::settle;
 use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, copy_bidirectional, duplex,
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, copy_bidirectional, duplex,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_test::{assert_pending, task};
 
 const GOING_AWAY: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,7 +26,7 @@ struct Tunnel {
     client: DuplexStream,
     server: DuplexStream,
     drain: DrainHandle,
-    relay: JoinHandle<std::io::Result<(u64, u64)>>,
+    relay: JoinHandle<io::Result<(u64, u64)>>,
     _trigger: DrainTrigger,
 }
 
@@ -311,4 +315,90 @@ async fn at_the_last_word_nothing_is_said_before_that() {
     draining.advance(start + 59 * SECOND);
     client.read_exact(&mut heard).await.unwrap();
     assert_eq!(heard, GOING_AWAY);
+}
+
+/// What a masked Close frame says.
+fn masked_close(frame: &[u8]) -> Option<u16> {
+    let [0x88, 0x82, a, b, _, _, high, low] = *frame else {
+        return None;
+    };
+    Some(u16::from_be_bytes([high ^ a, low ^ b]))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_client_does_not_answer_gets_a_close_all_the_same() {
+    let mut tunnel = Tunnel::with_client(CloseCode::ServiceRestart, WebSocketClientIo::new);
+    tunnel.say(&masked(0x81, 3)).await;
+    tunnel.slot().await;
+    assert_eq!(tunnel.rest().await, [0x88, 2, 0x03, 0xf4]);
+    // It comes too late: nothing may follow a Close.
+    tunnel.say(&masked(0x88, 2)).await;
+    let mut heard = Vec::new();
+    tunnel.server.read_to_end(&mut heard).await.unwrap();
+    let (said, close) = heard.split_at(masked(0x81, 3).len());
+    assert_eq!(said, masked(0x81, 3));
+    assert_eq!(masked_close(close), Some(1012), "{close:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_whose_client_ends_without_an_answer_gets_a_close() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.slot().await;
+    tunnel.heard(4).await;
+    tunnel.client.shutdown().await.unwrap();
+    let mut heard = Vec::new();
+    tunnel.server.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(masked_close(&heard), Some(1001), "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_inside_a_frame_is_not_spoken_for() {
+    let mut tunnel = Tunnel::with_client(CloseCode::GoingAway, WebSocketClientIo::new);
+    let half = &masked(0x81, 100)[..50];
+    tunnel.say(half).await;
+    tunnel.slot().await;
+    assert_eq!(tunnel.rest().await, GOING_AWAY);
+    let mut heard = Vec::new();
+    tunnel.server.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, half);
+}
+
+/// A server that always has more to say.
+struct Endless;
+
+impl AsyncRead for Endless {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let frames = [0x81, 0].repeat(buf.remaining() / 2);
+        buf.put_slice(&frames);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_floods_after_the_close_lets_other_tasks_run_and_is_read_on() {
+    let (_trigger, signal) = drain_signal::channel();
+    let watch = signal.watch().unwrap();
+    watch.start_now();
+    let mut upstream = WebSocketIo::new(Endless, watch.handle(), CloseCode::GoingAway);
+    let mut close = [0; 4];
+    upstream.read_exact(&mut close).await.unwrap();
+    assert_eq!(close, GOING_AWAY);
+    let mut end = [0];
+    let mut reading = task::spawn(upstream.read(&mut end));
+    for _ in 0..3 {
+        assert_pending!(reading.poll());
+        assert!(reading.is_woken(), "there is more to read");
+    }
 }

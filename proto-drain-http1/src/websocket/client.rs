@@ -36,7 +36,7 @@ use tokio::time::Sleep;
 pub struct WebSocketClientIo<IO> {
     client: IO,
     close_timeout: Duration,
-    /// Whoever reads, as long as there is no timeout to wake him.
+    /// The task that reads, while there is no timeout: it is woken when there is one.
     reader: Option<Waker>,
     /// Since FIN was sent.
     timeout: Option<Pin<Box<Sleep>>>,

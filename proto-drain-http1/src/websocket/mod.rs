@@ -5,6 +5,7 @@
 //! between the fragments of a message) and sends nothing behind it (section 5.5.1).
 
 mod client;
+mod code;
 mod frame;
 
 use std::fmt;
@@ -20,33 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 pub use client::WebSocketClientIo;
+pub use code::CloseCode;
 use frame::FrameWalker;
-
-/// Why the server ends a WebSocket connection
-/// ([RFC 6455, section 7.4.1](https://www.rfc-editor.org/rfc/rfc6455#section-7.4.1) and its
-/// [registry](https://www.iana.org/assignments/websocket/websocket.xhtml)).
-///
-/// Codes that must not be sent (1005, 1006, 1015) or that say something else cannot be represented.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseCode {
-    /// 1001: the endpoint is going away. The default.
-    #[default]
-    GoingAway,
-    /// 1012: the service restarts; a client may reconnect, after a random delay.
-    ServiceRestart,
-}
-
-impl CloseCode {
-    /// The code on the wire.
-    #[must_use]
-    pub const fn as_u16(self) -> u16 {
-        match self {
-            Self::GoingAway => 1001,
-            Self::ServiceRestart => 1012,
-        }
-    }
-}
 
 /// The upstream of a WebSocket tunnel; at the connection's slot its client reads a Close frame and the end of the stream.
 ///
@@ -57,7 +33,8 @@ impl CloseCode {
 /// 1. what the server has begun to send is read to the end of its frame, and no further;
 /// 2. the Close frame is read, as if the server had sent it; a server's frames carry no mask;
 /// 3. the client's answer is awaited, for [`with_reply_timeout`](Self::with_reply_timeout) at most; it goes to the server,
-///    which ends its own side by it. What the server still sends is dropped: nothing may follow a Close;
+///    which ends its own side by it. A client that does not answer is spoken for: the server gets a Close frame with the same
+///    code, unless the client is inside a frame. What the server still sends is dropped: nothing may follow a Close;
 /// 4. the end of the stream is read, which the copy passes on as FIN: the server's side closes first (section 7.1.1). A client
 ///    that does not close then is bounded by [`WebSocketClientIo`] around its side.
 ///
@@ -93,6 +70,8 @@ pub struct WebSocketIo<IO> {
     up: FrameWalker,
     client_ended: bool,
     stage: Stage,
+    /// The Close frame to the server in place of a client that has not answered, and how much of it is written.
+    spoken_for: Option<(u8, [u8; 8])>,
 }
 
 enum Stage {
@@ -121,6 +100,7 @@ impl<IO> WebSocketIo<IO> {
             up: FrameWalker::default(),
             client_ended: false,
             stage: Stage::Relaying,
+            spoken_for: None,
         }
     }
 
@@ -137,12 +117,6 @@ impl<IO> WebSocketIo<IO> {
     pub fn at_last_word(mut self) -> Self {
         self.after = Phase::Signaled;
         self
-    }
-
-    /// A Close frame without a reason, unmasked.
-    fn close_frame(&self) -> [u8; 4] {
-        let [high, low] = self.code.as_u16().to_be_bytes();
-        [0x88, 2, high, low]
     }
 
     /// Whether the time to close has come, and nobody has closed yet.
@@ -221,7 +195,7 @@ impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for WebSocketIo<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -238,7 +212,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for WebSocketIo<IO> {
                     this.stage = Stage::Saying(0);
                 }
                 Stage::Saying(said) => {
-                    let frame = this.close_frame();
+                    let frame = this.code.frame();
                     let now = buf.remaining().min(frame.len() - said);
                     buf.put_slice(&frame[said..said + now]);
                     this.stage = Stage::Saying(said + now);
@@ -254,6 +228,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for WebSocketIo<IO> {
                 Stage::Awaiting { .. } => {
                     ready!(this.poll_answer(cx));
                     this.stage = Stage::Ended;
+                    // What is not written now is written before the shutdown.
+                    let _is_written = this.poll_speak_for_client(cx).is_ready();
                 }
                 Stage::Ended => return Poll::Ready(Ok(())),
             }
@@ -262,6 +238,28 @@ impl<IO: AsyncRead + Unpin> AsyncRead for WebSocketIo<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
+    /// Writes the Close frame of a client that was sent one and has not answered. Ready when it is written, or not to be.
+    fn poll_speak_for_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let was_told = matches!(self.stage, Stage::Awaiting { .. } | Stage::Ended);
+        if self.spoken_for.is_none() {
+            if !was_told || self.up.is_closed() || !self.up.at_boundary() {
+                return Poll::Ready(());
+            }
+            self.spoken_for = Some((0, self.code.masked_frame()));
+        }
+        while let Some((said, frame)) = &mut self.spoken_for {
+            let Some(rest) = frame.get(usize::from(*said)..).filter(|rest| !rest.is_empty()) else {
+                break;
+            };
+            match ready!(Pin::new(&mut self.upstream).poll_write(cx, rest)) {
+                Ok(written @ 1..) => *said += written as u8,
+                // The server is gone.
+                Ok(_) | Err(_) => *said = frame.len() as u8,
+            }
+        }
+        Pin::new(&mut self.upstream).poll_flush(cx).map(drop)
+    }
+
     /// A server that went away once its client was told to has missed nothing.
     fn wrote(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
         match (&self.stage, written) {
@@ -273,6 +271,10 @@ impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for WebSocketIo<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.spoken_for.is_some() {
+            // Too late: nothing may follow a Close.
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = ready!(Pin::new(&mut self.upstream).poll_write(cx, buf));
         let written = self.wrote(written, buf.len())?;
         self.heard_client(buf.get(..written).unwrap_or_default());
@@ -284,8 +286,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for WebSocketIo<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        if self.spoken_for.is_some() {
+            return Poll::Ready(Ok(all));
+        }
         let written = ready!(Pin::new(&mut self.upstream).poll_write_vectored(cx, bufs));
-        let written = self.wrote(written, bufs.iter().map(|buf| buf.len()).sum())?;
+        let written = self.wrote(written, all)?;
         let mut left = written;
         for buf in bufs {
             let now = left.min(buf.len());
@@ -307,6 +313,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for WebSocketIo<IO> {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.client_ended = true;
         self.heard_client(&[]);
+        ready!(self.poll_speak_for_client(cx));
         let shut = ready!(Pin::new(&mut self.upstream).poll_shutdown(cx));
         Poll::Ready(self.wrote(shut.map(|()| 0), 0).map(drop))
     }
