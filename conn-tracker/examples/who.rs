@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     print("three are here", &tracker);
 
     let Some(first) = tracker.snapshot().pop() else {
-        return Err("nobody is here".into());
+        return Err("no connection is open".into());
     };
     tracker.close(first.id)?; // an operator ends one of them
     tokio::task::yield_now().await;
@@ -45,7 +45,7 @@ async fn tick(tracker: ConnTracker) {
     }
 }
 
-/// "Accepts" an in-memory connection and serves it in a task that holds the guard.
+/// "Accepts" an in-memory connection and serves it in a task that owns the guard.
 fn connect(listener: &ConnGroup) -> DuplexStream {
     let (client, server) = tokio::io::duplex(64);
     let cut = Arc::new(Notify::new());

@@ -79,7 +79,7 @@ byte_set! {
 byte_set! {
     /// Why a connection ended.
     CloseReason {
-        /// By itself, before anyone asked it to leave.
+        /// By itself, before it was asked to leave.
         Finished = "finished",
         /// By itself, after it was asked to leave.
         Drained = "drained",

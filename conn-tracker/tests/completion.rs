@@ -16,7 +16,7 @@ fn labelled(label: ConnLabel) -> ConnInfo {
 }
 
 #[test]
-fn with_nobody_there_it_is_over_at_once() {
+fn without_connections_it_is_over_at_once() {
     let tracker = ConnTracker::new();
     assert_ready!(spawn(tracker.wait_empty()).poll());
     assert_ready!(spawn(tracker.group("ingress", 1).wait_empty()).poll());

@@ -55,7 +55,7 @@ fn an_illegal_move_changes_nothing() {
 }
 
 #[test]
-fn being_told_twice_counts_once() {
+fn a_state_that_is_set_twice_counts_once() {
     let tracker = ConnTracker::new();
     let guard = tracker.group("ingress", 1).open(Peer::Unix);
     guard.set_state(ConnState::Draining).unwrap();
@@ -170,13 +170,13 @@ fn a_chain_counts_the_connections_that_were_attached_to_it() {
 }
 
 #[test]
-fn an_end_is_counted_with_what_was_seen_when_nobody_gave_a_reason() {
+fn an_end_without_a_reason_is_counted_with_what_was_seen() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     drop(group.open(Peer::Unix));
-    let told = group.open(Peer::Unix);
-    told.set_state(ConnState::Draining).unwrap();
-    drop(told);
+    let draining = group.open(Peer::Unix);
+    draining.set_state(ConnState::Draining).unwrap();
+    drop(draining);
     let late = group.open(Peer::Unix);
     late.set_close_reason(CloseReason::Deadline);
     late.set_close_reason(CloseReason::Error);

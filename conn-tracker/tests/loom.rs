@@ -132,7 +132,7 @@ fn a_dropped_wait_takes_no_wake_from_another() {
 }
 
 #[test]
-fn an_empty_moment_lets_nobody_through_who_came_after_it() {
+fn an_empty_moment_releases_no_waiter_that_came_after_it() {
     model(|| {
         let tracker = tracker();
         let group = tracker.group("a", 1);

@@ -8,7 +8,7 @@ use conn_tracker::{
 use std::{net::SocketAddr, sync::Arc};
 
 #[test]
-fn a_connection_with_everything_told_takes_at_most_160_bytes() {
+fn a_connection_with_everything_set_takes_at_most_160_bytes() {
     const MANY: usize = 100_000;
     let tracker = ConnTracker::with_options(TrackerOptions::default().with_shards(1));
     let group = tracker.group("ingress", 1);

@@ -14,11 +14,11 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
-/// A handler that knows nothing of the connection but what the request carries.
+/// A handler that knows nothing of the connection but what the request has.
 async fn upgrade(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
     let guard = request.extensions().get::<ConnGuard>().cloned();
     tokio::spawn(async move {
-        let guard = guard.expect("the request carries it");
+        let guard = guard.expect("the request has it");
         let upgraded = hyper::upgrade::on(request).await.expect("it is upgraded");
         guard.set_kind(ConnKind::Tunnel);
         guard.set_protocol(ConnProtocol::WebSocket);

@@ -92,7 +92,7 @@ impl DrainSequence {
         self.sequence.open_watches()
     }
 
-    /// Moves the drain on to `now`, for those who keep time themselves: the outcome, once it is over.
+    /// Advances the drain to `now`, for callers that keep time themselves: the outcome, once it is over.
     ///
     /// Otherwise call again at the instant it leaves in `next` at the latest, or when the waker of `cx` is woken.
     ///

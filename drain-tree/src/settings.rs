@@ -45,7 +45,7 @@ pub struct DrainSettings {
     pub shutdown_minimum: Duration,
     /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last connection is gone.
     pub length: DrainLength,
-    /// Over how much time failed health tells its connections, one response in so many. Default none, as in Envoy: all
+    /// Over how much time failed health asks its connections to leave, one response in so many. Default none, as in Envoy: all
     /// responses ask to leave at once, which affects the clients of a big server all together.
     pub health_ramp: Duration,
     /// How the polled question rounds elapsed time. Default down, as Envoy's event model does; its polled one rounds up.

@@ -31,19 +31,19 @@ fn child(parent: &DrainManager) -> DrainManager {
     parent.child(ChildOptions::default())
 }
 
-/// What on-drain callbacks were told, in the order in which they were called.
+/// What on-drain callbacks were calls, in the order in which they were called.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(usize, Duration)>>>);
+struct Calls(Arc<Mutex<Vec<(usize, Duration)>>>);
 
-impl Told {
+impl Calls {
     fn register(
         &self,
         manager: &DrainManager,
         scope: DrainDirection,
         id: usize,
     ) -> Option<DrainCloseCallback> {
-        let told = self.clone();
-        manager.on_drain_close(scope, move |delay| told.0.lock().unwrap().push((id, delay)))
+        let calls = self.clone();
+        manager.on_drain_close(scope, move |delay| calls.0.lock().unwrap().push((id, delay)))
     }
 
     fn delays(&self) -> Vec<Duration> {
@@ -57,10 +57,10 @@ impl Told {
 
 /// Delay i of `count` stored callbacks is i * (drain time / 4) / count, to a millisecond.
 fn assert_spread(count: usize, drain_time: Duration) {
-    let (manager, told) = (manager(drain_time), Told::default());
-    let _kept: Vec<_> = (0..count).map(|id| told.register(&manager, All, id)).collect();
+    let (manager, calls) = (manager(drain_time), Calls::default());
+    let _kept: Vec<_> = (0..count).map(|id| calls.register(&manager, All, id)).collect();
     let _sequence = manager.start_drain_sequence(START);
-    let delays = told.delays();
+    let delays = calls.delays();
     assert_eq!(delays.len(), count);
     for (nth, delay) in delays.iter().enumerate() {
         let exact = drain_time.as_secs_f64() / 4.0 * nth as f64 / count as f64;
@@ -71,7 +71,7 @@ fn assert_spread(count: usize, drain_time: Duration) {
         );
     }
     assert!(
-        told.0.lock().unwrap().iter().map(|(id, _)| *id).eq(0..count),
+        calls.0.lock().unwrap().iter().map(|(id, _)| *id).eq(0..count),
         "in order of registration"
     );
 }
@@ -80,10 +80,10 @@ fn assert_spread(count: usize, drain_time: Duration) {
 #[test]
 fn twenty_callbacks_of_4_s_are_50_ms_apart_and_immediate_ones_are_not_delayed() {
     assert_spread(20, seconds(4));
-    let (manager, told) = (manager(seconds(4)), Told::default());
-    let _kept: Vec<_> = (0..20).map(|id| told.register(&manager, All, id)).collect();
+    let (manager, calls) = (manager(seconds(4)), Calls::default());
+    let _kept: Vec<_> = (0..20).map(|id| calls.register(&manager, All, id)).collect();
     let _sequence = manager.start_drain_sequence(IMMEDIATE);
-    assert_eq!(told.delays(), [Duration::ZERO; 20]);
+    assert_eq!(calls.delays(), [Duration::ZERO; 20]);
 }
 
 /// X6, `DrainManagerImplTest.OnDrainCallbacksManyGradualSteps`; D20.
@@ -100,59 +100,63 @@ fn steps_need_not_divide_evenly() {
 
 /// X8, `RegisterCallbackAfterDrainBeginGradualStrategy`; D17, D18.
 #[test]
-fn a_callback_registered_during_a_drain_is_told_at_once_within_all_that_is_left() {
-    let (manager, told) = (manager(seconds(1)), Told::default());
-    let _before = told.register(&manager, All, 0);
+fn a_callback_registered_during_a_drain_is_called_at_once_within_all_that_is_left() {
+    let (manager, calls) = (manager(seconds(1)), Calls::default());
+    let _before = calls.register(&manager, All, 0);
     let start = manager.start_drain_sequence(START).event().start;
-    assert_eq!(told.delays(), [Duration::ZERO]);
+    assert_eq!(calls.delays(), [Duration::ZERO]);
     let late = |after: u64, sample: u64| {
-        let told = Told::default();
-        let record = told.clone();
+        let calls = Calls::default();
+        let record = calls.clone();
         let now = start + Duration::from_millis(after);
-        let tell = move |delay| record.0.lock().unwrap().push((0, delay));
-        assert!(manager.on_drain_close_at(All, now, || sample, tell).is_none());
-        told.delays()
+        let record_call = move |delay| record.0.lock().unwrap().push((0, delay));
+        assert!(
+            manager
+                .on_drain_close_at(All, now, || sample, record_call)
+                .is_none()
+        );
+        calls.delays()
     };
     assert_eq!(late(10, 989), [Duration::from_millis(989)]);
     assert_eq!(late(10, 990), [Duration::ZERO], "990 mod 990");
     assert_eq!(late(1010, 989), [Duration::ZERO]);
-    assert_eq!(told.count(), 1, "the one registered before runs once");
+    assert_eq!(calls.count(), 1, "the one registered before runs once");
 }
 
 /// X9, `RegisterCallbackAfterDrainBeginGradualStrategyMicroDelay`; D18.
 #[test]
 fn a_remainder_below_a_millisecond_is_no_delay() {
-    let (manager, told) = (manager(seconds(1)), Told::default());
+    let (manager, calls) = (manager(seconds(1)), Calls::default());
     let now = manager.start_drain_sequence(START).event().start + seconds(1) - Duration::from_micros(1);
-    let record = told.clone();
-    let tell = move |delay| record.0.lock().unwrap().push((0, delay));
+    let record = calls.clone();
+    let record_call = move |delay| record.0.lock().unwrap().push((0, delay));
     assert!(
         manager
-            .on_drain_close_at(All, now, || unreachable!(), tell)
+            .on_drain_close_at(All, now, || unreachable!(), record_call)
             .is_none()
     );
-    assert_eq!(told.delays(), [Duration::ZERO]);
+    assert_eq!(calls.delays(), [Duration::ZERO]);
 }
 
 /// X10, `RegisterCallbackAfterDrainBeginImmediateStrategy`; D18.
 #[test]
 fn a_callback_registered_during_an_immediate_drain_is_not_delayed() {
-    let (manager, told) = (manager(seconds(1)), Told::default());
+    let (manager, calls) = (manager(seconds(1)), Calls::default());
     let _sequence = manager.start_drain_sequence(IMMEDIATE);
-    assert!(told.register(&manager, All, 0).is_none());
-    assert_eq!(told.delays(), [Duration::ZERO]);
+    assert!(calls.register(&manager, All, 0).is_none());
+    assert_eq!(calls.delays(), [Duration::ZERO]);
 }
 
 /// X11, `DrainManagerImplTest.ParentDestructedBeforeChildren`; D34.
 #[test]
 fn orphans_do_not_drain_and_their_drains_cascade() {
-    let (parent, told) = (manager(seconds(1)), Told::default());
+    let (parent, calls) = (manager(seconds(1)), Calls::default());
     let orphans = [child(&parent), child(&parent)];
     drop(parent);
     let grandchildren = orphans.each_ref().map(child);
     let _kept: Vec<_> = grandchildren
         .iter()
-        .map(|node| told.register(node, All, 0))
+        .map(|node| calls.register(node, All, 0))
         .collect();
     assert!(
         orphans
@@ -161,17 +165,17 @@ fn orphans_do_not_drain_and_their_drains_cascade() {
             .all(|node| !node.is_draining())
     );
     let _sequence = orphans[0].start_drain_sequence(START);
-    assert_eq!(told.count(), 1);
+    assert_eq!(calls.count(), 1);
     assert_eq!(
         grandchildren.each_ref().map(DrainManager::is_draining),
         [true, false]
     );
     let _sequence = orphans[1].start_drain_sequence(START);
-    assert_eq!(told.count(), 2);
+    assert_eq!(calls.count(), 2);
 }
 
 /// Root, b and c below it, d, e below b, f, g below c.
-fn seven(told: &Told) -> ([DrainManager; 7], Vec<Option<DrainCloseCallback>>) {
+fn seven(calls: &Calls) -> ([DrainManager; 7], Vec<Option<DrainCloseCallback>>) {
     let root = manager(seconds(1));
     let (b, c) = (child(&root), child(&root));
     let nodes = [child(&b), child(&b), child(&c), child(&c)];
@@ -180,13 +184,13 @@ fn seven(told: &Told) -> ([DrainManager; 7], Vec<Option<DrainCloseCallback>>) {
     let kept = nodes
         .iter()
         .enumerate()
-        .map(|(id, node)| told.register(node, All, id))
+        .map(|(id, node)| calls.register(node, All, id))
         .collect();
     (nodes, kept)
 }
 
-fn called(told: &Told) -> Vec<usize> {
-    let mut called: Vec<_> = told.0.lock().unwrap().iter().map(|(id, _)| *id).collect();
+fn called(calls: &Calls) -> Vec<usize> {
+    let mut called: Vec<_> = calls.0.lock().unwrap().iter().map(|(id, _)| *id).collect();
     called.sort_unstable();
     called
 }
@@ -194,12 +198,12 @@ fn called(told: &Told) -> Vec<usize> {
 /// X12, `DrainManagerImplTest.DrainingCascadesThroughAllNodesInTree`; D29, D30.
 #[test]
 fn a_drain_at_the_root_reaches_all_nodes() {
-    let told = Told::default();
-    let (nodes, _kept) = seven(&told);
+    let calls = Calls::default();
+    let (nodes, _kept) = seven(&calls);
     let _sequence = nodes[0].start_drain_sequence(START);
-    assert_eq!(called(&told), [0, 1, 2, 3, 4, 5, 6]);
+    assert_eq!(called(&calls), [0, 1, 2, 3, 4, 5, 6]);
     assert!(
-        told.delays().iter().all(Duration::is_zero),
+        calls.delays().iter().all(Duration::is_zero),
         "each is the only one of its node"
     );
 }
@@ -207,50 +211,50 @@ fn a_drain_at_the_root_reaches_all_nodes() {
 /// X13, `DrainManagerImplTest.DrainingIsIndependentToNeighbors`; D31.
 #[test]
 fn a_drain_does_not_reach_neighbours() {
-    let told = Told::default();
-    let (nodes, _kept) = seven(&told);
+    let calls = Calls::default();
+    let (nodes, _kept) = seven(&calls);
     let _sequence = nodes[1].start_drain_sequence(START);
-    assert_eq!(called(&told), [1, 3, 4]);
+    assert_eq!(called(&calls), [1, 3, 4]);
 }
 
 /// X14, `DrainManagerImplTest.DrainOnlyCascadesDownwards`; D31.
 #[test]
 fn a_drain_does_not_reach_parents() {
-    let told = Told::default();
-    let (nodes, _kept) = seven(&told);
+    let calls = Calls::default();
+    let (nodes, _kept) = seven(&calls);
     let _sequence = nodes[6].start_drain_sequence(START);
-    assert_eq!(called(&told), [6]);
+    assert_eq!(called(&calls), [6]);
     assert!(!nodes[2].is_draining() && !nodes[0].is_draining());
 }
 
 /// X15, `DrainManagerImplTest.DrainChildExplicitlyAfterParent`; D23, D32.
 #[test]
-fn a_child_started_after_its_parent_is_not_told_again() {
-    let told = Told::default();
-    let (nodes, _kept) = seven(&told);
+fn a_child_started_after_its_parent_is_not_called_again() {
+    let calls = Calls::default();
+    let (nodes, _kept) = seven(&calls);
     let _parent = nodes[2].start_drain_sequence(START);
     let _child = nodes[5].start_drain_sequence(START);
-    assert_eq!(called(&told), [2, 5, 6]);
+    assert_eq!(called(&calls), [2, 5, 6]);
 }
 
 /// X16, `DrainManagerImplTest.DrainParentAfterChild`; D32.
 #[test]
-fn a_parent_started_after_its_child_tells_the_others_only() {
-    let told = Told::default();
-    let (nodes, _kept) = seven(&told);
+fn a_parent_started_after_its_child_calls_the_others_only() {
+    let calls = Calls::default();
+    let (nodes, _kept) = seven(&calls);
     let _child = nodes[5].start_drain_sequence(START);
     let _parent = nodes[2].start_drain_sequence(START);
-    assert_eq!(called(&told), [2, 5, 6]);
+    assert_eq!(called(&calls), [2, 5, 6]);
 }
 
 /// D16: dropping the handle unregisters.
 #[test]
 fn a_dropped_registration_is_not_called() {
-    let (manager, told) = (manager(seconds(1)), Told::default());
-    let kept = told.register(&manager, All, 0);
-    drop(told.register(&manager, All, 1));
+    let (manager, calls) = (manager(seconds(1)), Calls::default());
+    let kept = calls.register(&manager, All, 0);
+    drop(calls.register(&manager, All, 1));
     let _sequence = manager.start_drain_sequence(START);
-    assert_eq!(called(&told), [0]);
+    assert_eq!(called(&calls), [0]);
     drop(kept);
 }
 
@@ -258,30 +262,30 @@ fn a_dropped_registration_is_not_called() {
 /// callback is called by the first drain that covers it, and by no other.
 #[test]
 fn callbacks_are_called_by_the_first_drain_that_covers_their_scope() {
-    let (manager, told) = (manager(seconds(1)), Told::default());
-    let _inbound = told.register(&manager, InboundOnly, 0);
-    let _all = told.register(&manager, All, 1);
+    let (manager, calls) = (manager(seconds(1)), Calls::default());
+    let _inbound = calls.register(&manager, InboundOnly, 0);
+    let _all = calls.register(&manager, All, 1);
     let _first = manager.start_drain_sequence(START.with_direction(InboundOnly));
-    assert_eq!(called(&told), [0]);
+    assert_eq!(called(&calls), [0]);
     let _second = manager.start_drain_sequence(START);
-    assert_eq!(called(&told), [0, 1]);
+    assert_eq!(called(&calls), [0, 1]);
 }
 
-/// D16-D19 with a callback that panics: whoever comes after it is told as if it had not.
+/// D16-D19 with a callback that panics: whoever comes after it is calls as if it had not.
 #[test]
 fn a_panicking_callback_changes_nothing_for_others() {
-    let (root, told) = (manager(seconds(4)), Told::default());
+    let (root, calls) = (manager(seconds(4)), Calls::default());
     let below = child(&root);
-    let _first = told.register(&root, All, 0);
+    let _first = calls.register(&root, All, 0);
     let _panicking = root.on_drain_close(All, |_| panic!("a callback that panics"));
-    let _last = told.register(&root, All, 2);
-    let _below = told.register(&below, All, 3);
+    let _last = calls.register(&root, All, 2);
+    let _below = calls.register(&below, All, 3);
     let _sequence = root.start_drain_sequence(START);
-    assert_eq!(called(&told), [0, 2, 3]);
+    assert_eq!(called(&calls), [0, 2, 3]);
     assert!(
-        told.delays().contains(&Duration::from_millis(666)),
+        calls.delays().contains(&Duration::from_millis(666)),
         "the third of three: {:?}",
-        told.delays()
+        calls.delays()
     );
     assert!(below.is_draining());
 }
@@ -290,13 +294,13 @@ fn a_panicking_callback_changes_nothing_for_others() {
 #[test]
 fn a_callback_may_use_the_tree() {
     let root = manager(seconds(4));
-    let (node, told) = (root.clone(), Told::default());
-    let record = told.clone();
+    let (node, calls) = (root.clone(), Calls::default());
+    let record = calls.clone();
     let _registered = root.on_drain_close(All, move |_| {
         let late = child(&node);
         drop(late.start_drain_sequence(START));
         assert!(record.register(&late, All, 0).is_none());
     });
     let _sequence = root.start_drain_sequence(START);
-    assert_eq!(told.count(), 1);
+    assert_eq!(calls.count(), 1);
 }

@@ -1,4 +1,4 @@
-//! One start is one walk: when it returns, everything below is draining, whoever began it and however big the tree is.
+//! One start is one walk: when it returns, everything below is draining, whichever thread began it and however big the tree is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,7 +129,7 @@ fn connections_outside_an_inbound_drain_neither_keep_it_nor_are_refused() {
     let now = sequence.event().start;
     let mut cx = Context::from_waker(Waker::noop());
     let ends = (0..100).any(|_| sequence.poll_at(now, &mut cx, &mut None).is_ready());
-    assert!(ends, "nobody is left whom it concerns");
+    assert!(ends, "no connection is left that it concerns");
     assert!(listener.watch().is_err());
     assert!(listener.watch_with(outside).is_ok());
     assert_eq!(open.phase(), Phase::Open);

@@ -32,7 +32,7 @@ const fn seconds(seconds: u64) -> Duration {
 
 /// E12: an inbound drain neither tells nor waits for connections outside of it.
 #[tokio::test(start_paused = true)]
-async fn an_inbound_drain_does_not_wait_for_whom_it_does_not_concern() {
+async fn an_inbound_drain_does_not_wait_for_connections_that_it_does_not_concern() {
     let listener = inbound(&root());
     let outside = listener
         .watch_with(WatchOptions::default().with_scope(All))
@@ -60,9 +60,9 @@ async fn connections_get_the_first_event_whenever_they_come() {
     }
 }
 
-/// E4: whoever is told may open and close others meanwhile.
+/// E4: whoever is signaled may open and close others meanwhile.
 #[tokio::test(start_paused = true)]
-async fn connections_may_come_and_go_while_others_are_told() {
+async fn connections_may_come_and_go_while_others_are_signaled() {
     let listener = child(&root());
     for _ in 0..50 {
         let (watch, node) = (listener.watch().unwrap(), listener.clone());

@@ -36,7 +36,7 @@ fn elapsed(start: std::time::Instant, now: std::time::Instant) -> Duration {
 
 /// X17; E6 (b).
 #[test]
-fn without_event_and_healthy_nobody_closes() {
+fn without_event_and_healthy_no_connection_closes() {
     for drain_type in TYPES {
         assert!(!event_drain_close(
             drain_type,
@@ -74,7 +74,7 @@ fn an_immediate_event_closes_without_a_sample() {
 
 /// X20; E6 (d).
 #[test]
-fn at_the_start_of_a_gradual_drain_nobody_closes() {
+fn at_the_start_of_a_gradual_drain_no_connection_closes() {
     assert!(!close(100, 0, 1.0, 0));
 }
 
@@ -102,7 +102,7 @@ fn without_drain_time_everybody_closes() {
 
 /// X24; E6 (d): elapsed time is 0 before the start.
 #[test]
-fn a_start_in_the_future_closes_nobody() {
+fn a_start_in_the_future_closes_no_connection() {
     let now = tokio::time::Instant::now().into_std();
     let drain = Some((
         DrainStrategy::Gradual,
@@ -133,7 +133,7 @@ fn a_proactive_drain_lies_between_its_share_and_the_grace() {
 
 /// X27; E8.
 #[test]
-fn who_is_told_late_is_drained_at_the_same_time() {
+fn a_connection_notified_late_is_drained_at_the_same_time() {
     assert_eq!(
         [0, 25_000].map(|sample| delay(100, 49, 10_000, 0.5, sample)),
         [1000, 26_000]
@@ -142,7 +142,7 @@ fn who_is_told_late_is_drained_at_the_same_time() {
 
 /// X28; E8, E10.
 #[test]
-fn who_comes_when_the_window_has_begun_is_left_alone() {
+fn a_connection_that_opens_when_the_window_has_begun_is_not_drained() {
     assert_eq!(
         [50, 90, 150].map(|elapsed| delay(100, elapsed, 10_000, 0.5, 0)),
         [0; 3]
@@ -151,7 +151,7 @@ fn who_comes_when_the_window_has_begun_is_left_alone() {
 
 /// X29; E8, E10.
 #[test]
-fn an_empty_window_drains_nobody_proactively() {
+fn an_empty_window_drains_no_connection_proactively() {
     assert_eq!(
         [5000, 15_000, 2000, 1999].map(|grace| delay(10, 0, grace, 0.8, 0)),
         [0, 0, 0, 8000]

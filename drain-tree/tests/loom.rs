@@ -71,7 +71,7 @@ fn is_signaled(watch: &DrainWatch) -> bool {
 }
 
 #[test]
-fn a_first_watcher_opened_while_the_drain_begins_is_signaled() {
+fn a_first_watch_opened_while_the_drain_begins_is_signaled() {
     model(|| {
         let listener = listener();
         let opening = listener.clone();
@@ -221,7 +221,7 @@ fn a_start_that_joins_does_not_end_the_drain_of_a_node_with_a_connection() {
 
 /// Invariants 6 and 8: a node and its last watch go at once, and nobody polls.
 #[test]
-fn a_node_and_its_watch_that_go_at_once_leave_nobody_to_wait_for() {
+fn a_node_and_its_watch_that_go_at_once_leave_nothing_to_wait_for() {
     model(|| {
         let root = listener();
         let child = root.child(ChildOptions::default());

@@ -108,9 +108,9 @@ fn versions_under_a_drain_whose_sequence_was_dropped() {
     drop(open);
 }
 
-/// Each is told of a nearer deadline while it is there: a change that is reported, and must be reported again.
+/// Each is signaled of a nearer deadline while it is there: a change that is reported, and must be reported again.
 #[test]
-fn versions_whose_deadline_comes_nearer_while_nobody_polls() {
+fn versions_whose_deadline_comes_nearer_while_no_task_polls() {
     let root = root();
     let sequence = root.start_drain_sequence(MODIFY);
     let mut deadline = sequence.event().start + T;

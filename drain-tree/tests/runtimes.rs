@@ -43,8 +43,11 @@ fn a_sequence_dropped_on_one_runtime_goes_on_on_another() {
         assert!(sequence.await.unwrap_err().is_cancelled());
     });
     drop(first);
-    let told = watches.iter().filter(|watch| watch.phase() > Phase::Open).count();
-    assert!((10..30).contains(&told), "{told} of 40 at half of the window");
+    let signaled = watches.iter().filter(|watch| watch.phase() > Phase::Open).count();
+    assert!(
+        (10..30).contains(&signaled),
+        "{signaled} of 40 at half of the window"
+    );
     let outcome = thread::spawn(move || {
         runtime().block_on(async {
             for watch in watches {
@@ -88,7 +91,7 @@ fn a_joined_sequence_takes_over_when_the_one_that_paced_is_dropped() {
     let runtime = runtime();
     runtime.block_on(async {
         let listener = listener();
-        let told = tokio::spawn({
+        let signaled = tokio::spawn({
             let watch = listener.watch().unwrap();
             async move { watch.signaled().await }
         });
@@ -96,7 +99,7 @@ fn a_joined_sequence_takes_over_when_the_one_that_paced_is_dropped() {
         let second = tokio::spawn(listener.start_drain_sequence(MODIFY));
         tokio::task::yield_now().await;
         first.abort();
-        told.await.unwrap();
+        signaled.await.unwrap();
         assert_eq!(second.await.unwrap().ending, DrainEnding::Empty);
     });
 }
@@ -166,7 +169,7 @@ fn a_connection_aborted_at_any_await_is_gone() {
 }
 
 #[test]
-fn a_task_that_panics_leaves_and_keeps_nobody_up() {
+fn a_task_that_panics_leaves_and_delays_no_other() {
     runtime().block_on(async {
         let listener = listener();
         let (panicking, calm) = (listener.watch().unwrap(), listener.watch().unwrap());
@@ -268,7 +271,7 @@ impl Wake for FarAhead {
 }
 
 #[test]
-fn a_drain_does_not_end_while_another_sequence_is_still_telling() {
+fn a_drain_does_not_end_while_another_sequence_is_still_waking() {
     let listener = listener();
     let watch = listener.watch().unwrap();
     let immediate = MODIFY.with_strategy(DrainStrategy::Immediate);

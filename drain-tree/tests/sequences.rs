@@ -174,7 +174,7 @@ async fn a_full_drain_lasts_its_time_under_both_strategies() {
     }
 }
 
-/// D28: everybody who joined is told of the end, once.
+/// D28: everybody who joined is signaled of the end, once.
 #[tokio::test(start_paused = true)]
 async fn all_who_joined_see_the_same_end() {
     let listener = child(&root());
@@ -233,7 +233,7 @@ async fn children_share_their_parents_start() {
     assert_eq!(late.deadline(), root.deadline());
 }
 
-/// D34: a node that is gone is not waited for, nor its orphans told by its parent.
+/// D34: a node that is gone is not waited for, nor its orphans signaled by its parent.
 #[tokio::test(start_paused = true)]
 async fn a_drain_does_not_reach_past_a_node_that_is_gone() {
     let root = root();
@@ -291,8 +291,11 @@ async fn a_filter_chain_replaced_in_place_drains_along_the_ramp() {
     let start = DrainStart::new(DrainReason::FilterChainUpdate);
     let _sequence = tokio::spawn(replaced.start_drain_sequence(start));
     advance(T / 8).await;
-    let told = watches.iter().filter(|watch| watch.drain_close()).count();
-    assert!((30..70).contains(&told), "{told} of 100 at half of the window");
+    let signaled = watches.iter().filter(|watch| watch.drain_close()).count();
+    assert!(
+        (30..70).contains(&signaled),
+        "{signaled} of 100 at half of the window"
+    );
     assert!(!kept.is_draining());
 }
 

@@ -24,7 +24,7 @@ fn check(scenario: impl Fn() + Send + Sync + Clone + 'static) {
     shuttle::check_random(scenario, 5_000);
 }
 
-/// Leaves when told, or only at the deadline.
+/// Leaves when signaled, or only at the deadline.
 fn connection(watch: DrainWatch) -> JoinHandle<()> {
     let stays = thread_rng().gen_bool(0.3);
     future::spawn(async move {

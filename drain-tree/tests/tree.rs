@@ -37,7 +37,7 @@ async fn all_slots_of_a_sequence_lie_in_the_first_quarter() {
     let root = root();
     let listener = child(&root);
     let start = Instant::now();
-    let told: Vec<_> = (0..200)
+    let signaled: Vec<_> = (0..200)
         .map(|_| listener.watch().unwrap())
         .map(|watch| {
             tokio::spawn(async move {
@@ -50,7 +50,7 @@ async fn all_slots_of_a_sequence_lie_in_the_first_quarter() {
     tokio::task::yield_now().await;
     let outcome = root.start_drain_sequence(MODIFY).await;
     let mut times = vec![];
-    for task in told {
+    for task in signaled {
         times.push(task.await.unwrap());
     }
     times.sort();
@@ -60,7 +60,7 @@ async fn all_slots_of_a_sequence_lie_in_the_first_quarter() {
         let before = times.iter().filter(|at| **at < T / 4 * tenth / 10).count();
         assert!(
             before.abs_diff(20 * tenth as usize) <= 6,
-            "{before} told before {tenth}/10"
+            "{before} signaled before {tenth}/10"
         );
     }
     assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
@@ -84,7 +84,7 @@ async fn a_silent_connection_is_closed_at_the_deadline_and_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_not_driven_is_not_waited_for_beyond_the_ladder() {
+async fn a_connection_that_is_not_driven_is_not_waited_for_beyond_the_close_steps() {
     let listener = child(&root());
     let _leaked = listener.watch().unwrap();
     let outcome = listener.start_drain_sequence(MODIFY).await;
@@ -130,7 +130,7 @@ async fn starting_twice_joins_and_does_not_move_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_sequence_can_be_joined_and_goes_on() {
     let listener = child(&root());
-    // Not the first in the queue: that one is told when the drain begins.
+    // Not the first in the queue: that one is signaled when the drain begins.
     let halfway = WatchOptions::default().with_place(Place::new(0x8000));
     let watch = listener.watch_with(halfway).unwrap();
     drop(listener.start_drain_sequence(MODIFY));
@@ -215,15 +215,18 @@ async fn failed_health_is_a_level_that_clears_and_modify_only_does_not_read_it()
     let root = root();
     let egress = root.child(ChildOptions::default().with_drain_type(DrainType::ModifyOnly));
     let ingress = child(&root);
-    let (told, later, out) = (
+    let (signaled, later, out) = (
         ingress.watch().unwrap(),
         ingress.watch().unwrap(),
         egress.watch().unwrap(),
     );
     root.fail_health();
-    assert!(ingress.decision(&told).drain_close() && !egress.decision(&out).drain_close());
+    assert!(ingress.decision(&signaled).drain_close() && !egress.decision(&out).drain_close());
     root.restore_health();
-    assert!(ingress.decision(&told).drain_close(), "once told, always told");
+    assert!(
+        ingress.decision(&signaled).drain_close(),
+        "once signaled, always signaled"
+    );
     assert!(!ingress.decision(&later).drain_close());
     assert!(!ingress.is_draining());
 }
@@ -241,7 +244,7 @@ async fn orphans_drain_and_have_children() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn immediate_tells_everyone_before_any_time_passes() {
+async fn immediate_signals_all_connections_before_any_time_passes() {
     let listener = child(&root());
     let start = Instant::now();
     let tasks: Vec<_> = (0..1_000)

@@ -1,4 +1,4 @@
-//! The entries of one shard: in blocks of fixed size, so that growing moves nothing, with a free list through the unused ones.
+//! The entries of one shard: in blocks of fixed size, so that growing copies nothing, with a free list through the unused ones.
 //!
 //! An entry has two halves. The hot half is atomic and shared with its guards, which refer to the block; the cold half
 //! is plain data under the shard's lock. A block is allocated once and never freed, so that a guard needs no reference
@@ -29,7 +29,7 @@ const NO_REASON: u8 = u8::MAX;
 /// written under the shard's lock, which orders it for those who hold that lock.
 #[derive(Debug)]
 pub(crate) struct Hot {
-    /// Written under the shard's lock (the counts must agree), read by anyone.
+    /// Written under the shard's lock (the counts must agree), read without it.
     state: AtomicU8,
     protocol: AtomicU8,
     label: AtomicU8,

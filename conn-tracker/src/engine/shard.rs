@@ -50,7 +50,7 @@ pub(crate) struct Parts(Vec<Option<Box<[Option<Part>; Self::CHUNK]>>>);
 pub(crate) struct Ended {
     pub(crate) closer: Option<Closer>,
     pub(crate) low: Option<Low>,
-    /// The shard holds the registry no longer.
+    /// The shard is no longer a holder of the registry.
     pub(crate) is_last_of_shard: bool,
 }
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, task::Waker};
 /// connection has opened since.
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    /// The largest number of connections that any waiter accepts, plus one; 0 while nobody waits. Changed under the lock.
+    /// The largest number of connections that any waiter accepts, plus one; 0 without waiters. Changed under the lock.
     ///
     /// Relaxed, here and in [`is_low`](Self::is_low): the locks of invariant 5 order it against the counters.
     threshold: AtomicU64,
@@ -69,14 +69,14 @@ impl Waiters {
         }
     }
 
-    /// Whether somebody waits at all.
+    /// Whether there is any waiter.
     #[inline]
     pub(crate) fn is_any(&self) -> bool {
         self.threshold.load(Relaxed) != 0
     }
 
-    /// Whether a waiter may be content with `awaited` connections in one shard. Where all shards together hold few enough,
-    /// each of them does.
+    /// Whether a waiter may be content with `awaited` connections in one shard. Where all shards together have few enough,
+    /// each of them has.
     pub(crate) fn is_low(&self, awaited: u64) -> bool {
         awaited < self.threshold.load(Relaxed)
     }

@@ -28,10 +28,10 @@
 //!
 //! 5. A sequence looks only at the parts in its list. The others are *unlisted*, which their node counts. No watch is open at an
 //!    unlisted part for longer than its opening takes: see [`part`].
-//! 6. A part leaves the list when its last watch is dropped, also if nobody polls the sequence: the drop reports it.
+//! 6. A part leaves the list when its last watch is dropped, also if no task polls the sequence: the drop reports it.
 //! 7. A sequence is over by one decision, under its lock, with no part listed or after the deadline. A watch opened at an unlisted
 //!    part asks for that lock before it is given out: either it is listed before the decision, which is then not taken, or it
-//!    finds the sequence over and is refused. Nobody is refused by a drain that goes on.
+//!    finds the sequence over and is refused. No watch is refused by a drain that goes on.
 //!
 //! **Memory**
 //!

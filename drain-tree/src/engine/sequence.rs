@@ -212,7 +212,7 @@ impl Sequence {
         matches!(part.place(), Place::Listed(_))
     }
 
-    // === paced by whoever polls ===
+    // === paced by the tasks that poll ===
 
     /// Advances the drain to `now`, by one batch.
     pub(crate) fn turn(&self, now: Instant) -> Turn {
