@@ -10,8 +10,8 @@ use std::sync::Arc;
 use drain_tree::DrainReason;
 
 use super::chain_diff::kept;
+use super::decision::Candidate;
 use super::effect::Work;
-use super::plan::Candidate;
 use super::record::Origin;
 use crate::{ChainId, ChainRecord, Change, Effect, ListenerConfig, VersionRecord, VersionSet};
 

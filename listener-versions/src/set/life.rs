@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use drain_tree::{DrainDirection, TrafficDirection};
 
+use super::decision::Candidate;
 use super::effect::Work;
 use super::in_place;
-use super::plan::Candidate;
 use crate::{
     Effect, InvalidTransition, ListenerConfig, Ready, VersionEvent, VersionRecord, VersionSet, VersionState,
 };

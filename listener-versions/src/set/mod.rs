@@ -4,6 +4,7 @@
 //! outside has to do comes back as a list of [`Effect`]s in the order in which they are safe.
 
 mod chain_diff;
+mod decision;
 mod effect;
 mod in_place;
 mod life;
@@ -15,8 +16,8 @@ mod steps;
 mod tests;
 
 pub use chain_diff::ChainId;
+pub(crate) use decision::Socket;
 pub(crate) use effect::Effect;
-pub(crate) use plan::Socket;
 pub(crate) use record::{Asked, ChainRecord, Origin, VersionRecord};
 pub use state::VersionState;
 pub(crate) use state::{InvalidTransition, VersionEvent};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use drain_tree::DrainReason;
 
+use super::decision::{Candidate, Step};
 use super::effect::Work;
-use super::plan::{Candidate, Step};
 use super::record::Origin;
 use crate::{
     Change, Effect, ListenerConfig, SocketKey, VersionEvent, VersionRecord, VersionSet, VersionState,

@@ -1,0 +1,65 @@
+//! What a plan decides: for each listener a step or a refusal, and which sockets change their owner.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::record::Asked;
+use crate::live::Life;
+use crate::{Change, FieldError, ListenerConfig, Ready, SocketKey, UpdateError};
+
+/// A configuration, and all that it says of itself.
+pub(crate) struct Candidate<C> {
+    pub(crate) config: Arc<C>,
+    pub(crate) asked: Arc<Asked>,
+    pub(crate) life: Arc<Life>,
+    /// When it is warm, if it warms.
+    pub(crate) ready: Option<Ready>,
+}
+
+impl<C: ListenerConfig> Candidate<C> {
+    /// The configuration's own code: its panic refuses the listener, and concerns no other.
+    pub(super) fn build(&mut self) -> Result<(), FieldError> {
+        let build = || {
+            self.config.build(&self.life.token())?;
+            Ok(self.asked.warms.then(|| self.config.ready()))
+        };
+        self.ready = catch_unwind(AssertUnwindSafe(build))
+            .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))?;
+        Ok(())
+    }
+}
+
+/// What is to be done for one listener that is not refused.
+pub(crate) enum Step<C> {
+    /// Nothing, and why.
+    Leave(Change),
+    /// Its warming version, this one, goes; the active one stays.
+    DropWarming(u64),
+    /// The active version goes on; only filter chains differ.
+    ///
+    /// For each chain of the new configuration, whether it is unchanged.
+    InPlace(Candidate<C>, Vec<bool>),
+    /// A new version, on a socket that is open by now.
+    Take(Candidate<C>),
+}
+
+pub(crate) type Outcome<C> = Result<Step<C>, UpdateError>;
+
+/// What is wanted of a listener's socket: to be there, and to listen unless the version warms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// It has to be opened.
+    New,
+    /// It is open, and does not listen.
+    Open,
+}
+
+/// A decided update.
+pub(crate) struct Decided<C> {
+    pub(crate) steps: Vec<(Arc<str>, Outcome<C>)>,
+    /// Sockets that a listener gives up.
+    pub(crate) released: HashSet<SocketKey>,
+    /// Sockets that belong to these listeners from now on.
+    pub(crate) claimed: HashMap<SocketKey, Arc<str>>,
+}
