@@ -55,6 +55,7 @@ impl HttpServer {
         builder.http1().header_read_timeout(None);
         // A client may end its side after its request and still read the answer.
         builder.http1().half_close(true);
+        envoys_limits(&mut builder);
         let builder = match codec {
             CodecType::Auto => builder,
             CodecType::Http1 => builder.http1_only(),
@@ -129,11 +130,24 @@ impl HttpServer {
     }
 
     /// The same server with a bound on what is buffered per connection and direction (Envoy's
-    /// `per_connection_buffer_limit_bytes`), as far as the codecs have one: 8 KiB at least for HTTP/1.
+    /// `per_connection_buffer_limit_bytes`), as far as the codecs have one: at least what a head may take, 60 KiB, for HTTP/1.
     #[must_use]
     pub fn with_buffer_limit(mut self, bytes: u32) -> Self {
-        self.builder.http1().max_buf_size((bytes as usize).max(8192));
+        self.builder
+            .http1()
+            .max_buf_size((bytes as usize).max(MAX_HEADER_BYTES as usize));
         self.builder.http2().max_send_buf_size(bytes as usize);
+        self
+    }
+
+    /// The same server with other settings of hyper's builder: streams, frames, windows, limits of heads and of resets, keep-alive.
+    /// What this server depends on (its timers, `half_close`, which codecs it speaks) is set again afterwards.
+    #[must_use]
+    pub fn with_hyper(mut self, settings: impl FnOnce(&mut Builder<TokioExecutor>)) -> Self {
+        settings(&mut self.builder);
+        self.builder.http1().timer(TokioTimer::new()).half_close(true);
+        self.builder.http1().header_read_timeout(None);
+        self.builder.http2().timer(TokioTimer::new());
         self
     }
 
@@ -165,6 +179,21 @@ impl HttpServer {
     pub(super) const fn stats(&self) -> &Arc<dyn HttpCounts> {
         &self.stats
     }
+}
+
+/// How large the head of a request may be: Envoy's `max_request_headers_kb`, 60 KiB.
+const MAX_HEADER_BYTES: u32 = 60 * 1024;
+
+/// Envoy's limits where hyper's lose requests of streams that did nothing wrong.
+fn envoys_limits(builder: &mut Builder<TokioExecutor>) {
+    builder
+        .http2()
+        // Stalled uploads of a few streams must leave room for the others: 16 streams take the connection's window, not one.
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(16 << 20)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        // Envoy bears 500 premature resets on a connection; hyper's 20 are one burst of cancels.
+        .max_pending_accept_reset_streams(500);
 }
 
 /// How the connections of one server were closed, and how many of those that timed out are in the statistics.

@@ -212,6 +212,8 @@ pub(super) struct HeadTimeoutIo<IO> {
     goaway: GoawayHandle,
     stats: Arc<dyn HttpCounts>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Something is waiting to be written: the codec is in the middle of a response.
+    is_writing: bool,
 }
 
 impl<IO> HeadTimeoutIo<IO> {
@@ -229,6 +231,7 @@ impl<IO> HeadTimeoutIo<IO> {
             goaway,
             stats,
             timer: None,
+            is_writing: false,
         }
     }
 }
@@ -243,7 +246,12 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
         if read.is_ready() {
             return read;
         }
-        if this.goaway.protocol() != WireProtocol::Other || !this.exchanges.is_receiving() {
+        // An exchange lasts until both bodies end, and a tunnel for ever: what comes meanwhile is no head.
+        let awaits_a_head = this.exchanges.is_receiving()
+            && !this.exchanges.is_answering()
+            && !this.exchanges.is_tunnel()
+            && !*this.is_writing;
+        if this.goaway.protocol() != WireProtocol::Other || !awaits_a_head {
             *this.timer = None;
             return Poll::Pending;
         }
@@ -261,7 +269,10 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
 
 impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.project().io.poll_write(cx, buf)
+        let this = self.project();
+        let wrote = this.io.poll_write(cx, buf);
+        *this.is_writing = wrote.is_pending();
+        wrote
     }
 
     fn poll_write_vectored(
@@ -269,7 +280,10 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.project().io.poll_write_vectored(cx, bufs)
+        let this = self.project();
+        let wrote = this.io.poll_write_vectored(cx, bufs);
+        *this.is_writing = wrote.is_pending();
+        wrote
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -277,7 +291,10 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().io.poll_flush(cx)
+        let this = self.project();
+        let flushed = this.io.poll_flush(cx);
+        *this.is_writing |= flushed.is_pending();
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
