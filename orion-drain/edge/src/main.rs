@@ -19,6 +19,7 @@ mod listener;
 mod proxy;
 mod service;
 mod shutdown;
+mod timeout;
 mod tunnel;
 mod upstream;
 mod upstream_h2;

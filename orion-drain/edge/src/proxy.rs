@@ -15,10 +15,11 @@ use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
 use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::extended_connect;
+use crate::timeout::{RequestBody, ResponseBody, RouteTimer};
 use crate::tunnel::Tunnels;
 use crate::upstream::{Clusters, Upstream};
 
-pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
+pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// One HTTP connection manager: its routes, and where they lead.
 #[derive(Debug, Clone)]
@@ -80,7 +81,16 @@ impl Proxy {
                 .is_ok_and(|token| self.manager.allows_upgrade(token))
         });
         let sent = match upgrade {
-            Some(token) => upgrade_over(upstream, request, token, self.tunnels).await,
+            Some(token) => {
+                let answered = upgrade_over(upstream, request, token, self.tunnels);
+                match route.time_limit() {
+                    // An upgrade has no end of its own: the clock runs until it is answered.
+                    Some(limit) => tokio::time::timeout(limit, answered)
+                        .await
+                        .unwrap_or(Err(StatusCode::GATEWAY_TIMEOUT)),
+                    None => answered.await,
+                }
+            }
             None => exchange(upstream, request, route).await,
         };
         sent.unwrap_or_else(status)
@@ -92,16 +102,28 @@ async fn exchange(
     request: Request<ReceivedBody>,
     route: &RouteAction,
 ) -> Result<Response<Body>, StatusCode> {
-    let sent = upstream.send(for_upstream(request, upstream, None)?);
-    let answered = match route.time_limit() {
-        Some(limit) => tokio::time::timeout(limit, sent)
-            .await
-            .map_err(|_| StatusCode::GATEWAY_TIMEOUT)?,
+    let request = for_upstream(request, upstream, None)?;
+    let (parts, body) = request.into_parts();
+    let (mut timer, body) = match route.time_limit() {
+        Some(limit) => {
+            let (timer, body) = RouteTimer::after(body, limit);
+            (Some(timer), body)
+        }
+        None => (None, RequestBody::untimed(body)),
+    };
+    let sent = upstream.send(Request::from_parts(parts, body));
+    let answered = match &mut timer {
+        Some(timer) => tokio::select! {
+            // A response that is there counts.
+            biased;
+            answered = sent => answered,
+            () = timer => return Err(StatusCode::GATEWAY_TIMEOUT),
+        },
         None => sent.await,
     };
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     strip_hop_by_hop(response.headers_mut());
-    Ok(response.map(BodyExt::boxed))
+    Ok(response.map(|body| ResponseBody::new(body, timer).boxed()))
 }
 
 /// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
@@ -129,7 +151,7 @@ async fn upgrade_over(
         None => StatusCode::SWITCHING_PROTOCOLS,
         Some(_) => StatusCode::OK,
     };
-    let answered = upstream.send(request).await;
+    let answered = upstream.send(request.map(RequestBody::untimed)).await;
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     if response.status() != agreed {
         if over_http2 && response.status().is_success() {
@@ -137,7 +159,7 @@ async fn upgrade_over(
             return Err(StatusCode::BAD_GATEWAY);
         }
         strip_hop_by_hop(response.headers_mut());
-        return Ok(response.map(BodyExt::boxed));
+        return Ok(response.map(|body| ResponseBody::new(body, None).boxed()));
     }
     if let Some(accept) = accept {
         extended_connect::switched(&mut response, accept);

@@ -13,9 +13,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use orion_drain::config::Cluster;
-use orion_drain::serve::ReceivedBody;
 use tokio::net::TcpStream;
 
+use crate::timeout::RequestBody;
 use crate::upstream_h2::Http2;
 
 /// The clusters of the bootstrap, by name.
@@ -41,14 +41,14 @@ struct Endpoint {
 #[derive(Debug)]
 pub(crate) enum Upstream {
     /// HTTP/1.1, by a client that pools its connections by address.
-    Http1(SocketAddr, Box<Client<HttpConnector, ReceivedBody>>),
+    Http1(SocketAddr, Box<Client<HttpConnector, RequestBody>>),
     /// HTTP/2.
     Http2(Http2),
 }
 
 impl Upstream {
     /// Sends a request that is addressed as its version of HTTP wants it.
-    pub(crate) async fn send(&self, request: Request<ReceivedBody>) -> io::Result<Response<Incoming>> {
+    pub(crate) async fn send(&self, request: Request<RequestBody>) -> io::Result<Response<Incoming>> {
         match self {
             Self::Http1(_, client) => client.request(request).await.map_err(io::Error::other),
             Self::Http2(endpoint) => endpoint.request(request).await,

@@ -4,11 +4,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::timeout::RequestBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use orion_drain::serve::ReceivedBody;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
@@ -18,7 +18,7 @@ pub(crate) struct Http2 {
     address: SocketAddr,
     connect_timeout: Duration,
     /// Locked to take a handle or to connect, never while a request is under way.
-    sender: Mutex<Option<SendRequest<ReceivedBody>>>,
+    sender: Mutex<Option<SendRequest<RequestBody>>>,
 }
 
 impl Http2 {
@@ -31,7 +31,7 @@ impl Http2 {
     }
 
     /// Sends a request. One that the endpoint has not seen, since the connection was going away, is sent once more.
-    pub(crate) async fn request(&self, mut request: Request<ReceivedBody>) -> io::Result<Response<Incoming>> {
+    pub(crate) async fn request(&self, mut request: Request<RequestBody>) -> io::Result<Response<Incoming>> {
         let mut tries = 2;
         loop {
             tries -= 1;
@@ -46,7 +46,7 @@ impl Http2 {
         }
     }
 
-    async fn sender(&self) -> io::Result<SendRequest<ReceivedBody>> {
+    async fn sender(&self) -> io::Result<SendRequest<RequestBody>> {
         let mut sender = self.sender.lock().await;
         if let Some(sender) = sender.as_ref().filter(|sender| sender.is_ready()) {
             return Ok(sender.clone());

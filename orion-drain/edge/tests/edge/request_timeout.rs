@@ -1,7 +1,12 @@
-//! `request_timeout` of the connection manager: who sends a body too slowly hears 408.
+//! `request_timeout` of the connection manager: a body that is sent too slowly is answered with 408. And a route's `timeout`.
+
+use std::time::Duration;
 
 use crate::support::h2::{Event, H2};
-use crate::support::{Edge, End, H1, Http, discovery};
+use crate::support::{Edge, End, H1, Http, discovery, websocket};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 const FLAGS: &str = "--drain-time-s 20";
 
@@ -54,4 +59,107 @@ async fn an_http2_body_that_never_ends_is_answered_with_408_and_other_streams_go
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_websocket_outlives_it_however_long_it_is_silent() {
+    let edge = start().await;
+    let mut tunnel = websocket::open(edge.address("http").await).await;
+    websocket::say(&mut tunnel, "before").await.expect("an echo");
+    sleep(Duration::from_millis(900)).await;
+    websocket::say(&mut tunnel, "after").await.expect("an echo");
+    assert_eq!(edge.stat("http.http.downstream_rq_timeout").await, 0);
+}
+
+#[tokio::test]
+async fn half_a_head_behind_a_request_never_breaks_into_its_response() {
+    let mut edge = start().await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client.ask("/held").await;
+    let held = edge.upstream.held().await;
+    client.send("GET /next HTTP/1.1\r\nho").await;
+    sleep(Duration::from_millis(900)).await;
+    // More than the system's buffers take: it is under way while the timeout passes, since the client does not read.
+    held.answer(&"x".repeat(24 << 20));
+    sleep(Duration::from_millis(900)).await;
+    let response = client.response().await;
+    assert_eq!((response.status, response.body.len()), (200, 24 << 20));
+    assert!(
+        response.body.iter().all(|byte| *byte == b'x'),
+        "something broke in"
+    );
+}
+
+/// An edge whose only route has a timeout, to this upstream.
+async fn routed(upstream: std::net::SocketAddr) -> Edge {
+    let listener = Http::new("http", 1).yaml();
+    let listener = listener.replace("cluster: http, timeout: 0s", "cluster: slow, timeout: 0.6s");
+    let slow = crate::support::cluster("slow", &[upstream], "");
+    Edge::start_beside(FLAGS, &discovery("1", &[listener]), &slow, "").await
+}
+
+/// An upstream that takes one request and answers it with these pieces, each after a pause.
+async fn pieces(head: &'static str, pieces: usize) -> std::net::SocketAddr {
+    use tokio::io::AsyncReadExt;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut received = Vec::new();
+                while !received.ends_with(b"end") && !received.ends_with(b"\r\n\r\n") {
+                    if stream.read_buf(&mut received).await.is_ok_and(|bytes| bytes == 0) {
+                        return;
+                    }
+                    // A head with a body is not the end.
+                    if received.starts_with(b"POST") && received.ends_with(b"\r\n\r\n") {
+                        received.push(b' ');
+                    }
+                }
+                for piece in 0..=pieces {
+                    let bytes = if piece == 0 { head.as_bytes() } else { b"y" };
+                    if stream.write_all(bytes).await.is_err() {
+                        return;
+                    }
+                    sleep(Duration::from_millis(300)).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn the_timeout_of_a_route_begins_with_the_end_of_the_request() {
+    let upstream = pieces("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 0).await;
+    let edge = routed(upstream).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client
+        .send("POST /photo HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\nslow")
+        .await;
+    // Longer than the timeout.
+    sleep(Duration::from_millis(1200)).await;
+    client.send(" end").await;
+    assert_eq!(client.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn the_timeout_of_a_route_ends_with_the_response() {
+    let upstream = pieces("HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n", 30).await;
+    let edge = routed(upstream).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client.ask("/film").await;
+    client.try_response().await.expect_err("it is cut off");
+    // One that never answers: 504.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let edge = routed(silent.local_addr().expect("an address")).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/never").await.status, 504);
+    // An upgrade that is never answered as well.
+    let mut client = H1::connect(edge.address("http").await).await;
+    client
+        .send("GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(client.response().await.status, 504);
 }
