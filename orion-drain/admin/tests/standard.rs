@@ -14,6 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 struct Config(ListenAddress);
 
 impl ListenerConfig for Config {
+    type Chain = ();
+
     fn name(&self) -> &str {
         "in"
     }

@@ -118,8 +118,8 @@ impl FolderWatch {
         if is_there {
             watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
         }
-        let above = self.folder.ancestors().skip(1);
-        if let Some(above) = above.filter(|above| above.is_dir()).next() {
+        let mut above = self.folder.ancestors().skip(1);
+        if let Some(above) = above.find(|above| above.is_dir()) {
             let watched = watcher.watch(above, RecursiveMode::NonRecursive);
             // One that may not be read is only of use for a folder that comes later.
             if !is_there {
