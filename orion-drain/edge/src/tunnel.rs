@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use orion_drain::conn_tracker::ConnProtocol;
 use orion_drain::proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use orion_drain::proto_drain_tcp::CopyOptions;
-use orion_drain::serve::{Connection, serve_tunnel};
+use orion_drain::serve::{Connection, TunnelUpstream, serve_tunnel};
 
 /// How tunnels are relayed, and how those of WebSocket end.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl Tunnels {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
             return;
         };
-        let (client, upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let (client, upstream) = (TokioIo::new(client), TunnelUpstream::new(upstream));
         // Over HTTP/2 the connection is more than this tunnel.
         if is_websocket && connection.guard().protocol() != ConnProtocol::Http2 {
             connection.guard().set_protocol(ConnProtocol::WebSocket);

@@ -31,6 +31,7 @@ mod timeout;
 #[cfg(feature = "tls")]
 mod tls;
 mod tracked;
+mod upstream;
 
 pub use self::http::{HttpServer, serve_http};
 pub use behavior::{ProtocolDrainBehavior, SharedBehavior};
@@ -44,6 +45,7 @@ pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
 pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+pub use upstream::TunnelUpstream;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

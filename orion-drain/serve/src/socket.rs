@@ -4,11 +4,20 @@ use std::any::Any;
 use std::io;
 
 use listener_versions::Stream;
+use proto_drain_http1::WebSocketIo;
 use tokio::net::TcpStream;
 
-/// The TCP connection under `io`, where its type is known: tokio's, an accepted one, TLS over either.
+use super::TunnelUpstream;
+
+/// The TCP connection under `io`, where its type is known: tokio's, an accepted one, TLS over either, a tunnel's upstream.
 pub(super) fn tcp_under<IO: 'static>(io: &IO) -> Option<&TcpStream> {
     let io = io as &dyn Any;
+    if let Some(upstream) = io.downcast_ref::<TunnelUpstream>() {
+        return upstream.tcp();
+    }
+    if let Some(websocket) = io.downcast_ref::<WebSocketIo<TunnelUpstream>>() {
+        return websocket.get_ref().tcp();
+    }
     #[cfg(feature = "tls")]
     {
         use tokio_rustls::server::TlsStream;

@@ -104,6 +104,12 @@ impl<IO> WebSocketIo<IO> {
         }
     }
 
+    /// The upstream.
+    #[must_use]
+    pub const fn get_ref(&self) -> &IO {
+        &self.upstream
+    }
+
     /// How long the client may take to answer the Close frame. Default 1 s, as Envoy's `delayed_close_timeout`.
     #[must_use]
     pub fn with_reply_timeout(mut self, timeout: Duration) -> Self {

@@ -12,7 +12,9 @@ use http_body_util::{Empty, StreamBody};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use orion_drain_serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http, serve_tunnel};
+use orion_drain_serve::{
+    CodecType, Connection, HttpServer, HttpTimeouts, TunnelUpstream, serve_http, serve_tunnel,
+};
 use proto_drain_tcp::{CopyOptions, reset_on_drop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -88,6 +90,50 @@ async fn a_tunnel_passes_a_reset_on_both_ways() {
     reset_on_drop(&client).expect("a socket");
     drop(client);
     assert_reset(upstream.read(&mut [0]).await);
+}
+
+/// An upgraded connection of hyper's client, whose server says `hi` behind its response; and that server.
+async fn upgraded_upstream() -> (TunnelUpstream, TcpStream) {
+    let (near, mut far) = connected().await;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))
+        .await
+        .expect("HTTP/1");
+    tokio::spawn(connection.with_upgrades());
+    let request = Request::builder()
+        .header("host", "a")
+        .header("upgrade", "echo")
+        .header("connection", "upgrade")
+        .body(Empty::<Bytes>::new());
+    let switched = sender.send_request(request.expect("a request"));
+    let serve = async {
+        head(&mut far).await;
+        far.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nhi")
+            .await
+            .expect("written");
+    };
+    let (switched, ()) = tokio::join!(switched, serve);
+    let upgraded = hyper::upgrade::on(switched.expect("a response")).await;
+    (TunnelUpstream::new(upgraded.expect("upgraded")), far)
+}
+
+#[tokio::test]
+async fn a_reset_reaches_an_upstream_that_hyper_upgraded() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let connection = listener.connection().expect("no drain is completed");
+    let (upstream, mut far) = upgraded_upstream().await;
+    let (mut client, accepted) = connected().await;
+    tokio::spawn(serve_tunnel(accepted, upstream, connection, CopyOptions::new()));
+    let mut hi = [0; 2];
+    client
+        .read_exact(&mut hi)
+        .await
+        .expect("what came with the response");
+    assert_eq!(hi, *b"hi");
+    client.write_all(b"half").await.expect("written");
+    far.read_exact(&mut [0; 4]).await.expect("half");
+    reset_on_drop(&client).expect("a socket");
+    drop(client);
+    assert_reset(far.read(&mut [0]).await);
 }
 
 #[tokio::test]
