@@ -60,7 +60,7 @@
 //! closer. Memory follows the highest number of connections that were open at a time: registries and blocks are used again, by
 //! the next connection and by the next tracker with as many shards, and never given back to the allocator. What no thread uses
 //! is not allocated: a tracker starts with little more than a kilobyte on a machine of 64 cores, and a group or chain with one
-//! connection takes less than one. `cargo bench -p conn-tracker` prints what it costs on a machine, in pairs of atomic additions.
+//! connection takes less than one. `cargo xtask bench registry` prints what it costs on a machine, in pairs of atomic additions.
 //!
 //! **What it does not do:** it asks no connection to leave and ends none by itself; [`ConnTracker::close`] calls the
 //! connection's closer. It refuses no connection. Signals are `drain-signal`'s part; accepting, with its limits, is
