@@ -8,7 +8,7 @@ use crate::settings::H2DrainSettings;
 use std::sync::Arc;
 
 #[cfg(feature = "hyper")]
-use crate::reset::{ResetHandle, ResetService};
+use crate::{reset::ResetHandle, stream::ResetService};
 #[cfg(feature = "hyper")]
 use std::cell::OnceCell;
 

@@ -168,7 +168,7 @@ pub use request::{RequestDrain, WithDrain};
 #[cfg(feature = "hyper")]
 mod reset;
 #[cfg(feature = "hyper")]
-pub use reset::{ResetBody, ResetFuture, ResetHandle, ResetService, StreamError};
+pub use reset::ResetHandle;
 #[cfg(feature = "h2")]
 mod serve;
 #[cfg(feature = "h2")]
@@ -179,6 +179,10 @@ mod shutdown;
 pub use shutdown::GracefulShutdown;
 #[cfg(test)]
 mod sizes;
+#[cfg(feature = "hyper")]
+mod stream;
+#[cfg(feature = "hyper")]
+pub use stream::{ResetBody, ResetFuture, ResetService, StreamError};
 mod walker;
 mod wire;
 
