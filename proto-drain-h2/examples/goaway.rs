@@ -58,7 +58,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         });
     }
 
-    // No more connections; the present ones are told over the next 7.5 s and have 30 s altogether.
+    // No more connections; the present ones get their first GOAWAY over the next 7.5 s and have 30 s altogether.
     drop(listener);
     let event = DrainEvent::new(
         Instant::now().into_std(),

@@ -2,8 +2,8 @@
 
 use crate::drain::{H2Drain, H2Parts};
 use crate::handle::{GoawayHandle, WireProtocol};
-use crate::settings::AtDeadline;
-use crate::shutdown::GracefulShutdown;
+use crate::settings::StreamsAtDeadline;
+use crate::shutdown::H2Shutdown;
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use std::future::Future;
@@ -15,13 +15,13 @@ use tokio::time::{Instant, Sleep};
 #[cfg(feature = "hyper")]
 use crate::reset::ResetHandle;
 
-/// A server connection that [`drain_signal::drive`] can let go, made by [`H2Drain::connection`].
+/// A server connection that [`drain_signal::drive`] can lead through a drain, made by [`H2Drain::connection`].
 ///
 /// | step | what happens |
 /// | --- | --- |
 /// | `start` | GOAWAY(2^31-1), as soon as the client has shown that it speaks HTTP/2; the gap is [`H2DrainSettings::gap`](crate::H2DrainSettings::gap) of what is left until the deadline. When it is over, the server's `graceful_shutdown()`, which writes the final GOAWAY. If the client speaks something else, `graceful_shutdown()` at once |
-/// | `finish` | the gap ends now. A connection that is started in the same moment, or later, keeps its gap: half of what is left. With [`AtDeadline::Cut`]: nothing |
-/// | `abort` | streams are reset ([`AtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`AtDeadline::GRACE`] is cut. With [`AtDeadline::Cut`] this is over at once, without polling the server again: what follows is that it is dropped |
+/// | `finish` | the gap ends now. A connection that is started in the same moment, or later, keeps its gap: half of what is left. With [`StreamsAtDeadline::Cut`]: nothing |
+/// | `abort` | streams are reset ([`StreamsAtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`StreamsAtDeadline::GRACE`] is cut. With [`StreamsAtDeadline::Cut`] this is over at once, without polling the server again: what follows is that it is dropped |
 ///
 /// As a future it ends as the server's own future does, except that a peer that breaks off after a GOAWAY was written, or
 /// that was cut here, is a good end and no error.
@@ -106,7 +106,7 @@ impl<C> H2Connection<C> {
     }
 }
 
-impl<C: GracefulShutdown> H2Connection<C> {
+impl<C: H2Shutdown> H2Connection<C> {
     fn begin(self: Pin<&mut Self>, deadline: Option<Instant>) {
         let this = self.project();
         *this.just_started = true;
@@ -144,7 +144,7 @@ impl<C: GracefulShutdown> H2Connection<C> {
 
 impl<C, E> Future for H2Connection<C>
 where
-    C: GracefulShutdown + Future<Output = Result<(), E>>,
+    C: H2Shutdown + Future<Output = Result<(), E>>,
 {
     type Output = Result<(), E>;
 
@@ -177,7 +177,7 @@ where
 
 impl<C, E> GracefulClose for H2Connection<C>
 where
-    C: GracefulShutdown + Future<Output = Result<(), E>>,
+    C: H2Shutdown + Future<Output = Result<(), E>>,
 {
     fn start(mut self: Pin<&mut Self>, goodbye: &Goodbye) {
         let this = self.as_mut().project();
@@ -195,7 +195,7 @@ where
 
     fn finish(self: Pin<&mut Self>) {
         // Started in the same turn, or to be started: its gap has been, or will be, measured by what is left.
-        let hurries = self.drain.settings().at_deadline == AtDeadline::ResetStreams;
+        let hurries = self.drain.settings().at_deadline == StreamsAtDeadline::ResetStreams;
         if hurries && self.step != Step::Held && !self.just_started {
             self.handle.finish();
         }
@@ -204,16 +204,16 @@ where
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
         match this.drain.settings().at_deadline {
-            AtDeadline::ResetStreams => {
+            StreamsAtDeadline::ResetStreams => {
                 *this.step = Step::Aborted;
                 #[cfg(feature = "hyper")]
                 if let Some(resets) = this.resets {
                     resets.reset();
                 }
                 this.handle.end();
-                *this.timer = Some(Timer::new(AtDeadline::GRACE, None));
+                *this.timer = Some(Timer::new(StreamsAtDeadline::GRACE, None));
             }
-            AtDeadline::Cut => {
+            StreamsAtDeadline::Cut => {
                 *this.step = Step::Cut;
                 this.handle.set_lost();
             }

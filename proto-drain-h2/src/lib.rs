@@ -1,4 +1,4 @@
-//! HTTP/2 connections leave in their own words, at the time you say: GOAWAY, an exact drain timeout, the final GOAWAY,
+//! HTTP/2 connections leave as RFC 9113 wants it, at the time you set: GOAWAY, an exact drain timeout, the final GOAWAY,
 //! the last stream, close; over unmodified h2, hyper and hyper-util.
 //!
 //! A closed HTTP/2 connection takes every stream with it, and a single GOAWAY loses the requests that are on their way.
@@ -104,7 +104,7 @@
 //!
 //! Neither GOAWAY ends a stream, so gRPC streams, server-sent events and tunnels are what a drain waits for. [`WithDrain`]
 //! puts a [`RequestDrain`] into the extensions of their requests: the handler sees that its connection leaves, and how long it
-//! has, and can end in its own words; `examples/ticker` is a tonic route that does. Tunnels (CONNECT, and extended
+//! has, and can end it with a status of its own; `examples/ticker` is a tonic route that does. Tunnels (CONNECT, and extended
 //! CONNECT of [RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)) are streams like others, but have neither response nor body
 //! to reset: their tasks wait for [`ResetHandle::wait`] and drop the tunnel, or the deadline cuts them.
 //!
@@ -127,7 +127,7 @@
 //!
 //! The steps, their order and their defaults are Envoy's HTTP connection manager's
 //! ([conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc)). It
-//! deviates where Envoy loses something: streams are reset at the deadline instead of cut ([`AtDeadline::Cut`] does as
+//! deviates where Envoy loses something: streams are reset at the deadline instead of cut ([`StreamsAtDeadline::Cut`] does as
 //! Envoy), a half-closed client still gets its answers within the gap, and a client that has not spoken yet gets a second
 //! to do so.
 //!
@@ -137,7 +137,7 @@
 //! - `hyper-util`: the auto connections, also upgradeable ones.
 //! - `h2`: [`ServeStreams`] over `h2::server`.
 //!
-//! None by default: [`GoawayIo`] and the trait [`GracefulShutdown`] serve any codec that waits for a PING. Needs tokio's
+//! None by default: [`GoawayIo`] and the trait [`H2Shutdown`] serve any codec that waits for a PING. Needs tokio's
 //! timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost 216 bytes a connection, nothing is
 //! allocated per frame or request, and there is one timer while it drains. Minimum supported Rust version 1.85.
 
@@ -174,9 +174,9 @@ mod serve;
 #[cfg(feature = "h2")]
 pub use serve::ServeStreams;
 mod settings;
-pub use settings::{AtDeadline, H2DrainSettings};
+pub use settings::{H2DrainSettings, StreamsAtDeadline};
 mod shutdown;
-pub use shutdown::GracefulShutdown;
+pub use shutdown::H2Shutdown;
 #[cfg(test)]
 mod sizes;
 #[cfg(feature = "hyper")]

@@ -1,4 +1,4 @@
-//! The transition table: how far this connection's goodbye has come, as seen on its own wire.
+//! The transition table: how far the goodbye of a connection has come, as seen on its wire.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use std::fmt;
 ///
 /// Envoy's HTTP connection manager has the same three steps (`NotDraining`, `Draining`, `Closing`; see
 /// [conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc)); here
-/// they are read off the frames that the codec writes, so they are what the peer was really told.
+/// they are read off the frames that are written, so they are what the peer gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -21,7 +21,7 @@ pub enum H2Phase {
     Closed = 3,
 }
 
-/// What moves an [`H2Phase`].
+/// What changes an [`H2Phase`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum H2Event {
@@ -40,7 +40,7 @@ pub enum H2Event {
 pub struct InvalidTransition {
     /// Where the connection was.
     pub phase: H2Phase,
-    /// What was said to happen.
+    /// The event.
     pub event: H2Event,
 }
 
@@ -73,7 +73,7 @@ impl H2Phase {
         }
     }
 
-    /// Whether the peer has been told anything.
+    /// Whether a GOAWAY was written.
     #[must_use]
     pub const fn is_told(self) -> bool {
         !matches!(self, Self::Serving)

@@ -9,8 +9,8 @@ use std::time::Instant;
 /// What a handler finds in its request's extensions: the drain of the connection that the request came on.
 ///
 /// A stream that lives for hours (gRPC, server-sent events, a tunnel) outlives both GOAWAYs and is reset at the deadline.
-/// A handler that looks here can end it before that in its own words: a last message, a status, trailers. Cheap to
-/// clone; it holds neither the connection nor the drain open.
+/// A handler that looks here can end it before that: a last message, a status, trailers. Cheap to clone; it keeps neither
+/// the connection nor the drain open.
 ///
 /// # Examples
 ///
@@ -26,7 +26,7 @@ use std::time::Instant;
 ///     loop {
 ///         tokio::select! {
 ///             Some(_event) = tick() => { /* send it */ }
-///             // The connection has been told to go; say so to the client, who may come back elsewhere.
+///             // The connection leaves. Say so to the client, which may come back on another one.
 ///             _phase = handle.signaled() => break,
 ///             else => break,
 ///         }
@@ -60,7 +60,7 @@ impl RequestDrain {
         self.connection.event()
     }
 
-    /// When the stream is reset at the latest. It may come nearer from one call to the next, never move away.
+    /// When the stream is reset at the latest. It may come nearer from one call to the next, never later.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.connection.deadline()

@@ -1,6 +1,6 @@
 //! h2 used directly: a future that accepts streams, with its handshake, so that it can be driven like hyper's.
 
-use crate::shutdown::GracefulShutdown;
+use crate::shutdown::H2Shutdown;
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, Connection, Handshake, SendResponse};
@@ -87,7 +87,7 @@ where
     }
 }
 
-impl<T, F> GracefulShutdown for ServeStreams<T, F>
+impl<T, F> H2Shutdown for ServeStreams<T, F>
 where
     T: AsyncRead + AsyncWrite + Unpin,
     F: Unpin,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How an HTTP/2 connection says goodbye.
+/// How an HTTP/2 connection leaves.
 ///
 /// # Examples
 ///
@@ -28,8 +28,8 @@ pub struct H2DrainSettings {
     /// closed. Default 1 s. Envoy closes such a connection at once; a first request that is already on its way would
     /// be lost by that.
     pub first_bytes_timeout: Duration,
-    /// What becomes of the streams still open at the deadline. Default [`AtDeadline::ResetStreams`].
-    pub at_deadline: AtDeadline,
+    /// What becomes of the streams still open at the deadline. Default [`StreamsAtDeadline::ResetStreams`].
+    pub at_deadline: StreamsAtDeadline,
     /// How many bytes of the peer are read and discarded in the delayed close. Default 16 MiB.
     ///
     /// It has to cover what an honest peer may have under way: the windows of its streams and of the connection (1 MiB
@@ -45,7 +45,7 @@ pub struct H2DrainSettings {
 /// What becomes of the streams that are still open at the deadline of a drain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum AtDeadline {
+pub enum StreamsAtDeadline {
     /// Each gets RST_STREAM(CANCEL), as far as it is served through [`ResetHandle`](crate::ResetHandle) (feature
     /// `hyper`); what is left [`GRACE`](Self::GRACE) later is cut.
     #[default]
@@ -55,7 +55,7 @@ pub enum AtDeadline {
     Cut,
 }
 
-impl AtDeadline {
+impl StreamsAtDeadline {
     /// How long after the deadline streams have to send their resets: 100 ms, less than the 250 ms after which
     /// [`drain_signal::drive`] drops the connection.
     pub const GRACE: Duration = Duration::from_millis(100);
@@ -67,7 +67,7 @@ impl Default for H2DrainSettings {
             drain_timeout: Duration::from_secs(5),
             delayed_close_timeout: Duration::from_secs(1),
             first_bytes_timeout: Duration::from_secs(1),
-            at_deadline: AtDeadline::default(),
+            at_deadline: StreamsAtDeadline::default(),
             discard_limit: 16 << 20,
             max_lingering: 1 << 16,
         }
@@ -98,7 +98,7 @@ impl H2DrainSettings {
 
     /// Sets [`Self::at_deadline`].
     #[must_use]
-    pub fn with_at_deadline(mut self, at_deadline: AtDeadline) -> Self {
+    pub fn with_at_deadline(mut self, at_deadline: StreamsAtDeadline) -> Self {
         self.at_deadline = at_deadline;
         self
     }
@@ -118,12 +118,12 @@ impl H2DrainSettings {
     }
 
     /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain timeout, cut so
-    /// that the delayed close still fits in; but where little is left the gap has half of it. With [`AtDeadline::Cut`] it is
+    /// that the delayed close still fits in; but where little is left the gap has half of it. With [`StreamsAtDeadline::Cut`] it is
     /// always the drain timeout, as in Envoy: the second GOAWAY is lost then if the deadline comes first.
     ///
     /// A gap of one round trip is what saves the requests that are on their way
     /// ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)); the delayed close saves what the peer
-    /// has not read. So a connection that is told in the last moment has some of both.
+    /// has not read. So a connection that is started shortly before the deadline has some of both.
     ///
     /// ```
     /// # use proto_drain_h2::H2DrainSettings;
@@ -142,8 +142,8 @@ impl H2DrainSettings {
     /// [`Self::gap`] with another drain timeout.
     pub(crate) fn cut_to(&self, drain_timeout: Duration, left: Option<Duration>) -> Duration {
         match (left, self.at_deadline) {
-            (None, _) | (_, AtDeadline::Cut) => drain_timeout,
-            (Some(left), AtDeadline::ResetStreams) => {
+            (None, _) | (_, StreamsAtDeadline::Cut) => drain_timeout,
+            (Some(left), StreamsAtDeadline::ResetStreams) => {
                 let spared = left.saturating_sub(self.delayed_close_timeout);
                 drain_timeout.min(spared.max(left / 2))
             }

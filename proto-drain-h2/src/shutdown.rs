@@ -1,19 +1,19 @@
-//! The open trait of servers that can begin to shut down, and who implements it.
+//! The trait of servers that can be asked for their graceful shutdown, and its implementations.
 
 use std::pin::Pin;
 
-/// A server connection that can be asked to begin its shutdown: GOAWAY with the notice on HTTP/2, no keep-alive on
-/// HTTP/1.
+/// A server connection that can be asked for its graceful shutdown: on HTTP/2 GOAWAY(2^31-1) and a PING, then the final
+/// GOAWAY when the PING is acknowledged; on HTTP/1 no keep-alive.
 ///
 /// Implemented for hyper's `http2::Connection` (feature `hyper`), hyper-util's two auto connections (feature
 /// `hyper-util`) and [`ServeStreams`](crate::ServeStreams) over h2 (feature `h2`); open for others.
-pub trait GracefulShutdown {
-    /// Begins the shutdown; the connection must be polled on. Called at most once, and only after the client's first
-    /// bytes have told what it speaks.
+pub trait H2Shutdown {
+    /// Begins the shutdown; the connection must be polled on. [`H2Connection`](crate::H2Connection) calls it at most once:
+    /// on HTTP/2 at the end of the gap, otherwise when the client's first bytes have shown that it speaks something else.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
-impl<C: GracefulShutdown + ?Sized> GracefulShutdown for Pin<Box<C>> {
+impl<C: H2Shutdown + ?Sized> H2Shutdown for Pin<Box<C>> {
     fn graceful_shutdown(self: Pin<&mut Self>) {
         self.get_mut().as_mut().graceful_shutdown();
     }
@@ -21,7 +21,7 @@ impl<C: GracefulShutdown + ?Sized> GracefulShutdown for Pin<Box<C>> {
 
 #[cfg(feature = "hyper")]
 mod hyper_impl {
-    use super::{GracefulShutdown, Pin};
+    use super::{H2Shutdown, Pin};
     use http::{Request, Response};
     use http_body::Body;
     use hyper::body::Incoming;
@@ -31,7 +31,7 @@ mod hyper_impl {
     use hyper::service::Service;
     use std::error::Error;
 
-    impl<I, B, S, E> GracefulShutdown for http2::Connection<I, S, E>
+    impl<I, B, S, E> H2Shutdown for http2::Connection<I, S, E>
     where
         S: Service<Request<Incoming>, Response = Response<B>>,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -48,7 +48,7 @@ mod hyper_impl {
 
 #[cfg(feature = "hyper-util")]
 mod auto_impl {
-    use super::{GracefulShutdown, Pin};
+    use super::{H2Shutdown, Pin};
     use http::{Request, Response};
     use http_body::Body;
     use hyper::body::Incoming;
@@ -57,7 +57,7 @@ mod auto_impl {
     use hyper_util::server::conn::auto::{Connection, HttpServerConnExec, UpgradeableConnection};
     use std::error::Error;
 
-    impl<I, B, S, E> GracefulShutdown for Connection<'_, I, S, E>
+    impl<I, B, S, E> H2Shutdown for Connection<'_, I, S, E>
     where
         S: Service<Request<Incoming>, Response = Response<B>>,
         S::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -71,7 +71,7 @@ mod auto_impl {
         }
     }
 
-    impl<I, B, S, E> GracefulShutdown for UpgradeableConnection<'_, I, S, E>
+    impl<I, B, S, E> H2Shutdown for UpgradeableConnection<'_, I, S, E>
     where
         S: Service<Request<Incoming>, Response = Response<B>>,
         S::Error: Into<Box<dyn Error + Send + Sync>>,

@@ -1,8 +1,8 @@
 //! Send, Sync and Unpin of the public types are promises.
 
 use proto_drain_h2::{
-    AtDeadline, CloseCounts, GoawayHandle, GoawayIo, H2Connection, H2Drain, H2DrainSettings, H2Event,
-    H2Parts, H2Phase, InvalidTransition, WireProtocol,
+    CloseCounts, GoawayHandle, GoawayIo, H2Connection, H2Drain, H2DrainSettings, H2Event, H2Parts, H2Phase,
+    InvalidTransition, StreamsAtDeadline, WireProtocol,
 };
 use static_assertions::assert_impl_all;
 use std::error::Error;
@@ -12,7 +12,7 @@ assert_impl_all!(GoawayIo<DuplexStream>: Send, Sync, Unpin, std::fmt::Debug);
 assert_impl_all!(H2Connection<DuplexStream>: Send, Sync, Unpin, std::fmt::Debug);
 assert_impl_all!(GoawayHandle: Send, Sync, Unpin, Clone, std::fmt::Debug);
 assert_impl_all!(H2DrainSettings: Send, Sync, Unpin, Clone);
-assert_impl_all!(AtDeadline: Send, Sync, Unpin, Copy);
+assert_impl_all!(StreamsAtDeadline: Send, Sync, Unpin, Copy);
 assert_impl_all!(CloseCounts: Send, Sync, Unpin, Copy);
 assert_impl_all!(H2Drain: Send, Sync, Unpin, Clone);
 assert_impl_all!(H2Parts: Send, Unpin);

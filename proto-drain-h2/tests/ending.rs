@@ -7,7 +7,7 @@ mod support;
 use drain_signal::{CloseCause, DrainHandle};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto_drain_h2::{
-    AtDeadline, CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase, NoticeFirst, WireProtocol,
+    CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase, NoticeFirst, StreamsAtDeadline, WireProtocol,
 };
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -89,7 +89,7 @@ async fn streams_that_nobody_resets_are_cut_before_the_driver_drops_the_connecti
         client.expect(kind).await;
     }
     client.expect_end().await;
-    assert_took(start.elapsed(), secs(8) + AtDeadline::GRACE);
+    assert_took(start.elapsed(), secs(8) + StreamsAtDeadline::GRACE);
     let end = it.ended.await.unwrap();
     assert_eq!((end.output, end.cause), (Some(Ok(())), CloseCause::Aborted));
 }
@@ -99,7 +99,7 @@ async fn envoys_abrupt_cut_is_a_setting() {
     let it = pair(
         Server::Auto,
         1 << 16,
-        &H2DrainSettings::default().with_at_deadline(AtDeadline::Cut),
+        &H2DrainSettings::default().with_at_deadline(StreamsAtDeadline::Cut),
     );
     let mut client = RawClient::new(it.client).await;
     client.send(&request(1, "/never")).await;
@@ -117,7 +117,7 @@ async fn envoys_abrupt_cut_is_a_setting() {
 async fn envoys_cut_hurries_no_goaway_before_the_deadline_and_says_none_there() {
     let cut = H2DrainSettings::default()
         .with_drain_timeout(secs(5))
-        .with_at_deadline(AtDeadline::Cut);
+        .with_at_deadline(StreamsAtDeadline::Cut);
     for server in SERVERS {
         // Less than the drain timeout is left: no second GOAWAY. Nothing is left: none at all.
         for (drain_time, told) in [(secs(4), true), (secs(0), false)] {
@@ -149,7 +149,7 @@ async fn a_peer_that_stops_reading_is_gone_by_the_deadline() {
         let start = Instant::now();
         begin(it.trigger, secs(8));
         let end = it.ended.await.unwrap();
-        assert_took(start.elapsed(), secs(8) + AtDeadline::GRACE);
+        assert_took(start.elapsed(), secs(8) + StreamsAtDeadline::GRACE);
         assert_eq!(
             (end.output, end.cause),
             (Some(Ok(())), CloseCause::Aborted),
@@ -422,7 +422,7 @@ async fn a_body_that_always_has_more_is_reset_at_the_deadline() {
         }
     };
     assert_eq!(reset.payload, [0, 0, 0, 8], "CANCEL");
-    assert!(start.elapsed() >= secs(4) && start.elapsed() <= secs(4) + AtDeadline::GRACE);
+    assert!(start.elapsed() >= secs(4) && start.elapsed() <= secs(4) + StreamsAtDeadline::GRACE);
     assert_eq!(it.ended.await.unwrap().cause, CloseCause::Aborted);
 }
 

@@ -5,7 +5,7 @@
 mod support;
 
 use drain_signal::CloseCause;
-use proto_drain_h2::{AtDeadline, CLIENT_PREFACE, H2DrainSettings};
+use proto_drain_h2::{CLIENT_PREFACE, H2DrainSettings, StreamsAtDeadline};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
@@ -189,7 +189,7 @@ async fn a_peer_inside_a_frame_is_not_waited_for_beyond_the_deadline() {
         client.expect(GOAWAY).await;
         client.send(&request(1, "/")[..12]).await;
         client.expect_end().await;
-        assert_took(start.elapsed(), secs(8) + AtDeadline::GRACE);
+        assert_took(start.elapsed(), secs(8) + StreamsAtDeadline::GRACE);
         let end = ended.await.unwrap();
         assert_eq!(
             (end.output, end.cause),

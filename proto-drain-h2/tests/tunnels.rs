@@ -11,7 +11,7 @@ use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use proto_drain_h2::{AtDeadline, H2DrainSettings, RequestDrain, ResetHandle};
+use proto_drain_h2::{H2DrainSettings, RequestDrain, ResetHandle, StreamsAtDeadline};
 use std::convert::Infallible;
 use std::sync::OnceLock;
 use support::*;
@@ -136,7 +136,7 @@ async fn plays(server: Server, extended: bool, ends: Ends) {
         }
         Ends::Nobody => {
             assert_eq!((end_stream, reset), (None, None), "{what}");
-            assert_took(closed, secs(8) + AtDeadline::GRACE);
+            assert_took(closed, secs(8) + StreamsAtDeadline::GRACE);
             assert_eq!(end.cause, CloseCause::Aborted, "{what}");
         }
     }

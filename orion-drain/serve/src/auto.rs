@@ -10,8 +10,7 @@ use super::aging::CloseWhenIdle;
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use proto_drain_h2::{
-    AtDeadline, GoawayHandle, GoawayIo, GracefulShutdown as H2Shutdown, H2Connection, H2Drain, H2Parts,
-    WireProtocol,
+    GoawayHandle, GoawayIo, H2Connection, H2Drain, H2Parts, H2Shutdown, StreamsAtDeadline, WireProtocol,
 };
 use proto_drain_http1::{Exchanges, GracefulShutdown, Http1Connection, Http1Settings, Outcome};
 
@@ -51,7 +50,7 @@ where
         http2: &H2Drain,
         serve: impl FnOnce(GoawayIo<IO>, &H2Parts) -> C,
     ) -> Self {
-        let cuts = http2.settings().at_deadline == AtDeadline::Cut;
+        let cuts = http2.settings().at_deadline == StreamsAtDeadline::Cut;
         let http2 = http2.connection(io, |io, parts| Http1Inside {
             http1: Http1Connection::new(Asked(serve(io, parts)), exchanges, http1),
             goaway: parts.handle().clone(),

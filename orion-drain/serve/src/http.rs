@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use proto_drain_h2::{AtDeadline, H2Drain, H2DrainSettings, NoticeFirst};
+use proto_drain_h2::{H2Drain, H2DrainSettings, NoticeFirst, StreamsAtDeadline};
 use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, IdlePolicy, LingerIo, LingerSettings};
 use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -111,7 +111,7 @@ impl HttpServer {
         self.http2 = H2Drain::new(
             http2
                 .with_first_bytes_timeout(Duration::ZERO)
-                .with_at_deadline(AtDeadline::Cut),
+                .with_at_deadline(StreamsAtDeadline::Cut),
         );
         self.tunnels = CopyOptions::new().with_policy(TcpDrainPolicy::AtSlot);
         self
@@ -163,6 +163,8 @@ impl HttpServer {
     #[must_use]
     pub fn with_max_lingering(mut self, connections: u64) -> Self {
         self.linger = self.linger.with_max_lingering(connections);
+        let http2 = self.http2.settings().clone();
+        self.http2 = H2Drain::new(http2.with_max_lingering(connections));
         self
     }
 

@@ -14,7 +14,7 @@ use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pin_project::pin_project;
-use proto_drain_h2::{GoawayIo, GracefulShutdown, H2Drain, NoticeFirst, WithDrain};
+use proto_drain_h2::{GoawayIo, H2Drain, H2Shutdown, NoticeFirst, WithDrain};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What is around hyper's connection.
@@ -120,7 +120,7 @@ impl<C: Future> Future for Asked<C> {
     }
 }
 
-impl<C: GracefulShutdown + Future> GracefulClose for Asked<C> {
+impl<C: H2Shutdown + Future> GracefulClose for Asked<C> {
     fn start(self: Pin<&mut Self>, _: &Goodbye) {
         self.project().0.graceful_shutdown();
     }
