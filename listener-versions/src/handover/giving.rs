@@ -18,7 +18,7 @@ pub(super) enum Giving {
     Asked,
     /// Another process accepts. It has the lock, and listens at the path. This process keeps its descriptors.
     Replaced,
-    /// The connection to that process has ended. It is dead if nobody has the lock.
+    /// The connection to that process has ended. It is dead if no process has the lock.
     Unsure,
     /// That process is dead. This one has the lock, listens at the path, and keeps the sockets for another process.
     Keeps,
@@ -39,7 +39,7 @@ pub(super) enum GivingEvent {
     Failed,
     /// The new process wants this one gone.
     Terminate,
-    /// The new process keeps the sockets no longer, for nobody has come for them.
+    /// The new process keeps the sockets no longer, for no process has come for them.
     Goodbye,
     /// The connection has ended.
     Ended,
@@ -47,11 +47,11 @@ pub(super) enum GivingEvent {
     LockGot,
     /// Another process has the lock.
     LockHeld,
-    /// Nobody has the lock, and the process that served last has said in the lock file that it lives on and gives nothing away.
+    /// No process has the lock, and the one that served last has said in the lock file that it lives on and gives nothing away.
     LivesOn,
     /// None of the kept sockets listens any more.
     NothingKept,
-    /// Nobody has come for the kept sockets in time.
+    /// No process has come for the kept sockets in time.
     TimeOver,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Hello {
     pub(super) owner: u64,
     /// The network namespace: device and inode; zeros if it is not known.
     pub(super) namespace: (u64, u64),
-    /// The how-manieth process in a row it is, from 0.
+    /// Its number in the row of processes, from 0.
     pub(super) epoch: u32,
     /// How long ago the first process in the row was started, in milliseconds.
     pub(super) uptime: u64,

@@ -2,7 +2,7 @@
 //!
 //! The two meet at a path that the operator names. The new process asks for the sockets, configures itself, and says when it is
 //! ready. Only then does the old process stop accepting, and drain. Until that moment the old process serves as before, whatever
-//! becomes of the new one. While a socket changes hands nobody accepts on it: what comes waits in its queue.
+//! becomes of the new one. While a socket changes hands no process accepts on it: what comes waits in its queue.
 //!
 //! ```text
 //!  old process                                   new process
@@ -14,7 +14,7 @@
 //!  Successor: stops accepting, drains              │
 //!     │ ── draining, with the lock and the path ─► │ Predecessor, Offer: now it accepts, and the next one finds it
 //!     │ ◄────────────── terminate ──────────────── │ after the parent shutdown time
-//!     ▼ exits: told to, or drained                 ▼
+//!     ▼ exits: asked to, or drained                ▼
 //! ```
 //!
 //! As [Envoy's hot restart](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/hot_restart); without shared
@@ -162,7 +162,7 @@ pub enum HandoverError {
         /// That process, as the old one's kernel knows it.
         pid: u32,
     },
-    /// A process has the lock of the path, and nobody listens at the path: it was not ready in time, or the path was removed.
+    /// A process has the lock of the path, and no process listens at the path: it was not ready in time, or the path was removed.
     #[error("a process serves at this path, and cannot be found there")]
     NotOffered,
     /// The path is not the one at which this process has found the old one.
@@ -193,7 +193,7 @@ pub enum HandoverError {
         /// What this process speaks.
         ours: u16,
     },
-    /// The other process belongs to somebody else.
+    /// The other process belongs to another user.
     #[error("the other process belongs to user {theirs}, this one to user {ours}")]
     User {
         /// The other process's user.

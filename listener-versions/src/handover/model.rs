@@ -25,7 +25,7 @@ pub(super) enum Said {
 /// Where the lock is, or the listener of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum At {
-    Nobody,
+    NoProcess,
     Process(usize),
     /// In a message of this connection.
     OnItsWay(usize),
@@ -112,9 +112,9 @@ impl World {
         Self {
             processes: Vec::new(),
             connections: Vec::new(),
-            lock: At::Nobody,
+            lock: At::NoProcess,
             owner: None,
-            path: At::Nobody,
+            path: At::NoProcess,
             backlog: VecDeque::new(),
             is_excused: false,
             has_given_up: false,
@@ -270,7 +270,7 @@ impl World {
         match action {
             // Then it looks.
             TakingAction::Wait => match self.path {
-                At::Nobody => self.taken(index, TakingEvent::Nobody),
+                At::NoProcess => self.taken(index, TakingEvent::NoProcess),
                 At::Process(_) | At::OnItsWay(_) => {
                     self.connections.push(Connection {
                         is_open: [true, true],
@@ -284,7 +284,7 @@ impl World {
             },
             TakingAction::Ask => self.say(self.processes[index].up, NEW, Said::Hello),
             TakingAction::SayDrain => self.say(self.processes[index].up, NEW, Said::Drain),
-            TakingAction::TryLock if self.lock == At::Nobody => {
+            TakingAction::TryLock if self.lock == At::NoProcess => {
                 let is_kept = self.alive().any(|(_, process)| process.keeps());
                 if self.processes[index].owner.is_none() && is_kept {
                     return self.taken(index, TakingEvent::Kept);
@@ -348,16 +348,16 @@ impl World {
                 };
                 let at = match self.connections[connection].is_open[NEW] {
                     true => At::OnItsWay(connection),
-                    false => At::Nobody,
+                    false => At::NoProcess,
                 };
                 self.say(down, OLD, Said::Draining);
                 self.lock = at;
                 self.set_path(at);
             }
-            GivingAction::TryLock if self.lock == At::Nobody && self.owner.is_none() => {
+            GivingAction::TryLock if self.lock == At::NoProcess && self.owner.is_none() => {
                 self.given(index, GivingEvent::LivesOn);
             }
-            GivingAction::TryLock if self.lock == At::Nobody => {
+            GivingAction::TryLock if self.lock == At::NoProcess => {
                 self.lock = At::Process(index);
                 self.given(index, GivingEvent::LockGot);
             }
@@ -536,10 +536,10 @@ impl World {
     /// The lock and the listener of the path are closed, if this process has them.
     fn release(&mut self, index: usize) {
         if self.lock == At::Process(index) {
-            self.lock = At::Nobody;
+            self.lock = At::NoProcess;
         }
         if self.path == At::Process(index) {
-            self.set_path(At::Nobody);
+            self.set_path(At::NoProcess);
         }
     }
 
@@ -573,8 +573,8 @@ impl World {
         let connection = &mut self.connections[number];
         connection.is_open[end] = false;
         if std::mem::take(&mut connection.unread[end]).contains(&Said::Draining) {
-            self.lock = At::Nobody;
-            self.set_path(At::Nobody);
+            self.lock = At::NoProcess;
+            self.set_path(At::NoProcess);
         }
     }
 

@@ -73,9 +73,9 @@ impl Offer {
     /// [`io::ErrorKind::AddrInUse`] if a process lives there; [`io::ErrorKind::InvalidInput`] if the path is too long for a Unix
     /// socket (107 bytes); [`io::ErrorKind::AlreadyExists`] if there is a file that is not a socket; else what the system says.
     pub async fn bind(path: &Path) -> io::Result<Self> {
-        // A process may be there whose lock file somebody has removed.
-        let somebody = path::connect(path).await?;
-        match (somebody, Lock::try_get(path)?) {
+        // A process may be there whose lock file was removed.
+        let process = path::connect(path).await?;
+        match (process, Lock::try_get(path)?) {
             (None, Some(lock)) if !Keeping::is_any(path) => Self::first(lock, path),
             _ => {
                 let text = format!("a process serves at {}, or is about to", path.display());
@@ -120,7 +120,7 @@ impl Offer {
         }
     }
 
-    /// The how-manieth process in a row this one is, from 0 (Envoy's `--restart-epoch`).
+    /// The number of this process in the row, from 0 (Envoy's `--restart-epoch`).
     #[must_use]
     pub fn epoch(&self) -> u32 {
         self.identity.epoch

@@ -1,7 +1,7 @@
 //! The path at which processes meet, and the lock beside it.
 //!
 //! Only the process that has the lock listens at the path. A handover gives both to the new process, as descriptors: the path is
-//! written only when nobody lives there, and there is no moment in which a process lives and cannot be found.
+//! written only when no process lives there, and there is no moment in which a process lives and cannot be found.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -24,7 +24,7 @@ const LONGEST: usize = 107;
 /// A listener is closed once, and a lock file is replaced once.
 const ATTEMPTS: usize = 10;
 
-/// Connects; `None` if nobody is there.
+/// Connects; `None` if no process is there.
 pub(super) async fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     check(path)?;
     for _ in 0..ATTEMPTS {

@@ -30,9 +30,9 @@ pub struct Predecessor {
 pub enum Ended {
     /// By itself, in time: its connections were done.
     ByItself,
-    /// This process has told it to end.
+    /// This process has asked it to end.
     Terminated,
-    /// This process has told it to end, and it is still there. It may hang.
+    /// This process has asked it to end, and it is still there. It may hang.
     Lingers,
 }
 
@@ -57,7 +57,7 @@ impl Predecessor {
         self.pid
     }
 
-    /// Waits until the old process has ended by itself, or tells it to when `terminate` is ready: the parent shutdown sequence
+    /// Waits until the old process has ended by itself, or asks it to when `terminate` is ready: the parent shutdown sequence
     /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence), Envoy's
     /// `--parent-shutdown-time-s`).
     ///

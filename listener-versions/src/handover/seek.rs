@@ -36,8 +36,8 @@ pub(super) struct Answer {
 pub(super) enum Found {
     /// A process that serves, or keeps the sockets of one that is dead.
     Process(Box<Answer>),
-    /// Nobody: this process has the lock.
-    Nobody(Lock),
+    /// No process: this one has the lock.
+    NoProcess(Lock),
 }
 
 /// Looks, and asks, until it is known who serves. `owner` is the process that served last when this one was sent the sockets that it
@@ -66,7 +66,7 @@ pub(super) async fn seek(
                     }
                 }
             }
-            None => taking.on(TakingEvent::Nobody),
+            None => taking.on(TakingEvent::NoProcess),
         };
         if action == TakingAction::TryLock {
             if let Some(lock) = Lock::try_get(path)? {
@@ -76,7 +76,7 @@ pub(super) async fn seek(
                 }
                 if owner.is_some() || !Keeping::is_any(path) {
                     taking.on(TakingEvent::LockGot);
-                    return Ok(Found::Nobody(lock));
+                    return Ok(Found::NoProcess(lock));
                 }
                 drop(lock);
                 action = taking.on(TakingEvent::Kept);

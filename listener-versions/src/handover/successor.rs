@@ -160,7 +160,7 @@ impl Successor {
         }
     }
 
-    /// The connection is gone. The lock is free if nobody serves at the path: neither the process that was there, nor one to which that
+    /// The connection is gone. The lock is free if no process serves at the path: neither the process that was there, nor one to which that
     /// one has handed over.
     async fn try_lock(&mut self) -> Option<GivingEvent> {
         // What a process has shut down was its own, and is closed everywhere.
@@ -237,7 +237,7 @@ impl Successor {
 pub enum SuccessorEvent {
     /// It wants this process gone.
     Terminate,
-    /// It has died, and nobody serves. Its sockets are kept for another process.
+    /// It has died, and no process serves. Its sockets are kept for another process.
     Died,
     /// Another process has taken its place: [`Successor::pid`].
     Replaced,

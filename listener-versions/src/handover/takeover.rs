@@ -39,7 +39,7 @@ pub enum Start {
 pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
     match seek(&mut taking, path, options, None).await? {
-        Found::Nobody(lock) => Ok(Start::Fresh(Offer::first(lock, path)?)),
+        Found::NoProcess(lock) => Ok(Start::Fresh(Offer::first(lock, path)?)),
         Found::Process(answer) => Ok(Start::Takeover(Takeover::new(taking, path, options, answer))),
     }
 }
@@ -56,7 +56,7 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, Hand
 pub async fn take_over(path: &Path, options: &HandoverOptions) -> Result<Option<Takeover>, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
     match seek(&mut taking, path, options, None).await? {
-        Found::Nobody(_) => Ok(None),
+        Found::NoProcess(_) => Ok(None),
         Found::Process(answer) => Ok(Some(Takeover::new(taking, path, options, answer))),
     }
 }
@@ -154,7 +154,7 @@ impl Takeover {
             }
             let owner = Some(self.answer.hello.owner);
             match seek(&mut self.taking, &self.path, &self.options, owner).await? {
-                Found::Nobody(lock) => {
+                Found::NoProcess(lock) => {
                     is_alone = true;
                     // That it cannot be found is no reason not to serve. `Offer::next` tries again, and says why.
                     let listener = lock.listen(&self.path).ok();

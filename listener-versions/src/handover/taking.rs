@@ -5,7 +5,7 @@
 //!   │ ▲  │              │                                       │                   ▲
 //!   │ │  │◄────ended────┴───────────────────ended───────────────┘                   │
 //!   │ └─wait            (with sockets: Asked leads straight to Ready)               │
-//!   └───────────────────────────nobody there, and the lock is free──────────────────┘
+//!   └───────────────────────────no process, and the lock is free────────────────────┘
 //! ```
 
 /// Where a process is that wants to serve.
@@ -36,8 +36,8 @@ pub(super) enum Taking {
 pub(super) enum TakingEvent {
     /// A process listens at the path.
     Found,
-    /// Nobody listens at the path.
-    Nobody,
+    /// No process listens at the path.
+    NoProcess,
     /// This process has got the lock.
     LockGot,
     /// The same, but another process has served since this one was sent its sockets, and may still accept on them.
@@ -93,7 +93,7 @@ impl Taking {
 
         let (next, action) = match (*self, event) {
             (Self::Looking { ready }, E::Found) => (Self::Asked { ready }, Ask),
-            (Self::Looking { ready }, E::Nobody) => (Self::Looking { ready }, TryLock),
+            (Self::Looking { ready }, E::NoProcess) => (Self::Looking { ready }, TryLock),
             (Self::Looking { .. }, E::LockGot) => (Self::Owner, Listen),
             (Self::Looking { ready: false }, E::Kept) => (Self::Looking { ready: false }, Wait),
             (Self::Looking { ready }, E::LockHeld) => (Self::Looking { ready }, Wait),
