@@ -64,8 +64,12 @@ fn check(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// Which file is at the path, if any.
-pub(super) fn file_at(path: &Path) -> Option<(u64, u64)> {
+/// Whether there is a socket at the path.
+pub(super) fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino()))
 }

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::UnixListener;
+use tokio::time::sleep;
 
 use super::message::Message;
 use super::path::Lock;
@@ -14,6 +16,10 @@ use super::source::{SocketSource, Unsettled};
 use super::taking::{Taking, TakingAction, TakingEvent};
 use super::{HandoverError, HandoverOptions, Offer, Predecessor, hooks, path};
 use crate::{Inherited, ListenAddress};
+
+/// How often, and after how long, a process looks again for a path that is gone.
+const LOOKS: usize = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How a process begins.
 #[derive(Debug)]
@@ -70,8 +76,6 @@ pub struct Takeover {
     taking: Taking,
     path: PathBuf,
     options: HandoverOptions,
-    /// The file at the path when this process came.
-    file: Option<(u64, u64)>,
     answer: Box<Answer>,
     /// What [`take`](Self::take) has given out.
     taken: HashSet<ListenAddress>,
@@ -83,7 +87,6 @@ impl Takeover {
             taking,
             path: path.to_owned(),
             options: options.clone(),
-            file: path::file_at(path),
             answer,
             taken: HashSet::new(),
         }
@@ -129,9 +132,7 @@ impl Takeover {
         mut self,
         source: &S,
     ) -> Result<(Predecessor, Offer), HandoverError> {
-        if path::file_at(&self.path) != self.file {
-            return Err(HandoverError::Moved { path: self.path });
-        }
+        self.can_be_found().await?;
         let offered = self.offered();
         let (unsettled, mut claimed) = Unsettled::claim(source, &offered);
         claimed.extend(self.taken.iter().cloned());
@@ -172,6 +173,19 @@ impl Takeover {
         Ok(self.owner(is_alone, lock, listener))
     }
 
+    /// The path must still be there if the old process lives. If it is dead, the lock decides who listens there.
+    async fn can_be_found(&self) -> Result<(), HandoverError> {
+        for _ in 0..LOOKS {
+            if path::is_socket(&self.path) || self.answer.wire.has_hung_up() {
+                return Ok(());
+            }
+            // The process that keeps a dead one's sockets may be about to listen there.
+            sleep(LOOK_AGAIN).await;
+        }
+        let path = self.path.clone();
+        Err(HandoverError::Moved { path })
+    }
+
     /// Where the old process offers a socket, except where this process has not looked at it.
     fn offered(&self) -> HashSet<ListenAddress> {
         let unused: HashSet<_> = self.answer.sockets.addresses().collect();
@@ -186,7 +200,6 @@ impl Takeover {
         answer.hello.epoch = answer.hello.epoch.max(self.answer.hello.epoch);
         answer.since = answer.since.min(self.answer.since);
         self.answer = answer;
-        self.file = path::file_at(&self.path);
     }
 
     /// Says that this process is ready, and hears that the other one has stopped; `None`: it lives, and goes on.

@@ -141,9 +141,6 @@ fn advance(old: &mut Process, new: &mut Process, point: Point) {
         new.say("go");
         new.until("serving");
     }
-    if point == Point::Configures {
-        old.say("go");
-    }
 }
 
 /// The second of three processes is killed at any moment while it hands over to the third.
