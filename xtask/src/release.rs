@@ -56,6 +56,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// As in the workspace's own manifest, so that what was built for it is used here too.
+const PROFILE: &str =
+    "[profile.dev]\ndebug = \"line-tables-only\"\n\n[profile.dev.package.\"*\"]\ndebug = false\n";
+
 /// Packages all published crates, and builds what was packaged, with the siblings' packages in place of crates.io.
 ///
 /// Not by cargo's own verification: that takes siblings from a registry of its own making and keeps their sources and
@@ -77,8 +81,9 @@ pub(crate) fn package(sh: &Shell) -> Result<()> {
         cmd!(sh, "tar --extract --gzip --file {archive} --directory {unpacked}").run()?;
         patches.push_str(&format!("{name} = {{ path = \"{name}-{version}\" }}\n"));
     }
-    let workspace =
-        format!("[workspace]\nresolver = \"3\"\nmembers = [\"*-*\"]\n\n[patch.crates-io]\n{patches}");
+    let workspace = format!(
+        "[workspace]\nresolver = \"3\"\nmembers = [\"*-*\"]\n\n{PROFILE}\n[patch.crates-io]\n{patches}"
+    );
     fs::write(unpacked.join("Cargo.toml"), workspace)?;
     // The versions that everything else was tested with.
     fs::copy(root().join("Cargo.lock"), unpacked.join("Cargo.lock"))?;
