@@ -7,7 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The largest head and the largest body that are read.
 const HEAD_LIMIT: usize = 64 * 1024;
-const BODY_LIMIT: usize = 4 * 1024 * 1024;
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A stream and what was read ahead from it.
 #[derive(Debug)]
