@@ -1,10 +1,10 @@
 //! A hundred connections leave one after the other in the first quarter of a two-second drain.
 //!
-//! `cargo run -p drain-signal --example slots`
+//! `cargo run -p drain-signal --features tokio --example slots`
 
 use std::time::Duration;
 
-use drain_signal::{DrainCompleted, DrainEvent, DrainReason, Draining};
+use drain_signal::{DrainCompleted, DrainEvent, DrainReason};
 use tokio::time::Instant;
 
 #[tokio::main]
@@ -27,21 +27,9 @@ async fn main() -> Result<(), DrainCompleted> {
         DrainReason::ProcessShutdown,
     );
     let draining = trigger.start(event);
-    tokio::select! {
-        () = draining.drained() => println!("{:>4} ms: drained", start.elapsed().as_millis()),
-        () = pace(&draining) => println!("deadline, {} left", draining.open_watches()),
+    match draining.pace().await {
+        0 => println!("{:>4} ms: drained", start.elapsed().as_millis()),
+        left => println!("deadline, {left} left"),
     }
     Ok(())
-}
-
-/// Whoever owns time drives the drain; with tokio this is all it takes.
-async fn pace(draining: &Draining) {
-    loop {
-        let step = draining.advance(Instant::now().into_std());
-        match step.next {
-            _ if step.more => tokio::task::yield_now().await,
-            Some(next) => tokio::time::sleep_until(next.into()).await,
-            None => return,
-        }
-    }
 }

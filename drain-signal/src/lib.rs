@@ -7,7 +7,7 @@
 //! ```text
 //!  DrainTrigger ── start(event) ──► Draining ── advance(now) ──► slots, deadline
 //!                                       │
-//!  DrainSignal ── watch() ──► DrainWatch (guard, one a connection) ── signaled() · drain_close() · expired()
+//!  DrainSignal ── watch() ──► DrainWatch (guard, one a connection) ── signaled() · is_due() · expired()
 //!                                       │ dropped
 //!                                       └──────────────────────► drained()
 //! ```
@@ -23,12 +23,12 @@
 //! # async fn main() -> Result<(), drain_signal::DrainCompleted> {
 //! let (trigger, signal) = drain_signal::channel();
 //! let connection = signal.watch()?;
-//! assert!(!connection.drain_close());
+//! assert!(!connection.is_due());
 //!
 //! let start = Instant::now().into_std();
 //! let draining = trigger.start(DrainEvent::new(start, Duration::from_secs(60), DrainReason::ListenerModify));
 //! draining.advance(start + Duration::from_secs(15)); // all slots lie in the first quarter
-//! assert!(connection.drain_close());
+//! assert!(connection.is_due());
 //!
 //! let goodbye = connection.signaled().await;
 //! assert_eq!(goodbye.deadline, Some(start + Duration::from_secs(60)));
@@ -102,16 +102,16 @@ mod engine;
 mod pure;
 
 pub use api::{
-    Activity, ActivityObserver, Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal,
-    DrainState, DrainTrigger, DrainWatch, Drained, Draining, Drive, Goodbye, GracefulClose, PhaseWait,
-    Reached, Signaled, WatchOptions, channel, drive, drive_held,
+    Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal, DrainState, DrainTrigger,
+    DrainWatch, Drained, Draining, Drive, Goodbye, Graceful, GracefulClose, PhaseWait, Reached, Signaled,
+    WatchOptions, channel, drive, drive_held, graceful,
 };
 pub(crate) use pure::phase;
+pub use pure::schedule;
 pub use pure::{
-    CloseLadder, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDecision, DrainDirection, DrainEnd,
-    DrainEvent, DrainReason, DrainSchedule, DrainStrategy, DrainType, DrainedBy, Phase,
+    CloseLadder, DEFAULT_DRAIN_TIME, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainReason,
+    DrainSchedule, DrainStrategy, DrainedBy, Phase,
 };
-pub use pure::{decision, schedule};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainSignal, DrainState, Draining, Phase,
-    WatchOptions, channel,
+    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainSignal, DrainState, DrainedBy, Draining,
+    Phase, WatchOptions, channel,
 };
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -17,7 +17,7 @@ fn instant() -> Instant {
 }
 
 fn outbound(place: u16) -> WatchOptions {
-    inbound(place).with_scope(DrainDirection::All)
+    inbound(place).with_drained_by(DrainedBy::Full)
 }
 
 fn inbound(place: u16) -> WatchOptions {
@@ -26,7 +26,9 @@ fn inbound(place: u16) -> WatchOptions {
 
 fn narrow(trigger: drain_signal::DrainTrigger) -> (Draining, DrainSignal, Instant) {
     let start = instant();
-    let event = DrainEvent::new(start, T, DrainReason::Admin).with_direction(DrainDirection::InboundOnly);
+    let event = DrainEvent::new(start, T, DrainReason::Admin)
+        .with_end(drain_signal::DrainEnd::Leave)
+        .with_direction(DrainDirection::InboundOnly);
     let draining = trigger.start(event.with_end(drain_signal::DrainEnd::Close));
     let signal = draining.signal();
     (draining, signal, start)
@@ -43,8 +45,8 @@ fn a_narrower_drain_does_not_concern_a_wider_scope() {
     assert_pending!(waiting.poll());
     let (draining, _, start) = narrow(trigger);
     draining.advance(start + 2 * T);
-    assert!(here.is_draining() && here.drain_close());
-    assert!(!waiting.is_woken() && !there.is_draining() && !there.drain_close());
+    assert!(here.is_draining() && here.leave_if_due());
+    assert!(!waiting.is_woken() && !there.is_draining() && !there.leave_if_due());
     assert_eq!(
         (there.phase(), there.event(), there.deadline()),
         (Phase::Open, None, None)
@@ -94,7 +96,7 @@ fn widening_tells_the_others_and_leaves_the_told_their_slot() {
     assert!(parked.is_woken(), "its slot has passed");
     assert_eq!(late.phase(), Phase::Open);
     draining.advance(start + T / 4);
-    assert!(late.drain_close());
+    assert!(late.leave_if_due());
 }
 
 #[test]

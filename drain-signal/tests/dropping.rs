@@ -36,7 +36,7 @@ fn a_trigger_dropped_before_start_drains_nothing_and_watchers_go_on() {
     drop(trigger);
     assert!(!waiting.is_woken());
     assert_pending!(waiting.poll());
-    assert!(!watch.is_draining() && !watch.drain_close());
+    assert!(!watch.is_draining() && !watch.leave_if_due());
     assert!(signal.watch().is_ok());
 }
 
@@ -46,7 +46,7 @@ fn a_signal_dropped_leaves_its_watchers_and_its_trigger_alone() {
     let watch = signal.watch().unwrap();
     drop(signal);
     let draining = trigger.start(event());
-    assert!(watch.drain_close());
+    assert!(watch.leave_if_due());
     drop(watch);
     assert_ready!(task::spawn(draining.drained()).poll());
 }
@@ -58,7 +58,7 @@ fn a_begun_drain_dropped_stays_begun_and_closes_nothing() {
     drop(draining);
     let mut expired = task::spawn(watch.expired());
     assert_pending!(expired.poll());
-    assert!(watch.is_draining() && watch.drain_close());
+    assert!(watch.is_draining() && watch.leave_if_due());
     assert_eq!(watch.deadline(), Some(start + T));
 }
 
@@ -101,7 +101,7 @@ fn a_handle_outlives_everything_and_goes_on_answering() {
     let (draining, watch, start) = begun();
     let handle = watch.handle();
     drop((watch, draining));
-    assert!(handle.is_draining() && handle.drain_close());
+    assert!(handle.is_draining() && handle.leave_if_due());
     assert_eq!(handle.deadline(), Some(start + T));
     assert_ready!(task::spawn(handle.signaled()).poll());
 }
@@ -167,7 +167,7 @@ fn everything_dropped_leaves_nothing_for_the_next_drain() {
         drop((watch, draining));
         let (_trigger, signal) = channel();
         let watch = signal.watch().unwrap();
-        assert!(!watch.is_draining() && !watch.drain_close());
+        assert!(!watch.is_draining() && !watch.leave_if_due());
         assert_eq!(
             (signal.open_watches(), signal.state()),
             (1, DrainState::NotDraining)

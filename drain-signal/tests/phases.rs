@@ -143,10 +143,10 @@ proptest! {
         for step in steps {
             match step {
                 Step::Open { place, outside, timeout_10ms } => {
-                    let scope = if outside { DrainDirection::All } else { DrainDirection::InboundOnly };
+                    let by = if outside { DrainedBy::Full } else { DrainedBy::Any };
                     let options = WatchOptions::default()
                         .with_place(Place::new(place))
-                        .with_scope(scope)
+                        .with_drained_by(by)
                         .with_drain_timeout(Duration::from_millis(10 * u64::from(timeout_10ms)));
                     // Whom the drain does not concern has been there before it.
                     let concerned = !(outside && event.direction == DrainDirection::InboundOnly);

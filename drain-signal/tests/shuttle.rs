@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainDirection, DrainEvent, DrainReason, DrainSignal, DrainState, DrainStrategy, DrainWatch,
+    CloseCause, DrainEvent, DrainReason, DrainSignal, DrainState, DrainStrategy, DrainWatch, DrainedBy,
     Draining, Goodbye, GracefulClose, WatchOptions, channel, drive,
 };
 use shuttle::future::{self, JoinHandle};
@@ -89,14 +89,14 @@ async fn keep_time(draining: Draining) {
 
 fn crowd(signal: &DrainSignal, connections: &mut Vec<JoinHandle<CloseCause>>, size: usize) {
     for _ in 0..size {
-        let scope = if thread_rng().gen_bool(0.3) {
-            DrainDirection::All
+        let drained_by = if thread_rng().gen_bool(0.3) {
+            DrainedBy::Full
         } else {
-            DrainDirection::InboundOnly
+            DrainedBy::Any
         };
         connections.extend(
             signal
-                .watch_with(WatchOptions::default().with_scope(scope))
+                .watch_with(WatchOptions::default().with_drained_by(drained_by))
                 .map(connection),
         );
     }

@@ -36,10 +36,10 @@ fn a_watcher_is_woken_at_its_slot_and_not_before() {
     let draining = trigger.start(event(start));
     draining.advance(start + Duration::from_millis(7_499));
     assert!(!waiting.is_woken());
-    assert!(!watch.drain_close());
+    assert!(!watch.leave_if_due());
     draining.advance(start + Duration::from_millis(7_500));
     assert!(waiting.is_woken());
-    assert!(watch.drain_close());
+    assert!(watch.leave_if_due());
     let goodbye = assert_ready!(waiting.poll());
     assert_eq!(goodbye.deadline, Some(start + T));
 }
@@ -151,7 +151,7 @@ fn an_operators_drain_has_no_deadline() {
     let (trigger, signal) = channel();
     let watch = signal.watch().unwrap();
     let start = instant();
-    let draining = trigger.start(DrainEvent::new(start, T, DrainReason::Admin));
+    let draining = trigger.start(DrainEvent::new(start, T, DrainReason::Admin).with_end(DrainEnd::Leave));
     draining.advance(start + 10 * T);
     assert_eq!((watch.deadline(), watch.phase()), (None, Phase::Signaled));
     assert_eq!(draining.event().unwrap().end, DrainEnd::Leave);
@@ -168,7 +168,7 @@ fn a_connection_opened_after_the_window_is_told_with_its_first_response_only() {
     assert_pending!(waiting.poll());
     draining.advance(start + Duration::from_secs(30));
     assert_pending!(waiting.poll());
-    assert!(late.drain_close());
+    assert!(late.leave_if_due());
     assert!(waiting.is_woken(), "the answer starts the goodbye too");
     assert_ready!(waiting.poll());
 }
@@ -181,7 +181,7 @@ fn envoys_ramp_is_flat_in_the_first_second_and_certain_from_half_time() {
     let told = |at| {
         draining.advance(start + Duration::from_millis(at));
         (0..2_000)
-            .filter(|_| signal.watch().unwrap().drain_close())
+            .filter(|_| signal.watch().unwrap().leave_if_due())
             .count()
     };
     assert_eq!(told(950), 0);
@@ -252,7 +252,7 @@ fn dropping_the_trigger_never_means_drain() {
     let (trigger, signal): (DrainTrigger, _) = channel();
     let watch = signal.watch().unwrap();
     drop(trigger);
-    assert!(!watch.is_draining() && !watch.drain_close());
+    assert!(!watch.is_draining() && !watch.leave_if_due());
     let mut waiting = task::spawn(watch.signaled());
     assert_pending!(waiting.poll());
 }
@@ -263,7 +263,7 @@ fn dropping_the_begun_drain_leaves_it_begun() {
     let watch = watch_at(&signal, 0x8000);
     drop(trigger.start(event(instant())));
     assert!(watch.is_draining());
-    assert!(!watch.drain_close(), "no slot comes without a driver");
+    assert!(!watch.leave_if_due(), "no slot comes without a driver");
 }
 
 #[test]
@@ -350,9 +350,9 @@ fn who_leaves_early_is_signaled_and_leaves_with_every_later_response() {
     let start = instant();
     let draining = trigger.start(event(start));
     draining.advance(start);
-    assert!(!watch.drain_close());
+    assert!(!watch.leave_if_due());
     assert!(watch.leave_early());
-    assert!(watch.drain_close());
+    assert!(watch.leave_if_due());
     assert_ready!(task::spawn(watch.signaled()).poll());
     drop(draining);
 }

@@ -22,7 +22,9 @@ const T: Duration = Duration::from_secs(60);
 /// Everybody's slot is at the start.
 fn start(trigger: DrainTrigger, reason: DrainReason) -> Draining {
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
-    let event = DrainEvent::new(Instant::now(), T, reason).with_strategy(DrainStrategy::Immediate);
+    let event = DrainEvent::new(Instant::now(), T, reason)
+        .with_end(reason.end())
+        .with_strategy(DrainStrategy::Immediate);
     let now = event.start;
     let draining = trigger.start(event);
     while draining.advance(now).more {}

@@ -98,15 +98,20 @@ impl Decision {
 }
 
 impl DrainDecision for Decision {
-    /// Two atomic loads while nothing drains. The first `true` starts the connection's goodbye.
-    fn drain_close(&self) -> bool {
+    /// Two atomic loads while nothing drains.
+    fn is_due(&self) -> bool {
         let now = || tokio::time::Instant::now().into_std();
         let unhealthy = |health: &Health| health.drain_close(now, || fastrand::u64(..));
-        if self.health.as_ref().is_some_and(unhealthy) {
+        self.health.as_ref().is_some_and(unhealthy) || self.handle.is_due()
+    }
+
+    /// Two atomic loads while nothing drains. The first `true` starts the connection's goodbye.
+    fn leave_if_due(&self) -> bool {
+        let is_due = self.is_due();
+        if is_due {
             self.handle.start_now();
-            return true;
         }
-        self.handle.drain_close()
+        is_due
     }
 
     fn progress(&self) -> Option<u16> {

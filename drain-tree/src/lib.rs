@@ -9,7 +9,7 @@
 //!  DrainManager::root ── child() ── child()          start_drain_sequence(reason) ──► DrainSequence (future: paces, completes)
 //!        │ fail_health()     │ watch()                            │ at once, to every node below
 //!        │ a level           ▼                                    ▼
-//!        └────────────► Decision: drain_close()      DrainWatch: signaled() at its slot, expired() at the deadline
+//!        └────────────► Decision: leave_if_due()     DrainWatch: signaled() at its slot, expired() at the deadline
 //! ```
 //!
 //! A connection learns of its drain by its watch. One without a watch asks [`DrainManager::drain_close_at`] once per response,

@@ -107,6 +107,7 @@ impl DrainManager {
                     .with_strategy(start.strategy.unwrap_or(settings.strategy))
                     .with_schedule(settings.schedule)
                     .with_direction(start.direction)
+                    .with_end(start.reason.end())
                     .with_ladder(settings.ladder);
                 let minimum = start.minimum.unwrap_or_else(|| settings.minimum(start.reason));
                 let sequence = Sequence::new(event, minimum, settings.length);

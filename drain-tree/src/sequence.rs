@@ -109,7 +109,7 @@ impl DrainSequence {
     /// let (start, mut next) = (sequence.event().start, None);
     /// let mut cx = Context::from_waker(Waker::noop());
     /// while sequence.poll_at(start + Duration::from_secs(150), &mut cx, &mut next).is_pending() && next.is_none() {}
-    /// assert!(connection.drain_close());
+    /// assert!(connection.leave_if_due());
     /// # use drain_tree::DrainDecision;
     /// # Ok::<(), drain_tree::DrainCompleted>(())
     /// ```

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use drain_tree::drain_signal::DrainedBy;
 use drain_tree::drain_signal::Phase;
 use drain_tree::{
     ChildOptions, DrainDirection, DrainManager, DrainReason, DrainSettings, DrainStart, DrainState,
@@ -123,7 +124,7 @@ fn connections_outside_an_inbound_drain_neither_keep_it_nor_are_refused() {
     let inbound = drain_tree::TrafficDirection::Inbound;
     let root = root();
     let listener = root.child(ChildOptions::default().with_traffic_direction(inbound));
-    let outside = WatchOptions::default().with_scope(DrainDirection::All);
+    let outside = WatchOptions::default().with_drained_by(DrainedBy::Full);
     let open = listener.watch_with(outside).expect("nothing drains yet");
     let mut sequence = root.start_drain_sequence(MODIFY.with_direction(DrainDirection::InboundOnly));
     let now = sequence.event().start;

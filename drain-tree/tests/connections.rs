@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use drain_tree::DrainDirection::{All, InboundOnly};
+use drain_tree::DrainDirection::InboundOnly;
+use drain_tree::drain_signal::DrainedBy;
 use drain_tree::{
     ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, TrafficDirection,
     WatchOptions,
@@ -35,7 +36,7 @@ const fn seconds(seconds: u64) -> Duration {
 async fn an_inbound_drain_does_not_wait_for_connections_that_it_does_not_concern() {
     let listener = inbound(&root());
     let outside = listener
-        .watch_with(WatchOptions::default().with_scope(All))
+        .watch_with(WatchOptions::default().with_drained_by(DrainedBy::Full))
         .unwrap();
     let inside = listener.watch().unwrap();
     let sequence = tokio::spawn(listener.start_drain_sequence(MODIFY.with_direction(InboundOnly)));

@@ -196,5 +196,5 @@ async fn failed_health_may_have_a_ramp() {
     let watch = manager.watch().unwrap();
     let decision = manager.decision(&watch);
     tokio::time::advance(seconds(10)).await;
-    assert!(decision.drain_close());
+    assert!(decision.leave_if_due());
 }

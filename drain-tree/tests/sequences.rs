@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use drain_tree::DrainDirection::{All, InboundOnly};
+use drain_tree::drain_signal::DrainedBy;
 use drain_tree::{
     ChildOptions, DrainDecision, DrainEnding, DrainLength, DrainManager, DrainReason, DrainSettings,
     DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection, WatchOptions,
@@ -138,7 +139,7 @@ async fn escalation_reaches_children_that_drain_already() {
     let root = root();
     let listener = inbound(&root);
     let outside = listener
-        .watch_with(WatchOptions::default().with_scope(All))
+        .watch_with(WatchOptions::default().with_drained_by(DrainedBy::Full))
         .unwrap();
     let _first = listener.start_drain_sequence(MODIFY.with_direction(InboundOnly));
     assert!(!outside.is_draining());
@@ -291,7 +292,7 @@ async fn a_filter_chain_replaced_in_place_drains_along_the_ramp() {
     let start = DrainStart::new(DrainReason::FilterChainUpdate);
     let _sequence = tokio::spawn(replaced.start_drain_sequence(start));
     advance(T / 8).await;
-    let signaled = watches.iter().filter(|watch| watch.drain_close()).count();
+    let signaled = watches.iter().filter(|watch| watch.leave_if_due()).count();
     assert!(
         (30..70).contains(&signaled),
         "{signaled} of 100 at half of the window"

@@ -135,7 +135,7 @@ async fn a_dropped_sequence_can_be_joined_and_goes_on() {
     let watch = listener.watch_with(halfway).unwrap();
     drop(listener.start_drain_sequence(MODIFY));
     tokio::time::advance(T / 2).await;
-    assert!(!watch.drain_close(), "nobody paces it");
+    assert!(!watch.leave_if_due(), "nobody paces it");
     let joined = tokio::spawn(listener.start_drain_sequence(MODIFY));
     watch.signaled().await;
     drop(watch);
@@ -221,13 +221,13 @@ async fn failed_health_is_a_level_that_clears_and_modify_only_does_not_read_it()
         egress.watch().unwrap(),
     );
     root.fail_health();
-    assert!(ingress.decision(&signaled).drain_close() && !egress.decision(&out).drain_close());
+    assert!(ingress.decision(&signaled).leave_if_due() && !egress.decision(&out).leave_if_due());
     root.restore_health();
     assert!(
-        ingress.decision(&signaled).drain_close(),
+        ingress.decision(&signaled).leave_if_due(),
         "once signaled, always signaled"
     );
-    assert!(!ingress.decision(&later).drain_close());
+    assert!(!ingress.decision(&later).leave_if_due());
     assert!(!ingress.is_draining());
 }
 

@@ -57,7 +57,7 @@ fn exercise(settings: DrainSettings, start: DrainStart, now: Instant, others: &[
         }
         for watch in [&early, &late].into_iter().flatten() {
             watch.phase();
-            listener.decision(watch).drain_close();
+            listener.decision(watch).leave_if_due();
         }
         listener.bring_forward(at);
         root.settings().parent_shutdown_at(at);

@@ -126,7 +126,7 @@ where
         if this.held.is_none() {
             let polled = this.inner.poll(cx);
             let asks = || goaway.protocol() == WireProtocol::Http2 && goaway.phase() == H2Phase::Serving;
-            if !matches!(polled, Poll::Ready(Ok(_))) || !asks() || !decision.drain_close() {
+            if !matches!(polled, Poll::Ready(Ok(_))) || !asks() || !decision.leave_if_due() {
                 return polled;
             }
             let response = ready!(polled)?;

@@ -342,7 +342,7 @@ async fn the_goaway_precedes_the_headers_of_the_response_that_triggers_it() {
 struct AlwaysClose;
 
 impl drain_signal::DrainDecision for AlwaysClose {
-    fn drain_close(&self) -> bool {
+    fn is_due(&self) -> bool {
         true
     }
 }

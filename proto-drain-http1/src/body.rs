@@ -12,7 +12,7 @@ use crate::exchange::{Exchange, Exchanges};
 ///
 /// [`DrainService`](crate::DrainService) leaves bodies alone, so for it a request is over when the head of its response
 /// is handed on. A service inside it that wraps its bodies in this makes the connection look busy, to an
-/// [`ActivityObserver`](drain_signal::ActivityObserver) and to the steps of a drain, until the last frame. Frames pass
+/// [`ActivityObserver`](crate::ActivityObserver) and to the steps of a drain, until the last frame. Frames pass
 /// through unchanged.
 #[pin_project]
 #[derive(Debug)]

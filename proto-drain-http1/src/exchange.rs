@@ -9,7 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
-use drain_signal::{Activity, ActivityObserver, DrainDecision};
+use drain_signal::DrainDecision;
+
+use crate::{Activity, ActivityObserver};
 
 use crate::request::RequestFacts;
 use crate::response::Leaving;

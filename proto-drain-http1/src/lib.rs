@@ -112,6 +112,8 @@
 //!
 //! Staged closes and graces need a tokio runtime with time. Minimum supported Rust version 1.85.
 
+mod activity;
+pub use activity::{Activity, ActivityObserver};
 #[cfg(feature = "hyper-util")]
 mod auto;
 #[cfg(feature = "hyper-util")]

@@ -28,7 +28,7 @@ impl Leaving {
     /// Asks `decision` once. Ask it exactly once per response, just before its head is written.
     #[must_use]
     pub fn ask(decision: &impl DrainDecision) -> Self {
-        if decision.drain_close() {
+        if decision.leave_if_due() {
             Self::Yes
         } else {
             Self::No

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use drain_signal::{Activity, CloseCause};
+use drain_signal::CloseCause;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use proto_drain_http1::Activity;
 use proto_drain_http1::{ExchangeBody, Http1Settings, IdlePolicy, Outcome};
 use rig::{Answer, DRAIN_TIME, GET, Rig, full, ok, settle, streaming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -62,7 +62,7 @@ async fn a_connection_that_speaks_rarely_leaves_before_its_slot() {
 struct Stays;
 
 impl DrainDecision for Stays {
-    fn drain_close(&self) -> bool {
+    fn is_due(&self) -> bool {
         false
     }
     fn progress(&self) -> Option<u16> {

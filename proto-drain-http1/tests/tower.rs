@@ -22,7 +22,7 @@ use tower_service::Service;
 struct Counting(Arc<AtomicU32>);
 
 impl DrainDecision for Counting {
-    fn drain_close(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.0.fetch_add(1, Ordering::Relaxed);
         true
     }

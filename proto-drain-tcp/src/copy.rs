@@ -23,7 +23,7 @@ use tokio::{
 pub enum OwnSlot {}
 
 impl DrainDecision for OwnSlot {
-    fn drain_close(&self) -> bool {
+    fn is_due(&self) -> bool {
         match *self {}
     }
 }

@@ -243,7 +243,7 @@ where
             && self
                 .decision
                 .as_ref()
-                .map_or(self.point >= DrainPoint::Told, DrainDecision::drain_close)
+                .map_or(self.point >= DrainPoint::Told, DrainDecision::leave_if_due)
     }
 
     /// A drain closes this connection now.

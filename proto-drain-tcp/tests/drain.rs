@@ -272,7 +272,7 @@ async fn check_on_data_leaves_a_silent_connection_until_the_deadline() {
 struct Nth(usize, Arc<AtomicUsize>);
 
 impl DrainDecision for Nth {
-    fn drain_close(&self) -> bool {
+    fn is_due(&self) -> bool {
         self.1.fetch_add(1, Ordering::Relaxed) + 1 == self.0
     }
 }

@@ -28,8 +28,8 @@ impl Advance {
     };
 }
 
-/// A begun drain. It does nothing by itself: [`advance`](Self::advance) it at the times it asks for, or let
-/// drain-tree's `DrainSequence` do so.
+/// A begun drain. It does nothing by itself: [`advance`](Self::advance) it at the times it asks for, await `pace` (feature
+/// `tokio`), or let drain-tree's `DrainSequence` do so.
 ///
 /// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the drain begun: no more
 /// slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes on answering with what had come by then.
@@ -46,6 +46,11 @@ impl Draining {
             drain,
             waiter: Mutex::new(Waiter::default()),
         }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn drain(&self) -> &Drain {
+        &self.drain
     }
 
     /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.

@@ -3,18 +3,21 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
+
+use pin_project::pin_project;
 
 use crate::DrainEvent;
 
-/// What a connection is told at its slot.
+/// What a connection learns at its slot.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Goodbye {
-    /// The drain; `None` if this connection alone was told to leave ([`DrainHandle::start_now`](crate::DrainHandle::start_now)).
+    /// The drain; `None` if this connection alone was signaled ([`DrainHandle::start_now`](crate::DrainHandle::start_now)).
     pub event: Option<Arc<DrainEvent>>,
-    /// When it was told, as coarse as the drain's pace; `None` without a drain.
-    pub told_at: Option<Instant>,
+    /// When that was, as coarse as the drain's pace; `None` without a drain.
+    pub signaled_at: Option<Instant>,
     /// When it must be gone, as known now; `None`: whenever it likes.
     pub deadline: Option<Instant>,
 }
@@ -29,31 +32,83 @@ pub trait GracefulClose: Future {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye);
 
     /// The deadline is near (1 s by default): say the last word, close if idle.
-    fn finish(self: Pin<&mut Self>);
+    ///
+    /// Default: nothing, for a protocol that has no last word.
+    fn finish(self: Pin<&mut Self>) {}
 
     /// The deadline: reset what is still open, flush, close. The driver drops the connection soon afterwards.
-    fn abort(self: Pin<&mut Self>);
+    ///
+    /// Default: nothing; the connection is dropped.
+    fn abort(self: Pin<&mut Self>) {}
 }
 
-/// What a connection is doing.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activity {
-    /// TLS handshake, PROXY header, protocol detection: it has not spoken its protocol yet.
-    Handshaking,
-    /// Open, with nothing in flight.
-    Idle,
-    /// In a request, or in several.
-    InRequest {
-        /// How many.
-        streams: u32,
-    },
-    /// Upgraded or CONNECTed: bytes are relayed.
-    Tunnel,
+/// A future with a closure that says goodbye for it: what [`graceful`] makes.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct Graceful<F, G> {
+    #[pin]
+    future: F,
+    goodbye: Option<G>,
 }
 
-/// Told by a protocol what its connection does. Called on the connection's own task; must be cheap.
-pub trait ActivityObserver {
-    /// The connection now does this.
-    fn activity(&self, activity: Activity);
+/// Makes a [`GracefulClose`] of any future: at the slot `goodbye` is called with it, once, and it goes on.
+///
+/// # Examples
+///
+/// ```
+/// use std::pin::Pin;
+/// use std::time::Duration;
+/// use drain_signal::{CloseCause, DrainEvent, DrainReason, DrainStrategy, drive, graceful};
+/// # use tokio::time::Instant;
+/// # /// A connection as hyper's.
+/// # struct Connection(bool);
+/// # impl Connection { fn graceful_shutdown(self: Pin<&mut Self>) { self.get_mut().0 = true; } }
+/// # impl Future for Connection {
+/// #     type Output = ();
+/// #     fn poll(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+/// #         if self.0 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+/// #     }
+/// # }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), drain_signal::DrainCompleted> {
+/// # let connection = Connection(false);
+/// let (trigger, signal) = drain_signal::channel();
+/// let connection = graceful(connection, |connection: Pin<&mut Connection>, _| connection.graceful_shutdown());
+/// let served = tokio::spawn(drive(connection, signal.watch()?));
+///
+/// let start = Instant::now().into_std();
+/// let event = DrainEvent::new(start, Duration::from_secs(60), DrainReason::ProcessShutdown)
+///     .with_strategy(DrainStrategy::Immediate);
+/// # tokio::task::yield_now().await;
+/// trigger.start(event).advance(start);
+/// assert!(matches!(served.await, Ok(closed) if closed.cause == CloseCause::Drained));
+/// # Ok(()) }
+/// ```
+pub const fn graceful<F, G>(future: F, goodbye: G) -> Graceful<F, G>
+where
+    F: Future,
+    G: FnOnce(Pin<&mut F>, &Goodbye),
+{
+    Graceful {
+        future,
+        goodbye: Some(goodbye),
+    }
+}
+
+impl<F: Future, G> Future for Graceful<F, G> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+impl<F: Future, G: FnOnce(Pin<&mut F>, &Goodbye)> GracefulClose for Graceful<F, G> {
+    fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
+        let this = self.project();
+        if let Some(say) = this.goodbye.take() {
+            say(this.future, goodbye);
+        }
+    }
 }

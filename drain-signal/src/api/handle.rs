@@ -1,12 +1,16 @@
 //! One connection's view of the drain: what its task waits on, what request handlers, services and closers ask.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use crate::engine::Connection;
 use crate::phase::at;
-use crate::{DrainDecision, DrainEvent, Goodbye, Phase, Reached, Signaled, decision};
+use crate::pure::decision;
+use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached, Signaled};
 
 /// A connection's view of its drain: may I go on, is it my turn, how long have I got?
 ///
@@ -28,7 +32,7 @@ impl DrainHandle {
     }
 
     /// Whether a drain that concerns this connection has begun: one atomic load. It says nothing about this connection's
-    /// turn; see [`drain_close`](DrainDecision::drain_close).
+    /// turn; see [`is_due`](DrainDecision::is_due).
     #[inline]
     pub fn is_draining(&self) -> bool {
         let word = self.connection.shard.state.word();
@@ -83,6 +87,50 @@ impl DrainHandle {
         Reached::new(self, Phase::Expired)
     }
 
+    /// [`signaled`](Self::signaled) that owns its handle, to be put into a task or a collection.
+    pub const fn signaled_owned(self) -> Signaled {
+        Signaled::new(self)
+    }
+
+    /// [`finishing`](Self::finishing) that owns its handle.
+    pub const fn finishing_owned(self) -> Reached {
+        Reached::new(self, Phase::Finishing)
+    }
+
+    /// [`expired`](Self::expired) that owns its handle.
+    pub const fn expired_owned(self) -> Reached {
+        Reached::new(self, Phase::Expired)
+    }
+
+    /// Runs `future` until it is done or the connection's slot comes, whichever is first; `None`: the slot, and `future` was
+    /// dropped. `future` is polled first.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `future`'s.
+    pub async fn run_until_signaled<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.run_until(Phase::Open, future).await
+    }
+
+    /// Runs `future` until it is done or the deadline comes, as [`run_until_signaled`](Self::run_until_signaled).
+    ///
+    /// # Cancel safety
+    ///
+    /// As `future`'s.
+    pub async fn run_until_expired<F: Future>(&self, future: F) -> Option<F::Output> {
+        self.run_until(Phase::Finishing, future).await
+    }
+
+    async fn run_until<F: Future>(&self, after: Phase, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut wait = PhaseWait::new(self);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => wait.poll_phase(cx, after).map(|_| None),
+        })
+        .await
+    }
+
     /// This connection's slot is now, whether a drain is on or not: a failed health check, a maximum age, an operator.
     /// Returns `true` if this call was the first to say so.
     pub fn start_now(&self) -> bool {
@@ -109,7 +157,7 @@ impl DrainHandle {
         let (pace, deadline) = (published.pace, published.deadline());
         drop(published);
         Goodbye {
-            told_at: event.as_ref().and_then(|event| at(event.start, pace)),
+            signaled_at: event.as_ref().and_then(|event| at(event.start, pace)),
             deadline: deadline.filter(|_| event.is_some()),
             event,
         }
@@ -117,29 +165,34 @@ impl DrainHandle {
 }
 
 impl DrainDecision for DrainHandle {
-    /// Whether this connection's turn has come: one load while nothing drains. The first `true` also tells the
-    /// connection's driver, so that a drain learnt of by asking and one pushed at the slot start the same goodbye once.
+    /// One load while nothing drains.
     #[inline]
-    fn drain_close(&self) -> bool {
+    fn is_due(&self) -> bool {
         let Connection { shard, slot, .. } = &self.connection;
         let word = shard.state.word();
-        let told = self.connection.own_phase() > Phase::Open;
-        if told || !word.concerns(slot.drained_by()) {
-            return told;
+        if word.is_idle() || !self.connection.is_concerned(word) {
+            return self.connection.own_phase() > Phase::Open;
         }
-        let leaves = if word.is_envoy() {
-            let clock = shard.state.clock();
-            let drain_time = Duration::from_micros(clock.drain_time);
-            let drain = Some((word.strategy(), drain_time, Duration::from_micros(clock.pace)));
-            let sample = || fastrand::u64(..);
-            decision::should_drain_close(crate::DrainType::ModifyOnly, false, drain, ENVOY_RAMP, sample)
-        } else {
-            slot.response_leaves(word)
-        };
-        if leaves {
+        if self.connection.own_phase() > Phase::Open {
+            return true;
+        }
+        if !word.is_envoy() {
+            return slot.response_leaves(word);
+        }
+        let clock = shard.state.clock();
+        let [drain_time, elapsed] = [clock.drain_time, clock.pace].map(Duration::from_micros);
+        decision::envoy_leaves(word.strategy(), drain_time, elapsed, || fastrand::u64(..))
+    }
+
+    /// One load while nothing drains. The first `true` signals the connection, so that a drain learnt of by asking and one
+    /// pushed at the slot begin the same goodbye, once.
+    #[inline]
+    fn leave_if_due(&self) -> bool {
+        let is_due = self.is_due();
+        if is_due {
             self.start_now();
         }
-        leaves
+        is_due
     }
 
     fn progress(&self) -> Option<u16> {
@@ -158,9 +211,6 @@ impl DrainDecision for DrainHandle {
         true
     }
 }
-
-/// The share of the drain time after which every response of [`Envoy140`](crate::DrainSchedule::Envoy140) says goodbye.
-const ENVOY_RAMP: f64 = 0.5;
 
 impl Clone for DrainHandle {
     /// Another handle of the same connection, with the same slot.

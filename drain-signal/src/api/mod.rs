@@ -4,13 +4,15 @@ mod draining;
 mod drive;
 mod graceful;
 mod handle;
+#[cfg(feature = "tokio")]
+mod pace;
 mod signal;
 mod wait;
 mod watch;
 
 pub use draining::{Advance, Drained, Draining};
 pub use drive::{CloseCause, Closed, Drive, drive, drive_held};
-pub use graceful::{Activity, ActivityObserver, Goodbye, GracefulClose};
+pub use graceful::{Goodbye, Graceful, GracefulClose, graceful};
 pub use handle::DrainHandle;
 pub use signal::{DrainSignal, DrainState, DrainTrigger, channel};
 pub use wait::{PhaseWait, Reached, Signaled};

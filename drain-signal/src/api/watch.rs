@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::Connection;
 use crate::schedule::Place;
-use crate::{DrainDecision, DrainDirection, DrainHandle, DrainedBy};
+use crate::{DrainDecision, DrainHandle, DrainedBy, Phase, Reached, Signaled};
 
 /// The drain is completed: no new connection may join it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,12 +51,9 @@ impl WatchOptions {
         self
     }
 
-    /// Concerned by drains that go at least as far as `scope`.
-    pub const fn with_scope(mut self, scope: DrainDirection) -> Self {
-        self.drained_by = match scope {
-            DrainDirection::InboundOnly => DrainedBy::Any,
-            DrainDirection::All => DrainedBy::Full,
-        };
+    /// With given drains that concern the connection.
+    pub const fn with_drained_by(mut self, drained_by: DrainedBy) -> Self {
+        self.drained_by = drained_by;
         self
     }
 }
@@ -84,6 +81,16 @@ impl DrainWatch {
     pub fn handle(&self) -> DrainHandle {
         self.handle.clone()
     }
+
+    /// [`signaled`](DrainHandle::signaled) that keeps the watch until it is dropped.
+    pub const fn signaled_owned(self) -> Signaled<Self> {
+        Signaled::new(self)
+    }
+
+    /// [`expired`](DrainHandle::expired) that keeps the watch until it is dropped.
+    pub const fn expired_owned(self) -> Reached<Self> {
+        Reached::new(self, Phase::Expired)
+    }
 }
 
 impl Deref for DrainWatch {
@@ -103,8 +110,13 @@ impl AsRef<DrainHandle> for DrainWatch {
 
 impl DrainDecision for DrainWatch {
     #[inline]
-    fn drain_close(&self) -> bool {
-        self.handle.drain_close()
+    fn is_due(&self) -> bool {
+        self.handle.is_due()
+    }
+
+    #[inline]
+    fn leave_if_due(&self) -> bool {
+        self.handle.leave_if_due()
     }
 
     fn progress(&self) -> Option<u16> {

@@ -7,11 +7,6 @@ use std::time::Duration;
 /// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
 pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
 
-/// How long a replaced process may live: 900 s, Envoy's `--parent-shutdown-time-s`.
-///
-/// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
-pub const DEFAULT_PARENT_SHUTDOWN_TIME: Duration = Duration::from_secs(900);
-
 /// Which listeners a drain covers. `InboundOnly < All`; a running drain may widen, never narrow.
 ///
 /// Envoy's third value, `None`, means "nothing drains" and cannot be expressed here: no drain, no direction.
@@ -52,7 +47,7 @@ impl DrainedBy {
     }
 }
 
-/// Whether connections are told one after the other or all at once: Envoy's `--drain-strategy`.
+/// Whether connections are signaled one after the other or all at once: Envoy's `--drain-strategy`.
 #[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DrainStrategy {
@@ -63,20 +58,7 @@ pub enum DrainStrategy {
     Immediate,
 }
 
-/// Whether a failed health check drains a listener: Envoy's `Listener.drain_type`.
-///
-/// Source: [`Listener.DrainType`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto).
-#[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum DrainType {
-    /// `DEFAULT`: health check failure, listener changes and process drains.
-    #[default]
-    Default,
-    /// `MODIFY_ONLY`: listener changes and process drains, never health. Meant for egress listeners.
-    ModifyOnly,
-}
-
-/// When connections are told, if the strategy is [`DrainStrategy::Gradual`].
+/// When connections are signaled, if the strategy is [`DrainStrategy::Gradual`].
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DrainSchedule {
@@ -88,7 +70,7 @@ pub enum DrainSchedule {
     #[default]
     FirstQuarter,
     /// What Envoy 1.40 does: each response rolls a die whose odds rise to one at half of the drain time, in whole
-    /// seconds; idle connections are told in a window that begins at two thirds of it.
+    /// seconds; idle connections are signaled in a window that begins at two thirds of it.
     Envoy140,
 }
 
@@ -108,10 +90,13 @@ pub enum DrainReason {
     HotRestart,
     /// An operator asked (`/drain_listeners`).
     Admin,
+    /// Something else: a stable lower-case word for logs and metric labels.
+    Other(&'static str),
 }
 
 impl DrainReason {
-    /// Whether connections that are left at the end of the drain time are closed.
+    /// Whether Envoy closes the connections that are left at the end of the drain time. An event says so itself:
+    /// [`DrainEvent::end`](crate::DrainEvent::end).
     ///
     /// An operator's drain paces and, in its graceful form, stops accepting at the end, but cuts nothing, as in
     /// [Envoy's admin interface](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
@@ -131,6 +116,7 @@ impl DrainReason {
             Self::ProcessShutdown => "process_shutdown",
             Self::HotRestart => "hot_restart",
             Self::Admin => "admin",
+            Self::Other(word) => word,
         }
     }
 }

@@ -58,7 +58,7 @@ pub struct DrainEvent {
     pub drain_time: Duration,
     /// One after the other, or all at once.
     pub strategy: DrainStrategy,
-    /// When connections are told, if gradual.
+    /// When connections are signaled, if gradual.
     pub schedule: DrainSchedule,
     /// Which listeners it covers.
     pub direction: DrainDirection,
@@ -71,7 +71,8 @@ pub struct DrainEvent {
 }
 
 impl DrainEvent {
-    /// A gradual drain in direction [`DrainDirection::All`], ended as its reason says.
+    /// A gradual drain in direction [`DrainDirection::All`] that closes what is left after `drain_time`. One without a deadline
+    /// says so: [`with_end`](Self::with_end)`(`[`DrainEnd::Leave`]`)`.
     ///
     /// # Examples
     ///
@@ -93,7 +94,7 @@ impl DrainEvent {
             schedule: DrainSchedule::default(),
             direction: DrainDirection::All,
             reason,
-            end: reason.end(),
+            end: DrainEnd::Close,
             ladder: CloseLadder::default(),
         }
     }

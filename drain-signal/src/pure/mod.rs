@@ -1,14 +1,13 @@
 //! What a drain says and when whose turn is: values and pure functions. No clock, no randomness, no thread.
 
 mod config;
-pub mod decision;
+pub(crate) mod decision;
 mod event;
 pub(crate) mod phase;
 pub mod schedule;
 
 pub use config::{
-    DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule,
-    DrainStrategy, DrainType, DrainedBy,
+    DEFAULT_DRAIN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainStrategy, DrainedBy,
 };
 pub use decision::DrainDecision;
 pub use event::{CloseLadder, DrainEvent};

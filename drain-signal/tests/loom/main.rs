@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainState, DrainStrategy, Phase, PhaseWait,
-    WatchOptions, channel,
+    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainState, DrainStrategy, DrainedBy, Phase,
+    PhaseWait, WatchOptions, channel,
 };
 use loom::future::block_on;
 use loom::sync::Arc;
@@ -86,7 +86,7 @@ fn the_last_guard_that_only_a_wide_drain_concerns_wakes_whoever_waits_for_it() {
     model(|| {
         let (trigger, signal) = channel();
         let watch = signal
-            .watch_with(options().with_scope(DrainDirection::All))
+            .watch_with(options().with_drained_by(DrainedBy::Full))
             .unwrap();
         let leaving = thread::spawn(move || drop(watch));
         let draining = trigger.start(event());
@@ -214,7 +214,7 @@ fn an_entry_given_back_during_the_walk_belongs_to_its_next_owner() {
             drop(wait);
             let next = signal.watch_with(options()).unwrap();
             // If it came during the drain it has no slot and is told when it asks.
-            if !next.drain_close() {
+            if !next.leave_if_due() {
                 block_on(next.signaled());
             }
         });
@@ -229,7 +229,7 @@ fn a_widened_drain_reaches_a_wait_that_parks_at_that_moment() {
     model(|| {
         let (trigger, signal) = channel();
         let watch = signal
-            .watch_with(options().with_scope(DrainDirection::All))
+            .watch_with(options().with_drained_by(DrainedBy::Full))
             .unwrap();
         let event = event().with_direction(DrainDirection::InboundOnly);
         let start = event.start;
@@ -414,7 +414,7 @@ fn a_watch_that_opens_while_a_completed_drain_widens_is_waited_for_or_refused() 
         let draining = trigger.start(event().with_direction(DrainDirection::InboundOnly));
         assert!(draining.complete_if_empty());
         let opening = signal.clone();
-        let opener = thread::spawn(move || opening.watch_with(options().with_scope(DrainDirection::All)));
+        let opener = thread::spawn(move || opening.watch_with(options().with_drained_by(DrainedBy::Full)));
         assert!(draining.widen());
         let watch = opener.join().unwrap();
         let expected = if watch.is_ok() {

@@ -240,8 +240,12 @@ impl Connection {
 }
 
 impl DrainDecision for Connection {
-    fn drain_close(&self) -> bool {
-        self.asks(Decision::drain_close)
+    fn is_due(&self) -> bool {
+        self.manner(self.inner.guard.protocol()) != Manner::Silent && self.inner.decision.is_due()
+    }
+
+    fn leave_if_due(&self) -> bool {
+        self.asks(Decision::leave_if_due)
     }
 
     fn progress(&self) -> Option<u16> {

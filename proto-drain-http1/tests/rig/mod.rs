@@ -8,10 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use drain_signal::{
-    Activity, ActivityObserver, Closed, DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger,
-    drive,
-};
+use drain_signal::{Closed, DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger, drive};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
@@ -19,7 +16,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    CloseCounters, DrainService, Exchanges, Http1Connection, Http1Settings, LingerIo, LingerSettings, Outcome,
+    Activity, ActivityObserver, CloseCounters, DrainService, Exchanges, Http1Connection, Http1Settings,
+    LingerIo, LingerSettings, Outcome,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;

@@ -1,0 +1,76 @@
+//! A drain paced on tokio's clock, for those who have no other. Feature `tokio`.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use drain_sync::Waiter;
+use tokio::time::{Instant, sleep_until};
+
+use crate::Draining;
+use crate::engine::advance;
+
+impl Draining {
+    /// Moves the drain on, on tokio's clock, until it is over: the last watch is gone, or the last step of the
+    /// [`CloseLadder`](crate::CloseLadder) has been taken. How many watches are left.
+    ///
+    /// Needs the feature `tokio`. This `impl` block has a file of its own because of that.
+    ///
+    /// # Panics
+    ///
+    /// Polled outside a tokio runtime with time enabled, as all of tokio's timers.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and called again at any time; meanwhile no slot comes.
+    pub async fn pace(&self) -> usize {
+        let mut changed = Change {
+            draining: self,
+            waiter: Waiter::default(),
+        };
+        let mut timer = pin!(sleep_until(Instant::now()));
+        poll_fn(|cx| {
+            // Registered before the look, so that nothing falls between the two.
+            self.drain()
+                .state
+                .waiters
+                .register(&mut changed.waiter, cx.waker());
+            loop {
+                let step = advance(self.drain(), Instant::now().into_std());
+                if self.drain().is_drained() {
+                    return Poll::Ready(0);
+                }
+                let next = match step.next {
+                    _ if step.more => {
+                        // Let those run who were woken.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    Some(next) => next,
+                    None if self.deadline().is_some() => {
+                        return Poll::Ready(self.drain().concerned_watches());
+                    }
+                    // Without a deadline nothing is left to do but to wait for the last.
+                    None => return Poll::Pending,
+                };
+                timer.as_mut().reset(next.into());
+                if timer.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// Takes its entry back when it is dropped.
+struct Change<'a> {
+    draining: &'a Draining,
+    waiter: Waiter,
+}
+
+impl Drop for Change<'_> {
+    fn drop(&mut self) {
+        self.draining.drain().state.waiters.remove(&mut self.waiter);
+    }
+}

@@ -1,0 +1,93 @@
+//! A drain paced on tokio's clock, paused.
+#![cfg(not(any(loom, shuttle)))]
+
+use std::time::Duration;
+
+use drain_signal::{DrainEnd, DrainEvent, DrainReason, DrainedBy, WatchOptions, channel};
+use tokio::time::Instant;
+
+const T: Duration = Duration::from_secs(60);
+
+fn event() -> DrainEvent {
+    DrainEvent::new(Instant::now().into_std(), T, DrainReason::Other("a test"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_leaves_at_a_slot_of_the_first_quarter() {
+    let (trigger, signal) = channel();
+    let start = Instant::now();
+    let leaving: Vec<_> = (0..100)
+        .map(|_| {
+            let watch = signal.watch().unwrap();
+            tokio::spawn(async move {
+                watch.signaled_owned().await;
+                start.elapsed()
+            })
+        })
+        .collect();
+    let draining = trigger.start(event());
+    assert_eq!(draining.pace().await, 0);
+    assert!(start.elapsed() <= T / 4);
+    let mut slots = vec![];
+    for leaving in leaving {
+        slots.push(leaving.await.unwrap());
+    }
+    slots.sort_unstable();
+    assert!(slots[10] < T / 16 && slots[90] > T / 16 * 3, "{slots:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stays_is_left_after_the_last_step() {
+    let (trigger, signal) = channel();
+    let start = Instant::now();
+    let watch = signal.watch().unwrap();
+    let other = signal
+        .watch_with(WatchOptions::default().with_drained_by(DrainedBy::Full))
+        .unwrap();
+    assert_eq!(trigger.start(event()).pace().await, 2);
+    assert!(start.elapsed() >= T);
+    assert_eq!(watch.run_until_expired(std::future::pending::<()>()).await, None);
+    drop((watch, other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_deadline_it_waits_for_the_last() {
+    let (trigger, signal) = channel();
+    let start = Instant::now();
+    let watch = signal.watch().unwrap();
+    tokio::spawn(async move {
+        tokio::time::sleep(T * 3).await;
+        drop(watch);
+    });
+    assert_eq!(trigger.start(event().with_end(DrainEnd::Leave)).pace().await, 0);
+    assert_eq!(start.elapsed().as_secs(), 180);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_brought_forward_is_seen_at_once() {
+    let (trigger, signal) = channel();
+    let start = Instant::now();
+    let _watch = signal.watch().unwrap();
+    let draining = trigger.start(event());
+    let nearer = draining.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(T / 3).await;
+        nearer.bring_forward(Instant::now().into_std());
+    });
+    assert_eq!(draining.pace().await, 1);
+    assert!(start.elapsed() < T / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_future_runs_until_the_slot_and_not_longer() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    assert_eq!(watch.run_until_signaled(std::future::ready(1)).await, Some(1));
+    let draining = trigger.start(event());
+    let pacing = tokio::spawn(async move { draining.pace().await });
+    assert_eq!(watch.run_until_signaled(std::future::pending::<()>()).await, None);
+    let handle = watch.handle();
+    handle.signaled_owned().await;
+    drop(watch);
+    assert_eq!(pacing.await.unwrap(), 0);
+}
