@@ -9,6 +9,8 @@ mod extended_connect;
 mod listener;
 #[path = "../src/proxy.rs"]
 mod proxy;
+#[path = "../src/timeout.rs"]
+mod timeout;
 #[path = "../src/tunnel.rs"]
 mod tunnel;
 #[allow(dead_code, reason = "edge's program uses the rest")]
