@@ -56,34 +56,28 @@
 //!
 //! A gradual drain gives every connection one slot, `place * drain_time / 4` after the start, where `place` is a fraction
 //! of one fixed when its watcher opens. An immediate drain has all slots at the start. Envoy 1.40's own schedule is a
-//! second, named one ([`DrainSchedule::Envoy140`]). Both are pure functions in [`schedule`] and [`decision`].
+//! second, named one ([`DrainSchedule::Envoy140`]). The slots of both are pure functions in [`schedule`].
 //!
 //! # Direction
 //!
-//! A drain of inbound listeners ([`DrainDirection::InboundOnly`]) does not concern watchers opened with
-//! [`WatchOptions::with_scope`] [`DrainDirection::All`]: they do not see it, and it does not wait for them.
-//! [`Draining::widen`] publishes a second event with the same start and deadline for everybody; a connection already told
-//! keeps its slot.
+//! A drain of inbound listeners ([`DrainDirection::InboundOnly`]) does not concern watches opened with
+//! [`WatchOptions::with_drained_by`] [`DrainedBy::Full`]: they do not see it, and it does not wait for them.
+//! [`Draining::widen`] publishes a second event with the same start and deadline for everybody; a connection already
+//! signaled keeps its slot.
 //!
 //! # What it costs
 //!
-//! Every thread has a shard: a copy of the state word, a count, and a slab of wakers. A question is one load of the word. A
-//! watcher that is opened and closed on one thread takes a plain store and a look whether a drain is on for each, without
-//! any atomic read-modify-write; closed on another thread, one subtraction. A wait parked by the same task is recognized
-//! without a lock. The drain walks the slabs in place, 32 wakes a call; whose turn it is follows from 32 bits kept beside
-//! the waker. Shards are never freed but used again by later drains, so a process keeps as many as it had drains at once.
-//!
-//! That no plain store is missed is the drain's business: before it says who is left it has the system order what all
-//! threads have stored ([`membarrier(2)`](https://man7.org/linux/man-pages/man2/membarrier.2.html), once for all
-//! drains begun before it). The first [`channel`] of a process asks the system for this, which takes some milliseconds in a
-//! process of several threads. The first eight threads that open watchers have this way, and a new thread once one of them
-//! has ended; further threads, systems other than Linux, and processes that are not allowed to call `membarrier` open and
-//! close with one atomic addition each.
+//! Threads are spread over as many shards as there are cores: a shard has a count of watches, the records of connections, and
+//! the entries of parked waits. A question is one load of the state word. A watch is opened by two atomic additions that no other
+//! core contends for, and closed by two. A wait parks with the shard locked for a few nanoseconds; a poll by the same task takes
+//! no lock. The drain walks the entries in place, 32 wakes a call; whose turn it is follows from 32 bits kept beside the
+//! waker. Shards are made when one of their threads opens a watch, pages of entries are given back when nobody uses them, and
+//! all of it is freed with the last watch, handle and signal. The invariants are on one page, `src/engine/mod.rs`.
 //!
 //! # What it does not do
 //!
 //! It does not accept (listener-versions), cascade (drain-tree), list (conn-tracker), or speak any protocol
-//! (proto-drain-http1, proto-drain-h2, proto-drain-tcp). It has no timer and reads no clock: time comes in.
+//! (proto-drain-http1, proto-drain-h2, proto-drain-tcp). It has no timer and reads no clock (but for `pace`): time comes in.
 //!
 //! # Where it follows Envoy
 //!
@@ -94,7 +88,7 @@
 //!
 //! # Features and requirements
 //!
-//! No features. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows.
+//! Feature `tokio`: `Draining::pace`, a drain moved on by tokio's clock. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows.
 //! Minimum supported Rust version 1.85.
 
 mod api;
