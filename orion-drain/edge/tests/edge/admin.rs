@@ -176,7 +176,7 @@ async fn a_drain_and_its_connections_are_listed_while_it_lasts() {
     let [connection] = &edge.list("/connections").await[..] else {
         panic!("one connection");
     };
-    let here = client.stream.local_addr().expect("an address").to_string();
+    let here = client.wire.stream.local_addr().expect("an address").to_string();
     for (field, value) in [
         ("listener", "http"),
         ("protocol", "http1"),

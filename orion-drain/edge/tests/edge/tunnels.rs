@@ -165,9 +165,8 @@ async fn a_stream_that_is_half_closed_during_a_drain_still_gets_all_that_comes_b
 
 #[tokio::test]
 async fn check_drain_close_ends_a_talking_stream_in_fin_long_before_the_deadline() {
-    let checked = |version| {
-        tcp("tcp", version).replace("cluster: echo", "cluster: echo\n        check_drain_close: true")
-    };
+    let checked =
+        |version| tcp("tcp", version).replace("cluster: echo", "cluster: echo, check_drain_close: true");
     let flags = "--drain-time-s 600 --drain-strategy immediate";
     let mut edge = Edge::start(flags, &discovery("1", &[checked(1)])).await;
     let address = edge.address("tcp").await;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, StreamBody};
@@ -135,7 +135,7 @@ async fn websocket_over_http2(mut request: Request<Incoming>) -> Result<Response
     if fits {
         let upgraded = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
-            websocket::echo(TokioIo::new(upgraded.await.expect("a tunnel")), Vec::new()).await
+            websocket::echo(TokioIo::new(upgraded.await.expect("a tunnel")), BytesMut::new()).await
         });
     } else {
         *response.status_mut() = StatusCode::FORBIDDEN;

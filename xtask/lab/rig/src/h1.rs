@@ -23,6 +23,8 @@ pub struct Wire<S> {
 pub struct Head {
     /// The first line.
     pub start: String,
+    /// All of it.
+    pub text: String,
     headers: Vec<(String, String)>,
 }
 
@@ -73,6 +75,7 @@ impl Head {
         Ok(Self {
             headers: headers.collect::<Result<_, Stopped>>()?,
             start,
+            text: text.to_owned(),
         })
     }
 

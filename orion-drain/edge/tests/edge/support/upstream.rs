@@ -9,7 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::h1::{header, read_body, read_head};
+use rig::h1::Wire;
+
 use super::{websocket, within};
 
 /// Both servers; they end with this value.
@@ -80,20 +81,23 @@ where
     (address, task)
 }
 
-async fn answer(mut stream: TcpStream, hold: mpsc::UnboundedSender<Held>) -> io::Result<()> {
-    let mut ahead = Vec::new();
+async fn answer(stream: TcpStream, hold: mpsc::UnboundedSender<Held>) -> io::Result<()> {
+    let mut wire = Wire::new(stream);
     loop {
-        let (head, length) = read_head(&mut stream, &mut ahead).await?;
-        if header(&head, "upgrade") == Some("websocket") && !head.starts_with("get /page ") {
-            stream.write_all(websocket::ACCEPTED.as_bytes()).await?;
-            return websocket::echo(stream, ahead).await;
+        let head = wire.head().await?;
+        if head.header("upgrade") == Some("websocket") && !head.start.starts_with("GET /page ") {
+            let key = head.header("sec-websocket-key").unwrap_or_default();
+            let accepted = websocket::accepted(key);
+            wire.stream.write_all(accepted.as_bytes()).await?;
+            return websocket::echo(wire.stream, wire.ahead).await;
         }
-        let body = read_body(&mut stream, &mut ahead, length).await?;
+        let body = wire.body(&head).await?.into();
         let (answer, answered) = oneshot::channel();
+        let head = head.text.to_lowercase();
         hold.send(Held { head, body, answer }).map_err(io::Error::other)?;
         let body = answered.await.map_err(io::Error::other)?;
         let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        stream.write_all(response.as_bytes()).await?;
+        wire.stream.write_all(response.as_bytes()).await?;
     }
 }
 

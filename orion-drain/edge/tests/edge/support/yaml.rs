@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use rig::yaml;
+
 use super::upstream::Upstream;
 
 /// A listener that speaks HTTP: `/version` is answered with `v<version>`, all else goes to the upstream.
@@ -45,7 +47,7 @@ impl Http {
     /// One more field of its filter chain, in one line.
     #[cfg(feature = "tls")]
     pub(crate) fn with_chain(mut self, field: &str) -> Self {
-        self.chain = format!("{field}\n    ");
+        self.chain = field.to_owned();
         self
     }
 
@@ -66,95 +68,59 @@ impl Http {
             chain,
             codec_more,
         } = self;
-        format!(
-            r#"- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
-  name: {name}
-  address: {{ socket_address: {{ address: {ip}, port_value: {port} }} }}
-  per_connection_buffer_limit_bytes: {buffer}
-  {more}
-  filter_chains:
-  - {chain}filters:
-    - name: envoy.filters.network.http_connection_manager
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-        stat_prefix: {name}
-        codec_type: AUTO
-        {codec_more}
-        drain_timeout: 2s
-        delayed_close_timeout: 0.25s
-        upgrade_configs: [{{ upgrade_type: websocket }}]
-        http_filters:
-        - name: envoy.filters.http.router
-          typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
-        route_config:
-          virtual_hosts:
-          - name: all
-            domains: ['*']
-            routes:
-            - match: {{ path: /version }}
-              direct_response: {{ status: 200, body: {{ inline_string: v{version} }} }}
-            - match: {{ prefix: / }}
-              route: {{ cluster: http, timeout: 0s }}
-"#,
-            buffer = 1_048_576 + version,
-        )
+        let at = format!("{{ socket_address: {{ address: {ip}, port_value: {port} }} }}");
+        let mut fields = vec![buffer(version)];
+        fields.extend(Some(more.to_owned()).filter(|more| !more.is_empty()));
+        let mut options: Vec<_> = Some(codec_more.to_owned())
+            .filter(|more| !more.is_empty())
+            .into_iter()
+            .collect();
+        options.extend([
+            "drain_timeout: 2s".to_owned(),
+            "delayed_close_timeout: 0.25s".to_owned(),
+        ]);
+        let routes = [
+            yaml::answer("/version", "", &format!("v{version}")),
+            yaml::forward("http", ""),
+        ];
+        let chain: Vec<_> = Some(chain)
+            .filter(|field| !field.is_empty())
+            .into_iter()
+            .collect();
+        let chain = yaml::chain(&chain, &yaml::manager(name, &options, &routes));
+        yaml::resource(&yaml::listener(name, &at, &fields, &[chain]))
     }
+}
+
+/// What differs between versions belongs to the listener as a whole, so that it is replaced as a whole.
+fn buffer(version: u32) -> String {
+    format!("per_connection_buffer_limit_bytes: {}", 1_048_576 + version)
 }
 
 /// A listener that relays bytes to the upstream that sends them back.
 pub(crate) fn tcp(name: &str, version: u32) -> String {
-    format!(
-        r#"- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
-  name: {name}
-  address: {{ socket_address: {{ address: 127.0.0.1, port_value: 0 }} }}
-  per_connection_buffer_limit_bytes: {buffer}
-  filter_chains:
-  - filters:
-    - name: envoy.filters.network.tcp_proxy
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy
-        stat_prefix: {name}
-        cluster: echo
-"#,
-        buffer = 1_048_576 + version,
-    )
+    let chain = yaml::chain(&[], &yaml::tcp_proxy(name, "echo", ""));
+    let at = yaml::socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
+    yaml::resource(&yaml::listener(name, &at, &[buffer(version)], &[chain]))
 }
 
 /// The LDS file.
 pub(crate) fn discovery(version: &str, listeners: &[String]) -> String {
-    let resources = if listeners.is_empty() { " []" } else { "" };
-    format!(
-        "version_info: '{version}'\nresources:{resources}\n{}",
-        listeners.concat()
-    )
+    yaml::discovery(Some(version), listeners)
 }
 
-/// A cluster with these endpoints, as a list item.
+/// A cluster with these endpoints, as a list item; `more` is one more field.
 pub(crate) fn cluster(name: &str, endpoints: &[SocketAddr], more: &str) -> String {
-    let endpoints = endpoints
-        .iter()
-        .map(|at| format!("        - endpoint: {{ address: {} }}\n", address(*at)));
-    format!(
-        "  - name: {name}\n    type: STATIC\n    {more}\n    load_assignment:\n      cluster_name: {name}\n      \
-         endpoints:\n      - lb_endpoints:\n{}",
-        endpoints.collect::<String>()
-    )
+    let more = Some(format!("{more}, ")).filter(|_| !more.is_empty());
+    yaml::cluster(name, endpoints, &more.unwrap_or_default())
 }
 
 pub(crate) fn bootstrap(lds: &Path, upstream: &Upstream, clusters: &str) -> String {
-    format!(
-        "node: {{ id: test, cluster: test }}\nadmin:\n  address: {}\ndynamic_resources:\n  lds_config:\n    \
-         path_config_source: {{ path: {lds:?} }}\nstatic_resources:\n  clusters:\n{}{}{clusters}",
-        address(SocketAddr::from(([127, 0, 0, 1], 0))),
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let own = [
         cluster("http", &[upstream.http], ""),
         cluster("echo", &[upstream.echo], ""),
-    )
-}
-
-fn address(at: SocketAddr) -> String {
-    format!(
-        "{{ socket_address: {{ address: {}, port_value: {} }} }}",
-        at.ip(),
-        at.port()
-    )
+        clusters.to_owned(),
+    ];
+    yaml::bootstrap("test", any, lds, &own)
 }
