@@ -34,12 +34,12 @@ pub(crate) const SIGNAL: Part = Part {
     ours: "drain-signal",
     notes: "
 - *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
-  is the watch itself, as in `drive`.
+  is what a driver keeps, the watch and the claim to its entry.
 - *2 threads*: only stretches count in which both threads had a processor at the same time.
-- *Open and close* is two plain stores, where the floor is two atomic additions; *parking* adds two passes
-  through the shard's lock, one atomic operation each. What was opened, by anybody, is dropped where it is, not moved once
-  more in between. Two threads cost what one costs; their ratio is that of an unshared word to a shared one, and moves with
-  what sharing costs on the machine in that minute.
+- *Open, move, close* goes through `DrainManager::watch`, and the watch is moved into another function, as into the connection's
+  task, which drops it: two additions and two subtractions that no other core contends for, where the floor is one of each.
+  *Parking* adds two passes through the shard's lock, and the record of the connection. *As the product holds one*: two watches,
+  four handles and a parked wait.
 - *The gradual ticker* is judged by the second worst of the thousand ticks in a round, which swings most of all rows; it
   plays fifteen rounds, and the median is shown.
 - *Instructions* are counted by callgrind: those of the program, with an idle drain and one thread.

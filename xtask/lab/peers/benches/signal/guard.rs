@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
+use drain_tree::{ChildOptions, DrainManager, DrainSettings};
 use event_listener::Event;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -19,13 +20,16 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         .expect("a runtime");
     let _inside = runtime.enter();
     let mut rows = vec![];
-    for (threads, target) in [(1, 1.0), (2, 0.25)] {
+    for (threads, target) in [(1, 2.5), (2, 0.6)] {
         for live in [0, 10_000, 1_000_000] {
             rows.push(open_close(scale, threads, live, Target::Ratio(target)));
         }
     }
-    for (threads, target) in [(1, 3.0), (2, 0.8)] {
-        rows.push(open_park_close(scale, threads, Target::Ratio(target)));
+    for (threads, target) in [(1, Target::Ratio(10.0)), (2, Target::None)] {
+        rows.push(open_park_close(scale, threads, target));
+    }
+    for threads in [1, 2] {
+        rows.push(as_the_product(scale, threads));
     }
     rows
 }
@@ -46,9 +50,9 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
     let slow = scale.times(200_000);
     let live = if scale.quick { live.min(1000) } else { live };
     let word = Arc::new(AtomicU64::new(0));
-    let (_trigger, signal) = drain_signal::channel();
+    let manager = DrainManager::root(DrainSettings::default());
     let _live: Vec<_> = (0..live)
-        .map(|_| signal.watch().expect("not completed"))
+        .map(|_| manager.watch().expect("not completed"))
         .collect();
     let (_drain_signal, drain_watch) = drain::channel();
     let (_sender, receiver) = tokio::sync::watch::channel(false);
@@ -59,7 +63,8 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
     let mut cases = vec![
         pair(&word, threads, times),
         Case::new("drain-signal", || {
-            time(threads, times, || signal.clone(), |signal| hold(signal.watch()))
+            let op = |manager: &mut DrainManager| hold(manager.watch());
+            time(threads, times, || manager.clone(), op)
         }),
     ];
     if live == 0 {
@@ -92,7 +97,7 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
             }),
         ]);
     }
-    let name = format!("open + close, {}, {live} live", plural(threads));
+    let name = format!("open + move + close, {}, {live} live", plural(threads));
     compare(name, "ns", target, scale.rounds, cases)
 }
 
@@ -100,7 +105,7 @@ fn open_park_close(scale: &Scale, threads: usize, target: Target) -> Row {
     let times = scale.times(500_000);
     let slow = scale.times(100_000);
     let word = Arc::new(AtomicU64::new(0));
-    let (_trigger, signal) = drain_signal::channel();
+    let manager = DrainManager::root(DrainSettings::default());
     let (_drain_signal, drain_watch) = drain::channel();
     let (_sender, receiver) = tokio::sync::watch::channel(false);
     let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
@@ -109,11 +114,12 @@ fn open_park_close(scale: &Scale, threads: usize, target: Target) -> Row {
     let cases = vec![
         pair(&word, threads, times),
         Case::new("drain-signal", || {
-            let op = |signal: &mut drain_signal::DrainSignal| {
-                let watch = signal.watch().expect("not completed");
+            let op = |manager: &mut DrainManager| {
+                let watch = manager.watch().expect("not completed");
                 park(watch.signaled());
+                hold(watch);
             };
-            time(threads, times, || signal.clone(), op)
+            time(threads, times, || manager.clone(), op)
         }),
         Case::new("linkerd drain", || {
             time(
@@ -153,9 +159,41 @@ fn open_park_close(scale: &Scale, threads: usize, target: Target) -> Row {
     compare(name, "ns", target, scale.rounds, cases)
 }
 
-/// Lets it be where it is, seen by everybody, and drops it: to be moved about is no part of opening or closing.
+/// What the serving crates keep of one connection: a watch of the listener until its filter chain is known and one of the chain,
+/// the handles of a closer, of the driver and of the decision, and the driver's parked wait.
+fn as_the_product(scale: &Scale, threads: usize) -> Row {
+    let times = scale.times(200_000);
+    let word = Arc::new(AtomicU64::new(0));
+    let listener = DrainManager::root(DrainSettings::default());
+    let chain = listener.child(ChildOptions::default());
+    let op = |(listener, chain): &mut (DrainManager, DrainManager)| {
+        let accepted = listener.watch().expect("not completed");
+        let early_closer = accepted.handle();
+        let watch = chain.watch().expect("not completed");
+        let closer = watch.handle();
+        drop((early_closer, accepted));
+        let (decision, driver) = (watch.handle(), watch.handle());
+        park(driver.signaled());
+        hold((driver, decision, watch));
+        drop(closer);
+    };
+    let cases = vec![
+        pair(&word, threads, times),
+        Case::new("drain-signal", || {
+            time(threads, times, || (listener.clone(), chain.clone()), op)
+        }),
+    ];
+    let name = format!("a connection as the product holds one, {}", plural(threads));
+    compare(name, "ns", Target::None, scale.rounds, cases)
+}
+
+/// Moves it into the connection's task, which drops it.
 fn hold<T>(value: T) {
-    black_box(&value);
+    #[inline(never)]
+    fn task<T>(value: T) {
+        black_box(&value);
+    }
+    task(black_box(value));
 }
 
 /// Polls once, with a waker that costs nothing, and drops.

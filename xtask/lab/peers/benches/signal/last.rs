@@ -109,7 +109,7 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     vec![compare(
         "last guard dropped to waiter woken".to_owned(),
         "ns",
-        Target::Ratio(1.1),
+        Target::Ratio(1.2),
         scale.rounds,
         cases,
     )]

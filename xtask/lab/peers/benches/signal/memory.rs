@@ -41,7 +41,7 @@ pub(crate) fn rows(_: &Scale) -> Vec<Row> {
         floor_name: "a waker",
         floor: 16.0,
         ratio: value / 16.0,
-        target: Target::Value(64.0),
+        target: Target::Value(72.0),
         peers: NAMES[1..].iter().map(|name| (*name, of(name))).collect(),
     }]
 }
