@@ -1,6 +1,6 @@
 //! Is this drain on, is it my turn, must I be gone? The signal every connection of a proxy or server listens to.
 //!
-//! A server that closes its connections when its configuration changes loses requests. A server that *drains* tells
+//! A server that closes its connections when its configuration changes loses requests. A server that *drains* asks
 //! them, one after the other, to leave; lets them finish in their own protocol's words; and closes what is left at a
 //! deadline. Who decides when is the owner of the [`DrainTrigger`]; who says goodbye is the connection.
 //!
@@ -71,7 +71,7 @@
 //! the entries of parked waits. A question is one load of the state word. A watch is opened by two atomic additions that no other
 //! core contends for, and closed by two. A wait parks with the shard locked for a few nanoseconds; a poll by the same task takes
 //! no lock. The drain walks the entries in place, 32 wakes a call; whose turn it is follows from 32 bits kept beside the
-//! waker. Shards are made when one of their threads opens a watch, pages of entries are given back when nobody uses them, and
+//! waker. Shards are made when one of their threads opens a watch, pages of entries are given back when they are empty, and
 //! all of it is freed with the last watch, handle and signal. The invariants are on one page, `src/engine/mod.rs`.
 //!
 //! # What it does not do

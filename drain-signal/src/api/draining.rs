@@ -1,4 +1,4 @@
-//! The begun drain: whoever owns time drives it.
+//! The begun drain: the owner of time drives it.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -67,7 +67,7 @@ impl Draining {
     /// [`All`](crate::DrainDirection::All). Returns `true` if it was narrower before; a drain never narrows.
     ///
     /// A second event is published in one store, with the start, the deadline and everything else of the first: a
-    /// connection already told keeps its slot, and the newly concerned ones whose slot has passed are told by the next
+    /// connection already signaled keeps its slot, and the newly concerned ones whose slot has passed are signaled by the next
     /// [`advance`](Self::advance), the others at their slot. A drain that was completed in its narrower direction goes on
     /// if there is anybody left in the wider one.
     pub fn widen(&self) -> bool {
@@ -104,12 +104,12 @@ impl Draining {
         self.drain.concerned_watches()
     }
 
-    /// Refuses new watchers from now on, whoever is left.
+    /// Refuses new watches from now on, also if some are open.
     pub fn complete(&self) {
         self.drain.complete();
     }
 
-    /// Completes the drain if nobody is left. Whether it is completed.
+    /// Completes the drain if no watch is left. Whether it is completed.
     pub fn complete_if_empty(&self) -> bool {
         self.drain.complete_if_empty()
     }

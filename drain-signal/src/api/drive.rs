@@ -12,9 +12,9 @@ use crate::{DrainHandle, DrainWatch, GracefulClose, Phase, PhaseWait};
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCause {
-    /// By itself, never told to leave.
+    /// By itself, never signaled.
     BeforeDrain,
-    /// By itself, after it was told.
+    /// By itself, after it was signaled.
     Drained,
     /// After the last word shortly before the deadline.
     Finished,
@@ -81,7 +81,7 @@ pub struct Drive<C, W: AsRef<DrainHandle> = DrainWatch> {
     // Declared before the guard: the connection is gone before it is counted out.
     #[pin]
     connection: Option<C>,
-    told: Phase,
+    taken: Phase,
     /// Left to a connection that is forced to close.
     last_turns: u8,
     watch: Option<PhaseWait<W>>,
@@ -91,7 +91,7 @@ impl<C, W: AsRef<DrainHandle>> Drive<C, W> {
     const fn new(connection: C, watch: W) -> Self {
         Self {
             connection: Some(connection),
-            told: Phase::Open,
+            taken: Phase::Open,
             last_turns: LAST_TURNS,
             watch: Some(PhaseWait::new(watch)),
         }
@@ -118,10 +118,10 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
             if let Poll::Ready(output) = connection.as_mut().poll(cx) {
                 break (
                     Some(output),
-                    cause(*this.told, wait.handle().as_ref().is_forced()),
+                    cause(*this.taken, wait.handle().as_ref().is_forced()),
                 );
             }
-            if *this.told == Phase::Overdue {
+            if *this.taken == Phase::Overdue {
                 if !wait.handle().as_ref().is_forced() {
                     break (None, CloseCause::Overdue);
                 }
@@ -132,11 +132,11 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Poll::Ready(phase) = wait.poll_phase(cx, *this.told) else {
+            let Poll::Ready(phase) = wait.poll_phase(cx, *this.taken) else {
                 return Poll::Pending;
             };
-            tell(connection, wait.handle().as_ref(), *this.told, phase);
-            *this.told = phase;
+            take_steps(connection, wait.handle().as_ref(), *this.taken, phase);
+            *this.taken = phase;
         };
         this.connection.set(None);
         *this.watch = None;
@@ -144,9 +144,14 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
     }
 }
 
-/// Takes every step from the one after `told` up to `phase`.
-fn tell<C: GracefulClose>(mut connection: Pin<&mut C>, watch: &DrainHandle, told: Phase, phase: Phase) {
-    let passed = |step: Phase| told < step && step <= phase;
+/// Takes every step from the one after `taken` up to `phase`.
+fn take_steps<C: GracefulClose>(
+    mut connection: Pin<&mut C>,
+    watch: &DrainHandle,
+    taken: Phase,
+    phase: Phase,
+) {
+    let passed = |step: Phase| taken < step && step <= phase;
     if passed(Phase::Signaled) {
         connection.as_mut().start(&watch.goodbye());
     }
@@ -158,8 +163,8 @@ fn tell<C: GracefulClose>(mut connection: Pin<&mut C>, watch: &DrainHandle, told
     }
 }
 
-const fn cause(told: Phase, forced: bool) -> CloseCause {
-    match told {
+const fn cause(taken: Phase, forced: bool) -> CloseCause {
+    match taken {
         _ if forced => CloseCause::Forced,
         Phase::Open => CloseCause::BeforeDrain,
         Phase::Signaled => CloseCause::Drained,

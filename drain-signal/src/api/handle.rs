@@ -140,7 +140,7 @@ impl DrainHandle {
     /// This connection's own deadline is now. Returns `true` if this call was the first to say so.
     ///
     /// The driver ([`drive`](crate::drive)) aborts the connection, polls it a few times more and drops it: it waits for
-    /// nobody, but what the abort has to say gets its chance.
+    /// no one, but what the abort has to say gets its chance.
     pub fn force(&self) -> bool {
         self.connection.force()
     }

@@ -142,7 +142,7 @@ impl Connection {
         drop(entries);
         drop(replaced);
         if is_earliest {
-            // Whoever paces the drain has promised to come later than this slot.
+            // The pacer of the drain is to come later than this slot.
             self.shard.state.waiters.wake_all();
         }
         if entry.is_none() {

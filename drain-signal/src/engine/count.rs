@@ -61,7 +61,7 @@ impl Count {
 
     /// Counts a watch in.
     ///
-    /// Relaxed: what was found decides (invariant 2), and whoever finds a drain takes the lock that its facts were published
+    /// Relaxed: what was found decides (invariant 2), and an opener that finds a drain takes the lock that its facts were published
     /// under.
     #[inline]
     pub(crate) fn open(&self) -> Found {
@@ -75,7 +75,7 @@ impl Count {
 
     /// Counts a watch out. Whether it was the last, under a drain (invariant 4).
     ///
-    /// Release pairs with the Acquire in `watches` and `close`: what the connection did is seen by whoever sees it gone.
+    /// Release pairs with the Acquire in `watches` and `close`: what the connection did is seen by the thread that sees it gone.
     /// Without it `drained()` could return before the connection's last writes.
     #[inline]
     pub(crate) fn leave(&self) -> bool {

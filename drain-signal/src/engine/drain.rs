@@ -191,7 +191,7 @@ impl Drain {
         let word = published.next_word(&event, published.word.state());
         self.state.publish(&mut published, word);
         drop(published);
-        // Whoever paces the drain looks again: its next step has come nearer.
+        // The pacer of the drain looks again: its next step has come nearer.
         self.state.waiters.wake_all();
     }
 
@@ -217,7 +217,7 @@ impl Drain {
         }
     }
 
-    /// Refuses new watches if nobody is left. Whether the drain is completed.
+    /// Refuses new watches if no watch is open. Whether the drain is completed.
     pub(crate) fn complete_if_empty(&self) -> bool {
         let mut published = self.state.lock();
         match published.word.state() {
@@ -235,7 +235,7 @@ impl Drain {
         true
     }
 
-    /// Refuses new watches from now on, whoever is left.
+    /// Refuses new watches from now on, also if some are open.
     pub(crate) fn complete(&self) {
         let mut published = self.state.lock();
         if published.word.state() == Stage::Draining {
@@ -257,7 +257,7 @@ impl Drain {
         }
     }
 
-    /// Whether the drain is over for everybody it concerns: completed, and nobody left.
+    /// Whether the drain is over: completed, and no watch that it concerns is open.
     pub(crate) fn is_drained(&self) -> bool {
         if !self.is_draining() || self.concerned_watches() > 0 {
             return false;

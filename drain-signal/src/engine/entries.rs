@@ -15,7 +15,7 @@ pub(crate) const NO_ENTRY: u32 = (1 << 27) - 1;
 /// How many pages one call looks at with the shard locked.
 const LOOK: usize = 128;
 
-/// Slots and wakers apart: a walk that wakes nobody reads the slots alone, 16 to a cache line.
+/// Slots and wakers apart: a walk that wakes no task reads the slots alone, 16 to a cache line.
 #[derive(Debug)]
 struct Page {
     wakers: [Option<Waker>; PAGE],
@@ -53,7 +53,7 @@ impl Page {
 /// What one shard keeps under its lock.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
-    /// A page that nobody used is given back to the system; its number is used again.
+    /// A page without a wait is given back to the system; its number is used again.
     pages: Vec<Option<Box<Page>>>,
     /// The pages that are not full, and those that are not there.
     room: Vec<u32>,
@@ -143,7 +143,7 @@ impl Entries {
         old
     }
 
-    /// Frees a wait's entry. The waker, if nobody has taken it.
+    /// Frees a wait's entry. The waker, if it has not been taken.
     pub(crate) fn remove(&mut self, entry: u32, record: &Record) -> Option<Waker> {
         let (page, at) = self.page(entry)?;
         let (before, after) = page.links[at];
@@ -187,7 +187,7 @@ impl Entries {
         wakers
     }
 
-    /// Whether a slot is to come before all that the walk has seen: then whoever paces the drain is to look again.
+    /// Whether a slot is to come before all that the walk has seen: then the pacer of the drain is to look again.
     pub(crate) fn is_earliest(&mut self, key: u64) -> bool {
         let is_earliest = self.walk.earliest.is_none_or(|earliest| key < earliest);
         if is_earliest {

@@ -22,16 +22,16 @@
 //!
 //! 2. A watch is counted in one word of its shard, its *count*, from open to drop. A drain that begins, completes, or takes a
 //!    completion back changes a bit of the same word. All of that is read-modify-writes of one word, so it is in one order:
-//!    whoever opens, and whoever leaves, knows from the value it found on which side of the change it is.
+//!    an opener and a leaver know from the value found on which side of the change they are.
 //! 3. A completion is decided with `published` locked: every count that the drain concerns is closed; if one was not zero,
-//!    all are opened again. Who opens a watch and finds its count closed counts it nevertheless, then takes the lock and reads
-//!    the decision: completed, and the watch is refused and counted out; not completed, and the watch is as good as any.
-//!    Nobody is refused under a drain that goes on, and nobody is admitted to a completed one.
-//! 4. Who leaves a count zero under a drain wakes the waiters; who waits registers first and looks at the counts afterwards.
+//!    all are opened again. An opener that finds its count closed has counted its watch, takes the lock and reads the
+//!    decision: completed, and the watch is refused and counted out; not completed, and the watch is as good as any.
+//!    No watch is refused under a drain that goes on, and none is admitted to a completed one.
+//! 4. A leaver that makes a count zero under a drain wakes the waiters; a waiter registers first and looks at the counts afterwards.
 //!
 //! **Waiting**
 //!
-//! 5. A wait owns its entry from the poll that parks it until the wait resolves or is dropped; nobody else frees it. A drain
+//! 5. A wait owns its entry from the poll that parks it until the wait resolves or is dropped; nothing else frees it. A drain
 //!    or a `force` takes the waker out of it, and only when the wait is over: when its connection has passed the phase it
 //!    waits to pass. So a wait that is not over, and that parked this very waker, is parked still: no lock is needed to know.
 //! 6. A wait parks, and a drain and a `force` take wakers, with the entries of the shard locked. The drain stores the word and
@@ -43,7 +43,7 @@
 //!
 //! 8. Lock order: `published`, then entries. No two shards are locked at once. A waker is cloned before and woken or dropped
 //!    after, never under a lock; nothing else here is anybody else's code.
-//! 9. Arcs point from the drain and from the watches to shards, and from shards to the state, never back: what nobody uses is
+//! 9. Arcs point from the drain and from the watches to shards, and from shards to the state, never back: what is not used is
 //!    freed.
 
 mod advance;

@@ -128,7 +128,7 @@ impl Records {
             }
         };
         record.set_first(NO_ENTRY);
-        // Relaxed: whoever is to see it learns its number after this.
+        // Relaxed: a thread that is to see it learns its number after this.
         record.state.store(REF, Ordering::Relaxed);
         Some(number)
     }

@@ -1,4 +1,4 @@
-//! What a drain publishes: the word that every question loads, the facts behind it, and who waits for its end.
+//! What a drain publishes: the word that every question loads, the facts behind it, and the waiters for its end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,7 +75,7 @@ impl State {
         lock(&self.published)
     }
 
-    /// Acquire pairs with the Release in `publish`: whoever sees a word sees the pace and the drain time that it speaks of,
+    /// Acquire pairs with the Release in `publish`: a thread that sees a word sees the pace and the drain time that it speaks of,
     /// and all that happened before the drain came this far.
     #[inline]
     pub(crate) fn word(&self) -> Word {

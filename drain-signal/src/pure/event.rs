@@ -52,7 +52,7 @@ impl CloseLadder {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainEvent {
-    /// When the drain began, on the clock of whoever began it.
+    /// When the drain began, on the clock of its owner.
     pub start: Instant,
     /// How long it lasts: Envoy's `--drain-time-s`, 600 s by default there.
     pub drain_time: Duration,

@@ -10,7 +10,7 @@ use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 pub struct Place(u16);
 
 impl Place {
-    /// The place of whoever is told first.
+    /// The place that is signaled first.
     pub const FIRST: Self = Self(0);
 
     /// `numerator` of 65536 parts of the window.
@@ -36,7 +36,7 @@ pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The window in which a gradual drain tells its connections: a quarter of the drain time under
+/// The window in which a gradual drain signals its connections: a quarter of the drain time under
 /// [`DrainSchedule::FirstQuarter`], half of it (whole seconds, rounded up) under [`DrainSchedule::Envoy140`]; zero if
 /// the strategy is immediate.
 pub fn telling_window(event: &DrainEvent) -> Duration {
@@ -47,11 +47,11 @@ pub fn telling_window(event: &DrainEvent) -> Duration {
     }
 }
 
-/// When, since the start of the drain, a connection is woken to leave by itself; `None`: never, it is told with its next
+/// When, since the start of the drain, a connection is woken to leave by itself; `None`: never, it is signaled with its next
 /// response only.
 ///
 /// * `opened`: when the connection was opened, since the start; `None` if before it.
-/// * `drain_timeout`: what the connection needs between being told and being gone (Envoy's HCM `drain_timeout`); only
+/// * `drain_timeout`: what the connection needs between being signaled and being gone (Envoy's HCM `drain_timeout`); only
 ///   [`DrainSchedule::Envoy140`] asks.
 ///
 /// # Examples
@@ -84,7 +84,7 @@ pub fn push_slot(
 
 /// From when on, since the start of the drain, [`DrainSchedule::FirstQuarter`] answers a response "yes, leave".
 ///
-/// The same instant as [`push_slot`], but for connections opened after the window: those are told with their first
+/// The same instant as [`push_slot`], but for connections opened after the window: those are signaled with their first
 /// response.
 pub fn response_slot(event: &DrainEvent, place: Place, opened: Option<Duration>) -> Duration {
     first_quarter_slot(event, place, opened)

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::primitives::OnceBox;
 use crate::thread;
 
-/// One value per shard, each made when a thread of its shard first wants it: eight bytes for each that nobody has wanted.
+/// One value per shard, each made when a thread of its shard first wants it: eight bytes for each that is not wanted yet.
 ///
 /// Values are never replaced and never go before the whole. Put what threads write into [`CachePadded`](crate::CachePadded),
 /// so that neighbours on the heap are not written together.

@@ -1,4 +1,4 @@
-//! A table that grows at its end and never moves: read without a lock by whoever knows an index.
+//! A table that grows at its end and never moves: read without a lock by index.
 
 use crate::primitives::OnceBox;
 

@@ -41,7 +41,7 @@ struct Entries {
     others: BTreeMap<u64, Waker>,
 }
 
-/// A wait's claim to an entry of one [`WaitList`]: whoever drops it calls [`WaitList::remove`] before.
+/// A wait's claim to an entry of one [`WaitList`]: its owner calls [`WaitList::remove`] before it drops it.
 #[derive(Debug, Default)]
 pub struct Waiter {
     /// Zero: none yet.
@@ -73,7 +73,7 @@ impl WaitList {
     }
 
     /// How many wait.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    #[expect(clippy::len_without_is_empty, reason = "no caller asks")]
     pub fn len(&self) -> usize {
         let entries = lock(&self.entries);
         usize::from(entries.first.is_some()) + entries.others.len()
