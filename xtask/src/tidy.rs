@@ -138,7 +138,9 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
             let entry = entry?;
             let path = entry.path();
             if entry.file_type()?.is_dir() {
-                if path.file_name().is_some_and(|name| name != "target") {
+                // A folder with a manifest is another package.
+                if path.file_name().is_some_and(|name| name != "target") && !path.join("Cargo.toml").exists()
+                {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|found| found == extension) {

@@ -6,7 +6,7 @@ use crate::support::h2::{Event, H2};
 use crate::support::{Edge, End, H1, Http, discovery, websocket};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::time::interval;
 
 const FLAGS: &str = "--drain-time-s 20";
 
@@ -63,10 +63,10 @@ async fn an_http2_body_that_never_ends_is_answered_with_408_and_other_streams_go
 
 #[tokio::test]
 async fn a_websocket_outlives_it_however_long_it_is_silent() {
-    let edge = start().await;
+    let mut edge = start().await;
     let mut tunnel = websocket::open(edge.address("http").await).await;
     websocket::say(&mut tunnel, "before").await.expect("an echo");
-    sleep(Duration::from_millis(900)).await;
+    edge.runs_for(Duration::from_millis(900)).await;
     websocket::say(&mut tunnel, "after").await.expect("an echo");
     assert_eq!(edge.stat("http.http.downstream_rq_timeout").await, 0);
 }
@@ -78,10 +78,10 @@ async fn half_a_head_behind_a_request_never_breaks_into_its_response() {
     client.ask("/held").await;
     let held = edge.upstream.held().await;
     client.send("GET /next HTTP/1.1\r\nho").await;
-    sleep(Duration::from_millis(900)).await;
+    edge.runs_for(Duration::from_millis(900)).await;
     // More than the system's buffers take: it is under way while the timeout passes, since the client does not read.
     held.answer(&"x".repeat(24 << 20));
-    sleep(Duration::from_millis(900)).await;
+    edge.runs_for(Duration::from_millis(900)).await;
     let response = client.response().await;
     assert_eq!((response.status, response.body.len()), (200, 24 << 20));
     assert!(
@@ -117,12 +117,13 @@ async fn pieces(head: &'static str, pieces: usize) -> std::net::SocketAddr {
                         received.push(b' ');
                     }
                 }
+                let mut pace = interval(Duration::from_millis(300));
                 for piece in 0..=pieces {
+                    pace.tick().await;
                     let bytes = if piece == 0 { head.as_bytes() } else { b"y" };
                     if stream.write_all(bytes).await.is_err() {
                         return;
                     }
-                    sleep(Duration::from_millis(300)).await;
                 }
             });
         }
@@ -133,13 +134,13 @@ async fn pieces(head: &'static str, pieces: usize) -> std::net::SocketAddr {
 #[tokio::test]
 async fn the_timeout_of_a_route_begins_with_the_end_of_the_request() {
     let upstream = pieces("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 0).await;
-    let edge = routed(upstream).await;
+    let mut edge = routed(upstream).await;
     let mut client = H1::connect(edge.address("http").await).await;
     client
         .send("POST /photo HTTP/1.1\r\nhost: test\r\ncontent-length: 8\r\n\r\nslow")
         .await;
     // Longer than the timeout.
-    sleep(Duration::from_millis(1200)).await;
+    edge.runs_for(Duration::from_millis(1200)).await;
     client.send(" end").await;
     assert_eq!(client.response().await.status, 200);
 }

@@ -282,6 +282,12 @@ impl Edge {
             .expect("edge can be waited for")
     }
 
+    /// Lets this time pass, in which it goes on running.
+    pub(crate) async fn runs_for(&mut self, time: Duration) {
+        let ended = tokio::time::timeout(time, self.child.wait()).await;
+        assert!(ended.is_err(), "{ended:?}: {:#?}", self.said);
+    }
+
     /// Whether it is still there.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("edge can be waited for").is_none()
