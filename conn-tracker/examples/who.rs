@@ -2,7 +2,9 @@
 //!
 //! `cargo run -p conn-tracker --example who`
 
-use conn_tracker::{ConnGroup, ConnGuard, ConnInfo, ConnKind, ConnProtocol, ConnState, ConnTracker, Peer};
+use conn_tracker::{
+    ConnGroup, ConnGuard, ConnInfo, ConnKind, ConnProtocol, ConnState, ConnTracker, Peer,
+};
 use std::{error::Error, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream},

@@ -237,7 +237,9 @@ impl Drop for ConnGuard {
         // it, what they wrote to the entry could appear after the entry is freed, in the next connection's.
         let is_last = refs.load(Ordering::Acquire) == 1 || refs.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {
-            let ended = self.shard().end(self.hot(), self.id, std::thread::panicking());
+            let ended = self
+                .shard()
+                .end(self.hot(), self.id, std::thread::panicking());
             let registry = self.block.registry;
             if let Some(low) = ended.low {
                 registry.look(low);

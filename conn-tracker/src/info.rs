@@ -169,10 +169,15 @@ impl PackedPeer {
         match self.form {
             Form::Unknown => Peer::Unknown,
             Form::Unix => Peer::Unix,
-            Form::V4 => Peer::Ip(SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), self.port)),
+            Form::V4 => Peer::Ip(SocketAddr::new(
+                IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+                self.port,
+            )),
             Form::V6 => {
                 let ip = Ipv6Addr::from(self.ip);
-                Peer::Ip(SocketAddr::V6(SocketAddrV6::new(ip, self.port, 0, self.scope)))
+                Peer::Ip(SocketAddr::V6(SocketAddrV6::new(
+                    ip, self.port, 0, self.scope,
+                )))
             }
         }
     }

@@ -72,7 +72,10 @@ impl KindWord {
 
     fn change(&self, step: impl Fn(u32) -> u32) {
         let mut word = self.0.load(Relaxed);
-        while let Err(now) = self.0.compare_exchange_weak(word, step(word), Relaxed, Relaxed) {
+        while let Err(now) = self
+            .0
+            .compare_exchange_weak(word, step(word), Relaxed, Relaxed)
+        {
             word = now;
         }
     }

@@ -106,7 +106,10 @@ impl CloseReason {
     /// Whether the connection was cut from this side, with whatever was open on it.
     #[must_use]
     pub const fn is_forced(self) -> bool {
-        matches!(self, Self::Deadline | Self::Admin | Self::SoftCap | Self::Limit)
+        matches!(
+            self,
+            Self::Deadline | Self::Admin | Self::SoftCap | Self::Limit
+        )
     }
 }
 

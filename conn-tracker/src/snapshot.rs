@@ -107,7 +107,9 @@ impl Copied {
             id: self.id,
             listener: Arc::clone(&group.listener),
             version: group.version,
-            chain: names.get(self.chain).and_then(|chain| chain.key.chain.clone()),
+            chain: names
+                .get(self.chain)
+                .and_then(|chain| chain.key.chain.clone()),
             state: self.state,
             kind: self.kind,
             protocol: self.protocol,
@@ -199,7 +201,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Adds those of the next portion that are wanted. Whether there may be more.
-    fn step(&mut self, wanted: &impl Fn(&Hot, &Cold) -> bool, list: &mut Vec<ConnSnapshot>) -> bool {
+    fn step(
+        &mut self,
+        wanted: &impl Fn(&Hot, &Cold) -> bool,
+        list: &mut Vec<ConnSnapshot>,
+    ) -> bool {
         if self.shard >= self.registry.shard_count() {
             return false;
         }
@@ -209,7 +215,11 @@ impl<'a> Walk<'a> {
             .is_some_and(|shard| self.copy(shard, wanted));
         if is_inside {
             let names = &self.names;
-            list.extend(self.copied.drain(..).filter_map(|copied| copied.named(names)));
+            list.extend(
+                self.copied
+                    .drain(..)
+                    .filter_map(|copied| copied.named(names)),
+            );
         } else {
             (self.shard, self.entry) = (self.shard + 1, 0);
         }

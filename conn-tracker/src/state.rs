@@ -115,7 +115,11 @@ mod tests {
                 write!(table, "{cell:<9}").unwrap();
             }
         }
-        let table = table.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        let table = table
+            .lines()
+            .map(str::trim_end)
+            .collect::<Vec<_>>()
+            .join("\n");
         insta::assert_snapshot!(table, @r"
         from \ to  active   draining closing  closed
         active     same     yes      yes      yes

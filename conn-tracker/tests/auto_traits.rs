@@ -2,9 +2,9 @@
 #![cfg(not(loom))]
 
 use conn_tracker::{
-    AttachError, CloseError, CloseReason, ConnChain, ConnCounts, ConnGroup, ConnGuard, ConnId, ConnInfo,
-    ConnKind, ConnLabel, ConnProtocol, ConnSnapshot, ConnState, ConnTracker, GroupView, InvalidTransition,
-    ParseConnIdError, Peer, SnapshotPage, TrackerOptions, WaitEmpty,
+    AttachError, CloseError, CloseReason, ConnChain, ConnCounts, ConnGroup, ConnGuard, ConnId,
+    ConnInfo, ConnKind, ConnLabel, ConnProtocol, ConnSnapshot, ConnState, ConnTracker, GroupView,
+    InvalidTransition, ParseConnIdError, Peer, SnapshotPage, TrackerOptions, WaitEmpty,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use std::{error::Error, hash::Hash};

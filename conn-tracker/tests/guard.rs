@@ -7,7 +7,11 @@ use conn_tracker::{
 use std::time::Duration;
 
 fn kinds(tracker: &ConnTracker) -> Vec<ConnKind> {
-    tracker.snapshot().into_iter().map(|conn| conn.kind).collect()
+    tracker
+        .snapshot()
+        .into_iter()
+        .map(|conn| conn.kind)
+        .collect()
 }
 
 #[test]
@@ -72,7 +76,8 @@ fn each_state_entered_is_counted_per_version_and_in_all() {
     a.set_state(ConnState::Draining).unwrap();
     a.set_state(ConnState::Closed).unwrap();
     drop((a, b));
-    let entered = |counts: conn_tracker::ConnCounts| ConnState::ALL.map(|state| counts.transitions(state));
+    let entered =
+        |counts: conn_tracker::ConnCounts| ConnState::ALL.map(|state| counts.transitions(state));
     assert_eq!(entered(old.counts()), [1, 1, 0, 1]);
     assert_eq!(entered(new.counts()), [1, 0, 0, 1]);
     assert_eq!(entered(tracker.counts()), [2, 1, 0, 2]);
@@ -92,7 +97,10 @@ fn protocol_and_label_move_the_counts() {
     guard.set_label(ConnLabel::Traffic);
     assert_eq!((group.awaited(), group.len()), (1, 1));
     drop(guard);
-    assert_eq!((group.awaited(), tracker.awaited(), tracker.len()), (0, 0, 0));
+    assert_eq!(
+        (group.awaited(), tracker.awaited(), tracker.len()),
+        (0, 0, 0)
+    );
 }
 
 #[test]
@@ -157,7 +165,10 @@ fn a_chain_counts_the_connections_that_were_attached_to_it() {
     guard.set_state(ConnState::Draining).unwrap();
     guard.attach_chain(&plain).unwrap();
     guard.attach_chain(&plain).unwrap();
-    assert_eq!((plain.len(), plain.counts().state(ConnState::Draining)), (1, 1));
+    assert_eq!(
+        (plain.len(), plain.counts().state(ConnState::Draining)),
+        (1, 1)
+    );
     guard.attach_chain(&tls).unwrap();
     assert_eq!((plain.len(), tls.len(), group.len()), (0, 1, 1));
     guard.set_state(ConnState::Closing).unwrap();

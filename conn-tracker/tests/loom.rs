@@ -2,7 +2,9 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p conn-tracker --features __loom --test loom --release`.
 #![cfg(loom)]
 
-use conn_tracker::{CloseReason, ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions};
+use conn_tracker::{
+    CloseReason, ConnInfo, ConnLabel, ConnState, ConnTracker, Peer, TrackerOptions,
+};
 use loom::{
     future::block_on,
     sync::atomic::{AtomicBool, Ordering},
@@ -96,7 +98,10 @@ fn a_wait_never_ends_while_one_connection_hands_over_to_another() {
             }
         });
         let mut wait = tokio_test::task::spawn(tracker.wait_empty());
-        assert!(wait.poll().is_pending(), "one of the two was open at any moment");
+        assert!(
+            wait.poll().is_pending(),
+            "one of the two was open at any moment"
+        );
         let second = task.join().unwrap();
         assert!(!wait.is_woken());
         drop(second);
@@ -113,7 +118,10 @@ fn clones_dropped_in_two_threads_close_the_entry_once() {
         let task = thread::spawn(move || drop(clone));
         drop(guard);
         task.join().unwrap();
-        assert_eq!((tracker.len(), tracker.transitions(ConnState::Closed)), (0, 1));
+        assert_eq!(
+            (tracker.len(), tracker.transitions(ConnState::Closed)),
+            (0, 1)
+        );
     });
 }
 
@@ -187,13 +195,17 @@ fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
         let group = tracker.group("a", 1);
         let calls = std::sync::Arc::new(());
         let held = std::sync::Arc::clone(&calls);
-        let guard = group.open(ConnInfo::new(Peer::Unknown).with_closer(move || drop(held.clone())));
+        let guard =
+            group.open(ConnInfo::new(Peer::Unknown).with_closer(move || drop(held.clone())));
         let id = guard.id();
         let task = thread::spawn(move || drop(guard));
         let closed = tracker.close(id).is_ok();
         let next = group.open(Peer::Unknown); // perhaps in its place
         task.join().unwrap();
-        assert!(tracker.close(next.id()).is_err(), "the closer was the other's");
+        assert!(
+            tracker.close(next.id()).is_err(),
+            "the closer was the other's"
+        );
         assert_eq!(std::sync::Arc::strong_count(&calls), 1);
         let forced = tracker.closed(CloseReason::Admin);
         assert!(forced == 0 || closed);

@@ -56,7 +56,11 @@ fn trackers_one_after_the_other_use_the_same_registry() {
     };
     one();
     let heap = measure(|| (0..1000).for_each(|_| one()));
-    assert!(heap.bytes_current < 4096, "{} bytes are left", heap.bytes_current);
+    assert!(
+        heap.bytes_current < 4096,
+        "{} bytes are left",
+        heap.bytes_current
+    );
 }
 
 fn of_64_shards() -> ConnTracker {
@@ -85,7 +89,11 @@ fn bytes_per_group(tracker: &ConnTracker, threads: usize, has_chains: bool) -> f
             .map(|thread| {
                 let (warm, run) = (&warm, &run);
                 scope.spawn(move || {
-                    drop((0..per_thread).map(|_| warm.open(Peer::Unix)).collect::<Vec<_>>());
+                    drop(
+                        (0..per_thread)
+                            .map(|_| warm.open(Peer::Unix))
+                            .collect::<Vec<_>>(),
+                    );
                     let mut kept = Vec::with_capacity(per_thread as usize);
                     let heap = measure(|| {
                         // In an order in which each shard gets groups from all over the table.
@@ -145,10 +153,16 @@ fn groups_that_come_and_go_leave_nothing_behind() {
         let group = tracker.group("ingress", version);
         let chain = group.chain("tls");
         let guard = group.open(Peer::Unix);
-        guard.attach_chain(&chain).expect("a chain of its own group");
+        guard
+            .attach_chain(&chain)
+            .expect("a chain of its own group");
     };
     version(1);
     let heap = measure(|| (2..10_000).for_each(version));
-    assert!(heap.bytes_current <= 0, "{} bytes are left", heap.bytes_current);
+    assert!(
+        heap.bytes_current <= 0,
+        "{} bytes are left",
+        heap.bytes_current
+    );
     drop(kept);
 }

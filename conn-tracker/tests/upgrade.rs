@@ -23,7 +23,9 @@ async fn upgrade(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, I
         guard.set_kind(ConnKind::Tunnel);
         guard.set_protocol(ConnProtocol::WebSocket);
         let (mut read, mut write) = tokio::io::split(TokioIo::new(upgraded));
-        tokio::io::copy(&mut read, &mut write).await.expect("it echoes");
+        tokio::io::copy(&mut read, &mut write)
+            .await
+            .expect("it echoes");
     });
     let mut response = Response::new(Empty::new());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -57,7 +59,8 @@ async fn a_guard_in_a_requests_extensions_outlives_the_connections_task() {
         head.push(client.read_u8().await.expect("an answer"));
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "));
-    http.await.expect("the connection's task ends with the upgrade");
+    http.await
+        .expect("the connection's task ends with the upgrade");
 
     client
         .write_all(b"still here")

@@ -2,8 +2,8 @@
 #![cfg(not(loom))]
 
 use conn_tracker::{
-    AttachError, CloseError, CloseReason, ConnId, ConnInfo, ConnLabel, ConnProtocol, ConnState, ConnTracker,
-    Peer, TrackerOptions,
+    AttachError, CloseError, CloseReason, ConnId, ConnInfo, ConnLabel, ConnProtocol, ConnState,
+    ConnTracker, Peer, TrackerOptions,
 };
 use std::{
     collections::HashSet,
@@ -59,7 +59,8 @@ fn by_state_and_by_group_pick_theirs() {
     let (old, new) = (tracker.group("ingress", 1), tracker.group("ingress", 2));
     let (a, b) = (old.open(Peer::Unix), new.open(Peer::Unix));
     a.set_state(ConnState::Closing).unwrap();
-    let ids = |list: Vec<conn_tracker::ConnSnapshot>| list.into_iter().map(|c| c.id).collect::<Vec<_>>();
+    let ids =
+        |list: Vec<conn_tracker::ConnSnapshot>| list.into_iter().map(|c| c.id).collect::<Vec<_>>();
     assert_eq!(ids(tracker.by_state(ConnState::Closing)), [a.id()]);
     assert_eq!(ids(tracker.by_state(ConnState::Draining)), []);
     assert_eq!(ids(new.snapshot()), [b.id()]);
@@ -69,7 +70,9 @@ fn by_state_and_by_group_pick_theirs() {
 fn the_id_of_a_connection_that_is_gone_finds_nothing() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
-    let old = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())).id();
+    let old = group
+        .open(ConnInfo::new(Peer::Unix).with_closer(|| ()))
+        .id();
     let _new = group.open(ConnInfo::new(Peer::Unix).with_closer(|| ())); // in the same entry
     assert_eq!(tracker.find(old), None);
     assert_eq!(tracker.close(old), Err(CloseError::NotFound { id: old }));
@@ -94,10 +97,15 @@ fn close_calls_the_closer_and_counts_the_reason_when_the_connection_has_ended() 
             calls.fetch_add(1, Ordering::Relaxed);
         }
     });
-    tracker.close_with(guard.id(), CloseReason::SoftCap).unwrap();
+    tracker
+        .close_with(guard.id(), CloseReason::SoftCap)
+        .unwrap();
     tracker.close(guard.id()).unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
-    assert_eq!(tracker.snapshot()[0].close_reason, Some(CloseReason::SoftCap));
+    assert_eq!(
+        tracker.snapshot()[0].close_reason,
+        Some(CloseReason::SoftCap)
+    );
     assert_eq!(
         (tracker.len(), tracker.closed(CloseReason::SoftCap)),
         (1, 0),
@@ -209,7 +217,10 @@ fn a_closer_given_while_the_old_one_is_called_stays() {
     let guard = tracker.group("ingress", 1).open(Peer::Unix);
     let calls = Arc::new(AtomicUsize::new(0));
     guard.set_closer({
-        let (guard, calls) = (std::sync::Mutex::new(Some(guard.clone())), Arc::clone(&calls));
+        let (guard, calls) = (
+            std::sync::Mutex::new(Some(guard.clone())),
+            Arc::clone(&calls),
+        );
         move || {
             let calls = Arc::clone(&calls);
             if let Some(guard) = guard.lock().unwrap().take() {
@@ -242,7 +253,9 @@ fn a_closer_that_panicked_can_be_called_again() {
     });
     let id = guard.id();
     let closing = tracker.clone();
-    std::thread::spawn(move || closing.close(id)).join().unwrap_err();
+    std::thread::spawn(move || closing.close(id))
+        .join()
+        .unwrap_err();
     tracker.close(id).unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 2);
     drop(guard);
@@ -278,14 +291,23 @@ fn a_page_takes_any_cursor_and_any_limit() {
     let tracker = ConnTracker::new();
     let group = tracker.group("ingress", 1);
     let guards: Vec<_> = (0..3).map(|_| group.open(Peer::Unix)).collect();
-    for number in [0, 1, u64::MAX, 1 << 63, u64::from(guards[0].id()) | 0xffff_ffff] {
+    for number in [
+        0,
+        1,
+        u64::MAX,
+        1 << 63,
+        u64::from(guards[0].id()) | 0xffff_ffff,
+    ] {
         for limit in [0, 1, usize::MAX] {
             let page = tracker.snapshot_page(Some(ConnId::from(number)), limit);
             assert!(page.connections.len() <= 3);
         }
     }
     let page = tracker.snapshot_page(None, 0);
-    assert_eq!((page.connections.len(), page.next), (1, Some(guards[0].id())));
+    assert_eq!(
+        (page.connections.len(), page.next),
+        (1, Some(guards[0].id()))
+    );
     let rest = tracker.snapshot_page(page.next, usize::MAX);
     assert_eq!((rest.connections.len(), rest.next), (2, None));
     drop(guards);

@@ -90,7 +90,9 @@ fn a_thousand_watchers_on_four_runtimes_are_all_told_by_two_drivers() {
     let driver = std::thread::spawn(move || advance(&second, start));
     advance(&draining, start);
     driver.join().unwrap();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     assert!(draining.complete_if_empty());
 }
 

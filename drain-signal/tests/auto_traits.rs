@@ -1,8 +1,8 @@
 //! Losing `Send` breaks the build here, not at a user's.
 
 use drain_signal::{
-    Advance, Closed, DrainCompleted, DrainEvent, DrainHandle, DrainSignal, DrainTrigger, DrainWatch, Drained,
-    Draining, Goodbye, PhaseWait, Reached, Signaled,
+    Advance, Closed, DrainCompleted, DrainEvent, DrainHandle, DrainSignal, DrainTrigger,
+    DrainWatch, Drained, Draining, Goodbye, PhaseWait, Reached, Signaled,
 };
 use static_assertions::assert_impl_all;
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainSignal, DrainState, DrainedBy, Draining,
-    Phase, WatchOptions, channel,
+    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainSignal, DrainState, DrainedBy,
+    Draining, Phase, WatchOptions, channel,
 };
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -67,7 +67,10 @@ fn a_narrower_drain_does_not_wait_for_a_wider_scope() {
     assert!(drained.is_woken());
     assert_ready!(drained.poll());
     assert!(signal.watch_with(inbound(0)).is_err());
-    assert!(signal.watch_with(outbound(0)).is_ok(), "it is not concerned");
+    assert!(
+        signal.watch_with(outbound(0)).is_ok(),
+        "it is not concerned"
+    );
 }
 
 #[test]

@@ -96,7 +96,11 @@ fn a_connection_that_leaves_when_told_is_drained() {
 fn a_connection_that_needs_the_last_word_is_finished() {
     assert_eq!(
         run("finish"),
-        (vec!["start", "finish", "dropped"], CloseCause::Finished, true)
+        (
+            vec!["start", "finish", "dropped"],
+            CloseCause::Finished,
+            true
+        )
     );
 }
 
@@ -151,7 +155,9 @@ fn force_takes_all_steps_at_once_and_drops() {
 }
 
 /// Polls a forced connection as often as it asks to be, and not for ever.
-fn last_turns<C: GracefulClose>(driven: &mut task::Spawn<drain_signal::Drive<C>>) -> Closed<C::Output> {
+fn last_turns<C: GracefulClose>(
+    driven: &mut task::Spawn<drain_signal::Drive<C>>,
+) -> Closed<C::Output> {
     for _ in 0..16 {
         if let Poll::Ready(closed) = driven.poll() {
             return closed;
@@ -198,7 +204,10 @@ fn a_forced_connection_may_say_its_last_word() {
     watch.force();
     let mut driven = task::spawn(drive(Winding::default(), watch));
     let closed = last_turns(&mut driven);
-    assert_eq!((closed.cause, closed.output), (CloseCause::Forced, Some("said")));
+    assert_eq!(
+        (closed.cause, closed.output),
+        (CloseCause::Forced, Some("said"))
+    );
 }
 
 #[test]
@@ -225,7 +234,10 @@ fn dropping_the_driver_drops_the_connection_before_its_guard() {
         signal.watch().unwrap(),
     );
     drop(driven);
-    assert_eq!((asked.into_inner(), signal.open_watches()), (vec!["dropped"], 0));
+    assert_eq!(
+        (asked.into_inner(), signal.open_watches()),
+        (vec!["dropped"], 0)
+    );
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    DrainDecision, DrainEvent, DrainReason, DrainState, DrainStrategy, DrainWatch, Draining, Goodbye,
-    GracefulClose, channel, drive,
+    DrainDecision, DrainEvent, DrainReason, DrainState, DrainStrategy, DrainWatch, Draining,
+    Goodbye, GracefulClose, channel, drive,
 };
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -16,7 +16,8 @@ const T: Duration = Duration::from_secs(60);
 
 #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
 fn event() -> DrainEvent {
-    DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify).with_strategy(DrainStrategy::Immediate)
+    DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify)
+        .with_strategy(DrainStrategy::Immediate)
 }
 
 fn begun() -> (Draining, DrainWatch, Instant) {

@@ -29,7 +29,10 @@ fn crowd(signal: &DrainSignal, size: usize) {
 fn half_a_million_connections_leave_next_to_nothing_behind() {
     let (_trigger, signal) = channel();
     let left = measure(|| crowd(&signal, MANY)).bytes_current;
-    assert!(left < 15 << 20, "{left} bytes stay while the drain is there");
+    assert!(
+        left < 15 << 20,
+        "{left} bytes stay while the drain is there"
+    );
     let more = measure(|| crowd(&signal, MANY)).bytes_current;
     assert_eq!(more, 0, "as many again");
     for _ in 0..3 {
@@ -37,7 +40,8 @@ fn half_a_million_connections_leave_next_to_nothing_behind() {
             let (trigger, signal) = channel();
             crowd(&signal, 10_000);
             #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
-            let event = DrainEvent::new(Instant::now(), Duration::from_secs(60), DrainReason::Admin);
+            let event =
+                DrainEvent::new(Instant::now(), Duration::from_secs(60), DrainReason::Admin);
             let draining = trigger.start(event);
             crowd(&signal, 10_000);
             assert!(draining.complete_if_empty());

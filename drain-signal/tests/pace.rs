@@ -46,7 +46,10 @@ async fn who_stays_is_left_after_the_last_step() {
         .unwrap();
     assert_eq!(trigger.start(event()).pace().await, 2);
     assert!(start.elapsed() >= T);
-    assert_eq!(watch.run_until_expired(std::future::pending::<()>()).await, None);
+    assert_eq!(
+        watch.run_until_expired(std::future::pending::<()>()).await,
+        None
+    );
     drop((watch, other));
 }
 
@@ -59,7 +62,13 @@ async fn without_a_deadline_it_waits_for_the_last() {
         tokio::time::sleep(T * 3).await;
         drop(watch);
     });
-    assert_eq!(trigger.start(event().with_end(DrainEnd::Leave)).pace().await, 0);
+    assert_eq!(
+        trigger
+            .start(event().with_end(DrainEnd::Leave))
+            .pace()
+            .await,
+        0
+    );
     assert_eq!(start.elapsed().as_secs(), 180);
 }
 
@@ -82,10 +91,16 @@ async fn a_deadline_brought_forward_is_seen_at_once() {
 async fn a_future_runs_until_the_slot_and_not_longer() {
     let (trigger, signal) = channel();
     let watch = signal.watch().unwrap();
-    assert_eq!(watch.run_until_signaled(std::future::ready(1)).await, Some(1));
+    assert_eq!(
+        watch.run_until_signaled(std::future::ready(1)).await,
+        Some(1)
+    );
     let draining = trigger.start(event());
     let pacing = tokio::spawn(async move { draining.pace().await });
-    assert_eq!(watch.run_until_signaled(std::future::pending::<()>()).await, None);
+    assert_eq!(
+        watch.run_until_signaled(std::future::pending::<()>()).await,
+        None
+    );
     let handle = watch.handle();
     handle.signaled_owned().await;
     drop(watch);

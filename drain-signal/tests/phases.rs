@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::{Place, push_slot};
 use drain_signal::{
-    DrainDirection, DrainEnd, DrainEvent, DrainReason, DrainSchedule, DrainStrategy, DrainWatch, DrainedBy,
-    Draining, Phase, PhaseWait, WatchOptions, channel,
+    DrainDirection, DrainEnd, DrainEvent, DrainReason, DrainSchedule, DrainStrategy, DrainWatch,
+    DrainedBy, Draining, Phase, PhaseWait, WatchOptions, channel,
 };
 use proptest::prelude::*;
 use tokio_test::task;
@@ -42,7 +42,11 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn event(start: Instant) -> impl Strategy<Value = DrainEvent> {
     (1_u64..120_000, any::<[bool; 4]>()).prop_map(move |(ms, [immediate, envoy, narrow, leave])| {
-        let event = DrainEvent::new(start, Duration::from_millis(ms), DrainReason::ListenerModify);
+        let event = DrainEvent::new(
+            start,
+            Duration::from_millis(ms),
+            DrainReason::ListenerModify,
+        );
         event
             .with_strategy(if immediate {
                 DrainStrategy::Immediate
@@ -59,7 +63,11 @@ fn event(start: Instant) -> impl Strategy<Value = DrainEvent> {
             } else {
                 DrainDirection::All
             })
-            .with_end(if leave { DrainEnd::Leave } else { DrainEnd::Close })
+            .with_end(if leave {
+                DrainEnd::Leave
+            } else {
+                DrainEnd::Close
+            })
     })
 }
 
@@ -97,9 +105,13 @@ impl Watched {
             }
             let finish_before = event.finish_before();
             match deadline {
-                Some(deadline) if pace >= deadline + event.ladder.drop_after => return Phase::Overdue,
+                Some(deadline) if pace >= deadline + event.ladder.drop_after => {
+                    return Phase::Overdue;
+                }
                 Some(deadline) if pace >= deadline => return Phase::Expired,
-                Some(deadline) if pace >= deadline.saturating_sub(finish_before) => return Phase::Finishing,
+                Some(deadline) if pace >= deadline.saturating_sub(finish_before) => {
+                    return Phase::Finishing;
+                }
                 _ => {}
             }
             match push_slot(event, self.place, self.opened, self.timeout) {

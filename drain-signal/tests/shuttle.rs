@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainEvent, DrainReason, DrainSignal, DrainState, DrainStrategy, DrainWatch, DrainedBy,
-    Draining, Goodbye, GracefulClose, WatchOptions, channel, drive,
+    CloseCause, DrainEvent, DrainReason, DrainSignal, DrainState, DrainStrategy, DrainWatch,
+    DrainedBy, Draining, Goodbye, GracefulClose, WatchOptions, channel, drive,
 };
 use shuttle::future::{self, JoinHandle};
 use shuttle::rand::{Rng, thread_rng};
@@ -54,7 +54,11 @@ impl GracefulClose for Peer {
     }
 
     fn finish(mut self: Pin<&mut Self>) {
-        assert_eq!(std::mem::replace(&mut self.asked, 2), 1, "then the last word");
+        assert_eq!(
+            std::mem::replace(&mut self.asked, 2),
+            1,
+            "then the last word"
+        );
     }
 
     fn abort(mut self: Pin<&mut Self>) {
@@ -187,7 +191,15 @@ fn a_force_ends_a_connection_that_the_drain_would_let_be() {
         let closers: Vec<_> = watches.iter().map(|watch| watch.handle()).collect();
         let connections: Vec<_> = watches
             .into_iter()
-            .map(|watch| future::spawn(drive(Peer { leaves: 4, asked: 0 }, watch)))
+            .map(|watch| {
+                future::spawn(drive(
+                    Peer {
+                        leaves: 4,
+                        asked: 0,
+                    },
+                    watch,
+                ))
+            })
             .collect();
         let forcing = shuttle::thread::spawn(move || {
             for closer in closers {

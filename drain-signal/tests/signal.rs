@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainEnd, DrainEvent, DrainReason, DrainSchedule, DrainSignal, DrainState, DrainStrategy,
-    DrainTrigger, DrainWatch, Phase, WatchOptions, channel,
+    DrainDecision, DrainEnd, DrainEvent, DrainReason, DrainSchedule, DrainSignal, DrainState,
+    DrainStrategy, DrainTrigger, DrainWatch, Phase, WatchOptions, channel,
 };
 use tokio_test::{assert_pending, assert_ready, task};
 
@@ -106,7 +106,9 @@ fn the_next_call_is_asked_for_at_the_next_slot() {
         calls += 1;
         assert!(calls <= 300, "no polling");
     }
-    assert!(now >= start + Duration::from_millis(7_500) && now < start + Duration::from_millis(7_600));
+    assert!(
+        now >= start + Duration::from_millis(7_500) && now < start + Duration::from_millis(7_600)
+    );
 }
 
 #[test]
@@ -151,7 +153,8 @@ fn an_operators_drain_has_no_deadline() {
     let (trigger, signal) = channel();
     let watch = signal.watch().unwrap();
     let start = instant();
-    let draining = trigger.start(DrainEvent::new(start, T, DrainReason::Admin).with_end(DrainEnd::Leave));
+    let draining =
+        trigger.start(DrainEvent::new(start, T, DrainReason::Admin).with_end(DrainEnd::Leave));
     draining.advance(start + 10 * T);
     assert_eq!((watch.deadline(), watch.phase()), (None, Phase::Signaled));
     assert_eq!(draining.event().unwrap().end, DrainEnd::Leave);
@@ -334,7 +337,13 @@ fn progress_is_the_share_of_the_drain_time_that_the_pace_has_reached() {
         assert_eq!(watch.progress(), None);
         let start = instant();
         let draining = trigger.start(event(start).with_schedule(schedule));
-        let shares = [(0, 0), (1, 4095), (4, 16_383), (16, u16::MAX), (20, u16::MAX)];
+        let shares = [
+            (0, 0),
+            (1, 4095),
+            (4, 16_383),
+            (16, u16::MAX),
+            (20, u16::MAX),
+        ];
         for (sixteenths, share) in shares {
             draining.advance(start + T / 16 * sixteenths);
             let known = (schedule == DrainSchedule::FirstQuarter).then_some(share);

@@ -40,7 +40,10 @@ fn watchers_of_many_threads_are_counted_wherever_they_are_closed() {
     };
     let watches: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(open)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
     });
     assert_eq!(signal.open_watches(), THREADS * EACH);
     let draining = trigger.start(event());

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining, Goodbye, GracefulClose,
-    Phase, PhaseWait, channel, drive,
+    CloseCause, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining, Goodbye,
+    GracefulClose, Phase, PhaseWait, channel, drive,
 };
 use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -215,7 +215,9 @@ async fn a_driven_connection_is_forced_whatever_its_streams_do() {
             within("the slot", stream).await.unwrap();
         }
         assert!(operator.force() && !operator.force());
-        let closed = within("the end of a forced connection", driven).await.unwrap();
+        let closed = within("the end of a forced connection", driven)
+            .await
+            .unwrap();
         assert_eq!(closed.cause, CloseCause::Forced);
     }
 }
@@ -259,8 +261,8 @@ fn a_wait_that_is_dropped_takes_its_waker_with_it_at_any_time() {
     drop(park(Phase::Signaled));
     // The drain has begun, and nobody has moved it on: the slot has come, and nobody was woken.
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
-    let event =
-        DrainEvent::new(Instant::now(), T, DrainReason::Admin).with_strategy(DrainStrategy::Immediate);
+    let event = DrainEvent::new(Instant::now(), T, DrainReason::Admin)
+        .with_strategy(DrainStrategy::Immediate);
     let draining = trigger.start(event);
     drop(before);
     drop(park(Phase::Signaled));

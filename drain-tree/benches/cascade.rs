@@ -29,7 +29,10 @@ fn main() {
         return;
     }
     println!("instructions per node, each with a connection, by callgrind");
-    println!("{:>9} {:>9} {:>9} {:>9}", "nodes", STEPS[1], STEPS[2], STEPS[3]);
+    println!(
+        "{:>9} {:>9} {:>9} {:>9}",
+        "nodes", STEPS[1], STEPS[2], STEPS[3]
+    );
     for nodes in SIZES {
         let counts: Vec<f64> = (1..=STEPS.len()).map(|steps| count(steps, nodes)).collect();
         let per_node = |step: usize| (counts[step] - counts[step - 1]) / nodes as f64;
@@ -87,6 +90,8 @@ fn count(steps: usize, nodes: usize) -> f64 {
         .unwrap();
     // "==1== Collected : 123456"
     let report = String::from_utf8_lossy(&output.stderr);
-    let collected = report.lines().find_map(|line| line.split("Collected :").nth(1));
+    let collected = report
+        .lines()
+        .find_map(|line| line.split("Collected :").nth(1));
     collected.unwrap().trim().parse().unwrap()
 }

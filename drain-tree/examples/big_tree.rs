@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use drain_tree::{
-    ChildOptions, DrainCompleted, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
-    DrainStart,
+    ChildOptions, DrainCompleted, DrainManager, DrainOutcome, DrainReason, DrainSequence,
+    DrainSettings, DrainStart,
 };
 use tokio::time::Instant;
 

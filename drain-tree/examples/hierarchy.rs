@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use drain_tree::{ChildOptions, DrainCompleted, DrainManager, DrainReason, DrainSettings, DrainStart};
+use drain_tree::{
+    ChildOptions, DrainCompleted, DrainManager, DrainReason, DrainSettings, DrainStart,
+};
 use tokio::time::Instant;
 
 #[tokio::main]

@@ -35,7 +35,9 @@ impl Health {
     pub(crate) fn fail(&self, now: Instant) {
         let first = *self.0.first.get_or_init(|| now);
         let since = now.saturating_duration_since(first).as_micros();
-        let failed = u64::try_from(since).unwrap_or(u64::MAX - 1).saturating_add(1);
+        let failed = u64::try_from(since)
+            .unwrap_or(u64::MAX - 1)
+            .saturating_add(1);
         // Pairs with the loads below: who sees the level sees `first`. Failed before: the ramp goes on from there.
         self.0
             .failed
@@ -53,7 +55,11 @@ impl Health {
     }
 
     /// Whether failed health makes a connection that asks leave. `now` is asked for only if there is a ramp, `sample` only inside it.
-    pub(crate) fn drain_close(&self, now: impl FnOnce() -> Instant, sample: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn drain_close(
+        &self,
+        now: impl FnOnce() -> Instant,
+        sample: impl FnOnce() -> u64,
+    ) -> bool {
         let failed = self.0.failed.load(Ordering::Acquire);
         if failed == 0 || self.0.ramp.is_zero() {
             return failed != 0;

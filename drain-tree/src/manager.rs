@@ -47,7 +47,9 @@ impl DrainManager {
     pub fn child(&self, options: ChildOptions) -> Self {
         let parent = &self.node;
         let drain_type = options.drain_type.unwrap_or(parent.drain_type);
-        let traffic_direction = options.traffic_direction.unwrap_or(parent.traffic_direction);
+        let traffic_direction = options
+            .traffic_direction
+            .unwrap_or(parent.traffic_direction);
         Self {
             node: parent.child(drain_type, traffic_direction),
         }
@@ -73,7 +75,8 @@ impl DrainManager {
 
     /// The full answer for a connection of this node: its turn in a drain, or failed health.
     pub fn decision(&self, watch: &DrainWatch) -> Decision {
-        let health = (self.node.drain_type == DrainType::Default).then(|| self.node.shared.health.clone());
+        let health =
+            (self.node.drain_type == DrainType::Default).then(|| self.node.shared.health.clone());
         Decision::new(watch.handle(), health)
     }
 
@@ -109,7 +112,9 @@ impl DrainManager {
                     .with_direction(start.direction)
                     .with_end(start.reason.end())
                     .with_ladder(settings.ladder);
-                let minimum = start.minimum.unwrap_or_else(|| settings.minimum(start.reason));
+                let minimum = start
+                    .minimum
+                    .unwrap_or_else(|| settings.minimum(start.reason));
                 let sequence = Sequence::new(event, minimum, settings.length);
                 state.join(&self.node, &sequence, true);
                 sequence

@@ -14,7 +14,9 @@ pub(crate) struct ParentShutdownStart(OnceLock<Instant>);
 
 impl ParentShutdownStart {
     pub(crate) fn start(&self) -> Instant {
-        *self.0.get_or_init(|| tokio::time::Instant::now().into_std())
+        *self
+            .0
+            .get_or_init(|| tokio::time::Instant::now().into_std())
     }
 }
 

@@ -39,12 +39,19 @@ impl DrainManager {
     /// assert!(listener.drain_close_at(DrainDirection::All, after(600), || unreachable!()));
     /// ```
     #[doc(alias = "drainClose")]
-    pub fn drain_close_at(&self, scope: DrainDirection, now: Instant, sample: impl FnOnce() -> u64) -> bool {
+    pub fn drain_close_at(
+        &self,
+        scope: DrainDirection,
+        now: Instant,
+        sample: impl FnOnce() -> u64,
+    ) -> bool {
         let mut sample = Some(sample);
         // One sample answers both questions: each alone has the odds it should have.
         let mut drawn = None;
         let mut draw = || *drawn.get_or_insert_with(|| sample.take().map_or(0, |sample| sample()));
-        if self.drain_type() == DrainType::Default && self.shared().health.drain_close(|| now, &mut draw) {
+        if self.drain_type() == DrainType::Default
+            && self.shared().health.drain_close(|| now, &mut draw)
+        {
             return true;
         }
         let Some(sequence) = self.covering(scope) else {

@@ -51,12 +51,18 @@ pub fn polled_drain_close(
     rounding: Rounding,
     sample: impl FnOnce() -> u64,
 ) -> bool {
-    let Some(remaining) = drain_time.checked_sub(elapsed).filter(|left| !left.is_zero()) else {
+    let Some(remaining) = drain_time
+        .checked_sub(elapsed)
+        .filter(|left| !left.is_zero())
+    else {
         return true;
     };
     let (elapsed, whole) = match rounding {
         // Envoy's own subtraction: of whole seconds.
-        Rounding::Ceil => (drain_time.as_secs() - remaining.as_secs(), drain_time.as_secs()),
+        Rounding::Ceil => (
+            drain_time.as_secs() - remaining.as_secs(),
+            drain_time.as_secs(),
+        ),
         Rounding::Floor => (elapsed.as_secs(), ceil_seconds(drain_time)),
         Rounding::Millis => (millis(elapsed), millis(drain_time)),
     };
@@ -162,7 +168,8 @@ pub fn proactive_delay(
     let from = millis(share(drain_time, factor));
     let to = millis(drain_time.saturating_sub(grace));
     let elapsed = millis(elapsed);
-    (from < to && elapsed < from).then(|| Duration::from_millis(from + sample() % (to - from) - elapsed))
+    (from < to && elapsed < from)
+        .then(|| Duration::from_millis(from + sample() % (to - from) - elapsed))
 }
 
 /// `factor` of `duration`.
@@ -203,15 +210,22 @@ mod tests {
     fn the_polled_ramp_is_strict_and_ends_at_the_drain_time() {
         let at = |elapsed, sample| {
             let (time, elapsed) = (s(3), s(elapsed));
-            polled_drain_close(DrainStrategy::Gradual, time, elapsed, Rounding::Ceil, || sample)
+            polled_drain_close(
+                DrainStrategy::Gradual,
+                time,
+                elapsed,
+                Rounding::Ceil,
+                || sample,
+            )
         };
         assert!(!at(0, 0) && at(2, 4) && at(3, 2) && at(4, 2));
     }
 
     #[test]
     fn immediate_and_a_zero_drain_time_draw_no_sample() {
-        let close =
-            |strategy, time| polled_drain_close(strategy, time, s(0), Rounding::Ceil, || unreachable!());
+        let close = |strategy, time| {
+            polled_drain_close(strategy, time, s(0), Rounding::Ceil, || unreachable!())
+        };
         assert!(close(DrainStrategy::Immediate, s(600)));
         assert!(close(DrainStrategy::Gradual, s(0)));
         // Envoy's whole seconds: less than one is none.
@@ -221,12 +235,20 @@ mod tests {
     #[test]
     fn the_event_ramp_matches_envoys_numbers() {
         assert!(
-            event_model(100, 30, 1.0, 29) && !event_model(100, 30, 1.0, 30) && !event_model(100, 30, 1.0, 70)
+            event_model(100, 30, 1.0, 29)
+                && !event_model(100, 30, 1.0, 30)
+                && !event_model(100, 30, 1.0, 70)
         );
         assert!(
-            event_model(100, 30, 0.5, 29) && !event_model(100, 30, 0.5, 30) && event_model(100, 30, 0.5, 70)
+            event_model(100, 30, 0.5, 29)
+                && !event_model(100, 30, 0.5, 30)
+                && event_model(100, 30, 0.5, 70)
         );
-        assert!(event_model(100, 50, 0.5, 49) && !event_model(1, 0, 0.5, 0) && event_model(0, 0, 1.0, 0));
+        assert!(
+            event_model(100, 50, 0.5, 49)
+                && !event_model(1, 0, 0.5, 0)
+                && event_model(0, 0, 1.0, 0)
+        );
     }
 
     #[test]
@@ -246,7 +268,8 @@ mod tests {
         ];
         prop_oneof![
             prop::sample::select(odd.to_vec()),
-            (any::<u64>(), 0..1_000_000_000_u32).prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
+            (any::<u64>(), 0..1_000_000_000_u32)
+                .prop_map(|(secs, nanos)| Duration::new(secs, nanos)),
             (0..10_000_u64).prop_map(Duration::from_millis),
         ]
     }

@@ -1,8 +1,8 @@
 //! Losing `Send` breaks the build here, not at a user's.
 
 use drain_tree::{
-    ChildOptions, Decision, DrainCloseCallback, DrainManager, DrainOutcome, DrainSequence, DrainSettings,
-    DrainStart, Rounding,
+    ChildOptions, Decision, DrainCloseCallback, DrainManager, DrainOutcome, DrainSequence,
+    DrainSettings, DrainStart, Rounding,
 };
 use static_assertions::assert_impl_all;
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use drain_tree::DrainDirection::{All, InboundOnly};
 use drain_tree::{
-    ChildOptions, DrainCloseCallback, DrainDirection, DrainManager, DrainReason, DrainSettings, DrainStart,
-    DrainStrategy,
+    ChildOptions, DrainCloseCallback, DrainDirection, DrainManager, DrainReason, DrainSettings,
+    DrainStart, DrainStrategy,
 };
 
 const START: DrainStart = DrainStart::new(DrainReason::HotRestart);
@@ -43,11 +43,18 @@ impl Calls {
         id: usize,
     ) -> Option<DrainCloseCallback> {
         let calls = self.clone();
-        manager.on_drain_close(scope, move |delay| calls.0.lock().unwrap().push((id, delay)))
+        manager.on_drain_close(scope, move |delay| {
+            calls.0.lock().unwrap().push((id, delay))
+        })
     }
 
     fn delays(&self) -> Vec<Duration> {
-        self.0.lock().unwrap().iter().map(|(_, delay)| *delay).collect()
+        self.0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(_, delay)| *delay)
+            .collect()
     }
 
     fn count(&self) -> usize {
@@ -58,7 +65,9 @@ impl Calls {
 /// Delay i of `count` stored callbacks is i * (drain time / 4) / count, to a millisecond.
 fn assert_spread(count: usize, drain_time: Duration) {
     let (manager, calls) = (manager(drain_time), Calls::default());
-    let _kept: Vec<_> = (0..count).map(|id| calls.register(&manager, All, id)).collect();
+    let _kept: Vec<_> = (0..count)
+        .map(|id| calls.register(&manager, All, id))
+        .collect();
     let _sequence = manager.start_drain_sequence(START);
     let delays = calls.delays();
     assert_eq!(delays.len(), count);
@@ -71,7 +80,13 @@ fn assert_spread(count: usize, drain_time: Duration) {
         );
     }
     assert!(
-        calls.0.lock().unwrap().iter().map(|(id, _)| *id).eq(0..count),
+        calls
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(id, _)| *id)
+            .eq(0..count),
         "in order of registration"
     );
 }
@@ -81,7 +96,9 @@ fn assert_spread(count: usize, drain_time: Duration) {
 fn twenty_callbacks_of_4_s_are_50_ms_apart_and_immediate_ones_are_not_delayed() {
     assert_spread(20, seconds(4));
     let (manager, calls) = (manager(seconds(4)), Calls::default());
-    let _kept: Vec<_> = (0..20).map(|id| calls.register(&manager, All, id)).collect();
+    let _kept: Vec<_> = (0..20)
+        .map(|id| calls.register(&manager, All, id))
+        .collect();
     let _sequence = manager.start_drain_sequence(IMMEDIATE);
     assert_eq!(calls.delays(), [Duration::ZERO; 20]);
 }
@@ -127,7 +144,8 @@ fn a_callback_registered_during_a_drain_is_called_at_once_within_all_that_is_lef
 #[test]
 fn a_remainder_below_a_millisecond_is_no_delay() {
     let (manager, calls) = (manager(seconds(1)), Calls::default());
-    let now = manager.start_drain_sequence(START).event().start + seconds(1) - Duration::from_micros(1);
+    let now =
+        manager.start_drain_sequence(START).event().start + seconds(1) - Duration::from_micros(1);
     let record = calls.clone();
     let record_call = move |delay| record.0.lock().unwrap().push((0, delay));
     assert!(

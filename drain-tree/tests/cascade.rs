@@ -39,7 +39,11 @@ fn a_start_returns_when_all_of_twenty_thousand_nodes_are_draining() {
     let sequence = root.start_drain_sequence(MODIFY);
     assert!(nodes.iter().all(DrainManager::is_draining));
     let event = sequence.event();
-    assert!(nodes.iter().all(|node| node.event().as_deref() == Some(event)));
+    assert!(
+        nodes
+            .iter()
+            .all(|node| node.event().as_deref() == Some(event))
+    );
     drop(sequence);
     assert!(child(&nodes[19_999]).is_draining());
 }
@@ -115,7 +119,11 @@ fn a_connection_is_refused_by_all_nodes_or_by_none() {
         }
     }
     assert!(refused > 0, "the tree is too small for this test");
-    assert!(nodes.iter().all(|node| node.state() == DrainState::Completed));
+    assert!(
+        nodes
+            .iter()
+            .all(|node| node.state() == DrainState::Completed)
+    );
 }
 
 /// A drain of inbound listeners is not kept by connections that it does not concern, and they are not refused by its end.
@@ -126,7 +134,8 @@ fn connections_outside_an_inbound_drain_neither_keep_it_nor_are_refused() {
     let listener = root.child(ChildOptions::default().with_traffic_direction(inbound));
     let outside = WatchOptions::default().with_drained_by(DrainedBy::Full);
     let open = listener.watch_with(outside).expect("nothing drains yet");
-    let mut sequence = root.start_drain_sequence(MODIFY.with_direction(DrainDirection::InboundOnly));
+    let mut sequence =
+        root.start_drain_sequence(MODIFY.with_direction(DrainDirection::InboundOnly));
     let now = sequence.event().start;
     let mut cx = Context::from_waker(Waker::noop());
     let ends = (0..100).any(|_| sequence.poll_at(now, &mut cx, &mut None).is_ready());

@@ -5,8 +5,8 @@ use std::time::Duration;
 use drain_tree::DrainDirection::InboundOnly;
 use drain_tree::drain_signal::DrainedBy;
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, TrafficDirection,
-    WatchOptions,
+    ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart,
+    TrafficDirection, WatchOptions,
 };
 use tokio::time::{Instant, advance};
 

@@ -18,14 +18,20 @@ const TYPES: [DrainType; 2] = [DrainType::Default, DrainType::ModifyOnly];
 
 /// A gradual drain of `drain_time` seconds, asked `elapsed` seconds after its start.
 fn close(drain_time: u64, elapsed: u64, ramp: f64, sample: u64) -> bool {
-    let drain = Some((DrainStrategy::Gradual, seconds(drain_time), seconds(elapsed)));
+    let drain = Some((
+        DrainStrategy::Gradual,
+        seconds(drain_time),
+        seconds(elapsed),
+    ));
     event_drain_close(DrainType::Default, false, drain, ramp, || sample)
 }
 
 /// [`proactive_delay`] in milliseconds, 0 for "do not", as Envoy answers.
 fn delay(drain_time: u64, elapsed: u64, grace_ms: u64, factor: f64, sample: u64) -> u128 {
     let grace = Duration::from_millis(grace_ms);
-    let delay = proactive_delay(seconds(drain_time), seconds(elapsed), grace, factor, || sample);
+    let delay = proactive_delay(seconds(drain_time), seconds(elapsed), grace, factor, || {
+        sample
+    });
     delay.unwrap_or_default().as_millis()
 }
 
@@ -51,7 +57,8 @@ fn without_event_and_healthy_no_connection_closes() {
 /// X18; E6 (a), E7: a connection without a listener counts as `Default`.
 #[test]
 fn failed_health_closes_default_only_and_reverses() {
-    let close = |drain_type, failed| event_drain_close(drain_type, failed, None, 1.0, || unreachable!());
+    let close =
+        |drain_type, failed| event_drain_close(drain_type, failed, None, 1.0, || unreachable!());
     assert!(close(DrainType::Default, true) && !close(DrainType::Default, false));
     assert!(!close(DrainType::ModifyOnly, true));
     assert!(close(DrainType::default(), true));
@@ -91,7 +98,12 @@ fn after_30_of_100_s_30_samples_of_100_close() {
         [29, 30, 70].map(|sample| close(100, 30, 1.0, sample)),
         [true, false, false]
     );
-    assert_eq!((0..100).filter(|&sample| close(100, 30, 1.0, sample)).count(), 30);
+    assert_eq!(
+        (0..100)
+            .filter(|&sample| close(100, 30, 1.0, sample))
+            .count(),
+        30
+    );
 }
 
 /// X23; E6 (d).
@@ -109,7 +121,13 @@ fn a_start_in_the_future_closes_no_connection() {
         seconds(100),
         elapsed(now + seconds(50), now),
     ));
-    assert!(!event_drain_close(DrainType::Default, false, drain, 1.0, || 0));
+    assert!(!event_drain_close(
+        DrainType::Default,
+        false,
+        drain,
+        1.0,
+        || 0
+    ));
 }
 
 /// X25; E6, E9: HTTP's ramp is half of the drain time. 70 mod 50 is 20.
@@ -120,7 +138,10 @@ fn half_the_ramp_closes_everybody_at_half_of_the_drain_time() {
         [true, false, true]
     );
     assert!(!close(100, 30, 1.0, 70));
-    assert_eq!([0, 49, 50].map(|sample| close(100, 50, 0.5, sample)), [true; 3]);
+    assert_eq!(
+        [0, 49, 50].map(|sample| close(100, 50, 0.5, sample)),
+        [true; 3]
+    );
 }
 
 /// X26; E8.
@@ -179,5 +200,8 @@ fn a_start_in_the_future_does_not_lengthen_the_delay() {
 fn an_event_keeps_what_its_drain_began_with() {
     let start = tokio::time::Instant::now().into_std();
     let event = DrainEvent::new(start, seconds(100), DrainReason::ListenerModify);
-    assert_eq!((event.start, event.strategy), (start, DrainStrategy::Gradual));
+    assert_eq!(
+        (event.start, event.strategy),
+        (start, DrainStrategy::Gradual)
+    );
 }

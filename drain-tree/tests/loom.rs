@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use drain_tree::drain_signal::schedule::Place;
 use drain_tree::drain_signal::{Phase, PhaseWait};
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
-    DrainStart, DrainStrategy, DrainWatch, WatchOptions,
+    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence,
+    DrainSettings, DrainStart, DrainStrategy, DrainWatch, WatchOptions,
 };
 use loom::future::block_on;
 use loom::thread;
@@ -67,7 +67,9 @@ fn times(sequence: &DrainSequence) -> (Instant, Instant) {
 
 fn is_signaled(watch: &DrainWatch) -> bool {
     let mut cx = Context::from_waker(Waker::noop());
-    PhaseWait::new(watch).poll_phase(&mut cx, Phase::Open).is_ready()
+    PhaseWait::new(watch)
+        .poll_phase(&mut cx, Phase::Open)
+        .is_ready()
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use drain_tree::{
-    ChildOptions, DrainDirection, DrainManager, DrainReason, DrainSequence, DrainSettings, DrainStart,
-    DrainState, TrafficDirection,
+    ChildOptions, DrainDirection, DrainManager, DrainReason, DrainSequence, DrainSettings,
+    DrainStart, DrainState, TrafficDirection,
 };
 
 const T: Duration = Duration::from_secs(60);
@@ -62,12 +62,19 @@ fn left_by(mut round: impl FnMut(usize)) -> i64 {
 
 #[track_caller]
 fn assert_nothing_is_left(bytes: i64) {
-    assert!(bytes < SLACK, "{bytes} bytes are left behind by {MANY} rounds");
+    assert!(
+        bytes < SLACK,
+        "{bytes} bytes are left behind by {MANY} rounds"
+    );
 }
 
 #[test]
 fn versions_after_a_drain_of_the_whole_that_is_over() {
-    for start in [ADMIN, MODIFY, ADMIN.with_direction(DrainDirection::InboundOnly)] {
+    for start in [
+        ADMIN,
+        MODIFY,
+        ADMIN.with_direction(DrainDirection::InboundOnly),
+    ] {
         let root = root();
         let kept = child(&root);
         let open = kept.watch().expect("nothing drains yet");

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use drain_tree::DrainDirection::{All, InboundOnly};
 use drain_tree::{
-    ChildOptions, DrainDecision, DrainEnding, DrainLength, DrainManager, DrainReason, DrainSettings,
-    DrainStart, DrainStrategy, DrainType, Rounding,
+    ChildOptions, DrainDecision, DrainEnding, DrainLength, DrainManager, DrainReason,
+    DrainSettings, DrainStart, DrainStrategy, DrainType, Rounding,
 };
 
 const START: DrainStart = DrainStart::new(DrainReason::HotRestart);
@@ -44,7 +44,8 @@ fn ask(manager: &DrainManager, start: Instant, times: &[u64], sample: u64) -> (V
 
 /// X1, `DrainManagerImplTest.Default`; D1, D6, D27, D36.
 #[tokio::test(start_paused = true)]
-async fn a_drain_lasts_600_s_and_a_replaced_process_900_s_and_failed_health_drains_without_a_drain() {
+async fn a_drain_lasts_600_s_and_a_replaced_process_900_s_and_failed_health_drains_without_a_drain()
+{
     let start = tokio::time::Instant::now();
     let manager = DrainManager::root(DrainSettings::default().with_length(DrainLength::Full));
     manager.start_parent_shutdown_sequence().await;
@@ -78,7 +79,12 @@ fn modify_only_does_not_read_health() {
 fn the_ramp_ends_at_the_deadline_and_draws_inside_it_only() {
     let gradual = manager(seconds(600));
     let sequence = gradual.start_drain_sequence(START);
-    let answers = ask(&gradual, sequence.event().start, &[0, 599, 600, 601, 1101], 1199);
+    let answers = ask(
+        &gradual,
+        sequence.event().start,
+        &[0, 599, 600, 601, 1101],
+        1199,
+    );
     assert_eq!(answers, (vec![false, false, true, true, true], 2));
     let immediate = manager(seconds(600));
     let sequence = immediate.start_drain_sequence(IMMEDIATE);

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use drain_tree::drain_signal::{Phase, PhaseWait};
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
-    DrainStart, DrainStrategy,
+    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence,
+    DrainSettings, DrainStart, DrainStrategy,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -43,7 +43,10 @@ fn a_sequence_dropped_on_one_runtime_goes_on_on_another() {
         assert!(sequence.await.unwrap_err().is_cancelled());
     });
     drop(first);
-    let signaled = watches.iter().filter(|watch| watch.phase() > Phase::Open).count();
+    let signaled = watches
+        .iter()
+        .filter(|watch| watch.phase() > Phase::Open)
+        .count();
     assert!(
         (10..30).contains(&signaled),
         "{signaled} of 40 at half of the window"
@@ -206,7 +209,9 @@ fn a_runtime_shut_down_with_connections_parked_leaves_the_drain_to_others() {
 #[test]
 fn many_runtimes_drive_one_drain() {
     let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_secs(2)));
-    let listeners: Vec<_> = (0..50).map(|_| root.child(ChildOptions::default())).collect();
+    let listeners: Vec<_> = (0..50)
+        .map(|_| root.child(ChildOptions::default()))
+        .collect();
     let real = || Builder::new_current_thread().enable_time().build().unwrap();
     let watches: Vec<_> = listeners
         .iter()
@@ -227,10 +232,16 @@ fn many_runtimes_drive_one_drain() {
             }
         });
     });
-    let outcomes: Vec<_> = drivers.into_iter().map(|driver| driver.join().unwrap()).collect();
+    let outcomes: Vec<_> = drivers
+        .into_iter()
+        .map(|driver| driver.join().unwrap())
+        .collect();
     connections.join().unwrap();
     assert!(outcomes.iter().all(|outcome| *outcome == outcomes[0]));
-    assert_eq!((outcomes[0].ending, outcomes[0].left), (DrainEnding::Empty, 0));
+    assert_eq!(
+        (outcomes[0].ending, outcomes[0].left),
+        (DrainEnding::Empty, 0)
+    );
 }
 
 /// By hand, without a runtime.
@@ -297,6 +308,9 @@ fn a_drain_does_not_end_while_another_sequence_is_still_waking() {
         None,
         "a connection was in hand"
     );
-    while telling.poll_at(start + 2 * T, &mut cx, &mut next).is_pending() {}
+    while telling
+        .poll_at(start + 2 * T, &mut cx, &mut next)
+        .is_pending()
+    {}
     assert_eq!(watch.phase(), Phase::Overdue);
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use drain_tree::DrainDirection::{All, InboundOnly};
 use drain_tree::drain_signal::DrainedBy;
 use drain_tree::{
-    ChildOptions, DrainDecision, DrainEnding, DrainLength, DrainManager, DrainReason, DrainSettings,
-    DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection, WatchOptions,
+    ChildOptions, DrainDecision, DrainEnding, DrainLength, DrainManager, DrainReason,
+    DrainSettings, DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection,
+    WatchOptions,
 };
 use tokio::time::{Instant, advance};
 
@@ -42,13 +43,17 @@ fn settings_are_envoys_by_default() {
         (seconds(600), seconds(900))
     );
     assert_eq!(settings.strategy, DrainStrategy::Gradual);
-    assert_eq!(DrainManager::root(settings).drain_type(), DrainType::Default);
+    assert_eq!(
+        DrainManager::root(settings).drain_type(),
+        DrainType::Default
+    );
 }
 
 /// D1, Q15: Envoy's times are whole seconds; these need not be.
 #[tokio::test(start_paused = true)]
 async fn drain_times_need_not_be_whole_seconds() {
-    let listener = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(1500)));
+    let listener =
+        DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(1500)));
     let watch = listener.watch().unwrap();
     let sequence = tokio::spawn(listener.start_drain_sequence(MODIFY));
     let start = Instant::now();
@@ -115,7 +120,10 @@ async fn an_inbound_drain_and_a_wider_one_complete_each_at_its_own_end() {
         (InboundOnly, T, seconds(40))
     );
     let second = second.await.unwrap();
-    assert_eq!((second.direction, second.took, start.elapsed()), (All, T, T));
+    assert_eq!(
+        (second.direction, second.took, start.elapsed()),
+        (All, T, T)
+    );
 }
 
 /// D25: a wider start is a sequence of its own; who drains already keeps start and slot.

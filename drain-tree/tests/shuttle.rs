@@ -11,8 +11,8 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
-    DrainStart, DrainState, DrainWatch,
+    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence,
+    DrainSettings, DrainStart, DrainState, DrainWatch,
 };
 use shuttle::future::{self, JoinHandle};
 use shuttle::rand::{Rng, thread_rng};
@@ -61,7 +61,9 @@ async fn follow(mut sequence: DrainSequence) -> DrainOutcome {
 fn joined_sequences_on_several_executors_see_one_end() {
     check(|| {
         let root = DrainManager::root(DrainSettings::default().with_drain_time(T));
-        let listeners: Vec<_> = (0..2).map(|_| root.child(ChildOptions::default())).collect();
+        let listeners: Vec<_> = (0..2)
+            .map(|_| root.child(ChildOptions::default()))
+            .collect();
         let connections: Vec<_> = listeners
             .iter()
             .flat_map(|listener| (0..2).map(|_| connection(listener.watch().unwrap())))
@@ -69,7 +71,9 @@ fn joined_sequences_on_several_executors_see_one_end() {
         let followers: Vec<_> = (0..2)
             .map(|_| {
                 let root = root.clone();
-                shuttle::thread::spawn(move || future::block_on(follow(root.start_drain_sequence(MODIFY))))
+                shuttle::thread::spawn(move || {
+                    future::block_on(follow(root.start_drain_sequence(MODIFY)))
+                })
             })
             .collect();
         let opening = listeners[1].clone();
@@ -77,7 +81,10 @@ fn joined_sequences_on_several_executors_see_one_end() {
         let outcome = future::block_on(keep_time(root.start_drain_sequence(MODIFY)));
         for follower in followers {
             let followed = follower.join().unwrap();
-            assert_eq!((followed.ending, followed.left), (outcome.ending, outcome.left));
+            assert_eq!(
+                (followed.ending, followed.left),
+                (outcome.ending, outcome.left)
+            );
         }
         let late = opener.join().unwrap();
         future::block_on(async {
@@ -85,7 +92,10 @@ fn joined_sequences_on_several_executors_see_one_end() {
                 connection.await.unwrap();
             }
         });
-        assert_eq!((root.state(), root.open_watches()), (DrainState::Completed, 0));
+        assert_eq!(
+            (root.state(), root.open_watches()),
+            (DrainState::Completed, 0)
+        );
         for listener in &listeners {
             assert_eq!(listener.state(), DrainState::Completed);
         }
@@ -97,7 +107,9 @@ fn a_sequence_dropped_anywhere_is_taken_over_by_those_that_joined() {
     check(|| {
         let root = DrainManager::root(DrainSettings::default().with_drain_time(T));
         let listener = root.child(ChildOptions::default());
-        let connections: Vec<_> = (0..3).map(|_| connection(listener.watch().unwrap())).collect();
+        let connections: Vec<_> = (0..3)
+            .map(|_| connection(listener.watch().unwrap()))
+            .collect();
         let dropped = future::spawn(keep_time(listener.start_drain_sequence(MODIFY)));
         let joined = future::spawn(keep_time(listener.start_drain_sequence(MODIFY)));
         let dropper = shuttle::thread::spawn(move || {
@@ -128,14 +140,17 @@ fn a_sequence_dropped_anywhere_is_taken_over_by_those_that_joined() {
 fn a_listener_that_drains_is_drawn_into_the_drain_of_the_whole() {
     check(|| {
         let root = DrainManager::root(DrainSettings::default().with_drain_time(T));
-        let listeners: Vec<_> = (0..2).map(|_| root.child(ChildOptions::default())).collect();
+        let listeners: Vec<_> = (0..2)
+            .map(|_| root.child(ChildOptions::default()))
+            .collect();
         let connections: Vec<_> = listeners
             .iter()
             .map(|listener| connection(listener.watch().unwrap()))
             .collect();
         let first = listeners[0].clone();
-        let modifying =
-            shuttle::thread::spawn(move || future::block_on(keep_time(first.start_drain_sequence(MODIFY))));
+        let modifying = shuttle::thread::spawn(move || {
+            future::block_on(keep_time(first.start_drain_sequence(MODIFY)))
+        });
         let all = DrainStart::new(DrainReason::ProcessShutdown);
         let outcome = future::block_on(keep_time(root.start_drain_sequence(all)));
         assert_eq!(outcome.reason, DrainReason::ProcessShutdown);

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use drain_tree::drain_signal::schedule::Place;
 use drain_tree::{
-    ChildOptions, DrainDecision, DrainDirection, DrainEnding, DrainLength, DrainManager, DrainReason,
-    DrainSettings, DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection, WatchOptions,
+    ChildOptions, DrainDecision, DrainDirection, DrainEnding, DrainLength, DrainManager,
+    DrainReason, DrainSettings, DrainStart, DrainState, DrainStrategy, DrainType, TrafficDirection,
+    WatchOptions,
 };
 use tokio::time::Instant;
 
@@ -146,7 +147,8 @@ async fn a_dropped_sequence_can_be_joined_and_goes_on() {
 async fn late_children_and_late_connections_inherit_the_drain_and_its_start() {
     let root = root();
     let start = Instant::now().into_std();
-    let sequence = tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::HotRestart)));
+    let sequence =
+        tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::HotRestart)));
     let keep = root.watch().unwrap();
     tokio::time::advance(Duration::from_secs(5)).await;
     let late = child(&child(&root));
@@ -161,8 +163,10 @@ async fn late_children_and_late_connections_inherit_the_drain_and_its_start() {
 #[tokio::test(start_paused = true)]
 async fn inbound_only_leaves_everything_else_alone_and_may_widen() {
     let root = root();
-    let inbound = root.child(ChildOptions::default().with_traffic_direction(TrafficDirection::Inbound));
-    let outbound = root.child(ChildOptions::default().with_traffic_direction(TrafficDirection::Outbound));
+    let inbound =
+        root.child(ChildOptions::default().with_traffic_direction(TrafficDirection::Inbound));
+    let outbound =
+        root.child(ChildOptions::default().with_traffic_direction(TrafficDirection::Outbound));
     let chain = child(&inbound);
     let start = DrainStart::new(DrainReason::Admin);
     let _first = root.start_drain_sequence(start.with_direction(DrainDirection::InboundOnly));
@@ -189,7 +193,8 @@ async fn an_operators_drain_cuts_nothing_and_a_shutdown_after_it_does() {
     );
     assert_eq!(listener.state(), DrainState::Draining);
     assert!(listener.watch().is_ok(), "it still accepts");
-    let shutdown = tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown)));
+    let shutdown =
+        tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown)));
     watch.expired().await;
     drop(watch);
     assert_eq!(shutdown.await.unwrap().ending, DrainEnding::Deadline);
@@ -262,7 +267,8 @@ async fn immediate_signals_all_connections_before_any_time_passes() {
 
 #[test]
 fn single_threaded_runtimes_share_one_tree() {
-    let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(200)));
+    let root =
+        DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(200)));
     let listener = child(&root);
     let (ready, all_ready) = std::sync::mpsc::channel();
     let workers: Vec<_> = (0..3)
@@ -290,5 +296,7 @@ fn single_threaded_runtimes_share_one_tree() {
         .unwrap();
     let outcome = runtime.block_on(listener.start_drain_sequence(MODIFY));
     assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
-    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    workers
+        .into_iter()
+        .for_each(|worker| worker.join().unwrap());
 }

@@ -4,8 +4,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use drain_tree::{
-    ChildOptions, CloseLadder, DrainDecision, DrainDirection, DrainLength, DrainManager, DrainReason,
-    DrainSchedule, DrainSettings, DrainStart, DrainStrategy, Rounding, WatchOptions,
+    ChildOptions, CloseLadder, DrainDecision, DrainDirection, DrainLength, DrainManager,
+    DrainReason, DrainSchedule, DrainSettings, DrainStart, DrainStrategy, Rounding, WatchOptions,
 };
 
 fn durations() -> [Duration; 5] {
@@ -29,7 +29,9 @@ fn instants() -> Vec<Instant> {
     );
     let mut last = now;
     for bit in (0..63).rev() {
-        last = last.checked_add(Duration::from_secs(1 << bit)).unwrap_or(last);
+        last = last
+            .checked_add(Duration::from_secs(1 << bit))
+            .unwrap_or(last);
     }
     instants.push(last);
     instants
@@ -39,7 +41,8 @@ fn instants() -> Vec<Instant> {
 fn exercise(settings: DrainSettings, start: DrainStart, now: Instant, others: &[Instant]) {
     let root = DrainManager::root(settings);
     let listener = root.child(ChildOptions::default());
-    let early = listener.watch_with(WatchOptions::default().with_drain_timeout(settings_time(&root)));
+    let early =
+        listener.watch_with(WatchOptions::default().with_drain_timeout(settings_time(&root)));
     let mut sequence = listener.start_drain_sequence_at(start, now);
     let late = listener.watch();
     root.fail_health();
@@ -78,7 +81,11 @@ fn settings_time(root: &DrainManager) -> Duration {
 #[test]
 fn any_duration_and_any_instant() {
     let others = instants();
-    let ladder = |at| CloseLadder::default().with_finish_before(at).with_drop_after(at);
+    let ladder = |at| {
+        CloseLadder::default()
+            .with_finish_before(at)
+            .with_drop_after(at)
+    };
     for schedule in [DrainSchedule::FirstQuarter, DrainSchedule::Envoy140] {
         for strategy in [DrainStrategy::Gradual, DrainStrategy::Immediate] {
             for reason in [
@@ -118,8 +125,9 @@ async fn a_drain_of_the_longest_duration_can_be_awaited() {
             .with_parent_shutdown_time(long);
         let listener = DrainManager::root(settings);
         let watch = listener.watch().expect("nothing drains yet");
-        let sequence =
-            tokio::spawn(listener.start_drain_sequence(DrainStart::new(DrainReason::ListenerModify)));
+        let sequence = tokio::spawn(
+            listener.start_drain_sequence(DrainStart::new(DrainReason::ListenerModify)),
+        );
         let parent = tokio::spawn(listener.start_parent_shutdown_sequence());
         tokio::time::sleep(Duration::from_secs(1 << 20)).await;
         assert!(!sequence.is_finished() && !parent.is_finished());

@@ -10,8 +10,8 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings};
 use listener_versions::{
-    Admission, ListenAddress, ListenerConfig, ListenerObserver, Listeners, ListenersOptions, Stream, Update,
-    VersionView,
+    Admission, ListenAddress, ListenerConfig, ListenerObserver, Listeners, ListenersOptions,
+    Stream, Update, VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy};
 use tokio::net::TcpStream;
@@ -49,7 +49,10 @@ struct Print;
 
 impl ListenerObserver for Print {
     fn activated(&self, version: &VersionView, _: Option<u64>) {
-        println!("version {:>2} accepts on {}", version.number, version.address);
+        println!(
+            "version {:>2} accepts on {}",
+            version.number, version.address
+        );
     }
 
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {
@@ -92,8 +95,10 @@ async fn talk(address: SocketAddr) -> std::io::Result<String> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_secs(10)));
-    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), Print);
+    let root =
+        DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_secs(10)));
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), Print);
     let driver = tokio::spawn(driver);
     tokio::spawn(listeners.worker().run_each(serve));
 

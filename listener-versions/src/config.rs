@@ -319,7 +319,11 @@ impl SocketOptions {
     }
 
     /// The field that differs from `before`, of those that a socket keeps once it is open.
-    pub(crate) fn field_that_stays(&self, before: &Self, address: &ListenAddress) -> Option<&'static str> {
+    pub(crate) fn field_that_stays(
+        &self,
+        before: &Self,
+        address: &ListenAddress,
+    ) -> Option<&'static str> {
         let is_ipv6 = address.as_socket().is_some_and(|address| address.is_ipv6());
         if self.reuse_port != before.reuse_port {
             Some("enable_reuse_port")

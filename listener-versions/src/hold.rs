@@ -53,8 +53,14 @@ impl<C: ListenerConfig> Listeners<C> {
     /// What was shared is this process's alone again, but for what another one has `taken`.
     fn take_back(&self, shared: &[SharedSocket], taken: &HashSet<ListenAddress>) {
         let mut before: HashMap<&ListenAddress, Vec<bool>> = HashMap::new();
-        for socket in shared.iter().filter(|socket| !taken.contains(&socket.address)) {
-            before.entry(&socket.address).or_default().push(socket.is_kept);
+        for socket in shared
+            .iter()
+            .filter(|socket| !taken.contains(&socket.address))
+        {
+            before
+                .entry(&socket.address)
+                .or_default()
+                .push(socket.is_kept);
         }
         let mut state = self.inner().lock();
         for listening in state.listening.values() {
@@ -85,8 +91,9 @@ impl<C: ListenerConfig> Listeners<C> {
             policy: AcceptPolicy::Keep,
         }));
         // Others drain for a reason of their own.
-        self.inner().asked_to_leave(DrainReason::HotRestart, |version| {
-            version.state == VersionState::Active
-        });
+        self.inner()
+            .asked_to_leave(DrainReason::HotRestart, |version| {
+                version.state == VersionState::Active
+            });
     }
 }

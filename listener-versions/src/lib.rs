@@ -157,19 +157,22 @@ mod update;
 pub use update::{Change, ListenerReport, Update, UpdateError, UpdateReport};
 mod set;
 pub use set::{ChainId, VersionState};
-pub(crate) use set::{ChainRecord, Effect, InvalidTransition, VersionEvent, VersionRecord, VersionSet};
+pub(crate) use set::{
+    ChainRecord, Effect, InvalidTransition, VersionEvent, VersionRecord, VersionSet,
+};
 mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
 pub use net::{
-    Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream, Worker,
+    Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream,
+    Worker,
 };
 mod options;
 pub use options::{AcceptPolicy, ListenersOptions};
 mod live;
 pub use live::{
-    ChainView, Driver, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch, Routes,
-    VersionToken, VersionView, WarmError,
+    ChainView, Driver, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch,
+    Routes, VersionToken, VersionView, WarmError,
 };
 #[cfg(all(unix, feature = "handover"))]
 pub mod handover;

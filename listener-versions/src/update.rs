@@ -55,7 +55,11 @@ impl<C: ListenerConfig> Resource<C> {
 }
 
 impl<C> Update<C> {
-    fn new<R: Into<Arc<C>>>(version_info: &str, scope: Scope, configs: impl IntoIterator<Item = R>) -> Self {
+    fn new<R: Into<Arc<C>>>(
+        version_info: &str,
+        scope: Scope,
+        configs: impl IntoIterator<Item = R>,
+    ) -> Self {
         let resources = configs
             .into_iter()
             .map(|config| Resource::Config(config.into()))
@@ -108,7 +112,10 @@ impl<C> Update<C> {
 
     /// All or nothing (the setting `atomic_updates`): if one listener is refused, none is touched. Envoy, and the default here, takes them one by one.
     pub fn atomic(self) -> Self {
-        Self { atomic: true, ..self }
+        Self {
+            atomic: true,
+            ..self
+        }
     }
 
     /// The configurations in it.

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use common::wire::{answer, any_port, ask, bounded, connect, lds, listeners, port};
 use common::{Config, at};
 use listener_versions::{
-    Accepted, DualStack, ListenAddress, Listeners, ReusePort, Update, UpdateError, VersionState, WarmError,
+    Accepted, DualStack, ListenAddress, Listeners, ReusePort, Update, UpdateError, VersionState,
+    WarmError,
 };
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
@@ -28,7 +29,12 @@ fn serve() -> Listeners<Config> {
 async fn refused(listeners: &Listeners<Config>, config: Config) -> UpdateError {
     let update = Update::delta("v", [config], [""; 0]);
     let report = listeners.apply(update).await;
-    let outcome = report.listeners.into_iter().next().expect("one listener").outcome;
+    let outcome = report
+        .listeners
+        .into_iter()
+        .next()
+        .expect("one listener")
+        .outcome;
     outcome.expect_err("it is refused")
 }
 
@@ -45,7 +51,10 @@ async fn an_ipv6_address_is_shared_by_versions_and_takes_no_ipv4_client() {
                 lds(&listeners, [at("a", any.clone(), content).reuse_port(mode)]).await;
                 let port = port(&listeners, "a").port();
                 let six = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
-                assert_eq!(ask(six).await.expect("it is served"), u64::from(content) + 1);
+                assert_eq!(
+                    ask(six).await.expect("it is served"),
+                    u64::from(content) + 1
+                );
                 let four = SocketAddr::from(([127, 0, 0, 1], port));
                 let error = ask(four).await.expect_err("IPv6 only");
                 assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -82,7 +91,10 @@ async fn a_dual_stack_socket_takes_ipv4_clients_as_mapped_addresses() {
                     let taken: Accepted<Config> = accepted.recv().await.expect("it is accepted");
                     let peer = taken.peer.as_socket().expect("TCP").ip();
                     let local = taken.local().as_socket().expect("TCP").ip();
-                    assert_eq!([peer.to_canonical(), local.to_canonical()], [address.ip(); 2]);
+                    assert_eq!(
+                        [peer.to_canonical(), local.to_canonical()],
+                        [address.ip(); 2]
+                    );
                 }
             }
         }
@@ -105,10 +117,17 @@ async fn an_address_that_a_draining_version_had_can_be_had_by_another_listener()
             assert_eq!(ask(address).await.expect("it is b's"), 3);
             let views = listeners.snapshot();
             let states: Vec<_> = views.iter().map(|view| (view.number, view.state)).collect();
-            assert_eq!(states[0], (1, VersionState::Draining), "it goes on: {states:?}");
+            assert_eq!(
+                states[0],
+                (1, VersionState::Draining),
+                "it goes on: {states:?}"
+            );
             // And a cannot have it back as long as b is there.
             let error = refused(&listeners, at("a", address.into(), 2)).await;
-            assert!(matches!(error, UpdateError::AddressConflict { .. }), "{error}");
+            assert!(
+                matches!(error, UpdateError::AddressConflict { .. }),
+                "{error}"
+            );
             drop(held);
         }
     })
@@ -131,7 +150,10 @@ async fn a_listener_that_warms_does_not_listen_and_if_it_cannot_the_active_versi
         );
         assert_eq!(ask(old).await.expect("the active one serves"), 1);
         // It is bound, but does not listen: on Linux somebody else can be faster.
-        match (std::net::TcpListener::bind(wanted).ok(), listeners.warmed(2)) {
+        match (
+            std::net::TcpListener::bind(wanted).ok(),
+            listeners.warmed(2),
+        ) {
             (Some(_rival), Err(WarmError::Listen(_))) => {
                 assert_eq!(ask(old).await.expect("the active one serves"), 1);
                 assert_eq!(listeners.snapshot().len(), 1);
@@ -196,7 +218,8 @@ async fn an_abstract_socket_is_served_and_has_no_file() {
 async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() {
     use std::os::unix::net::UnixListener;
     bounded(async {
-        let path = std::env::temp_dir().join(format!("listener-versions-path-{}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("listener-versions-path-{}", std::process::id()));
         drop(std::fs::remove_file(&path));
         let config = || at("a", ListenAddress::Unix(path.clone()), 0);
         let listeners = serve();
@@ -214,7 +237,9 @@ async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() 
         assert!(path.exists());
         lds(&listeners, [config().reuse_port(ReusePort::PerWorker)]).await;
         tokio::spawn(listeners.worker().run(answer));
-        let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+        let mut client = tokio::net::UnixStream::connect(&path)
+            .await
+            .expect("it listens");
         assert_eq!(client.read_u64().await.expect("it is served"), 1);
         drop(client);
         lds(&listeners, []).await;
@@ -226,7 +251,8 @@ async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() 
 /// A path for a socket, with nothing there.
 #[cfg(unix)]
 fn path(name: &str) -> std::path::PathBuf {
-    let path = std::env::temp_dir().join(format!("listener-versions-{name}-{}", std::process::id()));
+    let path =
+        std::env::temp_dir().join(format!("listener-versions-{name}-{}", std::process::id()));
     drop(std::fs::remove_file(&path));
     path
 }
@@ -256,7 +282,9 @@ async fn the_mode_of_a_unix_socket_is_set_before_anybody_can_connect() {
             assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
             listeners.warmed(1).expect("it is warm");
             assert_eq!(mode(&path), wanted);
-            let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+            let mut client = tokio::net::UnixStream::connect(&path)
+                .await
+                .expect("it listens");
             assert_eq!(client.read_u64().await.expect("it is served"), 1);
         }
     })
@@ -269,8 +297,9 @@ async fn the_mode_of_a_unix_socket_cannot_change_as_long_as_its_address_stays() 
     bounded(async {
         let path = path("mode-stays");
         let config = |name| at(name, ListenAddress::Unix(path.clone()), 0);
-        let told =
-            |name| format!("listener {name:?}: address.pipe.mode: cannot change while the address stays");
+        let told = |name| {
+            format!("listener {name:?}: address.pipe.mode: cannot change while the address stays")
+        };
         let listeners = serve();
         lds(&listeners, [config("a").mode(0o600)]).await;
         for other in [
@@ -293,7 +322,9 @@ async fn the_mode_of_a_unix_socket_cannot_change_as_long_as_its_address_stays() 
         assert_eq!(mode(&path), 0o666);
         lds(&listeners, [config("c").mode(0o666)]).await;
         assert_eq!(mode(&path), 0o666);
-        let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+        let mut client = tokio::net::UnixStream::connect(&path)
+            .await
+            .expect("it listens");
         assert_eq!(client.read_u64().await.expect("it is served"), 3);
     })
     .await;
@@ -310,7 +341,9 @@ async fn a_mode_that_no_socket_can_have_is_refused_and_touches_nothing() {
         let wrong = at("a", ListenAddress::Unix(path.clone()), 0).mode(0o1777);
         let error = refused(&listeners, wrong).await;
         assert!(
-            error.to_string().ends_with(": the mode 0o1777 is over 0o777"),
+            error
+                .to_string()
+                .ends_with(": the mode 0o1777 is over 0o777"),
             "{error}"
         );
         assert!(path.exists(), "it is left alone");
@@ -322,7 +355,9 @@ async fn a_mode_that_no_socket_can_have_is_refused_and_touches_nothing() {
         )
         .await;
         assert!(
-            error.to_string().ends_with(": an abstract socket has no mode"),
+            error
+                .to_string()
+                .ends_with(": an abstract socket has no mode"),
             "{error}"
         );
     })

@@ -10,8 +10,8 @@ use common::wire::{bounded, free};
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use listener_versions::{
-    Accepted, Admission, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
-    ReusePort, SocketOptions, Update, VersionToken,
+    Accepted, Admission, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners,
+    ListenersOptions, ReusePort, SocketOptions, Update, VersionToken,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -112,12 +112,16 @@ impl ListenerConfig for Config {
 
 fn process() -> Listeners<Config> {
     let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
     tokio::spawn(driver);
     listeners
 }
 
-fn put(listeners: &Listeners<Config>, config: Config) -> Result<(), listener_versions::UpdateError> {
+fn put(
+    listeners: &Listeners<Config>,
+    config: Config,
+) -> Result<(), listener_versions::UpdateError> {
     let report = listeners
         .apply_now(Update::put(config))
         .expect("nobody takes over");
@@ -155,7 +159,9 @@ async fn a_socket_is_opened_by_the_configuration() {
         return;
     }
     let port = local(&listeners).port();
-    let mut client = TcpStream::connect(("127.0.0.1", port)).await.expect("through lo");
+    let mut client = TcpStream::connect(("127.0.0.1", port))
+        .await
+        .expect("through lo");
     let mut connection = bounded(accepted.recv()).await.expect("it is accepted");
     connection.stream.write_u8(7).await.expect("it is open");
     assert_eq!(client.read_u8().await.expect("it is served"), 7);
@@ -173,8 +179,13 @@ async fn a_socket_is_opened_by_the_configuration() {
     };
     let error = put(&listeners, elsewhere).expect_err("there is no such device");
     assert_eq!((error.listener(), error.field()), ("a", "address"));
-    assert_eq!(listeners.active("a").expect("it goes on").config().content, 3);
-    TcpStream::connect(("127.0.0.1", port)).await.expect("it listens");
+    assert_eq!(
+        listeners.active("a").expect("it goes on").config().content,
+        3
+    );
+    TcpStream::connect(("127.0.0.1", port))
+        .await
+        .expect("it listens");
 }
 
 /// Every worker's socket is opened by the configuration, in the version that is active when the worker comes.
@@ -201,8 +212,15 @@ async fn a_socket_for_each_worker_is_opened_once() {
     put(&listeners, config(2)).expect("it is taken");
     let mut workers = std::collections::HashSet::new();
     while workers.len() < 3 {
-        let _client = TcpStream::connect(local(&listeners)).await.expect("it listens");
-        workers.insert(bounded(accepted.recv()).await.expect("it is accepted").worker);
+        let _client = TcpStream::connect(local(&listeners))
+            .await
+            .expect("it listens");
+        workers.insert(
+            bounded(accepted.recv())
+                .await
+                .expect("it is accepted")
+                .worker,
+        );
     }
     assert_eq!(log.bound.load(Ordering::Relaxed), 3);
 }
@@ -221,10 +239,19 @@ async fn only_what_comes_to_be_is_built_and_an_error_refuses_it_with_its_field()
     let error = put(&listeners, broken).expect_err("it cannot be made");
     assert_eq!((error.listener(), error.field()), ("a", "tls.certificate"));
     // Refused before: another listener of the same name.
-    let twice = listeners.apply(Update::lds("v", [config(3), config(4)])).await;
+    let twice = listeners
+        .apply(Update::lds("v", [config(3), config(4)]))
+        .await;
     assert_eq!(twice.errors().count(), 1);
     assert_eq!(log.built(), [1, 3]);
-    assert_eq!(listeners.active("a").expect("it is active").config().content, 3);
+    assert_eq!(
+        listeners
+            .active("a")
+            .expect("it is active")
+            .config()
+            .content,
+        3
+    );
     // In place as well.
     let chained = |chain| Config {
         chains: vec![("x", chain)],
@@ -250,7 +277,9 @@ async fn a_token_ends_with_its_version() {
     let address = free();
     let config = |content| Config::new(&address, content, &log);
     put(&listeners, config(1)).expect("it is taken");
-    let _client = TcpStream::connect(local(&listeners)).await.expect("it listens");
+    let _client = TcpStream::connect(local(&listeners))
+        .await
+        .expect("it listens");
     let connection = bounded(accepted.recv()).await.expect("it is accepted");
     let first = log.token(1);
     let task = tokio::spawn({
@@ -305,8 +334,13 @@ async fn a_connection_chooses_its_chain_after_bytes_were_read() {
         ..Config::new(&address, 1, &log)
     };
     put(&listeners, config(1, 1)).expect("it is taken");
-    let mut client = TcpStream::connect(local(&listeners)).await.expect("it listens");
-    let (mut stream, admission) = bounded(accepted.recv()).await.expect("it is accepted").split();
+    let mut client = TcpStream::connect(local(&listeners))
+        .await
+        .expect("it listens");
+    let (mut stream, admission) = bounded(accepted.recv())
+        .await
+        .expect("it is accepted")
+        .split();
     put(&listeners, config(1, 2)).expect("it is taken in place");
     client.write_all(b"y").await.expect("it is open");
     let mut name = [0];
@@ -314,12 +348,17 @@ async fn a_connection_chooses_its_chain_after_bytes_were_read() {
     let admission = admission
         .enter_chain(|_| Some("z".into()))
         .expect_err("there is no such chain");
-    let entry = admission.enter_chain(|_| Some("y".into())).expect("there is");
+    let entry = admission
+        .enter_chain(|_| Some("y".into()))
+        .expect("there is");
     assert_eq!(entry.version.config().chains[1], ("y", 2), "the newest one");
     put(&listeners, config(1, 3)).expect("it is taken in place");
     assert!(entry.watch.is_draining() && !entry.version.drain().is_draining());
     let left = listeners.draining_chains();
-    assert_eq!(left.iter().filter(|chain| chain.connections == 1).count(), 1);
+    assert_eq!(
+        left.iter().filter(|chain| chain.connections == 1).count(),
+        1
+    );
     drop(entry);
     while !listeners.draining_chains().is_empty() {
         tokio::task::yield_now().await;
@@ -340,7 +379,9 @@ async fn the_guards_of_a_connection_are_held_until_its_future_ends() {
         }),
     );
     put(&listeners, Config::new(&address, 1, &log)).expect("it is taken");
-    let mut client = TcpStream::connect(local(&listeners)).await.expect("it listens");
+    let mut client = TcpStream::connect(local(&listeners))
+        .await
+        .expect("it listens");
     client.read_u8().await.expect("it is served");
     assert_eq!(listeners.tracker().len(), 1);
     put(&listeners, Config::new(&address, 2, &log)).expect("it is taken");

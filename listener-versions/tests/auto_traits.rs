@@ -34,7 +34,8 @@ fn a_worker_future_can_be_spawned() {
     fn spawnable(_: &(impl Send + 'static)) {}
     let root = drain_tree::DrainManager::root(drain_tree::DrainSettings::default());
     let tracker = conn_tracker::ConnTracker::new();
-    let (listeners, driver) = Listeners::<Config>::new(root, tracker, ListenersOptions::default(), ());
+    let (listeners, driver) =
+        Listeners::<Config>::new(root, tracker, ListenersOptions::default(), ());
     spawnable(&listeners.worker().run(drop));
     spawnable(&driver);
 }

@@ -29,7 +29,10 @@ fn run(test: &str) {
         .output()
         .expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -50,7 +53,8 @@ fn all_descriptors() -> Vec<File> {
 #[tokio::test]
 #[ignore = "run by the test above, in a process with few descriptors"]
 async fn removed_without_descriptors() {
-    let path = std::env::temp_dir().join(format!("listener-versions-removed-{}", std::process::id()));
+    let path =
+        std::env::temp_dir().join(format!("listener-versions-removed-{}", std::process::id()));
     for address in [common::wire::free(), ListenAddress::Unix(path.clone())] {
         let (sender, mut told) = mpsc::unbounded_channel();
         let root = DrainManager::root(DrainSettings::default());
@@ -108,8 +112,13 @@ async fn removed_without_descriptors() {
         }
         // Nothing is left of it.
         drop(late);
-        while common::wire::bounded(told.recv()).await.expect("it is told") != format!("drained {version}") {}
-        let again = socket2::Socket::new(peer().domain(), socket2::Type::STREAM, None).expect("a descriptor");
+        while common::wire::bounded(told.recv())
+            .await
+            .expect("it is told")
+            != format!("drained {version}")
+        {}
+        let again = socket2::Socket::new(peer().domain(), socket2::Type::STREAM, None)
+            .expect("a descriptor");
         again.connect(&peer()).expect_err("nobody listens there");
     }
 }
@@ -168,7 +177,9 @@ async fn with_few_descriptors() {
         files.push(file);
     }
     files.pop();
-    let mut client = TcpStream::connect(address).await.expect("the kernel takes it");
+    let mut client = TcpStream::connect(address)
+        .await
+        .expect("the kernel takes it");
     let error = errors.recv().await.expect("it is told");
     assert!(error.starts_with("1: "), "{error}");
 

@@ -17,7 +17,10 @@ struct Log(Arc<Mutex<Vec<(u64, &'static str)>>>);
 
 impl Log {
     fn add(&self, version: &VersionView, what: &'static str) {
-        self.0.lock().expect("no panic").push((version.number, what));
+        self.0
+            .lock()
+            .expect("no panic")
+            .push((version.number, what));
     }
 
     /// Every version went the same way.
@@ -75,7 +78,11 @@ fn a_driver_in_a_runtime_of_its_own() {
         for content in 0..UPDATES {
             lds(
                 &listeners,
-                [at("a", address.clone(), u32::try_from(content).expect("few"))],
+                [at(
+                    "a",
+                    address.clone(),
+                    u32::try_from(content).expect("few"),
+                )],
             )
             .await;
             if content % 4 == 0 {
@@ -130,8 +137,9 @@ async fn an_observer_that_updates_hears_of_it_next() {
             let listeners = self.listeners.lock().expect("no panic").take();
             if let Some(listeners) = listeners {
                 let again = at("a", version.configured.clone(), 1);
-                let report =
-                    futures_util::FutureExt::now_or_never(listeners.apply(Update::lds("v", [again])));
+                let report = futures_util::FutureExt::now_or_never(
+                    listeners.apply(Update::lds("v", [again])),
+                );
                 assert!(report.expect("at once").is_success());
             }
             self.log.add(version, "told");

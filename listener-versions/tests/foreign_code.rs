@@ -10,8 +10,8 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings, DrainType, TrafficDirection};
 use futures_util::FutureExt as _;
 use listener_versions::{
-    Accepted, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions, SocketOptions,
-    Update,
+    Accepted, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
+    SocketOptions, Update,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -28,7 +28,11 @@ struct Config {
 
 impl Config {
     fn reach(&self, method: &str) {
-        assert_ne!(self.panics, Some(method), "the configuration's own code panics");
+        assert_ne!(
+            self.panics,
+            Some(method),
+            "the configuration's own code panics"
+        );
     }
 }
 
@@ -111,7 +115,8 @@ const METHODS: [&str; 12] = [
 
 fn process() -> Listeners<Config> {
     let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
     tokio::spawn(driver);
     tokio::spawn(listeners.worker().run(|mut accepted: Accepted<Config>| {
         tokio::spawn(async move {
@@ -133,7 +138,12 @@ fn listed(listeners: &Listeners<Config>) -> Vec<String> {
     let views = listeners.snapshot();
     let views = views.iter();
     views
-        .map(|view| format!("{} {} {} {}", view.name, view.number, view.state, view.accepting))
+        .map(|view| {
+            format!(
+                "{} {} {} {}",
+                view.name, view.number, view.state, view.accepting
+            )
+        })
         .collect()
 }
 
@@ -166,11 +176,15 @@ async fn an_update_that_panics_has_changed_nothing_of_any_listener() {
             panics: None,
             chain: Chain(None),
         };
-        let first = listeners.apply(Update::lds("1", [good(1), bad(1, None)])).await;
+        let first = listeners
+            .apply(Update::lds("1", [good(1), bad(1, None)]))
+            .await;
         assert!(first.is_success(), "{first:?}");
         let before = listed(&listeners);
         let update = Update::lds("2", [new(), good(2), bad(2, Some(method))]);
-        let panicked = AssertUnwindSafe(listeners.apply(update)).catch_unwind().await;
+        let panicked = AssertUnwindSafe(listeners.apply(update))
+            .catch_unwind()
+            .await;
         assert!(panicked.is_err(), "{method} is never asked");
         assert_eq!(listed(&listeners), before, "{method}");
         assert_eq!(content_at(&at_good).await, 1);
@@ -203,7 +217,9 @@ async fn a_version_whose_code_panics_as_it_gets_warm_stays_warming() {
             panics,
             chain: Chain(panics),
         };
-        listeners.apply(Update::lds("1", [config(1, false, None)])).await;
+        listeners
+            .apply(Update::lds("1", [config(1, false, None)]))
+            .await;
         let report = listeners
             .apply(Update::lds("2", [config(2, true, Some(method))]))
             .await;

@@ -29,7 +29,10 @@ impl Told {
 
 impl ListenerObserver for Told {
     fn in_place_updated(&self, version: &VersionView) {
-        self.line(format!("in place {} {}", version.number, version.version_info));
+        self.line(format!(
+            "in place {} {}",
+            version.number, version.version_info
+        ));
     }
     fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
         self.line(format!("draining {}#{} {reason:?}", chain.id, chain.number));
@@ -186,7 +189,10 @@ async fn a_later_modification_drains_all_chains_each_by_its_own_deadline() {
         Some(DrainReason::FilterChainUpdate),
         "its own drain goes on"
     );
-    let (first, last) = (changed.deadline().expect("one"), kept.deadline().expect("one"));
+    let (first, last) = (
+        changed.deadline().expect("one"),
+        kept.deadline().expect("one"),
+    );
     assert_eq!(last - first, Duration::from_secs(30));
     assert_eq!(newer.deadline(), kept.deadline());
     assert!(
@@ -246,7 +252,10 @@ async fn a_chain_changed_again_and_again_drains_each_time_by_itself_and_no_cap_c
     );
     let listed = bench.listeners.draining_chains();
     assert_eq!(
-        listed.iter().map(|chain| chain.deadline).collect::<Vec<_>>(),
+        listed
+            .iter()
+            .map(|chain| chain.deadline)
+            .collect::<Vec<_>>(),
         deadlines.iter().copied().map(Some).collect::<Vec<_>>()
     );
     drop(held);
@@ -271,7 +280,11 @@ async fn a_connection_whose_chain_is_taken_away_while_it_enters_chooses_again() 
     let entered = accepted.enter_chain(|config| {
         asked.push(config.chains.clone());
         if asked.len() == 1 {
-            apply_now(&bench.listeners, "v2", self::config(1, [("new", 1), ("x", 2)]));
+            apply_now(
+                &bench.listeners,
+                "v2",
+                self::config(1, [("new", 1), ("x", 2)]),
+            );
         }
         config.chain("x")
     });
@@ -286,7 +299,11 @@ async fn a_connection_whose_chain_is_taken_away_while_it_enters_chooses_again() 
         (1, "v2")
     );
     assert!(!entered.watch.is_draining());
-    assert_eq!(entered.version.drain().open_watches(), 1, "it is counted once");
+    assert_eq!(
+        entered.version.drain().open_watches(),
+        1,
+        "it is counted once"
+    );
     let listed = bench.tracker.snapshot();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].chain.as_deref(), Some("x"));
@@ -315,8 +332,12 @@ async fn a_connection_that_no_chain_takes_comes_back_and_closes_when_it_is_dropp
     let (mut accepted, address) = bench.accept();
     let mut client = TcpStream::connect(address).await.expect("it listens");
     let connection = accepted.recv().await.expect("one came");
-    let back = connection.enter_chain(|_| None).expect_err("nobody takes it");
-    let back = back.enter_chain(|_| Some("y".into())).expect_err("no such chain");
+    let back = connection
+        .enter_chain(|_| None)
+        .expect_err("nobody takes it");
+    let back = back
+        .enter_chain(|_| Some("y".into()))
+        .expect_err("no such chain");
     assert_eq!(back.version.drain().open_watches(), 1);
     drop(back);
     assert_eq!(client.read(&mut [0; 8]).await.expect("FIN"), 0);

@@ -75,7 +75,9 @@ async fn what_waits_while_the_sockets_change_hands_is_served_by_the_new_process(
         // Its own from now on: it ends with the listener.
         new.own_sockets();
         lds(&new, []).await;
-        let refused = TcpStream::connect(address).await.expect_err("it is given up");
+        let refused = TcpStream::connect(address)
+            .await
+            .expect_err("it is given up");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     })
     .await;
@@ -229,8 +231,8 @@ async fn what_nobody_wants_is_closed_without_ending_it_for_the_other_process() {
 fn what_is_not_a_listening_stream_socket_is_refused_by_its_number() {
     let mut inherited = Inherited::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let client =
-        std::net::TcpStream::connect(listener.local_addr().expect("an address")).expect("it listens");
+    let client = std::net::TcpStream::connect(listener.local_addr().expect("an address"))
+        .expect("it listens");
     let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let unfit: [(OwnedFd, &str); 3] = [
         (client.into(), "it does not listen"),

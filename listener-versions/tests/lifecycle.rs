@@ -137,7 +137,12 @@ async fn an_old_version_is_reaped_when_its_last_connection_is_gone() {
         .map(|version| version.number)
         .collect();
     assert_eq!(left, [2]);
-    let groups: Vec<u64> = bench.tracker.groups().iter().map(|group| group.version).collect();
+    let groups: Vec<u64> = bench
+        .tracker
+        .groups()
+        .iter()
+        .map(|group| group.version)
+        .collect();
     assert_eq!(groups, [2], "its group is gone from the tracker");
 }
 
@@ -172,12 +177,17 @@ async fn several_draining_versions_of_a_name_end_each_at_its_own_deadline() {
 #[tokio::test(start_paused = true)]
 async fn beyond_the_cap_the_oldest_drain_is_hurried_but_keeps_its_floor() {
     let floor = Duration::from_secs(7);
-    let options = ListenersOptions::default().with_max_versions(2).with_floor(floor);
+    let options = ListenersOptions::default()
+        .with_max_versions(2)
+        .with_floor(floor);
     let mut bench = bench(options);
     let mut held = vec![bench.content(1).await, bench.content(2).await];
     held.push(bench.content(3).await);
     let now = tokio::time::Instant::now();
-    assert_eq!(bench.until("hurried").await.pop().as_deref(), Some("hurried 1"));
+    assert_eq!(
+        bench.until("hurried").await.pop().as_deref(),
+        Some("hurried 1")
+    );
     assert_eq!(bench.listeners.snapshot().len(), 3, "it is still tracked");
     assert_eq!(
         bench.until("drained").await.pop().as_deref(),
@@ -192,7 +202,10 @@ async fn beyond_the_cap_the_oldest_drain_is_hurried_but_keeps_its_floor() {
         bench.until("drained").await.pop().as_deref(),
         Some("drained 2 Deadline left 1")
     );
-    assert!(now.elapsed() >= DRAIN_TIME, "the second one is within the cap");
+    assert!(
+        now.elapsed() >= DRAIN_TIME,
+        "the second one is within the cap"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,8 +218,14 @@ async fn a_graceful_admin_drain_accepts_until_its_time_ends_and_cuts_nothing() {
         .drain(DrainDirection::All, AcceptPolicy::UntilDrainTimeEnds);
     assert!(early.is_draining() && bench.listeners.local_address("a").is_some());
     let late = bench.content(2).await;
-    assert!(late.is_draining(), "a version of later is under the same drain");
-    assert_eq!(bench.until("stopped").await.pop().as_deref(), Some("stopped 2"));
+    assert!(
+        late.is_draining(),
+        "a version of later is under the same drain"
+    );
+    assert_eq!(
+        bench.until("stopped").await.pop().as_deref(),
+        Some("stopped 2")
+    );
     assert_eq!(begun.elapsed(), DRAIN_TIME);
     assert_eq!(bench.listeners.local_address("a"), None);
     assert_eq!(late.deadline(), None, "it may stay");
@@ -289,7 +308,10 @@ async fn the_driver_ends_when_the_handles_are_gone_and_the_drains_are_over() {
         last = Some(line);
     }
     assert_eq!(last.as_deref(), Some("drained 1 Empty left 0"));
-    assert!(!current.is_draining(), "dropping the handles drains nothing");
+    assert!(
+        !current.is_draining(),
+        "dropping the handles drains nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +326,8 @@ async fn a_panicking_observer_changes_nothing() {
         }
     }
     let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), Bad);
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), Bad);
     for content in 1..=3 {
         let address = "127.0.0.1:0".parse().expect("an address");
         assert!(
@@ -348,7 +371,13 @@ async fn every_version_is_there_with_its_configuration_until_it_is_reaped() {
         .listeners
         .versions()
         .iter()
-        .map(|version| (version.number(), version.config().content, version.is_static()))
+        .map(|version| {
+            (
+                version.number(),
+                version.config().content,
+                version.is_static(),
+            )
+        })
         .collect();
     assert_eq!(seen, [(1, 7, true), (2, 1, false), (3, 2, false)]);
     let view = bench.listeners.snapshot().pop().expect("a version");

@@ -123,7 +123,9 @@ impl World {
                     .iter()
                     .filter(|version| version.state == VersionState::Warming);
                 if let Some(version) = warming.nth(index) {
-                    self.listeners.warmed(version.number).expect("it is warming");
+                    self.listeners
+                        .warmed(version.number)
+                        .expect("it is warming");
                 }
             }
             Op::Work if self.workers.len() < 3 => {

@@ -80,7 +80,10 @@ async fn clients_that_find_the_queue_full_are_served_when_somebody_accepts() {
     assert!(clients.iter().all(|client| !client.is_finished()));
     tokio::spawn(listeners.worker().run(answer));
     for client in clients {
-        let version = bounded(client).await.expect("no panic").expect("it is served");
+        let version = bounded(client)
+            .await
+            .expect("no panic")
+            .expect("it is served");
         assert_eq!(version, 4);
     }
 }
@@ -95,13 +98,17 @@ async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {
     let (listeners, driver) = listeners_with(options, log.clone());
     tokio::spawn(driver);
     // An echo until the client ends.
-    tokio::spawn(listeners.worker().run_each(|mut stream, _admission| async move {
-        while let Ok(byte) = stream.read_u8().await {
-            if stream.write_u8(byte).await.is_err() {
-                return;
-            }
-        }
-    }));
+    tokio::spawn(
+        listeners
+            .worker()
+            .run_each(|mut stream, _admission| async move {
+                while let Ok(byte) = stream.read_u8().await {
+                    if stream.write_u8(byte).await.is_err() {
+                        return;
+                    }
+                }
+            }),
+    );
     let address = free();
     let mut clients = Vec::new();
     for content in 0..5 {
@@ -116,13 +123,18 @@ async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {
         }
     }
     assert_eq!(listeners.snapshot().len(), 5, "none is forgotten");
-    assert_eq!(log.lines("hurried"), ["hurried 1", "hurried 2", "hurried 3"]);
+    assert_eq!(
+        log.lines("hurried"),
+        ["hurried 1", "hurried 2", "hurried 3"]
+    );
     drop(clients);
     while log.lines("drained").len() < 4 {
         tokio::task::yield_now().await;
     }
     assert!(
-        log.lines("drained").iter().all(|line| line.ends_with("Empty")),
+        log.lines("drained")
+            .iter()
+            .all(|line| line.ends_with("Empty")),
         "{log:?}",
         log = log.lines("")
     );

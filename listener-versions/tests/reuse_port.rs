@@ -75,7 +75,9 @@ async fn each_worker_accepts_on_a_socket_of_its_own_through_all_versions() {
         }
         // The kernel spreads them by a hash of their ports; that one of three gets none of 192 does not happen.
         assert!(
-            served.iter().all(|served| served.load(Ordering::Relaxed) > 0),
+            served
+                .iter()
+                .all(|served| served.load(Ordering::Relaxed) > 0),
             "{served:?}"
         );
     })
@@ -226,7 +228,10 @@ async fn with_one_socket_for_all_an_address_that_another_one_listens_on_is_refus
     for mode in [ReusePort::Shared, ReusePort::PerWorker] {
         // Also with SO_REUSEPORT, unless the other one has set it too.
         let report = listeners
-            .apply(Update::lds("v", [at("a", address.into(), 0).reuse_port(mode)]))
+            .apply(Update::lds(
+                "v",
+                [at("a", address.into(), 0).reuse_port(mode)],
+            ))
             .await;
         let fields: Vec<&str> = report.errors().map(|error| error.field()).collect();
         assert_eq!(fields, ["address"]);

@@ -10,8 +10,8 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use futures_util::FutureExt as _;
 use listener_versions::{
-    Admission, Change, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Ready, RouteWatch, Routes,
-    Update, VersionState,
+    Admission, Change, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Ready,
+    RouteWatch, Routes, Update, VersionState,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -57,7 +57,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let root = DrainManager::root(DrainSettings::default());
-        let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+        let (listeners, driver) =
+            Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
         tokio::spawn(driver);
         // "404" where there are no routes.
         let worker = listeners.worker();
@@ -123,7 +124,10 @@ async fn a_version_takes_over_when_its_routes_are_there_and_the_one_before_serve
     world.routes.set("blue", "blue 1".to_owned());
     assert_eq!(world.update(1, "blue").await, Change::Added { version: 1 });
     assert_eq!(world.ask().await, "1 blue 1");
-    assert_eq!(world.update(2, "green").await, Change::Warming { version: 2 });
+    assert_eq!(
+        world.update(2, "green").await,
+        Change::Warming { version: 2 }
+    );
     assert_eq!(world.routes.wanted(), ["green".into()]);
     for _ in 0..5 {
         assert_eq!(world.ask().await, "1 blue 1", "the new one has no routes");
@@ -167,7 +171,10 @@ async fn a_version_that_waits_for_routes_is_dropped_by_the_next_update_and_its_r
     }
     // Without a version that serves, nobody listens until the routes are there.
     let world = World::new();
-    assert_eq!(world.update(1, "blue").await, Change::Warming { version: 1 });
+    assert_eq!(
+        world.update(1, "blue").await,
+        Change::Warming { version: 1 }
+    );
     let address = world.address.as_socket().expect("TCP");
     assert!(TcpStream::connect(address).await.is_err());
     world.routes.set("blue", "blue 1".to_owned());
@@ -224,7 +231,8 @@ async fn a_version_whose_future_panics_stays_warming_and_no_other_suffers() {
 #[tokio::test]
 async fn the_driver_does_not_wait_for_routes() {
     let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
     let driver = tokio::spawn(driver);
     let routes = Routes::new();
     let config = Ingress {

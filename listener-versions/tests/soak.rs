@@ -62,7 +62,9 @@ fn held() -> Held {
             .expect("kB")
             << 10,
         descriptors: std::fs::read_dir("/proc/self/fd").expect("Linux").count(),
-        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        tasks: tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks(),
     }
 }
 
@@ -147,8 +149,16 @@ async fn nothing_is_left_behind_by_a_hundred_thousand_connections_and_two_thousa
         assert_eq!((end.descriptors, end.tasks), (start.descriptors, STAY));
         // Both listeners change with every update.
         let versions = 2 * (UPDATES + UPDATES / WARM_UP);
-        assert_eq!(reaped.0.load(Ordering::Relaxed), versions, "each version once");
-        assert_eq!(tracker.groups().len(), 2, "the books of those that are active");
+        assert_eq!(
+            reaped.0.load(Ordering::Relaxed),
+            versions,
+            "each version once"
+        );
+        assert_eq!(
+            tracker.groups().len(),
+            2,
+            "the books of those that are active"
+        );
 
         drop(listeners);
         for worker in workers {

@@ -15,7 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// A path for a socket, with nothing there.
 fn path(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("listener-versions-{name}-{}", std::process::id()));
+    let path =
+        std::env::temp_dir().join(format!("listener-versions-{name}-{}", std::process::id()));
     drop(std::fs::remove_file(&path));
     path
 }
@@ -30,8 +31,8 @@ fn with_backlog(address: ListenAddress, content: u32, backlog: u32) -> Config {
 fn fill(path: &Path, kept: &mut Vec<socket2::Socket>) -> usize {
     let address = socket2::SockAddr::unix(path).expect("a path");
     for connections in 0..1_000 {
-        let client =
-            socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None).expect("a socket");
+        let client = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)
+            .expect("a socket");
         client.set_nonblocking(true).expect("a socket");
         match client.connect(&address) {
             Ok(()) => kept.push(client),
@@ -48,7 +49,8 @@ fn fill(path: &Path, kept: &mut Vec<socket2::Socket>) -> usize {
 #[tokio::test]
 async fn another_backlog_counts_as_soon_as_its_version_accepts() {
     let path = path("backlog");
-    let config = |content, backlog| with_backlog(ListenAddress::Unix(path.clone()), content, backlog);
+    let config =
+        |content, backlog| with_backlog(ListenAddress::Unix(path.clone()), content, backlog);
     // No worker: what connects stays in the queue.
     let (listeners, _driver) = listeners();
     let mut kept = Vec::new();
@@ -71,8 +73,11 @@ async fn a_client_that_found_the_queue_of_a_tcp_listener_full_gets_in_when_it_is
     let address = common::wire::free();
     lds(&listeners, [with_backlog(address.clone(), 0, 1)]).await;
     let at_a = port(&listeners, "a");
-    let _first = [TcpStream::connect(at_a).await, TcpStream::connect(at_a).await]
-        .map(|client| client.expect("it fits"));
+    let _first = [
+        TcpStream::connect(at_a).await,
+        TcpStream::connect(at_a).await,
+    ]
+    .map(|client| client.expect("it fits"));
     let mut third = Box::pin(TcpStream::connect(at_a));
     assert!(
         futures_util::FutureExt::now_or_never(&mut third).is_none(),
@@ -93,7 +98,9 @@ async fn a_path_that_somebody_else_has_taken_is_left_alone() {
     std::fs::remove_file(&path).expect("it is there");
     let other = tokio::net::UnixListener::bind(&path).expect("a temporary folder");
     lds(&listeners, []).await;
-    UnixStream::connect(&path).await.expect("the other one is there");
+    UnixStream::connect(&path)
+        .await
+        .expect("the other one is there");
     drop(other);
     std::fs::remove_file(&path).expect("it was left alone");
 }
@@ -170,9 +177,17 @@ async fn a_listener_that_the_bootstrap_has_updated_in_place_is_static() {
     let config = |chain| at("a", any_port(), 0).chains([("x", chain)]);
     lds(&listeners, [config(1)]).await;
     let before = listeners.active("a").expect("it is active");
-    assert!(listeners.apply(Update::bootstrap([config(2)])).await.is_success());
+    assert!(
+        listeners
+            .apply(Update::bootstrap([config(2)]))
+            .await
+            .is_success()
+    );
     let report = listeners.apply(Update::lds("v", [config(3)])).await;
-    assert_eq!(report.errors().next().map(|error| error.field()), Some("name"));
+    assert_eq!(
+        report.errors().next().map(|error| error.field()),
+        Some("name")
+    );
     assert!(listeners.active("a").expect("it is active").is_static());
     assert!(!before.is_static(), "that configuration came through LDS");
 }

@@ -42,7 +42,11 @@ async fn two_single_threaded_runtimes_accept_for_the_same_versions() {
     bounded(async {
         let mut asked = 0;
         // Which of them is woken first is the kernel's choice: ask until both have had one.
-        while served.iter().any(|served| served.load(Ordering::Relaxed) == 0) || asked < 100 {
+        while served
+            .iter()
+            .any(|served| served.load(Ordering::Relaxed) == 0)
+            || asked < 100
+        {
             asked += 1;
             lds(&listeners, [at("a", any_port(), asked)]).await;
             let newest = u64::from(asked) + 1;
@@ -137,7 +141,8 @@ async fn an_address_can_be_given_up_and_taken_again_before_any_worker_has_looked
         let (listeners, driver) = listeners();
         tokio::spawn(driver);
         tokio::spawn(listeners.worker().run(answer));
-        let free = || std::net::TcpListener::bind("127.0.0.1:0").and_then(|probe| probe.local_addr());
+        let free =
+            || std::net::TcpListener::bind("127.0.0.1:0").and_then(|probe| probe.local_addr());
         let ports = [free().expect("a port"), free().expect("a port")];
         let mut open = Vec::new();
         for round in 0..20u32 {
@@ -174,10 +179,17 @@ async fn a_connection_keeps_its_version_over_updates_and_removal() {
         lds(&listeners, []).await;
         assert!(served.watch.is_draining());
         assert_eq!(
-            (served.version.config().content, served.version.group().len()),
+            (
+                served.version.config().content,
+                served.version.group().len()
+            ),
             (0, 1)
         );
-        served.stream.write_all(b"still here").await.expect("it is open");
+        served
+            .stream
+            .write_all(b"still here")
+            .await
+            .expect("it is open");
         let mut heard = [0; 10];
         client.read_exact(&mut heard).await.expect("it is open");
         assert_eq!(&heard, b"still here");
@@ -222,7 +234,10 @@ async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<
         }
     }
     let (sender, refusals) = mpsc::unbounded_channel();
-    let (listeners, driver) = listeners_with(ListenersOptions::default().with_limits(limits), Told(sender));
+    let (listeners, driver) = listeners_with(
+        ListenersOptions::default().with_limits(limits),
+        Told(sender),
+    );
     tokio::spawn(driver);
     tokio::spawn(listeners.worker().run(answer));
     lds(&listeners, [at("a", any_port(), 0)]).await;
@@ -269,7 +284,11 @@ async fn a_listeners_limit_counts_the_connections_of_all_its_versions_and_of_no_
         let address = port(&listeners, "a");
         let mut open = Vec::new();
         for version in 1..=2u32 {
-            lds(&listeners, [at("a", any_port(), version), at("b", any_port(), 0)]).await;
+            lds(
+                &listeners,
+                [at("a", any_port(), version), at("b", any_port(), 0)],
+            )
+            .await;
             let mut client = connect(address).await;
             client.read_u64().await.expect("it is served");
             open.push(client);
@@ -277,7 +296,9 @@ async fn a_listeners_limit_counts_the_connections_of_all_its_versions_and_of_no_
         lds(&listeners, [at("a", any_port(), 3), at("b", any_port(), 0)]).await;
         assert!(ask(address).await.is_err());
         assert_eq!(refusals.recv().await, Some(Refusal::ListenerLimit));
-        ask(port(&listeners, "b")).await.expect("it has its own count");
+        ask(port(&listeners, "b"))
+            .await
+            .expect("it has its own count");
         // One of a version that drains is gone, and there is room for one of the newest.
         drop(open.remove(0));
         while listeners
@@ -321,7 +342,8 @@ async fn closing_a_tracked_connection_makes_its_own_deadline_now() {
     bounded(async {
         let tracker = ConnTracker::new();
         let root = DrainManager::root(DrainSettings::default());
-        let (listeners, driver) = Listeners::new(root, tracker.clone(), ListenersOptions::default(), ());
+        let (listeners, driver) =
+            Listeners::new(root, tracker.clone(), ListenersOptions::default(), ());
         tokio::spawn(driver);
         let (sender, mut accepted) = mpsc::unbounded_channel();
         tokio::spawn(
@@ -347,14 +369,17 @@ async fn closing_a_tracked_connection_makes_its_own_deadline_now() {
 #[tokio::test]
 async fn a_unix_socket_is_shared_by_versions_and_its_path_goes_with_the_listener() {
     bounded(async {
-        let path = std::env::temp_dir().join(format!("listener-versions-{}.sock", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("listener-versions-{}.sock", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
         let (listeners, driver) = listeners();
         tokio::spawn(driver);
         tokio::spawn(listeners.worker().run(answer));
         for content in 0..2 {
             lds(&listeners, [at("a", address.clone(), content)]).await;
-            let mut client = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+            let mut client = tokio::net::UnixStream::connect(&path)
+                .await
+                .expect("it listens");
             assert_eq!(
                 client.read_u64().await.expect("it is served"),
                 u64::from(content) + 1

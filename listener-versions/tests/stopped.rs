@@ -43,7 +43,8 @@ impl Served {
 
     /// What the kernel says about it: `T` is stopped.
     fn state(&self) -> String {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it lives");
+        let stat =
+            std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it lives");
         let after_name = stat.rsplit(')').next().unwrap_or_default();
         after_name
             .split_whitespace()
@@ -64,13 +65,19 @@ fn parked_over_a_switch(mode: &str) {
     let mut stdout = BufReader::new(served.0.stdout.take().expect("a pipe"));
     let mut next = |prefix: &str| loop {
         let mut line = String::new();
-        assert!(stdout.read_line(&mut line).expect("a pipe") > 0, "it has ended");
+        assert!(
+            stdout.read_line(&mut line).expect("a pipe") > 0,
+            "it has ended"
+        );
         if let Some((_, rest)) = line.split_once(prefix) {
             break rest.trim().to_owned();
         }
     };
     let address: SocketAddr = next("serving ").parse().expect("an address");
-    assert_eq!(ask(&mut TcpStream::connect(address).expect("it listens")), 1);
+    assert_eq!(
+        ask(&mut TcpStream::connect(address).expect("it listens")),
+        1
+    );
 
     served.signal("-STOP");
     while served.state() != "T" {
@@ -88,7 +95,10 @@ fn parked_over_a_switch(mode: &str) {
         assert!([1, 2].contains(&ask(client)));
     }
     next("updated");
-    assert_eq!(ask(&mut TcpStream::connect(address).expect("it listens")), 2);
+    assert_eq!(
+        ask(&mut TcpStream::connect(address).expect("it listens")),
+        2
+    );
     drop(stdin);
     assert!(served.0.wait().expect("it ends").success());
 }
@@ -98,7 +108,9 @@ fn ask(client: &mut TcpStream) -> u64 {
     let hang = std::time::Duration::from_secs(60);
     client.set_read_timeout(Some(hang)).expect("a socket");
     let mut version = [0; 8];
-    client.read_exact(&mut version).expect("it is served, not reset");
+    client
+        .read_exact(&mut version)
+        .expect("it is served, not reset");
     u64::from_be_bytes(version)
 }
 

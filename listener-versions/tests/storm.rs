@@ -76,7 +76,8 @@ async fn five_hundred_updates_under_connect_loops_lose_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_updates_under_connect_loops_lose_no_connection_with_a_socket_for_each_worker() {
+async fn five_hundred_updates_under_connect_loops_lose_no_connection_with_a_socket_for_each_worker()
+{
     five_hundred_updates_under_four_connect_loops(ReusePort::PerWorker).await;
 }
 

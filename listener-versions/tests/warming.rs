@@ -33,7 +33,10 @@ async fn given_up(listeners: &Listeners<Config>, removed: bool) -> (SocketAddr, 
     } else {
         lds(listeners, [at("a", y, 0), b]).await;
         let at_y = port(listeners, "a");
-        assert_eq!(ask(at_y).await.expect("a is there"), version(listeners, "a"));
+        assert_eq!(
+            ask(at_y).await.expect("a is there"),
+            version(listeners, "a")
+        );
     }
     (at_x, first)
 }
@@ -46,7 +49,10 @@ async fn the_version_before_it_serves_until_it_is_warm_then_drains() {
         let mut clients = Vec::new();
         for _ in 0..3 {
             let mut client = connect(at_x).await;
-            assert_eq!(bounded(client.read_u64()).await.expect("it is served"), first);
+            assert_eq!(
+                bounded(client.read_u64()).await.expect("it is served"),
+                first
+            );
             clients.push(client);
         }
         let b = version(&listeners, "b");
@@ -54,7 +60,10 @@ async fn the_version_before_it_serves_until_it_is_warm_then_drains() {
         assert_eq!(bounded(ask(at_x)).await.expect("it is served"), b);
         let views = listeners.snapshot();
         let before = views.iter().find(|version| version.number == first);
-        assert_eq!(before.expect("it has connections").state, VersionState::Draining);
+        assert_eq!(
+            before.expect("it has connections").state,
+            VersionState::Draining
+        );
         drop(clients);
     }
 }
@@ -64,7 +73,10 @@ async fn the_version_before_it_goes_with_the_address_if_it_never_gets_warm() {
     let listeners = process();
     let (at_x, first) = given_up(&listeners, true).await;
     let mut client = connect(at_x).await;
-    assert_eq!(bounded(client.read_u64()).await.expect("it is served"), first);
+    assert_eq!(
+        bounded(client.read_u64()).await.expect("it is served"),
+        first
+    );
     lds(&listeners, []).await;
     assert!(ask(at_x).await.is_err(), "nobody wants the address");
     drop(client);
@@ -85,7 +97,10 @@ async fn a_listener_that_is_added_again_takes_its_address_back() {
         bounded(ask(at_x)).await.expect("it is served"),
         version(&listeners, "a")
     );
-    assert_eq!(listeners.snapshot().iter().filter(|v| v.accepting).count(), 1);
+    assert_eq!(
+        listeners.snapshot().iter().filter(|v| v.accepting).count(),
+        1
+    );
 }
 
 /// One thread: a worker that spins would hang everything.

@@ -17,7 +17,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use orion_drain::conn_tracker::{ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainManager, DrainSettings};
-use orion_drain::serve::{CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, serve_http};
+use orion_drain::serve::{
+    CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, serve_http,
+};
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -29,10 +31,14 @@ fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     let said = |word: &str| arguments.iter().any(|argument| argument == word);
     let count = arguments.iter().find_map(|argument| argument.parse().ok());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .expect("a runtime")
-        .block_on(run(!said("plain"), said("http2"), count.unwrap_or(1_000)));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(run(
+        !said("plain"),
+        said("http2"),
+        count.unwrap_or(1_000),
+    ));
 }
 
 async fn run(under_drain: bool, http2: bool, count: u32) {

@@ -57,8 +57,12 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let drain_time = Duration::from_secs(args.drain_time_s);
     let root = DrainManager::root(DrainSettings::default().with_drain_time(drain_time));
-    let (listeners, driver) =
-        Listeners::new(root.clone(), ConnTracker::new(), ListenersOptions::default(), ());
+    let (listeners, driver) = Listeners::new(
+        root.clone(),
+        ConnTracker::new(),
+        ListenersOptions::default(),
+        (),
+    );
     tokio::spawn(driver);
     let service = service_fn(|_: Request<ReceivedBody>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello\n"))))
@@ -66,7 +70,10 @@ async fn main() -> anyhow::Result<()> {
     tokio::spawn(serve(&listeners, Http::new(service).with_tls(args.tls()?)));
     let mut terminate = signal(SignalKind::terminate())?;
     let report = listeners
-        .apply(Update::bootstrap([ListenOn::new("tls", args.address.into())]))
+        .apply(Update::bootstrap([ListenOn::new(
+            "tls",
+            args.address.into(),
+        )]))
         .await;
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{error}");

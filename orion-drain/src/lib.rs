@@ -106,7 +106,8 @@ pub use {
 #[doc(inline)]
 pub use {
     orion_drain_admin as admin, orion_drain_config as config, orion_drain_serve as serve,
-    orion_drain_shutdown as lifecycle, orion_drain_stats as stats, orion_drain_telemetry as telemetry,
+    orion_drain_shutdown as lifecycle, orion_drain_stats as stats,
+    orion_drain_telemetry as telemetry,
 };
 
 #[cfg(doctest)]

@@ -105,7 +105,11 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
     }
 
     fn chains(&self) -> Vec<(ChainId, &FilterChain)> {
-        self.ids.iter().cloned().zip(self.listener.all_chains()).collect()
+        self.ids
+            .iter()
+            .cloned()
+            .zip(self.listener.all_chains())
+            .collect()
     }
 
     fn differs_only_in_chains(&self, other: &Self) -> bool {
@@ -164,7 +168,9 @@ fn identity(chain: &FilterChain, is_default: bool) -> ChainId {
     let ranges = rule.into_iter().flat_map(|rule| &rule.source_prefix_ranges);
     let ranges = ranges.map(|range| format!("{}/{}", range.address_prefix, range.prefix_len));
     let port = rule.and_then(|rule| rule.destination_port);
-    let parts: Vec<String> = ranges.chain(port.map(|port| format!("to port {port}"))).collect();
+    let parts: Vec<String> = ranges
+        .chain(port.map(|port| format!("to port {port}")))
+        .collect();
     match (is_default, parts.is_empty()) {
         (true, _) => ChainId::from("default"),
         (false, true) => ChainId::from("all"),
@@ -221,7 +227,9 @@ impl<S: Send + Sync + 'static> Entered<S> {
                 refused.version.config().stats.no_filter_chain_match.inc();
                 // Closed here, and told as every other one.
                 let connection = Connection::of(&refused.version, refused.watch, refused.conn);
-                connection.guard().set_close_reason(CloseReason::NoFilterChain);
+                connection
+                    .guard()
+                    .set_close_reason(CloseReason::NoFilterChain);
             })
             .ok()?;
         let ChainEntry {

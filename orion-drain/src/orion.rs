@@ -26,7 +26,8 @@ pub use connections::{ConnectionManager, DefaultConnectionManager};
 pub use context::ListenerDrainContext;
 pub use info::ConnectionInfo;
 pub use listeners::{
-    Audit, ListenerConfigurationChange, ListenerServices, ListenersManager, ManagerParts, ManagerRun,
+    Audit, ListenerConfigurationChange, ListenerServices, ListenersManager, ManagerParts,
+    ManagerRun,
 };
 pub use routes::{RouteConfigurationChange, Routes};
 pub use scenario::{DrainScenario, ListenerDrainStrategy};

@@ -14,7 +14,9 @@ fn files(page: &str) -> Vec<(&str, &str)> {
     let blocks = blocks.filter_map(|block| block.split_once('\n').map(|(_, content)| content));
     let named = blocks.filter_map(|content| {
         let first = content.lines().next()?;
-        let name = first.strip_prefix("// ").or_else(|| first.strip_prefix("# "))?;
+        let name = first
+            .strip_prefix("// ")
+            .or_else(|| first.strip_prefix("# "))?;
         (name.starts_with("src/") || name == "Cargo.toml").then_some((name, content))
     });
     named.collect()
@@ -53,7 +55,10 @@ fn build(root: &Path, project: &Path) -> PathBuf {
         .env("CARGO_TARGET_DIR", &target)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .status();
-    assert!(built.expect("cargo runs").success(), "the page does not compile");
+    assert!(
+        built.expect("cargo runs").success(),
+        "the page does not compile"
+    );
     target.join("debug")
 }
 
@@ -79,7 +84,11 @@ impl Program {
             .trim_start_matches("listening on Some(")
             .trim_end_matches(')');
         let address = address.parse().unwrap_or_else(|_| panic!("{line}"));
-        Self { child, says, address }
+        Self {
+            child,
+            says,
+            address,
+        }
     }
 
     fn connect(&self) -> TcpStream {

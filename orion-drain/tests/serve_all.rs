@@ -35,7 +35,12 @@ async fn server(handler: impl Handler<ListenOn>) -> Server {
         .with_strategy(DrainStrategy::Immediate);
     let root = DrainManager::root(settings);
     let tracker = ConnTracker::new();
-    let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), ListenersOptions::default(), ());
+    let (listeners, driver) = Listeners::new(
+        root.clone(),
+        tracker.clone(),
+        ListenersOptions::default(),
+        (),
+    );
     tokio::spawn(driver);
     let serving = tokio::spawn(serve(&listeners, handler));
     let address = "127.0.0.1:0".parse().expect("an address");
@@ -43,7 +48,9 @@ async fn server(handler: impl Handler<ListenOn>) -> Server {
         .apply(Update::bootstrap([ListenOn::new("in", address)]))
         .await;
     assert!(report.is_success());
-    let to = listeners.local_address("in").and_then(|local| local.as_socket());
+    let to = listeners
+        .local_address("in")
+        .and_then(|local| local.as_socket());
     Server {
         root,
         tracker,
@@ -62,9 +69,15 @@ async fn ask(client: &mut TcpStream) -> String {
     client.write_all(request).await.expect("it is open");
     let mut answer = Vec::new();
     while !answer.ends_with(b"hello") {
-        answer.push(within("an answer", client.read_u8()).await.expect("it is open"));
+        answer.push(
+            within("an answer", client.read_u8())
+                .await
+                .expect("it is open"),
+        );
     }
-    String::from_utf8(answer).expect("it is text").to_lowercase()
+    String::from_utf8(answer)
+        .expect("it is text")
+        .to_lowercase()
 }
 
 #[tokio::test]
@@ -75,7 +88,8 @@ async fn an_axum_router_is_drained_with_its_process() {
     assert!(!ask(&mut client).await.contains("connection: close"));
     assert_eq!(server.tracker.snapshot()[0].protocol, ConnProtocol::Http1);
     let listeners = server.listeners.clone();
-    let drain = tokio::spawn(async move { shut_down(&listeners, ShutdownSettings::default()).await });
+    let drain =
+        tokio::spawn(async move { shut_down(&listeners, ShutdownSettings::default()).await });
     within("the drain", async {
         while !server.root.is_draining() {
             tokio::task::yield_now().await;
@@ -89,8 +103,14 @@ async fn an_axum_router_is_drained_with_its_process() {
         .expect("a FIN");
     drop(client);
     let outcome = within("the drain", drain).await.expect("it runs");
-    assert_eq!((ending(&outcome), outcome.left), (Some(DrainEnding::Empty), 0));
-    assert!(TcpStream::connect(server.to).await.is_err(), "it accepts no more");
+    assert_eq!(
+        (ending(&outcome), outcome.left),
+        (Some(DrainEnding::Empty), 0)
+    );
+    assert!(
+        TcpStream::connect(server.to).await.is_err(),
+        "it accepts no more"
+    );
     assert_eq!(server.tracker.closed(CloseReason::Drained), 1);
 }
 
@@ -115,7 +135,10 @@ async fn a_tcp_handler_hears_of_its_slot_and_says_its_own_goodbye() {
         shut_down(&server.listeners, ShutdownSettings::default()),
     )
     .await;
-    assert_eq!((ending(&outcome), outcome.left), (Some(DrainEnding::Empty), 0));
+    assert_eq!(
+        (ending(&outcome), outcome.left),
+        (Some(DrainEnding::Empty), 0)
+    );
     let mut said = String::new();
     within("the end", client.read_to_string(&mut said))
         .await

@@ -8,7 +8,8 @@ use std::time::Duration;
 use conn_tracker::{CloseReason, ConnState, ConnTracker};
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use listener_versions::{
-    AcceptPolicy, Accepted, Limits, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
+    AcceptPolicy, Accepted, Limits, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
+    Update,
 };
 use orion_drain::StatsObserver;
 use orion_drain::config::ListenerUpdate;
@@ -56,8 +57,12 @@ impl Bench {
         let mut options = ListenersOptions::default();
         options.limits = limits;
         let observer = StatsObserver::new(stats.clone());
-        let (listeners, driver) =
-            Listeners::new(DrainManager::root(settings), tracker.clone(), options, observer);
+        let (listeners, driver) = Listeners::new(
+            DrainManager::root(settings),
+            tracker.clone(),
+            options,
+            observer,
+        );
         tokio::spawn(driver);
         let (to_test, accepted) = mpsc::unbounded_channel();
         let worker = listeners.worker();
@@ -123,22 +128,43 @@ async fn the_six_metrics_of_a_drain_that_empties_and_of_one_that_times_out() {
     assert_eq!(at_once(), Some(1));
     for (name, value) in [
         ("orion_listener_versions_active{listener=\"in\"}", 2),
-        ("orion_listener_drain_connections_active{listener=\"in\"}", 1),
+        (
+            "orion_listener_drain_connections_active{listener=\"in\"}",
+            1,
+        ),
         ("orion_listener_drain_timeouts_total{listener=\"in\"}", 0),
-        ("orion_listener_drain_duration_seconds_count{listener=\"in\"}", 0),
-        ("orion_connection_state_transitions_total{state=\"active\"}", 2),
+        (
+            "orion_listener_drain_duration_seconds_count{listener=\"in\"}",
+            0,
+        ),
+        (
+            "orion_connection_state_transitions_total{state=\"active\"}",
+            2,
+        ),
         ("orion_drain_strategy_usage_total{strategy=\"gradual\"}", 0),
     ] {
         assert_eq!(bench.value(name), Some(value), "{name}");
     }
-    first.conn.set_state(ConnState::Draining).expect("a step forward");
+    first
+        .conn
+        .set_state(ConnState::Draining)
+        .expect("a step forward");
     drop(first);
     bench.until_reaped(1).await;
     for (name, value) in [
         ("orion_listener_versions_active{listener=\"in\"}", 1),
-        ("orion_listener_drain_duration_seconds_count{listener=\"in\"}", 1),
-        ("orion_connection_state_transitions_total{state=\"draining\"}", 1),
-        ("orion_connection_state_transitions_total{state=\"closed\"}", 1),
+        (
+            "orion_listener_drain_duration_seconds_count{listener=\"in\"}",
+            1,
+        ),
+        (
+            "orion_connection_state_transitions_total{state=\"draining\"}",
+            1,
+        ),
+        (
+            "orion_connection_state_transitions_total{state=\"closed\"}",
+            1,
+        ),
         ("orion_connections_closed_total{reason=\"drained\"}", 1),
     ] {
         assert_eq!(bench.value(name), Some(value), "{name}");
@@ -184,7 +210,8 @@ async fn an_operators_drain_counts_once_for_each_version_whatever_follows() {
     let mut bench = Bench::new(Limits::default());
     bench.update(&[("in", 1), ("other", 1)]).await;
     let (_client, _open) = bench.accept().await;
-    let immediate = |bench: &Bench| bench.value("orion_drain_strategy_usage_total{strategy=\"immediate\"}");
+    let immediate =
+        |bench: &Bench| bench.value("orion_drain_strategy_usage_total{strategy=\"immediate\"}");
     assert_eq!(immediate(&bench), Some(0));
     for _ in 0..2 {
         let draining = bench
@@ -195,7 +222,10 @@ async fn an_operators_drain_counts_once_for_each_version_whatever_follows() {
     }
     // Its own drain joins the operator's.
     bench.update(&[("in", 2), ("other", 1)]).await;
-    assert_eq!(bench.value("listener_manager.total_listeners_draining"), Some(1));
+    assert_eq!(
+        bench.value("listener_manager.total_listeners_draining"),
+        Some(1)
+    );
     assert_eq!(immediate(&bench), Some(2));
 }
 
@@ -219,7 +249,10 @@ async fn refusals_are_counted_under_envoys_names() {
     refused(&bench).await;
     assert_eq!(value(&bench, "downstream_cx_overflow"), Some(1));
     // Another listener's connection takes the last place of all.
-    let _other = bench.tracker.group("other", 9).open(conn_tracker::Peer::Unknown);
+    let _other = bench
+        .tracker
+        .group("other", 9)
+        .open(conn_tracker::Peer::Unknown);
     refused(&bench).await;
     assert_eq!(value(&bench, "downstream_global_cx_overflow"), Some(1));
     drop((_other, _second));
@@ -266,18 +299,23 @@ async fn a_connection_that_no_filter_chain_takes_is_counted_and_closed() {
     let root = DrainManager::root(DrainSettings::default());
     let observer = StatsObserver::new(stats.clone());
     let tracker = ConnTracker::new();
-    let (listeners, driver) = Listeners::new(root, tracker.clone(), ListenersOptions::default(), observer);
+    let (listeners, driver) =
+        Listeners::new(root, tracker.clone(), ListenersOptions::default(), observer);
     tokio::spawn(driver);
     tokio::spawn(serve(&listeners, |accepted| async {
         assert!(Entered::new(accepted).is_none())
     }));
     assert!(listeners.apply(Update::lds("1", served)).await.is_success());
-    let local = listeners.local_address("in").and_then(|local| local.as_socket());
+    let local = listeners
+        .local_address("in")
+        .and_then(|local| local.as_socket());
     let mut client = TcpStream::connect(local.expect("it listens"))
         .await
         .expect("a connection");
     assert_eq!(client.read(&mut [0]).await.expect("the end"), 0);
-    let count = stats.snapshot().get("listener.127.0.0.1_0.no_filter_chain_match");
+    let count = stats
+        .snapshot()
+        .get("listener.127.0.0.1_0.no_filter_chain_match");
     assert_eq!(count, Some(1));
     assert_eq!(tracker.closed(CloseReason::NoFilterChain), 1);
 }
@@ -316,8 +354,12 @@ async fn one_filter_picks_the_same_metrics_for_text_and_prometheus() {
 /// Statistics in which every type, and every letter that needs care in a label, occurs.
 async fn full() -> (Bench, String) {
     let bench = Bench::new(Limits::default());
-    bench.update(&[("in \"quoted\\\" {a=\"b\"}\nline", 1)]).await;
-    bench.update(&[("in \"quoted\\\" {a=\"b\"}\nline", 2)]).await;
+    bench
+        .update(&[("in \"quoted\\\" {a=\"b\"}\nline", 1)])
+        .await;
+    bench
+        .update(&[("in \"quoted\\\" {a=\"b\"}\nline", 2)])
+        .await;
     bench.until_reaped(1).await;
     let _http = bench.stats.http("in.gress\"\\");
     let _tcp = bench.stats.tcp("tcp");
@@ -382,7 +424,10 @@ fn strictly(text: &str) -> Vec<String> {
             rest = rest.strip_prefix(',').unwrap_or(rest);
         }
         let value = rest.strip_prefix("} ").expect("a value");
-        assert!(value.parse::<f64>().is_ok_and(|value| value >= 0.0), "{line}");
+        assert!(
+            value.parse::<f64>().is_ok_and(|value| value >= 0.0),
+            "{line}"
+        );
         let key = line[..line.len() - value.len()].to_owned();
         assert!(series.insert(key), "{line} is there twice");
     }
@@ -442,7 +487,8 @@ async fn the_exposition_is_read_by_the_python_client_of_prometheus() {
     let read = String::from_utf8(read.stdout).expect("text");
     let samples = text.lines().filter(|line| !line.starts_with('#')).count();
     assert_eq!(read.lines().count(), samples, "{read}");
-    let line = r#"gauge orion_listener_versions_active [('listener', 'in "quoted\\" {a="b"}\nline')] 1"#;
+    let line =
+        r#"gauge orion_listener_versions_active [('listener', 'in "quoted\\" {a="b"}\nline')] 1"#;
     assert!(read.lines().any(|have| have == line), "{line}\n{read}");
     assert!(
         read.contains("histogram orion_listener_drain_duration_seconds_bucket"),
@@ -478,7 +524,10 @@ async fn the_exposition_is_parsed_by_promtool_and_our_names_pass_its_lint() {
     // 1: it cannot be parsed; 3: it can, and there is something to say about names, which are Envoy's.
     let (code, said) = check(&text);
     assert_eq!(code, Some(3), "{said}\n{text}");
-    assert!(said.lines().all(|line| line.starts_with("envoy_")), "{said}");
+    assert!(
+        said.lines().all(|line| line.starts_with("envoy_")),
+        "{said}"
+    );
     let ours: String = text
         .lines()
         .filter(|line| {
@@ -492,5 +541,8 @@ async fn the_exposition_is_parsed_by_promtool_and_our_names_pass_its_lint() {
     assert_eq!(check(&ours), (Some(0), String::new()));
     // The judge judges.
     assert_eq!(check("orion_wrong{ 1\n").0, Some(1));
-    assert_eq!(check("# TYPE orion_wrong counter\norion_wrong 1\n").0, Some(3));
+    assert_eq!(
+        check("# TYPE orion_wrong counter\norion_wrong 1\n").0,
+        Some(3)
+    );
 }

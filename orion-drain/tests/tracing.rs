@@ -19,7 +19,9 @@ use listener_versions::{
 use orion_drain::StatsObserver;
 use orion_drain::config::ListenerUpdate;
 use orion_drain::listener::{Entered, ServedListener};
-use orion_drain::serve::{CodecType, Handler, HttpServer, HttpTimeouts, ListenOn, Tcp, serve, serve_http};
+use orion_drain::serve::{
+    CodecType, Handler, HttpServer, HttpTimeouts, ListenOn, Tcp, serve, serve_http,
+};
 use orion_drain::stats::Stats;
 use orion_drain::telemetry::lds_update;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -84,7 +86,11 @@ impl<S: Subscriber + for<'l> LookupSpan<'l>> Layer<S> for Listening {
             ..Span::default()
         };
         attributes.record(&mut Into(&mut heard.fields));
-        self.0.lock().expect("heard").spans.insert(id.into_u64(), heard);
+        self.0
+            .lock()
+            .expect("heard")
+            .spans
+            .insert(id.into_u64(), heard);
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
@@ -155,7 +161,10 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 
 async fn ask(client: &mut TcpStream, path: &str) {
     let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
-    client.write_all(request.as_bytes()).await.expect("it is sent");
+    client
+        .write_all(request.as_bytes())
+        .await
+        .expect("it is sent");
 }
 
 const DRAIN_TIME: Duration = Duration::from_secs(40);
@@ -194,13 +203,16 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
             .await
             .is_success()
     );
-    let local = listeners.local_address("in").and_then(|local| local.as_socket());
+    let local = listeners
+        .local_address("in")
+        .and_then(|local| local.as_socket());
     let local = local.expect("it listens");
 
     // One that can leave when it is told, one whose request is never answered.
     let mut leaves = TcpStream::connect(local).await.expect("a connection");
     let mut stays = TcpStream::connect(local).await.expect("a connection");
-    let ports = [&leaves, &stays].map(|one| one.local_addr().expect("an address").port().to_string());
+    let ports =
+        [&leaves, &stays].map(|one| one.local_addr().expect("an address").port().to_string());
     let mut read = [0; 256];
     ask(&mut leaves, "/").await;
     assert!(leaves.read(&mut read).await.expect("an answer") > 0);
@@ -238,7 +250,10 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
     let created = listening.events("orion_drain::listener", "listener version created");
     assert_eq!(created.len(), 2);
     assert_eq!(
-        (created[1]["listener"].as_str(), created[1]["version"].as_str()),
+        (
+            created[1]["listener"].as_str(),
+            created[1]["version"].as_str()
+        ),
         ("in", "2")
     );
     let started = listening
@@ -348,7 +363,10 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
         "drain_handler",
         "drain_deadline",
     ] {
-        assert!(listening.spans(name).iter().all(|span| span.closed), "{name}");
+        assert!(
+            listening.spans(name).iter().all(|span| span.closed),
+            "{name}"
+        );
     }
 
     // Nobody's address is told.
@@ -357,7 +375,9 @@ async fn a_drain_is_told_from_the_update_to_the_last_connection() {
     for fields in events.chain(heard.spans.values().map(|span| &span.fields)) {
         for port in &ports {
             assert!(
-                fields.values().all(|value| !value.contains(&format!(":{port}"))),
+                fields
+                    .values()
+                    .all(|value| !value.contains(&format!(":{port}"))),
                 "{fields:?}"
             );
         }
@@ -376,8 +396,15 @@ async fn listen<C: ListenerConfig>(
     let (listeners, driver) = Listeners::new(root, ConnTracker::new(), options, observer);
     tokio::spawn(driver);
     tokio::spawn(serve(&listeners, handler));
-    assert!(listeners.apply(Update::lds("1", [config])).await.is_success());
-    let local = listeners.local_address(&name).and_then(|local| local.as_socket());
+    assert!(
+        listeners
+            .apply(Update::lds("1", [config]))
+            .await
+            .is_success()
+    );
+    let local = listeners
+        .local_address(&name)
+        .and_then(|local| local.as_socket());
     (listeners, local.expect("it listens"))
 }
 
@@ -412,7 +439,11 @@ async fn a_connection_that_no_chain_takes_is_told_with_that_reason() {
             }]
         }] }"#,
     );
-    let listener = update.expect("an update").listeners.pop().expect("a listener");
+    let listener = update
+        .expect("an update")
+        .listeners
+        .pop()
+        .expect("a listener");
     let served = ServedListener::new(listener, &Stats::new(), |_, _| ());
     let handler = |accepted| async { assert!(Entered::new(accepted).is_none()) };
     let (_listeners, address) = listen(served, ListenersOptions::default(), handler).await;
@@ -421,7 +452,10 @@ async fn a_connection_that_no_chain_takes_is_told_with_that_reason() {
     assert_eq!(closed["close_reason"], "no_filter_chain");
     let span = listening.spans("connection").pop().expect("a span");
     assert_eq!(
-        (span.fields["listener"].as_str(), span.fields["version"].as_str()),
+        (
+            span.fields["listener"].as_str(),
+            span.fields["version"].as_str()
+        ),
         ("in", "1")
     );
 }
@@ -471,8 +505,12 @@ async fn a_refused_listener_is_told_with_its_field() {
         tracing::subscriber::set_default(tracing_subscriber::registry().with(listening.clone()));
     let root = DrainManager::root(DrainSettings::default());
     let observer = StatsObserver::new(Stats::new());
-    let (listeners, _driver) =
-        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), observer);
+    let (listeners, _driver) = Listeners::new(
+        root,
+        ConnTracker::new(),
+        ListenersOptions::default(),
+        observer,
+    );
     let refused = listener_versions::FieldError::new("filter_chains[0]", "is wrong");
     let none = Vec::<ServedListener<HttpServer>>::new();
     let update = Update::lds("1", none).with_refused("in", refused);

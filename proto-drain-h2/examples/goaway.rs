@@ -70,7 +70,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
         loop {
             let advance = draining.advance(Instant::now().into_std());
             match advance.next {
-                Some(next) if !advance.more => tokio::time::sleep_until(Instant::from_std(next)).await,
+                Some(next) if !advance.more => {
+                    tokio::time::sleep_until(Instant::from_std(next)).await
+                }
                 Some(_) => tokio::task::yield_now().await,
                 None if advance.more => tokio::task::yield_now().await,
                 None => std::future::pending().await,

@@ -187,7 +187,10 @@ where
         let deadline = goodbye.deadline.map(Instant::from_std);
         if this.handle.protocol() == WireProtocol::Unknown {
             *this.step = Step::Held;
-            *this.timer = Some(Timer::new(this.drain.settings().first_bytes_timeout, deadline));
+            *this.timer = Some(Timer::new(
+                this.drain.settings().first_bytes_timeout,
+                deadline,
+            ));
         } else {
             self.begin(deadline);
         }

@@ -14,8 +14,9 @@ const ACK: u8 = 0x1;
 const NOTICE_ID: u32 = 0x7fff_ffff;
 
 /// GOAWAY(2^31-1, NO_ERROR).
-pub(crate) const NOTICE: [u8; SHORT_LEN] =
-    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+pub(crate) const NOTICE: [u8; SHORT_LEN] = [
+    0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0,
+];
 
 /// The acknowledgement of a PING, as a peer would send it.
 pub(crate) fn ping_ack(payload: [u8; 8]) -> [u8; SHORT_LEN] {

@@ -151,7 +151,8 @@ impl GoawayHandle {
     ///
     /// Cancel safe: nothing is consumed, and nothing stays behind.
     pub async fn reached(&self, phase: H2Phase) -> H2Phase {
-        self.wait(|| Some(self.phase()).filter(|now| *now >= phase)).await
+        self.wait(|| Some(self.phase()).filter(|now| *now >= phase))
+            .await
     }
 
     async fn wait<T>(&self, ready: impl Fn() -> Option<T>) -> T {
@@ -192,7 +193,9 @@ impl GoawayHandle {
     }
 
     pub(crate) fn set_protocol(&self, protocol: WireProtocol) {
-        self.shared.protocol.store(protocol as u8, Ordering::Release);
+        self.shared
+            .protocol
+            .store(protocol as u8, Ordering::Release);
         self.shared.changed.notify_waiters();
     }
 

@@ -81,7 +81,11 @@ impl<IO> GoawayIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.project();
         let mut inner = this.inner;
         let wire = this.wire;
@@ -233,7 +237,11 @@ fn cut<T>(wire: &Wire) -> io::Result<T> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_write_bufs(cx, &[IoSlice::new(buf)])
     }
 

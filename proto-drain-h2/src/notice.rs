@@ -125,7 +125,8 @@ where
         } = &**this.connection;
         if this.held.is_none() {
             let polled = this.inner.poll(cx);
-            let asks = || goaway.protocol() == WireProtocol::Http2 && goaway.phase() == H2Phase::Serving;
+            let asks =
+                || goaway.protocol() == WireProtocol::Http2 && goaway.phase() == H2Phase::Serving;
             if !matches!(polled, Poll::Ready(Ok(_))) || !asks() || !decision.leave_if_due() {
                 return polled;
             }

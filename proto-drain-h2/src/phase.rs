@@ -67,8 +67,12 @@ impl H2Phase {
     pub const fn on(self, event: H2Event) -> Result<Self, InvalidTransition> {
         match (self, event) {
             (Self::Serving, H2Event::NoticeWritten) => Ok(Self::Noticed),
-            (Self::Serving | Self::Noticed | Self::GoingAway, H2Event::FinalWritten) => Ok(Self::GoingAway),
-            (Self::Serving | Self::Noticed | Self::GoingAway, H2Event::TransportEnded) => Ok(Self::Closed),
+            (Self::Serving | Self::Noticed | Self::GoingAway, H2Event::FinalWritten) => {
+                Ok(Self::GoingAway)
+            }
+            (Self::Serving | Self::Noticed | Self::GoingAway, H2Event::TransportEnded) => {
+                Ok(Self::Closed)
+            }
             (phase, event) => Err(InvalidTransition { phase, event }),
         }
     }
@@ -91,7 +95,11 @@ impl H2Phase {
 
 impl H2Event {
     /// All events.
-    pub const ALL: [Self; 3] = [Self::NoticeWritten, Self::FinalWritten, Self::TransportEnded];
+    pub const ALL: [Self; 3] = [
+        Self::NoticeWritten,
+        Self::FinalWritten,
+        Self::TransportEnded,
+    ];
 }
 
 impl fmt::Display for H2Phase {
@@ -127,7 +135,9 @@ mod tests {
             for event in H2Event::ALL {
                 match phase.on(event) {
                     Ok(next) => writeln!(table, "{phase:<10} + {event:<20} -> {next}").unwrap(),
-                    Err(error) => writeln!(table, "{phase:<10} + {event:<20} -> error: {error}").unwrap(),
+                    Err(error) => {
+                        writeln!(table, "{phase:<10} + {event:<20} -> error: {error}").unwrap()
+                    }
                 }
             }
         }

@@ -115,7 +115,10 @@ where
         }
         match this.inner.poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(StreamError::inner))),
-            Poll::Pending => this.reset.poll(cx).map(|()| Some(Err(StreamError::reset()))),
+            Poll::Pending => this
+                .reset
+                .poll(cx)
+                .map(|()| Some(Err(StreamError::reset()))),
         }
     }
 

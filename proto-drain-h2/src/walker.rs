@@ -155,7 +155,9 @@ impl FrameWalker {
             chunk[passed..].split_first_chunk::<HEADER_LEN>()
         {
             let length = u32::from_be_bytes([0, a, b, c]) as usize;
-            if length > rest.len() || matches!(kind, PING | GOAWAY) || opens_block(kind, flags) == Some(true)
+            if length > rest.len()
+                || matches!(kind, PING | GOAWAY)
+                || opens_block(kind, flags) == Some(true)
             {
                 break;
             }

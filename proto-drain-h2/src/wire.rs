@@ -88,7 +88,9 @@ impl Wire {
         }
         match self.going.as_deref() {
             Some(going) if going.gap == Gap::PeerEnded => Reading::Waits,
-            Some(going) if going.gap == Gap::Over && matches!(going.shutdown, Shutdown::Asks(_)) => {
+            Some(going)
+                if going.gap == Gap::Over && matches!(going.shutdown, Shutdown::Asks(_)) =>
+            {
                 Reading::UpTo(self.read.until_boundary())
             }
             _ => Reading::Free,
@@ -97,7 +99,11 @@ impl Wire {
 
     /// Takes what the codec reads first, at most `room` bytes of it.
     pub(crate) fn take_ack(&mut self, room: usize, out: impl FnOnce(&[u8])) -> bool {
-        let Some(going) = self.going.as_deref_mut().filter(|going| !going.ack.is_empty()) else {
+        let Some(going) = self
+            .going
+            .as_deref_mut()
+            .filter(|going| !going.ack.is_empty())
+        else {
             return false;
         };
         let n = room.min(going.ack.as_slice().len());
@@ -196,7 +202,9 @@ impl Wire {
     /// The peer has sent or taken something.
     fn on_progress(&mut self) {
         match self.going.as_deref_mut() {
-            Some(going) if going.gap == Gap::Over && going.timer.is_some() => going.arm(MID_FRAME_LIMIT),
+            Some(going) if going.gap == Gap::Over && going.timer.is_some() => {
+                going.arm(MID_FRAME_LIMIT)
+            }
             _ => {}
         }
     }

@@ -1,5 +1,8 @@
 //! What the wrapper costs while nothing drains: no allocation, whatever passes.
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2Drain, WireProtocol};
 use std::io;
@@ -30,7 +33,11 @@ impl AsyncRead for Endless {
 }
 
 impl AsyncWrite for Endless {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -142,14 +149,17 @@ mod served {
             let (mut client, trigger) = serve(wrapped);
             client.write_all(CLIENT_PREFACE).await.unwrap();
             client
-                .write_all(b"\0\0\0\x04\0\0\0\0\0\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x84\x41\x09localhost")
+                .write_all(
+                    b"\0\0\0\x04\0\0\0\0\0\0\0\x0e\x01\x05\0\0\0\x01\x82\x86\x84\x41\x09localhost",
+                )
                 .await
                 .unwrap();
             answer(&mut client, &mut [0; 1024]).await;
             requests(&mut client, 0..100).await;
             (client, trigger)
         });
-        allocation_counter::measure(|| runtime.block_on(requests(&mut client, 100..1100))).count_total
+        allocation_counter::measure(|| runtime.block_on(requests(&mut client, 100..1100)))
+            .count_total
     }
 
     #[test]
@@ -157,6 +167,9 @@ mod served {
         let (with, without) = (allocated(true), allocated(false));
         assert!(without > 1000, "{without}: hyper itself allocates");
         // Not one more a request; a date that is rendered anew may be.
-        assert!(with <= without + 4, "{with} with the wrapper, {without} without");
+        assert!(
+            with <= without + 4,
+            "{with} with the wrapper, {without} without"
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! Send, Sync and Unpin of the public types are promises.
 
 use proto_drain_h2::{
-    CloseCounts, GoawayHandle, GoawayIo, H2Connection, H2Drain, H2DrainSettings, H2Event, H2Parts, H2Phase,
-    InvalidTransition, StreamsAtDeadline, WireProtocol,
+    CloseCounts, GoawayHandle, GoawayIo, H2Connection, H2Drain, H2DrainSettings, H2Event, H2Parts,
+    H2Phase, InvalidTransition, StreamsAtDeadline, WireProtocol,
 };
 use static_assertions::assert_impl_all;
 use std::error::Error;
@@ -24,7 +24,8 @@ assert_impl_all!(InvalidTransition: Send, Sync, Unpin, Error);
 #[cfg(feature = "hyper")]
 mod hyper {
     use proto_drain_h2::{
-        NoticeFirst, RequestDrain, ResetBody, ResetFuture, ResetHandle, ResetService, StreamError, WithDrain,
+        NoticeFirst, RequestDrain, ResetBody, ResetFuture, ResetHandle, ResetService, StreamError,
+        WithDrain,
     };
     use static_assertions::assert_impl_all;
     use std::error::Error;

@@ -1,13 +1,17 @@
 //! How a connection ends: the delayed close, the deadline, peers that never spoke, and what is not HTTP/2.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 
 use drain_signal::{CloseCause, DrainHandle};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto_drain_h2::{
-    CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase, NoticeFirst, StreamsAtDeadline, WireProtocol,
+    CLIENT_PREFACE, GoawayIo, H2Drain, H2DrainSettings, H2Phase, NoticeFirst, StreamsAtDeadline,
+    WireProtocol,
 };
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -260,7 +264,10 @@ async fn the_delayed_close_is_bounded_against_a_peer_that_floods() {
     assert_eq!(it.ended.await.unwrap().output, Some(Ok(())));
     drop(read);
     let sent: usize = flood.await.unwrap();
-    assert!(sent <= (16 << 20) + (64 << 10) + 4096, "{sent} bytes were taken");
+    assert!(
+        sent <= (16 << 20) + (64 << 10) + 4096,
+        "{sent} bytes were taken"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -414,8 +421,16 @@ async fn a_body_that_always_has_more_is_reset_at_the_deadline() {
                     tokio::time::sleep(millis(1)).await;
                 }
                 let window = (frame.payload.len() as u32).to_be_bytes();
-                client.io.write_all(&self::frame(8, 0, 0, &window)).await.ok();
-                client.io.write_all(&self::frame(8, 0, 1, &window)).await.ok();
+                client
+                    .io
+                    .write_all(&self::frame(8, 0, 0, &window))
+                    .await
+                    .ok();
+                client
+                    .io
+                    .write_all(&self::frame(8, 0, 1, &window))
+                    .await
+                    .ok();
             }
             RST_STREAM => break frame,
             _ => {}

@@ -1,6 +1,9 @@
 //! The time between the two GOAWAYs is the drain timeout, whatever the peer sends or does not send between them.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 
@@ -47,7 +50,10 @@ async fn plays_a_whole_drain(server: Server, acks: Acks) {
                 .send(&[own, ping_ack(b"unknown!"), ack.clone()].concat())
                 .await;
             let answer = client.expect(PING).await;
-            assert_eq!((answer.flags & 1, &answer.payload), (1, &SHUTDOWN_PING.to_vec()));
+            assert_eq!(
+                (answer.flags & 1, &answer.payload),
+                (1, &SHUTDOWN_PING.to_vec())
+            );
         }
         Acks::ByteByByte => {
             for byte in &ack {
@@ -99,7 +105,10 @@ whole_drains! {
 }
 
 /// A connection in its gap.
-async fn in_the_gap(server: Server, drain_timeout: std::time::Duration) -> (RawClient, Frame, Ended) {
+async fn in_the_gap(
+    server: Server,
+    drain_timeout: std::time::Duration,
+) -> (RawClient, Frame, Ended) {
     let (client, io) = tokio::io::duplex(1 << 16);
     let settings = H2DrainSettings::default().with_drain_timeout(drain_timeout);
     let (trigger, signal) = drain_signal::channel();
@@ -137,7 +146,10 @@ async fn the_final_goaway_waits_for_the_end_of_a_frame_of_the_peer() {
     let bytes = request(3, "/");
     client.send(&bytes[..bytes.len() - 5]).await;
     let idle = tokio::time::timeout(secs(4), client.next()).await;
-    assert!(idle.is_err(), "nothing may be injected inside a frame: {idle:?}");
+    assert!(
+        idle.is_err(),
+        "nothing may be injected inside a frame: {idle:?}"
+    );
     client.send(&bytes[bytes.len() - 5..]).await;
     // The stream was begun before the final GOAWAY and is served.
     let mut kinds = Vec::new();
@@ -296,7 +308,11 @@ async fn a_peer_that_ends_inside_its_ack_is_gone() {
     let (mut client, notice, ended) = in_the_gap(Server::Hyper, secs(2)).await;
     client.send(&ping_ack(&SHUTDOWN_PING)[..5]).await;
     client.io.shutdown().await.unwrap();
-    assert_eq!(client.next().await, None, "the codec was given the broken frame");
+    assert_eq!(
+        client.next().await,
+        None,
+        "the codec was given the broken frame"
+    );
     assert_took(notice.at.elapsed(), secs(0));
     assert_eq!(ended.await.unwrap().output, Some(Ok(())));
 }
@@ -322,10 +338,18 @@ async fn the_bare_preface_is_enough_to_be_told() {
     for server in SERVERS {
         let (mut client, io) = tokio::io::duplex(1 << 16);
         let (trigger, signal) = drain_signal::channel();
-        let (_, _, _ended) = serve(server, io, &H2DrainSettings::default(), signal.watch().unwrap());
+        let (_, _, _ended) = serve(
+            server,
+            io,
+            &H2DrainSettings::default(),
+            signal.watch().unwrap(),
+        );
         begin(trigger, secs(60));
         tokio::time::sleep(millis(100)).await;
-        client.write_all(proto_drain_h2::CLIENT_PREFACE).await.unwrap();
+        client
+            .write_all(proto_drain_h2::CLIENT_PREFACE)
+            .await
+            .unwrap();
         let written = Instant::now();
         let mut client = RawClient { io: client };
         assert_took(client.expect(GOAWAY).await.at - written, secs(0));
@@ -381,7 +405,11 @@ async fn hypers_keep_alive_goes_on_in_the_gap_and_ends_no_healthy_stream() {
 async fn hypers_keep_alive_finds_a_dead_peer_in_the_gap() {
     let kinds = kept_alive(false, false).await;
     assert!(!kinds.contains(&HEADERS), "{kinds:?}");
-    assert_eq!(kinds.iter().filter(|kind| **kind == PING).count(), 1, "{kinds:?}");
+    assert_eq!(
+        kinds.iter().filter(|kind| **kind == PING).count(),
+        1,
+        "{kinds:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,9 @@
 //! Hostile peers: in the gap they get the codec's own answer, and none outlives the drain.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 #[path = "support/tls.rs"]
@@ -178,7 +181,10 @@ async fn tls_clients_that_do_not_read_leave_nothing_behind() {
             .expect("still there")
             .unwrap();
         // A busy machine may not come back to it between the cut and the driver's drop.
-        assert!(matches!(ended.cause, CloseCause::Aborted | CloseCause::Overdue));
+        assert!(matches!(
+            ended.cause,
+            CloseCause::Aborted | CloseCause::Overdue
+        ));
         // What the kernel has taken, then the end.
         let mut bytes = vec![0; 1 << 16];
         let end = async { while matches!(client.read(&mut bytes).await, Ok(1..)) {} };

@@ -1,7 +1,10 @@
 //! Servers that keep their connections to themselves and have one shutdown signal for all: what a listener of wrapped
 //! transports gives there, and what it cannot give.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 #[path = "../examples/ticker/ticker.rs"]
@@ -53,7 +56,11 @@ impl AsyncRead for Transport {
 }
 
 impl AsyncWrite for Transport {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
@@ -136,7 +143,10 @@ struct NeverEnds;
 impl Ticker for NeverEnds {
     type CountStream = tokio_stream::Pending<Result<Tick, Status>>;
 
-    async fn count(&self, _: tonic::Request<CountRequest>) -> Result<Response<Self::CountStream>, Status> {
+    async fn count(
+        &self,
+        _: tonic::Request<CountRequest>,
+    ) -> Result<Response<Self::CountStream>, Status> {
         Ok(Response::new(tokio_stream::pending()))
     }
 }

@@ -1,6 +1,9 @@
 //! What a handle orders takes effect at once, in every state of the transport.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 #[path = "support/tls.rs"]
@@ -79,7 +82,9 @@ struct OneSignal {
 /// What `axum::serve` and tonic's server do with each connection, over TCP.
 async fn one_signal(drain: &H2Drain, silent: bool) -> OneSignal {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
     let (io, handle) = GoawayIo::new(listener.accept().await.unwrap().0, drain);
     let (shutdown, signal) = oneshot::channel::<()>();
     let ended = tokio::spawn(async move {
@@ -163,7 +168,10 @@ async fn cuts(at: Cut, before: Before) {
     assert_eq!(ended.is_finished(), ends_by_itself, "{what}");
     handle.cut();
     // Far less than any timeout here.
-    tokio::time::timeout(secs(20), ended).await.expect(&what).unwrap();
+    tokio::time::timeout(secs(20), ended)
+        .await
+        .expect(&what)
+        .unwrap();
     let end = async { while client.next().await.is_some() {} };
     tokio::time::timeout(secs(20), end).await.expect(&what);
     assert_eq!(handle.phase(), H2Phase::Closed, "{what}");
@@ -186,8 +194,12 @@ async fn a_cut_ends_a_write_that_a_peer_holds_up() {
         let (mut reads, mut writes) = tokio::io::split(io);
         let mut client = client;
         client.write_all(CLIENT_PREFACE).await.unwrap();
-        reads.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
-        let write = tokio::spawn(async move { writes.write_all(&frame(DATA, 0, 1, &[7; 1000])).await });
+        reads
+            .read_exact(&mut [0; CLIENT_PREFACE.len()])
+            .await
+            .unwrap();
+        let write =
+            tokio::spawn(async move { writes.write_all(&frame(DATA, 0, 1, &[7; 1000])).await });
         tokio::time::sleep(millis(20)).await;
         if mild {
             handle.finish();
@@ -195,7 +207,10 @@ async fn a_cut_ends_a_write_that_a_peer_holds_up() {
         }
         assert!(!write.is_finished());
         handle.cut();
-        let written = tokio::time::timeout(secs(20), write).await.unwrap().unwrap();
+        let written = tokio::time::timeout(secs(20), write)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
         assert!(handle.is_lost());
     }
@@ -216,7 +231,9 @@ async fn full(
     io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
     // The final GOAWAY, and what fits into the buffer of the TLS stream but not into the pipe.
     io.write_all(&frame(GOAWAY, 0, 0, &[0; 8])).await.unwrap();
-    io.write_all(&frame(DATA, 0, 1, &[7; 10_000])).await.unwrap();
+    io.write_all(&frame(DATA, 0, 1, &[7; 10_000]))
+        .await
+        .unwrap();
     (client, io, handle)
 }
 
@@ -311,13 +328,21 @@ mod never_closes {
     use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
     impl AsyncRead for NeverCloses {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             Poll::Pending
         }
     }
 
     impl AsyncWrite for NeverCloses {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
             Poll::Ready(Ok(buf.len()))
         }
 
@@ -332,7 +357,9 @@ mod never_closes {
 }
 
 /// A delayed close that runs.
-async fn lingering(drain: &H2Drain) -> (DuplexStream, GoawayHandle, JoinHandle<std::io::Result<()>>) {
+async fn lingering(
+    drain: &H2Drain,
+) -> (DuplexStream, GoawayHandle, JoinHandle<std::io::Result<()>>) {
     let (mut client, io) = tokio::io::duplex(1024);
     let (mut io, handle) = GoawayIo::new(io, drain);
     client.write_all(CLIENT_PREFACE).await.unwrap();

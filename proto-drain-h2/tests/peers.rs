@@ -1,6 +1,9 @@
 //! Peers in all their ways: they break into the handshake, dribble, ignore what they were told, or come too late.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 
@@ -17,7 +20,10 @@ fn settings() -> H2DrainSettings {
 }
 
 /// A served pipe and what drains it.
-fn served(server: Server, settings: &H2DrainSettings) -> (DuplexStream, drain_signal::DrainTrigger, Ended) {
+fn served(
+    server: Server,
+    settings: &H2DrainSettings,
+) -> (DuplexStream, drain_signal::DrainTrigger, Ended) {
     let (io, served) = tokio::io::duplex(1 << 20);
     let (trigger, signal) = drain_signal::channel();
     let (_, _, ended) = serve(server, served, settings, signal.watch().unwrap());
@@ -41,7 +47,11 @@ async fn any_frame(io: &mut DuplexStream) -> Option<(u8, u32, Vec<u8>)> {
 async fn told_inside_the_first_settings_of_a_peer_that_never_acks_ours() {
     for server in SERVERS {
         let (mut io, trigger, ended) = served(server, &settings());
-        let start = [&CLIENT_PREFACE[..], &frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9])].concat();
+        let start = [
+            &CLIENT_PREFACE[..],
+            &frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 9]),
+        ]
+        .concat();
         io.write_all(&start[..24 + 11]).await.unwrap();
         tokio::time::sleep(millis(10)).await;
         begin(trigger, secs(60));
@@ -111,7 +121,9 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
         let mut goaways = 0;
         while goaways < 2 {
             match any_frame(&mut io).await.unwrap() {
-                (8, 0, more) => window += i64::from(u32::from_be_bytes(more[..].try_into().unwrap())),
+                (8, 0, more) => {
+                    window += i64::from(u32::from_be_bytes(more[..].try_into().unwrap()))
+                }
                 (kind, ..) => goaways += u32::from(kind == GOAWAY),
             }
         }
@@ -124,13 +136,18 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
             block.extend([0x40, 3]);
             block.extend(format!("x{late:02}").as_bytes());
             block.extend([1, b'v']);
-            io.write_all(&frame(HEADERS, 0x4, stream, &block)).await.unwrap();
+            io.write_all(&frame(HEADERS, 0x4, stream, &block))
+                .await
+                .unwrap();
             for part in 0..4 {
                 // Any frame but a window is an answer to a stream that nobody may answer.
                 while window < 16_384 {
-                    let (kind, id, payload) = any_frame(&mut io).await.expect("the connection goes on");
+                    let (kind, id, payload) =
+                        any_frame(&mut io).await.expect("the connection goes on");
                     match (kind, id) {
-                        (8, 0) => window += i64::from(u32::from_be_bytes(payload[..].try_into().unwrap())),
+                        (8, 0) => {
+                            window += i64::from(u32::from_be_bytes(payload[..].try_into().unwrap()))
+                        }
                         (SETTINGS | 8, _) => {}
                         _ => panic!("{kind} on {id}: {payload:?}"),
                     }
@@ -145,7 +162,9 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
         assert_eq!(sent, 3 << 20);
         // The stream that came in time ends with a trailer from the table: entry 62 is the last that was added.
         io.write_all(&frame(DATA, 0, 1, &[7; 1000])).await.unwrap();
-        io.write_all(&frame(HEADERS, 0x5, 1, &[0x80 | 62])).await.unwrap();
+        io.write_all(&frame(HEADERS, 0x5, 1, &[0x80 | 62]))
+            .await
+            .unwrap();
         let mut client = RawClient { io };
         client.expect(HEADERS).await;
         let body = client.expect(DATA).await;
@@ -223,7 +242,11 @@ async fn told_in_the_last_second_it_has_half_of_it_between_the_goaways() {
             assert_took(last.at - notice.at, left / 2);
             client.expect_end().await;
             assert_took(start.elapsed(), secs(8));
-            assert_eq!(ended.await.unwrap().output, Some(Ok(())), "{server:?} {came}");
+            assert_eq!(
+                ended.await.unwrap().output,
+                Some(Ok(())),
+                "{server:?} {came}"
+            );
         }
     }
 }

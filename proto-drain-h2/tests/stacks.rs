@@ -1,6 +1,9 @@
 //! Unmodified stacks over the wrapper: axum routers, tonic routes, TLS with ALPN; each has the exact gap.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 #[path = "../examples/ticker/ticker.rs"]
@@ -75,7 +78,13 @@ async fn an_axum_router_has_the_exact_gap() {
         let (io, served) = tokio::io::duplex(1 << 16);
         let (trigger, signal) = drain_signal::channel();
         let service = TowerToHyperService::new(router());
-        let (_, _, ended) = serve_with(server, service, served, &settings(), signal.watch().unwrap());
+        let (_, _, ended) = serve_with(
+            server,
+            service,
+            served,
+            &settings(),
+            signal.watch().unwrap(),
+        );
         let mut client = RawClient::new(io).await;
         client.send(&request(1, "/")).await;
         client.expect_ok(1).await;
@@ -191,7 +200,13 @@ async fn a_stream_of_a_tonic_route_ends_in_its_own_words_when_its_connection_is_
         let (trigger, signal) = drain_signal::channel();
         let routes = tonic::service::Routes::new(TickerServer::new(UntilTold));
         let service = TowerToHyperService::new(routes);
-        let (handle, _, ended) = serve_with(server, service, served, &settings(), signal.watch().unwrap());
+        let (handle, _, ended) = serve_with(
+            server,
+            service,
+            served,
+            &settings(),
+            signal.watch().unwrap(),
+        );
         let mut client = RawClient::new(io).await;
         client.send(&count(1)).await;
         tokio::time::sleep(millis(1050)).await;
@@ -244,13 +259,21 @@ struct NeverLooks;
 impl Ticker for NeverLooks {
     type CountStream = tokio_stream::Pending<Result<Tick, Status>>;
 
-    async fn count(&self, _: tonic::Request<CountRequest>) -> Result<Response<Self::CountStream>, Status> {
+    async fn count(
+        &self,
+        _: tonic::Request<CountRequest>,
+    ) -> Result<Response<Self::CountStream>, Status> {
         Ok(Response::new(tokio_stream::pending()))
     }
 }
 
 /// A TLS connection over a pipe, with what the client offers.
-async fn tls(alpn: &[&[u8]]) -> (client::TlsStream<DuplexStream>, server::TlsStream<DuplexStream>) {
+async fn tls(
+    alpn: &[&[u8]],
+) -> (
+    client::TlsStream<DuplexStream>,
+    server::TlsStream<DuplexStream>,
+) {
     let (io, served) = tokio::io::duplex(1 << 16);
     secured(io, served, alpn).await
 }

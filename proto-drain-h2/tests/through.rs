@@ -1,6 +1,9 @@
 //! What the wrapper leaves alone: bytes, other drivers, other clients.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 
@@ -41,7 +44,10 @@ async fn pass(upstream: &[u8], downstream: &[u8], chunks: &[usize]) -> (Vec<u8>,
         let n = sizes.next().unwrap().min(rest.len());
         let middle = n / 2;
         let written = io
-            .write_vectored(&[IoSlice::new(&rest[..middle]), IoSlice::new(&rest[middle..n])])
+            .write_vectored(&[
+                IoSlice::new(&rest[..middle]),
+                IoSlice::new(&rest[middle..n]),
+            ])
             .await
             .unwrap();
         rest = &rest[written..];
@@ -220,7 +226,8 @@ async fn a_server_with_one_shutdown_signal_for_all_has_the_exact_gap_too() {
     let (shutdown, signal) = tokio::sync::oneshot::channel::<()>();
     let server = tokio::spawn(async move {
         let builder = auto::Builder::new(TokioExecutor::new());
-        let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service()));
+        let mut connection =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(io), service()));
         tokio::select! {
             ended = connection.as_mut() => return ended.is_ok(),
             _ = signal => connection.as_mut().graceful_shutdown(),
@@ -298,7 +305,9 @@ async fn a_notice_in_vectored_writes_of_any_size_is_seen_when_it_is_written() {
             let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
             let (mut reads, mut writes) = tokio::io::split(client);
             let preface =
-                tokio::spawn(async move { writes.write_all(CLIENT_PREFACE).await.map(|()| writes) });
+                tokio::spawn(
+                    async move { writes.write_all(CLIENT_PREFACE).await.map(|()| writes) },
+                );
             io.read_exact(&mut [0; CLIENT_PREFACE.len()]).await.unwrap();
             let _writes = preface.await.unwrap().unwrap();
             let read = tokio::spawn(async move {
@@ -318,7 +327,11 @@ async fn a_notice_in_vectored_writes_of_any_size_is_seen_when_it_is_written() {
                 written += io.write_vectored(&slices).await.unwrap();
             }
             io.flush().await.unwrap();
-            assert_eq!(handle.phase(), H2Phase::Noticed, "room {room}, middle {middle}");
+            assert_eq!(
+                handle.phase(),
+                H2Phase::Noticed,
+                "room {room}, middle {middle}"
+            );
             drop(io);
             assert_eq!(read.await.unwrap().unwrap(), wire);
         }

@@ -1,6 +1,9 @@
 //! CONNECT and extended CONNECT (RFC 8441): a tunnel is a stream that GOAWAY does not end.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 
@@ -72,7 +75,8 @@ async fn plays(server: Server, extended: bool, ends: Ends) {
         tokio::spawn(echo(request, resets.get().unwrap().clone(), ends));
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
     });
-    let (_, handle, ended) = serve_with(server, service, served, &settings, signal.watch().unwrap());
+    let (_, handle, ended) =
+        serve_with(server, service, served, &settings, signal.watch().unwrap());
     resets.set(handle).unwrap();
 
     let mut client = RawClient::new(io).await;

@@ -1,6 +1,9 @@
 //! Uploads without a pause: the final GOAWAY comes at its time, whatever the frames and the pace; over pipes, TCP and TLS.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(clippy::unwrap_used, reason = "in a test's helpers too a panic is a failure")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
 
 mod support;
 #[path = "support/tls.rs"]
@@ -83,7 +86,9 @@ where
                     changed.await;
                     continue;
                 }
-                writes.window.fetch_sub(shape.frame as i64, Ordering::SeqCst);
+                writes
+                    .window
+                    .fetch_sub(shape.frame as i64, Ordering::SeqCst);
                 out.extend(frame(DATA, 0, 1, &vec![7; shape.frame]));
                 sent += shape.frame;
             }
@@ -128,7 +133,11 @@ where
     );
     assert_eq!(any_frame(&mut read).await, None, "{server:?} {shape:?}");
     drop((read, write));
-    assert_eq!(ended.await.unwrap().output, Some(Ok(())), "{server:?} {shape:?}");
+    assert_eq!(
+        ended.await.unwrap().output,
+        Some(Ok(())),
+        "{server:?} {shape:?}"
+    );
     assert!(!handle.is_lost());
     let ids: Vec<_> = goaways.iter().map(|(id, _)| *id).collect();
     assert_eq!(ids, [NOTICE, 1], "{server:?} {shape:?}");
@@ -162,14 +171,19 @@ async fn the_gap_is_exact_for_any_frame_size_and_pace_of_an_upload() {
             // The rest of the frame under way, in the pace of the client, and the granularity of the timers.
             let pieces = (frame + 9).div_ceil(piece) as u32 + 1;
             let rest = pieces * shape.every + millis(2);
-            assert!(gap >= secs(2) && gap <= secs(2) + rest, "{shape:?}: {gap:?}");
+            assert!(
+                gap >= secs(2) && gap <= secs(2) + rest,
+                "{shape:?}: {gap:?}"
+            );
         }
     }
 }
 
 async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
     client.set_nodelay(true).unwrap();
     (client, listener.accept().await.unwrap().0)
 }
@@ -198,7 +212,11 @@ async fn an_upload_over_tcp_gets_the_final_goaway_while_it_goes_on() {
                 Server::Auto,
                 client,
                 served,
-                Shape { frame, piece, every },
+                Shape {
+                    frame,
+                    piece,
+                    every,
+                },
                 millis(500),
             )
             .await
@@ -220,7 +238,11 @@ async fn an_upload_over_tls_gets_the_final_goaway_while_it_goes_on() {
                 Server::Auto,
                 client,
                 served,
-                Shape { frame, piece, every },
+                Shape {
+                    frame,
+                    piece,
+                    every,
+                },
                 millis(500),
             )
             .await
@@ -246,7 +268,10 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
     });
     let watch = signal.watch().unwrap();
     let (handle, _, ended) = serve_with(Server::Hyper, service, served, &settings, watch);
-    client.write_all(proto_drain_h2::CLIENT_PREFACE).await.unwrap();
+    client
+        .write_all(proto_drain_h2::CLIENT_PREFACE)
+        .await
+        .unwrap();
     let windows = [
         frame(SETTINGS, 0, 0, &[0, 4, 0, 0x10, 0, 0]),
         frame(WINDOW_UPDATE, 0, 0, &[0, 0x10, 0, 0]),
@@ -262,7 +287,10 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
     handle.reached(proto_drain_h2::H2Phase::GoingAway).await;
     // What hyper's windows allow, 1 MiB, while nothing of the response is read; part of it comes into the delayed close.
     for _ in 0..63 {
-        client.write_all(&frame(DATA, 0, 1, &[7; 16_384])).await.unwrap();
+        client
+            .write_all(&frame(DATA, 0, 1, &[7; 16_384]))
+            .await
+            .unwrap();
         tokio::time::sleep(millis(2)).await;
     }
     ended.await.unwrap();

@@ -24,7 +24,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    CloseCounters, DrainService, GracefulShutdown, Http1Connection, Http1Settings, LingerIo, LingerSettings,
+    CloseCounters, DrainService, GracefulShutdown, Http1Connection, Http1Settings, LingerIo,
+    LingerSettings,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +53,9 @@ const CASES: [(&str, Case); 3] = [
 ];
 
 async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::new(Bytes::from_static(b"hello, world"))))
+    Ok(Response::new(Full::new(Bytes::from_static(
+        b"hello, world",
+    ))))
 }
 
 /// hyper's connection with no more than its own graceful shutdown.
@@ -123,7 +126,9 @@ impl Client {
             }
             Over::Loopback => {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-                let io = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let io = TcpStream::connect(listener.local_addr().unwrap())
+                    .await
+                    .unwrap();
                 let server = listener.accept().await.unwrap().0;
                 io.set_nodelay(true).unwrap();
                 server.set_nodelay(true).unwrap();
@@ -158,7 +163,8 @@ impl Client {
 /// Each case in turn, over the same kind of stream.
 fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: bool) -> Vec<Row> {
     let (turns, times) = if quick { (3, 10) } else { (1500, 250) };
-    let connect = |(_, case): &(&str, Case)| runtime.block_on(Client::connect(over.1, *case, signal));
+    let connect =
+        |(_, case): &(&str, Case)| runtime.block_on(Client::connect(over.1, *case, signal));
     let mut clients: Vec<Client> = CASES.iter().map(connect).collect();
     let mut took = vec![Vec::with_capacity(turns); CASES.len()];
     for turn in 0..turns {
@@ -176,7 +182,10 @@ fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: b
     };
     (1..CASES.len())
         .map(|at| {
-            let ratios = took[at].iter().zip(&took[0]).map(|(ours, floor)| ours / floor);
+            let ratios = took[at]
+                .iter()
+                .zip(&took[0])
+                .map(|(ours, floor)| ours / floor);
             Row {
                 row: format!(
                     "a request of a busy HTTP/1 connection, {}, {}",
@@ -212,7 +221,10 @@ fn main() {
         return;
     }
     let program = Program::from_args();
-    let overs = [("loopback TCP", Over::Loopback), ("pipe in memory", Over::Pipe)];
+    let overs = [
+        ("loopback TCP", Over::Loopback),
+        ("pipe in memory", Over::Pipe),
+    ];
     let (runtime, signal, quick) = (&runtime, &signal, program.quick);
     program.report(overs.map(|over| (over.0, move || compare(runtime, over, signal, quick))));
 }

@@ -19,7 +19,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    CloseCounters, DrainService, Http1Connection, Http1Settings, IdlePolicy, LingerIo, LingerSettings,
+    CloseCounters, DrainService, Http1Connection, Http1Settings, IdlePolicy, LingerIo,
+    LingerSettings,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -60,7 +61,11 @@ async fn main() -> io::Result<()> {
             IdlePolicy::AfterGrace(grace),
             grace,
         ),
-        ("WhenItSpeaks, sent at the slot", IdlePolicy::WhenItSpeaks, zero),
+        (
+            "WhenItSpeaks, sent at the slot",
+            IdlePolicy::WhenItSpeaks,
+            zero,
+        ),
         (
             "WhenItSpeaks, sent 50 ms after it",
             IdlePolicy::WhenItSpeaks,
@@ -116,8 +121,9 @@ async fn one(
 
     let io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
     let exchanges = io.exchanges().clone();
-    let service =
-        service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok")))));
+    let service = service_fn(async |_| {
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"ok"))))
+    });
     let service = DrainService::new(service, watch.handle(), exchanges.clone());
     let connection = http1::Builder::new().serve_connection(TokioIo::new(io), service);
     let settings = Http1Settings::default().with_idle(policy);
@@ -166,5 +172,7 @@ async fn exchange(client: &mut TcpStream) -> End {
         }
         End::Served
     };
-    timeout(Duration::from_secs(5), whole).await.unwrap_or(End::Lost)
+    timeout(Duration::from_secs(5), whole)
+        .await
+        .unwrap_or(End::Lost)
 }

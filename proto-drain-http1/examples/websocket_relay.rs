@@ -24,7 +24,9 @@ const HEAD: usize = 16 * 1024;
 async fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [listen, upstream, seconds] = arguments.as_slice() else {
-        return Err(io::Error::other("usage: websocket_relay LISTEN UPSTREAM SECONDS"));
+        return Err(io::Error::other(
+            "usage: websocket_relay LISTEN UPSTREAM SECONDS",
+        ));
     };
     let drain_time = Duration::from_secs(seconds.parse().map_err(io::Error::other)?);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -44,7 +46,11 @@ async fn main() -> io::Result<()> {
     drop(listener);
 
     let start = Instant::now().into_std();
-    let draining = trigger.start(DrainEvent::new(start, drain_time, DrainReason::ProcessShutdown));
+    let draining = trigger.start(DrainEvent::new(
+        start,
+        drain_time,
+        DrainReason::ProcessShutdown,
+    ));
     let advance = async {
         loop {
             let next = draining.advance(Instant::now().into_std()).next;

@@ -83,7 +83,9 @@ impl<C: Future<Output = End>> Future for CleanEnd<C> {
         let this = self.project();
         let polled = this.connection.poll(cx);
         match polled {
-            Poll::Ready(Err(error)) if *this.asked && is_interrupted(&*error) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) if *this.asked && is_interrupted(&*error) => {
+                Poll::Ready(Ok(()))
+            }
             polled => polled,
         }
     }

@@ -11,7 +11,8 @@ pub(crate) fn say_close(headers: &mut HeaderMap) {
     let mut options = Vec::new();
     for value in headers.get_all(CONNECTION) {
         for option in options_of(value) {
-            if !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close") {
+            if !option.eq_ignore_ascii_case(b"keep-alive") && !option.eq_ignore_ascii_case(b"close")
+            {
                 options.extend_from_slice(option);
                 options.extend_from_slice(b", ");
             }
@@ -23,7 +24,10 @@ pub(crate) fn say_close(headers: &mut HeaderMap) {
     }
     options.extend_from_slice(b"close");
     // Pieces of valid values joined by ", " are a valid value; were they not, `close` alone is what must be said.
-    headers.insert(CONNECTION, HeaderValue::from_bytes(&options).unwrap_or(CLOSE));
+    headers.insert(
+        CONNECTION,
+        HeaderValue::from_bytes(&options).unwrap_or(CLOSE),
+    );
 }
 
 /// Whether `token` is one of the connection options, in any case.

@@ -228,7 +228,8 @@ impl Exchanges {
     /// Whether a request is being answered.
     #[must_use]
     pub fn is_answering(&self) -> bool {
-        self.inner.answering.load(Ordering::Relaxed) || self.inner.active.load(Ordering::Relaxed) > 0
+        self.inner.answering.load(Ordering::Relaxed)
+            || self.inner.active.load(Ordering::Relaxed) > 0
     }
 
     /// Whether first bytes of a request have come that the service has not seen yet.
@@ -307,7 +308,9 @@ pub struct Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let inner = &self.of.inner;
-        if inner.active.fetch_sub(1, Ordering::Relaxed) == 1 && !inner.answering.load(Ordering::Relaxed) {
+        if inner.active.fetch_sub(1, Ordering::Relaxed) == 1
+            && !inner.answering.load(Ordering::Relaxed)
+        {
             self.of.over();
         }
     }

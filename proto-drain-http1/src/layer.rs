@@ -21,7 +21,10 @@ pub struct DrainLayer<D> {
 impl<D> DrainLayer<D> {
     /// A layer for the connection that this decision and these exchanges belong to.
     pub fn new(decision: D, exchanges: Exchanges) -> Self {
-        Self { decision, exchanges }
+        Self {
+            decision,
+            exchanges,
+        }
     }
 }
 

@@ -123,7 +123,9 @@ mod body;
 #[cfg(feature = "hyper")]
 pub use body::ExchangeBody;
 mod close;
-pub use close::{AtDeadline, GracefulShutdown, Http1Connection, Http1Settings, IdlePolicy, Outcome};
+pub use close::{
+    AtDeadline, GracefulShutdown, Http1Connection, Http1Settings, IdlePolicy, Outcome,
+};
 mod connection_field;
 mod counters;
 pub use counters::{CloseCounters, CloseCounts};

@@ -146,7 +146,10 @@ impl<IO> LingerIo<IO> {
     /// The function is called from `drop`; it spawns the future it is given, or drops it, which counts as an abort.
     /// [`LingerSettings::max_lingering`] bounds how often it is called. It must not panic, also not outside a runtime.
     #[must_use]
-    pub fn with_spawner(mut self, spawn: impl FnOnce(Lingering<IO>) + Send + Sync + 'static) -> Self {
+    pub fn with_spawner(
+        mut self,
+        spawn: impl FnOnce(Lingering<IO>) + Send + Sync + 'static,
+    ) -> Self {
         self.heir = Some(Box::new(spawn));
         self
     }
@@ -216,7 +219,9 @@ impl<IO> LingerIo<IO> {
     fn remains(&self) -> Remains {
         match (self.step, self.peer) {
             (Step::Done, _) => Remains::Nothing,
-            _ if self.exchanges.is_tunnel() && self.exchanges.has_broken_off() => Remains::BrokenOff,
+            _ if self.exchanges.is_tunnel() && self.exchanges.has_broken_off() => {
+                Remains::BrokenOff
+            }
             _ if self.exchanges.is_tunnel() => Remains::Nothing,
             (_, Peer::Failed) if self.truncates() => Remains::BrokenOff,
             (_, Peer::Failed) => Remains::Nothing,
@@ -260,7 +265,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
             self.step = Step::HalfClosed;
             if self.peer == Peer::Closed {
                 self.end(End::Staged);
-            } else if !self.exchanges.has_answered() || self.settings.delayed_close_timeout.is_zero() {
+            } else if !self.exchanges.has_answered()
+                || self.settings.delayed_close_timeout.is_zero()
+            {
                 self.over();
             } else if !self.takes_place() {
                 self.end(End::Refused);
@@ -273,7 +280,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
             }
         }
         let limit = self.settings.discard_limit;
-        let (Some(staged), Some(io), Step::HalfClosed) = (&mut self.staged, &mut self.io, self.step) else {
+        let (Some(staged), Some(io), Step::HalfClosed) =
+            (&mut self.staged, &mut self.io, self.step)
+        else {
             return Poll::Ready(Ok(()));
         };
         let end = match ready!(staged.poll_discard(cx, io, limit)) {
@@ -288,7 +297,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
     /// Flushes, then ends our direction.
     fn poll_half_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let in_its_words = self.ended_by_owner || self.says_only_fin;
-        let (io, tcp) = (self.io.as_mut().expect("there until it is dropped"), self.tcp);
+        let (io, tcp) = (
+            self.io.as_mut().expect("there until it is dropped"),
+            self.tcp,
+        );
         let mut step = |cx: &mut Context<'_>| {
             ready!(Pin::new(&mut *io).poll_flush(cx))?;
             if in_its_words {
@@ -340,7 +352,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         let written = ready!(Pin::new(this.io_mut()).poll_write(cx, buf));
         this.wrote(&written);

@@ -39,7 +39,10 @@ impl<S, D> DrainService<S, D> {
         exchanges.track();
         Self {
             inner,
-            connection: Arc::new(Connection { decision, exchanges }),
+            connection: Arc::new(Connection {
+                decision,
+                exchanges,
+            }),
         }
     }
 

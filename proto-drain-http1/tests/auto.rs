@@ -12,7 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use proto_drain_http1::{
-    CleanEnd, CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo, LingerSettings, Outcome,
+    CleanEnd, CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo,
+    LingerSettings, Outcome,
 };
 use rig::{DRAIN_TIME, GET, ok, settle};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -38,7 +39,11 @@ fn serve_counted(counters: &CloseCounters) -> (DuplexStream, DrainTrigger, JoinH
     let served = tokio::spawn(async move {
         let builder = Builder::new(TokioExecutor::new());
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(io), service);
-        let connection = Http1Connection::new(CleanEnd::new(connection), exchanges, Http1Settings::default());
+        let connection = Http1Connection::new(
+            CleanEnd::new(connection),
+            exchanges,
+            Http1Settings::default(),
+        );
         drive(connection, watch).await
     });
     (client, trigger, served)
@@ -57,7 +62,11 @@ async fn a_connection_that_still_waits_for_its_first_byte_ends_without_an_error(
     rig::begin(trigger);
     let start = Instant::now();
     assert_eq!(rest(&mut client).await, "");
-    assert_eq!(start.elapsed(), Duration::from_secs(10), "pre_session_timeout");
+    assert_eq!(
+        start.elapsed(),
+        Duration::from_secs(10),
+        "pre_session_timeout"
+    );
     let closed = served.await.unwrap();
     assert!(
         matches!(closed.output, Some(Outcome::Ended(Ok(())))),

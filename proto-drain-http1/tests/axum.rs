@@ -55,7 +55,11 @@ async fn an_axum_router_says_close_on_its_next_response_and_takes_the_whole_uplo
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         .await
         .unwrap();
-    assert!(!until(&mut client, "\r\n\r\nhello").await.contains("connection"));
+    assert!(
+        !until(&mut client, "\r\n\r\nhello")
+            .await
+            .contains("connection")
+    );
     // The upload has begun when the drain does.
     client
         .write_all(b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n01234")
@@ -83,13 +87,16 @@ async fn an_event_stream_begun_before_the_slot_is_not_cut_by_it() {
         "/events",
         get(async move || {
             let receiver = receiver.lock().unwrap().take().unwrap();
-            Sse::new(futures_util::stream::unfold(receiver, async |mut receiver| {
-                let event = receiver.recv().await?;
-                Some((
-                    Ok::<_, std::convert::Infallible>(Event::default().data(event)),
-                    receiver,
-                ))
-            }))
+            Sse::new(futures_util::stream::unfold(
+                receiver,
+                async |mut receiver| {
+                    let event = receiver.recv().await?;
+                    Some((
+                        Ok::<_, std::convert::Infallible>(Event::default().data(event)),
+                        receiver,
+                    ))
+                },
+            ))
         }),
     );
     let (mut client, trigger, served) = serve(router);

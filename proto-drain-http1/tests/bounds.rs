@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use proto_drain_http1::{CloseCounters, LingerIo, LingerSettings, Lingering};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 use tokio_test::{assert_pending, assert_ready, task};
@@ -34,7 +36,13 @@ struct Wakers {
 
 impl Stuck {
     fn says_something(&self) {
-        self.0.lock().unwrap().reader.as_ref().unwrap().wake_by_ref();
+        self.0
+            .lock()
+            .unwrap()
+            .reader
+            .as_ref()
+            .unwrap()
+            .wake_by_ref();
     }
 
     fn takes_something(&self) {
@@ -43,14 +51,22 @@ impl Stuck {
 }
 
 impl AsyncRead for Stuck {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.0.lock().unwrap().reader = Some(cx.waker().clone());
         Poll::Pending
     }
 }
 
 impl AsyncWrite for Stuck {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(buf.len()))
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -88,10 +104,16 @@ async fn a_flush_without_progress_ends_after_the_timeout_whoever_waits_for_it() 
         let settings = LingerSettings::default().with_delayed_close_timeout(timeout);
         let (mut io, _, counters) = stuck(settings).await;
         let start = Instant::now();
-        assert_eq!(io.shutdown().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            io.shutdown().await.unwrap_err().kind(),
+            io::ErrorKind::TimedOut
+        );
         assert_eq!(start.elapsed(), bound);
         drop(io);
-        assert_eq!((counters.counts().stalled, counters.counts().aborted), (1, 0));
+        assert_eq!(
+            (counters.counts().stalled, counters.counts().aborted),
+            (1, 0)
+        );
 
         let (give, mut heirs) = mpsc::unbounded_channel();
         let (io, _, counters) = stuck(settings).await;
@@ -158,7 +180,10 @@ async fn a_slow_reader_that_goes_on_taking_is_waited_for() {
     closing.await.unwrap().unwrap();
     // Then the peer has the whole time to end its side.
     assert_eq!(start.elapsed(), 9 * SECOND + SECOND / 2 + SECOND);
-    assert_eq!((counters.counts().stalled, counters.counts().timed_out), (0, 1));
+    assert_eq!(
+        (counters.counts().stalled, counters.counts().timed_out),
+        (0, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +193,10 @@ async fn a_half_close_that_fails_is_an_abort() {
         let mut wakers = transport.0.lock().unwrap();
         (wakers.is_flushed, wakers.fails) = (true, true);
     }
-    assert_eq!(io.shutdown().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(
+        io.shutdown().await.unwrap_err().kind(),
+        io::ErrorKind::BrokenPipe
+    );
     drop(io);
     assert_eq!(counters.counts().aborted, 1);
 }
@@ -235,10 +263,12 @@ async fn full_tls(
 ) {
     let settings = LingerSettings::default().with_delayed_close_timeout(Duration::from_millis(100));
     let (client, server) = sockets::tls_connection().await;
-    let mut io = LingerIo::new(server, settings, counters.clone()).with_tcp(|tls| Some(tls.get_ref().0));
+    let mut io =
+        LingerIo::new(server, settings, counters.clone()).with_tcp(|tls| Some(tls.get_ref().0));
     let block = vec![b'r'; 64 * 1024];
     // Taken without end by nobody: the kernels' buffers and that of TLS are full when a write waits that long.
-    while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), io.write(&block)).await {
+    while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), io.write(&block)).await
+    {
         written.unwrap();
     }
     (io, client)
@@ -273,7 +303,10 @@ async fn tls_clients_that_do_not_read_leave_nothing_behind() {
         let task = heirs.recv().await.unwrap();
         tokio::time::timeout(PATIENCE, task).await.unwrap().unwrap();
     }
-    assert_eq!((counters.counts().stalled, counters.lingering()), (CLIENTS, 0));
+    assert_eq!(
+        (counters.counts().stalled, counters.lingering()),
+        (CLIENTS, 0)
+    );
     // Nor in the kernel: each was reset, and sees that its response is not whole.
     for mut client in clients {
         let end = client.read_to_end(&mut Vec::new()).await;

@@ -33,7 +33,10 @@ async fn the_next_response_says_close_and_the_connection_ends() {
     assert_eq!(rig.rest().await, "");
     let (closed, counters) = rig.end().await;
     assert!(matches!(closed.output, Some(Outcome::Ended(Ok(())))));
-    assert_eq!((closed.cause, counters.counts().staged), (CloseCause::Drained, 1));
+    assert_eq!(
+        (closed.cause, counters.counts().staged),
+        (CloseCause::Drained, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +61,10 @@ async fn requests_pipelined_behind_a_closing_response_are_not_processed() {
     let (closed, counters) = rig.end().await;
     assert_eq!(closed.cause, CloseCause::Drained);
     // What was behind it is not lost: the client knows that it was not processed.
-    assert_eq!((counters.counts().staged, counters.counts().aborted), (1, 0));
+    assert_eq!(
+        (counters.counts().staged, counters.counts().aborted),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +77,10 @@ async fn an_idle_connection_is_untouched_until_the_deadline_and_closes_there_in_
     let (closed, counters) = rig.end().await;
     assert_eq!(closed.cause, CloseCause::Aborted);
     assert!(matches!(closed.output, Some(Outcome::Ended(Ok(())))));
-    assert_eq!((counters.counts().staged, counters.counts().aborted), (1, 0));
+    assert_eq!(
+        (counters.counts().staged, counters.counts().aborted),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,7 +312,11 @@ async fn an_upload_still_running_at_the_last_word_is_taken_whole() {
     rig.drain().await;
     tokio::time::sleep(DRAIN_TIME - SECOND / 2).await;
     rig.send("12345").await;
-    assert!(rig.read_until("got 5.").await.contains("connection: close\r\n"));
+    assert!(
+        rig.read_until("got 5.")
+            .await
+            .contains("connection: close\r\n")
+    );
     assert_eq!(rig.end().await.0.cause, CloseCause::Finished);
 }
 
@@ -320,9 +333,16 @@ async fn the_interim_100_says_nothing_and_the_final_response_says_close() {
     rig.drain().await;
     rig.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nexpect: 100-continue\r\n\r\n")
         .await;
-    assert_eq!(rig.read_until("\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(
+        rig.read_until("\r\n\r\n").await,
+        "HTTP/1.1 100 Continue\r\n\r\n"
+    );
     rig.send("12345").await;
-    assert!(rig.read_until("got 5.").await.contains("connection: close\r\n"));
+    assert!(
+        rig.read_until("got 5.")
+            .await
+            .contains("connection: close\r\n")
+    );
 }
 
 /// Upgrades, echoes one word, half-closes and passes on the word that comes after that.
@@ -367,7 +387,10 @@ async fn a_response_that_switches_protocols_is_not_touched_and_its_tunnel_half_c
     );
     assert!(rig.exchanges.is_tunnel());
     let activities = rig.activities.lock().unwrap().clone();
-    assert_eq!(activities, [Activity::InRequest { streams: 1 }, Activity::Tunnel]);
+    assert_eq!(
+        activities,
+        [Activity::InRequest { streams: 1 }, Activity::Tunnel]
+    );
     assert_eq!(rig.end().await.1.counts().aborted, 0);
 }
 

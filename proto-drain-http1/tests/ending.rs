@@ -37,7 +37,9 @@ async fn a_response_begun_before_the_slot_is_finished_and_its_connection_closed_
 
 #[tokio::test(start_paused = true)]
 async fn what_is_still_open_at_the_deadline_is_cut_and_counted() {
-    let mut rig = Rig::serve(Http1Settings::default(), async |_| std::future::pending().await);
+    let mut rig = Rig::serve(Http1Settings::default(), async |_| {
+        std::future::pending().await
+    });
     rig.send(GET).await;
     rig.drain().await;
     assert_eq!(rig.rest().await, "");
@@ -61,24 +63,39 @@ async fn as_envoy_idle_ones_close_after_drain_timeout_and_the_rest_is_cut_at_the
     let mut rig = Rig::serve(envoy(), ok);
     rig.exchange().await;
     rig.drain().await;
-    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), 5 * SECOND));
+    assert_eq!(
+        (rig.rest().await, rig.elapsed()),
+        (String::new(), 5 * SECOND)
+    );
 
     let mut rig = Rig::serve(envoy(), ok);
     rig.drain().await;
-    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), Duration::ZERO));
+    assert_eq!(
+        (rig.rest().await, rig.elapsed()),
+        (String::new(), Duration::ZERO)
+    );
 
     // Shortly before the deadline nothing happens: an idle one that was given no grace stays until then.
-    let mut rig = Rig::serve(Http1Settings::default().with_at_deadline(AtDeadline::Cut), ok);
+    let mut rig = Rig::serve(
+        Http1Settings::default().with_at_deadline(AtDeadline::Cut),
+        ok,
+    );
     rig.exchange().await;
     rig.drain().await;
-    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), DRAIN_TIME));
+    assert_eq!(
+        (rig.rest().await, rig.elapsed()),
+        (String::new(), DRAIN_TIME)
+    );
 
     // Half a request when the grace ends: neither then, nor shortly before the deadline, but there.
     let mut rig = Rig::serve(envoy(), ok);
     rig.exchange().await;
     rig.drain().await;
     rig.send(GET.split_at(9).0).await;
-    assert_eq!((rig.rest().await, rig.elapsed()), (String::new(), DRAIN_TIME));
+    assert_eq!(
+        (rig.rest().await, rig.elapsed()),
+        (String::new(), DRAIN_TIME)
+    );
     let (closed, counters) = rig.end().await;
     assert_eq!(
         (closed.cause, counters.counts().aborted),
@@ -121,7 +138,8 @@ async fn a_response_framed_by_the_close_is_told_and_ends_with_the_connection() {
         async { Ok(Response::new(body)) }
     });
     rig.drain().await;
-    rig.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n").await;
+    rig.send("GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n")
+        .await;
     let head = rig.read_until("\r\n\r\n").await;
     assert!(
         head.contains("connection: close\r\n") && !head.contains("transfer-encoding"),
@@ -146,7 +164,10 @@ async fn a_header_timeout_after_a_response_lingers() {
     rig.rest().await;
     let (_, counters) = rig.end().await;
     settle().await;
-    assert_eq!((counters.counts().staged, counters.counts().aborted), (1, 0));
+    assert_eq!(
+        (counters.counts().staged, counters.counts().aborted),
+        (1, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]

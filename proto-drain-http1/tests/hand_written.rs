@@ -9,7 +9,9 @@ mod server;
 use std::io;
 use std::time::Duration;
 
-use drain_signal::{CloseCause, Closed, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, drive};
+use drain_signal::{
+    CloseCause, Closed, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, drive,
+};
 use proto_drain_http1::{
     CloseCounters, CloseCounts, Http1Connection, Http1Settings, LingerIo, LingerSettings, Outcome,
 };
@@ -71,7 +73,11 @@ impl Rig {
     /// A drain whose slots are all now.
     async fn drain(&mut self) {
         settle().await;
-        let event = DrainEvent::new(Instant::now().into_std(), DRAIN_TIME, DrainReason::ListenerModify);
+        let event = DrainEvent::new(
+            Instant::now().into_std(),
+            DRAIN_TIME,
+            DrainReason::ListenerModify,
+        );
         let event = event.with_strategy(DrainStrategy::Immediate);
         let draining = self.trigger.take().unwrap().start(event);
         tokio::spawn(async move {
@@ -147,7 +153,8 @@ async fn answers(bytes: &[u8]) -> String {
 async fn a_body_that_can_be_read_is_read_and_is_not_the_next_request() {
     let inner = "GET /smuggled HTTP/1.1\r\nhost: evil\r\n\r\n";
     let length = inner.len();
-    let post = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{inner}{GET}");
+    let post =
+        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n{inner}{GET}");
     let all = answers(post.as_bytes()).await;
     assert_eq!(
         all.matches("HTTP/1.1 200").count(),

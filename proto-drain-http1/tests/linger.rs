@@ -85,7 +85,8 @@ async fn talking_does_not_stretch_the_timeout() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_is_left_at_the_byte_bound() {
-    let (mut server, mut client, counters) = pair(LingerSettings::default().with_discard_limit(1024 * 1024));
+    let (mut server, mut client, counters) =
+        pair(LingerSettings::default().with_discard_limit(1024 * 1024));
     server.write_all(b"response").await.unwrap();
     let flood = tokio::spawn(async move {
         let mut sent = 0_usize;
@@ -120,7 +121,11 @@ async fn a_flood_lets_other_tasks_run() {
         }
     }
     impl AsyncWrite for Endless {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
             Poll::Ready(Ok(buf.len()))
         }
         fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -210,7 +215,10 @@ async fn a_drop_after_the_peers_fin_or_before_any_byte_loses_nothing() {
     let (silent, client, silent_counters) = pair(LingerSettings::default());
     drop(silent);
     drop(client);
-    assert_eq!((counts(&counters), counts(&silent_counters)), ([0; 4], [0; 4]));
+    assert_eq!(
+        (counts(&counters), counts(&silent_counters)),
+        ([0; 4], [0; 4])
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,12 +254,20 @@ async fn a_refused_lingering_is_an_abort() {
 async fn vectored_writes_pass_through() {
     struct Vectored(Vec<usize>);
     impl tokio::io::AsyncRead for Vectored {
-        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             Poll::Pending
         }
     }
     impl AsyncWrite for Vectored {
-        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
             unreachable!("the vectored write is forwarded as one")
         }
         fn poll_write_vectored(

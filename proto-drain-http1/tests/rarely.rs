@@ -11,13 +11,15 @@ use std::time::Duration;
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainEvent, DrainReason, DrainSchedule, DrainSignal, DrainTrigger, WatchOptions, drive,
+    DrainDecision, DrainEvent, DrainReason, DrainSchedule, DrainSignal, DrainTrigger, WatchOptions,
+    drive,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    CloseCounters, DrainService, Exchanges, Http1Connection, Http1Settings, Leaving, LingerIo, LingerSettings,
+    CloseCounters, DrainService, Exchanges, Http1Connection, Http1Settings, Leaving, LingerIo,
+    LingerSettings,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,8 +36,8 @@ fn said_at(schedule: DrainSchedule, sixteenths: &[f64]) -> Vec<Leaving> {
     let exchanges = Exchanges::new();
     assert_eq!(exchanges.leaving(&watch), Leaving::No, "nothing drains");
     let start = Instant::now().into_std();
-    let draining =
-        trigger.start(DrainEvent::new(start, T, DrainReason::ListenerModify).with_schedule(schedule));
+    let draining = trigger
+        .start(DrainEvent::new(start, T, DrainReason::ListenerModify).with_schedule(schedule));
     let said = sixteenths.iter().map(|sixteenths| {
         draining.advance(start + T.mul_f64(sixteenths / 16.0));
         exchanges.leaving(&watch)
@@ -98,7 +100,8 @@ impl Server {
                             tokio::spawn(lingering);
                         });
                     let exchanges = io.exchanges().clone();
-                    let service = DrainService::new(service_fn(rig::ok), watch.handle(), exchanges.clone());
+                    let service =
+                        DrainService::new(service_fn(rig::ok), watch.handle(), exchanges.clone());
                     let hyper = http1::Builder::new().serve_connection(TokioIo::new(io), service);
                     drive(
                         Http1Connection::new(hyper, exchanges, Http1Settings::default()),
@@ -113,7 +116,8 @@ impl Server {
 
     /// Drains what is there, to its deadline.
     async fn update(&self, drain_time: Duration) {
-        let (trigger, _) = std::mem::replace(&mut *self.newest.lock().unwrap(), drain_signal::channel());
+        let (trigger, _) =
+            std::mem::replace(&mut *self.newest.lock().unwrap(), drain_signal::channel());
         let start = Instant::now();
         let event = DrainEvent::new(start.into_std(), drain_time, DrainReason::ListenerModify);
         let draining = trigger.start(event);

@@ -29,7 +29,10 @@ fn a_connection_field_ends_up_as_one_value_that_ends_in_close() {
         (&["keep-alive"], "close"),
         (&["Keep-Alive, CLOSE"], "close"),
         (&["x-hop"], "x-hop, close"),
-        (&["upgrade", "keep-alive", "x-a,x-b"], "upgrade, x-a, x-b, close"),
+        (
+            &["upgrade", "keep-alive", "x-a,x-b"],
+            "upgrade, x-a, x-b, close",
+        ),
         (&[" , ,"], "close"),
         (&["closed, keep-alive-x"], "closed, keep-alive-x, close"),
     ] {
@@ -100,7 +103,12 @@ fn what_becomes_of_the_connection() {
         let untouched = head.clone();
         let case = format!("{leaving:?} {method} {version:?} {asked:?} {status} {said:?}");
         assert_eq!(
-            apply(leaving, &facts, StatusCode::from_u16(status).unwrap(), &mut head),
+            apply(
+                leaving,
+                &facts,
+                StatusCode::from_u16(status).unwrap(),
+                &mut head
+            ),
             after,
             "{case}"
         );
@@ -133,7 +141,9 @@ fn a_response_without_length_is_framed_by_the_close() {
             .into_iter()
             .any(|status| framed("GET", status, None))
     );
-    assert!(!request("GET", Version::HTTP_2, None).framed_by_close(StatusCode::OK, &HeaderMap::new()));
+    assert!(
+        !request("GET", Version::HTTP_2, None).framed_by_close(StatusCode::OK, &HeaderMap::new())
+    );
 }
 
 #[test]
@@ -154,7 +164,9 @@ fn a_request_has_a_body_if_a_field_says_so() {
 fn a_connection_does_not_outlive_an_unread_body() {
     use AfterResponse::{Closes, Interim, KeepsOpen, Switches};
     let upload = |method: &str| {
-        let request = Request::builder().method(method).header("content-length", "36");
+        let request = Request::builder()
+            .method(method)
+            .header("content-length", "36");
         RequestFacts::of(&request.body(()).unwrap())
     };
     for (method, status, unread, read) in [
@@ -166,7 +178,10 @@ fn a_connection_does_not_outlive_an_unread_body() {
         ("CONNECT", 200, Switches, Switches),
     ] {
         let status = StatusCode::from_u16(status).unwrap();
-        for (facts, after) in [(upload(method), unread), (upload(method).with_body_read(), read)] {
+        for (facts, after) in [
+            (upload(method), unread),
+            (upload(method).with_body_read(), read),
+        ] {
             let mut head = HeaderMap::new();
             assert_eq!(
                 apply(Leaving::No, &facts, status, &mut head),
@@ -174,7 +189,11 @@ fn a_connection_does_not_outlive_an_unread_body() {
                 "{method} {status}"
             );
             let says_close = after == Closes && !status.is_informational();
-            assert_eq!(head.contains_key("connection"), says_close, "{method} {status}");
+            assert_eq!(
+                head.contains_key("connection"),
+                says_close,
+                "{method} {status}"
+            );
         }
     }
     let none = request("GET", Version::HTTP_11, None).with_body_read();

@@ -24,7 +24,9 @@ async fn response_behind_an_upload(
     fails: bool,
 ) -> (std::io::Result<usize>, CloseCounters) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let counters = CloseCounters::new();
     let io = LingerIo::new(server, settings, counters.clone()).with_spawner(|lingering| {
@@ -90,5 +92,8 @@ async fn where_hyper_awaits_no_shutdown_the_spawned_lingering_delivers_what_was_
     let settings = LingerSettings::default().with_delayed_close_timeout(Duration::from_secs(300));
     let (read, counters) = response_behind_an_upload(settings, true).await;
     assert!(read.unwrap() > RESPONSE);
-    assert_eq!((counters.counts().staged, counters.counts().aborted), (1, 0));
+    assert_eq!(
+        (counters.counts().staged, counters.counts().aborted),
+        (1, 0)
+    );
 }

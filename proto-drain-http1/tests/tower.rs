@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use drain_signal::DrainDecision;
 use http::{Request, Response, Version};
 use proto_drain_http1::{
-    CloseCounters, DrainLayer, Exchanges, GracefulShutdown, Http1Connection, Http1Settings, LingerIo,
-    LingerSettings,
+    CloseCounters, DrainLayer, Exchanges, GracefulShutdown, Http1Connection, Http1Settings,
+    LingerIo, LingerSettings,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tower_layer::Layer;
@@ -71,7 +71,11 @@ async fn the_decision_is_asked_once_per_http1_response_and_never_for_http2() {
             .await
             .is_err()
     );
-    assert_eq!(decision.0.load(Ordering::Relaxed), 1, "an error is no response");
+    assert_eq!(
+        decision.0.load(Ordering::Relaxed),
+        1,
+        "an error is no response"
+    );
 }
 
 #[tokio::test]
@@ -86,7 +90,12 @@ async fn a_request_is_open_until_its_response_is_handed_on() {
     drop(service.call(Request::new(())));
     assert!(!exchanges.is_answering());
 
-    let stream = service.call(Request::builder().version(Version::HTTP_2).body(()).unwrap());
+    let stream = service.call(
+        Request::builder()
+            .version(Version::HTTP_2)
+            .body(())
+            .unwrap(),
+    );
     assert!(!exchanges.is_answering());
     drop(stream);
 }
@@ -122,13 +131,24 @@ async fn the_bytes_of_an_http2_connection_are_no_half_a_request() {
         io.read_exact(&mut [0; 3]).await.unwrap();
         let asked = Arc::new(AtomicU32::new(0));
         let exchanges = io.exchanges().clone();
-        let connection =
-            Http1Connection::new(Noting(Arc::clone(&asked)), exchanges, Http1Settings::default());
+        let connection = Http1Connection::new(
+            Noting(Arc::clone(&asked)),
+            exchanges,
+            Http1Settings::default(),
+        );
         let mut connection = std::pin::pin!(connection);
         connection.as_mut().close_when_idle();
         let waker = std::task::Waker::noop();
-        assert!(connection.poll(&mut Context::from_waker(waker)).is_pending());
+        assert!(
+            connection
+                .poll(&mut Context::from_waker(waker))
+                .is_pending()
+        );
         let is_http2 = version == Version::HTTP_2;
-        assert_eq!(asked.load(Ordering::Relaxed), u32::from(is_http2), "{version:?}");
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            u32::from(is_http2),
+            "{version:?}"
+        );
     }
 }

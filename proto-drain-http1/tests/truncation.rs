@@ -15,8 +15,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    AtDeadline, CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo, LingerSettings,
-    RequestFacts,
+    AtDeadline, CloseCounters, DrainService, Http1Connection, Http1Settings, LingerIo,
+    LingerSettings, RequestFacts,
 };
 use sockets::{connection, tls_connection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -91,7 +91,9 @@ where
         };
         let mut response = Response::new(body);
         if let Some(length) = length {
-            response.headers_mut().insert("content-length", length.into());
+            response
+                .headers_mut()
+                .insert("content-length", length.into());
         }
         async { Ok::<_, io::Error>(response) }
     });
@@ -101,7 +103,10 @@ where
     let hyper = builder
         .half_close(true)
         .serve_connection(TokioIo::new(io), service);
-    let served = tokio::spawn(drive(Http1Connection::new(hyper, exchanges, settings), watch));
+    let served = tokio::spawn(drive(
+        Http1Connection::new(hyper, exchanges, settings),
+        watch,
+    ));
 
     client.write_all(request.as_bytes()).await.unwrap();
     client.flush().await.unwrap();
@@ -174,7 +179,8 @@ async fn a_cut_response_that_knows_its_length_ends_in_fin() {
             let io = spawning(LingerIo::new(server, patient(), CloseCounters::new()));
             let (got, end) = cut_response(client, io, HTTP_11, length, cut).await;
             assert!(end.is_ok(), "{cut:?} {length:?}: {end:?}");
-            let whole = got.ends_with("0\r\n\r\n") || got.len() >= 100 + "HTTP/1.1 200 OK\r\n".len();
+            let whole =
+                got.ends_with("0\r\n\r\n") || got.len() >= 100 + "HTTP/1.1 200 OK\r\n".len();
             assert!(
                 got.contains("rrrr") && !(whole && length.is_none()),
                 "{cut:?}: {got}"

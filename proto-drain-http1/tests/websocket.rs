@@ -12,7 +12,8 @@ use drain_signal::{DrainEvent, DrainHandle, DrainReason, DrainTrigger};
 use proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use settle::settle;
 use tokio::io::{
-    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, copy_bidirectional, duplex,
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, copy_bidirectional,
+    duplex,
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -305,7 +306,11 @@ async fn at_the_last_word_nothing_is_said_before_that() {
         copy_bidirectional(&mut near, &mut far).await
     });
     let start = Instant::now().into_std();
-    let draining = trigger.start(DrainEvent::new(start, 60 * SECOND, DrainReason::ListenerModify));
+    let draining = trigger.start(DrainEvent::new(
+        start,
+        60 * SECOND,
+        DrainReason::ListenerModify,
+    ));
     draining.advance(start + 58 * SECOND);
     settle().await;
     server.write_all(&frame(0x81, 2)).await.unwrap();
@@ -367,7 +372,11 @@ async fn a_client_inside_a_frame_is_not_spoken_for() {
 struct Endless;
 
 impl AsyncRead for Endless {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let frames = [0x81, 0].repeat(buf.remaining() / 2);
         buf.put_slice(&frames);
         Poll::Ready(Ok(()))
@@ -375,7 +384,11 @@ impl AsyncRead for Endless {
 }
 
 impl AsyncWrite for Endless {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(buf.len()))
     }
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -21,7 +21,10 @@ enum Relay {
 
 async fn connection() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let (outer, accepted) = tokio::join!(TcpStream::connect(listener.local_addr()?), listener.accept());
+    let (outer, accepted) = tokio::join!(
+        TcpStream::connect(listener.local_addr()?),
+        listener.accept()
+    );
     Ok((outer?, accepted?.0))
 }
 

@@ -33,7 +33,11 @@ async fn main() -> io::Result<()> {
         tokio::spawn(async move {
             match TcpStream::connect(upstream).await {
                 Ok(upstream) => {
-                    let closed = drive(DrainCopy::new(client, upstream).with_options(options), watch).await;
+                    let closed = drive(
+                        DrainCopy::new(client, upstream).with_options(options),
+                        watch,
+                    )
+                    .await;
                     println!("{peer}: {:?}, {:?}", closed.cause, closed.output);
                 }
                 Err(error) => eprintln!("{peer}: no upstream: {error}"),

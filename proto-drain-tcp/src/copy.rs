@@ -1,8 +1,8 @@
 //! A two-way copy and how it is told of a drain. How it moves bytes is in `run.rs`.
 
 use crate::{
-    Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side, half::Half, reset::Resets, run::Stage,
-    timer::Timer,
+    Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side, half::Half, reset::Resets,
+    run::Stage, timer::Timer,
 };
 use drain_signal::{CloseLadder, DrainDecision, Goodbye, GracefulClose};
 use std::{
@@ -190,7 +190,10 @@ impl<A, B, D> DrainCopy<A, B, D> {
 
     fn reach(&mut self, point: DrainPoint) {
         self.point = self.point.max(point);
-        self.rule = self.options.policy.rule(self.point, self.options.finish_quiet);
+        self.rule = self
+            .options
+            .policy
+            .rule(self.point, self.options.finish_quiet);
     }
 
     /// The time to deliver and to linger ends at `at`, or earlier if that was said before.

@@ -141,8 +141,8 @@ impl Half {
             return Poll::Ready(Ok(Moved::Over));
         }
         if self.sent < self.kept.len() {
-            let written =
-                ready!(self.poll_write_kept(cx, sink)).map_err(|source| self.write_error(source))?;
+            let written = ready!(self.poll_write_kept(cx, sink))
+                .map_err(|source| self.write_error(source))?;
             self.bytes.delivered += written as u64;
             return Poll::Ready(Ok(Moved::Rest));
         }
@@ -177,7 +177,8 @@ impl Half {
             Poll::Pending => {
                 // Nothing to read: now is the time to flush, and to hold no memory.
                 if self.unflushed {
-                    ready!(Pin::new(sink).poll_flush(cx)).map_err(|source| self.write_error(source))?;
+                    ready!(Pin::new(sink).poll_flush(cx))
+                        .map_err(|source| self.write_error(source))?;
                     self.unflushed = false;
                 }
                 self.release();

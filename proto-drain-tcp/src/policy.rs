@@ -105,8 +105,12 @@ impl TcpDrainPolicy {
             (DrainPoint::Deadline, _) | (_, Self::AtSlot) => Rule::Close,
             (DrainPoint::Told, Self::UntilDeadline | Self::CheckOnData) => Rule::Stay,
             (DrainPoint::Told, Self::WhenQuiet(quiet)) => Rule::WhenStill(quiet),
-            (DrainPoint::Finishing, Self::UntilDeadline | Self::CheckOnData) => Rule::WhenStill(finish_quiet),
-            (DrainPoint::Finishing, Self::WhenQuiet(quiet)) => Rule::WhenStill(quiet.min(finish_quiet)),
+            (DrainPoint::Finishing, Self::UntilDeadline | Self::CheckOnData) => {
+                Rule::WhenStill(finish_quiet)
+            }
+            (DrainPoint::Finishing, Self::WhenQuiet(quiet)) => {
+                Rule::WhenStill(quiet.min(finish_quiet))
+            }
         }
     }
 
@@ -155,7 +159,8 @@ mod tests {
         prop_oneof![
             Just(TcpDrainPolicy::UntilDeadline),
             Just(TcpDrainPolicy::CheckOnData),
-            any::<u32>().prop_map(|ms| TcpDrainPolicy::WhenQuiet(Duration::from_millis(u64::from(ms)))),
+            any::<u32>()
+                .prop_map(|ms| TcpDrainPolicy::WhenQuiet(Duration::from_millis(u64::from(ms)))),
             Just(TcpDrainPolicy::AtSlot),
         ]
     }
@@ -209,7 +214,10 @@ mod tests {
                 );
             }
         }
-        assert_eq!(TcpDrainPolicy::AtSlot.rule(DrainPoint::Told, FINISH), Rule::Close);
+        assert_eq!(
+            TcpDrainPolicy::AtSlot.rule(DrainPoint::Told, FINISH),
+            Rule::Close
+        );
     }
 
     #[test]

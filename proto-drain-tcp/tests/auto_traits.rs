@@ -1,8 +1,8 @@
 //! Losing `Send`, `Sync` or `Unpin` breaks this build, not a user's; and a copy stays small.
 
 use proto_drain_tcp::{
-    Bytes, CloseMode, CopyError, CopyOptions, CopyReport, DrainCopy, DrainPoint, Ended, Flow, OwnSlot, Rule,
-    Side, Step, TcpDrainPolicy,
+    Bytes, CloseMode, CopyError, CopyOptions, CopyReport, DrainCopy, DrainPoint, Ended, Flow,
+    OwnSlot, Rule, Side, Step, TcpDrainPolicy,
 };
 use static_assertions::assert_impl_all;
 use std::error::Error;

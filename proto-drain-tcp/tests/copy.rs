@@ -1,5 +1,8 @@
 //! Without a drain: both ways, half-close, back-pressure, and what a failed side leaves behind.
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 
@@ -13,7 +16,13 @@ use tokio::{
 };
 
 /// A client and an upstream with a copy between them that was not started yet.
-fn pair(buffer: usize) -> (DuplexStream, DuplexStream, DrainCopy<DuplexStream, DuplexStream>) {
+fn pair(
+    buffer: usize,
+) -> (
+    DuplexStream,
+    DuplexStream,
+    DrainCopy<DuplexStream, DuplexStream>,
+) {
     let (client, near) = duplex(buffer);
     let (far, upstream) = duplex(buffer);
     (client, upstream, DrainCopy::new(near, far))
@@ -35,7 +44,10 @@ async fn the_end_of_one_half_is_passed_on_while_the_other_goes_on() {
         .await
         .unwrap();
     drop(upstream);
-    assert_eq!(read_all(client).await, b"a long answer, after the client's end");
+    assert_eq!(
+        read_all(client).await,
+        b"a long answer, after the client's end"
+    );
 
     let report = copy.await.unwrap();
     assert!(matches!(report.ended, Ended::ByPeers));
@@ -117,7 +129,8 @@ async fn an_answer_given_before_the_request_was_read_survives_the_failed_write()
     assert_eq!(report.client_to_upstream.undelivered, 12, "{report:?}");
     assert!(!report.is_lossless());
     let Ended::Failed(CopyError::Write {
-        side: Side::Upstream, ..
+        side: Side::Upstream,
+        ..
     }) = report.ended
     else {
         panic!("{report:?}")

@@ -1,5 +1,8 @@
 //! In a drain, on paused time: when each policy closes, and that nothing taken is lost without being reported.
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 
@@ -29,7 +32,14 @@ const SECOND: Duration = Duration::from_secs(1);
 type Ending = JoinHandle<(CopyReport, CloseCause, Instant)>;
 
 /// A driven copy with a client and an upstream, and the drain that will come over it.
-fn copy(options: CopyOptions) -> (DuplexStream, DuplexStream, drain_signal::DrainTrigger, Ending) {
+fn copy(
+    options: CopyOptions,
+) -> (
+    DuplexStream,
+    DuplexStream,
+    drain_signal::DrainTrigger,
+    Ending,
+) {
     let (client, near) = duplex(1024);
     let (far, upstream) = duplex(1024);
     let (trigger, signal) = drain();
@@ -161,7 +171,8 @@ async fn when_quiet_closes_after_the_quiet_time_and_not_before_the_slot() {
 
 #[tokio::test(start_paused = true)]
 async fn when_quiet_waits_while_something_moves() {
-    let (mut client, upstream, trigger, ending) = copy(policy(TcpDrainPolicy::WhenQuiet(5 * SECOND)));
+    let (mut client, upstream, trigger, ending) =
+        copy(policy(TcpDrainPolicy::WhenQuiet(5 * SECOND)));
     echo(upstream);
     let start = begin(trigger, DRAIN_TIME);
     for _ in 0..5 {
@@ -177,7 +188,10 @@ async fn when_quiet_waits_while_something_moves() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_ended_its_half_gets_the_whole_answer_however_quiet_it_is_before() {
-    for options in [policy(TcpDrainPolicy::WhenQuiet(SECOND)), CopyOptions::new()] {
+    for options in [
+        policy(TcpDrainPolicy::WhenQuiet(SECOND)),
+        CopyOptions::new(),
+    ] {
         let (mut client, mut upstream, trigger, ending) = copy(options);
         begin(trigger, DRAIN_TIME);
         client.write_all(b"question").await.unwrap();
@@ -371,7 +385,10 @@ async fn a_message_that_the_upstream_has_not_answered_is_not_followed_by_fin() {
         assert_eq!(read_all(client).await, b"12345678");
         assert_eq!(slow.await.unwrap(), b"");
         let report = ending.await.unwrap().0;
-        assert!(report.ended.by_drain() && report.is_lossless(), "{report:?}");
+        assert!(
+            report.ended.by_drain() && report.is_lossless(),
+            "{report:?}"
+        );
     }
 }
 
@@ -401,11 +418,15 @@ impl AsyncWrite for Deaf {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_copy_whose_other_direction_goes_on_ends_at_the_deadline_with_everything_delivered() {
+async fn a_failed_copy_whose_other_direction_goes_on_ends_at_the_deadline_with_everything_delivered()
+ {
     let (mut client, near) = duplex(1024);
     let (far, mut upstream) = duplex(1024);
     let (trigger, signal) = drain();
-    let copy = tokio::spawn(drive(DrainCopy::new(Deaf(near), far), signal.watch().unwrap()));
+    let copy = tokio::spawn(drive(
+        DrainCopy::new(Deaf(near), far),
+        signal.watch().unwrap(),
+    ));
     upstream
         .write_all(b"to a client that takes nothing")
         .await

@@ -1,5 +1,8 @@
 //! On real sockets: what the peer's kernel sees. No test here waits for a clock.
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 
@@ -29,7 +32,10 @@ async fn a_talking_client_gets_every_byte_delivered_and_then_fin() {
     let (_trigger, signal) = drain();
     let watch = signal.watch().unwrap();
     let handle = watch.handle();
-    let copy = tokio::spawn(drive(DrainCopy::new(near, far).with_options(at_slot()), watch));
+    let copy = tokio::spawn(drive(
+        DrainCopy::new(near, far).with_options(at_slot()),
+        watch,
+    ));
 
     let answer: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
     let served = answer.clone();
@@ -95,7 +101,8 @@ async fn fin_is_the_default_and_rst_the_named_choice() {
         for peer in [&mut client, &mut upstream] {
             match (mode, peer.read(&mut [0]).await) {
                 (CloseMode::Fin, Ok(0)) => {}
-                (CloseMode::Reset, Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                (CloseMode::Reset, Err(error))
+                    if error.kind() == io::ErrorKind::ConnectionReset => {}
                 (mode, read) => panic!("{mode:?}: {read:?}"),
             }
         }
@@ -106,7 +113,10 @@ async fn fin_is_the_default_and_rst_the_named_choice() {
 
 #[tokio::test]
 async fn no_close_leaves_a_positive_linger_so_no_drop_can_block() {
-    for (mode, linger) in [(CloseMode::Fin, None), (CloseMode::Reset, Some(Duration::ZERO))] {
+    for (mode, linger) in [
+        (CloseMode::Fin, None),
+        (CloseMode::Reset, Some(Duration::ZERO)),
+    ] {
         let (client, near) = connection().await;
         let (far, upstream) = connection().await;
         let handles = [handle(&near), handle(&far)];

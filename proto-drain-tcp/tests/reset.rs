@@ -1,5 +1,8 @@
 //! On real sockets: a peer that resets has not ended its data, and the other side must not read a good end.
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot be set up has failed"
+)]
 
 mod support;
 
@@ -101,7 +104,8 @@ async fn a_reset_that_a_write_learns_of_first_is_passed_on_too() {
     // The copy has not run meanwhile: it takes the client's bytes first, and writes them to a socket that was reset.
     let report = copy.await;
     let Ended::Failed(CopyError::Write {
-        side: Side::Upstream, ..
+        side: Side::Upstream,
+        ..
     }) = report.ended
     else {
         panic!("{report:?}")
@@ -145,7 +149,11 @@ impl AsyncRead for Noting {
 }
 
 impl AsyncWrite for Noting {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

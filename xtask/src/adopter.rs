@@ -37,7 +37,11 @@ pub(crate) fn step(sh: &Shell) -> Result<Outcome> {
 }
 
 /// The names in the lock file of a new program that depends on these crates, each with the features that `with` picks.
-fn lock(sh: &Shell, crates: &[Package], with: impl Fn(&Package) -> Vec<&str>) -> Result<BTreeSet<String>> {
+fn lock(
+    sh: &Shell,
+    crates: &[Package],
+    with: impl Fn(&Package) -> Vec<&str>,
+) -> Result<BTreeSet<String>> {
     let cargo = cargo();
     let folder = tempfile::tempdir()?;
     let mut manifest = String::from(
@@ -61,11 +65,19 @@ fn lock(sh: &Shell, crates: &[Package], with: impl Fn(&Package) -> Vec<&str>) ->
     cmd!(sh, "{cargo} update --workspace --offline --quiet")
         .run()
         .context("in a new program that depends on the crates")?;
-    Ok(names(&fs::read_to_string(folder.path().join("Cargo.lock"))?))
+    Ok(names(&fs::read_to_string(
+        folder.path().join("Cargo.lock"),
+    )?))
 }
 
 fn names(lock: &str) -> BTreeSet<String> {
-    let name = |line: &str| Some(line.strip_prefix("name = \"")?.strip_suffix('"')?.to_owned());
+    let name = |line: &str| {
+        Some(
+            line.strip_prefix("name = \"")?
+                .strip_suffix('"')?
+                .to_owned(),
+        )
+    };
     lock.lines().filter_map(name).collect()
 }
 

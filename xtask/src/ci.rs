@@ -263,7 +263,10 @@ fn chosen(options: &Options) -> Result<Vec<&'static Step>> {
         .find(|name| all().all(|step| step.name != **name))
     {
         let names: Vec<_> = all().map(|step| step.name).collect();
-        bail!("there is no step `{unknown}`; there are: {}", names.join(", "));
+        bail!(
+            "there is no step `{unknown}`; there are: {}",
+            names.join(", ")
+        );
     }
     let named = |step: &&Step| options.steps.iter().any(|name| name == step.name);
     Ok(all().filter(named).collect())
@@ -350,7 +353,10 @@ mod tests {
             .err()
             .expect("refused")
             .to_string();
-        assert!(error.contains("tset") && error.contains("clippy"), "{error}");
+        assert!(
+            error.contains("tset") && error.contains("clippy"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -23,7 +23,11 @@ pub(crate) fn deny(sh: &Shell) -> Result<Outcome> {
         return Ok(Outcome::Skipped(reason));
     }
     // Advisories come from a database elsewhere; whoever can reach it runs `cargo deny check advisories` as well.
-    cmd!(sh, "{cargo} deny --all-features check bans licenses sources").run()?;
+    cmd!(
+        sh,
+        "{cargo} deny --all-features check bans licenses sources"
+    )
+    .run()?;
     Ok(Outcome::PASSED)
 }
 
@@ -53,11 +57,17 @@ pub(crate) fn semver(sh: &Shell) -> Result<Outcome> {
         let tags = cmd!(sh, "git tag --list {name}-v* --sort=-version:refname")
             .quiet()
             .read()?;
-        let Some(tag) = tags.lines().next() else { continue };
+        let Some(tag) = tags.lines().next() else {
+            continue;
+        };
         if let Some(reason) = install(sh, "semver-checks", "0.51.0") {
             return Ok(Outcome::Skipped(reason));
         }
-        cmd!(sh, "{cargo} semver-checks --package {name} --baseline-rev {tag}").run()?;
+        cmd!(
+            sh,
+            "{cargo} semver-checks --package {name} --baseline-rev {tag}"
+        )
+        .run()?;
         checked += 1;
     }
     if checked == 0 {
@@ -89,7 +99,9 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
         "{cargo} nextest run {core...} --stress-count 50 --status-level fail"
     )
     .run()?;
-    Ok(Outcome::Passed("each alone; 50 rounds of the core".to_owned()))
+    Ok(Outcome::Passed(
+        "each alone; 50 rounds of the core".to_owned(),
+    ))
 }
 
 /// Crowds on several executors, in random interleavings.
@@ -97,7 +109,10 @@ pub(crate) fn shuttle(sh: &Shell) -> Result<Outcome> {
     let mut modelled = metadata::published(sh)?;
     modelled.retain(|package| package.tests.iter().any(|test| test == "shuttle"));
     let mut counts = Counts::default();
-    let flags = format!("{} --cfg shuttle", std::env::var("RUSTFLAGS").unwrap_or_default());
+    let flags = format!(
+        "{} --cfg shuttle",
+        std::env::var("RUSTFLAGS").unwrap_or_default()
+    );
     each(modelled, |package| {
         let mut command = Command::new(cargo());
         command.args([
@@ -197,7 +212,9 @@ pub(crate) fn soak(sh: &Shell) -> Result<Outcome> {
         "{cargo} test --release --package listener-versions --test soak -- --ignored --nocapture"
     )
     .run()?;
-    Ok(Outcome::Passed("100 000 connections, 2 000 updates".to_owned()))
+    Ok(Outcome::Passed(
+        "100 000 connections, 2 000 updates".to_owned(),
+    ))
 }
 
 /// Keep-alive clients that pause for most of a drain time between their requests, near and far.

@@ -69,7 +69,10 @@ pub(crate) fn demo(arguments: &[OsString]) -> Result<ExitCode> {
     sh.change_dir(root());
     let programs = metadata::target_directory(&sh)?.join("debug");
     let mut command = Command::new(programs.join("lab-demo"));
-    command.arg("--edge").arg(programs.join("edge")).args(arguments);
+    command
+        .arg("--edge")
+        .arg(programs.join("edge"))
+        .args(arguments);
     ended(command.status().with_context(|| format!("{command:?}"))?)
 }
 
@@ -79,7 +82,9 @@ pub(crate) fn step(lab: &Lab, arguments: &[&str]) -> Result<Outcome> {
     let status = start(lab, &arguments)?;
     match status.code() {
         Some(0) => Ok(Outcome::PASSED),
-        Some(OUT_OF_REACH) => Ok(Outcome::Skipped("it cannot be played here, see above".to_owned())),
+        Some(OUT_OF_REACH) => Ok(Outcome::Skipped(
+            "it cannot be played here, see above".to_owned(),
+        )),
         _ => bail!("see above ({status})"),
     }
 }

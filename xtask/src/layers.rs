@@ -39,7 +39,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     // What serves a connection tells of itself, and knows no configuration and no statistics.
     (
         "orion-drain-telemetry",
-        &["drain-signal", "drain-tree", "conn-tracker", "listener-versions"],
+        &[
+            "drain-signal",
+            "drain-tree",
+            "conn-tracker",
+            "listener-versions",
+        ],
     ),
     (
         "orion-drain-serve",
@@ -56,7 +61,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "orion-drain-shutdown",
-        &["drain-signal", "drain-tree", "conn-tracker", "listener-versions"],
+        &[
+            "drain-signal",
+            "drain-tree",
+            "conn-tracker",
+            "listener-versions",
+        ],
     ),
     // Statistics are one way to count what serving does.
     (
@@ -94,7 +104,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "orion-drain-telemetry",
         ],
     ),
-    ("orion-drain-xds", &["orion-drain-config", "orion-drain-stats"]),
+    (
+        "orion-drain-xds",
+        &["orion-drain-config", "orion-drain-stats"],
+    ),
     // The facade may import everyone, and nobody the facade.
     (
         "orion-drain",
@@ -139,7 +152,9 @@ pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
     for package in packages {
         let name = &package.name;
         let Some((_, allowed)) = LAYERS.iter().find(|(layer, _)| layer == name) else {
-            problems.push(format!("{name} is not in the layer table of xtask/src/layers.rs"));
+            problems.push(format!(
+                "{name} is not in the layer table of xtask/src/layers.rs"
+            ));
             continue;
         };
         for dependency in package
@@ -147,10 +162,16 @@ pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
             .iter()
             .filter(|dependency| is_sibling(&dependency.name))
             // Any bench may measure, and any test on a wire use the rig.
-            .filter(|dependency| !(dependency.dev && [MEASURE, RIG].contains(&dependency.name.as_str())))
+            .filter(|dependency| {
+                !(dependency.dev && [MEASURE, RIG].contains(&dependency.name.as_str()))
+            })
         {
             if !allowed.contains(&dependency.name.as_str()) {
-                let kind = if dependency.dev { "tests depend" } else { "depends" };
+                let kind = if dependency.dev {
+                    "tests depend"
+                } else {
+                    "depends"
+                };
                 problems.push(format!(
                     "{name} {kind} on {}, which its layer does not allow",
                     dependency.name
@@ -181,7 +202,10 @@ mod tests {
             dir: (*name).into(),
             features: vec![],
             tests: vec![],
-            dependencies: dependencies.iter().map(|name| dependency(name, false)).collect(),
+            dependencies: dependencies
+                .iter()
+                .map(|name| dependency(name, false))
+                .collect(),
             missing: vec![],
         };
         LAYERS.iter().map(package).collect()
@@ -243,7 +267,11 @@ mod tests {
             ("xtask", "orion-drain"),
         ] {
             assert_eq!(with_edge(from, to, false).len(), 1, "{from} -> {to}");
-            assert_eq!(with_edge(from, to, true).len(), 1, "{from} -> {to} in tests");
+            assert_eq!(
+                with_edge(from, to, true).len(),
+                1,
+                "{from} -> {to} in tests"
+            );
         }
     }
 
@@ -255,7 +283,9 @@ mod tests {
     #[test]
     fn a_crate_that_is_missing_on_either_side_is_named() {
         let mut packages = workspace();
-        let package = packages.iter_mut().find(|package| package.name == "drain-signal");
+        let package = packages
+            .iter_mut()
+            .find(|package| package.name == "drain-signal");
         package.expect("in the table").name = "drain-siren".to_owned();
         assert!(
             problems(&packages)

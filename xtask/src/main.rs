@@ -44,7 +44,11 @@ enum Command {
 /// What the program below `xtask/lab` is given, `--help` too.
 #[derive(Debug, clap::Args)]
 struct Passed {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "OPTIONS"
+    )]
     arguments: Vec<OsString>,
 }
 
@@ -67,7 +71,8 @@ fn cargo() -> String {
 
 /// The workspace's folder, wherever this program was started.
 fn root() -> PathBuf {
-    let xtask = env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    let xtask =
+        env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
     PathBuf::from(xtask)
         .parent()
         .map_or_else(|| PathBuf::from("."), PathBuf::from)

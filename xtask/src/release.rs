@@ -37,8 +37,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         name, version, dir, ..
     } in &ordered
     {
-        let changelog =
-            fs::read_to_string(dir.join("CHANGELOG.md")).with_context(|| format!("{name}: CHANGELOG.md"))?;
+        let changelog = fs::read_to_string(dir.join("CHANGELOG.md"))
+            .with_context(|| format!("{name}: CHANGELOG.md"))?;
         let note = match changes(&changelog, version) {
             0 => {
                 unready += 1;
@@ -78,7 +78,11 @@ pub(crate) fn package(sh: &Shell) -> Result<()> {
     let mut patches = String::new();
     for Package { name, version, .. } in &crates {
         let archive = target.join(format!("package/{name}-{version}.crate"));
-        cmd!(sh, "tar --extract --gzip --file {archive} --directory {unpacked}").run()?;
+        cmd!(
+            sh,
+            "tar --extract --gzip --file {archive} --directory {unpacked}"
+        )
+        .run()?;
         patches.push_str(&format!("{name} = {{ path = \"{name}-{version}\" }}\n"));
     }
     let workspace = format!(
@@ -89,7 +93,11 @@ pub(crate) fn package(sh: &Shell) -> Result<()> {
     fs::copy(root().join("Cargo.lock"), unpacked.join("Cargo.lock"))?;
     let _there = sh.push_dir(&unpacked);
     let features = metadata::all_features(&crates);
-    cmd!(sh, "{cargo} check --workspace {features} --target-dir {target}").run()?;
+    cmd!(
+        sh,
+        "{cargo} check --workspace {features} --target-dir {target}"
+    )
+    .run()?;
     Ok(())
 }
 
@@ -161,7 +169,10 @@ mod tests {
         ];
         let ordered = publication_order(packages).expect("no circle");
         assert_eq!(
-            ordered.iter().map(|package| &*package.name).collect::<Vec<_>>(),
+            ordered
+                .iter()
+                .map(|package| &*package.name)
+                .collect::<Vec<_>>(),
             ["leaf", "middle", "top"]
         );
     }
@@ -173,7 +184,8 @@ mod tests {
 
     #[test]
     fn changes_are_counted_in_the_section_of_the_version_only() {
-        let changelog = "## [Unreleased]\n\n## [0.2.0]\n### Added\n- one\n- two\n\n## [0.1.0]\n- old\n";
+        let changelog =
+            "## [Unreleased]\n\n## [0.2.0]\n### Added\n- one\n- two\n\n## [0.1.0]\n- old\n";
         assert_eq!(changes(changelog, "0.2.0"), 2);
         assert_eq!(changes(changelog, "0.3.0"), 0);
     }

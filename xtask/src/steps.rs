@@ -72,7 +72,10 @@ pub(crate) fn doc(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let _flags = sh.push_env("RUSTDOCFLAGS", "-D warnings");
     let published = metadata::published(sh)?;
-    let (names, features) = (metadata::selected(&published), metadata::all_features(&published));
+    let (names, features) = (
+        metadata::selected(&published),
+        metadata::all_features(&published),
+    );
     cmd!(sh, "{cargo} doc {names...} --no-deps {features}").run()?;
     Ok(Outcome::PASSED)
 }
@@ -105,7 +108,11 @@ pub(crate) fn peers(sh: &Shell) -> Result<Outcome> {
         "--locked",
         "--target-dir",
     ];
-    cmd!(sh, "{cargo} clippy {of...} {built} --all-targets -- -D warnings").run()?;
+    cmd!(
+        sh,
+        "{cargo} clippy {of...} {built} --all-targets -- -D warnings"
+    )
+    .run()?;
     cmd!(sh, "{cargo} test {of...} {built} --tests").run()?;
     Ok(Outcome::PASSED)
 }
@@ -119,12 +126,22 @@ pub(crate) fn loom(sh: &Shell) -> Result<Outcome> {
         .collect();
     let mut command = Command::new(cargo());
     command
-        .args(["test", "--profile", "model", "--test", "loom", "--no-fail-fast"])
+        .args([
+            "test",
+            "--profile",
+            "model",
+            "--test",
+            "loom",
+            "--no-fail-fast",
+        ])
         .args(metadata::selected(&modelled))
         .arg(format!("--features={}", features.join(",")))
         .env(
             "RUSTFLAGS",
-            format!("{} --cfg loom", std::env::var("RUSTFLAGS").unwrap_or_default()),
+            format!(
+                "{} --cfg loom",
+                std::env::var("RUSTFLAGS").unwrap_or_default()
+            ),
         )
         .env("CARGO_TARGET_DIR", root().join("target/loom"));
     let mut counts = Counts::default();
@@ -147,7 +164,10 @@ pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
     ensure!(built.success(), "building edge and the demo: {built}");
     let programs = metadata::target_directory(sh)?.join("debug");
     let (demo, edge) = (programs.join("lab-demo"), programs.join("edge"));
-    for what in [["--updates", "3"].as_slice(), &["--hot-restart", "--restarts=3"]] {
+    for what in [
+        ["--updates", "3"].as_slice(),
+        &["--hot-restart", "--restarts=3"],
+    ] {
         cmd!(sh, "{demo} --edge {edge} {what...}")
             .run()
             .context("it says above what was lost")?;
@@ -212,7 +232,9 @@ impl Counts {
         };
         for count in counts.split([';', '.']) {
             let mut words = count.split_whitespace();
-            let (Some(Ok(number)), Some(word)) = (words.next().map(str::parse::<u64>), words.next()) else {
+            let (Some(Ok(number)), Some(word)) =
+                (words.next().map(str::parse::<u64>), words.next())
+            else {
                 continue;
             };
             match word {

@@ -60,8 +60,9 @@ fn file_problems(path: &str, text: &str) -> Vec<String> {
     if path == "xtask/src/tidy.rs" {
         return Vec::new();
     }
-    let broken =
-        |rule: &Rule| (rule.broken)(path, text).map(|what| format!("{path}: {what}\n    ({})", rule.reason));
+    let broken = |rule: &Rule| {
+        (rule.broken)(path, text).map(|what| format!("{path}: {what}\n    ({})", rule.reason))
+    };
     RULES.iter().filter_map(broken).collect()
 }
 
@@ -94,13 +95,19 @@ const CARRIED: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-
 
 /// Everything in the workspace at `root` that breaks a rule.
 pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
-    let siblings: Vec<String> = packages.iter().map(|package| package.name.clone()).collect();
+    let siblings: Vec<String> = packages
+        .iter()
+        .map(|package| package.name.clone())
+        .collect();
     let mut problems = Vec::new();
     let mut code = Vec::new();
     for package in packages {
         for path in files(&package.dir, "rs")? {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-            let relative = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
+            let relative = path
+                .strip_prefix(root)?
+                .to_string_lossy()
+                .replace('\\', "/");
             problems.extend(file_problems(&relative, &text));
             code.push(text);
         }
@@ -117,11 +124,16 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
             problems.push(format!("{}: has not the workspace's lints", package.name));
         }
         if package.published && !package.default {
-            problems.push(format!("{}: is no default member of the workspace", package.name));
+            problems.push(format!(
+                "{}: is no default member of the workspace",
+                package.name
+            ));
         }
         if package.published {
             problems.extend(manifest_problems(package, &siblings));
-            let missing = CARRIED.iter().filter(|file| !package.dir.join(file).is_file());
+            let missing = CARRIED
+                .iter()
+                .filter(|file| !package.dir.join(file).is_file());
             problems.extend(missing.map(|file| format!("{}: has no {file}", package.name)));
         }
     }
@@ -139,7 +151,8 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
             let path = entry.path();
             if entry.file_type()?.is_dir() {
                 // A folder with a manifest is another package.
-                if path.file_name().is_some_and(|name| name != "target") && !path.join("Cargo.toml").exists()
+                if path.file_name().is_some_and(|name| name != "target")
+                    && !path.join("Cargo.toml").exists()
                 {
                     folders.push(path);
                 }

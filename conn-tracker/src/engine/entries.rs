@@ -235,7 +235,13 @@ impl Entries {
             "a shard holds at most {MAX_ENTRIES} connections"
         );
         let last = first + BLOCK - 1;
-        let next_free = |entry: usize| if entry == last { NONE } else { entry as u32 + 1 };
+        let next_free = |entry: usize| {
+            if entry == last {
+                NONE
+            } else {
+                entry as u32 + 1
+            }
+        };
         let cold = std::array::from_fn(|nth| Cold::free(next_free(first + nth)));
         self.blocks.push(Block {
             hot: Box::leak(Box::new(HotBlock::new(registry, shard))),
@@ -269,7 +275,11 @@ impl Entries {
         (cold.group != NONE && cold.generation == generation).then(|| (hot.hot(entry), cold))
     }
 
-    pub(crate) fn find_mut(&mut self, entry: u32, generation: u32) -> Option<(&'static Hot, &mut Cold)> {
+    pub(crate) fn find_mut(
+        &mut self,
+        entry: u32,
+        generation: u32,
+    ) -> Option<(&'static Hot, &mut Cold)> {
         let Block { hot, cold } = self.blocks.get_mut(entry as usize / BLOCK)?;
         let cold = &mut cold[entry as usize % BLOCK];
         let hot: &'static HotBlock = hot;
@@ -278,7 +288,10 @@ impl Entries {
 
     /// The connections among the next [`PORTION`] entries from `first` on, and where the portion after that begins; `None` past
     /// the last block. A portion does not reach past its block.
-    pub(crate) fn portion(&self, first: usize) -> Option<(impl Iterator<Item = (u32, &Hot, &Cold)>, usize)> {
+    pub(crate) fn portion(
+        &self,
+        first: usize,
+    ) -> Option<(impl Iterator<Item = (u32, &Hot, &Cold)>, usize)> {
         let Block { hot, cold } = self.blocks.get(first / BLOCK)?;
         let from = first % BLOCK;
         let to = (from + PORTION).min(BLOCK);

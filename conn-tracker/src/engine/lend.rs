@@ -23,7 +23,11 @@ impl Lent<'_> {
 /// # Errors
 ///
 /// [`CloseError`]; the reason is recorded otherwise.
-pub(crate) fn lend(shard: &Shard, id: ConnId, reason: CloseReason) -> Result<Option<Lent<'_>>, CloseError> {
+pub(crate) fn lend(
+    shard: &Shard,
+    id: ConnId,
+    reason: CloseReason,
+) -> Result<Option<Lent<'_>>, CloseError> {
     let mut state = shard.lock();
     let found = state.entries.find_mut(id.entry(), id.generation());
     let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
@@ -45,7 +49,10 @@ impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let mut state = self.shard.lock();
         // If the connection has ended meanwhile, or was given another closer, this one is dropped, after the lock.
-        if let Some((hot, cold)) = state.entries.find_mut(self.id.entry(), self.id.generation()) {
+        if let Some((hot, cold)) = state
+            .entries
+            .find_mut(self.id.entry(), self.id.generation())
+        {
             if hot.is_closer_out() {
                 hot.set_closer_out(false);
                 cold.closer = self.closer.take();

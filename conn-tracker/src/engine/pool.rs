@@ -6,7 +6,11 @@ pub(crate) fn pool<R>(with: impl FnOnce(&mut Vec<&'static Registry>) -> R) -> R 
     #[cfg(not(loom))]
     {
         static POOL: std::sync::Mutex<Vec<&'static Registry>> = std::sync::Mutex::new(Vec::new());
-        with(&mut POOL.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        with(
+            &mut POOL
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
     }
     #[cfg(loom)]
     {

@@ -66,7 +66,9 @@ impl Registry {
     /// A registry for a new tracker, with one handle: one from the pool, or a new one.
     pub(crate) fn claim(shards: usize, excluded: LabelSet) -> &'static Self {
         let pooled = pool(|pool| {
-            let at = pool.iter().position(|registry| registry.shards.len() == shards)?;
+            let at = pool
+                .iter()
+                .position(|registry| registry.shards.len() == shards)?;
             Some(pool.swap_remove(at))
         });
         let registry = pooled.unwrap_or_else(|| Box::leak(Box::new(Self::new(shards))));
@@ -230,7 +232,9 @@ impl Registry {
             None => self.built.lock().shards,
             Some(group) => group.shards(),
         };
-        self.shards_in(parts).map(|shard| shard.read(group, &of)).sum()
+        self.shards_in(parts)
+            .map(|shard| shard.read(group, &of))
+            .sum()
     }
 
     /// Called with no lock held, after a shard saw that one of the numbers tasks wait for is low.

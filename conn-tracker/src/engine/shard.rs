@@ -83,7 +83,11 @@ impl Shard {
     }
 
     /// This shard's counters of the whole tracker, or of one group, read under the lock (invariant 5).
-    pub(crate) fn read(&self, group: Option<&Arc<Group>>, what: impl FnOnce(&Counters) -> u64) -> u64 {
+    pub(crate) fn read(
+        &self,
+        group: Option<&Arc<Group>>,
+        what: impl FnOnce(&Counters) -> u64,
+    ) -> u64 {
         let state = self.lock();
         let Some(group) = group else {
             return what(&self.counters);
@@ -186,11 +190,19 @@ impl Shard {
     /// # Errors
     ///
     /// When the connection has already gone past `to`.
-    pub(crate) fn set_state(&self, hot: &Hot, id: ConnId, to: ConnState) -> Result<(), InvalidTransition> {
+    pub(crate) fn set_state(
+        &self,
+        hot: &Hot,
+        id: ConnId,
+        to: ConnState,
+    ) -> Result<(), InvalidTransition> {
         let mut state = self.lock();
         let from = state.place(hot);
         if !from.state.may_become(to) {
-            return Err(InvalidTransition { from: from.state, to });
+            return Err(InvalidTransition {
+                from: from.state,
+                to,
+            });
         }
         hot.set_state(to);
         self.recount(&mut state, id, from, Place { state: to, ..from });

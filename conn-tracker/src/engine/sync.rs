@@ -28,7 +28,9 @@ impl<T> Mutex<T> {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -60,7 +62,8 @@ impl<T> OnceRef<T> {
 
     pub(crate) fn set(&self, value: &'static T) -> Result<(), &'static T> {
         let set = self.value.set(value);
-        self.is_set.store(true, std::sync::atomic::Ordering::Release);
+        self.is_set
+            .store(true, std::sync::atomic::Ordering::Release);
         set
     }
 }

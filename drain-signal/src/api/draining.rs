@@ -119,7 +119,10 @@ impl Draining {
     ///
     /// Each clone has one registration, which goes with it: the last waker that was registered, until it has been woken.
     pub fn wake_on_change(&self, waker: &Waker) {
-        self.drain.state.waiters.register(&mut lock(&self.waiter), waker);
+        self.drain
+            .state
+            .waiters
+            .register(&mut lock(&self.waiter), waker);
     }
 
     /// Resolves when the last watcher is gone that this drain concerns.

@@ -202,7 +202,8 @@ impl DrainDecision for DrainHandle {
             return None;
         }
         let clock = state.clock();
-        let share = u128::from(clock.pace) * u128::from(u16::MAX) / u128::from(clock.drain_time.max(1));
+        let share =
+            u128::from(clock.pace) * u128::from(u16::MAX) / u128::from(clock.drain_time.max(1));
         Some(u16::try_from(share).unwrap_or(u16::MAX))
     }
 

@@ -52,7 +52,10 @@ impl DrainTrigger {
 /// The three states of a drain.
 ///
 /// Source: Envoy's [drain documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
-#[expect(clippy::exhaustive_enums, reason = "the three states the documentation names")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the three states the documentation names"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainState {
     /// Connections are opened, used and closed without a further thought.

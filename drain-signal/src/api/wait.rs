@@ -44,7 +44,10 @@ impl<H: AsRef<DrainHandle>> PhaseWait<H> {
             if self.parked.is_parked(&connection.shard, cx.waker(), after) {
                 return Poll::Pending;
             }
-            if connection.park(&mut self.parked, cx.waker(), after).is_pending() {
+            if connection
+                .park(&mut self.parked, cx.waker(), after)
+                .is_pending()
+            {
                 return Poll::Pending;
             }
         }

@@ -52,7 +52,8 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
         waker.wake();
     }
     let word = drain.state.word();
-    let more = progress.is_behind || !all_seen || drain.shards.iter().any(|shard| !shard.is_walked(word));
+    let more =
+        progress.is_behind || !all_seen || drain.shards.iter().any(|shard| !shard.is_walked(word));
     let next = if more {
         Some(progress.pace)
     } else {
@@ -72,7 +73,9 @@ fn next(progress: &Progress, earliest: Option<u64>, waiting: u64, is_open: bool)
     } = progress;
     let slot = earliest.map(|key| {
         let slot = match (event.schedule, u16::try_from(key)) {
-            (DrainSchedule::FirstQuarter, Ok(place)) => micros(Place::new(place).of(telling_window(event))),
+            (DrainSchedule::FirstQuarter, Ok(place)) => {
+                micros(Place::new(place).of(telling_window(event)))
+            }
             _ => key,
         };
         slot.max(pace.saturating_add(waiting.saturating_mul(REST_PER_PARKED).div_ceil(1000)))
@@ -90,7 +93,8 @@ fn keep_pace(drain: &Drain, now: Instant) -> Option<Progress> {
     let steps = Steps::new(&event, published.deadline);
     let word = published.word;
     let pace = micros(now.saturating_duration_since(event.start)).max(published.pace);
-    let is_pressing = steps.at(pace) != steps.at(published.pace) || pace - published.pace >= PATIENCE;
+    let is_pressing =
+        steps.at(pace) != steps.at(published.pace) || pace - published.pace >= PATIENCE;
     let is_walked = || drain.shards.iter().all(|shard| shard.is_walked(word));
     if pace > published.pace && (is_pressing || is_walked()) {
         published.pace = pace;
@@ -122,8 +126,8 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
         let start = Instant::now();
         for schedule in [DrainSchedule::FirstQuarter, DrainSchedule::Envoy140] {
-            let event =
-                DrainEvent::new(start, Duration::MAX, DrainReason::ListenerModify).with_schedule(schedule);
+            let event = DrainEvent::new(start, Duration::MAX, DrainReason::ListenerModify)
+                .with_schedule(schedule);
             for pace in [0, u64::MAX - 1, u64::MAX] {
                 let steps = Steps::new(&event, u64::MAX - 1);
                 let progress = Progress {
@@ -132,7 +136,9 @@ mod tests {
                     pace,
                     is_behind: false,
                 };
-                assert!(next(&progress, Some(u64::MAX), u64::MAX, true).is_none_or(|next| next >= pace));
+                assert!(
+                    next(&progress, Some(u64::MAX), u64::MAX, true).is_none_or(|next| next >= pace)
+                );
             }
         }
     }

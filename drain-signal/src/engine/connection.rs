@@ -137,7 +137,9 @@ impl Connection {
                 .and_then(|record| entries.insert(slot, clone, record)),
         };
         *parked = entry.map_or(Parked::NOWHERE, |entry| claim.at_entry(entry));
-        let key = self.slot.key(self.shard.state.word(), self.shard.state.clock());
+        let key = self
+            .slot
+            .key(self.shard.state.word(), self.shard.state.clock());
         let is_earliest = key.is_some_and(|key| entries.is_earliest(key));
         drop(entries);
         drop(replaced);

@@ -60,11 +60,20 @@ impl Drain {
     /// All open watches that the drain concerns; all of them if none is on.
     pub(crate) fn concerned_watches(&self) -> usize {
         let word = self.state.word();
-        self.watches(if word.is_idle() { &BOTH } else { concerned(word) })
+        self.watches(if word.is_idle() {
+            &BOTH
+        } else {
+            concerned(word)
+        })
     }
 
     fn watches(&self, which: &[DrainedBy]) -> usize {
-        let open = |shard: &Arc<Shard>| which.iter().map(|&by| shard.count(by).watches()).sum::<u64>();
+        let open = |shard: &Arc<Shard>| {
+            which
+                .iter()
+                .map(|&by| shard.count(by).watches())
+                .sum::<u64>()
+        };
         let sum: u64 = self.shards.iter().map(open).sum();
         usize::try_from(sum).unwrap_or(usize::MAX)
     }
@@ -226,7 +235,9 @@ impl Drain {
             Stage::Draining => {}
         }
         // The look spares those who open watches the wait for a decision that is known.
-        if self.watches(concerned(published.word)) > 0 || !self.close_counts(concerned(published.word)) {
+        if self.watches(concerned(published.word)) > 0
+            || !self.close_counts(concerned(published.word))
+        {
             return false;
         }
         self.publish_completed(&mut published);
@@ -269,7 +280,10 @@ impl Drain {
 
 /// Those whom the drain concerns.
 const fn concerned(word: Word) -> &'static [DrainedBy] {
-    match (word.concerns(DrainedBy::Any), word.concerns(DrainedBy::Full)) {
+    match (
+        word.concerns(DrainedBy::Any),
+        word.concerns(DrainedBy::Full),
+    ) {
         (true, true) => &BOTH,
         (true, false) => &[DrainedBy::Any],
         _ => &[],

@@ -197,7 +197,12 @@ impl Entries {
     }
 
     /// Takes the wakers of waits that are over at `word`, as many as `wakers` has room for.
-    pub(crate) fn take_due(&mut self, word: Word, clock: Clock, wakers: &mut [Option<Waker>]) -> Walked {
+    pub(crate) fn take_due(
+        &mut self,
+        word: Word,
+        clock: Clock,
+        wakers: &mut [Option<Waker>],
+    ) -> Walked {
         let walk = &mut self.walk;
         if walk.word != word {
             *walk = Walk {
@@ -225,7 +230,8 @@ impl Entries {
                         *room = page.take(bit);
                         taken += 1;
                     } else if let Some(key) = slot.key(word, clock) {
-                        walk.earliest = Some(walk.earliest.map_or(key, |earliest| earliest.min(key)));
+                        walk.earliest =
+                            Some(walk.earliest.map_or(key, |earliest| earliest.min(key)));
                     }
                 }
             }
@@ -252,9 +258,15 @@ mod tests {
     fn pages_that_nobody_uses_are_given_back() {
         let records = Records::new();
         let mut entries = Entries::default();
-        let number = records.claim(&mut entries.free_records).expect("there is room");
+        let number = records
+            .claim(&mut entries.free_records)
+            .expect("there is room");
         let record = records.get(number).expect("it was claimed");
-        let slot = Slot::new(Place::FIRST, crate::DrainedBy::Any, std::time::Duration::ZERO);
+        let slot = Slot::new(
+            Place::FIRST,
+            crate::DrainedBy::Any,
+            std::time::Duration::ZERO,
+        );
         for _ in 0..2 {
             let parked: Vec<_> = (0..1000)
                 .map(|_| {
@@ -277,11 +289,17 @@ mod tests {
         let records = Records::new();
         let mut entries = Entries::default();
         let mut claim = || {
-            let number = records.claim(&mut entries.free_records).expect("there is room");
+            let number = records
+                .claim(&mut entries.free_records)
+                .expect("there is room");
             records.get(number).expect("it was claimed")
         };
         let (one, two) = (claim(), claim());
-        let slot = Slot::new(Place::FIRST, crate::DrainedBy::Any, std::time::Duration::ZERO);
+        let slot = Slot::new(
+            Place::FIRST,
+            crate::DrainedBy::Any,
+            std::time::Duration::ZERO,
+        );
         let mut park = |record, phase| {
             entries
                 .insert(slot.tagged(phase), Waker::noop().clone(), record)

@@ -56,7 +56,8 @@ impl Record {
     /// after it finds the bit (invariant 6).
     fn raise(&self, bit: u32) -> bool {
         // Most callers come after the first: they only read.
-        self.state.load(Ordering::Acquire) & bit == 0 && self.state.fetch_or(bit, Ordering::AcqRel) & bit == 0
+        self.state.load(Ordering::Acquire) & bit == 0
+            && self.state.fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
     /// One handle more. Relaxed: it is made from another, which keeps the record.
@@ -105,7 +106,9 @@ impl Default for FreeRecords {
 
 impl Records {
     pub(crate) fn new() -> Self {
-        Self { table: Table::new() }
+        Self {
+            table: Table::new(),
+        }
     }
 
     #[inline]

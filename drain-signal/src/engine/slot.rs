@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::word::{ALL_PLACES, Word};
 use crate::phase::Phase;
-use crate::schedule::{Place, envoy_slot, micros, place_at, push_slot, response_slot, telling_window};
+use crate::schedule::{
+    Place, envoy_slot, micros, place_at, push_slot, response_slot, telling_window,
+};
 use crate::{DrainEvent, DrainSchedule, DrainedBy};
 
 /// ```text
@@ -119,11 +121,16 @@ impl Slot {
         }
         let has_come = if word.is_envoy() {
             let clock = clock();
-            self.envoy_slot(clock).is_some_and(|slot| slot <= clock.pace)
+            self.envoy_slot(clock)
+                .is_some_and(|slot| slot <= clock.pace)
         } else {
             !self.is_late() && u32::from(self.place().numerator()) < word.threshold()
         };
-        if has_come { Phase::Signaled } else { Phase::Open }
+        if has_come {
+            Phase::Signaled
+        } else {
+            Phase::Open
+        }
     }
 
     /// Orders slots that are still to come: by place, or by microseconds since the start under Envoy 1.40's schedule.
@@ -140,7 +147,13 @@ impl Slot {
 
     fn envoy_slot(self, clock: Clock) -> Option<u64> {
         let drain_time = Duration::from_micros(clock.drain_time);
-        envoy_slot(drain_time, self.place(), self.is_late(), self.drain_timeout()).map(micros)
+        envoy_slot(
+            drain_time,
+            self.place(),
+            self.is_late(),
+            self.drain_timeout(),
+        )
+        .map(micros)
     }
 
     /// Whether a response says goodbye under [`DrainSchedule::FirstQuarter`].
@@ -171,7 +184,9 @@ mod tests {
 
     #[test]
     fn a_drain_timeout_is_kept_to_ten_milliseconds_or_a_second() {
-        let kept = |ms| Slot::new(Place::FIRST, DrainedBy::Full, Duration::from_millis(ms)).drain_timeout();
+        let kept = |ms| {
+            Slot::new(Place::FIRST, DrainedBy::Full, Duration::from_millis(ms)).drain_timeout()
+        };
         assert_eq!(kept(5_000), Duration::from_secs(5));
         assert_eq!(kept(1), Duration::from_millis(10));
         assert_eq!(kept(60_500), Duration::from_secs(61));
@@ -183,7 +198,10 @@ mod tests {
     fn the_tag_leaves_the_rest_alone() {
         let slot = Slot::new(Place::new(0xbeef), DrainedBy::Full, Duration::from_secs(5));
         let tagged = slot.tagged(Phase::Overdue);
-        assert_eq!((tagged.tag(), tagged.place()), (Phase::Overdue, slot.place()));
+        assert_eq!(
+            (tagged.tag(), tagged.place()),
+            (Phase::Overdue, slot.place())
+        );
         assert_eq!(
             (tagged.drained_by(), tagged.drain_timeout()),
             (DrainedBy::Full, Duration::from_secs(5))

@@ -164,8 +164,13 @@ mod tests {
             threshold: ALL_PLACES,
         };
         let word = Word::IDLE.then(progress);
-        assert_eq!((word.state(), word.step()), (State::Draining, Phase::Expired));
-        assert!(word.is_envoy() && word.concerns(DrainedBy::Any) && !word.concerns(DrainedBy::Full));
+        assert_eq!(
+            (word.state(), word.step()),
+            (State::Draining, Phase::Expired)
+        );
+        assert!(
+            word.is_envoy() && word.concerns(DrainedBy::Any) && !word.concerns(DrainedBy::Full)
+        );
         assert_eq!(
             (word.threshold(), word.strategy()),
             (ALL_PLACES, DrainStrategy::Immediate)

@@ -25,7 +25,10 @@ pub enum DrainDirection {
 }
 
 /// Which drains concern a connection.
-#[expect(clippy::exhaustive_enums, reason = "as closed as the directions of a drain")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "as closed as the directions of a drain"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(usize)]
 pub enum DrainedBy {

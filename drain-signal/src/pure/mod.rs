@@ -7,7 +7,8 @@ pub(crate) mod phase;
 pub mod schedule;
 
 pub use config::{
-    DEFAULT_DRAIN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainStrategy, DrainedBy,
+    DEFAULT_DRAIN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainStrategy,
+    DrainedBy,
 };
 pub use decision::DrainDecision;
 pub use event::{CloseLadder, DrainEvent};

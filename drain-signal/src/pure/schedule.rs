@@ -26,7 +26,8 @@ impl Place {
     pub fn of(self, window: Duration) -> Duration {
         let micros = micros(window);
         // 48 bits of whole part times 16 bits: split, so that no window overflows.
-        let share = (micros >> 16) * u64::from(self.0) + (((micros & 0xffff) * u64::from(self.0)) >> 16);
+        let share =
+            (micros >> 16) * u64::from(self.0) + (((micros & 0xffff) * u64::from(self.0)) >> 16);
         Duration::from_micros(share)
     }
 }
@@ -92,7 +93,11 @@ pub fn response_slot(event: &DrainEvent, place: Place, opened: Option<Duration>)
         .unwrap_or_default()
 }
 
-fn first_quarter_slot(event: &DrainEvent, place: Place, opened: Option<Duration>) -> Option<Duration> {
+fn first_quarter_slot(
+    event: &DrainEvent,
+    place: Place,
+    opened: Option<Duration>,
+) -> Option<Duration> {
     let window = telling_window(event);
     match opened {
         None => Some(place.of(window)),
@@ -159,7 +164,11 @@ mod tests {
 
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
     fn event(drain_time: Duration) -> DrainEvent {
-        DrainEvent::new(std::time::Instant::now(), drain_time, DrainReason::ListenerModify)
+        DrainEvent::new(
+            std::time::Instant::now(),
+            drain_time,
+            DrainReason::ListenerModify,
+        )
     }
 
     #[test]
@@ -174,7 +183,10 @@ mod tests {
     #[test]
     fn a_connection_opened_after_the_first_quarter_is_told_with_its_first_response_only() {
         let event = event(60 * SECOND);
-        assert_eq!(push_slot(&event, Place::FIRST, Some(20 * SECOND), SECOND), None);
+        assert_eq!(
+            push_slot(&event, Place::FIRST, Some(20 * SECOND), SECOND),
+            None
+        );
         assert_eq!(
             response_slot(&event, Place::FIRST, Some(20 * SECOND)),
             20 * SECOND

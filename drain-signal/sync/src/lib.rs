@@ -23,7 +23,8 @@ mod wait_list;
 pub use crossbeam_utils::CachePadded;
 pub use per_shard::PerShard;
 pub use primitives::{
-    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence, lock,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence,
+    lock,
 };
 pub use table::Table;
 pub use thread::shards;

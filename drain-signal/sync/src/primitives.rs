@@ -7,7 +7,9 @@ use shuttle as model;
 #[cfg(not(any(loom, shuttle)))]
 use std as model;
 
-pub use model::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub use model::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 pub use model::sync::{Mutex, MutexGuard};
 
 #[cfg(not(any(loom, shuttle)))]
@@ -17,7 +19,9 @@ pub(crate) use once_cell::race::OnceBox;
 /// each step, and runs no code of anybody else.
 #[inline]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// As much of `once_cell::race::OnceBox` as is used here, and the model's view of it.

@@ -49,7 +49,10 @@ fn a_wait_that_moved_to_another_task_wakes_that_one() {
     list.register(&mut waiter, &two);
     list.wake_all();
     assert_eq!(
-        (first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)),
+        (
+            first.0.load(Ordering::Relaxed),
+            second.0.load(Ordering::Relaxed)
+        ),
         (0, 1)
     );
 }
@@ -103,7 +106,8 @@ fn a_waker_may_use_the_list() {
     let list = Arc::new(OnceLock::from(WaitList::default()));
     let waker = || Waker::from(Arc::new(Reentrant(Arc::clone(&list))));
     let shared = list.get().expect("it was set");
-    let (mut woken, mut replaced, mut removed) = (Waiter::default(), Waiter::default(), Waiter::default());
+    let (mut woken, mut replaced, mut removed) =
+        (Waiter::default(), Waiter::default(), Waiter::default());
     shared.register(&mut woken, &waker());
     shared.wake_all();
     shared.register(&mut replaced, &waker());

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
 use drain_signal::{
-    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainState, DrainStrategy, DrainedBy, Phase,
-    PhaseWait, WatchOptions, channel,
+    DrainDecision, DrainDirection, DrainEvent, DrainReason, DrainState, DrainStrategy, DrainedBy,
+    Phase, PhaseWait, WatchOptions, channel,
 };
 use loom::future::block_on;
 use loom::sync::Arc;
@@ -414,7 +414,8 @@ fn a_watch_that_opens_while_a_completed_drain_widens_is_waited_for_or_refused() 
         let draining = trigger.start(event().with_direction(DrainDirection::InboundOnly));
         assert!(draining.complete_if_empty());
         let opening = signal.clone();
-        let opener = thread::spawn(move || opening.watch_with(options().with_drained_by(DrainedBy::Full)));
+        let opener =
+            thread::spawn(move || opening.watch_with(options().with_drained_by(DrainedBy::Full)));
         assert!(draining.widen());
         let watch = opener.join().unwrap();
         let expected = if watch.is_ok() {

@@ -42,8 +42,9 @@ impl Callbacks {
             return vec![];
         }
         let all = std::mem::take(&mut self.stored);
-        let (taken, kept): (BTreeMap<_, _>, _) =
-            all.into_iter().partition(|(_, (scope, _))| *scope <= direction);
+        let (taken, kept): (BTreeMap<_, _>, _) = all
+            .into_iter()
+            .partition(|(_, (scope, _))| *scope <= direction);
         self.stored = kept;
         taken.into_values().map(|(_, callback)| callback).collect()
     }

@@ -61,5 +61,6 @@ use std::time::{Duration, Instant};
 pub(crate) fn later(instant: Instant, duration: Duration) -> Instant {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     let sum = instant.checked_add(duration);
-    sum.or_else(|| instant.checked_add(YEARS)).unwrap_or(instant)
+    sum.or_else(|| instant.checked_add(YEARS))
+        .unwrap_or(instant)
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use drain_signal::{
-    DrainCompleted, DrainDirection, DrainEnd, DrainEvent, DrainSignal, DrainTrigger, DrainWatch, Draining,
-    WatchOptions,
+    DrainCompleted, DrainDirection, DrainEnd, DrainEvent, DrainSignal, DrainTrigger, DrainWatch,
+    Draining, WatchOptions,
 };
 use drain_sync::{Mutex, MutexGuard, lock};
 use slab::Slab;
@@ -66,7 +66,12 @@ enum Drain {
 
 impl Node {
     pub(crate) fn root(shared: Arc<Shared>) -> Self {
-        Self::new(shared, DrainType::Default, TrafficDirection::Unspecified, None)
+        Self::new(
+            shared,
+            DrainType::Default,
+            TrafficDirection::Unspecified,
+            None,
+        )
     }
 
     fn new(
@@ -125,7 +130,11 @@ impl Node {
     /// The drain of an empty node does not advance; a new watch's slot lies between now and the end of the window.
     fn catch_up(&self) {
         let draining = self.lock().draining();
-        let now = self.covering().iter().map(|(sequence, _)| sequence.now()).max();
+        let now = self
+            .covering()
+            .iter()
+            .map(|(sequence, _)| sequence.now())
+            .max();
         if let (Some(draining), Some(now)) = (draining, now) {
             draining.advance(now);
         }
@@ -135,7 +144,8 @@ impl Node {
     fn covering(&self) -> Vec<(Arc<Sequence>, Arc<Part>)> {
         let state = self.lock();
         let covering = state.joined.iter();
-        let covering = covering.filter_map(|joined| Some((&joined.sequence, joined.part.as_ref()?)));
+        let covering =
+            covering.filter_map(|joined| Some((&joined.sequence, joined.part.as_ref()?)));
         covering
             .map(|(sequence, part)| (Arc::clone(sequence), Arc::clone(part)))
             .collect()
@@ -170,7 +180,10 @@ impl Node {
                 parent,
             ));
             entry.insert(Arc::downgrade(&child));
-            let sequences = state.joined.iter().map(|joined| Arc::clone(&joined.sequence));
+            let sequences = state
+                .joined
+                .iter()
+                .map(|joined| Arc::clone(&joined.sequence));
             (child, sequences.collect::<Vec<_>>())
         };
         for sequence in sequences {
@@ -178,7 +191,9 @@ impl Node {
             drop(child.join(&sequence));
         }
         let (own, inherited) = (self.signal.event(), child.signal.event());
-        if let (Some(own), Some(inherited), Some(deadline)) = (own, inherited, self.signal.deadline()) {
+        if let (Some(own), Some(inherited), Some(deadline)) =
+            (own, inherited, self.signal.deadline())
+        {
             // A nearer deadline of this node's drain is the child's too, but not that of a drain which does not cover it.
             if own.start == inherited.start {
                 child.bring_forward(deadline);
@@ -282,7 +297,11 @@ impl State {
     }
 
     /// The sequence that a start in `direction` that ends as `end` joins here.
-    pub(crate) fn running(&self, direction: DrainDirection, end: DrainEnd) -> Option<&Arc<Sequence>> {
+    pub(crate) fn running(
+        &self,
+        direction: DrainDirection,
+        end: DrainEnd,
+    ) -> Option<&Arc<Sequence>> {
         let mut sequences = self.joined.iter().map(|joined| &joined.sequence);
         sequences.find(|sequence| sequence.covers(direction, end))
     }
@@ -298,7 +317,9 @@ impl State {
         if let Some(joined) = joined.find(|joined| Arc::ptr_eq(&joined.sequence, sequence)) {
             return joined.part.clone();
         }
-        let is_covered = node.traffic_direction.is_covered_by(sequence.event.direction);
+        let is_covered = node
+            .traffic_direction
+            .is_covered_by(sequence.event.direction);
         let part = is_covered.then(|| {
             // Counted before the event is published: a watch that sees the one sees the other.
             node.unlisted.add();

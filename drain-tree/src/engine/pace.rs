@@ -43,7 +43,9 @@ impl List {
 
     pub(crate) fn open_watches(&self) -> usize {
         let parts = self.parts.iter();
-        parts.map(|(_, part)| part.draining.concerned_watches()).sum()
+        parts
+            .map(|(_, part)| part.draining.concerned_watches())
+            .sum()
     }
 
     /// Adds the part, if it is unlisted. Whether it was.
@@ -121,7 +123,9 @@ impl List {
         };
         let mut has_room = true;
         while has_room {
-            let Some(key) = self.called.pop_first() else { break };
+            let Some(key) = self.called.pop_first() else {
+                break;
+            };
             if let Some(part) = self.parts.get(key) {
                 has_room = take(key, part);
             }
@@ -171,8 +175,8 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use crate::{
-        ChildOptions, DrainLength, DrainManager, DrainOutcome, DrainReason, DrainSequence, DrainSettings,
-        DrainStart,
+        ChildOptions, DrainLength, DrainManager, DrainOutcome, DrainReason, DrainSequence,
+        DrainSettings, DrainStart,
     };
 
     const START: DrainStart = DrainStart::new(DrainReason::HotRestart);
@@ -215,7 +219,8 @@ mod tests {
         let watched = nodes.iter().rev().skip(1).step_by(41).take(connections);
         let watches: Result<Vec<_>, _> = watched.map(DrainManager::watch).collect();
         let Some(root) = nodes.last() else { return 0 };
-        let mut sequence = root.start_drain_sequence_at(START, tokio::time::Instant::now().into_std());
+        let mut sequence =
+            root.start_drain_sequence_at(START, tokio::time::Instant::now().into_std());
         assert!(
             nodes.iter().all(DrainManager::is_draining),
             "when the start returns"

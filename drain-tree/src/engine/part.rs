@@ -81,7 +81,11 @@ const RELEASED: usize = usize::MAX - 1;
 
 impl Part {
     /// Not listed; `unlisted` counts it already.
-    pub(crate) fn new(draining: Draining, unlisted: Arc<Unlisted>, sequence: Weak<Sequence>) -> Self {
+    pub(crate) fn new(
+        draining: Draining,
+        unlisted: Arc<Unlisted>,
+        sequence: Weak<Sequence>,
+    ) -> Self {
         Self {
             draining,
             unlisted,
@@ -170,7 +174,9 @@ impl Wake for Change {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let Some(part) = self.part.upgrade() else { return };
+        let Some(part) = self.part.upgrade() else {
+            return;
+        };
         if let Some(sequence) = part.sequence.upgrade() {
             sequence.changed(&part);
         }

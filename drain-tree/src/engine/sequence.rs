@@ -80,7 +80,8 @@ impl Sequence {
 
     /// Whether a start in `direction` that ends as `end` has nothing to add to this one.
     pub(crate) fn covers(&self, direction: DrainDirection, end: DrainEnd) -> bool {
-        direction <= self.event.direction && (self.event.end == DrainEnd::Close || end == DrainEnd::Leave)
+        direction <= self.event.direction
+            && (self.event.end == DrainEnd::Close || end == DrainEnd::Leave)
     }
 
     /// Acquire pairs with the Release in [`set_marked`](Self::set_marked): what the walk has marked is seen.

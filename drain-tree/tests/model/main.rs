@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use drain_tree::DrainDirection::{All, InboundOnly};
 use drain_tree::drain_signal::Phase;
 use drain_tree::{
-    ChildOptions, DrainManager, DrainReason, DrainSequence, DrainSettings, DrainStart, DrainState, DrainType,
-    DrainWatch, TrafficDirection,
+    ChildOptions, DrainManager, DrainReason, DrainSequence, DrainSettings, DrainStart, DrainState,
+    DrainType, DrainWatch, TrafficDirection,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -57,7 +57,8 @@ impl StateMachineTest for System {
 
     fn init_test(_: &Tree) -> Self {
         let begin = tokio::time::Instant::now().into_std();
-        let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(T)));
+        let root =
+            DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(T)));
         Self {
             begin,
             now: begin,
@@ -144,7 +145,11 @@ impl StateMachineTest for System {
                 expected.start.map(at),
                 "start of {index}"
             );
-            assert_eq!(node.deadline(), expected.deadline.map(at), "deadline of {index}");
+            assert_eq!(
+                node.deadline(),
+                expected.deadline.map(at),
+                "deadline of {index}"
+            );
             let below = tree.below(index);
             let open = tree
                 .watches
@@ -173,7 +178,10 @@ impl StateMachineTest for System {
             let (Some(start), true) = (expected.start, paced) else {
                 continue;
             };
-            if expected.deadline.is_some_and(|deadline| deadline <= tree.now) {
+            if expected
+                .deadline
+                .is_some_and(|deadline| deadline <= tree.now)
+            {
                 assert!(watch.phase() >= Phase::Expired, "{watch:?} of {node}");
             }
             // Who opened at the very start may have done so before it or after.

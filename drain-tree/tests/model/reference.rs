@@ -202,7 +202,9 @@ impl ReferenceStateMachine for Tree {
             Step::Child { parent: node, .. }
             | Step::Open { node }
             | Step::Start { node, .. }
-            | Step::BringForward { node, .. } => tree.nodes.get(node).is_some_and(|node| !node.gone),
+            | Step::BringForward { node, .. } => {
+                tree.nodes.get(node).is_some_and(|node| !node.gone)
+            }
             Step::Drop { node } => node > 0 && tree.nodes.get(node).is_some_and(|node| !node.gone),
             Step::Close { watch } => watch < tree.watches.len(),
             Step::Forget { sequence } => sequence < tree.sequences.len(),

@@ -31,7 +31,10 @@ fn main() {
     if !args.iter().any(|arg| arg == "--raised") {
         // Again, with as many descriptors as it may have: 10 000 listeners or connections need one each.
         let status = std::process::Command::new("sh")
-            .args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$0" --raised "$@""#])
+            .args([
+                "-c",
+                r#"ulimit -n "$(ulimit -Hn)"; exec "$0" --raised "$@""#,
+            ])
             .arg(std::env::current_exe().expect("this program"))
             .args(&args)
             .status();

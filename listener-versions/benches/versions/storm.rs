@@ -34,7 +34,10 @@ impl Storm {
     fn new() -> Self {
         let (listeners, driver) = listeners(Duration::from_secs(600));
         let worker = listeners.worker();
-        let (blows, ends) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (blows, ends) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let updater = runtime();
         updater.spawn(driver);
         updater.block_on(async {
@@ -46,7 +49,8 @@ impl Storm {
             );
         });
         let update = {
-            let (listeners, blows, ends) = (listeners.clone(), Arc::clone(&blows), Arc::clone(&ends));
+            let (listeners, blows, ends) =
+                (listeners.clone(), Arc::clone(&blows), Arc::clone(&ends));
             async move {
                 let mut content = 0;
                 while !ends.load(Ordering::Relaxed) {

@@ -71,7 +71,11 @@ impl Many {
 }
 
 pub(crate) fn rows(quick: bool) -> Vec<Row> {
-    let counts = if quick { [10, 20, 50] } else { [10, 1_000, 10_000] };
+    let counts = if quick {
+        [10, 20, 50]
+    } else {
+        [10, 1_000, 10_000]
+    };
     let (rounds, times) = if quick { (1, 5) } else { (15, 200) };
     runtime().block_on(async {
         let mut sets = Vec::new();
@@ -111,7 +115,9 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
             .collect();
         // What names all has to look at all: for information.
         let many = sets.last_mut().expect("three");
-        let all: Vec<_> = (0..many.count).map(|index| many.config(index).into()).collect();
+        let all: Vec<_> = (0..many.count)
+            .map(|index| many.config(index).into())
+            .collect();
         let mut whole = vec![];
         for round in 0..=rounds {
             let took = many.whole(&all, round + 1_000_000).await;
@@ -122,7 +128,10 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
         }
         let value = median(whole);
         rows.push(Row {
-            row: format!("apply: update that names all {} listeners, 1 changed", many.count),
+            row: format!(
+                "apply: update that names all {} listeners, 1 changed",
+                many.count
+            ),
             unit: "us",
             value,
             floor_name: "1 of 10",

@@ -95,14 +95,18 @@ impl Giving {
             (Self::Serves, E::Asked) => (Self::Asked, &[Share]),
             (Self::Asked, E::Drain) => (Self::Replaced, &[Stop, Give]),
             (Self::Asked, E::Failed) => (Self::Serves, &[Release]),
-            (Self::Replaced, E::Terminate) => (Self::Replaced, &[Report(SuccessorEvent::Terminate)]),
+            (Self::Replaced, E::Terminate) => {
+                (Self::Replaced, &[Report(SuccessorEvent::Terminate)])
+            }
             (Self::Replaced, E::Goodbye) => (Self::Done, &[Close]),
             (Self::Replaced, E::Ended) => (Self::Unsure, &[TryLock]),
             (Self::Unsure, E::LockHeld) => (Self::Unsure, &[Wait]),
             (Self::Unsure, E::LockGot) => (Self::Keeps, &[Listen, Report(SuccessorEvent::Died)]),
             (Self::Keeps, E::Asked) => (Self::KeepsAsked, &[Share]),
             (Self::Keeps, E::TimeOver) => (Self::Done, &[Close, Report(SuccessorEvent::Closed)]),
-            (Self::KeepsAsked, E::Drain) => (Self::Replaced, &[Give, Report(SuccessorEvent::Replaced)]),
+            (Self::KeepsAsked, E::Drain) => {
+                (Self::Replaced, &[Give, Report(SuccessorEvent::Replaced)])
+            }
             (Self::KeepsAsked, E::Failed) => (Self::Keeps, &[]),
             (Self::Unsure, E::LivesOn | E::NothingKept) => (Self::Done, &[Close]),
             (same, _) => (same, &[]),

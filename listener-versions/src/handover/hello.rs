@@ -35,7 +35,10 @@ impl Hello {
     /// Whether this process can do with one that says `theirs`.
     pub(super) fn fits(&self, theirs: &Self) -> Result<(), HandoverError> {
         let unknown = (0, 0);
-        if self.namespace != theirs.namespace && self.namespace != unknown && theirs.namespace != unknown {
+        if self.namespace != theirs.namespace
+            && self.namespace != unknown
+            && theirs.namespace != unknown
+        {
             return Err(HandoverError::Namespace {
                 theirs: theirs.namespace.1,
                 ours: self.namespace.1,
@@ -74,7 +77,9 @@ mod tests {
             namespace,
             ..Hello::new(0, 0, Duration::ZERO)
         };
-        let error = hello((4, 10)).fits(&hello((4, 11))).expect_err("they differ");
+        let error = hello((4, 10))
+            .fits(&hello((4, 11)))
+            .expect_err("they differ");
         assert_eq!(
             error.to_string(),
             "the other process is in network namespace 11, this one in 10"

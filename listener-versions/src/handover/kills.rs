@@ -126,7 +126,10 @@ fn outcome(who: Who, point: Point, kills_old: bool) -> String {
     // A process that is started then gets them.
     let next = world.start();
     world.settle();
-    assert!(serves(&world, next), "{who:?} {point:?} {kills_old}: {world:#?}");
+    assert!(
+        serves(&world, next),
+        "{who:?} {point:?} {kills_old}: {world:#?}"
+    );
     outcome
 }
 

@@ -91,7 +91,9 @@ impl Message {
             }
             Self::Drain { taken, more } => {
                 let mut body = vec![u8::from(*more)];
-                taken.iter().for_each(|number| body.extend(number.to_be_bytes()));
+                taken
+                    .iter()
+                    .for_each(|number| body.extend(number.to_be_bytes()));
                 (3, 0, body)
             }
             Self::Draining => (4, 2, Vec::new()),
@@ -250,7 +252,9 @@ impl<'a> Reader<'a> {
                 .parse()
                 .ok()
                 .map(ListenAddress::Socket),
-            2 => Some(ListenAddress::Unix(OsString::from_vec(text.to_vec()).into())),
+            2 => Some(ListenAddress::Unix(
+                OsString::from_vec(text.to_vec()).into(),
+            )),
             _ => None,
         }
     }
@@ -292,12 +296,16 @@ mod tests {
                     more: more && !sockets.is_empty(),
                     sockets
                 }),
-            (prop::collection::vec(any::<u32>(), 0..=NUMBERS), any::<bool>()).prop_map(|(taken, more)| {
-                Message::Drain {
-                    more: more && !taken.is_empty(),
-                    taken,
-                }
-            }),
+            (
+                prop::collection::vec(any::<u32>(), 0..=NUMBERS),
+                any::<bool>()
+            )
+                .prop_map(|(taken, more)| {
+                    Message::Drain {
+                        more: more && !taken.is_empty(),
+                        taken,
+                    }
+                }),
             Just(Message::Draining),
             Just(Message::Terminate),
             any::<u32>().prop_map(|pid| Message::Busy { pid }),
@@ -367,7 +375,10 @@ mod tests {
         let sockets = Vec::new();
         let taken = Vec::new();
         for message in [
-            Message::Sockets { sockets, more: true },
+            Message::Sockets {
+                sockets,
+                more: true,
+            },
             Message::Drain { taken, more: true },
         ] {
             assert!(Message::decode(&message.encode()).is_err(), "{message:?}");

@@ -186,7 +186,9 @@ pub enum HandoverError {
         ours: u64,
     },
     /// Two versions of the protocol.
-    #[error("the other process speaks version {theirs} of the handover protocol, this one version {ours}")]
+    #[error(
+        "the other process speaks version {theirs} of the handover protocol, this one version {ours}"
+    )]
     Version {
         /// What the other process speaks.
         theirs: u16,

@@ -152,7 +152,11 @@ impl World {
             .filter(|(_, process)| process.accepts)
             .map(|(index, _)| index)
             .collect();
-        assert!(accepting.len() <= 1, "{accepting:?} accept: {:#?}", self.story);
+        assert!(
+            accepting.len() <= 1,
+            "{accepting:?} accept: {:#?}",
+            self.story
+        );
         let mut given = self
             .alive()
             .filter(|(_, process)| matches!(process.role, Role::Gives(_)));
@@ -163,7 +167,10 @@ impl World {
                 self.story
             );
         }
-        for (_, process) in self.alive().filter(|(_, process)| process.to_give.is_empty()) {
+        for (_, process) in self
+            .alive()
+            .filter(|(_, process)| process.to_give.is_empty())
+        {
             if let Role::Gives(giving) = process.role {
                 assert_eq!(process.accepts, giving.accepts(), "{process:?}");
             }
@@ -305,7 +312,8 @@ impl World {
                     .connections
                     .iter()
                     .flat_map(|connection| &connection.unread[NEW]);
-                let is_bound = unread.any(is_sent) || self.alive().any(|(_, process)| process.has_sockets);
+                let is_bound =
+                    unread.any(is_sent) || self.alive().any(|(_, process)| process.has_sockets);
                 if is_bound && !self.processes[index].has_sockets {
                     self.release(index);
                     self.processes[index].role = Role::Done;
@@ -410,7 +418,9 @@ impl World {
             return;
         };
         match (giving, self.read(down, OLD)) {
-            (Giving::Serves | Giving::Keeps, Some(Said::Hello)) => self.given(index, GivingEvent::Asked),
+            (Giving::Serves | Giving::Keeps, Some(Said::Hello)) => {
+                self.given(index, GivingEvent::Asked)
+            }
             (Giving::Serves | Giving::Keeps, _) => self.hang_up(index),
             (Giving::Asked | Giving::KeepsAsked, Some(Said::Drain))
                 if down.is_some_and(|connection| self.connections[connection].is_open[NEW]) =>
@@ -644,7 +654,9 @@ mod plays {
     /// Whatever has happened, a process that is started then serves; unless one serves that cannot be replaced.
     fn the_next_one_serves(world: &mut World) {
         world.settle();
-        let silent = world.alive().any(|(_, process)| process.role == Role::Silent);
+        let silent = world
+            .alive()
+            .any(|(_, process)| process.role == Role::Silent);
         let next = world.start();
         world.settle();
         let stuck: Vec<_> = world

@@ -87,7 +87,12 @@ impl Offer {
     /// The first process in a row.
     pub(super) fn first(lock: Lock, path: &Path) -> io::Result<Self> {
         let listener = lock.listen(path)?;
-        Ok(Self::new(path, (0, Instant::now()), None, (lock, Some(listener))))
+        Ok(Self::new(
+            path,
+            (0, Instant::now()),
+            None,
+            (lock, Some(listener)),
+        ))
     }
 
     pub(super) fn new(

@@ -97,7 +97,10 @@ pub(super) async fn seek(
     }
 }
 
-async fn ask(stream: UnixStream, options: &HandoverOptions) -> Result<Answer, (TakingEvent, HandoverError)> {
+async fn ask(
+    stream: UnixStream,
+    options: &HandoverOptions,
+) -> Result<Answer, (TakingEvent, HandoverError)> {
     let asked = async {
         let mut wire = Wire::new(stream)?;
         let ours = Hello::new(0, 0, Duration::ZERO);
@@ -120,7 +123,11 @@ async fn ask(stream: UnixStream, options: &HandoverOptions) -> Result<Answer, (T
     asked.await.map_err(|error| (event(&error), error))
 }
 
-async fn receive(mut wire: Wire, hello: Hello, options: &HandoverOptions) -> Result<Answer, HandoverError> {
+async fn receive(
+    mut wire: Wire,
+    hello: Hello,
+    options: &HandoverOptions,
+) -> Result<Answer, HandoverError> {
     let now = Instant::now();
     let since = now
         .checked_sub(Duration::from_millis(hello.uptime))

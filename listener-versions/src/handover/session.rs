@@ -115,15 +115,21 @@ async fn taken(
     let mut count = 0;
     loop {
         let Message::Drain { taken, more } = wire.receive(patience).await?.0 else {
-            return Err(HandoverError::Malformed("it did not say which sockets it has"));
+            return Err(HandoverError::Malformed(
+                "it did not say which sockets it has",
+            ));
         };
         count += taken.len();
         if count > sockets.len() {
-            return Err(HandoverError::Malformed("it took more sockets than were offered"));
+            return Err(HandoverError::Malformed(
+                "it took more sockets than were offered",
+            ));
         }
         for number in taken {
             let socket = sockets.get(number as usize);
-            let socket = socket.ok_or(HandoverError::Malformed("it took a socket that was not offered"))?;
+            let socket = socket.ok_or(HandoverError::Malformed(
+                "it took a socket that was not offered",
+            ))?;
             addresses.insert(socket.address.clone());
         }
         if !more {

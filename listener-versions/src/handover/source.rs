@@ -67,7 +67,10 @@ impl<'a, S: SocketSource> Unsettled<'a, S> {
         Ok(unsettled)
     }
 
-    pub(super) fn claim(source: &'a S, offered: &HashSet<ListenAddress>) -> (Self, HashSet<ListenAddress>) {
+    pub(super) fn claim(
+        source: &'a S,
+        offered: &HashSet<ListenAddress>,
+    ) -> (Self, HashSet<ListenAddress>) {
         let claimed = source.claim(offered);
         let unsettled = Self {
             source,

@@ -23,7 +23,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How a process begins.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "another process serves, or none does")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "another process serves, or none does"
+)]
 pub enum Start {
     /// No process serves at the path. The next one finds this one.
     Fresh(Offer),
@@ -46,7 +49,9 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, Hand
     let mut taking = Taking::Looking { ready: false };
     match seek(&mut taking, path, options, None).await? {
         Found::NoProcess(lock) => Ok(Start::Fresh(Offer::first(lock, path)?)),
-        Found::Process(answer) => Ok(Start::Takeover(Takeover::new(taking, path, options, answer))),
+        Found::Process(answer) => Ok(Start::Takeover(Takeover::new(
+            taking, path, options, answer,
+        ))),
     }
 }
 
@@ -59,7 +64,10 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, Hand
 /// # Cancel safety
 ///
 /// As [`start`].
-pub async fn take_over(path: &Path, options: &HandoverOptions) -> Result<Option<Takeover>, HandoverError> {
+pub async fn take_over(
+    path: &Path,
+    options: &HandoverOptions,
+) -> Result<Option<Takeover>, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
     match seek(&mut taking, path, options, None).await? {
         Found::NoProcess(_) => Ok(None),
@@ -226,13 +234,19 @@ impl Takeover {
         if message == Message::Goodbye {
             return Ok(None);
         }
-        let (Message::Draining, Ok([lock, listener])) = (message, <[OwnedFd; 2]>::try_from(fds)) else {
+        let (Message::Draining, Ok([lock, listener])) = (message, <[OwnedFd; 2]>::try_from(fds))
+        else {
             return Err(HandoverError::Malformed("it did not say that it drains"));
         };
         Ok(Some((Lock::given(lock), path::given(listener)?)))
     }
 
-    fn owner(self, is_alone: bool, lock: Lock, listener: Option<UnixListener>) -> (Predecessor, Offer) {
+    fn owner(
+        self,
+        is_alone: bool,
+        lock: Lock,
+        listener: Option<UnixListener>,
+    ) -> (Predecessor, Offer) {
         let Answer {
             wire,
             pid,

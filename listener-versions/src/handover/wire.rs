@@ -84,7 +84,9 @@ impl Wire {
             }
             io::Result::Ok(())
         });
-        sent.await.map_err(|_| HandoverError::TimedOut)?.map_err(lost)
+        sent.await
+            .map_err(|_| HandoverError::TimedOut)?
+            .map_err(lost)
     }
 
     /// Sends a message, with its descriptors, without waiting: the other process has read everything that was sent before.
@@ -92,7 +94,11 @@ impl Wire {
     /// # Errors
     ///
     /// Nothing of it was sent, unless the other process has stopped to read.
-    pub(super) fn send_now(&self, message: &Message, fds: &[BorrowedFd<'_>]) -> Result<(), HandoverError> {
+    pub(super) fn send_now(
+        &self,
+        message: &Message,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<(), HandoverError> {
         let frame = message.encode();
         let sent = send_some(&self.stream, &frame, fds).map_err(lost)?;
         if sent < frame.len() {
@@ -116,7 +122,9 @@ impl Wire {
     }
 
     /// The same without a limit of time. What has come is kept if it is dropped.
-    pub(super) async fn receive_whenever(&mut self) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
+    pub(super) async fn receive_whenever(
+        &mut self,
+    ) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
         loop {
             if let Some((message, length, fds)) = Message::decode(&self.bytes)? {
                 if self.fds.len() < fds {
@@ -145,7 +153,11 @@ impl Wire {
     /// Whether the other process has closed the connection by now.
     pub(super) fn has_hung_up(&self) -> bool {
         let mut byte = [0];
-        let peeked = recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        let peeked = recv(
+            &self.stream,
+            &mut byte,
+            RecvFlags::PEEK | RecvFlags::DONTWAIT,
+        );
         match peeked {
             Ok((_, length)) => length == 0,
             Err(error) => io::Error::from(error).kind() != io::ErrorKind::WouldBlock,
@@ -156,9 +168,9 @@ impl Wire {
 /// A connection that ended is one error, however the kernel names it.
 fn lost(error: io::Error) -> HandoverError {
     match error.kind() {
-        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
-            HandoverError::Lost
-        }
+        io::ErrorKind::BrokenPipe
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::NotConnected => HandoverError::Lost,
         _ => HandoverError::Io(error),
     }
 }
@@ -179,10 +191,19 @@ fn send_some(stream: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Res
     if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    Ok(sendmsg(stream, &[IoSlice::new(bytes)], &mut control, FLAGS)?)
+    Ok(sendmsg(
+        stream,
+        &[IoSlice::new(bytes)],
+        &mut control,
+        FLAGS,
+    )?)
 }
 
-fn receive_some(stream: &UnixStream, bytes: &mut Vec<u8>, fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
+fn receive_some(
+    stream: &UnixStream,
+    bytes: &mut Vec<u8>,
+    fds: &mut VecDeque<OwnedFd>,
+) -> io::Result<usize> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const FLAGS: RecvFlags = RecvFlags::CMSG_CLOEXEC;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -190,7 +211,12 @@ fn receive_some(stream: &UnixStream, bytes: &mut Vec<u8>, fds: &mut VecDeque<Own
     let mut space = [MaybeUninit::uninit(); SPACE];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut part = [0; 4096];
-    let received = recvmsg(stream, &mut [IoSliceMut::new(&mut part)], &mut control, FLAGS)?;
+    let received = recvmsg(
+        stream,
+        &mut [IoSliceMut::new(&mut part)],
+        &mut control,
+        FLAGS,
+    )?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             fds.extend(received);

@@ -103,7 +103,8 @@ impl ListenerChain {
     }
 
     pub(crate) fn conns(&self) -> &ConnChain {
-        self.conns.get_or_init(|| self.group.chain(self.id.as_str()))
+        self.conns
+            .get_or_init(|| self.group.chain(self.id.as_str()))
     }
 
     pub(crate) fn view(&self) -> ChainView {

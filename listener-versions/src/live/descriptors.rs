@@ -31,9 +31,15 @@ impl<C: ListenerConfig> Inner<C> {
 
     /// At which of these addresses a listener has inherited sockets.
     #[cfg(all(unix, feature = "handover"))]
-    pub(crate) fn inherited_among(&self, addresses: &HashSet<ListenAddress>) -> HashSet<ListenAddress> {
+    pub(crate) fn inherited_among(
+        &self,
+        addresses: &HashSet<ListenAddress>,
+    ) -> HashSet<ListenAddress> {
         let state = self.lock();
-        let listening = state.listening.values().filter(|listening| listening.is_shared());
+        let listening = state
+            .listening
+            .values()
+            .filter(|listening| listening.is_shared());
         let locals = listening.map(|listening| listening.local().clone());
         locals.filter(|local| addresses.contains(local)).collect()
     }
@@ -69,11 +75,12 @@ impl<C: ListenerConfig> Inner<C> {
     /// Nobody can ask for a port that the kernel chose, and what warms does not listen.
     #[cfg(unix)]
     fn to_share(state: &State<C>) -> Vec<Arc<Listening<C>>> {
-        let listening = state
-            .listening
-            .iter()
-            .filter(|(key, listening)| !key.address().is_ephemeral() && listening.current().is_some());
-        listening.map(|(_, listening)| Arc::clone(listening)).collect()
+        let listening = state.listening.iter().filter(|(key, listening)| {
+            !key.address().is_ephemeral() && listening.current().is_some()
+        });
+        listening
+            .map(|(_, listening)| Arc::clone(listening))
+            .collect()
     }
 
     /// By address, then by lane.

@@ -97,7 +97,9 @@ async fn drive<C: ListenerConfig>(inner: Arc<Inner<C>>, mut jobs: mpsc::Unbounde
     poll_fn(|cx| {
         while more {
             match jobs.poll_recv(cx) {
-                Poll::Ready(Some(Job::Warm(job))) => warming.push(warm(job, inner.held.subscribe())),
+                Poll::Ready(Some(Job::Warm(job))) => {
+                    warming.push(warm(job, inner.held.subscribe()))
+                }
                 Poll::Ready(Some(Job::Drain(job))) => running.push(run(job)),
                 Poll::Ready(None) => more = false,
                 Poll::Pending => break,

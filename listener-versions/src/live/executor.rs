@@ -45,7 +45,8 @@ impl<C: ListenerConfig> Inner<C> {
                 }
                 Effect::Close { socket, last } => {
                     // The version's drain begins later than this, so the guard can still be had.
-                    let last = last.and_then(|version| state.live.get(&version)?.drain().watch().ok());
+                    let last =
+                        last.and_then(|version| state.live.get(&version)?.drain().watch().ok());
                     if let Some(listening) = state.listening.remove(&socket) {
                         // The other process that has it goes on; an update to come may want it again.
                         state
@@ -63,7 +64,9 @@ impl<C: ListenerConfig> Inner<C> {
                     };
                     chain.leave();
                     let sequence = chain.drain().start_drain_sequence(DrainStart::new(reason));
-                    state.events.push(Event::ChainDrainStarted(chain.view(), reason));
+                    state
+                        .events
+                        .push(Event::ChainDrainStarted(chain.view(), reason));
                     self.run(Job::Drain(DrainJob::Chain { chain, sequence }));
                 }
                 Effect::Drain { version, reason } => {
@@ -71,8 +74,12 @@ impl<C: ListenerConfig> Inner<C> {
                         continue;
                     };
                     version.set_state(VersionState::Draining);
-                    let sequence = version.drain().start_drain_sequence(DrainStart::new(reason));
-                    state.events.push(Event::DrainStarted(version.view(None), reason));
+                    let sequence = version
+                        .drain()
+                        .start_drain_sequence(DrainStart::new(reason));
+                    state
+                        .events
+                        .push(Event::DrainStarted(version.view(None), reason));
                     drained.push(Arc::clone(&version));
                     self.run(Job::Drain(DrainJob::Version { version, sequence }));
                 }
@@ -94,18 +101,26 @@ impl<C: ListenerConfig> Inner<C> {
 
     /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before the floor.
     fn hurry(&self, state: &mut State<C>, drained: &[Arc<ListenerVersion<C>>]) {
-        let Some(cap) = self.options.cap() else { return };
+        let Some(cap) = self.options.cap() else {
+            return;
+        };
         for name in drained.iter().map(|version| version.name()) {
             let deadline = tokio::time::Instant::now().into_std() + self.options.floor;
             for oldest in state.set.over_cap(name, cap) {
                 let Some(version) = state.live.get(&oldest) else {
                     continue;
                 };
-                if version.drain().deadline().is_some_and(|now| now <= deadline) {
+                if version
+                    .drain()
+                    .deadline()
+                    .is_some_and(|now| now <= deadline)
+                {
                     continue;
                 }
                 version.drain().bring_forward(deadline);
-                state.events.push(Event::Hurried(version.view(None), deadline));
+                state
+                    .events
+                    .push(Event::Hurried(version.view(None), deadline));
             }
         }
     }

@@ -11,8 +11,9 @@ use super::{Event, Job, Reporter, State, WarmError, offer};
 use crate::net::{Listening, Shared, Worker};
 use crate::set::Socket;
 use crate::{
-    ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver, ListenerVersion,
-    ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState, VersionView,
+    ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+    VersionView,
 };
 
 pub(crate) struct Inner<C> {
@@ -82,11 +83,14 @@ impl<C: ListenerConfig> Inner<C> {
             ..
         } = &mut *state;
         let (report, effects) = set.apply(update, |config, asked, socket| {
-            let open = listening.get(&asked.socket).filter(|_| socket == Socket::Open);
+            let open = listening
+                .get(&asked.socket)
+                .filter(|_| socket == Socket::Open);
             if let Some(listening) = open.or_else(|| fresh.get(&asked.socket)) {
                 return listening.listen();
             }
-            let listening = Listening::open(&asked.socket, &asked.socket_options, config, inherited)?;
+            let listening =
+                Listening::open(&asked.socket, &asked.socket_options, config, inherited)?;
             // A version that warms does not listen yet: clients would wait for nobody.
             if !asked.warms {
                 if let Err(error) = listening.listen() {
@@ -119,7 +123,8 @@ impl<C: ListenerConfig> Inner<C> {
                 .map(|listening| listening.listen())
             {
                 Some(Err(source)) => {
-                    let (listener, address) = (Arc::clone(&record.name), record.socket.address().clone());
+                    let (listener, address) =
+                        (Arc::clone(&record.name), record.socket.address().clone());
                     Err(UpdateError::Bind {
                         listener,
                         address,
@@ -150,16 +155,24 @@ impl<C: ListenerConfig> Inner<C> {
             .filter_map(|version| state.view(*version))
             .collect();
         self.execute(&mut state, effects);
-        state.events.extend(views.iter().cloned().map(Event::Stopped));
+        state
+            .events
+            .extend(views.iter().cloned().map(Event::Stopped));
         self.report(state);
         views
     }
 
     /// A drain from above has begun: the connections of these versions are asked to leave.
-    pub(crate) fn asked_to_leave(&self, reason: DrainReason, is_asked: impl Fn(&VersionView) -> bool) {
+    pub(crate) fn asked_to_leave(
+        &self,
+        reason: DrainReason,
+        is_asked: impl Fn(&VersionView) -> bool,
+    ) {
         let mut state = self.lock();
         let views: Vec<VersionView> = state.views().filter(is_asked).collect();
-        let events = views.into_iter().map(|view| Event::AskedToLeave(view, reason));
+        let events = views
+            .into_iter()
+            .map(|view| Event::AskedToLeave(view, reason));
         state.events.extend(events);
         self.report(state);
     }
@@ -180,7 +193,9 @@ impl<C: ListenerConfig> Inner<C> {
         let live = state.live.remove(&version.number());
         state.unused.extend(live);
         version.set_state(VersionState::Drained);
-        state.events.push(Event::Drained(version.view(None), outcome));
+        state
+            .events
+            .push(Event::Drained(version.view(None), outcome));
         self.report(state);
     }
 
@@ -190,7 +205,9 @@ impl<C: ListenerConfig> Inner<C> {
         let reaped = state.set.complete_chain(chain.number());
         debug_assert!(reaped.is_some(), "{chain:?} was reaped before");
         state.gone.remove(&chain.number());
-        state.events.push(Event::ChainDrained(chain.view(), outcome));
+        state
+            .events
+            .push(Event::ChainDrained(chain.view(), outcome));
         self.report(state);
     }
 
@@ -213,7 +230,9 @@ impl<C: ListenerConfig> Inner<C> {
             let events = std::mem::take(&mut state.events);
             drop(state);
             for event in events {
-                self.shared.reporter.report(|observer| event.report(observer));
+                self.shared
+                    .reporter
+                    .report(|observer| event.report(observer));
             }
             state = self.lock();
             state.is_reporting = false;
@@ -247,7 +266,11 @@ impl<C: ListenerConfig> Inner<C> {
     }
 
     pub(crate) fn draining_chains(&self) -> Vec<ChainView> {
-        self.lock().gone.values().map(|chain| chain.view()).collect()
+        self.lock()
+            .gone
+            .values()
+            .map(|chain| chain.view())
+            .collect()
     }
 
     pub(crate) fn active(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
@@ -272,7 +295,10 @@ impl<C: ListenerConfig> Inner<C> {
     #[cfg(feature = "__bench")]
     pub(crate) fn listening(&self, name: &str) -> Option<Arc<Listening<C>>> {
         let state = self.lock();
-        state.listening.get(&state.set.active(name)?.socket).cloned()
+        state
+            .listening
+            .get(&state.set.active(name)?.socket)
+            .cloned()
     }
 
     /// Nobody can update any more: sockets close, workers end.

@@ -16,8 +16,8 @@ use super::{DrainJob, Inner, Job};
 use crate::SharedSocket;
 use crate::net::Worker;
 use crate::{
-    AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerConfig, ListenerObserver, ListenerVersion,
-    ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
+    AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
 };
 
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
@@ -48,7 +48,13 @@ impl<C: ListenerConfig> Listeners<C> {
     ) -> (Self, Driver) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let observer = Arc::new(observer);
-        let inner = Arc::new(Inner::new(root, tracker, options, observer, jobs.downgrade()));
+        let inner = Arc::new(Inner::new(
+            root,
+            tracker,
+            options,
+            observer,
+            jobs.downgrade(),
+        ));
         let driver = Driver::new(Arc::clone(&inner), queue);
         let open = Arc::new(Open {
             inner: Arc::clone(&inner),

@@ -93,7 +93,9 @@ impl<R: Send + Sync + 'static> Routes<R> {
     #[must_use]
     pub fn wanted(&self) -> Vec<Arc<str>> {
         let tables = self.lock();
-        let wanted = tables.iter().filter(|(_, table)| table.routes.load().is_none());
+        let wanted = tables
+            .iter()
+            .filter(|(_, table)| table.routes.load().is_none());
         wanted.map(|(name, _)| Arc::clone(name)).collect()
     }
 

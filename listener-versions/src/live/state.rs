@@ -48,13 +48,16 @@ impl<C: ListenerConfig> State<C> {
                 .chain(&named.active)
                 .chain(&named.warming)
         });
-        let live = versions.and_then(|mut versions| versions.find_map(|version| self.live.get(version)));
+        let live =
+            versions.and_then(|mut versions| versions.find_map(|version| self.live.get(version)));
         live.map(|version| Arc::clone(version.listener_conns()))
             .unwrap_or_default()
     }
 
     pub(super) fn activate(&mut self, version: u64, socket: &SocketKey) {
-        let (Some(version), Some(listening)) = (self.live.get(&version), self.listening.get(socket)) else {
+        let (Some(version), Some(listening)) =
+            (self.live.get(&version), self.listening.get(socket))
+        else {
             return;
         };
         let first = listening.current().is_none();
@@ -69,7 +72,9 @@ impl<C: ListenerConfig> State<C> {
                 Some(held_back) => held_back.push(Arc::clone(listening)),
                 None => {
                     self.workers.retain(|worker| !worker.is_closed());
-                    self.workers.iter().for_each(|worker| offer(worker, listening));
+                    self.workers
+                        .iter()
+                        .for_each(|worker| offer(worker, listening));
                 }
             }
         }
@@ -79,7 +84,9 @@ impl<C: ListenerConfig> State<C> {
     pub(crate) fn release(&mut self) {
         self.workers.retain(|worker| !worker.is_closed());
         for listening in self.held_back.take().unwrap_or_default() {
-            self.workers.iter().for_each(|worker| offer(worker, &listening));
+            self.workers
+                .iter()
+                .for_each(|worker| offer(worker, &listening));
         }
     }
 
@@ -106,7 +113,9 @@ impl<C: ListenerConfig> State<C> {
 
     /// Every version that is not reaped yet, oldest first.
     pub(crate) fn views(&self) -> impl Iterator<Item = VersionView> {
-        self.set.iter().filter_map(|record| self.view(record.number))
+        self.set
+            .iter()
+            .filter_map(|record| self.view(record.number))
     }
 
     pub(crate) fn view(&self, version: u64) -> Option<VersionView> {

@@ -137,13 +137,18 @@ impl<C> ListenerVersion<C> {
         let stays: std::collections::HashSet<u64> =
             revision.chains.iter().map(|chain| chain.number()).collect();
         let gone = self.revision.chains.iter();
-        let gone = gone.filter(|chain| !stays.contains(&chain.number())).cloned();
+        let gone = gone
+            .filter(|chain| !stays.contains(&chain.number()))
+            .cloned();
         let gone = gone.collect();
         (Self { stable, revision }, gone)
     }
 
     /// Finds the chain that takes a connection of this version, and opens its watch there. `None` if no chain takes it.
-    pub(crate) fn enter(&self, choose: &mut impl FnMut(&C) -> Option<ChainId>) -> Option<Chosen<C>> {
+    pub(crate) fn enter(
+        &self,
+        choose: &mut impl FnMut(&C) -> Option<ChainId>,
+    ) -> Option<Chosen<C>> {
         loop {
             let revision = self.stable.newest.load_full();
             let chain = Arc::clone(revision.by_id.get(&choose(&revision.config)?)?);

@@ -41,7 +41,10 @@ impl<C> Accepted<C> {
     #[must_use]
     pub fn local(&self) -> ListenAddress {
         let local = self.stream.local();
-        local.map_or_else(|| self.version.socket().address().clone(), ListenAddress::Socket)
+        local.map_or_else(
+            || self.version.socket().address().clone(),
+            ListenAddress::Socket,
+        )
     }
 }
 
@@ -111,7 +114,8 @@ pub(super) async fn accept_loop<C: ListenerConfig, F: Fn(Accepted<C>)>(
             shared
                 .reporter
                 .report(|observer| observer.accept_error(listening.local(), &error, pauses));
-            if let Either::Left(_) = select(changed.as_mut(), pin!(tokio::time::sleep(pause))).await {
+            if let Either::Left(_) = select(changed.as_mut(), pin!(tokio::time::sleep(pause))).await
+            {
                 break;
             }
             lack = share.look(&listening, number).err();
@@ -137,9 +141,9 @@ async fn serve_saved<C, F: Fn(Accepted<C>)>(
             Err(error) => {
                 if let Next::Pause(pause) = backoff.after(&error) {
                     pauses += 1;
-                    shared
-                        .reporter
-                        .report(|observer| observer.accept_error(listening.local(), &error, pauses));
+                    shared.reporter.report(|observer| {
+                        observer.accept_error(listening.local(), &error, pauses)
+                    });
                     tokio::time::sleep(pause).await;
                 }
                 continue;
@@ -150,9 +154,9 @@ async fn serve_saved<C, F: Fn(Accepted<C>)>(
             Ok((stream, peer)) => take(listening, shared, handler, stream, peer, worker),
             Err(_) => {
                 let version = listening.current().map_or(0, |version| version.number());
-                shared
-                    .reporter
-                    .report(|observer| observer.refused(listening.local(), version, Refusal::Unregistered));
+                shared.reporter.report(|observer| {
+                    observer.refused(listening.local(), version, Refusal::Unregistered)
+                });
             }
         }
     }

@@ -50,7 +50,9 @@ impl Assignment {
 
     /// Whether a socket has to be opened for this worker.
     pub(super) fn needs_socket(&self, worker: u64) -> bool {
-        self.mode == ReusePort::PerWorker && self.workers.contains(&worker) && self.count(worker) == 0
+        self.mode == ReusePort::PerWorker
+            && self.workers.contains(&worker)
+            && self.count(worker) == 0
     }
 
     /// The next socket is this worker's.
@@ -64,7 +66,11 @@ impl Assignment {
         let mut moved = false;
         for index in 0..self.owners.len() {
             if self.owners[index] == Some(worker) {
-                let heir = self.workers.iter().copied().min_by_key(|heir| self.count(*heir));
+                let heir = self
+                    .workers
+                    .iter()
+                    .copied()
+                    .min_by_key(|heir| self.count(*heir));
                 self.owners[index] = heir;
                 moved |= heir.is_some();
             }
@@ -82,7 +88,10 @@ impl Assignment {
     }
 
     fn count(&self, worker: u64) -> usize {
-        self.owners.iter().filter(|owner| **owner == Some(worker)).count()
+        self.owners
+            .iter()
+            .filter(|owner| **owner == Some(worker))
+            .count()
     }
 }
 

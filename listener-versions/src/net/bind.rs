@@ -27,7 +27,11 @@ pub(crate) fn bind(
 ) -> io::Result<Socket> {
     let socket = match address {
         ListenAddress::Socket(address) => {
-            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+            let socket = Socket::new(
+                Domain::for_address(*address),
+                Type::STREAM,
+                Some(Protocol::TCP),
+            )?;
             if address.is_ipv6() {
                 socket.set_only_v6(options.dual_stack == DualStack::Ipv6Only)?;
             }
@@ -46,7 +50,10 @@ pub(crate) fn bind(
         }
         #[cfg(unix)]
         ListenAddress::Unix(path) => {
-            let mode = options.mode.map(|mode| permissions(address, mode)).transpose()?;
+            let mode = options
+                .mode
+                .map(|mode| permissions(address, mode))
+                .transpose()?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             prepare(&socket)?;
             if address.is_abstract() {
@@ -57,7 +64,8 @@ pub(crate) fn bind(
             }
             if let Some(mode) = mode {
                 // The file is ours, and nobody else would remove it.
-                std::fs::set_permissions(path, mode).inspect_err(|_| drop(std::fs::remove_file(path)))?;
+                std::fs::set_permissions(path, mode)
+                    .inspect_err(|_| drop(std::fs::remove_file(path)))?;
             }
             socket
         }
@@ -73,7 +81,10 @@ pub(super) fn listen(socket: &Socket, options: &SocketOptions) -> io::Result<()>
 
 /// The address that the kernel gave, where the configured one left the port open.
 pub(super) fn local_address(socket: &Socket, configured: &ListenAddress) -> ListenAddress {
-    let local = socket.local_addr().ok().and_then(|address| address.as_socket());
+    let local = socket
+        .local_addr()
+        .ok()
+        .and_then(|address| address.as_socket());
     local.map_or_else(|| configured.clone(), ListenAddress::Socket)
 }
 
@@ -168,7 +179,8 @@ fn unlink_if_stale(path: &std::path::Path) -> io::Result<()> {
             match probe.connect(&SockAddr::unix(path)?) {
                 // Another process may have removed it meanwhile, and listen there by now.
                 Err(error)
-                    if error.kind() == io::ErrorKind::ConnectionRefused && is_unchanged(path, stale) =>
+                    if error.kind() == io::ErrorKind::ConnectionRefused
+                        && is_unchanged(path, stale) =>
                 {
                     std::fs::remove_file(path)
                 }

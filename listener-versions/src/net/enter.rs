@@ -72,7 +72,10 @@ impl<C: ListenerConfig> Accepted<C> {
     /// # Errors
     ///
     /// The connection as it came, if no chain takes it. Envoy closes it without an answer; dropping it does that.
-    #[expect(clippy::result_large_err, reason = "the connection goes back as it came")]
+    #[expect(
+        clippy::result_large_err,
+        reason = "the connection goes back as it came"
+    )]
     pub fn enter_chain(
         self,
         choose: impl FnMut(&C) -> Option<ChainId>,
@@ -95,7 +98,10 @@ impl<C: ListenerConfig> Admission<C> {
     /// # Errors
     ///
     /// The admission as it came, if no chain takes the connection.
-    pub fn enter_chain(self, mut choose: impl FnMut(&C) -> Option<ChainId>) -> Result<ChainEntry<C>, Self> {
+    pub fn enter_chain(
+        self,
+        mut choose: impl FnMut(&C) -> Option<ChainId>,
+    ) -> Result<ChainEntry<C>, Self> {
         let Some(Chosen {
             version,
             chain,

@@ -65,7 +65,10 @@ impl Inherited {
     ///
     /// [`InheritError`], which names the file descriptor, if it is not a stream socket that listens. It is closed.
     #[cfg(unix)]
-    pub fn add(&mut self, socket: impl Into<std::os::fd::OwnedFd>) -> Result<ListenAddress, InheritError> {
+    pub fn add(
+        &mut self,
+        socket: impl Into<std::os::fd::OwnedFd>,
+    ) -> Result<ListenAddress, InheritError> {
         use std::os::fd::AsRawFd as _;
 
         let fd = socket.into();
@@ -125,7 +128,11 @@ impl Inherited {
         self.sockets.remove(address).unwrap_or_default()
     }
 
-    pub(crate) fn put(&mut self, address: ListenAddress, sockets: impl IntoIterator<Item = Socket>) {
+    pub(crate) fn put(
+        &mut self,
+        address: ListenAddress,
+        sockets: impl IntoIterator<Item = Socket>,
+    ) {
         let mut sockets = sockets.into_iter().peekable();
         if sockets.peek().is_some() {
             self.sockets.entry(address).or_default().extend(sockets);
@@ -157,7 +164,10 @@ impl InheritError {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "there is no way to add a socket"))]
+#[cfg_attr(
+    not(unix),
+    expect(dead_code, reason = "there is no way to add a socket")
+)]
 enum Unfit {
     #[error("it is not a stream socket")]
     NotAStream,

@@ -118,8 +118,14 @@ mod tests {
         };
         assert_eq!(limits.check(open(4, 3, 2, false)), Ok(()));
         assert_eq!(limits.check(open(5, 1, 1, false)), Err(Refusal::TotalLimit));
-        assert_eq!(limits.check(open(4, 4, 2, false)), Err(Refusal::ListenerLimit));
-        assert_eq!(limits.check(open(3, 3, 3, false)), Err(Refusal::VersionLimit));
+        assert_eq!(
+            limits.check(open(4, 4, 2, false)),
+            Err(Refusal::ListenerLimit)
+        );
+        assert_eq!(
+            limits.check(open(3, 3, 3, false)),
+            Err(Refusal::VersionLimit)
+        );
         assert_eq!(limits.check(open(2, 1, 1, true)), Err(Refusal::DrainLimit));
         assert_eq!(
             Limits::default().check(open(1 << 40, 1 << 40, 1 << 40, true)),

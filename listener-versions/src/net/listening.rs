@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::sockets::Sockets;
 use crate::{
-    Inherited, ListenAddress, ListenerConfig, ListenerVersion, SocketKey, SocketOptions, VersionState,
+    Inherited, ListenAddress, ListenerConfig, ListenerVersion, SocketKey, SocketOptions,
+    VersionState,
 };
 
 /// The sockets of an address, the version that they serve, and the accept loops that serve them.

@@ -102,7 +102,10 @@ impl Sockets {
         }
         let mut assignment = Assignment::new(options.reuse_port);
         (1..sockets.len()).for_each(|_| assignment.inherited());
-        let open = sockets.into_iter().map(|socket| Open { socket, shared: true });
+        let open = sockets.into_iter().map(|socket| Open {
+            socket,
+            shared: true,
+        });
         Ok(Self {
             local: address.clone(),
             assignment,
@@ -146,7 +149,11 @@ impl Sockets {
 
     /// The worker accepts here, from now on. `true`: others have to look at [what is theirs](Self::of).
     /// `config` opens another socket, if one is wanted.
-    pub(super) fn join<C: ListenerConfig>(&mut self, worker: u64, config: Option<&C>) -> io::Result<bool> {
+    pub(super) fn join<C: ListenerConfig>(
+        &mut self,
+        worker: u64,
+        config: Option<&C>,
+    ) -> io::Result<bool> {
         if self.is_closed() {
             return Ok(false);
         }
@@ -211,7 +218,10 @@ impl Sockets {
     pub(super) fn close(&mut self) -> Vec<Socket> {
         // While this process listens there, no other one takes the path; so if the file is ours now, it is when it is removed.
         #[cfg(unix)]
-        if let Some(file) = self.file.take_if(|_| self.open.iter().all(|open| !open.shared)) {
+        if let Some(file) = self
+            .file
+            .take_if(|_| self.open.iter().all(|open| !open.shared))
+        {
             file.remove();
         }
         let mut shared = Vec::new();

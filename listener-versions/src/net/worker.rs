@@ -60,7 +60,9 @@ impl<C> Worker<C> {
         poll_fn(|cx| {
             while more {
                 match acceptors.poll_recv(cx) {
-                    Poll::Ready(Some(acceptor)) => loops.push(accept_loop(acceptor, shared, number, handler)),
+                    Poll::Ready(Some(acceptor)) => {
+                        loops.push(accept_loop(acceptor, shared, number, handler))
+                    }
                     Poll::Ready(None) => more = false,
                     Poll::Pending => break,
                 }

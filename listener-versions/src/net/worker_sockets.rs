@@ -41,7 +41,9 @@ impl WorkerSockets {
     }
 
     /// The next connection on any of them.
-    pub(super) fn accept(&mut self) -> impl Future<Output = io::Result<(Stream, PeerAddress)>> + Unpin + '_ {
+    pub(super) fn accept(
+        &mut self,
+    ) -> impl Future<Output = io::Result<(Stream, PeerAddress)>> + Unpin + '_ {
         poll_fn(|cx| {
             for _ in 0..self.listeners.len() {
                 self.turn = (self.turn + 1) % self.listeners.len();

@@ -45,13 +45,19 @@ impl<C: ListenerConfig> VersionSet<C> {
 
     /// The records of a new version's chains.
     pub(crate) fn new_chains(&mut self, version: u64, ids: &[ChainId]) -> Vec<ChainRecord> {
-        ids.iter().map(|id| self.new_chain(version, id.clone())).collect()
+        ids.iter()
+            .map(|id| self.new_chain(version, id.clone()))
+            .collect()
     }
 
     fn new_chain(&mut self, version: u64, id: ChainId) -> ChainRecord {
         let number = self.next_chain;
         self.next_chain += 1;
-        ChainRecord { number, id, version }
+        ChainRecord {
+            number,
+            id,
+            version,
+        }
     }
 
     /// The active version of `name`, if there is one, goes on with `config`; its chains that are not in it drain.
@@ -67,8 +73,10 @@ impl<C: ListenerConfig> VersionSet<C> {
         let version = self.names.get(name)?.active?;
         let record = self.versions.get_mut(&version)?;
         let old = std::mem::take(&mut record.chains);
-        let mut old: HashMap<ChainId, ChainRecord> =
-            old.into_iter().map(|chain| (chain.id.clone(), chain)).collect();
+        let mut old: HashMap<ChainId, ChainRecord> = old
+            .into_iter()
+            .map(|chain| (chain.id.clone(), chain))
+            .collect();
         let ids = candidate.asked.chains.iter().zip(kept);
         let chains = ids.map(|(id, kept)| {
             let before = if *kept { old.remove(id) } else { None };

@@ -8,7 +8,8 @@ use super::decision::Candidate;
 use super::effect::Work;
 use super::in_place;
 use crate::{
-    Effect, InvalidTransition, ListenerConfig, Ready, VersionEvent, VersionRecord, VersionSet, VersionState,
+    Effect, InvalidTransition, ListenerConfig, Ready, VersionEvent, VersionRecord, VersionSet,
+    VersionState,
 };
 
 impl<C: ListenerConfig> VersionSet<C> {
@@ -103,7 +104,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         self.stopped = self.stopped.max(Some(direction));
         let mut work = Work::default();
         let mut stopped = Vec::new();
-        let covered_by = |record: &VersionRecord<C>| covers(direction, record.asked.traffic_direction);
+        let covered_by =
+            |record: &VersionRecord<C>| covers(direction, record.asked.traffic_direction);
         let covered: Vec<u64> = self
             .versions
             .values()
@@ -111,7 +113,9 @@ impl<C: ListenerConfig> VersionSet<C> {
                 VersionState::Active => record.accepting && covered_by(record),
                 // A version that waits for a socket which closes is dropped with it.
                 VersionState::Warming => {
-                    let server = self.server(&record.socket).and_then(|server| self.get(server));
+                    let server = self
+                        .server(&record.socket)
+                        .and_then(|server| self.get(server));
                     covered_by(record) || server.is_some_and(covered_by)
                 }
                 VersionState::Draining | VersionState::Drained => false,
@@ -136,7 +140,8 @@ impl<C: ListenerConfig> VersionSet<C> {
 
     /// Whether listeners of this direction have been stopped.
     pub(crate) fn is_stopped(&self, direction: TrafficDirection) -> bool {
-        self.stopped.is_some_and(|stopped| covers(stopped, direction))
+        self.stopped
+            .is_some_and(|stopped| covers(stopped, direction))
     }
 }
 

@@ -114,7 +114,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         let Some(named) = self.names.get(name) else {
             return Vec::new();
         };
-        let living = usize::from(named.active.is_some()) + named.leaving.len() + named.draining.len();
+        let living =
+            usize::from(named.active.is_some()) + named.leaving.len() + named.draining.len();
         named
             .draining
             .iter()
@@ -175,7 +176,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
         let mut listeners = Vec::new();
         for (name, outcome) in decided.steps {
-            let outcome = outcome.map(|step| self.commit(&name, step, origin, &version_info, &mut work));
+            let outcome =
+                outcome.map(|step| self.commit(&name, step, origin, &version_info, &mut work));
             listeners.push(ListenerReport { name, outcome });
         }
         for name in removed {
@@ -206,7 +208,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         match scope {
             Scope::Static => Vec::new(),
             Scope::Delta { removed } => {
-                let named: HashSet<&str> = resources.iter().map(|resource| resource.name()).collect();
+                let named: HashSet<&str> =
+                    resources.iter().map(|resource| resource.name()).collect();
                 let known = removed
                     .iter()
                     .filter(|name| removable(name) && !named.contains(name.as_str()));
@@ -215,7 +218,8 @@ impl<C: ListenerConfig> VersionSet<C> {
                     .collect()
             }
             Scope::StateOfTheWorld => {
-                let present: HashSet<&str> = resources.iter().map(|resource| resource.name()).collect();
+                let present: HashSet<&str> =
+                    resources.iter().map(|resource| resource.name()).collect();
                 let absent = self
                     .names
                     .keys()

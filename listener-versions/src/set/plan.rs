@@ -164,7 +164,9 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         }
         let is_static = |version: &VersionRecord<C>| version.origin == Origin::Static;
         if origin == Origin::Lds && active.or(warming).is_some_and(is_static) {
-            return Ok(Err(UpdateError::Static { listener: listener() }));
+            return Ok(Err(UpdateError::Static {
+                listener: listener(),
+            }));
         }
         if let Err(source) = config.validate() {
             return invalid(source);
@@ -218,8 +220,13 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             return conflict(other);
         }
         let owner = self.set.sockets.get(&socket).map(|owned| &owned.name);
-        if let Some(other) = owner.filter(|other| *other != name && !self.released.contains(&socket)) {
-            let leaves = self.waiting.get(other).is_some_and(|wanted| *wanted != socket);
+        if let Some(other) =
+            owner.filter(|other| *other != name && !self.released.contains(&socket))
+        {
+            let leaves = self
+                .waiting
+                .get(other)
+                .is_some_and(|wanted| *wanted != socket);
             return if leaves && !last_round {
                 Err(candidate)
             } else {
@@ -307,7 +314,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         };
         let versions = [warming, active].into_iter().flatten();
         let left = versions.filter(|version| !kept(&version.socket));
-        self.released.extend(left.map(|version| version.socket.clone()));
+        self.released
+            .extend(left.map(|version| version.socket.clone()));
     }
 }
 

@@ -11,7 +11,8 @@ use super::decision::{Candidate, Step};
 use super::effect::Work;
 use super::record::Origin;
 use crate::{
-    Change, Effect, ListenerConfig, SocketKey, VersionEvent, VersionRecord, VersionSet, VersionState,
+    Change, Effect, ListenerConfig, SocketKey, VersionEvent, VersionRecord, VersionSet,
+    VersionState,
 };
 
 impl<C: ListenerConfig> VersionSet<C> {
@@ -37,7 +38,8 @@ impl<C: ListenerConfig> VersionSet<C> {
             }
             Step::InPlace(candidate, kept) => {
                 self.discard(name, work);
-                let change = self.update_in_place(name, candidate, &kept, origin, version_info, work);
+                let change =
+                    self.update_in_place(name, candidate, &kept, origin, version_info, work);
                 // The plan has just seen the version that is active.
                 return change.unwrap_or(Change::Unchanged);
             }
@@ -137,7 +139,9 @@ impl<C: ListenerConfig> VersionSet<C> {
         let name = self.versions.get(&version).map(|record| &record.name);
         if let Some(named) = name.and_then(|name| self.names.get_mut(name)) {
             named.leaving.retain(|leaving| *leaving != version);
-            let at = named.draining.partition_point(|draining| *draining < version);
+            let at = named
+                .draining
+                .partition_point(|draining| *draining < version);
             named.draining.insert(at, version);
         }
         work.drain.push(Effect::Drain { version, reason });
@@ -158,8 +162,16 @@ impl<C: ListenerConfig> VersionSet<C> {
     }
 
     /// Closes the socket if it is this listener's and the listener has no version left that needs it.
-    pub(crate) fn close_unless_needed(&mut self, name: &Arc<str>, socket: &SocketKey, work: &mut Work) {
-        let is_owned = self.sockets.get(socket).is_some_and(|owned| owned.name == *name);
+    pub(crate) fn close_unless_needed(
+        &mut self,
+        name: &Arc<str>,
+        socket: &SocketKey,
+        work: &mut Work,
+    ) {
+        let is_owned = self
+            .sockets
+            .get(socket)
+            .is_some_and(|owned| owned.name == *name);
         let named = self.names.get(name);
         let versions = named.map_or([None; 2], |named| [named.active, named.warming]);
         let mut versions = versions
@@ -167,7 +179,8 @@ impl<C: ListenerConfig> VersionSet<C> {
             .flatten()
             .filter_map(|version| self.get(version));
         let is_needed = versions.any(|version| {
-            version.socket == *socket && (version.accepting || version.state == VersionState::Warming)
+            version.socket == *socket
+                && (version.accepting || version.state == VersionState::Warming)
         });
         if is_owned && !is_needed {
             self.close(socket, work);
@@ -176,7 +189,10 @@ impl<C: ListenerConfig> VersionSet<C> {
 
     pub(crate) fn remove(&mut self, name: &Arc<str>, work: &mut Work) -> Change {
         self.discard(name, work);
-        let active = self.names.get_mut(name).and_then(|named| named.active.take());
+        let active = self
+            .names
+            .get_mut(name)
+            .and_then(|named| named.active.take());
         if let Some(version) = active {
             self.supersede(version, DrainReason::ListenerRemove, work);
         }

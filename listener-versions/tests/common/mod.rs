@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use drain_tree::TrafficDirection;
-use listener_versions::{ChainId, FieldError, ListenAddress, ListenerConfig, ReusePort, SocketOptions};
+use listener_versions::{
+    ChainId, FieldError, ListenAddress, ListenerConfig, ReusePort, SocketOptions,
+};
 
 pub(crate) mod wire;
 

@@ -25,7 +25,11 @@ async fn a_new_process_that_goes_away_leaves_the_old_one_as_it_was() {
         // It is not decided who goes on: an update waits.
         let update = tokio::spawn({
             let (old, a) = (old.clone(), a.clone());
-            async move { old.apply(Update::lds("v", [at("a", a, 1)])).await.is_success() }
+            async move {
+                old.apply(Update::lds("v", [at("a", a, 1)]))
+                    .await
+                    .is_success()
+            }
         });
         assert_eq!(ask(at_a).await.expect("it serves"), 1);
         assert!(!update.is_finished());
@@ -125,7 +129,10 @@ async fn an_old_process_that_has_hung_up_and_lives_is_not_replaced() {
         let new = process(0);
         new.inherit(takeover.sockets());
         lds(&new, [at("a", a, 0)]).await;
-        let error = takeover.serving(&new).await.expect_err("the old one goes on");
+        let error = takeover
+            .serving(&new)
+            .await
+            .expect_err("the old one goes on");
         assert!(matches!(error, HandoverError::Lost), "{error}");
         drop(new);
         assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
@@ -220,7 +227,10 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             let second = process(0);
             second.inherit(takeover.sockets());
             lds(&second, [at("a", a.clone(), 0)]).await;
-            let (predecessor, offer) = takeover.serving(&second).await.expect("the first one agrees");
+            let (predecessor, offer) = takeover
+                .serving(&second)
+                .await
+                .expect("the first one agrees");
             let mut successor = replaced(attempt).await;
             // As the kernel ends it.
             killed((predecessor, offer, second.share_sockets())).await;
@@ -235,7 +245,10 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             let third = process(0);
             third.inherit(takeover.sockets());
             lds(&third, [at("a", a, 0)]).await;
-            let (predecessor, _offer) = takeover.serving(&third).await.expect("the first one has kept it");
+            let (predecessor, _offer) = takeover
+                .serving(&third)
+                .await
+                .expect("the first one has kept it");
             work(&third, 1);
             answered(parked).await;
             let (ended, told) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), told);
@@ -288,7 +301,9 @@ async fn a_handover_that_comes_to_nothing_leaves_no_file_behind() {
             drop(old);
         }
         let files = std::fs::read_dir(&meeting.0).expect("the folder");
-        let mut names: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
+        let mut names: Vec<_> = files
+            .map(|file| file.expect("a file").file_name())
+            .collect();
         names.sort();
         assert_eq!(names, ["edge.sock", "edge.sock.lock"]);
     })

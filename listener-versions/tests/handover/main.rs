@@ -76,7 +76,9 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
 async fn as_many_listeners_as_do_not_fit_into_one_message_change_hands() {
     bounded(async {
         let meeting = Meeting::new("many");
-        let names: Vec<String> = (0..100).map(|number| format!("listener-{number}")).collect();
+        let names: Vec<String> = (0..100)
+            .map(|number| format!("listener-{number}"))
+            .collect();
         let configs: Vec<_> = names.iter().map(|name| at(name, free(), 0)).collect();
         let old = process(0);
         lds(&old, configs.clone()).await;
@@ -103,7 +105,10 @@ async fn of_two_new_processes_one_wins_and_the_other_is_told_who() {
         let winner = meeting.take_over().await;
         let error = meeting.ask().await.expect_err("another one is first");
         let pid = std::process::id();
-        assert_eq!(error.to_string(), format!("process {pid} is taking over already"));
+        assert_eq!(
+            error.to_string(),
+            format!("process {pid} is taking over already")
+        );
         drop(winner);
         failed(attempt).await;
     })
@@ -139,7 +144,10 @@ async fn a_third_process_finds_the_second_one_while_the_first_drains() {
         let third = process(0);
         third.inherit(takeover.sockets());
         lds(&third, [at("a", a, 0), at("b", free(), 0)]).await;
-        let _second = takeover.serving(&third).await.expect("the second one agrees");
+        let _second = takeover
+            .serving(&third)
+            .await
+            .expect("the second one agrees");
         let mut successor = replaced(attempt).await;
         let mut terminated = tokio_test::task::spawn(successor.terminated());
         assert!(terminated.poll().is_pending());
@@ -158,7 +166,9 @@ async fn a_path_without_a_process_is_a_fresh_start_and_one_with_a_process_is_not
         let meeting = Meeting::new("stale");
         assert!(meeting.ask().await.expect("nobody refuses").is_none());
         let offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
-        let error = Offer::bind(&meeting.path()).await.expect_err("somebody is there");
+        let error = Offer::bind(&meeting.path())
+            .await
+            .expect_err("somebody is there");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(offer);
         assert!(meeting.path().exists());
@@ -196,7 +206,8 @@ async fn a_socket_of_another_kind_goes_along() {
         let new = process(0);
         takeover.serving(&new).await.expect("the old one agrees");
         drop(attempt.await.expect("no panic").expect("it is replaced"));
-        let client = std::net::TcpStream::connect(address.as_socket().expect("TCP")).expect("it listens");
+        let client =
+            std::net::TcpStream::connect(address.as_socket().expect("TCP")).expect("it listens");
         admin.accept().expect("it is accepted");
         drop(client);
     })
@@ -213,7 +224,10 @@ fn nothing_is_left_of_twenty_handovers() {
         .output()
         .expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -250,7 +264,11 @@ async fn twenty_handovers() {
         }
         counts.push(std::fs::read_dir("/proc/self/fd").expect("Linux").count());
     }
-    assert_eq!(counts[2..].iter().min(), counts[2..].iter().max(), "{counts:?}");
+    assert_eq!(
+        counts[2..].iter().min(),
+        counts[2..].iter().max(),
+        "{counts:?}"
+    );
 }
 
 #[tokio::test]

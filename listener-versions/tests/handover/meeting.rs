@@ -178,6 +178,8 @@ pub(crate) async fn answered(parked: Vec<std::net::TcpStream>) {
 }
 
 pub(crate) async fn refused(address: SocketAddr) {
-    let error = TcpStream::connect(address).await.expect_err("nobody listens");
+    let error = TcpStream::connect(address)
+        .await
+        .expect_err("nobody listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }

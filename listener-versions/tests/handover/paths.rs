@@ -39,7 +39,10 @@ async fn a_path_of_107_bytes_works_and_a_longer_one_is_refused_with_the_limit() 
             UnixStream::connect(&path).expect("it listens");
         }
         let path = path_of(&meeting, 108);
-        let told = Offer::bind(&path).await.expect_err("it is too long").to_string();
+        let told = Offer::bind(&path)
+            .await
+            .expect_err("it is too long")
+            .to_string();
         assert!(
             told.ends_with("has 108 bytes, the path of a Unix socket has at most 107"),
             "{told}"
@@ -57,9 +60,14 @@ async fn a_file_that_is_no_socket_is_left_alone() {
     bounded(async {
         let meeting = Meeting::new("file");
         std::fs::write(meeting.path(), "precious").expect("a file");
-        let error = Offer::bind(&meeting.path()).await.expect_err("it is no socket");
+        let error = Offer::bind(&meeting.path())
+            .await
+            .expect_err("it is no socket");
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(std::fs::read(meeting.path()).expect("it is there"), b"precious");
+        assert_eq!(
+            std::fs::read(meeting.path()).expect("it is there"),
+            b"precious"
+        );
     })
     .await;
 }
@@ -78,7 +86,10 @@ async fn a_path_that_was_replaced_meanwhile_is_an_error_and_the_old_process_goes
         lds(&new, [at("a", a, 0)]).await;
         std::fs::remove_file(meeting.path()).expect("it is there");
         std::fs::create_dir(meeting.path()).expect("a folder");
-        let error = takeover.serving(&new).await.expect_err("nobody would find it");
+        let error = takeover
+            .serving(&new)
+            .await
+            .expect_err("nobody would find it");
         assert!(matches!(error, HandoverError::Moved { .. }), "{error}");
         let (_, error) = failed(attempt).await;
         assert!(matches!(error, HandoverError::Lost), "{error}");

@@ -100,7 +100,8 @@ async fn neither_side_waits_for_ever() {
     }
     attempt.abort();
     // An old process that says nothing.
-    let silent = std::os::unix::net::UnixListener::bind(meeting.0.join("silent.sock")).expect("a socket");
+    let silent =
+        std::os::unix::net::UnixListener::bind(meeting.0.join("silent.sock")).expect("a socket");
     let error = take_over(&meeting.0.join("silent.sock"), &HandoverOptions::default()).await;
     assert!(matches!(error, Err(HandoverError::TimedOut)), "{error:?}");
     drop(silent);

@@ -124,7 +124,10 @@ impl Process {
     pub(crate) fn until(&mut self, what: &str) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(HANG) else {
-                panic!("process {} has not said {what:?}: {:#?}", self.label, self.heard);
+                panic!(
+                    "process {} has not said {what:?}: {:#?}",
+                    self.label, self.heard
+                );
             };
             self.heard.push(line.clone());
             if line.contains(what) {

@@ -5,7 +5,9 @@ use std::io::BufRead as _;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
-use listener_versions::handover::{HandoverOptions, Hooks, Offer, Start, SuccessorEvent, set_hooks, start};
+use listener_versions::handover::{
+    HandoverOptions, Hooks, Offer, Start, SuccessorEvent, set_hooks, start,
+};
 use listener_versions::{Accepted, Inherited, Listeners};
 use tokio::io::AsyncWriteExt as _;
 
@@ -104,7 +106,11 @@ async fn process() {
     tokio::spawn(driver);
     let label = number("LABEL", 0);
     // Ready to accept, before it may.
-    tokio::spawn(listeners.worker().run(move |accepted| answer(accepted, label)));
+    tokio::spawn(
+        listeners
+            .worker()
+            .run(move |accepted| answer(accepted, label)),
+    );
     let offer = match begin(begun, &listeners).await {
         Ok(offer) => offer,
         Err(error) => return println!("failed: {error}"),
@@ -113,7 +119,10 @@ async fn process() {
     hand_over(offer, &listeners, &options).await;
 }
 
-async fn begin(begun: Start, listeners: &Listeners<Config>) -> Result<Offer, Box<dyn std::error::Error>> {
+async fn begin(
+    begun: Start,
+    listeners: &Listeners<Config>,
+) -> Result<Offer, Box<dyn std::error::Error>> {
     let address = variable("ADDRESS")
         .expect("an address")
         .parse()

@@ -9,12 +9,16 @@ fn processes_with_two_numbers_of_the_protocol_both_name_both_and_the_old_one_ser
     let mut new = place.start_with(2, &[("VERSION", "2")]);
     let said = new.until("failed");
     assert!(
-        said.ends_with("the other process speaks version 1 of the handover protocol, this one version 2"),
+        said.ends_with(
+            "the other process speaks version 1 of the handover protocol, this one version 2"
+        ),
         "{said}"
     );
     let said = old.until("goes on");
     assert!(
-        said.ends_with("the other process speaks version 2 of the handover protocol, this one version 1"),
+        said.ends_with(
+            "the other process speaks version 2 of the handover protocol, this one version 1"
+        ),
         "{said}"
     );
     assert_eq!(place.ask(), 1);

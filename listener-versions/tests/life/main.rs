@@ -20,8 +20,8 @@ use common::{Config, at};
 use conn_tracker::{ConnId, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSettings};
 use listener_versions::{
-    AcceptPolicy, Accepted, Change, ListenerObserver, Listeners, ListenersOptions, ReusePort, Update,
-    VersionState, VersionView,
+    AcceptPolicy, Accepted, Change, ListenerObserver, Listeners, ListenersOptions, ReusePort,
+    Update, VersionState, VersionView,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -141,8 +141,9 @@ impl System {
         for (peer, end) in self.ends.try_iter() {
             // A port may be used again: its first user that is still there has ended first.
             let mut clients = self.clients.iter().enumerate();
-            let index = clients
-                .position(|(index, (address, _))| *address == peer && !self.ended.contains_key(&index));
+            let index = clients.position(|(index, (address, _))| {
+                *address == peer && !self.ended.contains_key(&index)
+            });
             let index = index.expect("nobody else connects");
             assert_eq!(
                 self.ended.insert(index, end),
@@ -151,7 +152,10 @@ impl System {
             );
         }
         for version in self.reaps.try_iter() {
-            assert!(self.reaped.insert(version), "version {version} is reaped twice");
+            assert!(
+                self.reaped.insert(version),
+                "version {version} is reaped twice"
+            );
         }
     }
 
@@ -163,7 +167,9 @@ impl System {
             match client.read(&mut heard) {
                 Ok(8) => return Some(u64::from_be_bytes(heard)),
                 Ok(_) => return None,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.runtime.block_on(yield_now()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.runtime.block_on(yield_now())
+                }
                 // A handler that panics leaves nothing unread, so nothing is reset either.
                 Err(error) => panic!("{error}"),
             }
@@ -188,7 +194,9 @@ impl StateMachineTest for System {
         let (sender, ids) = mpsc::channel();
         let (told, ends) = mpsc::channel();
         let panics = Arc::new(AtomicBool::new(false));
-        let root = DrainManager::root(DrainSettings::default().with_drain_time(Duration::from_millis(DRAIN)));
+        let root = DrainManager::root(
+            DrainSettings::default().with_drain_time(Duration::from_millis(DRAIN)),
+        );
         let observer = Observer {
             reaped,
             calls: AtomicUsize::new(0),
@@ -199,7 +207,10 @@ impl StateMachineTest for System {
         for _ in 0..2 {
             let (ids, ends, panics) = (sender.clone(), told.clone(), Arc::clone(&panics));
             runtime.spawn(listeners.worker().run(move |accepted| {
-                assert!(!panics.load(Ordering::Relaxed), "a handler of somebody else");
+                assert!(
+                    !panics.load(Ordering::Relaxed),
+                    "a handler of somebody else"
+                );
                 tokio::spawn(serve(accepted, ids.clone(), ends.clone()));
             }));
         }
@@ -229,7 +240,11 @@ impl StateMachineTest for System {
             }
             Step::Again(_) => {
                 let changes = system.apply_update();
-                assert!(changes.iter().all(|(_, change)| *change == Change::Unchanged));
+                assert!(
+                    changes
+                        .iter()
+                        .all(|(_, change)| *change == Change::Unchanged)
+                );
             }
             Step::Remove(name) => {
                 system.configs.remove(&name);
@@ -250,11 +265,18 @@ impl StateMachineTest for System {
             Step::Force(index) => {
                 let peer = system.clients[index].0;
                 let id = system.known[&peer];
-                system.tracker.close(id).expect("it is open and has a closer");
+                system
+                    .tracker
+                    .close(id)
+                    .expect("it is open and has a closer");
             }
             Step::AdminDrain => {
                 let runtime = system.runtime.enter();
-                drop(system.listeners.drain(DrainDirection::All, AcceptPolicy::Keep));
+                drop(
+                    system
+                        .listeners
+                        .drain(DrainDirection::All, AcceptPolicy::Keep),
+                );
                 drop(runtime);
             }
             Step::Advance(time) => {
@@ -277,7 +299,10 @@ impl StateMachineTest for System {
         let ends: BTreeMap<usize, End> = ends
             .filter_map(|(index, connection)| Some((index, connection.end?)))
             .collect();
-        assert_eq!(system.ended, ends, "each ends once, for its reason, and no other");
+        assert_eq!(
+            system.ended, ends,
+            "each ends once, for its reason, and no other"
+        );
         assert_eq!(
             system.reaped, notebook.reaped,
             "each once, when nothing is left of it"
@@ -289,12 +314,21 @@ impl StateMachineTest for System {
         let mut active: Vec<u64> = notebook.active.values().copied().collect();
         active.sort_unstable();
         assert_eq!(accepting, active, "one for each name");
-        let draining = views.iter().filter(|view| view.state == VersionState::Draining);
+        let draining = views
+            .iter()
+            .filter(|view| view.state == VersionState::Draining);
         let draining: Vec<u64> = draining.map(|view| view.number).collect();
-        assert_eq!(draining, notebook.draining.keys().copied().collect::<Vec<_>>());
+        assert_eq!(
+            draining,
+            notebook.draining.keys().copied().collect::<Vec<_>>()
+        );
         for view in views {
             let on = |index: &usize| notebook.connections[*index].version == view.number;
-            assert_eq!(view.connections, notebook.open().filter(on).count(), "{view:?}");
+            assert_eq!(
+                view.connections,
+                notebook.open().filter(on).count(),
+                "{view:?}"
+            );
         }
         // Those that are open have heard of no end.
         for index in notebook.open() {

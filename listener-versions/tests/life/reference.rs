@@ -160,7 +160,10 @@ impl ReferenceStateMachine for Notebook {
                 let old = state.active.remove(name);
                 state.draining.extend(old.map(|old| (old, deadline)));
             }
-            Step::Connect { name, panics: false } => state.connections.push(Connection {
+            Step::Connect {
+                name,
+                panics: false,
+            } => state.connections.push(Connection {
                 version: state.active[name],
                 end: None,
             }),

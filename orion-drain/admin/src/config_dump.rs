@@ -151,9 +151,15 @@ impl ConfigDump {
     /// The JSON of the whole dump, or of one of its repeated fields (`?resource=dynamic_listeners`); `None` if there is no
     /// such field.
     pub(super) fn to_json(&self, resource: Option<&str>) -> Option<Value> {
-        let (fixed, dynamic): (Vec<_>, Vec<_>) = self.listeners.iter().partition(|one| one.is_static);
-        let fixed: Vec<Value> = fixed.into_iter().map(ListenerConfigView::state_json).collect();
-        let newest = dynamic.iter().rfind(|one| one.state == VersionState::Active);
+        let (fixed, dynamic): (Vec<_>, Vec<_>) =
+            self.listeners.iter().partition(|one| one.is_static);
+        let fixed: Vec<Value> = fixed
+            .into_iter()
+            .map(ListenerConfigView::state_json)
+            .collect();
+        let newest = dynamic
+            .iter()
+            .rfind(|one| one.state == VersionState::Active);
         let version_info = newest.map(|one| one.version_info.clone());
         let dynamic = dynamic_listeners(&dynamic);
         let kind = |name: &str| format!("type.googleapis.com/envoy.admin.v3.{name}");
@@ -174,7 +180,9 @@ impl ConfigDump {
                 let mut configs = Vec::new();
                 if let Some(mut bootstrap) = self.bootstrap.clone() {
                     redact(&mut bootstrap);
-                    configs.push(json!({ "@type": kind("BootstrapConfigDump"), "bootstrap": bootstrap }));
+                    configs.push(
+                        json!({ "@type": kind("BootstrapConfigDump"), "bootstrap": bootstrap }),
+                    );
                 }
                 configs.push(json!({
                     "@type": kind("ListenersConfigDump"), "version_info": version_info.unwrap_or_default(),
@@ -283,7 +291,8 @@ mod tests {
             ..ConfigDump::default()
         };
         let json = dump.to_json(None).expect("the whole dump");
-        let certificates = &json["configs"][0]["bootstrap"]["transport_socket"]["common_tls_context"];
+        let certificates =
+            &json["configs"][0]["bootstrap"]["transport_socket"]["common_tls_context"];
         assert_eq!(
             certificates["tls_certificates"],
             json!([{

@@ -118,7 +118,9 @@ impl ConnectionView {
         };
         let of_versions: HashMap<_, _> = versions
             .iter()
-            .filter_map(|version| Some((version.number, covering(&version.drain, version.deadline)?)))
+            .filter_map(|version| {
+                Some((version.number, covering(&version.drain, version.deadline)?))
+            })
             .collect();
         // A chain that drains has left its version; its successor of the same name may be there already.
         let of_chains: HashMap<_, _> = chains
@@ -165,7 +167,8 @@ impl ConnectionView {
                 }
             }
             (_, deadline) => {
-                let dropped = deadline.and_then(|deadline| deadline.checked_add(event.ladder.drop_after));
+                let dropped =
+                    deadline.and_then(|deadline| deadline.checked_add(event.ladder.drop_after));
                 (NextStep::Drop, dropped)
             }
         };

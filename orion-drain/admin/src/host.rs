@@ -3,8 +3,8 @@
 use http::request::Parts;
 
 use super::{
-    ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView, ListenerView,
-    Operation, ServerInfo, ServerState, ShutdownView,
+    ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView,
+    ListenerView, Operation, ServerInfo, ServerState, ShutdownView,
 };
 use orion_drain_stats::StatsSnapshot;
 

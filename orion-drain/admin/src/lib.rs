@@ -50,7 +50,9 @@ pub use router::handle;
 #[cfg(feature = "standard")]
 pub use standard::Standard;
 pub use token::BearerToken;
-pub use view::{CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState, ShutdownView};
+pub use view::{
+    CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState, ShutdownView,
+};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

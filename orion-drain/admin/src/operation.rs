@@ -108,7 +108,10 @@ impl Denied {
 /// Every path with what it does, in the order of the home page.
 pub(super) const PATHS: &[(&str, &str)] = &[
     ("/", "what drains, live (HTML)"),
-    ("/config_dump", "dump current configs (JSON): ?resource=FIELD"),
+    (
+        "/config_dump",
+        "dump current configs (JSON): ?resource=FIELD",
+    ),
     (
         "/connections",
         "who is still here, why, and what happens next: ?format=json|text",
@@ -122,10 +125,16 @@ pub(super) const PATHS: &[(&str, &str)] = &[
         "/healthcheck/fail",
         "cause the server to fail health checks: POST",
     ),
-    ("/healthcheck/ok", "cause the server to pass health checks: POST"),
+    (
+        "/healthcheck/ok",
+        "cause the server to pass health checks: POST",
+    ),
     ("/help", "this list"),
     ("/listeners", "print listener info: ?format=json"),
-    ("/listeners/NAME/drain", "remove one listener and drain it: POST"),
+    (
+        "/listeners/NAME/drain",
+        "remove one listener and drain it: POST",
+    ),
     ("/quitquitquit", "exit the server: POST"),
     ("/ready", "print server state, 200 if LIVE, otherwise 503"),
     ("/server_info", "print server version and state (JSON)"),
@@ -133,7 +142,10 @@ pub(super) const PATHS: &[(&str, &str)] = &[
         "/stats",
         "print server stats: ?filter=REGEX, ?usedonly, ?format=json|prometheus",
     ),
-    ("/stats/prometheus", "print server stats in prometheus format"),
+    (
+        "/stats/prometheus",
+        "print server stats in prometheus format",
+    ),
 ];
 
 impl Operation {

@@ -40,7 +40,10 @@ pub(super) fn check_host<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Re
         .strip_prefix('[')
         .and_then(|name| name.strip_suffix(']'))
         .unwrap_or(name);
-    if address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || host.is_own_name(name) {
+    if address.parse::<IpAddr>().is_ok()
+        || name.eq_ignore_ascii_case("localhost")
+        || host.is_own_name(name)
+    {
         return Ok(());
     }
     Err(Denied::new(format!(

@@ -18,7 +18,11 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 /// Whether the client is a browser, or asks for what browsers ask for.
 pub(super) fn is_asked_for(request: &Parts) -> bool {
     let mut wanted = request.headers.get_all(ACCEPT).iter();
-    wanted.any(|types| types.to_str().is_ok_and(|types| types.contains("text/html")))
+    wanted.any(|types| {
+        types
+            .to_str()
+            .is_ok_and(|types| types.contains("text/html"))
+    })
 }
 
 pub(super) fn response() -> Response<Bytes> {

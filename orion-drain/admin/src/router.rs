@@ -160,7 +160,10 @@ fn stats<H: AdminHost + ?Sized>(host: &H, query: &Query, format: Option<&str>) -
     let state = host.state();
     snapshot.set("server.state", state.number());
     snapshot.set("server.live", u64::from(state == ServerState::Live));
-    snapshot.set("server.uptime", host.server_info().uptime_current_epoch.as_secs());
+    snapshot.set(
+        "server.uptime",
+        host.server_info().uptime_current_epoch.as_secs(),
+    );
     if query.has("usedonly") {
         snapshot.retain(|_, value| value > 0);
     }
@@ -245,12 +248,19 @@ fn json_of(value: serde_json::Result<Value>) -> Response<Bytes> {
     }
 }
 
-pub(super) fn respond(status: StatusCode, content_type: &'static str, body: String) -> Response<Bytes> {
+pub(super) fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    body: String,
+) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, max-age=0"),
+    );
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -80,7 +80,12 @@ impl Quit {
 
 impl<C: ListenerConfig> Standard<C> {
     /// A process that drains below `root`, with these connections, listeners and statistics.
-    pub fn new(root: DrainManager, tracker: ConnTracker, listeners: Listeners<C>, stats: Stats) -> Self {
+    pub fn new(
+        root: DrainManager,
+        tracker: ConnTracker,
+        listeners: Listeners<C>,
+        stats: Stats,
+    ) -> Self {
         let started = Instant::now();
         Self {
             root,
@@ -108,7 +113,11 @@ impl<C: ListenerConfig> Standard<C> {
 
     /// The same with `/config_dump`: this bootstrap, and what `listener` reads of each version's configuration.
     #[must_use]
-    pub fn with_configuration(mut self, bootstrap: &impl Serialize, listener: fn(&C) -> &Listener) -> Self {
+    pub fn with_configuration(
+        mut self,
+        bootstrap: &impl Serialize,
+        listener: fn(&C) -> &Listener,
+    ) -> Self {
         self.bootstrap = Some(serde_json::to_value(bootstrap).unwrap_or_default());
         self.configuration = Some(listener);
         self
@@ -200,7 +209,9 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
             DrainDirection::All
         };
         let policy = match form {
-            DrainListeners { skip_exit: true, .. } => AcceptPolicy::Keep,
+            DrainListeners {
+                skip_exit: true, ..
+            } => AcceptPolicy::Keep,
             DrainListeners { graceful: true, .. } => AcceptPolicy::UntilDrainTimeEnds,
             _ => AcceptPolicy::StopNow,
         };
@@ -233,13 +244,19 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
     fn drains(&self) -> Vec<DrainView> {
         let now = Instant::now().into_std();
         let mut drains = DrainView::draining(&self.listeners.snapshot(), now);
-        drains.extend(DrainView::draining_chains(&self.listeners.draining_chains(), now));
+        drains.extend(DrainView::draining_chains(
+            &self.listeners.draining_chains(),
+            now,
+        ));
         drains
     }
 
     fn shutdown(&self) -> Option<ShutdownView> {
         let shutdown = self.shutdown.as_ref()?;
-        Some(ShutdownView::of(&shutdown.progress(), Instant::now().into_std()))
+        Some(ShutdownView::of(
+            &shutdown.progress(),
+            Instant::now().into_std(),
+        ))
     }
 
     fn config_dump(&self) -> ConfigDump {
@@ -255,7 +272,10 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
     }
 
     fn drain_listener(&self, name: &str) -> Result<(), DrainListenerError> {
-        let active = self.listeners.active(name).ok_or(DrainListenerError::NotFound)?;
+        let active = self
+            .listeners
+            .active(name)
+            .ok_or(DrainListenerError::NotFound)?;
         if active.is_static() {
             return Err(DrainListenerError::Static);
         }
@@ -271,7 +291,9 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
 
     fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
         match &self.token {
-            Some(token) if !matches!(operation, Operation::Ready | Operation::Home) => token.check(request),
+            Some(token) if !matches!(operation, Operation::Ready | Operation::Home) => {
+                token.check(request)
+            }
             _ => Ok(()),
         }
     }
@@ -280,7 +302,9 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
         let settings = self.root.settings();
         let mut info = ServerInfo::new(self.state());
         info.uptime_current_epoch = self.started.elapsed();
-        info.uptime_all_epochs = Instant::now().into_std().saturating_duration_since(self.first);
+        info.uptime_all_epochs = Instant::now()
+            .into_std()
+            .saturating_duration_since(self.first);
         info.command_line_options.restart_epoch = self.restart_epoch;
         info.command_line_options.drain_time = settings.drain_time;
         info.command_line_options.parent_shutdown_time = settings.parent_shutdown_time;

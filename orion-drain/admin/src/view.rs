@@ -198,13 +198,19 @@ impl ShutdownView {
         Self {
             state: progress.state.as_str().to_owned(),
             ready: progress.is_ready,
-            elapsed: progress.since.map(|since| now.saturating_duration_since(since)),
+            elapsed: progress
+                .since
+                .map(|since| now.saturating_duration_since(since)),
             reason: progress
                 .reason
                 .map(|reason| DrainReason::from(reason).as_str().to_owned()),
             next: progress.next.map(|next| next.step.as_str().to_owned()),
-            next_in: progress.next.map(|next| next.at.saturating_duration_since(now)),
-            deadline_in: progress.deadline.map(|at| at.saturating_duration_since(now)),
+            next_in: progress
+                .next
+                .map(|next| next.at.saturating_duration_since(now)),
+            deadline_in: progress
+                .deadline
+                .map(|at| at.saturating_duration_since(now)),
             connections: progress.connections,
         }
     }

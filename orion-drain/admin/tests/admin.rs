@@ -142,7 +142,10 @@ fn json(response: &Response<Bytes>) -> Value {
 fn ready_is_200_only_while_live() {
     let mut host = Host::new();
     let response = ask(&host, Method::GET, "/ready");
-    assert_eq!((response.status(), text(&response)), (StatusCode::OK, "LIVE\n"));
+    assert_eq!(
+        (response.status(), text(&response)),
+        (StatusCode::OK, "LIVE\n")
+    );
     host.state = ServerState::Draining;
     let response = ask(&host, Method::GET, "/ready");
     assert_eq!(
@@ -194,7 +197,11 @@ fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
     let mut host = Host::new();
     let inbound = host.stats.http("inbound");
     inbound.downstream_cx_active.inc();
-    let istio = ask(&host, Method::GET, "/stats?usedonly&filter=downstream_cx_active$");
+    let istio = ask(
+        &host,
+        Method::GET,
+        "/stats?usedonly&filter=downstream_cx_active$",
+    );
     assert_eq!(text(&istio), "http.inbound.downstream_cx_active: 1\n");
     let gateway = ask(
         &host,
@@ -210,7 +217,11 @@ fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
         "^http\\.[a-z]+\\..*cx_active",
     ] {
         let found = ask(&host, Method::GET, &format!("/stats?filter={filter}"));
-        assert_eq!(text(&found), "http.inbound.downstream_cx_active: 1\n", "{filter}");
+        assert_eq!(
+            text(&found),
+            "http.inbound.downstream_cx_active: 1\n",
+            "{filter}"
+        );
     }
     let broken = ask(&host, Method::GET, "/stats?filter=(");
     assert_eq!(broken.status(), StatusCode::BAD_REQUEST);
@@ -235,7 +246,11 @@ fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
 fn slashes_that_follow_each_other_are_one() {
     let host = Host::new();
     for path in ["//ready", "///ready", "//healthcheck//ok"] {
-        assert_eq!(ask(&host, Method::POST, path).status(), StatusCode::OK, "{path}");
+        assert_eq!(
+            ask(&host, Method::POST, path).status(),
+            StatusCode::OK,
+            "{path}"
+        );
     }
 }
 
@@ -313,7 +328,10 @@ fn each_form_of_drain_listeners_reaches_the_host() {
     ] {
         let host = Host::new();
         let response = ask(&host, Method::POST, &format!("/drain_listeners{query}"));
-        assert_eq!((response.status(), text(&response)), (StatusCode::OK, "OK\n"));
+        assert_eq!(
+            (response.status(), text(&response)),
+            (StatusCode::OK, "OK\n")
+        );
         assert_eq!(
             *host.asked.borrow(),
             [format!("{graceful} {inbound_only} {skip_exit}")],
@@ -459,7 +477,9 @@ fn prometheus_reads_the_statistics_under_envoys_names_and_labels() {
     ] {
         assert!(text.lines().any(|have| have == line), "{line}\n{text}");
     }
-    let request = Request::get("/stats/prometheus").body(()).expect("a request");
+    let request = Request::get("/stats/prometheus")
+        .body(())
+        .expect("a request");
     let response = handle(&host, &request.into_parts().0);
     assert_eq!(
         response.headers()["content-type"],
@@ -572,7 +592,10 @@ fn frames(count: usize) -> impl http_body::Body<Data = Bytes, Error = std::conve
 async fn no_more_of_a_body_is_read_than_the_bound() {
     let host = Host::new();
     let post = || Request::post("/healthcheck/fail");
-    let said = post().body(http_body_util::Full::new(Bytes::from(vec![0; MAX_BODY + 1])));
+    let said = post().body(http_body_util::Full::new(Bytes::from(vec![
+        0;
+        MAX_BODY + 1
+    ])));
     let long = post().body(frames(10_000));
     for refusal in [
         answer(&host, said.expect("a request")).await,
@@ -594,7 +617,9 @@ fn a_browser_gets_a_page_that_loads_nothing_from_elsewhere() {
     };
     let page = ask("text/html,application/xhtml+xml,*/*;q=0.8");
     assert_eq!(page.headers()["content-type"], "text/html; charset=UTF-8");
-    let policy = page.headers()["content-security-policy"].to_str().expect("text");
+    let policy = page.headers()["content-security-policy"]
+        .to_str()
+        .expect("text");
     assert!(policy.starts_with("default-src 'none'"), "{policy}");
     for elsewhere in ["http:", "https:", "src=", "url(", "@import", "innerHTML"] {
         assert!(!text(&page).contains(elsewhere), "{elsewhere}");

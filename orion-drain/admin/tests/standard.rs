@@ -35,8 +35,9 @@ async fn ask(port: u16, request: &str, authorization: &str) -> (u16, String) {
         let mut client = TcpStream::connect(("127.0.0.1", port))
             .await
             .expect("the admin port");
-        let head =
-            format!("{request} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}connection: close\r\n\r\n");
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: 127.0.0.1\r\n{authorization}connection: close\r\n\r\n"
+        );
         client.write_all(head.as_bytes()).await.expect("a request");
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("an answer");
@@ -45,8 +46,13 @@ async fn ask(port: u16, request: &str, authorization: &str) -> (u16, String) {
     let answer = tokio::time::timeout(Duration::from_secs(60), exchange)
         .await
         .expect("an answer");
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    let body = answer
+        .split_once("\r\n\r\n")
+        .map(|(_, body)| body.to_owned());
     (status.expect("a status"), body.unwrap_or_default())
 }
 
@@ -74,15 +80,24 @@ async fn a_process_is_shown_drained_and_ended_by_its_admin_port() {
     tokio::spawn(Arc::clone(&host).serve(socket));
     let allowed = "authorization: Bearer letmein\r\n";
 
-    assert_eq!(ask(port, "GET /ready", "").await, (200, "LIVE\n".to_owned()));
+    assert_eq!(
+        ask(port, "GET /ready", "").await,
+        (200, "LIVE\n".to_owned())
+    );
     assert_eq!(ask(port, "GET /listeners", "").await.0, 401);
     let (status, list) = ask(port, "GET /listeners", allowed).await;
-    assert!(status == 200 && list.starts_with("in::127.0.0.1:"), "{list}");
+    assert!(
+        status == 200 && list.starts_with("in::127.0.0.1:"),
+        "{list}"
+    );
     let (_, stats) = ask(port, "GET /stats", allowed).await;
     assert!(stats.contains("mine.answers: 42"), "{stats}");
 
     assert_eq!(ask(port, "POST /listeners/in/drain", allowed).await.0, 200);
-    assert_eq!(ask(port, "GET /listeners", allowed).await, (200, String::new()));
+    assert_eq!(
+        ask(port, "GET /listeners", allowed).await,
+        (200, String::new())
+    );
     assert_eq!(ask(port, "POST /listeners/in/drain", allowed).await.0, 404);
 
     assert_eq!(ask(port, "POST /healthcheck/fail", allowed).await.0, 200);

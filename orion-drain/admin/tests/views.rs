@@ -33,7 +33,8 @@ impl ListenerConfig for Config {
 async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_and_deadline() {
     let tracker = ConnTracker::new();
     let root = DrainManager::root(DrainSettings::default());
-    let (listeners, driver) = Listeners::new(root, tracker.clone(), ListenersOptions::default(), ());
+    let (listeners, driver) =
+        Listeners::new(root, tracker.clone(), ListenersOptions::default(), ());
     tokio::spawn(driver);
     let (to_test, mut accepted) = mpsc::unbounded_channel();
     tokio::spawn(
@@ -63,7 +64,10 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
     );
 
     let versions = listeners.snapshot();
-    assert_eq!(ListenerView::active(&versions), [ListenerView::new("in", &local)]);
+    assert_eq!(
+        ListenerView::active(&versions),
+        [ListenerView::new("in", &local)]
+    );
 
     let old = connection.version.number();
     let now = versions
@@ -106,7 +110,12 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
     for (state, elapsed, next, next_in) in [
         (ConnState::Active, seconds(60), NextStep::Start, seconds(90)),
         (ConnState::Active, seconds(160), NextStep::Start, seconds(0)),
-        (ConnState::Draining, seconds(160), NextStep::Finish, seconds(439)),
+        (
+            ConnState::Draining,
+            seconds(160),
+            NextStep::Finish,
+            seconds(439),
+        ),
         (
             ConnState::Draining,
             Duration::from_millis(599_500),

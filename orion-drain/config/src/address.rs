@@ -113,7 +113,9 @@ impl Address {
     /// The address as the standard library has it; `None` for a Unix socket.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::SocketAddress(address) => Some(SocketAddr::new(address.address, address.port_value)),
+            Self::SocketAddress(address) => {
+                Some(SocketAddr::new(address.address, address.port_value))
+            }
             Self::Pipe(_) => None,
         }
     }
@@ -145,7 +147,9 @@ impl From<&Address> for ListenAddress {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SocketAddress(address) => SocketAddr::new(address.address, address.port_value).fmt(f),
+            Self::SocketAddress(address) => {
+                SocketAddr::new(address.address, address.port_value).fmt(f)
+            }
             Self::Pipe(pipe) => pipe.path.display().fmt(f),
         }
     }
@@ -177,7 +181,11 @@ impl CidrRange {
 
     /// How many bits an address of this family has.
     pub(super) fn bits(&self) -> u32 {
-        if self.address_prefix.is_ipv4() { 32 } else { 128 }
+        if self.address_prefix.is_ipv4() {
+            32
+        } else {
+            128
+        }
     }
 
     /// Whether `ip` is in this range. An IPv4 address is never in an IPv6 range, nor the other way round.
@@ -185,11 +193,17 @@ impl CidrRange {
         match (self.address_prefix, ip) {
             (IpAddr::V4(prefix), IpAddr::V4(ip)) => {
                 let shift = 32_u32.saturating_sub(self.prefix_len);
-                (prefix.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+                (prefix.to_bits() ^ ip.to_bits())
+                    .checked_shr(shift)
+                    .unwrap_or(0)
+                    == 0
             }
             (IpAddr::V6(prefix), IpAddr::V6(ip)) => {
                 let shift = 128_u32.saturating_sub(self.prefix_len);
-                (prefix.to_bits() ^ ip.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+                (prefix.to_bits() ^ ip.to_bits())
+                    .checked_shr(shift)
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }

@@ -18,7 +18,9 @@ pub(super) trait TypedConfig: Sized {
 }
 
 /// Reads the message; to be called from the choice's `Deserialize`.
-pub(super) fn deserialize<'de, T: TypedConfig, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn deserialize<'de, T: TypedConfig, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     deserializer.deserialize_map(Message(PhantomData))
 }
 
@@ -60,13 +62,16 @@ impl<'de, T: TypedConfig> DeserializeSeed<'de> for TypeUrl<T> {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
         let url = String::deserialize(deserializer)?;
         let name = message_name(&url);
-        T::KNOWN.iter().position(|known| *known == name).ok_or_else(|| {
-            let known: Vec<_> = T::KNOWN.iter().map(|name| format!("`{name}`")).collect();
-            de::Error::custom(format_args!(
-                "unknown extension type `{url}`, expected one of {}",
-                known.join(", ")
-            ))
-        })
+        T::KNOWN
+            .iter()
+            .position(|known| *known == name)
+            .ok_or_else(|| {
+                let known: Vec<_> = T::KNOWN.iter().map(|name| format!("`{name}`")).collect();
+                de::Error::custom(format_args!(
+                    "unknown extension type `{url}`, expected one of {}",
+                    known.join(", ")
+                ))
+            })
     }
 }
 

@@ -33,7 +33,10 @@ pub struct ApiConfigSource {
 }
 
 /// How a control plane tells of changes.
-#[expect(clippy::exhaustive_enums, reason = "a client of control planes speaks each")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a client of control planes speaks each"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiType {
     /// `GRPC`: every response has all listeners.
@@ -138,7 +141,10 @@ pub(super) fn validate(bootstrap: &Bootstrap, wrong: &mut Vec<FieldError>) {
             .iter()
             .filter(|kind| ["ads", "api_config_source"].contains(kind))
         {
-            wrong.push(FieldError::new(&at_lds.key(kind), "needs the feature `xds`"));
+            wrong.push(FieldError::new(
+                &at_lds.key(kind),
+                "needs the feature `xds`",
+            ));
         }
     }
 }
@@ -159,7 +165,10 @@ fn kinds(source: &ConfigSource) -> Vec<&'static str> {
 fn api(bootstrap: &Bootstrap, api: &ApiConfigSource, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     let at = at.key("grpc_services");
     let [service] = &api.grpc_services[..] else {
-        let message = format!("exactly one is supported, found {}", api.grpc_services.len());
+        let message = format!(
+            "exactly one is supported, found {}",
+            api.grpc_services.len()
+        );
         wrong.push(FieldError::new(&at, message));
         return;
     };

@@ -7,8 +7,9 @@ use std::time::Duration;
 use drain_tree::{DrainSchedule, DrainSettings, DrainStrategy};
 
 use super::{
-    Bootstrap, CleanupPolicy, FieldError, FilterChain, HttpConnectionManager, Listener, ListenerDrainConfig,
-    ListenerManagerConfig, NetworkFilter, ProtocolDrainBehavior, format_duration, path::FieldPath,
+    Bootstrap, CleanupPolicy, FieldError, FilterChain, HttpConnectionManager, Listener,
+    ListenerDrainConfig, ListenerManagerConfig, NetworkFilter, ProtocolDrainBehavior,
+    format_duration, path::FieldPath,
 };
 
 impl Bootstrap {
@@ -83,7 +84,8 @@ fn block(
     // What is as the default may not have been written at all.
     let mut other = |field, here: String, there: String, default: String| {
         if here != there && here != default {
-            let message = format!("`{here}` stands here, but `{there}` was given elsewhere, and counts");
+            let message =
+                format!("`{here}` stands here, but `{there}` was given elsewhere, and counts");
             found.push(FieldError::new(&at.key(field), message));
         }
     };
@@ -111,22 +113,40 @@ fn block(
                 duration(force_close_after),
                 duration(settings.drain_time)
             );
-            let at = at.key("protocol_handling").key("tcp").key("force_close_after");
+            let at = at
+                .key("protocol_handling")
+                .key("tcp")
+                .key("force_close_after");
             found.push(FieldError::new(&at, message));
         }
     }
 }
 
-fn listener(listener: &Listener, settings: &DrainSettings, at: &FieldPath, found: &mut Vec<FieldError>) {
+fn listener(
+    listener: &Listener,
+    settings: &DrainSettings,
+    at: &FieldPath,
+    found: &mut Vec<FieldError>,
+) {
     for (index, chain) in listener.filter_chains.iter().enumerate() {
-        filters(chain, settings, &at.key("filter_chains").index(index), found);
+        filters(
+            chain,
+            settings,
+            &at.key("filter_chains").index(index),
+            found,
+        );
     }
     if let Some(chain) = &listener.default_filter_chain {
         filters(chain, settings, &at.key("default_filter_chain"), found);
     }
 }
 
-fn filters(chain: &FilterChain, settings: &DrainSettings, at: &FieldPath, found: &mut Vec<FieldError>) {
+fn filters(
+    chain: &FilterChain,
+    settings: &DrainSettings,
+    at: &FieldPath,
+    found: &mut Vec<FieldError>,
+) {
     for (index, filter) in chain.filters.iter().enumerate() {
         if let NetworkFilter::HttpConnectionManager(manager) = &filter.typed_config {
             let at = at.key("filters").index(index).key("typed_config");

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError, Listener,
-    ListenerManagerConfig, Loaded, foreign::Root, known_clusters, manager, names, path::FieldPath, read,
-    validate,
+    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
+    Listener, ListenerManagerConfig, Loaded, foreign::Root, known_clusters, manager, names,
+    path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -244,14 +244,19 @@ mod version {
 
     use super::{ApiVersion, names};
 
-    pub(super) fn serialize<S: Serializer>(version: &Option<ApiVersion>, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        version: &Option<ApiVersion>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         match version {
             Some(version) => names::serialize(version, to),
             None => to.serialize_none(),
         }
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<ApiVersion>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<ApiVersion>, D::Error> {
         names::deserialize(from).map(Some)
     }
 }

@@ -17,10 +17,19 @@ pub struct Cluster {
     #[serde(default)]
     pub name: String,
     /// How the endpoints are found; only `STATIC` is served.
-    #[serde(default, rename = "type", with = "names", skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        rename = "type",
+        with = "names",
+        skip_serializing_if = "is_default"
+    )]
     pub discovery_type: DiscoveryType,
     /// How long a connection may take to be made. Default 5 s.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub connect_timeout: Option<Duration>,
     /// Which endpoint is next. Default, and the only one that is served: `ROUND_ROBIN`.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]

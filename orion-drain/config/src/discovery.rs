@@ -103,7 +103,10 @@ impl ListenerUpdate {
 
     fn from_prepared(json: Value) -> Result<Self, ConfigError> {
         let (response, unknown) = read::typed::<Response>(&json, &FieldPath::root())?;
-        let mut update = Self::of(response.version_info, response.resources.into_iter().map(Ok));
+        let mut update = Self::of(
+            response.version_info,
+            response.resources.into_iter().map(Ok),
+        );
         update.ignore(&unknown, Root::DiscoveryResponse);
         Ok(update)
     }
@@ -123,16 +126,19 @@ impl ListenerUpdate {
             let at = root.key("resources").index(index);
             let name = resource.as_ref().ok().and_then(name_of);
             let read = resource.and_then(|resource| listener(resource, &at));
-            let read = read.and_then(|(listener, unknown)| match first_places.get(&listener.name) {
-                Some(first) => Err(ConfigError::invalid(
-                    &at.key("name"),
-                    format!(
-                        "duplicate listener `{}`, it is in resources[{first}] already",
-                        listener.name
-                    ),
-                )),
-                None => Ok((listener, unknown)),
-            });
+            let read =
+                read.and_then(
+                    |(listener, unknown)| match first_places.get(&listener.name) {
+                        Some(first) => Err(ConfigError::invalid(
+                            &at.key("name"),
+                            format!(
+                                "duplicate listener `{}`, it is in resources[{first}] already",
+                                listener.name
+                            ),
+                        )),
+                        None => Ok((listener, unknown)),
+                    },
+                );
             if let Some(name) = &name {
                 first_places.entry(name.clone()).or_insert(index);
             }
@@ -141,7 +147,9 @@ impl ListenerUpdate {
                     update.accept(listener, index);
                     update.ignore(&unknown, Root::Listener);
                 }
-                Err(error) => update.rejected.push(RejectedListener { name, index, error }),
+                Err(error) => update
+                    .rejected
+                    .push(RejectedListener { name, index, error }),
             }
         }
         update
@@ -214,7 +222,8 @@ impl ListenerUpdate {
     fn ignore(&mut self, unknown: &[Unknown], root: Root) {
         let paths = unknown.iter().map(|field| field.path.to_string());
         self.unknown_fields.extend(paths);
-        self.foreign_fields.append(&mut foreign::find(unknown, root));
+        self.foreign_fields
+            .append(&mut foreign::find(unknown, root));
     }
 
     fn accept(&mut self, listener: Listener, index: usize) {
@@ -254,7 +263,11 @@ fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<Unknown>),
 fn name_of(resource: &Value) -> Option<String> {
     let listener = resource.get("resource").unwrap_or(resource);
     match listener.get("name").map_or(Some(""), Value::as_str)? {
-        "" => Some(Address::deserialize(listener.get("address")?).ok()?.to_string()),
+        "" => Some(
+            Address::deserialize(listener.get("address")?)
+                .ok()?
+                .to_string(),
+        ),
         name => Some(name.to_owned()),
     }
 }

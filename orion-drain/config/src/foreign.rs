@@ -122,7 +122,10 @@ const FIELDS: &[(&str, &str)] = &[
         "headers_with_underscores_action idle_timeout max_connection_duration max_connection_duration_jitter \
          max_headers_count max_requests_per_connection max_response_headers_kb max_stream_duration",
     ),
-    ("upgrade_configs", "connect_config enabled filters upgrade_type"),
+    (
+        "upgrade_configs",
+        "connect_config enabled filters upgrade_type",
+    ),
     (
         "http_filters",
         "config_discovery disabled is_optional name typed_config",
@@ -208,7 +211,10 @@ const FIELDS: &[(&str, &str)] = &[
          upstream_connection_options upstream_http_protocol_options use_tcp_for_dns_lookups \
          wait_for_warm_on_init",
     ),
-    ("load_assignment", "cluster_name endpoints named_endpoints policy"),
+    (
+        "load_assignment",
+        "cluster_name endpoints named_endpoints policy",
+    ),
     (
         "endpoints",
         "lb_endpoints leds_cluster_locality_config load_balancer_endpoints load_balancing_weight locality \
@@ -266,7 +272,9 @@ pub(super) fn find(unknown: &[Unknown], root: Root) -> Vec<String> {
 
 fn is_envoys(path: &FieldPath, root: Root) -> bool {
     match message(path, root) {
-        Some((DISCOVERY_RESPONSE, field)) => ["canary", "control_plane", "resource_errors"].contains(&field),
+        Some((DISCOVERY_RESPONSE, field)) => {
+            ["canary", "control_plane", "resource_errors"].contains(&field)
+        }
         Some((holder, field)) => has(holder, field),
         None => false,
     }
@@ -294,7 +302,7 @@ pub(super) fn has(holder: &str, field: &str) -> bool {
 }
 
 pub(super) fn names(table: &[(&str, &str)], holder: &str, field: &str) -> bool {
-    table
-        .iter()
-        .any(|(name, fields)| *name == holder && fields.split_ascii_whitespace().any(|name| name == field))
+    table.iter().any(|(name, fields)| {
+        *name == holder && fields.split_ascii_whitespace().any(|name| name == field)
+    })
 }

@@ -23,17 +23,29 @@ pub struct HttpConnectionManager {
     #[serde(default)]
     pub stat_prefix: String,
     /// Between the first and the final GOAWAY. Default 5 s.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub drain_timeout: Option<Duration>,
     /// How much longer than `drain_timeout` each connection may wait for its final GOAWAY, in percent of it; each waits
     /// another share of that, so that not all come back at once. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout_jitter: Option<Percent>,
     /// How long a connection that is done waits for the peer to close it. Default 1 s; 0 closes at once.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub delayed_close_timeout: Option<Duration>,
     /// How long the whole request may take to arrive; then it is answered with 408. Default, and 0: no limit.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub request_timeout: Option<Duration>,
     /// Idle timeout and greatest age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,10 +109,18 @@ impl Named for CodecType {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpProtocolOptions {
     /// How long a connection without a request is kept. Default 1 h; 0: for ever.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub idle_timeout: Option<Duration>,
     /// How old a connection may get before it is drained. Default, and 0: no limit.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub max_connection_duration: Option<Duration>,
 }
 
@@ -217,7 +237,9 @@ impl HttpConnectionManager {
                     .and_then(|options| options.idle_timeout)
                     .unwrap_or(Duration::from_secs(3600)),
             )),
-            max_connection_duration: limit(options.and_then(|options| options.max_connection_duration)),
+            max_connection_duration: limit(
+                options.and_then(|options| options.max_connection_duration),
+            ),
         }
     }
 

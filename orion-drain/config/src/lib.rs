@@ -71,32 +71,39 @@ mod upstream;
 mod validate;
 
 pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};
-pub use api_source::{AggregatedConfigSource, ApiConfigSource, ApiType, ApiVersion, EnvoyGrpc, GrpcService};
+pub use api_source::{
+    AggregatedConfigSource, ApiConfigSource, ApiType, ApiVersion, EnvoyGrpc, GrpcService,
+};
 pub use bootstrap::{
-    Admin, Bootstrap, ConfigSource, DynamicResources, Locality, Node, PathConfigSource, StaticResources,
-    WatchedDirectory,
+    Admin, Bootstrap, ConfigSource, DynamicResources, Locality, Node, PathConfigSource,
+    StaticResources, WatchedDirectory,
 };
 pub use chain_choice::choose_chain;
-pub use cluster::{Cluster, DiscoveryType, Endpoint, LbEndpoint, LoadAssignment, LocalityEndpoints};
+pub use cluster::{
+    Cluster, DiscoveryType, Endpoint, LbEndpoint, LoadAssignment, LocalityEndpoints,
+};
 pub use discovery::{ListenerUpdate, RejectedListener, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
 pub use hcm::{
-    CodecType, Http2ServerOptions, HttpConnectionManager, HttpFilter, HttpFilterConfig, HttpProtocolOptions,
-    HttpTimeouts, Percent, Router, UpgradeConfig,
+    CodecType, Http2ServerOptions, HttpConnectionManager, HttpFilter, HttpFilterConfig,
+    HttpProtocolOptions, HttpTimeouts, Percent, Router, UpgradeConfig,
 };
 pub use listener::{Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter};
-pub use manager::{CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior};
+pub use manager::{
+    CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior,
+};
 pub use read::Loaded;
 pub use refused::Refused;
 pub use route::{
-    Action, AppendAction, DataSource, DirectResponse, HeaderField, HeaderValueOption, Route, RouteAction,
-    RouteConfiguration, RouteMatch, VirtualHost,
+    Action, AppendAction, DataSource, DirectResponse, HeaderField, HeaderValueOption, Route,
+    RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 pub use route_choice::ChosenRoute;
 pub use tcp_proxy::TcpProxy;
 pub use tls::{
-    CommonTlsContext, DownstreamTlsContext, PemSource, TlsCertificate, TransportSocket, TransportSocketConfig,
+    CommonTlsContext, DownstreamTlsContext, PemSource, TlsCertificate, TransportSocket,
+    TransportSocketConfig,
 };
 pub use upstream::{
     Http1Options, Http2Options, HttpVersionConfig, LbPolicy, UpstreamHttpOptions, UpstreamOptions,

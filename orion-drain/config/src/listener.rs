@@ -86,7 +86,11 @@ pub struct FilterChain {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transport_socket: Option<TransportSocket>,
     /// How long a handshake may take. Default 10 s, where Envoy has no limit; 0 means the default.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub transport_socket_connect_timeout: Option<Duration>,
     #[serde(skip)]
     unknown: UnknownFields,
@@ -190,7 +194,9 @@ impl Listener {
             Address::SocketAddress(address) if address.ipv4_compat => {
                 options.with_dual_stack(DualStack::Ipv4Compat)
             }
-            Address::Pipe(Pipe { mode: Some(mode), .. }) => options.with_mode(*mode),
+            Address::Pipe(Pipe {
+                mode: Some(mode), ..
+            }) => options.with_mode(*mode),
             Address::SocketAddress(_) | Address::Pipe(_) => options,
         }
     }
@@ -211,7 +217,8 @@ impl Listener {
     }
 
     fn same_chains(&self, other: &Self) -> bool {
-        self.filter_chains == other.filter_chains && self.default_filter_chain == other.default_filter_chain
+        self.filter_chains == other.filter_chains
+            && self.default_filter_chain == other.default_filter_chain
     }
 
     fn same_but_chains(&self, other: &Self) -> bool {
@@ -233,11 +240,15 @@ impl Listener {
             };
             let (keeper, path) = match path.steps() {
                 [Step::Key(key), Step::Index(index), rest @ ..] if key == "filter_chains" => (
-                    self.filter_chains.get_mut(*index).map(|chain| &mut chain.unknown),
+                    self.filter_chains
+                        .get_mut(*index)
+                        .map(|chain| &mut chain.unknown),
                     rest,
                 ),
                 [Step::Key(key), rest @ ..] if key == "default_filter_chain" => (
-                    self.default_filter_chain.as_mut().map(|chain| &mut chain.unknown),
+                    self.default_filter_chain
+                        .as_mut()
+                        .map(|chain| &mut chain.unknown),
                     rest,
                 ),
                 _ => (None, path.steps()),

@@ -112,7 +112,8 @@ impl Default for ListenerDrainConfig {
 impl ListenerManagerConfig {
     /// How many versions of one listener may live, the active one included: the smaller of the two limits.
     pub fn versions_limit(&self) -> usize {
-        self.max_versions_per_listener.min(self.cleanup_policy.limit())
+        self.max_versions_per_listener
+            .min(self.cleanup_policy.limit())
     }
 
     /// The drain tree's settings: `drain_config`'s time and strategy, Envoy's defaults for the rest.

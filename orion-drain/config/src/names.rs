@@ -29,15 +29,21 @@ impl Named for TrafficDirection {
 
 /// Lower case, as on Envoy's command line and in Orion's `listener_manager` block.
 impl Named for DrainStrategy {
-    const NAMES: &'static [(&'static str, u64, Self)] =
-        &[("gradual", 0, Self::Gradual), ("immediate", 1, Self::Immediate)];
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("gradual", 0, Self::Gradual),
+        ("immediate", 1, Self::Immediate),
+    ];
 }
 
 struct Allowed<T>(PhantomData<T>);
 
 impl<T: Named> fmt::Display for Allowed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if T::NAMES.len() == 1 { "only " } else { "one of " })?;
+        f.write_str(if T::NAMES.len() == 1 {
+            "only "
+        } else {
+            "one of "
+        })?;
         for (at, (name, ..)) in T::NAMES.iter().enumerate() {
             write!(f, "{}`{name}`", if at > 0 { ", " } else { "" })?;
         }
@@ -54,7 +60,9 @@ impl<T: Named> de::Visitor<'_> for Allowed<T> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
         // Envoy's parser of protobuf JSON takes them in any case.
-        let found = T::NAMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text));
+        let found = T::NAMES
+            .iter()
+            .find(|(name, ..)| name.eq_ignore_ascii_case(text));
         found
             .map(|(.., value)| *value)
             .ok_or_else(|| E::custom(format_args!("unknown value `{text}`, expected {self}")))
@@ -68,7 +76,10 @@ impl<T: Named> de::Visitor<'_> for Allowed<T> {
     }
 }
 
-pub(super) fn serialize<T: Named, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize<T: Named, S: Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match T::NAMES.iter().find(|(.., known)| known == value) {
         Some((name, ..)) => serializer.serialize_str(name),
         None => Err(serde::ser::Error::custom(
@@ -77,7 +88,9 @@ pub(super) fn serialize<T: Named, S: Serializer>(value: &T, serializer: S) -> Re
     }
 }
 
-pub(super) fn deserialize<'de, T: Named, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+pub(super) fn deserialize<'de, T: Named, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     deserializer.deserialize_any(Allowed(PhantomData))
 }
 

@@ -58,11 +58,15 @@ impl<N: Number> de::Visitor<'_> for Within<N> {
     }
 }
 
-pub(super) fn deserialize<'de, N: Number, D: Deserializer<'de>>(deserializer: D) -> Result<N, D::Error> {
+pub(super) fn deserialize<'de, N: Number, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<N, D::Error> {
     deserializer.deserialize_any(Within(PhantomData))
 }
 
 /// For a field that may be absent.
-pub(super) fn option<'de, N: Number, D: Deserializer<'de>>(deserializer: D) -> Result<Option<N>, D::Error> {
+pub(super) fn option<'de, N: Number, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<N>, D::Error> {
     deserialize(deserializer).map(Some)
 }

@@ -103,9 +103,9 @@ impl From<&serde_ignored::Path<'_>> for FieldPath {
                     steps.push(Step::Key(key.clone()));
                     parent
                 }
-                Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => {
-                    parent
-                }
+                Path::Some { parent }
+                | Path::NewtypeStruct { parent }
+                | Path::NewtypeVariant { parent } => parent,
             };
         }
         steps.reverse();

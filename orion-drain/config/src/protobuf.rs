@@ -12,8 +12,8 @@ use envoy_types::pb::envoy::config::listener::v3 as pb;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message as _;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage as _, SerializeOptions,
-    UnknownField, Value as Field,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage as _,
+    SerializeOptions, UnknownField, Value as Field,
 };
 use serde_json::{Map, Value};
 
@@ -48,7 +48,10 @@ impl Listener {
 impl ListenerUpdate {
     /// Reads the resources of a discovery response as it comes over gRPC, by the same rules as
     /// [`from_json`](Self::from_json). What is wrong with a single listener is in [`rejected`](Self::rejected).
-    pub fn from_resources<'r>(version_info: &str, resources: impl IntoIterator<Item = &'r Any>) -> Self {
+    pub fn from_resources<'r>(
+        version_info: &str,
+        resources: impl IntoIterator<Item = &'r Any>,
+    ) -> Self {
         let root = FieldPath::root();
         let resources = resources.into_iter().enumerate();
         let resources = resources.map(|(index, resource)| {
@@ -75,7 +78,8 @@ fn any(type_url: &str, bytes: &[u8], at: &FieldPath, depth: usize) -> Result<Val
 }
 
 fn known(name: &str, bytes: &[u8], at: &FieldPath, depth: usize) -> Result<Value, ConfigError> {
-    let refuse = |why: &dyn std::fmt::Display| ConfigError::shape(at, format!("not a `{name}`: {why}"));
+    let refuse =
+        |why: &dyn std::fmt::Display| ConfigError::shape(at, format!("not a `{name}`: {why}"));
     let descriptor = POOL.get_message_by_name(name);
     let descriptor = descriptor.ok_or_else(|| refuse(&"its type is not known"))?;
     let decoded = DynamicMessage::decode(descriptor, bytes).map_err(|error| refuse(&error))?;
@@ -88,7 +92,10 @@ fn message(message: &DynamicMessage, at: &FieldPath, depth: usize) -> Result<Val
     if name == "google.protobuf.Any" {
         let part = |number| message.get_field_by_number(number);
         let (url, bytes) = (part(1), part(2));
-        let url = url.as_ref().and_then(|url| url.as_str()).unwrap_or_default();
+        let url = url
+            .as_ref()
+            .and_then(|url| url.as_str())
+            .unwrap_or_default();
         let bytes = bytes.as_ref().and_then(|bytes| bytes.as_bytes());
         return any(url, bytes.map_or(&[], |bytes| bytes), at, depth);
     }

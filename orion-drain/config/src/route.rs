@@ -110,7 +110,11 @@ pub struct RouteAction {
     /// The cluster.
     pub cluster: String,
     /// From the end of the request to the end of the response. Default 15 s; 0: no limit.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub timeout: Option<Duration>,
 }
 
@@ -158,7 +162,11 @@ impl Named for AppendAction {
     const NAMES: &'static [(&'static str, u64, Self)] = &[
         ("APPEND_IF_EXISTS_OR_ADD", 0, Self::AppendIfExistsOrAdd),
         ("ADD_IF_ABSENT", 1, Self::AddIfAbsent),
-        ("OVERWRITE_IF_EXISTS_OR_ADD", 2, Self::OverwriteIfExistsOrAdd),
+        (
+            "OVERWRITE_IF_EXISTS_OR_ADD",
+            2,
+            Self::OverwriteIfExistsOrAdd,
+        ),
         ("OVERWRITE_IF_EXISTS", 3, Self::OverwriteIfExists),
     ];
 }
@@ -172,7 +180,9 @@ impl HeaderValueOption {
     /// Adds the header to a response. A name or value that HTTP does not allow (a checked listener has none) is
     /// left out.
     pub fn apply(&self, headers: &mut HeaderMap) {
-        let Some((name, value)) = self.parts() else { return };
+        let Some((name, value)) = self.parts() else {
+            return;
+        };
         let action = match self.append {
             Some(false) => AppendAction::OverwriteIfExistsOrAdd,
             _ => self.append_action,
@@ -194,7 +204,10 @@ impl HeaderValueOption {
 impl HeaderField {
     /// The header as HTTP has it; `None` if it is none.
     pub fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
-        Some((self.key.parse().ok()?, HeaderValue::from_str(&self.value).ok()?))
+        Some((
+            self.key.parse().ok()?,
+            HeaderValue::from_str(&self.value).ok()?,
+        ))
     }
 }
 
@@ -226,7 +239,9 @@ impl TryFrom<RouteFields> for Route {
             (Some(response), None) => Action::DirectResponse(response),
             (None, Some(route)) => Action::Route(route),
             (None, None) => return Err("expected one of `direct_response`, `route`"),
-            (Some(_), Some(_)) => return Err("expected one of `direct_response`, `route`, not both"),
+            (Some(_), Some(_)) => {
+                return Err("expected one of `direct_response`, `route`, not both");
+            }
         };
         let RouteFields {
             name,

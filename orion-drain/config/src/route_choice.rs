@@ -55,7 +55,12 @@ impl RouteConfiguration {
         let bare = without_port(&host);
         self.virtual_hosts
             .iter()
-            .flat_map(|candidate| candidate.domains.iter().map(move |domain| (domain, candidate)))
+            .flat_map(|candidate| {
+                candidate
+                    .domains
+                    .iter()
+                    .map(move |domain| (domain, candidate))
+            })
             .filter_map(|(domain, candidate)| {
                 Some((
                     specificity(domain, &host).or_else(|| specificity(domain, bare))?,
@@ -85,7 +90,11 @@ fn specificity(domain: &str, host: &str) -> Option<(u8, usize)> {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => name,
+        Some((name, port))
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() =>
+        {
+            name
+        }
         _ => host,
     }
 }

@@ -21,7 +21,11 @@ pub struct TcpProxy {
     #[serde(default, skip_serializing_if = "is_default")]
     pub check_drain_close: bool,
     /// How long a connection without data is kept. Default 1 h; 0: for ever.
-    #[serde(default, with = "duration::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub idle_timeout: Option<Duration>,
 }
 
@@ -37,6 +41,7 @@ impl TcpProxy {
 
     /// The idle timeout as it takes effect; `None`: no limit.
     pub fn idle_limit(&self) -> Option<Duration> {
-        Some(self.idle_timeout.unwrap_or(Duration::from_secs(3600))).filter(|limit| !limit.is_zero())
+        Some(self.idle_timeout.unwrap_or(Duration::from_secs(3600)))
+            .filter(|limit| !limit.is_zero())
     }
 }

@@ -23,7 +23,9 @@ pub struct TransportSocket {
 #[serde(tag = "@type")]
 pub enum TransportSocketConfig {
     /// TLS.
-    #[serde(rename = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext")]
+    #[serde(
+        rename = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext"
+    )]
     Tls(DownstreamTlsContext),
 }
 

@@ -22,7 +22,10 @@ impl Listener {
         let chains = chains.map(|(index, chain)| (root.key("filter_chains").index(index), chain));
         let default = self.default_filter_chain.iter();
         let default = default.map(|chain| (root.key("default_filter_chain"), chain));
-        chains.chain(default).map(|(at, chain)| chain.tls(&at)).collect()
+        chains
+            .chain(default)
+            .map(|(at, chain)| chain.tls(&at))
+            .collect()
     }
 }
 
@@ -42,7 +45,9 @@ impl FilterChain {
         };
         let mut config = secured(certificate, &at.index(0))?;
         let protocols = context.alpn_protocols.iter();
-        config.alpn_protocols = protocols.map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config.alpn_protocols = protocols
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
         let tls = Tls::new(Arc::new(config));
         Ok(Some(match self.transport_socket_connect_timeout {
             Some(timeout) if !timeout.is_zero() => tls.with_handshake_timeout(timeout),

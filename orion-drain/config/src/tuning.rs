@@ -50,7 +50,10 @@ const FIELDS: &[(&str, &str)] = &[
          per_connection_buffer_limit_bytes reuse_port stat_prefix stats_matcher tcp_fast_open_queue_length \
          tcp_keepalive",
     ),
-    ("filter_chains", "metadata name transport_socket_connect_timeout"),
+    (
+        "filter_chains",
+        "metadata name transport_socket_connect_timeout",
+    ),
     ("filters", "name"),
     (
         "typed_config",
@@ -118,9 +121,15 @@ const FIELDS: &[(&str, &str)] = &[
          upstream_connection_options upstream_http_protocol_options use_tcp_for_dns_lookups \
          wait_for_warm_on_init",
     ),
-    ("endpoints", "load_balancing_weight locality metadata proximity"),
+    (
+        "endpoints",
+        "load_balancing_weight locality metadata proximity",
+    ),
     ("lb_endpoints", "load_balancing_weight metadata"),
-    ("endpoint", "health_check_config hostname observability_name"),
+    (
+        "endpoint",
+        "health_check_config hostname observability_name",
+    ),
     (
         super::upstream::HTTP,
         "common_http_protocol_options hash_policy header_validation_config outlier_detection \

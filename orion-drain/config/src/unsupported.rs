@@ -33,7 +33,11 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("virtual_hosts", "require_tls", "\"NONE\""),
     ("socket_address", "protocol", "\"TCP\""),
     ("clusters", "lb_policy", "\"ROUND_ROBIN\""),
-    ("clusters", "protocol_selection", "\"USE_CONFIGURED_PROTOCOL\""),
+    (
+        "clusters",
+        "protocol_selection",
+        "\"USE_CONFIGURED_PROTOCOL\"",
+    ),
     (
         "route",
         "cluster_not_found_response_code",
@@ -49,7 +53,11 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
         "headers_with_underscores_action",
         "\"ALLOW\"",
     ),
-    ("typed_config", "forward_client_cert_details", "\"SANITIZE\""),
+    (
+        "typed_config",
+        "forward_client_cert_details",
+        "\"SANITIZE\"",
+    ),
     ("typed_config", "ocsp_staple_policy", "\"LENIENT_STAPLING\""),
     (
         "typed_config",

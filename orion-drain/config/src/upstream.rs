@@ -113,6 +113,9 @@ impl From<HttpVersionConfig> for Oneof {
 impl UpstreamOptions {
     pub(super) const fn is_http2(&self) -> bool {
         let Self::Http(options) = self;
-        matches!(options.explicit_http_config, Some(HttpVersionConfig::Http2(_)))
+        matches!(
+            options.explicit_http_config,
+            Some(HttpVersionConfig::Http2(_))
+        )
     }
 }

@@ -6,14 +6,19 @@ use listener_versions::ListenAddress;
 
 use super::{
     Action, Address, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
-    HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch, TcpProxy,
-    api_source, foreign::Root, path::FieldPath, read::Unknown, route::HeaderValueOption, unsupported,
+    HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch,
+    TcpProxy, api_source, foreign::Root, path::FieldPath, read::Unknown, route::HeaderValueOption,
+    unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
     let mut wrong = unsupported::find(unknown, Root::Bootstrap);
     if let Some(admin) = bootstrap.admin_address() {
-        address(admin, &FieldPath::root().key("admin").key("address"), &mut wrong);
+        address(
+            admin,
+            &FieldPath::root().key("admin").key("address"),
+            &mut wrong,
+        );
     }
     let resources = FieldPath::root().key("static_resources");
     let mut names = BTreeMap::new();
@@ -86,7 +91,10 @@ fn address(address: &Address, at: &FieldPath, wrong: &mut Vec<FieldError>) {
             ));
         }
         Some(_) if ListenAddress::from(address).is_abstract() => {
-            wrong.push(FieldError::new(&at.key("mode"), "an abstract socket has none"));
+            wrong.push(FieldError::new(
+                &at.key("mode"),
+                "an abstract socket has none",
+            ));
         }
         Some(_) | None => {}
     }
@@ -152,11 +160,17 @@ fn chain_rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>)
     if let Some(criteria) = &chain.filter_chain_match {
         let at = at.key("filter_chain_match");
         if criteria.destination_port == Some(0) {
-            wrong.push(FieldError::new(&at.key("destination_port"), "must be 1 to 65535"));
+            wrong.push(FieldError::new(
+                &at.key("destination_port"),
+                "must be 1 to 65535",
+            ));
         }
         for (index, range) in criteria.source_prefix_ranges.iter().enumerate() {
             if range.prefix_len > range.bits() {
-                let at = at.key("source_prefix_ranges").index(index).key("prefix_len");
+                let at = at
+                    .key("source_prefix_ranges")
+                    .index(index)
+                    .key("prefix_len");
                 wrong.push(FieldError::new(
                     &at,
                     format!("{} is over {}", range.prefix_len, range.bits()),
@@ -177,11 +191,19 @@ fn chain_rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>)
             ));
         }
         match &filter.typed_config {
-            NetworkFilter::HttpConnectionManager(manager) => http(manager, &at.key("typed_config"), wrong),
+            NetworkFilter::HttpConnectionManager(manager) => {
+                http(manager, &at.key("typed_config"), wrong)
+            }
             NetworkFilter::TcpProxy(TcpProxy {
-                stat_prefix, cluster, ..
+                stat_prefix,
+                cluster,
+                ..
             }) => {
-                required(stat_prefix, &at.key("typed_config").key("stat_prefix"), wrong);
+                required(
+                    stat_prefix,
+                    &at.key("typed_config").key("stat_prefix"),
+                    wrong,
+                );
                 required(cluster, &at.key("typed_config").key("cluster"), wrong);
             }
         }
@@ -237,7 +259,10 @@ fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldEr
         let at = at.key("http_filters").index(index);
         required(&filter.name, &at.key("name"), wrong);
         if index + 1 < manager.http_filters.len() {
-            wrong.push(FieldError::new(&at, "the router must be the last of its chain"));
+            wrong.push(FieldError::new(
+                &at,
+                "the router must be the last of its chain",
+            ));
         }
     }
     for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {

@@ -8,7 +8,9 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use orion_drain::admin::BearerToken;
 use orion_drain::config::ListenerManagerConfig;
-use orion_drain::drain_tree::{CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy};
+use orion_drain::drain_tree::{
+    CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy,
+};
 use orion_drain::lifecycle::{ShutdownHealth, ShutdownSettings};
 use orion_drain::proto_drain_http1::CloseCode;
 
@@ -160,7 +162,10 @@ pub(crate) enum OnSigterm {
 impl Args {
     /// The settings of the drain tree: the flags, then the bootstrap's block, then Envoy's defaults.
     pub(crate) fn drain_settings(&self, block: Option<&ListenerManagerConfig>) -> DrainSettings {
-        let settings = block.map_or_else(DrainSettings::default, ListenerManagerConfig::drain_settings);
+        let settings = block.map_or_else(
+            DrainSettings::default,
+            ListenerManagerConfig::drain_settings,
+        );
         let schedule = match self.drain_schedule {
             Some(Schedule::FirstQuarter) => DrainSchedule::FirstQuarter,
             Some(Schedule::Envoy140) => DrainSchedule::Envoy140,
@@ -183,7 +188,9 @@ impl Args {
                 .with_drop_after(Duration::ZERO),
             None => settings.ladder,
         };
-        let drain_time = self.drain_time_s.map_or(settings.drain_time, Duration::from_secs);
+        let drain_time = self
+            .drain_time_s
+            .map_or(settings.drain_time, Duration::from_secs);
         settings
             .with_drain_time(drain_time)
             .with_parent_shutdown_time(Duration::from_secs(self.parent_shutdown_time_s))

@@ -27,7 +27,12 @@ pub(crate) fn connect<B>(request: &mut Request<B>) -> Result<Accept, StatusCode>
     request
         .extensions_mut()
         .insert(Protocol::from_static("websocket"));
-    let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(SUFFIX).finalize());
+    let accept = STANDARD.encode(
+        Sha1::new()
+            .chain_update(key)
+            .chain_update(SUFFIX)
+            .finalize(),
+    );
     let accept = HeaderValue::from_str(&accept).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(Accept(accept))
 }

@@ -80,7 +80,8 @@ impl Restart {
                         takeover.pid()
                     );
                 }
-                let (predecessor, offer) = takeover.serving(listeners).await.context("hot restart")?;
+                let (predecessor, offer) =
+                    takeover.serving(listeners).await.context("hot restart")?;
                 tokio::spawn(see_off(predecessor, root.start_parent_shutdown_sequence()));
                 offer
             }
@@ -128,7 +129,11 @@ impl Offering {
         (shutdown, service): (Shutdown, Service),
     ) {
         let mut successor = loop {
-            match self.offer.next(&listeners, &self.options, &admin.socket).await {
+            match self
+                .offer
+                .next(&listeners, &self.options, &admin.socket)
+                .await
+            {
                 Ok(successor) => break successor,
                 Err(error) => complain!("hot restart: {error}; serving on"),
             }
@@ -149,7 +154,9 @@ impl Offering {
                     break;
                 }
                 SuccessorEvent::Died => {
-                    say!("hot restart: process {pid} has died, its sockets are kept for another one");
+                    say!(
+                        "hot restart: process {pid} has died, its sockets are kept for another one"
+                    );
                 }
                 SuccessorEvent::Replaced => say!("hot restart: process {pid} has taken its place"),
                 _ => say!("hot restart: nobody came, the sockets are closed"),

@@ -98,7 +98,11 @@ impl Lds {
     /// # Errors
     ///
     /// Fields that Envoy has not got, if it is as strict as that. Nothing of the update is taken.
-    async fn apply(&self, mut update: ListenerUpdate, source: &str) -> Result<Applied, ConfigError> {
+    async fn apply(
+        &self,
+        mut update: ListenerUpdate,
+        source: &str,
+    ) -> Result<Applied, ConfigError> {
         if self.reject_unknown_fields {
             update = update.refuse_foreign_fields()?;
         }
@@ -108,7 +112,10 @@ impl Lds {
                 complain!("warning: {source}: listener {:?}: {warning}", listener.name);
             }
         }
-        let applied = apply_update(update, &self.listeners, |listener| self.maker.listener(listener)).await;
+        let applied = apply_update(update, &self.listeners, |listener| {
+            self.maker.listener(listener)
+        })
+        .await;
         for refused in &applied.refused {
             complain!("lds: {source}: {refused}");
         }

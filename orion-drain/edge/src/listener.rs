@@ -17,7 +17,8 @@ use orion_drain::proto_drain_http1::CloseCode;
 #[cfg(feature = "tls")]
 use orion_drain::serve::Tls;
 use orion_drain::serve::{
-    Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http, serve_tcp,
+    Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http,
+    serve_tcp,
 };
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -71,18 +72,23 @@ impl Maker {
     /// A certificate or key that cannot be used.
     pub(crate) fn listener(&self, listener: Listener) -> Result<EdgeListener, FieldError> {
         #[cfg(feature = "tls")]
-        let mut tls = listener.tls()?.into_iter().map(|tls| match self.envoy_1_40 {
-            // As every connection that has not spoken yet.
-            true => tls.map(|tls| tls.with_handshake_timeout_in_drain(Duration::ZERO)),
-            false => tls,
-        });
+        let mut tls = listener
+            .tls()?
+            .into_iter()
+            .map(|tls| match self.envoy_1_40 {
+                // As every connection that has not spoken yet.
+                true => tls.map(|tls| tls.with_handshake_timeout_in_drain(Duration::ZERO)),
+                false => tls,
+            });
         let made = ServedListener::new(listener, &self.stats, |listener, chain: &FilterChain| {
             let buffer = listener.per_connection_buffer_limit_bytes;
             ChainService {
                 #[cfg(feature = "tls")]
                 tls: tls.next().flatten(),
                 filter: match chain.terminal() {
-                    Some(NetworkFilter::HttpConnectionManager(manager)) => self.http(manager, buffer),
+                    Some(NetworkFilter::HttpConnectionManager(manager)) => {
+                        self.http(manager, buffer)
+                    }
                     Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
                     _ => ChainFilter::Nothing,
                 },
@@ -129,7 +135,10 @@ impl Maker {
 }
 
 /// Serves one accepted connection to its end, and enters it where audits look for connections that outlive their deadline.
-pub(crate) async fn serve(accepted: Accepted<EdgeListener>, audited: Option<DefaultConnectionManager>) {
+pub(crate) async fn serve(
+    accepted: Accepted<EdgeListener>,
+    audited: Option<DefaultConnectionManager>,
+) {
     // A connection that no chain takes is closed without an answer.
     let peer = accepted.peer.as_socket().map(|peer| peer.ip());
     let Some(Entered {

@@ -117,7 +117,10 @@ impl Level {
 impl Log {
     fn write(&self, line: fmt::Arguments<'_>) {
         // A lossy writer drops a line that it has no room for, and fails never.
-        self.writer.clone().write_all(format!("{line}\n").as_bytes()).ok();
+        self.writer
+            .clone()
+            .write_all(format!("{line}\n").as_bytes())
+            .ok();
     }
 }
 

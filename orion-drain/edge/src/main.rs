@@ -100,8 +100,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         .server()
         .static_unknown_fields
         .add(loaded.unknown_fields.len() as u64);
-    let behavior =
-        manager.map(|manager| SharedBehavior::new(&(&manager.drain_config.protocol_handling).into()));
+    let behavior = manager
+        .map(|manager| SharedBehavior::new(&(&manager.drain_config.protocol_handling).into()));
     let maker = Maker {
         clusters: Clusters::new(bootstrap.clusters()),
         stats: stats.clone(),
@@ -112,7 +112,9 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let mut statics = Vec::new();
     for listener in bootstrap.listeners() {
         let made = maker.listener(listener.clone());
-        statics.push(made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?);
+        statics.push(
+            made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?,
+        );
     }
     if args.mode == Mode::Validate {
         // Nothing depends on its reader.
@@ -167,14 +169,17 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     if let Some(token) = args.admin_token()? {
         host = host.with_token(token);
     }
-    let admin_port = match (admin_address, admin_socket) {
-        (None, _) => None,
-        (Some(_), Some(socket)) => Some(tokio::net::TcpListener::from_std(socket.into())?),
-        (Some(address), None) => {
-            let listener = tokio::net::TcpListener::bind(address).await;
-            Some(listener.with_context(|| format!("{path}: admin.address: cannot listen on {address}"))?)
-        }
-    };
+    let admin_port =
+        match (admin_address, admin_socket) {
+            (None, _) => None,
+            (Some(_), Some(socket)) => Some(tokio::net::TcpListener::from_std(socket.into())?),
+            (Some(address), None) => {
+                let listener = tokio::net::TcpListener::bind(address).await;
+                Some(listener.with_context(|| {
+                    format!("{path}: admin.address: cannot listen on {address}")
+                })?)
+            }
+        };
     let mut admin = AdminPort::default();
     if let Some(admin_port) = &admin_port {
         say!("admin: listening on {}", admin_port.local_addr()?);
@@ -247,7 +252,9 @@ fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
         anyhow::bail!("{field}");
     }
     if let Some(Address::Pipe(_)) = loaded.value.admin_address() {
-        anyhow::bail!("admin.address.pipe: not supported, the admin interface has an IP address and a port");
+        anyhow::bail!(
+            "admin.address.pipe: not supported, the admin interface has an IP address and a port"
+        );
     }
     Ok(loaded)
 }

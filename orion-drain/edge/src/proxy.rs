@@ -34,14 +34,18 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Answers one request; what goes wrong upstream becomes a status.
-    pub(crate) async fn answer(self, request: Request<ReceivedBody>) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer(
+        self,
+        request: Request<ReceivedBody>,
+    ) -> Result<Response<Body>, Infallible> {
         let host = request
             .uri()
             .authority()
             .map(Authority::as_str)
             .or_else(|| host_header(request.headers()));
         let chosen = self.manager.route_config.as_ref();
-        let chosen = chosen.and_then(|routes| routes.choose(host.unwrap_or_default(), request.uri().path()));
+        let chosen =
+            chosen.and_then(|routes| routes.choose(host.unwrap_or_default(), request.uri().path()));
         let Some(chosen) = chosen else {
             return Ok(status(StatusCode::NOT_FOUND));
         };
@@ -64,7 +68,11 @@ impl Proxy {
         Ok(response)
     }
 
-    async fn forward(&self, mut request: Request<ReceivedBody>, route: &RouteAction) -> Response<Body> {
+    async fn forward(
+        &self,
+        mut request: Request<ReceivedBody>,
+        route: &RouteAction,
+    ) -> Response<Body> {
         let Some(upstream) = self.clusters.next(&route.cluster) else {
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
@@ -226,7 +234,8 @@ fn for_upstream(
         // Whom the client asked for is in `host`; the client's pool goes by the address.
         Upstream::Http1(address, _) => {
             if !asked_for.is_empty() {
-                let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
+                let host =
+                    HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
                 parts.headers.insert(HOST, host);
             }
             parts.version = Version::HTTP_11;
@@ -240,7 +249,9 @@ fn for_upstream(
             }
             parts.headers.remove(HOST);
             if takes_trailers {
-                parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+                parts
+                    .headers
+                    .insert(TE, HeaderValue::from_static("trailers"));
             }
             parts.version = Version::HTTP_2;
             asked_for
@@ -293,11 +304,16 @@ pub(crate) fn empty() -> Body {
 }
 
 pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed());
+    let mut response = Response::new(
+        Full::new(body.into())
+            .map_err(|never| match never {})
+            .boxed(),
+    );
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain"),
+    );
     response
 }
 

@@ -89,7 +89,12 @@ impl Service {
     }
 
     /// Runs with the process, which may have replaced another one.
-    pub(crate) async fn run(self, shutdown: Shutdown, source: Source, replaces: bool) -> io::Result<()> {
+    pub(crate) async fn run(
+        self,
+        shutdown: Shutdown,
+        source: Source,
+        replaces: bool,
+    ) -> io::Result<()> {
         let mut hangup = signal(SignalKind::hangup())?;
         let follow = self.follow(&shutdown);
         tokio::pin!(follow);

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use orion_drain::drain_tree::DrainDirection;
-use orion_drain::lifecycle::{Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState, Signals};
+use orion_drain::lifecycle::{
+    Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState, Signals,
+};
 use orion_drain::listener_versions::Listeners;
 use tokio::time::Instant;
 
@@ -61,15 +63,19 @@ async fn tell(shutdown: &Shutdown, listeners: &Listeners<EdgeListener>) {
     let progress = shutdown.progress();
     if let (ShutdownState::LeadTime, Some(next)) = (progress.state, progress.next) {
         let left = next.at.saturating_duration_since(Instant::now().into_std());
-        let ready = if progress.is_ready { "ready" } else { "not ready" };
+        let ready = if progress.is_ready {
+            "ready"
+        } else {
+            "not ready"
+        };
         say!("{ready}, {} in {:.1?}", next.step.as_str(), left);
     }
     shutdown.reached(ShutdownState::Draining).await;
     let progress = shutdown.progress();
     let now = Instant::now().into_std();
-    let at_most = progress
-        .deadline
-        .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
+    let at_most = progress.deadline.map_or(Duration::ZERO, |deadline| {
+        deadline.saturating_duration_since(now)
+    });
     if progress.state != ShutdownState::Done {
         say!(
             "draining {} connections, for {:.1?} at most",

@@ -45,6 +45,12 @@ impl Tunnels {
         let upstream = WebSocketIo::new(upstream, connection.drain().clone(), code)
             .at_last_word()
             .with_reply_timeout(Duration::from_millis(500));
-        serve_tunnel(WebSocketClientIo::new(client), upstream, connection, options).await;
+        serve_tunnel(
+            WebSocketClientIo::new(client),
+            upstream,
+            connection,
+            options,
+        )
+        .await;
     }
 }

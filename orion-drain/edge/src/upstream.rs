@@ -48,7 +48,10 @@ pub(crate) enum Upstream {
 
 impl Upstream {
     /// Sends a request that is addressed as its version of HTTP wants it.
-    pub(crate) async fn send(&self, request: Request<RequestBody>) -> io::Result<Response<Incoming>> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<RequestBody>,
+    ) -> io::Result<Response<Incoming>> {
         match self {
             Self::Http1(_, client) => client.request(request).await.map_err(io::Error::other),
             Self::Http2(endpoint) => endpoint.request(request).await,
@@ -72,7 +75,10 @@ impl Clusters {
 
     /// The endpoint of a cluster whose turn it is.
     pub(crate) fn next(&self, cluster: &str) -> Option<&Upstream> {
-        self.by_name.get(cluster)?.next().map(|endpoint| &endpoint.http)
+        self.by_name
+            .get(cluster)?
+            .next()
+            .map(|endpoint| &endpoint.http)
     }
 
     /// A TCP connection to the endpoint of a cluster whose turn it is.
@@ -85,7 +91,8 @@ impl Clusters {
         };
         let endpoints = self.by_name.get(cluster).ok_or_else(not_found)?;
         let address = endpoints.next().ok_or_else(not_found)?.address;
-        let stream = tokio::time::timeout(endpoints.connect_timeout, TcpStream::connect(address)).await??;
+        let stream =
+            tokio::time::timeout(endpoints.connect_timeout, TcpStream::connect(address)).await??;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
@@ -101,7 +108,9 @@ impl Endpoints {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .build(connector);
-        let addresses = cluster.addresses().filter_map(|address| address.socket_addr());
+        let addresses = cluster
+            .addresses()
+            .filter_map(|address| address.socket_addr());
         let endpoints = addresses.map(|address| Endpoint {
             address,
             http: match cluster.speaks_http2() {

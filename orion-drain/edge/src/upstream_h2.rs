@@ -31,7 +31,10 @@ impl Http2 {
     }
 
     /// Sends a request. One that the endpoint has not seen, since the connection was going away, is sent once more.
-    pub(crate) async fn request(&self, mut request: Request<RequestBody>) -> io::Result<Response<Incoming>> {
+    pub(crate) async fn request(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> io::Result<Response<Incoming>> {
         let mut tries = 2;
         loop {
             tries -= 1;
@@ -51,7 +54,8 @@ impl Http2 {
         if let Some(sender) = sender.as_ref().filter(|sender| sender.is_ready()) {
             return Ok(sender.clone());
         }
-        let stream = tokio::time::timeout(self.connect_timeout, TcpStream::connect(self.address)).await??;
+        let stream =
+            tokio::time::timeout(self.connect_timeout, TcpStream::connect(self.address)).await??;
         stream.set_nodelay(true)?;
         let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (made, connection) = made.map_err(io::Error::other)?;

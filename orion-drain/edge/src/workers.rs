@@ -33,7 +33,9 @@ pub(crate) fn start<H: Handler<EdgeListener> + Clone>(
         tokio::spawn(serve(listeners, handler));
         return Ok(());
     }
-    let threads = args.concurrency.or_else(|| thread::available_parallelism().ok());
+    let threads = args
+        .concurrency
+        .or_else(|| thread::available_parallelism().ok());
     for number in 0..threads.map_or(1, NonZeroUsize::get) {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let accepting = serve(listeners, handler.clone());

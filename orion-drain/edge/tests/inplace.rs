@@ -30,7 +30,9 @@ use orion_drain::StatsObserver;
 use orion_drain::admin::DrainView;
 use orion_drain::config::{Cluster, ListenerUpdate};
 use orion_drain::conn_tracker::ConnTracker;
-use orion_drain::drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStrategy};
+use orion_drain::drain_tree::{
+    DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStrategy,
+};
 use orion_drain::listener_versions::{
     ChainView, Change, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
 };
@@ -78,7 +80,9 @@ impl ListenerObserver for Observer {
     }
     fn drained(&self, version: &VersionView, outcome: &DrainOutcome) {
         self.0.drained(version, outcome);
-        self.1.send(version.number.to_string()).expect("the test listens");
+        self.1
+            .send(version.number.to_string())
+            .expect("the test listens");
     }
 }
 
@@ -135,7 +139,8 @@ impl Edge {
         let update = ListenerUpdate::from_json(&update).expect("an update");
         assert!(update.rejected.is_empty(), "{:?}", update.rejected);
         let configs = update.listeners.into_iter();
-        let configs = configs.map(|listener| self.maker.listener(listener).expect("no files to read"));
+        let configs =
+            configs.map(|listener| self.maker.listener(listener).expect("no files to read"));
         let report = self.listeners.apply(Update::lds("v", configs)).await;
         match report.outcome("in") {
             Some(Ok(change)) => *change,
@@ -145,7 +150,9 @@ impl Edge {
 
     fn address(&self) -> SocketAddr {
         let local = self.listeners.local_address("in");
-        local.and_then(|local| local.as_socket()).expect("it listens")
+        local
+            .and_then(|local| local.as_socket())
+            .expect("it listens")
     }
 
     /// A client whose address ends in this byte.
@@ -221,7 +228,10 @@ impl Client {
     /// Closed without an answer: FIN, or RST if the request was on its way.
     async fn unanswered(mut self) {
         // Whether it can still be written is chance.
-        let written = self.0.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n").await;
+        let written = self
+            .0
+            .write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+            .await;
         drop(written);
         match within("the end of a connection", self.0.read(&mut [0; 64])).await {
             Ok(0) => {}
@@ -241,7 +251,8 @@ fn chain(name: &str, source: u8, body: &str) -> Value {
 
 /// A chain for every client.
 fn any(name: &str, body: &str) -> Value {
-    let router = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" });
+    let router =
+        json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" });
     let route = json!({ "match": { "prefix": "/" }, "direct_response": { "status": 200, "body": { "inline_string": body } } });
     json!({ "name": name, "filters": [{ "name": "http", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -331,7 +342,9 @@ async fn changed_and_removed_chains_are_told_and_closed_and_a_kept_one_sees_noth
     assert_eq!(edge.stat("http.kept.downstream_cx_total"), 2);
     assert_eq!(edge.stat("http.kept.downstream_rq_total"), 4);
     assert_eq!(
-        edge.stats.snapshot().get("http.removed.downstream_cx_total"),
+        edge.stats
+            .snapshot()
+            .get("http.removed.downstream_cx_total"),
         None
     );
 }
@@ -386,7 +399,8 @@ async fn http2_connections_of_a_changed_chain_end_by_goaway_and_kept_ones_stay()
 }
 
 #[tokio::test]
-async fn the_only_chain_changed_drains_in_place_and_a_change_of_the_listener_drains_what_was_kept() {
+async fn the_only_chain_changed_drains_in_place_and_a_change_of_the_listener_drains_what_was_kept()
+{
     let mut edge = Edge::start(DrainStrategy::Immediate, Duration::from_secs(600));
     edge.update(1, &[any("", "v1")]).await;
     let mut first = edge.client(1).await;
@@ -455,7 +469,10 @@ fn cluster(name: &str, at: SocketAddr) -> Cluster {
 
 #[tokio::test]
 async fn another_cluster_of_a_tcp_proxy_is_in_place_and_old_bytes_flow_until_the_deadline() {
-    let clusters = [cluster("a", echo(b'a').await), cluster("b", echo(b'b').await)];
+    let clusters = [
+        cluster("a", echo(b'a').await),
+        cluster("b", echo(b'b').await),
+    ];
     let mut edge = Edge::with_clusters(DrainStrategy::Gradual, Duration::from_secs(2), &clusters);
     let tcp = |cluster: &str| {
         json!({ "filters": [{ "name": "tcp", "typed_config": {
@@ -468,7 +485,10 @@ async fn another_cluster_of_a_tcp_proxy_is_in_place_and_old_bytes_flow_until_the
     let mut old = edge.connect(1).await;
     assert_eq!(within("a byte", old.read_u8()).await.expect("a byte"), b'a');
     let change = edge.update(1, &[tcp("b")]).await;
-    assert!(matches!(change, Change::UpdatedInPlace { .. }), "{change:?}");
+    assert!(
+        matches!(change, Change::UpdatedInPlace { .. }),
+        "{change:?}"
+    );
     old.write_u8(7).await.expect("it is open");
     assert_eq!(within("an echo", old.read_u8()).await.expect("an echo"), 7);
     let mut new = edge.connect(1).await;

@@ -10,7 +10,8 @@ use super::aging::CloseWhenIdle;
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use proto_drain_h2::{
-    GoawayHandle, GoawayIo, H2Connection, H2Drain, H2Parts, H2Shutdown, StreamsAtDeadline, WireProtocol,
+    GoawayHandle, GoawayIo, H2Connection, H2Drain, H2Parts, H2Shutdown, StreamsAtDeadline,
+    WireProtocol,
 };
 use proto_drain_http1::{Exchanges, GracefulShutdown, Http1Connection, Http1Settings, Outcome};
 

@@ -51,7 +51,9 @@ pub(super) fn manner(behavior: &ProtocolDrainBehavior, protocol: ConnProtocol) -
             },
             ConnProtocol::Http1,
         )
-        | (ProtocolDrainBehavior::Http2 { send_goaway: false }, ConnProtocol::Http2) => Manner::Silent,
+        | (ProtocolDrainBehavior::Http2 { send_goaway: false }, ConnProtocol::Http2) => {
+            Manner::Silent
+        }
         (ProtocolDrainBehavior::Tcp { force_close_after }, ConnProtocol::Tcp) => {
             Manner::CutAfter(*force_close_after)
         }

@@ -79,7 +79,11 @@ impl Connection {
 
     /// A connection of a version that has no filter chains, or none that takes it. The registry knows how to close it
     /// already.
-    pub fn of<C: ListenerConfig>(version: &ListenerVersion<C>, watch: DrainWatch, guard: ConnGuard) -> Self {
+    pub fn of<C: ListenerConfig>(
+        version: &ListenerVersion<C>,
+        watch: DrainWatch,
+        guard: ConnGuard,
+    ) -> Self {
         Self::of_chain(version, version.drain(), watch, guard)
     }
 
@@ -183,7 +187,9 @@ impl Connection {
     /// Its goodbye begins.
     pub(super) fn started(&self) {
         self.reach(ConnState::Draining);
-        self.inner.trace.started(&self.inner.guard, &self.inner.watch);
+        self.inner
+            .trace
+            .started(&self.inner.guard, &self.inner.watch);
         self.inner.told.get_or_init(Instant::now);
     }
 
@@ -206,7 +212,9 @@ impl Connection {
         self.inner.guard.set_close_reason(match cause {
             CloseCause::BeforeDrain | CloseCause::Drained if failed => CloseReason::Error,
             CloseCause::BeforeDrain if self.told_at().is_none() => CloseReason::Finished,
-            CloseCause::BeforeDrain | CloseCause::Drained | CloseCause::Finished => CloseReason::Drained,
+            CloseCause::BeforeDrain | CloseCause::Drained | CloseCause::Finished => {
+                CloseReason::Drained
+            }
             CloseCause::Forced => CloseReason::Admin,
             _ => CloseReason::Deadline,
         });

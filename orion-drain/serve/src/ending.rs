@@ -78,7 +78,8 @@ impl Ending {
     fn failed_to_write(&self) {
         self.ended(BY_CLIENT);
         let is_http1 = |open: Connection| open.guard().protocol() == ConnProtocol::Http1;
-        if self.first.load(Ordering::Relaxed) == BY_CLIENT && self.connection.upgrade().is_some_and(is_http1)
+        if self.first.load(Ordering::Relaxed) == BY_CLIENT
+            && self.connection.upgrade().is_some_and(is_http1)
         {
             self.unfinished.store(true, Ordering::Relaxed);
         }
@@ -123,7 +124,11 @@ impl<IO> PinnedDrop for EndingIo<IO> {
 }
 
 impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.project();
         let before = buf.filled().len();
         let read = this.io.poll_read(cx, buf);
@@ -147,7 +152,11 @@ fn written<T>(ending: &Ending, result: Poll<io::Result<T>>) -> Poll<io::Result<T
 }
 
 impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.project();
         written(this.ending, this.io.poll_write(cx, buf))
     }

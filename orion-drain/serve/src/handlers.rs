@@ -18,7 +18,9 @@ use pin_project::pin_project;
 
 use super::run::Handler;
 use super::tracked::Tracked;
-use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, RequestTimeout, serve_http};
+use super::{
+    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, RequestTimeout, serve_http,
+};
 
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
@@ -76,7 +78,9 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
-        let Self { service, server, .. } = self.clone();
+        let Self {
+            service, server, ..
+        } = self.clone();
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
         let service = RequestTimeout::new(service, &server);

@@ -14,7 +14,9 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use proto_drain_h2::{H2Drain, H2DrainSettings, NoticeFirst, StreamsAtDeadline};
-use proto_drain_http1::{CloseCounters, DrainService, Http1Settings, IdlePolicy, LingerIo, LingerSettings};
+use proto_drain_http1::{
+    CloseCounters, DrainService, Http1Settings, IdlePolicy, LingerIo, LingerSettings,
+};
 use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -145,7 +147,10 @@ impl HttpServer {
     #[must_use]
     pub fn with_hyper(mut self, settings: impl FnOnce(&mut Builder<TokioExecutor>)) -> Self {
         settings(&mut self.builder);
-        self.builder.http1().timer(TokioTimer::new()).half_close(true);
+        self.builder
+            .http1()
+            .timer(TokioTimer::new())
+            .half_close(true);
         self.builder.http1().header_read_timeout(None);
         self.builder.http2().timer(TokioTimer::new());
         self

@@ -53,7 +53,11 @@ impl<IO> WatchedIo<IO> {
 }
 
 impl<IO: AsyncRead> AsyncRead for WatchedIo<IO> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.project();
         let read = ready!(this.io.poll_read(cx, buf));
         this.moves.moved();
@@ -62,7 +66,11 @@ impl<IO: AsyncRead> AsyncRead for WatchedIo<IO> {
 }
 
 impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.project();
         let written = ready!(this.io.poll_write(cx, buf));
         this.moves.moved();

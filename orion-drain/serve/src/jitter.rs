@@ -28,7 +28,8 @@ impl Jitter {
     /// The share of the next connection.
     pub(super) fn next(&self) -> Duration {
         let point = self.turn.fetch_add(STEP, Ordering::Relaxed);
-        self.most.mul_f64(f64::from(point) / (f64::from(u32::MAX) + 1.0))
+        self.most
+            .mul_f64(f64::from(point) / (f64::from(u32::MAX) + 1.0))
     }
 }
 

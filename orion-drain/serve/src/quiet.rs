@@ -91,7 +91,8 @@ mod tests {
             let (mut next, mut seen, mut looks) = (at(start, 32), 0, 0);
             let ended = loop {
                 // What happens before the next look.
-                let happened = (seen + 1..=last).filter(|second| second % 2 == 0 || *second == last);
+                let happened =
+                    (seen + 1..=last).filter(|second| second % 2 == 0 || *second == last);
                 let first = happened
                     .map(|second| at(start, second))
                     .find(|moment| *moment <= next);

@@ -31,7 +31,10 @@ struct Requests {
 }
 
 /// Which requests carry their [`Connection`] in their extensions. It costs an allocation for each.
-#[expect(clippy::exhaustive_enums, reason = "all, or those that cannot do without")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "all, or those that cannot do without"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConnectionShown {
     /// All of them.
@@ -43,7 +46,9 @@ pub enum ConnectionShown {
 
 impl ConnectionShown {
     fn is_to<B>(self, request: &Request<B>) -> bool {
-        self == Self::Always || request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE)
+        self == Self::Always
+            || request.method() == Method::CONNECT
+            || request.headers().contains_key(UPGRADE)
     }
 }
 

@@ -108,7 +108,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if let Poll::Ready(answered) = this.inner.poll(cx) {
-            return Poll::Ready(answered.map(|response| response.map(|body| TimedBody { body: Some(body) })));
+            return Poll::Ready(
+                answered.map(|response| response.map(|body| TimedBody { body: Some(body) })),
+            );
         }
         let Some(timer) = this.timer.as_mut() else {
             return Poll::Pending;
@@ -199,7 +201,8 @@ impl<B: Body> Body for TimedBody<B> {
     }
 }
 
-const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A transport on which the head of an HTTP/1 request must arrive in time, from its first byte on. It is the transport's
 /// business, since hyper's own timer also runs while a connection is idle.
@@ -237,7 +240,11 @@ impl<IO> HeadTimeoutIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut this = self.project();
         let read = this.io.as_mut().poll_read(cx, buf);
         let Some(timeout) = *this.timeout else {
@@ -268,7 +275,11 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
 }
 
 impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.project();
         let wrote = this.io.poll_write(cx, buf);
         *this.is_writing = wrote.is_pending();

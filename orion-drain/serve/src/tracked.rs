@@ -53,7 +53,9 @@ impl<C: Future, F: FnOnce()> Future for Tracked<C, F> {
         if let (Poll::Pending, Some(cut)) = (&polled, this.cut.as_mut()) {
             if cut.as_mut().poll(cx).is_ready() {
                 *this.cut = None;
-                this.connection.guard().set_close_reason(CloseReason::Deadline);
+                this.connection
+                    .guard()
+                    .set_close_reason(CloseReason::Deadline);
                 // The driver, which is above, hears of it and takes the steps that are left.
                 this.connection.drain().force();
             }
@@ -77,7 +79,9 @@ impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
         if let Some(on_start) = this.on_start.take() {
             on_start();
         }
-        this.connection.trace().handler(|| this.inner.start(goodbye));
+        this.connection
+            .trace()
+            .handler(|| this.inner.start(goodbye));
     }
 
     fn finish(self: Pin<&mut Self>) {

@@ -67,7 +67,11 @@ impl AsyncRead for TunnelUpstream {
 }
 
 impl AsyncWrite for TunnelUpstream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match &mut self.io {
             Io::Tcp(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Io::Other(other) => Pin::new(other).poll_write(cx, buf),

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conn_tracker::{CloseReason, ConnProtocol, ConnTracker};
-use drain_tree::{DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
+use drain_tree::{
+    DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy,
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::service::service_fn;
@@ -36,7 +38,8 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 async fn server() -> Server {
-    let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let signed =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = signed.cert.der().clone();
     let mut trusted = RootCertStore::empty();
     trusted.add(certificate.clone()).expect("it is trusted");
@@ -49,7 +52,12 @@ async fn server() -> Server {
 
     let root = DrainManager::root(DrainSettings::default().with_strategy(DrainStrategy::Immediate));
     let tracker = ConnTracker::new();
-    let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), ListenersOptions::default(), ());
+    let (listeners, driver) = Listeners::new(
+        root.clone(),
+        tracker.clone(),
+        ListenersOptions::default(),
+        (),
+    );
     tokio::spawn(driver);
     let service = service_fn(|_: Request<ReceivedBody>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
@@ -61,7 +69,9 @@ async fn server() -> Server {
         .apply(Update::bootstrap([ListenOn::new("in", address)]))
         .await;
     assert!(report.is_success());
-    let to = listeners.local_address("in").and_then(|local| local.as_socket());
+    let to = listeners
+        .local_address("in")
+        .and_then(|local| local.as_socket());
     Server {
         root,
         tracker,
@@ -79,7 +89,9 @@ impl Server {
         config.alpn_protocols = vec![alpn.to_vec()];
         let tcp = TcpStream::connect(self.to).await.expect("it listens");
         let name = ServerName::try_from("localhost").expect("a name");
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
+        let tls = TlsConnector::from(Arc::new(config))
+            .connect(name, tcp)
+            .await;
         TokioIo::new(tls.expect("the handshake"))
     }
 }
@@ -88,7 +100,9 @@ impl Server {
 async fn http1_over_tls_is_told_by_its_response() {
     let server = server().await;
     let io = server.connect(b"http/1.1").await;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("http/1.1");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+        .await
+        .expect("http/1.1");
     let connection = tokio::spawn(connection);
     let get = || {
         Request::get("/")
@@ -133,7 +147,12 @@ async fn http2_over_tls_gets_a_goaway_and_ends_cleanly() {
     };
     let response = sender.send_request(get()).await.expect("an answer");
     assert_eq!(
-        response.into_body().collect().await.expect("a body").to_bytes(),
+        response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes(),
         "hello"
     );
     assert_eq!(server.tracker.snapshot()[0].protocol, ConnProtocol::Http2);

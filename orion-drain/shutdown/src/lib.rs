@@ -56,7 +56,9 @@ mod signals;
 pub mod systemd;
 
 pub use plan::ShutdownPlan;
-pub use progress::{NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep};
+pub use progress::{
+    NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep,
+};
 pub use run::{Shutdown, ShutdownEnding, ShutdownOutcome, ShutdownRun, shut_down};
 pub use settings::{ShutdownHealth, ShutdownSettings};
 #[cfg(all(feature = "signals", unix))]

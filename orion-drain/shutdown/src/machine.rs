@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use drain_tree::DrainSettings;
 
 use super::{
-    NextShutdownStep, ShutdownHealth, ShutdownPlan, ShutdownProgress, ShutdownReason, ShutdownSettings,
-    ShutdownState, ShutdownStep,
+    NextShutdownStep, ShutdownHealth, ShutdownPlan, ShutdownProgress, ShutdownReason,
+    ShutdownSettings, ShutdownState, ShutdownStep,
 };
 
 /// What is to be done now.
@@ -73,7 +73,10 @@ impl Run {
 
     fn deadline(&self) -> Instant {
         let planned = later(self.drain_at(), self.plan.drain_time);
-        let limit = self.plan.limit.map_or(planned, |limit| later(self.begun, limit));
+        let limit = self
+            .plan
+            .limit
+            .map_or(planned, |limit| later(self.begun, limit));
         planned.min(limit).min(self.nearer.unwrap_or(planned))
     }
 
@@ -92,7 +95,11 @@ impl Run {
         [
             (health, Health, later(self.begun, self.plan.health_delay)),
             (self.drain.is_none(), Drain, at),
-            (self.is_accepting, StopAccepting, later(at, self.plan.accepting)),
+            (
+                self.is_accepting,
+                StopAccepting,
+                later(at, self.plan.accepting),
+            ),
             (true, Minimum, later(at, self.plan.minimum)),
             (true, Deadline, self.deadline()),
         ]
@@ -151,13 +158,22 @@ impl Machine {
                 self.run = Some(Run::new(reason, plan, now));
                 self.reach(ShutdownState::LeadTime, now);
             }
-            Some(run) if run.reason == ShutdownReason::HotRestart && reason != ShutdownReason::HotRestart => {
+            Some(run)
+                if run.reason == ShutdownReason::HotRestart
+                    && reason != ShutdownReason::HotRestart =>
+            {
                 run.reason = reason;
                 run.hurry(later(now, plan.drain_time));
             }
             // Its sockets have gone to another process: whatever it was doing, it drains now.
-            Some(run) if reason == ShutdownReason::HotRestart && run.reason != ShutdownReason::HotRestart => {
-                run.plan.lead_time = run.plan.lead_time.min(now.saturating_duration_since(run.begun));
+            Some(run)
+                if reason == ShutdownReason::HotRestart
+                    && run.reason != ShutdownReason::HotRestart =>
+            {
+                run.plan.lead_time = run
+                    .plan
+                    .lead_time
+                    .min(now.saturating_duration_since(run.begun));
                 (run.plan.accepting, run.plan.minimum) = (plan.accepting, plan.minimum);
             }
             None | Some(_) => {}
@@ -191,7 +207,9 @@ impl Machine {
         let drain = self.run.as_ref().and_then(|run| Some((run, run.drain?)));
         match drain {
             // Few enough, and it goes on: this has been seen to, or nobody is there.
-            Some((run, drain)) if run.is_few || now < later(drain, run.plan.minimum) => Counts::Empty,
+            Some((run, drain)) if run.is_few || now < later(drain, run.plan.minimum) => {
+                Counts::Empty
+            }
             Some((run, _)) => Counts::AtMost(run.plan.exit_at_connections),
             None => Counts::Nothing,
         }
@@ -230,7 +248,10 @@ impl Machine {
 
     /// What happens next by time alone, after `now`.
     pub(super) fn next(&self, now: Instant) -> Option<NextShutdownStep> {
-        let run = self.run.as_ref().filter(|_| self.state != ShutdownState::Done)?;
+        let run = self
+            .run
+            .as_ref()
+            .filter(|_| self.state != ShutdownState::Done)?;
         run.steps()
             .filter(|next| next.at > now)
             .min_by_key(|next| next.at)

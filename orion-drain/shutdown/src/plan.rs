@@ -49,7 +49,11 @@ impl ShutdownPlan {
     ///
     /// [`ShutdownReason::HotRestart`] has a plan of its own: another process has the sockets, so there is nothing to wait for
     /// and nobody to tell. It accepts no more and drains for the tree's drain time.
-    pub fn new(settings: &ShutdownSettings, drains: &DrainSettings, reason: ShutdownReason) -> Self {
+    pub fn new(
+        settings: &ShutdownSettings,
+        drains: &DrainSettings,
+        reason: ShutdownReason,
+    ) -> Self {
         if reason == ShutdownReason::HotRestart {
             return Self {
                 lead_time: Duration::ZERO,
@@ -115,20 +119,30 @@ mod tests {
     fn thirty_seconds_of_grace_are_five_of_lead_time_and_twenty_two_of_drain() {
         let plan = plan(&ShutdownSettings::default().with_deadline(seconds(30)));
         assert_eq!((plan.lead_time, plan.drain_time), (seconds(5), seconds(22)));
-        assert_eq!((plan.minimum, plan.accepting), (seconds(10), seconds(22) / 4));
+        assert_eq!(
+            (plan.minimum, plan.accepting),
+            (seconds(10), seconds(22) / 4)
+        );
     }
 
     #[test]
     fn without_a_deadline_the_drain_begins_at_once_and_has_the_trees_time() {
         let plan = plan(&ShutdownSettings::default());
-        assert_eq!((plan.lead_time, plan.drain_time), (Duration::ZERO, seconds(600)));
+        assert_eq!(
+            (plan.lead_time, plan.drain_time),
+            (Duration::ZERO, seconds(600))
+        );
         assert_eq!((plan.minimum, plan.accepting), (seconds(10), seconds(10)));
     }
 
     #[test]
     fn another_process_that_has_the_sockets_leaves_nothing_to_wait_for() {
         let settings = ShutdownSettings::default().with_deadline(seconds(30));
-        let plan = ShutdownPlan::new(&settings, &DrainSettings::default(), ShutdownReason::HotRestart);
+        let plan = ShutdownPlan::new(
+            &settings,
+            &DrainSettings::default(),
+            ShutdownReason::HotRestart,
+        );
         assert_eq!((plan.total(), plan.minimum), (seconds(600), Duration::ZERO));
         assert_eq!(plan.accepting, Duration::ZERO);
     }

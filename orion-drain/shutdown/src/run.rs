@@ -113,7 +113,8 @@ impl Shutdown {
     /// Two reasons are no repetition: a process that drains because another one has replaced it is asked to end, and gets
     /// the deadline of that shutdown if it is nearer; or a process that is ending is replaced as well, and accepts no more.
     pub fn begin(&self, reason: ShutdownReason) {
-        self.shared.change(|machine, now| machine.begin(reason, now));
+        self.shared
+            .change(|machine, now| machine.begin(reason, now));
         self.shared.wished.notify_one();
     }
 
@@ -286,7 +287,10 @@ impl ShutdownRun {
 }
 
 /// Paces the drain. Resolves with its outcome, or without when there is somebody and was nobody, or the reverse.
-async fn drained(drain: &mut Option<Pin<Box<DrainSequence>>>, counts: Counts) -> Option<DrainOutcome> {
+async fn drained(
+    drain: &mut Option<Pin<Box<DrainSequence>>>,
+    counts: Counts,
+) -> Option<DrainOutcome> {
     let Some(drain) = drain else {
         return pending().await;
     };

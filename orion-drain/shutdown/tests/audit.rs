@@ -11,7 +11,11 @@ const fn seconds(seconds: u64) -> Duration {
 
 fn told(settings: &ShutdownSettings) -> Vec<String> {
     let drains = DrainSettings::default();
-    settings.audit(&drains).iter().map(ToString::to_string).collect()
+    settings
+        .audit(&drains)
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]

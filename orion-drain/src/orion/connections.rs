@@ -147,12 +147,18 @@ impl DefaultConnectionManager {
     fn close_those(&self, wanted: impl Fn(&Connection) -> bool) -> usize {
         let mut known: Vec<(ConnId, WeakConnection)> = Vec::new();
         for map in &self.inner.live {
-            known.extend(lock(map).iter().map(|(id, connection)| (*id, connection.clone())));
+            known.extend(
+                lock(map)
+                    .iter()
+                    .map(|(id, connection)| (*id, connection.clone())),
+            );
         }
         // No lock is held here: the last handle of a connection may be dropped, which takes it out of its map.
-        let found = known
-            .into_iter()
-            .filter(|(_, connection)| connection.upgrade().is_some_and(|connection| wanted(&connection)));
+        let found = known.into_iter().filter(|(_, connection)| {
+            connection
+                .upgrade()
+                .is_some_and(|connection| wanted(&connection))
+        });
         let closed = |(id, _): &(ConnId, WeakConnection)| {
             let closed = self.inner.tracker.close_with(*id, CloseReason::Deadline);
             closed.is_ok()
@@ -235,7 +241,11 @@ impl ConnectionManager for DefaultConnectionManager {
             return;
         };
         // The lock is given back before the connection is told.
-        let live = self.inner.map(id).get(&id).and_then(WeakConnection::upgrade);
+        let live = self
+            .inner
+            .map(id)
+            .get(&id)
+            .and_then(WeakConnection::upgrade);
         if let Some(connection) = live {
             connection.start_draining(protocol_behavior);
         }
@@ -255,7 +265,9 @@ impl ConnectionManager for DefaultConnectionManager {
 
 /// Polls all sequences, so that each is paced.
 fn all(sequences: Vec<DrainSequence>) -> impl Future<Output = Vec<DrainOutcome>> + Send + 'static {
-    let running = sequences.into_iter().map(|sequence| (Box::pin(sequence), None));
+    let running = sequences
+        .into_iter()
+        .map(|sequence| (Box::pin(sequence), None));
     let mut running: Vec<_> = running.collect();
     poll_fn(move |cx| {
         for (sequence, outcome) in &mut running {

@@ -68,7 +68,10 @@ impl ListenerDrainContext {
 
     /// How many connections there were when its drain began; before that, how many there are.
     pub fn initial_connections(&self) -> usize {
-        self.initial.get().copied().unwrap_or_else(|| self.group.len())
+        self.initial
+            .get()
+            .copied()
+            .unwrap_or_else(|| self.group.len())
     }
 
     /// How many connections there are.

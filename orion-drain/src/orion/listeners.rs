@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSequence, DrainStart};
-use listener_versions::{Change, ListenerConfig as _, Listeners, Update, UpdateError, VersionState};
+use listener_versions::{
+    Change, ListenerConfig as _, Listeners, Update, UpdateError, VersionState,
+};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::routes::RouteTable;
 use super::{
-    CleanupPolicy, ConnectionInfo, ConnectionManager as _, DefaultConnectionManager, ListenerManagerConfig,
-    RouteConfigurationChange, Routes,
+    CleanupPolicy, ConnectionInfo, ConnectionManager as _, DefaultConnectionManager,
+    ListenerManagerConfig, RouteConfigurationChange, Routes,
 };
 use crate::StatsObserver;
 use crate::config::{FilterChain, Listener, NetworkFilter};
@@ -40,7 +42,12 @@ pub trait ListenerServices: Send + Sync + 'static {
     type Service: Send + Sync + 'static;
 
     /// Makes ready what serves a filter chain; `routes` are those of its HTTP connection manager.
-    fn service(&self, listener: &Listener, chain: &FilterChain, routes: Option<Routes>) -> Self::Service;
+    fn service(
+        &self,
+        listener: &Listener,
+        chain: &FilterChain,
+        routes: Option<Routes>,
+    ) -> Self::Service;
 
     /// Serves an accepted connection. It must not block: it spawns, or passes on.
     fn serve(&self, entered: Entered<Self::Service>);
@@ -115,7 +122,11 @@ impl<S: ListenerServices> ListenersManager<S> {
         parts: ManagerParts,
         services: S,
     ) -> (Self, ManagerRun) {
-        let ManagerParts { root, tracker, stats } = parts;
+        let ManagerParts {
+            root,
+            tracker,
+            stats,
+        } = parts;
         let (listeners, driver) = Listeners::new(
             root,
             tracker.clone(),
@@ -228,7 +239,9 @@ impl<S: ListenerServices> ListenersManager<S> {
             .listeners
             .snapshot()
             .into_iter()
-            .filter(|version| version.state == VersionState::Active && *version.name != *listener.name)
+            .filter(|version| {
+                version.state == VersionState::Active && *version.name != *listener.name
+            })
             .filter_map(|version| self.shared.listeners.active(&version.name))
             .filter(|version| *version.config().address() == address)
             .map(|version| version.name().to_owned());
@@ -258,14 +271,17 @@ impl<S: ListenerServices> ListenersManager<S> {
         let version_info = listener.version_info.clone().unwrap_or_default();
         let served = ServedListener::new(listener, &shared.stats, |listener, chain| {
             let routes = match chain.terminal() {
-                Some(NetworkFilter::HttpConnectionManager(manager)) => Some(shared.routes.of(manager)),
+                Some(NetworkFilter::HttpConnectionManager(manager)) => {
+                    Some(shared.routes.of(manager))
+                }
                 _ => None,
             };
             shared.services.service(listener, chain, routes)
         });
         let served = served.with_behavior(shared.behavior.clone());
         let update = Update::delta(&version_info, [served], removed).atomic();
-        let report = crate::telemetry::in_update(&version_info, shared.listeners.apply(update)).await;
+        let report =
+            crate::telemetry::in_update(&version_info, shared.listeners.apply(update)).await;
         let outcome = report.listeners.into_iter().find(|one| *one.name == *name);
         let change = outcome.map_or(Ok(Change::Unchanged), |one| one.outcome)?;
         self.remember(&name);
@@ -279,8 +295,12 @@ impl<S: ListenerServices> ListenersManager<S> {
             return;
         };
         let chains = active.config().listener().all_chains().zip(active.chains());
-        let http = chains
-            .filter(|(chain, _)| matches!(chain.terminal(), Some(NetworkFilter::HttpConnectionManager(_))));
+        let http = chains.filter(|(chain, _)| {
+            matches!(
+                chain.terminal(),
+                Some(NetworkFilter::HttpConnectionManager(_))
+            )
+        });
         let http = http.map(|(_, chain)| chain.drain().clone()).collect();
         self.shared.connections.register_http_managers(name, http);
         let mut versions = self.shared.lock();
@@ -323,7 +343,9 @@ impl<S: ListenerServices> ListenersManager<S> {
             return;
         };
         let info = ConnectionInfo::of(&entered.connection);
-        shared.connections.on_connection_established(version.name(), info);
+        shared
+            .connections
+            .on_connection_established(version.name(), info);
         shared.services.serve(entered);
     }
 

@@ -48,7 +48,9 @@ impl RouteTable {
 
     pub(super) fn change(&self, change: RouteConfigurationChange) {
         match change {
-            RouteConfigurationChange::Added(name, routes) => self.named(&name).store(Some(Arc::from(routes))),
+            RouteConfigurationChange::Added(name, routes) => {
+                self.named(&name).store(Some(Arc::from(routes)))
+            }
             RouteConfigurationChange::Removed(name) => self.named(&name).store(None),
         }
     }

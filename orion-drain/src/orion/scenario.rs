@@ -23,7 +23,10 @@ impl DrainScenario {
     /// Whether it drains a listener of this type: `MODIFY_ONLY` ignores failed health, as in
     /// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
     pub const fn should_drain(self, drain_type: DrainType) -> bool {
-        !matches!((self, drain_type), (Self::HealthCheckFail, DrainType::ModifyOnly))
+        !matches!(
+            (self, drain_type),
+            (Self::HealthCheckFail, DrainType::ModifyOnly)
+        )
     }
 
     /// The reason that the drain's event has; `None` for the level.

@@ -220,7 +220,9 @@ impl DrainSignalingManager {
 
     /// The time between the two GOAWAYs of a listener's HTTP/2 connections.
     pub fn http2_drain_timeout(&self, listener_id: &str) -> Duration {
-        let strategy = self.drain_context(listener_id).map(|context| context.strategy());
+        let strategy = self
+            .drain_context(listener_id)
+            .map(|context| context.strategy());
         strategy
             .and_then(ListenerDrainStrategy::http_drain_timeout)
             .unwrap_or(self.inner.default_http_drain_timeout)

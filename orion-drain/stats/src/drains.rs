@@ -51,7 +51,11 @@ impl Drains {
     pub(crate) fn version_created(&self, listener: &str) {
         let mut listeners = self.lock();
         listeners.gone.retain(|name| name != listener);
-        listeners.known.entry(listener.to_owned()).or_default().versions += 1;
+        listeners
+            .known
+            .entry(listener.to_owned())
+            .or_default()
+            .versions += 1;
     }
 
     /// A version is gone.
@@ -116,7 +120,9 @@ impl Drains {
 
     fn lock(&self) -> MutexGuard<'_, Listeners> {
         // Counts are never left half-changed by a panic.
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

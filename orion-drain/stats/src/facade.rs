@@ -13,7 +13,10 @@ use super::prometheus::{is_gauge, metric};
 /// chooses the buckets. A recorder keeps what it has been told: give it an idle timeout if it has one, so that series of listeners
 /// that are gone go too.
 pub fn publish(snapshot: &StatsSnapshot) {
-    for (name, value) in snapshot.iter().filter(|(name, _)| !snapshot.is_of_a_family(name)) {
+    for (name, value) in snapshot
+        .iter()
+        .filter(|(name, _)| !snapshot.is_of_a_family(name))
+    {
         let (name, labels) = metric(name);
         let labels: Vec<Label> = labels.map(|(key, value)| Label::new(key, value)).collect();
         if is_gauge(&name) {

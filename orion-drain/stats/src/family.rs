@@ -52,7 +52,9 @@ impl StatsSnapshot {
         help: &'static str,
         series: impl IntoIterator<Item = ((&'static str, String), Value)>,
     ) {
-        let series = series.into_iter().map(|(label, value)| Series { label, value });
+        let series = series
+            .into_iter()
+            .map(|(label, value)| Series { label, value });
         let series: Vec<Series> = series.collect();
         for one in &series {
             let value = match &one.value {
@@ -74,9 +76,12 @@ impl StatsSnapshot {
         self.family(
             "orion_listener_drain_duration_seconds",
             "Time spent draining, one observation for each listener version or filter chain.",
-            by_listener
-                .iter()
-                .map(|(name, of)| (("listener", name.clone()), Value::Histogram(of.durations.clone()))),
+            by_listener.iter().map(|(name, of)| {
+                (
+                    ("listener", name.clone()),
+                    Value::Histogram(of.durations.clone()),
+                )
+            }),
         );
         self.family(
             "orion_listener_drain_timeouts_total",
@@ -88,9 +93,9 @@ impl StatsSnapshot {
         self.family(
             "orion_drain_strategy_usage_total",
             "Drains of listener versions and filter chains by strategy.",
-            drains
-                .by_strategy()
-                .map(|(strategy, count)| (("strategy", strategy.to_owned()), Value::Counter(count))),
+            drains.by_strategy().map(|(strategy, count)| {
+                (("strategy", strategy.to_owned()), Value::Counter(count))
+            }),
         );
     }
 

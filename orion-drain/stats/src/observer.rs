@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use drain_tree::{DrainEnding, DrainEvent, DrainOutcome, DrainReason};
-use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
+use listener_versions::{
+    ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView,
+};
 
 use orion_drain_telemetry::ListenerTrace;
 
@@ -44,7 +46,9 @@ impl StatsObserver {
 
     fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Alive>> {
         // An insertion or a removal is whole or not there.
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drain_begins(&self, event: Option<&Arc<DrainEvent>>) {
@@ -125,13 +129,19 @@ impl ListenerObserver for StatsObserver {
     fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
         self.trace.chain_drain_started(chain, reason);
         self.drain_begins(chain.drain.as_ref());
-        self.stats.listener_manager().total_filter_chains_draining.inc();
+        self.stats
+            .listener_manager()
+            .total_filter_chains_draining
+            .inc();
     }
 
     fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
         self.trace.chain_drained(chain, outcome);
         self.drain_ends(&chain.listener, outcome);
-        self.stats.listener_manager().total_filter_chains_draining.dec();
+        self.stats
+            .listener_manager()
+            .total_filter_chains_draining
+            .dec();
     }
 
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {

@@ -40,7 +40,10 @@ impl StatsSnapshot {
             let (metric, labels) = metric(name);
             let labels = labels.map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
             let labels: Vec<String> = labels.collect();
-            metrics.entry(metric).or_default().push((labels.join(","), value));
+            metrics
+                .entry(metric)
+                .or_default()
+                .push((labels.join(","), value));
         }
         let mut text = String::new();
         for (metric, samples) in &metrics {
@@ -55,13 +58,17 @@ impl StatsSnapshot {
                 writeln!(text, "{metric}{{{labels}}} {value}").ok();
             }
         }
-        self.families.iter().for_each(|family| write(&mut text, family));
+        self.families
+            .iter()
+            .for_each(|family| write(&mut text, family));
         text
     }
 
     /// Whether a name has labels, and is written with its metric.
     pub(super) fn is_of_a_family(&self, name: &str) -> bool {
-        self.families.iter().any(|family| name.starts_with(family.name))
+        self.families
+            .iter()
+            .any(|family| name.starts_with(family.name))
     }
 }
 
@@ -93,7 +100,12 @@ fn write(text: &mut String, family: &Family) {
                     below += count;
                     writeln!(text, "{name}_bucket{inner},le=\"{bound}\"}} {below}").ok();
                 }
-                writeln!(text, "{name}_bucket{inner},le=\"+Inf\"}} {}", histogram.count).ok();
+                writeln!(
+                    text,
+                    "{name}_bucket{inner},le=\"+Inf\"}} {}",
+                    histogram.count
+                )
+                .ok();
                 writeln!(text, "{name}_sum{labels} {}", histogram.sum.as_secs_f64()).ok();
                 writeln!(text, "{name}_count{labels} {}", histogram.count).ok();
             }

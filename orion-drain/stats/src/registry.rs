@@ -171,8 +171,12 @@ impl Stats {
         );
         into.set("server.total_connections", server.total_connections.value());
         into.set("server.hot_restart_epoch", server.hot_restart_epoch.value());
-        self.0.http.each(|prefix, scope| scope.write(prefix, &mut into));
-        self.0.tcp.each(|prefix, scope| scope.write(prefix, &mut into));
+        self.0
+            .http
+            .each(|prefix, scope| scope.write(prefix, &mut into));
+        self.0
+            .tcp
+            .each(|prefix, scope| scope.write(prefix, &mut into));
         self.0
             .listeners
             .each(|address, scope| scope.write(address, &mut into));
@@ -192,11 +196,26 @@ impl ListenerManagerStats {
                 "listener_in_place_updated",
                 self.listener_in_place_updated.value(),
             ),
-            ("listener_create_success", self.listener_create_success.value()),
-            ("listener_create_failure", self.listener_create_failure.value()),
-            ("total_listeners_active", self.total_listeners_active.value()),
-            ("total_listeners_draining", self.total_listeners_draining.value()),
-            ("total_listeners_warming", self.total_listeners_warming.value()),
+            (
+                "listener_create_success",
+                self.listener_create_success.value(),
+            ),
+            (
+                "listener_create_failure",
+                self.listener_create_failure.value(),
+            ),
+            (
+                "total_listeners_active",
+                self.total_listeners_active.value(),
+            ),
+            (
+                "total_listeners_draining",
+                self.total_listeners_draining.value(),
+            ),
+            (
+                "total_listeners_warming",
+                self.total_listeners_warming.value(),
+            ),
             (
                 "total_filter_chains_draining",
                 self.total_filter_chains_draining.value(),
@@ -212,7 +231,10 @@ impl ListenerManagerStats {
         ] {
             into.set(format!("listener_manager.{name}"), value);
         }
-        into.set_text("listener_manager.lds.version_text", self.lds.version_text.value());
+        into.set_text(
+            "listener_manager.lds.version_text",
+            self.lds.version_text.value(),
+        );
     }
 }
 
@@ -263,7 +285,10 @@ mod tests {
             Some(1)
         );
         drop(new);
-        assert_eq!(stats.snapshot().get("http.ing.downstream_cx_drain_close"), None);
+        assert_eq!(
+            stats.snapshot().get("http.ing.downstream_cx_drain_close"),
+            None
+        );
     }
 
     #[test]
@@ -285,7 +310,10 @@ mod tests {
             value("listener.127.0.0.1_80.worker_3.downstream_cx_total"),
             Some(1)
         );
-        assert_eq!(value("listener.127.0.0.1_80.downstream_cx_destroy"), Some(1));
+        assert_eq!(
+            value("listener.127.0.0.1_80.downstream_cx_destroy"),
+            Some(1)
+        );
         assert_eq!(value("server.total_connections"), Some(0));
     }
 

@@ -157,7 +157,10 @@ impl HttpStats {
             ("cx_destroy", &self.downstream_cx_destroy),
             ("cx_destroy_local", &self.downstream_cx_destroy_local),
             ("cx_destroy_remote", &self.downstream_cx_destroy_remote),
-            ("cx_destroy_active_rq", &self.downstream_cx_destroy_active_rq),
+            (
+                "cx_destroy_active_rq",
+                &self.downstream_cx_destroy_active_rq,
+            ),
             (
                 "cx_destroy_local_active_rq",
                 &self.downstream_cx_destroy_local_active_rq,
@@ -255,7 +258,10 @@ impl TcpStats {
             format!("tcp.{prefix}.downstream_cx_drain_close"),
             self.downstream_cx_drain_close.value(),
         );
-        into.set(format!("tcp.{prefix}.idle_timeout"), self.idle_timeout.value());
+        into.set(
+            format!("tcp.{prefix}.idle_timeout"),
+            self.idle_timeout.value(),
+        );
     }
 }
 
@@ -293,13 +299,20 @@ impl ListenerStats {
     }
 
     pub(super) fn write(&self, address: &str, into: &mut StatsSnapshot) {
-        let mut set = |name: &str, value: u64| into.set(format!("listener.{address}.{name}"), value);
+        let mut set =
+            |name: &str, value: u64| into.set(format!("listener.{address}.{name}"), value);
         set("downstream_cx_total", self.downstream_cx_total());
         set("downstream_cx_active", self.downstream_cx_active());
         self.workers.each(&mut |worker, of| {
             let (total, active) = (&of.downstream_cx_total, &of.downstream_cx_active);
-            set(&format!("worker_{worker}.downstream_cx_total"), total.value());
-            set(&format!("worker_{worker}.downstream_cx_active"), active.value());
+            set(
+                &format!("worker_{worker}.downstream_cx_total"),
+                total.value(),
+            );
+            set(
+                &format!("worker_{worker}.downstream_cx_active"),
+                active.value(),
+            );
         });
         for (name, counter) in [
             ("downstream_cx_destroy", &self.downstream_cx_destroy),
@@ -308,7 +321,10 @@ impl ListenerStats {
                 "downstream_global_cx_overflow",
                 &self.downstream_global_cx_overflow,
             ),
-            ("downstream_cx_drain_overflow", &self.downstream_cx_drain_overflow),
+            (
+                "downstream_cx_drain_overflow",
+                &self.downstream_cx_drain_overflow,
+            ),
             ("downstream_cx_unserved", &self.downstream_cx_unserved),
             ("no_filter_chain_match", &self.no_filter_chain_match),
         ] {

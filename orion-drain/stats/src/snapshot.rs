@@ -43,13 +43,16 @@ impl StatsSnapshot {
 
     /// Every name with its value, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.values.iter().map(|(name, value)| (name.as_str(), *value))
+        self.values
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
     }
 
     /// Only the names that `wanted` picks. A text counts as its length.
     pub fn retain(&mut self, wanted: impl Fn(&str, u64) -> bool) {
         self.values.retain(|name, value| wanted(name, *value));
-        self.texts.retain(|name, text| wanted(name, text.len() as u64));
+        self.texts
+            .retain(|name, text| wanted(name, text.len() as u64));
         for family in &mut self.families {
             let name = family.name;
             family

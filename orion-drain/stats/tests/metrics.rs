@@ -32,13 +32,20 @@ fn a_recorder_is_told_every_counter_and_gauge_with_its_labels() {
         find(Counter, "envoy_http_downstream_cx_drain_close", "in"),
         counter(3)
     );
-    assert_eq!(find(Gauge, "envoy_http_downstream_cx_active", "in"), gauge(1.0));
+    assert_eq!(
+        find(Gauge, "envoy_http_downstream_cx_active", "in"),
+        gauge(1.0)
+    );
     assert_eq!(
         find(Gauge, "envoy_listener_manager_total_listeners_draining", ""),
         gauge(0.0)
     );
     assert_eq!(
-        find(Counter, "orion_connection_state_transitions_total", "active"),
+        find(
+            Counter,
+            "orion_connection_state_transitions_total",
+            "active"
+        ),
         counter(1)
     );
 }

@@ -61,7 +61,8 @@ impl ConnTrace {
     pub fn started(&self, guard: &ConnGuard, drain: &DrainHandle) {
         let protocol = guard.protocol().as_str();
         if let Some(id) = drain.event().filter(|_| !self.connection.is_disabled()) {
-            self.connection.record("drain_id", display(DrainId::of(&id)));
+            self.connection
+                .record("drain_id", display(DrainId::of(&id)));
         }
         self.handler.get_or_init(|| {
             debug_span!(
@@ -134,7 +135,10 @@ impl ConnTrace {
 
     /// Takes a step of the goodbye in its span.
     pub fn handler<T>(&self, step: impl FnOnce() -> T) -> T {
-        self.handler.get().unwrap_or(&self.connection).in_scope(step)
+        self.handler
+            .get()
+            .unwrap_or(&self.connection)
+            .in_scope(step)
     }
 
     /// Serves the connection in its span.

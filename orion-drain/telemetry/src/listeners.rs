@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use drain_signal::DrainEvent;
 use drain_tree::{DrainOutcome, DrainReason};
-use listener_versions::{ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView};
+use listener_versions::{
+    ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView,
+};
 use tracing::field::{DisplayValue, Empty, display};
 use tracing::{Instrument, Level, Span, debug, enabled, info, info_span, warn};
 
@@ -28,7 +30,10 @@ pub fn lds_update(version_info: &str) -> Span {
 /// orion_drain_telemetry::in_update("version 7", apply).await; // apply: listeners.apply(update)
 /// # }
 /// ```
-pub fn in_update<F: Future>(version_info: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
+pub fn in_update<F: Future>(
+    version_info: &str,
+    future: F,
+) -> impl Future<Output = F::Output> + use<F> {
     future.instrument(lds_update(version_info))
 }
 
@@ -123,7 +128,11 @@ impl ListenerObserver for ListenerTrace {
 
     fn asked_to_leave(&self, version: &VersionView, reason: DrainReason) {
         drain_started(version, reason);
-        self.begin(Of::Version(version.number), version.drain.as_ref(), Span::none());
+        self.begin(
+            Of::Version(version.number),
+            version.drain.as_ref(),
+            Span::none(),
+        );
     }
 
     fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
@@ -184,7 +193,10 @@ impl ListenerObserver for ListenerTrace {
         if !enabled!(target: "orion_drain::close", Level::DEBUG) {
             return;
         }
-        let id = self.drains().get(&Of::Version(version)).and_then(|kept| kept.id);
+        let id = self
+            .drains()
+            .get(&Of::Version(version))
+            .and_then(|kept| kept.id);
         debug!(
             target: "orion_drain::close", drain_id = id.map(display), %address, version, close_reason = "refused", %refusal,
             "connection refused",

@@ -52,7 +52,9 @@ async fn tcp_is_cut_so_long_after_its_slot_however_busy() {
     let context = context(&manager);
     let (mut client, accepted) = duplex(1024);
     let (upstream, mut far) = duplex(1024);
-    let connection = context.connection(Peer::Unknown).expect("it is not drained");
+    let connection = context
+        .connection(Peer::Unknown)
+        .expect("it is not drained");
     let seen = connection.downgrade();
     let server = TcpServer::new(CopyOptions::new(), Stats::new().tcp("tcp"));
     tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });

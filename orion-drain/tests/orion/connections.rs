@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use orion_drain::orion::{
-    ConnectionInfo, ConnectionManager, ConnectionProtocol, ConnectionState, DefaultConnectionManager,
-    ProtocolDrainBehavior,
+    ConnectionInfo, ConnectionManager, ConnectionProtocol, ConnectionState,
+    DefaultConnectionManager, ProtocolDrainBehavior,
 };
 
 use crate::support::{Managed, closes, connect, ends, get, http, immediate, listener, within};
@@ -89,7 +89,10 @@ async fn a_connection_that_was_told_and_stays_is_cleaned_up_and_no_other() {
     let id = only(connections).id;
     let mut spared = connect(to).await;
     get(&mut spared).await;
-    assert_eq!(connections.cleanup_stale_draining_connections(Duration::ZERO), 0);
+    assert_eq!(
+        connections.cleanup_stale_draining_connections(Duration::ZERO),
+        0
+    );
     connections.start_connection_draining("in", &id, &ProtocolDrainBehavior::Auto);
     until("the goodbye", || {
         connections

@@ -8,7 +8,9 @@ use orion_drain::orion::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{Managed, closes, connect, echo, ends, get, http, immediate, listener, routes, within};
+use crate::support::{
+    Managed, closes, connect, echo, ends, get, http, immediate, listener, routes, within,
+};
 
 #[tokio::test]
 async fn a_changed_listener_takes_new_connections_and_the_old_ones_are_told_and_gone() {
@@ -27,7 +29,10 @@ async fn a_changed_listener_takes_new_connections_and_the_old_ones_are_told_and_
     let monitor = monitor.expect("it drains");
     assert!(managed.manager.start_drain_monitor("in", version).is_none());
 
-    assert_eq!(get(&mut connect(managed.address("in")).await).await.1, "two");
+    assert_eq!(
+        get(&mut connect(managed.address("in")).await).await.1,
+        "two"
+    );
     let answer = get(&mut old).await;
     assert!(
         closes(&answer) && answer.1 == "one",
@@ -74,7 +79,10 @@ async fn changes_come_over_the_channels_and_a_removed_listener_drains() {
 
     let removed = ListenerConfigurationChange::Removed("in".into());
     managed.listeners.send(removed).await.expect("it is taken");
-    within("the drain", async { while !closes(&get(&mut client).await) {} }).await;
+    within("the drain", async {
+        while !closes(&get(&mut client).await) {}
+    })
+    .await;
     ends(&mut client).await;
     assert!(TcpStream::connect(to).await.is_err(), "it accepts no more");
 }
@@ -86,7 +94,10 @@ async fn routes_that_are_withdrawn_leave_those_of_the_listener() {
     let named = serde_json::from_value(routes("found")).expect("routes");
     managed
         .manager
-        .change_routes(RouteConfigurationChange::Added("words".into(), Box::new(named)));
+        .change_routes(RouteConfigurationChange::Added(
+            "words".into(),
+            Box::new(named),
+        ));
     assert_eq!(get(&mut client).await.1, "found");
     managed
         .manager
@@ -103,16 +114,25 @@ async fn an_address_passes_to_another_listener_and_nobody_is_refused() {
         .await
         .port();
     drop(managed.manager.start_draining("probe").await);
-    let to = managed.start(listener("first", port, 1, &[http("first")])).await;
+    let to = managed
+        .start(listener("first", port, 1, &[http("first")]))
+        .await;
     let mut old = connect(to).await;
     assert_eq!(get(&mut old).await.1, "first");
 
     let second = listener("second", port, 1, &[http("second")]);
     assert!(
-        managed.manager.start_listener(second.clone()).await.is_err(),
+        managed
+            .manager
+            .start_listener(second.clone())
+            .await
+            .is_err(),
         "it is taken"
     );
-    assert!(!closes(&get(&mut old).await), "a refused update changes nothing");
+    assert!(
+        !closes(&get(&mut old).await),
+        "a refused update changes nothing"
+    );
     let resolved = managed.manager.resolve_address_conflicts(second).await;
     let (change, gave_way) = resolved.expect("it is resolved");
     assert!(matches!(change, Change::Added { .. }));
@@ -130,7 +150,9 @@ async fn versions_beyond_the_policy_are_hurried_oldest_first() {
     let managed = Managed::new(config);
     let mut held = Vec::new();
     for buffer in 1..=3 {
-        let to = managed.start(listener("in", 0, buffer, &[http("word")])).await;
+        let to = managed
+            .start(listener("in", 0, buffer, &[http("word")]))
+            .await;
         let mut client = connect(to).await;
         get(&mut client).await;
         held.push(client);
@@ -151,15 +173,22 @@ async fn versions_beyond_the_policy_are_hurried_oldest_first() {
 #[tokio::test]
 async fn http_drains_by_itself_and_tcp_stays() {
     let managed = Managed::new(immediate());
-    let to = managed.start(listener("in", 0, 1, &[http("word"), echo()])).await;
+    let to = managed
+        .start(listener("in", 0, 1, &[http("word"), echo()]))
+        .await;
     let mut web = connect(to).await;
     get(&mut web).await;
     let tcp = TcpSocket::new_v4().expect("a socket");
     tcp.bind("127.0.0.2:0".parse().expect("an address"))
         .expect("it is loopback");
-    let mut tcp = within("a connection", tcp.connect(to)).await.expect("it listens");
+    let mut tcp = within("a connection", tcp.connect(to))
+        .await
+        .expect("it listens");
 
-    let drained = managed.manager.connections().start_draining_http_managers("in");
+    let drained = managed
+        .manager
+        .connections()
+        .start_draining_http_managers("in");
     let drained = tokio::spawn(drained);
     assert!(closes(&get(&mut web).await));
     ends(&mut web).await;

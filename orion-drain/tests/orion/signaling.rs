@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use orion_drain::conn_tracker::{ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainEnding, DrainManager, DrainSettings};
 use orion_drain::orion::{
-    DrainScenario, DrainSignalingManager, DrainStrategy, DrainType, ListenerDrainContext, ListenerDrainState,
-    ListenerDrainStrategy,
+    DrainScenario, DrainSignalingManager, DrainStrategy, DrainType, ListenerDrainContext,
+    ListenerDrainState, ListenerDrainStrategy,
 };
 use orion_drain::serve::{CodecType, HttpServer, HttpTimeouts, serve_http};
 use orion_drain::stats::Stats;
@@ -36,8 +36,14 @@ pub(crate) fn context(manager: &DrainSignalingManager) -> Arc<ListenerDrainConte
 /// A client of a listener.
 pub(crate) fn client(context: &ListenerDrainContext) -> DuplexStream {
     let (client, accepted) = duplex(64 * 1024);
-    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Stats::new().http("in"));
-    let connection = context.connection(Peer::Unknown).expect("it is not drained");
+    let server = HttpServer::new(
+        CodecType::Auto,
+        &HttpTimeouts::default(),
+        Stats::new().http("in"),
+    );
+    let connection = context
+        .connection(Peer::Unknown)
+        .expect("it is not drained");
     let answer = service_fn(|_: Request<Incoming>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"word"))))
     });
@@ -57,7 +63,9 @@ async fn a_started_drain_tells_connections_and_its_counts_are_live() {
     assert!(!closes(&get(&mut a).await) && !closes(&get(&mut b).await));
     assert!(!manager.is_listener_draining() && context.drain_start().is_none());
 
-    let sequence = manager.start_listener_draining(update()).expect("it is paced");
+    let sequence = manager
+        .start_listener_draining(update())
+        .expect("it is paced");
     let drain = tokio::spawn(sequence);
     assert!(manager.is_listener_draining() && context.drain_start().is_some());
     assert_eq!(
@@ -78,7 +86,10 @@ async fn a_started_drain_tells_connections_and_its_counts_are_live() {
     drop(b);
     assert_eq!(drain.await.expect("it runs").ending, DrainEnding::Empty);
     assert!(context.completed());
-    assert!(context.connection(Peer::Unknown).is_err(), "it takes no more");
+    assert!(
+        context.connection(Peer::Unknown).is_err(),
+        "it takes no more"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,11 +98,19 @@ async fn a_stopped_drain_is_over_now_and_the_listener_is_not_revived() {
     let context = context(&manager);
     let mut idle = client(&context);
     get(&mut idle).await;
-    let drain = tokio::spawn(manager.start_listener_draining(update()).expect("it is paced"));
+    let drain = tokio::spawn(
+        manager
+            .start_listener_draining(update())
+            .expect("it is paced"),
+    );
     let start = Instant::now();
     let outcome = manager.stop_listener_draining().await.expect("it drained");
     assert_eq!(outcome.ending, DrainEnding::Deadline);
-    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        start.elapsed()
+    );
     assert_eq!(context.active_connections(), 0);
     ends(&mut idle).await;
     drain.await.expect("it runs");

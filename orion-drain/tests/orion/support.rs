@@ -12,8 +12,8 @@ use hyper::service::service_fn;
 use orion_drain::config::{Action, FilterChain, Listener, ListenerUpdate, NetworkFilter};
 use orion_drain::listener::Entered;
 use orion_drain::orion::{
-    ListenerConfigurationChange, ListenerManagerConfig, ListenerServices, ListenersManager, ManagerParts,
-    RouteConfigurationChange, Routes,
+    ListenerConfigurationChange, ListenerManagerConfig, ListenerServices, ListenersManager,
+    ManagerParts, RouteConfigurationChange, Routes,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{HttpServer, TcpServer, serve_http, serve_tcp};
@@ -106,7 +106,8 @@ impl Managed {
         let words = Words {
             stats: parts.stats.clone(),
         };
-        let (manager, run) = ListenersManager::new(listener_changes, route_changes, config, parts, words);
+        let (manager, run) =
+            ListenersManager::new(listener_changes, route_changes, config, parts, words);
         tokio::spawn(run);
         Self {
             manager,
@@ -118,19 +119,25 @@ impl Managed {
     /// Starts a listener, and says where it listens.
     pub(crate) async fn start(&self, listener: Listener) -> SocketAddr {
         let name = listener.name.clone();
-        self.manager.start_listener(listener).await.expect("it is taken");
+        self.manager
+            .start_listener(listener)
+            .await
+            .expect("it is taken");
         self.address(&name)
     }
 
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         let local = self.manager.listeners().local_address(name);
-        local.and_then(|local| local.as_socket()).expect("it listens")
+        local
+            .and_then(|local| local.as_socket())
+            .expect("it listens")
     }
 }
 
 /// A manager whose drains tell everybody at once.
 pub(crate) fn immediate() -> ListenerManagerConfig {
-    serde_json::from_value(json!({ "drain_config": { "drain_strategy": "immediate" } })).expect("it is valid")
+    serde_json::from_value(json!({ "drain_config": { "drain_strategy": "immediate" } }))
+        .expect("it is valid")
 }
 
 /// A listener on `port` of loopback with these chains; `buffer` is there to be changed.
@@ -193,7 +200,10 @@ pub(crate) async fn get(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (
             head.push(client.read_u8().await.expect("an answer comes"));
         }
         let head = String::from_utf8(head).expect("it is text").to_lowercase();
-        let length = head.split("content-length: ").nth(1).expect("it has a length");
+        let length = head
+            .split("content-length: ")
+            .nth(1)
+            .expect("it has a length");
         let length = length
             .split('\r')
             .next()

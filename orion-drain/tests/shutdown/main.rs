@@ -134,7 +134,10 @@ async fn in_the_lead_time_all_is_served_and_in_the_drain_everybody_is_told() {
     let mut late = process.connect();
     process.shutdown.reached(ShutdownState::Draining).await;
     assert_eq!(start.elapsed(), seconds(10));
-    assert!(client.get().await && late.get().await, "not told in the drain");
+    assert!(
+        client.get().await && late.get().await,
+        "not told in the drain"
+    );
     drop((client, late));
     let outcome = process.ended.await.expect("it runs");
     assert_eq!((outcome.ending, outcome.left), (ShutdownEnding::Drained, 0));
@@ -160,7 +163,8 @@ async fn failed_health_tells_everybody_from_its_delay_on_and_not_before() {
 
 #[tokio::test(start_paused = true)]
 async fn unchanged_health_is_ready_to_the_end() {
-    let process = Process::start(ShutdownSettings::default().with_health(ShutdownHealth::Unchanged));
+    let process =
+        Process::start(ShutdownSettings::default().with_health(ShutdownHealth::Unchanged));
     let client = process.connect();
     process.begin();
     process.shutdown.reached(ShutdownState::Draining).await;
@@ -256,7 +260,8 @@ async fn with_few_enough_connections_left_the_others_are_closed_in_steps() {
 #[tokio::test(start_paused = true)]
 async fn who_only_reads_metrics_holds_nobody_up() {
     let process = Process::start(ShutdownSettings::default());
-    let mut scrape = process.connect_as(ConnInfo::new(Peer::Unknown).with_label(ConnLabel::Metrics));
+    let mut scrape =
+        process.connect_as(ConnInfo::new(Peer::Unknown).with_label(ConnLabel::Metrics));
     let mut client = process.connect();
     client.ask("/held").await;
     tokio::task::yield_now().await;

@@ -30,7 +30,10 @@ async fn begun_twice_it_goes_on_and_ended_now_it_is_over_in_every_state() {
         process.begin();
         tokio::task::yield_now().await;
         let after = process.shutdown.progress();
-        assert_eq!((after.state, after.deadline), (progress.state, progress.deadline));
+        assert_eq!(
+            (after.state, after.deadline),
+            (progress.state, progress.deadline)
+        );
         assert!(!process.ended.is_finished(), "a second begin ends nothing");
         process.shutdown.end_now();
         let outcome = process.ended.await.expect("it runs");
@@ -47,12 +50,16 @@ async fn it_can_be_ended_before_anybody_asked_it_to_drain() {
     let process = Process::start(ShutdownSettings::default());
     process.shutdown.end_now();
     let outcome = process.ended.await.expect("it runs");
-    assert_eq!((outcome.ending, outcome.reason), (ShutdownEnding::AtOnce, None));
+    assert_eq!(
+        (outcome.ending, outcome.reason),
+        (ShutdownEnding::AtOnce, None)
+    );
     assert!(!process.root.is_draining());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replaced_process_accepts_no_more_from_the_first_moment_and_ends_with_its_last_connection() {
+async fn a_replaced_process_accepts_no_more_from_the_first_moment_and_ends_with_its_last_connection()
+ {
     let settings = ShutdownSettings::default().with_lead_time(seconds(30));
     let process = Process::start(settings);
     let mut client = process.connect();

@@ -38,7 +38,9 @@ mod tests {
     #[test]
     fn waits_double_from_half_a_second_to_half_a_minute_and_start_again_after_an_answer() {
         let mut backoff = Backoff::new();
-        let waits: Vec<u64> = (0..8).map(|_| backoff.wait(1.0).as_millis() as u64).collect();
+        let waits: Vec<u64> = (0..8)
+            .map(|_| backoff.wait(1.0).as_millis() as u64)
+            .collect();
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);
         backoff.reset();
         assert_eq!(backoff.wait(0.5), Duration::from_millis(250));

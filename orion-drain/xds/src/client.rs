@@ -15,7 +15,9 @@ use super::backoff::Backoff;
 use super::refusals::Refusals;
 use super::session::{Asker, Delta, StateOfTheWorld};
 use super::streams::Streams;
-use orion_drain_config::{Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate, Refused};
+use orion_drain_config::{
+    Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate, Refused,
+};
 use orion_drain_stats::{ControlPlaneStats, Stats};
 
 /// The largest response that is read, in bytes.
@@ -73,7 +75,10 @@ impl LdsClient {
             source: source.clone(),
             aggregated,
             endpoints: endpoints.collect(),
-            asker: Asker::new(bootstrap.node.as_ref(), source.set_node_on_first_message_only),
+            asker: Asker::new(
+                bootstrap.node.as_ref(),
+                source.set_node_on_first_message_only,
+            ),
             stats,
             largest: LARGEST,
             told: Told(Box::new(|_| {})),
@@ -116,7 +121,10 @@ impl LdsClient {
         A: Future<Output = Vec<Refused>> + Send,
     {
         match self.source.api_type {
-            ApiType::Grpc => self.serve(StateOfTheWorld::new(self.asker.clone()), apply).await,
+            ApiType::Grpc => {
+                self.serve(StateOfTheWorld::new(self.asker.clone()), apply)
+                    .await
+            }
             ApiType::DeltaGrpc => self.serve(Delta::new(self.asker.clone()), apply).await,
         }
     }
@@ -211,7 +219,11 @@ impl LdsClient {
                 tokio::time::sleep(refusals.wait(Instant::now().into_std())).await;
             }
             lds.update_attempt.inc();
-            if answers.send(session.answer(&response, &refused)).await.is_err() {
+            if answers
+                .send(session.answer(&response, &refused))
+                .await
+                .is_err()
+            {
                 return Status::unavailable("the control plane takes no answers");
             }
         }
@@ -224,7 +236,8 @@ fn without_nameless(update: ListenerUpdate) -> (ListenerUpdate, Option<Vec<Refus
         return (update, None);
     }
     let rejected = update.rejected.iter();
-    let refused = rejected.map(|rejected| Refused::new(rejected.name.clone(), rejected.error.to_string()));
+    let refused =
+        rejected.map(|rejected| Refused::new(rejected.name.clone(), rejected.error.to_string()));
     let refused = refused.collect();
     (update.without_listeners(), Some(refused))
 }

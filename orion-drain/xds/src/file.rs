@@ -79,7 +79,10 @@ impl LdsFile {
 
     /// Calls `unwatched` if its folder cannot be watched: then it is read again only when [`Reload::ask`] asks for it.
     #[must_use]
-    pub fn with_unwatched(mut self, unwatched: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
+    pub fn with_unwatched(
+        mut self,
+        unwatched: impl Fn(&io::Error) + Send + Sync + 'static,
+    ) -> Self {
         self.unwatched = Box::new(unwatched);
         self
     }
@@ -127,7 +130,10 @@ impl LdsFile {
     fn begin(&mut self) {
         let (watch, begun) = match &self.watched_directory {
             Some(folder) => FolderWatch::new(folder, None),
-            None => FolderWatch::new(self.path.parent().unwrap_or(&self.path), self.path.file_name()),
+            None => FolderWatch::new(
+                self.path.parent().unwrap_or(&self.path),
+                self.path.file_name(),
+            ),
         };
         if let Err(error) = begun {
             (self.unwatched)(&error);
@@ -139,7 +145,8 @@ impl LdsFile {
 /// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
 fn read(path: &Path) -> io::Result<ListenerUpdate> {
     let text = std::fs::read_to_string(path)?;
-    ListenerUpdate::from_yaml(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    ListenerUpdate::from_yaml(&text)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 impl fmt::Debug for LdsFile {

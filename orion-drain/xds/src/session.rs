@@ -225,7 +225,11 @@ impl Session for Delta {
 
     /// A listener that is refused keeps the version that it had: Envoy keeps the versions of the whole response, so that after
     /// another stream the control plane may think that it has what it has not.
-    fn answer(&mut self, response: &DeltaDiscoveryResponse, refused: &[Refused]) -> DeltaDiscoveryRequest {
+    fn answer(
+        &mut self,
+        response: &DeltaDiscoveryResponse,
+        refused: &[Refused],
+    ) -> DeltaDiscoveryRequest {
         let names: Option<BTreeSet<&str>> = refused.iter().map(|one| one.name.as_deref()).collect();
         let is_refused = |name: &str| names.as_ref().is_none_or(|names| names.contains(name));
         for name in &response.removed_resources {
@@ -235,7 +239,8 @@ impl Session for Delta {
         }
         for named in &response.resources {
             if !is_refused(&named.name) {
-                self.versions.insert(named.name.clone(), named.version.clone());
+                self.versions
+                    .insert(named.name.clone(), named.version.clone());
             }
         }
         self.request(&response.nonce, refused)

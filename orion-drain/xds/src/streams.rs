@@ -9,7 +9,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::session::{Delta, Session, StateOfTheWorld};
 
 /// A session's stream, on either service.
-pub(super) trait Streams: Session<Request: Send + 'static, Response: Send + 'static> + Send {
+pub(super) trait Streams:
+    Session<Request: Send + 'static, Response: Send + 'static> + Send
+{
     fn call(
         channel: Channel,
         aggregated: bool,

@@ -108,13 +108,16 @@ impl FolderWatch {
 
     fn watch(&self, is_there: bool) -> notify::Result<RecommendedWatcher> {
         let (folder, name, report) = (self.folder.clone(), self.name.clone(), self.report.clone());
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let seen = event.map_or(Some(Seen::Folder), |event| seen(&event, &folder, name.as_deref()));
-            if let Some(seen) = seen {
-                // Without a receiver the watcher is about to be dropped.
-                report.send(seen).ok();
-            }
-        })?;
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                let seen = event.map_or(Some(Seen::Folder), |event| {
+                    seen(&event, &folder, name.as_deref())
+                });
+                if let Some(seen) = seen {
+                    // Without a receiver the watcher is about to be dropped.
+                    report.send(seen).ok();
+                }
+            })?;
         if is_there {
             watcher.watch(&self.folder, RecursiveMode::NonRecursive)?;
         }
@@ -212,7 +215,11 @@ mod tests {
             fs::create_dir(folder.path().join(version)).expect("a folder");
             fs::write(folder.path().join(version).join("lds.yaml"), version).expect("a file");
             std::os::unix::fs::symlink(version, folder.path().join("..data_tmp")).expect("a link");
-            fs::rename(folder.path().join("..data_tmp"), folder.path().join("..data")).expect("it is moved");
+            fs::rename(
+                folder.path().join("..data_tmp"),
+                folder.path().join("..data"),
+            )
+            .expect("it is moved");
         };
         data("..v1");
         let (mut watch, begun) = FolderWatch::new(folder.path(), None);

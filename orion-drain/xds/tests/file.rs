@@ -25,7 +25,9 @@ async fn until(file: &mut LdsFile, wanted: Result<&str, ()>) {
             if let Ok(update) = &read {
                 file.applied(&update.version_info, UpdateOutcome::Success);
             }
-            if read.as_ref().map(|update| &*update.version_info) == wanted.as_ref().map(|version| *version) {
+            if read.as_ref().map(|update| &*update.version_info)
+                == wanted.as_ref().map(|version| *version)
+            {
                 return;
             }
         }
@@ -57,10 +59,20 @@ async fn each_file_that_is_moved_into_place_is_read_and_counted_and_so_is_a_bad_
     replace(&path, &listeners("3"));
     until(&mut file, Ok("3")).await;
 
-    let counted = |name: &str| stats.snapshot().get(&format!("listener_manager.lds.{name}"));
+    let counted = |name: &str| {
+        stats
+            .snapshot()
+            .get(&format!("listener_manager.lds.{name}"))
+    };
     let read = counted("update_success").zip(counted("update_failure"));
-    assert!(read.is_some_and(|(good, bad)| good >= 3 && bad >= 2), "{read:?}");
-    assert_eq!(read.map(|(good, bad)| good + bad), counted("update_attempt"));
+    assert!(
+        read.is_some_and(|(good, bad)| good >= 3 && bad >= 2),
+        "{read:?}"
+    );
+    assert_eq!(
+        read.map(|(good, bad)| good + bad),
+        counted("update_attempt")
+    );
     let version = stats
         .snapshot()
         .text("listener_manager.lds.version_text")

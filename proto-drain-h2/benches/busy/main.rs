@@ -159,7 +159,9 @@ fn on_cpu() -> Option<Duration> {
     // The account is closed when the thread makes way.
     std::thread::yield_now();
     let account = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(Duration::from_nanos(account.split(' ').next()?.parse().ok()?))
+    Some(Duration::from_nanos(
+        account.split(' ').next()?.parse().ok()?,
+    ))
 }
 
 fn play_one(args: &[String]) {
@@ -170,7 +172,11 @@ fn play_one(args: &[String]) {
         "shown" => Around::Shown,
         _ => Around::Whole,
     };
-    let client = if args[1] == "raw" { Client::Raw } else { Client::H2 };
+    let client = if args[1] == "raw" {
+        Client::Raw
+    } else {
+        Client::H2
+    };
     let work = Work {
         body: args[3].parse().unwrap(),
         yields: args.get(4).is_some(),

@@ -94,8 +94,8 @@ fn builder() -> http2::Builder<TokioExecutor> {
 
 fn service(
     work: Work,
-) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send> + Send
-{
+) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
++ Send {
     let body = Bytes::from(vec![b'x'; work.body]);
     service_fn(move |_request| {
         let body = body.clone();

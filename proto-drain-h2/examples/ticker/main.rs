@@ -33,7 +33,10 @@ struct Counting;
 impl Ticker for Counting {
     type CountStream = Pin<Box<dyn Stream<Item = Result<Tick, Status>> + Send>>;
 
-    async fn count(&self, request: Request<CountRequest>) -> Result<Response<Self::CountStream>, Status> {
+    async fn count(
+        &self,
+        request: Request<CountRequest>,
+    ) -> Result<Response<Self::CountStream>, Status> {
         let drain = request.extensions().get::<RequestDrain>().cloned();
         let drain = drain.ok_or_else(|| Status::internal("served without WithDrain"))?;
         let every = Duration::from_millis(u64::from(request.get_ref().every_ms.max(1)));
@@ -71,7 +74,12 @@ async fn serve(socket: TcpStream, watch: DrainWatch) {
     let connection = H2Drain::new(settings).connection(socket, |io, parts| {
         let service = parts.service(TowerToHyperService::new(routes));
         let service = WithDrain::new(service, watch.handle()).to_long_streams();
-        let service = NoticeFirst::new(service, watch.handle(), watch.handle(), parts.handle().clone());
+        let service = NoticeFirst::new(
+            service,
+            watch.handle(),
+            watch.handle(),
+            parts.handle().clone(),
+        );
         auto::Builder::new(TokioExecutor::new())
             .serve_connection_with_upgrades(TokioIo::new(io), service)
             .into_owned()
@@ -94,7 +102,10 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
 
     let client = tokio::spawn(async move {
         let mut client = TickerClient::connect(address).await?;
-        let mut ticks = client.count(CountRequest { every_ms: 250 }).await?.into_inner();
+        let mut ticks = client
+            .count(CountRequest { every_ms: 250 })
+            .await?
+            .into_inner();
         let ended = loop {
             match ticks.message().await {
                 Ok(Some(tick)) => println!("client: tick {}", tick.number),

@@ -70,7 +70,10 @@ pub mod ticker_client {
             let inner = tonic::client::Grpc::with_origin(inner, origin);
             Self { inner }
         }
-        pub fn with_interceptor<F>(inner: T, interceptor: F) -> TickerClient<InterceptedService<T, F>>
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> TickerClient<InterceptedService<T, F>>
         where
             F: tonic::service::Interceptor,
             T::ResponseBody: Default,
@@ -122,10 +125,9 @@ pub mod ticker_client {
             request: impl tonic::IntoRequest<super::CountRequest>,
         ) -> std::result::Result<tonic::Response<tonic::codec::Streaming<super::Tick>>, tonic::Status>
         {
-            self.inner
-                .ready()
-                .await
-                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            self.inner.ready().await.map_err(|e| {
+                tonic::Status::unknown(format!("Service was not ready: {}", e.into()))
+            })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static("/ticker.Ticker/Count");
             let mut req = request.into_request();
@@ -149,8 +151,9 @@ pub mod ticker_server {
     #[async_trait]
     pub trait Ticker: std::marker::Send + std::marker::Sync + 'static {
         /// Server streaming response type for the Count method.
-        type CountStream: tonic::codegen::tokio_stream::Stream<Item = std::result::Result<super::Tick, tonic::Status>>
-            + std::marker::Send
+        type CountStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Tick, tonic::Status>,
+            > + std::marker::Send
             + 'static;
         /// One tick a second.
         async fn count(
@@ -224,7 +227,10 @@ pub mod ticker_server {
         type Response = http::Response<tonic::body::Body>;
         type Error = std::convert::Infallible;
         type Future = BoxFuture<Self::Response, Self::Error>;
-        fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<std::result::Result<(), Self::Error>> {
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
             Poll::Ready(Ok(()))
         }
         fn call(&mut self, req: http::Request<B>) -> Self::Future {
@@ -235,8 +241,12 @@ pub mod ticker_server {
                     impl<T: Ticker> tonic::server::ServerStreamingService<super::CountRequest> for CountSvc<T> {
                         type Response = super::Tick;
                         type ResponseStream = T::CountStream;
-                        type Future = BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
-                        fn call(&mut self, request: tonic::Request<super::CountRequest>) -> Self::Future {
+                        type Future =
+                            BoxFuture<tonic::Response<Self::ResponseStream>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CountRequest>,
+                        ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move { <T as Ticker>::count(&inner, request).await };
                             Box::pin(fut)
@@ -271,7 +281,10 @@ pub mod ticker_server {
                         tonic::Status::GRPC_STATUS,
                         (tonic::Code::Unimplemented as i32).into(),
                     );
-                    headers.insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+                    headers.insert(
+                        http::header::CONTENT_TYPE,
+                        tonic::metadata::GRPC_CONTENT_TYPE,
+                    );
                     Ok(response)
                 }),
             }

@@ -49,12 +49,17 @@ impl Wire {
         self.handle.orders().has(Orders::NOTICE)
             && self.protocol == WireProtocol::Http2
             && self.handle.phase() == H2Phase::Serving
-            && self.going.as_ref().is_none_or(|going| going.on_written.is_none())
+            && self
+                .going
+                .as_ref()
+                .is_none_or(|going| going.on_written.is_none())
     }
 
     /// What is written before anything else.
     fn out(&self) -> &[u8] {
-        self.going.as_ref().map_or(&[], |going| going.out.as_slice())
+        self.going
+            .as_ref()
+            .map_or(&[], |going| going.out.as_slice())
     }
 
     /// `n` bytes of [`Self::out`] were written.
@@ -96,8 +101,16 @@ impl Wire {
     }
 
     /// Where the peer stands behind `bufs`, if nothing in them is looked at before it is written.
-    pub(crate) fn passes_whole<'a>(&self, bufs: impl IntoIterator<Item = &'a [u8]>) -> Option<FrameWalker> {
-        if self.going.as_ref().is_some_and(|going| !going.held.is_empty()) || self.is_notice_due() {
+    pub(crate) fn passes_whole<'a>(
+        &self,
+        bufs: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Option<FrameWalker> {
+        if self
+            .going
+            .as_ref()
+            .is_some_and(|going| !going.held.is_empty())
+            || self.is_notice_due()
+        {
             return None;
         }
         let wanted = self.wanted();
@@ -133,7 +146,10 @@ impl Wire {
     /// [`Self::out`] is empty.
     pub(crate) fn next_piece(&mut self, buf: &[u8], cx: &Context<'_>) -> Piece {
         let wanted = self.wanted();
-        let held = self.going.as_ref().is_some_and(|going| !going.held.is_empty());
+        let held = self
+            .going
+            .as_ref()
+            .is_some_and(|going| !going.held.is_empty());
         if !(held || self.written.at_boundary() && wanted.may_be(buf)) {
             let mut ahead = self.written.clone();
             let mut run = ahead.walk(buf);
@@ -195,7 +211,11 @@ impl Wire {
 
     /// What was held goes out after all.
     fn release(&mut self) {
-        if let Some(going) = self.going.as_deref_mut().filter(|going| !going.held.is_empty()) {
+        if let Some(going) = self
+            .going
+            .as_deref_mut()
+            .filter(|going| !going.held.is_empty())
+        {
             going.out = std::mem::take(&mut going.held);
             self.written.skip(going.out.as_slice());
         }

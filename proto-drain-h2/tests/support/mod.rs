@@ -7,7 +7,9 @@
 )]
 
 use bytes::Bytes;
-use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainTrigger, DrainWatch, Draining, drive};
+use drain_signal::{
+    DrainEvent, DrainReason, DrainStrategy, DrainTrigger, DrainWatch, Draining, drive,
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::body::Incoming;
@@ -15,7 +17,8 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use proto_drain_h2::{
-    CLIENT_PREFACE, GoawayHandle, H2Drain, H2DrainSettings, NoticeFirst, ResetHandle, ServeStreams, WithDrain,
+    CLIENT_PREFACE, GoawayHandle, H2Drain, H2DrainSettings, NoticeFirst, ResetHandle, ServeStreams,
+    WithDrain,
 };
 use std::convert::Infallible;
 use std::future::Future;
@@ -66,7 +69,11 @@ pub struct Frame {
 impl Frame {
     pub fn goaway_id(&self) -> u32 {
         assert_eq!(self.kind, GOAWAY, "{self:?}");
-        assert_eq!(&self.payload[4..8], [0; 4], "GOAWAY with an error: {self:?}");
+        assert_eq!(
+            &self.payload[4..8],
+            [0; 4],
+            "GOAWAY with an error: {self:?}"
+        );
         u32::from_be_bytes(self.payload[..4].try_into().unwrap()) & NOTICE
     }
 }
@@ -202,7 +209,12 @@ pub enum Server {
     H2,
 }
 
-pub const SERVERS: [Server; 4] = [Server::Hyper, Server::Auto, Server::AutoUpgradeable, Server::H2];
+pub const SERVERS: [Server; 4] = [
+    Server::Hyper,
+    Server::Auto,
+    Server::AutoUpgradeable,
+    Server::H2,
+];
 
 pub type Ended = JoinHandle<End<Result<(), String>>>;
 
@@ -342,11 +354,11 @@ where
         }};
     }
     let ended = match server {
-        Server::Hyper => spawn!(
-            |io, service| hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .enable_connect_protocol()
-                .serve_connection(TokioIo::new(io), service)
-        ),
+        Server::Hyper => spawn!(|io, service| hyper::server::conn::http2::Builder::new(
+            TokioExecutor::new()
+        )
+        .enable_connect_protocol()
+        .serve_connection(TokioIo::new(io), service)),
         Server::Auto => spawn!(|io, service| auto::Builder::new(TokioExecutor::new())
             .serve_connection(TokioIo::new(io), service)
             .into_owned()),
@@ -385,8 +397,12 @@ fn into_closed<T>(output: Option<T>, cause: drain_signal::CloseCause) -> End<T> 
 
 /// Begins an immediate drain and paces it.
 pub fn begin(trigger: DrainTrigger, drain_time: Duration) -> Draining {
-    let event = DrainEvent::new(Instant::now().into_std(), drain_time, DrainReason::ListenerModify)
-        .with_strategy(DrainStrategy::Immediate);
+    let event = DrainEvent::new(
+        Instant::now().into_std(),
+        drain_time,
+        DrainReason::ListenerModify,
+    )
+    .with_strategy(DrainStrategy::Immediate);
     let draining = trigger.start(event);
     let pump = draining.clone();
     tokio::spawn(async move {

@@ -8,7 +8,11 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
 /// A TLS connection over `io` and `served`, with what the client offers.
-pub async fn secured<IO>(io: IO, served: IO, alpn: &[&[u8]]) -> (client::TlsStream<IO>, server::TlsStream<IO>)
+pub async fn secured<IO>(
+    io: IO,
+    served: IO,
+    alpn: &[&[u8]],
+) -> (client::TlsStream<IO>, server::TlsStream<IO>)
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {

@@ -25,11 +25,10 @@ async fn main() -> io::Result<()> {
         loop {
             let (socket, peer) = listener.accept().await?;
             let Ok(watch) = signal.watch() else { continue };
-            let io = LingerIo::new(socket, LingerSettings::default(), counters.clone()).with_spawner(
-                |lingering| {
+            let io = LingerIo::new(socket, LingerSettings::default(), counters.clone())
+                .with_spawner(|lingering| {
                     tokio::spawn(lingering);
-                },
-            );
+                });
             let exchanges = io.exchanges().clone();
             let connection = Connection::new(io, watch.handle());
             let driven = drive(

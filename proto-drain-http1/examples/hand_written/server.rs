@@ -85,11 +85,16 @@ async fn respond(
     leaving: Leaving,
 ) -> io::Result<AfterResponse> {
     let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("6"));
+    headers.insert(
+        header::CONTENT_LENGTH,
+        header::HeaderValue::from_static("6"),
+    );
     let after = apply(leaving, request, StatusCode::OK, &mut headers);
     let mut head = b"HTTP/1.1 200 OK\r\n".to_vec();
     for (name, value) in &headers {
-        head.extend_from_slice(&[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        head.extend_from_slice(
+            &[name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat(),
+        );
     }
     head.extend_from_slice(b"\r\nhello\n");
     io.write_all(&head).await?;
@@ -125,7 +130,11 @@ async fn read_head(io: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<He
             line => lines.push(line.to_owned()),
         }
     }
-    let mut words = lines.first().map(String::as_str).unwrap_or_default().split(' ');
+    let mut words = lines
+        .first()
+        .map(String::as_str)
+        .unwrap_or_default()
+        .split(' ');
     let method = words
         .next()
         .and_then(|method| method.parse::<Method>().ok())
@@ -166,7 +175,12 @@ async fn read_body(io: &mut (impl AsyncRead + Unpin), head: Head) -> io::Result<
         return Ok(head.facts);
     };
     let mut body = io.take(length);
-    match tokio::time::timeout(BODY_TIMEOUT, tokio::io::copy(&mut body, &mut tokio::io::sink())).await {
+    match tokio::time::timeout(
+        BODY_TIMEOUT,
+        tokio::io::copy(&mut body, &mut tokio::io::sink()),
+    )
+    .await
+    {
         Ok(Ok(read)) if read == length => Ok(head.facts.with_body_read()),
         Ok(Err(error)) => Err(error),
         // Too slow, or ended before its length.

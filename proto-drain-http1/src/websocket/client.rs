@@ -84,7 +84,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for WebSocketClientIo<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for WebSocketClientIo<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.client).poll_write(cx, buf)
     }
 

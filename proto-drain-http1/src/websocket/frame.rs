@@ -27,7 +27,9 @@ impl FrameWalker {
                 self.take_head(*first);
                 bytes = rest;
             } else {
-                let now = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                let now = bytes
+                    .len()
+                    .min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= now as u64;
                 bytes = bytes.get(now..).unwrap_or_default();
             }
@@ -116,15 +118,16 @@ mod tests {
     }
 
     fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let one =
-            (0_u8..16, any::<bool>(), 0_usize..400, 0_usize..3).prop_map(|(opcode, masked, length, form)| {
+        let one = (0_u8..16, any::<bool>(), 0_usize..400, 0_usize..3).prop_map(
+            |(opcode, masked, length, form)| {
                 let (length, extended) = match form {
                     0 => (length % 126, 0),
                     1 => (length, 2),
                     _ => (length, 8),
                 };
                 frame(opcode, masked, length, extended)
-            });
+            },
+        );
         prop::collection::vec(one, 0..6)
     }
 

@@ -164,7 +164,8 @@ impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
         } else {
             ready!(Pin::new(&mut self.upstream).poll_read(cx, buf))?;
         }
-        self.down.walk(buf.filled().get(before..).unwrap_or_default());
+        self.down
+            .walk(buf.filled().get(before..).unwrap_or_default());
         Poll::Ready(Ok(()))
     }
 
@@ -254,7 +255,10 @@ impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
             self.spoken_for = Some((0, self.code.masked_frame()));
         }
         while let Some((said, frame)) = &mut self.spoken_for {
-            let Some(rest) = frame.get(usize::from(*said)..).filter(|rest| !rest.is_empty()) else {
+            let Some(rest) = frame
+                .get(usize::from(*said)..)
+                .filter(|rest| !rest.is_empty())
+            else {
                 break;
             };
             match ready!(Pin::new(&mut self.upstream).poll_write(cx, rest)) {
@@ -276,7 +280,11 @@ impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for WebSocketIo<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.spoken_for.is_some() {
             // Too late: nothing may follow a Close.
             return Poll::Ready(Ok(buf.len()));

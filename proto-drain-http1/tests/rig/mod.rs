@@ -1,5 +1,9 @@
 //! One hyper connection over a pipe, under a drain of its own, with the clock in the test's hands.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::pin::Pin;
@@ -8,7 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use drain_signal::{Closed, DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger, drive};
+use drain_signal::{
+    Closed, DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger, drive,
+};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
@@ -16,8 +22,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use proto_drain_http1::{
-    Activity, ActivityObserver, CloseCounters, DrainService, Exchanges, Http1Connection, Http1Settings,
-    LingerIo, LingerSettings, Outcome,
+    Activity, ActivityObserver, CloseCounters, DrainService, Exchanges, Http1Connection,
+    Http1Settings, LingerIo, LingerSettings, Outcome,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::mpsc;
@@ -183,8 +189,12 @@ impl Rig {
 
 /// Starts a drain whose slots are all now, and lets it be advanced by the clock.
 pub fn begin(trigger: DrainTrigger) {
-    let event = DrainEvent::new(Instant::now().into_std(), DRAIN_TIME, DrainReason::ListenerModify)
-        .with_strategy(DrainStrategy::Immediate);
+    let event = DrainEvent::new(
+        Instant::now().into_std(),
+        DRAIN_TIME,
+        DrainReason::ListenerModify,
+    )
+    .with_strategy(DrainStrategy::Immediate);
     let draining = trigger.start(event);
     tokio::spawn(async move {
         loop {
@@ -206,7 +216,9 @@ pub async fn ok(_: Request<Incoming>) -> Answer {
 }
 
 pub fn full(text: impl Into<Bytes>) -> Body {
-    Full::new(text.into()).map_err(|never| match never {}).boxed()
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 /// Lets every task that can run do so, without moving the clock.

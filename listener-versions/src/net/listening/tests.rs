@@ -37,20 +37,26 @@ fn listening() -> (Arc<Listening<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
     slot_with(DrainSettings::default())
 }
 
-fn slot_with(settings: DrainSettings) -> (Arc<Listening<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
+fn slot_with(
+    settings: DrainSettings,
+) -> (Arc<Listening<Config>>, [Arc<ListenerVersion<Config>>; 2]) {
     let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
     let root = DrainManager::root(settings);
     let tracker = conn_tracker::ConnTracker::new();
     let mut set = VersionSet::new();
     let versions = [1, 2].map(|number| {
-        drop(
-            set.apply(Update::lds("v", [Config(address.clone(), number)]), |_, _, _| {
-                Ok(())
-            }),
-        );
+        drop(set.apply(
+            Update::lds("v", [Config(address.clone(), number)]),
+            |_, _, _| Ok(()),
+        ));
         let record = set.active("a").unwrap();
         let drain = root.child(ChildOptions::default());
-        let version = ListenerVersion::new(record, drain, tracker.group("a", record.number), Arc::default());
+        let version = ListenerVersion::new(
+            record,
+            drain,
+            tracker.group("a", record.number),
+            Arc::default(),
+        );
         version.set_state(VersionState::Active);
         Arc::new(version)
     });
@@ -74,7 +80,9 @@ fn a_connection_that_finds_its_version_replaced_moves_on_to_the_newer_one() {
     let loaded = listening.current().unwrap();
     listening.serve(Arc::clone(&new));
     old.set_state(VersionState::Draining);
-    let admitted = listening.admit_to(loaded).map(|(version, _)| version.number());
+    let admitted = listening
+        .admit_to(loaded)
+        .map(|(version, _)| version.number());
     assert_eq!(admitted.ok(), Some(new.number()));
     assert_eq!(
         old.drain().open_watches(),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::common::{Config, listener};
 use drain_tree::DrainDirection;
-use listener_versions::{Change, Effect, SocketKey, Update, UpdateReport, VersionSet, VersionState};
+use listener_versions::{
+    Change, Effect, SocketKey, Update, UpdateReport, VersionSet, VersionState,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -43,9 +45,16 @@ impl Notebook {
     fn effects(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Create { version } => assert!(self.created.insert(*version), "{version} twice"),
-                Effect::Activate { version, socket, .. } => {
-                    assert!(self.open.contains(socket), "{version} accepts on a closed socket");
+                Effect::Create { version } => {
+                    assert!(self.created.insert(*version), "{version} twice")
+                }
+                Effect::Activate {
+                    version, socket, ..
+                } => {
+                    assert!(
+                        self.open.contains(socket),
+                        "{version} accepts on a closed socket"
+                    );
                     assert!(self.activated.insert(*version));
                     self.current.insert(socket.clone(), *version);
                 }
@@ -63,7 +72,10 @@ impl Notebook {
                 }
                 Effect::DrainChain { chain, .. } => {
                     assert!(self.chains.contains_key(chain));
-                    assert!(self.chains_draining.insert(*chain), "chain {chain} drains twice");
+                    assert!(
+                        self.chains_draining.insert(*chain),
+                        "chain {chain} drains twice"
+                    );
                 }
                 Effect::Close { socket, last } => {
                     assert!(self.open.remove(socket), "{socket} was not open");
@@ -106,7 +118,9 @@ impl Notebook {
 
     /// A chain of a version that goes on is the same instance exactly as long as its content is the same.
     fn check_chains(&mut self, set: &VersionSet<Config>) {
-        let active = set.iter().filter(|version| version.state == VersionState::Active);
+        let active = set
+            .iter()
+            .filter(|version| version.state == VersionState::Active);
         let now: BTreeMap<u64, (u64, &'static str, u32)> = active
             .flat_map(|version| {
                 let chains = version.chains.iter().zip(&version.config.chains);
@@ -131,8 +145,14 @@ impl Notebook {
                 None => {}
             }
         }
-        for number in now.keys().filter(|number| !self.chains.contains_key(number)) {
-            assert!(self.chains_seen.insert(*number), "chain {number} comes back");
+        for number in now
+            .keys()
+            .filter(|number| !self.chains.contains_key(number))
+        {
+            assert!(
+                self.chains_seen.insert(*number),
+                "chain {number} comes back"
+            );
         }
         self.chains = now;
         let draining: BTreeSet<u64> = set.draining_chains().map(|chain| chain.number).collect();
@@ -163,7 +183,10 @@ impl Notebook {
         assert_eq!(accepting, self.serving, "what serves is what was reported");
         for (socket, current) in &self.current {
             let current = set.get(*current).expect("it is not reaped");
-            assert!(current.accepting, "{current:?} takes what comes on {socket}");
+            assert!(
+                current.accepting,
+                "{current:?} takes what comes on {socket}"
+            );
             assert_eq!(set.server(socket), Some(current.number));
         }
         let warming = set
@@ -299,7 +322,10 @@ fn apply(
         Ok(())
     });
     for socket in opened {
-        assert!(notebook.open.insert(socket), "a socket is never opened twice");
+        assert!(
+            notebook.open.insert(socket),
+            "a socket is never opened twice"
+        );
     }
     notebook.effects(&effects);
     notebook.report(set, &report);

@@ -58,7 +58,9 @@ fn told(effects: &[Effect]) -> String {
     let line = |effect: &Effect| match effect {
         Effect::Create { version } => format!("create {version}\n"),
         Effect::Discard { version } => format!("discard {version}\n"),
-        Effect::Activate { version, socket, .. } => format!("activate {version} on {socket}\n"),
+        Effect::Activate {
+            version, socket, ..
+        } => format!("activate {version} on {socket}\n"),
         Effect::Close { socket, last } => format!("close {socket} after {last:?}\n"),
         Effect::Drain { version, reason } => format!("drain {version} {reason:?}\n"),
         Effect::UpdateInPlace { version } => format!("update {version} in place\n"),
@@ -86,7 +88,10 @@ fn an_update_with_the_same_content_changes_nothing() {
     let mut bench = Bench::default();
     bench.lds([listener("a", 80, 1)]);
     let (report, log) = bench.lds([listener("a", 80, 1)]);
-    assert_eq!((change(&report, "a"), log.as_str()), (Change::Unchanged, ""));
+    assert_eq!(
+        (change(&report, "a"), log.as_str()),
+        (Change::Unchanged, "")
+    );
 }
 
 #[test]
@@ -123,7 +128,10 @@ fn a_removed_listener_closes_its_socket_and_drains() {
     bench.lds([listener("a", 80, 1), listener("b", 81, 1)]);
     let (report, log) = bench.lds([listener("b", 81, 1)]);
     assert_eq!(change(&report, "a"), Change::Removed { version: Some(1) });
-    assert_eq!(log, "close 127.0.0.1:80 after Some(1)\ndrain 1 ListenerRemove\n");
+    assert_eq!(
+        log,
+        "close 127.0.0.1:80 after Some(1)\ndrain 1 ListenerRemove\n"
+    );
 }
 
 #[test]
@@ -133,7 +141,10 @@ fn a_listener_that_comes_back_is_a_new_version_and_its_old_one_goes_on_draining(
     bench.lds([]);
     let (report, log) = bench.lds([listener("a", 80, 1)]);
     assert_eq!(change(&report, "a"), Change::Added { version: 2 });
-    assert_eq!(log, "bind 127.0.0.1:80\ncreate 2\nactivate 2 on 127.0.0.1:80\n");
+    assert_eq!(
+        log,
+        "bind 127.0.0.1:80\ncreate 2\nactivate 2 on 127.0.0.1:80\n"
+    );
     assert_eq!(
         bench.states(),
         [(1, VersionState::Draining), (2, VersionState::Active)]
@@ -167,7 +178,10 @@ fn an_address_that_cannot_be_bound_is_refused_by_its_field_and_the_others_apply(
             .starts_with(r#"listener "a": address: cannot listen on 127.0.0.1:81: "#),
         "{error}"
     );
-    assert_eq!(log, "bind 127.0.0.1:82\ncreate 2\nactivate 2 on 127.0.0.1:82\n");
+    assert_eq!(
+        log,
+        "bind 127.0.0.1:82\ncreate 2\nactivate 2 on 127.0.0.1:82\n"
+    );
     assert_eq!(
         bench.set.active("a").map(|version| version.config.content),
         Some(1)
@@ -191,7 +205,10 @@ fn the_second_of_two_with_one_name_is_refused() {
     let mut bench = Bench::default();
     let (report, _) = bench.lds([listener("a", 80, 1), listener("a", 81, 1)]);
     assert_eq!(change(&report, "a"), Change::Added { version: 1 });
-    assert!(matches!(error(&report, "a"), UpdateError::DuplicateName { .. }));
+    assert!(matches!(
+        error(&report, "a"),
+        UpdateError::DuplicateName { .. }
+    ));
 }
 
 #[test]
@@ -259,8 +276,8 @@ fn a_listener_that_is_absent_is_removed_even_if_another_is_refused() {
 fn a_listener_whose_configuration_could_not_be_read_is_not_absent() {
     let mut bench = Bench::default();
     bench.lds([listener("a", 80, 1)]);
-    let update =
-        Update::lds("v2", Vec::<Config>::new()).with_refused("a", FieldError::new("filters", "unknown type"));
+    let update = Update::lds("v2", Vec::<Config>::new())
+        .with_refused("a", FieldError::new("filters", "unknown type"));
     let (report, log) = bench.apply(update);
     assert_eq!((error(&report, "a").field(), log.as_str()), ("filters", ""));
 }
@@ -301,8 +318,16 @@ fn a_static_listener_is_neither_changed_nor_removed_through_lds() {
 #[test]
 fn an_incremental_update_leaves_the_others_alone() {
     let mut bench = Bench::default();
-    bench.lds([listener("a", 80, 1), listener("b", 81, 1), listener("c", 82, 1)]);
-    let (report, log) = bench.apply(Update::delta("v2", [listener("a", 80, 2)], ["b", "unknown"]));
+    bench.lds([
+        listener("a", 80, 1),
+        listener("b", 81, 1),
+        listener("c", 82, 1),
+    ]);
+    let (report, log) = bench.apply(Update::delta(
+        "v2",
+        [listener("a", 80, 2)],
+        ["b", "unknown"],
+    ));
     assert_eq!(report.changes().count(), 2);
     assert_eq!(
         log,
@@ -326,7 +351,10 @@ fn a_warming_version_accepts_only_when_it_is_warm_and_the_active_one_serves_unti
     let (report, log) = bench.lds([listener("a", 81, 2).warming()]);
     assert_eq!(
         (change(&report, "a"), log.as_str()),
-        (Change::Warming { version: 2 }, "bind 127.0.0.1:81\ncreate 2\n")
+        (
+            Change::Warming { version: 2 },
+            "bind 127.0.0.1:81\ncreate 2\n"
+        )
     );
     let effects = bench.set.warmed(2).expect("it is warming");
     assert_eq!(
@@ -352,7 +380,10 @@ fn a_warming_version_is_replaced_or_removed_without_a_drain() {
         bench.lds([listener("a", 80, 2).warming()]).1,
         "discard 1\ncreate 2\n"
     );
-    assert_eq!(bench.lds([]).1, "discard 2\nclose 127.0.0.1:80 after None\n");
+    assert_eq!(
+        bench.lds([]).1,
+        "discard 2\nclose 127.0.0.1:80 after None\n"
+    );
     assert!(bench.states().is_empty());
 }
 
@@ -385,7 +416,8 @@ fn stopped_listeners_close_their_sockets_once_and_take_no_more_updates() {
         "discard 3\nclose 127.0.0.1:80 after Some(1)\nclose 127.0.0.1:82 after None\n"
     );
     assert!(
-        bench.set.is_stopped(TrafficDirection::Inbound) && !bench.set.is_stopped(TrafficDirection::Outbound)
+        bench.set.is_stopped(TrafficDirection::Inbound)
+            && !bench.set.is_stopped(TrafficDirection::Outbound)
     );
     let (report, log) = bench.lds([listener("in", 80, 2).inbound(), listener("out", 81, 2)]);
     assert_eq!(change(&report, "in"), Change::Stopped);
@@ -462,7 +494,11 @@ fn if_only_chains_differ_the_version_goes_on_and_what_changed_or_is_gone_drains(
     assert_eq!(&*version.version_info, "v2");
     let numbers: Vec<u64> = version.chains.iter().map(|chain| chain.number).collect();
     assert_eq!(numbers, [4, 5, 1], "a kept chain is the one that it was");
-    let draining: Vec<u64> = bench.set.draining_chains().map(|chain| chain.number).collect();
+    let draining: Vec<u64> = bench
+        .set
+        .draining_chains()
+        .map(|chain| chain.number)
+        .collect();
     assert_eq!(draining, [2, 3]);
     assert!(
         bench
@@ -638,7 +674,10 @@ fn what_an_open_socket_keeps_cannot_change_while_the_address_stays() {
         config.socket.dual_stack = crate::DualStack::Ipv4Compat;
     }
     let (report, _) = bench.lds([v6, v4]);
-    assert_eq!(error(&report, "a").field(), "address.socket_address.ipv4_compat");
+    assert_eq!(
+        error(&report, "a").field(),
+        "address.socket_address.ipv4_compat"
+    );
     assert!(
         matches!(change(&report, "b"), Change::Modified { .. }),
         "it means nothing there"

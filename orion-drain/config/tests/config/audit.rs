@@ -27,7 +27,10 @@ fn listener(extra: &str, settings: &DrainSettings) -> Vec<String> {
 
 #[test]
 fn the_defaults_contradict_nothing() {
-    assert_eq!(listener("", &DrainSettings::default()), Vec::<String>::new());
+    assert_eq!(
+        listener("", &DrainSettings::default()),
+        Vec::<String>::new()
+    );
     assert_eq!(
         texts(&Bootstrap::default().audit(&DrainSettings::default())),
         Vec::<String>::new()
@@ -59,8 +62,14 @@ fn a_drain_timeout_that_does_not_fit_behind_the_last_slot_is_told() {
 fn envoys_schedule_never_tells_idle_connections_if_the_drain_timeout_takes_a_third() {
     let settings = settings(14).with_schedule(DrainSchedule::Envoy140);
     let told = listener("", &settings);
-    assert!(told[0].ends_with("idle connections are never told"), "{told:?}");
-    assert_eq!(listener("drain_timeout: 4s", &settings), Vec::<String>::new());
+    assert!(
+        told[0].ends_with("idle connections are never told"),
+        "{told:?}"
+    );
+    assert_eq!(
+        listener("drain_timeout: 4s", &settings),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
@@ -97,7 +106,8 @@ fn a_block_that_contradicts_itself_or_the_command_line_is_told() {
         ]
     );
     // What nobody wrote contradicts nothing.
-    let silent = Bootstrap::from_yaml("listener_manager: { max_versions_per_listener: 2 }").expect("a block");
+    let silent = Bootstrap::from_yaml("listener_manager: { max_versions_per_listener: 2 }")
+        .expect("a block");
     let immediate = settings(90).with_strategy(DrainStrategy::Immediate);
     assert_eq!(texts(&silent.value.audit(&immediate)), Vec::<String>::new());
     let told = texts(&bootstrap.audit(&settings(90)));
@@ -113,7 +123,10 @@ fn a_block_that_contradicts_itself_or_the_command_line_is_told() {
 #[test]
 fn static_listeners_are_audited_with_their_path() {
     let listener = http_listener("drain_timeout: 10m").replace('\n', "\n    ");
-    let yaml = format!("static_resources:\n  listeners:\n  - {}", listener.trim_start());
+    let yaml = format!(
+        "static_resources:\n  listeners:\n  - {}",
+        listener.trim_start()
+    );
     let bootstrap = Bootstrap::from_yaml(&yaml).expect("a bootstrap").value;
     let told = texts(&bootstrap.audit(&DrainSettings::default()));
     assert!(

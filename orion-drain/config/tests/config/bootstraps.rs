@@ -19,7 +19,10 @@ fn loads(yaml: &str, unknown: &[&str]) -> Bootstrap {
     let bootstrap = loaded.value;
     assert_eq!(bootstrap.check_clusters(), []);
     let block = bootstrap.listener_manager.as_ref();
-    let settings = block.map_or_else(DrainSettings::default, ListenerManagerConfig::drain_settings);
+    let settings = block.map_or_else(
+        DrainSettings::default,
+        ListenerManagerConfig::drain_settings,
+    );
     assert_eq!(bootstrap.audit(&settings), []);
     let json = serde_json::to_string(&bootstrap).expect("JSON");
     let again = Bootstrap::from_json(&json).expect("the same").value;
@@ -68,7 +71,12 @@ fn a_grpc_gateway_loads() {
         &format!("{filter}.stream_idle_timeout"),
     ];
     let bootstrap = loads(GRPC_GATEWAY, &unknown);
-    assert!(bootstrap.clusters().iter().all(|cluster| cluster.speaks_http2()));
+    assert!(
+        bootstrap
+            .clusters()
+            .iter()
+            .all(|cluster| cluster.speaks_http2())
+    );
 }
 
 #[test]
@@ -81,6 +89,8 @@ fn mixed_listeners_load() {
 fn a_static_listener_without_a_name_is_called_by_its_address() {
     let nameless = FRONT_PROXY.replacen("  - name: ", "  - stat_prefix: ", 1);
     assert_ne!(nameless, FRONT_PROXY);
-    let bootstrap = Bootstrap::from_yaml(&nameless).expect("a good bootstrap").value;
+    let bootstrap = Bootstrap::from_yaml(&nameless)
+        .expect("a good bootstrap")
+        .value;
     assert_eq!(bootstrap.listeners()[0].name, "0.0.0.0:8080");
 }

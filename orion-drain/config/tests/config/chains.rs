@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use orion_drain_config::{
-    CidrRange, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, TcpProxy, choose_chain,
+    CidrRange, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, TcpProxy,
+    choose_chain,
 };
 use proptest::prelude::*;
 
@@ -66,7 +67,10 @@ fn the_longest_source_range_wins_and_one_without_ranges_takes_the_rest() {
 
 #[test]
 fn the_port_is_looked_at_first_and_there_is_no_way_back() {
-    let chains = vec![chain("any", None, &[]), chain("port", Some(81), &["10.0.0.0/8"])];
+    let chains = vec![
+        chain("any", None, &[]),
+        chain("port", Some(81), &["10.0.0.0/8"]),
+    ];
     let without = listener(chains.clone(), None);
     assert_eq!(chosen(&without, "10.0.0.1", 81), Some("port"));
     assert_eq!(chosen(&without, "10.0.0.1", 82), Some("any"));
@@ -82,7 +86,10 @@ fn the_port_is_looked_at_first_and_there_is_no_way_back() {
 #[test]
 fn nothing_that_matches_is_the_default_chain_or_a_close() {
     let chains = vec![chain("ten", None, &["10.0.0.0/8"])];
-    assert_eq!(chosen(&listener(chains.clone(), None), "11.0.0.1", 80), None);
+    assert_eq!(
+        chosen(&listener(chains.clone(), None), "11.0.0.1", 80),
+        None
+    );
     let with = listener(chains, Some(chain("default", None, &[])));
     assert_eq!(chosen(&with, "11.0.0.1", 80), Some("default"));
 }
@@ -96,7 +103,10 @@ fn an_ipv4_client_of_an_ipv6_socket_counts_as_ipv4() {
 #[test]
 fn a_unix_socket_has_neither_port_nor_source() {
     let listener = listener(
-        vec![chain("ten", Some(80), &["10.0.0.0/8"]), chain("rest", None, &[])],
+        vec![
+            chain("ten", Some(80), &["10.0.0.0/8"]),
+            chain("rest", None, &[]),
+        ],
         None,
     );
     assert_eq!(

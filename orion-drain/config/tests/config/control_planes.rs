@@ -33,10 +33,17 @@ fn a_control_plane_is_found_for_listeners_alone_and_behind_ads() {
             json!({ "ads_config": source(), "lds_config": { "ads": {} } }),
             true,
         ),
-        (json!({ "lds_config": { "api_config_source": source() } }), false),
+        (
+            json!({ "lds_config": { "api_config_source": source() } }),
+            false,
+        ),
     ] {
-        let bootstrap = Bootstrap::from_json(&bootstrap(&dynamic).to_string()).expect("a good bootstrap");
-        let (api, ads) = bootstrap.value.lds_control_plane().expect("a control plane");
+        let bootstrap =
+            Bootstrap::from_json(&bootstrap(&dynamic).to_string()).expect("a good bootstrap");
+        let (api, ads) = bootstrap
+            .value
+            .lds_control_plane()
+            .expect("a control plane");
         assert_eq!((api.api_type, ads), (ApiType::DeltaGrpc, aggregated));
         assert_eq!(bootstrap.unknown_fields, [""; 0]);
         let written = serde_json::to_value(&bootstrap.value).expect("JSON");

@@ -46,7 +46,8 @@ fn sections(source: &str, page: &mut String) {
                 let what = if is_enum { "value" } else { "field" };
                 *page += &format!("\n| {what} | meaning |\n| --- | --- |\n");
             }
-        } else if let (Some(is_enum), Some("    "), false) = (owner, line.get(..4), line.starts_with("     "))
+        } else if let (Some(is_enum), Some("    "), false) =
+            (owner, line.get(..4), line.starts_with("     "))
         {
             let name = match is_enum {
                 true => Some(text.split(['(', ',', ' ']).next().unwrap_or(text)),
@@ -142,8 +143,12 @@ fn the_reference_page_is_what_the_types_say() {
          This page is made of the types' own comments; a test compares the two.\n",
     );
     for file in FILES {
-        let source = std::fs::read_to_string(root.join(format!("src/{file}.rs"))).expect("a source file");
-        sections(source.split("#[cfg(test)]").next().unwrap_or_default(), &mut page);
+        let source =
+            std::fs::read_to_string(root.join(format!("src/{file}.rs"))).expect("a source file");
+        sections(
+            source.split("#[cfg(test)]").next().unwrap_or_default(),
+            &mut page,
+        );
     }
     let file = root.join("../../docs/configuration.md");
     if std::env::var_os("UPDATE_REFERENCE").is_some() {

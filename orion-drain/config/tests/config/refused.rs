@@ -100,7 +100,10 @@ fn a_number_may_stand_in_quotes_as_in_protobufs_json() {
     assert_eq!(port("0120"), "127.0.0.1:80");
     for text in ["82.5", "-1", "'a'", "[]", "080"] {
         let (_, error) = refused(&http_listener("").replace("10000", text));
-        assert!(error.ends_with("expected a number from 0 to 65535"), "{error}");
+        assert!(
+            error.ends_with("expected a number from 0 to 65535"),
+            "{error}"
+        );
     }
 }
 
@@ -177,7 +180,8 @@ fn ranges_that_differ_only_in_bits_that_do_not_count_are_the_same() {
     let head = "name: a\naddress: { pipe: { path: /run/a } }\nfilter_chains:";
     let (_, error) = refused(&format!("{head}{}{}", chain("10.1.0.0"), chain("10.2.0.0")));
     assert!(error.contains("same matching rules"), "{error}");
-    Listener::from_yaml(&format!("{head}{}{}", chain("10.1.0.0"), chain("11.2.0.0"))).expect("two ranges");
+    Listener::from_yaml(&format!("{head}{}{}", chain("10.1.0.0"), chain("11.2.0.0")))
+        .expect("two ranges");
 }
 
 #[test]
@@ -212,7 +216,8 @@ fn listener_filters_that_only_look_are_ignored_and_others_refused() {
             http_listener("")
         )
     };
-    let loaded = Listener::from_yaml(&listener("tls_inspector.v3.TlsInspector")).expect("it only looks");
+    let loaded =
+        Listener::from_yaml(&listener("tls_inspector.v3.TlsInspector")).expect("it only looks");
     assert_eq!(loaded.unknown_fields, ["listener_filters"]);
     let (_, error) = refused(&listener("proxy_protocol.v3.ProxyProtocol"));
     assert_eq!(
@@ -229,7 +234,9 @@ fn broken_text_says_where() {
         error.starts_with("not YAML: ") && error.contains("line"),
         "{error}"
     );
-    let error = Listener::from_json("{\n  oops").expect_err("no JSON").to_string();
+    let error = Listener::from_json("{\n  oops")
+        .expect_err("no JSON")
+        .to_string();
     assert!(
         error.starts_with("not JSON: ") && error.contains("line 2"),
         "{error}"
@@ -251,7 +258,9 @@ fn an_unknown_cluster_is_refused_unless_nobody_wants_that_checked() {
         .to_string();
     assert_eq!(
         error,
-        format!("{FILTER}.route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster `there`")
+        format!(
+            "{FILTER}.route_config.virtual_hosts[0].routes[0].route.cluster: unknown cluster `there`"
+        )
     );
     let unchecked = routed.replace(
         "virtual_hosts:",
@@ -274,14 +283,26 @@ fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what
         ("name: ingress", "bind_to_port: false", "bind_to_port"),
         ("name: ingress", "transparent: true", "transparent"),
         ("name: ingress", "freebind: true", "freebind"),
-        ("name: ingress", "use_original_dst: true", "use_original_dst"),
+        (
+            "name: ingress",
+            "use_original_dst: true",
+            "use_original_dst",
+        ),
         (
             "name: ingress",
             "filter_chain_matcher: {}",
             "filter_chain_matcher",
         ),
-        ("name: ingress", "udp_listener_config: {}", "udp_listener_config"),
-        ("name: ingress", "internal_listener: {}", "internal_listener"),
+        (
+            "name: ingress",
+            "udp_listener_config: {}",
+            "udp_listener_config",
+        ),
+        (
+            "name: ingress",
+            "internal_listener: {}",
+            "internal_listener",
+        ),
         ("name: ingress", "api_listener: {}", "api_listener"),
         (
             "name: ingress",
@@ -296,7 +317,10 @@ fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what
     ] {
         let (kind, error) = refused(&with(from, &format!("{from}\n{fields}")));
         assert_eq!(kind, ConfigErrorKind::Invalid, "{error}");
-        assert!(error.starts_with(&format!("{path}: not supported")), "{error}");
+        assert!(
+            error.starts_with(&format!("{path}: not supported")),
+            "{error}"
+        );
     }
     for (extra, path) in [
         ("normalize_path: true", "normalize_path"),
@@ -335,7 +359,10 @@ fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what
             "match: { prefix: \"/\", cookies: [{ name: a }] }",
             "match.cookies",
         ),
-        ("match: { prefix: \"/\", tls_context: {} }", "match.tls_context"),
+        (
+            "match: { prefix: \"/\", tls_context: {} }",
+            "match.tls_context",
+        ),
         (
             "match: { prefix: \"/\", filter_state: [{ key: a }] }",
             "match.filter_state",

@@ -81,7 +81,8 @@ fn drain_fields_that_were_written_are_written_again() {
     manager["delayed_close_timeout"] = json!("0.25s");
     manager["common_http_protocol_options"] =
         json!({ "idle_timeout": "0s", "max_connection_duration": "0.000000001s" });
-    listener["default_filter_chain"]["filters"][0]["typed_config"]["check_drain_close"] = json!(true);
+    listener["default_filter_chain"]["filters"][0]["typed_config"]["check_drain_close"] =
+        json!(true);
     assert_eq!(rewritten(&listener), listener);
 }
 
@@ -114,7 +115,10 @@ fn a_bootstrap_is_written_unchanged() {
     );
     assert_eq!(value.lds_path(), Some("/etc/lds.yaml".as_ref()));
     assert_eq!(value.lds_watched_directory(), None);
-    let addresses: Vec<_> = value.clusters()[0].addresses().map(ToString::to_string).collect();
+    let addresses: Vec<_> = value.clusters()[0]
+        .addresses()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(addresses, ["127.0.0.1:1", "/run/up"]);
     assert!(value.check_clusters().is_empty());
     assert_eq!(serde_json::to_value(value).expect("JSON"), bootstrap);
@@ -122,7 +126,8 @@ fn a_bootstrap_is_written_unchanged() {
 
 #[test]
 fn static_clusters_only() {
-    let error = Bootstrap::from_yaml("static_resources: { clusters: [{ name: a, type: STRICT_DNS }] }");
+    let error =
+        Bootstrap::from_yaml("static_resources: { clusters: [{ name: a, type: STRICT_DNS }] }");
     assert_eq!(
         error.expect_err("DNS").to_string(),
         "static_resources.clusters[0].type: unknown value `STRICT_DNS`, expected only `STATIC`"

@@ -13,7 +13,10 @@ fn table(yaml: &str) -> RouteConfiguration {
 
 fn body<'a>(table: &'a RouteConfiguration, host: &str, path: &str) -> Option<&'a str> {
     match &table.choose(host, path)?.route.action {
-        Action::DirectResponse(response) => response.body.as_ref().map(|body| body.inline_string.as_str()),
+        Action::DirectResponse(response) => response
+            .body
+            .as_ref()
+            .map(|body| body.inline_string.as_str()),
         _ => None,
     }
 }
@@ -118,7 +121,10 @@ fn timeouts_have_envoys_defaults() {
     assert_eq!(timeouts.drain, Duration::from_secs(5));
     assert_eq!(timeouts.delayed_close, Duration::from_secs(1));
     assert_eq!(timeouts.idle, Some(Duration::from_secs(3600)));
-    assert_eq!((timeouts.request, timeouts.max_connection_duration), (None, None));
+    assert_eq!(
+        (timeouts.request, timeouts.max_connection_duration),
+        (None, None)
+    );
 }
 
 #[test]

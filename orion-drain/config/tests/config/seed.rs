@@ -98,7 +98,10 @@ listener_manager:
         .expect("the block");
     assert_eq!(manager.versions_limit(), 1);
     assert_eq!(manager.drain_config.drain_time, Duration::from_secs(600));
-    assert_eq!(manager.drain_config.drain_strategy, DrainStrategy::Immediate);
+    assert_eq!(
+        manager.drain_config.drain_strategy,
+        DrainStrategy::Immediate
+    );
     let expected = ProtocolDrainBehavior::Tcp {
         force_close_after: Duration::from_secs(3),
     };
@@ -136,14 +139,18 @@ listener_manager:
     );
 
     let api = envoys.replace("v3.ListenerManager", "v3.ApiListenerManager");
-    let error = Bootstrap::from_yaml(&api).expect_err("an extension").to_string();
+    let error = Bootstrap::from_yaml(&api)
+        .expect_err("an extension")
+        .to_string();
     assert!(
         error.starts_with("listener_manager: Envoy's listener manager extension"),
         "{error}"
     );
 
     let mixed = format!("{envoys}  max_versions_per_listener: 2\n");
-    let error = Bootstrap::from_yaml(&mixed).expect_err("a mixture").to_string();
+    let error = Bootstrap::from_yaml(&mixed)
+        .expect_err("a mixture")
+        .to_string();
     assert!(error.starts_with("listener_manager: mixes"), "{error}");
 }
 

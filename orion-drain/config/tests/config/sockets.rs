@@ -22,7 +22,9 @@ fn a_listener_opens_one_shared_socket_unless_it_says_otherwise() {
             "{}enable_reuse_port: {value}\ntcp_backlog_size: 7\n",
             http_listener("")
         );
-        let expected = SocketOptions::default().with_reuse_port(mode).with_backlog(7);
+        let expected = SocketOptions::default()
+            .with_reuse_port(mode)
+            .with_backlog(7);
         assert_eq!(read(&yaml).socket_options(), expected);
     }
     let yaml = http_listener("").replace("127.0.0.1,", "'::', ipv4_compat: true,");
@@ -62,7 +64,10 @@ fn the_mode_of_a_pipe_is_that_of_its_socket_and_0_is_none() {
         assert_eq!(listener, none, "{mode}");
     }
     let other = read(&pipe("path: /run/a, mode: 511"));
-    assert_eq!(other.socket_options(), SocketOptions::default().with_mode(0o777));
+    assert_eq!(
+        other.socket_options(),
+        SocketOptions::default().with_mode(0o777)
+    );
     assert!(!none.same_content(&other) && !none.differs_only_in_chains(&other));
 }
 
@@ -70,7 +75,10 @@ fn the_mode_of_a_pipe_is_that_of_its_socket_and_0_is_none() {
 fn a_pipe_that_cannot_be_is_refused_with_its_field() {
     for (fields, expected) in [
         ("path: ''", "path: must not be empty"),
-        ("path: /run/a, mode: 512", "mode: 512 is over 511 (octal 777)"),
+        (
+            "path: /run/a, mode: 512",
+            "mode: 512 is over 511 (octal 777)",
+        ),
         ("path: '@a', mode: 384", "mode: an abstract socket has none"),
     ] {
         let error = Listener::from_yaml(&pipe(fields)).expect_err(fields);
@@ -98,7 +106,11 @@ fn a_pipe_that_cannot_be_is_refused_with_its_field() {
             "{error}"
         );
     }
-    for fields in ["path: '@a'", "path: '@a', mode: 0", "path: './@a', mode: 384"] {
+    for fields in [
+        "path: '@a'",
+        "path: '@a', mode: 0",
+        "path: './@a', mode: 384",
+    ] {
         read(&pipe(fields));
     }
 }
@@ -135,7 +147,8 @@ fn tls(context: &str) -> String {
     http_listener("").replace("- filters:", &socket)
 }
 
-const CERTIFICATE: &str = "{ certificate_chain: { filename: a.pem }, private_key: { inline_string: b } }";
+const CERTIFICATE: &str =
+    "{ certificate_chain: { filename: a.pem }, private_key: { inline_string: b } }";
 
 #[cfg(feature = "tls")]
 #[test]
@@ -145,7 +158,10 @@ fn a_tls_context_is_read_and_written_as_it_was() {
     ));
     let listener = read(&yaml);
     let json = serde_json::to_string(&listener).expect("JSON");
-    assert_eq!(Listener::from_json(&json).expect("the same").value, listener);
+    assert_eq!(
+        Listener::from_json(&json).expect("the same").value,
+        listener
+    );
     let error = listener.tls().expect_err("there is no such file");
     let context = "filter_chains[0].transport_socket.typed_config.common_tls_context";
     assert_eq!(
@@ -179,7 +195,8 @@ fn tls_that_is_not_served_is_refused_with_its_path() {
             format!("{common}.tls_certificates"),
         ),
         (
-            "common_tls_context: { tls_certificate_sds_secret_configs: [{ name: other }] }".to_owned(),
+            "common_tls_context: { tls_certificate_sds_secret_configs: [{ name: other }] }"
+                .to_owned(),
             format!("{common}.tls_certificate_sds_secret_configs"),
         ),
         (
@@ -190,7 +207,10 @@ fn tls_that_is_not_served_is_refused_with_its_path() {
         let error = refused(&tls(&context));
         assert!(error.contains(&format!("{path}: ")), "{error}");
     }
-    let other = tls("").replace("tls.v3.DownstreamTlsContext", "quic.v3.QuicDownstreamTransport");
+    let other = tls("").replace(
+        "tls.v3.DownstreamTlsContext",
+        "quic.v3.QuicDownstreamTransport",
+    );
     let error = refused(&other);
     assert!(
         error.starts_with(&format!("{socket}.@type: unknown extension type")),
@@ -228,7 +248,10 @@ fn a_cluster_speaks_http2_if_it_says_so() {
         let bootstrap = Bootstrap::from_yaml(&yaml).expect(&yaml).value;
         assert_eq!(bootstrap.clusters()[0].speaks_http2(), http2, "{yaml}");
         let json = serde_json::to_string(&bootstrap).expect("JSON");
-        assert_eq!(Bootstrap::from_json(&json).expect("the same").value, bootstrap);
+        assert_eq!(
+            Bootstrap::from_json(&json).expect("the same").value,
+            bootstrap
+        );
     }
 }
 

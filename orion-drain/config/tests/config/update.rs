@@ -23,9 +23,12 @@ fn named(name: &str) -> String {
 
 #[test]
 fn a_bad_listener_is_refused_and_the_others_are_taken() {
-    let bad = named("bad").replace("stat_prefix: ing", "stat_prefix: ing\n      drain_timeout: never");
-    let update =
-        ListenerUpdate::from_yaml(&response(&[named("one"), bad, named("two")])).expect("a response");
+    let bad = named("bad").replace(
+        "stat_prefix: ing",
+        "stat_prefix: ing\n      drain_timeout: never",
+    );
+    let update = ListenerUpdate::from_yaml(&response(&[named("one"), bad, named("two")]))
+        .expect("a response");
     assert_eq!(update.version_info, "7");
     let names: Vec<_> = update
         .listeners
@@ -61,8 +64,9 @@ fn a_broken_rule_is_counted_as_a_rejection() {
 
 #[test]
 fn the_second_listener_of_a_name_is_refused() {
-    let update = ListenerUpdate::from_yaml(&response(&[named("one"), named("one").replace("v1", "v2")]))
-        .expect("a response");
+    let update =
+        ListenerUpdate::from_yaml(&response(&[named("one"), named("one").replace("v1", "v2")]))
+            .expect("a response");
     assert_eq!(update.listeners.len(), 1);
     let error = update.rejected[0].error.to_string();
     assert_eq!(
@@ -75,7 +79,8 @@ fn the_second_listener_of_a_name_is_refused() {
 #[test]
 fn a_listener_without_a_name_is_the_same_one_in_the_next_update() {
     let nameless = |version| named("''").replace("v1", version);
-    let read = |listeners: &[String]| ListenerUpdate::from_yaml(&response(listeners)).expect("a response");
+    let read =
+        |listeners: &[String]| ListenerUpdate::from_yaml(&response(listeners)).expect("a response");
     let (first, next) = (read(&[nameless("v1")]), read(&[nameless("v2")]));
     assert_eq!(first.listeners[0].name, "127.0.0.1:10000");
     assert_eq!(next.listeners[0].name, "127.0.0.1:10000");
@@ -151,7 +156,8 @@ fn what_is_no_listener_is_refused() {
             "resources[0].@type: unknown resource type `envoy.config.cluster.v3.Cluster`",
         ),
     ] {
-        let update = ListenerUpdate::from_yaml(&format!("resources: [{resource}]")).expect("a response");
+        let update =
+            ListenerUpdate::from_yaml(&format!("resources: [{resource}]")).expect("a response");
         assert!(
             update.rejected[0].error.to_string().starts_with(expected),
             "{:?}",
@@ -180,7 +186,14 @@ resources:
 
 #[test]
 fn no_response_at_all_is_a_failure_of_the_whole() {
-    for text in ["", "null", "[]", "resources: 7", "resources: [", "resources: {}"] {
+    for text in [
+        "",
+        "null",
+        "[]",
+        "resources: 7",
+        "resources: [",
+        "resources: {}",
+    ] {
         ListenerUpdate::from_yaml(text).expect_err(text);
     }
     assert_eq!(
@@ -197,7 +210,8 @@ fn an_unknown_cluster_refuses_its_listener_alone() {
         r#"direct_response: { status: 200, body: { inline_string: "v1" } }"#,
         "route: { cluster: gone }",
     );
-    let mut update = ListenerUpdate::from_yaml(&response(&[routed, named("one")])).expect("a response");
+    let mut update =
+        ListenerUpdate::from_yaml(&response(&[routed, named("one")])).expect("a response");
     update.reject_unknown_clusters(&[].into());
     assert_eq!(update.listeners.len(), 1);
     assert_eq!(update.listeners[0].name, "one");

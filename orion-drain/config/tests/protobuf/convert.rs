@@ -4,7 +4,9 @@ use envoy_types::pb::envoy::config::accesslog::v3::{AccessLog, access_log};
 use envoy_types::pb::envoy::config::core::v3::{
     Address, SocketAddress, TrafficDirection, address, socket_address,
 };
-use envoy_types::pb::envoy::config::listener::v3::{Filter, FilterChain, Listener as Message, filter};
+use envoy_types::pb::envoy::config::listener::v3::{
+    Filter, FilterChain, Listener as Message, filter,
+};
 use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 use envoy_types::pb::envoy::service::discovery::v3::Resource;
 use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value};
@@ -162,11 +164,15 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
             "resources[0].filter_chains: ",
         ),
         (
-            tcp(json!({ "address": { "socket_address": { "address": "localhost", "port_value": 80 } } })),
+            tcp(
+                json!({ "address": { "socket_address": { "address": "localhost", "port_value": 80 } } }),
+            ),
             "resources[0].address.socket_address.address: ",
         ),
         (
-            tcp(json!({ "address": { "socket_address": { "address": "127.0.0.1", "port_value": 65536 } } })),
+            tcp(
+                json!({ "address": { "socket_address": { "address": "127.0.0.1", "port_value": 65536 } } }),
+            ),
             "resources[0].address",
         ),
         (
@@ -186,9 +192,11 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
             "resources[0].filter_chains[0].transport_socket",
         ),
         (
-            tcp(json!({ "listener_filters": [{ "name": "x", "typed_config": {
+            tcp(
+                json!({ "listener_filters": [{ "name": "x", "typed_config": {
                 "@type": format!("{TYPES}.filters.network.tcp_proxy.v3.TcpProxy")
-            } }] })),
+            } }] }),
+            ),
             "resources[0].listener_filters[0]: not supported",
         ),
     ] {
@@ -201,12 +209,14 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
 
 #[test]
 fn an_any_of_an_unknown_type_is_refused_where_its_type_matters_and_told_elsewhere() {
-    let mut message = Message::decode(&*messages::resource(tcp(json!({}))).value).expect("a listener");
+    let mut message =
+        Message::decode(&*messages::resource(tcp(json!({}))).value).expect("a listener");
     let unknown = Any {
         type_url: "type.googleapis.com/example.Unknown".into(),
         value: vec![8, 1],
     };
-    message.filter_chains[0].filters[0].config_type = Some(filter::ConfigType::TypedConfig(unknown.clone()));
+    message.filter_chains[0].filters[0].config_type =
+        Some(filter::ConfigType::TypedConfig(unknown.clone()));
     let error = Listener::from_protobuf(&message).expect_err("refused");
     assert!(
         error.to_string().starts_with(
@@ -216,7 +226,8 @@ fn an_any_of_an_unknown_type_is_refused_where_its_type_matters_and_told_elsewher
         "{error}"
     );
     // An access log is not looked into.
-    let mut logged = Message::decode(&*messages::resource(tcp(json!({}))).value).expect("a listener");
+    let mut logged =
+        Message::decode(&*messages::resource(tcp(json!({}))).value).expect("a listener");
     logged.access_log = vec![AccessLog {
         config_type: Some(access_log::ConfigType::TypedConfig(unknown.clone())),
         ..AccessLog::default()
@@ -285,7 +296,10 @@ fn a_wrapped_listener_is_read_and_wrappers_have_a_bottom() {
         .encode_to_vec(),
     };
     let mut wrapped = wrap(messages::resource(tcp(json!({}))));
-    assert_eq!(taken(ListenerUpdate::from_resources("", [&wrapped])).0.name, "in");
+    assert_eq!(
+        taken(ListenerUpdate::from_resources("", [&wrapped])).0.name,
+        "in"
+    );
     for _ in 0..1000 {
         wrapped = wrap(wrapped);
     }
@@ -294,7 +308,10 @@ fn a_wrapped_listener_is_read_and_wrappers_have_a_bottom() {
 }
 
 fn duration() -> impl Strategy<Value = String> {
-    (0_u64..4000, prop::sample::select(vec!["s", ".5s", ".000000001s"]))
+    (
+        0_u64..4000,
+        prop::sample::select(vec!["s", ".5s", ".000000001s"]),
+    )
         .prop_map(|(seconds, rest)| format!("{seconds}{rest}"))
 }
 

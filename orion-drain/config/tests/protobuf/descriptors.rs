@@ -88,7 +88,9 @@ fn published() -> Option<PathBuf> {
     // Without a network it may not know all that other systems would need.
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).ok()?;
     let packages = told["packages"].as_array().expect("packages");
-    let package = packages.iter().find(|package| package["name"] == "envoy-types")?;
+    let package = packages
+        .iter()
+        .find(|package| package["name"] == "envoy-types")?;
     let manifest = Path::new(package["manifest_path"].as_str()?);
     Some(manifest.with_file_name("src/generated/types.bin")).filter(|path| path.exists())
 }
@@ -137,9 +139,14 @@ fn excerpt(mut whole: FileDescriptorSet) -> FileDescriptorSet {
             ..FileDescriptorProto::default()
         };
     }
-    let empty = |file: &FileDescriptorProto| file.message_type.is_empty() && file.enum_type.is_empty();
+    let empty =
+        |file: &FileDescriptorProto| file.message_type.is_empty() && file.enum_type.is_empty();
     whole.file.retain(|file| !empty(file));
-    let left: BTreeSet<String> = whole.file.iter().map(|file| file.name().to_owned()).collect();
+    let left: BTreeSet<String> = whole
+        .file
+        .iter()
+        .map(|file| file.name().to_owned())
+        .collect();
     for file in &mut whole.file {
         file.dependency.retain(|name| left.contains(name));
     }
@@ -175,7 +182,10 @@ fn enter(
 }
 
 fn strip(message: &mut DescriptorProto) {
-    let map_entry = message.options.as_ref().and_then(|options| options.map_entry);
+    let map_entry = message
+        .options
+        .as_ref()
+        .and_then(|options| options.map_entry);
     message.options = map_entry.map(|map_entry| MessageOptions {
         map_entry: Some(map_entry),
         ..MessageOptions::default()

@@ -10,7 +10,8 @@ use serde_json::Value;
 pub(crate) const LISTENER: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(include_bytes!("../../src/protobuf.bin").as_slice()).expect("descriptors")
+    DescriptorPool::decode(include_bytes!("../../src/protobuf.bin").as_slice())
+        .expect("descriptors")
 });
 
 /// A listener in JSON as the message on the wire.
@@ -22,6 +23,8 @@ pub(crate) fn resource(mut json: Value) -> Any {
     let message = DynamicMessage::deserialize(descriptor.expect("a descriptor"), json);
     Any {
         type_url: LISTENER.to_owned(),
-        value: message.expect("a listener as protobuf has it").encode_to_vec(),
+        value: message
+            .expect("a listener as protobuf has it")
+            .encode_to_vec(),
     }
 }

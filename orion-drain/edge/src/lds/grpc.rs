@@ -13,7 +13,11 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<
         return;
     };
     let client = client.with_told(|ended| {
-        complain!("lds: control plane: {}; again in {:?}", ended.reason, ended.wait);
+        complain!(
+            "lds: control plane: {}; again in {:?}",
+            ended.reason,
+            ended.wait
+        );
     });
     let (lds, mut first) = (&lds, Some(first));
     client

@@ -15,7 +15,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(2);
 async fn start() -> Edge {
     let listeners = [
         Http::new("in", 1).with("traffic_direction: INBOUND").yaml(),
-        Http::new("out", 1).with("traffic_direction: OUTBOUND").yaml(),
+        Http::new("out", 1)
+            .with("traffic_direction: OUTBOUND")
+            .yaml(),
         Http::new("any", 1).yaml(),
     ];
     Edge::start(FLAGS, &discovery("1", &listeners)).await
@@ -56,7 +58,10 @@ async fn drain_listeners_refuses_at_once_on_every_listener_and_cuts_nobody() {
     outlast_the_drain_time(&edge, began).await;
     held.answer("late");
     let response = busy.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("late", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("late", true)
+    );
     assert_eq!(busy.end().await, End::Fin);
     assert!(edge.is_running());
 }
@@ -169,14 +174,22 @@ async fn a_drain_and_its_connections_are_listed_while_it_lasts() {
     let first = discovery("1", &[Http::new("http", 1).yaml()]);
     let mut edge = Edge::start("--drain-time-s 30 --drain-strategy immediate", &first).await;
     let address = edge.address("http").await;
-    assert_eq!(edge.get("/listeners").await.text(), format!("http::{address}\n"));
+    assert_eq!(
+        edge.get("/listeners").await.text(),
+        format!("http::{address}\n")
+    );
     assert!(edge.list("/drain").await.is_empty());
     let mut client = H1::connect(address).await;
     assert!(!is_told(&mut client).await);
     let [connection] = &edge.list("/connections").await[..] else {
         panic!("one connection");
     };
-    let here = client.wire.stream.local_addr().expect("an address").to_string();
+    let here = client
+        .wire
+        .stream
+        .local_addr()
+        .expect("an address")
+        .to_string();
     for (field, value) in [
         ("listener", "http"),
         ("protocol", "http1"),
@@ -203,11 +216,18 @@ async fn a_drain_and_its_connections_are_listed_while_it_lasts() {
     ] {
         assert_eq!(drain[field], value, "{drain}");
     }
-    for (field, value) in [("version", 1), ("connections", 1), ("drain_time_ms", 30_000)] {
+    for (field, value) in [
+        ("version", 1),
+        ("connections", 1),
+        ("drain_time_ms", 30_000),
+    ] {
         assert_eq!(drain[field], value, "{drain}");
     }
     assert_eq!(edge.stat("total_listeners_draining").await, 1);
-    assert_eq!(edge.get("/listeners").await.text(), format!("http::{address}\n"));
+    assert_eq!(
+        edge.get("/listeners").await.text(),
+        format!("http::{address}\n")
+    );
 
     assert!(is_told(&mut client).await);
     assert_eq!(client.end().await, End::Fin);
@@ -241,7 +261,12 @@ async fn the_config_dump_shows_a_version_beside_the_one_that_it_replaces_until_t
     assert_eq!(listener.get("draining_state"), None);
     let active = &listener["active_state"];
     assert_eq!(active["listener"]["name"], "http");
-    assert!(active["last_updated"].as_str().expect("a time").ends_with('Z'));
+    assert!(
+        active["last_updated"]
+            .as_str()
+            .expect("a time")
+            .ends_with('Z')
+    );
 
     edge.update("2", &[Http::new("http", 2).yaml()]).await;
     let during = dump(&edge).await;
@@ -252,8 +277,13 @@ async fn the_config_dump_shows_a_version_beside_the_one_that_it_replaces_until_t
         listener["draining_state"]["listener"]["per_connection_buffer_limit_bytes"],
         1_048_577
     );
-    let one: Value = serde_json::from_str(&edge.get("/config_dump?resource=dynamic_listeners").await.text())
-        .expect("JSON");
+    let one: Value = serde_json::from_str(
+        &edge
+            .get("/config_dump?resource=dynamic_listeners")
+            .await
+            .text(),
+    )
+    .expect("JSON");
     assert_eq!(one["configs"][0]["draining_state"], *active);
     assert_eq!(edge.get("/config_dump?resource=routes").await.status, 404);
 
@@ -265,7 +295,9 @@ async fn the_config_dump_shows_a_version_beside_the_one_that_it_replaces_until_t
         .iter()
         .collect();
     assert!(
-        states.iter().all(|state| state.get("active_state").is_none()),
+        states
+            .iter()
+            .all(|state| state.get("active_state").is_none()),
         "{removed}"
     );
     assert!(is_told(&mut client).await);
@@ -364,7 +396,8 @@ async fn with_a_token_only_ready_is_open_to_everybody() {
 async fn a_body_is_bounded() {
     let edge = start().await;
     let mut client = H1::connect(edge.admin).await;
-    let long = "POST /healthcheck/fail HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n";
+    let long =
+        "POST /healthcheck/fail HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\n";
     client.send(long).await;
     let refusal = client.response().await;
     assert_eq!((refusal.status, refusal.says_close()), (413, true));

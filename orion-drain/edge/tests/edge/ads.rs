@@ -54,7 +54,10 @@ async fn begin(plane: &mut Plane) -> Whole {
     let mut stream = plane.whole().await;
     stream.answer().await;
     stream.send("1", "a", vec![http(1)]).await;
-    assert_eq!(stream.answer().await, ("1".to_owned(), "a".to_owned(), None));
+    assert_eq!(
+        stream.answer().await,
+        ("1".to_owned(), "a".to_owned(), None)
+    );
     stream
 }
 
@@ -87,14 +90,23 @@ async fn a_refused_listener_is_told_by_name_and_field_and_the_others_change() {
     stream
         .send("3", "c", vec![message(Http::new("bad", 1)), http(3)])
         .await;
-    assert_eq!(stream.answer().await, ("3".to_owned(), "c".to_owned(), None));
+    assert_eq!(
+        stream.answer().await,
+        ("3".to_owned(), "c".to_owned(), None)
+    );
     assert_eq!(version_at(address).await, "v3");
     assert_eq!(version_at(edge.address("bad").await).await, "v1");
-    let dump: serde_json::Value =
-        serde_json::from_str(&edge.get("/config_dump?resource=dynamic_listeners").await.text())
-            .expect("JSON");
+    let dump: serde_json::Value = serde_json::from_str(
+        &edge
+            .get("/config_dump?resource=dynamic_listeners")
+            .await
+            .text(),
+    )
+    .expect("JSON");
     let versions = dump["configs"].as_array().expect("listeners").iter();
-    let versions: Vec<_> = versions.map(|one| &one["active_state"]["version_info"]).collect();
+    let versions: Vec<_> = versions
+        .map(|one| &one["active_state"]["version_info"])
+        .collect();
     assert_eq!(versions, ["3", "3"]);
 }
 
@@ -121,11 +133,17 @@ async fn a_listener_without_a_name_is_told_and_the_last_listeners_serve_on() {
     assert_eq!(said[0], format!("lds: control plane: {}", wrong.trim_end()));
     assert_eq!(edge.stat("lds.update_rejected").await, 1);
     let response = client.get("/version").await;
-    assert_eq!((response.says_close(), response.ok().as_str()), (false, "v1"));
+    assert_eq!(
+        (response.says_close(), response.ok().as_str()),
+        (false, "v1")
+    );
     assert_eq!(version_at(address).await, "v1");
 
     stream.send("3", "c", vec![http(3)]).await;
-    assert_eq!(stream.answer().await, ("3".to_owned(), "c".to_owned(), None));
+    assert_eq!(
+        stream.answer().await,
+        ("3".to_owned(), "c".to_owned(), None)
+    );
     assert_eq!(version_at(address).await, "v3");
 }
 
@@ -142,14 +160,23 @@ async fn updates_while_a_drain_runs_drain_what_they_replace() {
     // The second update comes before the answer to the first, while the first version drains.
     stream.send("2", "b", vec![http(2)]).await;
     stream.send("3", "c", vec![http(3)]).await;
-    assert_eq!(stream.answer().await, ("2".to_owned(), "b".to_owned(), None));
-    assert_eq!(stream.answer().await, ("3".to_owned(), "c".to_owned(), None));
+    assert_eq!(
+        stream.answer().await,
+        ("2".to_owned(), "b".to_owned(), None)
+    );
+    assert_eq!(
+        stream.answer().await,
+        ("3".to_owned(), "c".to_owned(), None)
+    );
     assert_eq!(version_at(address).await, "v3");
     assert_eq!(edge.stat("total_listeners_draining").await, 1);
 
     held.answer("done");
     let response = busy.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("done", true)
+    );
     assert_eq!(busy.end().await, End::Fin);
     let after = idle.get("/version").await;
     assert_eq!((after.ok().as_str(), after.says_close()), ("v1", true));
@@ -164,7 +191,11 @@ async fn a_delta_removes_a_listener_whose_requests_are_answered() {
     stream.answer().await;
     let other = message(Http::new("other", 5));
     stream
-        .send("a", vec![("http", "1", http(1)), ("other", "1", other)], &[])
+        .send(
+            "a",
+            vec![("http", "1", http(1)), ("other", "1", other)],
+            &[],
+        )
         .await;
     assert_eq!(stream.answer().await.2, None);
     let address = edge.address("http").await;
@@ -219,7 +250,10 @@ async fn an_update_that_breaks_off_in_the_middle_changes_nothing_and_comes_again
     let mut stream = plane.whole().await;
     assert_eq!(stream.answer().await, ("1".to_owned(), String::new(), None));
     stream.send("2", "c", vec![http(2)]).await;
-    assert_eq!(stream.answer().await, ("2".to_owned(), "c".to_owned(), None));
+    assert_eq!(
+        stream.answer().await,
+        ("2".to_owned(), "c".to_owned(), None)
+    );
     assert_eq!(version_at(edge.address("http").await).await, "v2");
 }
 

@@ -30,7 +30,8 @@ async fn an_upgrade_counts_only_over_http_1_1_and_if_connection_names_it() {
 }
 
 #[tokio::test]
-async fn the_address_that_the_client_connects_from_is_added_to_x_forwarded_for_if_it_is_asked_for() {
+async fn the_address_that_the_client_connects_from_is_added_to_x_forwarded_for_if_it_is_asked_for()
+{
     for (more, sent, received) in [
         ("", "", None),
         ("", "x-forwarded-for: 192.0.2.1\r\n", Some("192.0.2.1")),
@@ -47,7 +48,11 @@ async fn the_address_that_the_client_connects_from_is_added_to_x_forwarded_for_i
             .send(&format!("GET /held HTTP/1.1\r\nhost: test\r\n{sent}\r\n"))
             .await;
         let held = edge.upstream.held().await;
-        assert_eq!(header(&held.head, "x-forwarded-for"), received, "{more} {sent}");
+        assert_eq!(
+            header(&held.head, "x-forwarded-for"),
+            received,
+            "{more} {sent}"
+        );
         held.answer("done");
         assert_eq!(client.response().await.ok(), "done");
     }

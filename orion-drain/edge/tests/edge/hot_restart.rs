@@ -34,10 +34,17 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
     new.until("lds: version \"2\"").await;
     assert_eq!(site.ask().await.1, "v2");
     let response = idle.get("/version").await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", true)
+    );
     assert_eq!(idle.end().await, End::Fin);
     // The admin port is the new one's; who was connected to the old one still is.
-    let info = H1::connect(site.admin()).await.get("/server_info").await.ok();
+    let info = H1::connect(site.admin())
+        .await
+        .get("/server_info")
+        .await
+        .ok();
     let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
     assert_eq!(info["command_line_options"]["restart_epoch"], 1);
     let stats = H1::connect(site.admin()).await.get("/stats").await.ok();
@@ -56,7 +63,10 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
 
     held.answer("done");
     let response = busy.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("done", true)
+    );
     let pid = old.pid();
     assert_eq!(old.exit().await.code(), Some(0));
     new.until(&format!("process {pid} is done")).await;
@@ -189,7 +199,10 @@ async fn killed_after_the_handover_the_new_process_leaves_its_sockets_to_the_nex
     third.until("drains").await;
     answered(parked).await;
     assert_eq!(site.ask().await.1, "v2");
-    assert_eq!(H1::connect(site.admin()).await.get("/ready").await.status, 200);
+    assert_eq!(
+        H1::connect(site.admin()).await.get("/ready").await.status,
+        200
+    );
     held.answer("done");
     assert_eq!(busy.response().await.ok(), "done");
     assert_eq!(old.exit().await.code(), Some(0));
@@ -221,7 +234,9 @@ async fn a_stranger_at_the_meeting_point_changes_nothing() {
     site.update(1);
     let mut old = site.first(DRAIN).await;
     let takeover = take_over(&site.meeting(), &HandoverOptions::default()).await;
-    let mut takeover = takeover.expect("it is not refused").expect("somebody is there");
+    let mut takeover = takeover
+        .expect("it is not refused")
+        .expect("somebody is there");
     // The HTTP port and the admin port.
     assert_eq!(takeover.sockets().len(), 2);
     drop(takeover);
@@ -236,7 +251,12 @@ async fn fifty_hot_restarts_under_a_crowd_lose_nothing() {
 
 #[tokio::test]
 async fn hot_restarts_to_more_workers_and_fewer_lose_nothing_of_a_socket_for_each() {
-    let workers = |process| format!("--runtime-per-worker --concurrency {}", [2, 4, 1, 3][process % 4]);
+    let workers = |process| {
+        format!(
+            "--runtime-per-worker --concurrency {}",
+            [2, 4, 1, 3][process % 4]
+        )
+    };
     restarts(Site::new().await.with_reuse_port(), 20, workers).await;
 }
 
@@ -313,7 +333,12 @@ impl Crowd {
     }
 }
 
-async fn ask_on(address: SocketAddr, stays: bool, over: Arc<AtomicBool>, answers: Arc<AtomicUsize>) {
+async fn ask_on(
+    address: SocketAddr,
+    stays: bool,
+    over: Arc<AtomicBool>,
+    answers: Arc<AtomicUsize>,
+) {
     while !over.load(Ordering::Relaxed) {
         let mut client = H1::connect(address).await;
         loop {

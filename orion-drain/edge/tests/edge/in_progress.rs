@@ -11,7 +11,10 @@ async fn start() -> Edge {
 /// Updates once all of edge's connections are `kind`.
 async fn update_when(edge: &mut Edge, kind: &str) {
     edge.until_connections(|connections| {
-        !connections.is_empty() && connections.iter().all(|connection| connection["kind"] == kind)
+        !connections.is_empty()
+            && connections
+                .iter()
+                .all(|connection| connection["kind"] == kind)
     })
     .await;
     edge.update("2", &[Http::new("http", 2).yaml()]).await;
@@ -21,7 +24,9 @@ async fn update_when(edge: &mut Edge, kind: &str) {
 async fn a_chunked_upload_that_spans_an_update_arrives_whole() {
     let mut edge = start().await;
     let mut client = H1::connect(edge.address("http").await).await;
-    let chunks: Vec<String> = (1..=200).map(|size| format!("{size:04}").repeat(size)).collect();
+    let chunks: Vec<String> = (1..=200)
+        .map(|size| format!("{size:04}").repeat(size))
+        .collect();
     let framed = |chunks: &[String]| -> String {
         let framed = chunks
             .iter()
@@ -45,7 +50,10 @@ async fn a_chunked_upload_that_spans_an_update_arrives_whole() {
     );
     held.answer("thanks");
     let response = client.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("thanks", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("thanks", true)
+    );
     assert_eq!(client.end().await, End::Fin);
 }
 
@@ -59,14 +67,18 @@ async fn a_request_whose_head_was_half_sent_before_the_update_is_served() {
     let (first, second) = request.split_at(request.len() / 2);
     kept.send(first).await;
     new.send(first).await;
-    edge.until_connections(|connections| connections.len() == 2).await;
+    edge.until_connections(|connections| connections.len() == 2)
+        .await;
 
     edge.update("2", &[Http::new("http", 2).yaml()]).await;
 
     for client in [&mut kept, &mut new] {
         client.send(second).await;
         let response = client.response().await;
-        assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+        assert_eq!(
+            (response.ok().as_str(), response.says_close()),
+            ("v1", true)
+        );
         assert_eq!(client.end().await, End::Fin);
     }
 }

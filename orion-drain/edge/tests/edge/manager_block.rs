@@ -25,7 +25,10 @@ async fn its_drain_config_is_that_of_the_process_unless_a_flag_says_otherwise() 
     ] {
         let edge = Edge::start_with(flags, &listeners, &block).await;
         let info = edge.get("/server_info").await.text();
-        assert!(info.contains(&format!("\"drain_time\": \"{time}\"")), "{info}");
+        assert!(
+            info.contains(&format!("\"drain_time\": \"{time}\"")),
+            "{info}"
+        );
         assert!(
             info.contains(&format!("\"drain_strategy\": \"{strategy}\"")),
             "{info}"
@@ -49,7 +52,9 @@ async fn its_protocol_handling_cuts_tcp_so_long_after_its_slot() {
         .expect("it is open");
     let began = Instant::now();
     edge.update("2", &[tcp("echo", 2)]).await;
-    within("the end", client.read(&mut echoed)).await.expect("FIN");
+    within("the end", client.read(&mut echoed))
+        .await
+        .expect("FIN");
     assert!(
         began.elapsed() < Duration::from_secs(30),
         "not the deadline's doing"
@@ -61,12 +66,16 @@ async fn its_http1_handling_serves_on_without_a_word() {
     let block = block(
         "{ drain_time: 60s, drain_strategy: immediate, protocol_handling: { http1: { connection_close: false } } }",
     );
-    let mut edge = Edge::start_with("", &discovery("1", &[Http::new("in", 1).yaml()]), &block).await;
+    let mut edge =
+        Edge::start_with("", &discovery("1", &[Http::new("in", 1).yaml()]), &block).await;
     let mut client = crate::support::H1::connect(edge.address("in").await).await;
     assert_eq!(client.get("/version").await.ok(), "v1");
     edge.update("2", &[Http::new("in", 2).yaml()]).await;
     for _ in 0..5 {
         let response = client.get("/version").await;
-        assert_eq!((response.ok().as_str(), response.says_close()), ("v1", false));
+        assert_eq!(
+            (response.ok().as_str(), response.says_close()),
+            ("v1", false)
+        );
     }
 }

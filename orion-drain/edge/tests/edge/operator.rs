@@ -43,7 +43,10 @@ async fn every_path_is_asked_with_curl_before_during_and_after_a_drain() {
 
     held.answer("late");
     let response = client.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("late", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("late", true)
+    );
     assert_eq!(client.end().await, End::Fin);
     drop(client);
     edge.until_list("/drain", |drains| drains.is_empty()).await;

@@ -27,15 +27,29 @@ impl Served {
 
     /// Puts a wrong file in place: what edge says, until a line with `last`, has `says` in it, exactly the counter `counted` moves,
     /// and the listener goes on as it was.
-    async fn refuses(&mut self, what: &str, content: &str, last: &str, says: &str, counted: &[&str]) {
+    async fn refuses(
+        &mut self,
+        what: &str,
+        content: &str,
+        last: &str,
+        says: &str,
+        counted: &[&str],
+    ) {
         let before = self.edge.stats().await;
         self.edge.replace(content);
         let said = self.edge.until(last).await;
-        assert!(said.iter().any(|line| line.contains(says)), "{what}: {said:#?}");
+        assert!(
+            said.iter().any(|line| line.contains(says)),
+            "{what}: {said:#?}"
+        );
         let after = self.edge.stats().await;
         for name in COUNTERS {
             let moved = counted.iter().any(|counted| name.ends_with(counted));
-            assert_eq!(after[name] - before[name], u64::from(moved), "{what}: {name}");
+            assert_eq!(
+                after[name] - before[name],
+                u64::from(moved),
+                "{what}: {name}"
+            );
         }
         let modified = "listener_manager.listener_modified";
         assert_eq!(after[modified], before[modified], "{what}");
@@ -44,12 +58,20 @@ impl Served {
 
     async fn goes_on(&mut self, what: &str) {
         let kept = self.client.get("/version").await;
-        assert_eq!((kept.ok().as_str(), kept.says_close()), ("v1", false), "{what}");
+        assert_eq!(
+            (kept.ok().as_str(), kept.says_close()),
+            ("v1", false),
+            "{what}"
+        );
         let new = H1::connect(self.edge.address("http").await)
             .await
             .get("/version")
             .await;
-        assert_eq!((new.ok().as_str(), new.says_close()), ("v1", false), "{what}");
+        assert_eq!(
+            (new.ok().as_str(), new.says_close()),
+            ("v1", false),
+            "{what}"
+        );
     }
 }
 
@@ -57,9 +79,17 @@ impl Served {
 async fn a_file_that_cannot_be_read_is_a_failure_and_changes_nothing() {
     let mut served = Served::start().await;
     for (what, content, says) in [
-        ("broken YAML", "version_info: '2'\nresources: [\n", "not YAML"),
+        (
+            "broken YAML",
+            "version_info: '2'\nresources: [\n",
+            "not YAML",
+        ),
         ("an empty file", "", "expected a message"),
-        ("resources that are no list", "resources: many", "resources: "),
+        (
+            "resources that are no list",
+            "resources: many",
+            "resources: ",
+        ),
     ] {
         served
             .refuses(what, content, "lds: ", says, &["update_failure"])
@@ -114,8 +144,7 @@ async fn a_listener_that_breaks_a_rule_is_rejected_with_its_fields_name() {
     let mut served = Served::start().await;
     let good = Http::new("http", 2).yaml();
     let chains = good.find("  filter_chains:").expect("filter chains");
-    let route =
-        "resources[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[1].route";
+    let route = "resources[0].filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[1].route";
     for (number, (what, listener, says)) in [
         (
             "no filter chains",
@@ -180,7 +209,10 @@ async fn of_two_with_one_name_the_address_of_the_first_is_told_beside_the_second
         .await;
     let said = served.edge.said();
     let duplicate = "listener \"http\": resources[1].name: duplicate listener `http`";
-    assert!(said.iter().any(|line| line.contains(duplicate)), "{said:#?}");
+    assert!(
+        said.iter().any(|line| line.contains(duplicate)),
+        "{said:#?}"
+    );
 }
 
 #[tokio::test]
@@ -189,12 +221,20 @@ async fn an_address_of_another_listener_is_rejected_and_the_other_one_is_served(
     let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = free.local_addr().expect("an address").port();
     drop(free);
-    let [first, second] = ["first", "second"].map(|name| Http::new(name, 2).at("127.0.0.1", port).yaml());
+    let [first, second] =
+        ["first", "second"].map(|name| Http::new(name, 2).at("127.0.0.1", port).yaml());
     let content = discovery("2", &[Http::new("http", 1).yaml(), first, second]);
-    let says = format!("listener \"second\": address: 127.0.0.1:{port} belongs to listener \"first\"");
+    let says =
+        format!("listener \"second\": address: 127.0.0.1:{port} belongs to listener \"first\"");
     let last = "lds: version \"2\": first added (v2), second refused";
     served
-        .refuses("a duplicate address", &content, last, &says, &["update_rejected"])
+        .refuses(
+            "a duplicate address",
+            &content,
+            last,
+            &says,
+            &["update_rejected"],
+        )
         .await;
     let response = H1::connect(served.edge.address("first").await)
         .await

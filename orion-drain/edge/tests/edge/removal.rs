@@ -22,14 +22,23 @@ async fn a_removed_listener_refuses_new_connections_and_serves_the_old_ones_to_t
     until_refused(address).await;
     held.answer("done");
     let response = busy.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("done", true)
+    );
     assert_eq!(busy.end().await, End::Fin);
     let response = idle.get("/version").await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", true)
+    );
     assert_eq!(idle.end().await, End::Fin);
 
     let response = H1::connect(other).await.get("/version").await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", false));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", false)
+    );
     assert_eq!(edge.stat("listener_removed").await, 1);
     assert_eq!(edge.stat("total_listeners_active").await, 1);
     assert!(!edge.get("/listeners").await.text().contains("http::"));
@@ -51,7 +60,10 @@ async fn a_listener_that_moves_is_served_at_the_new_address_and_refused_at_the_o
     until_refused(old).await;
     assert!(!is_refused(new).await);
     let response = client.get("/version").await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", true)
+    );
     assert_eq!(client.end().await, End::Fin);
     assert_eq!(edge.stat("listener_modified").await, 1);
 }

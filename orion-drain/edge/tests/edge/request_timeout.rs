@@ -11,7 +11,9 @@ use tokio::time::interval;
 const FLAGS: &str = "--drain-time-s 20";
 
 async fn start() -> Edge {
-    let listener = Http::new("http", 1).with_http("request_timeout: 0.3s").yaml();
+    let listener = Http::new("http", 1)
+        .with_http("request_timeout: 0.3s")
+        .yaml();
     Edge::start(FLAGS, &discovery("1", &[listener])).await
 }
 
@@ -34,7 +36,13 @@ async fn an_http2_body_that_never_ends_is_answered_with_408_and_other_streams_go
     let mut client = H2::connect(edge.address("http").await).await;
     client.begin(1, "/held").await;
     // Not 200: the status is 408.
-    assert_eq!(client.next().await, Event::Head { stream: 1, ok: false });
+    assert_eq!(
+        client.next().await,
+        Event::Head {
+            stream: 1,
+            ok: false
+        }
+    );
     loop {
         match client.next().await {
             Event::Body {
@@ -54,7 +62,13 @@ async fn an_http2_body_that_never_ends_is_answered_with_408_and_other_streams_go
             // What hyper says to a client that is still sending.
             Event::Reset { stream: 1 } => {}
             head => {
-                assert_eq!(head, Event::Head { stream: 3, ok: true });
+                assert_eq!(
+                    head,
+                    Event::Head {
+                        stream: 3,
+                        ok: true
+                    }
+                );
                 break;
             }
         }
@@ -65,7 +79,9 @@ async fn an_http2_body_that_never_ends_is_answered_with_408_and_other_streams_go
 async fn a_websocket_outlives_it_however_long_it_is_silent() {
     let mut edge = start().await;
     let mut tunnel = websocket::open(edge.address("http").await).await;
-    websocket::say(&mut tunnel, "before").await.expect("an echo");
+    websocket::say(&mut tunnel, "before")
+        .await
+        .expect("an echo");
     edge.runs_for(Duration::from_millis(900)).await;
     websocket::say(&mut tunnel, "after").await.expect("an echo");
     assert_eq!(edge.stat("http.http.downstream_rq_timeout").await, 0);
@@ -109,7 +125,11 @@ async fn pieces(head: &'static str, pieces: usize) -> std::net::SocketAddr {
             tokio::spawn(async move {
                 let mut received = Vec::new();
                 while !received.ends_with(b"end") && !received.ends_with(b"\r\n\r\n") {
-                    if stream.read_buf(&mut received).await.is_ok_and(|bytes| bytes == 0) {
+                    if stream
+                        .read_buf(&mut received)
+                        .await
+                        .is_ok_and(|bytes| bytes == 0)
+                    {
                         return;
                     }
                     // A head with a body is not the end.
@@ -160,7 +180,9 @@ async fn the_timeout_of_a_route_ends_with_the_response() {
     // An upgrade that is never answered as well.
     let mut client = H1::connect(edge.address("http").await).await;
     client
-        .send("GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .send(
+            "GET /chat HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        )
         .await;
     assert_eq!(client.response().await.status, 504);
 }

@@ -43,7 +43,9 @@ impl Balancer {
                 tokio::spawn(async move {
                     // Who is refused there loses its connection here.
                     if let Ok(mut edge) = TcpStream::connect(edge).await {
-                        tokio::io::copy_bidirectional(&mut client, &mut edge).await.ok();
+                        tokio::io::copy_bidirectional(&mut client, &mut edge)
+                            .await
+                            .ok();
                     }
                 });
             }
@@ -196,14 +198,16 @@ const LATE: Notices = Notices::Removal(Duration::from_secs(1));
 
 #[tokio::test]
 async fn a_rolling_restart_loses_nothing_if_the_lead_time_is_longer_than_the_removal_takes() {
-    let flags = "--shutdown-lead-time-s 3 --shutdown-accepting-s 0 --shutdown-minimum-s 0 --drain-time-s 4";
+    let flags =
+        "--shutdown-lead-time-s 3 --shutdown-accepting-s 0 --shutdown-minimum-s 0 --drain-time-s 4";
     assert_eq!(roll(flags, LATE).await.1, 0);
 }
 
 #[tokio::test]
 async fn a_rolling_restart_loses_nothing_if_the_lead_time_is_longer_than_probes_take() {
     let probes = Notices::Probes(3, Duration::from_millis(300));
-    let flags = "--shutdown-lead-time-s 3 --shutdown-accepting-s 0 --shutdown-minimum-s 0 --drain-time-s 4";
+    let flags =
+        "--shutdown-lead-time-s 3 --shutdown-accepting-s 0 --shutdown-minimum-s 0 --drain-time-s 4";
     assert_eq!(roll(flags, probes).await.1, 0);
 }
 

@@ -21,7 +21,10 @@ async fn a_signal_drains(signal: &str) {
     assert!(edge.is_running());
     held.answer("done");
     let response = client.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("done", true)
+    );
     assert_eq!(client.end().await, End::Fin);
     drop(client);
     edge.until(", 0 left").await;
@@ -62,7 +65,10 @@ async fn in_the_lead_time_of_a_shutdown_it_is_not_ready_and_serves_everybody() {
     edge.until("not ready, drain in 2.0s").await;
     assert_eq!(edge.get("/ready").await.status, 503);
     let response = H1::connect(address).await.get("/version").await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("v1", false));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", false)
+    );
     held.answer("done");
     edge.until("draining ").await;
     assert_eq!(edge.exit().await.code(), Some(0));
@@ -109,7 +115,8 @@ async fn progress(edge: &Edge) -> serde_json::Value {
 
 #[tokio::test]
 async fn drain_shows_how_far_a_shutdown_is_and_what_comes_next() {
-    let (mut edge, mut client, held) = start("--shutdown-deadline-s 60 --drain-strategy immediate").await;
+    let (mut edge, mut client, held) =
+        start("--shutdown-deadline-s 60 --drain-strategy immediate").await;
     let serving = progress(&edge).await;
     assert_eq!(
         (&serving["state"], &serving["ready"]),
@@ -133,11 +140,15 @@ async fn drain_shows_how_far_a_shutdown_is_and_what_comes_next() {
         (&"lead_time".into(), &"drain".into())
     );
     assert!(
-        lead["next_in_ms"].as_u64().is_some_and(|left| left <= 10_000),
+        lead["next_in_ms"]
+            .as_u64()
+            .is_some_and(|left| left <= 10_000),
         "{lead}"
     );
     assert!(
-        lead["deadline_in_ms"].as_u64().is_some_and(|left| left <= 55_000),
+        lead["deadline_in_ms"]
+            .as_u64()
+            .is_some_and(|left| left <= 55_000),
         "{lead}"
     );
     edge.until("draining 1 connections").await;

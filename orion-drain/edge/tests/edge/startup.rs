@@ -67,8 +67,15 @@ async fn validating_says_what_is_wrong_and_opens_nothing() {
     let good = routed(&port.to_string());
     let (success, said) = run_with(VALIDATE, &good).await;
     assert!(success && said.ends_with("bootstrap.yaml' OK\n"), "{said}");
-    let (success, said) = run_with(VALIDATE, &good.replace("stat_prefix: in", "stat_prefix: ''")).await;
-    assert!(!success && said.contains(".typed_config.stat_prefix: "), "{said}");
+    let (success, said) = run_with(
+        VALIDATE,
+        &good.replace("stat_prefix: in", "stat_prefix: ''"),
+    )
+    .await;
+    assert!(
+        !success && said.contains(".typed_config.stat_prefix: "),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -79,7 +86,10 @@ async fn a_static_route_to_a_cluster_that_does_not_exist_is_refused() {
         !success && said.contains(".route.cluster: unknown cluster `nowhere`"),
         "{said}"
     );
-    let unchecked = nowhere.replace("{ virtual_hosts", "{ validate_clusters: false, virtual_hosts");
+    let unchecked = nowhere.replace(
+        "{ virtual_hosts",
+        "{ validate_clusters: false, virtual_hosts",
+    );
     assert_ne!(unchecked, nowhere);
     let (success, said) = run_with(VALIDATE, &unchecked).await;
     assert!(success, "{said}");

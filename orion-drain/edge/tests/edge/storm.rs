@@ -56,8 +56,10 @@ async fn two_hundred_updates_refuse_reset_or_forget_nobody() {
     let mut edge = Edge::start("--drain-time-s 4", &first).await;
     let address = edge.address("http").await;
     let over = Arc::new(AtomicBool::new(false));
-    let connecting = [(); 4].map(|()| tokio::spawn(connect_again_and_again(address, Arc::clone(&over))));
-    let staying = [(); 2].map(|()| tokio::spawn(stay_as_long_as_allowed(address, Arc::clone(&over))));
+    let connecting =
+        [(); 4].map(|()| tokio::spawn(connect_again_and_again(address, Arc::clone(&over))));
+    let staying =
+        [(); 2].map(|()| tokio::spawn(stay_as_long_as_allowed(address, Arc::clone(&over))));
 
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     for version in 2..=UPDATES + 1 {
@@ -83,5 +85,8 @@ async fn two_hundred_updates_refuse_reset_or_forget_nobody() {
         assert!(seen.connections > 1, "nobody was told to leave");
     }
     assert_eq!(edge.stat("listener_modified").await, u64::from(UPDATES));
-    assert_eq!(edge.stat("lds.update_success").await, u64::from(UPDATES) + 1);
+    assert_eq!(
+        edge.stat("lds.update_success").await,
+        u64::from(UPDATES) + 1
+    );
 }

@@ -151,7 +151,10 @@ async fn sighup_reads_the_file_again_between_reloading_and_ready() {
     edge.signal("HUP").await;
     let told = manager.told().await.text;
     let time = told.strip_prefix("RELOADING=1\nMONOTONIC_USEC=");
-    assert!(time.is_some_and(|time| time.parse::<u64>().is_ok()), "{told}");
+    assert!(
+        time.is_some_and(|time| time.parse::<u64>().is_ok()),
+        "{told}"
+    );
     manager.hears("READY=1\nSTATUS=serving").await;
     assert_eq!(edge.stat("lds.update_attempt").await, 2);
 }
@@ -184,7 +187,10 @@ async fn ready_follows_reloading_also_if_the_folder_is_not_there_or_the_file_can
     edge.replace("resources: [");
     reload(&edge).await;
     let response = client.get("/version").await;
-    assert_eq!((response.says_close(), response.ok().as_str()), (false, "v1"));
+    assert_eq!(
+        (response.says_close(), response.ok().as_str()),
+        (false, "v1")
+    );
     edge.replace(&http(2, 0));
     reload(&edge).await;
     let mut client = H1::connect(edge.address("http").await).await;
@@ -226,7 +232,9 @@ async fn the_socket_of_a_unit_listens_on_when_the_process_stops() {
     let unit = socket.try_clone().expect("a descriptor");
     let first = http(1, address.port());
     let flags = "--drain-time-s 5 --shutdown-minimum-s 0";
-    let mut edge = manager.edge(flags, &first, vec![socket], "edge.socket").await;
+    let mut edge = manager
+        .edge(flags, &first, vec![socket], "edge.socket")
+        .await;
     assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v1");
     edge.signal("TERM").await;
     edge.exit().await;
@@ -252,7 +260,10 @@ async fn what_is_stored_outlives_a_restart_and_a_crash_and_nobody_is_refused() {
     manager.hears("READY=1\nSTATUS=serving").await;
     for (version, signal) in [(2, "TERM"), (3, "KILL")] {
         let mut served = H1::connect(address).await;
-        assert_eq!(served.get("/version").await.ok(), format!("v{}", version - 1));
+        assert_eq!(
+            served.get("/version").await.ok(),
+            format!("v{}", version - 1)
+        );
         edge.signal(signal).await;
         edge.exit().await;
         // Nobody serves now; whoever comes waits.
@@ -260,7 +271,9 @@ async fn what_is_stored_outlives_a_restart_and_a_crash_and_nobody_is_refused() {
         client.ask("/version").await;
         let kept = stored.pop().expect("a socket");
         stored.push(kept.try_clone().expect("a descriptor"));
-        edge = manager.edge(flags, &http(version, port), vec![kept], &name).await;
+        edge = manager
+            .edge(flags, &http(version, port), vec![kept], &name)
+            .await;
         assert_eq!(client.response().await.ok(), format!("v{version}"));
     }
 }
@@ -304,7 +317,9 @@ async fn a_crowd_loses_nothing_over_restarts_with_the_store() {
         edge.exit().await;
         let kept = stored.pop().expect("a socket");
         stored.push(kept.try_clone().expect("a descriptor"));
-        edge = manager.edge(flags, &http(version, port), vec![kept], &name).await;
+        edge = manager
+            .edge(flags, &http(version, port), vec![kept], &name)
+            .await;
     }
     for client in crowd {
         // Whoever is refused, reset or not answered panics.
@@ -329,7 +344,9 @@ async fn a_listener_that_is_removed_leaves_the_store_and_refuses_everybody() {
     // Although a descriptor of it is still here.
     until_refused(address).await;
     assert!(is_refused(address).await && stored.len() == 1);
-    manager.hears(&format!("FDSTOREREMOVE=1\nFDNAME={name}")).await;
+    manager
+        .hears(&format!("FDSTOREREMOVE=1\nFDNAME={name}"))
+        .await;
 }
 
 #[tokio::test]
@@ -339,10 +356,17 @@ async fn a_unix_socket_of_a_unit_is_served_and_its_path_stays() {
     let unit = std::os::unix::net::UnixListener::bind(&path).expect("a path");
     let listener = Http::new("http", 1).yaml();
     let pipe = format!("pipe: {{ path: {path:?} }}");
-    let listener = listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe);
+    let listener = listener.replace(
+        "socket_address: { address: 127.0.0.1, port_value: 0 }",
+        &pipe,
+    );
     let first = discovery("1", &[listener]);
-    let edge = manager.edge("", &first, vec![unit.into()], "edge.socket").await;
-    let stream = tokio::net::UnixStream::connect(&path).await.expect("it listens");
+    let edge = manager
+        .edge("", &first, vec![unit.into()], "edge.socket")
+        .await;
+    let stream = tokio::net::UnixStream::connect(&path)
+        .await
+        .expect("it listens");
     assert_eq!(H1::over(stream).get("/version").await.ok(), "v1");
     end(edge).await;
     assert!(path.exists());
@@ -352,15 +376,20 @@ async fn a_unix_socket_of_a_unit_is_served_and_its_path_stays() {
 async fn a_socket_that_no_listener_wants_is_told_and_one_that_cannot_listen_refused() {
     let manager = Manager::start();
     let (socket, address) = socket();
-    let mut edge = manager.edge("", &http(1, 0), vec![socket], "other.socket").await;
-    edge.until(&format!("systemd: no listener wants {address}")).await;
+    let mut edge = manager
+        .edge("", &http(1, 0), vec![socket], "other.socket")
+        .await;
+    edge.until(&format!("systemd: no listener wants {address}"))
+        .await;
     end(edge).await;
     let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let mut command = Command::new("sh");
     command
         .args(["-c", "exec 3<&0 0</dev/null\nexec \"$@\"", "sh"])
         .arg(program());
-    command.args(["-c", "bootstrap.yaml"]).env("LISTEN_FDS", "1");
+    command
+        .args(["-c", "bootstrap.yaml"])
+        .env("LISTEN_FDS", "1");
     command.env("LISTEN_FDNAMES", "dns.socket");
     let ended = command.stdin(OwnedFd::from(datagrams)).output();
     let ended = within("the end of edge", ended).await.expect("edge starts");
@@ -374,7 +403,9 @@ async fn a_socket_that_no_listener_wants_is_told_and_one_that_cannot_listen_refu
 #[tokio::test]
 async fn a_manager_that_never_reads_holds_up_nothing() {
     let manager = Manager::start();
-    let mut edge = manager.edge("--drain-time-s 600", &http(1, 0), vec![], "").await;
+    let mut edge = manager
+        .edge("--drain-time-s 600", &http(1, 0), vec![], "")
+        .await;
     let mut client = H1::connect(edge.address("http").await).await;
     // Two messages each; a queue takes ten or so.
     for version in 2..40 {

@@ -17,7 +17,10 @@ async fn start(secured: &Secured) -> Edge {
 
 async fn update(edge: &mut Edge, secured: &Secured) {
     let lines = edge.update("2", &[listener(secured, 2)]).await;
-    assert_eq!(lines, ["lds: version \"2\": https modified (v2 replaces v1)"]);
+    assert_eq!(
+        lines,
+        ["lds: version \"2\": https modified (v2 replaces v1)"]
+    );
 }
 
 #[tokio::test]
@@ -35,7 +38,10 @@ async fn http1_over_tls_is_told_by_a_response_and_ends_with_close_notify() {
 
     held.answer("done");
     let response = busy.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("done", true)
+    );
     assert_eq!(busy.end().await, End::Fin);
     let after = idle.get("/version").await;
     assert_eq!((after.ok().as_str(), after.says_close()), ("v1", true));
@@ -113,8 +119,11 @@ async fn a_websocket_over_tls_lives_through_an_update() {
     let secured = Secured::new();
     let mut edge = start(&secured).await;
     let address = edge.address("https").await;
-    let mut stream = websocket::open_over(H1::over(secured.connect(address, "http/1.1").await)).await;
-    websocket::say(&mut stream, "before").await.expect("an echo");
+    let mut stream =
+        websocket::open_over(H1::over(secured.connect(address, "http/1.1").await)).await;
+    websocket::say(&mut stream, "before")
+        .await
+        .expect("an echo");
     update(&mut edge, &secured).await;
     websocket::say(&mut stream, "after").await.expect("an echo");
 }
@@ -143,6 +152,10 @@ async fn a_certificate_that_cannot_be_read_refuses_the_listener_and_the_old_one_
         "{lines:?}"
     );
     assert_eq!(edge.stat("lds.update_rejected").await, 1);
-    let mut client = H1::over(secured.connect(edge.address("https").await, "http/1.1").await);
+    let mut client = H1::over(
+        secured
+            .connect(edge.address("https").await, "http/1.1")
+            .await,
+    );
     assert_eq!(client.get("/version").await.ok(), "v1");
 }

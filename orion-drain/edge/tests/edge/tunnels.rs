@@ -69,7 +69,12 @@ impl Tunnel {
 }
 
 /// Opens one tunnel, replaces the listener three times with a tunnel opened under each version, and lets all of them talk.
-async fn three_updates(tunnel: Tunnel, flags: &str, name: &'static str, listener: fn(u32) -> String) {
+async fn three_updates(
+    tunnel: Tunnel,
+    flags: &str,
+    name: &'static str,
+    listener: fn(u32) -> String,
+) {
     let mut edge = Edge::start(
         &format!("--drain-time-s 4 {flags}"),
         &discovery("1", &[listener(1)]),
@@ -83,7 +88,8 @@ async fn three_updates(tunnel: Tunnel, flags: &str, name: &'static str, listener
         pace.tick().await;
         // Its drain begins after this, so it must not end before this and the drain time, the last word's second left out.
         tunnels.push((Instant::now(), talking));
-        edge.update(&version.to_string(), &[listener(version)]).await;
+        edge.update(&version.to_string(), &[listener(version)])
+            .await;
     }
     let mut last = tunnel.open(address).await;
     for (version, (replaced, talking)) in (1..).zip(tunnels) {
@@ -106,7 +112,13 @@ async fn three_updates(tunnel: Tunnel, flags: &str, name: &'static str, listener
 #[tokio::test]
 async fn a_websocket_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
     let listener = |version| Http::new("http", version).yaml();
-    three_updates(Tunnel::WebSocket, "--websocket-close none", "http", listener).await;
+    three_updates(
+        Tunnel::WebSocket,
+        "--websocket-close none",
+        "http",
+        listener,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -115,7 +127,10 @@ async fn a_websocket_is_told_to_come_again_before_its_own_versions_deadline() {
         let flags = format!("--drain-time-s 4 {flags}");
         let mut edge = Edge::start(&flags, &discovery("1", &[Http::new("http", 1).yaml()])).await;
         let address = edge.address("http").await;
-        let (mut talking, mut silent) = (websocket::open(address).await, websocket::open(address).await);
+        let (mut talking, mut silent) = (
+            websocket::open(address).await,
+            websocket::open(address).await,
+        );
         edge.update("2", &[Http::new("http", 2).yaml()]).await;
         let replaced = Instant::now();
         let mut pace = tokio::time::interval(Duration::from_millis(20));
@@ -165,8 +180,9 @@ async fn a_stream_that_is_half_closed_during_a_drain_still_gets_all_that_comes_b
 
 #[tokio::test]
 async fn check_drain_close_ends_a_talking_stream_in_fin_long_before_the_deadline() {
-    let checked =
-        |version| tcp("tcp", version).replace("cluster: echo", "cluster: echo, check_drain_close: true");
+    let checked = |version| {
+        tcp("tcp", version).replace("cluster: echo", "cluster: echo, check_drain_close: true")
+    };
     let flags = "--drain-time-s 600 --drain-strategy immediate";
     let mut edge = Edge::start(flags, &discovery("1", &[checked(1)])).await;
     let address = edge.address("tcp").await;
@@ -192,12 +208,19 @@ async fn check_drain_close_ends_a_talking_stream_in_fin_long_before_the_deadline
 
 #[tokio::test]
 async fn a_page_instead_of_a_websocket_is_no_open_tunnel_to_an_http2_client() {
-    let listener = Http::new("http", 1).with_http("http2_protocol_options: { allow_connect: true }");
+    let listener =
+        Http::new("http", 1).with_http("http2_protocol_options: { allow_connect: true }");
     let mut edge = Edge::start("", &discovery("1", &[listener.yaml()])).await;
     let mut client = H2::connect(edge.address("http").await).await;
     client.connect_websocket(1, "/page").await;
     edge.upstream.held().await.answer("no WebSocket here");
-    assert_eq!(client.next().await, Event::Head { stream: 1, ok: false });
+    assert_eq!(
+        client.next().await,
+        Event::Head {
+            stream: 1,
+            ok: false
+        }
+    );
 }
 
 #[tokio::test]
@@ -222,7 +245,13 @@ async fn a_websocket_over_http2_outlives_both_goaways() {
     let mut edge = Edge::start(flags, &discovery("1", &[listener(1)])).await;
     let mut client = H2::connect(edge.address("http").await).await;
     client.connect_websocket(1, "/chat").await;
-    assert_eq!(client.next().await, Event::Head { stream: 1, ok: true });
+    assert_eq!(
+        client.next().await,
+        Event::Head {
+            stream: 1,
+            ok: true
+        }
+    );
     echoes(&mut client, "before").await;
     edge.update("2", &[listener(2)]).await;
     assert_eq!(client.next().await, Event::GoAway(NO_LIMIT));

@@ -15,7 +15,10 @@ async fn start() -> Edge {
 
 async fn update(edge: &mut Edge) {
     let lines = edge.update("2", &[Http::new("http", 2).yaml()]).await;
-    assert_eq!(lines, ["lds: version \"2\": http modified (v2 replaces v1)"]);
+    assert_eq!(
+        lines,
+        ["lds: version \"2\": http modified (v2 replaces v1)"]
+    );
 }
 
 #[tokio::test]
@@ -32,7 +35,10 @@ async fn a_kept_alive_http1_connection_is_told_by_a_response_and_then_closed() {
 
     held.answer("done");
     let response = busy.response().await;
-    assert_eq!((response.ok().as_str(), response.says_close()), ("done", true));
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("done", true)
+    );
     assert_eq!(busy.end().await, End::Fin);
     let after = idle.get("/version").await;
     assert_eq!((after.ok().as_str(), after.says_close()), ("v1", true));
@@ -53,7 +59,9 @@ async fn a_busy_http2_connection_gets_both_goaways_and_is_served_to_its_last_str
 #[tokio::test]
 async fn a_client_that_never_acks_a_ping_gets_both_goaways_as_well() {
     let mut edge = start().await;
-    let client = H2::connect(edge.address("http").await).await.without_ping_acks();
+    let client = H2::connect(edge.address("http").await)
+        .await
+        .without_ping_acks();
     busy_http2(&mut edge, client).await;
 }
 
@@ -73,7 +81,10 @@ async fn busy_http2(edge: &mut Edge, mut client: H2) {
     first.answer("first");
     assert_eq!(client.answered(3).await, "first");
     assert_eq!(client.next().await, Event::GoAway(7));
-    assert!(told.elapsed() > Duration::from_secs(1), "drain_timeout is 2 s");
+    assert!(
+        told.elapsed() > Duration::from_secs(1),
+        "drain_timeout is 2 s"
+    );
     second.answer("second");
     assert_eq!(client.answered(7).await, "second");
     assert_eq!(client.next().await, Event::Fin);
@@ -94,7 +105,9 @@ async fn an_idle_http2_connection_gets_both_goaways_without_asking_for_anything(
 async fn drain_timeout_jitter_spreads_the_final_goaways() {
     let listener = |version| {
         let listener = Http::new("http", version).with_http("drain_timeout_jitter: { value: 100 }");
-        listener.yaml().replace("drain_timeout: 2s", "drain_timeout: 1s")
+        listener
+            .yaml()
+            .replace("drain_timeout: 2s", "drain_timeout: 1s")
     };
     let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
     let address = edge.address("http").await;
@@ -112,7 +125,9 @@ async fn drain_timeout_jitter_spreads_the_final_goaways() {
     let waited = futures_util::future::join_all(waited).await;
     // Evenly spread shares of a second: none for the one, over half of it for the other.
     assert!(
-        waited.iter().any(|waited| *waited > Duration::from_millis(1500)),
+        waited
+            .iter()
+            .any(|waited| *waited > Duration::from_millis(1500)),
         "{waited:?}"
     );
 }

@@ -36,7 +36,11 @@ async fn endpoints_of_a_cluster_take_turns() {
     let mut client = H1::connect(edge.address("http").await).await;
     for turn in 0..6 {
         client.ask("/held").await;
-        let upstream = if turn % 2 == 0 { &mut first } else { &mut second };
+        let upstream = if turn % 2 == 0 {
+            &mut first
+        } else {
+            &mut second
+        };
         upstream.held().await.answer("done");
         assert_eq!(client.response().await.ok(), "done");
     }
@@ -54,7 +58,11 @@ async fn grpc(request: Request<Incoming>) -> Result<Response<Pieces>, Infallible
         .authority()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let whole = request.into_body().collect().await.expect("a whole request");
+    let whole = request
+        .into_body()
+        .collect()
+        .await
+        .expect("a whole request");
     let sent = whole
         .trailers()
         .and_then(|trailers| trailers.get("x-sum"))
@@ -62,7 +70,10 @@ async fn grpc(request: Request<Incoming>) -> Result<Response<Pieces>, Infallible
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     let said = format!("{host} {:?} {}", sent, whole.to_bytes().len());
-    let frames = vec![Ok(Frame::data(Bytes::from(said))), Ok(Frame::trailers(trailers))];
+    let frames = vec![
+        Ok(Frame::data(Bytes::from(said))),
+        Ok(Frame::trailers(trailers)),
+    ];
     Ok(Response::new(StreamBody::new(stream::iter(frames))))
 }
 
@@ -82,13 +93,15 @@ async fn grpc_server() -> SocketAddr {
 #[tokio::test]
 async fn grpc_passes_with_its_trailers_both_ways_over_an_update() {
     let clusters = cluster("grpc", &[grpc_server().await], HTTP2);
-    let mut edge = Edge::start_beside(FLAGS, &discovery("1", &[to("grpc", 1)]), &clusters, "").await;
+    let mut edge =
+        Edge::start_beside(FLAGS, &discovery("1", &[to("grpc", 1)]), &clusters, "").await;
     let address = edge.address("http").await;
     for version in 2..=3 {
         let stream = within("a connection", TcpStream::connect(address))
             .await
             .expect("it listens");
-        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let handshake =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (mut sender, connection) = handshake.await.expect("HTTP/2");
         let connection = tokio::spawn(connection);
         let call = || {
@@ -98,7 +111,8 @@ async fn grpc_passes_with_its_trailers_both_ways_over_an_update() {
                 Ok(Frame::data(Bytes::from_static(b"hello"))),
                 Ok(Frame::trailers(trailers)),
             ];
-            let request = Request::post("http://service.test/pkg.Service/Method").header("te", "trailers");
+            let request =
+                Request::post("http://service.test/pkg.Service/Method").header("te", "trailers");
             request
                 .body(StreamBody::new(stream::iter(frames)))
                 .expect("a request")
@@ -112,7 +126,9 @@ async fn grpc_passes_with_its_trailers_both_ways_over_an_update() {
         assert_eq!(whole.trailers().expect("trailers")["grpc-status"], "0");
         assert_eq!(whole.to_bytes(), "service.test Some(\"42\") 5");
 
-        let lines = edge.update(&version.to_string(), &[to("grpc", version)]).await;
+        let lines = edge
+            .update(&version.to_string(), &[to("grpc", version)])
+            .await;
         assert!(lines[0].contains("http modified"), "{lines:?}");
         // Told by GOAWAY; nothing is open, so it ends cleanly.
         drop(sender);
@@ -124,7 +140,9 @@ async fn grpc_passes_with_its_trailers_both_ways_over_an_update() {
 }
 
 /// Echoes a WebSocket that is asked for by RFC 8441; refuses all else.
-async fn websocket_over_http2(mut request: Request<Incoming>) -> Result<Response<String>, Infallible> {
+async fn websocket_over_http2(
+    mut request: Request<Incoming>,
+) -> Result<Response<String>, Infallible> {
     let asked = request.extensions().get::<Protocol>().map(Protocol::as_str);
     let fits = asked == Some("websocket")
         && request.method() == Method::CONNECT
@@ -135,7 +153,11 @@ async fn websocket_over_http2(mut request: Request<Incoming>) -> Result<Response
     if fits {
         let upgraded = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
-            websocket::echo(TokioIo::new(upgraded.await.expect("a tunnel")), BytesMut::new()).await
+            websocket::echo(
+                TokioIo::new(upgraded.await.expect("a tunnel")),
+                BytesMut::new(),
+            )
+            .await
         });
     } else {
         *response.status_mut() = StatusCode::FORBIDDEN;
@@ -151,7 +173,9 @@ async fn a_websocket_passes_to_an_http2_endpoint_and_ends_in_a_close_frame() {
         while let Ok((stream, _)) = listener.accept().await {
             let mut server = http2::Builder::new(TokioExecutor::new());
             server.enable_connect_protocol();
-            tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(websocket_over_http2)));
+            tokio::spawn(
+                server.serve_connection(TokioIo::new(stream), service_fn(websocket_over_http2)),
+            );
         }
     });
     let flags = "--drain-time-s 4 --drain-strategy immediate";
@@ -180,9 +204,11 @@ async fn an_http2_endpoint_that_is_gone_is_connected_again() {
     // Every connection is told to go as soon as it is there.
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let service = service_fn(|_| async { Ok::<_, Infallible>(Response::new(String::from("done"))) });
+            let service =
+                service_fn(|_| async { Ok::<_, Infallible>(Response::new(String::from("done"))) });
             let mut served = std::pin::pin!(
-                http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service)
+                http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
             );
             served.as_mut().graceful_shutdown();
             served.await.ok();

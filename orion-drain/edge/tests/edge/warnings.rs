@@ -31,5 +31,8 @@ async fn contradictions_of_flags_bootstrap_and_listeners_are_told_and_everything
         .yaml()
         .replace("drain_timeout: 2s", "drain_timeout: 1s");
     let lines = edge.update("2", &[harmless]).await;
-    assert_eq!(lines, ["lds: version \"2\": http modified (v2 replaces v1)"]);
+    assert_eq!(
+        lines,
+        ["lds: version \"2\": http modified (v2 replaces v1)"]
+    );
 }

@@ -44,14 +44,22 @@ async fn two_runtimes_that_share_a_socket_serve_over_an_update() {
 
 #[tokio::test]
 async fn two_runtimes_with_a_socket_each_serve_over_an_update() {
-    serves_over_an_update("--concurrency 2 --runtime-per-worker", "enable_reuse_port: true").await;
+    serves_over_an_update(
+        "--concurrency 2 --runtime-per-worker",
+        "enable_reuse_port: true",
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn enable_reuse_port_opens_a_socket_for_each_worker_and_only_then() {
     for (field, sockets) in [("enable_reuse_port: true", 3), ("", 1)] {
         let first = discovery("1", &[Http::new("http", 1).with(field).yaml()]);
-        let edge = Edge::start(&format!("{FLAGS} --concurrency 3 --runtime-per-worker"), &first).await;
+        let edge = Edge::start(
+            &format!("{FLAGS} --concurrency 3 --runtime-per-worker"),
+            &first,
+        )
+        .await;
         let port = edge.address("http").await.port();
         assert_eq!(
             H1::connect(edge.address("http").await)
@@ -76,8 +84,13 @@ async fn enable_reuse_port_opens_a_socket_for_each_worker_and_only_then() {
 async fn enable_reuse_port_cannot_change_while_the_address_stays() {
     let listener = |version, field| Http::new("http", version).with(field).yaml();
     let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1, "")])).await;
-    let lines = edge.update("2", &[listener(2, "enable_reuse_port: true")]).await;
-    assert!(lines[0].contains("enable_reuse_port: cannot change"), "{lines:?}");
+    let lines = edge
+        .update("2", &[listener(2, "enable_reuse_port: true")])
+        .await;
+    assert!(
+        lines[0].contains("enable_reuse_port: cannot change"),
+        "{lines:?}"
+    );
     let mut client = H1::connect(edge.address("http").await).await;
     assert_eq!(client.get("/version").await.ok(), "v1");
 }
@@ -111,11 +124,18 @@ async fn a_unix_listener_serves_over_an_update() {
     let pipe = format!("pipe: {{ path: {path:?} }}");
     let listener = |version| {
         let listener = Http::new("http", version).yaml();
-        listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe)
+        listener.replace(
+            "socket_address: { address: 127.0.0.1, port_value: 0 }",
+            &pipe,
+        )
     };
     let connect = async || H1::over(UnixStream::connect(&path).await.expect("it listens"));
     let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
-    assert!(edge.local("http").await.ends_with(path.to_str().expect("a path")));
+    assert!(
+        edge.local("http")
+            .await
+            .ends_with(path.to_str().expect("a path"))
+    );
     let mut client = connect().await;
     assert_eq!(client.get("/version").await.ok(), "v1");
     edge.update("2", &[listener(2)]).await;
@@ -131,7 +151,10 @@ async fn the_mode_of_a_unix_listener_is_that_of_its_file_and_cannot_change() {
     let listener = |version, mode| {
         let pipe = format!("pipe: {{ path: {path:?}, mode: {mode} }}");
         let listener = Http::new("http", version).yaml();
-        listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe)
+        listener.replace(
+            "socket_address: { address: 127.0.0.1, port_value: 0 }",
+            &pipe,
+        )
     };
     let mode = || {
         let file = std::fs::metadata(&path).expect("it is there");
@@ -149,7 +172,10 @@ async fn the_mode_of_a_unix_listener_is_that_of_its_file_and_cannot_change() {
         (0o600, "v2")
     );
     let lines = edge.update("3", &[listener(3, "438")]).await;
-    assert!(lines[0].contains("address.pipe.mode: cannot change"), "{lines:?}");
+    assert!(
+        lines[0].contains("address.pipe.mode: cannot change"),
+        "{lines:?}"
+    );
     assert_eq!(
         (mode(), connect().await.get("/version").await.ok().as_str()),
         (0o600, "v2")
@@ -172,7 +198,10 @@ async fn a_listener_on_an_abstract_socket_is_served() {
     let name = format!("edge-{}", std::process::id());
     let pipe = format!("pipe: {{ path: '@{name}' }}");
     let listener = Http::new("http", 1).yaml();
-    let listener = listener.replace("socket_address: { address: 127.0.0.1, port_value: 0 }", &pipe);
+    let listener = listener.replace(
+        "socket_address: { address: 127.0.0.1, port_value: 0 }",
+        &pipe,
+    );
     let edge = Edge::start(FLAGS, &discovery("1", &[listener])).await;
     assert!(edge.local("http").await.ends_with(&format!("@{name}")));
     let address = SocketAddr::from_abstract_name(&name).expect("a name");

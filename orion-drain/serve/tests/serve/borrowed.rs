@@ -41,7 +41,11 @@ async fn a_service_that_borrows_is_served_and_drained_over_a_boxed_stream() {
     let listener = Listener::new(DrainStrategy::Immediate);
     let (mut client, accepted) = duplex(64 * 1024);
     let connection = listener.connection().expect("the drain is not completed");
-    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), listener.http.clone());
+    let server = HttpServer::new(
+        CodecType::Auto,
+        &HttpTimeouts::default(),
+        listener.http.clone(),
+    );
     let handler = Handler {
         greeting: "good morning".to_owned(),
     };
@@ -62,7 +66,11 @@ async fn a_service_that_borrows_is_served_and_drained_over_a_boxed_stream() {
     );
     let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
     tokio::task::yield_now().await;
-    assert!(request(&mut client, "/").await.contains("connection: close"));
+    assert!(
+        request(&mut client, "/")
+            .await
+            .contains("connection: close")
+    );
     assert!(rest(&mut client).await.is_empty());
     drop(client);
     assert_eq!(served.await.unwrap(), CloseCause::Drained);

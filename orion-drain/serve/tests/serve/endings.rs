@@ -97,7 +97,11 @@ async fn a_drain_that_a_client_follows_is_our_end_and_cuts_nothing() {
         } else {
             begin(&listener);
             tokio::task::yield_now().await;
-            assert!(request(&mut client, "/").await.contains("connection: close"));
+            assert!(
+                request(&mut client, "/")
+                    .await
+                    .contains("connection: close")
+            );
             assert!(rest(&mut client).await.is_empty());
             drop(client);
         }
@@ -154,7 +158,10 @@ async fn the_deadline_cuts_requests_and_tunnels() {
             "destroy_local 1",
             "destroy_local_active_rq 1",
         ] {
-            assert!(counted.iter().any(|have| have == name), "{way}: {counted:?}");
+            assert!(
+                counted.iter().any(|have| have == name),
+                "{way}: {counted:?}"
+            );
         }
         drop(stays);
     }
@@ -174,7 +181,10 @@ async fn idle_and_old_connections_are_counted_as_such() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let aged = timeouts(|timeouts| timeouts.max_connection_duration = Some(Duration::from_secs(5)));
     let (mut client, _served) = listener.serve(&aged);
-    while !request(&mut client, "/").await.contains("connection: close") {
+    while !request(&mut client, "/")
+        .await
+        .contains("connection: close")
+    {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     drop(client);
@@ -207,7 +217,9 @@ async fn a_connection_that_ends_with_the_response_that_tells_it_was_told() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_told_from_a_connection_that_ends_by_itself() {
     let closed_by = |reason: CloseReason, listener: &Listener| {
-        let counts = CloseReason::ALL.iter().map(|one| listener.tracker.closed(*one));
+        let counts = CloseReason::ALL
+            .iter()
+            .map(|one| listener.tracker.closed(*one));
         assert_eq!(
             (listener.tracker.closed(reason), counts.sum::<u64>()),
             (1, 1),

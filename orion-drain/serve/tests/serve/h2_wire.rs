@@ -124,10 +124,14 @@ impl H2Client {
             return false;
         }
         let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        self.io.read_exact(&mut payload).await.expect("a frame is whole");
+        self.io
+            .read_exact(&mut payload)
+            .await
+            .expect("a frame is whole");
         let (kind, flags) = (head[3], head[4]);
         let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let word = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().expect("four bytes"));
+        let word =
+            |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().expect("four bytes"));
         if stream > 0 && self.after_goaway.is_none() && !self.goaways.is_empty() {
             self.after_goaway = Some(kind);
         }

@@ -14,7 +14,9 @@ use bytes::Bytes;
 use conn_tracker::{CloseReason, ConnKind, ConnState, ConnTracker, Peer};
 use counts::Counts;
 use drain_signal::{CloseCause, Closed, DrainCompleted};
-use drain_tree::{DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
+use drain_tree::{
+    DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy,
+};
 use h2_wire::H2Client;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
@@ -72,7 +74,11 @@ impl Listener {
         change: impl FnOnce(HttpServer) -> HttpServer,
     ) -> (DuplexStream, Served) {
         let (client, accepted) = duplex(64 * 1024);
-        let server = change(HttpServer::new(CodecType::Auto, timeouts, self.http.clone()));
+        let server = change(HttpServer::new(
+            CodecType::Auto,
+            timeouts,
+            self.http.clone(),
+        ));
         let connection = self.connection().expect("the drain is not completed");
         let service = RequestTimeout::new(service_fn(answer), &server);
         let served = async move { serve_http(accepted, service, connection, &server).await };
@@ -171,10 +177,18 @@ async fn rest(client: &mut DuplexStream) -> Vec<u8> {
 async fn a_keep_alive_connection_is_told_on_the_response_after_its_slot() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let (mut client, served) = listener.serve(&HttpTimeouts::default());
-    assert!(!request(&mut client, "/").await.contains("connection: close"));
+    assert!(
+        !request(&mut client, "/")
+            .await
+            .contains("connection: close")
+    );
     let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
     tokio::time::sleep(T / 4).await;
-    assert!(request(&mut client, "/").await.contains("connection: close"));
+    assert!(
+        request(&mut client, "/")
+            .await
+            .contains("connection: close")
+    );
     assert!(rest(&mut client).await.is_empty());
     drop(client);
     assert_eq!(served.await.unwrap().cause, CloseCause::Drained);
@@ -263,7 +277,9 @@ async fn a_tunnel_keeps_the_drain_waiting_and_ends_at_the_deadline() {
     let listener = Listener::new(DrainStrategy::Immediate);
     let (mut client, served) = listener.serve(&HttpTimeouts::default());
     client
-        .write_all(b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        .write_all(
+            b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n",
+        )
         .await
         .unwrap();
     let mut head = Vec::new();
@@ -347,7 +363,11 @@ async fn failed_health_says_close_on_every_response_and_stops_when_restored() {
     listener.node.fail_health();
     assert!(request(&mut told, "/").await.contains("connection: close"));
     listener.node.restore_health();
-    assert!(!request(&mut spared, "/").await.contains("connection: close"));
+    assert!(
+        !request(&mut spared, "/")
+            .await
+            .contains("connection: close")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,7 +440,10 @@ async fn an_idle_timeout_closes_a_quiet_connection_and_a_maximum_age_a_busy_one(
     let aged = timeouts(|timeouts| timeouts.max_connection_duration = Some(Duration::from_secs(5)));
     let (mut client, _served) = listener.serve(&aged);
     let mut answers = 0;
-    while !request(&mut client, "/").await.contains("connection: close") {
+    while !request(&mut client, "/")
+        .await
+        .contains("connection: close")
+    {
         answers += 1;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
@@ -436,7 +459,8 @@ async fn tcp_on_which_nothing_moves_is_closed_and_busy_tcp_is_not() {
     let server = TcpServer::new(CopyOptions::new(), counts.clone());
     let server = server.with_idle_timeout(Some(Duration::from_secs(5)));
     let connection = listener.connection().unwrap();
-    let served = tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });
+    let served =
+        tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });
     let mut got = [0; 3];
     for _ in 0..20 {
         far.write_all(b"abc").await.unwrap();
@@ -531,7 +555,8 @@ async fn a_request_that_has_arrived_may_take_any_time_to_be_answered() {
 #[tokio::test(start_paused = true)]
 async fn where_only_upgrades_are_shown_their_connection_a_tunnel_still_holds_up_the_drain() {
     let listener = Listener::new(DrainStrategy::Immediate);
-    let only_upgrades = |server: HttpServer| server.with_connection_shown(ConnectionShown::Upgrades);
+    let only_upgrades =
+        |server: HttpServer| server.with_connection_shown(ConnectionShown::Upgrades);
     let (mut client, _served) = listener.serve_with(&HttpTimeouts::default(), only_upgrades);
     client
         .write_all(b"GET /shown HTTP/1.1\r\nhost: a\r\n\r\n")
@@ -542,7 +567,9 @@ async fn where_only_upgrades_are_shown_their_connection_a_tunnel_still_holds_up_
         head.push(client.read_u8().await.unwrap());
     }
     client
-        .write_all(b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
+        .write_all(
+            b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n",
+        )
         .await
         .unwrap();
     let mut head = Vec::new();

@@ -47,7 +47,11 @@ async fn head(client: &mut TcpStream) -> String {
 async fn tunnel() -> (TcpStream, TcpStream) {
     let listener = Listener::new(DrainStrategy::Immediate);
     let connection = listener.connection().expect("no drain is completed");
-    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), listener.http.clone());
+    let server = HttpServer::new(
+        CodecType::Auto,
+        &HttpTimeouts::default(),
+        listener.http.clone(),
+    );
     let (mut client, accepted) = connected().await;
     let (near, upstream) = connected().await;
     let near = Arc::new(Mutex::new(Some(near)));
@@ -107,9 +111,11 @@ async fn upgraded_upstream() -> (TunnelUpstream, TcpStream) {
     let switched = sender.send_request(request.expect("a request"));
     let serve = async {
         head(&mut far).await;
-        far.write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nhi")
-            .await
-            .expect("written");
+        far.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nhi",
+        )
+        .await
+        .expect("written");
     };
     let (switched, ()) = tokio::join!(switched, serve);
     let upgraded = hyper::upgrade::on(switched.expect("a response")).await;
@@ -122,7 +128,12 @@ async fn a_reset_reaches_an_upstream_that_hyper_upgraded() {
     let connection = listener.connection().expect("no drain is completed");
     let (upstream, mut far) = upgraded_upstream().await;
     let (mut client, accepted) = connected().await;
-    tokio::spawn(serve_tunnel(accepted, upstream, connection, CopyOptions::new()));
+    tokio::spawn(serve_tunnel(
+        accepted,
+        upstream,
+        connection,
+        CopyOptions::new(),
+    ));
     let mut hi = [0; 2];
     client
         .read_exact(&mut hi)
@@ -151,14 +162,19 @@ async fn a_response_framed_by_the_close_that_is_cut_ends_in_rst() {
     let listener = Listener::new(DrainStrategy::Immediate);
     let connection = listener.connection().expect("no drain is completed");
     let drain = connection.drain().clone();
-    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), listener.http.clone());
+    let server = HttpServer::new(
+        CodecType::Auto,
+        &HttpTimeouts::default(),
+        listener.http.clone(),
+    );
     let (mut client, accepted) = connected().await;
     let service = service_fn(async |_: Request<Incoming>| {
-        Ok::<_, Infallible>(Response::new(StreamBody::new(stream_of(Bytes::from_static(
-            b"half",
-        )))))
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream_of(
+            Bytes::from_static(b"half"),
+        ))))
     });
-    let served = tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+    let served =
+        tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
     client
         .write_all(b"GET / HTTP/1.0\r\n\r\n")
         .await

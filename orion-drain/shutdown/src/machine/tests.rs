@@ -77,7 +77,10 @@ fn it_is_ready_until_the_health_delay_is_over() {
 #[test]
 fn a_drain_that_begins_late_still_ends_by_the_deadline() {
     let start = start();
-    let mut machine = begun(ShutdownSettings::default().with_deadline(seconds(30)), start);
+    let mut machine = begun(
+        ShutdownSettings::default().with_deadline(seconds(30)),
+        start,
+    );
     // The process had no processor for a while.
     let deadline = start + seconds(27);
     assert_eq!(
@@ -145,7 +148,10 @@ fn a_replaced_process_that_is_asked_to_end_gets_the_nearer_deadline_once() {
 #[test]
 fn a_process_that_is_replaced_in_its_lead_time_drains_at_once() {
     let start = start();
-    let mut machine = begun(ShutdownSettings::default().with_lead_time(seconds(60)), start);
+    let mut machine = begun(
+        ShutdownSettings::default().with_lead_time(seconds(60)),
+        start,
+    );
     actions(&mut machine, start);
     let now = start + seconds(1);
     machine.begin(ShutdownReason::HotRestart, now);
@@ -184,15 +190,17 @@ fn settings() -> impl Strategy<Value = ShutdownSettings> {
         Just(ShutdownHealth::Failed)
     ];
     let times = (millis(), millis(), millis(), millis(), millis());
-    (times, health, 0_u64..30_000, 0_usize..3).prop_map(|(times, health, delay, exit)| ShutdownSettings {
-        deadline: times.0,
-        lead_time: times.1,
-        drain_time: times.2,
-        minimum: times.3,
-        accepting: times.4,
-        health,
-        health_delay: Duration::from_millis(delay),
-        exit_at_connections: exit,
+    (times, health, 0_u64..30_000, 0_usize..3).prop_map(|(times, health, delay, exit)| {
+        ShutdownSettings {
+            deadline: times.0,
+            lead_time: times.1,
+            drain_time: times.2,
+            minimum: times.3,
+            accepting: times.4,
+            health,
+            health_delay: Duration::from_millis(delay),
+            exit_at_connections: exit,
+        }
     })
 }
 

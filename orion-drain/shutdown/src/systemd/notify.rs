@@ -106,9 +106,9 @@ impl Notifier {
 
     fn shutdown(&self, progress: &ShutdownProgress) {
         let now = Instant::now().into_std();
-        let left = progress
-            .deadline
-            .map_or(Duration::ZERO, |deadline| deadline.saturating_duration_since(now));
+        let left = progress.deadline.map_or(Duration::ZERO, |deadline| {
+            deadline.saturating_duration_since(now)
+        });
         let mut status = progress.state.as_str().replace('_', " ");
         // Writing to a string cannot fail.
         write!(

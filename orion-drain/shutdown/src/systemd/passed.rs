@@ -59,7 +59,9 @@ impl PassedSockets {
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let mut names = names.split(':');
         let count = std::env::var("LISTEN_FDS").ok();
-        let count = count.and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+        let count = count
+            .and_then(|count| count.parse::<u64>().ok())
+            .unwrap_or(0);
         if count > 65_536 {
             return Err(PassedError::TooMany(count));
         }

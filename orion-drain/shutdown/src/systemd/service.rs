@@ -32,13 +32,20 @@ impl<C: ListenerConfig> Service<C> {
     /// # Errors
     ///
     /// `NOTIFY_SOCKET` cannot be used.
-    pub fn new(listeners: &Listeners<C>, passed: PassedSockets, keeps_sockets: bool) -> io::Result<Self> {
-        let PassedSockets { inherited, of_units } = passed;
+    pub fn new(
+        listeners: &Listeners<C>,
+        passed: PassedSockets,
+        keeps_sockets: bool,
+    ) -> io::Result<Self> {
+        let PassedSockets {
+            inherited,
+            of_units,
+        } = passed;
         let passed: BTreeSet<_> = inherited.addresses().cloned().collect();
         listeners.inherit(inherited);
         let notifier = Notifier::from_env()?;
-        let offered =
-            std::env::var("FDSTORE").is_ok_and(|most| most.parse::<u32>().is_ok_and(|most| most > 0));
+        let offered = std::env::var("FDSTORE")
+            .is_ok_and(|most| most.parse::<u32>().is_ok_and(|most| most > 0));
         let store = notifier.clone().filter(|_| keeps_sockets || offered);
         Ok(Self {
             listeners: listeners.clone(),
@@ -149,7 +156,10 @@ impl<C: ListenerConfig> Service<C> {
             false => socket.is_kept,
         };
         sockets.retain(|socket| !is_units(socket));
-        store.lock().unwrap_or_else(PoisonError::into_inner).keep(sockets);
+        store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .keep(sockets);
         Ok(())
     }
 }

@@ -44,7 +44,10 @@ impl FdStore {
     pub fn keep(&mut self, sockets: impl IntoIterator<Item = SharedSocket>) {
         let mut present = BTreeMap::<_, Vec<_>>::new();
         for socket in sockets {
-            present.entry(socket.address).or_default().push(socket.socket);
+            present
+                .entry(socket.address)
+                .or_default()
+                .push(socket.socket);
         }
         let gone: Vec<_> = self
             .stored
@@ -60,7 +63,8 @@ impl FdStore {
             });
         }
         for (address, sockets) in present {
-            let (inodes, sockets): (BTreeSet<_>, Vec<_>) = sockets.into_iter().filter_map(numbered).unzip();
+            let (inodes, sockets): (BTreeSet<_>, Vec<_>) =
+                sockets.into_iter().filter_map(numbered).unzip();
             if self.stored.get(&address) == Some(&inodes) {
                 continue;
             }
@@ -92,7 +96,10 @@ fn name(address: &ListenAddress) -> String {
         _ => '_',
     };
     let address = address.to_string();
-    NAME.chars().chain(address.chars().map(plain)).take(255).collect()
+    NAME.chars()
+        .chain(address.chars().map(plain))
+        .take(255)
+        .collect()
 }
 
 #[cfg(test)]
@@ -124,10 +131,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_stored_once_and_the_next_one_of_the_same_address_again() {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let free =
+            std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
         let address = ListenAddress::from(free.expect("a port"));
         let root = DrainManager::root(DrainSettings::default());
-        let (listeners, _driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+        let (listeners, _driver) =
+            Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
         let update = |configs| listeners.apply(Update::lds("v", configs));
         let (notifier, messages) = Notifier::to_a_channel();
         let mut store = FdStore::new(notifier, []);

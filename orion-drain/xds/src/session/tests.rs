@@ -39,7 +39,11 @@ fn refused(name: &str) -> [Refused; 1] {
 }
 
 fn there(session: &Delta) -> Vec<(String, String)> {
-    let mut there: Vec<_> = session.open().initial_resource_versions.into_iter().collect();
+    let mut there: Vec<_> = session
+        .open()
+        .initial_resource_versions
+        .into_iter()
+        .collect();
     there.sort();
     there
 }
@@ -122,7 +126,10 @@ fn wanted_names_are_in_every_request_of_a_state_of_the_world_and_in_the_first_of
     asker.want(vec!["x".to_owned()]);
     let mut whole_session = StateOfTheWorld::new(asker.clone());
     assert_eq!(whole_session.open().resource_names, ["x"]);
-    assert_eq!(whole_session.answer(&whole("1", "a"), &[]).resource_names, ["x"]);
+    assert_eq!(
+        whole_session.answer(&whole("1", "a"), &[]).resource_names,
+        ["x"]
+    );
     let mut delta_session = Delta::new(asker);
     assert_eq!(delta_session.open().resource_names_subscribe, ["x"]);
     let ack = delta_session.answer(&delta("a", &[], &[]), &[]);
@@ -163,7 +170,11 @@ fn the_control_plane_hears_all_that_the_bootstrap_says_of_its_node() {
     let kinds: Vec<_> = list.values.iter().map(|value| value.kind.clone()).collect();
     assert_eq!(
         kinds,
-        [Some(Kind::BoolValue(true)), Some(Kind::NullValue(0)), text("x")]
+        [
+            Some(Kind::BoolValue(true)),
+            Some(Kind::NullValue(0)),
+            text("x")
+        ]
     );
 }
 

@@ -38,7 +38,9 @@ fn bootstrap(ads: bool, api_type: &str, addresses: &[String]) -> Bootstrap {
         }],
     });
     let dynamic = match ads {
-        true => json!({ "ads_config": source, "lds_config": { "ads": {}, "resource_api_version": "V3" } }),
+        true => {
+            json!({ "ads_config": source, "lds_config": { "ads": {}, "resource_api_version": "V3" } })
+        }
         false => json!({ "lds_config": { "api_config_source": source } }),
     };
     let bootstrap = json!({
@@ -70,11 +72,16 @@ impl Client {
             to_ended.send(stream.reason.clone()).ok();
         });
         tokio::spawn(client.run(move |update: ListenerUpdate| {
-            let refused = update.listeners.iter().filter(|listener| listener.name == "bad");
-            let refused = refused.map(|listener| Refused::new(Some(listener.name.clone()), "is bad"));
+            let refused = update
+                .listeners
+                .iter()
+                .filter(|listener| listener.name == "bad");
+            let refused =
+                refused.map(|listener| Refused::new(Some(listener.name.clone()), "is bad"));
             let mut refused: Vec<_> = refused.collect();
             let rejected = update.rejected.iter();
-            refused.extend(rejected.map(|one| Refused::new(one.name.clone(), one.error.to_string())));
+            refused
+                .extend(rejected.map(|one| Refused::new(one.name.clone(), one.error.to_string())));
             to_updates.send(update).ok();
             async move { refused }
         }));
@@ -122,7 +129,10 @@ async fn two_responses_in_flight_are_answered_in_order_each_with_its_own_nonce()
     let mut client = Client::start(true, "GRPC", &plane);
     let mut stream = plane.whole().await;
     assert_eq!(stream.method, "StreamAggregatedResources");
-    assert_eq!(stream.metadata.get("authorization").expect("a token"), "Bearer t");
+    assert_eq!(
+        stream.metadata.get("authorization").expect("a token"),
+        "Bearer t"
+    );
     let first = stream.request().await;
     let node = first.node.expect("a node");
     assert_eq!((&*node.id, &*node.cluster), ("me", "here"));
@@ -155,7 +165,9 @@ async fn a_refused_update_keeps_the_version_and_a_good_one_after_it_is_taken() {
     stream.answer().await;
     stream.send("1", "a", vec![listener("x")]).await;
     assert_eq!(stream.answer().await, ack("1", "a"));
-    stream.send("2", "b", vec![listener("x"), listener("bad")]).await;
+    stream
+        .send("2", "b", vec![listener("x"), listener("bad")])
+        .await;
     let wrong = "Error adding/updating listener(s) bad: is bad\n".to_owned();
     assert_eq!(
         stream.answer().await,
@@ -217,7 +229,10 @@ async fn a_delta_stream_adds_and_removes_and_another_one_says_what_is_there() {
     );
     drop(stream);
     let there = vec![("x".to_owned(), "2".to_owned())];
-    assert_eq!(plane.delta().await.answer().await, (String::new(), there, None));
+    assert_eq!(
+        plane.delta().await.answer().await,
+        (String::new(), there, None)
+    );
 }
 
 #[tokio::test]
@@ -246,7 +261,10 @@ async fn a_state_of_the_world_with_a_nameless_listener_is_refused_whole() {
     let [rejected] = &told.rejected[..] else {
         panic!("{:?}", told.rejected)
     };
-    assert!(rejected.name.is_none() && rejected.index == 1, "{rejected:?}");
+    assert!(
+        rejected.name.is_none() && rejected.index == 1,
+        "{rejected:?}"
+    );
     assert_eq!(client.stat("listener_manager.lds.update_rejected"), 1);
     // The next one is applied.
     stream.send("2", "b", vec![listener("z")]).await;
@@ -295,7 +313,8 @@ async fn endpoints_take_turns_and_what_is_wrong_with_one_is_told() {
     let mut plane = Plane::start().await;
     let gone = Plane::start().await.address.to_string();
     let bootstrap = bootstrap(true, "GRPC", &[gone, plane.address.to_string()]);
-    let mut client = Client::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"));
+    let mut client =
+        Client::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"));
     let reason = client.reason().await;
     assert!(reason.contains("refused"), "{reason}");
     plane.whole().await;

@@ -90,12 +90,16 @@ impl Plane {
 
     /// The next stream of the state of the world.
     pub(crate) async fn whole(&mut self) -> Whole {
-        within("a stream", self.whole.recv()).await.expect("a stream")
+        within("a stream", self.whole.recv())
+            .await
+            .expect("a stream")
     }
 
     /// The next stream of changes.
     pub(crate) async fn delta(&mut self) -> Deltas {
-        within("a stream", self.delta.recv()).await.expect("a stream")
+        within("a stream", self.delta.recv())
+            .await
+            .expect("a stream")
     }
 }
 
@@ -148,7 +152,12 @@ impl Whole {
 
 impl Deltas {
     /// Sends changes: names with version and content, and names that are gone.
-    pub(crate) async fn send(&self, nonce: &str, changed: Vec<(&str, &str, Any)>, removed: &[&str]) {
+    pub(crate) async fn send(
+        &self,
+        nonce: &str,
+        changed: Vec<(&str, &str, Any)>,
+        removed: &[&str],
+    ) {
         let resources = changed
             .into_iter()
             .map(|(name, version, resource)| discovery::Resource {

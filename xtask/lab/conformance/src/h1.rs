@@ -51,7 +51,10 @@ async fn response(
 }
 
 /// A tunnel, or a body that ends with the connection.
-async fn bytes(wire: &mut Wire<impl AsyncRead + Unpin>, add: &mut impl FnMut(What)) -> Result<(), Stopped> {
+async fn bytes(
+    wire: &mut Wire<impl AsyncRead + Unpin>,
+    add: &mut impl FnMut(What),
+) -> Result<(), Stopped> {
     loop {
         if wire.ahead.is_empty() {
             wire.more().await?;
@@ -63,7 +66,9 @@ async fn bytes(wire: &mut Wire<impl AsyncRead + Unpin>, add: &mut impl FnMut(Wha
 
 fn version(head: &Head) -> u32 {
     let version = head.header("x-version");
-    version.and_then(|version| version.parse().ok()).unwrap_or(0)
+    version
+        .and_then(|version| version.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -83,8 +88,12 @@ mod tests {
             close: true,
             version: 7,
         };
-        let bytes = b"HTTP/1.1 200 OK\r\nX-Version: 7\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
-        assert_eq!(noted(bytes).await, [head, What::Body(b"hi".to_vec()), What::Fin]);
+        let bytes =
+            b"HTTP/1.1 200 OK\r\nX-Version: 7\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi";
+        assert_eq!(
+            noted(bytes).await,
+            [head, What::Body(b"hi".to_vec()), What::Fin]
+        );
     }
 
     #[tokio::test]

@@ -26,7 +26,11 @@ pub(crate) fn read(from: &mut BytesMut, mut add: impl FnMut(What)) -> Result<Vec
         match frame.kind {
             kind::HEADERS => {
                 let status = status(&frame.content().unwrap_or_default());
-                add(What::Headers { stream, status, end });
+                add(What::Headers {
+                    stream,
+                    status,
+                    end,
+                });
             }
             kind::DATA => {
                 let bytes = frame.payload.to_vec();
@@ -65,7 +69,8 @@ mod tests {
         put(&mut bytes, kind::HEADERS, flags, 5, &[0x20, 0x88]);
         put(&mut bytes, kind::PING, 0, 0, &[1; 8]);
         let mut seen = Vec::new();
-        let answers = read(&mut BytesMut::from(&bytes[..]), |what| seen.push(what)).expect("frames");
+        let answers =
+            read(&mut BytesMut::from(&bytes[..]), |what| seen.push(what)).expect("frames");
         let goaway = What::GoAway {
             last: NO_LIMIT,
             code: 0,

@@ -174,7 +174,9 @@ fn play_and_tell(options: &Options) -> anyhow::Result<bool> {
         Some(path) => path.clone(),
         None => rig::build_edge("release", "tls")?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(play_all(envoy, edge, options));
     runtime.shutdown_timeout(Duration::from_secs(1));
     let outcome = outcome?;
@@ -206,14 +208,24 @@ async fn play_all(envoy: PathBuf, edge: PathBuf, options: &Options) -> anyhow::R
         repeated: AtomicU16::new(0),
     });
     let wanted = |scenario: &&Scenario| {
-        options.only.is_empty() || options.only.iter().any(|only| scenario.name.starts_with(only))
+        options.only.is_empty()
+            || options
+                .only
+                .iter()
+                .any(|only| scenario.name.starts_with(only))
     };
     let scenarios: Vec<&Scenario> = scenarios::ALL.iter().filter(wanted).collect();
     if scenarios.is_empty() {
-        let names: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+        let names: Vec<&str> = scenarios::ALL
+            .iter()
+            .map(|scenario| scenario.name)
+            .collect();
         anyhow::bail!("no such scenario; there are: {}", names.join(", "));
     }
-    println!("{} scenarios on three sides, a few minutes", scenarios.len());
+    println!(
+        "{} scenarios on three sides, a few minutes",
+        scenarios.len()
+    );
     let begun = Instant::now();
     let stage = Arc::new(Semaphore::new(AT_ONCE));
     let mut plays = Vec::new();
@@ -236,7 +248,9 @@ async fn play_all(envoy: PathBuf, edge: PathBuf, options: &Options) -> anyhow::R
             Ok(Err(error)) => outcome
                 .failures
                 .push(format!("{name}, {}: {error:#}", side.name())),
-            Err(panic) => outcome.failures.push(format!("{name}, {}: {panic}", side.name())),
+            Err(panic) => outcome
+                .failures
+                .push(format!("{name}, {}: {panic}", side.name())),
         }
     }
     outcome.took = begun.elapsed();
@@ -256,7 +270,9 @@ async fn play_in_peace(play: Play, stage: Stage) -> anyhow::Result<Checks> {
             anyhow::bail!("it took longer than {LONGEST:?}");
         };
         let played = played?;
-        let good = played.as_ref().is_ok_and(|checks| checks.are_good(stage.side));
+        let good = played
+            .as_ref()
+            .is_ok_and(|checks| checks.are_good(stage.side));
         if good || again == 0 || !stage.world.stalls.any_since(begun) {
             return played;
         }

@@ -89,8 +89,14 @@ fn problems(ledger: &str) -> Vec<String> {
     let played: Vec<Vec<&str>> = played
         .map(|line| line.trim_matches(['|', ' ']).split(" | ").collect())
         .collect();
-    let named: Vec<&str> = played.iter().filter_map(|cells| cells.first().copied()).collect();
-    let known: Vec<&str> = scenarios::ALL.iter().map(|scenario| scenario.name).collect();
+    let named: Vec<&str> = played
+        .iter()
+        .filter_map(|cells| cells.first().copied())
+        .collect();
+    let known: Vec<&str> = scenarios::ALL
+        .iter()
+        .map(|scenario| scenario.name)
+        .collect();
     if named != known {
         let fresh = known.iter().filter(|name| !named.contains(name));
         let gone = named.iter().filter(|name| !known.contains(name));
@@ -150,14 +156,18 @@ mod tests {
 
     #[test]
     fn the_ledger_names_what_is_played() {
-        let ledger = std::fs::read_to_string(rig::root().join(LEDGER)).expect("the ledger is there");
+        let ledger =
+            std::fs::read_to_string(rig::root().join(LEDGER)).expect("the ledger is there");
         assert_eq!(problems(&ledger), Vec::<String>::new());
     }
 
     #[test]
     fn what_is_written_has_no_problems_until_a_row_or_a_scenario_goes() {
         let outcome = played("A row");
-        let ledger = format!("\n| A row | why |\n{BEGIN}{}{END}\n", table(&outcome, "today"));
+        let ledger = format!(
+            "\n| A row | why |\n{BEGIN}{}{END}\n",
+            table(&outcome, "today")
+        );
         assert_eq!(problems(&ledger), Vec::<String>::new());
         assert!(
             ledger.contains("| modify-gradual | 1 | 1 | 0 | 0 | 1 | A row |"),
@@ -167,7 +177,10 @@ mod tests {
             problems(&ledger.replace("| A row | why |", "| Another | why |")).len(),
             scenarios::ALL.len()
         );
-        assert_eq!(problems(&ledger.replace("| corpus |", "| copus |")).len(), 1);
+        assert_eq!(
+            problems(&ledger.replace("| corpus |", "| copus |")).len(),
+            1
+        );
         assert_eq!(problems("nothing").len(), 1);
     }
 }

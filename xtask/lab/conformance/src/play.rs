@@ -67,10 +67,17 @@ fn following(side: Side, folder: &Path, epoch: u32, wanted: bool) -> anyhow::Res
     let base = folder.join("base_id");
     Ok(match side {
         Side::Envoy if !wanted => owned(&["--disable-hot-restart"]),
-        Side::Envoy if epoch == 0 => owned(&["--use-dynamic-base-id", "--base-id-path", &text(base)]),
+        Side::Envoy if epoch == 0 => {
+            owned(&["--use-dynamic-base-id", "--base-id-path", &text(base)])
+        }
         Side::Envoy => {
             let id = std::fs::read_to_string(base).context("the base id of the process before")?;
-            owned(&["--base-id", id.trim(), "--restart-epoch", &epoch.to_string()])
+            owned(&[
+                "--base-id",
+                id.trim(),
+                "--restart-epoch",
+                &epoch.to_string(),
+            ])
         }
         _ if wanted => owned(&["--hot-restart-path", &text(folder.join("restart"))]),
         _ => vec![],
@@ -97,10 +104,17 @@ fn spawn(
         epoch => folder.join(format!("{epoch}.{name}")),
     };
     let lds = file("lds.yaml");
-    std::fs::write(&lds, yaml::discovery(&setup.listeners, ip, world.skew(side)))?;
+    std::fs::write(
+        &lds,
+        yaml::discovery(&setup.listeners, ip, world.skew(side)),
+    )?;
     let bootstrap = file("bootstrap.yaml");
     std::fs::write(&bootstrap, yaml::bootstrap(ip, &lds, world.http, world.tcp))?;
-    let strategy = if setup.immediate { "immediate" } else { "gradual" };
+    let strategy = if setup.immediate {
+        "immediate"
+    } else {
+        "gradual"
+    };
     let parent_shutdown = setup.parent_shutdown.unwrap_or(setup.drain_time + 60);
     let mut command = Command::new(world.program(side));
     command
@@ -110,7 +124,12 @@ fn spawn(
         .args(["--drain-strategy", strategy])
         .args(["--parent-shutdown-time-s", &parent_shutdown.to_string()])
         .args(side.flags())
-        .args(following(side, folder, epoch, setup.parent_shutdown.is_some())?)
+        .args(following(
+            side,
+            folder,
+            epoch,
+            setup.parent_shutdown.is_some(),
+        )?)
         .args(workers(side, setup.workers))
         .args(setup.flags);
     Process::start(&mut command).with_context(|| side.name())
@@ -128,7 +147,11 @@ pub(crate) struct Play {
 
 impl Play {
     /// Starts a side and waits until it is ready.
-    pub(crate) async fn start(world: &Arc<World>, side: Side, setup: &Setup) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        world: &Arc<World>,
+        side: Side,
+        setup: &Setup,
+    ) -> anyhow::Result<Self> {
         let (ip, folder) = world.place()?;
         let process = spawn(world, (side, ip, &folder), setup, 0)?;
         let mut play = Self {
@@ -138,7 +161,10 @@ impl Play {
             folder,
             process,
         };
-        let on_ports = setup.listeners.iter().filter(|listener| listener.pipe.is_none());
+        let on_ports = setup
+            .listeners
+            .iter()
+            .filter(|listener| listener.pipe.is_none());
         let addresses: Vec<u16> = on_ports.map(|listener| listener.port).collect();
         match play.until_ready(&addresses).await {
             Ok(()) => Ok(play),
@@ -189,7 +215,11 @@ impl Play {
 
     /// Puts other listeners into the LDS file by rename; the moment of it.
     pub(crate) fn update(&self, listeners: &[Listener]) -> anyhow::Result<Instant> {
-        self.update_text(&yaml::discovery(listeners, self.ip, self.world.skew(self.side)))
+        self.update_text(&yaml::discovery(
+            listeners,
+            self.ip,
+            self.world.skew(self.side),
+        ))
     }
 
     /// The same with any text.
@@ -220,7 +250,8 @@ impl Play {
     pub(crate) async fn stats(&self) -> anyhow::Result<BTreeMap<String, i64>> {
         let (_, text) = self.admin("GET", "/stats").await?;
         let lines = text.lines().filter_map(|line| line.split_once(": "));
-        let numbers = lines.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)));
+        let numbers =
+            lines.filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)));
         Ok(numbers.collect())
     }
 

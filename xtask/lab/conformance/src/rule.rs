@@ -31,11 +31,18 @@ pub(crate) struct Checks(pub(crate) Vec<Check>);
 
 impl Checks {
     pub(crate) fn are_good(&self, side: Side) -> bool {
-        self.0.iter().all(|check| check.verdict(side) != Verdict::Worse)
+        self.0
+            .iter()
+            .all(|check| check.verdict(side) != Verdict::Worse)
     }
 
     /// A rule as Envoy keeps it.
-    pub(crate) fn rule(&mut self, rule: &'static str, seen: impl Display, envoys: bool) -> &mut Check {
+    pub(crate) fn rule(
+        &mut self,
+        rule: &'static str,
+        seen: impl Display,
+        envoys: bool,
+    ) -> &mut Check {
         self.0.push(Check {
             rule,
             seen: seen.to_string(),

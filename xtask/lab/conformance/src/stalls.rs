@@ -23,7 +23,10 @@ impl Stalls {
                 let begun = Instant::now();
                 sleep(BEAT).await;
                 if begun.elapsed() > BEAT + LATE {
-                    told.0.lock().unwrap_or_else(PoisonError::into_inner).push(begun);
+                    told.0
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(begun);
                 }
             }
         });

@@ -40,11 +40,14 @@ impl Row {
 
     /// The verdict on a side; a rule that was not played there is not kept there.
     pub(crate) fn verdict(&self, side: Side) -> Verdict {
-        self.on(side).map_or(Verdict::Worse, |check| check.verdict(side))
+        self.on(side)
+            .map_or(Verdict::Worse, |check| check.verdict(side))
     }
 
     pub(crate) fn is_good(&self) -> bool {
-        Side::ALL.iter().all(|side| self.verdict(*side) != Verdict::Worse)
+        Side::ALL
+            .iter()
+            .all(|side| self.verdict(*side) != Verdict::Worse)
     }
 }
 
@@ -96,7 +99,11 @@ impl Outcome {
         }
         reasons.sort_unstable();
         reasons.dedup();
-        writeln!(out, "\nbetter on purpose, by these rows of docs/envoy-compat.md:").ok();
+        writeln!(
+            out,
+            "\nbetter on purpose, by these rows of docs/envoy-compat.md:"
+        )
+        .ok();
         for reason in reasons {
             writeln!(out, "  {reason}").ok();
         }
@@ -104,7 +111,11 @@ impl Outcome {
             writeln!(out, "not judged: {failure}").ok();
         }
         let (rules, took, again) = (self.rows.len(), self.took.as_secs_f64(), self.repeated);
-        writeln!(out, "\n{rules} rules in {took:.0} s, {again} plays repeated").ok();
+        writeln!(
+            out,
+            "\n{rules} rules in {took:.0} s, {again} plays repeated"
+        )
+        .ok();
         let denied = self.count(Side::Envoy, |verdict| verdict == Verdict::Worse);
         writeln!(out, "Envoy: {denied} not as the ledger says").ok();
         for side in [Side::Compat, Side::Defaults] {

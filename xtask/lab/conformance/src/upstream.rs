@@ -21,7 +21,11 @@ pub(crate) async fn start() -> std::io::Result<[Upstream; 2]> {
 /// `/slow?ms` answers late, `/stream?ms` for long, `/ws` switches to an echo, anything else says how long the request's
 /// body was.
 async fn answer(mut request: Request<Incoming>) -> Response<Body> {
-    let ms = request.uri().query().and_then(|ms| ms.parse().ok()).unwrap_or(0);
+    let ms = request
+        .uri()
+        .query()
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or(0);
     match request.uri().path() {
         "/slow" => {
             sleep(Duration::from_millis(ms)).await;

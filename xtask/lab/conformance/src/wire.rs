@@ -134,11 +134,17 @@ impl Client {
     }
 
     /// Connects from one of the loopback addresses.
-    pub(crate) async fn open_from(from: Ipv4Addr, to: SocketAddr, speak: Speak) -> std::io::Result<Self> {
+    pub(crate) async fn open_from(
+        from: Ipv4Addr,
+        to: SocketAddr,
+        speak: Speak,
+    ) -> std::io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((from, 0).into())?;
         let connecting = timeout(Duration::from_secs(3), socket.connect(to));
-        let stream = connecting.await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+        let stream = connecting
+            .await
+            .map_err(|_| std::io::ErrorKind::TimedOut)??;
         Ok(Self::over(stream, speak).await)
     }
 
@@ -221,12 +227,16 @@ impl Client {
     /// An HTTP/2 request without a body, not waited for; its stream.
     pub(crate) async fn stream(&self, path: &str) -> u32 {
         let stream = self.take_stream();
-        self.send(&rig::h2::request("GET", path, stream, true)).await;
+        self.send(&rig::h2::request("GET", path, stream, true))
+            .await;
         stream
     }
 
     pub(crate) fn take_stream(&self) -> u32 {
-        let mut next = self.next_stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self
+            .next_stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let stream = *next;
         *next += 2;
         stream
@@ -234,7 +244,10 @@ impl Client {
 
     /// The last stream that was opened.
     pub(crate) fn last_stream(&self) -> u32 {
-        let next = *self.next_stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = *self
+            .next_stream
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         next.saturating_sub(2)
     }
 
@@ -314,7 +327,9 @@ impl Client {
 
 async fn write(writer: &Writer, bytes: &[u8]) -> bool {
     let writing = async { writer.lock().await.write_all(bytes).await.is_ok() };
-    timeout(Duration::from_secs(3), writing).await.unwrap_or(false)
+    timeout(Duration::from_secs(3), writing)
+        .await
+        .unwrap_or(false)
 }
 
 /// Reads to the end, and answers what HTTP/2 wants answered.

@@ -110,7 +110,10 @@ impl Listener {
             Some(path) => format!("{{ pipe: {{ path: {path:?} }} }}"),
             None => yaml::socket_address((ip, self.port).into()),
         };
-        let mut fields = vec![format!("per_connection_buffer_limit_bytes: {}", self.buffer)];
+        let mut fields = vec![format!(
+            "per_connection_buffer_limit_bytes: {}",
+            self.buffer
+        )];
         if self.modify_only {
             fields.push("drain_type: MODIFY_ONLY".to_owned());
         }
@@ -120,7 +123,11 @@ impl Listener {
         if !self.more.is_empty() {
             fields.push(self.more.to_owned());
         }
-        let chains: Vec<_> = self.chains.iter().map(|chain| self.chain(chain, skew)).collect();
+        let chains: Vec<_> = self
+            .chains
+            .iter()
+            .map(|chain| self.chain(chain, skew))
+            .collect();
         let listener = yaml::listener(self.name, &address, &fields, &chains);
         if typed {
             yaml::resource(&listener)
@@ -154,7 +161,10 @@ impl Listener {
         if let Some(max) = self.max_duration {
             options.push(format!("max_connection_duration: {}", seconds(max)));
         }
-        let mut fields = vec![format!("drain_timeout: {}", seconds(self.drain_timeout + skew))];
+        let mut fields = vec![format!(
+            "drain_timeout: {}",
+            seconds(self.drain_timeout + skew)
+        )];
         if let Some(jitter) = self.jitter {
             fields.push(format!("drain_timeout_jitter: {{ value: {jitter} }}"));
         }

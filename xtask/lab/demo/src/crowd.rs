@@ -60,7 +60,9 @@ impl Crowd {
                         }
                         Class::WebSocket => ws::client(&crowd).await,
                         Class::Tcp => tcp::client(&crowd).await,
-                        Class::Connect if nth % 3 == 2 => probe::client(&crowd, Listener::Tcp).await,
+                        Class::Connect if nth % 3 == 2 => {
+                            probe::client(&crowd, Listener::Tcp).await
+                        }
                         Class::Connect => probe::client(&crowd, Listener::Http).await,
                     }
                 });

@@ -105,7 +105,8 @@ impl Wire {
         if ask.method != "GET" {
             text += &format!("content-length: {}\r\n", ask.body.len());
         }
-        self.send(&[text.as_bytes(), b"\r\n", &ask.body].concat()).await;
+        self.send(&[text.as_bytes(), b"\r\n", &ask.body].concat())
+            .await;
     }
 
     /// Writes; whether that worked. If it did not, the answer may be there all the same: who reads it will see.

@@ -52,7 +52,10 @@ async fn use_up(crowd: &Crowd, class: Class, wire: &mut Wire, entry: &Entry) -> 
         }
         ask = Ask::busy(n);
         match wire
-            .pause(every(crowd, class).map(|every| Instant::now() + every), crowd)
+            .pause(
+                every(crowd, class).map(|every| Instant::now() + every),
+                crowd,
+            )
             .await
         {
             Pause::Over => {}

@@ -130,13 +130,20 @@ impl Session {
     /// Whether a new stream may be opened on this connection.
     fn may_open(&self) -> bool {
         let knows_version = self.asked == 0 || self.version.is_some();
-        self.told.is_some() && knows_version && self.streams.len() < self.habit.at_once && self.window > 8192
+        self.told.is_some()
+            && knows_version
+            && self.streams.len() < self.habit.at_once
+            && self.window > 8192
     }
 
     fn open(&mut self) {
         let ask = self.habit.ask(self.asked);
         // Only a busy client goes on until it is told, whatever the time; see `Book::in_time`.
-        let in_time = || self.crowd.book.in_time(self.version.unwrap_or(0), ask.takes);
+        let in_time = || {
+            self.crowd
+                .book
+                .in_time(self.version.unwrap_or(0), ask.takes)
+        };
         if ask.body.len() as i64 > self.stream_window {
             return;
         }
@@ -203,13 +210,15 @@ impl Session {
         let block: Bytes = frame.content()?;
         if let Some(stream) = self.streams.get_mut(&frame.stream) {
             // A second block is trailers.
-            stream.status.get_or_insert_with(|| match h2::status(&block) {
-                200 => Ok(()),
-                _ => Err(format!(
-                    "not status 200: header block {:02x?}",
-                    &block[..block.len().min(8)]
-                )),
-            });
+            stream
+                .status
+                .get_or_insert_with(|| match h2::status(&block) {
+                    200 => Ok(()),
+                    _ => Err(format!(
+                        "not status 200: header block {:02x?}",
+                        &block[..block.len().min(8)]
+                    )),
+                });
         }
         self.finish_at_end_of(frame);
         Some(())
@@ -222,7 +231,9 @@ impl Session {
         let Some(stream) = self.streams.remove(&frame.stream) else {
             return;
         };
-        let status = stream.status.unwrap_or(Err("a body before its head".to_owned()));
+        let status = stream
+            .status
+            .unwrap_or(Err("a body before its head".to_owned()));
         match status
             .map_err(How::Wrong)
             .and_then(|()| stream.ask.check(&stream.body))

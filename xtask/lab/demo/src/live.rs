@@ -53,7 +53,12 @@ impl Live {
     }
 }
 
-async fn show(book: Arc<Book>, admin: SocketAddr, planned: Planned, mut stopped: oneshot::Receiver<()>) {
+async fn show(
+    book: Arc<Book>,
+    admin: SocketAddr,
+    planned: Planned,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let mut screen = Screen {
         terminal: std::io::stdout().is_terminal(),
         lines: 0,
@@ -69,7 +74,8 @@ async fn show(book: Arc<Book>, admin: SocketAddr, planned: Planned, mut stopped:
         let proxy = proxy_says(admin).await;
         let now = book.now();
         // The clients wait for the book meanwhile: what takes long is done on a copy of the few records that matter.
-        let (rows, ok, suspects) = book.read(|pages| (rows(pages, now), ok(pages), suspects(pages)));
+        let (rows, ok, suspects) =
+            book.read(|pages| (rows(pages, now), ok(pages), suspects(pages)));
         let summary = summary(&suspects, ok, now, planned);
         if screen.terminal {
             screen.redraw(&format!("{summary}\n{proxy}\n\n{}", drawn(&rows)));
@@ -281,7 +287,10 @@ impl Screen {
         }
         let mut stdout = std::io::stdout().lock();
         // Who closed the output does not want to see more.
-        match stdout.write_all(out.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout
+            .write_all(out.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
             Ok(()) | Err(_) => {}
         }
     }
@@ -311,7 +320,10 @@ mod tests {
             record(Class::Tcp, 3, &[]),
         ];
         let rows = rows(&Pages { records, updates }, s(7));
-        assert_eq!(rows.iter().map(|row| row.version).collect::<Vec<_>>(), [3, 2]);
+        assert_eq!(
+            rows.iter().map(|row| row.version).collect::<Vec<_>>(),
+            [3, 2]
+        );
         assert_eq!((rows[0].left, rows[0].tcp.all), (None, 1));
         assert_eq!(
             (rows[1].left, rows[1].http1),

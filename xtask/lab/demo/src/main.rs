@@ -109,7 +109,11 @@ enum Schedule {
 impl Options {
     /// What happens again and again.
     fn event(&self) -> &'static str {
-        if self.hot_restart { "hot restart" } else { "update" }
+        if self.hot_restart {
+            "hot restart"
+        } else {
+            "update"
+        }
     }
 
     fn drain_time(&self) -> Duration {
@@ -175,7 +179,9 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(path) => path.clone(),
         None => rig::build_edge("dev", "")?,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = play(&program, &options) => outcome,
@@ -271,7 +277,11 @@ async fn play(program: &Path, options: &Options) -> anyhow::Result<Outcome> {
 }
 
 /// The updates, and the time until the last replaced version must be gone.
-async fn update_again_and_again(edge: &mut Edge, book: &Book, options: &Options) -> anyhow::Result<()> {
+async fn update_again_and_again(
+    edge: &mut Edge,
+    book: &Book,
+    options: &Options,
+) -> anyhow::Result<()> {
     sleep(BEFORE).await;
     for version in (2..).take(options.updates as usize) {
         if version > 2 {
@@ -305,7 +315,11 @@ async fn send_home(mut clients: JoinSet<()>) -> usize {
     };
     // A late client is counted, and dropped with the set.
     let in_time = timeout(Duration::from_secs(15), all).await.is_ok();
-    if in_time { failed } else { failed + clients.len() }
+    if in_time {
+        failed
+    } else {
+        failed + clients.len()
+    }
 }
 
 /// Every replaced version must be gone by now: asks the proxy, a few times.

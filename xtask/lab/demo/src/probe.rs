@@ -34,7 +34,11 @@ async fn http(crowd: &Crowd) {
     let Some((stream, entry)) = crowd.connect(Class::Connect, crowd.http).await else {
         return;
     };
-    if Wire::new(stream).ask(&Ask::version(), &entry).await.is_some() {
+    if Wire::new(stream)
+        .ask(&Ask::version(), &entry)
+        .await
+        .is_some()
+    {
         entry.saw(Saw::Left);
     }
 }

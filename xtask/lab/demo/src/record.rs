@@ -61,7 +61,9 @@ impl Class {
     /// The protocol its connections speak.
     pub(crate) fn protocol(self) -> Protocol {
         match self {
-            Self::H1Busy | Self::H1Idle | Self::H1Silent | Self::Upload | Self::Connect => Protocol::Http1,
+            Self::H1Busy | Self::H1Idle | Self::H1Silent | Self::Upload | Self::Connect => {
+                Protocol::Http1
+            }
             Self::H2Busy | Self::H2Idle | Self::H2Slow => Protocol::Http2,
             Self::WebSocket => Protocol::WebSocket,
             Self::Tcp => Protocol::Tcp,
@@ -155,7 +157,9 @@ impl How {
         use std::io::ErrorKind;
         match error.kind() {
             ErrorKind::ConnectionRefused => Self::Refused,
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Self::Reset,
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => {
+                Self::Reset
+            }
             ErrorKind::UnexpectedEof => Self::Cut,
             ErrorKind::TimedOut => Self::TimedOut,
             _ => Self::Wrong(error.to_string()),
@@ -214,12 +218,20 @@ impl Record {
 
     /// When it first saw something that `wanted` picks.
     pub(crate) fn when(&self, wanted: impl Fn(Saw) -> bool) -> Option<Duration> {
-        self.saw.iter().find(|(_, saw)| wanted(*saw)).map(|(at, _)| *at)
+        self.saw
+            .iter()
+            .find(|(_, saw)| wanted(*saw))
+            .map(|(at, _)| *at)
     }
 
     /// When it was first told to leave, in the words of its protocol.
     pub(crate) fn told(&self) -> Option<Duration> {
-        self.when(|saw| matches!(saw, Saw::CloseHeader | Saw::FirstGoaway | Saw::FinalGoaway { .. }))
+        self.when(|saw| {
+            matches!(
+                saw,
+                Saw::CloseHeader | Saw::FirstGoaway | Saw::FinalGoaway { .. }
+            )
+        })
     }
 
     /// The final GOAWAY: when, and the highest stream that will be served.
@@ -294,7 +306,9 @@ impl Updates {
 
     /// The version of a connection: what it said, or else the oldest it can be.
     pub(crate) fn version_of(&self, record: &Record) -> u32 {
-        record.version.unwrap_or_else(|| self.oldest_for(record.opened))
+        record
+            .version
+            .unwrap_or_else(|| self.oldest_for(record.opened))
     }
 }
 
@@ -328,7 +342,10 @@ mod tests {
         assert_eq!(updates().version_of(&record), 1);
         record.version = Some(2);
         assert_eq!(updates().version_of(&record), 2);
-        assert_eq!(updates().version_of(&Record::new(Class::WebSocket, ms(3000))), 2);
+        assert_eq!(
+            updates().version_of(&Record::new(Class::WebSocket, ms(3000))),
+            2
+        );
     }
 
     #[test]
@@ -337,7 +354,9 @@ mod tests {
         assert_eq!(record.state(ms(1)), State::Open);
         record.saw.push((ms(10), Saw::FirstGoaway));
         assert_eq!(record.state(ms(11)), State::Told);
-        record.saw.push((ms(20), Saw::FinalGoaway { last_stream_id: 5 }));
+        record
+            .saw
+            .push((ms(20), Saw::FinalGoaway { last_stream_id: 5 }));
         assert_eq!(
             (record.state(ms(21)), record.final_goaway()),
             (State::Leaving, Some((ms(20), 5)))

@@ -79,12 +79,16 @@ fn tiles(outcome: &Outcome, lost: usize) -> String {
                 "hot restarts"
             },
         ),
-        (grouped(sum(|class| class.connections as u64)), "connections"),
+        (
+            grouped(sum(|class| class.connections as u64)),
+            "connections",
+        ),
         (grouped(sum(|class| class.ok)), "exchanges right"),
         (bytes(sum(|class| class.bytes)), "of streams verified"),
         (grouped(lost as u64), "lost"),
     ];
-    let tiles = tiles.map(|(number, what)| format!("<div><b>{number}</b><span>{what}</span></div>\n"));
+    let tiles =
+        tiles.map(|(number, what)| format!("<div><b>{number}</b><span>{what}</span></div>\n"));
     format!("<div class=\"tiles\">\n{}</div>", tiles.concat())
 }
 
@@ -170,7 +174,10 @@ fn row(class: &ClassVerdict) -> String {
         spread(class.goaway_gap),
         spread(class.fin),
     ];
-    let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+    let cells: String = cells
+        .iter()
+        .map(|cell| format!("<td>{cell}</td>"))
+        .collect();
     let bad = if class.good() { "" } else { " class=\"bad\"" };
     format!(
         "<tr{bad}><th scope=\"row\">{}</th>{cells}</tr>\n",
@@ -192,6 +199,9 @@ mod tests {
 
     #[test]
     fn text_cannot_become_markup() {
-        assert_eq!(escaped(r#"<a href="&">"#), "&lt;a href=&quot;&amp;&quot;&gt;");
+        assert_eq!(
+            escaped(r#"<a href="&">"#),
+            "&lt;a href=&quot;&amp;&quot;&gt;"
+        );
     }
 }

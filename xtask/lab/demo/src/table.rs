@@ -119,7 +119,10 @@ pub(crate) fn by_kind(lost: &[Loss]) -> String {
 
 /// `0.01 0.98 1.97 s`, or a dot.
 pub(crate) fn spread(spread: Option<Spread>) -> String {
-    let Some(Spread { min, median, max, .. }) = spread else {
+    let Some(Spread {
+        min, median, max, ..
+    }) = spread
+    else {
         return "·".to_owned();
     };
     format!(
@@ -163,14 +166,14 @@ fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: [usize; N] = std::array::from_fn(width);
     let mut out = String::new();
     for row in rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                0 => format!("{cell:width$}"),
-                _ => format!("{cell:>width$}"),
-            });
+        let cells =
+            row.iter()
+                .zip(widths)
+                .enumerate()
+                .map(|(column, (cell, width))| match column {
+                    0 => format!("{cell:width$}"),
+                    _ => format!("{cell:>width$}"),
+                });
         out += cells.collect::<Vec<_>>().join("  ").trim_end();
         out.push('\n');
     }

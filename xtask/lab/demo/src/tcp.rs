@@ -177,7 +177,12 @@ async fn send(
 }
 
 /// Reads and checks until the stream ends.
-async fn receive(mut read: OwnedReadHalf, name: u64, entry: &Entry, received: &mut u64) -> Result<Saw, How> {
+async fn receive(
+    mut read: OwnedReadHalf,
+    name: u64,
+    entry: &Entry,
+    received: &mut u64,
+) -> Result<Saw, How> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = match read.read(&mut buffer).await {
@@ -227,7 +232,10 @@ pub(crate) fn missing(
         ("to the client", due(&upstream.sent), received),
     ] {
         if arrived < due {
-            return Some(How::Missing(format!("{} of {due} bytes {way}", due - arrived)));
+            return Some(How::Missing(format!(
+                "{} of {due} bytes {way}",
+                due - arrived
+            )));
         }
     }
     None
@@ -246,7 +254,9 @@ mod tests {
 
     fn sent(pieces: &[(u64, usize)]) -> Sent {
         let mut sent = Sent::default();
-        pieces.iter().for_each(|(at, bytes)| sent.add(ms(*at), *bytes));
+        pieces
+            .iter()
+            .for_each(|(at, bytes)| sent.add(ms(*at), *bytes));
         sent
     }
 

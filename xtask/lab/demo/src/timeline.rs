@@ -88,10 +88,16 @@ fn grid(updates: &Updates, scale: Scale, height: f64) -> String {
     let mut out = String::new();
     for second in (0..=seconds).step_by(step as usize) {
         let x = scale.x(Duration::from_secs(second));
-        out += &format!("<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"18\" y2=\"{height:.0}\"/>");
+        out += &format!(
+            "<line class=\"grid\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"18\" y2=\"{height:.0}\"/>"
+        );
         out += &format!("<text class=\"second\" x=\"{x:.1}\" y=\"11\">{second} s</text>\n");
     }
-    let height = if updates.at.len() < MANY { height } else { 26.0 };
+    let height = if updates.at.len() < MANY {
+        height
+    } else {
+        26.0
+    };
     for (version, at) in (2..).zip(&updates.at) {
         let x = scale.x(*at);
         out += &format!(
@@ -115,17 +121,32 @@ fn versions(updates: &Updates, scale: Scale, y: &mut f64) -> String {
             .and_then(|before| updates.replaced(before))
             .unwrap_or_default();
         let replaced = updates.replaced(version).unwrap_or(scale.end);
-        let until = updates.deadline(version).unwrap_or(scale.end).min(scale.end);
+        let until = updates
+            .deadline(version)
+            .unwrap_or(scale.end)
+            .min(scale.end);
         let row = place(&mut free, since, until);
         let row_y = top + row as f64 * height;
         let bar_height = height * 0.75;
         out += &bar(version, row_y, bar_height, scale, (since, replaced), "");
-        out += &bar(version, row_y, bar_height, scale, (replaced, until), " told");
+        out += &bar(
+            version,
+            row_y,
+            bar_height,
+            scale,
+            (replaced, until),
+            " told",
+        );
         if many {
             continue;
         }
         if scale.x(replaced) - scale.x(since) > 16.0 {
-            out += &text(scale.x(since) + 4.0, row_y + 9.0, "on", &format!("v{version}"));
+            out += &text(
+                scale.x(since) + 4.0,
+                row_y + 9.0,
+                "on",
+                &format!("v{version}"),
+            );
         }
         if scale.x(until) - scale.x(replaced) > 60.0 {
             out += &text(scale.x(replaced) + 5.0, row_y + 9.0, "draining", "draining");
@@ -137,7 +158,10 @@ fn versions(updates: &Updates, scale: Scale, y: &mut f64) -> String {
 
 /// The first row that is free at a time; it is taken until the other.
 fn place(free: &mut Vec<Duration>, since: Duration, until: Duration) -> usize {
-    let row = free.iter().position(|free| *free <= since).unwrap_or(free.len());
+    let row = free
+        .iter()
+        .position(|free| *free <= since)
+        .unwrap_or(free.len());
     if row == free.len() {
         free.push(until);
     } else {
@@ -239,7 +263,10 @@ fn rate(records: &[&Record], updates: &Updates, scale: Scale, y: &mut f64) -> St
         *sums.entry(*bin).or_default() += count;
     }
     let most = f64::from(sums.values().copied().max().unwrap_or(1));
-    let (mut out, mut stacked) = (String::new(), std::collections::BTreeMap::<u128, f64>::new());
+    let (mut out, mut stacked) = (
+        String::new(),
+        std::collections::BTreeMap::<u128, f64>::new(),
+    );
     for ((bin, version), count) in bins {
         let from = BIN * bin as u32;
         let height = RATE * f64::from(count) / most;

@@ -71,8 +71,9 @@ async fn exchange(
     takes: Duration,
 ) -> Result<(bool, u64), How> {
     let (seed, begun) = (fastrand::u64(..), entry.now());
-    let head =
-        format!("POST /upload?seed={seed} HTTP/1.1\r\nhost: demo\r\ntransfer-encoding: chunked\r\n\r\n");
+    let head = format!(
+        "POST /upload?seed={seed} HTTP/1.1\r\nhost: demo\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
     let mut going = wire.send(head.as_bytes()).await;
     let (mut length, mut sum) = (0, Checksum::default());
     while going && entry.now() < begun + takes && !crowd.stopping() {

@@ -47,7 +47,9 @@ pub(crate) async fn start(book: &Arc<Book>) -> std::io::Result<Upstreams> {
     let tcp_sides = Arc::new(TcpSides::default());
     let tcp = |parity| {
         let (sides, book) = (Arc::clone(&tcp_sides), Arc::clone(book));
-        Upstream::start(move |stream| serve_tcp(stream, parity, Arc::clone(&sides), Arc::clone(&book)))
+        Upstream::start(move |stream| {
+            serve_tcp(stream, parity, Arc::clone(&sides), Arc::clone(&book))
+        })
     };
     Ok(Upstreams {
         http: Upstream::http(answer).await?,
@@ -94,7 +96,10 @@ async fn upload(request: Request<Incoming>, seed: u64) -> Response<Body> {
             Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         if let Some(at) = pattern::mismatch(seed, length, &data) {
-            return refuse(StatusCode::UNPROCESSABLE_ENTITY, &format!("byte {at} is wrong"));
+            return refuse(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                &format!("byte {at} is wrong"),
+            );
         }
         length += data.len() as u64;
         sum.add(&data);
@@ -105,7 +110,10 @@ async fn upload(request: Request<Incoming>, seed: u64) -> Response<Body> {
 /// A chunked body, one chunk after the other with pauses between.
 fn trickle(query: &Query) -> Response<Body> {
     let (seed, chunks) = (query.number("seed"), query.number("chunks"));
-    let (size, pause) = (query.number("size"), Duration::from_millis(query.number("ms")));
+    let (size, pause) = (
+        query.number("size"),
+        Duration::from_millis(query.number("ms")),
+    );
     let chunks = stream::unfold(0, move |n| async move {
         if n == chunks {
             return None;
@@ -127,7 +135,8 @@ fn upgrade(mut request: Request<Incoming>) -> Response<Body> {
             .to_owned()
     };
     let key = text(request.headers(), header::SEC_WEBSOCKET_KEY);
-    if !text(request.headers(), header::UPGRADE).eq_ignore_ascii_case("websocket") || key.is_empty() {
+    if !text(request.headers(), header::UPGRADE).eq_ignore_ascii_case("websocket") || key.is_empty()
+    {
         return refuse(StatusCode::BAD_REQUEST, "not a WebSocket handshake");
     }
     let Ok(accept) = HeaderValue::from_str(&websocket::accept(&key)) else {
@@ -158,7 +167,9 @@ async fn echo_messages(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::
 
 /// The upstream's side of a TCP stream: sends its pattern, checks the client's.
 async fn serve_tcp(mut stream: TcpStream, parity: u8, sides: Arc<TcpSides>, book: Arc<Book>) {
-    let Ok(name) = stream.read_u64().await else { return };
+    let Ok(name) = stream.read_u64().await else {
+        return;
+    };
     let side = sides.open(name);
     if stream.write_u8(parity).await.is_err() {
         return;
@@ -168,9 +179,9 @@ async fn serve_tcp(mut stream: TcpStream, parity: u8, sides: Arc<TcpSides>, book
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(count @ 1..) = read.read(&mut buffer).await {
             let mut side = lock(&side);
-            side.wrong_at = side
-                .wrong_at
-                .or(pattern::mismatch(name, side.received, &buffer[..count]));
+            side.wrong_at =
+                side.wrong_at
+                    .or(pattern::mismatch(name, side.received, &buffer[..count]));
             side.received += count as u64;
         }
     };

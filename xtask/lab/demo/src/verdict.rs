@@ -111,7 +111,10 @@ pub(crate) fn judge(records: &[Record], updates: &Updates, end: Duration) -> Vec
 }
 
 fn judge_class(class: Class, records: &[Record], updates: &Updates, end: Duration) -> ClassVerdict {
-    let mine: Vec<&Record> = records.iter().filter(|record| record.class == class).collect();
+    let mine: Vec<&Record> = records
+        .iter()
+        .filter(|record| record.class == class)
+        .collect();
     let after_update = |wanted: fn(Saw) -> bool| {
         let times = mine.iter().filter_map(|record| {
             record
@@ -198,7 +201,9 @@ fn lost_tunnel(record: &Record, updates: &Updates) -> Option<Loss> {
     let early = QUIET_END.min(updates.drain_time / 4) + CLOCKS;
     let detail = match updates.deadline(version) {
         None => "ended although its version was never replaced".to_owned(),
-        Some(deadline) if at + early < deadline => format!("ended {} ms early", (deadline - at).as_millis()),
+        Some(deadline) if at + early < deadline => {
+            format!("ended {} ms early", (deadline - at).as_millis())
+        }
         Some(_) => return None,
     };
     Some(Loss {
@@ -216,11 +221,18 @@ fn stale_version(record: &Record, updates: &Updates) -> Option<Loss> {
         kind: "old version",
         at: record.opened,
         version,
-        detail: format!("a new connection was served by version {version}, replaced by {oldest} before"),
+        detail: format!(
+            "a new connection was served by version {version}, replaced by {oldest} before"
+        ),
     })
 }
 
-fn complaints(verdict: &ClassVerdict, mine: &[&Record], updates: &Updates, end: Duration) -> Vec<String> {
+fn complaints(
+    verdict: &ClassVerdict,
+    mine: &[&Record],
+    updates: &Updates,
+    end: Duration,
+) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut need = |heard: bool, what: &str| {
         if !heard {
@@ -241,7 +253,10 @@ fn complaints(verdict: &ClassVerdict, mine: &[&Record], updates: &Updates, end: 
     if !updates.at.is_empty() {
         match verdict.class {
             Class::H1Busy | Class::H1Idle | Class::Upload => {
-                need(verdict.close_header.is_some(), "never saw `connection: close`");
+                need(
+                    verdict.close_header.is_some(),
+                    "never saw `connection: close`",
+                );
             }
             Class::H2Busy | Class::H2Idle | Class::H2Slow => {
                 need(verdict.first_goaway.is_some(), "never saw the first GOAWAY");
@@ -308,7 +323,12 @@ mod tests {
     }
 
     fn verdict(record: &Record) -> ClassVerdict {
-        judge_class(record.class, std::slice::from_ref(record), &updates(), ms(11_000))
+        judge_class(
+            record.class,
+            std::slice::from_ref(record),
+            &updates(),
+            ms(11_000),
+        )
     }
 
     fn kinds(record: &Record) -> Vec<&'static str> {
@@ -345,17 +365,24 @@ mod tests {
         record
             .saw
             .push((ms(4500), Saw::FinalGoaway { last_stream_id: 9 }));
-        record.failures.push(failed(4499, Some(11), How::Unanswered));
+        record
+            .failures
+            .push(failed(4499, Some(11), How::Unanswered));
         assert_eq!((kinds(&record).len(), verdict(&record).retried), (0, 1));
         record.failures.push(failed(4400, Some(9), How::Reset));
-        assert_eq!((kinds(&record), verdict(&record).retried), (vec!["reset"], 1));
+        assert_eq!(
+            (kinds(&record), verdict(&record).retried),
+            (vec!["reset"], 1)
+        );
     }
 
     #[test]
     fn a_first_goaway_alone_excuses_nothing() {
         let mut record = record(Class::H2Busy);
         record.saw.push((ms(2500), Saw::FirstGoaway));
-        record.failures.push(failed(2501, Some(11), How::Unanswered));
+        record
+            .failures
+            .push(failed(2501, Some(11), How::Unanswered));
         assert_eq!(kinds(&record), ["unanswered"]);
     }
 
@@ -411,9 +438,14 @@ mod tests {
             ]
         );
         quiet.saw.push((ms(2500), Saw::FirstGoaway));
-        quiet.saw.push((ms(4500), Saw::FinalGoaway { last_stream_id: 9 }));
+        quiet
+            .saw
+            .push((ms(4500), Saw::FinalGoaway { last_stream_id: 9 }));
         assert!(verdict(&quiet).good());
-        assert_eq!(verdict(&quiet).goaway_gap.map(|gap| gap.median), Some(ms(2000)));
+        assert_eq!(
+            verdict(&quiet).goaway_gap.map(|gap| gap.median),
+            Some(ms(2000))
+        );
     }
 
     #[test]

@@ -44,7 +44,8 @@ async fn handshake(wire: &mut Wire, entry: &Entry) -> Result<(), How> {
     let ask = websocket::handshake("/ws", &key);
     wire.send(ask.as_bytes()).await;
     let head = wire.head().await?;
-    if head.status() != 101 || head.header("sec-websocket-accept") != Some(&websocket::accept(&key)) {
+    if head.status() != 101 || head.header("sec-websocket-accept") != Some(&websocket::accept(&key))
+    {
         return Err(How::Wrong(format!("handshake: {head:?}")));
     }
     if let Some(version) = h1::version(&head) {
@@ -67,7 +68,11 @@ async fn talk(crowd: &Crowd, wire: Wire, entry: &Entry) {
                 Ok(None) => break,
                 Ok(Some(message)) if message.opcode == opcode::CLOSE => {
                     // Ours comes back when we leave; otherwise it is the end of the tunnel as any other.
-                    entry.saw(if leaving.is_some() { Saw::Left } else { Saw::Fin });
+                    entry.saw(if leaving.is_some() {
+                        Saw::Left
+                    } else {
+                        Saw::Fin
+                    });
                     return;
                 }
                 Ok(Some(message)) => echoes.check(&message, entry),
@@ -130,10 +135,16 @@ impl Echoes {
     fn check(&mut self, message: &Message, entry: &Entry) {
         match self.outstanding.pop_front() {
             Some((_, payload)) if payload == message.payload => entry.ok(),
-            Some((begun, _)) => {
-                entry.failed(begun, None, How::Wrong("another echo than the next".to_owned()))
-            }
-            None => entry.failed(entry.now(), None, How::Wrong("an echo of nothing".to_owned())),
+            Some((begun, _)) => entry.failed(
+                begun,
+                None,
+                How::Wrong("another echo than the next".to_owned()),
+            ),
+            None => entry.failed(
+                entry.now(),
+                None,
+                How::Wrong("an echo of nothing".to_owned()),
+            ),
         }
     }
 

@@ -232,7 +232,9 @@ fn all(options: &Options) -> anyhow::Result<String> {
     };
     let (edge, tls, relay) = (&options.edge, &options.tls, &options.relay);
     let programs = Programs::build(edge.clone(), tls.clone(), relay.clone())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let failed = runtime.block_on(async {
         tokio::select! {
             failed = async {
@@ -269,8 +271,12 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Client>> {
         .find(|name| CLIENTS.iter().all(|client| client.name != **name))
     {
         let known: Vec<_> = CLIENTS.iter().map(|client| client.name).collect();
-        bail!("there is no client `{unknown}`; there are: {}", known.join(", "));
+        bail!(
+            "there is no client `{unknown}`; there are: {}",
+            known.join(", ")
+        );
     }
-    let wanted = |client: &&Client| names.is_empty() || names.iter().any(|name| name == client.name);
+    let wanted =
+        |client: &&Client| names.is_empty() || names.iter().any(|name| name == client.name);
     Ok(CLIENTS.iter().filter(wanted).collect())
 }

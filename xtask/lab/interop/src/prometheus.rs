@@ -60,7 +60,8 @@ fn promtool(sh: &Shell, folder: &Path) -> Result<PathBuf, String> {
             return Ok(program);
         }
     }
-    let lack = |error: xshell::Error| format!("no promtool: `apt-get install prometheus` ({error})");
+    let lack =
+        |error: xshell::Error| format!("no promtool: `apt-get install prometheus` ({error})");
     let _folder = sh.push_dir(folder);
     cmd!(sh, "apt-get download -qq prometheus")
         .quiet()
@@ -95,16 +96,20 @@ fn python(sh: &Shell, folder: &Path) -> Result<PathBuf, String> {
     if has(&python) {
         return Ok(python);
     }
-    let lack = |error: xshell::Error| format!("no prometheus_client: it comes from PyPI, once ({error})");
+    let lack =
+        |error: xshell::Error| format!("no prometheus_client: it comes from PyPI, once ({error})");
     let venv = folder.join("venv");
     cmd!(sh, "python3 -m venv --clear {venv}")
         .quiet()
         .run()
         .map_err(lack)?;
-    cmd!(sh, "{python} -m pip install --quiet --only-binary :all: {CLIENT}")
-        .quiet()
-        .run()
-        .map_err(lack)?;
+    cmd!(
+        sh,
+        "{python} -m pip install --quiet --only-binary :all: {CLIENT}"
+    )
+    .quiet()
+    .run()
+    .map_err(lack)?;
     Ok(python)
 }
 

@@ -85,11 +85,18 @@ fn all(options: &Options) -> anyhow::Result<Result<String, String>> {
         Some(path) => path.clone(),
         None => rig::build_edge("release", "xds")?,
     };
-    let programs = Programs { envoy, edge, python };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let programs = Programs {
+        envoy,
+        edge,
+        python,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let (mut compared, mut different) = (0, 0);
     for (place, way) in (1..).zip(Way::ALL) {
-        let played = runtime.block_on(async { timeout(LONGEST, play(&programs, way, place)).await });
+        let played =
+            runtime.block_on(async { timeout(LONGEST, play(&programs, way, place)).await });
         let steps = played.with_context(|| format!("{way}: it took longer than {LONGEST:?}"))?;
         for step in steps.with_context(|| way.to_string())? {
             compared += 1;
@@ -152,7 +159,10 @@ async fn play(programs: &Programs, way: Way, place: u8) -> anyhow::Result<Vec<St
     let sides = [&envoy, &edge];
     let mut steps = Vec::new();
     for side in sides {
-        plane.answer(side.name, "").await.context("the first request")?;
+        plane
+            .answer(side.name, "")
+            .await
+            .context("the first request")?;
     }
     for (name, version, listeners, served) in states() {
         let command = json!({ "version": version, "listeners": listeners });
@@ -174,7 +184,8 @@ async fn play(programs: &Programs, way: Way, place: u8) -> anyhow::Result<Vec<St
     }
     let mut plane = Plane::start(&programs.python, folder.path(), port).await?;
     steps.push(look("another control plane", [""], left, &mut plane, sides).await?);
-    let command = json!({ "version": "7", "listeners": [listener("a", "a7"), listener("b", "b7")] });
+    let command =
+        json!({ "version": "7", "listeners": [listener("a", "a7"), listener("b", "b7")] });
     plane.tell(&command).await?;
     steps.push(look("its listeners", ["7"], ["a7", "b7"], &mut plane, sides).await?);
     Ok(steps)
@@ -245,7 +256,12 @@ fn states() -> Vec<State> {
             vec![other.clone(), listener("b", "b3")],
             ["a3", "b3"],
         ),
-        ("one that is no message", "4", vec![other, garbage], ["a3", "b3"]),
+        (
+            "one that is no message",
+            "4",
+            vec![other, garbage],
+            ["a3", "b3"],
+        ),
         ("one is removed", "5", vec![listener("a", "a5")], ["a5", ""]),
         ("one is changed", "6", vec![listener("a", "a6")], ["a6", ""]),
     ]

@@ -102,7 +102,8 @@ fn write(options: &Measure, benches: &[Bench], part: &Part) -> Result<ExitCode> 
     sh.change_dir(root());
     let rows: Vec<Value> = match &options.from {
         Some(file) => {
-            let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            let text =
+                fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
             serde_json::from_str(&text).context("the file holds rows")?
         }
         None => measure(&sh, benches, options)?,
@@ -116,7 +117,11 @@ fn write(options: &Measure, benches: &[Bench], part: &Part) -> Result<ExitCode> 
     if !options.quick {
         let file = root().join("docs/performance.md");
         let before = fs::read_to_string(&file).unwrap_or_default();
-        let after = page::with_part(&before, part.title, &part.body(&sh, &rows, options.runs.get())?);
+        let after = page::with_part(
+            &before,
+            part.title,
+            &part.body(&sh, &rows, options.runs.get())?,
+        );
         fs::write(&file, after).with_context(|| format!("write {}", file.display()))?;
         println!("written to {}", file.display());
     }
@@ -180,7 +185,8 @@ fn middle(runs: Vec<Vec<Value>>) -> Vec<Value> {
     rows.sort_by(|a, b| key(a).total_cmp(&key(b)));
     let of = |name: &Value| {
         let runs: Vec<&Value> = rows.iter().filter(|row| row["row"] == *name).collect();
-        runs.get(runs.len().saturating_sub(1) / 2).map(|&row| row.clone())
+        runs.get(runs.len().saturating_sub(1) / 2)
+            .map(|&row| row.clone())
     };
     names.iter().filter_map(of).collect()
 }
@@ -199,7 +205,14 @@ mod tests {
                 json!({"row": "b", "ratio": 1, "value": bytes, "target": "<= 64 bytes"}),
             ]
         };
-        let rows = middle(vec![run(json!(3), 60), run(Value::Null, 50), run(json!(2), 70)]);
-        assert_eq!(rows, [run(json!(3), 60)[0].clone(), run(json!(3), 60)[1].clone()]);
+        let rows = middle(vec![
+            run(json!(3), 60),
+            run(Value::Null, 50),
+            run(json!(2), 70),
+        ]);
+        assert_eq!(
+            rows,
+            [run(json!(3), 60)[0].clone(), run(json!(3), 60)[1].clone()]
+        );
     }
 }

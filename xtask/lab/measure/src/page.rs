@@ -113,7 +113,10 @@ impl Part {
 pub(crate) fn with_part(page: &str, title: &str, body: &str) -> String {
     let part = format!("## {title}\n\n{}\n", body.trim_end());
     let mut parts = page.split("\n## ");
-    let first = parts.next().map(str::trim_end).filter(|first| !first.is_empty());
+    let first = parts
+        .next()
+        .map(str::trim_end)
+        .filter(|first| !first.is_empty());
     let head = first.map_or_else(
         || format!("{TITLE}\n{INTRODUCTION}"),
         |first| format!("{first}\n"),
@@ -206,7 +209,9 @@ fn number(value: &Value) -> String {
 
 fn processor() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = info.lines().find_map(|line| line.strip_prefix("model name"));
+    let name = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
     name.map_or("an unnamed processor".to_owned(), |name| {
         name.trim_start_matches([' ', '\t', ':']).to_owned()
     })

@@ -46,7 +46,10 @@ impl Program {
     /// # Panics
     ///
     /// When the file cannot be written.
-    pub fn report<'a>(&self, parts: impl IntoIterator<Item = (&'a str, impl FnOnce() -> Vec<Row>)>) {
+    pub fn report<'a>(
+        &self,
+        parts: impl IntoIterator<Item = (&'a str, impl FnOnce() -> Vec<Row>)>,
+    ) {
         let mut rows = vec![];
         for (name, part) in parts {
             if self.wants(name) {

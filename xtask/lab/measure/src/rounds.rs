@@ -97,7 +97,11 @@ pub fn compare(
         value,
         floor_name: names[0],
         floor,
-        ratio: if in_a_round { median(ratios) } else { value / floor },
+        ratio: if in_a_round {
+            median(ratios)
+        } else {
+            value / floor
+        },
         target,
         peers: names[2..].iter().copied().zip(medians).collect(),
     }
@@ -174,7 +178,10 @@ const PATIENCE: Duration = Duration::from_millis(400);
 /// Seconds that each part took during which all threads were running.
 fn together(all: &[Parts]) -> Vec<f64> {
     let part = |part: usize| {
-        let took = all.iter().map(|thread| thread[part].1 - thread[part].0).max()?;
+        let took = all
+            .iter()
+            .map(|thread| thread[part].1 - thread[part].0)
+            .max()?;
         let began = all.iter().map(|thread| thread[part].0).max()?;
         let ended = all.iter().map(|thread| thread[part].1).min()?;
         (ended.saturating_duration_since(began) >= took * 4 / 5).then_some(took.as_secs_f64())

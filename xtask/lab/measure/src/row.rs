@@ -72,7 +72,9 @@ impl Row {
                 value / self.value
             )
         });
-        let holds = self.holds().map_or("null".to_owned(), |holds| holds.to_string());
+        let holds = self
+            .holds()
+            .map_or("null".to_owned(), |holds| holds.to_string());
         format!(
             "{{\"row\": \"{}\", \"value\": {:.3}, \"unit\": \"{}\", \"floor\": {:.3}, \"floor_name\": \"{}\", \"ratio\": {:.3}, \
              \"best_peer\": {best}, \"peers\": {{{}}}, \"target\": \"{}\", \"holds\": {holds}}}",

@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn stats_are_numbers_by_name_and_other_lines_are_skipped() {
-        let text = "listener_manager.total_listeners_draining: 2\nhistogram: No recorded values\nx\n";
+        let text =
+            "listener_manager.total_listeners_draining: 2\nhistogram: No recorded values\nx\n";
         assert_eq!(
             stats(text).into_iter().collect::<Vec<_>>(),
             [("listener_manager.total_listeners_draining", 2)]

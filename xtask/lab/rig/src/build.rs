@@ -28,10 +28,28 @@ pub fn build_example(package: &str, name: &str, features: &str) -> anyhow::Resul
     build("release", package, "--example", name, features)
 }
 
-fn build(profile: &str, package: &str, kind: &str, name: &str, features: &str) -> anyhow::Result<PathBuf> {
+fn build(
+    profile: &str,
+    package: &str,
+    kind: &str,
+    name: &str,
+    features: &str,
+) -> anyhow::Result<PathBuf> {
     let mut command = Command::new(cargo());
-    command.args(["build", "--profile", profile, "--package", package, kind, name]);
-    command.args(["--features", features, "--message-format=json-render-diagnostics"]);
+    command.args([
+        "build",
+        "--profile",
+        profile,
+        "--package",
+        package,
+        kind,
+        name,
+    ]);
+    command.args([
+        "--features",
+        features,
+        "--message-format=json-render-diagnostics",
+    ]);
     println!("$ {command:?}");
     let built = command
         .current_dir(root())

@@ -57,14 +57,16 @@ impl Config {
 
     /// Writes the bootstrap, and a version of the listeners.
     pub fn write(&self, clusters: &Clusters, version: u32) -> anyhow::Result<()> {
-        std::fs::write(self.bootstrap(), self.bootstrap_yaml(clusters)).context("writing the bootstrap")?;
+        std::fs::write(self.bootstrap(), self.bootstrap_yaml(clusters))
+            .context("writing the bootstrap")?;
         self.update(version)
     }
 
     /// Puts a version of the listeners in the place of the last one, by atomic rename.
     pub fn update(&self, version: u32) -> anyhow::Result<()> {
         let next = self.folder.join("next.yaml");
-        std::fs::write(&next, self.listeners_yaml(version)).context("writing the next listeners")?;
+        std::fs::write(&next, self.listeners_yaml(version))
+            .context("writing the next listeners")?;
         std::fs::rename(&next, self.lds()).context("renaming the next listeners into place")
     }
 
@@ -102,17 +104,22 @@ impl Config {
                 yaml::forward("http", &header),
             ],
         );
-        let cluster = if version % 2 == 0 { "tcp_even" } else { "tcp_odd" };
+        let cluster = if version % 2 == 0 {
+            "tcp_even"
+        } else {
+            "tcp_odd"
+        };
         let proxy = yaml::tcp_proxy("demo_tcp", cluster, "");
-        let listeners = [("http", self.http, manager), ("tcp", self.tcp, proxy)].map(|(name, at, filter)| {
-            let chain = yaml::chain(&[], &filter);
-            yaml::resource(&yaml::listener(
-                name,
-                &yaml::socket_address(at),
-                &buffer,
-                &[chain],
-            ))
-        });
+        let listeners =
+            [("http", self.http, manager), ("tcp", self.tcp, proxy)].map(|(name, at, filter)| {
+                let chain = yaml::chain(&[], &filter);
+                yaml::resource(&yaml::listener(
+                    name,
+                    &yaml::socket_address(at),
+                    &buffer,
+                    &[chain],
+                ))
+            });
         yaml::discovery(Some(&version.to_string()), &listeners)
     }
 }

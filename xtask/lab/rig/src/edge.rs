@@ -91,7 +91,8 @@ impl Edge {
         self.config.process += 1;
         self.config.write(&self.start.clusters, version)?;
         let next = Process::start(&mut command(&self.start, &self.config))?;
-        self.replaced.push(std::mem::replace(&mut self.process, next));
+        self.replaced
+            .push(std::mem::replace(&mut self.process, next));
         let limit = Instant::now() + PATIENCE;
         while self.process.said().count(TAKEN_OVER) == 0 {
             if let Some(status) = self.process.ended() {
@@ -111,7 +112,9 @@ impl Edge {
         let limit = Instant::now() + PATIENCE / 2;
         let mut left = 0;
         for process in &mut self.replaced {
-            let ended = process.end(limit.saturating_duration_since(Instant::now())).await;
+            let ended = process
+                .end(limit.saturating_duration_since(Instant::now()))
+                .await;
             left += usize::from(!ended.is_ok_and(|status| status.success()));
         }
         left

@@ -48,7 +48,9 @@ pub fn install(folder: &Path) -> anyhow::Result<PathBuf> {
         let last: Vec<&str> = last.into_iter().rev().collect();
         bail!(OutOfReach(last.join("\n")))
     };
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    run(Command::new("python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&venv))?;
     let pip = [
         "-m",
         "pip",

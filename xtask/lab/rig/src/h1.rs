@@ -81,7 +81,10 @@ impl Head {
 
     /// A response's status; 0 if the first line has none.
     pub fn status(&self) -> u16 {
-        let status = self.start.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
+        let status = self
+            .start
+            .strip_prefix("HTTP/1.")
+            .and_then(|rest| rest.get(2..5));
         status.and_then(|status| status.parse().ok()).unwrap_or(0)
     }
 
@@ -132,7 +135,11 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     /// Reads a head.
     pub async fn head(&mut self) -> Result<Head, Stopped> {
         loop {
-            if let Some(end) = self.ahead.windows(4).position(|window| window == b"\r\n\r\n") {
+            if let Some(end) = self
+                .ahead
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 let head = self.ahead.split_to(end + 4);
                 return Head::parse(&String::from_utf8_lossy(&head));
             }
@@ -172,8 +179,8 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     pub async fn chunk(&mut self) -> Result<Bytes, Stopped> {
         let line = self.line().await?;
         let size = line.split(';').next().unwrap_or_default().trim();
-        let size =
-            usize::from_str_radix(size, 16).map_err(|_| Stopped::Wrong(format!("chunk size {line:?}")))?;
+        let size = usize::from_str_radix(size, 16)
+            .map_err(|_| Stopped::Wrong(format!("chunk size {line:?}")))?;
         let chunk = self.take(size).await?;
         match &*self.line().await? {
             "" => Ok(chunk),

@@ -82,8 +82,12 @@ impl Frame {
     pub fn ack(&self) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         match self.kind {
-            kind::SETTINGS if !self.has(flag::ACK) => put(&mut out, kind::SETTINGS, flag::ACK, 0, &[]),
-            kind::PING if !self.has(flag::ACK) => put(&mut out, kind::PING, flag::ACK, 0, &self.payload),
+            kind::SETTINGS if !self.has(flag::ACK) => {
+                put(&mut out, kind::SETTINGS, flag::ACK, 0, &[])
+            }
+            kind::PING if !self.has(flag::ACK) => {
+                put(&mut out, kind::PING, flag::ACK, 0, &self.payload)
+            }
             _ => return None,
         }
         Some(out)
@@ -121,7 +125,9 @@ impl Frame {
             match Self::take(ahead) {
                 Ok(Some(frame)) => return Ok(Some(frame)),
                 Ok(None) => {}
-                Err(length) => return Err(std::io::Error::other(format!("a frame of {length} bytes"))),
+                Err(length) => {
+                    return Err(std::io::Error::other(format!("a frame of {length} bytes")));
+                }
             }
             if stream.read_buf(ahead).await? == 0 {
                 return Ok(None);
@@ -166,12 +172,22 @@ pub fn request(method: &str, path: &str, stream: u32, end: bool) -> Vec<u8> {
     const METHOD_GET: u8 = 0x82;
     const METHOD_POST: u8 = 0x83;
     const SCHEME_HTTP: u8 = 0x86;
-    let method = if method == "POST" { METHOD_POST } else { METHOD_GET };
+    let method = if method == "POST" {
+        METHOD_POST
+    } else {
+        METHOD_GET
+    };
     let mut block = vec![method, SCHEME_HTTP];
     put_target(&mut block, path);
     let mut out = Vec::new();
     let end = if end { flag::END_STREAM } else { 0 };
-    put(&mut out, kind::HEADERS, flag::END_HEADERS | end, stream, &block);
+    put(
+        &mut out,
+        kind::HEADERS,
+        flag::END_HEADERS | end,
+        stream,
+        &block,
+    );
     out
 }
 

@@ -120,7 +120,11 @@ impl Said {
         tokio::spawn(async move {
             let mut output = BufReader::new(output);
             let mut line = Vec::new();
-            while let Ok(1..) = (&mut output).take(LINE_LIMIT).read_until(b'\n', &mut line).await {
+            while let Ok(1..) = (&mut output)
+                .take(LINE_LIMIT)
+                .read_until(b'\n', &mut line)
+                .await
+            {
                 said.add(String::from_utf8_lossy(&line).trim_end().to_owned());
                 line.clear();
             }
@@ -188,7 +192,11 @@ impl Said {
     /// How many lines end so.
     pub fn count(&self, end: &str) -> usize {
         let lines = self.lock();
-        lines.kept.iter().filter(|(_, line)| line.ends_with(end)).count()
+        lines
+            .kept
+            .iter()
+            .filter(|(_, line)| line.ends_with(end))
+            .count()
     }
 
     /// Whether a line has this in it.

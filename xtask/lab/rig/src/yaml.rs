@@ -110,7 +110,8 @@ pub fn discovery(version: Option<&str>, listeners: &[String]) -> String {
 
 /// A cluster with these endpoints. `more` are further fields.
 pub fn cluster(name: &str, endpoints: &[SocketAddr], more: &str) -> String {
-    let endpoint = |at: &SocketAddr| format!("{{ endpoint: {{ address: {} }} }}", socket_address(*at));
+    let endpoint =
+        |at: &SocketAddr| format!("{{ endpoint: {{ address: {} }} }}", socket_address(*at));
     let endpoints: Vec<_> = endpoints.iter().map(endpoint).collect();
     format!(
         "  - {{ name: {name}, type: STATIC, connect_timeout: 5s, {more}load_assignment: {{ cluster_name: {name}, endpoints: [ {{ lb_endpoints: [ {} ] }} ] }} }}\n",

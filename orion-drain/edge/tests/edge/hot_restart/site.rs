@@ -78,7 +78,10 @@ impl Site {
 
     /// Writes the listeners of processes to come, and of one that serves.
     pub(super) fn update(&self, version: u32) {
-        self.write(&yaml::discovery(&version.to_string(), &[self.listener(version)]));
+        self.write(&yaml::discovery(
+            &version.to_string(),
+            &[self.listener(version)],
+        ));
     }
 
     pub(super) fn write(&self, content: &str) {
@@ -154,7 +157,11 @@ impl Site {
     /// A process that has got the sockets and waits for its listeners: they come through a pipe.
     pub(super) async fn next_that_waits(&self, flags: &str) -> Waiting {
         let pipe = self.file("listeners.pipe");
-        let made = Command::new("mkfifo").arg(&pipe).status().await.expect("mkfifo");
+        let made = Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .await
+            .expect("mkfifo");
         assert!(made.success());
         let mut process = self.start_with(&pipe, flags);
         process.until("taking over from process").await;
@@ -229,7 +236,9 @@ impl Process {
 
     /// SIGKILL, and waits for its end.
     pub(super) async fn kill(&mut self) {
-        within("its end", self.child.kill()).await.expect("it was there");
+        within("its end", self.child.kill())
+            .await
+            .expect("it was there");
     }
 
     pub(super) async fn exit(&mut self) -> ExitStatus {
@@ -239,7 +248,10 @@ impl Process {
     }
 
     pub(super) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("it can be waited for").is_none()
+        self.child
+            .try_wait()
+            .expect("it can be waited for")
+            .is_none()
     }
 
     /// How many descriptors it has open.

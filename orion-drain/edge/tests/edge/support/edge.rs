@@ -69,7 +69,10 @@ impl Edge {
 
     /// Starts it with such a bootstrap, and waits until the admin port can be asked.
     #[cfg(feature = "xds")]
-    pub(crate) async fn start_of(flags: &str, text: impl FnOnce(&Path, &Upstream) -> String) -> Self {
+    pub(crate) async fn start_of(
+        flags: &str,
+        text: impl FnOnce(&Path, &Upstream) -> String,
+    ) -> Self {
         Self::start_as(Self::command(), flags, text).await
     }
 
@@ -128,7 +131,11 @@ impl Edge {
             false
         });
         let heard = heard.await;
-        assert!(heard, "edge ended without saying {part:?}: {:#?}", self.said);
+        assert!(
+            heard,
+            "edge ended without saying {part:?}: {:#?}",
+            self.said
+        );
         self.said[from..].to_vec()
     }
 
@@ -172,7 +179,8 @@ impl Edge {
     pub(crate) fn replace(&self, content: &str) {
         let next = self.folder.path().join("next.yaml");
         std::fs::write(&next, content).expect("the next LDS file");
-        std::fs::rename(&next, self.folder.path().join("lds.yaml")).expect("the LDS file is replaced");
+        std::fs::rename(&next, self.folder.path().join("lds.yaml"))
+            .expect("the LDS file is replaced");
     }
 
     /// Applies listeners as this version; what edge said of it.
@@ -190,7 +198,9 @@ impl Edge {
     pub(crate) async fn local(&self, listener: &str) -> String {
         let list = self.get("/listeners").await.text();
         let addresses = list.lines().filter_map(|line| line.split_once("::"));
-        let mut found = addresses.filter(|(name, _)| *name == listener).map(|(_, at)| at);
+        let mut found = addresses
+            .filter(|(name, _)| *name == listener)
+            .map(|(_, at)| at);
         let found = found.next_back();
         let found = found.unwrap_or_else(|| panic!("no listener {listener:?} in {list:?}"));
         found.to_owned()
@@ -218,8 +228,13 @@ impl Edge {
 
     /// `/connections` or `/drain`: the list in it.
     pub(crate) async fn list(&self, path: &str) -> Vec<serde_json::Value> {
-        let mut value: serde_json::Value = serde_json::from_str(&self.get(path).await.text()).expect("JSON");
-        let key = if path == "/drain" { "drains" } else { "connections" };
+        let mut value: serde_json::Value =
+            serde_json::from_str(&self.get(path).await.text()).expect("JSON");
+        let key = if path == "/drain" {
+            "drains"
+        } else {
+            "connections"
+        };
         match value[key].take() {
             serde_json::Value::Array(list) => list,
             other => panic!("{path}: {other}"),
@@ -227,7 +242,11 @@ impl Edge {
     }
 
     /// Waits until such a list is as the test wants it.
-    pub(crate) async fn until_list(&self, path: &str, wanted: impl Fn(&[serde_json::Value]) -> bool) {
+    pub(crate) async fn until_list(
+        &self,
+        path: &str,
+        wanted: impl Fn(&[serde_json::Value]) -> bool,
+    ) {
         let mut pace = tokio::time::interval(Duration::from_millis(20));
         within(path, async {
             while !wanted(&self.list(path).await) {
@@ -290,7 +309,10 @@ impl Edge {
 
     /// Whether it is still there.
     pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("edge can be waited for").is_none()
+        self.child
+            .try_wait()
+            .expect("edge can be waited for")
+            .is_none()
     }
 }
 

@@ -80,7 +80,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H1<S> {
     }
 
     pub(crate) async fn try_send(&mut self, text: &str) -> io::Result<()> {
-        within("bytes are taken", self.wire.stream.write_all(text.as_bytes())).await
+        within(
+            "bytes are taken",
+            self.wire.stream.write_all(text.as_bytes()),
+        )
+        .await
     }
 
     /// Sends a request without a body.

@@ -95,7 +95,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H2<S> {
     /// The body of the response to this stream, which must be what comes next.
     pub(crate) async fn answered(&mut self, id: u32) -> String {
         let head = self.next().await;
-        assert_eq!(head, Event::Head { stream: id, ok: true });
+        assert_eq!(
+            head,
+            Event::Head {
+                stream: id,
+                ok: true
+            }
+        );
         let mut whole = String::new();
         loop {
             match self.next().await {

@@ -20,7 +20,8 @@ pub(crate) struct Secured {
 
 impl Secured {
     pub(crate) fn new() -> Self {
-        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let signed =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let folder = TempDir::new().expect("a folder for the certificate");
         std::fs::write(
             folder.path().join("cert.pem"),
@@ -30,7 +31,9 @@ impl Secured {
         let key = pem("PRIVATE KEY", &signed.signing_key.serialize_der());
         std::fs::write(folder.path().join("key.pem"), key).expect("the key");
         let mut trusted = RootCertStore::empty();
-        trusted.add(signed.cert.der().clone()).expect("it is trusted");
+        trusted
+            .add(signed.cert.der().clone())
+            .expect("it is trusted");
         Self { folder, trusted }
     }
 
@@ -82,7 +85,11 @@ fn pem(label: &str, der: &[u8]) -> String {
             });
         }
     }
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
     format!(
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         lines.join("\n")

@@ -94,9 +94,13 @@ async fn answer(stream: TcpStream, hold: mpsc::UnboundedSender<Held>) -> io::Res
         let body = wire.body(&head).await?.into();
         let (answer, answered) = oneshot::channel();
         let head = head.text.to_lowercase();
-        hold.send(Held { head, body, answer }).map_err(io::Error::other)?;
+        hold.send(Held { head, body, answer })
+            .map_err(io::Error::other)?;
         let body = answered.await.map_err(io::Error::other)?;
-        let response = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let response = format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
         wire.stream.write_all(response.as_bytes()).await?;
     }
 }

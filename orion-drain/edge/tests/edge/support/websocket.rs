@@ -24,22 +24,37 @@ pub(crate) async fn open_over<S: AsyncRead + AsyncWrite + Unpin>(mut client: H1<
     let response = client.response().await;
     assert_eq!(response.status, 101, "{response:?}");
     let accepted = websocket::accept(&key).to_lowercase();
-    assert_eq!(response.header("sec-websocket-accept"), Some(accepted.as_str()));
-    assert!(client.wire.ahead.is_empty(), "the server has nothing to say yet");
+    assert_eq!(
+        response.header("sec-websocket-accept"),
+        Some(accepted.as_str())
+    );
+    assert!(
+        client.wire.ahead.is_empty(),
+        "the server has nothing to say yet"
+    );
     client.wire.stream
 }
 
 /// Sends a text and reads it back; an error if the connection ended instead.
-pub(crate) async fn say(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), text: &str) -> io::Result<()> {
+pub(crate) async fn say(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    text: &str,
+) -> io::Result<()> {
     stream.write_all(&self::text(text)).await?;
     let back = within("an echo", receive(stream)).await?;
-    assert_eq!((back.opcode, &*back.payload), (opcode::TEXT, text.as_bytes()));
+    assert_eq!(
+        (back.opcode, &*back.payload),
+        (opcode::TEXT, text.as_bytes())
+    );
     Ok(())
 }
 
 /// Sends a text; the text that comes back, or the code of the Close frame that comes instead.
 pub(crate) async fn talk(stream: &mut TcpStream, text: &str) -> Result<(), u16> {
-    stream.write_all(&self::text(text)).await.expect("it is open");
+    stream
+        .write_all(&self::text(text))
+        .await
+        .expect("it is open");
     let back = within("a frame", receive(stream)).await.expect("a frame");
     match back.opcode {
         opcode::TEXT => {
@@ -88,8 +103,14 @@ async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Message> {
 }
 
 /// The other side: sends every message back.
-pub(crate) async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin, ahead: BytesMut) -> io::Result<()> {
-    assert!(ahead.is_empty(), "a frame before the handshake was accepted");
+pub(crate) async fn echo(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    ahead: BytesMut,
+) -> io::Result<()> {
+    assert!(
+        ahead.is_empty(),
+        "a frame before the handshake was accepted"
+    );
     loop {
         let message = receive(&mut stream).await?;
         // A Close is answered by one.

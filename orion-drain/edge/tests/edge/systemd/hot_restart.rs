@@ -54,7 +54,9 @@ async fn the_socket_of_a_unit_listens_on_when_a_process_stops_that_took_it_over(
     let flags = hot_restart(&manager);
     let flags = format!("{flags} --systemd-fd-store");
     let first = http(1, address.port());
-    let old = manager.edge(&flags, &first, vec![socket], "edge.socket").await;
+    let old = manager
+        .edge(&flags, &first, vec![socket], "edge.socket")
+        .await;
     manager.hears("READY=1\nSTATUS=serving").await;
     let mut new = replaced(&manager, &flags, old, &http(2, address.port())).await;
     assert!(manager.told().await.text.starts_with("MAINPID="));
@@ -76,7 +78,9 @@ async fn what_is_stored_stays_stored_when_the_process_that_stored_it_is_replaced
     drop(free);
     let flags = format!("{} --systemd-fd-store", hot_restart(&manager));
     let stored = format!("FDSTORE=1\nFDNAME=listen-127.0.0.1={}", address.port());
-    let old = manager.edge(&flags, &http(1, address.port()), vec![], "").await;
+    let old = manager
+        .edge(&flags, &http(1, address.port()), vec![], "")
+        .await;
     manager.hears(&stored).await;
     manager.hears("READY=1\nSTATUS=serving").await;
     let new = replaced(&manager, &flags, old, &http(2, address.port())).await;

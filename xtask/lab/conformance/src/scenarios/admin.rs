@@ -25,7 +25,10 @@ pub(crate) async fn plain(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let other = Listener::http().named("other", OTHER);
     let play = stage
-        .start(Setup::gradual(6, [Listener::http(), Listener::tcp(), other]))
+        .start(Setup::gradual(
+            6,
+            [Listener::http(), Listener::tcp(), other],
+        ))
         .await?;
     let mut tasks = Tasks::new();
     let idle1 = Crowd::idle(&play, HTTP, Speak::Http1, 8).await?;
@@ -91,7 +94,11 @@ pub(crate) async fn plain(stage: Stage) -> anyhow::Result<Checks> {
         of(answered, 2),
         answered == 2,
     );
-    checks.rule("drain: TCP stays open over T", of(tcp.open(), 2), tcp.open() == 2);
+    checks.rule(
+        "drain: TCP stays open over T",
+        of(tcp.open(), 2),
+        tcp.open() == 2,
+    );
     checks.rule(
         "drain: /ready, state, /listeners stay",
         &views,
@@ -232,7 +239,10 @@ pub(crate) async fn inbound(stage: Stage) -> anyhow::Result<Checks> {
         seen.push(format!("{new}/{old}"));
     }
     for (seen, (rule, wanted)) in seen.iter().zip([
-        ("inboundonly: INBOUND refuses new, tells old ones", "refused/told"),
+        (
+            "inboundonly: INBOUND refuses new, tells old ones",
+            "refused/told",
+        ),
         ("inboundonly: OUTBOUND is not touched", "served/served"),
         ("inboundonly: unspecified is not touched", "served/served"),
     ]) {
@@ -270,8 +280,16 @@ pub(crate) async fn views(stage: Stage) -> anyhow::Result<Checks> {
         port.is_some() && status["name"].is_string(),
     );
     let views = views_of(&play).await?;
-    checks.rule("/ready, /server_info: LIVE", &views, views == "200 LIVE LIVE 2");
-    checks.rule("stats: downstream_cx_active of http.ing", active, active == 2);
+    checks.rule(
+        "/ready, /server_info: LIVE",
+        &views,
+        views == "200 LIVE LIVE 2",
+    );
+    checks.rule(
+        "stats: downstream_cx_active of http.ing",
+        active,
+        active == 2,
+    );
 
     let start = play.update(&listeners.map(|listener| listener.version(2)))?;
     at(start, 200).await;
@@ -322,7 +340,11 @@ pub(crate) async fn views(stage: Stage) -> anyhow::Result<Checks> {
         .filter(|name| !stats.contains_key(**name))
         .filter_map(|name| name.rsplit('.').next())
         .collect();
-    let seen = format!("{} missing {}", missing.len(), missing.first().unwrap_or(&""));
+    let seen = format!(
+        "{} missing {}",
+        missing.len(),
+        missing.first().unwrap_or(&"")
+    );
     checks.rule(
         "stats: every name of the drain is there",
         seen.trim_end(),
@@ -330,7 +352,11 @@ pub(crate) async fn views(stage: Stage) -> anyhow::Result<Checks> {
     );
     let listener = format!("listener.{}_{HTTP}.downstream_cx_total", play.ip);
     let total = stats.get(&listener).copied().unwrap_or(-1);
-    checks.rule("stats: listener.<address>.downstream_cx_total", total, total >= 3);
+    checks.rule(
+        "stats: listener.<address>.downstream_cx_total",
+        total,
+        total >= 3,
+    );
     Ok(checks)
 }
 

@@ -53,7 +53,11 @@ pub(crate) async fn chains(stage: Stage) -> anyhow::Result<Checks> {
         chain("removed", 4, 1),
     ];
     let mut next = listener.clone();
-    next.chains = vec![chain("changed", 2, 2), chain("kept", 3, 1), chain("added", 5, 2)];
+    next.chains = vec![
+        chain("changed", 2, 2),
+        chain("kept", 3, 1),
+        chain("added", 5, 2),
+    ];
     let play = stage.start(Setup::gradual(6, [listener])).await?;
     let changed1 = open(&play, 2, Speak::Http1, 6).await?;
     let changed2 = open(&play, 2, Speak::Http2, 10).await?;
@@ -76,7 +80,9 @@ pub(crate) async fn chains(stage: Stage) -> anyhow::Result<Checks> {
         version(&play, 4).await?,
     ];
     at(start, 6700).await;
-    let left = play.stat("listener_manager.total_filter_chains_draining").await;
+    let left = play
+        .stat("listener_manager.total_filter_chains_draining")
+        .await;
     for (name, rule, wanted) in [
         (
             "listener_in_place_updated",
@@ -84,7 +90,11 @@ pub(crate) async fn chains(stage: Stage) -> anyhow::Result<Checks> {
             1,
         ),
         ("listener_modified", "chains: listener_modified", 1),
-        ("total_listeners_draining", "chains: total_listeners_draining", 0),
+        (
+            "total_listeners_draining",
+            "chains: total_listeners_draining",
+            0,
+        ),
         (
             "total_filter_chains_draining",
             "chains: total_filter_chains_draining",
@@ -99,15 +109,22 @@ pub(crate) async fn chains(stage: Stage) -> anyhow::Result<Checks> {
         left,
         left == 0,
     );
-    let text = new.map(|version| version.map_or_else(|| "none".to_owned(), |version| format!("v{version}")));
+    let text = new
+        .map(|version| version.map_or_else(|| "none".to_owned(), |version| format!("v{version}")));
     checks.rule(
         "chains: new ones get changed v2, kept v1, added v2, removed none",
         text.join(" "),
         new == [Some(2), Some(1), Some(2), None],
     );
     for (crowd, rule) in [
-        (&changed2, "changed chain: idle H2 first GOAWAY in the window"),
-        (&removed2, "removed chain: idle H2 first GOAWAY in the window"),
+        (
+            &changed2,
+            "changed chain: idle H2 first GOAWAY in the window",
+        ),
+        (
+            &removed2,
+            "removed chain: idle H2 first GOAWAY in the window",
+        ),
     ] {
         let goaway = crowd.first(start, What::is_goaway);
         checks
@@ -163,7 +180,9 @@ pub(crate) async fn only_chain(stage: Stage) -> anyhow::Result<Checks> {
     listener.chains[0].version = 2;
     let start = play.update(&[listener])?;
     at(start, 500).await;
-    let in_place = play.stat("listener_manager.listener_in_place_updated").await;
+    let in_place = play
+        .stat("listener_manager.listener_in_place_updated")
+        .await;
     let new = super::crowd::probe(&play, HTTP).await;
     at(start, 4700).await;
     checks.rule("the only chain changed: in place", in_place, in_place == 1);

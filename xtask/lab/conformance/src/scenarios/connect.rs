@@ -22,7 +22,10 @@ async fn echoes(client: &Client, stream: u32) -> bool {
     let from = client.len();
     let back = |what: &What| matches!(what, What::Data { stream: of, bytes, .. } if *of == stream && !bytes.is_empty());
     client.send(&h2::data(stream, b"beat", false)).await
-        && client.wait(from, Duration::from_secs(1), back).await.is_some()
+        && client
+            .wait(from, Duration::from_secs(1), back)
+            .await
+            .is_some()
 }
 
 pub(crate) async fn connect(stage: Stage) -> anyhow::Result<Checks> {

@@ -247,7 +247,9 @@ pub(crate) async fn corpus(stage: Stage) -> anyhow::Result<Checks> {
             .kill_on_drop(true);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.args(["--mode", "validate"]).spawn()?;
-        let taken = timeout(Duration::from_secs(10), child.wait()).await??.success();
+        let taken = timeout(Duration::from_secs(10), child.wait())
+            .await??
+            .success();
         let check = checks.rule(
             case.rule,
             if taken { "accepted" } else { "refused" },

@@ -18,7 +18,12 @@ pub(crate) struct Crowd(pub(crate) Vec<Arc<Client>>);
 
 impl Crowd {
     /// Connections that have sent nothing; HTTP/2 ones their preface.
-    pub(crate) async fn fresh(play: &Play, port: u16, speak: Speak, many: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn fresh(
+        play: &Play,
+        port: u16,
+        speak: Speak,
+        many: usize,
+    ) -> anyhow::Result<Self> {
         let mut clients = Vec::new();
         for _ in 0..many {
             clients.push(play.open(port, speak).await?);
@@ -27,15 +32,26 @@ impl Crowd {
     }
 
     /// Connections that have had one response.
-    pub(crate) async fn idle(play: &Play, port: u16, speak: Speak, many: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn idle(
+        play: &Play,
+        port: u16,
+        speak: Speak,
+        many: usize,
+    ) -> anyhow::Result<Self> {
         let crowd = Self::fresh(play, port, speak, many).await?;
         for client in &crowd.0 {
             let answered = match speak {
                 Speak::Http1 => client.ask("/v").await.is_some(),
                 Speak::Http2 => client.ask_stream("/v").await,
-                Speak::Bytes => client.send(b"x").await && client.wait(0, SHORT, |_| true).await.is_some(),
+                Speak::Bytes => {
+                    client.send(b"x").await && client.wait(0, SHORT, |_| true).await.is_some()
+                }
             };
-            ensure!(answered, "a first request was not answered: {:?}", client.seen());
+            ensure!(
+                answered,
+                "a first request was not answered: {:?}",
+                client.seen()
+            );
         }
         Ok(crowd)
     }
@@ -106,7 +122,8 @@ impl Crowd {
     /// Those whose `drain_timeout` is over before a deadline cuts it short.
     pub(crate) fn told_before(&self, deadline: Instant, drain_timeout: u64) -> Self {
         let latest = deadline - Duration::from_millis(drain_timeout + 30);
-        let in_time = |client: &&Arc<Client>| client.goaways().first().is_some_and(|(at, _)| *at < latest);
+        let in_time =
+            |client: &&Arc<Client>| client.goaways().first().is_some_and(|(at, _)| *at < latest);
         Self(self.0.iter().filter(in_time).cloned().collect())
     }
 
@@ -115,7 +132,10 @@ impl Crowd {
         from: impl Fn(&Client) -> Option<Instant>,
         to: impl Fn(&Client) -> Option<Instant>,
     ) -> Samples {
-        let spans = self.0.iter().map(|client| Some(ms(from(client)?, to(client)?)));
+        let spans = self
+            .0
+            .iter()
+            .map(|client| Some(ms(from(client)?, to(client)?)));
         spans.collect()
     }
 
@@ -158,7 +178,10 @@ const SHORT: Duration = Duration::from_secs(3);
 /// One request more; whether the client may go on.
 async fn ask_once(client: &Client, speak: Speak) -> bool {
     match speak {
-        Speak::Http1 => matches!(client.ask("/v").await, Some(What::Head { close: false, .. })),
+        Speak::Http1 => matches!(
+            client.ask("/v").await,
+            Some(What::Head { close: false, .. })
+        ),
         Speak::Http2 => client.goaways().is_empty() && client.ask_stream("/v").await,
         Speak::Bytes => {
             let from = client.len();
@@ -233,7 +256,10 @@ impl Probes {
     }
 
     pub(crate) fn all(&self) -> Vec<(Instant, Probed)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// How many were refused or not answered.

@@ -16,7 +16,10 @@ const DRAIN_TIME: u64 = 10;
 const MOMENTS: [(u64, [&str; 2]); 5] = [
     (
         650,
-        ["H1 told to close at 0.65 s: 0", "H2 told to go away at 0.65 s: 0"],
+        [
+            "H1 told to close at 0.65 s: 0",
+            "H2 told to go away at 0.65 s: 0",
+        ],
     ),
     (
         1500,
@@ -52,7 +55,9 @@ const MANY: usize = 60;
 pub(crate) async fn curve(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let listeners = [Listener::http()];
-    let play = stage.start(Setup::gradual(DRAIN_TIME, listeners.clone())).await?;
+    let play = stage
+        .start(Setup::gradual(DRAIN_TIME, listeners.clone()))
+        .await?;
     let mut crowds = Vec::new();
     for _ in MOMENTS {
         let http1 = Crowd::idle(&play, HTTP, Speak::Http1, MANY).await?;

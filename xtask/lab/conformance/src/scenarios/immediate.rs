@@ -97,7 +97,11 @@ pub(crate) async fn short(stage: Stage) -> anyhow::Result<Checks> {
         &goaway,
         goaway.all_in(0, 250),
     );
-    let last = busy2.0.iter().filter(|client| client.goaways().len() > 1).count();
+    let last = busy2
+        .0
+        .iter()
+        .filter(|client| client.goaways().len() > 1)
+        .count();
     checks
         .rule("T < drain_timeout: no last GOAWAY", of(last, 6), last == 0)
         .or(rows::DEADLINE, last == 6);
@@ -158,6 +162,10 @@ pub(crate) async fn zero(stage: Stage) -> anyhow::Result<Checks> {
             close: false
         }
     );
-    checks.rule("T = 0: new ones on v2", if v2 { "v2" } else { "not v2" }, v2);
+    checks.rule(
+        "T = 0: new ones on v2",
+        if v2 { "v2" } else { "not v2" },
+        v2,
+    );
     Ok(checks)
 }

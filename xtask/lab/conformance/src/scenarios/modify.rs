@@ -70,9 +70,17 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
         lost == 0,
     );
     checks.rule("no new connection told to close", of(told, n), told == 0);
-    let switch = format!("v1 to {}, v2 from {}", last.unwrap_or(0), first.unwrap_or(-1));
+    let switch = format!(
+        "v1 to {}, v2 from {}",
+        last.unwrap_or(0),
+        first.unwrap_or(-1)
+    );
     let at_once = last.is_some_and(|last| last < SLACK) && first.is_some_and(|first| first < SLACK);
-    checks.rule("new connections on the new version at once", switch, at_once);
+    checks.rule(
+        "new connections on the new version at once",
+        switch,
+        at_once,
+    );
 
     let close = busy1.first(start, What::says_close);
     checks
@@ -115,8 +123,14 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
 
     for (crowd, rule) in [
         (&idle2, "idle H2: first GOAWAY in the window"),
-        (&silent2, "H2 with SETTINGS only: first GOAWAY in the window"),
-        (&slow2, "H2 with a request in flight: first GOAWAY in the window"),
+        (
+            &silent2,
+            "H2 with SETTINGS only: first GOAWAY in the window",
+        ),
+        (
+            &slow2,
+            "H2 with a request in flight: first GOAWAY in the window",
+        ),
         (&stream2, "H2 streaming: first GOAWAY in the window"),
     ] {
         let goaway = crowd.first(start, What::is_goaway);
@@ -131,7 +145,10 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
             &goaway,
             goaway.all_in(1000, 4200),
         )
-        .or(rows::SCHEDULE, goaway.all_in(0, 2200) && goaway.spread(1000));
+        .or(
+            rows::SCHEDULE,
+            goaway.all_in(0, 2200) && goaway.spread(1000),
+        );
     for (crowd, gap_rule, end_rule, id_rule) in [
         (
             &idle2,
@@ -158,10 +175,11 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
     }
 
     let ends = slow1.ends(start);
-    let unanswered = slow1
-        .0
-        .iter()
-        .all(|client| client.first(|what| matches!(what, What::Head { .. })).is_none());
+    let unanswered = slow1.0.iter().all(|client| {
+        client
+            .first(|what| matches!(what, What::Head { .. }))
+            .is_none()
+    });
     checks.rule(
         "H1 in flight: FIN at T, no response",
         &ends,
@@ -177,7 +195,11 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
     let reset = |what: &What| matches!(what, What::StreamReset { .. });
     let resets = slow2.first(start, reset).len() + stream2.first(start, reset).len();
     checks
-        .rule("H2 in flight: no RST_STREAM at T", of(resets, 4), resets == 0)
+        .rule(
+            "H2 in flight: no RST_STREAM at T",
+            of(resets, 4),
+            resets == 0,
+        )
         .or(rows::DEADLINE, resets == 4);
     for (crowd, rule) in [
         (&tcp_idle, "TCP idle: FIN at T"),
@@ -200,7 +222,11 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
         )
         .or_everywhere(rows::WEBSOCKETS, ours);
 
-    checks.rule("stats: listener_modified counts both", modified, modified == 2);
+    checks.rule(
+        "stats: listener_modified counts both",
+        modified,
+        modified == 2,
+    );
     checks.rule(
         "stats: total_listeners_draining while it drains",
         draining,
@@ -240,7 +266,11 @@ pub(crate) async fn no_window(stage: Stage) -> anyhow::Result<Checks> {
         .or(rows::IDLE, ends.all_in(5000, 6000));
     let goaway = idle2.first(start, What::is_goaway);
     checks
-        .rule("drain_timeout of T/3: idle H2 never told", &goaway, goaway.none())
+        .rule(
+            "drain_timeout of T/3: idle H2 never told",
+            &goaway,
+            goaway.none(),
+        )
         .or(rows::SCHEDULE, goaway.all_in(0, 1500));
     let ends = idle2.ends(start);
     checks

@@ -32,10 +32,17 @@ pub(crate) async fn queue(stage: Stage) -> anyhow::Result<Checks> {
     play.signal("CONT").await?;
     sleep(Duration::from_millis(1500)).await;
     for (crowd, rule) in [
-        (&waiting, "waiting to be accepted before the update: all served"),
-        (&young, "waiting to be accepted after the update: all served"),
+        (
+            &waiting,
+            "waiting to be accepted before the update: all served",
+        ),
+        (
+            &young,
+            "waiting to be accepted after the update: all served",
+        ),
     ] {
-        let served = |client: &&Arc<Client>| client.first(|what| matches!(what, What::Body(_))).is_some();
+        let served =
+            |client: &&Arc<Client>| client.first(|what| matches!(what, What::Body(_))).is_some();
         let served = crowd.0.iter().filter(served).count();
         checks.rule(rule, of(served, crowd.len()), served == crowd.len());
     }
@@ -102,7 +109,11 @@ pub(crate) async fn unix(stage: Stage) -> anyhow::Result<Checks> {
     at(start, 4700).await;
     let ends = idle1.ends(start);
     checks
-        .rule("Unix socket: idle H1 FIN at T", &ends, ends.all_in(4000, 4000))
+        .rule(
+            "Unix socket: idle H1 FIN at T",
+            &ends,
+            ends.all_in(4000, 4000),
+        )
         .or(rows::IDLE, ends.all_in(3000, 4000));
     let goaway = idle2.first(start, What::is_goaway);
     checks

@@ -48,7 +48,9 @@ pub(crate) async fn progress(stage: Stage) -> anyhow::Result<Checks> {
         .await;
     let upload2 = play.open(HTTP, Speak::Http2).await?;
     let stream = upload2.take_stream();
-    upload2.send(&h2::request("POST", "/up", stream, false)).await;
+    upload2
+        .send(&h2::request("POST", "/up", stream, false))
+        .await;
     let half = play.open(HTTP, Speak::Http1).await?;
     half.send(b"GET /v HTTP/1.1\r\nho").await;
     let streaming = play.open(HTTP, Speak::Http1).await?;

@@ -18,7 +18,8 @@ const OUTCOMES: [&str; 3] = ["update_success", "update_rejected", "update_failur
 /// Writes a text, waits until it is counted, and says how.
 async fn counted(play: &Play, text: &str) -> anyhow::Result<String> {
     let name = |outcome: &str| format!("listener_manager.lds.{outcome}");
-    let values = |stats: BTreeMap<String, i64>| OUTCOMES.map(|outcome| stats.get(&name(outcome)).copied());
+    let values =
+        |stats: BTreeMap<String, i64>| OUTCOMES.map(|outcome| stats.get(&name(outcome)).copied());
     let before = values(play.stats().await?);
     let written = play.update_text(text)?;
     let limit = Duration::from_secs(2);
@@ -52,8 +53,8 @@ pub(crate) async fn rejected(stage: Stage) -> anyhow::Result<Checks> {
     let text = |listeners: &[Listener]| yaml::discovery(listeners, play.ip, skew);
     let mut bare = Listener::http().version(2);
     bare.chains.clear();
-    let no_type =
-        text(&[good.clone().version(2)]).replace("http_connection_manager.v3.", "no_such_thing.v3.");
+    let no_type = text(&[good.clone().version(2)])
+        .replace("http_connection_manager.v3.", "no_such_thing.v3.");
     let both = |second: Listener| text(&[good.clone().version(2), second]);
     let later = Listener::http().named("later", OTHER);
 
@@ -144,7 +145,10 @@ pub(crate) async fn rejected(stage: Stage) -> anyhow::Result<Checks> {
         seen == ["update_success", "v3"] && after > before,
     );
     let nameless = text(&[good.clone().version(4)]).replace("name: ing", "");
-    let seen = [counted(&play, &nameless).await?, name(probe(&play, HTTP).await)];
+    let seen = [
+        counted(&play, &nameless).await?,
+        name(probe(&play, HTTP).await),
+    ];
     checks.rule(
         "a listener without a name: taken, the one with a name removed",
         seen.join(" "),

@@ -54,7 +54,10 @@ pub(crate) async fn restart(stage: Stage) -> anyhow::Result<Checks> {
     );
     checks.rule(
         "hot restart: the process before answers no new connection",
-        format!("last at {}", last.map_or("-".to_owned(), |last| last.to_string())),
+        format!(
+            "last at {}",
+            last.map_or("-".to_owned(), |last| last.to_string())
+        ),
         last.is_none_or(|last| last < SLACK),
     );
     let answered = slow.first(begun, |what| matches!(what, What::Body(_)));
@@ -87,6 +90,9 @@ pub(crate) async fn restart(stage: Stage) -> anyhow::Result<Checks> {
             moment(start, exit.is_ok().then_some(ended)),
             success && (9000..10_500).contains(&took),
         )
-        .or_everywhere(rows::RESTART, success && (0..8000 + 2 * SLACK).contains(&took));
+        .or_everywhere(
+            rows::RESTART,
+            success && (0..8000 + 2 * SLACK).contains(&took),
+        );
     Ok(checks)
 }

@@ -14,7 +14,8 @@ pub(crate) const IMMEDIATE: &str =
     "Strategy immediate tells who asks at once, and idle connections in the window";
 pub(crate) const FILTERS: &str = "Fields of Envoy that change who is served";
 pub(crate) const DURATIONS: &str = "Durations are `600s` or `0.25s`";
-pub(crate) const IDLE_TIMEOUT: &str = "`idle_timeout` drains a connection that long after its last stream";
+pub(crate) const IDLE_TIMEOUT: &str =
+    "`idle_timeout` drains a connection that long after its last stream";
 pub(crate) const PREFIX: &str =
     "A source prefix that is longer than the address is taken, and matches nobody";
 pub(crate) const TWINS: &str = "Two listeners of the bootstrap with one name: the later one counts";
@@ -29,7 +30,10 @@ mod tests {
     #[test]
     fn every_row_that_excuses_a_deviation_is_in_the_ledger() {
         let ledger = std::fs::read_to_string(rig::root().join("docs/envoy-compat.md")).unwrap();
-        let code = include_str!("rows.rs").split("#[cfg(test)]").next().unwrap();
+        let code = include_str!("rows.rs")
+            .split("#[cfg(test)]")
+            .next()
+            .unwrap();
         let rows = code.split("&str").skip(1);
         let rows: Vec<&str> = rows.filter_map(|row| row.split('"').nth(1)).collect();
         let missing: Vec<&str> = rows

@@ -106,7 +106,10 @@ pub(crate) async fn signals(stage: Stage) -> anyhow::Result<Checks> {
         checks
             .rule(rules[0], took, good && (0..300 + SLACK).contains(&took))
             .or(rows::SIGTERM, good && (0..4500).contains(&took));
-        let answered = held.slow.first(start, |what| matches!(what, What::Body(_))).len();
+        let answered = held
+            .slow
+            .first(start, |what| matches!(what, What::Body(_)))
+            .len();
         checks
             .rule(rules[1], of(answered, 2), answered == 0)
             .or(rows::SIGTERM, answered == 2);

@@ -57,7 +57,9 @@ pub(crate) async fn streams(stage: Stage) -> anyhow::Result<Checks> {
         .join(", ")
     };
 
-    let done = slow.first(|what| h2::is_end(what, in_flight)).map(|seen| seen.at);
+    let done = slow
+        .first(|what| h2::is_end(what, in_flight))
+        .map(|seen| seen.at);
     let ok = done.is_some();
     checks.rule(
         "a stream in flight finishes after the last GOAWAY",

@@ -28,7 +28,10 @@ fn certificate(folder: &Path) -> anyhow::Result<RootCertStore> {
         let text = base64::engine::general_purpose::STANDARD.encode(bytes);
         format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
     };
-    std::fs::write(folder.join("cert.pem"), pem("CERTIFICATE", signed.cert.der()))?;
+    std::fs::write(
+        folder.join("cert.pem"),
+        pem("CERTIFICATE", signed.cert.der()),
+    )?;
     let key = signed.signing_key.serialize_der();
     std::fs::write(folder.join("key.pem"), pem("PRIVATE KEY", &key))?;
     let mut trusted = RootCertStore::empty();
@@ -37,14 +40,23 @@ fn certificate(folder: &Path) -> anyhow::Result<RootCertStore> {
 }
 
 /// A connection on which HTTP/2 or HTTP/1.1 was agreed on by ALPN.
-async fn open(trusted: &RootCertStore, to: SocketAddr, speak: Speak) -> anyhow::Result<Arc<Client>> {
-    let alpn: &[u8] = if speak == Speak::Http2 { b"h2" } else { b"http/1.1" };
+async fn open(
+    trusted: &RootCertStore,
+    to: SocketAddr,
+    speak: Speak,
+) -> anyhow::Result<Arc<Client>> {
+    let alpn: &[u8] = if speak == Speak::Http2 {
+        b"h2"
+    } else {
+        b"http/1.1"
+    };
     let config = ClientConfig::builder().with_root_certificates(trusted.clone());
     let mut config = config.with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
     let tcp = TcpStream::connect(to).await?;
     tcp.set_nodelay(true)?;
-    let handshake = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp);
+    let handshake =
+        TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost")?, tcp);
     let stream = timeout(Duration::from_secs(3), handshake)
         .await
         .context("no handshake")??;
@@ -63,9 +75,10 @@ pub(crate) async fn tls(stage: Stage) -> anyhow::Result<Checks> {
     listener.secured = Some(folder.path().to_owned());
     let play = stage.start(Setup::immediate(6, [listener.clone()])).await?;
     let mut crowds = [const { Vec::new() }; 4];
-    for (crowd, speak) in crowds
-        .iter_mut()
-        .zip([Speak::Http1, Speak::Http2, Speak::Http1, Speak::Http2])
+    for (crowd, speak) in
+        crowds
+            .iter_mut()
+            .zip([Speak::Http1, Speak::Http2, Speak::Http1, Speak::Http2])
     {
         for _ in 0..6 {
             let client = open(&trusted, play.address(HTTP), speak).await?;

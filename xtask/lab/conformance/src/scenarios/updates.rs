@@ -110,7 +110,11 @@ pub(crate) async fn remove(stage: Stage) -> anyhow::Result<Checks> {
         .rule("removed: TCP FIN at T", &ends, ends.all_in(6000, 6000))
         .or(rows::TUNNELS, ends.all_in(5000, 6000));
     let ends = slow.ends(start);
-    checks.rule("removed: H1 in flight FIN at T", &ends, ends.all_in(6000, 6000));
+    checks.rule(
+        "removed: H1 in flight FIN at T",
+        &ends,
+        ends.all_in(6000, 6000),
+    );
     let untouched = kept.open() == 6 && kept.first(start, What::is_goaway).none();
     checks.rule(
         "removed: the other listener sees nothing",
@@ -192,7 +196,9 @@ pub(crate) async fn add_again(stage: Stage) -> anyhow::Result<Checks> {
 
 fn short(probed: Probed) -> String {
     match probed {
-        Probed::Answered { version, close } => format!("v{version}{}", if close { ", close" } else { "" }),
+        Probed::Answered { version, close } => {
+            format!("v{version}{}", if close { ", close" } else { "" })
+        }
         other => format!("{other:?}"),
     }
 }
@@ -262,7 +268,11 @@ pub(crate) async fn rapid(stage: Stage) -> anyhow::Result<Checks> {
     versions.push(tcp_client(&play).await?);
     at(start, 6700).await;
     draining.push(play.stat_comes_to(DRAINING, 0, SECOND).await);
-    for (age, (crowd, rule)) in versions.iter().zip(["first", "second", "third"]).enumerate() {
+    for (age, (crowd, rule)) in versions
+        .iter()
+        .zip(["first", "second", "third"])
+        .enumerate()
+    {
         let rule = match rule {
             "first" => "v1 of v1, v2, v3, v1 again: TCP ends at its own T",
             "second" => "v2: TCP ends at its own T",
@@ -292,7 +302,10 @@ pub(crate) async fn rapid(stage: Stage) -> anyhow::Result<Checks> {
             draining == [2, 4, 6, 0],
         )
         // The HTTP listeners of ours have nobody to drain.
-        .or_alike(rows::LENGTH, at_most && draining[2] >= 3 && draining[3] == 0);
+        .or_alike(
+            rows::LENGTH,
+            at_most && draining[2] >= 3 && draining[3] == 0,
+        );
     Ok(checks)
 }
 
@@ -316,7 +329,10 @@ pub(crate) async fn storm(stage: Stage) -> anyhow::Result<Checks> {
         of(lost, all),
         lost == 0,
     );
-    let first: Samples = probes.iter().map(|probes| probes.span_of(start, 9).0).collect();
+    let first: Samples = probes
+        .iter()
+        .map(|probes| probes.span_of(start, 9).0)
+        .collect();
     checks.rule(
         "eight updates at once: the last wins",
         &first,

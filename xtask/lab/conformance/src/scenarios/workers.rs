@@ -36,7 +36,11 @@ async fn with(stage: Stage, workers: u8) -> anyhow::Result<Checks> {
     let start = play.update(&listeners.map(|listener| listener.version(2)))?;
     at(start, 5700).await;
     let lost = probes.lost();
-    checks.rule("no new connection lost", of(lost, probes.all().len()), lost == 0);
+    checks.rule(
+        "no new connection lost",
+        of(lost, probes.all().len()),
+        lost == 0,
+    );
     let last = probes.span_of(start, 1).1.unwrap_or(0);
     checks.rule(
         "new connections on the new version at once",

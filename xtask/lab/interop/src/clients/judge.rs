@@ -41,14 +41,21 @@ pub(super) fn curl_arguments(stage: &Stage) -> Vec<String> {
         "-w",
         told,
     ];
-    options.into_iter().map(str::to_owned).chain([url]).collect()
+    options
+        .into_iter()
+        .map(str::to_owned)
+        .chain([url])
+        .collect()
 }
 
 /// All answered; one says close in the first quarter; the next is on another connection, the new version's.
 pub(super) fn curl(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     ensure!(heard.success, "it did not end well");
     let lines = &heard.lines;
-    if let Some(odd) = lines.iter().find(|line| !line.text.starts_with("200 connects ")) {
+    if let Some(odd) = lines
+        .iter()
+        .find(|line| !line.text.starts_with("200 connects "))
+    {
         bail!("{}", odd.text);
     }
     let told = lines.iter().position(|line| line.text.ends_with(CURL_TOLD));
@@ -128,7 +135,8 @@ pub(super) fn curl_upload(heard: &Heard, drain: f64) -> anyhow::Result<String> {
 /// Two each of a short request, one that crosses a GOAWAY, and one that crosses both.
 pub(super) fn nghttp_arguments(stage: &Stage) -> Vec<String> {
     let drain = stage.drain_time().as_millis();
-    let slow = [10, 40, 70].map(|percent| stage.url(&format!("/slow?ms={}", drain * percent / 100)));
+    let slow =
+        [10, 40, 70].map(|percent| stage.url(&format!("/slow?ms={}", drain * percent / 100)));
     ["-nvs", "-m", "2"]
         .map(str::to_owned)
         .into_iter()
@@ -144,7 +152,10 @@ pub(super) fn nghttp(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     let [(first, notice), (second, last)] = goaways[..] else {
         bail!("{} GOAWAYs: {goaways:?}", goaways.len());
     };
-    ensure!(notice == (1 << 31) - 1, "the first GOAWAY names stream {notice}");
+    ensure!(
+        notice == (1 << 31) - 1,
+        "the first GOAWAY names stream {notice}"
+    );
     let told = heard.started + first;
     ensure!(
         (0.0..=told_by(drain)).contains(&told),
@@ -171,7 +182,12 @@ pub(super) fn nghttp(heard: &Heard, drain: f64) -> anyhow::Result<String> {
 /// The seconds and the stream of a GOAWAY that was received, as nghttp prints it on two lines.
 fn goaway(lines: &[&str]) -> Option<(f64, u64)> {
     let at = lines.first()?.split_once("] recv GOAWAY frame")?.0;
-    let last = lines.get(1)?.split_once("last_stream_id=")?.1.split(',').next()?;
+    let last = lines
+        .get(1)?
+        .split_once("last_stream_id=")?
+        .1
+        .split(',')
+        .next()?;
     Some((
         at.trim_start_matches('[').trim().parse().ok()?,
         last.parse().ok()?,
@@ -238,7 +254,9 @@ pub(super) fn h2load(heard: &Heard, drain: f64) -> anyhow::Result<String> {
 /// `12 total, 3 done`, behind a name.
 fn counts(heard: &Heard, name: &str) -> Option<Vec<(u64, String)>> {
     let text = heard.texts().find_map(|text| text.strip_prefix(name))?;
-    let pairs = text.split(',').filter_map(|pair| pair.trim().split_once(' '));
+    let pairs = text
+        .split(',')
+        .filter_map(|pair| pair.trim().split_once(' '));
     pairs
         .map(|(count, what)| Some((count.parse().ok()?, what.to_owned())))
         .collect()
@@ -259,17 +277,25 @@ pub(super) fn openssl_arguments(stage: &Stage) -> Vec<String> {
         "-CAfile",
         &trusted,
     ];
-    let options =
-        options
-            .into_iter()
-            .chain(["-verify_return_error", "-alpn", "http/1.1", "-msg", "-ign_eof"]);
+    let options = options.into_iter().chain([
+        "-verify_return_error",
+        "-alpn",
+        "http/1.1",
+        "-msg",
+        "-ign_eof",
+    ]);
     options.map(str::to_owned).collect()
 }
 
 /// The response that says close, whole; the close_notify; and no end without it, of which OpenSSL would complain.
 pub(super) fn openssl(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     ensure!(heard.success, "it did not end well");
-    let at = |what: &str| heard.lines.iter().position(|line| line.text.ends_with(what));
+    let at = |what: &str| {
+        heard
+            .lines
+            .iter()
+            .position(|line| line.text.ends_with(what))
+    };
     let told = at(TOLD).context("no response said `connection: close`")?;
     let seconds = heard.lines[told].at;
     ensure!(

@@ -20,8 +20,12 @@ pub(super) async fn play(
     present: &[(&'static Client, PathBuf)],
 ) -> anyhow::Result<Vec<&'static str>> {
     let mut playing = Vec::new();
-    let start = |client: &Client, program: &PathBuf| Player::start(program, (client.arguments)(&stage));
-    for (client, program) in present.iter().filter(|(client, _)| client.part != Part::Late) {
+    let start =
+        |client: &Client, program: &PathBuf| Player::start(program, (client.arguments)(&stage));
+    for (client, program) in present
+        .iter()
+        .filter(|(client, _)| client.part != Part::Late)
+    {
         let mut player = start(client, program)?;
         if let Part::Asks { request, until, .. } = client.part {
             player.ask_until(request, until);
@@ -38,7 +42,10 @@ pub(super) async fn play(
         }
     }
     tell(&mut playing, "soon").await;
-    for (client, program) in present.iter().filter(|(client, _)| client.part == Part::Late) {
+    for (client, program) in present
+        .iter()
+        .filter(|(client, _)| client.part == Part::Late)
+    {
         playing.push((*client, start(client, program)?));
     }
     sleep(Duration::from_millis(500)).await;

@@ -122,7 +122,10 @@ impl Player {
         let mut lines: Vec<_> = said
             .lines()
             .into_iter()
-            .map(|(at, text)| Line { at: since(at), text })
+            .map(|(at, text)| Line {
+                at: since(at),
+                text,
+            })
             .collect();
         if ended.is_err() {
             let text = "(ended by the limit on its time)".to_owned();

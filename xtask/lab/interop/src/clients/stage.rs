@@ -60,7 +60,8 @@ impl Stage {
         drain_time_s: u64,
     ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let upstream = Process::start_with_input(Command::new(python).arg("-B").arg(script("upstream.py")))?;
+        let upstream =
+            Process::start_with_input(Command::new(python).arg("-B").arg(script("upstream.py")))?;
         let ports = first_line(&upstream.0).await.context("the upstream")?;
         let mut ports = ports.split_whitespace().map(str::parse::<u16>);
         let (Some(Ok(http)), Some(Ok(tcp))) = (ports.next(), ports.next()) else {

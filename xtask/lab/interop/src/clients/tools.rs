@@ -49,7 +49,9 @@ impl Tools {
             Tool::Node => ("node", "nodejs"),
             Tool::Openssl => ("openssl", "openssl"),
             Tool::Python => ("python3", "python3"),
-            Tool::PythonPackages => return self.packages.get_or_init(|| self.environment()).clone(),
+            Tool::PythonPackages => {
+                return self.packages.get_or_init(|| self.environment()).clone();
+            }
         };
         let candidates = self.path.iter().map(|folder| folder.join(program));
         let found = candidates.into_iter().find(|file| file.is_file());
@@ -63,8 +65,15 @@ impl Tools {
 }
 
 /// The Python of an environment with such packages, in this folder; made once for each set of versions.
-pub(crate) fn environment(python: &Path, folder: &Path, requirements: &str) -> Result<PathBuf, String> {
-    let (made, stamp) = (folder.join("venv/bin/python"), folder.join("requirements.txt"));
+pub(crate) fn environment(
+    python: &Path,
+    folder: &Path,
+    requirements: &str,
+) -> Result<PathBuf, String> {
+    let (made, stamp) = (
+        folder.join("venv/bin/python"),
+        folder.join("requirements.txt"),
+    );
     if made.is_file() && fs::read_to_string(&stamp).is_ok_and(|with| with == requirements) {
         return Ok(made);
     }
@@ -116,11 +125,14 @@ fn quiet(command: &mut Command) -> Result<(), String> {
 /// A certificate for `localhost`, signed by itself, and its key.
 pub(super) fn certificate(openssl: &Path, folder: &Path) -> Result<[PathBuf; 2], String> {
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
-    let request =
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
+    let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
     let mut command = Command::new(openssl);
     command.args(request.split(' '));
-    command.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    command
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate);
     quiet(&mut command)?;
     Ok([certificate, key])
 }

@@ -83,7 +83,8 @@ impl Plane {
         loop {
             let line = timeout(PATIENCE, said.until(self.read, "{")).await;
             let line = line.with_context(|| format!("nothing was heard within {PATIENCE:?}"))?;
-            let line = line.with_context(|| format!("the control plane has ended:\n{}", said.tail()))?;
+            let line =
+                line.with_context(|| format!("the control plane has ended:\n{}", said.tail()))?;
             self.read = line + 1;
             // What is not JSON it has said to people.
             if let Ok(event) = serde_json::from_str(&said.line(line).unwrap_or_default()) {

@@ -30,7 +30,10 @@ impl Way {
     ];
 
     const fn new(aggregated: bool, api_type: &'static str) -> Self {
-        Self { aggregated, api_type }
+        Self {
+            aggregated,
+            api_type,
+        }
     }
 
     fn dynamic_resources(self) -> Value {
@@ -42,7 +45,9 @@ impl Way {
             true => {
                 json!({ "ads_config": source, "lds_config": { "ads": {}, "resource_api_version": "V3" } })
             }
-            false => json!({ "lds_config": { "api_config_source": source, "resource_api_version": "V3" } }),
+            false => {
+                json!({ "lds_config": { "api_config_source": source, "resource_api_version": "V3" } })
+            }
         }
     }
 }
@@ -73,8 +78,7 @@ impl Side {
         folder: &Path,
     ) -> anyhow::Result<Self> {
         let http = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-        let address =
-            |ip: String, port: u16| json!({ "socket_address": { "address": ip, "port_value": port } });
+        let address = |ip: String, port: u16| json!({ "socket_address": { "address": ip, "port_value": port } });
         let at_plane = address("127.0.0.1".to_owned(), plane.port);
         let bootstrap = json!({
             "node": { "id": name, "cluster": ip.to_string() },

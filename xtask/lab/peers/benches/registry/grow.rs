@@ -28,7 +28,11 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         proposal.push(run(PROPOSAL, live(scale)));
     }
     // The quietest run: a rehash is in each of them, a neighbour that takes the processor away is not.
-    let slowest = |runs: &[Run]| runs.iter().map(|run| run.slowest).fold(f64::INFINITY, f64::min);
+    let slowest = |runs: &[Run]| {
+        runs.iter()
+            .map(|run| run.slowest)
+            .fold(f64::INFINITY, f64::min)
+    };
     let bytes = |runs: &[Run]| median(runs.iter().map(|run| run.bytes).collect());
     let guard = size_of::<ConnGuard>() as f64;
     vec![

@@ -26,7 +26,11 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
 
 /// So many connections, opened by two threads.
 pub(crate) fn fill(group: &ConnGroup, live: usize) -> Vec<ConnGuard> {
-    let open = |count| (0..count).map(|_| group.open(Peer::Unix)).collect::<Vec<_>>();
+    let open = |count| {
+        (0..count)
+            .map(|_| group.open(Peer::Unix))
+            .collect::<Vec<_>>()
+    };
     std::thread::scope(|scope| {
         let other = scope.spawn(move || open(live / 2));
         let mut guards = open(live - live / 2);
@@ -70,7 +74,11 @@ fn row(
             )
         }),
     ];
-    let threads = if threads == 1 { "1 thread" } else { "2 threads" };
+    let threads = if threads == 1 {
+        "1 thread"
+    } else {
+        "2 threads"
+    };
     let name = format!("register + deregister, {threads}, {live} live");
     compare(name, "ns", target, scale.rounds, cases)
 }

@@ -151,7 +151,9 @@ impl Crowd for Flat {
                             return;
                         }
                         for waker in &shared.wakers[from..(from + 32).min(shared.wakers.len())] {
-                            if let Some(waker) = waker.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                            if let Some(waker) =
+                                waker.lock().unwrap_or_else(PoisonError::into_inner).take()
+                            {
                                 waker.wake();
                             }
                         }
@@ -203,8 +205,9 @@ impl Crowd for Ours {
 
     fn trigger(self: Box<Self>) -> Trigger {
         Box::new(move || {
-            let event = DrainEvent::new(Instant::now(), self.drain_time, DrainReason::ListenerModify)
-                .with_strategy(self.strategy);
+            let event =
+                DrainEvent::new(Instant::now(), self.drain_time, DrainReason::ListenerModify)
+                    .with_strategy(self.strategy);
             let draining = self.trigger.start(event);
             for _ in 0..self.drivers {
                 tokio::spawn(drive(draining.clone()));
@@ -218,7 +221,9 @@ async fn drive(draining: Draining) {
         let step = draining.advance(Instant::now());
         match step.next {
             _ if step.more => tokio::task::yield_now().await,
-            Some(next) if draining.open_watches() > 0 => tokio::time::sleep_until(next.into()).await,
+            Some(next) if draining.open_watches() > 0 => {
+                tokio::time::sleep_until(next.into()).await
+            }
             _ => return,
         }
     }

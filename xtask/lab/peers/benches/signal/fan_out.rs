@@ -234,7 +234,9 @@ impl Ticker {
 
     fn stop(self, runtime: &Runtime) -> Vec<f64> {
         self.stop.store(true, Ordering::Relaxed);
-        runtime.block_on(self.task).expect("a ticker does not panic")
+        runtime
+            .block_on(self.task)
+            .expect("a ticker does not panic")
     }
 }
 

@@ -70,7 +70,12 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
     if live == 0 {
         cases.extend([
             Case::new("linkerd drain", || {
-                time(threads, slow, || drain_watch.clone(), |watch| hold(watch.clone()))
+                time(
+                    threads,
+                    slow,
+                    || drain_watch.clone(),
+                    |watch| hold(watch.clone()),
+                )
             }),
             Case::new("tokio-util CancellationToken + TaskTracker", || {
                 let op = |(token, tracker): &mut (CancellationToken, TaskTracker)| {
@@ -87,7 +92,12 @@ fn open_close(scale: &Scale, threads: usize, live: usize, target: Target) -> Row
                 )
             }),
             Case::new("hyper-util GracefulShutdown", || {
-                time(threads, slow, || graceful.watcher(), |_| hold(graceful.watcher()))
+                time(
+                    threads,
+                    slow,
+                    || graceful.watcher(),
+                    |_| hold(graceful.watcher()),
+                )
             }),
             Case::new("event-listener", || {
                 time(threads, slow, || (), |()| hold(event.listen()))
@@ -200,5 +210,8 @@ fn hold<T>(value: T) {
 pub(crate) fn park<F: Future>(future: F) {
     let mut cx = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
-    assert!(matches!(black_box(future.as_mut().poll(&mut cx)), Poll::Pending));
+    assert!(matches!(
+        black_box(future.as_mut().poll(&mut cx)),
+        Poll::Pending
+    ));
 }

@@ -88,7 +88,9 @@ const ROWS: [(&str, &[(&str, Op)]); 4] = [
             }),
             ("tokio-util CancellationToken + TaskTracker", |times| {
                 let (token, tracker) = (CancellationToken::new(), TaskTracker::new());
-                repeat(times, || drop(black_box((token.child_token(), tracker.token()))));
+                repeat(times, || {
+                    drop(black_box((token.child_token(), tracker.token())))
+                });
             }),
             ("tokio watch", |times| {
                 let (_sender, receiver) = tokio::sync::watch::channel(false);
@@ -189,7 +191,9 @@ fn count(row: &str, name: &str) -> f64 {
             .expect("valgrind runs");
         // "==1== Collected : 123456"
         let report = String::from_utf8_lossy(&output.stderr);
-        let collected = report.lines().find_map(|line| line.split("Collected :").nth(1));
+        let collected = report
+            .lines()
+            .find_map(|line| line.split("Collected :").nth(1));
         collected
             .and_then(|count| count.trim().parse().ok())
             .unwrap_or(f64::NAN)

@@ -73,7 +73,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
             let prepare = || {
                 let (trigger, signal) = drain_signal::channel();
                 let guard = signal.watch().expect("not completed");
-                let draining = trigger.start(DrainEvent::new(start, Duration::MAX, DrainReason::Admin));
+                let draining =
+                    trigger.start(DrainEvent::new(start, Duration::MAX, DrainReason::Admin));
                 let wait: Pin<Box<dyn Future<Output = ()>>> = Box::pin(draining.drained());
                 (wait, guard)
             };
@@ -92,7 +93,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
                 let tracker = TaskTracker::new();
                 let guard = tracker.token();
                 tracker.close();
-                let wait: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move { tracker.wait().await });
+                let wait: Pin<Box<dyn Future<Output = ()>>> =
+                    Box::pin(async move { tracker.wait().await });
                 (wait, guard)
             };
             measure(batches, prepare, poll_once)
@@ -100,7 +102,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         Case::new("tokio watch, closed", || {
             let prepare = || {
                 let (sender, guard) = tokio::sync::watch::channel(());
-                let wait: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move { sender.closed().await });
+                let wait: Pin<Box<dyn Future<Output = ()>>> =
+                    Box::pin(async move { sender.closed().await });
                 (wait, guard)
             };
             measure(batches, prepare, poll_once)

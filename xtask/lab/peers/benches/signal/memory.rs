@@ -69,7 +69,10 @@ pub(crate) fn child(name: &str) {
             grow(|| watch.clone().signaled())
         }
         "tokio-util CancellationToken + TaskTracker" => {
-            let (token, tracker) = (CancellationToken::new(), tokio_util::task::TaskTracker::new());
+            let (token, tracker) = (
+                CancellationToken::new(),
+                tokio_util::task::TaskTracker::new(),
+            );
             grow(|| tracker.track_future(token.clone().cancelled_owned()))
         }
         "tokio watch" => {

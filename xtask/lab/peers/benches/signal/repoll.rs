@@ -105,10 +105,20 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
                 time(threads, slow, start, |wait| wait.poll())
             }),
             Case::new("tokio Notify", || {
-                time(threads, slow, || Wait::new(notify.notified()), |wait| wait.poll())
+                time(
+                    threads,
+                    slow,
+                    || Wait::new(notify.notified()),
+                    |wait| wait.poll(),
+                )
             }),
             Case::new("event-listener", || {
-                time(threads, slow, || Wait::new(event.listen()), |wait| wait.poll())
+                time(
+                    threads,
+                    slow,
+                    || Wait::new(event.listen()),
+                    |wait| wait.poll(),
+                )
             }),
             Case::new("tokio-graceful", || {
                 let start = || {

@@ -90,21 +90,41 @@ fn h2load_may_fail_only_what_it_never_began() {
             (1.4, status),
         ])
     };
-    let good =
-        "requests: 1200 total, 532 started, 532 done, 532 succeeded, 668 failed, 668 errored, 0 timeout";
+    let good = "requests: 1200 total, 532 started, 532 done, 532 succeeded, 668 failed, 668 errored, 0 timeout";
     let codes = "status codes: 532 2xx, 0 3xx, 0 4xx, 0 5xx";
     assert!(h2load(&lines(good, codes), 8.0).is_ok());
-    assert!(h2load(&lines(good, "status codes: 531 2xx, 0 3xx, 0 4xx, 1 5xx"), 8.0).is_err());
-    let queued =
-        "requests: 1200 total, 532 started, 532 done, 531 succeeded, 669 failed, 669 errored, 0 timeout";
-    assert!(h2load(&lines(queued, "status codes: 531 2xx, 0 3xx, 0 4xx, 0 5xx"), 8.0).is_ok());
+    assert!(
+        h2load(
+            &lines(good, "status codes: 531 2xx, 0 3xx, 0 4xx, 1 5xx"),
+            8.0
+        )
+        .is_err()
+    );
+    let queued = "requests: 1200 total, 532 started, 532 done, 531 succeeded, 669 failed, 669 errored, 0 timeout";
+    assert!(
+        h2load(
+            &lines(queued, "status codes: 531 2xx, 0 3xx, 0 4xx, 0 5xx"),
+            8.0
+        )
+        .is_ok()
+    );
     assert!(h2load(&lines(queued, codes), 8.0).is_err());
-    let lost =
-        "requests: 1200 total, 532 started, 532 done, 527 succeeded, 673 failed, 673 errored, 0 timeout";
-    assert!(h2load(&lines(lost, "status codes: 527 2xx, 0 3xx, 0 4xx, 0 5xx"), 8.0).is_err());
-    let untold =
-        "requests: 1200 total, 1200 started, 1200 done, 1200 succeeded, 0 failed, 0 errored, 0 timeout";
-    assert!(h2load(&lines(untold, "status codes: 1200 2xx, 0 3xx, 0 4xx, 0 5xx"), 8.0).is_err());
+    let lost = "requests: 1200 total, 532 started, 532 done, 527 succeeded, 673 failed, 673 errored, 0 timeout";
+    assert!(
+        h2load(
+            &lines(lost, "status codes: 527 2xx, 0 3xx, 0 4xx, 0 5xx"),
+            8.0
+        )
+        .is_err()
+    );
+    let untold = "requests: 1200 total, 1200 started, 1200 done, 1200 succeeded, 0 failed, 0 errored, 0 timeout";
+    assert!(
+        h2load(
+            &lines(untold, "status codes: 1200 2xx, 0 3xx, 0 4xx, 0 5xx"),
+            8.0
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -114,7 +134,10 @@ fn openssl_must_hear_the_close_notify_behind_the_last_response() {
         (0.4, "connection: close"),
         (0.4, ""),
         (0.4, "hello"),
-        (0.4, "<<< TLS 1.3, Alert [length 0002], warning close_notify"),
+        (
+            0.4,
+            "<<< TLS 1.3, Alert [length 0002], warning close_notify",
+        ),
         (0.4, "closed"),
     ];
     assert!(openssl(&heard(&all), 8.0).is_ok());
