@@ -60,6 +60,7 @@ impl DrainManager {
     /// # Errors
     ///
     /// [`DrainCompleted`] once a drain that covers this node is completed.
+    #[inline]
     pub fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
         self.node.watch(WatchOptions::default())
     }

@@ -92,6 +92,7 @@ impl DrainSignal {
     /// # Errors
     ///
     /// [`DrainCompleted`] once the drain is completed.
+    #[inline]
     pub fn watch_with(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
         self.drain.open_with(options).map(DrainWatch::new)
     }

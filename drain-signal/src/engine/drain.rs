@@ -91,6 +91,7 @@ impl Drain {
         Self::open_late(connection, found)
     }
 
+    #[inline]
     pub(crate) fn open_with(&self, options: WatchOptions) -> Result<Connection, DrainCompleted> {
         let shard = self.my_shard();
         let found = shard.count(options.drained_by).open();

@@ -105,6 +105,7 @@ impl Node {
     // === watches ===
 
     /// Opens a watch, and sees to it that what drains this node looks at it (invariants 5 and 7).
+    #[inline]
     pub(crate) fn watch(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
         if self.signal.is_draining() && self.unlisted.any() {
             self.catch_up();
@@ -114,6 +115,13 @@ impl Node {
         if !watch.is_draining() || !self.unlisted.any_after_opening() {
             return Ok(watch);
         }
+        self.list(watch, options)
+    }
+
+    /// A watch was opened at a node that a sequence does not list.
+    #[cold]
+    #[inline(never)]
+    fn list(&self, watch: DrainWatch, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
         for (sequence, part) in self.covering() {
             let concerns = options.drained_by.covers(sequence.event.direction);
             // Where a wider drain goes on, the watch is under that one.
@@ -128,6 +136,8 @@ impl Node {
     }
 
     /// The drain of an empty node does not advance; a new watch's slot lies between now and the end of the window.
+    #[cold]
+    #[inline(never)]
     fn catch_up(&self) {
         let draining = self.lock().draining();
         let now = self
