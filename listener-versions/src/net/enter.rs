@@ -72,7 +72,7 @@ impl<C: ListenerConfig> Accepted<C> {
     /// # Errors
     ///
     /// The connection as it came, if no chain takes it. Envoy closes it without an answer; dropping it does that.
-    #[expect(
+    #[allow(
         clippy::result_large_err,
         reason = "the connection goes back as it came"
     )]

@@ -11,7 +11,6 @@ use listener_versions::ListenerObserver;
 #[non_exhaustive]
 pub struct ConnTrace;
 
-#[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl ConnTrace {
     /// A connection was accepted.
     pub const fn opened(_: &ConnGuard) -> Self {
