@@ -25,6 +25,7 @@ const FILES: [&str; 14] = [
 /// The fields and values that a source file declares, as sections of the page.
 fn sections(source: &str, page: &mut String) {
     let (mut comment, mut owner, mut rename) = (Vec::new(), None, None::<&str>);
+    let mut in_attribute = false;
     for line in source.lines() {
         let text = line.trim();
         if let Some(words) = text.strip_prefix("///") {
@@ -34,7 +35,9 @@ fn sections(source: &str, page: &mut String) {
         if let Some((_, name)) = text.split_once("rename = \"") {
             rename = name.split('"').next();
         }
-        if is_attribute(text) {
+        // An attribute may have several lines.
+        if in_attribute || text.starts_with('#') {
+            in_attribute = !text.ends_with(']');
             continue;
         }
         if line == "}" {
@@ -67,19 +70,6 @@ fn sections(source: &str, page: &mut String) {
         rename = None;
         comment.clear();
     }
-}
-
-/// A line of an attribute, which may have several.
-fn is_attribute(text: &str) -> bool {
-    let inside = [
-        "#",
-        "default",
-        "deserialize_with",
-        "skip_serializing_if",
-        "rename",
-        ")]",
-    ];
-    inside.iter().any(|start| text.starts_with(start))
 }
 
 /// A comment as text; links to Rust items are links no more.
