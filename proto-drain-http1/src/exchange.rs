@@ -166,6 +166,15 @@ impl Exchanges {
         }
     }
 
+    /// The connection opens now: in a drain that is on already, how rarely it speaks is measured from here on. Without this it
+    /// is measured from the drain's start. [`DrainService`] does it by itself.
+    ///
+    /// [`DrainService`]: crate::DrainService
+    pub fn opened(&self, decision: &impl DrainDecision) {
+        let progress = decision.progress().unwrap_or(0);
+        self.inner.spoke_at.store(progress, Ordering::Relaxed);
+    }
+
     /// The other side of the tunnel was reset, or ended without its protocol's end: when the transport is dropped, the client
     /// gets RST and not FIN, which would say that it has got everything.
     pub fn break_off_tunnel(&self) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use drain_signal::DrainDecision;
 use tower_layer::Layer;
 
 use crate::exchange::Exchanges;
@@ -28,7 +29,7 @@ impl<D> DrainLayer<D> {
     }
 }
 
-impl<S, D: Clone> Layer<S> for DrainLayer<D> {
+impl<S, D: DrainDecision + Clone> Layer<S> for DrainLayer<D> {
     type Service = DrainService<S, D>;
 
     fn layer(&self, inner: S) -> Self::Service {

@@ -35,8 +35,14 @@ struct Connection<D> {
 impl<S, D> DrainService<S, D> {
     /// Wraps `inner`. The decision is the connection's own (a [`DrainHandle`](drain_signal::DrainHandle), a drain
     /// manager's decision); `exchanges` are those of its [`LingerIo`](crate::LingerIo).
-    pub fn new(inner: S, decision: D, exchanges: Exchanges) -> Self {
+    ///
+    /// Make it when the connection opens: how rarely the connection speaks in a drain is measured from then on.
+    pub fn new(inner: S, decision: D, exchanges: Exchanges) -> Self
+    where
+        D: DrainDecision,
+    {
         exchanges.track();
+        exchanges.opened(&decision);
         Self {
             inner,
             connection: Arc::new(Connection {

@@ -60,6 +60,23 @@ async fn a_connection_that_speaks_rarely_leaves_before_its_slot() {
     assert_eq!(said_at(DrainSchedule::Envoy140, &[0.01]), [No]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_opens_during_the_drain_is_not_rare_by_that() {
+    const T: Duration = Duration::from_secs(160);
+    let (trigger, signal) = drain_signal::channel();
+    let start = Instant::now().into_std();
+    let draining = trigger.start(DrainEvent::new(start, T, DrainReason::ListenerModify));
+    draining.advance(start + T.mul_f64(2.0 / 16.0));
+    let last = WatchOptions::default().with_place(Place::new(u16::MAX));
+    let watch = signal.watch_with(last).unwrap();
+    let exchanges = Exchanges::new();
+    let _service = DrainService::new(service_fn(rig::ok), watch.handle(), exchanges.clone());
+    draining.advance(start + T.mul_f64(2.5 / 16.0));
+    assert_eq!(exchanges.leaving(&watch), Leaving::No);
+    draining.advance(start + T.mul_f64(3.7 / 16.0));
+    assert_eq!(exchanges.leaving(&watch), Leaving::Yes);
+}
+
 /// A decision that answers no and knows how far a drain has come, but not how to leave early.
 struct Stays;
 
