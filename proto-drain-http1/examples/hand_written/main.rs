@@ -23,7 +23,11 @@ async fn main() -> io::Result<()> {
     let (trigger, signal) = drain_signal::channel();
     let accept = async {
         loop {
-            let (socket, peer) = listener.accept().await?;
+            let Ok((socket, peer)) = listener.accept().await else {
+                // Out of file descriptors, most likely: connections that end give some back.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
             let Ok(watch) = signal.watch() else { continue };
             let io = LingerIo::new(socket, LingerSettings::default(), counters.clone())
                 .with_spawner(|lingering| {
@@ -39,7 +43,7 @@ async fn main() -> io::Result<()> {
         }
     };
     tokio::select! {
-        accepted = accept => return accepted,
+        () = accept => {}
         signal = tokio::signal::ctrl_c() => signal?,
     }
     drop(listener);
