@@ -91,6 +91,8 @@
 //! Feature `tokio`: `Draining::pace`, a drain moved on by tokio's clock. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows.
 //! Minimum supported Rust version 1.85.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod api;
 mod engine;
 mod pure;

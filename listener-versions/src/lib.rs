@@ -144,6 +144,8 @@
 //!
 //! `handover` (Unix): `handover`, a new process takes the listening sockets of the running one. tokio with I/O and time. Minimum supported Rust version 1.85.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 /// What stands in signatures here.
 #[doc(no_inline)]
 pub use {conn_tracker, drain_tree, socket2};

@@ -90,6 +90,8 @@
 //!
 //! tokio, hyper 1.x. Minimum supported Rust version 1.85.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 pub mod listener;
 pub mod orion;
 

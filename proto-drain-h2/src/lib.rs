@@ -141,6 +141,8 @@
 //! timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost 216 bytes a connection, nothing is
 //! allocated per frame or request, and there is one timer while it drains. Minimum supported Rust version 1.85.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod close;
 pub use close::H2Connection;
 mod counters;

@@ -112,6 +112,8 @@
 //!
 //! Staged closes and graces need a tokio runtime with time. Minimum supported Rust version 1.85.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod activity;
 pub use activity::{Activity, ActivityObserver};
 #[cfg(feature = "hyper-util")]

@@ -23,6 +23,8 @@
 //! | POST `/healthcheck/fail`, `/healthcheck/ok` | sets and clears the failed state |
 //! | POST `/quitquitquit` | ends the process at once |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod body;
 mod config_dump;
 mod connection;

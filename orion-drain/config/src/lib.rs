@@ -35,6 +35,8 @@
 //! # Ok::<(), orion_drain_config::ConfigError>(())
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod address;
 mod any;
 mod api_source;

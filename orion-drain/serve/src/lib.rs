@@ -11,6 +11,8 @@
 //! [`serve`] is enough for a server. A proxy with a loop of its own takes the pieces: [`Connection`], [`serve_http`],
 //! [`serve_tcp`], [`serve_tunnel`].
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod aging;
 mod auto;
 mod behavior;

@@ -44,6 +44,8 @@
 //!
 //! Recipes for Kubernetes and systemd are in `docs/shutdown.md`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod audit;
 mod machine;
 mod plan;

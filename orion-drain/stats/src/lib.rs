@@ -32,6 +32,8 @@
 //! assert!(stats.snapshot().to_string().contains("http.ingress.downstream_cx_drain_close: 1\n"));
 //! ```
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod cell;
 mod drains;
 #[cfg(feature = "metrics")]

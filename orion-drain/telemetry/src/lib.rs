@@ -6,6 +6,8 @@
 //!
 //! No event and no span says who a client is.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg_attr(feature = "tracing", path = "connection.rs")]
 #[cfg_attr(not(feature = "tracing"), path = "silent.rs")]
 mod connection;

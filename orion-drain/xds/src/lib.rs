@@ -33,6 +33,8 @@
 //! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), and what Envoy 1.40 was seen to do.
 //! `docs/xds.md` has the table of both.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "grpc")]
 mod backoff;
 #[cfg(feature = "grpc")]
