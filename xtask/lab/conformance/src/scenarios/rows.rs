@@ -1,6 +1,8 @@
 //! The rows of `docs/envoy-compat.md` that a deviation may be excused with, by how their first cell begins.
 
 pub(crate) const SCHEDULE: &str = "Signals spread within the first 25 % of the drain time";
+pub(crate) const RARELY: &str =
+    "An HTTP/1.1 connection that speaks rarely waits for its turn like a busy one";
 pub(crate) const IDLE: &str = "Idle connections closed in the proactive window";
 pub(crate) const SILENT: &str = "Connections that never spoke are closed at their slot";
 pub(crate) const TUNNELS: &str = "Tunnels and TCP live to their version's deadline and end in FIN";
