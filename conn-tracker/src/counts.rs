@@ -2,11 +2,12 @@
 
 use crate::{engine::Counters, labels::ConnProtocol, state::ConnState};
 
-/// How many connections there are in one listener version, one filter chain or the whole tracker, read without stopping any
-/// thread.
+/// How many connections there are in one listener version, one filter chain or the whole tracker,
+/// read without stopping any thread.
 ///
-/// Reading costs two cache lines for each shard that is in use, however many connections there are. While connections open and
-/// end, the numbers may differ from each other by those that do so during the read.
+/// Reading costs two cache lines for each shard that is in use, however many connections there are.
+/// While connections open and end, the numbers may differ from each other by those that do so
+/// during the read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnCounts {
@@ -31,7 +32,8 @@ impl ConnCounts {
                 }
                 counts.entered[state as usize] += part.entered(state);
             }
-            // In this order: a connection that ends meanwhile still counts, and nothing falls below zero.
+            // In this order: a connection that ends meanwhile still counts, and nothing falls below
+            // zero.
             went += part.went();
             came += part.came();
         }
@@ -52,10 +54,11 @@ impl ConnCounts {
         self.protocols[protocol as usize]
     }
 
-    /// How many times a connection has entered `state`, ever: opened for [`ConnState::Active`], ended for
-    /// [`ConnState::Closed`]. Only grows.
+    /// How many times a connection has entered `state`, ever: opened for [`ConnState::Active`],
+    /// ended for [`ConnState::Closed`]. Only grows.
     ///
-    /// In the counts of a filter chain a connection enters the state that it has when it is attached.
+    /// In the counts of a filter chain a connection enters the state that it has when it is
+    /// attached.
     #[must_use]
     pub const fn transitions(&self, to: ConnState) -> u64 {
         self.entered[to as usize]

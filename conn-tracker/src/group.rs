@@ -10,18 +10,21 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// The connections of one version of one listener; made by [`ConnTracker::group`](crate::ConnTracker::group).
+/// The connections of one version of one listener; made by
+/// [`ConnTracker::group`](crate::ConnTracker::group).
 ///
-/// The owner of the version keeps it. The group is removed when its last clone has been dropped and its last connection has
-/// ended.
+/// The owner of the version keeps it. The group is removed when its last clone has been dropped and
+/// its last connection has ended.
 ///
-/// A group costs less than a kilobyte, and a quarter of one more for each further shard in which it has had a connection.
+/// A group costs less than a kilobyte, and a quarter of one more for each further shard in which it
+/// has had a connection.
 #[derive(Debug, Clone)]
 pub struct ConnGroup(GroupHandle);
 
 /// The connections of one filter chain of a listener version; made by [`ConnGroup::chain`].
 ///
-/// Removed like its group: when its last clone has been dropped and its last connection has ended. It costs as much.
+/// Removed like its group: when its last clone has been dropped and its last connection has ended.
+/// It costs as much.
 #[derive(Debug, Clone)]
 pub struct ConnChain(GroupHandle);
 
@@ -30,9 +33,9 @@ impl ConnGroup {
         Self(group)
     }
 
-    /// Registers a connection that has just been accepted. It is [active](crate::ConnState::Active) and
-    /// [handshaking](crate::ConnKind::Handshaking), and stays registered until the guard and all its clones are
-    /// dropped.
+    /// Registers a connection that has just been accepted. It is [active](crate::ConnState::Active)
+    /// and [handshaking](crate::ConnKind::Handshaking), and stays registered until the guard and
+    /// all its clones are dropped.
     ///
     /// # Panics
     ///
@@ -97,7 +100,8 @@ macro_rules! group_views {
                 self.0.group().key.version
             }
 
-            /// How many connections are open, by state and protocol: a read of two cache lines for each shard in use.
+            /// How many connections are open, by state and protocol: a read of two cache lines for
+            /// each shard in use.
             #[must_use]
             pub fn counts(&self) -> ConnCounts {
                 self.0.group().counts()
@@ -115,7 +119,8 @@ macro_rules! group_views {
                 self.len() == 0
             }
 
-            /// How many connections [`wait_empty`](Self::wait_empty) waits for: all but those with an excluded label.
+            /// How many connections [`wait_empty`](Self::wait_empty) waits for: all but those with
+            /// an excluded label.
             #[must_use]
             pub fn awaited(&self) -> usize {
                 self.counts().awaited as usize
@@ -131,7 +136,8 @@ macro_rules! group_views {
                 })
             }
 
-            /// Resolves when the last of its connections that completion waits for has ended; see [`WaitEmpty`].
+            /// Resolves when the last of its connections that completion waits for has ended; see
+            /// [`WaitEmpty`].
             pub fn wait_empty(&self) -> WaitEmpty {
                 WaitEmpty::one(self.0.clone())
             }
@@ -171,7 +177,8 @@ pub enum AttachError {
     },
 }
 
-/// The counts of one listener version or one of its filter chains, with its name: a line of the metrics page.
+/// The counts of one listener version or one of its filter chains, with its name: a line of the
+/// metrics page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupView {

@@ -17,12 +17,14 @@ use std::{
 
 /// A registered connection: it is listed and counted until this and all its clones are dropped.
 ///
-/// Give a clone to a task that outlives the connection's own, above all the task of a tunnel after an upgrade: the
-/// entry, its id and its counts stay until the last clone is dropped. Any of them reports what the connection does.
+/// Give a clone to a task that outlives the connection's own, above all the task of a tunnel after
+/// an upgrade: the entry, its id and its counts stay until the last clone is dropped. Any of them
+/// reports what the connection does.
 ///
-/// The calls for every request ([`request_started`](Self::request_started), [`request_ended`](Self::request_ended),
-/// [`set_kind`](Self::set_kind), [`touch`](Self::touch)) take no lock. Those for a few moments in a connection's
-/// life (state, protocol, label, peer, chain) take the lock of one shard, so that the counts agree.
+/// The calls for every request ([`request_started`](Self::request_started),
+/// [`request_ended`](Self::request_ended), [`set_kind`](Self::set_kind), [`touch`](Self::touch))
+/// take no lock. Those for a few moments in a connection's life (state, protocol, label, peer,
+/// chain) take the lock of one shard, so that the counts agree.
 #[must_use = "dropping it says that the connection is gone"]
 pub struct ConnGuard {
     block: &'static HotBlock,
@@ -116,14 +118,16 @@ impl ConnGuard {
         self.shard().set_protocol(self.hot(), self.id, protocol);
     }
 
-    /// Sets whose connection it is, once that is known: a metrics scrape shows itself by its path. With an
-    /// [excluded](crate::TrackerOptions::with_excluded) label, completion no longer waits for it.
+    /// Sets whose connection it is, once that is known: a metrics scrape shows itself by its path.
+    /// With an [excluded](crate::TrackerOptions::with_excluded) label, completion no longer waits
+    /// for it.
     pub fn set_label(&self, label: ConnLabel) {
         let low = self.shard().set_label(self.hot(), self.id, label);
         self.block.registry.look(low);
     }
 
-    /// Sets who is on the other end, once that is known better: the PROXY protocol names the client behind a load balancer.
+    /// Sets who is on the other end, once that is known better: the PROXY protocol names the client
+    /// behind a load balancer.
     ///
     /// ```
     /// use conn_tracker::{ConnTracker, Peer};
@@ -139,12 +143,13 @@ impl ConnGuard {
         self.shard().set_peer(self.id, peer);
     }
 
-    /// Counts it in a filter chain, once that is chosen, and no longer in the chain that it was in before.
+    /// Counts it in a filter chain, once that is chosen, and no longer in the chain that it was in
+    /// before.
     ///
     /// # Errors
     ///
-    /// [`AttachError`] when the chain is of another listener version than the connection, or of another tracker; nothing is
-    /// changed.
+    /// [`AttachError`] when the chain is of another listener version than the connection, or of
+    /// another tracker; nothing is changed.
     ///
     /// # Examples
     ///
@@ -176,14 +181,16 @@ impl ConnGuard {
 
     /// Sets or replaces what ends this connection; see [`ConnInfo::with_closer`].
     ///
-    /// A closer that contains a guard of its own connection keeps that connection registered for ever.
+    /// A closer that contains a guard of its own connection keeps that connection registered for
+    /// ever.
     pub fn set_closer(&self, closer: impl Fn() + Send + Sync + 'static) {
         let old = self.shard().set_closer(self.hot(), self.id, boxed(closer));
         drop(old);
     }
 
-    /// Sets why it is ending. The first reason is kept; without one it is [finished](CloseReason::Finished),
-    /// [drained](CloseReason::Drained) or [panicked](CloseReason::Panicked), by what is seen when it ends.
+    /// Sets why it is ending. The first reason is kept; without one it is
+    /// [finished](CloseReason::Finished), [drained](CloseReason::Drained) or
+    /// [panicked](CloseReason::Panicked), by what is seen when it ends.
     pub fn set_close_reason(&self, reason: CloseReason) {
         self.hot().give_reason(reason);
     }
@@ -209,8 +216,8 @@ impl ConnGuard {
         self.touch();
     }
 
-    /// Bytes have come or gone: stamps the connection with the coarse clock. One load and a compare, and a store
-    /// once per tick.
+    /// Bytes have come or gone: stamps the connection with the coarse clock. One load and a
+    /// compare, and a store once per tick.
     #[inline]
     pub fn touch(&self) {
         self.hot().touch(self.block.registry.clock.millis());
@@ -219,7 +226,7 @@ impl ConnGuard {
 
 impl Clone for ConnGuard {
     fn clone(&self) -> Self {
-        // Relaxed: the guard that is cloned keeps the count above zero.
+        // Relaxed: the guard that is cloned keeps the count above zero, and nothing is read by it.
         self.hot().refs.fetch_add(1, Ordering::Relaxed);
         Self {
             block: self.block,
@@ -232,9 +239,10 @@ impl Drop for ConnGuard {
     #[inline]
     fn drop(&mut self) {
         let refs = &self.hot().refs;
-        // One reference is the last: clones are made from guards, and this guard is ours alone. So the common case
-        // needs no read-modify-write. Acquire, in both, pairs with the Release in the drops of the clones before: without
-        // it, what they wrote to the entry could appear after the entry is freed, in the next connection's.
+        // One reference is the last: clones are made from guards, and this guard is ours alone. So
+        // the common case needs no read-modify-write. Acquire, in both, pairs with the Release half
+        // in the drops of the clones before: without it, what they wrote to the entry could appear
+        // after the entry is freed, in the next connection's.
         let is_last = refs.load(Ordering::Acquire) == 1 || refs.fetch_sub(1, Ordering::AcqRel) == 1;
         if is_last {
             let ended = self
@@ -247,7 +255,7 @@ impl Drop for ConnGuard {
             if ended.is_last_of_shard {
                 registry.release();
             }
-            // User code, and it may panic: after everything that others wait for.
+            // User code, and it may panic: after everything that other tasks wait for.
             drop(ended.closer);
         }
     }

@@ -1,18 +1,19 @@
-//! The name of one connection: a number that finds its entry without a search and is never mistaken for another.
+//! The name of one connection: a number that finds its entry without a search and is never mistaken
+//! for another.
 
 use std::{fmt, str::FromStr};
 
 const ENTRY_BITS: u32 = 26;
-/// How many connections one shard can hold: 67 million.
+/// How many connections one shard has room for: 67 million.
 pub(crate) const MAX_ENTRIES: u32 = 1 << ENTRY_BITS;
 /// How many shards a tracker can have.
 pub(crate) const MAX_SHARDS: usize = 64;
 
 /// Names one tracked connection: shard (6 bits), entry (26 bits), generation (32 bits).
 ///
-/// The generation is counted per shard, so the id of a connection that is gone finds nothing until four thousand
-/// million others have opened in its shard. It prints and parses as sixteen hexadecimal digits (a JSON reader
-/// that keeps numbers in doubles would damage it as a number).
+/// The generation is counted per shard, so the id of a connection that is gone finds nothing until
+/// four thousand million others have opened in its shard. It prints and parses as sixteen
+/// hexadecimal digits (a JSON reader that keeps numbers in doubles would damage it as a number).
 ///
 /// ```
 /// use conn_tracker::{ConnId, ConnTracker, Peer};

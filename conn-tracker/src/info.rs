@@ -6,7 +6,8 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
 };
 
-/// Ends one connection: called by [`ConnTracker::close`](crate::ConnTracker::close), with no lock held.
+/// Ends one connection: called by [`ConnTracker::close`](crate::ConnTracker::close), with nothing
+/// locked.
 pub(crate) type Closer = Box<dyn Fn() + Send + Sync>;
 
 pub(crate) fn boxed(closer: impl Fn() + Send + Sync + 'static) -> Closer {
@@ -42,7 +43,8 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What is known of a connection when it is accepted. All of it can be set later, through the guard.
+/// What is known of a connection when it is accepted. All of it can be set later, through the
+/// guard.
 ///
 /// ```
 /// use conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer};
@@ -79,8 +81,9 @@ impl ConnInfo {
         Self { label, ..self }
     }
 
-    /// What ends this connection: [`ConnTracker::close`](crate::ConnTracker::close) calls it. It must not block, and may be
-    /// called more than once and after the connection has ended; never by two callers at a time.
+    /// What ends this connection: [`ConnTracker::close`](crate::ConnTracker::close) calls it. It
+    /// must not block, and may be called more than once and after the connection has ended; never
+    /// by two callers at a time.
     pub fn with_closer(self, closer: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             closer: Some(boxed(closer)),
@@ -112,8 +115,8 @@ impl From<SocketAddr> for ConnInfo {
     }
 }
 
-/// [`Peer`] in 24 bytes instead of 32, so that the cold half of an entry is one cache line. An IPv6 flow label is
-/// dropped.
+/// [`Peer`] in 24 bytes instead of 32, so that the cold half of an entry is one cache line. An IPv6
+/// flow label is dropped.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PackedPeer {
     ip: [u8; 16],

@@ -44,8 +44,11 @@ const HANDSHAKING: u32 = 1 << 31;
 const TUNNEL: u32 = 1 << 30;
 const STREAMS: u32 = TUNNEL - 1;
 
-/// [`ConnKind`] in a word: bit 31 handshaking, bit 30 tunnel, below them the number of open streams.
-/// A tunnel beats streams, streams beat the handshake, nothing is idle.
+/// [`ConnKind`] in a word: bit 31 handshaking, bit 30 tunnel, below them the number of open
+/// streams. A tunnel beats streams, streams beat the handshake, nothing is idle.
+///
+/// Relaxed throughout: the word stands for itself, and no other memory is read by it. Two changes
+/// at once are both kept, because each is a compare and exchange of this one word.
 #[derive(Debug)]
 pub(crate) struct KindWord(AtomicU32);
 

@@ -38,7 +38,8 @@ macro_rules! byte_set {
 }
 
 byte_set! {
-    /// What is spoken on a connection. Known only after the first bytes; [`Unknown`](Self::Unknown) until then.
+    /// What is spoken on a connection. Known only after the first bytes; [`Unknown`](Self::Unknown)
+    /// until then.
     #[derive(Default)]
     ConnProtocol {
         /// Not known yet.
@@ -56,8 +57,9 @@ byte_set! {
 }
 
 byte_set! {
-    /// Whose connection it is. A label that the tracker excludes ([`TrackerOptions::with_excluded`]) is listed and
-    /// counted like any other, but completion does not wait for it.
+    /// Whose connection it is. A label that the tracker excludes
+    /// ([`TrackerOptions::with_excluded`]) is listed and counted like any other, but completion
+    /// does not wait for it.
     ///
     /// [`TrackerOptions::with_excluded`]: crate::TrackerOptions::with_excluded
     #[derive(Default)]
@@ -65,7 +67,8 @@ byte_set! {
         /// A client's. Never excluded.
         #[default]
         Traffic = "traffic",
-        /// An operator looking at the admin port; often the very one who waits for the drain to end.
+        /// An operator looking at the admin port; often the very one who waits for the drain to
+        /// end.
         Admin = "admin",
         /// A metrics scrape over a keep-alive connection that never ends.
         Metrics = "metrics",

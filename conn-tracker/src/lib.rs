@@ -1,8 +1,10 @@
-//! The connection registry of a proxy or server: which connections are open, since when, in which state and why.
+//! The connection registry of a proxy or server: which connections are open, since when, in which
+//! state and why.
 //!
-//! A listener that is replaced, or a process that shuts down, asks its connections to leave and waits. An operator
-//! wants to know which connections are left, what they are doing, since when, and to end one of them. This
-//! crate answers that at the price of a few uncontended atomic operations per connection.
+//! A listener that is replaced, or a process that shuts down, asks its connections to leave and
+//! waits. An operator wants to know which connections are left, what they are doing, since when,
+//! and to end one of them. This crate answers that at the price of a few uncontended atomic
+//! operations per connection.
 //!
 //! ```text
 //!  ConnTracker ──group("ingress", 7)──► ConnGroup ──open(peer)──► ConnGuard   owned by the connection's task;
@@ -43,33 +45,38 @@
 //! | dropped | means |
 //! | --- | --- |
 //! | [`ConnGuard`], not the last clone | nothing |
-//! | [`ConnGuard`], the last clone | the connection has ended: it is counted with its reason, and those who waited for it are woken |
+//! | [`ConnGuard`], the last clone | the connection has ended: it is counted with its reason, and the tasks that waited for it are woken |
 //! | [`ConnGroup`], [`ConnChain`], the last clone | it is removed with its last connection |
 //! | [`WaitEmpty`] | that wait is over; nothing else |
 //! | [`ConnTracker`], the last handle of any kind | nothing can be opened any more; guards stay valid, unseen |
 //!
-//! **Completion waits for** connections whose [label](ConnLabel) is not excluded. Excluded connections are listed and
-//! counted like the others.
+//! **Completion waits for** connections whose [label](ConnLabel) is not excluded. Excluded
+//! connections are listed and counted like the others.
 //!
-//! **Time** is passed in: [`ConnTracker::advance`]. No event reads a clock; a stamp is one load of the last value.
+//! **Time** is passed in: [`ConnTracker::advance`]. No event reads a clock; a stamp is one load of
+//! the last value.
 //!
-//! **Cost.** Each thread opens connections in a shard of its own: no lock, counter or cache line is shared between
-//! threads until a connection's guard is used by another one. To open a connection and to end it is a pass each through that
-//! shard's uncontended lock, and no other atomic read-modify-write. Entries live in blocks that are never moved: growing to a
-//! million connections costs no registration more than one new block. An entry takes 88 bytes and its guard 16, beside the
-//! closer. Memory follows the highest number of connections that were open at a time: registries and blocks are used again, by
-//! the next connection and by the next tracker with as many shards, and never given back to the allocator. What no thread uses
-//! is not allocated: a tracker starts with little more than a kilobyte on a machine of 64 cores, and a group or chain with one
-//! connection takes less than one. `cargo xtask bench registry` prints what it costs on a machine, in pairs of atomic additions.
+//! **Cost.** Each thread opens connections in a shard of its own: no lock, counter or cache line is
+//! shared between threads until a connection's guard is used by another one. To open a connection
+//! and to end it is a pass each through that shard's uncontended lock, and no other atomic
+//! read-modify-write. Entries live in blocks that are never moved: growing to a million connections
+//! costs no registration more than one new block. An entry takes 88 bytes and its guard 16, beside
+//! the closer. Memory follows the highest number of connections that were open at a time:
+//! registries and blocks are used again, by the next connection and by the next tracker with as
+//! many shards, and never given back to the allocator. What no thread uses is not allocated: a
+//! tracker starts with little more than a kilobyte on a machine of 64 cores, and a group or chain
+//! with one connection takes less than one. `cargo xtask bench registry` prints what it costs on a
+//! machine, in pairs of atomic additions.
 //!
-//! **What it does not do:** it asks no connection to leave and ends none by itself; [`ConnTracker::close`] calls the
-//! connection's closer. It refuses no connection. Signals are `drain-signal`'s part; accepting, with its limits, is
-//! `listener-versions`'.
+//! **What it does not do:** it asks no connection to leave and ends none by itself;
+//! [`ConnTracker::close`] calls the connection's closer. It refuses no connection. Signals are
+//! `drain-signal`'s part; accepting, with its limits, is `listener-versions`'.
 //!
-//! **Envoy** has counters where this crate has entries (`downstream_cx_active` is [`ConnCounts::total`]) and no list of
-//! connections; the admin view is an addition.
+//! **Envoy** has counters where this crate has entries (`downstream_cx_active` is
+//! [`ConnCounts::total`]) and no list of connections; the admin view is an addition.
 //!
-//! No features. Any async runtime, or none: the one future is built on [`core::task`] alone. MSRV 1.85.
+//! No features. Any async runtime, or none: the one future is built on [`core::task`] alone. MSRV
+//! 1.85.
 
 mod counts;
 pub use counts::ConnCounts;

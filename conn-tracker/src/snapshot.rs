@@ -122,8 +122,8 @@ impl Copied {
     }
 }
 
-/// The groups of the connections that were copied under one pass through the lock. Indices are given to other groups later
-/// (invariant 7), so the groups are noted under the same lock.
+/// The groups of the connections that were copied under one pass through the lock. Indices are
+/// given to other groups later (invariant 7), so the groups are noted under the same lock.
 #[derive(Default)]
 struct Names(Vec<Arc<Group>>);
 
@@ -177,8 +177,8 @@ pub(crate) fn page(registry: &Registry, after: Option<ConnId>, limit: usize) -> 
     }
 }
 
-/// How far a list has come. A shard is locked while [`PORTION`] entries are copied, and open to others in between, however
-/// many connections there are.
+/// How far a list has come. A shard is locked while [`PORTION`] entries are copied, and open to
+/// others in between, however many connections there are.
 struct Walk<'a> {
     registry: &'a Registry,
     shard: usize,

@@ -16,9 +16,9 @@ use std::{sync::Arc, time::Duration};
 
 /// The connection registry of a process. Clones are handles on the same registry.
 ///
-/// After the last handle is dropped ([groups](ConnGroup), [chains](crate::ConnChain) and [waits](WaitEmpty) are handles too)
-/// nothing can be opened; guards that still exist stay valid, unseen. The memory is kept for the next tracker with as many
-/// shards.
+/// After the last handle is dropped ([groups](ConnGroup), [chains](crate::ConnChain) and
+/// [waits](WaitEmpty) are handles too) nothing can be opened; guards that still exist stay valid,
+/// unseen. The memory is kept for the next tracker with as many shards.
 #[derive(Debug, Clone)]
 pub struct ConnTracker(Handle);
 
@@ -64,8 +64,8 @@ impl ConnTracker {
 
     // === the coarse clock ===
 
-    /// Sets the tracker's clock: `elapsed` since it was made. Call it from a timer, say once a second; stamps are as coarse as
-    /// these calls. An earlier time than before is ignored.
+    /// Sets the tracker's clock: `elapsed` since it was made. Call it from a timer, say once a
+    /// second; stamps are as coarse as these calls. An earlier time than before is ignored.
     ///
     /// ```
     /// # use conn_tracker::{ConnTracker, Peer};
@@ -81,7 +81,8 @@ impl ConnTracker {
         self.0.registry().clock.advance(elapsed);
     }
 
-    /// The tracker's clock, in whole milliseconds: what [`advance`](Self::advance) was called with last.
+    /// The tracker's clock, in whole milliseconds: what [`advance`](Self::advance) was called with
+    /// last.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.0.registry().clock.now()
@@ -89,7 +90,8 @@ impl ConnTracker {
 
     // === counts ===
 
-    /// How many connections there are, by state and protocol: a read of two cache lines for each shard in use.
+    /// How many connections there are, by state and protocol: a read of two cache lines for each
+    /// shard in use.
     #[must_use]
     pub fn counts(&self) -> ConnCounts {
         self.0.registry().counts()
@@ -107,7 +109,8 @@ impl ConnTracker {
         self.len() == 0
     }
 
-    /// How many connections [`wait_empty`](Self::wait_empty) waits for: all but those with an excluded label.
+    /// How many connections [`wait_empty`](Self::wait_empty) waits for: all but those with an
+    /// excluded label.
     #[must_use]
     pub fn awaited(&self) -> usize {
         self.counts().awaited as usize
@@ -150,21 +153,25 @@ impl ConnTracker {
 
     /// Every connection, in the order of their ids' shards and entries.
     ///
-    /// It is not one moment of all connections: each is listed once, as it was when its entry was read. A connection
-    /// that is open from before the call until after it is in the list. A shard is locked while 16 entries are copied, so a
-    /// list of a million connections delays an accept by microseconds.
+    /// It is not one moment of all connections: each is listed once, as it was when its entry was
+    /// read. A connection that is open from before the call until after it is in the list. A shard
+    /// is locked while 16 entries are copied, so a list of a million connections delays an accept
+    /// by microseconds.
     ///
-    /// The list has as many elements as there are connections; [`snapshot_page`](Self::snapshot_page) bounds it.
+    /// The list has as many elements as there are connections;
+    /// [`snapshot_page`](Self::snapshot_page) bounds it.
     #[must_use]
     pub fn snapshot(&self) -> Vec<ConnSnapshot> {
         snapshot::all(self.0.registry(), |_, _| true)
     }
 
-    /// At most `limit` connections (0 counts as 1), those that follow `after`: `None` for the first page, then the
-    /// [`next`](SnapshotPage::next) of the page before. Each connection is seen as in [`snapshot`](Self::snapshot).
+    /// At most `limit` connections (0 counts as 1), those that follow `after`: `None` for the first
+    /// page, then the [`next`](SnapshotPage::next) of the page before. Each connection is seen as
+    /// in [`snapshot`](Self::snapshot).
     ///
-    /// A connection that is open from before the first page until after the last is in one of them, once. One that opens
-    /// meanwhile is in one of them or in none. `after` may name a connection that has ended.
+    /// A connection that is open from before the first page until after the last is in one of them,
+    /// once. One that opens meanwhile is in one of them or in none. `after` may name a connection
+    /// that has ended.
     ///
     /// ```
     /// # use conn_tracker::{ConnTracker, Peer};
@@ -202,8 +209,8 @@ impl ConnTracker {
 
     // === the end ===
 
-    /// Ends the connection `id` now, on an operator's behalf: [`close_with`](Self::close_with) reason
-    /// [`Admin`](CloseReason::Admin).
+    /// Ends the connection `id` now, on an operator's behalf: [`close_with`](Self::close_with)
+    /// reason [`Admin`](CloseReason::Admin).
     ///
     /// # Errors
     ///
@@ -214,7 +221,8 @@ impl ConnTracker {
 
     /// Asks the connection `id` to end now, by its closer, and records the reason.
     ///
-    /// The connection is listed until its last guard is dropped. The tracker has no way of its own to end anything.
+    /// The connection is listed until its last guard is dropped. The tracker has no way of its own
+    /// to end anything.
     ///
     /// # Errors
     ///
@@ -261,10 +269,12 @@ impl ConnTracker {
         WaitEmpty::all(self.0.clone(), 0)
     }
 
-    /// Resolves when completion waits for no more than `connections` of them: for a process that then closes the last few.
-    /// Otherwise as [`wait_empty`](Self::wait_empty), which is `wait_at_most(0)`.
+    /// Resolves when completion waits for no more than `connections` of them: for a process that
+    /// then closes the last few. Otherwise as [`wait_empty`](Self::wait_empty), which is
+    /// `wait_at_most(0)`.
     ///
-    /// A connection that ends when its shard has that few reads the counters of all shards, so a low number is cheap.
+    /// A connection that ends when its shard has that few reads the counters of all shards, so a
+    /// low number is cheap.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -318,14 +328,16 @@ impl Default for TrackerOptions {
 }
 
 impl TrackerOptions {
-    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each thread that the
-    /// process can run at a time. A shard is built when a thread first opens a connection in it; it takes 12 kilobytes.
+    /// How many shards there are; rounded up to a power of two, at most 64. Default: one for each
+    /// thread that the process can run at a time. A shard is built when a thread first opens a
+    /// connection in it; it takes 12 kilobytes.
     pub fn with_shards(self, shards: usize) -> Self {
         Self { shards, ..self }
     }
 
-    /// The labels of connections that completion does not wait for. Default: [`Admin`](ConnLabel::Admin) and
-    /// [`Metrics`](ConnLabel::Metrics). [`Traffic`](ConnLabel::Traffic) cannot be excluded.
+    /// The labels of connections that completion does not wait for. Default:
+    /// [`Admin`](ConnLabel::Admin) and [`Metrics`](ConnLabel::Metrics).
+    /// [`Traffic`](ConnLabel::Traffic) cannot be excluded.
     pub fn with_excluded(self, labels: impl IntoIterator<Item = ConnLabel>) -> Self {
         Self {
             excluded: LabelSet::of(labels),

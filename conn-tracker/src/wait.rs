@@ -9,18 +9,19 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Resolves when the last connection has ended that completion waits for: made by [`ConnTracker::wait_empty`],
-/// [`ConnGroup::wait_empty`] and [`ConnChain::wait_empty`]. The future of [`ConnTracker::wait_at_most`] resolves when no more
-/// than the given number of such connections are left.
+/// Resolves when the last connection has ended that completion waits for: made by
+/// [`ConnTracker::wait_empty`], [`ConnGroup::wait_empty`] and [`ConnChain::wait_empty`]. The future
+/// of [`ConnTracker::wait_at_most`] resolves when no more than the given number of such connections
+/// are left.
 ///
-/// It resolves if that was so at any moment since it was first polled, also if further connections have opened since; that
-/// none opens is the caller's part. When it resolves, the guards of the ended connections have been dropped; what their tasks
-/// do after that is not waited for.
+/// It resolves if that was so at any moment since it was first polled, also if further connections
+/// have opened since; that none opens is the caller's part. When it resolves, the guards of the
+/// ended connections have been dropped; what their tasks do after that is not waited for.
 ///
 /// # Cancel safety
 ///
-/// Dropping it before it resolves removes its waker and affects no other wait. A new one starts anew: an empty
-/// moment during the dropped one is forgotten.
+/// Dropping it before it resolves removes its waker and affects no other wait. A new one starts
+/// anew: an empty moment during the dropped one is forgotten.
 ///
 /// [`ConnTracker::wait_empty`]: crate::ConnTracker::wait_empty
 /// [`ConnTracker::wait_at_most`]: crate::ConnTracker::wait_at_most

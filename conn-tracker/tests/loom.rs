@@ -11,8 +11,8 @@ use loom::{
     thread,
 };
 
-/// Two shards are enough for every race between shards. Three preemptions per run keep each model in seconds; the
-/// races that the models are about need two.
+/// Two shards are enough for every race between shards. Three preemptions per run keep each model
+/// in seconds; the races that the models are about need two.
 fn model(f: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(3);
@@ -23,6 +23,7 @@ fn tracker() -> ConnTracker {
     ConnTracker::with_options(TrackerOptions::default().with_shards(2))
 }
 
+/// Invariant 5: one end against one waiter.
 #[test]
 fn the_last_drop_wakes_the_waiter() {
     model(|| {
@@ -35,6 +36,7 @@ fn the_last_drop_wakes_the_waiter() {
     });
 }
 
+/// Invariants 5 and 6: of two ends in two shards, one looks at both.
 #[test]
 fn two_last_drops_in_two_shards_wake_the_waiter() {
     model(|| {
@@ -57,6 +59,7 @@ fn two_last_drops_in_two_shards_wake_the_waiter() {
     });
 }
 
+/// Invariants 5 and 6: the same for a threshold above zero.
 #[test]
 fn the_last_but_one_in_either_shard_wakes_a_wait_for_one() {
     model(|| {
@@ -76,13 +79,15 @@ fn the_last_but_one_in_either_shard_wakes_a_wait_for_one() {
     });
 }
 
+/// Invariant 6: a connection that opens before another ends is not overlooked.
 #[test]
 fn a_wait_never_ends_while_one_connection_hands_over_to_another() {
     model(|| {
         let tracker = tracker();
         let group = tracker.group("a", 1);
-        // Shards go to threads in the order in which they first open something: this thread has the one that is
-        // looked at first. The connection is opened in the other, and closed when one has opened in the first.
+        // Shards go to threads in the order in which they first open something: this thread has the
+        // one that is looked at first. The connection is opened in the other, and closed when one
+        // has opened in the first.
         drop(group.open(Peer::Unknown));
         let opener = thread::spawn({
             let group = group.clone();
@@ -109,6 +114,7 @@ fn a_wait_never_ends_while_one_connection_hands_over_to_another() {
     });
 }
 
+/// The reference count of the guards, in `Drop for ConnGuard`.
 #[test]
 fn clones_dropped_in_two_threads_close_the_entry_once() {
     model(|| {
@@ -125,6 +131,7 @@ fn clones_dropped_in_two_threads_close_the_entry_once() {
     });
 }
 
+/// Invariant 5: one waiter leaves while another is released.
 #[test]
 fn a_dropped_wait_takes_no_wake_from_another() {
     model(|| {
@@ -139,6 +146,7 @@ fn a_dropped_wait_takes_no_wake_from_another() {
     });
 }
 
+/// Invariant 6: the line is drawn before the counters are read.
 #[test]
 fn an_empty_moment_releases_no_waiter_that_came_after_it() {
     model(|| {
@@ -161,6 +169,7 @@ fn an_empty_moment_releases_no_waiter_that_came_after_it() {
     });
 }
 
+/// Invariant 5: a label that becomes an excluded one is an end to the waiter.
 #[test]
 fn excluding_the_last_connection_wakes_the_waiter() {
     model(|| {
@@ -175,6 +184,7 @@ fn excluding_the_last_connection_wakes_the_waiter() {
     });
 }
 
+/// Invariant 7: the last handle against the last connection.
 #[test]
 fn a_group_goes_with_its_last_handle_or_its_last_connection() {
     model(|| {
@@ -188,6 +198,7 @@ fn a_group_goes_with_its_last_handle_or_its_last_connection() {
     });
 }
 
+/// Invariant 2: the closer is called and dropped with nothing locked.
 #[test]
 fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
     model(|| {
@@ -213,6 +224,7 @@ fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
     });
 }
 
+/// Invariant 8: the last handle against the last guard.
 #[test]
 fn a_registry_is_recycled_whether_handle_or_guard_goes_first() {
     model(|| {
@@ -239,6 +251,7 @@ fn a_registry_is_recycled_whether_handle_or_guard_goes_first() {
     });
 }
 
+/// Invariant 8: two holders that go at once.
 #[test]
 fn two_last_guards_in_two_shards_recycle_the_registry_once() {
     model(|| {
@@ -259,8 +272,8 @@ fn two_last_guards_in_two_shards_recycle_the_registry_once() {
     });
 }
 
-/// Invariant 5, where the list of parts grows: the second connection is in a shard, and a part of the group, that is built
-/// while the wait begins.
+/// Invariant 5, where the list of parts grows: the second connection is in a shard, and a part of
+/// the group, that is built while the wait begins.
 #[test]
 fn a_shard_that_is_built_while_a_wait_begins_is_waited_for() {
     model(|| {
@@ -309,6 +322,7 @@ fn a_first_connection_of_a_thread_is_seen_by_a_wait_that_begins() {
     });
 }
 
+/// Invariants 3 and 5: a connection changes its chain under the lock that the wait reads under.
 #[test]
 fn a_chain_is_attached_while_its_old_one_is_waited_for() {
     model(|| {

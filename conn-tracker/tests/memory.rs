@@ -69,7 +69,8 @@ fn of_64_shards() -> ConnTracker {
 
 const GROUPS: u64 = 1000;
 
-/// `groups` with a connection each, and `chains` of them with one too; heap per group or chain, without the connections' own.
+/// `groups` with a connection each, and `chains` of them with one too; heap per group or chain,
+/// without the connections' own.
 fn bytes_per_group(tracker: &ConnTracker, threads: usize, has_chains: bool) -> f64 {
     let mut kept = vec![];
     // The entries of the connections, and what the test itself keeps, exist before.

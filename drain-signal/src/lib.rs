@@ -1,8 +1,10 @@
-//! Is this drain on, is it my turn, must I be gone? The signal every connection of a proxy or server listens to.
+//! Is this drain on, is it my turn, must I be gone? The signal every connection of a proxy or
+//! server listens to.
 //!
-//! A server that closes its connections when its configuration changes loses requests. A server that *drains* asks
-//! them, one after the other, to leave; lets them finish in their own protocol's words; and closes what is left at a
-//! deadline. Who decides when is the owner of the [`DrainTrigger`]; who says goodbye is the connection.
+//! A server that closes its connections when its configuration changes loses requests. A server
+//! that *drains* asks them, one after the other, to leave; lets them finish in their own protocol's
+//! words; and closes what is left at a deadline. Who decides when is the owner of the
+//! [`DrainTrigger`]; who says goodbye is the connection.
 //!
 //! ```text
 //!  DrainTrigger ── start(event) ──► Draining ── advance(now) ──► slots, deadline
@@ -54,42 +56,47 @@
 //!
 //! # Gradual and immediate
 //!
-//! A gradual drain gives every connection one slot, `place * drain_time / 4` after the start, where `place` is a fraction
-//! of one fixed when its watcher opens. An immediate drain has all slots at the start. Envoy 1.40's own schedule is a
-//! second, named one ([`DrainSchedule::Envoy140`]). The slots of both are pure functions in [`schedule`].
+//! A gradual drain gives every connection one slot, `place * drain_time / 4` after the start, where
+//! `place` is a fraction of one fixed when its watcher opens. An immediate drain has all slots at
+//! the start. Envoy 1.40's own schedule is a second, named one ([`DrainSchedule::Envoy140`]). The
+//! slots of both are pure functions in [`schedule`].
 //!
 //! # Direction
 //!
-//! A drain of inbound listeners ([`DrainDirection::InboundOnly`]) does not concern watches opened with
-//! [`WatchOptions::with_drained_by`] [`DrainedBy::Full`]: they do not see it, and it does not wait for them.
-//! [`Draining::widen`] publishes a second event with the same start and deadline for everybody; a connection already
-//! signaled keeps its slot.
+//! A drain of inbound listeners ([`DrainDirection::InboundOnly`]) does not concern watches opened
+//! with [`WatchOptions::with_drained_by`] [`DrainedBy::Full`]: they do not see it, and it does not
+//! wait for them. [`Draining::widen`] publishes a second event with the same start and deadline for
+//! all connections; a connection already signaled keeps its slot.
 //!
 //! # What it costs
 //!
-//! Threads are spread over as many shards as there are cores: a shard has a count of watches, the records of connections, and
-//! the entries of parked waits. A question is one load of the state word. A watch is opened by two atomic additions that no other
-//! core contends for, and closed by two. A wait parks with the shard locked for a few nanoseconds; a poll by the same task takes
-//! no lock. The drain walks the entries in place, 32 wakes a call; whose turn it is follows from 32 bits kept beside the
-//! waker. Shards are made when one of their threads opens a watch, pages of entries are given back when they are empty, and
-//! all of it is freed with the last watch, handle and signal. The invariants are on one page, `src/engine/mod.rs`.
+//! Threads are spread over as many shards as there are cores: a shard has a count of watches, the
+//! records of connections, and the entries of parked waits. A question is one load of the state
+//! word. A watch is opened by two atomic additions that no other core contends for, and closed by
+//! two. A wait parks with the shard locked for a few nanoseconds; a poll by the same task takes no
+//! lock. The drain walks the entries in place, 32 wakes a call; whose turn it is follows from 32
+//! bits kept beside the waker. Shards are made when one of their threads opens a watch, pages of
+//! entries are given back when they are empty, and all of it is freed with the last watch, handle
+//! and signal. The invariants are on one page, `src/engine/mod.rs`.
 //!
 //! # What it does not do
 //!
-//! It does not accept (listener-versions), cascade (drain-tree), list (conn-tracker), or speak any protocol
-//! (proto-drain-http1, proto-drain-h2, proto-drain-tcp). It has no timer and reads no clock (but for `pace`): time comes in.
+//! It does not accept (listener-versions), cascade (drain-tree), list (conn-tracker), or speak any
+//! protocol (proto-drain-http1, proto-drain-h2, proto-drain-tcp). It has no timer and reads no
+//! clock (but for `pace`): time comes in.
 //!
 //! # Where it follows Envoy
 //!
-//! Words, defaults and formulas are Envoy's; the first-quarter window is the one of Envoy's
-//! [drain documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining). Times are
-//! durations rather than whole seconds, and a drain completes when its last connection is gone rather than always at the
-//! end.
+//! Words, defaults and formulas are Envoy's; the first-quarter window is the one of Envoy's [drain
+//! documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
+//! Times are durations rather than whole seconds, and a drain completes when its last connection is
+//! gone rather than always at the end.
 //!
 //! # Features and requirements
 //!
-//! Feature `tokio`: `Draining::pace`, a drain moved on by tokio's clock. Works on any executor; tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows.
-//! Minimum supported Rust version 1.85.
+//! Feature `tokio`: `Draining::pace`, a drain moved on by tokio's clock. Works on any executor;
+//! tested under tokio and smol, on Linux; compiled, not run, for macOS and Windows. Minimum
+//! supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

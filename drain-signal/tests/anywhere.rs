@@ -1,4 +1,5 @@
-//! A watcher works wherever it is taken: other threads, other runtimes, after everything, through panics and aborts.
+//! A watcher works wherever it is taken: other threads, other runtimes, after everything, through
+//! panics and aborts.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};

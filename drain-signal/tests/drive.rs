@@ -56,7 +56,8 @@ fn instant() -> Instant {
     Instant::now()
 }
 
-/// Runs a connection that ends after `ends_after` through a whole drain; what it was asked, and how it closed.
+/// Runs a connection that ends after `ends_after` through a whole drain; what it was asked, and how
+/// it closed.
 fn run(ends_after: &'static str) -> (Vec<&'static str>, CloseCause, bool) {
     let asked = RefCell::new(vec![]);
     let (trigger, signal) = channel();

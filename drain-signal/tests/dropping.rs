@@ -1,4 +1,5 @@
-//! What dropping means: the table on the crate's first page, a test a cell. A dropped handle never means "drain".
+//! What dropping means: the table on the crate's first page, a test a cell. A dropped handle never
+//! means "drain".
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -98,3 +98,24 @@ fn a_drain_without_connections_takes_less_than_a_kilobyte_on_64_cores() {
     assert!(there < 1024, "{there} bytes");
     drop(kept);
 }
+
+#[test]
+fn pages_of_parked_waits_are_given_back_when_the_waits_have_gone() {
+    let (_trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut park = |count: usize| {
+        let waits: Vec<_> = (0..count)
+            .map(|_| {
+                let mut wait = PhaseWait::new(&*watch);
+                assert!(wait.poll_phase(&mut cx, Phase::Open).is_pending());
+                wait
+            })
+            .collect();
+        drop(waits);
+    };
+    park(1);
+    let left = measure(|| park(100_000)).bytes_current;
+    assert!(left < 64 << 10, "{left} bytes, of 100 000 waits");
+    assert_eq!(measure(|| park(100_000)).bytes_current, 0, "as many again");
+}

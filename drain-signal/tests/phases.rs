@@ -1,4 +1,5 @@
-//! Watchers of all kinds through drains of all kinds, against a naive model that asks the pure functions anew each time.
+//! Watchers of all kinds through drains of all kinds, against a naive model that asks the pure
+//! functions anew each time.
 
 use std::time::{Duration, Instant};
 

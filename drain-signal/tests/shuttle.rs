@@ -1,6 +1,8 @@
-//! Crowds too big for loom, on tasks that an executor moves between threads, in random interleavings.
+//! Crowds too big for loom, on tasks that an executor moves between threads, in random
+//! interleavings.
 //!
-//! `RUSTFLAGS="--cfg shuttle" cargo test -p drain-signal --features __shuttle --test shuttle --release`
+//! `RUSTFLAGS="--cfg shuttle" cargo test -p drain-signal --features __shuttle --test shuttle
+//! --release`
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -138,7 +140,8 @@ fn whoever_comes_while_a_drain_runs_is_led_to_the_end_or_refused() {
             .flat_map(|opener| opener.join().unwrap())
             .collect();
         future::block_on(async {
-            // One more, so that somebody keeps time for those who came after the keepers had nothing to do.
+            // One more, so that somebody keeps time for those who came after the keepers had
+            // nothing to do.
             let last = future::spawn(keep_time(draining.clone()));
             for connection in connections {
                 let cause = connection.await.unwrap();

@@ -1,8 +1,9 @@
 //! How many instructions does a start take for each node below it, and how many the end?
 //!
-//! `cargo bench -p drain-tree --bench cascade` prints a table. The program runs itself under `valgrind --tool=callgrind`, once for
-//! each size and step: the difference between two steps is what a step takes, on a busy machine as on a quiet one. Without valgrind,
-//! and under `--test`, it shows that the steps run and counts nothing.
+//! `cargo bench -p drain-tree --bench cascade` prints a table. The program runs itself under
+//! `valgrind --tool=callgrind`, once for each size and step: the difference between two steps is
+//! what a step takes, on a busy machine as on a quiet one. Without valgrind, and under `--test`, it
+//! shows that the steps run and counts nothing.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
 use std::process::Command;
@@ -14,7 +15,8 @@ use drain_tree::{
 };
 
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
-/// The tree, with a watch in each node; the start; every connection is woken; all watches are dropped and the drain ends.
+/// The tree, with a watch in each node; the start; every connection is woken; all watches are
+/// dropped and the drain ends.
 const STEPS: [&str; 4] = ["build", "start", "pace", "end"];
 
 fn main() {
@@ -45,7 +47,8 @@ fn main() {
     }
 }
 
-/// The first `steps` steps with a root, listeners of ten chains each, and a connection in each node.
+/// The first `steps` steps with a root, listeners of ten chains each, and a connection in each
+/// node.
 fn run(steps: usize, nodes: usize) {
     let child = |parent: &DrainManager| parent.child(ChildOptions::default());
     let root = DrainManager::root(DrainSettings::default().with_length(DrainLength::UntilEmpty));

@@ -1,5 +1,5 @@
-//! What a drain of a big tree costs to begin, to pace and to complete: 1, 2 and 4 times 10 000 listeners x 10 chains x
-//! 3 HTTP connection managers, one connection in each hundredth listener.
+//! What a drain of a big tree costs to begin, to pace and to complete: 1, 2 and 4 times 10 000
+//! listeners x 10 chains x 3 HTTP connection managers, one connection in each hundredth listener.
 //!
 //! `cargo run --release -p drain-tree --example big_tree [listeners]`
 
@@ -31,7 +31,8 @@ fn tree(listeners: usize) -> Vec<DrainManager> {
     nodes
 }
 
-/// Runs `sequence` and measures its polls: all together, and the longest, which keeps others on its runtime waiting.
+/// Runs `sequence` and measures its polls: all together, and the longest, which keeps others on its
+/// runtime waiting.
 async fn measured(sequence: DrainSequence) -> (DrainOutcome, Duration, Duration) {
     let mut sequence = pin!(sequence);
     let (mut busy, mut longest) = (Duration::ZERO, Duration::ZERO);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use drain_signal::{DrainDecision, DrainHandle, DrainStrategy};
 
-use crate::schedule::{Rounding, polled_drain_close};
+use crate::schedule::{Rounding, polled_is_due};
 
 /// Whether the server's health check is failed; one for the whole tree.
 #[derive(Debug, Clone)]
@@ -38,28 +38,36 @@ impl Health {
         let failed = u64::try_from(since)
             .unwrap_or(u64::MAX - 1)
             .saturating_add(1);
-        // Pairs with the loads below: who sees the level sees `first`. Failed before: the ramp goes on from there.
+        // The Release half pairs with the Acquire loads in `failed` and `is_due`: a thread that
+        // sees the level sees `first`; the Acquire half with the Release in `restore`. Relaxed if
+        // it fails: failed before, the ramp goes on from there, and nothing is read.
         self.0
             .failed
             .compare_exchange(0, failed, Ordering::AcqRel, Ordering::Relaxed)
             .ok();
     }
 
+    /// Release pairs with the Acquire loads below: what made the server healthy happened before.
+    /// Without it a connection that sees healthy could still see the server as it was.
     pub(crate) fn restore(&self) {
         self.0.failed.store(0, Ordering::Release);
     }
 
+    /// Acquire pairs with the Release in `fail` and `restore`.
     #[inline]
     pub(crate) fn failed(&self) -> bool {
         self.0.failed.load(Ordering::Acquire) != 0
     }
 
-    /// Whether failed health makes a connection that asks leave. `now` is asked for only if there is a ramp, `sample` only inside it.
-    pub(crate) fn drain_close(
+    /// Whether failed health makes a connection that asks leave. `now` is asked for only if there
+    /// is a ramp, `sample` only inside it.
+    pub(crate) fn is_due(
         &self,
         now: impl FnOnce() -> Instant,
         sample: impl FnOnce() -> u64,
     ) -> bool {
+        // Acquire pairs with the Release half in `fail`: without it `first` could be missing, and
+        // the ramp be left out.
         let failed = self.0.failed.load(Ordering::Acquire);
         if failed == 0 || self.0.ramp.is_zero() {
             return failed != 0;
@@ -69,7 +77,7 @@ impl Health {
         };
         let since_first = now().saturating_duration_since(*first);
         let elapsed = since_first.saturating_sub(Duration::from_micros(failed - 1));
-        polled_drain_close(
+        polled_is_due(
             DrainStrategy::Gradual,
             self.0.ramp,
             elapsed,
@@ -79,11 +87,13 @@ impl Health {
     }
 }
 
-/// A connection's full answer to "should I leave?": its turn in a drain has come, or, for listeners of type `DEFAULT`,
-/// the server's health check is failed.
+/// A connection's full answer to "should I leave?": its turn in a drain has come, or, for listeners
+/// of type `DEFAULT`, the server's health check is failed.
 ///
-/// Health has no direction, no ramp unless [`DrainSettings::health_ramp`](crate::DrainSettings::health_ramp) gives it one,
-/// and reverses: connections not yet signaled are left alone again once it is restored (Envoy polls it for that reason, see
+/// Health has no direction, no ramp unless
+/// [`DrainSettings::health_ramp`](crate::DrainSettings::health_ramp) gives it one, and reverses:
+/// connections not yet signaled are left alone again once it is restored (Envoy polls it for that
+/// reason, see
 /// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h)).
 #[derive(Debug, Clone)]
 pub struct Decision {
@@ -107,7 +117,7 @@ impl DrainDecision for Decision {
     /// Two atomic loads while nothing drains.
     fn is_due(&self) -> bool {
         let now = || tokio::time::Instant::now().into_std();
-        let unhealthy = |health: &Health| health.drain_close(now, || fastrand::u64(..));
+        let unhealthy = |health: &Health| health.is_due(now, || fastrand::u64(..));
         self.health.as_ref().is_some_and(unhealthy) || self.handle.is_due()
     }
 

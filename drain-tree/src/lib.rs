@@ -1,9 +1,10 @@
-//! Envoy's drain managers as a tree: a drain started at any node reaches everything below it at once, and gives every
-//! connection its slot.
+//! Envoy's drain managers as a tree: a drain started at any node reaches everything below it at
+//! once, and gives every connection its slot.
 //!
-//! A proxy has a server, listeners, filter chains and HTTP connection managers. Any of them may have to drain: the
-//! server when the process ends, a listener when its configuration changes, a filter chain when it is replaced in place.
-//! What is below drains with it; what is beside or above is untouched.
+//! A proxy has a server, listeners, filter chains and HTTP connection managers. Any of them may
+//! have to drain: the server when the process ends, a listener when its configuration changes, a
+//! filter chain when it is replaced in place. What is below drains with it; what is beside or above
+//! is untouched.
 //!
 //! ```text
 //!  DrainManager::root ── child() ── child()          start_drain_sequence(reason) ──► DrainSequence (future: paces, completes)
@@ -12,8 +13,9 @@
 //!        └────────────► Decision: leave_if_due()     DrainWatch: signaled() at its slot, expired() at the deadline
 //! ```
 //!
-//! A connection learns of its drain by its watch. One without a watch asks [`DrainManager::drain_close_at`] once per response,
-//! or registers a callback with [`DrainManager::on_drain_close`]: the two ways of Envoy's own drain manager.
+//! A connection learns of its drain by its watch. One without a watch asks
+//! [`DrainManager::is_due_at`] once per response, or registers a callback with
+//! [`DrainManager::on_drain`]: the two ways of Envoy's own drain manager.
 //!
 //! Inside, `engine/mod.rs` has the parts in one picture and the invariants, by number.
 //!
@@ -44,14 +46,15 @@
 //! | [`DrainManager`], last clone | the node takes no more children or connections; its children go on |
 //! | [`DrainSequence`] | the drain stays begun, without further slots or deadline, until another start joins it |
 //! | [`DrainWatch`] | its connection is gone |
-//! | [`DrainCloseCallback`] | the callback is not called any more |
+//! | [`DrainCallback`] | the callback is not called any more |
 //!
 //! # Where it follows Envoy, and where not
 //!
-//! As in [Envoy's drain manager](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc) a drain
-//! flows down only, starting twice joins, a drain never stops, and failed health drains listeners of type `DEFAULT`
-//! without being a drain. Envoy's own test cases are replayed in `tests/polled.rs`, `tests/callbacks.rs` and
-//! `tests/event.rs`.
+//! As in [Envoy's drain
+//! manager](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc) a
+//! drain flows down only, starting twice joins, a drain never stops, and failed health drains
+//! listeners of type `DEFAULT` without being a drain. Envoy's own test cases are replayed in
+//! `tests/polled.rs`, `tests/callbacks.rs` and `tests/event.rs`.
 //!
 //! On purpose different, with Envoy's way where an operator may depend on it:
 //!
@@ -71,26 +74,27 @@
 //! | a late child does not drain | it inherits | |
 //! | children restart the clock | they share their parent's start | |
 //!
-//! The last seven are accidents of timers and call order that no configuration refers to: a child's clock starts within a
-//! millisecond of its parent's, and an operator who depended on the others would depend on connections that are cut early or
-//! not signaled at all. They have no setting.
+//! The last seven are accidents of timers and call order that no configuration refers to: a child's
+//! clock starts within a millisecond of its parent's, and an operator who depended on the others
+//! would depend on connections that are cut early or not signaled at all. They have no setting.
 //!
 //! # Size
 //!
-//! A start marks every node below before it returns: some 3 900 instructions for each of 100 000 nodes with a connection, and 5
-//! percent less for each of 10 000 (callgrind, `cargo bench -p drain-tree --bench cascade`). Pacing costs what the nodes with
-//! connections cost, an empty node nothing.
-//! Nothing grows with the drains that are over, nor with the children, connections, callbacks and sequences that have come and
-//! gone.
+//! A start marks every node below before it returns: some 3 900 instructions for each of 100 000
+//! nodes with a connection, and 5 percent less for each of 10 000 (callgrind, `cargo bench -p
+//! drain-tree --bench cascade`). Pacing costs what the nodes with connections cost, an empty node
+//! nothing. Nothing grows with the drains that are over, nor with the children, connections,
+//! callbacks and sequences that have come and gone.
 //!
 //! # What it does not do
 //!
-//! It does not accept, list connections, or speak a protocol. It spawns nothing: the caller that starts a drain polls
-//! it, on any tokio runtime, single-threaded ones included.
+//! It does not accept, list connections, or speak a protocol. It spawns nothing: the caller that
+//! starts a drain polls it, on any tokio runtime, single-threaded ones included.
 //!
 //! # Features and requirements
 //!
-//! No features. tokio with `time`; [`DrainSequence::poll_at`] drives a drain without. Minimum supported Rust version 1.85.
+//! No features. tokio with `time`; [`DrainSequence::poll_at`] drives a drain without. Minimum
+//! supported Rust version 1.85.
 
 mod engine;
 mod health;
@@ -108,7 +112,7 @@ pub use drain_signal::{
     CloseLadder, DrainCompleted, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainHandle,
     DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainWatch, WatchOptions,
 };
-pub use engine::callbacks::DrainCloseCallback;
+pub use engine::callbacks::DrainCallback;
 pub use health::Decision;
 pub use manager::DrainManager;
 pub use parent::ParentShutdown;

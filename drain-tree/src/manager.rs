@@ -23,8 +23,8 @@ use crate::{ChildOptions, DrainSettings, DrainStart, DrainType, TrafficDirection
 ///      filter-chain  ...      filter-chain ── HCM
 /// ```
 ///
-/// Cheap to clone; clones are the same node. Dropping the last clone of a parent drains nothing: its children go on and
-/// can be drained and have children themselves.
+/// Cheap to clone; clones are the same node. Dropping the last clone of a parent drains nothing:
+/// its children go on and can be drained and have children themselves.
 #[derive(Debug, Clone)]
 pub struct DrainManager {
     node: Arc<Node>,
@@ -83,22 +83,23 @@ impl DrainManager {
 
     /// Begins a drain here and below, at `tokio::time::Instant::now()`; or joins the one that runs.
     ///
-    /// A start that a running drain already covers changes nothing and joins it. One that goes further (a wider
-    /// direction, or a deadline where the running one has none) is a sequence of its own: nodes already draining keep
-    /// their event and their slots, and get the new deadline if it is nearer.
+    /// A start that a running drain already covers changes nothing and joins it. One that goes
+    /// further (a wider direction, or a deadline where the running one has none) is a sequence of
+    /// its own: nodes already draining keep their event and their slots, and get the new deadline
+    /// if it is nearer.
     ///
-    /// The drain has begun when this returns: every node below is draining, and so is every child that is made later. That costs
-    /// some hundred nanoseconds a node, without a system call. The returned future paces the drain.
-    /// A start at a node whose drain is over gets its outcome.
+    /// The drain has begun when this returns: every node below is draining, and so is every child
+    /// that is made later. That costs some hundred nanoseconds a node, without a system call. The
+    /// returned future paces the drain. A start at a node whose drain is over gets its outcome.
     ///
-    /// Stored [`on_drain_close`](Self::on_drain_close) callbacks are called here, on this thread.
+    /// Stored [`on_drain`](Self::on_drain) callbacks are called here, on this thread.
     #[doc(alias = "startDrainSequence")]
     pub fn start_drain_sequence(&self, start: DrainStart) -> DrainSequence {
         self.start_drain_sequence_at(start, tokio::time::Instant::now().into_std())
     }
 
-    /// [`start_drain_sequence`](Self::start_drain_sequence) at a time of one's own, for those who drive the sequence
-    /// [by hand](DrainSequence::poll_at).
+    /// [`start_drain_sequence`](Self::start_drain_sequence) at a given time, for callers that drive
+    /// the sequence [by hand](DrainSequence::poll_at).
     pub fn start_drain_sequence_at(&self, start: DrainStart, now: Instant) -> DrainSequence {
         let settings = self.settings();
         let sequence = {
@@ -170,19 +171,22 @@ impl DrainManager {
         &self.node.shared.settings
     }
 
-    /// The server's health check fails from now on: Envoy's `/healthcheck/fail`. Tree-wide. Failing again changes nothing.
+    /// The server's health check fails from now on: Envoy's `/healthcheck/fail`. Tree-wide. Failing
+    /// again changes nothing.
     pub fn fail_health(&self) {
         let now = tokio::time::Instant::now().into_std();
         self.node.shared.health.fail(now);
     }
 
-    /// The server is healthy again: Envoy's `/healthcheck/ok`. Connections already signaled go on leaving.
+    /// The server is healthy again: Envoy's `/healthcheck/ok`. Connections already signaled go on
+    /// leaving.
     pub fn restore_health(&self) {
         self.node.shared.health.restore();
     }
 
-    /// Resolves when the process that this one has replaced is to be asked to end: `parent_shutdown_time` after the first
-    /// call of this method in the tree. To ask is the caller's part; without hot restart, do not call it.
+    /// Resolves when the process that this one has replaced is to be asked to end:
+    /// `parent_shutdown_time` after the first call of this method in the tree. To ask is the
+    /// caller's part; without hot restart, do not call it.
     ///
     /// A timer and no more: it drains nothing. Later calls join the first, as in
     /// [`startParentShutdownSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc),

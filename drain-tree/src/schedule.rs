@@ -1,5 +1,6 @@
-//! Envoy's arithmetic of a drain manager: odds of the question that is asked once per response, in both of Envoy's models, and
-//! delays of callbacks. Pure: time and samples come in. Every function takes any value.
+//! Envoy's arithmetic of a drain manager: odds of the question that is asked once per response, in
+//! both of Envoy's models, and delays of callbacks. Pure: time and samples come in. Every function
+//! takes any value.
 
 use std::time::Duration;
 
@@ -19,32 +20,34 @@ pub enum Rounding {
     Floor,
     /// To whole seconds, up: as Envoy's polled model.
     Ceil,
-    /// To milliseconds, down. For drain times of a few seconds, where whole ones are steps a client can see.
+    /// To milliseconds, down. For drain times of a few seconds, where whole ones are steps a client
+    /// can see.
     Millis,
 }
 
-/// The polled model, in all Envoy releases up to mid 2026: whether a connection that a drain covers closes with this response.
-/// It does if `elapsed` of `drain_time` exceeds `sample` of it.
+/// The polled model, in all Envoy releases up to mid 2026: whether a connection that a drain covers
+/// closes with this response. It does if `elapsed` of `drain_time` exceeds `sample` of it.
 ///
 /// `sample` is called only inside the drain time, at most once.
 ///
-/// Source: [`DrainManagerImpl::drainClose`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc),
+/// Source:
+/// [`DrainManagerImpl::drainClose`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc),
 /// which is [`Rounding::Ceil`].
 ///
 /// # Examples
 ///
 /// ```
 /// use std::time::Duration;
-/// use drain_tree::{DrainStrategy, Rounding, schedule::polled_drain_close};
+/// use drain_tree::{DrainStrategy, Rounding, schedule::polled_is_due};
 ///
 /// let after_100_ms = |rounding| {
 ///     let (drain_time, elapsed) = (Duration::from_secs(10), Duration::from_millis(100));
-///     polled_drain_close(DrainStrategy::Gradual, drain_time, elapsed, rounding, || 0)
+///     polled_is_due(DrainStrategy::Gradual, drain_time, elapsed, rounding, || 0)
 /// };
 /// assert!(!after_100_ms(Rounding::Floor) && after_100_ms(Rounding::Ceil) && after_100_ms(Rounding::Millis));
 /// ```
 #[doc(alias = "drainClose")]
-pub fn polled_drain_close(
+pub fn polled_is_due(
     strategy: DrainStrategy,
     drain_time: Duration,
     elapsed: Duration,
@@ -69,17 +72,20 @@ pub fn polled_drain_close(
     strategy == DrainStrategy::Immediate || whole == 0 || elapsed > sample() % whole
 }
 
-/// The event model, in Envoy's newest code: whether a connection of a listener of type `drain_type` closes with this response.
+/// The event model, in Envoy's newest code: whether a connection of a listener of type `drain_type`
+/// closes with this response.
 ///
-/// * `drain`: strategy, drain time and elapsed time of the drain that covers the connection, if there is one. Elapsed time
-///   counts in whole seconds, rounded down.
-/// * `ramp`: the share of the drain time after which every response closes: 1.0 in general, 0.5 for HTTP. Below 0 it is 0; above 1,
-///   and if it is not a number, it is 1. The time is rounded up to whole seconds.
+/// * `drain`: strategy, drain time and elapsed time of the drain that covers the connection, if
+///   there is one. Elapsed time counts in whole seconds, rounded down.
+/// * `ramp`: the share of the drain time after which every response closes: 1.0 in general, 0.5 for
+///   HTTP. Below 0 it is 0; above 1, and if it is not a number, it is 1. The time is rounded up to
+///   whole seconds.
 /// * `sample` is called only inside the ramp, at most once.
 ///
-/// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
+/// Source:
+/// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
 #[doc(alias = "shouldDrainClose")]
-pub fn event_drain_close(
+pub fn event_is_due(
     drain_type: DrainType,
     health_failed: bool,
     drain: Option<(DrainStrategy, Duration, Duration)>,
@@ -100,12 +106,13 @@ pub fn event_drain_close(
     elapsed >= window || elapsed > sample() % window
 }
 
-/// After how long stored on-drain callback `index` of `count` is to close: evenly spread over a quarter of what `remaining`
-/// there is of the drain time, in whole milliseconds.
+/// After how long stored on-drain callback `index` of `count` is to close: evenly spread over a
+/// quarter of what `remaining` there is of the drain time, in whole milliseconds.
 ///
 /// Callback 0 gets 0, and none gets a quarter. Under the immediate strategy nothing remains.
 ///
-/// Source: [`DrainManagerImpl::startDrainSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
+/// Source:
+/// [`DrainManagerImpl::startDrainSequence`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 ///
 /// # Examples
 ///
@@ -122,10 +129,12 @@ pub fn stored_callback_delay(index: usize, count: usize, remaining: Duration) ->
     Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
-/// After how long an on-drain callback registered during a drain is to close: a random share of all that `remaining` there
-/// is of the drain time, in whole milliseconds. `sample` is called only if that is a millisecond at least, and gradual.
+/// After how long an on-drain callback registered during a drain is to close: a random share of all
+/// that `remaining` there is of the drain time, in whole milliseconds. `sample` is called only if
+/// that is a millisecond at least, and gradual.
 ///
-/// Source: [`DrainManagerImpl::addOnDrainCloseCb`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
+/// Source:
+/// [`DrainManagerImpl::addOnDrainCloseCb`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 pub fn late_callback_delay(
     strategy: DrainStrategy,
     remaining: Duration,
@@ -138,13 +147,15 @@ pub fn late_callback_delay(
     Duration::from_millis(sample() % millis)
 }
 
-/// After how long a connection notified of `event` at `elapsed` drains by itself, in Envoy's event model; `None`: not at all, it
-/// is left to its responses.
+/// After how long a connection notified of `event` at `elapsed` drains by itself, in Envoy's event
+/// model; `None`: not at all, it is left to its responses.
 ///
-/// The window is [`factor` * drain time, drain time - `grace`] since the start; a connection that came when it had begun is
-/// left alone. A `factor` outside 0 to 1 is 0 or 1, and 1 if it is not a number. Envoy answers 0 for "not at all", whole milliseconds otherwise.
+/// The window is [`factor` * drain time, drain time - `grace`] since the start; a connection that
+/// came when it had begun is left alone. A `factor` outside 0 to 1 is 0 or 1, and 1 if it is not a
+/// number. Envoy answers 0 for "not at all", whole milliseconds otherwise.
 ///
-/// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
+/// Source:
+/// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
 ///
 /// # Examples
 ///
@@ -203,14 +214,14 @@ mod tests {
 
     fn event_model(drain_time: u64, elapsed: u64, ramp: f64, sample: u64) -> bool {
         let drain = Some((DrainStrategy::Gradual, s(drain_time), s(elapsed)));
-        event_drain_close(DrainType::Default, false, drain, ramp, || sample)
+        event_is_due(DrainType::Default, false, drain, ramp, || sample)
     }
 
     #[test]
     fn the_polled_ramp_is_strict_and_ends_at_the_drain_time() {
         let at = |elapsed, sample| {
             let (time, elapsed) = (s(3), s(elapsed));
-            polled_drain_close(
+            polled_is_due(
                 DrainStrategy::Gradual,
                 time,
                 elapsed,
@@ -223,9 +234,8 @@ mod tests {
 
     #[test]
     fn immediate_and_a_zero_drain_time_draw_no_sample() {
-        let close = |strategy, time| {
-            polled_drain_close(strategy, time, s(0), Rounding::Ceil, || unreachable!())
-        };
+        let close =
+            |strategy, time| polled_is_due(strategy, time, s(0), Rounding::Ceil, || unreachable!());
         assert!(close(DrainStrategy::Immediate, s(600)));
         assert!(close(DrainStrategy::Gradual, s(0)));
         // Envoy's whole seconds: less than one is none.
@@ -253,7 +263,7 @@ mod tests {
 
     #[test]
     fn failed_health_drains_default_listeners_only() {
-        let close = |drain_type| event_drain_close(drain_type, true, None, 1.0, || unreachable!());
+        let close = |drain_type| event_is_due(drain_type, true, None, 1.0, || unreachable!());
         assert!(close(DrainType::Default) && !close(DrainType::ModifyOnly));
     }
 
@@ -298,10 +308,10 @@ mod tests {
             let strategy = if immediate { DrainStrategy::Immediate } else { DrainStrategy::Gradual };
             let drain = Some((strategy, time, elapsed));
             let is_over = elapsed >= time;
-            prop_assert!(event_drain_close(DrainType::Default, false, drain, factor, || sample)
+            prop_assert!(event_is_due(DrainType::Default, false, drain, factor, || sample)
                 || !is_over || elapsed.as_secs() < ceil_seconds(time));
             for rounding in [Rounding::Floor, Rounding::Ceil, Rounding::Millis] {
-                prop_assert!(polled_drain_close(strategy, time, elapsed, rounding, || sample) || !is_over);
+                prop_assert!(polled_is_due(strategy, time, elapsed, rounding, || sample) || !is_over);
             }
             prop_assert!(stored_callback_delay(index, count, time) <= time || index >= count);
             prop_assert!(late_callback_delay(strategy, time, || sample) <= time);

@@ -36,26 +36,26 @@ pub struct DrainOutcome {
     pub ending: DrainEnding,
     /// From start to end.
     pub took: Duration,
-    /// How many watches ([`DrainWatch`](drain_signal::DrainWatch)) that the drain concerns were open at the end of the drain
-    /// time: connections, if each has one.
+    /// How many watches ([`DrainWatch`](drain_signal::DrainWatch)) that the drain concerns were
+    /// open at the end of the drain time: connections, if each has one.
     pub left: usize,
 }
 
 /// Paces a drain and resolves when it is over.
 ///
-/// Slots come only while a sequence of the drain is polled; spawn it, or poll it in any task. Sequences that
-/// joined the same drain all see its outcome, share its work, and any one of them keeps it going. A poll looks at no more
-/// than 64 nodes and wakes some 32 connections, so that no other task of its runtime waits; nodes without connections are
-/// not looked at.
+/// Slots come only while a sequence of the drain is polled; spawn it, or poll it in any task.
+/// Sequences that joined the same drain all see its outcome, share its work, and any one of them
+/// keeps it going. A poll looks at no more than 64 nodes and wakes some 32 connections, so that no
+/// other task of its runtime waits; nodes without connections are not looked at.
 ///
-/// It ends with the last connection (after the minimum time, if the cause has one), or at the deadline; a drain without
-/// deadline ends when its drain time is over.
+/// It ends with the last connection (after the minimum time, if the cause has one), or at the
+/// deadline; a drain without deadline ends when its drain time is over.
 ///
 /// # Cancel safety
 ///
 /// Dropping it leaves the drain begun, without further slots or deadline, until
-/// [`start_drain_sequence`](crate::DrainManager::start_drain_sequence) is called again, on the same runtime or another:
-/// that joins.
+/// [`start_drain_sequence`](crate::DrainManager::start_drain_sequence) is called again, on the same
+/// runtime or another: that joins.
 ///
 /// # Panics
 ///
@@ -92,9 +92,11 @@ impl DrainSequence {
         self.sequence.open_watches()
     }
 
-    /// Advances the drain to `now`, for callers that keep time themselves: the outcome, once it is over.
+    /// Advances the drain to `now`, for callers that keep time themselves: the outcome, once it is
+    /// over.
     ///
-    /// Otherwise call again at the instant it leaves in `next` at the latest, or when the waker of `cx` is woken.
+    /// Otherwise call again at the instant it leaves in `next` at the latest, or when the waker of
+    /// `cx` is woken.
     ///
     /// # Examples
     ///

@@ -15,14 +15,16 @@ pub const DEFAULT_PARENT_SHUTDOWN_TIME: Duration = Duration::from_secs(900);
 
 /// Which causes drain a listener: Envoy's `Listener.drain_type`.
 ///
-/// Source: [`Listener.DrainType`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto).
+/// Source:
+/// [`Listener.DrainType`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener.proto).
 #[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DrainType {
     /// `DEFAULT`: failed health, listener changes and process drains.
     #[default]
     Default,
-    /// `MODIFY_ONLY`: listener changes and process drains, never health. Meant for egress listeners.
+    /// `MODIFY_ONLY`: listener changes and process drains, never health. Meant for egress
+    /// listeners.
     ModifyOnly,
 }
 
@@ -40,15 +42,19 @@ pub struct DrainSettings {
     pub schedule: DrainSchedule,
     /// The steps at the deadline.
     pub ladder: CloseLadder,
-    /// How long a process drain lasts at least, even with no connection left. Default 10 s, Envoy Gateway's
+    /// How long a process drain lasts at least, even with no connection left. Default 10 s, Envoy
+    /// Gateway's
     /// [`minDrainDuration`](https://gateway.envoyproxy.io/docs/tasks/operations/graceful-shutdown/).
     pub shutdown_minimum: Duration,
-    /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last connection is gone.
+    /// Whether every drain lasts its full drain time, as Envoy's do, or completes when its last
+    /// connection is gone.
     pub length: DrainLength,
-    /// Over how much time failed health asks its connections to leave, one response in so many. Default none, as in Envoy: all
-    /// responses ask to leave at once, which affects the clients of a big server all together.
+    /// Over how much time failed health asks its connections to leave, one response in so many.
+    /// Default none, as in Envoy: all responses ask to leave at once, which affects the clients of
+    /// a big server all together.
     pub health_ramp: Duration,
-    /// How the polled question rounds elapsed time. Default down, as Envoy's event model does; its polled one rounds up.
+    /// How the polled question rounds elapsed time. Default down, as Envoy's event model does; its
+    /// polled one rounds up.
     pub rounding: Rounding,
 }
 
@@ -151,15 +157,18 @@ impl DrainSettings {
         later(start, self.parent_shutdown_time)
     }
 
-    /// Whether a replaced process lives long enough to drain: `parent_shutdown_time` exceeds `drain_time`.
+    /// Whether a replaced process lives long enough to drain: `parent_shutdown_time` exceeds
+    /// `drain_time`.
     ///
-    /// Source: [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli), "should be greater
-    /// than the drain time".
+    /// Source:
+    /// [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli),
+    /// "should be greater than the drain time".
     pub fn parent_outlives_drain(&self) -> bool {
         self.parent_shutdown_time > self.drain_time
     }
 
-    /// How long a drain for `reason` lasts at least: process drains `shutdown_minimum`, others not at all.
+    /// How long a drain for `reason` lasts at least: process drains `shutdown_minimum`, others not
+    /// at all.
     pub(crate) const fn minimum(&self, reason: DrainReason) -> Duration {
         match reason {
             DrainReason::ProcessShutdown => self.shutdown_minimum,

@@ -1,14 +1,14 @@
 //! Losing `Send` breaks the build here, not at a user's.
 
 use drain_tree::{
-    ChildOptions, Decision, DrainCloseCallback, DrainManager, DrainOutcome, DrainSequence,
+    ChildOptions, Decision, DrainCallback, DrainManager, DrainOutcome, DrainSequence,
     DrainSettings, DrainStart, Rounding,
 };
 use static_assertions::assert_impl_all;
 
 assert_impl_all!(DrainManager: Send, Sync, Unpin, Clone);
 assert_impl_all!(DrainSequence: Send, Sync);
-assert_impl_all!(DrainCloseCallback: Send, Sync, Unpin);
+assert_impl_all!(DrainCallback: Send, Sync, Unpin);
 assert_impl_all!(Rounding: Send, Sync, Unpin, Copy);
 assert_impl_all!(Decision: Send, Sync, Unpin, Clone);
 assert_impl_all!(DrainSettings: Send, Sync, Unpin, Clone);

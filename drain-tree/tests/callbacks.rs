@@ -1,8 +1,9 @@
-//! On-drain callbacks: what Envoy's own test cases (X5-X16) say about them and the cascade, with its numbers.
+//! On-drain callbacks: what Envoy's own test cases (X5-X16) say about them and the cascade, with
+//! its numbers.
 //!
 //! Each comment names the rule and Envoy's test of it in
-//! [`drain_manager_impl_test.cc`](https://github.com/envoyproxy/envoy/blob/main/test/server/drain_manager_impl_test.cc); the
-//! rules are those of
+//! [`drain_manager_impl_test.cc`](https://github.com/envoyproxy/envoy/blob/main/test/server/drain_manager_impl_test.cc);
+//! the rules are those of
 //! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use drain_tree::DrainDirection::{All, InboundOnly};
 use drain_tree::{
-    ChildOptions, DrainCloseCallback, DrainDirection, DrainManager, DrainReason, DrainSettings,
+    ChildOptions, DrainCallback, DrainDirection, DrainManager, DrainReason, DrainSettings,
     DrainStart, DrainStrategy,
 };
 
@@ -41,9 +42,9 @@ impl Calls {
         manager: &DrainManager,
         scope: DrainDirection,
         id: usize,
-    ) -> Option<DrainCloseCallback> {
+    ) -> Option<DrainCallback> {
         let calls = self.clone();
-        manager.on_drain_close(scope, move |delay| {
+        manager.on_drain(scope, move |delay| {
             calls.0.lock().unwrap().push((id, delay))
         })
     }
@@ -129,7 +130,7 @@ fn a_callback_registered_during_a_drain_is_called_at_once_within_all_that_is_lef
         let record_call = move |delay| record.0.lock().unwrap().push((0, delay));
         assert!(
             manager
-                .on_drain_close_at(All, now, || sample, record_call)
+                .on_drain_at(All, now, || sample, record_call)
                 .is_none()
         );
         calls.delays()
@@ -150,7 +151,7 @@ fn a_remainder_below_a_millisecond_is_no_delay() {
     let record_call = move |delay| record.0.lock().unwrap().push((0, delay));
     assert!(
         manager
-            .on_drain_close_at(All, now, || unreachable!(), record_call)
+            .on_drain_at(All, now, || unreachable!(), record_call)
             .is_none()
     );
     assert_eq!(calls.delays(), [Duration::ZERO]);
@@ -193,7 +194,7 @@ fn orphans_do_not_drain_and_their_drains_cascade() {
 }
 
 /// Root, b and c below it, d, e below b, f, g below c.
-fn seven(calls: &Calls) -> ([DrainManager; 7], Vec<Option<DrainCloseCallback>>) {
+fn seven(calls: &Calls) -> ([DrainManager; 7], Vec<Option<DrainCallback>>) {
     let root = manager(seconds(1));
     let (b, c) = (child(&root), child(&root));
     let nodes = [child(&b), child(&b), child(&c), child(&c)];
@@ -276,8 +277,8 @@ fn a_dropped_registration_is_not_called() {
     drop(kept);
 }
 
-/// D21, Q5: in Envoy stored callbacks have no scope, so an inbound drain calls all of them, and a wider one again. Here a
-/// callback is called by the first drain that covers it, and by no other.
+/// D21, Q5: in Envoy stored callbacks have no scope, so an inbound drain calls all of them, and a
+/// wider one again. Here a callback is called by the first drain that covers it, and by no other.
 #[test]
 fn callbacks_are_called_by_the_first_drain_that_covers_their_scope() {
     let (manager, calls) = (manager(seconds(1)), Calls::default());
@@ -295,7 +296,7 @@ fn a_panicking_callback_changes_nothing_for_others() {
     let (root, calls) = (manager(seconds(4)), Calls::default());
     let below = child(&root);
     let _first = calls.register(&root, All, 0);
-    let _panicking = root.on_drain_close(All, |_| panic!("a callback that panics"));
+    let _panicking = root.on_drain(All, |_| panic!("a callback that panics"));
     let _last = calls.register(&root, All, 2);
     let _below = calls.register(&below, All, 3);
     let _sequence = root.start_drain_sequence(START);
@@ -314,7 +315,7 @@ fn a_callback_may_use_the_tree() {
     let root = manager(seconds(4));
     let (node, calls) = (root.clone(), Calls::default());
     let record = calls.clone();
-    let _registered = root.on_drain_close(All, move |_| {
+    let _registered = root.on_drain(All, move |_| {
         let late = child(&node);
         drop(late.start_drain_sequence(START));
         assert!(record.register(&late, All, 0).is_none());

@@ -1,4 +1,5 @@
-//! One start is one walk: when it returns, everything below is draining, whichever thread began it and however big the tree is.
+//! One start is one walk: when it returns, everything below is draining, whichever thread began it
+//! and however big the tree is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -88,7 +89,7 @@ fn a_callback_finds_everything_draining_and_may_use_the_tree() {
     let seen = Arc::new(AtomicUsize::new(0));
     let watching = |node: &DrainManager| {
         let (seen, root, leaf) = (Arc::clone(&seen), root.clone(), leaf.clone());
-        node.on_drain_close(DrainDirection::All, move |_| {
+        node.on_drain(DrainDirection::All, move |_| {
             assert!(leaf.is_draining());
             drop(root.start_drain_sequence(MODIFY));
             assert!(child(&root).is_draining());
@@ -101,8 +102,8 @@ fn a_callback_finds_everything_draining_and_may_use_the_tree() {
     drop(kept);
 }
 
-/// A drain that is about to complete a big tree takes many polls for it. At each of them either all nodes let a connection in,
-/// and the drain goes on, or none does, and it is over.
+/// A drain that is about to complete a big tree takes many polls for it. At each of them either all
+/// nodes let a connection in, and the drain goes on, or none does, and it is over.
 #[test]
 fn a_connection_is_refused_by_all_nodes_or_by_none() {
     let (root, nodes) = tree(3_000);
@@ -126,7 +127,8 @@ fn a_connection_is_refused_by_all_nodes_or_by_none() {
     );
 }
 
-/// A drain of inbound listeners is not kept by connections that it does not concern, and they are not refused by its end.
+/// A drain of inbound listeners is not kept by connections that it does not concern, and they are
+/// not refused by its end.
 #[test]
 fn connections_outside_an_inbound_drain_neither_keep_it_nor_are_refused() {
     let inbound = drain_tree::TrafficDirection::Inbound;

@@ -46,7 +46,8 @@ async fn an_inbound_drain_does_not_wait_for_connections_that_it_does_not_concern
     assert!(!outside.is_draining());
 }
 
-/// E2, E3, E5 ([`active_stream_listener_base.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/listener_manager/active_stream_listener_base.cc)):
+/// E2, E3, E5
+/// ([`active_stream_listener_base.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/listener_manager/active_stream_listener_base.cc)):
 /// connections accepted before and during a drain get the event, and the first one stays.
 #[tokio::test(start_paused = true)]
 async fn connections_get_the_first_event_whenever_they_come() {
@@ -82,7 +83,8 @@ async fn connections_may_come_and_go_while_others_are_signaled() {
     assert!(outcome.took <= T / 4 + A_TICK, "{:?}", outcome.took);
 }
 
-/// E3: a node that was empty when its drain began tells a later connection in what is left of the first quarter.
+/// E3: a node that was empty when its drain began tells a later connection in what is left of the
+/// first quarter.
 #[tokio::test(start_paused = true)]
 async fn the_first_connection_of_an_empty_node_gets_a_slot_in_what_is_left() {
     let root = root();

@@ -1,13 +1,14 @@
-//! Envoy's event model: the cases of its own test (X17-X31), with its numbers, through its two pure functions.
+//! Envoy's event model: the cases of its own test (X17-X31), with its numbers, through its two pure
+//! functions.
 //!
 //! Each comment names the rule and the case in
-//! [`drain_close_util_test.cc`](https://github.com/envoyproxy/envoy/blob/main/test/common/network/drain_close_util_test.cc); the
-//! rules are those of
+//! [`drain_close_util_test.cc`](https://github.com/envoyproxy/envoy/blob/main/test/common/network/drain_close_util_test.cc);
+//! the rules are those of
 //! [`drain_close_util.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.cc).
 
 use std::time::Duration;
 
-use drain_tree::schedule::{event_drain_close, proactive_delay};
+use drain_tree::schedule::{event_is_due, proactive_delay};
 use drain_tree::{DrainEvent, DrainReason, DrainStrategy, DrainType};
 
 const fn seconds(seconds: u64) -> Duration {
@@ -23,7 +24,7 @@ fn close(drain_time: u64, elapsed: u64, ramp: f64, sample: u64) -> bool {
         seconds(drain_time),
         seconds(elapsed),
     ));
-    event_drain_close(DrainType::Default, false, drain, ramp, || sample)
+    event_is_due(DrainType::Default, false, drain, ramp, || sample)
 }
 
 /// [`proactive_delay`] in milliseconds, 0 for "do not", as Envoy answers.
@@ -44,7 +45,7 @@ fn elapsed(start: std::time::Instant, now: std::time::Instant) -> Duration {
 #[test]
 fn without_event_and_healthy_no_connection_closes() {
     for drain_type in TYPES {
-        assert!(!event_drain_close(
+        assert!(!event_is_due(
             drain_type,
             false,
             None,
@@ -57,8 +58,7 @@ fn without_event_and_healthy_no_connection_closes() {
 /// X18; E6 (a), E7: a connection without a listener counts as `Default`.
 #[test]
 fn failed_health_closes_default_only_and_reverses() {
-    let close =
-        |drain_type, failed| event_drain_close(drain_type, failed, None, 1.0, || unreachable!());
+    let close = |drain_type, failed| event_is_due(drain_type, failed, None, 1.0, || unreachable!());
     assert!(close(DrainType::Default, true) && !close(DrainType::Default, false));
     assert!(!close(DrainType::ModifyOnly, true));
     assert!(close(DrainType::default(), true));
@@ -69,7 +69,7 @@ fn failed_health_closes_default_only_and_reverses() {
 fn an_immediate_event_closes_without_a_sample() {
     let drain = Some((DrainStrategy::Immediate, seconds(100), seconds(0)));
     for drain_type in TYPES {
-        assert!(event_drain_close(
+        assert!(event_is_due(
             drain_type,
             false,
             drain,
@@ -121,13 +121,7 @@ fn a_start_in_the_future_closes_no_connection() {
         seconds(100),
         elapsed(now + seconds(50), now),
     ));
-    assert!(!event_drain_close(
-        DrainType::Default,
-        false,
-        drain,
-        1.0,
-        || 0
-    ));
+    assert!(!event_is_due(DrainType::Default, false, drain, 1.0, || 0));
 }
 
 /// X25; E6, E9: HTTP's ramp is half of the drain time. 70 mod 50 is 20.

@@ -1,4 +1,5 @@
-//! Interleavings of a tree's wait-and-notify paths: watches that are opened and dropped while a drain begins, looks and ends.
+//! Interleavings of a tree's wait-and-notify paths: watches that are opened and dropped while a
+//! drain begins, looks and ends.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p drain-tree --features __loom --test loom --release`
 //!
@@ -55,7 +56,8 @@ fn wait(sequence: &mut DrainSequence) -> DrainOutcome {
     block_on(poll_fn(|cx| sequence.poll_at(now, cx, &mut None)))
 }
 
-/// A drain that goes on, whoever is there: what is not listed is not found by the attempt to end it.
+/// A drain that goes on, whoever is there: what is not listed is not found by the attempt to end
+/// it.
 const LASTING: DrainStart =
     DrainStart::new(DrainReason::ListenerModify).with_minimum(Duration::from_secs(600));
 
@@ -72,6 +74,7 @@ fn is_signaled(watch: &DrainWatch) -> bool {
         .is_ready()
 }
 
+/// Invariant 5: opening a watch against counting its part as unlisted.
 #[test]
 fn a_first_watch_opened_while_the_drain_begins_is_signaled() {
     model(|| {
@@ -86,6 +89,7 @@ fn a_first_watch_opened_while_the_drain_begins_is_signaled() {
     });
 }
 
+/// Invariants 5 and 6: opening a watch against taking an empty part out of the list.
 #[test]
 fn a_watch_opened_while_its_empty_node_is_unlisted_is_signaled() {
     model(|| {
@@ -106,6 +110,7 @@ fn a_watch_opened_while_its_empty_node_is_unlisted_is_signaled() {
     });
 }
 
+/// Invariant 6: the drop reports the part.
 #[test]
 fn the_last_watch_that_is_dropped_ends_the_drain_without_time_passing() {
     model(|| {
@@ -118,6 +123,7 @@ fn the_last_watch_that_is_dropped_ends_the_drain_without_time_passing() {
     });
 }
 
+/// Invariant 3: the child and the start see one another.
 #[test]
 fn a_child_made_while_the_drain_begins_and_ends_drains() {
     model(|| {
@@ -131,6 +137,7 @@ fn a_child_made_while_the_drain_begins_and_ends_drains() {
     });
 }
 
+/// Invariant 7: one decision, seen by each task that polls.
 #[test]
 fn two_that_drive_one_drain_both_see_its_outcome() {
     model(|| {
@@ -144,6 +151,7 @@ fn two_that_drive_one_drain_both_see_its_outcome() {
     });
 }
 
+/// Invariants 2 and 4: the first event wins, the second start joins.
 #[test]
 fn two_starts_at_once_are_one_drain() {
     model(|| {
@@ -221,7 +229,7 @@ fn a_start_that_joins_does_not_end_the_drain_of_a_node_with_a_connection() {
     });
 }
 
-/// Invariants 6 and 8: a node and its last watch go at once, and nobody polls.
+/// Invariants 6 and 8: a node and its last watch go at once, and no task polls.
 #[test]
 fn a_node_and_its_watch_that_go_at_once_leave_nothing_to_wait_for() {
     model(|| {

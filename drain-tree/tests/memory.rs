@@ -1,5 +1,5 @@
-//! Nothing grows: not with drains that are over or whose sequence is not polled, nor with what comes and goes under them.
-//! Counted by the allocator.
+//! Nothing grows: not with drains that are over or whose sequence is not polled, nor with what
+//! comes and goes under them. Counted by the allocator.
 
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
@@ -12,7 +12,8 @@ use drain_tree::{
 };
 
 const T: Duration = Duration::from_secs(60);
-/// One admin drain leaves connections alone and listeners open: later versions come and go under it.
+/// One admin drain leaves connections alone and listeners open: later versions come and go under
+/// it.
 const ADMIN: DrainStart = DrainStart::new(DrainReason::Admin);
 const MODIFY: DrainStart = DrainStart::new(DrainReason::ListenerModify);
 const MANY: usize = 5_000;
@@ -39,7 +40,8 @@ fn settle(sequence: &mut DrainSequence, now: Instant) -> bool {
     false
 }
 
-/// A listener version with a filter chain and a connection, if one is let in; in different orders of going.
+/// A listener version with a filter chain and a connection, if one is let in; in different orders
+/// of going.
 fn version(root: &DrainManager, nth: usize) {
     let listener = child(root);
     let chain = child(&listener);
@@ -115,7 +117,8 @@ fn versions_under_a_drain_whose_sequence_was_dropped() {
     drop(open);
 }
 
-/// Each is signaled of a nearer deadline while it is there: a change that is reported, and must be reported again.
+/// Each is signaled of a nearer deadline while it is there: a change that is reported, and must be
+/// reported again.
 #[test]
 fn versions_whose_deadline_comes_nearer_while_no_task_polls() {
     let root = root();
@@ -167,7 +170,7 @@ fn callbacks_that_are_registered_and_dropped() {
     let root = root();
     let listener = child(&root);
     let all = DrainDirection::All;
-    let round = |_: usize| drop(listener.on_drain_close(all, |_| ()));
+    let round = |_: usize| drop(listener.on_drain(all, |_| ()));
     assert_nothing_is_left(left_by(round));
     let mut sequence = root.start_drain_sequence(ADMIN);
     assert_nothing_is_left(left_by(round));

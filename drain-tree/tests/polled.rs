@@ -1,8 +1,9 @@
-//! Envoy's polled drain manager: its own test cases X1-X4, with its numbers; X5-X16 are in `callbacks.rs`.
+//! Envoy's polled drain manager: its own test cases X1-X4, with its numbers; X5-X16 are in
+//! `callbacks.rs`.
 //!
 //! Each comment names the rule and Envoy's test of it in
-//! [`drain_manager_impl_test.cc`](https://github.com/envoyproxy/envoy/blob/main/test/server/drain_manager_impl_test.cc); the
-//! rules are those of
+//! [`drain_manager_impl_test.cc`](https://github.com/envoyproxy/envoy/blob/main/test/server/drain_manager_impl_test.cc);
+//! the rules are those of
 //! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 
 use std::cell::Cell;
@@ -38,7 +39,7 @@ fn ask(manager: &DrainManager, start: Instant, times: &[u64], sample: u64) -> (V
         draws.set(draws.get() + 1);
         sample
     };
-    let ask = |at: &u64| manager.drain_close_at(All, start + seconds(*at), draw);
+    let ask = |at: &u64| manager.is_due_at(All, start + seconds(*at), draw);
     (times.iter().map(ask).collect(), draws.get())
 }
 
@@ -51,9 +52,9 @@ async fn a_drain_lasts_600_s_and_a_replaced_process_900_s_and_failed_health_drai
     manager.start_parent_shutdown_sequence().await;
     assert_eq!(start.elapsed(), Duration::from_millis(900_000));
     let now = start.into_std();
-    assert!(!manager.drain_close_at(All, now, || unreachable!()));
+    assert!(!manager.is_due_at(All, now, || unreachable!()));
     manager.fail_health();
-    assert!(manager.drain_close_at(All, now, || unreachable!()));
+    assert!(manager.is_due_at(All, now, || unreachable!()));
     assert_eq!(
         manager.start_drain_sequence(START).await.took,
         Duration::from_millis(600_000)
@@ -67,9 +68,9 @@ fn modify_only_does_not_read_health() {
     let egress = root.child(ChildOptions::default().with_drain_type(DrainType::ModifyOnly));
     root.fail_health();
     let now = tokio::time::Instant::now().into_std();
-    assert!(!egress.drain_close_at(All, now, || unreachable!()));
+    assert!(!egress.is_due_at(All, now, || unreachable!()));
     assert!(
-        !child(&egress).drain_close_at(All, now, || unreachable!()),
+        !child(&egress).is_due_at(All, now, || unreachable!()),
         "the type is inherited"
     );
 }
@@ -103,9 +104,9 @@ fn the_odds_of_the_ramp_are_the_time_that_has_passed() {
     let gradual = manager(seconds(3));
     let now = tokio::time::Instant::now().into_std();
     gradual.fail_health();
-    assert!(gradual.drain_close_at(All, now, || unreachable!()));
+    assert!(gradual.is_due_at(All, now, || unreachable!()));
     gradual.restore_health();
-    assert!(!gradual.drain_close_at(All, now, || unreachable!()));
+    assert!(!gradual.is_due_at(All, now, || unreachable!()));
     assert!(!gradual.is_draining());
     let sequence = gradual.start_drain_sequence(START);
     let answers = ask(&gradual, sequence.event().start, &[0, 2, 3], 4);
@@ -124,8 +125,8 @@ fn an_inbound_drain_does_not_answer_for_all() {
     let manager = manager(seconds(10));
     let sequence = manager.start_drain_sequence(IMMEDIATE.with_direction(InboundOnly));
     let now = sequence.event().start;
-    assert!(manager.drain_close_at(InboundOnly, now, || unreachable!()));
-    assert!(!manager.drain_close_at(All, now, || unreachable!()));
+    assert!(manager.is_due_at(InboundOnly, now, || unreachable!()));
+    assert!(!manager.is_due_at(All, now, || unreachable!()));
 }
 
 /// Q2: Envoy reads the unset deadline of the inbound drain and answers yes at once.
@@ -133,9 +134,9 @@ fn an_inbound_drain_does_not_answer_for_all() {
 fn a_question_for_inbound_has_the_ramp_of_the_drain_of_all() {
     let manager = manager(seconds(10));
     let start = manager.start_drain_sequence(START).event().start;
-    assert!(!manager.drain_close_at(InboundOnly, start, || 0));
-    assert!(!manager.drain_close_at(InboundOnly, start + seconds(5), || 5));
-    assert!(manager.drain_close_at(InboundOnly, start + seconds(5), || 4));
+    assert!(!manager.is_due_at(InboundOnly, start, || 0));
+    assert!(!manager.is_due_at(InboundOnly, start + seconds(5), || 5));
+    assert!(manager.is_due_at(InboundOnly, start + seconds(5), || 4));
 }
 
 /// D12: without drain time there is no ramp.
@@ -143,17 +144,18 @@ fn a_question_for_inbound_has_the_ramp_of_the_drain_of_all() {
 fn a_drain_time_of_zero_closes_at_once() {
     let manager = manager(Duration::ZERO);
     let start = manager.start_drain_sequence(START).event().start;
-    assert!(manager.drain_close_at(All, start, || unreachable!()));
+    assert!(manager.is_due_at(All, start, || unreachable!()));
 }
 
-/// D13, Q1: Envoy's polled model rounds elapsed time up, its event model down; the latter is the default here.
+/// D13, Q1: Envoy's polled model rounds elapsed time up, its event model down; the latter is the
+/// default here.
 #[test]
 fn elapsed_time_is_rounded_as_the_settings_say() {
     let after_100_ms = |rounding| {
         let settings = DrainSettings::default().with_drain_time(seconds(10));
         let manager = DrainManager::root(settings.with_rounding(rounding));
         let start = manager.start_drain_sequence(START).event().start;
-        manager.drain_close_at(All, start + Duration::from_millis(100), || 0)
+        manager.is_due_at(All, start + Duration::from_millis(100), || 0)
     };
     assert_eq!(
         [Rounding::default(), Rounding::Ceil, Rounding::Millis].map(after_100_ms),
@@ -168,8 +170,8 @@ fn a_deadline_brought_nearer_ends_the_ramp() {
     let manager = manager(seconds(600));
     let start = manager.start_drain_sequence(START).event().start;
     manager.bring_forward(start + seconds(10));
-    assert!(!manager.drain_close_at(All, start + seconds(9), || 599));
-    assert!(manager.drain_close_at(All, start + seconds(10), || unreachable!()));
+    assert!(!manager.is_due_at(All, start + seconds(9), || 599));
+    assert!(manager.is_due_at(All, start + seconds(10), || unreachable!()));
 }
 
 /// D23, D28: completions of starts that a running drain covers come with it; after it, at once.
@@ -184,12 +186,13 @@ async fn a_start_after_the_end_gets_the_outcome_at_once() {
     assert_eq!(outcome.ending, DrainEnding::Empty);
 }
 
-/// D6, Q9: in Envoy failed health has no ramp; here it has none unless asked for, and starts anew with each failure.
+/// D6, Q9: in Envoy failed health has no ramp; here it has none unless asked for, and starts anew
+/// with each failure.
 #[tokio::test(start_paused = true)]
 async fn failed_health_may_have_a_ramp() {
     let manager = DrainManager::root(DrainSettings::default().with_health_ramp(seconds(10)));
     let start = tokio::time::Instant::now().into_std();
-    let asked = |after: u64| manager.drain_close_at(All, start + seconds(after), || 4999);
+    let asked = |after: u64| manager.is_due_at(All, start + seconds(after), || 4999);
     manager.fail_health();
     assert_eq!([0, 4, 5, 10].map(asked), [false, false, true, true]);
     tokio::time::advance(seconds(5)).await;

@@ -1,4 +1,5 @@
-//! Several runtimes, tasks aborted in the middle, wakers that panic: a drain goes on with whoever is left.
+//! Several runtimes, tasks aborted in the middle, wakers that panic: a drain goes on with whoever
+//! is left.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -107,7 +108,8 @@ fn a_joined_sequence_takes_over_when_the_one_that_paced_is_dropped() {
     });
 }
 
-/// Aborted after its n-th poll, for every n there is: rejoining ends the drain as if nothing had happened.
+/// Aborted after its n-th poll, for every n there is: rejoining ends the drain as if nothing had
+/// happened.
 #[test]
 fn a_sequence_aborted_at_any_poll_can_be_rejoined() {
     for polls in 0..40 {
@@ -262,7 +264,8 @@ fn a_sequence_can_be_driven_without_a_runtime() {
     assert_eq!(watch.phase(), Phase::Overdue);
 }
 
-/// Polls a sequence long after its end, from inside the wake-up of a connection that another one is telling.
+/// Polls a sequence long after its end, from inside the wake-up of a connection that another one is
+/// telling.
 struct FarAhead {
     sequence: Mutex<DrainSequence>,
     outcome: Mutex<Option<DrainOutcome>>,

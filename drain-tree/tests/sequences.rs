@@ -1,8 +1,9 @@
-//! What starts, joins, widens and ends: the rules of Envoy's drain sequences, and the places where these differ.
+//! What starts, joins, widens and ends: the rules of Envoy's drain sequences, and the places where
+//! these differ.
 //!
 //! Rules are those of
-//! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc) unless another
-//! source is named.
+//! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc)
+//! unless another source is named.
 
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ async fn drain_times_need_not_be_whole_seconds() {
     assert_eq!(sequence.await.unwrap().ending, DrainEnding::Deadline);
 }
 
-/// D2, D5, D22: there is no direction "none" to start with, and a drain covers its own direction and narrower ones.
+/// D2, D5, D22: there is no direction "none" to start with, and a drain covers its own direction
+/// and narrower ones.
 #[test]
 fn directions_are_ordered() {
     assert!(InboundOnly < All);
@@ -102,7 +104,8 @@ async fn an_inbound_start_during_a_drain_of_all_completes_with_it() {
     assert!(outcome.took >= T);
 }
 
-/// D25, D28, Q4: Envoy has one list of completions, so the inbound timer also completes the drain of all.
+/// D25, D28, Q4: Envoy has one list of completions, so the inbound timer also completes the drain
+/// of all.
 #[tokio::test(start_paused = true)]
 async fn an_inbound_drain_and_a_wider_one_complete_each_at_its_own_end() {
     let settings = DrainSettings::default()
@@ -254,7 +257,8 @@ async fn a_drain_does_not_reach_past_a_node_that_is_gone() {
     assert!(!orphan.is_draining());
 }
 
-/// D35, Q7: in Envoy a late child does not drain. One that comes after the end is completed, as its parent is.
+/// D35, Q7: in Envoy a late child does not drain. One that comes after the end is completed, as its
+/// parent is.
 #[tokio::test(start_paused = true)]
 async fn a_child_made_after_the_end_is_completed() {
     let listener = child(&root());
@@ -291,7 +295,8 @@ async fn a_listener_drains_with_the_server_or_alone() {
     assert!(with.is_draining());
 }
 
-/// D38, Q10 ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)): Envoy drains a replaced chain at once.
+/// D38, Q10 ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)): Envoy drains a
+/// replaced chain at once.
 #[tokio::test(start_paused = true)]
 async fn a_filter_chain_replaced_in_place_drains_along_the_ramp() {
     let listener = child(&root());

@@ -1,9 +1,11 @@
-//! One tree under several executors at once, in random interleavings: more threads than loom can follow.
+//! One tree under several executors at once, in random interleavings: more threads than loom can
+//! follow.
 //!
-//! `RUSTFLAGS="--cfg shuttle" cargo test -p drain-tree --features __shuttle --test shuttle --release`
+//! `RUSTFLAGS="--cfg shuttle" cargo test -p drain-tree --features __shuttle --test shuttle
+//! --release`
 //!
-//! Time is passed in: on one executor it jumps to the next step of the drain, on the others it stands still, so that only
-//! wake-ups move them.
+//! Time is passed in: on one executor it jumps to the next step of the drain, on the others it
+//! stands still, so that only wake-ups move them.
 #![cfg(shuttle)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

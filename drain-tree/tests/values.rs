@@ -1,4 +1,5 @@
-//! No value that a user can pass panics or hangs: durations up to the longest, instants in the far future, nothing at all.
+//! No value that a user can pass panics or hangs: durations up to the longest, instants in the far
+//! future, nothing at all.
 
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -37,7 +38,8 @@ fn instants() -> Vec<Instant> {
     instants
 }
 
-/// Everything that can be done with a listener, at the edges of time. It ends, or says when to come back.
+/// Everything that can be done with a listener, at the edges of time. It ends, or says when to come
+/// back.
 fn exercise(settings: DrainSettings, start: DrainStart, now: Instant, others: &[Instant]) {
     let root = DrainManager::root(settings);
     let listener = root.child(ChildOptions::default());
@@ -55,8 +57,8 @@ fn exercise(settings: DrainSettings, start: DrainStart, now: Instant, others: &[
             }
         }
         for sample in [0, 1, u64::MAX] {
-            listener.drain_close_at(DrainDirection::All, at, || sample);
-            drop(listener.on_drain_close_at(DrainDirection::All, at, || sample, |_| ()));
+            listener.is_due_at(DrainDirection::All, at, || sample);
+            drop(listener.on_drain_at(DrainDirection::All, at, || sample, |_| ()));
         }
         for watch in [&early, &late].into_iter().flatten() {
             watch.phase();

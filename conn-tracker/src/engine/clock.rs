@@ -1,13 +1,15 @@
-//! The coarse clock: someone else's ticks, read with one load.
+//! The coarse clock: its owner's ticks, read with one load.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// Milliseconds since the tracker was made. It stands still until it is advanced, and never goes back.
+/// Milliseconds since the tracker was made. It stands still until it is advanced, and never goes
+/// back.
 ///
-/// It orders nothing: a stamp that misses the newest tick is a tick older, no more.
+/// Relaxed throughout: it pairs with nothing and orders nothing. A stamp that misses the newest
+/// tick is a tick older, no more.
 #[derive(Debug, Default)]
 #[repr(align(128))] // read by every event, so it shares its line with nothing that is written more often
 pub(crate) struct CoarseClock(AtomicU64);

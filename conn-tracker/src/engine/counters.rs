@@ -1,4 +1,5 @@
-//! How many connections, by state and protocol, in one shard: of the whole tracker, or of one group.
+//! How many connections, by state and protocol, in one shard: of the whole tracker, or of one
+//! group.
 
 use crate::{
     labels::{CloseReason, ConnProtocol},
@@ -15,18 +16,21 @@ pub(crate) struct Place {
     pub(crate) is_awaited: bool,
 }
 
-/// One shard's part of the counts. By invariant 3 there is one writer at a time, so that an addition is a load and a store.
+/// One shard's part of the counts. By invariant 3 there is one writer at a time, so that an
+/// addition is a load and a store.
 ///
-/// Relaxed throughout: readers that have to be exact hold the shard's lock, which orders everything; the others accept
-/// numbers that are a few connections behind.
+/// Relaxed throughout: readers that have to be exact take the shard's lock, which orders
+/// everything; the others accept numbers that are a few connections behind. Without that lock
+/// [`Registry::at_most`](super::registry::Registry::at_most) could add up counters of different
+/// moments.
 #[derive(Debug, Default)]
 #[repr(align(128))] // two cache lines: neighbours are written by other threads
 pub(crate) struct Counters {
     /// Open connections, by state and protocol.
     open: [[AtomicU32; ConnProtocol::COUNT]; 4],
     entered: [AtomicU64; 4],
-    /// Connections that completion waits for: how many were opened, and how many have ended. Two counters that only grow
-    /// instead of one that rises and falls: see invariant 6.
+    /// Connections that completion waits for: how many were opened, and how many have ended. Two
+    /// counters that only grow instead of one that rises and falls: see invariant 6.
     came: AtomicU64,
     went: AtomicU64,
 }
@@ -131,7 +135,8 @@ impl Counters {
     }
 }
 
-/// How many connections ended for which reason, in one shard. Written under the shard's lock, as [`Counters`].
+/// How many connections ended for which reason, in one shard. Written under the shard's lock, and
+/// Relaxed throughout, as [`Counters`].
 #[derive(Debug, Default)]
 pub(crate) struct Reasons([AtomicU64; CloseReason::COUNT]);
 

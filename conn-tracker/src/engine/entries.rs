@@ -1,8 +1,10 @@
-//! The entries of one shard: in blocks of fixed size, so that growing copies nothing, with a free list through the unused ones.
+//! The entries of one shard: in blocks of fixed size, so that growing copies nothing, with a free
+//! list through the unused ones.
 //!
-//! An entry has two halves. The hot half is atomic and shared with its guards, which refer to the block; the cold half
-//! is plain data under the shard's lock. A block is allocated once and never freed, so that a guard needs no reference
-//! count: memory follows the highest number of connections that were open at a time.
+//! An entry has two halves. The hot half is atomic and shared with its guards, which refer to the
+//! block; the cold half is plain data under the shard's lock. A block is allocated once and never
+//! freed, so that a guard needs no reference count: memory follows the highest number of
+//! connections that were open at a time.
 
 use super::{registry::Registry, shard::Shard, sync::AtomicU32};
 use crate::{
@@ -16,8 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a block.
 pub(crate) const BLOCK: usize = if cfg!(loom) { 4 } else { 128 };
-/// Entries that a list copies under one pass through the lock: few, so that a thread that finds the lock taken spins and does
-/// not park.
+/// Entries that a list copies under one pass through the lock: few, so that a thread that finds the
+/// lock taken spins and does not park.
 pub(crate) const PORTION: usize = if cfg!(loom) { 2 } else { 16 };
 /// "No entry", "no group".
 pub(crate) const NONE: u32 = u32::MAX;
@@ -25,8 +27,10 @@ const NO_REASON: u8 = u8::MAX;
 
 /// The half of an entry that its guards reach without a lock: 24 bytes.
 ///
-/// Relaxed throughout, but for the reference count: each value stands for itself. What has to agree with the counters is
-/// written under the shard's lock, which orders it for those who hold that lock.
+/// Relaxed throughout, but for the reference count: each value stands for itself, and no other
+/// memory is read by it. What has to agree with the counters is written under the shard's lock,
+/// which orders it for every reader that takes that lock; a reader that does not may see a value
+/// that is older.
 #[derive(Debug)]
 pub(crate) struct Hot {
     /// Written under the shard's lock (the counts must agree), read without it.
@@ -38,7 +42,8 @@ pub(crate) struct Hot {
     last_activity: AtomicU64,
     /// The guards' reference count; see `Drop for ConnGuard`.
     pub(crate) refs: AtomicU32,
-    /// A thread calls the closer, which is not in the cold half meanwhile. Only under the shard's lock.
+    /// A thread calls the closer, which is not in the cold half meanwhile. Only under the shard's
+    /// lock.
     is_closer_out: AtomicBool,
 }
 
@@ -114,7 +119,8 @@ impl Hot {
 
     #[inline]
     pub(crate) fn touch(&self, now: u64) {
-        // A load is cheap where a store would take the cache line; between two ticks nothing is written.
+        // A load is cheap where a store would take the cache line; between two ticks nothing is
+        // written.
         if self.last_activity.load(Relaxed) != now {
             self.last_activity.store(now, Relaxed);
         }
@@ -160,7 +166,8 @@ impl Cold {
     }
 }
 
-/// The hot halves of the entries of one block. A guard refers to its block, and the block to its shard and the registry.
+/// The hot halves of the entries of one block. A guard refers to its block, and the block to its
+/// shard and the registry.
 pub(crate) struct HotBlock {
     pub(crate) registry: &'static Registry,
     pub(crate) shard: &'static Shard,
@@ -232,7 +239,7 @@ impl Entries {
         let first = self.blocks.len() * BLOCK;
         assert!(
             first + BLOCK <= MAX_ENTRIES as usize,
-            "a shard holds at most {MAX_ENTRIES} connections"
+            "a shard has room for at most {MAX_ENTRIES} connections"
         );
         let last = first + BLOCK - 1;
         let next_free = |entry: usize| {
@@ -250,7 +257,7 @@ impl Entries {
         self.first_free = first as u32;
     }
 
-    /// Frees an entry; the caller drops the closer, with no lock held.
+    /// Frees an entry; the caller drops the closer, with nothing locked.
     #[inline]
     pub(crate) fn free(&mut self, entry: u32) -> Option<Closer> {
         let first_free = self.first_free;
@@ -286,8 +293,8 @@ impl Entries {
         (cold.group != NONE && cold.generation == generation).then(|| (hot.hot(entry), cold))
     }
 
-    /// The connections among the next [`PORTION`] entries from `first` on, and where the portion after that begins; `None` past
-    /// the last block. A portion does not reach past its block.
+    /// The connections among the next [`PORTION`] entries from `first` on, and where the portion
+    /// after that begins; `None` past the last block. A portion does not reach past its block.
     pub(crate) fn portion(
         &self,
         first: usize,

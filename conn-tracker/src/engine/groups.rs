@@ -27,7 +27,8 @@ impl Key {
     }
 }
 
-/// One listener version or filter chain: its counters, and the tasks that wait for its last connection.
+/// One listener version or filter chain: its counters, and the tasks that wait for its last
+/// connection.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) key: Key,
@@ -36,7 +37,8 @@ pub(crate) struct Group {
     /// Public handles. From one to zero and from zero to one only under the table's lock.
     pub(crate) handles: AtomicUsize,
     pub(crate) waiters: Waiters,
-    /// One for each shard in which a connection of the group has been opened: a group costs nothing in the other shards.
+    /// One for each shard in which a connection of the group has been opened: a group costs nothing
+    /// in the other shards.
     parts: Mutex<Vec<Part>>,
 }
 
@@ -57,7 +59,8 @@ impl Group {
         }
     }
 
-    /// The counters of a shard in which the group has had no connection yet. Called with the shard locked.
+    /// The counters of a shard in which the group has had no connection yet. Called with the shard
+    /// locked.
     pub(crate) fn add_part(&self, shard: usize) -> Arc<Counters> {
         let counters = Arc::<Counters>::default();
         let part = Part {
@@ -81,14 +84,16 @@ impl Group {
         ConnCounts::sum(parts.iter().map(|part| &*part.counters))
     }
 
-    /// Acquire pairs with the Release in `Registry::release_handle`: what was done through the last handle is seen by the
-    /// thread that removes the group.
+    /// Acquire pairs with the Release in `Registry::release_handle`: what was done through the last
+    /// handle is seen by the thread that removes the group. Without it that thread could overlook a
+    /// connection that the handle has opened.
     pub(crate) fn has_no_handle(&self) -> bool {
         self.handles.load(Acquire) == 0
     }
 }
 
-/// All groups by key. Locked when listener versions and chains come and go, never when connections do.
+/// All groups by key. Locked when listener versions and chains come and go, never when connections
+/// do.
 #[derive(Debug, Default)]
 pub(crate) struct GroupTable {
     by_key: HashMap<Key, u32>,

@@ -31,8 +31,9 @@ impl Clone for Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // AcqRel pairs with itself in the drops of the other handles: the last drop comes after all that was opened through
-        // them. Without it, `abandon` could miss a shard that another thread has built.
+        // AcqRel pairs with itself in the drops of the other handles: the last drop comes after all
+        // that was opened through them. Without it, `abandon` could miss a shard that another
+        // thread has built.
         if self.0.handles.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.abandon();
         }

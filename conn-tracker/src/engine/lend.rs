@@ -1,4 +1,5 @@
-//! A closer is called with no lock held (invariant 2): it is taken out of its entry for the call, and put back.
+//! A closer is called with nothing locked (invariant 2): it is taken out of its entry for the call,
+//! and put back.
 
 use super::shard::Shard;
 use crate::{id::ConnId, info::Closer, labels::CloseReason, tracker::CloseError};
@@ -18,7 +19,8 @@ impl Lent<'_> {
     }
 }
 
-/// The closer of `id`, to be called, and put back by its drop; `None` while another thread calls it.
+/// The closer of `id`, to be called, and put back by its drop; `None` while another thread calls
+/// it.
 ///
 /// # Errors
 ///
@@ -48,7 +50,8 @@ pub(crate) fn lend(
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         let mut state = self.shard.lock();
-        // If the connection has ended meanwhile, or was given another closer, this one is dropped, after the lock.
+        // If the connection has ended meanwhile, or was given another closer, this one is dropped,
+        // after the lock.
         if let Some((hot, cold)) = state
             .entries
             .find_mut(self.id.entry(), self.id.generation())

@@ -1,4 +1,5 @@
-//! Registries that no tracker uses. They stay for the next trackers; there are never more than trackers lived at once.
+//! Registries that no tracker uses. They stay for the next trackers; there are never more than
+//! trackers lived at once.
 
 use super::registry::Registry;
 

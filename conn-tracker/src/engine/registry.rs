@@ -1,4 +1,5 @@
-//! What all handles of a tracker share: the shards, the groups, the clock, and the tasks that wait for the last connections.
+//! What all handles of a tracker share: the shards, the groups, the clock, and the tasks that wait
+//! for the last connections.
 
 use super::{
     clock::CoarseClock,
@@ -79,7 +80,8 @@ impl Registry {
         for shard in registry.shards_in(built.shards) {
             shard.reset(excluded);
         }
-        // Relaxed: the claiming thread owns the registry; other threads get it with a handle.
+        // Relaxed, both: the claiming thread owns the registry; other threads get it with a handle,
+        // and so after these stores.
         let holders = built.shards.count_ones() as usize + 1;
         registry.holders.store(holders, Ordering::Relaxed);
         registry.handles.store(1, Ordering::Relaxed);
@@ -87,7 +89,8 @@ impl Registry {
         registry
     }
 
-    /// The last handle is gone: nothing is opened any more, and the end of the last connection recycles the registry.
+    /// The last handle is gone: nothing is opened any more, and the end of the last connection
+    /// recycles the registry.
     pub(crate) fn abandon(&'static self) {
         let built = self.built.lock().shards;
         for shard in self.shards_in(built) {
@@ -101,8 +104,8 @@ impl Registry {
     /// One holder less; after the last one the registry is for the next tracker.
     #[cold]
     pub(crate) fn release(&'static self) {
-        // AcqRel pairs with itself in the other holders' releases: the last one sees all that they did. The pool's lock passes
-        // that on to the next tracker.
+        // AcqRel pairs with itself in the other holders' releases: the last one sees all that they
+        // did. The pool's lock passes that on to the next tracker.
         if self.holders.fetch_sub(1, Ordering::AcqRel) == 1 {
             pool(|pool| pool.push(self));
         }
@@ -179,7 +182,9 @@ impl Registry {
 
     /// Releases a handle. A group without handles is removed with its last connection.
     pub(crate) fn release_handle(&self, group: &Arc<Group>) {
-        // Release: pairs with the Acquire in `Group::has_no_handle`.
+        // Release pairs with the Acquire in `Group::has_no_handle`. Without it the group could be
+        // removed before a connection that was opened through this handle is counted, and its index
+        // be given to another group.
         if group.handles.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
@@ -215,12 +220,13 @@ impl Registry {
 
     // === few are left (invariants 5 and 6) ===
 
-    /// Those who wait for the whole tracker, or for one group.
+    /// The tasks that wait for the whole tracker, or for one group.
     pub(crate) fn waiters<'a>(&'a self, group: Option<&'a Arc<Group>>) -> &'a Waiters {
         group.map_or(&self.waiters, |group| &group.waiters)
     }
 
-    /// How many connections that completion waits for were open at most, at a moment during this call.
+    /// How many connections that completion waits for were open at most, at a moment during this
+    /// call.
     pub(crate) fn at_most(&self, group: Option<&Arc<Group>>) -> u64 {
         let went = self.sum(group, Counters::went);
         let came = self.sum(group, Counters::came);
@@ -237,7 +243,7 @@ impl Registry {
             .sum()
     }
 
-    /// Called with no lock held, after a shard saw that one of the numbers tasks wait for is low.
+    /// Called with nothing locked, after a shard saw that one of the numbers tasks wait for is low.
     #[cold]
     pub(crate) fn look(&self, low: Low) {
         if low.total {

@@ -1,5 +1,5 @@
-//! The connections that one thread has opened, with their own lock, counters and cache lines: as a rule no other thread wants
-//! that lock.
+//! The connections that one thread has opened, with their own lock, counters and cache lines: as a
+//! rule no other thread wants that lock.
 
 use super::{
     counters::{Counters, Place, Reasons},
@@ -41,11 +41,12 @@ pub(crate) struct Part {
     pub(crate) counters: Arc<Counters>,
 }
 
-/// The groups that are counted in one shard, by index. Most groups use few shards, so the places are allocated a few at a time.
+/// The groups that are counted in one shard, by index. Most groups use few shards, so the places
+/// are allocated a few at a time.
 #[derive(Default)]
 pub(crate) struct Parts(Vec<Option<Box<[Option<Part>; Self::CHUNK]>>>);
 
-/// What is left to do, with no lock held, when the last guard of a connection is gone.
+/// What is left to do, with nothing locked, when the last guard of a connection is gone.
 #[must_use]
 pub(crate) struct Ended {
     pub(crate) closer: Option<Closer>,
@@ -82,7 +83,8 @@ impl Shard {
         self.state.lock()
     }
 
-    /// This shard's counters of the whole tracker, or of one group, read under the lock (invariant 5).
+    /// This shard's counters of the whole tracker, or of one group, read under the lock (invariant
+    /// 5).
     pub(crate) fn read(
         &self,
         group: Option<&Arc<Group>>,
@@ -107,7 +109,8 @@ impl Shard {
         self.reasons.reset();
     }
 
-    /// The last handle is gone. Whether no connection is left here; otherwise the end of the last one reports it.
+    /// The last handle is gone. Whether no connection is left here; otherwise the end of the last
+    /// one reports it.
     pub(crate) fn abandon(&self) -> bool {
         let mut state = self.lock();
         state.is_abandoned = true;
@@ -240,7 +243,8 @@ impl Shard {
         }
     }
 
-    /// Counts the connection in `chain` and no longer in its old one. Whether that one may be empty now.
+    /// Counts the connection in `chain` and no longer in its old one. Whether that one may be empty
+    /// now.
     ///
     /// # Errors
     ///
@@ -273,7 +277,7 @@ impl Shard {
         Ok(Some(self.low(&state, [old, NONE])))
     }
 
-    /// Returns the old closer, for the caller to drop with no lock held.
+    /// Returns the old closer, for the caller to drop with nothing locked.
     pub(crate) fn set_closer(&self, hot: &Hot, id: ConnId, closer: Closer) -> Option<Closer> {
         let mut state = self.lock();
         hot.set_closer_out(false);

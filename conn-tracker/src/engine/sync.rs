@@ -1,5 +1,5 @@
-//! The primitives whose interleavings matter: std's, or loom's under `--cfg loom`. Everything else in the crate
-//! that is atomic (clocks, statistics) orders nothing and uses std directly.
+//! The primitives whose interleavings matter: std's, or loom's under `--cfg loom`. Everything else
+//! in the crate that is atomic (clocks, statistics) orders nothing and uses std directly.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
@@ -56,12 +56,15 @@ impl<T> OnceRef<T> {
     }
 
     pub(crate) fn get(&self) -> Option<&&'static T> {
+        // Acquire pairs with the Release in `set`, as in std's `OnceLock`. Without it a model would
+        // not report a race that std excludes.
         let is_set = self.is_set.load(std::sync::atomic::Ordering::Acquire);
         self.value.get().filter(|_| is_set)
     }
 
     pub(crate) fn set(&self, value: &'static T) -> Result<(), &'static T> {
         let set = self.value.set(value);
+        // Release pairs with the Acquire in `get`.
         self.is_set
             .store(true, std::sync::atomic::Ordering::Release);
         set

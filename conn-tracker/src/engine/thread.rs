@@ -13,7 +13,8 @@ pub(crate) fn thread_index() -> usize {
 
     INDEX.with(|cell| match cell.get() {
         UNSET => {
-            // Relaxed: each thread gets its own number whatever the order, and the number orders nothing.
+            // Relaxed: each thread gets its own number whatever the order, and the number orders
+            // nothing.
             let index = NEXT.fetch_add(1, Ordering::Relaxed) & (UNSET >> 1);
             cell.set(index);
             index

@@ -3,15 +3,17 @@
 use super::sync::{AtomicU64, Mutex};
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, task::Waker};
 
-/// Waiting tasks. Wakers are cloned, woken and dropped with no lock held (invariant 2).
+/// Waiting tasks. Wakers are cloned, woken and dropped with nothing locked (invariant 2).
 ///
-/// That a waiter has been released is remembered in its entry: a task that is polled late does not miss the moment because a new
-/// connection has opened since.
+/// That a waiter has been released is remembered in its entry: a task that is polled late does not
+/// miss the moment because a new connection has opened since.
 #[derive(Debug)]
 pub(crate) struct Waiters {
-    /// The largest number of connections that any waiter accepts, plus one; 0 without waiters. Changed under the lock.
+    /// The largest number of connections that any waiter accepts, plus one; 0 without waiters.
+    /// Changed under the lock.
     ///
-    /// Relaxed, here and in [`is_low`](Self::is_low): the locks of invariant 5 order it against the counters.
+    /// Relaxed throughout: the locks of invariant 5 order it against the counters. Without them an
+    /// end could miss the waiter, and the waiter the end.
     threshold: AtomicU64,
     list: Mutex<List>,
 }
@@ -75,8 +77,8 @@ impl Waiters {
         self.threshold.load(Relaxed) != 0
     }
 
-    /// Whether a waiter may be content with `awaited` connections in one shard. Where all shards together have few enough,
-    /// each of them has.
+    /// Whether a waiter may be content with `awaited` connections in one shard. Where all shards
+    /// together have few enough, each of them has.
     pub(crate) fn is_low(&self, awaited: u64) -> bool {
         awaited < self.threshold.load(Relaxed)
     }
@@ -130,13 +132,13 @@ impl Waiters {
         is_released
     }
 
-    /// A line between those who wait now and those who come later. Drawn before the counters are read, so that a low number
-    /// releases only those who waited when it was true.
+    /// A line between the tasks that wait now and those that come later. Drawn before the counters
+    /// are read, so that a low number releases only the tasks that waited when it was true.
     pub(crate) fn line(&self) -> u64 {
         self.list.lock().next_key
     }
 
-    /// Releases all who came before the line and accept `connections`.
+    /// Releases all tasks that came before the line and accept `connections`.
     pub(crate) fn release(&self, line: u64, connections: u64) {
         let mut list = self.list.lock();
         let mut wakers = Vec::new();

@@ -28,11 +28,12 @@ impl Advance {
     };
 }
 
-/// A begun drain. It does nothing by itself: [`advance`](Self::advance) it at the times it asks for, await `pace` (feature
-/// `tokio`), or let drain-tree's `DrainSequence` do so.
+/// A begun drain. It does nothing by itself: [`advance`](Self::advance) it at the times it asks
+/// for, await `pace` (feature `tokio`), or let drain-tree's `DrainSequence` do so.
 ///
-/// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the drain begun: no more
-/// slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes on answering with what had come by then.
+/// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the
+/// drain begun: no more slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes
+/// on answering with what had come by then.
 #[derive(Debug)]
 pub struct Draining {
     drain: Arc<Drain>,
@@ -55,26 +56,29 @@ impl Draining {
 
     /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.
     ///
-    /// Several tasks may do so at once, each with a clone: threads begin with the watchers they opened themselves, so that
-    /// two of them wake almost twice as many in the same time.
+    /// Several tasks may do so at once, each with a clone: threads begin with the watchers they
+    /// opened themselves, so that two of them wake almost twice as many in the same time.
     ///
     /// `now` may repeat or go back; the drain does not.
     pub fn advance(&self, now: Instant) -> Advance {
         engine::advance(&self.drain, now)
     }
 
-    /// A drain in direction [`InboundOnly`](crate::DrainDirection::InboundOnly) becomes one in direction
-    /// [`All`](crate::DrainDirection::All). Returns `true` if it was narrower before; a drain never narrows.
+    /// A drain in direction [`InboundOnly`](crate::DrainDirection::InboundOnly) becomes one in
+    /// direction [`All`](crate::DrainDirection::All). Returns `true` if it was narrower before; a
+    /// drain never narrows.
     ///
-    /// A second event is published in one store, with the start, the deadline and everything else of the first: a
-    /// connection already signaled keeps its slot, and the newly concerned ones whose slot has passed are signaled by the next
-    /// [`advance`](Self::advance), the others at their slot. A drain that was completed in its narrower direction goes on
-    /// if there is anybody left in the wider one.
+    /// A second event is published in one store, with the start, the deadline and everything else
+    /// of the first: a connection already signaled keeps its slot, and the newly concerned ones
+    /// whose slot has passed are signaled by the next [`advance`](Self::advance), the others at
+    /// their slot. A drain that was completed in its narrower direction goes on if a connection is
+    /// left in the wider one.
     pub fn widen(&self) -> bool {
         self.drain.widen()
     }
 
-    /// The deadline comes nearer; a later one than the present changes nothing. A drain that had none gets one.
+    /// The deadline comes nearer; a later one than the present changes nothing. A drain that had
+    /// none gets one.
     pub fn bring_forward(&self, deadline: Instant) {
         self.drain.bring_forward(deadline);
     }
@@ -114,10 +118,11 @@ impl Draining {
         self.drain.complete_if_empty()
     }
 
-    /// Registers `waker` for the moment when the drain may have become empty, its deadline has moved, a slot has come nearer, or
-    /// it is completed. Register first, look afterwards.
+    /// Registers `waker` for the moment when the drain may have become empty, its deadline has
+    /// moved, a slot has come nearer, or it is completed. Register first, look afterwards.
     ///
-    /// Each clone has one registration, which goes with it: the last waker that was registered, until it has been woken.
+    /// Each clone has one registration, which goes with it: the last waker that was registered,
+    /// until it has been woken.
     pub fn wake_on_change(&self, waker: &Waker) {
         self.drain
             .state

@@ -63,8 +63,8 @@ pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
     Drive::new(connection, watch)
 }
 
-/// [`drive`] for a connection whose guard somebody else holds, for longer than the returned future lives. So a connection that is
-/// shared by several tasks is counted once.
+/// [`drive`] for a connection whose guard lives elsewhere, for longer than the returned future. So
+/// a connection that is shared by several tasks is counted once.
 ///
 /// # Cancel safety
 ///
@@ -98,8 +98,8 @@ impl<C, W: AsRef<DrainHandle>> Drive<C, W> {
     }
 }
 
-/// How often a connection that is forced to close is polled after its abort. There is no time for it, but its reset
-/// frames may have to come from other tasks, which run in between.
+/// How often a connection that is forced to close is polled after its abort. There is no time for
+/// it, but its reset frames may have to come from other tasks, which run in between.
 const LAST_TURNS: u8 = 8;
 
 impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {

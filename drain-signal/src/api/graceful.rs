@@ -14,7 +14,8 @@ use crate::DrainEvent;
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct Goodbye {
-    /// The drain; `None` if this connection alone was signaled ([`DrainHandle::start_now`](crate::DrainHandle::start_now)).
+    /// The drain; `None` if this connection alone was signaled
+    /// ([`DrainHandle::start_now`](crate::DrainHandle::start_now)).
     pub event: Option<Arc<DrainEvent>>,
     /// When that was, as coarse as the drain's pace; `None` without a drain.
     pub signaled_at: Option<Instant>,
@@ -24,9 +25,9 @@ pub struct Goodbye {
 
 /// A connection that can be asked to finish; as a future it runs to its end.
 ///
-/// Implemented by the proto-drain crates for HTTP/1, HTTP/2 and TCP, and open for any other protocol. The driver
-/// ([`drive`](crate::drive)) calls the three steps in order, each at most once and none skipped, and polls the
-/// connection after each. None of them may block or wait.
+/// Implemented by the proto-drain crates for HTTP/1, HTTP/2 and TCP, and open for any other
+/// protocol. The driver ([`drive`](crate::drive)) calls the three steps in order, each at most once
+/// and none skipped, and polls the connection after each. None of them may block or wait.
 pub trait GracefulClose: Future {
     /// The slot has come: say goodbye in the protocol's words and go on serving.
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye);
@@ -36,7 +37,8 @@ pub trait GracefulClose: Future {
     /// Default: nothing, for a protocol that has no last word.
     fn finish(self: Pin<&mut Self>) {}
 
-    /// The deadline: reset what is still open, flush, close. The driver drops the connection soon afterwards.
+    /// The deadline: reset what is still open, flush, close. The driver drops the connection soon
+    /// afterwards.
     ///
     /// Default: nothing; the connection is dropped.
     fn abort(self: Pin<&mut Self>) {}
@@ -52,7 +54,8 @@ pub struct Graceful<F, G> {
     goodbye: Option<G>,
 }
 
-/// Makes a [`GracefulClose`] of any future: at the slot `goodbye` is called with it, once, and it goes on.
+/// Makes a [`GracefulClose`] of any future: at the slot `goodbye` is called with it, once, and it
+/// goes on.
 ///
 /// # Examples
 ///

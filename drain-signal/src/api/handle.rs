@@ -1,4 +1,5 @@
-//! One connection's view of the drain: what its task waits on, what request handlers, services and closers ask.
+//! One connection's view of the drain: what its task waits on, what request handlers, services and
+//! closers ask.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -14,8 +15,9 @@ use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached, Signa
 
 /// A connection's view of its drain: may I go on, is it my turn, how long have I got?
 ///
-/// Cheap to clone. It does not keep the drain open; the [`DrainWatch`](crate::DrainWatch) does. A handle outlives the
-/// connection harmlessly: it goes on answering. Any number of tasks may wait on one handle.
+/// Cheap to clone. It does not keep the drain open; the [`DrainWatch`](crate::DrainWatch) does. A
+/// handle outlives the connection harmlessly: it goes on answering. Any number of tasks may wait on
+/// one handle.
 pub struct DrainHandle {
     connection: Connection,
 }
@@ -31,8 +33,8 @@ impl DrainHandle {
         &self.connection
     }
 
-    /// Whether a drain that concerns this connection has begun: one atomic load. It says nothing about this connection's
-    /// turn; see [`is_due`](DrainDecision::is_due).
+    /// Whether a drain that concerns this connection has begun: one atomic load. It says nothing
+    /// about this connection's turn; see [`is_due`](DrainDecision::is_due).
     #[inline]
     pub fn is_draining(&self) -> bool {
         let word = self.connection.shard.state.word();
@@ -47,7 +49,8 @@ impl DrainHandle {
         self.connection.shard.state.lock().event.clone()
     }
 
-    /// When this connection must be gone. It may come nearer from one call to the next, never move away.
+    /// When this connection must be gone. It may come nearer from one call to the next, never move
+    /// away.
     pub fn deadline(&self) -> Option<Instant> {
         if !self.is_draining() {
             return None;
@@ -102,8 +105,8 @@ impl DrainHandle {
         Reached::new(self, Phase::Expired)
     }
 
-    /// Runs `future` until it is done or the connection's slot comes, whichever is first; `None`: the slot, and `future` was
-    /// dropped. `future` is polled first.
+    /// Runs `future` until it is done or the connection's slot comes, whichever is first; `None`:
+    /// the slot, and `future` was dropped. `future` is polled first.
     ///
     /// # Cancel safety
     ///
@@ -112,7 +115,8 @@ impl DrainHandle {
         self.run_until(Phase::Open, future).await
     }
 
-    /// Runs `future` until it is done or the deadline comes, as [`run_until_signaled`](Self::run_until_signaled).
+    /// Runs `future` until it is done or the deadline comes, as
+    /// [`run_until_signaled`](Self::run_until_signaled).
     ///
     /// # Cancel safety
     ///
@@ -131,16 +135,16 @@ impl DrainHandle {
         .await
     }
 
-    /// This connection's slot is now, whether a drain is on or not: a failed health check, a maximum age, an operator.
-    /// Returns `true` if this call was the first to say so.
+    /// This connection's slot is now, whether a drain is on or not: a failed health check, a
+    /// maximum age, an operator. Returns `true` if this call was the first to say so.
     pub fn start_now(&self) -> bool {
         self.connection.signal()
     }
 
     /// This connection's own deadline is now. Returns `true` if this call was the first to say so.
     ///
-    /// The driver ([`drive`](crate::drive)) aborts the connection, polls it a few times more and drops it: it waits for
-    /// no one, but what the abort has to say gets its chance.
+    /// The driver ([`drive`](crate::drive)) aborts the connection, polls it a few times more and
+    /// drops it: it waits for no one, but what the abort has to say gets its chance.
     pub fn force(&self) -> bool {
         self.connection.force()
     }
@@ -184,8 +188,8 @@ impl DrainDecision for DrainHandle {
         decision::envoy_leaves(word.strategy(), drain_time, elapsed, || fastrand::u64(..))
     }
 
-    /// One load while nothing drains. The first `true` signals the connection, so that a drain learnt of by asking and one
-    /// pushed at the slot begin the same goodbye, once.
+    /// One load while nothing drains. The first `true` signals the connection, so that a drain
+    /// learnt of by asking and one pushed at the slot begin the same goodbye, once.
     #[inline]
     fn leave_if_due(&self) -> bool {
         let is_due = self.is_due();

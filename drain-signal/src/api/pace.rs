@@ -1,4 +1,4 @@
-//! A drain paced on tokio's clock, for those who have no other. Feature `tokio`.
+//! A drain paced on tokio's clock, for programs that have no other. Feature `tokio`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -11,8 +11,8 @@ use crate::Draining;
 use crate::engine::advance;
 
 impl Draining {
-    /// Moves the drain on, on tokio's clock, until it is over: the last watch is gone, or the last step of the
-    /// [`CloseLadder`](crate::CloseLadder) has been taken. How many watches are left.
+    /// Moves the drain on, on tokio's clock, until it is over: the last watch is gone, or the last
+    /// step of the [`CloseLadder`](crate::CloseLadder) has been taken. How many watches are left.
     ///
     /// Needs the feature `tokio`. This `impl` block has a file of its own because of that.
     ///

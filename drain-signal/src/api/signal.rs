@@ -37,7 +37,8 @@ pub struct DrainTrigger {
 }
 
 impl DrainTrigger {
-    /// Begins the drain. Every watcher sees it from now on; [`Draining`] must be driven for their slots to come.
+    /// Begins the drain. Every watcher sees it from now on; [`Draining`] must be driven for their
+    /// slots to come.
     pub fn start(self, event: DrainEvent) -> Draining {
         self.signal.drain.start(Arc::new(event));
         Draining::new(self.signal.drain)
@@ -51,7 +52,8 @@ impl DrainTrigger {
 
 /// The three states of a drain.
 ///
-/// Source: Envoy's [drain documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
+/// Source: Envoy's [drain
+/// documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
 #[expect(
     clippy::exhaustive_enums,
     reason = "the three states the documentation names"
@@ -77,7 +79,7 @@ impl DrainSignal {
         Self { drain }
     }
 
-    /// Opens a watcher: one per connection, held as long as the connection lives.
+    /// Opens a watch: one per connection, kept as long as the connection lives.
     ///
     /// # Errors
     ///
@@ -117,12 +119,14 @@ impl DrainSignal {
         self.drain.deadline()
     }
 
-    /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess otherwise.
+    /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess
+    /// otherwise.
     pub fn open_watches(&self) -> usize {
         self.drain.open_watches()
     }
 
-    /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are refused.
+    /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are
+    /// refused.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,5 @@
-//! The futures a connection waits on. Each owns its entry: any number of them wait on one handle, from any tasks.
+//! The futures a connection waits on. Each owns its entry: any number of them wait on one handle,
+//! from any tasks.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +10,8 @@ use crate::{DrainHandle, Goodbye, Phase};
 
 /// Waits, again and again, until a connection has come further: what a driver polls.
 ///
-/// `H` is what it waits through: a [`DrainHandle`], a [`DrainWatch`](crate::DrainWatch), a reference to one.
+/// `H` is what it waits through: a [`DrainHandle`], a [`DrainWatch`](crate::DrainWatch), a
+/// reference to one.
 ///
 /// # Cancel safety
 ///
@@ -90,7 +92,8 @@ impl<H: AsRef<DrainHandle> + Unpin> Future for Reached<H> {
     }
 }
 
-/// Resolves at a connection's slot with what it needs to know to say goodbye. See [`DrainHandle::signaled`].
+/// Resolves at a connection's slot with what it needs to know to say goodbye. See
+/// [`DrainHandle::signaled`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Signaled<H: AsRef<DrainHandle> = DrainHandle> {

@@ -1,9 +1,10 @@
-//! The guard: as long as one is held, its connection is there.
+//! The guard: as long as one exists, its connection is there.
 
 use std::ops::Deref;
 use std::time::Duration;
 
 use crate::engine::Connection;
+use crate::pure::decision::forward_decision;
 use crate::schedule::Place;
 use crate::{DrainDecision, DrainHandle, DrainedBy, Phase, Reached, Signaled};
 
@@ -19,9 +20,9 @@ pub struct DrainCompleted;
 pub struct WatchOptions {
     /// Where in the queue; by default the next place of an even sequence.
     pub place: Option<Place>,
-    /// What the connection needs between being notified and being gone; Envoy's HCM `drain_timeout`. Only the
-    /// [`Envoy140`](crate::DrainSchedule::Envoy140) schedule asks. Kept in steps of 10 ms up to 10 s, of a second up to 17
-    /// minutes, rounded up. Default 0.
+    /// What the connection needs between being notified and being gone; Envoy's HCM
+    /// `drain_timeout`. Only the [`Envoy140`](crate::DrainSchedule::Envoy140) schedule asks. Kept
+    /// in steps of 10 ms up to 10 s, of a second up to 17 minutes, rounded up. Default 0.
     pub drain_timeout: Duration,
     /// Which drains concern the connection. Default [`DrainedBy::Any`].
     pub drained_by: DrainedBy,
@@ -58,10 +59,11 @@ impl WatchOptions {
     }
 }
 
-/// A connection under a drain: held means open, dropped means gone.
+/// A connection under a drain: open as long as this exists, gone when it is dropped.
 ///
-/// It derefs to its [`DrainHandle`], which asks and waits. A clone is another guard of the same connection (for the task
-/// of an upgraded stream): same slot, notified and forced together, gone when all are gone.
+/// It derefs to its [`DrainHandle`], which asks and waits. A clone is another guard of the same
+/// connection (for the task of an upgraded stream): same slot, notified and forced together, gone
+/// when all are gone.
 #[must_use = "dropping it says the connection is gone"]
 #[derive(Debug)]
 pub struct DrainWatch {
@@ -109,27 +111,12 @@ impl AsRef<DrainHandle> for DrainWatch {
 }
 
 impl DrainDecision for DrainWatch {
-    #[inline]
-    fn is_due(&self) -> bool {
-        self.handle.is_due()
-    }
-
-    #[inline]
-    fn leave_if_due(&self) -> bool {
-        self.handle.leave_if_due()
-    }
-
-    fn progress(&self) -> Option<u16> {
-        self.handle.progress()
-    }
-
-    fn leave_early(&self) -> bool {
-        self.handle.leave_early()
-    }
+    forward_decision!(|self| self.handle);
 }
 
 impl Clone for DrainWatch {
-    /// Another guard of the same connection. It never fails, also after completion: the connection was there.
+    /// Another guard of the same connection. It never fails, also after completion: the connection
+    /// was there.
     fn clone(&self) -> Self {
         self.connection().count_another();
         Self {

@@ -1,4 +1,5 @@
-//! One handle's part in the engine: its shard, its slot, its record; how its waits park and are woken.
+//! One handle's part in the engine: its shard, its slot, its record; how its waits park and are
+//! woken.
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -17,8 +18,7 @@ use crate::Phase;
 pub(crate) struct Connection {
     pub(crate) shard: Arc<Shard>,
     pub(crate) slot: Slot,
-    /// Set once, with the entries locked. Its Release store pairs with the Acquire loads: who finds the number finds the record
-    /// as it was claimed.
+    /// Set once, with the entries locked.
     record: AtomicU32,
 }
 
@@ -34,6 +34,9 @@ impl Connection {
 
     #[inline]
     fn record(&self) -> Option<&Record> {
+        // Acquire pairs with the Release in `record_or_claim`. Without it a thread that shares this
+        // handle could read the number before the record's bits and count of handles are as `claim`
+        // has left them, and find an old connection's.
         match self.record.load(Ordering::Acquire) {
             NO_RECORD => None,
             number => self.shard.records.get(number),
@@ -44,6 +47,8 @@ impl Connection {
     fn record_or_claim(&self, entries: &mut MutexGuard<'_, Entries>) -> Option<&Record> {
         if self.record().is_none() {
             let number = self.shard.records.claim(&mut entries.free_records)?;
+            // Release pairs with the Acquire in `record`: the record is claimed before its number
+            // is seen.
             self.record.store(number, Ordering::Release);
         }
         self.record()
@@ -54,14 +59,15 @@ impl Connection {
             .or_else(|| self.record_or_claim(&mut self.shard.lock()))
     }
 
-    /// Whether the drain that `word` speaks of concerns the connection. Out of line: while nothing drains, a question is the load
-    /// of the word and nothing else.
+    /// Whether the drain that `word` speaks of concerns the connection. Out of line: while nothing
+    /// drains, a question is the load of the word and nothing else.
     #[cold]
     pub(crate) fn is_concerned(&self, word: Word) -> bool {
         word.concerns(self.slot.drained_by())
     }
 
-    /// How far the connection has come: as far as the drain or somebody else has brought it.
+    /// How far the connection has come: as far as the drain, [`signal`](Self::signal) or
+    /// [`force`](Self::force) has brought it.
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
         let brought = self.shard.phase(self.slot);
@@ -79,6 +85,8 @@ impl Connection {
         let record = match self.shared_record() {
             Some(record) => {
                 record.share();
+                // Relaxed: `shared_record` has loaded the number with Acquire, and it never changes
+                // after that.
                 self.record.load(Ordering::Relaxed)
             }
             None => NO_RECORD,
@@ -196,6 +204,8 @@ impl Connection {
 impl Drop for Connection {
     #[inline]
     fn drop(&mut self) {
+        // Relaxed: a drop has the handle for itself, so what other threads did with it happened
+        // before.
         let number = self.record.load(Ordering::Relaxed);
         if number != NO_RECORD {
             self.release(number);

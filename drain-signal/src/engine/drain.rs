@@ -1,4 +1,5 @@
-//! A drain as a whole: opens watches, begins, widens, comes nearer its deadline, completes. Facts change under one lock.
+//! A drain as a whole: opens watches, begins, widens, comes nearer its deadline, completes. Facts
+//! change under one lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use crate::phase::NEVER;
 use crate::schedule::micros;
 use crate::{DrainCompleted, DrainDirection, DrainEvent, DrainState, DrainedBy, WatchOptions};
 
-/// Shared by the trigger, the signals and the begun drain; watches and handles keep their shard and the state beyond it.
+/// Shared by the trigger, the signals and the begun drain; watches and handles keep their shard and
+/// the state beyond it.
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(crate) state: Arc<State>,
@@ -104,7 +106,8 @@ impl Drain {
         Self::open_late(connection, found)
     }
 
-    /// Under a drain: the slot lies in what is left of the window; or the drain is completed (invariant 3).
+    /// Under a drain: the slot lies in what is left of the window; or the drain is completed
+    /// (invariant 3).
     #[cold]
     #[inline(never)]
     fn open_late(mut connection: Connection, found: Found) -> Result<Connection, DrainCompleted> {
@@ -150,7 +153,7 @@ impl Drain {
         published.event = Some(event);
         self.publish(&mut published, word);
         drop(published);
-        // Those who wait for the end of a drain that had not begun.
+        // The tasks that wait for the end of a drain that had not begun.
         self.state.waiters.wake_all();
     }
 
@@ -164,7 +167,7 @@ impl Drain {
         }
     }
 
-    /// The same drain for everybody. Whether it was narrower before.
+    /// The same drain for all connections. Whether it was narrower before.
     pub(crate) fn widen(&self) -> bool {
         let mut published = self.state.lock();
         let Some(event) = published.event.as_deref() else {
@@ -205,7 +208,8 @@ impl Drain {
         self.state.waiters.wake_all();
     }
 
-    /// Closes the counts of those drained by one of `which` (invariant 3). Whether that stands: all were empty.
+    /// Closes the counts of those drained by one of `which` (invariant 3). Whether that stands: all
+    /// were empty.
     fn close_counts(&self, which: &[DrainedBy]) -> bool {
         let mut all_empty = true;
         for shard in self.shards.iter() {
@@ -235,7 +239,7 @@ impl Drain {
             Stage::Completed => return true,
             Stage::Draining => {}
         }
-        // The look spares those who open watches the wait for a decision that is known.
+        // The look spares threads that open watches the wait for a decision that is known.
         if self.watches(concerned(published.word)) > 0
             || !self.close_counts(concerned(published.word))
         {
@@ -274,12 +278,12 @@ impl Drain {
         if !self.is_draining() || self.concerned_watches() > 0 {
             return false;
         }
-        // The last look is for a drain that was completed with somebody left, or widened meanwhile.
+        // The last look is for a drain that was completed with watches left, or widened meanwhile.
         self.complete_if_empty() && self.concerned_watches() == 0
     }
 }
 
-/// Those whom the drain concerns.
+/// Which watches the drain concerns.
 const fn concerned(word: Word) -> &'static [DrainedBy] {
     match (
         word.concerns(DrainedBy::Any),
@@ -291,14 +295,14 @@ const fn concerned(word: Word) -> &'static [DrainedBy] {
     }
 }
 
-/// Each shard begins elsewhere in the queue, so that the connections of a thousand drains with a connection each have as many
-/// slots.
+/// Each shard begins elsewhere in the queue, so that the connections of a thousand drains with a
+/// connection each have as many slots.
 fn first_turn() -> u64 {
     #[cfg(not(any(loom, shuttle)))]
     {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: a number that nothing rests on.
+        // Relaxed: numbers need to differ, and order nothing.
         NEXT.fetch_add(1, Ordering::Relaxed)
     }
     // A model must be the same each time.

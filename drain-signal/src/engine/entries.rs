@@ -64,8 +64,8 @@ pub(crate) struct Entries {
     pub(crate) free_records: FreeRecords,
 }
 
-/// A walk through all pages, in portions, round and round: when the word changes on the way, it goes on from where it is for
-/// another whole round.
+/// A walk through all pages, in portions, round and round: when the word changes on the way, it
+/// goes on from where it is for another whole round.
 #[derive(Debug, Default)]
 struct Walk {
     word: Word,
@@ -95,7 +95,8 @@ impl Entries {
         Some((self.pages.get_mut(page)?.as_deref_mut()?, at))
     }
 
-    /// Parks a wait of `record`'s connection; `None` if there are 2^27 of them. `slot` is tagged with the phase to pass.
+    /// Parks a wait of `record`'s connection; `None` if there are 2^27 of them. `slot` is tagged
+    /// with the phase to pass.
     pub(crate) fn insert(&mut self, slot: Slot, waker: Waker, record: &Record) -> Option<u32> {
         let Some(&number) = self.room.last() else {
             let number = u32::try_from(self.pages.len()).ok()?;
@@ -173,7 +174,8 @@ impl Entries {
         waker
     }
 
-    /// Takes the wakers of those waits of a connection that are over now that it has come to `phase`.
+    /// Takes the wakers of those waits of a connection that are over now that it has come to
+    /// `phase`.
     pub(crate) fn take_of(&mut self, record: &Record, phase: Phase) -> Vec<Waker> {
         let mut wakers = vec![];
         let mut entry = record.first();
@@ -187,7 +189,8 @@ impl Entries {
         wakers
     }
 
-    /// Whether a slot is to come before all that the walk has seen: then the pacer of the drain is to look again.
+    /// Whether a slot is to come before all that the walk has seen: then the pacer of the drain is
+    /// to look again.
     pub(crate) fn is_earliest(&mut self, key: u64) -> bool {
         let is_earliest = self.walk.earliest.is_none_or(|earliest| key < earliest);
         if is_earliest {
@@ -245,75 +248,5 @@ impl Entries {
             earliest: walk.earliest,
             waiting: self.waiting,
         }
-    }
-}
-
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use super::super::records::Records;
-    use super::*;
-    use crate::schedule::Place;
-
-    #[test]
-    fn pages_that_nobody_uses_are_given_back() {
-        let records = Records::new();
-        let mut entries = Entries::default();
-        let number = records
-            .claim(&mut entries.free_records)
-            .expect("there is room");
-        let record = records.get(number).expect("it was claimed");
-        let slot = Slot::new(
-            Place::FIRST,
-            crate::DrainedBy::Any,
-            std::time::Duration::ZERO,
-        );
-        for _ in 0..2 {
-            let parked: Vec<_> = (0..1000)
-                .map(|_| {
-                    entries
-                        .insert(slot, Waker::noop().clone(), record)
-                        .expect("there is room")
-                })
-                .collect();
-            assert_eq!((entries.pages.len(), entries.waiting), (32, 1000));
-            for entry in parked {
-                assert!(entries.remove(entry, record).is_some());
-            }
-            assert_eq!(entries.pages.iter().flatten().count(), 1);
-            assert_eq!((entries.waiting, record.first()), (0, NO_ENTRY));
-        }
-    }
-
-    #[test]
-    fn a_connection_finds_all_its_waits_and_no_other() {
-        let records = Records::new();
-        let mut entries = Entries::default();
-        let mut claim = || {
-            let number = records
-                .claim(&mut entries.free_records)
-                .expect("there is room");
-            records.get(number).expect("it was claimed")
-        };
-        let (one, two) = (claim(), claim());
-        let slot = Slot::new(
-            Place::FIRST,
-            crate::DrainedBy::Any,
-            std::time::Duration::ZERO,
-        );
-        let mut park = |record, phase| {
-            entries
-                .insert(slot.tagged(phase), Waker::noop().clone(), record)
-                .expect("there is room")
-        };
-        let first = park(one, Phase::Open);
-        park(two, Phase::Open);
-        let middle = park(one, Phase::Finishing);
-        park(one, Phase::Open);
-        assert_eq!(entries.take_of(one, Phase::Signaled).len(), 2);
-        assert!(entries.remove(first, one).is_none(), "its waker was taken");
-        assert_eq!(entries.take_of(one, Phase::Overdue).len(), 1);
-        assert!(entries.remove(middle, one).is_none());
-        assert_eq!(entries.take_of(two, Phase::Overdue).len(), 1);
-        assert_eq!(entries.waiting, 0);
     }
 }

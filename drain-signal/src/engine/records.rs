@@ -1,4 +1,5 @@
-//! What the handles of one connection share: whether it was notified or forced by itself, and its waits. Invariant 7.
+//! What the handles of one connection share: whether it was notified or forced by itself, and its
+//! waits. Invariant 7.
 
 use drain_sync::{AtomicU32, Ordering, Table};
 
@@ -13,8 +14,8 @@ pub(crate) const NO_RECORD: u32 = u32::MAX;
 pub(crate) struct Record {
     /// `SIGNALED`, `FORCED`, and refs from `REF` on: how many handles there are.
     state: AtomicU32,
-    /// The first of its waits' entries; of a free record, the next free one. Relaxed: read and written with the entries
-    /// locked only.
+    /// The first of its waits' entries; of a free record, the next free one. Read and written with
+    /// the entries locked only.
     first: AtomicU32,
 }
 
@@ -32,7 +33,9 @@ impl Record {
 
     /// How far the connection was brought by itself, whatever the drain.
     ///
-    /// Acquire pairs with the Release in `raise`: who finds the connection forced sees what was done before it was.
+    /// Acquire pairs with the Release half in `raise`: a thread that finds the connection forced
+    /// sees what was done before it was forced. Without it a driver could abort the connection
+    /// before the reason that was recorded for that is visible.
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
         match self.state.load(Ordering::Acquire) & (SIGNALED | FORCED) {
@@ -52,26 +55,34 @@ impl Record {
         self.raise(FORCED)
     }
 
-    /// The caller then wakes the waits, with the entries locked: a wait that parks before that is found there, one that parks
-    /// after it finds the bit (invariant 6).
+    /// The caller then wakes the waits, with the entries locked: a wait that parks before that is
+    /// found there, one that parks after it finds the bit (invariant 6).
     fn raise(&self, bit: u32) -> bool {
-        // Most callers come after the first: they only read.
+        // Most callers come after the first: they only read. Acquire, as in `phase`, so that they
+        // see as much as if they had been first. The Release half pairs with the Acquire in
+        // `phase`; the Acquire half with the Release of the `raise` of the other bit.
         self.state.load(Ordering::Acquire) & bit == 0
             && self.state.fetch_or(bit, Ordering::AcqRel) & bit == 0
     }
 
-    /// One handle more. Relaxed: it is made from another, which keeps the record.
+    /// One handle more. Relaxed: it is made from another, which keeps the count above zero; nothing
+    /// is read by it.
     #[inline]
     pub(crate) fn share(&self) {
         self.state.fetch_add(REF, Ordering::Relaxed);
     }
 
-    /// One handle less. Whether it was the last. AcqRel: the last one frees the record after all that the others did with it.
+    /// One handle less. Whether it was the last.
+    ///
+    /// AcqRel pairs with itself in the other handles: the last one frees the record after all that
+    /// they did with it. Without it the record could be claimed for another connection, and then be
+    /// raised by the late write of a handle that has gone.
     #[inline]
     pub(crate) fn unshare(&self) -> bool {
         self.state.fetch_sub(REF, Ordering::AcqRel) / REF == 1
     }
 
+    /// Relaxed, here and in `set_first`: the lock on the entries orders all reads and writes.
     pub(crate) fn first(&self) -> u32 {
         self.first.load(Ordering::Relaxed)
     }
@@ -81,8 +92,8 @@ impl Record {
     }
 }
 
-/// The records of a shard: read by anybody, claimed and freed with the entries locked. One is used again as soon as its
-/// connection has gone; the memory goes with the shard.
+/// The records of a shard: read by any thread, claimed and freed with the entries locked. One is
+/// used again as soon as its connection has gone; the memory goes with the shard.
 #[derive(Debug)]
 pub(crate) struct Records {
     table: Table<Record>,
@@ -131,7 +142,8 @@ impl Records {
             }
         };
         record.set_first(NO_ENTRY);
-        // Relaxed: a thread that is to see it learns its number after this.
+        // Relaxed: the Release store of its number in `Connection::record_or_claim` comes after
+        // this.
         record.state.store(REF, Ordering::Relaxed);
         Some(number)
     }

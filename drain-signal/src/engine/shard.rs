@@ -27,7 +27,8 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// With `published` locked, so that no publication falls between the look at `word` and the shard's becoming visible.
+    /// With `published` locked, so that no publication falls between the look at `word` and the
+    /// shard's becoming visible.
     pub(crate) fn new(state: &Arc<State>, word: Word, first_turn: u64) -> Self {
         let count = |by| {
             let (draining, closed) = (word.concerns(by), word.concerns(by) && word.is_completed());
@@ -65,24 +66,30 @@ impl Shard {
         }
     }
 
-    /// Takes up to `wakers.len()` of the waits that are over. The word is read with the lock held (invariant 6).
+    /// Takes up to `wakers.len()` of the waits that are over. The word is read with the lock held
+    /// (invariant 6).
     pub(crate) fn take_due(&self, wakers: &mut [Option<Waker>]) -> Walked {
         let mut entries = self.lock();
         let word = self.state.word();
         let walked = entries.take_due(word, self.state.clock(), wakers);
         if walked.done {
-            // Release pairs with the Acquire in `is_walked`: who finds the walk done does not find it undone a line later.
+            // Release pairs with the Acquire in `is_walked`.
             self.walked.store(word.bits(), Ordering::Release);
         }
         walked
     }
 
     /// Whether every wait that is over at `word` has been taken.
+    ///
+    /// Acquire pairs with the Release in `take_due`: a driver that finds another driver's walk done
+    /// also finds the entries as that walk has left them. Without it the driver could report the
+    /// drain as idle and count a waker as waiting that has been taken.
     pub(crate) fn is_walked(&self, word: Word) -> bool {
         self.walked.load(Ordering::Acquire) == word.bits()
     }
 
-    /// Whether `waker` has the vtable that this shard knows; the first that asks makes it known. With the entries locked.
+    /// Whether `waker` has the vtable that this shard knows; the first that asks makes it known.
+    /// Relaxed: with the entries locked.
     fn knows(&self, waker: &Waker) -> bool {
         if self.vtable.load(Ordering::Relaxed) == 0 {
             self.vtable.store(vtable(waker), Ordering::Relaxed);
@@ -90,7 +97,8 @@ impl Shard {
         self.is_known(waker)
     }
 
-    /// Relaxed: set once, with the entries locked, before the wait that asks parked.
+    /// Relaxed: set once, with the entries locked, before the wait that asks parked under the same
+    /// lock. A wait that has not parked here is refused by its own `Parked` whatever this loads.
     #[inline]
     fn is_known(&self, waker: &Waker) -> bool {
         self.vtable.load(Ordering::Relaxed) == vtable(waker)
@@ -143,7 +151,8 @@ impl Parked {
         }
     }
 
-    /// Whether the wait is parked with this very waker until it passes `after`; of a wait that is not over (invariant 5).
+    /// Whether the wait is parked with this very waker until it passes `after`; of a wait that is
+    /// not over (invariant 5).
     #[inline]
     pub(crate) fn is_parked(&self, shard: &Shard, waker: &Waker, after: Phase) -> bool {
         let at = self.at & !NO_ENTRY;

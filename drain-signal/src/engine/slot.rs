@@ -1,12 +1,12 @@
-//! A connection's slot, in 32 bits: its place in the queue and what else was fixed when its watch opened; and where that puts
-//! the connection at a given word.
+//! A connection's slot, in 32 bits: its place in the queue and what else was fixed when its watch
+//! opened; and where that puts the connection at a given word.
 
 use std::time::Duration;
 
 use super::word::{ALL_PLACES, Word};
 use crate::phase::Phase;
 use crate::schedule::{
-    Place, envoy_slot, micros, place_at, push_slot, response_slot, telling_window,
+    Place, envoy_slot, micros, place_at, push_slot, response_slot, signal_window,
 };
 use crate::{DrainEvent, DrainSchedule, DrainedBy};
 
@@ -17,8 +17,8 @@ use crate::{DrainEvent, DrainSchedule, DrainedBy};
 /// └──────┴────┴─────────┴─────────┴──────────────┘
 /// ```
 ///
-/// `full`: only a full drain concerns the connection. `late`: it opened too late for a slot. The tag is a phase: an entry keeps
-/// there which one its wait waits to pass.
+/// `full`: only a full drain concerns the connection. `late`: it opened too late for a slot. The
+/// tag is a phase: an entry keeps there which one its wait waits to pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
@@ -96,8 +96,8 @@ impl Slot {
         }
     }
 
-    /// The slot of a connection that opens `opened` after the start of a drain that concerns it: in what is left of the window,
-    /// or late.
+    /// The slot of a connection that opens `opened` after the start of a drain that concerns it: in
+    /// what is left of the window, or late.
     pub(crate) fn opened_during(self, event: &DrainEvent, opened: Duration) -> Self {
         let Some(slot) = push_slot(event, self.place(), Some(opened), self.drain_timeout()) else {
             return Self(self.0 | LATE);
@@ -105,7 +105,7 @@ impl Slot {
         if event.schedule == DrainSchedule::Envoy140 {
             return self;
         }
-        let window = telling_window(event);
+        let window = signal_window(event);
         debug_assert!(response_slot(event, self.place(), Some(opened)) == slot);
         Self(self.0 & !0xffff | u32::from(place_at(micros(slot), micros(window)).numerator()))
     }
@@ -133,7 +133,8 @@ impl Slot {
         }
     }
 
-    /// Orders slots that are still to come: by place, or by microseconds since the start under Envoy 1.40's schedule.
+    /// Orders slots that are still to come: by place, or by microseconds since the start under
+    /// Envoy 1.40's schedule.
     pub(crate) fn key(self, word: Word, clock: Clock) -> Option<u64> {
         if !word.concerns(self.drained_by()) || word.step() != Phase::Open {
             None

@@ -1,4 +1,5 @@
-//! What a drain publishes: the word that every question loads, the facts behind it, and the waiters for its end.
+//! What a drain publishes: the word that every question loads, the facts behind it, and the waiters
+//! for its end.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,10 +9,11 @@ use drain_sync::{AtomicU64, Mutex, MutexGuard, Ordering, WaitList, lock};
 use super::slot::Clock;
 use super::word::{Progress, State as DrainState, Word};
 use crate::phase::{NEVER, Steps, at};
-use crate::schedule::{micros, places_told, telling_window};
+use crate::schedule::{micros, places_signaled, signal_window};
 use crate::{DrainDirection, DrainEvent, DrainSchedule};
 
-/// Read by every connection at every question, and written when the drain moves on: on a cache line of its own.
+/// Read by every connection at every question, and written when the drain moves on: on a cache line
+/// of its own.
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Words {
@@ -24,7 +26,8 @@ struct Words {
 pub(crate) struct State {
     words: Words,
     published: Mutex<Published>,
-    /// Those who look again when the drain begins, changes, may have become empty, or is completed.
+    /// The tasks that look again when the drain begins, changes, may have become empty, or is
+    /// completed.
     pub(crate) waiters: WaitList,
 }
 
@@ -47,7 +50,7 @@ impl Published {
             envoy: event.schedule == DrainSchedule::Envoy140,
             strategy: event.strategy,
             narrow: event.direction == DrainDirection::InboundOnly,
-            threshold: places_told(self.pace, micros(telling_window(event))),
+            threshold: places_signaled(self.pace, micros(signal_window(event))),
         })
     }
 
@@ -75,14 +78,18 @@ impl State {
         lock(&self.published)
     }
 
-    /// Acquire pairs with the Release in `publish`: a thread that sees a word sees the pace and the drain time that it speaks of,
-    /// and all that happened before the drain came this far.
+    /// Acquire pairs with the Release in `publish`: a thread that sees a word sees the pace and the
+    /// drain time that it speaks of, and all that happened before the drain came this far. Without
+    /// it a response under Envoy 1.40's schedule could be answered with a drain time of zero, and
+    /// leave at once.
     #[inline]
     pub(crate) fn word(&self) -> Word {
         Word::from_bits(self.words.word.load(Ordering::Acquire))
     }
 
-    /// Relaxed: the word was loaded before. A pace newer than that word is as good: a newer word follows it.
+    /// Relaxed, both: the Acquire load of the word came before, and pairs with the Release store
+    /// that follows these stores in `publish`. A pace newer than that word is as good: a newer word
+    /// follows it.
     pub(crate) fn clock(&self) -> Clock {
         Clock {
             drain_time: self.words.drain_time.load(Ordering::Relaxed),
@@ -90,7 +97,9 @@ impl State {
         }
     }
 
-    /// Stores the word after everything it speaks of.
+    /// Stores the word after everything it speaks of: Release pairs with the Acquire in `word`. The
+    /// two stores before it are Relaxed, because that Release orders them; writers exclude each
+    /// other by the lock on `published`.
     pub(crate) fn publish(&self, published: &mut Published, word: Word) {
         let drain_time = published
             .event

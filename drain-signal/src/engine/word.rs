@@ -1,4 +1,5 @@
-//! The state word: what every question about the drain's progress is answered from, in one load. Invariant 1.
+//! The state word: what every question about the drain's progress is answered from, in one load.
+//! Invariant 1.
 
 use crate::phase::Phase;
 use crate::{DrainStrategy, DrainedBy};
@@ -21,9 +22,10 @@ pub(crate) enum State {
 /// └─────────┴──────┴─────────┴───┴───┴───┴────┴─────┘
 /// ```
 ///
-/// `threshold` of 65536 places have had their slot; `step` counts finishing, expired and overdue; `e`: Envoy 1.40's
-/// schedule, whose slots follow the pace instead of the threshold; `i`: immediate; `n`: narrow, inbound only. The
-/// version rises with every change, so that a walk through the parked knows whether it has seen this very word.
+/// `threshold` of 65536 places have had their slot; `step` counts finishing, expired and overdue;
+/// `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `i`:
+/// immediate; `n`: narrow, inbound only. The version rises with every change, so that a walk
+/// through the parked knows whether it has seen this very word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Word(u64);
 

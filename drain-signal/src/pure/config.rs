@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-/// How long a drain lasts unless somebody says otherwise: 600 s, Envoy's `--drain-time-s`.
+/// How long a drain lasts unless its owner says otherwise: 600 s, Envoy's `--drain-time-s`.
 ///
 /// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
 pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
 
 /// Which listeners a drain covers. `InboundOnly < All`; a running drain may widen, never narrow.
 ///
-/// Envoy's third value, `None`, means "nothing drains" and cannot be expressed here: no drain, no direction.
-/// Source: [`Network::DrainDirection`](https://github.com/envoyproxy/envoy/blob/main/envoy/network/drain_decision.h).
+/// Envoy's third value, `None`, means "nothing drains" and cannot be expressed here: no drain, no
+/// direction. Source:
+/// [`Network::DrainDirection`](https://github.com/envoyproxy/envoy/blob/main/envoy/network/drain_decision.h).
 #[expect(
     clippy::exhaustive_enums,
     reason = "closed in Envoy as well: inbound, or everything"
@@ -35,8 +36,8 @@ pub enum DrainedBy {
     /// Every drain, whatever its direction: an inbound connection.
     #[default]
     Any = 0,
-    /// Only a drain in direction [`DrainDirection::All`]. A drain of inbound listeners leaves the connection alone: the
-    /// connection does not see it, and it does not wait for the connection.
+    /// Only a drain in direction [`DrainDirection::All`]. A drain of inbound listeners leaves the
+    /// connection alone: the connection does not see it, and it does not wait for the connection.
     Full = 1,
 }
 
@@ -57,7 +58,7 @@ pub enum DrainStrategy {
     /// Spread by the [`DrainSchedule`]. Envoy's default.
     #[default]
     Gradual,
-    /// Everybody at once.
+    /// All connections at once.
     Immediate,
 }
 
@@ -65,15 +66,17 @@ pub enum DrainStrategy {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DrainSchedule {
-    /// One slot a connection, evenly spread over the first quarter of the drain time. A response asks "has my slot
-    /// come?" and the same slot wakes an idle connection.
+    /// One slot a connection, evenly spread over the first quarter of the drain time. A response
+    /// asks "has my slot come?" and the same slot wakes an idle connection.
     ///
-    /// Source: Envoy's [drain hierarchy](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining):
+    /// Source: Envoy's [drain
+    /// hierarchy](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining):
     /// signals are spread out within the first 25 % of the drain time.
     #[default]
     FirstQuarter,
-    /// What Envoy 1.40 does: each response rolls a die whose odds rise to one at half of the drain time, in whole
-    /// seconds; idle connections are signaled in a window that begins at two thirds of it.
+    /// What Envoy 1.40 does: each response rolls a die whose odds rise to one at half of the drain
+    /// time, in whole seconds; idle connections are signaled in a window that begins at two thirds
+    /// of it.
     Envoy140,
 }
 
@@ -98,11 +101,12 @@ pub enum DrainReason {
 }
 
 impl DrainReason {
-    /// Whether Envoy closes the connections that are left at the end of the drain time. An event says so itself:
-    /// [`DrainEvent::end`](crate::DrainEvent::end).
+    /// Whether Envoy closes the connections that are left at the end of the drain time. An event
+    /// says so itself: [`DrainEvent::end`](crate::DrainEvent::end).
     ///
-    /// An operator's drain paces and, in its graceful form, stops accepting at the end, but cuts nothing, as in
-    /// [Envoy's admin interface](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
+    /// An operator's drain paces and, in its graceful form, stops accepting at the end, but cuts
+    /// nothing, as in [Envoy's admin
+    /// interface](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
     pub const fn end(self) -> DrainEnd {
         match self {
             Self::Admin => DrainEnd::Leave,

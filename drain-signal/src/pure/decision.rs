@@ -7,10 +7,11 @@ use crate::schedule::ceil_seconds;
 
 /// Whether the connection that asks should leave now: Envoy's drain decision.
 ///
-/// Implemented by [`DrainHandle`](crate::DrainHandle) and [`DrainWatch`](crate::DrainWatch); open for others, who
-/// combine it with what else they know (a failed health check, an age).
+/// Implemented by [`DrainHandle`](crate::DrainHandle) and [`DrainWatch`](crate::DrainWatch); open
+/// for other types, which combine it with what else they know (a failed health check, an age).
 pub trait DrainDecision {
-    /// Whether the connection's turn to leave has come. A look: it changes nothing, and anybody may look at any time.
+    /// Whether the connection's turn to leave has come. A look: it changes nothing, and any code
+    /// may look at any time.
     ///
     /// While Envoy 1.40's schedule ramps, each look rolls a die of its own.
     #[doc(alias = "drainClose")]
@@ -18,67 +19,67 @@ pub trait DrainDecision {
 
     /// Asked once per response, before its head is written. `true`: say goodbye with this response.
     ///
-    /// The connection is signaled by the first `true`, so that its driver begins the same goodbye. Default: as
-    /// [`is_due`](Self::is_due), for a decision that has no connection to signal.
+    /// The connection is signaled by the first `true`, so that its driver begins the same goodbye.
+    /// Default: as [`is_due`](Self::is_due), for a decision that has no connection to signal.
     fn leave_if_due(&self) -> bool {
         self.is_due()
     }
 
-    /// How far the drain has come: 65 535ths of its drain time, rounded down, as coarse as its pace. `None`: no drain concerns
-    /// the connection, or one with Envoy's own schedule, in which no connection leaves before its turn. Default: `None`.
+    /// How far the drain has come: 65 535ths of its drain time, rounded down, as coarse as its
+    /// pace. `None`: no drain concerns the connection, or one with Envoy's own schedule, in which
+    /// no connection leaves before its turn. Default: `None`.
     fn progress(&self) -> Option<u16> {
         None
     }
 
-    /// The connection leaves now, although its slot has not come. `true`: say goodbye with this response. Default: it stays.
+    /// The connection leaves now, although its slot has not come. `true`: say goodbye with this
+    /// response. Default: it stays.
     fn leave_early(&self) -> bool {
         false
     }
 }
 
+/// The methods of a decision that asks `$inner`.
+macro_rules! forward_decision {
+    (|$self:ident| $inner:expr) => {
+        #[inline]
+        fn is_due(&$self) -> bool {
+            $inner.is_due()
+        }
+
+        #[inline]
+        fn leave_if_due(&$self) -> bool {
+            $inner.leave_if_due()
+        }
+
+        fn progress(&$self) -> Option<u16> {
+            $inner.progress()
+        }
+
+        fn leave_early(&$self) -> bool {
+            $inner.leave_early()
+        }
+    };
+}
+pub(crate) use forward_decision;
+
 impl<D: DrainDecision + ?Sized> DrainDecision for &D {
-    fn is_due(&self) -> bool {
-        (**self).is_due()
-    }
-
-    fn leave_if_due(&self) -> bool {
-        (**self).leave_if_due()
-    }
-
-    fn progress(&self) -> Option<u16> {
-        (**self).progress()
-    }
-
-    fn leave_early(&self) -> bool {
-        (**self).leave_early()
-    }
+    forward_decision!(|self| (**self));
 }
 
 impl<D: DrainDecision + ?Sized> DrainDecision for std::sync::Arc<D> {
-    fn is_due(&self) -> bool {
-        (**self).is_due()
-    }
-
-    fn leave_if_due(&self) -> bool {
-        (**self).leave_if_due()
-    }
-
-    fn progress(&self) -> Option<u16> {
-        (**self).progress()
-    }
-
-    fn leave_early(&self) -> bool {
-        (**self).leave_early()
-    }
+    forward_decision!(|self| (**self));
 }
 
 /// One half: the part of the drain time after which every response says goodbye.
 const ENVOY_RAMP: u32 = 2;
 
-/// What Envoy 1.40 answers a response when `elapsed` of `drain_time` have passed: the odds rise to one at half of the drain time,
-/// in whole seconds. `sample` is called only before that, at most once.
+/// What Envoy 1.40 answers a response when `elapsed` of `drain_time` have passed: the odds rise to
+/// one at half of the drain time, in whole seconds. `sample` is called only before that, at most
+/// once.
 ///
-/// Source: [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
+/// Source:
+/// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
 pub(crate) fn envoy_leaves(
     strategy: DrainStrategy,
     drain_time: Duration,

@@ -14,8 +14,8 @@ use crate::{DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainStrategy}
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CloseLadder {
-    /// How long before the deadline [`finish`](crate::GracefulClose::finish) is called. Default 1 s, Envoy's
-    /// `delayed_close_timeout`; never more than a quarter of the drain time.
+    /// How long before the deadline [`finish`](crate::GracefulClose::finish) is called. Default 1
+    /// s, Envoy's `delayed_close_timeout`; never more than a quarter of the drain time.
     pub finish_before: Duration,
     /// How long after the deadline a connection that still lives is dropped. Default 250 ms.
     pub drop_after: Duration,
@@ -47,8 +47,8 @@ impl CloseLadder {
 /// The immutable facts of a begun drain.
 ///
 /// It is published in one store, so half of it can never be seen (the defect of
-/// [envoy#31457](https://github.com/envoyproxy/envoy/issues/31457)). What may still change, the deadline coming
-/// nearer, is read from [`DrainHandle::deadline`](crate::DrainHandle::deadline).
+/// [envoy#31457](https://github.com/envoyproxy/envoy/issues/31457)). What may still change, the
+/// deadline coming nearer, is read from [`DrainHandle::deadline`](crate::DrainHandle::deadline).
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainEvent {
@@ -71,8 +71,9 @@ pub struct DrainEvent {
 }
 
 impl DrainEvent {
-    /// A gradual drain in direction [`DrainDirection::All`] that closes what is left after `drain_time`. One without a deadline
-    /// says so: [`with_end`](Self::with_end)`(`[`DrainEnd::Leave`]`)`.
+    /// A gradual drain in direction [`DrainDirection::All`] that closes what is left after
+    /// `drain_time`. One without a deadline says so:
+    /// [`with_end`](Self::with_end)`(`[`DrainEnd::Leave`]`)`.
     ///
     /// # Examples
     ///
@@ -137,7 +138,8 @@ impl DrainEvent {
         }
     }
 
-    /// `ladder.finish_before`, cut to a quarter of the drain time so that a short drain keeps room for its slots.
+    /// `ladder.finish_before`, cut to a quarter of the drain time so that a short drain keeps room
+    /// for its slots.
     pub fn finish_before(&self) -> Duration {
         self.ladder.finish_before.min(self.drain_time / 4)
     }

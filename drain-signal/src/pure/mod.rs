@@ -1,4 +1,5 @@
-//! What a drain says and when whose turn is: values and pure functions. No clock, no randomness, no thread.
+//! What a drain says and when whose turn is: values and pure functions. No clock, no randomness, no
+//! thread.
 
 mod config;
 pub(crate) mod decision;

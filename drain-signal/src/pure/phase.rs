@@ -1,4 +1,5 @@
-//! How far a connection has come in a drain, and the steps that all connections take together. Pure: pace in, phase out.
+//! How far a connection has come in a drain, and the steps that all connections take together.
+//! Pure: pace in, phase out.
 
 use std::time::{Duration, Instant};
 
@@ -97,14 +98,16 @@ impl Steps {
     }
 }
 
-/// How often, in microseconds, the pace must move on so that responses see their slots; `None`: not at all any more.
+/// How often, in microseconds, the pace must move on so that responses see their slots; `None`: not
+/// at all any more.
 pub(crate) fn tick(event: &DrainEvent, pace: u64) -> Option<u64> {
     if event.strategy == DrainStrategy::Immediate {
         return None;
     }
-    let window = micros(crate::schedule::telling_window(event));
+    let window = micros(crate::schedule::signal_window(event));
     (pace < window).then(|| match event.schedule {
-        // A 256th of the window is finer than any client can tell, and never busier than a tick a millisecond.
+        // A 256th of the window is finer than any client can measure, and never busier than a tick
+        // a millisecond.
         DrainSchedule::FirstQuarter => (window / 256).max(1_000),
         // Whole seconds, on the second.
         DrainSchedule::Envoy140 => 1_000_000 - pace % 1_000_000,

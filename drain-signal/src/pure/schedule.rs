@@ -1,11 +1,13 @@
-//! When is it whose turn? Pure functions of elapsed time, drain time and a sample; no clock, no randomness.
+//! When is it whose turn? Pure functions of elapsed time, drain time and a sample; no clock, no
+//! randomness.
 
 use std::time::Duration;
 
 use crate::engine::ALL_PLACES;
 use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 
-/// A connection's place in the queue: a fraction of one in 1/65536 steps, fixed when its watcher opens.
+/// A connection's place in the queue: a fraction of one in 1/65536 steps, fixed when its watcher
+/// opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place(u16);
 
@@ -38,9 +40,9 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 }
 
 /// The window in which a gradual drain signals its connections: a quarter of the drain time under
-/// [`DrainSchedule::FirstQuarter`], half of it (whole seconds, rounded up) under [`DrainSchedule::Envoy140`]; zero if
-/// the strategy is immediate.
-pub fn telling_window(event: &DrainEvent) -> Duration {
+/// [`DrainSchedule::FirstQuarter`], half of it (whole seconds, rounded up) under
+/// [`DrainSchedule::Envoy140`]; zero if the strategy is immediate.
+pub fn signal_window(event: &DrainEvent) -> Duration {
     match (event.strategy, event.schedule) {
         (DrainStrategy::Immediate, _) => Duration::ZERO,
         (DrainStrategy::Gradual, DrainSchedule::FirstQuarter) => event.drain_time / 4,
@@ -48,12 +50,12 @@ pub fn telling_window(event: &DrainEvent) -> Duration {
     }
 }
 
-/// When, since the start of the drain, a connection is woken to leave by itself; `None`: never, it is signaled with its next
-/// response only.
+/// When, since the start of the drain, a connection is woken to leave by itself; `None`: never, it
+/// is signaled with its next response only.
 ///
 /// * `opened`: when the connection was opened, since the start; `None` if before it.
-/// * `drain_timeout`: what the connection needs between being signaled and being gone (Envoy's HCM `drain_timeout`); only
-///   [`DrainSchedule::Envoy140`] asks.
+/// * `drain_timeout`: what the connection needs between being signaled and being gone (Envoy's HCM
+///   `drain_timeout`); only [`DrainSchedule::Envoy140`] asks.
 ///
 /// # Examples
 ///
@@ -83,10 +85,11 @@ pub fn push_slot(
     }
 }
 
-/// From when on, since the start of the drain, [`DrainSchedule::FirstQuarter`] answers a response "yes, leave".
+/// From when on, since the start of the drain, [`DrainSchedule::FirstQuarter`] answers a response
+/// "yes, leave".
 ///
-/// The same instant as [`push_slot`], but for connections opened after the window: those are signaled with their first
-/// response.
+/// The same instant as [`push_slot`], but for connections opened after the window: those are
+/// signaled with their first response.
 pub fn response_slot(event: &DrainEvent, place: Place, opened: Option<Duration>) -> Duration {
     first_quarter_slot(event, place, opened)
         .or(opened)
@@ -98,7 +101,7 @@ fn first_quarter_slot(
     place: Place,
     opened: Option<Duration>,
 ) -> Option<Duration> {
-    let window = telling_window(event);
+    let window = signal_window(event);
     match opened {
         None => Some(place.of(window)),
         Some(opened) if opened < window => Some(opened + place.of(window - opened)),
@@ -108,14 +111,15 @@ fn first_quarter_slot(
 
 /// When Envoy 1.40's window opens in which idle connections are woken.
 pub(crate) fn envoy_window(drain_time: Duration) -> Duration {
-    // Twice a third would overflow at the end of the type, a third twice would lose up to two nanoseconds.
+    // Twice a third would overflow at the end of the type, a third twice would lose up to two
+    // nanoseconds.
     drain_time
         .checked_mul(2)
         .map_or(drain_time / 3 * 2, |twice| twice / 3)
 }
 
-/// Envoy 1.40 wakes an idle connection in [2T/3, T - drain_timeout], under both strategies, if that window is not empty
-/// and the connection is older than it.
+/// Envoy 1.40 wakes an idle connection in [2T/3, T - drain_timeout], under both strategies, if that
+/// window is not empty and the connection is older than it.
 pub(crate) fn envoy_slot(
     drain_time: Duration,
     place: Place,
@@ -127,14 +131,14 @@ pub(crate) fn envoy_slot(
     (from < to && !opened_in_window).then(|| from.saturating_add(place.of(to - from)))
 }
 
-/// How many of 65536 places have had their slot at `pace` in a window of `window`, both in microseconds: the inverse of
-/// [`Place::of`].
-pub(crate) fn places_told(pace: u64, window: u64) -> u32 {
+/// How many of 65536 places have had their slot at `pace` in a window of `window`, both in
+/// microseconds: the inverse of [`Place::of`].
+pub(crate) fn places_signaled(pace: u64, window: u64) -> u32 {
     if window == 0 || pace >= window {
         return ALL_PLACES;
     }
-    // The largest place p with floor(window * p / 65536) <= pace, and 0 is the first place. Both are below 2^64, and the
-    // quotient is below 65536 because pace < window.
+    // The largest place p with floor(window * p / 65536) <= pace, and 0 is the first place. Both
+    // are below 2^64, and the quotient is below 65536 because pace < window.
     let last = ((u128::from(pace) + 1) << 16).div_ceil(u128::from(window)) - 1;
     u32::try_from(last).map_or(ALL_PLACES, |last| (last + 1).min(ALL_PLACES))
 }
@@ -158,87 +162,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::DrainReason;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
-    fn event(drain_time: Duration) -> DrainEvent {
-        DrainEvent::new(
-            std::time::Instant::now(),
-            drain_time,
-            DrainReason::ListenerModify,
-        )
-    }
-
-    #[test]
-    fn immediate_tells_everyone_at_the_start() {
-        let event = event(60 * SECOND).with_strategy(DrainStrategy::Immediate);
-        assert_eq!(
-            push_slot(&event, Place::new(u16::MAX), None, SECOND),
-            Some(Duration::ZERO)
-        );
-    }
-
-    #[test]
-    fn a_connection_opened_after_the_first_quarter_is_told_with_its_first_response_only() {
-        let event = event(60 * SECOND);
-        assert_eq!(
-            push_slot(&event, Place::FIRST, Some(20 * SECOND), SECOND),
-            None
-        );
-        assert_eq!(
-            response_slot(&event, Place::FIRST, Some(20 * SECOND)),
-            20 * SECOND
-        );
-    }
-
-    #[test]
-    fn envoys_window_is_empty_when_the_drain_timeout_takes_a_third() {
-        let event = event(12 * SECOND).with_schedule(DrainSchedule::Envoy140);
-        assert_eq!(push_slot(&event, Place::FIRST, None, 4 * SECOND), None);
-        assert_eq!(
-            push_slot(&event, Place::FIRST, None, 2 * SECOND),
-            Some(8 * SECOND)
-        );
-        assert_eq!(
-            push_slot(&event, Place::FIRST, Some(9 * SECOND), 2 * SECOND),
-            None
-        );
-    }
 
     proptest! {
         #[test]
-        fn every_slot_lies_in_the_first_quarter_and_not_before_the_connection(
-            drain_ms in 0_u64..1_000_000_000, place: u16, opened in proptest::option::of(0_u64..1_000_000_000)
-        ) {
-            let event = event(Duration::from_millis(drain_ms));
-            let opened = opened.map(Duration::from_millis);
-            if let Some(slot) = push_slot(&event, Place::new(place), opened, SECOND) {
-                prop_assert!(slot <= event.drain_time / 4);
-                prop_assert!(slot >= opened.unwrap_or_default());
-            }
-        }
-
-        #[test]
-        fn the_places_told_are_those_whose_slot_has_come(window in 0_u64..1 << 50, pace in 0_u64..1 << 50, place: u16) {
+        fn the_places_signaled_are_those_whose_slot_has_come(window in 0_u64..1 << 50, pace in 0_u64..1 << 50, place: u16) {
             let slot = micros(Place::new(place).of(Duration::from_micros(window)));
-            prop_assert_eq!(slot <= pace, u32::from(place) < places_told(pace, window));
+            prop_assert_eq!(slot <= pace, u32::from(place) < places_signaled(pace, window));
             let near = slot.saturating_add(pace % 3).saturating_sub(1);
-            prop_assert_eq!(slot <= near, u32::from(place) < places_told(near, window));
+            prop_assert_eq!(slot <= near, u32::from(place) < places_signaled(near, window));
         }
 
         #[test]
-        fn a_place_found_for_a_slot_is_not_told_before_it(window in 1_u64..1 << 50, slot in 0_u64..1 << 50) {
+        fn a_place_found_for_a_slot_is_not_signaled_before_it(window in 1_u64..1 << 50, slot in 0_u64..1 << 50) {
             let slot = slot % window;
             let place = place_at(slot, window);
             prop_assert!(place == Place::new(u16::MAX) || micros(place.of(Duration::from_micros(window))) >= slot);
-        }
-
-        #[test]
-        fn an_earlier_place_is_never_told_later(drain_ms in 0_u64..1_000_000_000, a: u16, b: u16) {
-            let window = Duration::from_millis(drain_ms);
-            prop_assert!(Place::new(a.min(b)).of(window) <= Place::new(a.max(b)).of(window));
         }
     }
 }

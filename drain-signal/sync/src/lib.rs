@@ -1,14 +1,14 @@
-//! What the core of the drain crates shares between threads: values per shard, waiter lists, and the models'
-//! primitives.
+//! What the core of the drain crates shares between threads: values per shard, waiter lists, and
+//! the models' primitives.
 //!
 //! ```text
 //!  thread ── its number ──► shard index ──► PerShard<T>: counters and entries that this thread shares with few others
 //!  task ──── Waiter ──────► WaitList: wakers of the tasks that wait for one thing
 //! ```
 //!
-//! Everything is built on the primitives that this crate re-exports: std's, or loom's under `--cfg loom` and shuttle's under
-//! `--cfg shuttle`, so that the models of the crates above see every step. Reference counts stay std's: nothing in those
-//! crates depends on when one reaches zero.
+//! Everything is built on the primitives that this crate re-exports: std's, or loom's under `--cfg
+//! loom` and shuttle's under `--cfg shuttle`, so that the models of the crates above see every
+//! step. Reference counts stay std's: nothing in those crates depends on when one reaches zero.
 //!
 //! # Features and requirements
 //!

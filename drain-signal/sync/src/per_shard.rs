@@ -5,10 +5,11 @@ use std::fmt;
 use crate::primitives::OnceBox;
 use crate::thread;
 
-/// One value per shard, each made when a thread of its shard first wants it: eight bytes for each that is not wanted yet.
+/// One value per shard, each made when a thread of its shard first wants it: eight bytes for each
+/// that is not wanted yet.
 ///
-/// Values are never replaced and never go before the whole. Put what threads write into [`CachePadded`](crate::CachePadded),
-/// so that neighbours on the heap are not written together.
+/// Values are never replaced and never go before the whole. Put what threads write into
+/// [`CachePadded`](crate::CachePadded), so that neighbours on the heap are not written together.
 pub struct PerShard<T> {
     /// A power of two of them.
     values: Box<[OnceBox<T>]>,
@@ -52,8 +53,9 @@ impl<T> PerShard<T> {
         self.get(self.my_index())
     }
 
-    /// The value of the calling thread's shard. If two threads make one at once, the first that is done wins and the other's is
-    /// dropped; callers that cannot have that hold a lock of their own around this.
+    /// The value of the calling thread's shard. If two threads make one at once, the first that is
+    /// done wins and the other's is dropped; callers that cannot have that lock a mutex of their
+    /// own around this.
     #[inline]
     pub fn mine_or_init(&self, make: impl FnOnce() -> T) -> &T {
         match self.mine() {

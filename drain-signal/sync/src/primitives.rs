@@ -1,4 +1,5 @@
-//! The primitives everything is built on: std's, or the models' under `--cfg loom` and `--cfg shuttle`.
+//! The primitives everything is built on: std's, or the models' under `--cfg loom` and `--cfg
+//! shuttle`.
 
 #[cfg(loom)]
 use loom as model;
@@ -15,8 +16,8 @@ pub use model::sync::{Mutex, MutexGuard};
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use once_cell::race::OnceBox;
 
-/// Locks, and goes on after a panic elsewhere: every critical section of the crates that use this leaves its data valid at
-/// each step, and runs no code of anybody else.
+/// Locks, and goes on after a panic elsewhere: every critical section of the crates that use this
+/// leaves its data valid at each step, and calls no code of a user.
 #[inline]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex
@@ -42,7 +43,8 @@ impl<T> OnceBox<T> {
     }
 
     pub(crate) fn get(&self) -> Option<&T> {
-        // Acquire pairs with the Release below: who sees the flag sees the value.
+        // Acquire pairs with the Release in `set`: a thread that sees the flag sees the value, as
+        // in once_cell. Without it a model would not report a race that once_cell excludes.
         if self.ready.load(Ordering::Acquire) {
             self.value.get()
         } else {
@@ -52,7 +54,8 @@ impl<T> OnceBox<T> {
 
     pub(crate) fn set(&self, value: Box<T>) -> Result<(), Box<T>> {
         let lost = self.value.set(*value);
-        // Also by a thread that lost the race: there is a value then.
+        // Release pairs with the Acquire in `get`. Also by a thread that lost the race: there is a
+        // value then.
         self.ready.store(true, Ordering::Release);
         lost.map_err(Box::new)
     }

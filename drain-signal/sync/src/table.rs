@@ -6,8 +6,8 @@ use crate::primitives::OnceBox;
 const BUCKETS: usize = 24;
 const FIRST: u32 = 16;
 
-/// Values by index. It grows under a lock of the caller's and is read without one; a value stays where it is until the whole
-/// is dropped.
+/// Values by index. It grows under a lock of the caller's and is read without one; a value stays
+/// where it is until the whole is dropped.
 ///
 /// # Examples
 ///
@@ -45,7 +45,8 @@ impl<T> Table<T> {
         self.buckets[bucket].get()?.get(at)
     }
 
-    /// The value at `index`, made with the rest of its bucket if it has not been; `None` beyond the end, after 2^28 values.
+    /// The value at `index`, made with the rest of its bucket if it has not been; `None` beyond the
+    /// end, after 2^28 values.
     pub fn get_or_make(&self, index: u32, make: impl FnMut() -> T) -> Option<&T> {
         let (bucket, at) = Self::find(index)?;
         if self.buckets[bucket].get().is_none() {

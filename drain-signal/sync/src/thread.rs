@@ -1,11 +1,14 @@
-//! Which shard a thread uses. Nothing depends on it but how often threads meet: two threads of one shard are merely slower.
+//! Which shard a thread uses. Nothing depends on it but how often threads meet: two threads of one
+//! shard are merely slower.
 
-/// How many shards there are: the number of cores, rounded up to a power of two, at most 64. Asked of the system once.
+/// How many shards there are: the number of cores, rounded up to a power of two, at most 64. Asked
+/// of the system once.
 #[cfg(not(any(loom, shuttle)))]
 pub fn shards() -> usize {
     use std::sync::OnceLock;
 
-    /// Beyond this the memory of a drain that many threads use grows faster than the threads get in each other's way.
+    /// Beyond this the memory of a drain that many threads use grows faster than the threads get in
+    /// each other's way.
     const MOST: usize = 64;
     static SHARDS: OnceLock<usize> = OnceLock::new();
     *SHARDS.get_or_init(|| {

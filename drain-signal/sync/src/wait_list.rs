@@ -1,7 +1,7 @@
 //! The wakers of the tasks that wait for one thing.
 //!
-//! 1. A wait owns its entry: it alone renews it and takes it back. `wake_all` takes all entries out; a wait whose entry is gone
-//!    gets a new one when it registers again.
+//! 1. A wait owns its entry: it alone renews it and takes it back. `wake_all` takes all entries
+//!    out; a wait whose entry is gone gets a new one when it registers again.
 //! 2. Tickets are never used twice, so a wait whose entry is gone cannot touch that of another.
 //! 3. Wakers are cloned before the lock is taken, and woken and dropped after it is released.
 
@@ -41,7 +41,8 @@ struct Entries {
     others: BTreeMap<u64, Waker>,
 }
 
-/// A wait's claim to an entry of one [`WaitList`]: its owner calls [`WaitList::remove`] before it drops it.
+/// A wait's claim to an entry of one [`WaitList`]: its owner calls [`WaitList::remove`] before it
+/// drops it.
 #[derive(Debug, Default)]
 pub struct Waiter {
     /// Zero: none yet.
@@ -49,7 +50,8 @@ pub struct Waiter {
 }
 
 impl WaitList {
-    /// Registers `waker` for the next [`wake_all`](Self::wake_all), in place of the one that `waiter` registered before.
+    /// Registers `waker` for the next [`wake_all`](Self::wake_all), in place of the one that
+    /// `waiter` registered before.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let waker = waker.clone();
         let replaced = lock(&self.entries).put(waiter, waker);

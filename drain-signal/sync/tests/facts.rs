@@ -1,4 +1,5 @@
-//! What the three types promise: waits have entries of their own, threads find their shard again, a table has what was made.
+//! What the three types promise: waits have entries of their own, threads find their shard again, a
+//! table has what was made.
 #![cfg(not(any(loom, shuttle)))]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -86,7 +87,8 @@ fn removed_waiters_leave_nothing() {
     assert_eq!((list.len(), Arc::strong_count(&count)), (0, 1));
 }
 
-/// A waker that uses the list whenever it is woken or dropped: it would hang if that happened under the lock.
+/// A waker that uses the list whenever it is woken or dropped: it would hang if that happened under
+/// the lock.
 struct Reentrant(Arc<OnceLock<WaitList>>);
 
 impl Wake for Reentrant {

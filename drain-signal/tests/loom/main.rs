@@ -1,5 +1,5 @@
-//! Every interleaving of the signal's wait-and-notify paths, as far as loom can reach. Numbers are those of the invariants in
-//! `src/engine/mod.rs`.
+//! Every interleaving of the signal's wait-and-notify paths, as far as loom can reach. Numbers are
+//! those of the invariants in `src/engine/mod.rs`.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p drain-signal --features __loom --test loom --release`
 #![cfg(loom)]
@@ -39,6 +39,7 @@ fn model(scenario: impl Fn() + Sync + Send + 'static) {
     builder.check(scenario);
 }
 
+/// 6: the look after the lock, or the walk after the word.
 #[test]
 fn a_wait_that_parks_while_the_drain_begins_is_woken() {
     model(|| {
@@ -55,6 +56,7 @@ fn a_wait_that_parks_while_the_drain_begins_is_woken() {
     });
 }
 
+/// 2, 3: the opener is on one side of the beginning and of the completion.
 #[test]
 fn a_watcher_that_registers_while_the_drain_begins_is_counted_or_refused() {
     model(|| {
@@ -69,8 +71,9 @@ fn a_watcher_that_registers_while_the_drain_begins_is_counted_or_refused() {
     });
 }
 
+/// 4: the last watch is dropped while a wait for the end registers.
 #[test]
-fn the_last_guard_wakes_whoever_waits_for_it() {
+fn the_last_guard_wakes_the_task_that_waits_for_it() {
     model(|| {
         let (trigger, signal) = channel();
         let watch = signal.watch_with(options()).unwrap();
@@ -81,8 +84,9 @@ fn the_last_guard_wakes_whoever_waits_for_it() {
     });
 }
 
+/// 4: the same for the count of the watches that only a full drain concerns.
 #[test]
-fn the_last_guard_that_only_a_wide_drain_concerns_wakes_whoever_waits_for_it() {
+fn the_last_guard_that_only_a_full_drain_concerns_wakes_the_task_that_waits_for_it() {
     model(|| {
         let (trigger, signal) = channel();
         let watch = signal
@@ -95,6 +99,7 @@ fn the_last_guard_that_only_a_wide_drain_concerns_wakes_whoever_waits_for_it() {
     });
 }
 
+/// 4: each shard has its last watch, and neither sees the other go.
 #[test]
 fn two_last_guards_in_two_shards_do_not_miss_each_other() {
     model(|| {
@@ -109,6 +114,7 @@ fn two_last_guards_in_two_shards_do_not_miss_each_other() {
     });
 }
 
+/// 6: the flag before the lock.
 #[test]
 fn a_force_reaches_a_wait_that_parks_at_that_moment() {
     model(|| {
@@ -123,6 +129,7 @@ fn a_force_reaches_a_wait_that_parks_at_that_moment() {
     });
 }
 
+/// 7: both handles find one record.
 #[test]
 fn a_handle_cloned_at_that_moment_still_forces() {
     model(|| {
@@ -138,6 +145,7 @@ fn a_handle_cloned_at_that_moment_still_forces() {
     });
 }
 
+/// 1, 6: the second word is walked too.
 #[test]
 fn a_deadline_brought_forward_reaches_a_wait_that_parks_at_that_moment() {
     model(|| {
@@ -156,6 +164,7 @@ fn a_deadline_brought_forward_reaches_a_wait_that_parks_at_that_moment() {
     });
 }
 
+/// 5, 7: the wait alone frees its entry, with its waker taken or not.
 #[test]
 fn a_wait_dropped_while_it_is_woken_takes_nothing_with_it() {
     model(|| {
@@ -182,6 +191,7 @@ fn a_wait_dropped_while_it_is_woken_takes_nothing_with_it() {
     });
 }
 
+/// 6, 8: two walks at once, one of which finds the wait.
 #[test]
 fn two_drivers_wake_a_wait_that_parks_at_that_moment() {
     model(|| {
@@ -201,6 +211,7 @@ fn two_drivers_wake_a_wait_that_parks_at_that_moment() {
     });
 }
 
+/// 5: no drain and no wake frees an entry.
 #[test]
 fn an_entry_given_back_during_the_walk_belongs_to_its_next_owner() {
     model(|| {
@@ -224,6 +235,7 @@ fn an_entry_given_back_during_the_walk_belongs_to_its_next_owner() {
     });
 }
 
+/// 1, 6: a word that concerns more connections.
 #[test]
 fn a_widened_drain_reaches_a_wait_that_parks_at_that_moment() {
     model(|| {
@@ -243,6 +255,7 @@ fn a_widened_drain_reaches_a_wait_that_parks_at_that_moment() {
     });
 }
 
+/// 1: the word says no less than the facts.
 #[test]
 fn a_deadline_brought_forward_reaches_a_watcher_that_registers_at_that_moment() {
     model(|| {
@@ -384,7 +397,7 @@ fn a_record_freed_by_two_handles_at_once_is_as_new() {
 
 /// 3: a watch is refused only under a drain that is completed, and a completed drain has no watch.
 #[test]
-fn nobody_is_refused_while_the_drain_goes_on() {
+fn no_watch_is_refused_while_the_drain_goes_on() {
     model(|| {
         let (trigger, signal) = channel();
         drop(signal.watch_with(options()).unwrap());
@@ -406,7 +419,8 @@ fn nobody_is_refused_while_the_drain_goes_on() {
     });
 }
 
-/// 2, 3: a drain that was completed for inbound connections goes on if the other kind is there when it widens.
+/// 2, 3: a drain that was completed for inbound connections goes on if the other kind is there when
+/// it widens.
 #[test]
 fn a_watch_that_opens_while_a_completed_drain_widens_is_waited_for_or_refused() {
     model(|| {
@@ -429,7 +443,8 @@ fn a_watch_that_opens_while_a_completed_drain_widens_is_waited_for_or_refused() 
     });
 }
 
-/// 9: what is left by the last of each side is freed whoever is last; a drain after it begins anew.
+/// 9: what is left by the last of each side is freed whichever is last; a drain after it begins
+/// anew.
 #[test]
 fn a_drain_forgotten_while_a_connection_goes_leaves_nothing() {
     model(|| {

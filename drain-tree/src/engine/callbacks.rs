@@ -1,7 +1,7 @@
 //! On-drain-close callbacks: called once, with a delay, when a drain covers them.
 //!
-//! A callback is given a delay; to act on it is its part. Source of the rules: `addOnDrainCloseCb` and
-//! `startDrainSequence` of
+//! A callback is given a delay; to act on it is its part. Source of the rules: `addOnDrainCloseCb`
+//! and `startDrainSequence` of
 //! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 
 use std::collections::BTreeMap;
@@ -58,10 +58,11 @@ impl fmt::Debug for Callbacks {
     }
 }
 
-/// Calls the callbacks of one node at the start of a drain that has `remaining` to go, with delays that are spread evenly over a
-/// quarter of it.
+/// Calls the callbacks of one node at the start of a drain that has `remaining` to go, with delays
+/// that are spread evenly over a quarter of it.
 ///
-/// After a panic the next callbacks are called nevertheless: the panic hook reports it, and it ends here.
+/// After a panic the next callbacks are called nevertheless: the panic hook reports it, and it ends
+/// here.
 pub(crate) fn call(callbacks: Vec<Callback>, remaining: Duration) {
     let count = callbacks.len();
     for (index, callback) in callbacks.into_iter().enumerate() {
@@ -70,21 +71,22 @@ pub(crate) fn call(callbacks: Vec<Callback>, remaining: Duration) {
     }
 }
 
-/// A registered [`on_drain_close`](crate::DrainManager::on_drain_close) callback; dropping it unregisters.
+/// A registered [`on_drain`](crate::DrainManager::on_drain) callback; dropping it unregisters.
 ///
-/// Dropped while a drain begins on another thread, the callback may already be running, and goes on.
+/// Dropped while a drain begins on another thread, the callback may already be running, and goes
+/// on.
 #[must_use = "dropping it unregisters the callback"]
 #[derive(Debug)]
-pub struct DrainCloseCallback {
+pub struct DrainCallback {
     pub(crate) node: Weak<Node>,
     pub(crate) id: u64,
 }
 
-impl Drop for DrainCloseCallback {
+impl Drop for DrainCallback {
     fn drop(&mut self) {
         if let Some(node) = self.node.upgrade() {
             let callback = node.lock().callbacks.remove(self.id);
-            // What it captured is dropped with no lock held.
+            // What it captured is dropped with nothing locked.
             drop(callback);
         }
     }

@@ -1,4 +1,5 @@
-//! The walk of a start: every node below is marked, parents first, before the start returns (invariants 3 and 4).
+//! The walk of a start: every node below is marked, parents first, before the start returns
+//! (invariants 3 and 4).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -7,7 +8,8 @@ use super::callbacks::call;
 use super::node::Node;
 use super::sequence::Sequence;
 
-/// Marks `from` and everything below it, unless that has been done; then calls the callbacks that were stored there.
+/// Marks `from` and everything below it, unless that has been done; then calls the callbacks that
+/// were stored there.
 pub(crate) fn mark(sequence: &Arc<Sequence>, from: &Arc<Node>, now: Instant) {
     if sequence.is_marked() {
         return;

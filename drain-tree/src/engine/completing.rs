@@ -1,11 +1,14 @@
-//! What follows the decision that a sequence is over: its members are completed, in portions and by one task at a time.
+//! What follows the decision that a sequence is over: its members are completed, in portions and by
+//! one task at a time.
 
 use std::sync::Arc;
 
+use drain_sync::lock;
 use slab::Slab;
 
 use super::ending::Last;
 use super::part::Part;
+use super::sequence::Sequence;
 use crate::DrainOutcome;
 
 /// How many members one poll completes.
@@ -57,5 +60,21 @@ impl Completing {
             return None;
         }
         Some(self.outcome)
+    }
+}
+
+/// Members that are being completed. If a waker panics, they are completed again.
+pub(super) struct Portion<'a> {
+    pub(super) sequence: &'a Sequence,
+    pub(super) from: Option<usize>,
+}
+
+impl Drop for Portion<'_> {
+    fn drop(&mut self) {
+        let Some(from) = self.from else { return };
+        if let Progress::Completing(completing) = &mut lock(&self.sequence.state).progress {
+            completing.give_back(from);
+        }
+        self.sequence.waiters.wake_all();
     }
 }

@@ -26,7 +26,8 @@ pub(crate) struct Facts<'a> {
 pub(crate) enum Last {
     /// No connection is left.
     Empty,
-    /// Connections are left: every driver has been asked to drop its connection, and what is not driven is not waited for.
+    /// Connections are left: every driver has been asked to drop its connection, and what is not
+    /// driven is not waited for.
     Overdue,
     /// The drain time is over and nothing else.
     TimeOver,
@@ -58,7 +59,8 @@ impl Facts<'_> {
             return Err(steps.into_iter().find(|&at| at > now).unwrap_or(last));
         }
         if self.is_looking {
-            // The parts may have been looked at as of long ago, if the thread that does it lost its processor meanwhile.
+            // The parts may have been looked at as of long ago, if the thread that does it lost its
+            // processor meanwhile.
             return Err(later(now, A_WHILE));
         }
         Ok(Last::Overdue)

@@ -17,39 +17,46 @@
 //! **The tree**
 //!
 //! 1. A drain flows down only: a parent or a sibling never learns of it.
-//! 2. A node's signal starts at most once. The first event wins; a later one can bring its deadline nearer, or widen it.
-//! 3. What runs at a node runs at every node below it that it covers. A start marks all of them, parents first, before it
-//!    returns. A child is added to its parent and reads what the parent has joined under one lock, which a start takes to join
-//!    the parent and to read its children: so one of the two sees the other.
-//! 4. To mark a node twice does nothing more than once. A start that joins a sequence whose first walk is not finished
-//!    therefore walks itself, and the promise of 3 holds for it too.
+//! 2. A node's signal starts at most once. The first event wins; a later one can bring its deadline
+//!    nearer, or widen it.
+//! 3. What runs at a node runs at every node below it that it covers. A start marks all of them,
+//!    parents first, before it returns. A child is added to its parent and reads what the parent
+//!    has joined under one lock, which a start takes to join the parent and to read its children:
+//!    so one of the two sees the other.
+//! 4. To mark a node twice does nothing more than once. A start that joins a sequence whose first
+//!    walk is not finished therefore walks itself, and the promise of 3 holds for it too.
 //!
 //! **Watches**
 //!
-//! 5. A sequence looks only at the parts in its list. The others are *unlisted*, which their node counts. No watch is open at an
-//!    unlisted part for longer than its opening takes: see [`part`].
-//! 6. A part leaves the list when its last watch is dropped, also if no task polls the sequence: the drop reports it.
-//! 7. A sequence is over by one decision, under its lock, with no part listed or after the deadline. A watch opened at an unlisted
-//!    part asks for that lock before it is given out: either it is listed before the decision, which is then not taken, or it
-//!    finds the sequence over and is refused. No watch is refused by a drain that goes on.
+//! 5. A sequence looks only at the parts in its list. The others are *unlisted*, which their node
+//!    counts. No watch is open at an unlisted part for longer than its opening takes: see [`part`].
+//! 6. A part leaves the list when its last watch is dropped, also if no task polls the sequence:
+//!    the drop reports it.
+//! 7. A sequence is over by one decision, under its lock, with no part listed or after the
+//!    deadline. A watch opened at an unlisted part asks for that lock before it is given out:
+//!    either it is listed before the decision, which is then not taken, or it finds the sequence
+//!    over and is refused. No watch is refused by a drain that goes on.
 //!
 //! **Memory**
 //!
-//! 8. A sequence refers to living nodes and open watches only. A node that is dropped takes its part out of the members; a
-//!    sequence that is over has neither members nor list, and takes none in.
+//! 8. A sequence refers to living nodes and open watches only. A node that is dropped takes its
+//!    part out of the members; a sequence that is over has neither members nor list, and takes none
+//!    in.
 //! 9. A node that is dropped takes itself out of its parent's children.
 //!
 //! **Locks and user code**
 //!
-//! 10. Lock order: a node, then a sequence, then what is inside drain-signal. No two nodes are locked at once, and no two
-//!     sequences.
-//! 11. No waker is cloned, woken or dropped, and no callback called or dropped, under a lock. Callbacks are called when the walk is
-//!     finished: one that starts a drain, makes a child or panics finds all nodes marked.
+//! 10. Lock order: a node, then a sequence, then what is inside drain-signal. No two nodes are
+//!     locked at once, and no two sequences.
+//! 11. No waker is cloned, woken or dropped, and no callback called or dropped, under a lock.
+//!     Callbacks are called when the walk is finished: one that starts a drain, makes a child or
+//!     panics finds all nodes marked.
 
 pub(crate) mod callbacks;
 pub(crate) mod cascade;
 mod completing;
 mod ending;
+mod looks;
 pub(crate) mod node;
 mod pace;
 pub(crate) mod part;

@@ -135,7 +135,8 @@ impl Node {
         Ok(watch)
     }
 
-    /// The drain of an empty node does not advance; a new watch's slot lies between now and the end of the window.
+    /// The drain of an empty node does not advance; a new watch's slot lies between now and the end
+    /// of the window.
     #[cold]
     #[inline(never)]
     fn catch_up(&self) {
@@ -204,7 +205,8 @@ impl Node {
         if let (Some(own), Some(inherited), Some(deadline)) =
             (own, inherited, self.signal.deadline())
         {
-            // A nearer deadline of this node's drain is the child's too, but not that of a drain which does not cover it.
+            // A nearer deadline of this node's drain is the child's too, but not that of a drain
+            // which does not cover it.
             if own.start == inherited.start {
                 child.bring_forward(deadline);
             }
@@ -255,14 +257,16 @@ impl Node {
     }
 }
 
-/// What is left to do, with no lock held, for a node whose drain has begun.
+/// What is left to do, with nothing locked, for a node whose drain has begun.
 fn begun(sequence: &Sequence, part: &Arc<Part>) {
     if sequence.event.direction == DrainDirection::All {
-        // Nothing, unless a drain of inbound listeners runs here: then it becomes one of all connections.
+        // Nothing, unless a drain of inbound listeners runs here: then it becomes one of all
+        // connections.
         part.draining.widen();
     }
     if sequence.event.end == DrainEnd::Close {
-        // Read after the event was published: a deadline brought forward since then finds this node begun.
+        // Read after the event was published: a deadline brought forward since then finds this node
+        // begun.
         part.draining.bring_forward(sequence.deadline());
     }
     let is_over = sequence.is_over() || !part.is_empty() && sequence.list(part).is_err();
@@ -316,7 +320,8 @@ impl State {
         sequences.find(|sequence| sequence.covers(direction, end))
     }
 
-    /// The node's part in `sequence`, which it joins if it has not done so; `None` if its traffic is not covered.
+    /// The node's part in `sequence`, which it joins if it has not done so; `None` if its traffic
+    /// is not covered.
     pub(crate) fn join(
         &mut self,
         node: &Node,
@@ -344,7 +349,8 @@ impl State {
         part
     }
 
-    /// Begins the node's drain, unless it has begun. Under the lock: no waker is registered with a drain that has not begun.
+    /// Begins the node's drain, unless it has begun. Under the lock: no waker is registered with a
+    /// drain that has not begun.
     fn begin(&mut self, event: &DrainEvent) -> Draining {
         let draining = match std::mem::replace(&mut self.drain, Drain::Starting) {
             Drain::Ready(trigger) => trigger.start(event.clone()),

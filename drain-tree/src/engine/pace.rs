@@ -1,6 +1,8 @@
-//! Which parts a sequence looks at next: those that reported a change, and all listed parts at every step of the pace.
+//! Which parts a sequence looks at next: those that reported a change, and all listed parts at
+//! every step of the pace.
 //!
-//! Between two steps nothing happens but what is reported; a step looks at the parts with connections and at no other.
+//! Between two steps nothing happens but what is reported; a step looks at the parts with
+//! connections and at no other.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,7 +15,8 @@ use super::part::{Part, Place};
 
 /// How many parts one turn looks at.
 const BATCH: usize = 64;
-/// How many connections one turn may wake before it stops, if more than one part is to be looked at.
+/// How many connections one turn may wake before it stops, if more than one part is to be looked
+/// at.
 const WAKES: usize = 32;
 
 /// The parts with open watches.
@@ -112,7 +115,8 @@ impl List {
         self.round.is_some() || self.next.is_some_and(|next| next <= now)
     }
 
-    /// Which parts to look at now: first those that were called, then the next portion of the round, if one is due.
+    /// Which parts to look at now: first those that were called, then the next portion of the
+    /// round, if one is due.
     pub(crate) fn take_batch(&mut self, now: Instant) -> Vec<Look> {
         let mut batch: Vec<Look> = vec![];
         let mut wakes = 0;

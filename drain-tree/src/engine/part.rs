@@ -8,9 +8,9 @@
 //!    then list it                       then take 1 back
 //! ```
 //!
-//! Of the two reads at least one sees the other side's count, so no watch is open at a part that stays unlisted (invariant 5).
-//! A drain that begins at a node counts its part as unlisted before it publishes, and reads the watches afterwards: the same
-//! pair. Modelled in `tests/loom.rs`.
+//! Of the two reads at least one sees the other side's count, so no watch is open at a part that
+//! stays unlisted (invariant 5). A drain that begins at a node counts its part as unlisted before
+//! it publishes, and reads the watches afterwards: the same pair. Modelled in `tests/loom.rs`.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Wake, Waker};
@@ -31,25 +31,28 @@ impl Unlisted {
         Self(AtomicUsize::new(0))
     }
 
-    /// Whether there are any: a hint. Relaxed: a stale answer is corrected by [`any_after_opening`](Self::any_after_opening).
+    /// Whether there are any: a hint. Relaxed, pairs with nothing: a stale answer is corrected by
+    /// [`any_after_opening`](Self::any_after_opening).
     pub(crate) fn any(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
 
     /// Whether a part must be listed for a watch that was just opened.
     ///
-    /// The fence pairs with that in [`Part::is_empty_unlisted`]. Without it the load could be done before the watch is counted,
-    /// and both sides could miss each other.
+    /// The fence (SeqCst) pairs with that in [`Part::is_empty_unlisted`]. Without it the load could
+    /// be done before the watch is counted, and both sides could miss each other: a watch would be
+    /// open at a part that no task looks at.
     pub(crate) fn any_after_opening(&self) -> bool {
         fence(Ordering::SeqCst);
         self.any()
     }
 
-    /// Relaxed, here and below: the fences order it against the watches, the sequence's lock against other changes.
+    /// Relaxed: the fences order it against the watches, the sequence's lock against other changes.
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Relaxed, as [`add`](Self::add): it follows the listing of the part, under the same lock.
     fn remove(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -96,7 +99,7 @@ impl Part {
         }
     }
 
-    /// Relaxed, here and in [`set_place`](Self::set_place): read and changed under the sequence's lock only.
+    /// Relaxed: read and changed under the sequence's lock only, which orders it.
     pub(crate) fn place(&self) -> Place {
         match self.place.load(Ordering::Relaxed) {
             UNLISTED => Place::Unlisted,
@@ -105,6 +108,7 @@ impl Part {
         }
     }
 
+    /// Relaxed, as [`place`](Self::place).
     pub(crate) fn set_place(&self, place: Place) {
         let was_unlisted = self.place() == Place::Unlisted;
         let key = match place {
@@ -125,8 +129,9 @@ impl Part {
         self.draining.concerned_watches() == 0
     }
 
-    /// The same, for a part that has just been counted as unlisted. The fence pairs with that in
-    /// [`Unlisted::any_after_opening`].
+    /// The same, for a part that has just been counted as unlisted. The fence (SeqCst) pairs with
+    /// that in [`Unlisted::any_after_opening`]; without it the watches could be read before the
+    /// part counts as unlisted.
     pub(crate) fn is_empty_unlisted(&self) -> bool {
         fence(Ordering::SeqCst);
         self.is_empty()
@@ -152,7 +157,8 @@ impl Part {
         }
     }
 
-    /// Has its sequence look when its last watch is dropped, or its deadline comes nearer. Once: register first, look afterwards.
+    /// Has its sequence look when its last watch is dropped, or its deadline comes nearer. Once:
+    /// register first, look afterwards.
     pub(crate) fn register(self: &Arc<Self>) {
         let change = || {
             Waker::from(Arc::new(Change {

@@ -1,5 +1,6 @@
-//! One start of a drain, shared by all [`DrainSequence`](crate::DrainSequence)s that joined it: which nodes take part, which are
-//! looked at when, and how it ends. Time comes in; no runtime is known here.
+//! One start of a drain, shared by all [`DrainSequence`](crate::DrainSequence)s that joined it:
+//! which nodes take part, which are looked at when, and how it ends. Time comes in; no runtime is
+//! known here.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,10 +9,11 @@ use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining
 use drain_sync::{AtomicBool, Mutex, Ordering, WaitList, lock};
 use slab::Slab;
 
-use super::completing::{Completing, Progress};
+use super::completing::{Completing, Portion, Progress};
 use super::ending::{A_WHILE, Facts, outcome};
 use super::later;
-use super::pace::{List, Look};
+use super::looks::Looks;
+use super::pace::List;
 use super::part::{Part, Place, Unlisted};
 use crate::{DrainLength, DrainOutcome};
 
@@ -25,21 +27,21 @@ pub(crate) struct Sequence {
     is_marked: AtomicBool,
     /// Set under the lock, with the outcome; a hint elsewhere.
     is_over: AtomicBool,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     pub(crate) waiters: WaitList,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     /// The parts of all living nodes that are covered: completed at the end.
     members: Slab<Arc<Part>>,
-    list: List,
+    pub(super) list: List,
     /// When the drain time is over, or the deadline brought nearer.
     deadline: Instant,
     /// How far the drain has come.
     now: Instant,
     left_at_deadline: Option<usize>,
-    progress: Progress,
+    pub(super) progress: Progress,
 }
 
 /// What a turn leaves to do.
@@ -84,17 +86,21 @@ impl Sequence {
             && (self.event.end == DrainEnd::Close || end == DrainEnd::Leave)
     }
 
-    /// Acquire pairs with the Release in [`set_marked`](Self::set_marked): what the walk has marked is seen.
+    /// Acquire pairs with the Release in [`set_marked`](Self::set_marked): what the walk has marked
+    /// is seen. Without it a second start could return, by invariant 4, before a node below is seen
+    /// to drain.
     pub(crate) fn is_marked(&self) -> bool {
         self.is_marked.load(Ordering::Acquire)
     }
 
+    /// Release pairs with the Acquire in [`is_marked`](Self::is_marked).
     pub(crate) fn set_marked(&self) {
         self.is_marked.store(true, Ordering::Release);
     }
 
-    /// Acquire pairs with the Release in [`end`](Self::end): the outcome and the last instant are seen. A node that reads
-    /// `false` although the sequence is over meets the lock afterwards (invariant 7).
+    /// Acquire pairs with the Release in [`end`](Self::end): the outcome and the last instant are
+    /// seen. A node that reads `false` although the sequence is over meets the lock afterwards
+    /// (invariant 7).
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Acquire)
     }
@@ -189,7 +195,8 @@ impl Sequence {
         Ok(())
     }
 
-    /// Something has changed at `part`: it is looked at, or taken out of the list if its last watch is gone.
+    /// Something has changed at `part`: it is looked at, or taken out of the list if its last watch
+    /// is gone.
     pub(crate) fn changed(&self, part: &Arc<Part>) {
         if !self.lists(part) {
             return;
@@ -236,7 +243,7 @@ impl Sequence {
                 sequence: self,
                 batch,
             };
-            // Connections are woken here, with no lock held.
+            // Connections are woken here, with nothing locked.
             let advances: Vec<_> = looks
                 .batch
                 .iter()
@@ -289,6 +296,7 @@ impl Sequence {
             .unwrap_or_else(|| state.list.open_watches());
         let outcome = outcome(&self.event, last, left, now);
         state.progress = Progress::Completing(Completing::new(outcome, last));
+        // Release pairs with the Acquire in `is_over`: the outcome is written before.
         self.is_over.store(true, Ordering::Release);
         let listed = state.list.clear(match self.event.end {
             DrainEnd::Close => Place::Unlisted,
@@ -355,41 +363,5 @@ impl Sequence {
         }
         let _state = lock(&self.state);
         part.set_place(Place::Released);
-    }
-}
-
-/// Parts that are being looked at. If a waker panics, they are looked at again, by the task that polls next.
-struct Looks<'a> {
-    sequence: &'a Sequence,
-    batch: Vec<Look>,
-}
-
-impl Drop for Looks<'_> {
-    fn drop(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        let mut state = lock(&self.sequence.state);
-        for look in &self.batch {
-            state.list.put_back_unseen(look);
-        }
-        drop(state);
-        self.sequence.waiters.wake_all();
-    }
-}
-
-/// Members that are being completed. If a waker panics, they are completed again.
-struct Portion<'a> {
-    sequence: &'a Sequence,
-    from: Option<usize>,
-}
-
-impl Drop for Portion<'_> {
-    fn drop(&mut self) {
-        let Some(from) = self.from else { return };
-        if let Progress::Completing(completing) = &mut lock(&self.sequence.state).progress {
-            completing.give_back(from);
-        }
-        self.sequence.waiters.wake_all();
     }
 }

@@ -1,7 +1,8 @@
-//! The tree against a naive model: any history of children, connections, starts, deadlines, health and time.
+//! The tree against a naive model: any history of children, connections, starts, deadlines, health
+//! and time.
 //!
-//! The model knows nothing of pacing, batches or lists. It walks all nodes at every step, and says what each must
-//! look like once everybody who has something to do has done it.
+//! The model knows nothing of pacing, batches or lists. It walks all nodes at every step, and says
+//! what each must look like once everybody who has something to do has done it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -165,7 +166,7 @@ impl StateMachineTest for System {
                     .filter(|&&run| scope <= tree.runs[run].direction);
                 let yes = tree.failed && !expected.modify_only || covering.any(ended);
                 // With the highest sample only the end says yes.
-                let answer = node.drain_close_at(scope, system.now, || T / 1000 - 1);
+                let answer = node.is_due_at(scope, system.now, || T / 1000 - 1);
                 assert_eq!(answer, yes, "{scope:?} at {index}");
             }
         }

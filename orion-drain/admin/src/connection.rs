@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conn_tracker::{ConnKind, ConnSnapshot, ConnState, Peer};
-use drain_signal::{DrainEvent, schedule::telling_window};
+use drain_signal::{DrainEvent, schedule::signal_window};
 use listener_versions::{ChainView, VersionView};
 use serde::Serialize;
 
@@ -153,7 +153,7 @@ impl ConnectionView {
         self.deadline_in = drain.deadline.map(until);
         let (next, at) = match (state, drain.deadline) {
             (ConnState::Active, deadline) => {
-                let told = event.start.checked_add(telling_window(event));
+                let told = event.start.checked_add(signal_window(event));
                 // Whoever came later is told with its first response.
                 let told = told.map(|told| deadline.map_or(told, |deadline| told.min(deadline)));
                 (NextStep::Start, told)
