@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use drain_tree::{DrainReason, DrainStart, DrainStrategy};
+
 use crate::Limits;
 
 /// Settings of [`Listeners`](crate::Listeners). The defaults are Envoy's: no caps.
@@ -19,6 +21,12 @@ pub struct ListenersOptions {
     pub floor: Duration,
     /// How many connections may be open. Default: no limits.
     pub limits: Limits,
+    /// How long the drains of versions and filter chains last. Default: as the
+    /// [drain tree's settings](drain_tree::DrainSettings::drain_time) say.
+    pub drain_time: Option<Duration>,
+    /// How the drains of versions and filter chains ask connections to finish. Default: as the
+    /// [drain tree's settings](drain_tree::DrainSettings::strategy) say.
+    pub drain_strategy: Option<DrainStrategy>,
 }
 
 /// Who accepts while an admin drain (Envoy's `/drain_listeners`) is on.
@@ -41,6 +49,8 @@ impl Default for ListenersOptions {
             max_versions: None,
             floor: Duration::from_secs(5),
             limits,
+            drain_time: None,
+            drain_strategy: None,
         }
     }
 }
@@ -65,6 +75,28 @@ impl ListenersOptions {
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
+    }
+
+    /// Sets [`drain_time`](Self::drain_time).
+    #[must_use]
+    pub fn with_drain_time(mut self, drain_time: Duration) -> Self {
+        self.drain_time = Some(drain_time);
+        self
+    }
+
+    /// Sets [`drain_strategy`](Self::drain_strategy).
+    #[must_use]
+    pub fn with_drain_strategy(mut self, strategy: DrainStrategy) -> Self {
+        self.drain_strategy = Some(strategy);
+        self
+    }
+
+    /// How the drain of a version or filter chain is started.
+    pub(crate) fn drain_start(&self, reason: DrainReason) -> DrainStart {
+        let mut start = DrainStart::new(reason);
+        start.drain_time = self.drain_time;
+        start.strategy = self.drain_strategy;
+        start
     }
 
     pub(crate) fn cap(&self) -> Option<usize> {

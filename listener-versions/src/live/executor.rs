@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use drain_tree::{ChildOptions, DrainStart};
+use drain_tree::ChildOptions;
 
 use super::driver::{DrainJob, Job, WarmJob};
 use super::{Event, Inner, State};
@@ -63,7 +63,8 @@ impl<C: ListenerConfig> Inner<C> {
                         continue;
                     };
                     chain.leave();
-                    let sequence = chain.drain().start_drain_sequence(DrainStart::new(reason));
+                    let start = self.options.drain_start(reason);
+                    let sequence = chain.drain().start_drain_sequence(start);
                     state
                         .events
                         .push(Event::ChainDrainStarted(chain.view(), reason));
@@ -74,9 +75,8 @@ impl<C: ListenerConfig> Inner<C> {
                         continue;
                     };
                     version.set_state(VersionState::Draining);
-                    let sequence = version
-                        .drain()
-                        .start_drain_sequence(DrainStart::new(reason));
+                    let start = self.options.drain_start(reason);
+                    let sequence = version.drain().start_drain_sequence(start);
                     state
                         .events
                         .push(Event::DrainStarted(version.view(None), reason));
