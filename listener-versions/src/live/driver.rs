@@ -1,4 +1,5 @@
-//! The driver: paces every drain that has begun, and reaps versions and filter chains when nothing is left of them.
+//! The driver: paces every drain that has begun, reaps versions and filter chains when nothing is
+//! left of them, and advances the connection registry's clock.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -6,11 +7,14 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainOutcome, DrainSequence};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::Inner;
 use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion, Ready, VersionToken};
@@ -45,7 +49,8 @@ pub(crate) enum DrainJob<C> {
 }
 
 /// Runs the drains of [`Listeners`](crate::Listeners), and lets versions that warm take over when they are
-/// [ready](crate::ListenerConfig::ready). Spawn it once, on any runtime with time enabled.
+/// [ready](crate::ListenerConfig::ready). It advances the clock of the connection registry once a
+/// second. Spawn it once, on any runtime with time enabled.
 ///
 /// It ends when the last [`Listeners`](crate::Listeners) handle is gone and every drain that has begun is over: at shutdown, drop the
 /// handles and wait for it.
@@ -94,7 +99,9 @@ async fn drive<C: ListenerConfig>(inner: Arc<Inner<C>>, mut jobs: mpsc::Unbounde
     let mut running = FuturesUnordered::new();
     let mut warming = FuturesUnordered::new();
     let mut more = true;
+    let mut clock = Clock::new();
     poll_fn(|cx| {
+        clock.poll(cx, &inner.shared.tracker);
         while more {
             match jobs.poll_recv(cx) {
                 Poll::Ready(Some(Job::Warm(job))) => {
@@ -129,6 +136,31 @@ async fn drive<C: ListenerConfig>(inner: Arc<Inner<C>>, mut jobs: mpsc::Unbounde
         }
     })
     .await;
+}
+
+/// Advances the registry's clock once a second, so that connections know how old and how quiet they
+/// are without reading a clock themselves. With several drivers the first one's time counts.
+struct Clock {
+    started: Instant,
+    seconds: Interval,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let mut seconds = interval(Duration::from_secs(1));
+        // A late tick is as good as one in time; several at once tell no more than one.
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            started: Instant::now(),
+            seconds,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, tracker: &ConnTracker) {
+        while self.seconds.poll_tick(cx).is_ready() {
+            tracker.advance(self.started.elapsed());
+        }
+    }
 }
 
 /// The number of the version, if it is still there and warm.

@@ -161,7 +161,6 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
     }
-    tokio::spawn(tick(tracker.clone()));
     let mut host = Standard::new(root.clone(), tracker, listeners.clone(), stats.clone())
         .with_shutdown(shutdown.clone())
         .with_configuration(bootstrap, EdgeListener::listener)
@@ -257,16 +256,6 @@ fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
         );
     }
     Ok(loaded)
-}
-
-/// The registry's clock: one tick a second for all connections, instead of a clock read for each of their events.
-async fn tick(tracker: ConnTracker) {
-    let started = tokio::time::Instant::now();
-    let mut seconds = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        seconds.tick().await;
-        tracker.advance(started.elapsed());
-    }
 }
 
 /// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There are none.
