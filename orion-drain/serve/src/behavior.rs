@@ -66,24 +66,47 @@ pub(super) fn manner(behavior: &ProtocolDrainBehavior, protocol: ConnProtocol) -
 ///
 /// Durations are kept in milliseconds.
 #[derive(Clone, Default)]
-pub struct SharedBehavior(Arc<Cell>);
+pub struct SharedBehavior(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    cell: Cell,
+    http_drain_timeout: Option<Duration>,
+}
 
 impl SharedBehavior {
     /// Connections that share it behave like this.
     pub fn new(behavior: &ProtocolDrainBehavior) -> Self {
-        let cell = Cell::default();
-        cell.set(behavior);
-        Self(Arc::new(cell))
+        let shared = Shared::default();
+        shared.cell.set(behavior);
+        Self(Arc::new(shared))
+    }
+
+    /// Behavior of its own, the same as now, whose HTTP/2 connections wait this long between their
+    /// two GOAWAYs (Envoy's `drain_timeout`), whatever their server says.
+    #[must_use]
+    pub fn with_http_drain_timeout(self, timeout: Duration) -> Self {
+        let shared = Shared {
+            cell: Cell::default(),
+            http_drain_timeout: Some(timeout),
+        };
+        shared.cell.set(&self.get());
+        Self(Arc::new(shared))
     }
 
     /// From now on they behave like this.
     pub fn set(&self, behavior: &ProtocolDrainBehavior) {
-        self.0.set(behavior);
+        self.0.cell.set(behavior);
     }
 
     /// How they behave.
     pub fn get(&self) -> ProtocolDrainBehavior {
-        self.0.get().unwrap_or_default()
+        self.0.cell.get().unwrap_or_default()
+    }
+
+    /// How long HTTP/2 connections wait between their two GOAWAYs, if not as their server says.
+    pub fn http_drain_timeout(&self) -> Option<Duration> {
+        self.0.http_drain_timeout
     }
 }
 

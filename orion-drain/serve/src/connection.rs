@@ -140,6 +140,11 @@ impl Connection {
             .unwrap_or_default()
     }
 
+    /// The time between its two GOAWAYs, if its listener's behavior says one.
+    pub(super) fn http_drain_timeout(&self) -> Option<std::time::Duration> {
+        self.inner.listener.get()?.http_drain_timeout()
+    }
+
     /// Its goodbye begins now, whatever drains, with a behaviour of its own.
     pub fn start_draining(&self, behavior: &ProtocolDrainBehavior) {
         self.inner.behavior.set(behavior);

@@ -269,7 +269,8 @@ where
         &server.http2,
         |io, parts| {
             let goaway = parts.handle();
-            if let Some(drain_timeout) = server.next_drain_timeout() {
+            let own = connection.http_drain_timeout();
+            if let Some(drain_timeout) = own.or_else(|| server.next_drain_timeout()) {
                 goaway.set_gap(drain_timeout);
             }
             let io = HeadTimeoutIo::new(
