@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conn_tracker::CloseReason;
-use drain_tree::{DrainType, TrafficDirection};
+use drain_tree::{DrainManager, DrainType, TrafficDirection};
 use listener_versions::{
     Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress,
     SocketOptions, Stream,
@@ -71,6 +71,21 @@ impl<S> ServedListener<S> {
     /// What serves a filter chain, by its place in [`Listener::all_chains`].
     pub fn service(&self, chain: usize) -> Option<&Arc<S>> {
         self.services.get(chain)
+    }
+
+    /// The drain nodes of the filter chains of `version` that have an HTTP connection manager.
+    pub fn http_chains(version: &ListenerVersion<Self>) -> Vec<DrainManager>
+    where
+        S: Send + Sync + 'static,
+    {
+        let chains = version.config().listener.all_chains();
+        let http = chains.zip(version.chains()).filter(|(chain, _)| {
+            matches!(
+                chain.terminal(),
+                Some(NetworkFilter::HttpConnectionManager(_))
+            )
+        });
+        http.map(|(_, chain)| chain.drain().clone()).collect()
     }
 
     fn choose(&self, source: Option<IpAddr>, port: Option<u16>) -> Option<usize> {

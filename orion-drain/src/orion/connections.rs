@@ -1,22 +1,24 @@
-//! What can be asked of, and done to, the connections of a listener: the registry by the proposal's names.
+//! The connections of a listener: the registry by the proposal's names.
 
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::Poll;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use conn_tracker::{CloseReason, ConnId, ConnSnapshot, ConnTracker};
 use drain_signal::DrainReason;
-use drain_tree::{DrainManager, DrainOutcome, DrainSequence, DrainStart};
+use drain_tree::{DrainManager, DrainOutcome, DrainStart};
 use tokio::time::Instant;
 
+use super::pacing::all;
 use super::{ConnectionInfo, ConnectionState, ProtocolDrainBehavior};
 use crate::serve::{Connection, WeakConnection};
 
-/// What a listener tells of its connections, and what can be done to them. Ids are those of [`ConnectionInfo::id`]; one
-/// that is not open, or belongs to another listener, is left alone.
+/// Which connections a listener has, and how one of them is drained or closed.
+///
+/// Ids are those of [`ConnectionInfo::id`]. An id that is not open, or belongs to another listener,
+/// changes nothing.
 pub trait ConnectionManager: Send + Sync {
     /// A connection was accepted and is served.
     fn on_connection_established(&self, listener_name: &str, conn_info: ConnectionInfo);
@@ -24,7 +26,7 @@ pub trait ConnectionManager: Send + Sync {
     /// A connection is gone.
     fn on_connection_closed(&self, listener_name: &str, connection_id: &str);
 
-    /// This connection is told to leave now, whatever else drains.
+    /// This connection's drain starts now, whatever else drains.
     fn start_connection_draining(
         &self,
         listener_name: &str,
@@ -35,14 +37,14 @@ pub trait ConnectionManager: Send + Sync {
     /// The connections of a listener that are open, of all its versions.
     fn get_active_connections(&self, listener_name: &str) -> Vec<ConnectionInfo>;
 
-    /// This connection's deadline is now: it is aborted in its protocol's words, and its socket closes.
+    /// This connection's deadline is now: its protocol aborts it, and its socket closes.
     fn force_close_connection(&self, listener_name: &str, connection_id: &str);
 }
 
 /// The connections of a process, by id. Clones are handles of the same.
 ///
-/// The registry knows who is here and closes by id. This adds a way to each connection's own goodbye, held weakly: a
-/// connection that has ended leaves by itself, also if nobody says so.
+/// The registry lists connections and closes them by id. This adds a weak handle of each connection,
+/// to start its drain. The entry of a connection that has ended removes itself.
 #[derive(Debug, Clone)]
 pub struct DefaultConnectionManager {
     inner: Arc<Inner>,
@@ -53,12 +55,24 @@ const MAPS: usize = 16;
 /// What a busy machine may take to end a connection that has been dropped.
 const GRACE: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 struct Inner {
     tracker: ConnTracker,
     live: [Mutex<HashMap<ConnId, WeakConnection>>; MAPS],
-    /// The drain nodes of each listener's HTTP connection managers.
+    /// The drain nodes of each listener's HTTP connection managers, of those that were registered.
     http: Mutex<HashMap<String, Vec<DrainManager>>>,
+    /// The same, where a listener manager knows them.
+    managed_http: OnceLock<HttpNodes>,
+}
+
+/// The drain nodes of a listener's HTTP connection managers, by the listener's name.
+pub(super) type HttpNodes = Box<dyn Fn(&str) -> Vec<DrainManager> + Send + Sync>;
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("tracker", &self.tracker)
+            .finish_non_exhaustive()
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,6 +101,13 @@ impl Drop for Registered {
     }
 }
 
+impl Default for DefaultConnectionManager {
+    /// With a registry of its own, for connections that are entered in [`tracker`](Self::tracker).
+    fn default() -> Self {
+        Self::new(ConnTracker::new())
+    }
+}
+
 impl DefaultConnectionManager {
     /// The connections that are entered in `tracker`.
     pub fn new(tracker: ConnTracker) -> Self {
@@ -95,6 +116,7 @@ impl DefaultConnectionManager {
                 tracker,
                 live: std::array::from_fn(|_| Mutex::default()),
                 http: Mutex::default(),
+                managed_http: OnceLock::new(),
             }),
         }
     }
@@ -104,8 +126,8 @@ impl DefaultConnectionManager {
         &self.inner.tracker
     }
 
-    /// How many connections were told of by [`on_connection_established`](ConnectionManager::on_connection_established)
-    /// and are not gone.
+    /// How many connections are registered: by
+    /// [`on_connection_established`](ConnectionManager::on_connection_established), and not ended.
     pub fn registered(&self) -> usize {
         self.inner.live.iter().map(|map| lock(map).len()).sum()
     }
@@ -119,10 +141,11 @@ impl DefaultConnectionManager {
         self.infos(self.inner.tracker.by_state(state), listener_name)
     }
 
-    /// Forces every connection whose goodbye began longer ago than `max_drain_time`, and says how many those were.
+    /// Closes every connection whose own drain started longer ago than `max_drain_time`, and
+    /// returns how many those were.
     ///
-    /// A drain with a deadline leaves none: this is for connections that were told one by one, or by a drain without a
-    /// deadline (`/drain_listeners`).
+    /// A drain with a deadline leaves none. This is for connections that were drained one by one,
+    /// or by a drain without a deadline (`/drain_listeners`).
     pub fn cleanup_stale_draining_connections(&self, max_drain_time: Duration) -> usize {
         let now = Instant::now();
         self.close_those(|connection| {
@@ -131,8 +154,9 @@ impl DefaultConnectionManager {
         })
     }
 
-    /// Forces every connection that outlives its deadline and the steps after it, and says how many those were: none,
-    /// while connections are driven.
+    /// Closes every connection that outlives its deadline and the steps after it, and returns how
+    /// many those were. There are none as long as [`drive`](drain_signal::drive) runs each
+    /// connection: this finds connections whose host does not act on the deadline.
     pub fn close_overdue(&self) -> usize {
         let now = Instant::now().into_std();
         self.close_those(|connection| {
@@ -166,7 +190,8 @@ impl DefaultConnectionManager {
         found.filter(closed).count()
     }
 
-    /// Names the drain nodes of a listener's HTTP connection managers, instead of those named before.
+    /// Sets the drain nodes of a listener's HTTP connection managers, for hosts without a
+    /// [`ListenersManager`](super::ListenersManager), which knows them.
     pub fn register_http_managers(&self, listener_name: &str, nodes: Vec<DrainManager>) {
         lock(&self.inner.http).insert(listener_name.to_owned(), nodes);
     }
@@ -176,21 +201,42 @@ impl DefaultConnectionManager {
         lock(&self.inner.http).remove(listener_name);
     }
 
-    /// Drains the HTTP connections of a listener, and leaves its TCP connections alone. It has begun when this returns; the
-    /// future paces it, and resolves with what became of each HTTP connection manager.
+    /// Drains the HTTP connections of a listener, and leaves its TCP connections alone. The drain
+    /// has begun when this returns; the future paces it, and resolves with the outcome of each HTTP
+    /// connection manager.
     pub fn start_draining_http_managers(
         &self,
         listener_name: &str,
     ) -> impl Future<Output = Vec<DrainOutcome>> + Send + 'static {
-        let nodes = lock(&self.inner.http)
+        let mut nodes = lock(&self.inner.http)
             .get(listener_name)
             .cloned()
             .unwrap_or_default();
+        if let Some(managed) = self.inner.managed_http.get() {
+            nodes.extend(managed(listener_name));
+        }
         let start = DrainStart::new(DrainReason::ListenerModify);
         all(nodes
             .iter()
             .map(|node| node.start_drain_sequence(start))
             .collect())
+    }
+
+    /// A listener manager knows the HTTP connection managers of its listeners.
+    pub(super) fn manage_http(&self, nodes: HttpNodes) {
+        // A connection manager belongs to one listener manager.
+        self.inner.managed_http.set(nodes).ok();
+    }
+
+    /// Registers a connection.
+    pub(super) fn enter(&self, connection: &Connection) {
+        let id = connection.guard().id();
+        // First, since a value that was attached before is kept, and this one then dropped.
+        connection.attach(Registered {
+            id,
+            inner: Arc::downgrade(&self.inner),
+        });
+        self.inner.map(id).insert(id, connection.downgrade());
     }
 
     fn infos(&self, seen: Vec<ConnSnapshot>, listener_name: &str) -> Vec<ConnectionInfo> {
@@ -215,13 +261,7 @@ impl ConnectionManager for DefaultConnectionManager {
     fn on_connection_established(&self, _: &str, conn_info: ConnectionInfo) {
         // The registry knows its listener already.
         if let Some(connection) = conn_info.connection() {
-            let id = connection.guard().id();
-            // First, since one that was attached before is kept, and this one then dropped.
-            connection.attach(Registered {
-                id,
-                inner: Arc::downgrade(&self.inner),
-            });
-            self.inner.map(id).insert(id, connection.downgrade());
+            self.enter(&connection);
         }
     }
 
@@ -261,23 +301,4 @@ impl ConnectionManager for DefaultConnectionManager {
             self.inner.tracker.close(id).ok();
         }
     }
-}
-
-/// Polls all sequences, so that each is paced.
-fn all(sequences: Vec<DrainSequence>) -> impl Future<Output = Vec<DrainOutcome>> + Send + 'static {
-    let running = sequences
-        .into_iter()
-        .map(|sequence| (Box::pin(sequence), None));
-    let mut running: Vec<_> = running.collect();
-    poll_fn(move |cx| {
-        for (sequence, outcome) in &mut running {
-            if outcome.is_none() {
-                if let Poll::Ready(ended) = Pin::new(sequence).poll(cx) {
-                    *outcome = Some(ended);
-                }
-            }
-        }
-        let outcomes: Option<Vec<_>> = running.iter().map(|(_, outcome)| *outcome).collect();
-        outcomes.map_or(Poll::Pending, Poll::Ready)
-    })
 }

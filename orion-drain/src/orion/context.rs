@@ -1,11 +1,11 @@
-//! One listener's drain, live: its counts are read, not kept.
+//! One listener's drain, live: its counts are read from the registry, not kept here.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use conn_tracker::{ConnGroup, ConnInfo};
-use drain_signal::{DrainCompleted, DrainState};
-use drain_tree::DrainManager;
+use drain_signal::{DrainCompleted, DrainDirection, DrainState};
+use drain_tree::{DrainCloseCallback, DrainManager};
 
 use super::ListenerDrainStrategy;
 use crate::serve::{Connection, SharedBehavior};
@@ -18,7 +18,10 @@ pub struct ListenerDrainContext {
     drain: DrainManager,
     group: ConnGroup,
     behavior: SharedBehavior,
-    initial: OnceLock<usize>,
+    /// How many connections were open when the drain began.
+    initial: Arc<OnceLock<usize>>,
+    /// Sets `initial`, whichever node above starts the drain.
+    _at_start: Option<DrainCloseCallback>,
 }
 
 impl ListenerDrainContext {
@@ -30,13 +33,22 @@ impl ListenerDrainContext {
         group: ConnGroup,
         behavior: SharedBehavior,
     ) -> Self {
+        let initial = Arc::new(OnceLock::new());
+        let at_start = {
+            let (initial, group) = (Arc::clone(&initial), group.clone());
+            // The narrowest scope: every drain that covers the node calls it.
+            drain.on_drain_close(DrainDirection::InboundOnly, move |_| {
+                initial.get_or_init(|| group.len());
+            })
+        };
         Self {
             listener_id: listener_id.into(),
             strategy,
             drain,
             group,
             behavior,
-            initial: OnceLock::new(),
+            initial,
+            _at_start: at_start,
         }
     }
 
@@ -56,7 +68,7 @@ impl ListenerDrainContext {
         &self.listener_id
     }
 
-    /// What its filter chains serve.
+    /// What its filter chains serve, and with which times.
     pub const fn strategy(&self) -> ListenerDrainStrategy {
         self.strategy
     }
@@ -66,12 +78,11 @@ impl ListenerDrainContext {
         self.drain.event().map(|event| event.start)
     }
 
-    /// How many connections there were when its drain began; before that, how many there are.
+    /// How many connections there were when its drain began, also if a node above it was drained;
+    /// before that, how many there are.
     pub fn initial_connections(&self) -> usize {
-        self.initial
-            .get()
-            .copied()
-            .unwrap_or_else(|| self.group.len())
+        let initial = self.initial.get().copied();
+        initial.unwrap_or_else(|| self.group.len())
     }
 
     /// How many connections there are.
@@ -94,8 +105,7 @@ impl ListenerDrainContext {
         &self.group
     }
 
-    /// The drain begins.
-    pub(super) fn begins(&self) {
-        self.initial.get_or_init(|| self.group.len());
+    pub(super) const fn behavior(&self) -> &SharedBehavior {
+        &self.behavior
     }
 }

@@ -29,6 +29,15 @@ impl DrainScenario {
         )
     }
 
+    /// The scenario of a drain that was started for this reason, if the proposal has one.
+    pub const fn of(reason: DrainReason) -> Option<Self> {
+        match reason {
+            DrainReason::ListenerModify | DrainReason::ListenerRemove => Some(Self::ListenerUpdate),
+            DrainReason::HotRestart => Some(Self::HotRestart),
+            _ => None,
+        }
+    }
+
     /// The reason that the drain's event has; `None` for the level.
     pub const fn reason(self) -> Option<DrainReason> {
         match self {
@@ -39,8 +48,13 @@ impl DrainScenario {
     }
 }
 
-/// What a listener's filter chains say about its drain: derived, never configured. The proposal calls it `DrainStrategy`
-/// too; that name is Envoy's gradual or immediate.
+/// How a listener drains, derived from its filter chains. The proposal calls it `DrainStrategy` too;
+/// that name is Envoy's gradual or immediate.
+///
+/// A [`ListenerDrainContext`](super::ListenerDrainContext) has one. When its manager starts a drain,
+/// the listener drains for `global_timeout`, or the manager's own if that is shorter;
+/// [`Immediate`](Self::Immediate) asks all its connections at once. The HTTP/2 connections that the
+/// context opens wait for the HTTP drain timeout between their two GOAWAYs.
 #[expect(clippy::exhaustive_enums, reason = "closed in the proposal")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListenerDrainStrategy {
@@ -67,7 +81,7 @@ pub enum ListenerDrainStrategy {
         /// Whether a chain serves HTTP.
         http_connections: bool,
     },
-    /// Everybody is told at once.
+    /// All connections are asked to finish at once, within the manager's drain time.
     Immediate,
 }
 
@@ -100,6 +114,16 @@ impl ListenerDrainStrategy {
                 http_connections: true,
             },
             (None, _) => Self::Tcp { global_timeout },
+        }
+    }
+
+    /// How long the listener drains, if it says so.
+    pub const fn global_timeout(self) -> Option<Duration> {
+        match self {
+            Self::Tcp { global_timeout }
+            | Self::Http { global_timeout, .. }
+            | Self::Mixed { global_timeout, .. } => Some(global_timeout),
+            Self::Immediate => None,
         }
     }
 

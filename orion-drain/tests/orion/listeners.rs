@@ -1,5 +1,7 @@
 //! The listener manager, on sockets.
 
+use std::sync::Arc;
+
 use orion_drain::drain_tree::DrainEnding;
 use orion_drain::listener_versions::Change;
 use orion_drain::orion::{
@@ -20,7 +22,7 @@ async fn a_changed_listener_takes_new_connections_and_the_old_ones_are_told_and_
     let answer = get(&mut old).await;
     assert!(!closes(&answer) && answer.1 == "one");
 
-    let changed = listener("in", 0, 2, &[http("two")]);
+    let changed = managed.made(listener("in", 0, 2, &[http("two")]));
     let change = managed.manager.start_listener(changed).await;
     let Ok(Change::Modified { version, replaced }) = change else {
         panic!("{change:?}");
@@ -49,7 +51,12 @@ async fn a_changed_listener_takes_new_connections_and_the_old_ones_are_told_and_
 #[tokio::test]
 async fn changes_come_over_the_channels_and_a_removed_listener_drains() {
     let managed = Managed::new(immediate());
-    let added = ListenerConfigurationChange::Added(Box::new(listener("in", 0, 1, &[http("one")])));
+    let added = ListenerConfigurationChange::Added(Box::new(managed.made(listener(
+        "in",
+        0,
+        1,
+        &[http("one")],
+    ))));
     managed.listeners.send(added).await.expect("it is taken");
     let to = within("the listener", async {
         loop {
@@ -64,7 +71,7 @@ async fn changes_come_over_the_channels_and_a_removed_listener_drains() {
     assert_eq!(get(&mut client).await.1, "one");
 
     let named = serde_json::from_value(routes("other")).expect("routes");
-    let change = RouteConfigurationChange::Added("words".into(), Box::new(named));
+    let change = RouteConfigurationChange::Added("words".into(), Arc::new(named));
     managed.routes.send(change).await.expect("it is taken");
     within("the route change", async {
         loop {
@@ -96,7 +103,7 @@ async fn routes_that_are_withdrawn_leave_those_of_the_listener() {
         .manager
         .change_routes(RouteConfigurationChange::Added(
             "words".into(),
-            Box::new(named),
+            Arc::new(named),
         ));
     assert_eq!(get(&mut client).await.1, "found");
     managed
@@ -124,7 +131,7 @@ async fn an_address_passes_to_another_listener_and_nobody_is_refused() {
     assert!(
         managed
             .manager
-            .start_listener(second.clone())
+            .start_listener(managed.made(second.clone()))
             .await
             .is_err(),
         "it is taken"
@@ -133,7 +140,10 @@ async fn an_address_passes_to_another_listener_and_nobody_is_refused() {
         !closes(&get(&mut old).await),
         "a refused update changes nothing"
     );
-    let resolved = managed.manager.resolve_address_conflicts(second).await;
+    let resolved = managed
+        .manager
+        .resolve_address_conflicts(managed.made(second))
+        .await;
     let (change, gave_way) = resolved.expect("it is resolved");
     assert!(matches!(change, Change::Added { .. }));
     assert_eq!(gave_way, ["first"]);

@@ -1,7 +1,10 @@
-//! Orion's API by its names, with traffic: on sockets where listeners are concerned, on pipes under paused time otherwise.
+//! Orion's API by its names, with traffic: on sockets where listeners are concerned, on pipes under
+//! paused time otherwise.
 
 mod behavior;
+mod connected;
 mod connections;
 mod listeners;
+mod settings;
 mod signaling;
 mod support;

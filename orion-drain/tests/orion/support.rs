@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,11 +10,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use orion_drain::config::{Action, FilterChain, Listener, ListenerUpdate, NetworkFilter};
-use orion_drain::listener::Entered;
+use orion_drain::config::{Action, Listener, ListenerUpdate, NetworkFilter, RouteConfiguration};
+use orion_drain::drain_tree::DrainManager;
+use orion_drain::listener::{Entered, ServedListener};
+use orion_drain::listener_versions::{Accepted, ListenerVersion, RouteWatch, Routes};
 use orion_drain::orion::{
     ListenerConfigurationChange, ListenerManagerConfig, ListenerServices, ListenersManager,
-    ManagerParts, RouteConfigurationChange, Routes,
+    ManagerParts, Registration, RouteConfigurationChange,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{HttpServer, TcpServer, serve_http, serve_tcp};
@@ -33,38 +36,51 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 /// HTTP chains answer with the body of their first direct response, TCP chains echo.
 pub(crate) struct Words {
     pub(crate) stats: Stats,
+    routes: Routes<RouteConfiguration>,
 }
 
 pub(crate) enum Word {
-    Http(Box<HttpServer>, Routes),
+    Http(Box<HttpServer>, WordRoutes),
     Echo,
 }
 
-impl ListenerServices for Words {
-    type Service = Word;
+/// Those that a route change brought, or else those of the listener.
+#[derive(Clone)]
+pub(crate) struct WordRoutes(RouteWatch<RouteConfiguration>, Arc<RouteConfiguration>);
 
-    fn service(&self, _: &Listener, chain: &FilterChain, routes: Option<Routes>) -> Word {
-        match (chain.terminal(), routes) {
-            (Some(NetworkFilter::HttpConnectionManager(manager)), Some(routes)) => {
-                let stats = self.stats.http(&manager.stat_prefix);
-                let server = manager.server(stats);
-                Word::Http(Box::new(server), routes)
-            }
-            _ => Word::Echo,
-        }
+pub(crate) type WordListener = ServedListener<Word>;
+
+impl ListenerServices<WordListener> for Words {
+    type Routes = RouteConfiguration;
+
+    fn routes(&self) -> &Routes<RouteConfiguration> {
+        &self.routes
     }
 
-    fn serve(&self, entered: Entered<Word>) {
+    fn http_chains(&self, version: &ListenerVersion<WordListener>) -> Vec<DrainManager> {
+        ServedListener::http_chains(version)
+    }
+
+    fn version_info<'a>(&self, config: &'a WordListener) -> &'a str {
+        config.listener().version_info.as_deref().unwrap_or("")
+    }
+
+    fn serve(&self, accepted: Accepted<WordListener>, registration: Registration) {
+        let Some(entered) = Entered::new(accepted) else {
+            return;
+        };
+        let connection = registration.register(entered.connection);
+        let (stream, service) = (entered.stream, entered.service);
         let stats = self.stats.tcp("echo");
         tokio::spawn(async move {
-            match &*entered.service {
+            match &*service {
                 Word::Http(server, routes) => {
                     let routes = routes.clone();
                     let answer = service_fn(move |_: Request<Incoming>| {
                         let word = word(&routes);
                         async { Ok::<_, Infallible>(Response::new(Full::new(word))) }
                     });
-                    serve_http(entered.stream, answer, entered.connection, server).await;
+                    serve_http(stream, answer, connection, server).await;
                 }
                 Word::Echo => {
                     let (near, mut far) = tokio::io::duplex(1024);
@@ -73,15 +89,15 @@ impl ListenerServices for Words {
                         tokio::io::copy(&mut read, &mut write).await
                     });
                     let server = TcpServer::new(CopyOptions::new(), stats);
-                    serve_tcp(entered.stream, near, entered.connection, &server).await;
+                    serve_tcp(stream, near, connection, &server).await;
                 }
             }
         });
     }
 }
 
-fn word(routes: &Routes) -> Bytes {
-    let routes = routes.current().expect("every listener here has routes");
+fn word(routes: &WordRoutes) -> Bytes {
+    let routes = routes.0.load().unwrap_or_else(|| Arc::clone(&routes.1));
     match &routes.virtual_hosts[0].routes[0].action {
         Action::DirectResponse(response) => {
             let body = response.body.as_ref().expect("it has a body");
@@ -93,18 +109,26 @@ fn word(routes: &Routes) -> Bytes {
 
 /// A manager under test, with its channels.
 pub(crate) struct Managed {
-    pub(crate) manager: ListenersManager<Words>,
-    pub(crate) listeners: mpsc::Sender<ListenerConfigurationChange>,
-    pub(crate) routes: mpsc::Sender<RouteConfigurationChange>,
+    pub(crate) manager: ListenersManager<WordListener, Words>,
+    pub(crate) listeners: mpsc::Sender<ListenerConfigurationChange<WordListener>>,
+    pub(crate) routes: mpsc::Sender<RouteConfigurationChange<RouteConfiguration>>,
+    stats: Stats,
+    by_name: Routes<RouteConfiguration>,
 }
 
 impl Managed {
     pub(crate) fn new(config: ListenerManagerConfig) -> Self {
+        let parts = ManagerParts::new(&config);
+        Self::with_parts(config, parts)
+    }
+
+    pub(crate) fn with_parts(config: ListenerManagerConfig, parts: ManagerParts) -> Self {
         let (listeners, listener_changes) = mpsc::channel(8);
         let (routes, route_changes) = mpsc::channel(8);
-        let parts = ManagerParts::new(&config);
+        let (stats, by_name) = (parts.stats.clone(), Routes::new());
         let words = Words {
-            stats: parts.stats.clone(),
+            stats: stats.clone(),
+            routes: by_name.clone(),
         };
         let (manager, run) =
             ListenersManager::new(listener_changes, route_changes, config, parts, words);
@@ -113,16 +137,30 @@ impl Managed {
             manager,
             listeners,
             routes,
+            stats,
+            by_name,
         }
+    }
+
+    /// What serves each of its chains.
+    pub(crate) fn made(&self, listener: Listener) -> WordListener {
+        ServedListener::new(listener, &self.stats, |_, chain| match chain.terminal() {
+            Some(NetworkFilter::HttpConnectionManager(manager)) => {
+                let server = manager.server(self.stats.http(&manager.stat_prefix));
+                let inline = manager.route_config.clone().expect("it has routes");
+                let routes = WordRoutes(self.by_name.watch(&*inline.name), Arc::new(inline));
+                Word::Http(Box::new(server), routes)
+            }
+            _ => Word::Echo,
+        })
     }
 
     /// Starts a listener, and says where it listens.
     pub(crate) async fn start(&self, listener: Listener) -> SocketAddr {
         let name = listener.name.clone();
-        self.manager
-            .start_listener(listener)
-            .await
-            .expect("it is taken");
+        let listener = self.made(listener);
+        let started = self.manager.start_listener(listener).await;
+        started.expect("it is taken");
         self.address(&name)
     }
 
