@@ -71,7 +71,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "features",
-        what: "each published library alone: no warning without features and with each",
+        what: "each published library alone: no warning without features and with all",
         run: steps::features,
     },
     Step {
@@ -115,7 +115,7 @@ const FULL: &[Step] = &[
     },
     Step {
         name: "powerset",
-        what: "features build in any combination of two",
+        what: "each published library alone: no warning with each feature and each pair",
         run: full::powerset,
     },
     Step {

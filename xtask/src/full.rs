@@ -42,7 +42,7 @@ pub(crate) fn powerset(sh: &Shell) -> Result<Outcome> {
         .map(|package| format!("--package={}", package.name));
     cmd!(
         sh,
-        "{cargo} hack check {published...} --lib --feature-powerset --depth 2 --no-dev-deps --exclude-features __loom,__shuttle"
+        "{cargo} hack clippy {published...} --lib --feature-powerset --depth 2 --no-dev-deps --exclude-features __loom,__shuttle -- -D warnings"
     )
     .run()?;
     Ok(Outcome::PASSED)

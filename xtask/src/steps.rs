@@ -6,13 +6,16 @@
 
 use std::{
     io::{BufRead, BufReader},
+    num::NonZero,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules};
+use crate::{
+    cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules,
+};
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
@@ -46,16 +49,18 @@ pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{} crates", packages.len())))
 }
 
-/// Each published crate alone: built together with others, it would find a feature that it forgot to ask for.
+/// Each published crate alone, with no features and with all of them: built together with others, it would find a feature of a
+/// dependency that it forgot to ask for. Each feature alone, and each pair, is left to the step `powerset`.
 pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let mut builds = 0;
     each(metadata::published(sh)?, |package| {
         let name = &package.name;
-        let mut sets = vec![String::new()];
-        sets.extend(package.features.iter().cloned());
+        let mut sets = vec!["--features=".to_owned()];
+        if !package.features.is_empty() {
+            sets.push(package.all_features());
+        }
         for features in sets {
-            let features = format!("--features={features}");
             cmd!(
                 sh,
                 "{cargo} clippy --package {name} --lib --no-default-features {features} -- -D warnings"
@@ -95,8 +100,16 @@ fn tests(sh: &Shell) -> Result<Command> {
     command.args(["test", "--workspace"]);
     command.arg(metadata::all_features(&metadata::packages(sh)?));
     command.current_dir(root()).env("CARGO_INCREMENTAL", "0");
+    if std::env::var_os(THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        command.env(THREADS, cores.max(8).to_string());
+    }
     Ok(command)
 }
+
+/// How many tests of one program run at once. Those that start processes mostly wait for them, so two cores are idle with two
+/// such tests.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Benches that compare with crates of others, and tests under executors of others: a workspace of their own.
 pub(crate) fn peers(sh: &Shell) -> Result<Outcome> {
