@@ -139,6 +139,16 @@ const FULL: &[Step] = &[
         run: full::elsewhere,
     },
     Step {
+        name: "native",
+        what: "the leaf crates compile for the system that this is",
+        run: full::native,
+    },
+    Step {
+        name: "msrv",
+        what: "the published crates compile with the oldest compiler that they promise",
+        run: full::msrv,
+    },
+    Step {
         name: "soak",
         what: "nothing is left behind by 100 000 connections and 2 000 updates",
         run: full::soak,

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use xshell::{Shell, cmd};
 
 use crate::{
@@ -141,10 +141,7 @@ const ELSEWHERE: [&str; 2] = ["x86_64-pc-windows-gnu", "x86_64-apple-darwin"];
 /// Whether the leaf crates compile where this machine is not.
 pub(crate) fn elsewhere(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
-    let mut leaves = metadata::published(sh)?;
-    leaves.retain(|package| package.name != "orion-drain");
-    let features = metadata::all_features(&leaves);
-    let leaves = metadata::selected(&leaves);
+    let (leaves, features) = leaves(sh)?;
     for target in ELSEWHERE {
         if cmd!(sh, "rustup target add {target}")
             .quiet()
@@ -164,6 +161,55 @@ pub(crate) fn elsewhere(sh: &Shell) -> Result<Outcome> {
         "compiled for {}, run for neither",
         ELSEWHERE.join(" and ")
     )))
+}
+
+/// Whether the leaf crates compile where this machine is: for runners with macOS and Windows.
+pub(crate) fn native(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let (leaves, features) = leaves(sh)?;
+    cmd!(sh, "{cargo} build {leaves...} {features}").run()?;
+    Ok(Outcome::PASSED)
+}
+
+/// The arguments for the crates that do not ask for Linux: those below the facade's own.
+fn leaves(sh: &Shell) -> Result<(Vec<String>, String)> {
+    let mut leaves = metadata::published(sh)?;
+    leaves.retain(|package| !package.name.starts_with("orion-drain"));
+    Ok((metadata::selected(&leaves), metadata::all_features(&leaves)))
+}
+
+/// Whether the published crates compile with the oldest compiler that they promise: rustup's, or the one that
+/// `XTASK_MSRV_RUSTC` names where rustup cannot fetch it.
+pub(crate) fn msrv(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let published = metadata::published(sh)?;
+    let version = &published.first().context("no crate")?.rust_version;
+    let rustc = if let Ok(rustc) = std::env::var("XTASK_MSRV_RUSTC") {
+        rustc
+    } else {
+        let install = cmd!(sh, "rustup toolchain install {version} --profile minimal");
+        if install.quiet().ignore_stderr().run().is_err() {
+            return Ok(Outcome::Skipped(format!(
+                "rustup cannot install Rust {version} here"
+            )));
+        }
+        cmd!(sh, "rustup which rustc --toolchain {version}").read()?
+    };
+    let found = cmd!(sh, "{rustc} --version").read()?;
+    ensure!(
+        found.starts_with(&format!("rustc {version}.")),
+        "{rustc} is {found}, not {version}"
+    );
+    let features = metadata::all_features(&published);
+    let published = metadata::selected(&published);
+    let target = root().join("target/msrv");
+    let _rustc = sh.push_env("RUSTC", &rustc);
+    cmd!(
+        sh,
+        "{cargo} check {published...} {features} --locked --target-dir {target}"
+    )
+    .run()?;
+    Ok(Outcome::Passed(found))
 }
 
 /// The core's tests under valgrind: nothing lost, nothing touched that is not ours.

@@ -197,6 +197,7 @@ mod tests {
         let package = |(name, dependencies): &(&str, &[&str])| Package {
             name: (*name).to_owned(),
             version: "0.1.0".to_owned(),
+            rust_version: String::new(),
             published: true,
             default: true,
             dir: (*name).into(),

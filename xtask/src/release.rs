@@ -150,6 +150,7 @@ mod tests {
         Package {
             name: name.to_owned(),
             version: "0.1.0".to_owned(),
+            rust_version: String::new(),
             published: true,
             default: true,
             dir: name.into(),

@@ -13,9 +13,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{
-    cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules,
-};
+use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules};
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();

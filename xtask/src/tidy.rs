@@ -203,6 +203,7 @@ mod tests {
             let package = Package {
                 name: "drain-tree".to_owned(),
                 version: "0.1.0".to_owned(),
+                rust_version: String::new(),
                 published: true,
                 default: true,
                 dir: PathBuf::new(),
