@@ -258,8 +258,19 @@ fn now() -> Instant {
     Instant::now()
 }
 
+fn all() -> impl Iterator<Item = &'static Step> {
+    STEPS.iter().chain(FULL)
+}
+
+/// The first name of no step.
+pub(crate) fn unknown(options: &Options) -> Option<&String> {
+    options
+        .steps
+        .iter()
+        .find(|name| all().all(|step| step.name != **name))
+}
+
 fn chosen(options: &Options) -> Result<Vec<&'static Step>> {
-    let all = || STEPS.iter().chain(FULL);
     if options.steps.is_empty() {
         return Ok(if options.full {
             all().collect()
@@ -267,11 +278,7 @@ fn chosen(options: &Options) -> Result<Vec<&'static Step>> {
             STEPS.iter().collect()
         });
     }
-    if let Some(unknown) = options
-        .steps
-        .iter()
-        .find(|name| all().all(|step| step.name != **name))
-    {
+    if let Some(unknown) = unknown(options) {
         let names: Vec<_> = all().map(|step| step.name).collect();
         bail!(
             "there is no step `{unknown}`; there are: {}",

@@ -2,6 +2,7 @@
 
 mod adopter;
 mod ci;
+mod documents;
 mod full;
 mod lab;
 mod layers;

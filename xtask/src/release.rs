@@ -7,7 +7,7 @@ use xshell::{Shell, cmd};
 
 use crate::{
     cargo,
-    metadata::{self, Package},
+    metadata::{self, Dependency, Package},
     root,
 };
 
@@ -120,6 +120,36 @@ fn publication_order(mut left: Vec<Package>) -> Result<Vec<Package>> {
     Ok(ordered)
 }
 
+/// What is wrong with the numbered list of RELEASING.md: each published crate once, after all that it depends on.
+pub(crate) fn order_problems(document: &str, packages: &[Package]) -> Vec<String> {
+    let is_numbered = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit());
+    let listed: Vec<&str> = document
+        .lines()
+        .filter(is_numbered)
+        .filter_map(|line| line.split_once(". `")?.1.strip_suffix('`'))
+        .collect();
+    let place = |name: &str| listed.iter().position(|listed| *listed == name);
+    let mut problems = Vec::new();
+    for package in packages.iter().filter(|package| package.published) {
+        let name = &package.name;
+        let Some(own) = place(name) else {
+            problems.push(format!("RELEASING.md: {name} is not in the list"));
+            continue;
+        };
+        let is_late = |dependency: &&Dependency| {
+            !dependency.dev && place(&dependency.name).is_some_and(|place| place > own)
+        };
+        let late = package.dependencies.iter().filter(is_late);
+        problems.extend(late.map(|dependency| {
+            format!("RELEASING.md: {name} is listed before {}", dependency.name)
+        }));
+    }
+    let is_stranger = |name: &&&str| !packages.iter().any(|package| package.name == **name);
+    let strangers = listed.iter().filter(is_stranger);
+    problems.extend(strangers.map(|name| format!("RELEASING.md: there is no crate {name}")));
+    problems
+}
+
 /// How many changes the section of `version`, or else the one called Unreleased, names.
 fn changes(changelog: &str, version: &str) -> usize {
     let section = |title: &str| {
@@ -139,7 +169,6 @@ fn changes(changelog: &str, version: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::Dependency;
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
         let dependency = |name: &&str| Dependency {
@@ -176,6 +205,20 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["leaf", "middle", "top"]
         );
+    }
+
+    #[test]
+    fn the_list_has_every_crate_after_those_it_needs() {
+        let packages = [package("top", &["leaf"]), package("leaf", &[])];
+        let problems = |list: &str| order_problems(list, &packages);
+        assert_eq!(problems("1. `leaf`\n2. `top`\n"), [""; 0]);
+        for wrong in [
+            "1. `top`\n2. `leaf`",
+            "1. `leaf`",
+            "1. `leaf`\n2. `top`\n3. `x`",
+        ] {
+            assert_eq!(problems(wrong).len(), 1, "{wrong}");
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
-use crate::{cargo, ci::Outcome, layers as layer_table, metadata, release, root, tidy as rules};
+use crate::{
+    cargo, ci::Outcome, documents, layers as layer_table, metadata, release, root, tidy as rules,
+};
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
@@ -30,7 +32,10 @@ pub(crate) fn layers(sh: &Shell) -> Result<Outcome> {
 }
 
 pub(crate) fn tidy(sh: &Shell) -> Result<Outcome> {
-    none(&rules::problems(&root(), &metadata::packages(sh)?)?)?;
+    let packages = metadata::packages(sh)?;
+    let mut problems = rules::problems(&root(), &packages)?;
+    problems.extend(documents::problems(sh, &packages)?);
+    none(&problems)?;
     Ok(Outcome::PASSED)
 }
 

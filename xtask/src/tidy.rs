@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{ledger, metadata::Package};
+use crate::{ledger, metadata::Package, release};
 
 /// A rule for the text of one `.rs` file: what is wrong with it, if anything.
 struct Rule {
@@ -90,6 +90,28 @@ fn manifest_problems(package: &Package, siblings: &[String]) -> Vec<String> {
     problems
 }
 
+/// Makes docs.rs say which feature an item needs.
+const LABELS: &str = "#![cfg_attr(docsrs, feature(doc_cfg))]";
+
+/// What is wrong with what a manifest says about the package and its page on docs.rs.
+fn package_problems(name: &str, manifest: &str) -> Vec<String> {
+    let line = |begin: &str| manifest.lines().find(|line| line.starts_with(begin));
+    let mut problems = Vec::new();
+    match line("include = ") {
+        None => problems.push(format!("{name}: its manifest has no `include`")),
+        Some(files) if files.contains("tests/") => {
+            problems.push(format!("{name}: its package has the tests in it"));
+        }
+        Some(_) => {}
+    }
+    if line("all-features").is_some() && line("__").is_some() {
+        problems.push(format!(
+            "{name}: docs.rs would show features that are for tests alone"
+        ));
+    }
+    problems
+}
+
 /// Files that every published crate carries: they are what crates.io and a packager show.
 const CARRIED: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
@@ -131,6 +153,12 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
         }
         if package.published {
             problems.extend(manifest_problems(package, &siblings));
+            problems.extend(package_problems(&package.name, &manifest));
+            let library = fs::read_to_string(package.dir.join("src/lib.rs"))?;
+            let is_public = |feature: &String| !feature.starts_with("__");
+            if package.features.iter().any(is_public) && !library.contains(LABELS) {
+                problems.push(format!("{}: lib.rs has no `{LABELS}`", package.name));
+            }
             let missing = CARRIED
                 .iter()
                 .filter(|file| !package.dir.join(file).is_file());
@@ -138,6 +166,8 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
         }
     }
     problems.extend(ledger::problems(root, &code)?);
+    let releasing = fs::read_to_string(root.join("RELEASING.md"))?;
+    problems.extend(release::order_problems(&releasing, packages));
     Ok(problems)
 }
 
@@ -190,6 +220,21 @@ mod tests {
             "a/tests/b.rs",
             "#[tokio::test(start_paused = true)]\n    sleep(SECOND).await;"
         ));
+    }
+
+    #[test]
+    fn a_package_has_no_tests_and_its_page_no_features_for_tests() {
+        let include = "include = [\"src/**\", \"README.md\"]\n";
+        assert_eq!(package_problems("a", include), [""; 0]);
+        let all = format!("{include}all-features = true\n");
+        assert_eq!(package_problems("a", &all), [""; 0]);
+        for wrong in [
+            "include = [\"src/**\", \"tests/**\"]\n".to_owned(),
+            "[package]\n".to_owned(),
+            format!("{all}__bench = []\n"),
+        ] {
+            assert_eq!(package_problems("a", &wrong).len(), 1, "{wrong}");
+        }
     }
 
     #[test]
