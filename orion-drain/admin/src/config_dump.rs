@@ -7,6 +7,7 @@ use listener_versions::{ListenerConfig, ListenerVersion, VersionState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::translate::state_name;
 use orion_drain_config::{FilterChain, Listener, NetworkFilter, format_duration};
 
 /// What `/config_dump` shows: [`admin.v3.ConfigDump`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto),
@@ -201,12 +202,7 @@ impl ConfigDump {
             .listeners
             .iter()
             .map(|one| {
-                let state = match one.state {
-                    VersionState::Warming => "warming",
-                    VersionState::Active => "active",
-                    VersionState::Draining => "draining",
-                    VersionState::Drained => "drained",
-                };
+                let state = state_name(one.state);
                 json!({ "name": one.name, "version": one.version, "version_info": one.version_info,
                         "state": state, "effective": one.effective })
             })

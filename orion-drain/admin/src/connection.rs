@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use conn_tracker::{ConnKind, ConnSnapshot, ConnState, Peer};
+use conn_tracker::{ConnId, ConnKind, ConnSnapshot, ConnState, Peer};
 use drain_signal::{DrainEvent, schedule::signal_window};
 use listener_versions::{ChainView, VersionView};
 use serde::Serialize;
@@ -64,6 +64,23 @@ pub struct ConnectionView {
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline_in: Option<Duration>,
+}
+
+/// Some of the connections that are open.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConnectionPage {
+    /// The connections.
+    pub connections: Vec<ConnectionView>,
+    /// What the next page follows; `None` after the last one.
+    pub next: Option<ConnId>,
+}
+
+impl ConnectionPage {
+    /// These connections, and what the next page follows.
+    pub fn new(connections: Vec<ConnectionView>, next: Option<ConnId>) -> Self {
+        Self { connections, next }
+    }
 }
 
 /// A step of the way out: those of [`GracefulClose`](drain_signal::GracefulClose), and what comes after them.

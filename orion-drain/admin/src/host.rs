@@ -1,14 +1,15 @@
 //! What the admin interface needs from the process it belongs to.
 
+use conn_tracker::ConnId;
 use http::request::Parts;
 
 use super::{
-    ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView,
-    ListenerView, Operation, ServerInfo, ServerState, ShutdownView,
+    ConfigDump, ConnectionPage, Denied, DrainListenerError, DrainListeners, DrainView,
+    ListenerView, Operation, ServerInfo, ServerState, ShutdownView, VersionSummary,
 };
 use orion_drain_stats::StatsSnapshot;
 
-/// The process behind the admin interface. Methods that begin something return when it has begun; none may block.
+/// The process behind the admin interface, shared by its answers. Methods that begin something return when it has begun; none may block.
 pub trait AdminHost {
     /// Whether traffic should come here: [`ServerState::Draining`] while the health check is failed.
     ///
@@ -33,8 +34,21 @@ pub trait AdminHost {
     /// Ends the process at once, without a drain; after the answer has been sent, if that takes no time.
     fn quit(&self);
 
-    /// The connections that are open. Default: none are known.
-    fn connections(&self) -> Vec<ConnectionView> {
+    /// At most `limit` of the connections that are open: the first ones, or those that follow `after`, the
+    /// [`next`](ConnectionPage::next) of the page before. A list of any length is asked for page by page, with other tasks in
+    /// between. Default: none are known.
+    fn connections(&self, after: Option<ConnId>, limit: usize) -> ConnectionPage {
+        let _ = (after, limit);
+        ConnectionPage::default()
+    }
+
+    /// How many connections are open. Default: none are known.
+    fn connection_count(&self) -> usize {
+        0
+    }
+
+    /// The versions of the listeners that are not gone, with how many connections each has. Default: none are known.
+    fn versions(&self) -> Vec<VersionSummary> {
         Vec::new()
     }
 

@@ -16,8 +16,8 @@
 //! | `/stats` | `name: value`; `?filter=REGEX`, `?usedonly`, `?format=json`; `/stats/prometheus` |
 //! | `/listeners` | `name::address`; `?format=json` |
 //! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners` |
-//! | `/connections` | who is still here, why, and what happens next (JSON); `?format=text`. Envoy has no such list |
-//! | `/drain` | how far each drain is, and the end of the process (JSON). Envoy has no such list |
+//! | `/connections` | who is still here, why, and what happens next (JSON); `?limit=N&offset=N&state=STATE&listener=NAME`, `?format=text`; `?summary`: the versions and how many connections each has. Envoy has no such list |
+//! | `/drain` | how far each drain is, and the end of the process (JSON); `?limit=N`. Envoy has no such list |
 //! | POST `/listeners/NAME/drain` | removes one listener: its connections drain, and are cut at the deadline |
 //! | POST `/drain_listeners` | stops accepting; `?graceful`, `?inboundonly`, `?skip_exit` |
 //! | POST `/healthcheck/fail`, `/healthcheck/ok` | sets and clears the failed state |
@@ -34,26 +34,32 @@ mod origin;
 mod page;
 mod query;
 mod router;
+mod rows;
 #[cfg(feature = "standard")]
 mod server;
 #[cfg(feature = "standard")]
 mod standard;
+#[cfg(feature = "standard")]
+mod startup;
 mod text;
 mod token;
 mod translate;
 mod view;
 
-pub use body::{MAX_BODY, answer};
+pub use body::{AdminBody, MAX_BODY, answer};
 pub use config_dump::{ConfigDump, EffectiveListener, ListenerConfigView};
-pub use connection::{ConnectionView, NextStep};
+pub use connection::{ConnectionPage, ConnectionView, NextStep};
 pub use host::AdminHost;
 pub use operation::{Denied, DrainListenerError, DrainListeners, Operation};
 pub use router::handle;
 #[cfg(feature = "standard")]
 pub use standard::Standard;
+#[cfg(feature = "standard")]
+pub use startup::Startup;
 pub use token::BearerToken;
 pub use view::{
     CommandLineOptions, DrainView, ListenerView, ServerInfo, ServerState, ShutdownView,
+    VersionSummary,
 };
 
 #[cfg(doctest)]

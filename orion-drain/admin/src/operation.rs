@@ -114,9 +114,10 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ),
     (
         "/connections",
-        "who is still here, why, and what happens next: ?format=json|text",
+        "who is still here, why, and what happens next: ?limit=N, ?offset=N, ?state=STATE, ?listener=NAME, \
+         ?format=json|text; ?summary",
     ),
-    ("/drain", "how far each drain is (JSON)"),
+    ("/drain", "how far each drain is (JSON): ?limit=N"),
     (
         "/drain_listeners",
         "drain listeners: POST, ?graceful, ?inboundonly, ?skip_exit",

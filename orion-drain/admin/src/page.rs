@@ -1,10 +1,10 @@
 //! The page at `/`: drains live, from the JSON of the other paths. It has no data of its own and loads nothing from elsewhere.
 
-use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
+use super::AdminBody;
 use super::router::respond;
 
 const PAGE: &str = include_str!("page.html");
@@ -25,7 +25,7 @@ pub(super) fn is_asked_for(request: &Parts) -> bool {
     })
 }
 
-pub(super) fn response() -> Response<Bytes> {
+pub(super) fn response() -> Response<AdminBody> {
     let mut response = respond(StatusCode::OK, "text/html; charset=UTF-8", PAGE.to_owned());
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY);

@@ -1,6 +1,7 @@
 //! From an admin request to its response.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use http::{
     HeaderValue, Method, Response, StatusCode,
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
@@ -10,16 +11,19 @@ use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use super::{
-    AdminHost, ConnectionView, Denied, DrainListenerError, Operation, ServerState,
+    AdminBody, AdminHost, Denied, DrainListenerError, Operation, ServerState,
     operation::{PATHS, listener_of, merged},
     origin::{check_host, check_site},
     page,
     query::{Query, decoded},
-    text,
+    rows::{Rows, USAGE, Wanted, number},
 };
 
 /// Answers an admin request. The body of a request is never needed; [`answer`](super::answer) bounds it.
-pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Bytes> {
+pub fn handle<H>(host: &Arc<H>, request: &Parts) -> Response<AdminBody>
+where
+    H: AdminHost + Send + Sync + 'static,
+{
     let (path, query) = (merged(request.uri.path()), Query::of(&request.uri));
     let Some(operation) = Operation::of(&path, &query) else {
         let text = format!("invalid path. admin commands are:\n{}", paths());
@@ -29,8 +33,8 @@ pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Byte
         return refusal;
     }
     let allowed = match operation.changes() {
-        true => check_site(request).and_then(|()| check_host(host, request)),
-        false if operation.reveals() => check_host(host, request),
+        true => check_site(request).and_then(|()| check_host(&**host, request)),
+        false if operation.reveals() => check_host(&**host, request),
         false => Ok(()),
     };
     match allowed.and_then(|()| host.authorize(request, operation)) {
@@ -39,7 +43,7 @@ pub fn handle<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Response<Byte
     }
 }
 
-fn denied(denied: &Denied) -> Response<Bytes> {
+fn denied(denied: &Denied) -> Response<AdminBody> {
     let status = match denied.challenge {
         true => StatusCode::UNAUTHORIZED,
         false => StatusCode::FORBIDDEN,
@@ -52,7 +56,7 @@ fn denied(denied: &Denied) -> Response<Bytes> {
     response
 }
 
-fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>> {
+fn wrong_method(operation: Operation, method: &Method) -> Option<Response<AdminBody>> {
     let (allowed, needed) = if operation.changes() {
         (method == Method::POST, "POST")
     } else {
@@ -74,13 +78,16 @@ fn wrong_method(operation: Operation, method: &Method) -> Option<Response<Bytes>
     Some(refusal)
 }
 
-fn perform<H: AdminHost + ?Sized>(
-    host: &H,
+fn perform<H>(
+    host: &Arc<H>,
     operation: Operation,
     request: &Parts,
     path: &str,
     query: &Query,
-) -> Response<Bytes> {
+) -> Response<AdminBody>
+where
+    H: AdminHost + Send + Sync + 'static,
+{
     match operation {
         Operation::Home if page::is_asked_for(request) => return page::response(),
         Operation::Home | Operation::Help => {
@@ -96,11 +103,19 @@ fn perform<H: AdminHost + ?Sized>(
             return plain(status, format!("{}\n", state.as_str()));
         }
         Operation::ServerInfo => return json_of(serde_json::to_value(host.server_info())),
-        Operation::Stats => return stats(host, query, query.get("format")),
-        Operation::Prometheus => return stats(host, query, Some("prometheus")),
-        Operation::Listeners => return listeners(host, query),
+        Operation::Stats => return stats(&**host, query, query.get("format")),
+        Operation::Prometheus => return stats(&**host, query, Some("prometheus")),
+        Operation::Listeners => return listeners(&**host, query),
         Operation::Connections => {
-            return connections(&host.connections(), query.get("format"));
+            return match (query.has("summary"), Wanted::of(query)) {
+                (true, _) => summary(&**host, query),
+                (false, Some(wanted)) => {
+                    let content_type = wanted.content_type();
+                    let rows = AdminBody::pieces(Rows::new(Arc::clone(host), wanted));
+                    respond(StatusCode::OK, content_type, rows)
+                }
+                (false, None) => plain(StatusCode::BAD_REQUEST, USAGE.to_owned()),
+            };
         }
         Operation::ConfigDump => {
             return match host.config_dump().to_json(query.get("resource")) {
@@ -124,16 +139,7 @@ fn perform<H: AdminHost + ?Sized>(
                 return plain(status, format!("{error}\n"));
             }
         }
-        Operation::Drains => {
-            let drains = serde_json::to_value(host.drains());
-            let shutdown = host.shutdown().map(serde_json::to_value).transpose();
-            return json_of(drains.and_then(|drains| {
-                Ok(match shutdown? {
-                    Some(shutdown) => json!({ "drains": drains, "shutdown": shutdown }),
-                    None => json!({ "drains": drains }),
-                })
-            }));
-        }
+        Operation::Drains => return drains(&**host, query),
         Operation::DrainListeners(form) => host.drain_listeners(form),
         Operation::FailHealth => host.fail_health(),
         Operation::RestoreHealth => host.restore_health(),
@@ -142,20 +148,52 @@ fn perform<H: AdminHost + ?Sized>(
     plain(StatusCode::OK, "OK\n".to_owned())
 }
 
-fn connections(list: &[ConnectionView], format: Option<&str>) -> Response<Bytes> {
-    match format {
-        None | Some("" | "json") => {
-            json_of(serde_json::to_value(list).map(|list| json!({ "connections": list })))
-        }
-        Some("text") => plain(StatusCode::OK, text::connections(list)),
-        Some(_) => plain(
-            StatusCode::BAD_REQUEST,
-            "usage: /connections?format=(json|text)\n".to_owned(),
-        ),
-    }
+/// How many rows a list for the page has, unless a request says something else.
+const SUMMARY: usize = 100;
+
+/// The versions that are not gone, those that drain first: what the page shows, and how many more there are.
+fn summary<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBody> {
+    let Some(limit) = number(query, "limit", SUMMARY) else {
+        return plain(StatusCode::BAD_REQUEST, USAGE.to_owned());
+    };
+    let mut versions = host.versions();
+    versions.sort_by_key(|version| version.state == "active");
+    let more = versions.len().saturating_sub(limit);
+    versions.truncate(limit);
+    json_of(serde_json::to_value(versions).map(
+        |versions| json!({ "total": host.connection_count(), "versions": versions, "more": more }),
+    ))
 }
 
-fn stats<H: AdminHost + ?Sized>(host: &H, query: &Query, format: Option<&str>) -> Response<Bytes> {
+/// `/drain`: how far each drain is, and the end of the process.
+fn drains<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBody> {
+    let Some(limit) = number(query, "limit", usize::MAX) else {
+        return plain(
+            StatusCode::BAD_REQUEST,
+            "usage: /drain?limit=N\n".to_owned(),
+        );
+    };
+    let mut drains = host.drains();
+    let more = drains.len().saturating_sub(limit);
+    drains.truncate(limit);
+    let shutdown = host.shutdown().map(serde_json::to_value).transpose();
+    json_of(serde_json::to_value(drains).and_then(|drains| {
+        let mut answer = json!({ "drains": drains });
+        if more > 0 {
+            answer["more"] = more.into();
+        }
+        if let Some(shutdown) = shutdown? {
+            answer["shutdown"] = shutdown;
+        }
+        Ok(answer)
+    }))
+}
+
+fn stats<H: AdminHost + ?Sized>(
+    host: &H,
+    query: &Query,
+    format: Option<&str>,
+) -> Response<AdminBody> {
     let mut snapshot = host.stats();
     let state = host.state();
     snapshot.set("server.state", state.number());
@@ -201,7 +239,7 @@ fn stats<H: AdminHost + ?Sized>(host: &H, query: &Query, format: Option<&str>) -
     }
 }
 
-fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<Bytes> {
+fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBody> {
     let listeners = host.listeners();
     match query.get("format") {
         Some("json") => {
@@ -237,11 +275,11 @@ fn paths() -> String {
         .collect()
 }
 
-pub(super) fn plain(status: StatusCode, text: String) -> Response<Bytes> {
+pub(super) fn plain(status: StatusCode, text: String) -> Response<AdminBody> {
     respond(status, "text/plain; charset=UTF-8", text)
 }
 
-fn json_of(value: serde_json::Result<Value>) -> Response<Bytes> {
+fn json_of(value: serde_json::Result<Value>) -> Response<AdminBody> {
     match value {
         Ok(value) => respond(StatusCode::OK, "application/json", format!("{value:#}\n")),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
@@ -251,9 +289,9 @@ fn json_of(value: serde_json::Result<Value>) -> Response<Bytes> {
 pub(super) fn respond(
     status: StatusCode,
     content_type: &'static str,
-    body: String,
-) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(body));
+    body: impl Into<AdminBody>,
+) -> Response<AdminBody> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,7 +13,7 @@ use listener_versions::ListenerConfig;
 use tokio::net::TcpListener;
 use tokio::time::error::Elapsed;
 
-use super::{Standard, answer};
+use super::{AdminBody, Standard, answer};
 
 /// How long a request's head, or its body, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -55,8 +53,8 @@ impl<C: ListenerConfig> Standard<C> {
 async fn respond<C: ListenerConfig>(
     host: Arc<Standard<C>>,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Elapsed> {
-    let mut response = tokio::time::timeout(PATIENCE, answer(&*host, request)).await?;
+) -> Result<Response<AdminBody>, Elapsed> {
+    let mut response = tokio::time::timeout(PATIENCE, answer(&host, request)).await?;
     if host.quit.is_asked() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant as StdInstant;
 
-use conn_tracker::ConnTracker;
+use conn_tracker::{ConnId, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainStrategy};
 use futures_util::FutureExt as _;
 use http::request::Parts;
@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{
-    AdminHost, BearerToken, ConfigDump, ConnectionView, Denied, DrainListenerError, DrainListeners,
-    DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo, ServerState, ShutdownView,
+    AdminHost, BearerToken, ConfigDump, ConnectionPage, ConnectionView, Denied, DrainListenerError,
+    DrainListeners, DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo,
+    ServerState, ShutdownView, Startup, VersionSummary,
 };
 
 /// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve) serves it on a port.
@@ -27,7 +28,7 @@ use super::{
 /// ```no_run
 /// use std::sync::Arc;
 ///
-/// use conn_tracker::ConnTracker;
+/// use conn_tracker::{ConnId, ConnTracker};
 /// use drain_tree::DrainManager;
 /// use listener_versions::{ListenerConfig, Listeners};
 /// use orion_drain_admin::Standard;
@@ -53,6 +54,8 @@ pub struct Standard<C: ListenerConfig> {
     configuration: Option<fn(&C) -> &Listener>,
     token: Option<BearerToken>,
     shutdown: Option<Shutdown>,
+    startup: Option<Startup>,
+    own_names: Vec<String>,
     started: Instant,
     restart_epoch: u32,
     /// When the first process in a row was started.
@@ -97,6 +100,8 @@ impl<C: ListenerConfig> Standard<C> {
             configuration: None,
             token: None,
             shutdown: None,
+            startup: None,
+            own_names: Vec::new(),
             started,
             restart_epoch: 0,
             first: started.into_std(),
@@ -144,6 +149,21 @@ impl<C: ListenerConfig> Standard<C> {
         self
     }
 
+    /// The same with its start: until that is [finished](Startup::finish), `/ready` says 503.
+    #[must_use]
+    pub fn with_startup(mut self, startup: Startup) -> Self {
+        self.startup = Some(startup);
+        self
+    }
+
+    /// The same under more names than its IP addresses and `localhost`: what changes something, or reveals the configuration, is
+    /// answered under these names too. See [`AdminHost::is_own_name`]. Default: none.
+    #[must_use]
+    pub fn with_own_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.own_names.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// Resolves when an operator has asked for `/quitquitquit`, and was answered by [`serve`](Self::serve).
     ///
     /// # Cancel safety
@@ -180,6 +200,9 @@ impl<C: ListenerConfig> Standard<C> {
 
 impl<C: ListenerConfig> AdminHost for Standard<C> {
     fn state(&self) -> ServerState {
+        if let Some(starting) = self.startup.as_ref().and_then(Startup::state) {
+            return starting;
+        }
         let is_ready = self.shutdown.as_ref().is_none_or(Shutdown::is_ready);
         if self.root.health_failed() || !is_ready {
             ServerState::Draining
@@ -230,15 +253,30 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
         self.quit.asked.store(true, Ordering::Relaxed);
     }
 
-    fn connections(&self) -> Vec<ConnectionView> {
-        let (connections, versions) = (self.tracker.snapshot(), self.listeners.snapshot());
-        ConnectionView::open(
-            &connections,
+    fn connections(&self, after: Option<ConnId>, limit: usize) -> ConnectionPage {
+        let page = self.tracker.snapshot_page(after, limit);
+        let connections = ConnectionView::open(
+            &page.connections,
             self.tracker.now(),
-            &versions,
+            &self.listeners.snapshot(),
             &self.listeners.draining_chains(),
             Instant::now().into_std(),
-        )
+        );
+        ConnectionPage::new(connections, page.next)
+    }
+
+    fn connection_count(&self) -> usize {
+        self.tracker.len()
+    }
+
+    fn versions(&self) -> Vec<VersionSummary> {
+        VersionSummary::all(&self.listeners.snapshot())
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        self.own_names
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name))
     }
 
     fn drains(&self) -> Vec<DrainView> {

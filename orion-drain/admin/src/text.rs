@@ -12,28 +12,43 @@ const HEAD: [&str; 10] = [
 /// Names are shortened to this, so that one of them cannot push everything off the screen.
 const WIDEST: usize = 40;
 
-pub(super) fn connections(connections: &[ConnectionView]) -> String {
-    let rows: Vec<[String; 10]> = connections.iter().map(row).collect();
-    let mut widths = HEAD.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+/// Rows in columns. They are as wide as the first rows need; a longer cell of a later one moves what follows it.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    widths: Option<[usize; 10]>,
+}
+
+impl Table {
+    /// The next rows, before the first ones the head.
+    pub(super) fn rows(&mut self, connections: &[ConnectionView]) -> String {
+        let rows: Vec<[String; 10]> = connections.iter().map(row).collect();
+        let mut text = String::new();
+        let is_first = self.widths.is_none();
+        let widths = *self.widths.get_or_insert_with(|| {
+            let mut widths = HEAD.map(str::len);
+            for row in &rows {
+                for (width, cell) in widths.iter_mut().zip(row) {
+                    *width = (*width).max(cell.chars().count());
+                }
+            }
+            widths
+        });
+        let mut line = |cells: [&str; 10]| {
+            let last = cells.len() - 1;
+            for (cell, width) in cells[..last].iter().zip(widths) {
+                // Writing into a string does not fail.
+                write!(text, "{cell:<width$}  ").ok();
+            }
+            writeln!(text, "{}", cells[last]).ok();
+        };
+        if is_first {
+            line(HEAD);
         }
-    }
-    let mut text = String::new();
-    let mut line = |cells: [&str; 10]| {
-        let last = cells.len() - 1;
-        for (cell, width) in cells[..last].iter().zip(widths) {
-            // Writing into a string does not fail.
-            write!(text, "{cell:<width$}  ").ok();
+        for row in &rows {
+            line(row.each_ref().map(String::as_str));
         }
-        writeln!(text, "{}", cells[last]).ok();
-    };
-    line(HEAD);
-    for row in &rows {
-        line(row.each_ref().map(String::as_str));
+        text
     }
-    text
 }
 
 fn row(connection: &ConnectionView) -> [String; 10] {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use drain_signal::{DrainEvent, DrainStrategy};
 use listener_versions::{ChainView, VersionState, VersionView};
 
-use super::{DrainView, ListenerView};
+use super::{DrainView, ListenerView, VersionSummary};
 use orion_drain_telemetry::DrainId;
 
 impl ListenerView {
@@ -18,6 +18,31 @@ impl ListenerView {
         active
             .map(|version| Self::new(&*version.name, &version.address))
             .collect()
+    }
+}
+
+impl VersionSummary {
+    /// These versions.
+    pub fn all(versions: &[VersionView]) -> Vec<Self> {
+        let summary = |version: &VersionView| Self {
+            listener: version.name.to_string(),
+            version: version.number,
+            version_info: version.version_info.to_string(),
+            state: state_name(version.state).to_owned(),
+            accepting: version.accepting,
+            connections: version.connections,
+        };
+        versions.iter().map(summary).collect()
+    }
+}
+
+/// The word that JSON has for it.
+pub(super) const fn state_name(state: VersionState) -> &'static str {
+    match state {
+        VersionState::Warming => "warming",
+        VersionState::Active => "active",
+        VersionState::Draining => "draining",
+        VersionState::Drained => "drained",
     }
 }
 

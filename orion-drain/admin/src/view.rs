@@ -116,6 +116,24 @@ impl ListenerView {
     }
 }
 
+/// A listener's version in `/connections?summary`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct VersionSummary {
+    /// The listener.
+    pub listener: String,
+    /// The number of the version.
+    pub version: u64,
+    /// The xDS `version_info` of the update that brought it.
+    pub version_info: String,
+    /// `warming`, `active`, `draining` or `drained`.
+    pub state: String,
+    /// Whether it takes new connections.
+    pub accepting: bool,
+    /// Its connections that are open.
+    pub connections: usize,
+}
+
 /// A drain in `/drain`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -1,20 +1,25 @@
 //! The admin interface, path by path, over a host that writes down what it was asked.
 
-use std::{cell::RefCell, time::Duration};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use conn_tracker::ConnId;
+use futures_util::FutureExt as _;
 use http::{Method, Request, Response, StatusCode, request::Parts};
+use http_body_util::BodyExt as _;
 use orion_drain_admin::{
-    AdminHost, BearerToken, ConnectionView, Denied, DrainListenerError, DrainListeners, DrainView,
-    ListenerView, MAX_BODY, NextStep, Operation, ServerState, answer, handle,
+    AdminHost, BearerToken, ConnectionPage, ConnectionView, Denied, DrainListenerError,
+    DrainListeners, DrainView, ListenerView, MAX_BODY, NextStep, Operation, ServerState, answer,
 };
 use orion_drain_stats::{Stats, StatsSnapshot};
 use serde_json::{Value, json};
 
+#[derive(Clone)]
 struct Host {
     state: ServerState,
     stats: Stats,
-    asked: RefCell<Vec<String>>,
+    asked: Arc<Mutex<Vec<String>>>,
     denied: Option<Operation>,
     token: Option<BearerToken>,
 }
@@ -24,14 +29,18 @@ impl Host {
         Self {
             state: ServerState::Live,
             stats: Stats::new(),
-            asked: RefCell::default(),
+            asked: Arc::default(),
             denied: None,
             token: None,
         }
     }
 
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("a list").clone()
+    }
+
     fn note(&self, what: impl Into<String>) {
-        self.asked.borrow_mut().push(what.into());
+        self.asked.lock().expect("a list").push(what.into());
     }
 }
 
@@ -70,7 +79,7 @@ impl AdminHost for Host {
         self.note("quit");
     }
 
-    fn connections(&self) -> Vec<ConnectionView> {
+    fn connections(&self, _: Option<ConnId>, _: usize) -> ConnectionPage {
         let mut view = ConnectionView::default();
         view.id = "7".to_owned();
         view.listener = "in".to_owned();
@@ -82,7 +91,7 @@ impl AdminHost for Host {
         view.next = Some(NextStep::Abort);
         view.next_in = Some(Duration::from_millis(1500));
         view.deadline_in = Some(Duration::from_millis(1500));
-        vec![view]
+        ConnectionPage::new(vec![view], None)
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -118,6 +127,18 @@ impl AdminHost for Host {
             Ok(())
         }
     }
+}
+
+/// The answer with its whole body.
+fn handle(host: &Host, request: &Parts) -> Response<Bytes> {
+    let answer = orion_drain_admin::handle(&Arc::new(host.clone()), request);
+    let (parts, body) = answer.into_parts();
+    let mut body = std::pin::pin!(body.collect());
+    // It waits for nothing but its turn.
+    let body = std::iter::repeat_with(|| body.as_mut().now_or_never());
+    let body = body.flatten().next().expect("a body");
+    let body = body.unwrap_or_else(|never| match never {});
+    Response::from_parts(parts, body.to_bytes())
 }
 
 fn ask(host: &Host, method: Method, path: &str) -> Response<Bytes> {
@@ -333,7 +354,7 @@ fn each_form_of_drain_listeners_reaches_the_host() {
             (StatusCode::OK, "OK\n")
         );
         assert_eq!(
-            *host.asked.borrow(),
+            host.asked(),
             [format!("{graceful} {inbound_only} {skip_exit}")],
             "{query}"
         );
@@ -355,7 +376,7 @@ fn health_and_quit_reach_the_host() {
     for path in ["/healthcheck/fail", "/healthcheck/ok", "/quitquitquit"] {
         assert_eq!(ask(&host, Method::POST, path).status(), StatusCode::OK);
     }
-    assert_eq!(*host.asked.borrow(), ["fail", "ok", "quit"]);
+    assert_eq!(host.asked(), ["fail", "ok", "quit"]);
 }
 
 #[test]
@@ -378,7 +399,7 @@ fn nothing_changes_without_a_post() {
             assert_eq!(response.headers()["allow"], "POST");
         }
     }
-    assert!(host.asked.borrow().is_empty());
+    assert!(host.asked().is_empty());
     assert_eq!(
         ask(&host, Method::DELETE, "/stats").status(),
         StatusCode::METHOD_NOT_ALLOWED
@@ -447,7 +468,7 @@ fn a_host_may_deny_an_operation_before_it_happens() {
         (response.status(), text(&response)),
         (StatusCode::FORBIDDEN, "not you\n")
     );
-    assert!(host.asked.borrow().is_empty());
+    assert!(host.asked().is_empty());
     assert_eq!(
         ask(&host, Method::POST, "/healthcheck/fail").status(),
         StatusCode::OK
@@ -525,7 +546,7 @@ fn one_listener_is_drained_by_its_name() {
     assert_eq!(drain("/listeners/other/drain"), StatusCode::NOT_FOUND);
     assert_eq!(drain("/listeners/%zz/drain"), StatusCode::NOT_FOUND);
     assert_eq!(drain("/listeners/fixed/drain"), StatusCode::CONFLICT);
-    assert_eq!(*host.asked.borrow(), ["in/out", "in/out"]);
+    assert_eq!(host.asked(), ["in/out", "in/out"]);
 }
 
 #[test]
@@ -552,7 +573,7 @@ fn without_its_token_a_request_is_401_and_does_nothing() {
         assert_eq!(refusal.status(), StatusCode::UNAUTHORIZED, "{wrong:?}");
         assert_eq!(refusal.headers()["www-authenticate"], "Bearer");
     }
-    assert!(host.asked.borrow().is_empty());
+    assert!(host.asked().is_empty());
     assert_eq!(ask(Some("bearer open sesame")).status(), StatusCode::OK);
     assert!(!format!("{:?}", host.token).contains("sesame"));
 }
@@ -578,7 +599,7 @@ fn a_page_of_another_site_changes_nothing() {
     for site in ["http://evil.example", "null", "http://127.0.0.1:8080"] {
         assert_eq!(ask(site), StatusCode::FORBIDDEN, "{site}");
     }
-    assert!(host.asked.borrow().is_empty());
+    assert!(host.asked().is_empty());
     assert_eq!(ask("http://127.0.0.1:9901"), StatusCode::OK);
 }
 
@@ -598,15 +619,18 @@ async fn no_more_of_a_body_is_read_than_the_bound() {
     ])));
     let long = post().body(frames(10_000));
     for refusal in [
-        answer(&host, said.expect("a request")).await,
-        answer(&host, long.expect("a request")).await,
+        answer(&Arc::new(host.clone()), said.expect("a request")).await,
+        answer(&Arc::new(host.clone()), long.expect("a request")).await,
     ] {
         assert_eq!(refusal.status(), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(refusal.headers()["connection"], "close");
     }
-    assert!(host.asked.borrow().is_empty());
+    assert!(host.asked().is_empty());
     let short = post().body(frames(MAX_BODY / 1024)).expect("a request");
-    assert_eq!(answer(&host, short).await.status(), StatusCode::OK);
+    assert_eq!(
+        answer(&Arc::new(host.clone()), short).await.status(),
+        StatusCode::OK
+    );
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! The file a proxy starts with: `config.bootstrap.v3.Bootstrap`.
 
-use std::{collections::BTreeSet, path::Path, path::PathBuf};
+use std::{collections::BTreeSet, path::Path, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
-    Listener, ListenerManagerConfig, Loaded, foreign::Root, known_clusters, manager, names,
-    path::FieldPath, read, validate,
+    Listener, ListenerManagerConfig, Loaded, duration, foreign::Root, known_clusters, manager,
+    names, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -114,6 +114,13 @@ pub struct ConfigSource {
     /// The version of the resources. Only `V3`, the default here, is read.
     #[serde(default, with = "version", skip_serializing_if = "Option::is_none")]
     pub resource_api_version: Option<ApiVersion>,
+    /// How long the process waits for the first answer before it says that it is ready without one; 0: for ever. Default 15 s.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub initial_fetch_timeout: Option<Duration>,
 }
 
 /// A file as a source: `config.core.v3.PathConfigSource`.
@@ -200,6 +207,15 @@ impl Bootstrap {
         let source = self.dynamic_resources.as_ref()?.lds_config.as_ref()?;
         let file = source.path_config_source.as_ref()?;
         Some(&file.watched_directory.as_ref()?.path)
+    }
+
+    /// How long the process waits for its first listeners from [elsewhere](DynamicResources::lds_config) before it says that it is
+    /// ready without them; `None`: for ever.
+    pub fn lds_initial_fetch_limit(&self) -> Option<Duration> {
+        let source = self.dynamic_resources.as_ref();
+        let source = source.and_then(|dynamic| dynamic.lds_config.as_ref());
+        let limit = source.and_then(|source| source.initial_fetch_timeout);
+        Some(limit.unwrap_or(Duration::from_secs(15))).filter(|limit| !limit.is_zero())
     }
 
     /// The listeners that stay.

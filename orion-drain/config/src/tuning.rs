@@ -24,7 +24,7 @@ const FIELDS: &[(&str, &str)] = &[
         "admin",
         "access_log access_log_path ignore_global_conn_limit profile_path",
     ),
-    ("lds_config", "initial_fetch_timeout resource_api_version"),
+    ("lds_config", "resource_api_version"),
     (
         "ads_config",
         "config_validators rate_limit_settings refresh_delay request_timeout set_node_on_first_message_only \

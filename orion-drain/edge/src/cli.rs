@@ -76,6 +76,10 @@ pub(crate) struct Args {
     /// A file with the bearer token that the admin port asks for. Default: none, so keep that port on the loopback address.
     #[arg(long)]
     pub(crate) admin_token_file: Option<PathBuf>,
+    /// A host name that leads to the admin port, besides its IP addresses and localhost; may be given again. Under other names
+    /// nothing is changed and no configuration shown: any site can have a name that leads here. Default: none.
+    #[arg(long = "admin-allowed-host", value_name = "NAME")]
+    pub(crate) admin_allowed_hosts: Vec<String>,
 }
 
 /// What of the end of the process is not as the library has it.

@@ -12,6 +12,7 @@ use orion_drain::listener_versions::{Change, Listeners};
 use orion_drain::xds::LdsFile;
 use tokio::sync::oneshot;
 
+use crate::first::First;
 use crate::listener::{EdgeListener, Maker};
 use crate::service::Reload;
 
@@ -24,6 +25,8 @@ pub(crate) struct Lds {
     pub(crate) settings: DrainSettings,
     /// `--reject-unknown-dynamic-fields`
     pub(crate) reject_unknown_fields: bool,
+    /// What `/ready` waits for.
+    pub(crate) first: First,
     /// Who reads the file again, and who wants to know that it was read.
     pub(crate) reload: Arc<Reload>,
 }
@@ -65,6 +68,7 @@ impl Lds {
                     Ok(update) => self.take(&file, update, &path).await,
                     Err(error) => {
                         complain!("lds: {path}: {error}");
+                        self.first.unusable();
                         false
                     }
                 };
@@ -104,8 +108,10 @@ impl Lds {
         source: &str,
     ) -> Result<Applied, ConfigError> {
         if self.reject_unknown_fields {
-            update = update.refuse_foreign_fields()?;
+            let known = update.refuse_foreign_fields();
+            update = known.inspect_err(|_| self.first.unusable())?;
         }
+        let removed = update.removed.clone();
         update.reject_unknown_clusters(&self.maker.clusters.names());
         for listener in &update.listeners {
             for warning in listener.audit(&self.settings) {
@@ -116,6 +122,8 @@ impl Lds {
             self.maker.listener(listener)
         })
         .await;
+        let serves = |name: &str| self.listeners.active(name).is_some();
+        self.first.applied(removed.as_deref(), &applied, serves);
         for refused in &applied.refused {
             complain!("lds: {source}: {refused}");
         }

@@ -13,6 +13,7 @@ mod log;
 
 mod cli;
 mod extended_connect;
+mod first;
 mod hot_restart;
 mod lds;
 mod listener;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use orion_drain::StatsObserver;
-use orion_drain::admin::Standard;
+use orion_drain::admin::{Standard, Startup};
 use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
@@ -47,6 +48,7 @@ use orion_drain::stats::Stats;
 use tokio::sync::oneshot;
 
 use crate::cli::{Args, Compat, Mode};
+use crate::first::First;
 use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::Lds;
 use crate::listener::{EdgeListener, Maker};
@@ -121,6 +123,13 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         writeln!(std::io::stdout(), "configuration '{path}' OK").ok();
         return Ok(());
     }
+    if let Some(lds) = bootstrap.lds_path().filter(|path| !path.exists()) {
+        // In Envoy's words.
+        let shown = lds.display();
+        anyhow::bail!(
+            "{path}: dynamic_resources.lds_config: paths must refer to an existing path in the system: '{shown}' does not exist"
+        );
+    }
     let options = manager.map_or_else(
         ListenersOptions::default,
         ListenerManagerConfig::listeners_options,
@@ -161,8 +170,11 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     if let Some(error) = report.errors().next() {
         anyhow::bail!("{path}: {error}");
     }
+    let startup = Startup::new();
     let mut host = Standard::new(root.clone(), tracker, listeners.clone(), stats.clone())
         .with_shutdown(shutdown.clone())
+        .with_startup(startup.clone())
+        .with_own_names(args.admin_allowed_hosts.iter().cloned())
         .with_configuration(bootstrap, EdgeListener::listener)
         .with_more_stats(|stats| stats.set("edge.dropped_log_lines", log::dropped_lines()));
     if let Some(token) = args.admin_token()? {
@@ -190,16 +202,28 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let signals = Signals::new()?;
     let (applied, taken) = oneshot::channel();
     let first = Lds::has_source(bootstrap).then_some(taken);
+    let patience = bootstrap.lds_initial_fetch_limit();
+    startup.initializing();
+    let waits = First::new(startup.clone(), maker.envoy_1_40);
+    match first {
+        Some(_) => drop(tokio::spawn({
+            let waits = waits.clone();
+            async move { waits.within(patience).await }
+        })),
+        None => startup.finish(),
+    }
     let lds = Lds {
         listeners: listeners.clone(),
         maker,
         settings: root.settings().clone(),
         reject_unknown_fields: args.reject_unknown_dynamic_fields,
+        first: waits,
         reload: Arc::default(),
     };
     let source = Source {
         has_file: bootstrap.lds_path().is_some(),
         reload: first.is_some().then(|| Arc::clone(&lds.reload)),
+        patience,
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
     let offering = match restart {

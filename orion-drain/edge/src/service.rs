@@ -29,9 +29,22 @@ pub(crate) struct Source {
     pub(crate) has_file: bool,
     /// Whoever reads it; `None` if there is no source.
     pub(crate) reload: Option<Arc<Reload>>,
+    /// How long the first listeners may take: `initial_fetch_timeout`; `None`: for ever.
+    pub(crate) patience: Option<Duration>,
 }
 
 impl Source {
+    /// Something has come from there, or it has taken too long.
+    async fn first(&self) {
+        match self.patience {
+            Some(patience) => {
+                let applied = tokio::time::timeout(patience, self.applied());
+                applied.await.unwrap_or_default();
+            }
+            None => self.applied().await,
+        }
+    }
+
     /// Something has come from there; at once if there is no such place.
     async fn applied(&self) {
         if let Some(reload) = &self.reload {
@@ -39,9 +52,6 @@ impl Source {
         }
     }
 }
-
-/// How long the first listeners may take: Envoy's `initial_fetch_timeout`.
-const FIRST_LISTENERS: Duration = Duration::from_secs(15);
 
 /// Sockets that were open before this process began.
 #[derive(Default)]
@@ -100,7 +110,7 @@ impl Service {
         tokio::pin!(follow);
         tokio::select! {
             // A control plane that is not there must not keep us from serving what there is.
-            _ = tokio::time::timeout(FIRST_LISTENERS, source.applied()) => {}
+            () = source.first() => {}
             () = &mut follow => {}
         }
         self.begins(replaces);

@@ -21,17 +21,31 @@ fn message(listener: Http) -> Any {
     messages::resource(json[0].clone())
 }
 
-fn http(version: u32) -> Any {
+pub(crate) fn http(version: u32) -> Any {
     message(Http::new("http", version))
 }
 
 /// Edge with this control plane, and a static listener.
 async fn start(api_type: &str, plane: SocketAddr) -> Edge {
+    start_with(api_type, plane, "").await
+}
+
+/// The same with this `initial_fetch_timeout`.
+pub(crate) async fn start_waiting(plane: SocketAddr, timeout: &str) -> Edge {
+    start_with(
+        "GRPC",
+        plane,
+        &format!("initial_fetch_timeout: {timeout}\n    "),
+    )
+    .await
+}
+
+async fn start_with(api_type: &str, plane: SocketAddr, more: &str) -> Edge {
     let edge = Edge::start_of(FLAGS, |_, upstream| {
         let clusters = cluster("plane", &[plane], "http2_protocol_options: {}");
         let file = "path_config_source: { path: \"/\" }";
         let ads = format!(
-            "ads: {{}}\n  ads_config: {{ api_type: {api_type}, transport_api_version: V3, grpc_services: \
+            "{more}ads: {{}}\n  ads_config: {{ api_type: {api_type}, transport_api_version: V3, grpc_services: \
              [{{ envoy_grpc: {{ cluster_name: plane }} }}] }}"
         );
         let text = bootstrap(Path::new("/"), upstream, &clusters);

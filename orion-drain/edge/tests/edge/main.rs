@@ -16,6 +16,7 @@ mod logs;
 mod manager_block;
 mod operator;
 mod page;
+mod ready;
 mod refused;
 mod removal;
 mod request_timeout;

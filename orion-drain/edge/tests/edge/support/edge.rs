@@ -68,7 +68,6 @@ impl Edge {
     }
 
     /// Starts it with such a bootstrap, and waits until the admin port can be asked.
-    #[cfg(feature = "xds")]
     pub(crate) async fn start_of(
         flags: &str,
         text: impl FnOnce(&Path, &Upstream) -> String,
