@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use conn_tracker::{ConnGroup, ConnInfo};
 use drain_signal::{DrainCompleted, DrainDirection, DrainState};
-use drain_tree::{DrainCloseCallback, DrainManager};
+use drain_tree::{DrainCallback, DrainManager};
 
 use super::ListenerDrainStrategy;
 use crate::serve::{Connection, SharedBehavior};
@@ -21,7 +21,7 @@ pub struct ListenerDrainContext {
     /// How many connections were open when the drain began.
     initial: Arc<OnceLock<usize>>,
     /// Sets `initial`, whichever node above starts the drain.
-    _at_start: Option<DrainCloseCallback>,
+    _at_start: Option<DrainCallback>,
 }
 
 impl ListenerDrainContext {
@@ -37,7 +37,7 @@ impl ListenerDrainContext {
         let at_start = {
             let (initial, group) = (Arc::clone(&initial), group.clone());
             // The narrowest scope: every drain that covers the node calls it.
-            drain.on_drain_close(DrainDirection::InboundOnly, move |_| {
+            drain.on_drain(DrainDirection::InboundOnly, move |_| {
                 initial.get_or_init(|| group.len());
             })
         };
