@@ -27,6 +27,17 @@ pub enum Peer {
     Unix,
 }
 
+impl Peer {
+    /// The IP address and port, if it has one.
+    #[must_use]
+    pub fn as_socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(address) => Some(*address),
+            Self::Unknown | Self::Unix => None,
+        }
+    }
+}
+
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
         Self::Ip(address)
