@@ -1,4 +1,4 @@
-//! Where a listener listens: an IP address and port, or the path of a Unix socket.
+//! Where a listener takes connections: at an IP address and port, at the path of a Unix socket, or from the program itself.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::FieldError;
 
-/// Where a listener listens.
+/// Where a listener takes connections.
 ///
-/// Two listeners want the same socket if their addresses are equal. Envoy writes the same as `socket_address` and `pipe`.
+/// Two listeners want the same socket if their addresses are equal. Envoy writes the same as `socket_address`, `pipe` and
+/// `internal_listener`.
 ///
 /// ```
 /// use listener_versions::ListenAddress;
@@ -27,6 +28,9 @@ pub enum ListenAddress {
     Socket(SocketAddr),
     /// The path of a Unix stream socket. `@name` is an abstract one, as in Envoy: on Linux, and in no folder.
     Unix(PathBuf),
+    /// No socket: the program accepts connections itself, or makes them, and hands them in with
+    /// [`Listeners::enter`](crate::Listeners::enter) under the listener's name. Every listener has its own.
+    Internal,
 }
 
 impl ListenAddress {
@@ -42,9 +46,9 @@ impl ListenAddress {
         matches!(self, Self::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@"))
     }
 
-    /// Whether somebody could listen there at all.
+    /// Whether a listener could have this address at all.
     pub(crate) fn check(&self) -> Result<(), FieldError> {
-        // The kernel would choose a name for an empty path, and nobody would find it.
+        // The kernel would choose a name for an empty path, and no client would find it.
         let wrong = match self {
             Self::Unix(path) if path.as_os_str().is_empty() => "must not be empty",
             Self::Unix(path) if path.as_os_str() == "@" => "an abstract socket must have a name",
@@ -58,7 +62,7 @@ impl ListenAddress {
     pub fn as_socket(&self) -> Option<SocketAddr> {
         match self {
             Self::Socket(address) => Some(*address),
-            Self::Unix(_) => None,
+            Self::Unix(_) | Self::Internal => None,
         }
     }
 }
@@ -72,10 +76,11 @@ impl From<SocketAddr> for ListenAddress {
 impl FromStr for ListenAddress {
     type Err = std::net::AddrParseError;
 
-    /// Reads `ip:port`, `[ipv6]:port` or `unix:/path`.
+    /// Reads `ip:port`, `[ipv6]:port`, `unix:/path` or `internal`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("unix:") {
             Some(path) => Ok(Self::Unix(path.into())),
+            None if text == "internal" => Ok(Self::Internal),
             None => text.parse().map(Self::Socket),
         }
     }
@@ -86,26 +91,49 @@ impl fmt::Display for ListenAddress {
         match self {
             Self::Socket(address) => address.fmt(f),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Internal => f.write_str("internal"),
         }
     }
 }
 
-/// The opaque key of one listening socket: the address, and for port 0 also the listener that it belongs to.
+/// The opaque key of one listening socket: the address, and for port 0 also the listener that it belongs to, and how many of its
+/// sockets with this address are before it.
 ///
 /// Versions with the same key share the socket, so nothing is bound again between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SocketKey {
     address: ListenAddress,
-    owner: Option<Arc<str>>,
+    owner: Option<(Arc<str>, usize)>,
 }
 
 impl SocketKey {
-    /// The key of the socket that listener `name` wants with `address`.
-    pub(crate) fn new(name: &Arc<str>, address: &ListenAddress) -> Self {
-        Self {
-            address: address.clone(),
-            owner: address.is_ephemeral().then(|| Arc::clone(name)),
+    /// The keys of the sockets that listener `name` wants with these addresses, in their order.
+    pub(crate) fn of<'a>(
+        name: &Arc<str>,
+        addresses: impl IntoIterator<Item = &'a ListenAddress>,
+    ) -> Vec<Self> {
+        let mut keys: Vec<Self> = Vec::new();
+        for address in addresses {
+            let same = || keys.iter().filter(|key| key.address == *address);
+            let owner = match address {
+                ListenAddress::Internal => Some((Arc::clone(name), 0)),
+                _ if address.is_ephemeral() => Some((Arc::clone(name), same().count())),
+                _ => None,
+            };
+            let address = address.clone();
+            keys.push(Self { address, owner });
         }
+        keys
+    }
+
+    /// Whether it belongs to its listener's name, so that no other listener and no other process can ask for it.
+    pub(crate) fn is_of_listener(&self) -> bool {
+        self.owner.is_some()
+    }
+
+    /// Whether there is a socket at all.
+    pub(crate) fn is_internal(&self) -> bool {
+        self.address == ListenAddress::Internal
     }
 
     /// The address as configured (port 0 stays 0 here).

@@ -35,6 +35,15 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// Where it listens (Envoy's `address`).
     fn address(&self) -> &ListenAddress;
 
+    /// Where it listens as well (Envoy's `additional_addresses`). Default: nowhere else.
+    ///
+    /// Each address has sockets of its own, and one version takes what comes on all of them. If one of them cannot be had, the
+    /// listener is refused, and nothing changes at the others. Between two versions an address may come or go, also from or to
+    /// another listener; the sockets of those that stay keep their queues.
+    fn additional_addresses(&self) -> &[ListenAddress] {
+        &[]
+    }
+
     /// Whether an update from `self` to `other` changes nothing (Envoy compares hashes of the whole message).
     fn same_content(&self, other: &Self) -> bool;
 
@@ -70,7 +79,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// How its socket is opened. A later version at the same address takes the socket as it is, with the
+    /// How its sockets are opened. A later version at the same address takes the socket as it is, with the
     /// [`backlog`](SocketOptions::backlog) that it asks for; one that asks for another [`reuse_port`](SocketOptions::reuse_port),
     /// [`dual_stack`](SocketOptions::dual_stack) or [`mode`](SocketOptions::mode) is refused.
     fn socket_options(&self) -> SocketOptions {
@@ -81,8 +90,8 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// `SO_BINDTODEVICE`, `IP_FREEBIND` and `IP_TRANSPARENT`, and network namespaces. Default: [`SocketOptions::bind`].
     ///
     /// It is called when the listener's address is opened, and with [`ReusePort::PerWorker`] once more for each further worker, in the
-    /// worker's thread, in the configuration that is active then. `address` is [`address`](Self::address), with the port that the
-    /// kernel chose for the first socket. It is not called for sockets that came from [elsewhere](crate::Listeners::inherit).
+    /// worker's thread, in the configuration that is active then. `address` is [`address`](Self::address) or one of
+    /// [`additional_addresses`](Self::additional_addresses), with the port that the kernel chose for the first socket. It is not called for sockets that came from [elsewhere](crate::Listeners::inherit).
     ///
     /// It must not call [`Listeners`](crate::Listeners).
     ///
@@ -109,7 +118,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the system says. The listener is refused with the field `address`, and its previous version goes on; a worker's socket is
+    /// What the system says. The listener is refused with the field `address` or `additional_addresses`, and its previous version goes on; a worker's socket is
     /// tried again, with pauses.
     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
         self.socket_options().bind(address, |_| Ok(()))

@@ -57,6 +57,15 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Addresses
+//!
+//! A listener has one address or several ([`ListenerConfig::additional_addresses`]), TCP and Unix, each with sockets of its own. One
+//! version takes what comes on all of them. An update takes all addresses of a listener or none, and an address that stays keeps its
+//! queue, also if another listener takes it over.
+//!
+//! A listener with the address [`ListenAddress::Internal`] has no socket there. The program hands connections in
+//! ([`Listeners::enter`]); versions, chains, limits and drains are the same.
+//!
 //! # Sockets and workers
 //!
 //! By default all workers accept on one socket. With [`ReusePort::PerWorker`] each has one of its own (`SO_REUSEPORT`), opened when
@@ -88,8 +97,7 @@
 //!
 //! A version that [warms](ListenerConfig::warms) takes over when it is [ready](ListenerConfig::ready), as [`Routes`] that come by
 //! themselves (RDS), also the address of another listener that has given it up:
-//! until then the version that was there goes on accepting, and drains afterwards. An open socket that anybody listens on is always
-//! served by an active version.
+//! until then the version that was there goes on accepting, and drains afterwards. An open socket that listens is always served by an active version.
 //!
 //! A configuration's code is not ours. It is asked everything before an update changes anything; a panic in it changes nothing.
 //!
@@ -166,8 +174,7 @@ mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
 pub use net::{
-    Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, PeerAddress, Refusal, Stream,
-    Worker,
+    Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, Refusal, Stream, Worker,
 };
 mod options;
 pub use options::{AcceptPolicy, ListenersOptions};

@@ -262,22 +262,26 @@ pub enum UpdateError {
         listener: Arc<str>,
     },
     /// Another listener has this address.
-    #[error("listener {listener:?}: address: {address} belongs to listener {held_by:?}")]
+    #[error("listener {listener:?}: {field}: {address} belongs to listener {held_by:?}")]
     #[non_exhaustive]
     AddressConflict {
         /// The listener's name.
         listener: Arc<str>,
+        /// `address` or `additional_addresses`.
+        field: &'static str,
         /// The address that both want.
         address: ListenAddress,
         /// The listener that has it.
         held_by: Arc<str>,
     },
     /// The address could not be bound, for example because another process has it.
-    #[error("listener {listener:?}: address: cannot listen on {address}: {source}")]
+    #[error("listener {listener:?}: {field}: cannot listen on {address}: {source}")]
     #[non_exhaustive]
     Bind {
         /// The listener's name.
         listener: Arc<str>,
+        /// `address` or `additional_addresses`.
+        field: &'static str,
         /// The address that it wants.
         address: ListenAddress,
         /// What the system said.
@@ -329,7 +333,7 @@ impl UpdateError {
     pub fn field(&self) -> &str {
         match self {
             Self::DuplicateName { .. } | Self::Static { .. } => "name",
-            Self::AddressConflict { .. } | Self::Bind { .. } => "address",
+            Self::AddressConflict { field, .. } | Self::Bind { field, .. } => field,
             Self::Invalid { source, .. } => source.field(),
             Self::NotApplied { .. } => "atomic_updates",
         }

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// Names, with address, content, and whether they warm.
-    Lds(Vec<(&'static str, usize, u32, bool)>),
+    /// Names, with address, another address, content, and whether they warm.
+    Lds(Vec<(&'static str, usize, Option<usize>, u32, bool)>),
     Warmed(usize),
     Work,
     Rest(usize),
@@ -32,6 +32,7 @@ fn op() -> impl Strategy<Value = Op> {
     let listener = (
         prop::sample::select(vec!["a", "b", "c"]),
         0usize..3,
+        prop::option::weighted(0.3, 0usize..3),
         0u32..2,
         prop::bool::weighted(0.4),
     );
@@ -83,7 +84,7 @@ impl World {
         let views = self.listeners.snapshot();
         let mut there = views
             .iter()
-            .filter(|version| version.accepting && version.configured == self.addresses[address]);
+            .filter(|version| version.accepting_at.contains(&self.addresses[address]));
         let version = there.next();
         assert!(there.next().is_none(), "two accept there: {views:?}");
         assert!(version.is_none_or(|version| version.state == VersionState::Active));
@@ -93,11 +94,18 @@ impl World {
     async fn take(&mut self, op: Op) {
         match op {
             Op::Lds(configs) => {
-                let configs = configs.into_iter().map(|(name, address, content, warms)| {
-                    let config = at(name, self.addresses[address].clone(), content);
-                    let config = config.reuse_port(self.reuse_port);
-                    if warms { config.warming() } else { config }
-                });
+                let configs =
+                    configs
+                        .into_iter()
+                        .map(|(name, address, another, content, warms)| {
+                            let config = at(name, self.addresses[address].clone(), content);
+                            let mut config = config.reuse_port(self.reuse_port);
+                            // Twice the same one is refused.
+                            config
+                                .more
+                                .extend(another.map(|another| self.addresses[another].clone()));
+                            if warms { config.warming() } else { config }
+                        });
                 let before: Vec<bool> = (0..3).map(|at| self.accepting(at).is_some()).collect();
                 // A listener may be refused, for an address that another one has: nothing changes for it.
                 drop(
@@ -105,15 +113,16 @@ impl World {
                         .apply(Update::lds("v", configs.collect::<Vec<_>>()))
                         .await,
                 );
-                let views = self.listeners.snapshot();
-                for (address, before) in before.into_iter().enumerate() {
-                    let warms = views.iter().any(|version| {
-                        version.state == VersionState::Warming
-                            && version.configured == self.addresses[address]
+                let versions = self.listeners.versions();
+                for (at, before) in before.into_iter().enumerate() {
+                    let warms = versions.iter().any(|version| {
+                        let (config, address) = (version.config(), &self.addresses[at]);
+                        version.state() == VersionState::Warming
+                            && (config.address == *address || config.more.contains(address))
                     });
                     assert!(
-                        !warms || !before || self.accepting(address).is_some(),
-                        "nobody serves until it is warm: {views:?}"
+                        !warms || !before || self.accepting(at).is_some(),
+                        "no version serves until it is warm: {versions:?}"
                     );
                 }
             }
@@ -166,6 +175,8 @@ impl World {
                 let version = versions.iter().find(|version| version.number() == number)?;
                 let mut config = (**version.config()).clone();
                 config.name = format!("{}{address}", config.name);
+                config.address = self.addresses[address].clone();
+                config.more.clear();
                 config.warms = false;
                 Some(config)
             })

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conn_tracker::CloseReason;
+use conn_tracker::{CloseReason, Peer};
 use drain_tree::{DrainManager, DrainType, TrafficDirection};
 use listener_versions::{
-    Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, PeerAddress,
-    SocketOptions, Stream,
+    Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, SocketOptions,
+    Stream,
 };
 
 use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
@@ -200,7 +200,7 @@ pub struct Entered<S> {
     /// The connection.
     pub stream: Stream,
     /// Who connected.
-    pub peer: PeerAddress,
+    pub peer: Peer,
     /// Its place in the drain and in the registry.
     pub connection: Connection,
     /// What serves its chain.

@@ -201,6 +201,8 @@ fn put_address(out: &mut Vec<u8>, address: &ListenAddress) {
     let (kind, text) = match address {
         ListenAddress::Socket(address) => (1, address.to_string().into_bytes()),
         ListenAddress::Unix(path) => (2, path.as_os_str().as_bytes().to_vec()),
+        // There is no socket, so it is never among those that are given away.
+        ListenAddress::Internal => (0, Vec::new()),
     };
     // A bound path has at most 108 bytes.
     let length = u8::try_from(text.len()).unwrap_or(u8::MAX);

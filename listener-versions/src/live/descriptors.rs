@@ -15,7 +15,7 @@ use crate::SharedSocket;
 use crate::net::Listening;
 use crate::{Inherited, ListenAddress, ListenerConfig};
 
-/// Descriptors for another process, and what was shared before, by listening and lane.
+/// Descriptors for another process, and what was shared before, by listening and index.
 #[cfg(unix)]
 pub(crate) type SharedSockets<C> = (Vec<SharedSocket>, Vec<(Arc<Listening<C>>, Vec<bool>)>);
 
@@ -72,36 +72,37 @@ impl<C: ListenerConfig> Inner<C> {
         Self::descriptors(&Self::to_share(&state))
     }
 
-    /// Nobody can ask for a port that the kernel chose, and what warms does not listen.
+    /// No other process can ask for a port that the kernel chose, and what warms does not listen.
     #[cfg(unix)]
     fn to_share(state: &State<C>) -> Vec<Arc<Listening<C>>> {
-        let listening = state.listening.iter().filter(|(key, listening)| {
-            !key.address().is_ephemeral() && listening.current().is_some()
-        });
+        let listening = state
+            .listening
+            .iter()
+            .filter(|(key, listening)| !key.is_of_listener() && listening.current().is_some());
         listening
             .map(|(_, listening)| Arc::clone(listening))
             .collect()
     }
 
-    /// By address, then by lane.
+    /// By address, then by index.
     #[cfg(unix)]
     fn descriptors(listening: &[Arc<Listening<C>>]) -> io::Result<Vec<SharedSocket>> {
         let mut sockets = Vec::new();
         for listening in listening {
-            for (lane, (socket, is_kept)) in listening.descriptors()?.into_iter().enumerate() {
+            for (index, (socket, is_kept)) in listening.descriptors()?.into_iter().enumerate() {
                 sockets.push(SharedSocket {
                     address: listening.local().clone(),
-                    lane,
+                    index,
                     socket,
                     is_kept,
                 });
             }
         }
-        sockets.sort_by(|a, b| (&a.address, a.lane).cmp(&(&b.address, b.lane)));
+        sockets.sort_by(|a, b| (&a.address, a.index).cmp(&(&b.address, b.index)));
         Ok(sockets)
     }
 
-    /// All but those at addresses where somebody else keeps them.
+    /// All but those at addresses where another process keeps them.
     pub(crate) fn own_sockets(&self, kept: &HashSet<ListenAddress>) {
         let mut state = self.lock();
         state.inherited = Inherited::new();

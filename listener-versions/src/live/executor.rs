@@ -6,12 +6,13 @@ use drain_tree::ChildOptions;
 
 use super::driver::{DrainJob, Job, WarmJob};
 use super::{Event, Inner, State};
-use crate::{Effect, ListenerConfig, ListenerVersion, VersionState};
+use crate::{Effect, ListenerConfig, ListenerVersion, SocketKey, VersionState};
 
 impl<C: ListenerConfig> Inner<C> {
     /// Does to sockets and drains what the set has decided, in its order.
     pub(crate) fn execute(&self, state: &mut State<C>, effects: Vec<Effect>) {
         let mut drained = Vec::new();
+        let mut has_new_entrances = false;
         for effect in effects {
             match effect {
                 Effect::Create { version } => {
@@ -30,16 +31,17 @@ impl<C: ListenerConfig> Inner<C> {
                 }
                 Effect::Activate {
                     version,
-                    socket,
+                    sockets,
                     replaces,
                 } => {
-                    state.activate(version, &socket);
+                    state.activate(version, &sockets);
+                    has_new_entrances |= sockets.iter().any(SocketKey::is_internal);
                     state.record(version, |view| Event::Activated(view, replaces));
                 }
                 Effect::Discard { version } => {
                     if let Some(discarded) = state.live.remove(&version) {
                         discarded.set_state(VersionState::Drained);
-                        state.events.push(Event::Discarded(discarded.view(None)));
+                        state.events.push(Event::Discarded(discarded.view()));
                         state.unused.push(discarded);
                     }
                 }
@@ -52,6 +54,7 @@ impl<C: ListenerConfig> Inner<C> {
                         state
                             .inherited
                             .put(listening.local().clone(), listening.close(last));
+                        has_new_entrances |= socket.is_internal();
                     }
                 }
                 Effect::UpdateInPlace { version } => {
@@ -79,11 +82,14 @@ impl<C: ListenerConfig> Inner<C> {
                     let sequence = version.drain().start_drain_sequence(start);
                     state
                         .events
-                        .push(Event::DrainStarted(version.view(None), reason));
+                        .push(Event::DrainStarted(version.view(), reason));
                     drained.push(Arc::clone(&version));
                     self.run(Job::Drain(DrainJob::Version { version, sequence }));
                 }
             }
+        }
+        if has_new_entrances {
+            self.set_entrances(state);
         }
         self.hurry(state, &drained);
     }
@@ -118,9 +124,7 @@ impl<C: ListenerConfig> Inner<C> {
                     continue;
                 }
                 version.drain().bring_forward(deadline);
-                state
-                    .events
-                    .push(Event::Hurried(version.view(None), deadline));
+                state.events.push(Event::Hurried(version.view(), deadline));
             }
         }
     }

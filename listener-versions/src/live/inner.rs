@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use conn_tracker::ConnTracker;
+use arc_swap::ArcSwap;
+use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
 use super::{Event, Job, Reporter, State, WarmError, offer};
-use crate::net::{Listening, Shared, Worker};
-use crate::set::Socket;
+use crate::net::{Listening, Shared, Worker, enter};
+use crate::set::Wanted;
 use crate::{
-    ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
-    VersionView,
+    Admission, ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig,
+    ListenerObserver, ListenerVersion, ListenersOptions, Refusal, Update, UpdateError,
+    UpdateReport, VersionSet, VersionState, VersionView,
 };
 
 pub(crate) struct Inner<C> {
@@ -24,6 +25,8 @@ pub(crate) struct Inner<C> {
     pub(crate) held: watch::Sender<u32>,
     /// The driver's queue. The handles keep it open: when they are gone, nothing more begins to drain.
     jobs: mpsc::WeakUnboundedSender<Job<C>>,
+    /// What connections that the program hands in are given to, by listener. Read without a lock.
+    entrances: ArcSwap<HashMap<Arc<str>, Arc<Listening<C>>>>,
     state: Mutex<State<C>>,
 }
 
@@ -59,6 +62,7 @@ impl<C: ListenerConfig> Inner<C> {
             shared,
             held: watch::Sender::new(0),
             jobs,
+            entrances: ArcSwap::default(),
             state: Mutex::new(state),
         }
     }
@@ -82,23 +86,23 @@ impl<C: ListenerConfig> Inner<C> {
             listening,
             ..
         } = &mut *state;
-        let (report, effects) = set.apply(update, |config, asked, socket| {
-            let open = listening
-                .get(&asked.socket)
-                .filter(|_| socket == Socket::Open);
-            if let Some(listening) = open.or_else(|| fresh.get(&asked.socket)) {
-                return listening.listen();
-            }
-            let listening =
-                Listening::open(&asked.socket, &asked.socket_options, config, inherited)?;
-            // A version that warms does not listen yet: clients would wait for nobody.
-            if !asked.warms {
-                if let Err(error) = listening.listen() {
-                    inherited.put(listening.local().clone(), listening.close(None));
-                    return Err(error);
+        let (report, effects) = set.apply(update, |config, asked, wanted| {
+            match wanted {
+                Wanted::Bind(socket) => {
+                    let options = &asked.socket_options;
+                    let listening = Listening::open(socket, options, config, inherited)?;
+                    fresh.insert(socket.clone(), Arc::new(listening));
+                }
+                Wanted::Listen(socket) => {
+                    let listening = fresh.get(socket).or_else(|| listening.get(socket));
+                    listening.map_or(Ok(()), |listening| listening.listen())?;
+                }
+                Wanted::Close(socket) => {
+                    if let Some(listening) = fresh.remove(socket) {
+                        inherited.put(listening.local().clone(), listening.close(None));
+                    }
                 }
             }
-            fresh.insert(asked.socket.clone(), Arc::new(listening));
             Ok(())
         });
         state.listening.extend(fresh);
@@ -117,22 +121,16 @@ impl<C: ListenerConfig> Inner<C> {
             .get(version)
             .filter(|record| record.state == VersionState::Warming)
         {
-            Some(record) => match state
-                .listening
-                .get(&record.socket)
-                .map(|listening| listening.listen())
-            {
-                Some(Err(source)) => {
-                    let (listener, address) =
-                        (Arc::clone(&record.name), record.socket.address().clone());
-                    Err(UpdateError::Bind {
-                        listener,
-                        address,
-                        source: Arc::new(source),
-                    })
-                }
-                _ => Ok(()),
-            },
+            Some(record) => record.asked.sockets.iter().try_for_each(|socket| {
+                let listening = state.listening.get(socket);
+                let listens = listening.map_or(Ok(()), |listening| listening.listen());
+                listens.map_err(|source| UpdateError::Bind {
+                    listener: Arc::clone(&record.name),
+                    field: record.asked.field_of(socket),
+                    address: socket.address().clone(),
+                    source: Arc::new(source),
+                })
+            }),
             None => Ok(()),
         };
         let effects = match &listening {
@@ -177,7 +175,7 @@ impl<C: ListenerConfig> Inner<C> {
         self.report(state);
     }
 
-    /// Gives the driver something to run. Without a driver nobody would pace or reap it either: the caller has dropped it.
+    /// Gives the driver something to run. Without a driver, which the caller has dropped then, it is neither paced nor reaped.
     pub(crate) fn run(&self, job: Job<C>) {
         if let Some(jobs) = self.jobs.upgrade() {
             drop(jobs.send(job));
@@ -193,9 +191,7 @@ impl<C: ListenerConfig> Inner<C> {
         let live = state.live.remove(&version.number());
         state.unused.extend(live);
         version.set_state(VersionState::Drained);
-        state
-            .events
-            .push(Event::Drained(version.view(None), outcome));
+        state.events.push(Event::Drained(version.view(), outcome));
         self.report(state);
     }
 
@@ -286,10 +282,29 @@ impl<C: ListenerConfig> Inner<C> {
             .collect()
     }
 
-    pub(crate) fn local_address(&self, name: &str) -> Option<ListenAddress> {
+    pub(crate) fn local_addresses(&self, name: &str) -> Vec<ListenAddress> {
         let state = self.lock();
-        let record = state.set.active(name).filter(|record| record.accepting)?;
-        Some(state.listening.get(&record.socket)?.local().clone())
+        let Some(record) = state.set.active(name) else {
+            return Vec::new();
+        };
+        let sockets = record.asked.sockets.iter();
+        let listening = sockets.filter_map(|socket| state.listening_of(record, socket));
+        listening
+            .map(|listening| listening.local().clone())
+            .collect()
+    }
+
+    /// A connection that the program hands in, for the listener `name`.
+    pub(crate) fn enter(&self, name: &str, peer: Peer) -> Result<Admission<C>, Refusal>
+    where
+        C: ListenerConfig,
+    {
+        let entrances = self.entrances.load();
+        let open = entrances
+            .get(name)
+            .filter(|listening| !listening.is_closed());
+        let listening = open.ok_or(Refusal::NoListener)?;
+        enter(listening, &self.shared, peer)
     }
 
     #[cfg(feature = "__bench")]
@@ -297,14 +312,25 @@ impl<C: ListenerConfig> Inner<C> {
         let state = self.lock();
         state
             .listening
-            .get(&state.set.active(name)?.socket)
+            .get(state.set.active(name)?.asked.sockets.first()?)
             .cloned()
     }
 
-    /// Nobody can update any more: sockets close, workers end.
+    /// From now on connections for listeners with an internal address find these.
+    pub(crate) fn set_entrances(&self, state: &State<C>) {
+        let internal = state.listening.iter().filter(|(key, _)| key.is_internal());
+        let open = internal.filter_map(|(_, listening)| {
+            let version = listening.current()?;
+            Some((Arc::from(version.name()), Arc::clone(listening)))
+        });
+        self.entrances.store(Arc::new(open.collect()));
+    }
+
+    /// No update can come any more: sockets close, workers end.
     pub(crate) fn close_all(&self) {
         let mut state = self.lock();
         state.workers.clear();
+        self.entrances.store(Arc::default());
         for (_, listening) in state.listening.drain() {
             let last = listening
                 .current()

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use conn_tracker::ConnTracker;
+use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
 use tokio::sync::mpsc;
 
@@ -16,8 +16,8 @@ use super::{DrainJob, Inner, Job};
 use crate::SharedSocket;
 use crate::net::Worker;
 use crate::{
-    AcceptPolicy, ChainView, Inherited, ListenAddress, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionView,
+    AcceptPolicy, Admission, ChainView, Inherited, ListenAddress, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, Refusal, Update, UpdateError, UpdateReport, VersionView,
 };
 
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
@@ -29,7 +29,7 @@ pub struct Listeners<C: ListenerConfig> {
     open: Arc<Open<C>>,
 }
 
-/// What all handles hold together.
+/// What all handles share.
 struct Open<C: ListenerConfig> {
     inner: Arc<Inner<C>>,
     /// Keeps the driver's queue open.
@@ -146,10 +146,48 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.versions()
     }
 
-    /// Where `name` listens, with the port that the kernel chose; `None` if it does not listen.
+    /// Where `name` listens, with the port that the kernel chose; of several addresses, the first. `None` if it does not listen.
     #[must_use]
     pub fn local_address(&self, name: &str) -> Option<ListenAddress> {
-        self.inner.local_address(name)
+        self.local_addresses(name).into_iter().next()
+    }
+
+    /// All addresses at which `name` listens, with the ports that the kernel chose, in the configuration's order.
+    #[must_use]
+    pub fn local_addresses(&self, name: &str) -> Vec<ListenAddress> {
+        self.inner.local_addresses(name)
+    }
+
+    /// A connection of the program's own comes to the listener `name`, which has the address [`ListenAddress::Internal`]: one that
+    /// the program accepted itself, or that another listener passes on. What the connection is made of stays with the caller.
+    ///
+    /// The version that is active takes it, as if it had been accepted on a socket: it counts against the limits, it is listed under
+    /// `peer`, it enters a filter chain, and it drains with the version. [`Admission::worker`] is 0.
+    ///
+    /// It takes no lock, and may be called in any thread.
+    ///
+    /// ```
+    /// # use listener_versions::{ListenerConfig, Listeners, Refusal};
+    /// # use conn_tracker::Peer;
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// # async fn example<C: ListenerConfig>(listeners: &Listeners<C>) -> Result<tokio::io::DuplexStream, Refusal> {
+    /// let (mut theirs, ours) = tokio::io::duplex(1024);
+    /// let admission = listeners.enter("inner", Peer::Unknown)?;
+    /// tokio::spawn(async move {
+    ///     tokio::select! {
+    ///         greeted = theirs.write_all(b"hello") => drop(greeted),
+    ///         () = admission.watch.expired() => {}
+    ///     }
+    /// });
+    /// # Ok(ours) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoListener`] if no active version has this name and an internal address; otherwise why the connection is not taken,
+    /// which the observer is notified of as well.
+    pub fn enter(&self, name: &str, peer: impl Into<Peer>) -> Result<Admission<C>, Refusal> {
+        self.inner.enter(name, peer.into())
     }
 
     /// Sockets that another process opened are used where an update wants their address, instead of opening others.
@@ -186,7 +224,7 @@ impl<C: ListenerConfig> Listeners<C> {
         Ok(self.inner.share_sockets()?.0)
     }
 
-    /// The same for somebody who only keeps them, as systemd's file descriptor store does: closing one here still ends listening.
+    /// The same for a process that only keeps them, as systemd's file descriptor store does: closing one here still ends listening.
     ///
     /// # Errors
     ///

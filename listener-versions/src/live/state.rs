@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 use super::{Event, ListenerConns};
 use crate::net::{Acceptor, Listening};
 use crate::{
-    Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionSet, VersionState,
-    VersionView,
+    Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionRecord,
+    VersionSet, VersionState, VersionView,
 };
 
 /// Under one lock, which no accept takes.
@@ -27,11 +27,11 @@ pub(crate) struct State<C> {
     pub(crate) workers_made: usize,
     /// What has happened and is not reported yet.
     pub(crate) events: Vec<Event>,
-    /// Somebody reports events, without the lock, until there are none left.
+    /// A thread reports events, without the lock, until there are none left.
     pub(crate) is_reporting: bool,
     /// Versions that nothing needs any more. They are dropped without the lock: the code of their configurations is not ours.
     pub(crate) unused: Vec<Arc<ListenerVersion<C>>>,
-    /// Slots that no worker gets as long as another process accepts on inherited sockets; `None` if there is no such process.
+    /// Listenings that no worker gets as long as another process accepts on inherited sockets; `None` if there is no such process.
     pub(crate) held_back: Option<Vec<Arc<Listening<C>>>>,
 }
 
@@ -54,27 +54,32 @@ impl<C: ListenerConfig> State<C> {
             .unwrap_or_default()
     }
 
-    pub(super) fn activate(&mut self, version: u64, socket: &SocketKey) {
-        let (Some(version), Some(listening)) =
-            (self.live.get(&version), self.listening.get(socket))
-        else {
+    pub(super) fn activate(&mut self, version: u64, sockets: &[SocketKey]) {
+        let Some(version) = self.live.get(&version) else {
             return;
         };
-        let first = listening.current().is_none();
         // Active before it is served: an accept that finds it must find it ready.
         version.set_state(VersionState::Active);
-        if let Some(record) = self.set.get(version.number()) {
-            listening.set_backlog(record.asked.socket_options.backlog);
-        }
-        listening.serve(Arc::clone(version));
-        if first {
-            match &mut self.held_back {
-                Some(held_back) => held_back.push(Arc::clone(listening)),
-                None => {
-                    self.workers.retain(|worker| !worker.is_closed());
-                    self.workers
-                        .iter()
-                        .for_each(|worker| offer(worker, listening));
+        let record = self.set.get(version.number());
+        let backlog = record.map(|record| record.asked.socket_options.backlog);
+        for listening in sockets
+            .iter()
+            .filter_map(|socket| self.listening.get(socket))
+        {
+            let first = listening.current().is_none();
+            if let Some(backlog) = backlog {
+                listening.set_backlog(backlog);
+            }
+            listening.serve(Arc::clone(version));
+            if first {
+                match &mut self.held_back {
+                    Some(held_back) => held_back.push(Arc::clone(listening)),
+                    None => {
+                        self.workers.retain(|worker| !worker.is_closed());
+                        self.workers
+                            .iter()
+                            .for_each(|worker| offer(worker, listening));
+                    }
                 }
             }
         }
@@ -97,7 +102,8 @@ impl<C: ListenerConfig> State<C> {
         };
         let (updated, gone) = live.updated(record);
         let updated = Arc::new(updated);
-        if let Some(listening) = self.listening.get(updated.socket()) {
+        let sockets = record.asked.sockets.iter();
+        for listening in sockets.filter_map(|socket| self.listening.get(socket)) {
             listening.set_backlog(record.asked.socket_options.backlog);
             listening.serve(Arc::clone(&updated));
         }
@@ -120,9 +126,21 @@ impl<C: ListenerConfig> State<C> {
 
     pub(crate) fn view(&self, version: u64) -> Option<VersionView> {
         let live = self.live.get(&version)?;
-        let accepting = self.set.get(version).filter(|record| record.accepting);
-        let listening = accepting.and_then(|_| self.listening.get(live.socket()));
-        Some(live.view(listening.map(|listening| listening.local().clone())))
+        let record = self.set.get(version);
+        Some(live.view_at(|socket| {
+            let listening = self.listening_of(record?, socket)?;
+            Some(listening.local().clone())
+        }))
+    }
+
+    /// The socket's listening, if this version takes what comes there.
+    pub(crate) fn listening_of(
+        &self,
+        version: &VersionRecord<C>,
+        socket: &SocketKey,
+    ) -> Option<&Arc<Listening<C>>> {
+        let served = version.serves.get(socket)?;
+        self.listening.get(served)
     }
 }
 

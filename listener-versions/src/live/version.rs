@@ -32,7 +32,8 @@ pub struct ListenerVersion<C> {
 struct Stable<C> {
     number: u64,
     name: Arc<str>,
-    socket: SocketKey,
+    /// In the order of the configuration's addresses.
+    sockets: Vec<SocketKey>,
     drain: DrainManager,
     group: ConnGroup,
     listener_conns: Arc<ListenerConns>,
@@ -112,7 +113,7 @@ impl<C> ListenerVersion<C> {
         let stable = Stable {
             number: record.number,
             name: Arc::clone(&record.name),
-            socket: record.socket.clone(),
+            sockets: record.asked.sockets.clone(),
             drain,
             group,
             listener_conns,
@@ -252,19 +253,36 @@ impl<C> ListenerVersion<C> {
         self.stable.state.store(state as u8, Ordering::Release);
     }
 
-    pub(crate) fn socket(&self) -> &SocketKey {
-        &self.stable.socket
+    /// Where it is configured to listen.
+    pub(crate) fn configured(&self) -> &ListenAddress {
+        // There is at least one address.
+        self.stable.sockets[0].address()
     }
 
-    pub(crate) fn view(&self, address: Option<ListenAddress>) -> VersionView {
+    /// It takes no new connections.
+    pub(crate) fn view(&self) -> VersionView {
+        self.view_at(|_| None)
+    }
+
+    /// With the address of each socket that it serves.
+    pub(crate) fn view_at(
+        &self,
+        local: impl Fn(&SocketKey) -> Option<ListenAddress>,
+    ) -> VersionView {
+        let first = local(&self.stable.sockets[0]);
+        let accepting_at = match self.state() {
+            VersionState::Active => self.stable.sockets.iter().filter_map(local).collect(),
+            _ => Vec::new(),
+        };
         VersionView {
             number: self.number(),
             name: Arc::clone(&self.stable.name),
             version_info: Arc::clone(&self.revision.version_info),
             state: self.state(),
-            accepting: address.is_some() && self.state() == VersionState::Active,
-            address: address.unwrap_or_else(|| self.socket().address().clone()),
-            configured: self.socket().address().clone(),
+            accepting: !accepting_at.is_empty(),
+            accepting_at,
+            address: first.unwrap_or_else(|| self.configured().clone()),
+            configured: self.configured().clone(),
             connections: self.group().len(),
             drain: self.drain().event(),
             deadline: self.drain().deadline(),
@@ -297,9 +315,12 @@ pub struct VersionView {
     pub state: VersionState,
     /// Whether this version takes new connections.
     pub accepting: bool,
-    /// Where it listens, with the port that the kernel chose; as configured, once its socket is closed or another version's.
+    /// Where this version takes new connections, with ports that the kernel chose: all its addresses while it is active, and those
+    /// that no newer version has taken over yet when it is about to drain.
+    pub accepting_at: Vec<ListenAddress>,
+    /// The first address at which it listens, with the port that the kernel chose; as configured, once its socket is closed or another version's.
     pub address: ListenAddress,
-    /// Where it is configured to listen, port 0 included.
+    /// The first address at which it is configured to listen, port 0 included.
     pub configured: ListenAddress,
     /// How many of its connections are open.
     pub connections: usize,

@@ -13,7 +13,7 @@ use super::backoff::{Backoff, Next};
 use super::limits::Open;
 use super::listening::{Acceptor, Listening};
 use super::worker_sockets::{WorkerSockets, adopt};
-use super::{Limits, PeerAddress, Refusal, Stream};
+use super::{Admission, Limits, Refusal, Stream};
 use crate::live::Reporter;
 use crate::{ListenAddress, ListenerConfig, ListenerVersion};
 
@@ -24,7 +24,7 @@ pub struct Accepted<C> {
     /// The connection, registered with the runtime of the worker that accepted it.
     pub stream: Stream,
     /// Who connected.
-    pub peer: PeerAddress,
+    pub peer: Peer,
     /// The version that took it: its configuration, and its place in the drain tree. If it has filter chains,
     /// [`enter_chain`](Self::enter_chain) is next.
     pub version: Arc<ListenerVersion<C>>,
@@ -41,10 +41,7 @@ impl<C> Accepted<C> {
     #[must_use]
     pub fn local(&self) -> ListenAddress {
         let local = self.stream.local();
-        local.map_or_else(
-            || self.version.socket().address().clone(),
-            ListenAddress::Socket,
-        )
+        local.unwrap_or_else(|| self.version.configured().clone())
     }
 }
 
@@ -168,51 +165,72 @@ fn take<C, F: Fn(Accepted<C>)>(
     shared: &Shared,
     handler: &F,
     stream: Stream,
-    peer: PeerAddress,
+    peer: Peer,
     worker: usize,
 ) {
-    let admitted = listening
-        .admit()
-        .map_err(|version| (version.map_or(0, |v| v.number()), Refusal::DrainCompleted));
-    let counted = admitted.and_then(|(version, watch)| {
-        let handle = watch.handle();
-        let info = ConnInfo::new(Peer::from(peer)).with_closer(move || {
-            handle.force();
-        });
-        let conn = version.group().open(info);
-        match check(shared, &version) {
-            Ok(()) => Ok((version, watch, conn)),
-            Err(refusal) => {
-                conn.set_close_reason(CloseReason::Refused);
-                Err((version.number(), refusal))
-            }
-        }
-    });
-    let (version, watch, conn) = match counted {
-        Ok(taken) => taken,
+    let admission = match admit(listening, shared, peer, worker) {
+        Ok(admission) => admission,
         Err((version, refusal)) => {
             drop(stream);
-            shared
-                .reporter
-                .report(|observer| observer.refused(listening.local(), version, refusal));
+            report_refusal(listening, shared, version, refusal);
             return;
         }
     };
-    let number = version.number();
-    let accepted = Accepted {
-        stream,
-        peer,
-        version,
-        watch,
-        conn,
-        worker,
-    };
+    let number = admission.version.number();
+    let accepted = admission.join(stream);
     // The handler is not ours: a panic over one connection must not end the socket's accept loop.
     if catch_unwind(AssertUnwindSafe(|| handler(accepted))).is_err() {
         shared
             .reporter
             .report(|observer| observer.handler_panicked(listening.local(), number));
     }
+}
+
+/// A connection that the program hands in, at an internal address.
+pub(crate) fn enter<C: ListenerConfig>(
+    listening: &Listening<C>,
+    shared: &Shared,
+    peer: Peer,
+) -> Result<Admission<C>, Refusal> {
+    admit(listening, shared, peer, 0).map_err(|(version, refusal)| {
+        report_refusal(listening, shared, version, refusal);
+        refusal
+    })
+}
+
+/// Gives a connection to the version that takes it; or the number of the version that refuses it, and why.
+fn admit<C>(
+    listening: &Listening<C>,
+    shared: &Shared,
+    peer: Peer,
+    worker: usize,
+) -> Result<Admission<C>, (u64, Refusal)> {
+    let (version, watch) = listening
+        .admit()
+        .map_err(|version| (version.map_or(0, |v| v.number()), Refusal::DrainCompleted))?;
+    let handle = watch.handle();
+    let info = ConnInfo::new(peer).with_closer(move || {
+        handle.force();
+    });
+    let conn = version.group().open(info);
+    if let Err(refusal) = check(shared, &version) {
+        conn.set_close_reason(CloseReason::Refused);
+        return Err((version.number(), refusal));
+    }
+    Ok(Admission {
+        peer,
+        version,
+        watch,
+        conn,
+        worker,
+    })
+}
+
+fn report_refusal<C>(listening: &Listening<C>, shared: &Shared, version: u64, refusal: Refusal) {
+    let local = listening.local();
+    shared
+        .reporter
+        .report(|observer| observer.refused(local, version, refusal));
 }
 
 /// The connection is counted already, so a limit is never exceeded, also by several workers at once.

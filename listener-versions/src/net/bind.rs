@@ -63,12 +63,13 @@ pub(crate) fn bind(
                 socket.bind(&SockAddr::unix(path)?)?;
             }
             if let Some(mode) = mode {
-                // The file is ours, and nobody else would remove it.
+                // The file is ours, and no other process would remove it.
                 std::fs::set_permissions(path, mode)
                     .inspect_err(|_| drop(std::fs::remove_file(path)))?;
             }
             socket
         }
+        ListenAddress::Internal => return Err(io::ErrorKind::Unsupported.into()),
         #[cfg(not(unix))]
         ListenAddress::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
@@ -153,7 +154,7 @@ impl SocketFile {
     }
 }
 
-/// Whether it is still the file that was there `before`. The number alone does not tell: a file that nobody has open gives it free.
+/// Whether it is still the file that was there `before`. The number alone does not tell: the system reuses the number of a file that no process has open.
 #[cfg(unix)]
 fn is_unchanged(path: &std::path::Path, before: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -162,7 +163,7 @@ fn is_unchanged(path: &std::path::Path, before: &std::fs::Metadata) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|now| id(&now) == id(before))
 }
 
-/// Removes the path of a Unix socket that nobody listens on any more. Envoy removes it in any case, also under a living process.
+/// Removes the path of a Unix socket that no process listens on any more. Envoy removes it in any case, also under a living process.
 #[cfg(unix)]
 fn unlink_if_stale(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use conn_tracker::ConnGuard;
+use conn_tracker::{ConnGuard, Peer};
 use drain_tree::DrainWatch;
 
-use super::{Accepted, PeerAddress, Stream};
+use super::{Accepted, Stream};
 use crate::live::Chosen;
 use crate::{ChainId, ListenerChain, ListenerConfig, ListenerVersion};
 
@@ -17,7 +17,7 @@ use crate::{ChainId, ListenerChain, ListenerConfig, ListenerVersion};
 #[must_use = "dropping it says that the connection is gone"]
 pub struct Admission<C> {
     /// Who connected.
-    pub peer: PeerAddress,
+    pub peer: Peer,
     /// The version that took it.
     pub version: Arc<ListenerVersion<C>>,
     /// Its guard in the drain of the version, opened before any later update could drain it. Held means open.
@@ -33,7 +33,7 @@ pub struct Admission<C> {
 #[must_use = "dropping it says that the connection is gone"]
 pub struct ChainEntry<C> {
     /// Who connected.
-    pub peer: PeerAddress,
+    pub peer: Peer,
     /// The version that took it, with the configuration in which the chain was chosen.
     pub version: Arc<ListenerVersion<C>>,
     /// The chain.
@@ -140,8 +140,11 @@ impl<C: ListenerConfig> Admission<C> {
             worker,
         })
     }
+}
 
-    fn join(self, stream: Stream) -> Accepted<C> {
+impl<C> Admission<C> {
+    /// With its stream again.
+    pub(super) fn join(self, stream: Stream) -> Accepted<C> {
         let Self {
             peer,
             version,

@@ -94,10 +94,10 @@ impl Inherited {
     #[cfg(all(unix, feature = "handover"))]
     pub(crate) fn descriptors(&self) -> io::Result<Vec<SharedSocket>> {
         let sockets = self.sockets.iter().flat_map(|(address, sockets)| {
-            sockets.iter().enumerate().map(|(lane, socket)| {
+            sockets.iter().enumerate().map(|(index, socket)| {
                 Ok(SharedSocket {
                     address: address.clone(),
-                    lane,
+                    index,
                     socket: socket.try_clone()?.into(),
                     is_kept: false,
                 })
@@ -123,7 +123,7 @@ impl Inherited {
         self.sockets.is_empty()
     }
 
-    /// All that listen there. Who lets the kernel choose the port has none in mind.
+    /// All that listen there.
     pub(crate) fn take(&mut self, address: &ListenAddress) -> Vec<Socket> {
         self.sockets.remove(address).unwrap_or_default()
     }
@@ -190,23 +190,28 @@ fn examine(socket: &Socket) -> Result<ListenAddress, Unfit> {
         return Err(Unfit::NotListening);
     }
     let local = socket.local_addr()?;
-    let address = match (local.as_socket(), local.as_pathname()) {
-        (Some(address), _) => ListenAddress::Socket(address),
-        (None, Some(path)) => ListenAddress::Unix(path.to_owned()),
-        (None, None) => ListenAddress::Unix(abstract_path(&local).ok_or(Unfit::NoAddress)?),
+    let address = match local.as_socket() {
+        Some(address) => ListenAddress::Socket(address),
+        None => unix_address(&local).ok_or(Unfit::NoAddress)?,
     };
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
     Ok(address)
 }
 
-/// The name of an abstract socket, as [`ListenAddress`] has it.
+/// The path or abstract name of a Unix socket, as [`ListenAddress`] has it.
 #[cfg(unix)]
-fn abstract_path(local: &socket2::SockAddr) -> Option<std::path::PathBuf> {
+pub(super) fn unix_address(local: &socket2::SockAddr) -> Option<ListenAddress> {
     use std::os::unix::ffi::OsStringExt as _;
 
-    let name = local.as_abstract_namespace()?;
-    Some(std::ffi::OsString::from_vec([b"@", name].concat()).into())
+    let path = match local.as_pathname() {
+        Some(path) => path.to_owned(),
+        None => {
+            let name = local.as_abstract_namespace()?;
+            std::ffi::OsString::from_vec([b"@", name].concat()).into()
+        }
+    };
+    Some(ListenAddress::Unix(path))
 }
 
 /// A descriptor of one of our listening sockets, for another process.
@@ -218,9 +223,9 @@ pub struct SharedSocket {
     pub address: ListenAddress,
     /// Which of the sockets of this address it is, from 0: with [`ReusePort::PerWorker`](crate::ReusePort::PerWorker) there is
     /// one for each worker.
-    pub lane: usize,
+    pub index: usize,
     /// Another descriptor of the same socket, so with the same queue.
     pub socket: std::os::fd::OwnedFd,
-    /// Somebody else has it as well, such as systemd: it listens on when those who accept here are done.
+    /// Another process, such as systemd, has it as well, and does not accept: it listens on when those who accept here are done.
     pub is_kept: bool,
 }

@@ -94,6 +94,10 @@ pub enum Refusal {
     /// The listener's drain is completed, and no newer version took over.
     #[error("the listener has been drained")]
     DrainCompleted,
+    /// No active version has this name and an internal address. Only for connections that the program
+    /// [hands in](crate::Listeners::enter).
+    #[error("there is no such listener for connections of the program")]
+    NoListener,
     /// The stream could not be registered with this runtime.
     #[error("the stream cannot be registered with the runtime")]
     Unregistered,

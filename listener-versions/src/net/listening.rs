@@ -97,7 +97,7 @@ impl<C> Listening<C> {
     /// Refuses new connections from this moment on, in every worker, and keeps those that wait in the queue for the version that
     /// is current; `last` is one guard of it. It must not drain earlier.
     ///
-    /// Sockets that another process has too are returned. They listen on, and nobody accepts on them here.
+    /// Sockets that another process has too are returned. They listen on, and no worker of this process accepts on them.
     pub(crate) fn close(&self, last: Option<DrainWatch>) -> Vec<Socket> {
         self.closed.store(true, Ordering::Release);
         let mut inner = self.lock();
@@ -143,10 +143,10 @@ impl<C> Listening<C> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Reserves an accept loop; `None` if the sockets are closed already.
+    /// Reserves an accept loop; `None` if the sockets are closed already, or there are none.
     pub(crate) fn acceptor(self: &Arc<Self>) -> Option<Acceptor<C>> {
         let mut inner = self.lock();
-        if inner.sockets.is_closed() {
+        if inner.sockets.is_closed() || self.local == ListenAddress::Internal {
             return None;
         }
         inner.acceptors += 1;
@@ -231,7 +231,7 @@ impl<C> Listening<C> {
                 }
                 match self.newer_than(&version) {
                     Some(newer) => version = newer,
-                    // The socket is closed: nobody takes over, and `last` has kept the drain open.
+                    // The socket is closed: no version takes over, and `last` has kept the drain open.
                     None => return Ok((version, watch)),
                 }
             } else {

@@ -19,9 +19,9 @@ pub use enter::{Admission, ChainEntry};
 pub use inherited::SharedSocket;
 pub use inherited::{InheritError, Inherited};
 pub use limits::{Limits, Refusal};
-pub use stream::{PeerAddress, Stream};
+pub use stream::Stream;
 pub use worker::Worker;
 
-pub(crate) use accept::Shared;
+pub(crate) use accept::{Shared, enter};
 pub(crate) use bind::bind;
 pub(crate) use listening::{Acceptor, Listening};

@@ -36,6 +36,7 @@ pub(super) struct Sockets {
     saved: VecDeque<(Socket, SockAddr)>,
     /// Sockets that close as soon as their queues are empty: for what waits there were no descriptors. They let nobody else in.
     closing: VecDeque<Socket>,
+    is_closed: bool,
 }
 
 impl Sockets {
@@ -48,6 +49,9 @@ impl Sockets {
         inherited: &mut Inherited,
     ) -> io::Result<Self> {
         let (address, options) = (key.address(), options.clone());
+        if key.is_internal() {
+            return Ok(Self::internal(options));
+        }
         let sockets = inherited.take(address);
         if sockets.is_empty() {
             return Self::bind(address, options, config);
@@ -56,6 +60,21 @@ impl Sockets {
             inherited.put(address.clone(), sockets);
             error
         })
+    }
+
+    /// No socket: connections are handed in.
+    fn internal(options: SocketOptions) -> Self {
+        Self {
+            local: ListenAddress::Internal,
+            options,
+            open: Vec::new(),
+            assignment: Assignment::new(crate::ReusePort::Shared),
+            #[cfg(unix)]
+            file: None,
+            saved: VecDeque::new(),
+            closing: VecDeque::new(),
+            is_closed: false,
+        }
     }
 
     fn bind<C: ListenerConfig>(
@@ -77,6 +96,7 @@ impl Sockets {
             }],
             saved: VecDeque::new(),
             closing: VecDeque::new(),
+            is_closed: false,
         })
     }
 
@@ -115,6 +135,7 @@ impl Sockets {
             open: open.collect(),
             saved: VecDeque::new(),
             closing: VecDeque::new(),
+            is_closed: false,
         })
     }
 
@@ -144,7 +165,7 @@ impl Sockets {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.open.is_empty()
+        self.is_closed
     }
 
     /// The worker accepts here, from now on. `true`: others have to look at [what is theirs](Self::of).
@@ -224,6 +245,7 @@ impl Sockets {
         {
             file.remove();
         }
+        self.is_closed = true;
         let mut shared = Vec::new();
         for open in std::mem::take(&mut self.open) {
             if open.shared {
@@ -275,7 +297,7 @@ impl Sockets {
         Ok(None)
     }
 
-    /// Nobody is left to serve what was saved: it is closed.
+    /// No worker is left to serve what was saved: it is closed.
     pub(super) fn drop_saved(&mut self) {
         self.saved.clear();
         self.closing.drain(..).for_each(|socket| end(&socket));

@@ -1,15 +1,15 @@
 //! An accepted connection: TCP or Unix, read and written alike.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use conn_tracker::Peer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
+
+use crate::ListenAddress;
 
 /// An accepted connection. It belongs to the runtime that accepted it.
 #[derive(Debug)]
@@ -20,36 +20,6 @@ pub enum Stream {
     /// A connection to a Unix socket.
     #[cfg(unix)]
     Unix(UnixStream),
-}
-
-/// Who connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PeerAddress {
-    /// An IP address and port.
-    Socket(SocketAddr),
-    /// A client of a Unix socket: it has no name.
-    Unix,
-}
-
-impl PeerAddress {
-    /// The IP address and port, unless this is a client of a Unix socket.
-    #[must_use]
-    pub fn as_socket(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Socket(address) => Some(*address),
-            Self::Unix => None,
-        }
-    }
-}
-
-impl From<PeerAddress> for Peer {
-    fn from(peer: PeerAddress) -> Self {
-        match peer {
-            PeerAddress::Socket(address) => Self::Ip(address),
-            PeerAddress::Unix => Self::Unix,
-        }
-    }
 }
 
 impl Stream {
@@ -66,12 +36,15 @@ impl Stream {
         }
     }
 
-    /// The address that the client connected to, where the listener has more than one.
-    pub(super) fn local(&self) -> Option<SocketAddr> {
+    /// The address that the client connected to.
+    pub(super) fn local(&self) -> Option<ListenAddress> {
         match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Tcp(stream) => stream.local_addr().ok().map(ListenAddress::Socket),
             #[cfg(unix)]
-            Self::Unix(_) => None,
+            Self::Unix(stream) => {
+                let local = socket2::SockRef::from(stream).local_addr().ok()?;
+                super::inherited::unix_address(&local)
+            }
         }
     }
 }

@@ -4,13 +4,14 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::task::{Context, Poll};
 
+use conn_tracker::Peer;
 use socket2::{SockAddr, Socket};
 use tokio::net::{TcpListener, TcpStream};
 #[cfg(unix)]
 use tokio::net::{UnixListener, UnixStream};
 
+use super::Stream;
 use super::listening::Listening;
-use super::{PeerAddress, Stream};
 use crate::{ListenAddress, ListenerConfig};
 
 #[derive(Default)]
@@ -43,7 +44,7 @@ impl WorkerSockets {
     /// The next connection on any of them.
     pub(super) fn accept(
         &mut self,
-    ) -> impl Future<Output = io::Result<(Stream, PeerAddress)>> + Unpin + '_ {
+    ) -> impl Future<Output = io::Result<(Stream, Peer)>> + Unpin + '_ {
         poll_fn(|cx| {
             for _ in 0..self.listeners.len() {
                 self.turn = (self.turn + 1) % self.listeners.len();
@@ -73,40 +74,41 @@ impl Listener {
                 let socket = std::os::fd::OwnedFd::from(socket);
                 UnixListener::from_std(socket.into()).map(Self::Unix)
             }
+            ListenAddress::Internal => Err(io::ErrorKind::Unsupported.into()),
             #[cfg(not(unix))]
             ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, PeerAddress)>> {
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, peer)| {
-                let peer = PeerAddress::Socket(peer);
+                let peer = Peer::Ip(peer);
                 (Stream::Tcp(stream), peer)
             }),
             #[cfg(unix)]
             Self::Unix(listener) => listener
                 .poll_accept(cx)
-                .map_ok(|(stream, _)| (Stream::Unix(stream), PeerAddress::Unix)),
+                .map_ok(|(stream, _)| (Stream::Unix(stream), Peer::Unix)),
         }
     }
 }
 
 /// A connection saved from the queue of a closed socket. Must be called inside a runtime.
-pub(super) fn adopt(connection: (Socket, SockAddr)) -> io::Result<(Stream, PeerAddress)> {
+pub(super) fn adopt(connection: (Socket, SockAddr)) -> io::Result<(Stream, Peer)> {
     let (socket, peer) = connection;
     socket.set_nonblocking(true)?;
     match peer.as_socket() {
         Some(peer) => Ok((
             Stream::Tcp(TcpStream::from_std(socket.into())?),
-            PeerAddress::Socket(peer),
+            Peer::Ip(peer),
         )),
         #[cfg(unix)]
         None => {
             let socket = std::os::fd::OwnedFd::from(socket);
             Ok((
                 Stream::Unix(UnixStream::from_std(socket.into())?),
-                PeerAddress::Unix,
+                Peer::Unix,
             ))
         }
         #[cfg(not(unix))]

@@ -40,19 +40,21 @@ pub(crate) enum Step<C> {
     ///
     /// For each chain of the new configuration, whether it is unchanged.
     InPlace(Candidate<C>, Vec<bool>),
-    /// A new version, on a socket that is open by now.
+    /// A new version, on sockets that are open by now.
     Take(Candidate<C>),
 }
 
 pub(crate) type Outcome<C> = Result<Step<C>, UpdateError>;
 
-/// What is wanted of a listener's socket: to be there, and to listen unless the version warms.
+/// What is asked of a listener's socket while an update is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Socket {
-    /// It has to be opened.
-    New,
-    /// It is open, and does not listen.
-    Open,
+pub(crate) enum Wanted<'a> {
+    /// It is bound, and does not listen yet.
+    Bind(&'a SocketKey),
+    /// It listens from now on.
+    Listen(&'a SocketKey),
+    /// It was bound in this update, and is not needed after all.
+    Close(&'a SocketKey),
 }
 
 /// A decided update.

@@ -17,16 +17,16 @@ pub(crate) enum Effect {
         /// The version that is no more.
         version: u64,
     },
-    /// From now on this version takes what comes on the socket.
+    /// From now on this version takes what comes on its sockets.
     Activate {
         /// The version that accepts.
         version: u64,
-        /// The socket, which `bind` has opened or an earlier version left.
-        socket: SocketKey,
+        /// Its sockets, which `bind` has opened or earlier versions have left.
+        sockets: Vec<SocketKey>,
         /// The version of the same name that accepted until now.
         replaces: Option<u64>,
     },
-    /// Nobody accepts on this socket any more: serve what waits in its queue, then close it.
+    /// No version accepts on this socket any more: serve what waits in its queue, then close it.
     Close {
         /// The socket.
         socket: SocketKey,
@@ -54,7 +54,7 @@ pub(crate) enum Effect {
     },
 }
 
-/// Effects by the order in which they are safe: first everybody new accepts, then sockets close, then the old ones drain.
+/// Effects by the order in which they are safe: first the new versions accept, then sockets close, then the old ones drain.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) begin: Vec<Effect>,

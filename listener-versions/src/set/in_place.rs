@@ -1,6 +1,6 @@
 //! Updates in which only filter chains differ: the version goes on with the new configuration, and only chains that changed drain.
 //!
-//! The version keeps its number, its socket and its place in the drain tree, as in Envoy the new listener takes over the old one's
+//! The version keeps its number, its sockets and its place in the drain tree, as in Envoy the new listener takes over the old one's
 //! tag. A chain lives as long as it is unchanged, whatever updates its version gets; a later drain of the version covers all that is
 //! left of its chains.
 
@@ -22,11 +22,11 @@ pub(crate) fn diff<C: ListenerConfig>(
 ) -> Option<Vec<bool>> {
     let (before, now) = (&active.asked, &candidate.asked);
     // What the socket and the drain node were made of must be the same, whatever the configuration thinks of itself.
-    let can_go_on = active.accepting
-        && before.socket == now.socket
+    let can_go_on = active.accepting()
+        && before.sockets == now.sockets
         && before.traffic_direction == now.traffic_direction
         && before.drain_type == now.drain_type
-        && now.field_that_stays(before).is_none()
+        && (now.sockets.iter()).all(|socket| now.field_that_stays(before, socket).is_none())
         && active.config.differs_only_in_chains(&candidate.config);
     can_go_on.then(|| kept(&*active.config, &*candidate.config))
 }

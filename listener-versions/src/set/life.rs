@@ -8,12 +8,12 @@ use super::decision::Candidate;
 use super::effect::Work;
 use super::in_place;
 use crate::{
-    Effect, InvalidTransition, ListenerConfig, Ready, VersionEvent, VersionRecord, VersionSet,
-    VersionState,
+    Effect, InvalidTransition, ListenerConfig, Ready, SocketKey, VersionEvent, VersionRecord,
+    VersionSet, VersionState,
 };
 
 impl<C: ListenerConfig> VersionSet<C> {
-    /// When the version is warm, if it warms. It is given to the first who asks.
+    /// When the version is warm, if it warms. It is given to the first caller.
     pub(crate) fn take_ready(&mut self, version: u64) -> Option<Ready> {
         self.versions.get_mut(&version)?.ready.take()
     }
@@ -31,7 +31,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         };
         let record = self.versions.get(&version).ok_or(unknown)?;
         record.state.on(VersionEvent::Activate)?;
-        let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
+        let name = Arc::clone(&record.name);
         let mut work = Work::default();
         let candidate = Candidate {
             config: Arc::clone(&record.config),
@@ -46,15 +46,15 @@ impl<C: ListenerConfig> VersionSet<C> {
             self.update_in_place(&name, candidate, &kept, origin, &version_info, &mut work);
             return Ok(work.into_effects());
         }
-        let old = self.activate(&name, version, &socket, &mut work);
-        let left = old.and_then(|old| Some(self.versions.get(&old)?.socket.clone()));
-        if let Some(left) = left {
-            self.close_unless_needed(&name, &left, &mut work);
+        let old = self.activate(&name, version, &mut work);
+        let left = old.and_then(|old| Some(Arc::clone(&self.versions.get(&old)?.asked)));
+        for left in left.iter().flat_map(|asked| &asked.sockets) {
+            self.close_unless_needed(&name, left, &mut work);
         }
         Ok(work.into_effects())
     }
 
-    /// Gives up a version that is warming, for example because its socket cannot be listened on: an active one goes on.
+    /// Gives up a version that is warming, for example because one of its sockets cannot be listened on: an active one goes on.
     ///
     /// # Errors
     ///
@@ -66,10 +66,12 @@ impl<C: ListenerConfig> VersionSet<C> {
         };
         let record = self.versions.get(&version).ok_or(unknown)?;
         record.state.on(VersionEvent::Discard)?;
-        let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
+        let (name, asked) = (Arc::clone(&record.name), Arc::clone(&record.asked));
         let mut work = Work::default();
         self.discard(&name, &mut work);
-        self.close_unless_needed(&name, &socket, &mut work);
+        for socket in &asked.sockets {
+            self.close_unless_needed(&name, socket, &mut work);
+        }
         Ok(work.into_effects())
     }
 
@@ -110,13 +112,12 @@ impl<C: ListenerConfig> VersionSet<C> {
             .versions
             .values()
             .filter(|record| match record.state {
-                VersionState::Active => record.accepting && covered_by(record),
+                VersionState::Active => record.accepting() && covered_by(record),
                 // A version that waits for a socket which closes is dropped with it.
                 VersionState::Warming => {
-                    let server = self
-                        .server(&record.socket)
-                        .and_then(|server| self.get(server));
-                    covered_by(record) || server.is_some_and(covered_by)
+                    let sockets = record.asked.sockets.iter();
+                    let servers = sockets.filter_map(|socket| self.get(self.server(socket)?));
+                    covered_by(record) || servers.into_iter().any(covered_by)
                 }
                 VersionState::Draining | VersionState::Drained => false,
             })
@@ -126,13 +127,20 @@ impl<C: ListenerConfig> VersionSet<C> {
             let Some(record) = self.versions.get(&version) else {
                 continue;
             };
-            let (name, socket) = (Arc::clone(&record.name), record.socket.clone());
-            if record.accepting {
-                stopped.push(version);
-                self.close(&socket, &mut work);
-            } else {
+            let (name, asked) = (Arc::clone(&record.name), Arc::clone(&record.asked));
+            let is_warming = record.state == VersionState::Warming;
+            let serves = |socket: &&SocketKey| record.serves.contains(*socket);
+            let served: Vec<_> = asked.sockets.iter().filter(serves).collect();
+            if is_warming {
                 self.discard(&name, &mut work);
-                self.close_unless_needed(&name, &socket, &mut work);
+                for socket in &asked.sockets {
+                    self.close_unless_needed(&name, socket, &mut work);
+                }
+            } else {
+                stopped.push(version);
+                for socket in served {
+                    self.close(socket, &mut work);
+                }
             }
         }
         (stopped, work.into_effects())

@@ -1,4 +1,4 @@
-//! The versions of all listeners: which one of a name accepts, which drain, and who holds which address.
+//! The versions of all listeners: which one of a name accepts, which drain, and which address is whose.
 //!
 //! Nothing here waits, opens or closes anything. An update is decided whole ([`plan`]), then taken over in one go; what the
 //! outside has to do comes back as a list of [`Effect`]s in the order in which they are safe.
@@ -16,7 +16,7 @@ mod steps;
 mod tests;
 
 pub use chain_diff::ChainId;
-pub(crate) use decision::Socket;
+pub(crate) use decision::Wanted;
 pub(crate) use effect::Effect;
 pub(crate) use record::{Asked, ChainRecord, Origin, VersionRecord};
 pub use state::VersionState;
@@ -50,7 +50,7 @@ pub(crate) struct VersionSet<C> {
 
 /// An open socket.
 ///
-/// The server is always an active version: it drains only once it has another server after it, or none because the socket closes.
+/// The server is always an active version: it drains only once it has another server after it, or none because the socket closes; of every socket, if it has several.
 #[derive(Debug)]
 pub(crate) struct Owned {
     /// The listener whose update claimed it last.
@@ -124,13 +124,13 @@ impl<C: ListenerConfig> VersionSet<C> {
             .collect()
     }
 
-    /// Takes an update. `bind` opens a socket that is not open yet; if it fails, just that listener is refused.
+    /// Takes an update. `bind` does to sockets what the decision needs beforehand; if it fails, just that listener is refused.
     ///
     /// In an atomic update that is refused, sockets opened by `bind` come back as [`Effect::Close`].
     pub(crate) fn apply(
         &mut self,
         update: Update<C>,
-        mut bind: impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
+        mut bind: impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) -> (UpdateReport, Vec<Effect>) {
         let Update {
             version_info,

@@ -4,13 +4,15 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use super::decision::{Candidate, Decided, Outcome, Socket, Step};
+use super::decision::{Candidate, Decided, Outcome, Step, Wanted};
 use super::in_place;
 use super::record::{Asked, Origin};
 use super::{VersionRecord, VersionSet};
 use crate::live::Life;
 use crate::update::Resource;
-use crate::{Change, FieldError, ListenerConfig, ListenerReport, SocketKey, UpdateError};
+use crate::{
+    Change, FieldError, ListenAddress, ListenerConfig, ListenerReport, SocketKey, UpdateError,
+};
 
 pub(crate) struct Plan<'a, C> {
     set: &'a VersionSet<C>,
@@ -19,8 +21,8 @@ pub(crate) struct Plan<'a, C> {
     claimed: HashMap<SocketKey, Arc<str>>,
     /// Sockets opened for this update.
     fresh: HashSet<SocketKey>,
-    /// Listeners that have not been decided yet, and the socket that they want.
-    waiting: HashMap<Arc<str>, SocketKey>,
+    /// Listeners that have not been decided yet, and the sockets that they want.
+    waiting: HashMap<Arc<str>, Arc<Asked>>,
 }
 
 impl<'a, C: ListenerConfig> Plan<'a, C> {
@@ -46,7 +48,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         &mut self,
         origin: Origin,
         resources: Vec<Resource<C>>,
-        bind: &mut impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
+        bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) {
         let mut open: Vec<(usize, Candidate<C>)> = Vec::new();
         let mut seen: HashSet<Arc<str>> = HashSet::new();
@@ -72,7 +74,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                     }
                     Err(candidate) => {
                         self.waiting
-                            .insert(Arc::clone(&name), candidate.asked.socket.clone());
+                            .insert(Arc::clone(&name), Arc::clone(&candidate.asked));
                         open.push((index, candidate));
                         None
                     }
@@ -85,7 +87,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             let before = open.len();
             for (index, candidate) in std::mem::take(&mut open) {
                 let name = Arc::clone(&self.steps[index].0);
-                match self.with_address(&name, candidate, last_round, bind) {
+                match self.with_addresses(&name, candidate, last_round, bind) {
                     Ok(outcome) => {
                         self.waiting.remove(&name);
                         self.steps[index].1 = Some(outcome);
@@ -132,7 +134,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         }
     }
 
-    /// What can be said before the address is looked at; otherwise, the candidate for it.
+    /// What can be said before the addresses are looked at; otherwise, the candidate for it.
     fn without_address(
         &self,
         origin: Origin,
@@ -171,7 +173,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         if let Err(source) = config.validate() {
             return invalid(source);
         }
-        if let Err(source) = config.address().check() {
+        let mut addresses = std::iter::once(config.address()).chain(config.additional_addresses());
+        if let Err(source) = addresses.try_for_each(ListenAddress::check) {
             return invalid(source);
         }
         let asked = Arc::new(Asked::of(&*config, name));
@@ -180,6 +183,10 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                 "filter_chains",
                 format!("{id:?} identifies two of them", id = id.as_str()),
             ));
+        }
+        if let Some(socket) = asked.socket_twice() {
+            let message = format!("{socket} is an address of this listener twice");
+            return invalid(FieldError::new("additional_addresses", message));
         }
         let life = Life::new();
         let mut candidate = Candidate {
@@ -199,98 +206,131 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         }
     }
 
-    /// Whether the listener can have the address that it wants. It comes back if another one has to be decided first.
-    fn with_address(
+    /// Whether the listener can have the addresses that it wants. It comes back if another one has to be decided first.
+    fn with_addresses(
         &mut self,
         name: &Arc<str>,
         mut candidate: Candidate<C>,
         last_round: bool,
-        bind: &mut impl FnMut(&C, &Asked, Socket) -> io::Result<()>,
+        bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) -> Result<Outcome<C>, Candidate<C>> {
         let asked = Arc::clone(&candidate.asked);
-        let socket = asked.socket.clone();
-        let conflict = |held_by: &Arc<str>| {
-            Ok(Err(UpdateError::AddressConflict {
-                listener: Arc::clone(name),
-                address: socket.address().clone(),
-                held_by: Arc::clone(held_by),
-            }))
+        let listener = || Arc::clone(name);
+        let invalid = |source| {
+            let listener = listener();
+            Ok(Err(UpdateError::Invalid { listener, source }))
         };
-        if let Some(other) = self.claimed.get(&socket).filter(|other| *other != name) {
-            return conflict(other);
+        let mut has_to_wait = false;
+        for socket in &asked.sockets {
+            match self.taken_by(name, socket) {
+                None => {}
+                Some((_, true)) if !last_round => has_to_wait = true,
+                Some((held_by, _)) => {
+                    return Ok(Err(UpdateError::AddressConflict {
+                        listener: listener(),
+                        field: asked.field_of(socket),
+                        address: socket.address().clone(),
+                        held_by: Arc::clone(held_by),
+                    }));
+                }
+            }
         }
-        let owner = self.set.sockets.get(&socket).map(|owned| &owned.name);
-        if let Some(other) =
-            owner.filter(|other| *other != name && !self.released.contains(&socket))
-        {
-            let leaves = self
-                .waiting
-                .get(other)
-                .is_some_and(|wanted| *wanted != socket);
-            return if leaves && !last_round {
-                Err(candidate)
-            } else {
-                conflict(other)
-            };
+        if has_to_wait {
+            return Err(candidate);
         }
-        if let Some(field) = owner.and_then(|owner| self.field_that_stays(owner, &asked)) {
-            return Ok(Err(UpdateError::Invalid {
-                listener: Arc::clone(name),
-                source: FieldError::new(field, "cannot change while the address stays"),
-            }));
+        if let Some(field) = self.field_that_stays(&asked) {
+            return invalid(FieldError::new(
+                field,
+                "cannot change while the address stays",
+            ));
         }
         if let Err(source) = candidate.build() {
-            return Ok(Err(UpdateError::Invalid {
-                listener: Arc::clone(name),
-                source,
+            return invalid(source);
+        }
+        if let Err((socket, source)) = self.open(&candidate.config, &asked, bind) {
+            return Ok(Err(UpdateError::Bind {
+                listener: listener(),
+                field: asked.field_of(socket),
+                address: socket.address().clone(),
+                source: Arc::new(source),
             }));
         }
-        let is_open = owner.is_some() || self.fresh.contains(&socket);
-        // The socket of a version that warms does not listen yet.
-        let listens = self
-            .set
-            .sockets
-            .get(&socket)
-            .is_some_and(|owned| owned.server.is_some());
-        let wanted = match is_open {
-            false => Some(Socket::New),
-            true if !listens && !asked.warms => Some(Socket::Open),
-            true => None,
+        let next = match asked.warms {
+            true => Next::Warming(&asked.sockets),
+            false => Next::Active(&asked.sockets),
         };
-        if let Some(wanted) = wanted {
-            if let Err(source) = bind(&candidate.config, &asked, wanted) {
-                return Ok(Err(UpdateError::Bind {
-                    listener: Arc::clone(name),
-                    address: socket.address().clone(),
-                    source: Arc::new(source),
-                }));
-            }
-            if !is_open {
-                self.fresh.insert(socket.clone());
-            }
-        }
-        self.release(
-            name,
-            if asked.warms {
-                Next::Warming(&socket)
-            } else {
-                Next::Active(&socket)
-            },
-        );
-        self.claimed.insert(socket, Arc::clone(name));
+        self.release(name, next);
+        let claimed = asked.sockets.iter().cloned();
+        self.claimed
+            .extend(claimed.map(|socket| (socket, listener())));
         Ok(Ok(Step::Take(candidate)))
     }
 
-    /// What the candidate wants otherwise of a socket that is open, for `owner` so far. It stays open, with its queue, so it cannot be had.
-    fn field_that_stays(&self, owner: &Arc<str>, wanted: &Asked) -> Option<&'static str> {
-        let named = self.set.names.get(owner);
-        let versions = named.map_or([None; 2], |named| [named.active, named.warming]);
-        let mut there = versions
-            .into_iter()
-            .flatten()
-            .filter_map(|version| self.set.get(version))
-            .filter(|version| version.socket == wanted.socket);
-        there.find_map(|version| wanted.field_that_stays(&version.asked))
+    /// The other listener that has this socket, and whether it may leave it yet in this update.
+    fn taken_by(&self, name: &Arc<str>, socket: &SocketKey) -> Option<(&Arc<str>, bool)> {
+        if let Some(other) = self.claimed.get(socket).filter(|other| *other != name) {
+            return Some((other, false));
+        }
+        let owner = self.set.sockets.get(socket).map(|owned| &owned.name);
+        let other = owner.filter(|other| *other != name && !self.released.contains(socket))?;
+        let wanted = self.waiting.get(other);
+        let leaves = wanted.is_some_and(|wanted| !wanted.sockets.contains(socket));
+        Some((other, leaves))
+    }
+
+    /// Opens what is not open yet, and lets it listen unless the version warms. If one socket fails, this is undone for the others.
+    fn open<'b>(
+        &mut self,
+        config: &C,
+        asked: &'b Asked,
+        bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
+    ) -> Result<(), (&'b SocketKey, io::Error)> {
+        let sockets = &self.set.sockets;
+        let (open, closed): (Vec<_>, Vec<_>) =
+            (asked.sockets.iter()).partition(|socket| sockets.contains_key(socket));
+        // The socket of a version that warms does not listen yet.
+        let listens = |socket: &&SocketKey| {
+            let owned = sockets.get(*socket);
+            owned.is_some_and(|owned| owned.server.is_some())
+        };
+        let mut bound = Vec::new();
+        let mut outcome = Ok(());
+        for socket in closed {
+            outcome = bind(config, asked, Wanted::Bind(socket)).map_err(|error| (socket, error));
+            if outcome.is_err() {
+                break;
+            }
+            bound.push(socket);
+        }
+        if !asked.warms && outcome.is_ok() {
+            // Those that were opened before come last: they cannot stop listening.
+            let silent = open.into_iter().filter(|socket| !listens(socket));
+            outcome = bound.iter().copied().chain(silent).try_for_each(|socket| {
+                bind(config, asked, Wanted::Listen(socket)).map_err(|error| (socket, error))
+            });
+        }
+        match outcome {
+            Ok(()) => self.fresh.extend(bound.into_iter().cloned()),
+            Err(_) => {
+                for socket in bound {
+                    drop(bind(config, asked, Wanted::Close(socket)));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// What is wanted otherwise of sockets that are open. They stay open, with their queues, so it cannot be had.
+    fn field_that_stays(&self, wanted: &Asked) -> Option<&'static str> {
+        wanted.sockets.iter().find_map(|socket| {
+            let owner = &self.set.sockets.get(socket)?.name;
+            let named = self.set.names.get(owner)?;
+            let versions = [named.active, named.warming].into_iter().flatten();
+            let mut there = versions
+                .filter_map(|version| self.set.get(version))
+                .filter(|version| version.asked.sockets.contains(socket));
+            there.find_map(|version| wanted.field_that_stays(&version.asked, socket))
+        })
     }
 
     /// The listener gives up the sockets that it does not need next.
@@ -298,24 +338,23 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         let Some(named) = self.set.names.get(name) else {
             return;
         };
-        let active = named
-            .active
-            .and_then(|version| self.set.get(version))
-            .filter(|version| version.accepting);
+        let active = named.active.and_then(|version| self.set.get(version));
         let warming = named.warming.and_then(|version| self.set.get(version));
         let kept = |socket: &SocketKey| {
-            let is_active = || active.is_some_and(|active| active.socket == *socket);
+            let is_active = || active.is_some_and(|active| active.serves.contains(socket));
             match next {
                 Next::Gone => false,
-                Next::Active(wanted) => wanted == socket,
-                Next::Warming(wanted) => wanted == socket || is_active(),
+                Next::Active(wanted) => wanted.contains(socket),
+                Next::Warming(wanted) => wanted.contains(socket) || is_active(),
                 Next::ActiveStays => is_active(),
             }
         };
-        let versions = [warming, active].into_iter().flatten();
-        let left = versions.filter(|version| !kept(&version.socket));
-        self.released
-            .extend(left.map(|version| version.socket.clone()));
+        let warming = warming
+            .into_iter()
+            .flat_map(|version| &version.asked.sockets);
+        let active = active.into_iter().flat_map(|version| &version.serves);
+        let left = warming.chain(active).filter(|socket| !kept(socket));
+        self.released.extend(left.cloned());
     }
 }
 
@@ -323,7 +362,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
 #[derive(Clone, Copy)]
 enum Next<'a> {
     Gone,
-    Active(&'a SocketKey),
-    Warming(&'a SocketKey),
+    Active(&'a [SocketKey]),
+    Warming(&'a [SocketKey]),
     ActiveStays,
 }

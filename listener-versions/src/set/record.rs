@@ -25,18 +25,23 @@ pub(crate) struct VersionRecord<C> {
     pub(crate) version_info: Arc<str>,
     /// Where it is in its life.
     pub(crate) state: VersionState,
-    /// The socket that it accepts on, or accepted on.
-    pub(crate) socket: SocketKey,
-    /// Whether new connections are its: it is active, and the server of its socket.
-    pub(crate) accepting: bool,
-    /// Why it drains as soon as it is no longer the server of its socket: a newer version of its name has taken over elsewhere, or its
+    /// Those of its sockets whose new connections are its: it is active, and their server.
+    pub(crate) serves: HashSet<SocketKey>,
+    /// Why it drains as soon as it is no longer the server of any socket: a newer version of its name has taken over elsewhere, or its
     /// listener is removed, and the version that takes its address is not warm yet.
     pub(crate) superseded: Option<DrainReason>,
     pub(crate) origin: Origin,
     pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
-    /// Until somebody waits for it.
+    /// Until the driver waits for it.
     pub(crate) ready: Option<Ready>,
+}
+
+impl<C> VersionRecord<C> {
+    /// Whether new connections are its.
+    pub(crate) fn accepting(&self) -> bool {
+        !self.serves.is_empty()
+    }
 }
 
 impl<C> fmt::Debug for VersionRecord<C> {
@@ -47,8 +52,8 @@ impl<C> fmt::Debug for VersionRecord<C> {
             .field("version_info", &self.version_info)
             .field("chains", &self.chains)
             .field("state", &self.state)
-            .field("socket", &self.socket)
-            .field("accepting", &self.accepting)
+            .field("sockets", &self.asked.sockets)
+            .field("serves", &self.serves)
             .field("superseded", &self.superseded)
             .finish_non_exhaustive()
     }
@@ -74,7 +79,8 @@ pub(crate) struct Asked {
     pub(crate) drain_type: DrainType,
     pub(crate) drain_timeout: Duration,
     pub(crate) socket_options: SocketOptions,
-    pub(crate) socket: SocketKey,
+    /// In the order of its addresses: at least one, and none twice.
+    pub(crate) sockets: Vec<SocketKey>,
 }
 
 impl Asked {
@@ -86,7 +92,10 @@ impl Asked {
             drain_type: config.drain_type(),
             drain_timeout: config.drain_timeout(),
             socket_options: config.socket_options(),
-            socket: SocketKey::new(name, config.address()),
+            sockets: SocketKey::of(
+                name,
+                std::iter::once(config.address()).chain(config.additional_addresses()),
+            ),
         }
     }
 
@@ -96,10 +105,28 @@ impl Asked {
         self.chains.iter().find(|id| !seen.insert(*id))
     }
 
-    /// The field that differs from `before`, of those that a socket keeps once it is open.
-    pub(crate) fn field_that_stays(&self, before: &Self) -> Option<&'static str> {
+    /// A socket that is wanted twice.
+    pub(crate) fn socket_twice(&self) -> Option<&SocketKey> {
+        let mut seen = HashSet::with_capacity(self.sockets.len());
+        self.sockets.iter().find(|socket| !seen.insert(*socket))
+    }
+
+    /// The field in which this socket's address stands.
+    pub(crate) fn field_of(&self, socket: &SocketKey) -> &'static str {
+        match self.sockets.first() == Some(socket) {
+            true => "address",
+            false => "additional_addresses",
+        }
+    }
+
+    /// The field that differs from `before`, of those that this socket keeps once it is open.
+    pub(crate) fn field_that_stays(
+        &self,
+        before: &Self,
+        socket: &SocketKey,
+    ) -> Option<&'static str> {
         self.socket_options
-            .field_that_stays(&before.socket_options, self.socket.address())
+            .field_that_stays(&before.socket_options, socket.address())
     }
 }
 

@@ -1,8 +1,9 @@
 //! The single steps of which updates are made: a listener gets a version, loses one, and sockets change their server or close.
 //!
-//! A version drains in one place only, [`VersionSet::drain`], and only once it is no longer the server of its socket. So a socket's
+//! A version drains in one place only, [`VersionSet::drain`], and only once it is no longer the server of any socket. So a socket's
 //! server is always an active version.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use drain_tree::DrainReason;
@@ -48,7 +49,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let version = self.next;
         self.next += 1;
         self.discard(name, work);
-        let (warms, socket) = (asked.warms, asked.socket.clone());
+        let warms = asked.warms;
         let record = VersionRecord {
             number: version,
             name: Arc::clone(name),
@@ -56,8 +57,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             config,
             version_info: Arc::clone(version_info),
             state: VersionState::Warming,
-            socket: socket.clone(),
-            accepting: false,
+            serves: HashSet::new(),
             superseded: None,
             origin,
             asked,
@@ -70,38 +70,44 @@ impl<C: ListenerConfig> VersionSet<C> {
         if warms {
             return Change::Warming { version };
         }
-        match self.activate(name, version, &socket, work) {
+        match self.activate(name, version, work) {
             Some(replaced) => Change::Modified { version, replaced },
             None => Change::Added { version },
         }
     }
 
-    /// The warming version becomes the active one, and the server of its socket; the active one, if any, is superseded.
+    /// The warming version becomes the active one, and the server of its sockets; the active one, if any, is superseded.
     pub(crate) fn activate(
         &mut self,
         name: &Arc<str>,
         version: u64,
-        socket: &SocketKey,
         work: &mut Work,
     ) -> Option<u64> {
+        let asked = Arc::clone(&self.versions.get(&version)?.asked);
         let named = self.names.entry(Arc::clone(name)).or_default();
         named.warming = None;
         let old = named.active.replace(version);
         self.step(version, VersionEvent::Activate);
         work.begin.push(Effect::Activate {
             version,
-            socket: socket.clone(),
+            sockets: asked.sockets.clone(),
             replaces: old,
         });
-        let before = self
-            .sockets
-            .get_mut(socket)
-            .and_then(|owned| owned.server.replace(version));
-        if let Some(record) = self.versions.get_mut(&version) {
-            record.accepting = true;
-        }
-        if let Some(before) = before {
-            self.serves_no_more(before, work);
+        for socket in &asked.sockets {
+            let Some(owned) = self.sockets.get_mut(socket) else {
+                debug_assert!(
+                    false,
+                    "version {version} accepts on {socket}, which is closed"
+                );
+                continue;
+            };
+            let before = owned.server.replace(version);
+            if let Some(record) = self.versions.get_mut(&version) {
+                record.serves.insert(socket.clone());
+            }
+            if let Some(before) = before {
+                self.serves_no_more(before, socket, work);
+            }
         }
         if let Some(old) = old {
             self.supersede(old, DrainReason::ListenerModify, work);
@@ -109,13 +115,13 @@ impl<C: ListenerConfig> VersionSet<C> {
         old
     }
 
-    /// The version is not its name's any more. It drains at once, or as soon as it is no longer the server of its socket.
+    /// The version is not its name's any more. It drains at once, or as soon as it is no longer the server of any socket.
     fn supersede(&mut self, version: u64, reason: DrainReason, work: &mut Work) {
         let Some(record) = self.versions.get_mut(&version) else {
             return;
         };
         record.superseded = Some(reason);
-        if !record.accepting {
+        if !record.accepting() {
             return self.drain(version, reason, work);
         }
         if let Some(named) = self.names.get_mut(&record.name) {
@@ -123,13 +129,13 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
     }
 
-    /// The version is no longer the server of its socket.
-    fn serves_no_more(&mut self, version: u64, work: &mut Work) {
+    /// The version is no longer the server of this socket.
+    fn serves_no_more(&mut self, version: u64, socket: &SocketKey, work: &mut Work) {
         let Some(record) = self.versions.get_mut(&version) else {
             return;
         };
-        record.accepting = false;
-        if let Some(reason) = record.superseded {
+        record.serves.remove(socket);
+        if let Some(reason) = record.superseded.filter(|_| record.serves.is_empty()) {
             self.drain(version, reason, work);
         }
     }
@@ -147,7 +153,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         work.drain.push(Effect::Drain { version, reason });
     }
 
-    /// The socket is nobody's any more, and closes.
+    /// No listener has the socket any more: it closes.
     pub(crate) fn close(&mut self, socket: &SocketKey, work: &mut Work) {
         let Some(owned) = self.sockets.remove(socket) else {
             return;
@@ -157,7 +163,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             last: owned.server,
         });
         if let Some(server) = owned.server {
-            self.serves_no_more(server, work);
+            self.serves_no_more(server, socket, work);
         }
     }
 
@@ -179,8 +185,8 @@ impl<C: ListenerConfig> VersionSet<C> {
             .flatten()
             .filter_map(|version| self.get(version));
         let is_needed = versions.any(|version| {
-            version.socket == *socket
-                && (version.accepting || version.state == VersionState::Warming)
+            version.serves.contains(socket)
+                || version.state == VersionState::Warming && version.asked.sockets.contains(socket)
         });
         if is_owned && !is_needed {
             self.close(socket, work);

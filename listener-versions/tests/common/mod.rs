@@ -13,6 +13,7 @@ pub(crate) mod wire;
 pub(crate) struct Config {
     pub(crate) name: String,
     pub(crate) address: ListenAddress,
+    pub(crate) more: Vec<ListenAddress>,
     pub(crate) content: u32,
     /// Identity and content.
     pub(crate) chains: Vec<(&'static str, u32)>,
@@ -25,6 +26,12 @@ pub(crate) struct Config {
 impl Config {
     pub(crate) fn inbound(mut self) -> Self {
         self.direction = TrafficDirection::Inbound;
+        self
+    }
+
+    /// It listens there as well.
+    pub(crate) fn and(mut self, address: impl Into<ListenAddress>) -> Self {
+        self.more.push(address.into());
         self
     }
 
@@ -66,8 +73,12 @@ impl Config {
 
 /// Listener `name` at 127.0.0.1:`port`.
 pub(crate) fn listener(name: &str, port: u16, content: u32) -> Config {
-    let address = ListenAddress::from(std::net::SocketAddr::from(([127, 0, 0, 1], port)));
-    at(name, address, content)
+    at(name, at_port(port), content)
+}
+
+/// 127.0.0.1:`port`.
+pub(crate) fn at_port(port: u16) -> ListenAddress {
+    std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()
 }
 
 pub(crate) fn at(name: &str, address: ListenAddress, content: u32) -> Config {
@@ -75,6 +86,7 @@ pub(crate) fn at(name: &str, address: ListenAddress, content: u32) -> Config {
     Config {
         name: name.into(),
         address,
+        more: Vec::new(),
         content,
         chains: Vec::new(),
         direction,
@@ -93,6 +105,10 @@ impl ListenerConfig for Config {
 
     fn address(&self) -> &ListenAddress {
         &self.address
+    }
+
+    fn additional_addresses(&self) -> &[ListenAddress] {
+        &self.more
     }
 
     fn same_content(&self, other: &Self) -> bool {

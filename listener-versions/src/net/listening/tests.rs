@@ -62,7 +62,7 @@ fn slot_with(
     });
     let mut inherited = Inherited::new();
     let listening = Listening::open(
-        versions[0].socket(),
+        &SocketKey::of(&"a".into(), [versions[0].configured()])[0],
         &SocketOptions::default(),
         &**versions[0].config(),
         &mut inherited,

@@ -1,6 +1,8 @@
 //! The set of versions, without sockets.
 
+mod bench;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod model;
+mod several;
 mod updates;

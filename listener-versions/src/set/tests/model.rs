@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
-use super::common::{Config, listener};
+use crate::set::Wanted;
+
+use super::common::{Config, at_port, listener};
 use drain_tree::DrainDirection;
 use listener_versions::{
-    Change, Effect, SocketKey, Update, UpdateReport, VersionSet, VersionState,
+    Change, Effect, ListenAddress, SocketKey, Update, UpdateReport, VersionSet, VersionState,
 };
 use proptest::prelude::*;
 
@@ -19,7 +21,10 @@ enum Op {
     Complete(usize),
     CompleteChain(usize),
     Stop(bool),
-    Port { taken: Option<u16> },
+    /// Another process has this port: it cannot be bound, or (`true`) not be listened on.
+    Port {
+        taken: Option<(u16, bool)>,
+    },
 }
 
 /// What an observer of the effects knows: which content each name serves, and what became of each version.
@@ -49,14 +54,16 @@ impl Notebook {
                     assert!(self.created.insert(*version), "{version} twice")
                 }
                 Effect::Activate {
-                    version, socket, ..
+                    version, sockets, ..
                 } => {
-                    assert!(
-                        self.open.contains(socket),
-                        "{version} accepts on a closed socket"
-                    );
                     assert!(self.activated.insert(*version));
-                    self.current.insert(socket.clone(), *version);
+                    for socket in sockets {
+                        assert!(
+                            self.open.contains(socket),
+                            "{version} accepts on {socket}, which is closed"
+                        );
+                        self.current.insert(socket.clone(), *version);
+                    }
                 }
                 Effect::Discard { version } => {
                     assert!(!self.activated.contains(version) && self.ended.insert(*version));
@@ -106,8 +113,8 @@ impl Notebook {
                     let before = before.expect("it was serving");
                     assert_eq!(kept + draining, before.chains.len());
                     assert_eq!(
-                        (before.content, &before.address),
-                        (config.content, &config.address)
+                        (before.content, &before.address, &before.more),
+                        (config.content, &config.address, &config.more)
                     );
                 }
                 Change::Removed { .. } => drop(self.serving.remove(name)),
@@ -168,23 +175,26 @@ impl Notebook {
                 assert!(before.is_none(), "two active versions of {}", version.name);
             }
             if version.superseded.is_some() && version.state == VersionState::Active {
-                assert!(version.accepting, "{version:?} waits for nothing");
+                assert!(version.accepting(), "{version:?} waits for nothing");
             }
-            if version.accepting {
+            let sockets = &version.asked.sockets;
+            if version.state == VersionState::Active && version.superseded.is_none() {
+                let all = version.serves.len() == sockets.len();
+                assert!(all || !version.accepting(), "{version:?} serves a part");
+            }
+            for socket in &version.serves {
+                assert!(sockets.contains(socket), "{version:?}");
                 assert_eq!(version.state, VersionState::Active);
-                assert_eq!(self.current.get(&version.socket), Some(&version.number));
-                assert!(
-                    held.insert(version.socket.clone()),
-                    "two versions accept on {}",
-                    version.socket
-                );
+                assert_eq!(self.current.get(socket), Some(&version.number));
+                let first = held.insert(socket.clone());
+                assert!(first, "two versions accept on {socket}");
             }
         }
         assert_eq!(accepting, self.serving, "what serves is what was reported");
         for (socket, current) in &self.current {
             let current = set.get(*current).expect("it is not reaped");
             assert!(
-                current.accepting,
+                current.serves.contains(socket),
                 "{current:?} takes what comes on {socket}"
             );
             assert_eq!(set.server(socket), Some(current.number));
@@ -192,10 +202,10 @@ impl Notebook {
         let warming = set
             .iter()
             .filter(|version| version.state == VersionState::Warming);
-        held.extend(warming.map(|version| version.socket.clone()));
+        held.extend(warming.flat_map(|version| version.asked.sockets.clone()));
         assert_eq!(
             held, self.open,
-            "a socket is open as long as somebody needs it, and no longer"
+            "a socket is open as long as a version needs it, and no longer"
         );
         let living: BTreeSet<u64> = set.iter().map(|version| version.number).collect();
         let gone = &self.reaped | &(&self.ended - &self.drained);
@@ -210,13 +220,21 @@ impl Notebook {
 fn config() -> impl Strategy<Value = Config> {
     (
         prop::sample::select(vec!["a", "b", "c", "d"]),
-        80u16..82,
+        (
+            80u16..83,
+            prop::collection::vec(80u16..84, 0..3),
+            prop::bool::weighted(0.1),
+        ),
         0u32..2,
         0u8..10,
         prop::collection::btree_map(prop::sample::select(vec!["x", "y", "z"]), 0u32..2, 0..4),
     )
-        .prop_map(|(name, port, content, kind, chains)| {
-            let config = listener(name, port, content).chains(chains);
+        .prop_map(|(name, (port, more, internal), content, kind, chains)| {
+            let mut config = listener(name, port, content).chains(chains);
+            config.more = more.into_iter().map(at_port).collect();
+            config
+                .more
+                .extend(internal.then_some(ListenAddress::Internal));
             match kind {
                 0 => config.bad("filter_chains"),
                 1 | 2 => config.warming(),
@@ -236,7 +254,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0usize..4).prop_map(Op::Complete),
         3 => (0usize..4).prop_map(Op::CompleteChain),
         1 => prop::bool::weighted(0.1).prop_map(Op::Stop),
-        1 => prop::option::of(80u16..84).prop_map(|taken| Op::Port { taken }),
+        1 => prop::option::of((80u16..84, any::<bool>())).prop_map(|taken| Op::Port { taken }),
     ]
 }
 
@@ -306,19 +324,29 @@ fn apply(
     set: &mut VersionSet<Config>,
     notebook: &mut Notebook,
     update: Update<Config>,
-    taken: Option<u16>,
+    taken: Option<(u16, bool)>,
 ) -> UpdateReport {
-    let mut opened = Vec::new();
-    let (report, effects) = set.apply(update, |_, asked, wanted| {
-        if wanted == crate::set::Socket::Open {
-            return Ok(());
-        }
-        let socket = &asked.socket;
+    let mut opened = HashSet::new();
+    let (report, effects) = set.apply(update, |_, _, wanted| {
+        let (socket, listens) = match wanted {
+            Wanted::Bind(socket) => (socket, false),
+            Wanted::Listen(socket) => (socket, true),
+            Wanted::Close(socket) => {
+                assert!(opened.remove(socket), "{socket} was not opened");
+                return Ok(());
+            }
+        };
         let port = socket.address().as_socket().map(|address| address.port());
-        if port == taken {
+        if port.is_some()
+            && port
+                == taken
+                    .filter(|taken| taken.1 == listens)
+                    .map(|taken| taken.0)
+        {
             return Err(io::ErrorKind::AddrInUse.into());
         }
-        opened.push(socket.clone());
+        let is_first = listens || opened.insert(socket.clone());
+        assert!(is_first, "{socket} is opened twice in an update");
         Ok(())
     });
     for socket in opened {

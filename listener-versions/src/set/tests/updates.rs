@@ -1,87 +1,9 @@
 //! What an update makes of the versions: one rule a test, told as the effects that the outside is given.
 
-use std::io;
-
+use super::bench::{Bench, change, error, told};
 use super::common::{Config, listener};
 use drain_tree::{DrainDirection, TrafficDirection};
-use listener_versions::{
-    Change, Effect, FieldError, Update, UpdateError, UpdateReport, VersionSet, VersionState,
-};
-
-/// A set whose sockets all open, and a log of what it asked for.
-#[derive(Default)]
-struct Bench {
-    set: VersionSet<Config>,
-    taken: Option<u16>,
-}
-
-impl Bench {
-    /// Another process listens on this port.
-    fn with_taken(port: u16) -> Self {
-        Self {
-            taken: Some(port),
-            ..Self::default()
-        }
-    }
-
-    fn apply(&mut self, update: Update<Config>) -> (UpdateReport, String) {
-        let mut log = String::new();
-        let taken = self.taken;
-        let (report, effects) = self.set.apply(update, |_, asked, wanted| {
-            if wanted == crate::set::Socket::Open {
-                return Ok(());
-            }
-            let socket = &asked.socket;
-            if socket.address().as_socket().map(|address| address.port()) == taken {
-                return Err(io::ErrorKind::AddrInUse.into());
-            }
-            log += &format!("bind {socket}\n");
-            Ok(())
-        });
-        log += &told(&effects);
-        (report, log)
-    }
-
-    fn lds(&mut self, configs: impl IntoIterator<Item = Config>) -> (UpdateReport, String) {
-        self.apply(Update::lds("v", configs))
-    }
-
-    fn states(&self) -> Vec<(u64, VersionState)> {
-        self.set
-            .iter()
-            .map(|version| (version.number, version.state))
-            .collect()
-    }
-}
-
-fn told(effects: &[Effect]) -> String {
-    let line = |effect: &Effect| match effect {
-        Effect::Create { version } => format!("create {version}\n"),
-        Effect::Discard { version } => format!("discard {version}\n"),
-        Effect::Activate {
-            version, socket, ..
-        } => format!("activate {version} on {socket}\n"),
-        Effect::Close { socket, last } => format!("close {socket} after {last:?}\n"),
-        Effect::Drain { version, reason } => format!("drain {version} {reason:?}\n"),
-        Effect::UpdateInPlace { version } => format!("update {version} in place\n"),
-        Effect::DrainChain { chain, reason } => format!("drain chain {chain} {reason:?}\n"),
-    };
-    effects.iter().map(line).collect()
-}
-
-fn change(report: &UpdateReport, name: &str) -> Change {
-    match report.outcome(name) {
-        Some(Ok(change)) => *change,
-        other => panic!("{name}: {other:?}"),
-    }
-}
-
-fn error<'a>(report: &'a UpdateReport, name: &str) -> &'a UpdateError {
-    report
-        .errors()
-        .find(|error| error.listener() == name)
-        .expect("the listener was refused")
-}
+use listener_versions::{Change, FieldError, Update, UpdateError, VersionState};
 
 #[test]
 fn an_update_with_the_same_content_changes_nothing() {
@@ -249,7 +171,11 @@ fn an_address_that_its_listener_leaves_in_the_same_update_passes_on_with_its_que
         );
         assert!(log.contains("on 127.0.0.1:80"), "{log}");
         assert_eq!(
-            bench.set.iter().filter(|version| version.accepting).count(),
+            bench
+                .set
+                .iter()
+                .filter(|version| version.accepting())
+                .count(),
             if removed { 1 } else { 2 }
         );
     }
