@@ -14,6 +14,7 @@ mod log;
 mod cli;
 mod extended_connect;
 mod first;
+mod hop_by_hop;
 mod hot_restart;
 mod lds;
 mod listener;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderName, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
@@ -15,6 +15,7 @@ use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
 use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::extended_connect;
+use crate::hop_by_hop;
 use crate::timeout::{RequestBody, ResponseBody, RouteTimer};
 use crate::tunnel::Tunnels;
 use crate::upstream::{Clusters, Upstream};
@@ -76,9 +77,6 @@ impl Proxy {
         let Some(upstream) = self.clusters.next(&route.cluster) else {
             return status(StatusCode::SERVICE_UNAVAILABLE);
         };
-        if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
-            append_x_forwarded_for(request.headers_mut(), peer);
-        }
         let upgrade = match request.extensions().get::<Protocol>() {
             Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
             None => asked_upgrade(&request).cloned(),
@@ -88,6 +86,13 @@ impl Proxy {
                 .to_str()
                 .is_ok_and(|token| self.manager.allows_upgrade(token))
         });
+        // Before anything is added: what the client's `connection` names is the client's own.
+        if let Err(refused) = hop_by_hop::strip_request(request.headers_mut()) {
+            return status(refused);
+        }
+        if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
+            append_x_forwarded_for(request.headers_mut(), peer);
+        }
         let sent = match upgrade {
             Some(token) => {
                 let answered = upgrade_over(upstream, request, token, self.tunnels);
@@ -130,7 +135,7 @@ async fn exchange(
         None => sent.await,
     };
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    strip_hop_by_hop(response.headers_mut());
+    for_client(&mut response);
     Ok(response.map(|body| ResponseBody::new(body, timer).boxed()))
 }
 
@@ -166,7 +171,7 @@ async fn upgrade_over(
             // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
             return Err(StatusCode::BAD_GATEWAY);
         }
-        strip_hop_by_hop(response.headers_mut());
+        for_client(&mut response);
         return Ok(response.map(|body| ResponseBody::new(body, None).boxed()));
     }
     if let Some(accept) = accept {
@@ -184,11 +189,8 @@ async fn upgrade_over(
 /// `connection` names it.
 fn asked_upgrade(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
     let names_it = || {
-        let values = request.headers().get_all(CONNECTION).iter();
-        values
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .any(|option| option.trim().eq_ignore_ascii_case(UPGRADE.as_str()))
+        let mut options = hop_by_hop::options(request.headers());
+        options.any(|option| option.eq_ignore_ascii_case(UPGRADE.as_str()))
     };
     let token = request.headers().get(UPGRADE)?;
     (request.version() == Version::HTTP_11 && names_it()).then_some(token)
@@ -213,7 +215,7 @@ fn is_websocket(token: &HeaderValue) -> bool {
     token.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
-/// The request as the upstream gets it: in its version of HTTP, no hop-by-hop headers.
+/// The request as the upstream gets it: in its version of HTTP.
 fn for_upstream(
     request: Request<ReceivedBody>,
     upstream: &Upstream,
@@ -228,8 +230,6 @@ fn for_upstream(
         .or_else(|| host_header(&parts.headers))
         .unwrap_or_default()
         .to_owned();
-    let takes_trailers = parts.headers.get(TE).is_some_and(|te| te == "trailers");
-    strip_hop_by_hop(&mut parts.headers);
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by the address.
         Upstream::Http1(address, _) => {
@@ -241,18 +241,13 @@ fn for_upstream(
             parts.version = Version::HTTP_11;
             address.to_string()
         }
-        // Whom the client asked for is in `:authority`. gRPC wants to hear that trailers are welcome.
+        // Whom the client asked for is in `:authority`.
         Upstream::Http2(_) => {
             // It has words for one upgrade only.
             if upgrade.take().is_some_and(|token| !is_websocket(&token)) {
                 return Err(StatusCode::NOT_IMPLEMENTED);
             }
             parts.headers.remove(HOST);
-            if takes_trailers {
-                parts
-                    .headers
-                    .insert(TE, HeaderValue::from_static("trailers"));
-            }
             parts.version = Version::HTTP_2;
             asked_for
         }
@@ -270,25 +265,13 @@ fn for_upstream(
     Ok(Request::from_parts(parts, body))
 }
 
-/// What concerns one connection only is not passed on (RFC 9110 section 7.6.1).
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    let always = [
-        CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        HeaderName::from_static("keep-alive"),
-    ];
-    for name in named.iter().chain(&always) {
-        headers.remove(name);
-    }
+/// Makes a response of the upstream's one of ours: in our version of HTTP, no hop-by-hop headers.
+///
+/// With the upstream's version an HTTP/1.1 client would get a body that ends with the connection where chunks can tell
+/// a whole one from a cut one.
+fn for_client<B>(response: &mut Response<B>) {
+    hop_by_hop::strip(response.headers_mut());
+    *response.version_mut() = Version::HTTP_11;
 }
 
 fn host_header(headers: &HeaderMap) -> Option<&str> {

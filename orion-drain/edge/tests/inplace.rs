@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/extended_connect.rs"]
 mod extended_connect;
+#[path = "../src/hop_by_hop.rs"]
+mod hop_by_hop;
 #[path = "../src/listener.rs"]
 mod listener;
 #[path = "../src/proxy.rs"]

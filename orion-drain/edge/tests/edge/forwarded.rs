@@ -1,7 +1,10 @@
 //! What of a request the upstream gets to see: upgrades that count, and whom the client is.
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
 use crate::support::h1::header;
-use crate::support::{Edge, H1, Http, discovery, websocket};
+use crate::support::{Edge, H1, Http, cluster, discovery, websocket};
 
 /// Starts edge with one listener that lets WebSockets through.
 async fn start(more: &'static str) -> Edge {
@@ -55,5 +58,83 @@ async fn the_address_that_the_client_connects_from_is_added_to_x_forwarded_for_i
         );
         held.answer("done");
         assert_eq!(client.response().await.ok(), "done");
+    }
+}
+
+#[tokio::test]
+async fn what_concerns_the_clients_connection_alone_does_not_reach_the_upstream() {
+    let mut edge = start("use_remote_address: true").await;
+    let address = edge.address("http").await;
+    let mut client = H1::connect(address).await;
+    client
+        .send(
+            "GET /held HTTP/1.1\r\nhost: test\r\nconnection: x-one, X-Two , keep-alive\r\nx-one: 1\r\nx-two: 2\r\n\
+             keep-alive: timeout=5\r\nproxy-connection: keep-alive\r\nte: gzip, trailers\r\nx-three: 3\r\n\r\n",
+        )
+        .await;
+    let held = edge.upstream.held().await;
+    for gone in [
+        "connection",
+        "x-one",
+        "x-two",
+        "keep-alive",
+        "proxy-connection",
+    ] {
+        assert_eq!(header(&held.head, gone), None, "{}", held.head);
+    }
+    assert_eq!(header(&held.head, "x-three"), Some("3"));
+    assert_eq!(header(&held.head, "te"), Some("trailers"));
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
+
+    // A client that could have these removed would decide what the upstream believes of it.
+    for named in [
+        "x-forwarded-for",
+        "X-Forwarded-Proto",
+        "x-forwarded-host",
+        "host",
+        "close, :path",
+    ] {
+        let mut client = H1::connect(address).await;
+        client
+            .send(&format!(
+                "GET /held HTTP/1.1\r\nhost: test\r\nconnection: {named}\r\n\r\n"
+            ))
+            .await;
+        assert_eq!(client.response().await.status, 400, "{named}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_with_the_upstreams_connection_reaches_the_client_in_chunks() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let endpoint = upstream.local_addr().expect("an address");
+    let listener = Http::new("http", 1).yaml();
+    let listener = listener.replace("cluster: http", "cluster: old");
+    let clusters = cluster("old", &[endpoint], "");
+    let edge = Edge::start_beside("", &discovery("1", &[listener]), &clusters, "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    for _ in 0..2 {
+        client.ask("/").await;
+        let (mut stream, _) = upstream.accept().await.expect("edge");
+        // Unread bytes would make a reset of its end.
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.expect("a request"));
+        }
+        stream
+            .write_all(b"HTTP/1.0 200 OK\r\n\r\nto the end")
+            .await
+            .expect("written");
+        drop(stream);
+        // The second time shows that the connection was kept.
+        let response = client.response().await;
+        assert_eq!(
+            response.header("transfer-encoding"),
+            Some("chunked"),
+            "{response:?}"
+        );
+        assert!(response.head.starts_with("http/1.1 "), "{response:?}");
+        assert_eq!(response.ok(), "to the end");
     }
 }

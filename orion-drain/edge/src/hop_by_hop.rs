@@ -1,0 +1,68 @@
+//! Headers that concern one connection alone: a proxy does not pass them on (RFC 9110, section 7.6.1).
+
+use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+/// What is never passed on, whether `connection` names it or not.
+const ALWAYS: [HeaderName; 6] = [
+    CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// What a request may not name in `connection`: the upstream relies on it, and a client could make the proxy remove it.
+const NEVER: [HeaderName; 4] = [
+    HOST,
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+];
+
+/// Removes a request's hop-by-hop headers. `te: trailers` stays, as in Envoy: gRPC servers ask for it.
+///
+/// # Errors
+///
+/// 400 if `connection` names a header that the upstream relies on, or a pseudo header, as Envoy answers.
+pub(crate) fn strip_request(headers: &mut HeaderMap) -> Result<(), StatusCode> {
+    if options(headers).any(|name| {
+        name.starts_with(':')
+            || NEVER
+                .iter()
+                .any(|never| name.eq_ignore_ascii_case(never.as_str()))
+    }) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    let takes_trailers = headers.get_all(TE).iter().any(|te| {
+        let codings = te.to_str().unwrap_or_default().split(',');
+        codings
+            .into_iter()
+            .any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+    });
+    strip(headers);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(())
+}
+
+/// Removes the hop-by-hop headers of any message.
+pub(crate) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = options(headers)
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    for name in named.iter().chain(&ALWAYS) {
+        headers.remove(name);
+    }
+}
+
+/// What `connection` lists.
+pub(crate) fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(CONNECTION).iter();
+    values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+}
