@@ -18,6 +18,8 @@ pub(crate) struct Lab {
     features: &'static str,
     /// What one program of several is asked for by.
     command: Option<&'static str>,
+    /// cargo's: `dev` where what it measures does not depend on it.
+    profile: &'static str,
 }
 
 impl Lab {
@@ -26,6 +28,7 @@ impl Lab {
             package,
             features: "",
             command,
+            profile: "dev",
         }
     }
 }
@@ -38,6 +41,11 @@ pub(crate) const CLIENTS: Lab = Lab::new("lab-interop", Some("clients"));
 pub(crate) const CONFORMANCE: Lab = Lab::new("lab-conformance", None);
 const DEMO: Lab = Lab::new("lab-demo", None);
 pub(crate) const PROMETHEUS: Lab = Lab::new("lab-interop", Some("prometheus"));
+/// Its clients stand beside the proxies that they measure, on the same processors.
+pub(crate) const VERSUS: Lab = Lab {
+    profile: "release",
+    ..Lab::new("lab-versus", None)
+};
 pub(crate) const XDS: Lab = Lab::new("lab-interop", Some("xds"));
 
 /// The exit code by which a laboratory says that it cannot play here.
@@ -93,6 +101,7 @@ fn start(lab: &Lab, arguments: &[OsString]) -> Result<ExitStatus> {
     let mut command = Command::new(cargo());
     command.args(["run", "--manifest-path"]);
     command.arg(root().join("Cargo.toml"));
+    command.args(["--profile", lab.profile]);
     command.args(["--package", lab.package, "--features", lab.features, "--"]);
     command.args(lab.command).args(arguments);
     command.status().with_context(|| format!("{command:?}"))

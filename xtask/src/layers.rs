@@ -135,6 +135,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lab-demo", &[RIG]),
     ("lab-conformance", &[RIG]),
     ("lab-interop", &[RIG]),
+    ("lab-versus", &[RIG]),
     // How the benches measure.
     (MEASURE, &[RIG]),
     // It starts the laboratories, and is built without them.

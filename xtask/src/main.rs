@@ -16,7 +16,7 @@ use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
-/// The project's own commands. `bench`, `clients`, `conformance`, `demo` and `xds` are programs below `xtask/lab`, which are built
+/// The project's own commands. `bench`, `clients`, `conformance`, `demo`, `versus` and `xds` are programs below `xtask/lab`, which are built
 /// when they are first asked for: `ci fmt` waits for none of them.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -37,6 +37,9 @@ enum Command {
     Demo(Passed),
     /// Shows what a release would publish, and checks that it can be.
     Release(release::Options),
+    /// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each lost and cost.
+    #[command(disable_help_flag = true)]
+    Versus(Passed),
     /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and serve.
     #[command(disable_help_flag = true)]
     Xds(Passed),
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Conformance(passed) => lab::run(&lab::CONFORMANCE, &passed.arguments),
         Command::Demo(passed) => lab::demo(&passed.arguments),
         Command::Release(options) => release::run(&options),
+        Command::Versus(passed) => lab::run(&lab::VERSUS, &passed.arguments),
         Command::Xds(passed) => lab::run(&lab::XDS, &passed.arguments),
     }
 }

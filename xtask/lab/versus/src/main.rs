@@ -1,0 +1,173 @@
+//! `cargo xtask versus`: edge beside Envoy, HAProxy, nginx and a plain hyper-util server, on this machine.
+//!
+//! The story: build edge and the peers, find the others → for each part and each round, play each proxy in turn → tables of
+//! figures with their spread, on the terminal, as a page and as JSON. The clients are this laboratory's own, the same for all, and are
+//! checked by tests: without changes they lose nothing, and of a proxy that is broken on purpose they see the losses.
+
+mod clients;
+mod figure;
+mod load;
+mod machine;
+mod noise;
+mod page;
+mod parts;
+mod programs;
+mod proxies;
+mod spread;
+mod stage;
+mod storm;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod upstream;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+
+use page::Page;
+use parts::Part;
+use programs::Programs;
+use proxies::Kind;
+use stage::Stage;
+use upstream::Upstreams;
+
+/// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each lost and cost.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask versus", bin_name = "cargo xtask versus")]
+struct Options {
+    /// What to play; everything by default.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Write the page.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// Write all figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Shorter and fewer rounds: about ten minutes for everything.
+    #[arg(long)]
+    quick: bool,
+    /// How long a storm lasts, without the drain after it; 20 s, quick 5 s.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: Option<u64>,
+    /// How often everything is played; 3 times, quick 2.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
+    rounds: Option<u32>,
+    /// How long replaced versions may drain, in seconds.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(2..=600))]
+    drain_time_s: u64,
+    /// Play only proxies whose names begin so.
+    #[arg(long, num_args = 1..)]
+    only: Vec<String>,
+    /// Do not play a cell again that other work disturbed; it is marked all the same.
+    #[arg(long)]
+    once: bool,
+    /// Use this edge instead of building it.
+    #[arg(long, value_name = "PATH")]
+    edge: Option<PathBuf>,
+    /// Use this Envoy instead of installing it.
+    #[arg(long, value_name = "PATH")]
+    envoy: Option<PathBuf>,
+}
+
+impl Options {
+    fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 2 } else { 3 })
+    }
+
+    fn lasts(&self) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 5 } else { 20 }))
+    }
+
+    fn parts(&self) -> Vec<Part> {
+        let mut parts = self.parts.clone();
+        if parts.is_empty() {
+            parts.extend(Part::ALL);
+        }
+        parts.sort_unstable();
+        parts.dedup();
+        parts
+    }
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    tree::adopt_orphans();
+    let programs = Programs::find(options.edge.as_deref(), options.envoy.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let page = runtime.block_on(play(&options, programs));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    let page = page?;
+    for (part, figures) in &page.parts {
+        println!("\n## {}\n\n{}", part.title(), page::tables(figures));
+    }
+    for absent in &page.absent {
+        println!("left out: {absent}");
+    }
+    if let Some(path) = &options.json {
+        write(path, &(serde_json::to_string_pretty(&page.json())? + "\n"))?;
+    }
+    if let Some(path) = &options.report {
+        write(path, &page.markdown())?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| path.display().to_string())?;
+    println!("written: {}", path.display());
+    Ok(())
+}
+
+async fn play(options: &Options, programs: Programs) -> anyhow::Result<Page> {
+    let wanted = |kind: &Kind| {
+        let name = kind.name().to_lowercase();
+        options.only.is_empty()
+            || options
+                .only
+                .iter()
+                .any(|only| name.starts_with(&only.to_lowercase()))
+    };
+    let mut kinds = programs.present();
+    kinds.retain(wanted);
+    let stage = Stage {
+        upstreams: Upstreams::start().await?,
+        programs,
+        drain_time: Duration::from_secs(options.drain_time_s),
+        rounds: options.rounds(),
+        kinds,
+        again: !options.once,
+        failed: Mutex::default(),
+    };
+    let mut parts = Vec::new();
+    for part in options.parts() {
+        let figures = part.play(&stage, options.lasts()).await;
+        let figures = figures.with_context(|| format!("playing {}", part.title()))?;
+        parts.push((part, figures.0));
+    }
+    let mut absent = stage.programs.absent.clone();
+    absent.extend(
+        stage
+            .failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner),
+    );
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    Ok(Page {
+        command: format!("cargo xtask versus {}", arguments.join(" "))
+            .trim_end()
+            .to_owned(),
+        machine: machine::describe(),
+        date: machine::date(),
+        versions: stage.programs.versions(),
+        absent,
+        rounds: stage.rounds,
+        parts,
+    })
+}

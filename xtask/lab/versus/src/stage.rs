@@ -1,0 +1,74 @@
+//! What all parts of a run share: the programs, what is behind the proxies, and how long and how often is played.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::noise;
+use crate::programs::Programs;
+use crate::proxies::{Kind, Proxy};
+use crate::upstream::Upstreams;
+
+/// How often a cell is played again if other work disturbed it.
+const AGAIN: u32 = 2;
+
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) programs: Programs,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) drain_time: Duration,
+    pub(crate) rounds: u32,
+    pub(crate) kinds: Vec<Kind>,
+    /// Whether a disturbed cell is played again.
+    pub(crate) again: bool,
+    /// What could not be played, and why.
+    pub(crate) failed: Mutex<Vec<String>>,
+}
+
+impl Stage {
+    pub(crate) async fn proxy(&self, kind: Kind, folder: &Path) -> anyhow::Result<Proxy> {
+        let behind = self.upstreams.behind();
+        Proxy::start(kind, &self.programs, folder, behind, self.drain_time).await
+    }
+
+    /// What was played; if it failed, that is said on the page, and the others go on.
+    pub(crate) fn or_say<T>(&self, who: &str, what: &str, played: anyhow::Result<T>) -> Option<T> {
+        let error = match played {
+            Ok(played) => return Some(played),
+            Err(error) => error,
+        };
+        println!("{who}, {what}: {error:#}");
+        let line = error.to_string();
+        let line = format!(
+            "{who} failed in {what}: {}",
+            line.lines().next().unwrap_or("?")
+        );
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !failed.contains(&line) {
+            failed.push(line);
+        }
+        None
+    }
+
+    /// Plays a cell, and again if other work took too much of a core; the quietest play counts.
+    pub(crate) async fn quietly<T, F>(
+        &self,
+        others: impl Fn(&T) -> f64,
+        mut play: impl FnMut() -> F,
+    ) -> anyhow::Result<T>
+    where
+        F: Future<Output = anyhow::Result<T>>,
+    {
+        let mut best = play().await?;
+        for _ in 0..if self.again { AGAIN } else { 0 } {
+            if others(&best) <= noise::ALLOWED {
+                break;
+            }
+            let next = play().await?;
+            if others(&next) < others(&best) {
+                best = next;
+            }
+        }
+        Ok(best)
+    }
+}
