@@ -79,10 +79,11 @@ pub trait ListenerConfig: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// How its sockets are opened. A later version at the same address takes the socket as it is, with the
+    /// How its sockets at `address`, one of its addresses, are opened. A later version at the same address takes the socket as it is, with the
     /// [`backlog`](SocketOptions::backlog) that it asks for; one that asks for another [`reuse_port`](SocketOptions::reuse_port),
     /// [`dual_stack`](SocketOptions::dual_stack) or [`mode`](SocketOptions::mode) is refused.
-    fn socket_options(&self) -> SocketOptions {
+    fn socket_options(&self, address: &ListenAddress) -> SocketOptions {
+        let _ = address;
         SocketOptions::default()
     }
 
@@ -107,7 +108,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
     ///     fn address(&self) -> &ListenAddress { &self.address }
     ///     fn same_content(&self, other: &Self) -> bool { self.device == other.device }
     ///     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
-    ///         self.socket_options().bind(address, |socket| {
+    ///         self.socket_options(address).bind(address, |socket| {
     ///             # #[cfg(target_os = "linux")]
     ///             socket.bind_device(Some(self.device.as_bytes()))?;
     ///             socket.set_tcp_keepalive(&socket2::TcpKeepalive::new())
@@ -121,7 +122,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// What the system says. The listener is refused with the field `address` or `additional_addresses`, and its previous version goes on; a worker's socket is
     /// tried again, with pauses.
     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
-        self.socket_options().bind(address, |_| Ok(()))
+        self.socket_options(address).bind(address, |_| Ok(()))
     }
 
     /// Whether a new version waits in `Warming` until it is [ready](Self::ready), or [said](crate::Listeners::warmed) to be warm. The

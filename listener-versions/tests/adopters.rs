@@ -85,7 +85,7 @@ impl ListenerConfig for Config {
     fn differs_only_in_chains(&self, other: &Self) -> bool {
         self.content == other.content
     }
-    fn socket_options(&self) -> SocketOptions {
+    fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
         self.options.clone()
     }
     fn warms(&self) -> bool {

@@ -84,7 +84,7 @@ impl ListenerConfig for Config {
         self.reach("drain_timeout");
         Duration::ZERO
     }
-    fn socket_options(&self) -> SocketOptions {
+    fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
         self.reach("socket_options");
         SocketOptions::default()
     }

@@ -29,6 +29,7 @@ pub use apply::{Applied, apply_update};
 pub struct ServedListener<S> {
     listener: Listener,
     address: ListenAddress,
+    additional_addresses: Vec<ListenAddress>,
     /// One per filter chain, in the order of [`Listener::all_chains`].
     services: Vec<Arc<S>>,
     /// What identifies each of them.
@@ -48,6 +49,9 @@ impl<S> ServedListener<S> {
         let services = services.map(Arc::new).collect();
         Self {
             address: ListenAddress::from(&listener.address),
+            additional_addresses: (listener.additional_addresses.iter())
+                .map(|additional| ListenAddress::from(&additional.address))
+                .collect(),
             stats: stats.listener(&listener.address.to_string()),
             services,
             ids: identities(&listener),
@@ -115,6 +119,10 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
         &self.address
     }
 
+    fn additional_addresses(&self) -> &[ListenAddress] {
+        &self.additional_addresses
+    }
+
     fn same_content(&self, other: &Self) -> bool {
         self.listener.same_content(&other.listener)
     }
@@ -149,8 +157,8 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
         managers.max().unwrap_or_default()
     }
 
-    fn socket_options(&self) -> SocketOptions {
-        self.listener.socket_options()
+    fn socket_options(&self, address: &ListenAddress) -> SocketOptions {
+        self.listener.socket_options(address)
     }
 
     fn traffic_direction(&self) -> TrafficDirection {

@@ -89,8 +89,8 @@ impl<C: ListenerConfig> Inner<C> {
         let (report, effects) = set.apply(update, |config, asked, wanted| {
             match wanted {
                 Wanted::Bind(socket) => {
-                    let options = &asked.socket_options;
-                    let listening = Listening::open(socket, options, config, inherited)?;
+                    let options = asked.options_of(socket).cloned().unwrap_or_default();
+                    let listening = Listening::open(socket, &options, config, inherited)?;
                     fresh.insert(socket.clone(), Arc::new(listening));
                 }
                 Wanted::Listen(socket) => {

@@ -61,14 +61,13 @@ impl<C: ListenerConfig> State<C> {
         // Active before it is served: an accept that finds it must find it ready.
         version.set_state(VersionState::Active);
         let record = self.set.get(version.number());
-        let backlog = record.map(|record| record.asked.socket_options.backlog);
-        for listening in sockets
-            .iter()
-            .filter_map(|socket| self.listening.get(socket))
-        {
+        for socket in sockets {
+            let Some(listening) = self.listening.get(socket) else {
+                continue;
+            };
             let first = listening.current().is_none();
-            if let Some(backlog) = backlog {
-                listening.set_backlog(backlog);
+            if let Some(options) = record.and_then(|record| record.asked.options_of(socket)) {
+                listening.set_backlog(options.backlog);
             }
             listening.serve(Arc::clone(version));
             if first {
@@ -102,10 +101,12 @@ impl<C: ListenerConfig> State<C> {
         };
         let (updated, gone) = live.updated(record);
         let updated = Arc::new(updated);
-        let sockets = record.asked.sockets.iter();
-        for listening in sockets.filter_map(|socket| self.listening.get(socket)) {
-            listening.set_backlog(record.asked.socket_options.backlog);
-            listening.serve(Arc::clone(&updated));
+        for socket in &record.asked.sockets {
+            let options = record.asked.options_of(socket);
+            if let (Some(listening), Some(options)) = (self.listening.get(socket), options) {
+                listening.set_backlog(options.backlog);
+                listening.serve(Arc::clone(&updated));
+            }
         }
         self.gone
             .extend(gone.into_iter().map(|chain| (chain.number(), chain)));

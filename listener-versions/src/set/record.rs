@@ -78,24 +78,25 @@ pub(crate) struct Asked {
     pub(crate) traffic_direction: TrafficDirection,
     pub(crate) drain_type: DrainType,
     pub(crate) drain_timeout: Duration,
-    pub(crate) socket_options: SocketOptions,
     /// In the order of its addresses: at least one, and none twice.
     pub(crate) sockets: Vec<SocketKey>,
+    /// Of each of the sockets.
+    socket_options: Vec<SocketOptions>,
 }
 
 impl Asked {
     pub(crate) fn of<C: ListenerConfig>(config: &C, name: &Arc<str>) -> Self {
+        let addresses = || std::iter::once(config.address()).chain(config.additional_addresses());
         Self {
             warms: config.warms(),
             chains: config.chains().into_iter().map(|(id, _)| id).collect(),
             traffic_direction: config.traffic_direction(),
             drain_type: config.drain_type(),
             drain_timeout: config.drain_timeout(),
-            socket_options: config.socket_options(),
-            sockets: SocketKey::of(
-                name,
-                std::iter::once(config.address()).chain(config.additional_addresses()),
-            ),
+            sockets: SocketKey::of(name, addresses()),
+            socket_options: addresses()
+                .map(|address| config.socket_options(address))
+                .collect(),
         }
     }
 
@@ -125,8 +126,16 @@ impl Asked {
         before: &Self,
         socket: &SocketKey,
     ) -> Option<&'static str> {
-        self.socket_options
-            .field_that_stays(&before.socket_options, socket.address())
+        let (now, before) = (self.options_of(socket)?, before.options_of(socket)?);
+        now.field_that_stays(before, socket.address())
+    }
+
+    /// How this socket is opened, if it is one of these.
+    pub(crate) fn options_of(&self, socket: &SocketKey) -> Option<&SocketOptions> {
+        let mut sockets = self.sockets.iter().zip(&self.socket_options);
+        sockets
+            .find(|(of, _)| *of == socket)
+            .map(|(_, options)| options)
     }
 }
 

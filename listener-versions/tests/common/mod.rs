@@ -136,7 +136,7 @@ impl ListenerConfig for Config {
         self.direction
     }
 
-    fn socket_options(&self) -> SocketOptions {
+    fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
         self.socket.clone()
     }
 

@@ -121,6 +121,15 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Whether a socket at `local` was opened for this address: its port may be one that the kernel chose.
+    pub(super) fn is_at(&self, local: &ListenAddress) -> bool {
+        let (own, local) = (ListenAddress::from(self), local);
+        let chosen = || Some((own.as_socket()?.ip(), local.as_socket()?.ip()));
+        own == *local || own.is_ephemeral() && chosen().is_some_and(|(own, local)| own == local)
+    }
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::SocketAddress(SocketAddress {

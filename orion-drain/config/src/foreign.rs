@@ -70,6 +70,10 @@ const FIELDS: &[(&str, &str)] = &[
          socket_options stat_prefix stats_matcher tcp_backlog_size tcp_fast_open_queue_length tcp_keepalive \
          traffic_direction transparent udp_listener_config use_original_dst",
     ),
+    (
+        "additional_addresses",
+        "address socket_options tcp_keepalive",
+    ),
     ("address", "envoy_internal_address pipe socket_address"),
     (
         "socket_address",

@@ -91,7 +91,9 @@ pub use hcm::{
     CodecType, Http2ServerOptions, HttpConnectionManager, HttpFilter, HttpFilterConfig,
     HttpProtocolOptions, HttpTimeouts, Percent, Router, UpgradeConfig,
 };
-pub use listener::{Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter};
+pub use listener::{
+    AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter,
+};
 pub use manager::{
     CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior,
 };

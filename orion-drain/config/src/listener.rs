@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drain_tree::DrainType;
 use drain_tree::TrafficDirection;
-use listener_versions::{DualStack, ReusePort, SocketOptions};
+use listener_versions::{DualStack, ListenAddress, ReusePort, SocketOptions};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
@@ -32,6 +32,10 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub address: Address,
+    /// Where it listens as well. One version of the listener takes what comes at all of its addresses. If one of them cannot be had,
+    /// the update is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub additional_addresses: Vec<AdditionalAddress>,
     /// Which filters a connection gets, by where it comes from and goes to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filter_chains: Vec<FilterChain>,
@@ -67,6 +71,21 @@ pub struct Listener {
     pub version_info: Option<String>,
     #[serde(skip)]
     unknown: UnknownFields,
+}
+
+/// One more address of a listener: `config.listener.v3.AdditionalAddress`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdditionalAddress {
+    /// Where the listener listens as well.
+    pub address: Address,
+}
+
+impl<A: Into<Address>> From<A> for AdditionalAddress {
+    fn from(address: A) -> Self {
+        let address = address.into();
+        Self { address }
+    }
 }
 
 /// The filters of some of a listener's connections: `config.listener.v3.FilterChain`.
@@ -169,6 +188,7 @@ impl Listener {
         Self {
             name: name.into(),
             address: address.into(),
+            additional_addresses: Vec::new(),
             filter_chains,
             default_filter_chain: None,
             per_connection_buffer_limit_bytes: None,
@@ -181,8 +201,9 @@ impl Listener {
         }
     }
 
-    /// How its socket is opened: `enable_reuse_port`, `tcp_backlog_size`, and the address's `ipv4_compat` or `mode`.
-    pub fn socket_options(&self) -> SocketOptions {
+    /// How its socket at `at`, one of its addresses, is opened: `enable_reuse_port`, `tcp_backlog_size`, and the address's
+    /// `ipv4_compat` or `mode`.
+    pub fn socket_options(&self, at: &ListenAddress) -> SocketOptions {
         let mut options = SocketOptions::default();
         if self.enable_reuse_port == Some(true) {
             options = options.with_reuse_port(ReusePort::PerWorker);
@@ -190,7 +211,12 @@ impl Listener {
         if let Some(connections) = self.tcp_backlog_size {
             options = options.with_backlog(connections);
         }
-        match &self.address {
+        let additional = self.additional_addresses.iter();
+        let mut addresses = additional.map(|additional| &additional.address);
+        match addresses
+            .find(|address| address.is_at(at))
+            .unwrap_or(&self.address)
+        {
             Address::SocketAddress(address) if address.ipv4_compat => {
                 options.with_dual_stack(DualStack::Ipv4Compat)
             }
@@ -224,6 +250,7 @@ impl Listener {
     fn same_but_chains(&self, other: &Self) -> bool {
         self.name == other.name
             && self.address == other.address
+            && self.additional_addresses == other.additional_addresses
             && self.per_connection_buffer_limit_bytes == other.per_connection_buffer_limit_bytes
             && self.enable_reuse_port == other.enable_reuse_port
             && self.tcp_backlog_size == other.tcp_backlog_size

@@ -50,6 +50,7 @@ const FIELDS: &[(&str, &str)] = &[
          per_connection_buffer_limit_bytes reuse_port stat_prefix stats_matcher tcp_fast_open_queue_length \
          tcp_keepalive",
     ),
+    ("additional_addresses", "tcp_keepalive"),
     (
         "filter_chains",
         "metadata name transport_socket_connect_timeout",

@@ -133,7 +133,12 @@ fn listener_filters(list: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
     }
 }
 
-fn socket_options(list: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
+fn socket_options(value: &Value, at: &FieldPath, found: &mut Vec<FieldError>) {
+    // An additional address has them in a message of their own.
+    let (list, at) = match value.get("socket_options") {
+        Some(list) => (list, &at.key("socket_options")),
+        None => (value, at),
+    };
     for (index, option) in list.as_array().into_iter().flatten().enumerate() {
         // Numbers of 64 bits may be strings in protobuf's JSON.
         let number = |key: &str| match option.get(key) {

@@ -111,6 +111,10 @@ fn required(value: &str, at: &FieldPath, wrong: &mut Vec<FieldError>) {
 pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {
     let mut wrong = Vec::new();
     address(&listener.address, &at.key("address"), &mut wrong);
+    for (index, additional) in listener.additional_addresses.iter().enumerate() {
+        let at = at.key("additional_addresses").index(index).key("address");
+        address(&additional.address, &at, &mut wrong);
+    }
     if listener.all_chains().next().is_none() {
         wrong.push(FieldError::new(
             &at.key("filter_chains"),

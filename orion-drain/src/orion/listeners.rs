@@ -10,7 +10,8 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSequence, DrainStart};
 use listener_versions::{
-    Accepted, Change, ListenerConfig, ListenerVersion, Listeners, Update, UpdateError, VersionState,
+    Accepted, Change, ListenAddress, ListenerConfig, ListenerVersion, Listeners, Update,
+    UpdateError, VersionState,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -254,7 +255,7 @@ impl<C: ListenerConfig, S: ListenerServices<C>> ListenersManager<C, S> {
         let holders: Vec<String> = others
             .filter(|version| version.state() == VersionState::Active)
             .filter(|version| version.name() != listener.name())
-            .filter(|version| version.config().address() == listener.address())
+            .filter(|version| has_address_of(&**version.config(), &*listener))
             .map(|version| version.name().to_owned())
             .collect();
         let change = self.apply(listener, holders.clone()).await?;
@@ -361,4 +362,18 @@ impl fmt::Debug for ManagerRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ManagerRun").finish_non_exhaustive()
     }
+}
+/// Whether the two have an address in common.
+fn has_address_of<C: ListenerConfig>(one: &C, other: &C) -> bool {
+    let addresses = |config: &C| -> Vec<ListenAddress> {
+        let first = std::iter::once(config.address());
+        first
+            .chain(config.additional_addresses())
+            .cloned()
+            .collect()
+    };
+    let others = addresses(other);
+    addresses(one)
+        .iter()
+        .any(|address| others.contains(address))
 }

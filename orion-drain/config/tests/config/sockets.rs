@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use listener_versions::{DualStack, ReusePort, SocketOptions};
+use listener_versions::{DualStack, ListenAddress, ReusePort, SocketOptions};
 use orion_drain_config::{Bootstrap, ConfigErrorKind, Listener};
 
 use super::{http_listener, manager, read};
+
+/// The address of the listeners here.
+fn at() -> ListenAddress {
+    "127.0.0.1:10000".parse().expect("an address")
+}
 
 fn refused(yaml: &str) -> String {
     Listener::from_yaml(yaml).expect_err(yaml).to_string()
@@ -14,7 +19,7 @@ fn refused(yaml: &str) -> String {
 #[test]
 fn a_listener_opens_one_shared_socket_unless_it_says_otherwise() {
     assert_eq!(
-        read(&http_listener("")).socket_options(),
+        read(&http_listener("")).socket_options(&at()),
         SocketOptions::default()
     );
     for (value, mode) in [("true", ReusePort::PerWorker), ("false", ReusePort::Shared)] {
@@ -25,11 +30,11 @@ fn a_listener_opens_one_shared_socket_unless_it_says_otherwise() {
         let expected = SocketOptions::default()
             .with_reuse_port(mode)
             .with_backlog(7);
-        assert_eq!(read(&yaml).socket_options(), expected);
+        assert_eq!(read(&yaml).socket_options(&at()), expected);
     }
     let yaml = http_listener("").replace("127.0.0.1,", "'::', ipv4_compat: true,");
     let expected = SocketOptions::default().with_dual_stack(DualStack::Ipv4Compat);
-    assert_eq!(read(&yaml).socket_options(), expected);
+    assert_eq!(read(&yaml).socket_options(&at()), expected);
 }
 
 #[test]
@@ -55,17 +60,17 @@ fn the_mode_of_a_pipe_is_that_of_its_socket_and_0_is_none() {
     let owner_alone = SocketOptions::default().with_mode(0o600);
     for mode in ["384", "'384'", "384.0", "0600", "0o600", "0x180"] {
         let listener = read(&pipe(&format!("path: /run/a, mode: {mode}")));
-        assert_eq!(listener.socket_options(), owner_alone, "{mode}");
+        assert_eq!(listener.socket_options(&at()), owner_alone, "{mode}");
     }
     let none = read(&pipe("path: /run/a"));
-    assert_eq!(none.socket_options(), SocketOptions::default());
+    assert_eq!(none.socket_options(&at()), SocketOptions::default());
     for mode in ["0", "'0'", "000"] {
         let listener = read(&pipe(&format!("path: /run/a, mode: {mode}")));
         assert_eq!(listener, none, "{mode}");
     }
     let other = read(&pipe("path: /run/a, mode: 511"));
     assert_eq!(
-        other.socket_options(),
+        other.socket_options(&at()),
         SocketOptions::default().with_mode(0o777)
     );
     assert!(!none.same_content(&other) && !none.differs_only_in_chains(&other));
@@ -276,4 +281,46 @@ fn upstream_options_that_are_not_served_are_refused() {
         let error = Bootstrap::from_yaml(&yaml).expect_err(&yaml).to_string();
         assert!(error.starts_with(&path), "{error}");
     }
+}
+
+#[test]
+fn additional_addresses_have_options_of_their_own_and_rules() {
+    let more = |fields: &str| format!("{}additional_addresses: [{fields}]\n", http_listener(""));
+    let six =
+        "{ address: { socket_address: { address: '::1', port_value: 0, ipv4_compat: true } } }";
+    let pipe = "{ address: { pipe: { path: /run/b, mode: 384 } } }";
+    let listener = read(&more(&format!("{six}, {pipe}")));
+    assert_eq!(listener.additional_addresses.len(), 2);
+    assert_eq!(listener.socket_options(&at()), SocketOptions::default());
+    let dual = SocketOptions::default().with_dual_stack(DualStack::Ipv4Compat);
+    // The second socket of a worker is asked for by the port that the kernel chose for the first.
+    for address in ["[::1]:0", "[::1]:4711"] {
+        let address = address.parse().expect("an address");
+        assert_eq!(listener.socket_options(&address), dual);
+    }
+    let path = "unix:/run/b".parse().expect("an address");
+    let owner_alone = SocketOptions::default().with_mode(0o600);
+    assert_eq!(listener.socket_options(&path), owner_alone);
+
+    let without = read(&http_listener(""));
+    assert!(!without.same_content(&listener) && !without.differs_only_in_chains(&listener));
+    for (fields, error) in [
+        (
+            "{ address: { pipe: { path: /run/b, mode: 512 } } }",
+            "additional_addresses[0].address.pipe.mode: 512 is over 511",
+        ),
+        (
+            "{ address: { pipe: { path: '' } } }",
+            "additional_addresses[0].address.pipe.path: must not be empty",
+        ),
+        (
+            "{ address: { socket_address: { address: '::1', port_value: 1 } }, socket_options: { socket_options: [{ level: 0, name: 15, int_value: 1 }] } }",
+            "additional_addresses[0].socket_options.socket_options[0]: not supported",
+        ),
+    ] {
+        let said = refused(&more(fields));
+        assert!(said.contains(error), "{said}");
+    }
+    let tunes = "{ address: { socket_address: { address: '::1', port_value: 1 } }, tcp_keepalive: { keepalive_time: 7 }, socket_options: { socket_options: [{ level: 6, name: 4, int_value: 60 }] } }";
+    read(&more(tunes));
 }

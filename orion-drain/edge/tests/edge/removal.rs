@@ -111,3 +111,42 @@ async fn who_got_in_before_drain_listeners_is_answered() {
 async fn who_got_in_before_a_shutdown_stops_accepting_is_answered() {
     nobody_is_forgotten(async |edge| edge.signal("TERM").await).await;
 }
+
+#[tokio::test]
+async fn a_listener_with_a_second_address_answers_at_both_and_gives_up_one_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("socket");
+    let more = format!(
+        "additional_addresses: [{{ address: {{ pipe: {{ path: {path:?}, mode: 384 }} }} }}]"
+    );
+    let with = |version, more: &str| {
+        let buffer = "per_connection_buffer_limit_bytes";
+        let listener = Http::new("http", version).yaml();
+        listener.replacen(buffer, &format!("{more}\n  {buffer}"), 1)
+    };
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[with(1, &more)])).await;
+    let address = edge.address("http").await;
+    let at_path = || async {
+        let stream = tokio::net::UnixStream::connect(&path).await?;
+        std::io::Result::Ok(H1::over(stream))
+    };
+    let mut client = at_path().await.expect("it listens");
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v1");
+
+    let said = edge.update("2", &[with(2, &more)]).await;
+    assert_eq!(said, ["lds: version \"2\": http modified (v2 replaces v1)"]);
+    let response = client.get("/version").await;
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", true)
+    );
+    let mut client = at_path().await.expect("it listens");
+    assert_eq!(client.get("/version").await.ok(), "v2");
+
+    edge.update("3", &[with(3, "traffic_direction: UNSPECIFIED")])
+        .await;
+    assert!(at_path().await.is_err() && !path.exists());
+    assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v3");
+    assert_eq!(edge.address("http").await, address);
+}
