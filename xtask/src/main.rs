@@ -1,6 +1,7 @@
 //! The project's own commands.
 
 mod adopter;
+mod alone;
 mod ci;
 mod documents;
 mod full;

@@ -1,12 +1,12 @@
 //! `cargo xtask release --dry-run`: everything about a release except the publishing.
 
-use std::{fs, process::ExitCode};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use crate::{
-    cargo,
+    alone, cargo,
     metadata::{self, Dependency, Package},
     root,
 };
@@ -17,6 +17,8 @@ pub(crate) struct Options {
     /// Publish nothing; show what would be published, in which order, and check that it can be.
     #[arg(long)]
     dry_run: bool,
+    /// Only these crates are built and tested alone.
+    crates: Vec<String>,
 }
 
 /// Checks every published crate and shows the order in which they would go out.
@@ -29,35 +31,52 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let sh = Shell::new()?;
     sh.change_dir(root());
     let ordered = publication_order(metadata::published(&sh)?)?;
-    package(&sh)?;
+    let mut chosen = ordered.clone();
+    if !options.crates.is_empty() {
+        chosen.retain(|package| options.crates.contains(&package.name));
+        ensure!(
+            chosen.len() == options.crates.len(),
+            "one of these crates is not published"
+        );
+    }
+    let missing = alone::check(&sh, &ordered, &chosen)?;
 
-    let mut unready = 0;
     println!("\nin this order, each tagged after it is published:");
+    for Package { name, version, .. } in &ordered {
+        println!("  cargo publish --package {name} && git tag {name}-v{version}");
+    }
+    let mut lacks = Vec::new();
     for Package {
         name, version, dir, ..
     } in &ordered
     {
         let changelog = fs::read_to_string(dir.join("CHANGELOG.md"))
             .with_context(|| format!("{name}: CHANGELOG.md"))?;
-        let note = match changes(&changelog, version) {
-            0 => {
-                unready += 1;
-                "  # NOT READY: its CHANGELOG names no change"
-            }
-            _ => "",
-        };
-        println!("  cargo publish --package {name} && git tag {name}-v{version}{note}");
+        if changes(&changelog, version) == 0 {
+            lacks.push(format!(
+                "{name}: its CHANGELOG names no change of {version}"
+            ));
+        }
     }
+    let alone = missing.iter();
+    lacks.extend(alone.map(|missing| format!("{}: {}", missing.name, missing.what)));
     let dirty = cmd!(sh, "git status --porcelain").quiet().read()?;
     if !dirty.is_empty() {
-        println!("note: the working tree has changes that are not committed");
+        lacks.push("the working tree has changes that are not committed".to_owned());
     }
-    ensure!(unready == 0, "{unready} crates are not ready");
-    Ok(ExitCode::SUCCESS)
+    if lacks.is_empty() {
+        println!("\nnothing is missing in {} crates", chosen.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("\nmissing:");
+    for lack in &lacks {
+        println!("  {lack}");
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// As in the workspace's own manifest, so that what was built for it is used here too.
-const PROFILE: &str =
+pub(crate) const PROFILE: &str =
     "[profile.dev]\ndebug = \"line-tables-only\"\n\n[profile.dev.package.\"*\"]\ndebug = false\n";
 
 /// Packages all published crates, and builds what was packaged, with the siblings' packages in place of crates.io.
@@ -67,24 +86,18 @@ const PROFILE: &str =
 pub(crate) fn package(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     let crates = metadata::published(sh)?;
-    let names = metadata::selected(&crates);
-    cmd!(sh, "{cargo} package {names...} --allow-dirty --no-verify").run()?;
     let target = metadata::target_directory(sh)?;
     let unpacked = target.join("unpacked");
     if unpacked.exists() {
         fs::remove_dir_all(&unpacked)?;
     }
     fs::create_dir_all(&unpacked)?;
-    let mut patches = String::new();
-    for Package { name, version, .. } in &crates {
-        let archive = target.join(format!("package/{name}-{version}.crate"));
-        cmd!(
-            sh,
-            "tar --extract --gzip --file {archive} --directory {unpacked}"
-        )
-        .run()?;
-        patches.push_str(&format!("{name} = {{ path = \"{name}-{version}\" }}\n"));
-    }
+    pack(sh, &crates, &unpacked)?;
+    let patch = |package: &Package| {
+        let folder = alone::unpacked(package);
+        format!("{} = {{ path = \"{folder}\" }}\n", package.name)
+    };
+    let patches: String = crates.iter().map(patch).collect();
     let workspace = format!(
         "[workspace]\nresolver = \"3\"\nmembers = [\"*-*\"]\n\n{PROFILE}\n[patch.crates-io]\n{patches}"
     );
@@ -98,6 +111,23 @@ pub(crate) fn package(sh: &Shell) -> Result<()> {
         "{cargo} check --workspace {features} --target-dir {target}"
     )
     .run()?;
+    Ok(())
+}
+
+/// Packages these crates, and unpacks each into a folder of its own in `folder`.
+pub(crate) fn pack(sh: &Shell, crates: &[Package], folder: &Path) -> Result<()> {
+    let cargo = cargo();
+    let names = metadata::selected(crates);
+    cmd!(sh, "{cargo} package {names...} --allow-dirty --no-verify").run()?;
+    let packages = metadata::target_directory(sh)?.join("package");
+    for package in crates {
+        let archive = packages.join(format!("{}.crate", alone::unpacked(package)));
+        cmd!(
+            sh,
+            "tar --extract --gzip --file {archive} --directory {folder}"
+        )
+        .run()?;
+    }
     Ok(())
 }
 
@@ -150,24 +180,21 @@ pub(crate) fn order_problems(document: &str, packages: &[Package]) -> Vec<String
     problems
 }
 
-/// How many changes the section of `version`, or else the one called Unreleased, names.
+/// How many changes the section of `version` names.
 fn changes(changelog: &str, version: &str) -> usize {
-    let section = |title: &str| {
-        let begin = format!("## [{title}]");
-        let lines = changelog
-            .lines()
-            .skip_while(move |line| !line.starts_with(&begin))
-            .skip(1);
-        lines
-            .take_while(|line| !line.starts_with("## "))
-            .filter(|line| line.starts_with("- "))
-            .count()
-    };
-    section(version).max(section("Unreleased"))
+    let begin = format!("## [{version}]");
+    let lines = changelog
+        .lines()
+        .skip_while(|line| !line.starts_with(&begin))
+        .skip(1);
+    lines
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("- "))
+        .count()
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     fn package(name: &str, dependencies: &[&str]) -> Package {
@@ -190,14 +217,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_crate_goes_out_after_those_it_needs() {
-        let packages = vec![
+    /// `top`, which needs `middle`, which needs `leaf`.
+    pub(crate) fn chain() -> Vec<Package> {
+        vec![
             package("top", &["middle", "serde"]),
             package("middle", &["leaf"]),
             package("leaf", &[]),
-        ];
-        let ordered = publication_order(packages).expect("no circle");
+        ]
+    }
+
+    #[test]
+    fn a_crate_goes_out_after_those_it_needs() {
+        let ordered = publication_order(chain()).expect("no circle");
         assert_eq!(
             ordered
                 .iter()
