@@ -71,7 +71,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "features",
-        what: "each published library alone: no warning without features and with all",
+        what: "each published library alone: no warning without features and with the light ones",
         run: steps::features,
     },
     Step {
