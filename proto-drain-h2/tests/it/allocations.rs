@@ -1,8 +1,4 @@
 //! What the wrapper costs while nothing drains: no allocation, whatever passes.
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
 use proto_drain_h2::{CLIENT_PREFACE, GoawayIo, H2Drain, WireProtocol};
 use std::io;

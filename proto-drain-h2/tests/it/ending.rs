@@ -1,11 +1,7 @@
 //! How a connection ends: the delayed close, the deadline, peers that never spoke, and what is not HTTP/2.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
+use crate::support;
 
 use drain_signal::{CloseCause, DrainHandle};
 use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -1,11 +1,7 @@
 //! The time between the two GOAWAYs is the drain timeout, whatever the peer sends or does not send between them.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
+use crate::support;
 
 use drain_signal::CloseCause;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};

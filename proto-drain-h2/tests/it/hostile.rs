@@ -1,13 +1,8 @@
 //! Hostile peers: in the gap they get the codec's own answer, and none outlives the drain.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
-#[path = "support/tls.rs"]
-mod tls;
+use crate::support;
+use crate::tls;
 
 use drain_signal::CloseCause;
 use hyper_util::rt::{TokioExecutor, TokioIo};

@@ -1,14 +1,9 @@
 //! Servers that keep their connections to themselves and have one shutdown signal for all: what a listener of wrapped
 //! transports gives there, and what it cannot give.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
-#[path = "../examples/ticker/ticker.rs"]
-mod ticker;
+use crate::support;
+use crate::ticker;
 
 use proto_drain_h2::{GoawayHandle, GoawayIo, H2Drain, H2DrainSettings, H2Phase};
 use std::io;

@@ -1,13 +1,8 @@
 //! What a handle orders takes effect at once, in every state of the transport.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
-#[path = "support/tls.rs"]
-mod tls;
+use crate::support;
+use crate::tls;
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use proto_drain_h2::{CLIENT_PREFACE, GoawayHandle, GoawayIo, H2Drain, H2DrainSettings, H2Phase};

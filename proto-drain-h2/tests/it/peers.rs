@@ -1,11 +1,7 @@
 //! Peers in all their ways: they break into the handshake, dribble, ignore what they were told, or come too late.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
+use crate::support;
 
 use drain_signal::CloseCause;
 use proto_drain_h2::{CLIENT_PREFACE, H2DrainSettings, StreamsAtDeadline};

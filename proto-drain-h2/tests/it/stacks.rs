@@ -1,15 +1,9 @@
 //! Unmodified stacks over the wrapper: axum routers, tonic routes, TLS with ALPN; each has the exact gap.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
-#[path = "../examples/ticker/ticker.rs"]
-mod ticker;
-#[path = "support/tls.rs"]
-mod tls_pair;
+use crate::support;
+use crate::ticker;
+use crate::tls as tls_pair;
 
 use drain_signal::CloseCause;
 use hyper_util::service::TowerToHyperService;

@@ -1,11 +1,7 @@
 //! What the wrapper leaves alone: bytes, other drivers, other clients.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};

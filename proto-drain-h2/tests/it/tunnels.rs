@@ -1,11 +1,7 @@
 //! CONNECT and extended CONNECT (RFC 8441): a tunnel is a stream that GOAWAY does not end.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
+use crate::support;
 
 use bytes::Bytes;
 use drain_signal::CloseCause;

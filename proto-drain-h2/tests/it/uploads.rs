@@ -1,13 +1,8 @@
 //! Uploads without a pause: the final GOAWAY comes at its time, whatever the frames and the pace; over pipes, TCP and TLS.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
-#![allow(
-    clippy::unwrap_used,
-    reason = "in a test's helpers too a panic is a failure"
-)]
 
-mod support;
-#[path = "support/tls.rs"]
-mod tls;
+use crate::support;
+use crate::tls;
 
 use proto_drain_h2::H2DrainSettings;
 use std::sync::Arc;

@@ -1,8 +1,7 @@
 //! hyper-util's auto connection in a drain: also one that does not know its client's version yet.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper-util")]
 
-mod rig;
+use crate::rig;
 
 use std::error::Error;
 use std::time::Duration;

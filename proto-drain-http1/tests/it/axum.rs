@@ -1,8 +1,7 @@
 //! An unmodified axum router under the layer of one connection.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(all(feature = "hyper", feature = "tower"))]
 
-mod rig;
+use crate::rig;
 
 use axum::Router;
 use axum::body::Body;

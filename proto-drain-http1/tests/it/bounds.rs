@@ -1,7 +1,6 @@
 //! Every step of a close has the one bound, whatever the peer does; and no more linger at a time than may.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod sockets;
+use crate::sockets;
 
 use std::io;
 use std::pin::Pin;

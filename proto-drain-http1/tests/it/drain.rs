@@ -1,8 +1,7 @@
 //! A hyper connection in a drain: what it says, what it finishes, when it closes.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper")]
 
-mod rig;
+use crate::rig;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,8 +1,7 @@
 //! How a hyper connection comes to its end in a drain: finished, timed out, failed, cut.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper")]
 
-mod rig;
+use crate::rig;
 
 use std::time::Duration;
 

@@ -1,9 +1,8 @@
 //! The hand-written server of the example `hand_written`, under a drain and with traffic.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod settle;
+use crate::settle;
 
-#[path = "../examples/hand_written/server.rs"]
+#[path = "../../examples/hand_written/server.rs"]
 mod server;
 
 use std::io;

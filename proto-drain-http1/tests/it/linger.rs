@@ -1,5 +1,4 @@
 //! The transport wrapper alone: what passes through, how it closes, what its drop does.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

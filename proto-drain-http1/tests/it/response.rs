@@ -1,5 +1,4 @@
 //! The rule: which response heads are changed, how, and what becomes of the connection.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use proptest::prelude::*;

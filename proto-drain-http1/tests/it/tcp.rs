@@ -1,8 +1,7 @@
 //! Over loopback TCP, where a close with unread data is an RST: the response arrives whole all the same.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper")]
 
-mod rig;
+use crate::rig;
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
 //! Over TLS on a real socket: a large response to a client that keeps sending ends in close_notify and FIN, not in RST.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper")]
 
-mod rig;
+use crate::rig;
 
 use std::sync::Arc;
 use std::time::Duration;

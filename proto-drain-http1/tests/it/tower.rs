@@ -1,5 +1,4 @@
 //! The tower service: one question per HTTP/1 response, none for HTTP/2.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "tower")]
 
 use std::future::{Ready, ready};

@@ -1,7 +1,6 @@
 //! A relayed WebSocket at its slot: what the client reads, byte for byte, wherever the slot falls.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod settle;
+use crate::settle;
 
 use std::io;
 use std::pin::Pin;

@@ -1,10 +1,6 @@
 //! Without a drain: both ways, half-close, back-pressure, and what a failed side leaves behind.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 
-mod support;
+use crate::support;
 
 use proptest::prelude::*;
 use proto_drain_tcp::{CopyError, CopyOptions, DrainCopy, Ended, Side};

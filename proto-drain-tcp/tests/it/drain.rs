@@ -1,10 +1,6 @@
 //! In a drain, on paused time: when each policy closes, and that nothing taken is lost without being reported.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 
-mod support;
+use crate::support;
 
 use drain_signal::{CloseCause, DrainDecision, drive};
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};

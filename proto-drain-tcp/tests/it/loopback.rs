@@ -1,10 +1,6 @@
 //! On real sockets: what the peer's kernel sees. No test here waits for a clock.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 
-mod support;
+use crate::support;
 
 use drain_signal::drive;
 use proto_drain_tcp::{CloseMode, CopyOptions, DrainCopy, Ended, TcpDrainPolicy};

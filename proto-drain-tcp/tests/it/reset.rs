@@ -1,10 +1,6 @@
 //! On real sockets: a peer that resets has not ended its data, and the other side must not read a good end.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot be set up has failed"
-)]
 
-mod support;
+use crate::support;
 
 use proto_drain_tcp::{CloseMode, CopyError, DrainCopy, Ended, Side, reset_on_drop};
 use std::{
