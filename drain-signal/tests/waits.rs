@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining, Goodbye,
-    GracefulClose, Phase, PhaseWait, channel, drive,
+    CloseCause, DrainDecision, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining,
+    Goodbye, GracefulClose, Phase, PhaseWait, channel, drive,
 };
 use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -354,4 +354,31 @@ fn a_waker_may_use_the_drain_that_wakes_or_drops_it() {
     draining.wake_on_change(&waker());
     drop((watch, other));
     assert!(draining.complete_if_empty());
+}
+
+#[test]
+fn the_connections_that_wait_are_found_and_no_others() {
+    let (_trigger, signal) = channel();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut park = || {
+        let mut wait = PhaseWait::new(signal.watch().unwrap());
+        assert!(wait.poll_phase(&mut cx, Phase::Open).is_pending());
+        wait
+    };
+    let mut waits: Vec<_> = (0..200).map(|_| park()).collect();
+    waits.drain(..50);
+    waits[7].handle().start_now();
+    let _never_waited = signal.watch().unwrap();
+    let found = signal.waiting();
+    assert_eq!(found.len(), 149);
+    assert_eq!(
+        found.iter().filter(|handle| handle.start_now()).count(),
+        149
+    );
+    assert!(waits.iter().all(|wait| wait.handle().is_due()));
+    assert!(signal.waiting().is_empty());
+    assert!(!signal.is_draining() && signal.watch().is_ok());
+    drop(waits);
+    assert!(signal.waiting().is_empty());
+    assert!(found.iter().all(|handle| handle.phase() == Phase::Signaled));
 }

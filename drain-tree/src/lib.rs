@@ -45,6 +45,7 @@
 //! | --- | --- |
 //! | [`DrainManager`], last clone | the node takes no more children or connections; its children go on |
 //! | [`DrainSequence`] | the drain stays begun, without further slots or deadline, until another start joins it |
+//! | [`PartialDrain`] | those that have not been asked to leave are left alone |
 //! | [`DrainWatch`] | its connection is gone |
 //! | [`DrainCallback`] | the callback is not called any more |
 //!
@@ -100,6 +101,7 @@ mod engine;
 mod health;
 mod manager;
 mod parent;
+mod partial;
 mod polled;
 pub mod schedule;
 mod sequence;
@@ -116,6 +118,7 @@ pub use engine::callbacks::DrainCallback;
 pub use health::Decision;
 pub use manager::DrainManager;
 pub use parent::ParentShutdown;
+pub use partial::{InvalidShare, PartialDrain, PartialOutcome, PartialStart, Share, Spread};
 pub use schedule::Rounding;
 pub use sequence::{DrainEnding, DrainOutcome, DrainSequence};
 pub use settings::{

@@ -13,6 +13,9 @@ use super::slot::Slot;
 use super::word::Word;
 use crate::Phase;
 
+/// How many records one pass through the shard's lock looks at.
+const PORTION: u32 = 64;
+
 /// What every handle of a connection has, in 16 bytes.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -95,6 +98,40 @@ impl Connection {
             shard: Arc::clone(&self.shard),
             slot: self.slot,
             record: AtomicU32::new(record),
+        }
+    }
+
+    /// Adds a handle of every connection of `shard` that waits and has not been notified by itself.
+    ///
+    /// In portions, so that the shard is not locked for long. A record with a wait has a handle, which
+    /// is there as long as the entries are locked: the one made here is never the first (invariant 7).
+    pub(crate) fn waiting_in(shard: &Arc<Shard>, found: &mut Vec<Self>) {
+        let mut numbers = 0..PORTION;
+        loop {
+            found.reserve(PORTION as usize);
+            let mut entries = shard.lock();
+            let made = entries.free_records.made();
+            for number in numbers.start..numbers.end.min(made) {
+                let Some(record) = shard.records.get(number).filter(|record| !record.is_free())
+                else {
+                    continue;
+                };
+                let slot = entries.slot(record.first());
+                let Some(slot) = slot.filter(|_| record.phase() == Phase::Open) else {
+                    continue;
+                };
+                record.share();
+                found.push(Self {
+                    shard: Arc::clone(shard),
+                    slot: slot.tagged(Phase::Open),
+                    record: AtomicU32::new(number),
+                });
+            }
+            drop(entries);
+            if numbers.end >= made {
+                return;
+            }
+            numbers = numbers.end..numbers.end + PORTION;
         }
     }
 

@@ -14,7 +14,9 @@ use super::state::{Published, State};
 use super::word::{State as Stage, Word};
 use crate::phase::NEVER;
 use crate::schedule::micros;
-use crate::{DrainCompleted, DrainDirection, DrainEvent, DrainState, DrainedBy, WatchOptions};
+use crate::{
+    DrainCompleted, DrainDirection, DrainEvent, DrainState, DrainedBy, Phase, WatchOptions,
+};
 
 /// Shared by the trigger, the signals and the begun drain; watches and handles keep their shard and
 /// the state beyond it.
@@ -78,6 +80,16 @@ impl Drain {
         };
         let sum: u64 = self.shards.iter().map(open).sum();
         usize::try_from(sum).unwrap_or(usize::MAX)
+    }
+
+    /// A handle of every connection that waits, and that neither the drain nor a handle has notified.
+    pub(crate) fn waiting(&self) -> Vec<Connection> {
+        let mut found = vec![];
+        for shard in self.shards.iter() {
+            Connection::waiting_in(shard, &mut found);
+        }
+        found.retain(|connection| connection.phase() == Phase::Open);
+        found
     }
 
     /// Opens a watch: the connection, counted in.

@@ -133,6 +133,13 @@ impl Entries {
         Some(entry)
     }
 
+    /// The slot of the wait in `entry`, if there is one.
+    pub(crate) fn slot(&mut self, entry: u32) -> Option<Slot> {
+        let (page, at) = self.page(entry)?;
+        let is_used = page.used & (1 << at) != 0;
+        is_used.then(|| Slot::from_bits(page.slots[at]))
+    }
+
     /// Another waker or another phase for the same wait. The old waker.
     pub(crate) fn replace(&mut self, entry: u32, slot: Slot, waker: Waker) -> Option<Waker> {
         let (page, at) = self.page(entry)?;

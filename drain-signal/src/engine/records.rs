@@ -82,6 +82,12 @@ impl Record {
         self.state.fetch_sub(REF, Ordering::AcqRel) / REF == 1
     }
 
+    /// Whether it has no handle. Relaxed: only with the entries locked, where a record with a wait has
+    /// a handle until that lock is released, and a free one is claimed under that lock.
+    pub(crate) fn is_free(&self) -> bool {
+        self.state.load(Ordering::Relaxed) < REF
+    }
+
     /// Relaxed, here and in `set_first`: the lock on the entries orders all reads and writes.
     pub(crate) fn first(&self) -> u32 {
         self.first.load(Ordering::Relaxed)
@@ -104,6 +110,13 @@ pub(crate) struct Records {
 pub(crate) struct FreeRecords {
     first: u32,
     made: u32,
+}
+
+impl FreeRecords {
+    /// How many records there are, free ones too: their numbers are below this.
+    pub(crate) const fn made(&self) -> u32 {
+        self.made
+    }
 }
 
 impl Default for FreeRecords {

@@ -460,3 +460,34 @@ fn a_drain_forgotten_while_a_connection_goes_leaves_nothing() {
         leaving.join().unwrap();
     });
 }
+
+/// 7: a connection that is found while another goes and its record is claimed again is itself.
+#[test]
+fn a_connection_that_is_found_while_another_goes_is_the_one_that_is_notified() {
+    model(|| {
+        let (_trigger, signal) = channel();
+        let first = signal.watch_with(options()).unwrap();
+        let of_first = first.handle();
+        let other = {
+            let signal = signal.clone();
+            thread::spawn(move || {
+                let mut cx = Context::from_waker(Waker::noop());
+                let mut wait = PhaseWait::new(first);
+                assert!(wait.poll_phase(&mut cx, Phase::Open).is_pending());
+                drop(wait);
+                let mut wait = PhaseWait::new(signal.watch_with(options()).unwrap());
+                let parked = wait.poll_phase(&mut cx, Phase::Open);
+                (wait, parked)
+            })
+        };
+        let found = signal.waiting();
+        let notified = found.iter().filter(|handle| handle.start_now()).count();
+        let (wait, parked) = other.join().unwrap();
+        let is_signaled = [&of_first, wait.handle().as_ref()].map(|handle| handle.phase());
+        let signaled = is_signaled
+            .iter()
+            .filter(|&&phase| phase == Phase::Signaled);
+        assert_eq!(signaled.count(), notified);
+        assert!(parked.is_pending());
+    });
+}

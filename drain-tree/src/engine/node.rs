@@ -4,8 +4,8 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use drain_signal::{
-    DrainCompleted, DrainDirection, DrainEnd, DrainEvent, DrainSignal, DrainTrigger, DrainWatch,
-    Draining, WatchOptions,
+    DrainCompleted, DrainDirection, DrainEnd, DrainEvent, DrainHandle, DrainSignal, DrainTrigger,
+    DrainWatch, Draining, WatchOptions,
 };
 use drain_sync::{Mutex, MutexGuard, lock};
 use slab::Slab;
@@ -170,6 +170,17 @@ impl Node {
             below.extend(node.lock().children());
         }
         open
+    }
+
+    /// The connections here and below that wait for their slot.
+    pub(crate) fn waiting(&self) -> Vec<DrainHandle> {
+        let mut waiting = self.signal.waiting();
+        let mut below = self.lock().children();
+        while let Some(node) = below.pop() {
+            waiting.extend(node.signal.waiting());
+            below.extend(node.lock().children());
+        }
+        waiting
     }
 
     // === the tree ===
