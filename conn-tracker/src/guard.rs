@@ -4,7 +4,7 @@ use crate::{
     engine::{GroupHandle, Hot, Shard, entries::HotBlock},
     group::{AttachError, ConnChain},
     id::ConnId,
-    info::{ConnInfo, PackedPeer, Peer, boxed},
+    info::{ConnInfo, ConnRequest, PackedPeer, Peer, close_only},
     kind::ConnKind,
     labels::{CloseReason, ConnLabel, ConnProtocol},
     state::{ConnState, InvalidTransition},
@@ -184,7 +184,15 @@ impl ConnGuard {
     /// A closer that contains a guard of its own connection keeps that connection registered for
     /// ever.
     pub fn set_closer(&self, closer: impl Fn() + Send + Sync + 'static) {
-        let old = self.shard().set_closer(self.hot(), self.id, boxed(closer));
+        let old = self.shard().set_closer(self.id, close_only(closer));
+        drop(old);
+    }
+
+    /// Sets or replaces what ends this connection and asks it to leave; see
+    /// [`ConnInfo::with_control`] and [`set_closer`](Self::set_closer).
+    pub fn set_control(&self, control: impl Fn(ConnRequest) + Send + Sync + 'static) {
+        let control = Box::new(control);
+        let old = self.shard().set_closer(self.id, control);
         drop(old);
     }
 

@@ -8,10 +8,52 @@ use std::{
 
 /// Ends one connection: called by [`ConnTracker::close`](crate::ConnTracker::close), with nothing
 /// locked.
-pub(crate) type Closer = Box<dyn Fn() + Send + Sync>;
+pub(crate) type Closer = Box<dyn Control>;
 
-pub(crate) fn boxed(closer: impl Fn() + Send + Sync + 'static) -> Closer {
-    Box::new(closer)
+/// What a connection is asked to do through the registry: see [`ConnInfo::with_control`].
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ConnRequest {
+    /// To leave when it can, in its protocol's words: [`ConnTracker::drain`](crate::ConnTracker::drain).
+    Drain,
+    /// To end now: [`ConnTracker::close`](crate::ConnTracker::close).
+    Close,
+}
+
+/// A connection's own code behind its entry.
+pub(crate) trait Control: Send + Sync {
+    fn ask(&self, request: ConnRequest);
+
+    /// Whether it can be asked to leave.
+    fn drains(&self) -> bool;
+}
+
+struct CloseOnly<F>(F);
+
+impl<F: Fn() + Send + Sync> Control for CloseOnly<F> {
+    fn ask(&self, request: ConnRequest) {
+        if request == ConnRequest::Close {
+            (self.0)();
+        }
+    }
+
+    fn drains(&self) -> bool {
+        false
+    }
+}
+
+impl<F: Fn(ConnRequest) + Send + Sync> Control for F {
+    fn ask(&self, request: ConnRequest) {
+        self(request);
+    }
+
+    fn drains(&self) -> bool {
+        true
+    }
+}
+
+pub(crate) fn close_only(closer: impl Fn() + Send + Sync + 'static) -> Closer {
+    Box::new(CloseOnly(closer))
 }
 
 /// Who is on the other end. For the admin view only: keep it out of metrics.
@@ -97,7 +139,29 @@ impl ConnInfo {
     /// by two callers at a time.
     pub fn with_closer(self, closer: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
-            closer: Some(boxed(closer)),
+            closer: Some(close_only(closer)),
+            ..self
+        }
+    }
+
+    /// What ends this connection, and also what asks it to leave: in place of
+    /// [`with_closer`](Self::with_closer), under the same conditions.
+    ///
+    /// ```
+    /// use conn_tracker::{ConnInfo, ConnRequest, ConnTracker, Peer};
+    /// use std::sync::mpsc;
+    /// let (sender, asked) = mpsc::channel();
+    /// let control = move |request| drop(sender.send(request));
+    /// let tracker = ConnTracker::new();
+    /// let guard = tracker.group("ingress", 1).open(ConnInfo::new(Peer::Unix).with_control(control));
+    /// tracker.drain(guard.id())?;
+    /// tracker.close(guard.id())?;
+    /// assert!(asked.try_iter().eq([ConnRequest::Drain, ConnRequest::Close]));
+    /// # Ok::<(), conn_tracker::CloseError>(())
+    /// ```
+    pub fn with_control(self, control: impl Fn(ConnRequest) + Send + Sync + 'static) -> Self {
+        Self {
+            closer: Some(Box::new(control)),
             ..self
         }
     }

@@ -69,7 +69,7 @@
 //! machine, in pairs of atomic additions.
 //!
 //! **What it does not do:** it asks no connection to leave and ends none by itself;
-//! [`ConnTracker::close`] calls the connection's closer. It refuses no connection. Signals are
+//! [`ConnTracker::drain`] and [`ConnTracker::close`] call the connection's own control. It refuses no connection. Signals are
 //! `drain-signal`'s part; accepting, with its limits, is `listener-versions`'.
 //!
 //! **Envoy** has counters where this crate has entries (`downstream_cx_active` is
@@ -88,7 +88,7 @@ pub use guard::ConnGuard;
 mod id;
 pub use id::{ConnId, ParseConnIdError};
 mod info;
-pub use info::{ConnInfo, Peer};
+pub use info::{ConnInfo, ConnRequest, Peer};
 mod kind;
 pub use kind::ConnKind;
 mod labels;

@@ -159,6 +159,20 @@ pub(crate) fn all(registry: &Registry, wanted: impl Fn(&Hot, &Cold) -> bool) -> 
     list
 }
 
+/// The ids of the connections that `wanted` picks. It is called with nothing locked.
+pub(crate) fn select(
+    registry: &Registry,
+    mut wanted: impl FnMut(&ConnSnapshot) -> bool,
+) -> Vec<ConnId> {
+    let (mut selected, mut portion) = (Vec::new(), Vec::with_capacity(PORTION));
+    let mut walk = Walk::new(registry, None);
+    while walk.step(&|_, _| true, &mut portion) {
+        let wanted = portion.drain(..).filter(|conn| wanted(conn));
+        selected.extend(wanted.map(|conn| conn.id));
+    }
+    selected
+}
+
 /// At most `limit` connections behind `after`.
 pub(crate) fn page(registry: &Registry, after: Option<ConnId>, limit: usize) -> SnapshotPage {
     let limit = limit.max(1);

@@ -2,11 +2,11 @@
 
 use crate::{
     counts::ConnCounts,
-    engine::{Group, GroupHandle, Handle, Key, Registry, lend},
+    engine::{Group, GroupHandle, Handle, Key, Registry, ask},
     group::{ConnGroup, GroupView},
     guard::ConnGuard,
     id::{ConnId, MAX_SHARDS},
-    info::ConnInfo,
+    info::{ConnInfo, ConnRequest},
     labels::{CloseReason, ConnLabel, LabelSet},
     snapshot::{self, ConnSnapshot, SnapshotPage},
     state::ConnState,
@@ -195,6 +195,26 @@ impl ConnTracker {
         snapshot::page(self.0.registry(), after, limit)
     }
 
+    /// The ids of the connections that `wanted` picks, of a walk through all pages: at no time is there a
+    /// list of all connections. Each is seen as in [`snapshot`](Self::snapshot).
+    ///
+    /// ```
+    /// # use conn_tracker::{ConnTracker, Peer};
+    /// # use std::time::Duration;
+    /// let tracker = ConnTracker::new();
+    /// let ingress = tracker.group("ingress", 1);
+    /// let old = ingress.open(Peer::Unix);
+    /// tracker.advance(Duration::from_secs(3600));
+    /// let _young = ingress.open(Peer::Unix);
+    /// let now = tracker.now();
+    /// let aged = tracker.select(|conn| conn.age(now) >= Duration::from_secs(600));
+    /// assert_eq!(aged, [old.id()]);
+    /// ```
+    #[must_use]
+    pub fn select(&self, wanted: impl FnMut(&ConnSnapshot) -> bool) -> Vec<ConnId> {
+        snapshot::select(self.0.registry(), wanted)
+    }
+
     /// The connections in `state`; each is seen as in [`snapshot`](Self::snapshot).
     #[must_use]
     pub fn by_state(&self, state: ConnState) -> Vec<ConnSnapshot> {
@@ -244,15 +264,34 @@ impl ConnTracker {
     /// # Ok::<(), conn_tracker::CloseError>(())
     /// ```
     pub fn close_with(&self, id: ConnId, reason: CloseReason) -> Result<(), CloseError> {
-        let shard = self
-            .0
-            .registry()
-            .shard(id.shard())
-            .ok_or(CloseError::NotFound { id })?;
-        if let Some(closer) = lend(shard, id, reason)? {
-            closer.call();
-        }
-        Ok(())
+        self.ask(id, ConnRequest::Close, Some(reason))
+    }
+
+    /// Asks the connection `id` to leave when it can, by its [control](ConnInfo::with_control).
+    ///
+    /// Nothing is recorded: its task says by [`set_state`](ConnGuard::set_state) that it drains. To ask
+    /// many, at a pace, see `PartialDrain` of drain-tree.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`]; it has not been asked then.
+    pub fn drain(&self, id: ConnId) -> Result<(), CloseError> {
+        self.ask(id, ConnRequest::Drain, None)
+    }
+
+    fn ask(
+        &self,
+        id: ConnId,
+        request: ConnRequest,
+        reason: Option<CloseReason>,
+    ) -> Result<(), CloseError> {
+        let shard = self.0.registry().shard(id.shard());
+        ask(
+            shard.ok_or(CloseError::NotFound { id })?,
+            id,
+            request,
+            reason,
+        )
     }
 
     /// Resolves when the last connection that completion waits for has ended; see [`WaitEmpty`].
@@ -298,6 +337,12 @@ pub enum CloseError {
     /// It has already ended, or never was.
     #[error("no connection {id}")]
     NotFound {
+        /// The id that was asked for.
+        id: ConnId,
+    },
+    /// It can be ended, but not be asked to leave.
+    #[error("connection {id} was registered without a way to ask it to leave")]
+    CannotDrain {
         /// The id that was asked for.
         id: ConnId,
     },

@@ -345,3 +345,24 @@ fn a_chain_is_attached_while_its_old_one_is_waited_for() {
         drop(guard);
     });
 }
+
+/// Invariant 2: the closer is out while it is called; a request reaches the one that is set meanwhile.
+#[test]
+fn a_close_reaches_the_closer_that_is_set_at_that_moment() {
+    model(|| {
+        let tracker = tracker();
+        let [old, new] = [(); 2].map(|()| std::sync::Arc::new(AtomicBool::new(false)));
+        let called = std::sync::Arc::clone(&old);
+        let info =
+            ConnInfo::new(Peer::Unix).with_closer(move || called.store(true, Ordering::SeqCst));
+        let guard = tracker.group("ingress", 1).open(info);
+        let id = guard.id();
+        let closing = thread::spawn(move || assert_eq!(tracker.close(id), Ok(())));
+        let called = std::sync::Arc::clone(&new);
+        guard.set_closer(move || called.store(true, Ordering::SeqCst));
+        // As listener-versions does when a filter chain takes the connection.
+        let was_closed = old.load(Ordering::SeqCst);
+        closing.join().unwrap();
+        assert!(was_closed || new.load(Ordering::SeqCst));
+    });
+}

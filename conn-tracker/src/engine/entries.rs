@@ -14,7 +14,7 @@ use crate::{
     labels::{CloseReason, ConnLabel, ConnProtocol},
     state::ConnState,
 };
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a block.
 pub(crate) const BLOCK: usize = if cfg!(loom) { 4 } else { 128 };
@@ -24,6 +24,17 @@ pub(crate) const PORTION: usize = if cfg!(loom) { 2 } else { 16 };
 /// "No entry", "no group".
 pub(crate) const NONE: u32 = u32::MAX;
 const NO_REASON: u8 = u8::MAX;
+
+/// Whether a thread calls the closer, which is not in the cold half meanwhile, and with which request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Out {
+    In,
+    Drain,
+    /// Called with a drain; a close has come meanwhile, and is next.
+    DrainThenClose,
+    Close,
+}
 
 /// The half of an entry that its guards reach without a lock: 24 bytes.
 ///
@@ -42,9 +53,8 @@ pub(crate) struct Hot {
     last_activity: AtomicU64,
     /// The guards' reference count; see `Drop for ConnGuard`.
     pub(crate) refs: AtomicU32,
-    /// A thread calls the closer, which is not in the cold half meanwhile. Only under the shard's
-    /// lock.
-    is_closer_out: AtomicBool,
+    /// Only under the shard's lock.
+    out: AtomicU8,
 }
 
 impl Hot {
@@ -57,7 +67,7 @@ impl Hot {
             kind: KindWord::new(),
             last_activity: AtomicU64::new(0),
             refs: AtomicU32::new(0),
-            is_closer_out: AtomicBool::new(false),
+            out: AtomicU8::new(Out::In as u8),
         }
     }
 
@@ -70,7 +80,7 @@ impl Hot {
         self.reason.store(NO_REASON, Relaxed);
         self.kind.store(crate::ConnKind::Handshaking);
         self.last_activity.store(now, Relaxed);
-        self.is_closer_out.store(false, Relaxed);
+        self.set_out(Out::In);
         // Relaxed: the first guard is given to its owner after this store, by the same thread.
         self.refs.store(1, Relaxed);
     }
@@ -126,12 +136,17 @@ impl Hot {
         }
     }
 
-    pub(crate) fn is_closer_out(&self) -> bool {
-        self.is_closer_out.load(Relaxed)
+    pub(crate) fn out(&self) -> Out {
+        match self.out.load(Relaxed) {
+            0 => Out::In,
+            1 => Out::Drain,
+            2 => Out::DrainThenClose,
+            _ => Out::Close,
+        }
     }
 
-    pub(crate) fn set_closer_out(&self, is_out: bool) {
-        self.is_closer_out.store(is_out, Relaxed);
+    pub(crate) fn set_out(&self, out: Out) {
+        self.out.store(out as u8, Relaxed);
     }
 
     pub(crate) fn last_activity(&self) -> u64 {

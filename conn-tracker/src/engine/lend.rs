@@ -1,65 +1,111 @@
-//! A closer is called with nothing locked (invariant 2): it is taken out of its entry for the call,
-//! and put back.
+//! A closer is called with nothing locked (invariant 2): it is taken out of its entry for the call, and
+//! put back.
+//!
+//! No request is lost: a close that comes while the closer is out with a drain is next; and a request
+//! whose closer was replaced during the call is repeated with the new one, which belongs to what the
+//! connection has become. A closer is called by one thread at a time.
 
-use super::shard::Shard;
-use crate::{id::ConnId, info::Closer, labels::CloseReason, tracker::CloseError};
+use super::{entries::Out, shard::Shard};
+use crate::{
+    id::ConnId,
+    info::{Closer, ConnRequest},
+    labels::CloseReason,
+    tracker::CloseError,
+};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// A closer that is being called.
-pub(crate) struct Lent<'a> {
-    shard: &'a Shard,
-    id: ConnId,
-    closer: Option<Closer>,
-}
-
-impl Lent<'_> {
-    pub(crate) fn call(&self) {
-        if let Some(closer) = &self.closer {
-            closer();
-        }
-    }
-}
-
-/// The closer of `id`, to be called, and put back by its drop; `None` while another thread calls
-/// it.
+/// Asks the connection `id`, with nothing locked.
 ///
 /// # Errors
 ///
-/// [`CloseError`]; the reason is recorded otherwise.
-pub(crate) fn lend(
+/// [`CloseError`]; otherwise the reason is recorded, if there is one.
+pub(crate) fn ask(
     shard: &Shard,
     id: ConnId,
-    reason: CloseReason,
-) -> Result<Option<Lent<'_>>, CloseError> {
+    request: ConnRequest,
+    reason: Option<CloseReason>,
+) -> Result<(), CloseError> {
+    let mut next = take(shard, id, request, reason)?;
+    let mut panic = None;
+    while let Some((closer, request)) = next {
+        // After a panic it is put back nevertheless, and what came meanwhile is asked.
+        let called = catch_unwind(AssertUnwindSafe(|| closer.ask(request)));
+        panic = panic.or(called.err());
+        next = put_back(shard, id, closer, request);
+    }
+    match panic {
+        Some(panic) => resume_unwind(panic),
+        None => Ok(()),
+    }
+}
+
+/// The closer, to be called with the request; `None` if a thread that calls it already sees to that.
+fn take(
+    shard: &Shard,
+    id: ConnId,
+    request: ConnRequest,
+    reason: Option<CloseReason>,
+) -> Result<Option<(Closer, ConnRequest)>, CloseError> {
     let mut state = shard.lock();
     let found = state.entries.find_mut(id.entry(), id.generation());
     let (hot, cold) = found.ok_or(CloseError::NotFound { id })?;
-    let closer = cold.closer.take();
-    if closer.is_none() && !hot.is_closer_out() {
-        return Err(CloseError::NoCloser { id });
+    let is_drain = request == ConnRequest::Drain;
+    match (hot.out(), &cold.closer) {
+        (Out::In, None) => return Err(CloseError::NoCloser { id }),
+        (Out::In, Some(closer)) if is_drain && !closer.drains() => {
+            return Err(CloseError::CannotDrain { id });
+        }
+        _ => {}
     }
-    hot.give_reason(reason);
-    hot.set_closer_out(true);
-    Ok(closer.map(|closer| Lent {
-        shard,
-        id,
-        closer: Some(closer),
-    }))
+    if let Some(reason) = reason {
+        hot.give_reason(reason);
+    }
+    match hot.out() {
+        Out::In => {
+            hot.set_out(if is_drain { Out::Drain } else { Out::Close });
+            Ok(cold.closer.take().map(|closer| (closer, request)))
+        }
+        Out::Drain if !is_drain => {
+            hot.set_out(Out::DrainThenClose);
+            Ok(None)
+        }
+        _ => Ok(None),
+    }
 }
 
-/// Also when the call has panicked.
-impl Drop for Lent<'_> {
-    fn drop(&mut self) {
-        let mut state = self.shard.lock();
-        // If the connection has ended meanwhile, or was given another closer, this one is dropped,
-        // after the lock.
-        if let Some((hot, cold)) = state
-            .entries
-            .find_mut(self.id.entry(), self.id.generation())
-        {
-            if hot.is_closer_out() {
-                hot.set_closer_out(false);
-                cold.closer = self.closer.take();
-            }
+/// Puts the closer back, unless there is something left to ask: then that, and of which closer.
+fn put_back(
+    shard: &Shard,
+    id: ConnId,
+    closer: Closer,
+    request: ConnRequest,
+) -> Option<(Closer, ConnRequest)> {
+    let mut state = shard.lock();
+    let Some((hot, cold)) = state.entries.find_mut(id.entry(), id.generation()) else {
+        drop(state);
+        // The connection has ended meanwhile.
+        drop(closer);
+        return None;
+    };
+    let replaced = cold.closer.take();
+    let next = match (hot.out(), &replaced) {
+        (Out::DrainThenClose, _) => ConnRequest::Close,
+        (_, Some(_)) => request,
+        _ => {
+            cold.closer = Some(closer);
+            hot.set_out(Out::In);
+            return None;
         }
+    };
+    if next == ConnRequest::Close {
+        hot.set_out(Out::Close);
+    }
+    drop(state);
+    match replaced {
+        Some(new) => {
+            drop(closer);
+            Some((new, next))
+        }
+        None => Some((closer, next)),
     }
 }

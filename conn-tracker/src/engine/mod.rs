@@ -60,7 +60,7 @@ pub(crate) use counters::Counters;
 pub(crate) use entries::{Cold, Hot};
 pub(crate) use groups::{Group, Key};
 pub(crate) use handle::{GroupHandle, Handle};
-pub(crate) use lend::lend;
+pub(crate) use lend::ask;
 pub(crate) use registry::Registry;
 pub(crate) use shard::Shard;
 pub(crate) use sync::AtomicU32;

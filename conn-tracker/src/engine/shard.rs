@@ -278,9 +278,10 @@ impl Shard {
     }
 
     /// Returns the old closer, for the caller to drop with nothing locked.
-    pub(crate) fn set_closer(&self, hot: &Hot, id: ConnId, closer: Closer) -> Option<Closer> {
+    ///
+    /// A request that the old one is being called with is repeated with this one: see [`super::lend`].
+    pub(crate) fn set_closer(&self, id: ConnId, closer: Closer) -> Option<Closer> {
         let mut state = self.lock();
-        hot.set_closer_out(false);
         state.entries.cold_mut(id.entry()).closer.replace(closer)
     }
 }

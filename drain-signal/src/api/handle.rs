@@ -141,6 +141,12 @@ impl DrainHandle {
         self.connection.signal()
     }
 
+    /// Whether this connection was notified by itself: by [`start_now`](Self::start_now), by a `true` of
+    /// [`leave_if_due`](DrainDecision::leave_if_due), or by [`force`](Self::force).
+    pub fn is_started(&self) -> bool {
+        self.connection.own_phase() > Phase::Open
+    }
+
     /// This connection's own deadline is now. Returns `true` if this call was the first to say so.
     ///
     /// The driver ([`drive`](crate::drive)) aborts the connection, polls it a few times more and

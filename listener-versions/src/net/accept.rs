@@ -10,6 +10,7 @@ use drain_tree::DrainWatch;
 use futures_util::future::{Either, select};
 
 use super::backoff::{Backoff, Next};
+use super::enter::ask;
 use super::limits::Open;
 use super::listening::{Acceptor, Listening};
 use super::worker_sockets::{WorkerSockets, adopt};
@@ -209,9 +210,7 @@ fn admit<C>(
         .admit()
         .map_err(|version| (version.map_or(0, |v| v.number()), Refusal::DrainCompleted))?;
     let handle = watch.handle();
-    let info = ConnInfo::new(peer).with_closer(move || {
-        handle.force();
-    });
+    let info = ConnInfo::new(peer).with_control(move |request| ask(&handle, request));
     let conn = version.group().open(info);
     if let Err(refusal) = check(shared, &version) {
         conn.set_close_reason(CloseReason::Refused);

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use conn_tracker::{ConnGuard, Peer};
-use drain_tree::DrainWatch;
+use conn_tracker::{ConnGuard, ConnRequest, Peer};
+use drain_tree::{DrainHandle, DrainWatch};
 
 use super::{Accepted, Stream};
 use crate::live::Chosen;
@@ -88,6 +88,14 @@ impl<C: ListenerConfig> Accepted<C> {
     }
 }
 
+/// What the registry asks of a connection, by its watch.
+pub(super) fn ask(handle: &DrainHandle, request: ConnRequest) {
+    match request {
+        ConnRequest::Drain => handle.start_now(),
+        _ => handle.force(),
+    };
+}
+
 impl<C: ListenerConfig> Admission<C> {
     /// Moves the connection into the filter chain that `choose` names by its identity in [`ListenerConfig::chains`].
     ///
@@ -120,11 +128,12 @@ impl<C: ListenerConfig> Admission<C> {
         // A drain of the version that is over has no room for another watch; the first one has been there all the time.
         let watch = watch.unwrap_or_else(|| before.clone());
         let handle = watch.handle();
-        conn.set_closer(move || {
-            handle.force();
-        });
+        conn.set_control(move |request| ask(&handle, request));
+        // What was asked of the connection before; what is asked now is asked of the new watch.
         if before.is_forced() {
             watch.force();
+        } else if before.is_started() {
+            watch.start_now();
         }
         // The chain is one of this connection's version.
         let attached = conn.attach_chain(chain.conns());

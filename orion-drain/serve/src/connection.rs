@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use conn_tracker::{CloseReason, ConnGuard, ConnProtocol, ConnState};
+use conn_tracker::{CloseReason, ConnGuard, ConnProtocol, ConnRequest, ConnState};
 use drain_signal::{CloseCause, DrainDecision, DrainHandle, DrainWatch};
 use drain_tree::{Decision, DrainManager};
 use listener_versions::{ListenerConfig, ListenerVersion};
@@ -51,8 +51,11 @@ impl Connection {
     pub fn new(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
         // Closing it from the registry means that its own deadline is now; there is no other way to force it.
         let handle = watch.handle();
-        guard.set_closer(move || {
-            handle.force();
+        guard.set_control(move |request| {
+            match request {
+                ConnRequest::Drain => handle.start_now(),
+                _ => handle.force(),
+            };
         });
         Self::accepted(node, watch, guard)
     }
