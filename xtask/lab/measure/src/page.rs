@@ -35,6 +35,8 @@ pub(crate) const SIGNAL: Part = Part {
     notes: "
 - *Parked bytes*: the future and its share of the heap, waker not counted; a million in a fresh process. drain-signal's future
   is what a driver keeps, the watch and the claim to its entry.
+- *What stays*: growth of a fresh process by 500 000 connections with a closer each, all open at once and all gone, while the
+  drain is there; the floor is as many again.
 - *2 threads*: only stretches count in which both threads had a processor at the same time.
 - *Open, move, close* goes through `DrainManager::watch`, and the watch is moved into another function, as into the connection's
   task, which drops it: two additions and two subtractions that no other core contends for, where the floor is one of each.
@@ -46,16 +48,16 @@ pub(crate) const SIGNAL: Part = Part {
 - *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
   driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers. No wait is boxed, and
   glibc's allocator runs without its fast bins (`GLIBC_TUNABLES=glibc.malloc.mxfast=0`): a million freed boxes, or crumbs beside
-  a million tasks, make it stand still, whoever frees them, for longer than what is measured.
+  a million tasks, make it stand still for longer than what is measured.
 - *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. Time in which a worker was
-  ready and had no processor, whoever had it, is taken off both, as the kernel tells it.
+  ready and had no processor is taken off both, as the kernel counts it.
 - hyper-util's `GracefulShutdown` takes hyper's own connections only, so it takes part in open and close (its `Watcher`) and
   nowhere else. linkerd's `drain` and `tokio-graceful` have no synchronous check.
 ",
 };
 
 pub(crate) const REGISTRY: Part = Part {
-    title: "The books of connections and versions",
+    title: "The registry of connections, and the versions of a listener",
     command: "cargo xtask bench registry",
     code: "The code is in `xtask/lab/peers/benches/registry` and `listener-versions/benches/versions`; in `xtask/lab/peers` \
            `cargo bench --bench registry -- open` runs one part.",
@@ -66,7 +68,7 @@ pub(crate) const REGISTRY: Part = Part {
 - *Register and deregister*: id, state and counts of the process and of the listener version; the floor is one addition and one
   subtraction of one shared word, which with two threads they contend for.
 - *Slowest registration*: in the quietest of the runs. Time in which the thread was ready and had no processor is taken off, as
-  the kernel tells it; of ours, that includes telling protocol and filter chain and boxing the closer.
+  the kernel counts it; of ours, that includes setting protocol and filter chain and boxing the closer.
 - *Bytes*: growth of a fresh process by a million connections, each with peer, protocol, chain, stamps and closer.
 - *While another thread lists*: the same registrations are timed as long without the list, with the other processor as
   busy; the quietest round of each, and waits for a processor are taken off too.

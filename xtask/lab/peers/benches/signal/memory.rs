@@ -34,7 +34,8 @@ pub(crate) fn rows(_: &Scale) -> Vec<Row> {
             .unwrap_or(f64::NAN)
     };
     let value = of(NAMES[0]);
-    vec![Row {
+    let [once, twice] = ["gone once", "gone twice"].map(of);
+    let parked = Row {
         row: "bytes per parked watcher, future and heap".to_owned(),
         unit: "bytes",
         value,
@@ -43,7 +44,43 @@ pub(crate) fn rows(_: &Scale) -> Vec<Row> {
         ratio: value / 16.0,
         target: Target::Value(72.0),
         peers: NAMES[1..].iter().map(|name| (*name, of(name))).collect(),
-    }]
+    };
+    let stays = Row {
+        row: "memory that stays when 500000 connections with a closer have gone".to_owned(),
+        unit: "MB",
+        value: once,
+        floor_name: "the same after as many again",
+        floor: twice,
+        ratio: once / twice,
+        target: Target::Value(15.0),
+        peers: vec![],
+    };
+    vec![parked, stays]
+}
+
+/// The megabytes that stay when a crowd of connections, each with a closer and a parked wait, has come and gone so often.
+fn stays(times: usize) -> f64 {
+    const CROWD: usize = 500_000;
+    let (_trigger, signal) = drain_signal::channel();
+    let mut cx = Context::from_waker(Waker::noop());
+    // The list itself is no part of it.
+    let mut crowd = Vec::with_capacity(CROWD);
+    let before = resident();
+    for _ in 0..times {
+        for _ in 0..CROWD {
+            let watch = signal.watch().expect("not completed");
+            let closer = watch.handle();
+            let mut wait = drain_signal::PhaseWait::new(watch);
+            assert!(
+                wait.poll_phase(&mut cx, drain_signal::Phase::Open)
+                    .is_pending()
+            );
+            crowd.push((wait, closer));
+        }
+        crowd.clear();
+    }
+    drop(crowd);
+    resident().saturating_sub(before) as f64 / 1e6
 }
 
 /// Prints the bytes of one.
@@ -54,6 +91,8 @@ pub(crate) fn child(name: &str) {
         .expect("a runtime");
     let _inside = runtime.enter();
     let bytes = match name {
+        "gone once" => stays(1),
+        "gone twice" => stays(2),
         "drain-signal" => {
             let (trigger, signal) = drain_signal::channel();
             let bytes = grow(|| {
