@@ -6,7 +6,6 @@
 //! shows that the steps run and counts nothing.
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
-use std::process::Command;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -25,8 +24,8 @@ fn main() {
         run(args[at + 1].parse().unwrap(), args[at + 2].parse().unwrap());
         return;
     }
-    let has_valgrind = Command::new("valgrind").arg("--version").output().is_ok();
-    if !has_valgrind || args.iter().any(|arg| arg == "--test" || arg == "--quick") {
+    let is_test = args.iter().any(|arg| arg == "--test" || arg == "--quick");
+    if is_test || count(1, 1).is_none() {
         run(STEPS.len(), 100);
         return;
     }
@@ -36,7 +35,9 @@ fn main() {
         "nodes", STEPS[1], STEPS[2], STEPS[3]
     );
     for nodes in SIZES {
-        let counts: Vec<f64> = (1..=STEPS.len()).map(|steps| count(steps, nodes)).collect();
+        let counts: Vec<f64> = (1..=STEPS.len())
+            .filter_map(|steps| count(steps, nodes))
+            .collect();
         let per_node = |step: usize| (counts[step] - counts[step - 1]) / nodes as f64;
         println!(
             "{nodes:>9} {:>9.0} {:>9.0} {:>9.0}",
@@ -45,6 +46,10 @@ fn main() {
             per_node(3)
         );
     }
+}
+
+fn count(steps: usize, nodes: usize) -> Option<f64> {
+    measure::instructions(["--steps", &steps.to_string(), &nodes.to_string()])
 }
 
 /// The first `steps` steps with a root, listeners of ten chains each, and a connection in each
@@ -82,19 +87,4 @@ fn run(steps: usize, nodes: usize) {
         .is_pending()
     {}
     std::process::exit(0);
-}
-
-fn count(steps: usize, nodes: usize) -> f64 {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--steps", &steps.to_string(), &nodes.to_string()])
-        .output()
-        .unwrap();
-    // "==1== Collected : 123456"
-    let report = String::from_utf8_lossy(&output.stderr);
-    let collected = report
-        .lines()
-        .find_map(|line| line.split("Collected :").nth(1));
-    collected.unwrap().trim().parse().unwrap()
 }

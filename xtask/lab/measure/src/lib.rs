@@ -4,10 +4,12 @@
 //! several of them with `--json` and writes the rows to `docs/performance.md`.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
+mod instructions;
 mod program;
 mod rounds;
 mod row;
 
+pub use instructions::instructions;
 pub use program::Program;
 pub use rounds::{Case, Scale, compare, median, time};
 pub use row::{Row, Target};

@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::hint::black_box;
 use std::pin::pin;
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 
@@ -154,7 +153,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
             .for_each(|(_, op)| op(2));
         return vec![];
     }
-    if Command::new("valgrind").arg("--version").output().is_err() {
+    let (row, cases) = ROWS[0];
+    if measure::instructions(["--instructions-of", row, cases[0].0, "1"]).is_none() {
         println!("instructions: not counted, valgrind is not installed");
         return vec![];
     }
@@ -181,21 +181,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
 
 /// Instructions that one operation takes.
 fn count(row: &str, name: &str) -> f64 {
-    let of = |times: usize| -> f64 {
-        let program = std::env::current_exe().expect("it runs");
-        let output = Command::new("valgrind")
-            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(program)
-            .args(["--instructions-of", row, name, &times.to_string()])
-            .output()
-            .expect("valgrind runs");
-        // "==1== Collected : 123456"
-        let report = String::from_utf8_lossy(&output.stderr);
-        let collected = report
-            .lines()
-            .find_map(|line| line.split("Collected :").nth(1));
-        collected
-            .and_then(|count| count.trim().parse().ok())
+    let of = |times: usize| {
+        measure::instructions(["--instructions-of", row, name, &times.to_string()])
             .unwrap_or(f64::NAN)
     };
     (of(2 * TIMES) - of(TIMES)) / TIMES as f64
