@@ -184,5 +184,7 @@ fn every_recipe_of_the_page_is_a_file_of_the_project() {
     let bins = ["axum", "tcp", "tonic", "hyper", "h2"].map(|name| format!("src/bin/{name}.rs"));
     assert_eq!(names[0], "Cargo.toml");
     assert_eq!(names[1..], bins);
-    assert_eq!(page.matches("```rust").count(), bins.len());
+    // The lines that change for a user of another crate are tests of `xtask/lab/peers`.
+    let (recipes, _) = page.split_once("\n## From another crate\n").expect("the section");
+    assert_eq!(recipes.matches("```rust").count(), bins.len());
 }
