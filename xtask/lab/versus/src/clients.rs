@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::proxies::{Has, Proxy};
 pub(crate) use connection::{Visible, look};
+pub(crate) use http1::answer;
 pub(crate) use tally::{Class, Loss, Summary, Tally};
 
 /// How long an answer may take beyond what it takes by design.

@@ -59,7 +59,14 @@ impl Figure {
 
     /// As a cell of a table. `*`: other work disturbed it.
     pub(crate) fn cell(&self) -> String {
-        let none = || if self.note.is_empty() { "–" } else { "" }.to_owned();
+        let none = || {
+            if self.note.is_empty() && self.kinds.is_empty() {
+                "–"
+            } else {
+                ""
+            }
+            .to_owned()
+        };
         let mut text = self.spread().map_or_else(none, |spread| spread.to_string());
         if self.others > noise::ALLOWED && self.spread().is_some() {
             text.push('*');

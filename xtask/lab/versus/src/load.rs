@@ -1,6 +1,6 @@
 //! A steady load: connections that ask again as soon as they are answered, and how long each answer took.
 
-mod ask;
+pub(crate) mod ask;
 mod streams;
 
 use std::net::SocketAddr;

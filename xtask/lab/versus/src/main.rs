@@ -6,6 +6,8 @@
 
 mod clients;
 mod figure;
+mod goals;
+mod guests;
 mod load;
 mod machine;
 mod noise;
@@ -13,6 +15,8 @@ mod page;
 mod parts;
 mod programs;
 mod proxies;
+mod readme;
+mod servers;
 mod spread;
 mod stage;
 mod storm;
@@ -45,21 +49,24 @@ struct Options {
     /// Write the page.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Write three of the figures into README.md.
+    #[arg(long)]
+    readme: bool,
     /// Write all figures as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Shorter and fewer rounds: about ten minutes for everything.
+    /// Shorter and fewer rounds: about twelve minutes for everything.
     #[arg(long)]
     quick: bool,
-    /// How long a storm lasts, without the drain after it; 20 s, quick 5 s.
+    /// How long a storm lasts, without the drain after it; 20 s, quick 4 s.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
     /// How often everything is played; 3 times, quick 2.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=20))]
     rounds: Option<u32>,
-    /// How long replaced versions may drain, in seconds.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(2..=600))]
-    drain_time_s: u64,
+    /// How long replaced versions may drain, in seconds; 8, quick 3.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=600))]
+    drain_time_s: Option<u64>,
     /// Play only proxies whose names begin so.
     #[arg(long, num_args = 1..)]
     only: Vec<String>,
@@ -72,6 +79,9 @@ struct Options {
     /// Use this Envoy instead of installing it.
     #[arg(long, value_name = "PATH")]
     envoy: Option<PathBuf>,
+    /// Use the programs of the peers' workspace that are in this folder instead of building them.
+    #[arg(long, value_name = "FOLDER")]
+    peers: Option<PathBuf>,
 }
 
 impl Options {
@@ -80,7 +90,11 @@ impl Options {
     }
 
     fn lasts(&self) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 5 } else { 20 }))
+        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 4 } else { 20 }))
+    }
+
+    fn drain_time(&self) -> Duration {
+        Duration::from_secs(self.drain_time_s.unwrap_or(if self.quick { 3 } else { 8 }))
     }
 
     fn parts(&self) -> Vec<Part> {
@@ -97,7 +111,11 @@ impl Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     tree::adopt_orphans();
-    let programs = Programs::find(options.edge.as_deref(), options.envoy.as_deref())?;
+    let programs = Programs::find(
+        options.peers.as_deref(),
+        options.edge.as_deref(),
+        options.envoy.as_deref(),
+    )?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
@@ -115,6 +133,14 @@ fn main() -> anyhow::Result<()> {
     }
     if let Some(path) = &options.report {
         write(path, &page.markdown())?;
+    }
+    if options.readme {
+        let path = rig::root().join("README.md");
+        let text = std::fs::read_to_string(&path)?;
+        write(
+            &path,
+            &readme::with_lines(&text, &page.figures(), &page.date)?,
+        )?;
     }
     Ok(())
 }
@@ -139,7 +165,7 @@ async fn play(options: &Options, programs: Programs) -> anyhow::Result<Page> {
     let stage = Stage {
         upstreams: Upstreams::start().await?,
         programs,
-        drain_time: Duration::from_secs(options.drain_time_s),
+        drain_time: options.drain_time(),
         rounds: options.rounds(),
         kinds,
         again: !options.once,

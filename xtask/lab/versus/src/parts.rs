@@ -1,6 +1,9 @@
 //! The parts of the page: what each is called, what it plays, and what its numbers mean.
 
+mod exits;
+mod memory;
 mod restarts;
+mod rolling;
 mod speed;
 mod storms;
 
@@ -13,23 +16,39 @@ use crate::stage::Stage;
 pub(crate) enum Part {
     /// Changes of the configuration under a crowd: what is lost.
     Storm,
-    /// What a request costs.
-    Speed,
     /// Hot restart or binary upgrade under the same crowd.
     Restart,
+    /// What a request costs.
+    Speed,
+    /// What an idle connection and a draining version take.
+    Memory,
+    /// From SIGTERM to the end, with clients that do not help.
+    Exit,
+    /// Three instances are replaced behind a balancer that notices late.
+    Rolling,
 }
 
 /// No load lasts shorter.
 const SHORT: Duration = Duration::from_millis(1500);
 
 impl Part {
-    pub(crate) const ALL: [Self; 3] = [Self::Storm, Self::Speed, Self::Restart];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Storm,
+        Self::Restart,
+        Self::Speed,
+        Self::Memory,
+        Self::Exit,
+        Self::Rolling,
+    ];
 
     pub(crate) const fn title(self) -> &'static str {
         match self {
             Self::Storm => "Storm",
-            Self::Speed => "Speed",
             Self::Restart => "Restart",
+            Self::Speed => "Speed",
+            Self::Memory => "Memory",
+            Self::Exit => "Exit",
+            Self::Rolling => "Rolling replacement",
         }
     }
 
@@ -37,16 +56,23 @@ impl Part {
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Storm => storms::MEANING,
-            Self::Speed => speed::MEANING,
             Self::Restart => restarts::MEANING,
+            Self::Speed => speed::MEANING,
+            Self::Memory => memory::MEANING,
+            Self::Exit => exits::MEANING,
+            Self::Rolling => rolling::MEANING,
         }
     }
 
     pub(crate) async fn play(self, stage: &Stage, lasts: Duration) -> anyhow::Result<Figures> {
         match self {
             Self::Storm => storms::play(stage, lasts).await,
-            Self::Speed => speed::play(stage, (lasts / 6).max(SHORT)).await,
             Self::Restart => restarts::play(stage).await,
+            Self::Speed => speed::play(stage, (lasts / 6).max(SHORT)).await,
+            // Sizes differ little from round to round.
+            Self::Memory => memory::play(stage, stage.rounds.div_ceil(2)).await,
+            Self::Exit => exits::play(stage).await,
+            Self::Rolling => rolling::play(stage).await,
         }
     }
 }

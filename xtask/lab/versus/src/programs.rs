@@ -16,6 +16,7 @@ pub(crate) struct Programs {
     pub(crate) nginx: Option<PathBuf>,
     /// Of the workspace of the peers.
     pub(crate) plain: Option<PathBuf>,
+    pub(crate) server: Option<PathBuf>,
     /// A self-signed certificate and its key.
     pem: (String, String),
     /// What is left out, and why.
@@ -23,9 +24,16 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds ours and the peers', and looks for the others. Of edge and Envoy others may be named.
-    pub(crate) fn find(edge: Option<&Path>, envoy: Option<&Path>) -> anyhow::Result<Self> {
-        let mut found = Self::peers()?;
+    /// Builds ours and the peers', and looks for the others. Those that are named are taken instead.
+    pub(crate) fn find(
+        peers: Option<&Path>,
+        edge: Option<&Path>,
+        envoy: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let mut found = match peers {
+            Some(folder) => Self::in_folder(folder)?,
+            None => Self::peers()?,
+        };
         found.edge = Some(match edge {
             Some(edge) => edge.to_owned(),
             None => rig::build_edge("release", "tls")?,
@@ -65,10 +73,15 @@ impl Programs {
         println!("$ {command:?}");
         let built = command.status().context("building the peers")?;
         ensure!(built.success(), "building the peers: {built}");
+        Self::in_folder(&target.join("release"))
+    }
+
+    fn in_folder(folder: &Path) -> anyhow::Result<Self> {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).context("making a certificate")?;
         Ok(Self {
-            plain: Some(target.join("release/plain")),
+            plain: Some(folder.join("plain")),
+            server: Some(folder.join("server")),
             pem: (made.cert.pem(), made.signing_key.serialize_pem()),
             ..Self::default()
         })

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Extension;
 use axum::extract::WebSocketUpgrade;
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use axum::response::Response;
 use axum::routing::{any, get};
 use bytes::Bytes;
 use futures_util::stream;
+use orion_drain::serve::Connection;
 use tokio::time::sleep;
 
 /// Answers what the upstream of the proxies answers too.
@@ -21,10 +23,7 @@ pub fn router() -> Router {
         .route("/stream", any(async || chunks(Some(10))))
         .route("/sse", get(async || chunks(None)))
         .route("/flood", get(async || flood()))
-        .route(
-            "/ws",
-            get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)),
-        )
+        .route("/ws", get(web_socket))
         .fallback(async |body: Bytes| body.len().to_string())
 }
 
@@ -55,7 +54,28 @@ fn flood() -> Response {
     Response::new(Body::from_stream(zeros))
 }
 
-async fn echo(mut socket: WebSocket) {
+/// Under ours the connection comes with the request; under the others there is none.
+async fn web_socket(upgrade: WebSocketUpgrade, ours: Option<Extension<Connection>>) -> Response {
+    upgrade.on_upgrade(async move |mut socket| {
+        let Some(Extension(connection)) = ours else {
+            return echo(&mut socket).await;
+        };
+        tokio::select! {
+            () = echo(&mut socket) => return,
+            _ = connection.drain().signaled() => {}
+        }
+        // The client is told to come again. If it is gone, nobody has to be told.
+        socket
+            .send(Message::Close(Some(CloseFrame {
+                code: 1012,
+                reason: "restart".into(),
+            })))
+            .await
+            .ok();
+    })
+}
+
+async fn echo(socket: &mut WebSocket) {
     while let Some(Ok(message)) = socket.recv().await {
         let ended = matches!(message, Message::Close(_));
         if matches!(message, Message::Ping(_) | Message::Pong(_)) {

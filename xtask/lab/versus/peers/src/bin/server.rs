@@ -1,6 +1,7 @@
 //! `server KIND ADDRESS SECONDS LEAD`: the application behind one server, which SIGTERM ends by the server's own means.
 //!
-//! `SECONDS` is the drain time where the server knows one. `LEAD` is for how long ours goes on accepting.
+//! `SECONDS` is the drain time where the server knows one. `LEAD` is ours alone: how long all is served as ever
+//! before the drain begins.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -74,7 +75,7 @@ async fn ours(
 ) -> Outcome {
     let settings = DrainSettings::default()
         .with_drain_time(limit)
-        .with_shutdown_minimum(lead);
+        .with_shutdown_minimum(Duration::ZERO);
     let root = DrainManager::root(settings);
     let (listeners, driver) =
         Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
@@ -87,7 +88,7 @@ async fn ours(
         return Err(error.to_string().into());
     }
     terminated().await;
-    shut_down(&listeners, ShutdownSettings::default()).await;
+    shut_down(&listeners, ShutdownSettings::default().with_lead_time(lead)).await;
     Ok(())
 }
 
