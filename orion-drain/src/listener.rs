@@ -1,10 +1,11 @@
 //! A listener's configuration as versions need it, with whatever serves each of its filter chains.
 
 mod apply;
+#[cfg(feature = "tls")]
+mod hello;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ use listener_versions::{
     Stream,
 };
 
-use crate::config::{FilterChain, Listener, NetworkFilter, choose_chain};
+use crate::config::{
+    CidrRange, ConnectionFacts, FilterChain, FilterChainMatch, Listener, NetworkFilter, SourceType,
+    choose_chain,
+};
 use crate::serve::{Connection, SharedBehavior};
 use crate::stats::{Held, ListenerStats, Stats};
 
@@ -92,8 +96,8 @@ impl<S> ServedListener<S> {
         http.map(|(_, chain)| chain.drain().clone()).collect()
     }
 
-    fn choose(&self, source: Option<IpAddr>, port: Option<u16>) -> Option<usize> {
-        let chosen = choose_chain(&self.listener, source, port)?;
+    fn choose(&self, facts: &ConnectionFacts<'_>) -> Option<usize> {
+        let chosen = choose_chain(&self.listener, facts)?;
         self.listener
             .all_chains()
             .position(|chain| std::ptr::eq(chain, chosen))
@@ -188,17 +192,40 @@ fn identity(chain: &FilterChain, is_default: bool) -> ChainId {
         return ChainId::from(&*chain.name);
     }
     let rule = chain.filter_chain_match.as_ref();
-    let ranges = rule.into_iter().flat_map(|rule| &rule.source_prefix_ranges);
-    let ranges = ranges.map(|range| format!("{}/{}", range.address_prefix, range.prefix_len));
-    let port = rule.and_then(|rule| rule.destination_port);
-    let parts: Vec<String> = ranges
-        .chain(port.map(|port| format!("to port {port}")))
-        .collect();
+    let parts = rule.map(told).unwrap_or_default();
     match (is_default, parts.is_empty()) {
         (true, _) => ChainId::from("default"),
         (false, true) => ChainId::from("all"),
         (false, false) => ChainId::from(parts.join(" ")),
     }
+}
+
+/// Each part of a rule in words.
+fn told(rule: &FilterChainMatch) -> Vec<String> {
+    let range = |range: &CidrRange| format!("{}/{}", range.address_prefix, range.prefix_len);
+    let mut parts: Vec<String> = rule.source_prefix_ranges.iter().map(range).collect();
+    let more = rule
+        .source_ports
+        .iter()
+        .map(|port| format!("from port {port}"));
+    parts.extend(more);
+    match rule.source_type {
+        SourceType::SameIpOrLoopback => parts.push("from here".to_owned()),
+        SourceType::External => parts.push("from elsewhere".to_owned()),
+        _ => {}
+    }
+    let more = rule.prefix_ranges.iter();
+    parts.extend(more.map(|at| format!("to {}", range(at))));
+    let port = rule.destination_port.iter();
+    parts.extend(port.map(|port| format!("to port {port}")));
+    let names = rule.server_names.iter();
+    parts.extend(names.map(|name| format!("for {name}")));
+    let protocols = rule.application_protocols.iter();
+    parts.extend(protocols.map(|protocol| format!("by {protocol}")));
+    if !rule.transport_protocol.is_empty() {
+        parts.push(format!("over {}", rule.transport_protocol));
+    }
+    parts
 }
 
 /// An accepted connection in the filter chain that takes it, for life.
@@ -222,28 +249,58 @@ impl<S: Send + Sync + 'static> Entered<S> {
     /// answer, as in Envoy.
     ///
     /// It keeps nothing of the listener's other chains: they may be changed or gone long before it ends.
+    ///
+    /// Chains that ask for a name, a protocol or TLS do not match: [`after_hello`](Self::after_hello) knows what they ask for.
     pub fn new(accepted: Accepted<ServedListener<S>>) -> Option<Self> {
+        let source = accepted.peer.as_socket();
+        let facts = ConnectionFacts::new(source, None);
+        Self::of(accepted, facts)
+    }
+
+    /// The same once the client has begun, if a filter chain asks for what it says first: whether it wants TLS, by which name, for
+    /// which protocols. It waits 15 s at most, Envoy's `listener_filters_timeout`, and one second in a drain.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub async fn after_hello(accepted: Accepted<ServedListener<S>>) -> Option<Self> {
+        let chains = &accepted.version.config().listener.filter_chains;
+        let mut rules = chains
+            .iter()
+            .filter_map(|chain| chain.filter_chain_match.as_ref());
+        if !rules.any(FilterChainMatch::asks_for_hello) {
+            return Self::new(accepted);
+        }
+        let said = hello::wait(&accepted).await?;
+        let source = accepted.peer.as_socket();
+        let mut facts = ConnectionFacts::new(source, None);
+        facts.tls = said.tls;
+        facts.server_name = said.server_name.as_deref();
+        facts.application_protocols = &said.application_protocols;
+        Self::of(accepted, facts)
+    }
+
+    fn of(accepted: Accepted<ServedListener<S>>, mut facts: ConnectionFacts<'_>) -> Option<Self> {
         if let Stream::Tcp(tcp) = &accepted.stream {
             // Small frames (HTTP/2 HEADERS, then DATA) must not wait for each other's acknowledgements. A socket that
             // refuses is served all the same.
             tcp.set_nodelay(true).ok();
         }
         let counted = accepted.version.config().stats.connection(accepted.worker);
-        let source = accepted.peer.as_socket().map(|peer| peer.ip());
         // The kernel is asked only if a chain wants to know.
         let chains = &accepted.version.config().listener.filter_chains;
         let mut rules = chains
             .iter()
             .filter_map(|chain| chain.filter_chain_match.as_ref());
-        let port = rules
-            .any(|rule| rule.destination_port.is_some())
-            .then(|| accepted.local().as_socket())
-            .flatten()
-            .map(|local| local.port());
+        if rules.any(FilterChainMatch::asks_for_destination) {
+            facts.destination = accepted.local().as_socket();
+        }
         let mut index = None;
         let (stream, entry) = accepted
             .enter_chain(|listener| {
-                index = listener.choose(source, port);
+                index = listener.choose(&facts);
                 listener.ids.get(index?).cloned()
             })
             .map_err(|refused| {

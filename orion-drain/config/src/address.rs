@@ -6,6 +6,7 @@ use listener_versions::ListenAddress;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    flags,
     names::{self, Named, is_default},
     numbers,
 };
@@ -34,7 +35,11 @@ pub struct SocketAddress {
     #[serde(deserialize_with = "numbers::deserialize")]
     pub port_value: u16,
     /// Whether a socket at an IPv6 address takes IPv4 clients as well. Default: no.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
     pub ipv4_compat: bool,
 }
 

@@ -15,6 +15,11 @@ pub(super) trait TypedConfig: Sized {
 
     /// Reads the message `KNOWN[known]`.
     fn read<'de, D: Deserializer<'de>>(known: usize, message: D) -> Result<Self, D::Error>;
+
+    /// Keeps a message that is not in `KNOWN` and may be left out; `None`: it may not.
+    fn left_out(_type_url: &str, _message: Map<String, Value>) -> Option<Self> {
+        None
+    }
 }
 
 /// Reads the message; to be called from the choice's `Deserialize`.
@@ -40,7 +45,16 @@ impl<'de, T: TypedConfig> Visitor<'de> for Message<T> {
                 early.insert(key, fields.next_value()?);
                 continue;
             }
-            let known = fields.next_value_seed(TypeUrl::<T>(PhantomData))?;
+            let known = match fields.next_value_seed(TypeUrl::<T>(PhantomData))? {
+                Known::Of(known) => known,
+                Known::LeftOut(type_url) => {
+                    while let Some((key, value)) = fields.next_entry()? {
+                        early.insert(key, value);
+                    }
+                    return T::left_out(&type_url, early)
+                        .ok_or_else(|| A::Error::custom("cannot be left out with these fields"));
+                }
+            };
             if early.is_empty() {
                 return T::read(known, MapAccessDeserializer::new(fields));
             }
@@ -53,25 +67,34 @@ impl<'de, T: TypedConfig> Visitor<'de> for Message<T> {
     }
 }
 
-/// Reads a type URL as an index of `KNOWN`.
+/// What a type URL stands for.
+enum Known {
+    /// A message of `KNOWN`.
+    Of(usize),
+    /// A message that may be left out.
+    LeftOut(String),
+}
+
+/// Reads a type URL.
 struct TypeUrl<T>(PhantomData<T>);
 
 impl<'de, T: TypedConfig> DeserializeSeed<'de> for TypeUrl<T> {
-    type Value = usize;
+    type Value = Known;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<usize, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Known, D::Error> {
         let url = String::deserialize(deserializer)?;
         let name = message_name(&url);
-        T::KNOWN
-            .iter()
-            .position(|known| *known == name)
-            .ok_or_else(|| {
-                let known: Vec<_> = T::KNOWN.iter().map(|name| format!("`{name}`")).collect();
-                de::Error::custom(format_args!(
-                    "unknown extension type `{url}`, expected one of {}",
-                    known.join(", ")
-                ))
-            })
+        if let Some(known) = T::KNOWN.iter().position(|known| *known == name) {
+            return Ok(Known::Of(known));
+        }
+        if T::left_out(&url, Map::new()).is_some() {
+            return Ok(Known::LeftOut(url));
+        }
+        let known: Vec<_> = T::KNOWN.iter().map(|name| format!("`{name}`")).collect();
+        Err(de::Error::custom(format_args!(
+            "unknown extension type `{url}`, expected one of {}",
+            known.join(", ")
+        )))
     }
 }
 

@@ -4,7 +4,7 @@ use http::uri::Authority;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Bootstrap, Cluster, ConfigSource, FieldError, HeaderField,
+    Bootstrap, Cluster, ConfigSource, FieldError, HeaderField, flags,
     names::{self, Named, is_default},
     path::FieldPath,
 };
@@ -21,14 +21,18 @@ pub struct ApiConfigSource {
     /// What is asked for: all listeners with every response, or what changed. Required.
     #[serde(with = "names")]
     pub api_type: ApiType,
-    /// The version of the protocol. Required; only `V3` is spoken.
-    #[serde(with = "names")]
+    /// The version of the protocol. Only `V3`, the default here, is spoken.
+    #[serde(default, with = "names")]
     pub transport_api_version: ApiVersion,
     /// Where the control plane is; exactly one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grpc_services: Vec<GrpcService>,
     /// Whether only the first request of a stream says which proxy asks. Default: no, each does.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
     pub set_node_on_first_message_only: bool,
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
-    Listener, ListenerManagerConfig, Loaded, duration, foreign::Root, known_clusters, manager,
-    names, path::FieldPath, read, validate,
+    Listener, ListenerManagerConfig, Loaded, Secret, duration, foreign::Root, known_clusters,
+    left_out, manager, names, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -152,6 +152,19 @@ pub struct StaticResources {
     /// Clusters.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clusters: Vec<Cluster>,
+    /// Secrets that TLS contexts refer to by their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+}
+
+impl ConfigSource {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.path_config_source {
+            Some(file) => Some(&file.path),
+            None => self.path.as_deref(),
+        }
+    }
 }
 
 impl Bootstrap {
@@ -176,7 +189,8 @@ impl Bootstrap {
 
     fn from_prepared(json: Value) -> Result<Loaded<Self>, ConfigError> {
         let root = FieldPath::root();
-        let (mut bootstrap, unknown) = read::typed::<Self>(&json, &root)?;
+        let json = unwrapped(json);
+        let (mut bootstrap, mut unknown) = read::typed::<Self>(&json, &root)?;
         if let Some(resources) = &mut bootstrap.static_resources {
             let listeners = root.key("static_resources").key("listeners");
             for (at, listener) in resources.listeners.iter_mut().enumerate() {
@@ -185,6 +199,12 @@ impl Bootstrap {
             }
         }
         ConfigError::unless_empty(validate::bootstrap(&bootstrap, &unknown))?;
+        let listeners = root.key("static_resources").key("listeners");
+        for (at, listener) in bootstrap.listeners().iter().enumerate() {
+            unknown.extend(left_out::find(listener, &listeners.index(at)));
+        }
+        let clusters = root.key("static_resources").key("clusters");
+        unknown.extend(left_out::find_in_clusters(bootstrap.clusters(), &clusters));
         Ok(Loaded::new(bootstrap, &unknown, Root::Bootstrap))
     }
 
@@ -196,10 +216,7 @@ impl Bootstrap {
     /// The file that listeners are read from.
     pub fn lds_path(&self) -> Option<&Path> {
         let source = self.dynamic_resources.as_ref()?.lds_config.as_ref()?;
-        match &source.path_config_source {
-            Some(file) => Some(&file.path),
-            None => source.path.as_deref(),
-        }
+        source.file()
     }
 
     /// The folder in which any move means a new [`lds_path`](Self::lds_path); without one, a move to that path does.
@@ -232,6 +249,29 @@ impl Bootstrap {
             .map_or(&[], |resources| &resources.clusters)
     }
 
+    /// The secrets.
+    pub fn secrets(&self) -> &[Secret] {
+        self.static_resources
+            .as_ref()
+            .map_or(&[], |resources| &resources.secrets)
+    }
+
+    /// The same with another name of this proxy, or of the cluster that it runs in: Envoy's `--service-node` and
+    /// `--service-cluster`.
+    #[must_use]
+    pub fn with_node(mut self, id: Option<&str>, cluster: Option<&str>) -> Self {
+        if id.is_some() || cluster.is_some() {
+            let node = self.node.get_or_insert_default();
+            if let Some(id) = id {
+                id.clone_into(&mut node.id);
+            }
+            if let Some(cluster) = cluster {
+                cluster.clone_into(&mut node.cluster);
+            }
+        }
+        self
+    }
+
     /// The names of the clusters.
     pub fn cluster_names(&self) -> BTreeSet<String> {
         self.clusters()
@@ -252,6 +292,35 @@ impl Bootstrap {
         }
         missing
     }
+}
+
+/// The bootstrap in Orion's own file, which has it under `envoy_bootstrap`. What stands beside it is Orion's alone; paths in errors
+/// begin below it.
+fn unwrapped(mut json: Value) -> Value {
+    let Some(bootstrap) = json
+        .get_mut("envoy_bootstrap")
+        .filter(|inner| inner.is_object())
+    else {
+        return json;
+    };
+    let mut bootstrap = bootstrap.take();
+    // Orion does not ask for a cluster's name twice.
+    let clusters = bootstrap.pointer_mut("/static_resources/clusters");
+    for cluster in clusters.and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = cluster.get("name").cloned().unwrap_or_default();
+        let assignment = cluster.get_mut("load_assignment");
+        if let Some(assignment) = assignment.and_then(Value::as_object_mut) {
+            assignment.entry("cluster_name").or_insert(name);
+        }
+    }
+    if let (Some(manager), Some(fields)) =
+        (json.get_mut("listener_manager"), bootstrap.as_object_mut())
+    {
+        fields
+            .entry("listener_manager")
+            .or_insert_with(|| manager.take());
+    }
+    bootstrap
 }
 
 /// A version that may be absent.

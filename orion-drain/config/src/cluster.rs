@@ -1,12 +1,14 @@
-//! Static clusters: `config.cluster.v3.Cluster`.
+//! Clusters: `config.cluster.v3.Cluster`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, Http2Options, LbPolicy, UpstreamOptions, duration,
+    Address, EndpointAddress, Http2Options, LbPolicy, UpstreamOptions, UpstreamTransportSocket,
+    UpstreamVersion, duration,
     names::{self, Named, is_default},
+    numbers,
 };
 
 /// A named group of endpoints.
@@ -16,7 +18,7 @@ pub struct Cluster {
     /// The name that routes refer to. Required.
     #[serde(default)]
     pub name: String,
-    /// How the endpoints are found; only `STATIC` is served.
+    /// How the endpoints are found. Default `STATIC`.
     #[serde(
         default,
         rename = "type",
@@ -31,7 +33,17 @@ pub struct Cluster {
         skip_serializing_if = "Option::is_none"
     )]
     pub connect_timeout: Option<Duration>,
-    /// Which endpoint is next. Default, and the only one that is served: `ROUND_ROBIN`.
+    /// How often host names are resolved. Default 5 s. The addresses that are known are used until others are.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub dns_refresh_rate: Option<Duration>,
+    /// Which addresses of a host name are used. Default `AUTO`.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub dns_lookup_family: DnsLookupFamily,
+    /// Which endpoint is next. Default `ROUND_ROBIN`; any other is told among the fields that are not carried out.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub lb_policy: LbPolicy,
     /// Which version of HTTP the endpoints speak. Default: HTTP/1.1.
@@ -40,6 +52,9 @@ pub struct Cluster {
     /// The older way to say that they speak HTTP/2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http2_protocol_options: Option<Http2Options>,
+    /// What connections to the endpoints are wrapped in. Absent: nothing, they speak in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport_socket: Option<UpstreamTransportSocket>,
     /// The endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_assignment: Option<LoadAssignment>,
@@ -52,10 +67,61 @@ pub enum DiscoveryType {
     /// `STATIC`: they stand in the file.
     #[default]
     Static,
+    /// `STRICT_DNS`: all addresses of their host names.
+    StrictDns,
+    /// `LOGICAL_DNS`: the first address of the one host name.
+    LogicalDns,
+}
+
+/// Which addresses of a host name are used.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DnsLookupFamily {
+    /// `AUTO`: those of IPv6, or else those of IPv4.
+    #[default]
+    Auto,
+    /// `V4_ONLY`
+    V4Only,
+    /// `V6_ONLY`
+    V6Only,
+    /// `V4_PREFERRED`: those of IPv4, or else those of IPv6.
+    V4Preferred,
+    /// `ALL`
+    All,
+}
+
+impl Named for DnsLookupFamily {
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("AUTO", 0, Self::Auto),
+        ("V4_ONLY", 1, Self::V4Only),
+        ("V6_ONLY", 2, Self::V6Only),
+        ("V4_PREFERRED", 3, Self::V4Preferred),
+        ("ALL", 4, Self::All),
+    ];
+}
+
+impl DnsLookupFamily {
+    /// Those of a name's addresses that are used, in their order.
+    pub fn choose(self, found: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+        let (v4, v6): (Vec<_>, Vec<_>) = found.into_iter().partition(SocketAddr::is_ipv4);
+        match self {
+            Self::V4Only => v4,
+            Self::V6Only => v6,
+            Self::Auto if v6.is_empty() => v4,
+            Self::Auto => v6,
+            Self::V4Preferred if v4.is_empty() => v6,
+            Self::V4Preferred => v4,
+            Self::All => [v4, v6].concat(),
+        }
+    }
 }
 
 impl Named for DiscoveryType {
-    const NAMES: &'static [(&'static str, u64, Self)] = &[("STATIC", 0, Self::Static)];
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("STATIC", 0, Self::Static),
+        ("STRICT_DNS", 1, Self::StrictDns),
+        ("LOGICAL_DNS", 2, Self::LogicalDns),
+    ];
 }
 
 /// The endpoints of a cluster: `config.endpoint.v3.ClusterLoadAssignment`.
@@ -77,6 +143,13 @@ pub struct LocalityEndpoints {
     /// The endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lb_endpoints: Vec<LbEndpoint>,
+    /// 0, the default, is best. Endpoints of the best priority that has any are used.
+    #[serde(
+        default,
+        deserialize_with = "numbers::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub priority: u32,
 }
 
 /// An endpoint that load is balanced to: `config.endpoint.v3.LbEndpoint`.
@@ -85,6 +158,39 @@ pub struct LocalityEndpoints {
 pub struct LbEndpoint {
     /// The endpoint.
     pub endpoint: Endpoint,
+    /// What is known of it. One that is `DRAINING`, `UNHEALTHY` or `TIMEOUT` gets no new requests.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub health_status: HealthStatus,
+}
+
+/// What is known of an endpoint: `config.core.v3.HealthStatus`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum HealthStatus {
+    /// `UNKNOWN`: it is used.
+    #[default]
+    Unknown,
+    /// `HEALTHY`: it is used.
+    Healthy,
+    /// `UNHEALTHY`
+    Unhealthy,
+    /// `DRAINING`
+    Draining,
+    /// `TIMEOUT`
+    Timeout,
+    /// `DEGRADED`: it is used.
+    Degraded,
+}
+
+impl Named for HealthStatus {
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("UNKNOWN", 0, Self::Unknown),
+        ("HEALTHY", 1, Self::Healthy),
+        ("UNHEALTHY", 2, Self::Unhealthy),
+        ("DRAINING", 3, Self::Draining),
+        ("TIMEOUT", 4, Self::Timeout),
+        ("DEGRADED", 5, Self::Degraded),
+    ];
 }
 
 /// An endpoint: `config.endpoint.v3.Endpoint`.
@@ -92,7 +198,20 @@ pub struct LbEndpoint {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     /// Where it is.
-    pub address: Address,
+    pub address: EndpointAddress,
+    /// The host that `auto_host_rewrite` asks it for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+}
+
+impl LbEndpoint {
+    /// Whether it gets new requests.
+    pub const fn is_used(&self) -> bool {
+        !matches!(
+            self.health_status,
+            HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout
+        )
+    }
 }
 
 impl Cluster {
@@ -102,12 +221,19 @@ impl Cluster {
         let lb_endpoints = addresses
             .into_iter()
             .map(|address| LbEndpoint {
-                endpoint: Endpoint { address },
+                endpoint: Endpoint {
+                    address: address.into(),
+                    hostname: String::new(),
+                },
+                health_status: HealthStatus::Unknown,
             })
             .collect();
         let load_assignment = LoadAssignment {
             cluster_name: name.clone(),
-            endpoints: vec![LocalityEndpoints { lb_endpoints }],
+            endpoints: vec![LocalityEndpoints {
+                lb_endpoints,
+                priority: 0,
+            }],
         };
         Self {
             name,
@@ -117,12 +243,26 @@ impl Cluster {
     }
 
     /// The addresses of its endpoints.
-    pub fn addresses(&self) -> impl Iterator<Item = &Address> {
+    pub fn addresses(&self) -> impl Iterator<Item = &EndpointAddress> {
         let endpoints = self
             .localities()
             .iter()
             .flat_map(|locality| &locality.lb_endpoints);
         endpoints.map(|lb_endpoint| &lb_endpoint.endpoint.address)
+    }
+
+    /// The endpoints that get requests: those of the best priority that has any.
+    pub fn used_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let used =
+            |locality: &&LocalityEndpoints| locality.lb_endpoints.iter().any(LbEndpoint::is_used);
+        let best = self.localities().iter().filter(used);
+        let best = best.map(|locality| locality.priority).min();
+        let localities = self.localities().iter();
+        localities
+            .filter(move |locality| Some(locality.priority) == best)
+            .flat_map(|locality| &locality.lb_endpoints)
+            .filter(|endpoint| endpoint.is_used())
+            .map(|endpoint| &endpoint.endpoint)
     }
 
     pub(super) fn localities(&self) -> &[LocalityEndpoints] {
@@ -131,17 +271,28 @@ impl Cluster {
             .map_or(&[], |assignment| &assignment.endpoints)
     }
 
-    /// Whether its endpoints are spoken to in HTTP/2.
+    /// Which version of HTTP its endpoints are spoken to in.
+    pub fn version(&self) -> UpstreamVersion {
+        let mut explicit = self.typed_extension_protocol_options.values();
+        match explicit.find_map(UpstreamOptions::version) {
+            Some(version) => version,
+            None if self.http2_protocol_options.is_some() => UpstreamVersion::Http2,
+            None => UpstreamVersion::Http1,
+        }
+    }
+
+    /// Whether its endpoints are spoken to in HTTP/2, whatever the client speaks.
     pub fn speaks_http2(&self) -> bool {
-        let explicit = self
-            .typed_extension_protocol_options
-            .values()
-            .any(UpstreamOptions::is_http2);
-        explicit || self.http2_protocol_options.is_some()
+        self.version() == UpstreamVersion::Http2
     }
 
     /// The connect timeout as it takes effect.
     pub fn connect_limit(&self) -> Duration {
         self.connect_timeout.unwrap_or(Duration::from_secs(5))
+    }
+
+    /// How often host names are resolved, as it takes effect.
+    pub fn resolve_interval(&self) -> Duration {
+        self.dns_refresh_rate.unwrap_or(Duration::from_secs(5))
     }
 }

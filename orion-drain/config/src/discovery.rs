@@ -9,7 +9,7 @@ use super::{
     Address, ConfigError, ConfigErrorKind, Listener, Loaded,
     any::message_name,
     foreign::{self, Root},
-    known_clusters,
+    known_clusters, left_out,
     path::FieldPath,
     read::{self, Unknown},
     unsupported, validate,
@@ -202,6 +202,18 @@ impl ListenerUpdate {
         Ok(self)
     }
 
+    /// The same update, if every field that Envoy has is carried out.
+    ///
+    /// # Errors
+    ///
+    /// Every field that Envoy has and that is left out here, in any of its listeners.
+    pub fn refuse_unsupported_fields(self) -> Result<Self, ConfigError> {
+        let left_out = self.unknown_fields.iter();
+        let left_out = left_out.filter(|path| !self.foreign_fields.contains(path));
+        ConfigError::left_out(left_out)?;
+        Ok(self)
+    }
+
     /// Whether the response has all listeners, and of one that is refused not even the name is known: then nobody knows which
     /// listener must not be taken for absent.
     pub fn hides_a_listener(&self) -> bool {
@@ -308,12 +320,13 @@ impl Listener {
     }
 
     fn from_resource(json: &Value, at: &FieldPath) -> Result<(Self, Vec<Unknown>), ConfigError> {
-        let (mut listener, unknown) = read::typed::<Self>(json, at)?;
+        let (mut listener, mut unknown) = read::typed::<Self>(json, at)?;
         listener.keep_unknown(at, &unknown);
         listener.make_up_name();
         let mut wrong = validate::listener(&listener, at);
         wrong.extend(unsupported::find(&unknown, Root::Listener));
         ConfigError::unless_empty(wrong)?;
+        unknown.extend(left_out::find(&listener, at));
         Ok((listener, unknown))
     }
 

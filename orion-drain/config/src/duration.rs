@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use serde::{Deserializer, Serializer, de};
+use serde::{
+    Deserializer, Serializer,
+    de::{self, Error as _},
+};
 
 /// The longest duration that protobuf knows, ten thousand years.
 const LONGEST: Duration = Duration::from_secs(315_576_000_000);
@@ -78,7 +81,7 @@ pub struct DurationError {
 
 struct DurationVisitor;
 
-impl de::Visitor<'_> for DurationVisitor {
+impl<'de> de::Visitor<'de> for DurationVisitor {
     type Value = Duration;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +90,38 @@ impl de::Visitor<'_> for DurationVisitor {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Duration, E> {
         parse_duration(text).map_err(E::custom)
+    }
+
+    /// The message itself, `{ seconds: 60, nanos: 0 }`, which Envoy's parser takes as well.
+    fn visit_map<A: de::MapAccess<'de>>(self, mut fields: A) -> Result<Duration, A::Error> {
+        let mut duration = Duration::ZERO;
+        while let Some(key) = fields.next_key::<String>()? {
+            let number: u64 = fields.next_value_seed(Part)?;
+            duration += match key.as_str() {
+                "seconds" => Duration::from_secs(number),
+                "nanos" if number < 1_000_000_000 => Duration::from_nanos(number),
+                _ => return Err(A::Error::custom("expected `seconds` and `nanos`")),
+            };
+            if duration > LONGEST {
+                return Err(A::Error::custom("over 315576000000 seconds"));
+            }
+        }
+        Ok(duration)
+    }
+}
+
+/// A number of seconds or nanoseconds.
+struct Part;
+
+impl<'de> de::DeserializeSeed<'de> for Part {
+    type Value = u64;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<u64, D::Error> {
+        let number = super::numbers::signed(deserializer)?;
+        u64::try_from(number)
+            .ok()
+            .filter(|number| *number <= LONGEST.as_secs())
+            .ok_or_else(|| D::Error::custom("expected a number from 0 to 315576000000"))
     }
 }
 
@@ -100,7 +135,7 @@ pub(super) fn serialize<S: Serializer>(
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
-    deserializer.deserialize_str(DurationVisitor)
+    deserializer.deserialize_any(DurationVisitor)
 }
 
 /// The same for a field that may be absent; a message's presence is kept, as protobuf does.

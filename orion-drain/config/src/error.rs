@@ -85,6 +85,15 @@ impl ConfigError {
         Self::unless_empty(fields.collect())
     }
 
+    /// `Ok` if there are none.
+    pub(super) fn left_out<'p>(paths: impl Iterator<Item = &'p String>) -> Result<(), Self> {
+        let fields = paths.map(|path| FieldError {
+            path: path.clone(),
+            message: "not carried out here".to_owned(),
+        });
+        Self::unless_empty(fields.collect())
+    }
+
     /// `Ok` if nothing was found.
     pub(super) fn unless_empty(fields: Vec<FieldError>) -> Result<(), Self> {
         if fields.is_empty() {

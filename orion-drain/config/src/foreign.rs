@@ -118,6 +118,7 @@ const FIELDS: &[(&str, &str)] = &[
          stream_error_on_invalid_http_message stream_flush_timeout stream_idle_timeout strict_check_headers \
          strip_any_host_port strip_matching_host_port strip_trailing_host_dot suppress_envoy_headers \
          suppress_grpc_request_failure_code_stats tracing tunneling_config typed_header_validation_config \
+         allow_renegotiation auto_host_sni auto_sni_san_validation enforce_rsa_key_usage max_session_keys sni \
          upgrade_configs upstream_connect_mode upstream_http_filters upstream_idle_timeout upstream_log \
          upstream_log_options use_remote_address via weighted_clusters xff_num_trusted_hops",
     ),
@@ -174,6 +175,36 @@ const FIELDS: &[(&str, &str)] = &[
          request_mirror_policies retry_policy retry_policy_typed_config timeout upgrade_configs \
          weighted_clusters",
     ),
+    (
+        "headers",
+        "contains_match exact_match invert_match name prefix_match present_match range_match \
+         safe_regex_match string_match suffix_match treat_missing_header_as_empty",
+    ),
+    (
+        "string_match",
+        "contains custom exact ignore_case prefix safe_regex suffix",
+    ),
+    ("range_match", "end start"),
+    ("safe_regex", "google_re2 regex"),
+    ("query_parameters", "name present_match string_match"),
+    ("runtime_fraction", "default_value runtime_key"),
+    ("default_value", "denominator numerator"),
+    (
+        "redirect",
+        "host_redirect https_redirect path_redirect path_rewrite_policy port_redirect prefix_rewrite \
+         regex_rewrite response_code scheme_redirect strip_query",
+    ),
+    ("regex_rewrite", "pattern substitution"),
+    (
+        "weighted_clusters",
+        "clusters header_name runtime_key_prefix total_weight use_hash_policy",
+    ),
+    (
+        CLUSTER_WEIGHT,
+        "cluster_header host_rewrite_literal metadata_match name request_headers_to_add \
+         request_headers_to_remove response_headers_to_add response_headers_to_remove \
+         typed_per_filter_config weight",
+    ),
     ("direct_response", "body body_format status"),
     (
         "body",
@@ -192,6 +223,29 @@ const FIELDS: &[(&str, &str)] = &[
          tls_certificate_provider_instance tls_certificate_sds_secret_configs tls_certificates tls_params \
          validation_context validation_context_certificate_provider \
          validation_context_certificate_provider_instance validation_context_sds_secret_config",
+    ),
+    (
+        "tls_params",
+        "cipher_suites compliance_policies ecdh_curves signature_algorithms tls_maximum_protocol_version \
+         tls_minimum_protocol_version",
+    ),
+    (
+        "validation_context",
+        "allow_expired_certificate ca_certificate_provider_instance crl custom_validator_config \
+         match_subject_alt_names match_typed_subject_alt_names max_verify_depth only_verify_leaf_cert_crl \
+         require_signed_certificate_timestamp system_root_certs trust_chain_verification trusted_ca \
+         verify_certificate_hash verify_certificate_spki watched_directory",
+    ),
+    (
+        "combined_validation_context",
+        "default_validation_context validation_context_certificate_provider \
+         validation_context_certificate_provider_instance validation_context_sds_secret_config",
+    ),
+    ("match_typed_subject_alt_names", "matcher oid san_type"),
+    ("tls_certificate_sds_secret_configs", "name sds_config"),
+    (
+        "secrets",
+        "generic_secret name session_ticket_keys tls_certificate validation_context",
     ),
     (
         "tls_certificates",
@@ -237,6 +291,10 @@ const FIELDS: &[(&str, &str)] = &[
         "auto_config common_http_protocol_options explicit_http_config hash_policy header_validation_config \
          http_filters outlier_detection request_mirror_policies retry_policy upstream_http_protocol_options \
          use_downstream_protocol_config",
+    ),
+    (
+        "auto_config",
+        "alternate_protocols_cache_options http2_protocol_options http3_protocol_options http_protocol_options",
     ),
     (
         "explicit_http_config",
@@ -287,14 +345,29 @@ fn is_envoys(path: &FieldPath, root: Root) -> bool {
 /// The holder of [`DiscoveryResponse`](Root::DiscoveryResponse)'s own fields: no field of Envoy's has such a name.
 const DISCOVERY_RESPONSE: &str = "DiscoveryResponse";
 
+/// The holder of the entries of weighted clusters, which are no clusters: no field of Envoy's has such a name.
+pub(super) const CLUSTER_WEIGHT: &str = "ClusterWeight";
+
 /// The field at `path`, and the name under which [`FIELDS`] has the message that it belongs to.
 pub(super) fn message(path: &FieldPath, root: Root) -> Option<(&str, &str)> {
-    let (field, holder) = path.field_and_holder();
+    let mut keys = path.keys_outwards();
+    let (field, holder, around) = (keys.next(), keys.next(), keys.next());
     let holder = match (holder, root) {
         (None, Root::Bootstrap) => "",
         (None, Root::DiscoveryResponse) => DISCOVERY_RESPONSE,
         (None, Root::Listener) | (Some("resources" | "resource"), _) => "listeners",
         (Some("default_filter_chain"), _) => "filter_chains",
+        (Some("clusters"), _) if around == Some("weighted_clusters") => CLUSTER_WEIGHT,
+        (Some("default_validation_context"), _) => "validation_context",
+        (Some("tls_certificate"), _) => "tls_certificates",
+        (Some("request_headers_to_add"), _) => "response_headers_to_add",
+        (Some("prefix_ranges"), _) => "source_prefix_ranges",
+        (Some("safe_regex_match" | "pattern"), _) => "safe_regex",
+        (Some("matcher"), _) => "string_match",
+        (Some("trusted_ca" | "certificate_chain" | "private_key"), _) => "body",
+        (Some("sds_config"), _) => "lds_config",
+        (Some("validation_context_sds_secret_config"), _) => "tls_certificate_sds_secret_configs",
+        (Some("use_downstream_protocol_config"), _) => "auto_config",
         (Some(holder), _) => holder,
     };
     Some((holder, field?))

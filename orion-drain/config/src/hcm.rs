@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use super::{
-    RouteConfiguration,
-    any::{self, TypedConfig},
-    duration,
+    HttpFilter, RouteConfiguration, duration, flags,
     names::{self, Named, is_default},
 };
 
@@ -56,15 +54,23 @@ pub struct HttpConnectionManager {
     /// Where requests go.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_config: Option<RouteConfiguration>,
-    /// The HTTP filters; only the router is known.
+    /// The HTTP filters: the router, and filters that change no request, which are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_filters: Vec<HttpFilter>,
     /// Whether the client's address is the one it connects from, and is added to `x-forwarded-for`. Default: no; then the
     /// header is passed on as it came.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
     pub use_remote_address: bool,
     /// Leave `x-forwarded-for` as it came, also with `use_remote_address`. Default: no.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
     pub skip_xff_append: bool,
     /// Which upgrades are let through, e.g. `websocket`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -130,7 +136,11 @@ pub struct HttpProtocolOptions {
 pub struct Http2ServerOptions {
     /// Whether upgrades may be asked for by extended CONNECT
     /// ([RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)). Default: no.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
     pub allow_connect: bool,
 }
 
@@ -142,48 +152,12 @@ pub struct UpgradeConfig {
     #[serde(default)]
     pub upgrade_type: String,
     /// Whether it is on. Default: yes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "flags::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub enabled: Option<bool>,
-}
-
-/// An HTTP filter.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HttpFilter {
-    /// A name for logs.
-    #[serde(default)]
-    pub name: String,
-    /// What the filter is.
-    pub typed_config: HttpFilterConfig,
-}
-
-/// The HTTP filters that are known.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "@type")]
-pub enum HttpFilterConfig {
-    /// The router, the last filter.
-    #[serde(rename = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router")]
-    Router(Router),
-}
-
-/// The router filter; it has no settings here.
-#[non_exhaustive]
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Router {}
-
-impl TypedConfig for HttpFilterConfig {
-    const KNOWN: &'static [&'static str] = &["envoy.extensions.filters.http.router.v3.Router"];
-
-    fn read<'de, D: Deserializer<'de>>(_: usize, message: D) -> Result<Self, D::Error> {
-        Router::deserialize(message).map(Self::Router)
-    }
-}
-
-impl<'de> Deserialize<'de> for HttpFilterConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        any::deserialize(deserializer)
-    }
 }
 
 /// The timeouts of an HTTP connection as they take effect, defaults filled in; `None` is "no limit".
@@ -257,10 +231,16 @@ impl HttpConnectionManager {
 
     /// Whether an upgrade to `token` is let through.
     pub fn allows_upgrade(&self, token: &str) -> bool {
-        let known = self
-            .upgrade_configs
+        UpgradeConfig::allows(&self.upgrade_configs, token).unwrap_or_default()
+    }
+}
+
+impl UpgradeConfig {
+    /// Whether an upgrade to `token` is let through; `None`: nothing is said of it.
+    pub(super) fn allows(configs: &[Self], token: &str) -> Option<bool> {
+        let known = configs
             .iter()
             .find(|upgrade| upgrade.upgrade_type.eq_ignore_ascii_case(token));
-        known.is_some_and(|upgrade| upgrade.enabled.unwrap_or(true))
+        known.map(|upgrade| upgrade.enabled.unwrap_or(true))
     }
 }

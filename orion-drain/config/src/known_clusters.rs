@@ -11,13 +11,7 @@ pub(super) fn unknown(
     known: &BTreeSet<String>,
     missing: &mut Vec<FieldError>,
 ) {
-    let chains = listener.filter_chains.iter().enumerate();
-    let chains = chains.map(|(index, chain)| (at.key("filter_chains").index(index), chain));
-    let default = listener
-        .default_filter_chain
-        .iter()
-        .map(|chain| (at.key("default_filter_chain"), chain));
-    for (at, chain) in chains.chain(default) {
+    for (at, chain) in listener.chains_at(at) {
         for (index, filter) in chain.filters.iter().enumerate() {
             let NetworkFilter::HttpConnectionManager(manager) = &filter.typed_config else {
                 continue;
@@ -38,18 +32,25 @@ pub(super) fn unknown(
                     let Action::Route(action) = &route.action else {
                         continue;
                     };
-                    if !known.contains(&action.cluster) {
-                        let at = at
-                            .key("virtual_hosts")
-                            .index(host_index)
-                            .key("routes")
-                            .index(route_index);
-                        let at = at.key("route").key("cluster");
-                        missing.push(FieldError::new(
-                            &at,
-                            format!("unknown cluster `{}`", action.cluster),
-                        ));
-                    }
+                    let at = at
+                        .key("virtual_hosts")
+                        .index(host_index)
+                        .key("routes")
+                        .index(route_index)
+                        .key("route");
+                    let one = (!action.cluster.is_empty()).then_some(&action.cluster);
+                    let one = one.map(|cluster| (at.key("cluster"), cluster));
+                    let weighted = action.weighted_clusters.iter();
+                    let weighted = weighted.flat_map(|weighted| &weighted.clusters).enumerate();
+                    let weighted = weighted.map(|(index, cluster)| {
+                        let at = at.key("weighted_clusters").key("clusters").index(index);
+                        (at.key("name"), &cluster.name)
+                    });
+                    let unknown = one.into_iter().chain(weighted);
+                    let unknown = unknown.filter(|(_, cluster)| !known.contains(*cluster));
+                    missing.extend(unknown.map(|(at, cluster)| {
+                        FieldError::new(&at, format!("unknown cluster `{cluster}`"))
+                    }));
                 }
             }
         }

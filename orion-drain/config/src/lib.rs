@@ -41,17 +41,26 @@ mod address;
 mod any;
 mod api_source;
 mod audit;
+mod bodies;
 mod bootstrap;
 mod chain_choice;
 mod cluster;
 mod discovery;
+mod document;
 mod duration;
+mod endpoint;
 mod error;
+mod flags;
 mod foreign;
+mod format;
 mod hcm;
+mod headers;
+mod http_filter;
 mod known_clusters;
+mod left_out;
 mod listener;
 mod manager;
+mod matching;
 mod names;
 mod numbers;
 mod path;
@@ -59,14 +68,23 @@ mod path;
 mod protobuf;
 mod read;
 mod refused;
+mod request;
+mod rewrite;
 mod route;
 mod route_choice;
 #[cfg(feature = "serve")]
 mod serving;
+mod target;
 mod tcp_proxy;
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_client;
+#[cfg(feature = "tls")]
 mod tls_files;
+#[cfg(feature = "tls")]
+mod tls_names;
+#[cfg(feature = "tls")]
+mod tls_server;
 mod tuning;
 mod unsupported;
 mod upstream;
@@ -76,41 +94,58 @@ pub use address::{Address, CidrRange, Pipe, Protocol, SocketAddress};
 pub use api_source::{
     AggregatedConfigSource, ApiConfigSource, ApiType, ApiVersion, EnvoyGrpc, GrpcService,
 };
+pub use bodies::Bodies;
 pub use bootstrap::{
     Admin, Bootstrap, ConfigSource, DynamicResources, Locality, Node, PathConfigSource,
     StaticResources, WatchedDirectory,
 };
-pub use chain_choice::choose_chain;
+pub use chain_choice::{ConnectionFacts, choose_chain};
 pub use cluster::{
-    Cluster, DiscoveryType, Endpoint, LbEndpoint, LoadAssignment, LocalityEndpoints,
+    Cluster, DiscoveryType, DnsLookupFamily, Endpoint, HealthStatus, LbEndpoint, LoadAssignment,
+    LocalityEndpoints,
 };
 pub use discovery::{ListenerUpdate, RejectedListener, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};
+pub use endpoint::{EndpointAddress, HostAddress};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
 pub use hcm::{
-    CodecType, Http2ServerOptions, HttpConnectionManager, HttpFilter, HttpFilterConfig,
-    HttpProtocolOptions, HttpTimeouts, Percent, Router, UpgradeConfig,
+    CodecType, Http2ServerOptions, HttpConnectionManager, HttpProtocolOptions, HttpTimeouts,
+    Percent, UpgradeConfig,
 };
+pub use headers::{AppendAction, HeaderEdits, HeaderField, HeaderValueOption};
+pub use http_filter::{HttpFilter, HttpFilterConfig, LeftOutFilter, Router};
 pub use listener::{
-    AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter,
+    AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, SourceType,
 };
 pub use manager::{
     CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior,
 };
+pub use matching::{
+    Denominator, FractionalPercent, HeaderMatcher, HeaderPattern, Int64Range,
+    QueryParameterMatcher, RegexMatcher, RuntimeFraction, StringMatcher, StringPattern,
+};
 pub use read::Loaded;
 pub use refused::Refused;
+pub use request::RequestHead;
+pub use rewrite::{RedirectAction, RedirectCode, RegexRewrite};
 pub use route::{
-    Action, AppendAction, DataSource, DirectResponse, HeaderField, HeaderValueOption, Route,
-    RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
+    Action, DataSource, DirectResponse, GrpcMatch, PathMatch, Route, RouteAction,
+    RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
 };
 pub use route_choice::ChosenRoute;
+pub use target::{ChosenCluster, ClusterWeight, WeightedClusters};
 pub use tcp_proxy::TcpProxy;
 pub use tls::{
-    CommonTlsContext, DownstreamTlsContext, PemSource, TlsCertificate, TransportSocket,
-    TransportSocketConfig,
+    CertificateValidationContext, CombinedValidationContext, CommonTlsContext,
+    DownstreamTlsContext, PemSource, RawBuffer, SanType, SdsSecretConfig, Secret,
+    SubjectAltNameMatcher, TlsCertificate, TlsParameters, TlsProtocol, TransportSocket,
+    TransportSocketConfig, UpstreamSocketConfig, UpstreamTlsContext, UpstreamTransportSocket,
 };
+#[cfg(feature = "tls")]
+pub use tls_client::UpstreamTls;
 pub use upstream::{
     Http1Options, Http2Options, HttpVersionConfig, LbPolicy, UpstreamHttpOptions, UpstreamOptions,
+    UpstreamVersion, VersionOptions,
 };
 
 #[cfg(doctest)]

@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{
     Address, CidrRange, HttpConnectionManager, Pipe, TcpProxy, TransportSocket,
     any::{self, TypedConfig},
-    duration,
-    names::{self, is_default},
+    duration, flags,
+    names::{self, Named, is_default},
     numbers,
     path::{FieldPath, Step},
     read::Unknown,
@@ -51,7 +51,11 @@ pub struct Listener {
     pub per_connection_buffer_limit_bytes: Option<u32>,
     /// Whether each worker accepts on a socket of its own, if the host runs several workers. Default, other than in Envoy: no,
     /// they share one. It cannot change while the listener keeps its address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "flags::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub enable_reuse_port: Option<bool>,
     /// How many connections may wait to be accepted. Default 1024; the kernel caps it.
     #[serde(
@@ -129,6 +133,45 @@ pub struct FilterChainMatch {
     /// Where the client connects from; empty means anywhere. The longest range that holds it wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub source_prefix_ranges: Vec<CidrRange>,
+    /// Where the client connects to; empty means anywhere. The longest range that holds it wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix_ranges: Vec<CidrRange>,
+    /// The name that a client over TLS asks for: `a.example`, or `*.example` for what ends so. The longest wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub server_names: Vec<String>,
+    /// `tls` or `raw_buffer`: whether the client begins with a TLS handshake. Default: both.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub transport_protocol: String,
+    /// The protocols of which a client over TLS offers one by ALPN.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub application_protocols: Vec<String>,
+    /// Where the client connects from, in general. Default `ANY`.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub source_type: SourceType,
+    /// The ports that the client connects from; empty means any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source_ports: Vec<u16>,
+}
+
+/// Where a client connects from, in general.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceType {
+    /// `ANY`
+    #[default]
+    Any,
+    /// `SAME_IP_OR_LOOPBACK`: this machine.
+    SameIpOrLoopback,
+    /// `EXTERNAL`: another machine.
+    External,
+}
+
+impl Named for SourceType {
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("ANY", 0, Self::Any),
+        ("SAME_IP_OR_LOOPBACK", 1, Self::SameIpOrLoopback),
+        ("EXTERNAL", 2, Self::External),
+    ];
 }
 
 /// A network filter: `config.listener.v3.Filter`.
@@ -232,6 +275,19 @@ impl Listener {
         self.filter_chains.iter().chain(&self.default_filter_chain)
     }
 
+    /// Every filter chain with its place in the document, the default one last.
+    pub(super) fn chains_at<'l>(
+        &'l self,
+        at: &FieldPath,
+    ) -> impl Iterator<Item = (FieldPath, &'l FilterChain)> {
+        let place = at.key("filter_chains");
+        let chains = self.filter_chains.iter().enumerate();
+        let chains = chains.map(move |(index, chain)| (place.index(index), chain));
+        let place = at.key("default_filter_chain");
+        let default = self.default_filter_chain.iter();
+        chains.chain(default.map(move |chain| (place.clone(), chain)))
+    }
+
     /// Whether an update from `self` to `other` would change nothing but the label in `version_info`.
     pub fn same_content(&self, other: &Self) -> bool {
         self.same_but_chains(other) && self.same_chains(other)
@@ -316,8 +372,31 @@ impl Filter {
 
 impl FilterChainMatch {
     /// Takes everything.
-    pub fn any() -> Self {
-        Self::default()
+    pub const fn any() -> Self {
+        Self {
+            destination_port: None,
+            source_prefix_ranges: Vec::new(),
+            prefix_ranges: Vec::new(),
+            server_names: Vec::new(),
+            transport_protocol: String::new(),
+            application_protocols: Vec::new(),
+            source_type: SourceType::Any,
+            source_ports: Vec::new(),
+        }
+    }
+
+    /// Whether it asks for the address that the client connects to.
+    pub fn asks_for_destination(&self) -> bool {
+        self.destination_port.is_some()
+            || !self.prefix_ranges.is_empty()
+            || self.source_type != SourceType::Any
+    }
+
+    /// Whether it asks for something that only the client's first bytes say.
+    pub fn asks_for_hello(&self) -> bool {
+        !self.server_names.is_empty()
+            || !self.transport_protocol.is_empty()
+            || !self.application_protocols.is_empty()
     }
 
     /// Takes connections to this port only.

@@ -70,3 +70,32 @@ pub(super) fn option<'de, N: Number, D: Deserializer<'de>>(
 ) -> Result<Option<N>, D::Error> {
     deserialize(deserializer).map(Some)
 }
+
+struct Signed;
+
+impl de::Visitor<'_> for Signed {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a whole number of 64 bits")
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<i64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<i64, E> {
+        i64::try_from(number).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, digits: &str) -> Result<i64, E> {
+        digits
+            .parse()
+            .map_err(|_| E::invalid_value(de::Unexpected::Str(digits), &self))
+    }
+}
+
+/// A number that may be below 0, in quotes or not.
+pub(super) fn signed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    deserializer.deserialize_any(Signed)
+}

@@ -49,13 +49,12 @@ impl FieldPath {
             .map(|rest| Self(rest.to_vec()))
     }
 
-    /// The key of the field itself, and the key of the nearest named thing that holds it.
-    pub(super) fn field_and_holder(&self) -> (Option<&str>, Option<&str>) {
-        let mut keys = self.0.iter().rev().filter_map(|step| match step {
+    /// The key of the field itself, then those of what holds it, from the inside out.
+    pub(super) fn keys_outwards(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().rev().filter_map(|step| match step {
             Step::Key(key) => Some(key.as_str()),
             Step::Index(_) => None,
-        });
-        (keys.next(), keys.next())
+        })
     }
 
     /// The value that stands here in `document`.

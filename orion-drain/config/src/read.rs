@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ConfigError,
+    document::Document,
     foreign::{self, Root},
     path::FieldPath,
 };
@@ -31,6 +32,18 @@ impl<T> Loaded<T> {
         }
     }
 
+    /// The same, if every field that Envoy has is carried out; so that none is left out unseen.
+    ///
+    /// # Errors
+    ///
+    /// Every field that Envoy has and that is left out here.
+    pub fn refuse_unsupported_fields(self) -> Result<Self, ConfigError> {
+        let left_out = self.unknown_fields.iter();
+        let left_out = left_out.filter(|path| !self.foreign_fields.contains(path));
+        ConfigError::left_out(left_out)?;
+        Ok(self)
+    }
+
     /// The same, if Envoy has all of its fields; as Envoy asks of a bootstrap, unless `--allow-unknown-static-fields` is
     /// given.
     ///
@@ -52,17 +65,78 @@ pub(super) struct Unknown {
 
 pub(super) fn json(text: &str) -> Result<Value, ConfigError> {
     serde_json::from_str(text)
-        .map(prepare)
+        .map(|Document(value)| prepare(value))
         .map_err(|error| ConfigError::syntax(format!("not JSON: {error}")))
 }
 
 /// YAML, which includes JSON.
 #[cfg(feature = "yaml")]
 pub(super) fn yaml(text: &str) -> Result<Value, ConfigError> {
-    yaml_serde::from_str(text)
-        .map(prepare)
+    let read = yaml_serde::from_str(text).or_else(|error| {
+        // Envoy's parser takes a tab before a comment.
+        let spaced = text.contains('\t').then(|| tabs_before_comments(text));
+        spaced
+            .and_then(|text| yaml_serde::from_str(&text).ok())
+            .ok_or(error)
+    });
+    read.map(|Document(value)| prepare(value))
         .map_err(|error| ConfigError::syntax(format!("not YAML: {error}")))
 }
+
+/// The text with spaces for tabs that stand before a comment, or at the end of a line.
+#[cfg(feature = "yaml")]
+fn tabs_before_comments(text: &str) -> String {
+    let mut spaced = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let end = line.match_indices('\t').map(|(at, _)| at).find(|&at| {
+            let rest = line[at..].trim_start();
+            rest.is_empty() || rest.starts_with('#')
+        });
+        let (kept, rest) = line.split_at(end.unwrap_or(line.len()));
+        spaced.push_str(kept);
+        let gap = rest.len() - rest.trim_start_matches(['\t', ' ']).len();
+        spaced.extend(std::iter::repeat_n(' ', gap));
+        spaced.push_str(&rest[gap..]);
+    }
+    spaced
+}
+
+/// Fields that are lists wherever they stand. Protobuf's parser takes a value without brackets for a list of one.
+const LISTS: &[&str] = &[
+    "additional_addresses",
+    "alpn_protocols",
+    "application_protocols",
+    "cipher_suites",
+    "client_features",
+    "clusters",
+    "domains",
+    "endpoints",
+    "filter_chains",
+    "filters",
+    "grpc_services",
+    "headers",
+    "http_filters",
+    "initial_metadata",
+    "lb_endpoints",
+    "listener_filters",
+    "listeners",
+    "match_typed_subject_alt_names",
+    "prefix_ranges",
+    "query_parameters",
+    "request_headers_to_add",
+    "request_headers_to_remove",
+    "response_headers_to_add",
+    "response_headers_to_remove",
+    "routes",
+    "secrets",
+    "server_names",
+    "source_ports",
+    "source_prefix_ranges",
+    "tls_certificate_sds_secret_configs",
+    "tls_certificates",
+    "upgrade_configs",
+    "virtual_hosts",
+];
 
 /// What protobuf's JSON mapping says before fields have types: `null` is absent, and `portValue` is `port_value`.
 /// Puts `@type` first, so that a message is read in one pass once its type is known, and errors in it have a path.
@@ -78,7 +152,14 @@ pub(super) fn prepare(value: Value) -> Value {
                     // A struct of somebody else's: its keys are no fields.
                     "metadata" => _ = prepared.insert(key, value),
                     _ if value.is_null() => {}
-                    _ => _ = prepared.insert(snake_case(key), prepare(value)),
+                    _ => {
+                        let key = snake_case(key);
+                        let mut value = prepare(value);
+                        if LISTS.contains(&key.as_str()) && !value.is_array() {
+                            value = Value::Array(vec![value]);
+                        }
+                        prepared.insert(key, value);
+                    }
                 }
             }
             Value::Object(prepared)

@@ -1,12 +1,12 @@
 //! Virtual hosts and routes: `config.route.v3`.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    duration,
+    HeaderMatcher, HeaderValueOption, HttpConnectionManager, QueryParameterMatcher, RedirectAction,
+    RegexMatcher, RegexRewrite, RuntimeFraction, UpgradeConfig, WeightedClusters, duration, flags,
     names::{self, Named, is_default},
     numbers,
 };
@@ -21,11 +21,24 @@ pub struct RouteConfiguration {
     /// The hosts, told apart by their domains.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Headers of every request to an upstream.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_headers_to_add: Vec<HeaderValueOption>,
+    /// Headers that no request to an upstream has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_headers_to_remove: Vec<String>,
     /// Headers of every response.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_headers_to_add: Vec<HeaderValueOption>,
+    /// Headers that no response has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_headers_to_remove: Vec<String>,
     /// Whether a route to a cluster that does not exist is refused. Default: yes, as Envoy for routes in a listener.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "flags::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub validate_clusters: Option<bool>,
 }
 
@@ -42,9 +55,21 @@ pub struct VirtualHost {
     /// The routes; the first that matches is taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// Headers of every request to an upstream.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_headers_to_add: Vec<HeaderValueOption>,
+    /// Headers that no request to an upstream has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_headers_to_remove: Vec<String>,
     /// Headers of every response.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_headers_to_add: Vec<HeaderValueOption>,
+    /// Headers that no response has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub response_headers_to_remove: Vec<String>,
+    /// Whether requests in clear are sent to `https`. Default `NONE`: no.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub require_tls: TlsRequirement,
 }
 
 /// What to do with some requests: `config.route.v3.Route`.
@@ -58,19 +83,68 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What to do with them.
     pub action: Action,
+    /// Headers of every request to an upstream.
+    pub request_headers_to_add: Vec<HeaderValueOption>,
+    /// Headers that no request to an upstream has.
+    pub request_headers_to_remove: Vec<String>,
     /// Headers of every response.
     pub response_headers_to_add: Vec<HeaderValueOption>,
+    /// Headers that no response has.
+    pub response_headers_to_remove: Vec<String>,
 }
 
-/// Which requests: `config.route.v3.RouteMatch`.
+/// Whether requests in clear are sent to `https`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum TlsRequirement {
+    /// `NONE`: no.
+    #[default]
+    None,
+    /// `ALL`: each.
+    All,
+}
+
+impl Named for TlsRequirement {
+    const NAMES: &'static [(&'static str, u64, Self)] =
+        &[("NONE", 0, Self::None), ("ALL", 2, Self::All)];
+}
+
+/// Which requests: `config.route.v3.RouteMatch`. All that is named has to fit.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "MatchFields", into = "MatchFields")]
-pub enum RouteMatch {
+pub struct RouteMatch {
+    /// The path: one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`.
+    pub path: PathMatch,
+    /// Whether case counts in it. Default: yes. In `safe_regex` it always counts.
+    pub case_sensitive: bool,
+    /// The headers.
+    pub headers: Vec<HeaderMatcher>,
+    /// The parameters of the query.
+    pub query_parameters: Vec<QueryParameterMatcher>,
+    /// By chance, this share of what fits otherwise.
+    pub runtime_fraction: Option<RuntimeFraction>,
+    /// Only gRPC: a `content-type` of `application/grpc` or `application/grpc+..`.
+    pub grpc: Option<GrpcMatch>,
+}
+
+/// Only gRPC.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrpcMatch {}
+
+/// The path of a [`RouteMatch`]; the query does not count.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathMatch {
     /// Those whose path begins so.
     Prefix(String),
-    /// Those with exactly this path; the query does not count.
+    /// Those with exactly this path.
     Path(String),
+    /// Those whose path this matches whole.
+    SafeRegex(RegexMatcher),
+    /// Those with exactly this path, or with more after a `/`.
+    PathSeparatedPrefix(String),
 }
 
 /// What to do with a request.
@@ -80,7 +154,9 @@ pub enum Action {
     /// Answer it.
     DirectResponse(DirectResponse),
     /// Forward it.
-    Route(RouteAction),
+    Route(Box<RouteAction>),
+    /// Send the client elsewhere.
+    Redirect(Box<RedirectAction>),
 }
 
 /// An answer without an upstream: `config.route.v3.DirectResponseAction`.
@@ -95,20 +171,60 @@ pub struct DirectResponse {
     pub body: Option<DataSource>,
 }
 
-/// Content in the configuration itself: `config.core.v3.DataSource`.
+/// The body of an answer: `config.core.v3.DataSource`. One of them.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSource {
-    /// The content.
-    pub inline_string: String,
+    /// The content itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline_string: Option<String>,
+    /// A file, which is read when the listener is made. A relative path is relative to where the process was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filename: Option<PathBuf>,
 }
 
 /// Forwarding: `config.route.v3.RouteAction`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteAction {
-    /// The cluster.
+    /// The cluster. One of `cluster`, `weighted_clusters` and `cluster_header` is required.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cluster: String,
+    /// Clusters that share the requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighted_clusters: Option<WeightedClusters>,
+    /// The header of the request that names the cluster. A cluster that does not exist is answered with 503.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_header: Option<String>,
+    /// What stands for the part of the path that the route's `prefix` or `path` has matched.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix_rewrite: String,
+    /// What is replaced in the path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex_rewrite: Option<RegexRewrite>,
+    /// The host that the upstream is asked for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_rewrite_literal: String,
+    /// The host that the upstream is asked for is in this header of the request, if it is there.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host_rewrite_header: String,
+    /// The upstream is asked for the name that its address was resolved from, or for its endpoint's `hostname`. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub auto_host_rewrite: bool,
+    /// Which upgrades are let through, other than the connection manager says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upgrade_configs: Vec<UpgradeConfig>,
+    /// Whether a host that is rewritten is added to `x-forwarded-host`. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub append_x_forwarded_host: bool,
     /// From the end of the request to the end of the response. Default 15 s; 0: no limit.
     #[serde(
         default,
@@ -118,100 +234,13 @@ pub struct RouteAction {
     pub timeout: Option<Duration>,
 }
 
-/// A header to add: `config.core.v3.HeaderValueOption`.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeaderValueOption {
-    /// The header.
-    pub header: HeaderField,
-    /// The older form of `append_action`: `false` overwrites.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub append: Option<bool>,
-    /// What happens if the header is there already.
-    #[serde(default, with = "names", skip_serializing_if = "is_default")]
-    pub append_action: AppendAction,
-}
-
-/// A header: `config.core.v3.HeaderValue`. Substitutions such as `%REQ(..)%` are not made.
-#[non_exhaustive]
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeaderField {
-    /// Its name.
-    pub key: String,
-    /// Its value.
-    #[serde(default)]
-    pub value: String,
-}
-
-/// What happens if a header is there already.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum AppendAction {
-    /// `APPEND_IF_EXISTS_OR_ADD`: it is there twice.
-    #[default]
-    AppendIfExistsOrAdd,
-    /// `ADD_IF_ABSENT`: it stays as it is.
-    AddIfAbsent,
-    /// `OVERWRITE_IF_EXISTS_OR_ADD`: it is replaced.
-    OverwriteIfExistsOrAdd,
-    /// `OVERWRITE_IF_EXISTS`: it is replaced, and not added if it was not there.
-    OverwriteIfExists,
-}
-
-impl Named for AppendAction {
-    const NAMES: &'static [(&'static str, u64, Self)] = &[
-        ("APPEND_IF_EXISTS_OR_ADD", 0, Self::AppendIfExistsOrAdd),
-        ("ADD_IF_ABSENT", 1, Self::AddIfAbsent),
-        (
-            "OVERWRITE_IF_EXISTS_OR_ADD",
-            2,
-            Self::OverwriteIfExistsOrAdd,
-        ),
-        ("OVERWRITE_IF_EXISTS", 3, Self::OverwriteIfExists),
-    ];
-}
-
-impl HeaderValueOption {
-    /// The header as HTTP has it; `None` if it is none.
-    pub(super) fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
-        self.header.parts()
-    }
-
-    /// Adds the header to a response. A name or value that HTTP does not allow (a checked listener has none) is
-    /// left out.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        let Some((name, value)) = self.parts() else {
-            return;
-        };
-        let action = match self.append {
-            Some(false) => AppendAction::OverwriteIfExistsOrAdd,
-            _ => self.append_action,
-        };
-        let present = headers.contains_key(&name);
-        match action {
-            AppendAction::AppendIfExistsOrAdd => {
-                headers.append(name, value);
-            }
-            AppendAction::AddIfAbsent if present => {}
-            AppendAction::OverwriteIfExists if !present => {}
-            _ => {
-                headers.insert(name, value);
-            }
-        }
-    }
-}
-
-impl HeaderField {
-    /// The header as HTTP has it; `None` if it is none.
-    pub fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
-        Some((
-            self.key.parse().ok()?,
-            HeaderValue::from_str(&self.value).ok()?,
-        ))
-    }
-}
-
 impl RouteAction {
+    /// Whether an upgrade to `token` is let through: what stands here counts, or else what `manager` says.
+    pub fn allows_upgrade(&self, token: &str, manager: &HttpConnectionManager) -> bool {
+        UpgradeConfig::allows(&self.upgrade_configs, token)
+            .unwrap_or_else(|| manager.allows_upgrade(token))
+    }
+
     /// The timeout as it takes effect; `None`: no limit.
     pub fn time_limit(&self) -> Option<Duration> {
         Some(self.timeout.unwrap_or(Duration::from_secs(15))).filter(|limit| !limit.is_zero())
@@ -226,57 +255,65 @@ struct RouteFields {
     #[serde(skip_serializing_if = "Option::is_none")]
     direct_response: Option<DirectResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<RouteAction>,
+    route: Option<Box<RouteAction>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect: Option<Box<RedirectAction>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    request_headers_to_add: Vec<HeaderValueOption>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    request_headers_to_remove: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     response_headers_to_add: Vec<HeaderValueOption>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    response_headers_to_remove: Vec<String>,
 }
 
 impl TryFrom<RouteFields> for Route {
     type Error = &'static str;
 
     fn try_from(fields: RouteFields) -> Result<Self, Self::Error> {
-        let action = match (fields.direct_response, fields.route) {
-            (Some(response), None) => Action::DirectResponse(response),
-            (None, Some(route)) => Action::Route(route),
-            (None, None) => return Err("expected one of `direct_response`, `route`"),
-            (Some(_), Some(_)) => {
-                return Err("expected one of `direct_response`, `route`, not both");
+        let action = match (fields.direct_response, fields.route, fields.redirect) {
+            (Some(response), None, None) => Action::DirectResponse(response),
+            (None, Some(route), None) => Action::Route(route),
+            (None, None, Some(redirect)) => Action::Redirect(redirect),
+            (None, None, None) => {
+                return Err("expected one of `direct_response`, `route`, `redirect`");
+            }
+            _ => {
+                return Err("expected one of `direct_response`, `route`, `redirect`, not several");
             }
         };
-        let RouteFields {
-            name,
-            r#match: matches,
-            response_headers_to_add,
-            ..
-        } = fields;
         Ok(Self {
-            name,
-            matches,
+            name: fields.name,
+            matches: fields.r#match,
             action,
-            response_headers_to_add,
+            request_headers_to_add: fields.request_headers_to_add,
+            request_headers_to_remove: fields.request_headers_to_remove,
+            response_headers_to_add: fields.response_headers_to_add,
+            response_headers_to_remove: fields.response_headers_to_remove,
         })
     }
 }
 
 impl From<Route> for RouteFields {
     fn from(route: Route) -> Self {
-        let (direct_response, action) = match route.action {
-            Action::DirectResponse(response) => (Some(response), None),
-            Action::Route(action) => (None, Some(action)),
+        let mut fields = Self {
+            name: route.name,
+            r#match: route.matches,
+            direct_response: None,
+            route: None,
+            redirect: None,
+            request_headers_to_add: route.request_headers_to_add,
+            request_headers_to_remove: route.request_headers_to_remove,
+            response_headers_to_add: route.response_headers_to_add,
+            response_headers_to_remove: route.response_headers_to_remove,
         };
-        let Route {
-            name,
-            matches,
-            response_headers_to_add,
-            ..
-        } = route;
-        Self {
-            name,
-            r#match: matches,
-            direct_response,
-            route: action,
-            response_headers_to_add,
+        match route.action {
+            Action::DirectResponse(response) => fields.direct_response = Some(response),
+            Action::Route(action) => fields.route = Some(action),
+            Action::Redirect(redirect) => fields.redirect = Some(redirect),
         }
+        fields
     }
 }
 
@@ -286,32 +323,83 @@ struct MatchFields {
     prefix: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    safe_regex: Option<RegexMatcher>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_separated_prefix: Option<String>,
+    #[serde(
+        default,
+        deserialize_with = "flags::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    case_sensitive: Option<bool>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<HeaderMatcher>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    query_parameters: Vec<QueryParameterMatcher>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime_fraction: Option<RuntimeFraction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc: Option<GrpcMatch>,
 }
 
 impl TryFrom<MatchFields> for RouteMatch {
     type Error = &'static str;
 
     fn try_from(fields: MatchFields) -> Result<Self, Self::Error> {
-        match (fields.prefix, fields.path) {
-            (Some(prefix), None) => Ok(Self::Prefix(prefix)),
-            (None, Some(path)) => Ok(Self::Path(path)),
-            (None, None) => Err("expected one of `prefix`, `path`"),
-            (Some(_), Some(_)) => Err("expected one of `prefix`, `path`, not both"),
-        }
+        let mut paths = [
+            fields.prefix.map(PathMatch::Prefix),
+            fields.path.map(PathMatch::Path),
+            fields.safe_regex.map(PathMatch::SafeRegex),
+            fields
+                .path_separated_prefix
+                .map(PathMatch::PathSeparatedPrefix),
+        ]
+        .into_iter()
+        .flatten();
+        let path = match (paths.next(), paths.next()) {
+            (Some(path), None) => path,
+            (None, _) => {
+                return Err(
+                    "expected one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`",
+                );
+            }
+            (Some(_), Some(_)) => {
+                return Err(
+                    "expected one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`, not several",
+                );
+            }
+        };
+        Ok(Self {
+            path,
+            case_sensitive: fields.case_sensitive.unwrap_or(true),
+            headers: fields.headers,
+            query_parameters: fields.query_parameters,
+            runtime_fraction: fields.runtime_fraction,
+            grpc: fields.grpc,
+        })
     }
 }
 
 impl From<RouteMatch> for MatchFields {
     fn from(matches: RouteMatch) -> Self {
-        match matches {
-            RouteMatch::Prefix(prefix) => Self {
-                prefix: Some(prefix),
-                path: None,
-            },
-            RouteMatch::Path(path) => Self {
-                prefix: None,
-                path: Some(path),
-            },
+        let mut fields = Self {
+            prefix: None,
+            path: None,
+            safe_regex: None,
+            path_separated_prefix: None,
+            case_sensitive: (!matches.case_sensitive).then_some(false),
+            headers: matches.headers,
+            query_parameters: matches.query_parameters,
+            runtime_fraction: matches.runtime_fraction,
+            grpc: matches.grpc,
+        };
+        match matches.path {
+            PathMatch::Prefix(prefix) => fields.prefix = Some(prefix),
+            PathMatch::Path(path) => fields.path = Some(path),
+            PathMatch::SafeRegex(regex) => fields.safe_regex = Some(regex),
+            PathMatch::PathSeparatedPrefix(prefix) => fields.path_separated_prefix = Some(prefix),
         }
+        fields
     }
 }

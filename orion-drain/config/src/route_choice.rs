@@ -1,8 +1,12 @@
 //! Which route a request takes: the most specific domain, then the first route that matches.
 
-use http::HeaderMap;
+use std::borrow::Cow;
 
-use super::{Route, RouteConfiguration, RouteMatch, VirtualHost};
+use super::{
+    Action, ClusterWeight, HeaderEdits, PathMatch, RedirectAction, RequestHead, Route,
+    RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
+    rewrite::{split_port, with_path},
+};
 
 /// A request's route and what its response gets on the way.
 #[non_exhaustive]
@@ -16,31 +20,177 @@ pub struct ChosenRoute<'a> {
     pub route: &'a Route,
 }
 
-impl ChosenRoute<'_> {
-    /// Adds the response headers of the route, its host and the table, in this order, as
-    /// [Envoy does](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers).
-    pub fn add_response_headers(&self, headers: &mut HeaderMap) {
-        let lists = [
-            &self.route.response_headers_to_add,
-            &self.host.response_headers_to_add,
-            &self.table.response_headers_to_add,
-        ];
-        for option in lists.into_iter().flatten() {
-            option.apply(headers);
+impl<'a> ChosenRoute<'a> {
+    /// The changes of a request on its way to `cluster`: its entry's, the route's, its host's and the table's, in this order, as
+    /// [Envoy makes them](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers).
+    pub fn request_edits(
+        &self,
+        request: &RequestHead<'_>,
+        cluster: Option<&ClusterWeight>,
+    ) -> HeaderEdits {
+        let (route, host, table) = (self.route, self.host, self.table);
+        let mut edits = HeaderEdits::default();
+        if let Some(cluster) = cluster {
+            let remove = &cluster.request_headers_to_remove;
+            edits.then(remove, &cluster.request_headers_to_add, request);
+        }
+        let add = &route.request_headers_to_add;
+        edits.then(&route.request_headers_to_remove, add, request);
+        let add = &host.request_headers_to_add;
+        edits.then(&host.request_headers_to_remove, add, request);
+        let add = &table.request_headers_to_add;
+        edits.then(&table.request_headers_to_remove, add, request);
+        edits
+    }
+
+    /// The same of the response to this request.
+    pub fn response_edits(
+        &self,
+        request: &RequestHead<'_>,
+        cluster: Option<&ClusterWeight>,
+    ) -> HeaderEdits {
+        let (route, host, table) = (self.route, self.host, self.table);
+        let mut edits = HeaderEdits::default();
+        if let Some(cluster) = cluster {
+            let remove = &cluster.response_headers_to_remove;
+            edits.then(remove, &cluster.response_headers_to_add, request);
+        }
+        let add = &route.response_headers_to_add;
+        edits.then(&route.response_headers_to_remove, add, request);
+        let add = &host.response_headers_to_add;
+        edits.then(&host.response_headers_to_remove, add, request);
+        let add = &table.response_headers_to_add;
+        edits.then(&table.response_headers_to_remove, add, request);
+        edits
+    }
+
+    /// Where a redirect of this request leads; `None` if it is forwarded or answered.
+    pub fn redirect(&self, request: &RequestHead<'_>) -> Option<(u16, String)> {
+        if self.host.require_tls == TlsRequirement::All && !request.secure {
+            let redirect = RedirectAction::to_https();
+            return Some((
+                redirect.response_code.status(),
+                redirect.location(request, 0),
+            ));
+        }
+        let Action::Redirect(redirect) = &self.route.action else {
+            return None;
+        };
+        let matched = self.route.matches.matched(request.path_only());
+        Some((
+            redirect.response_code.status(),
+            redirect.location(request, matched),
+        ))
+    }
+
+    /// Path and query as the upstream is asked for them.
+    pub fn path<'r>(&self, request: &RequestHead<'r>) -> Cow<'r, str> {
+        let Action::Route(action) = &self.route.action else {
+            return request.path.into();
+        };
+        if !action.prefix_rewrite.is_empty() {
+            let matched = self.route.matches.matched(request.path_only());
+            return with_path(request.path, |path| {
+                action.prefix_rewrite.clone() + path.get(matched..).unwrap_or_default()
+            })
+            .into();
+        }
+        match &action.regex_rewrite {
+            Some(rewrite) => {
+                with_path(request.path, |path| rewrite.apply(path).into_owned()).into()
+            }
+            None => request.path.into(),
+        }
+    }
+
+    /// The host that the upstream is asked for, if it is not the one of the request. `hostname` is the endpoint's.
+    pub fn host<'r>(
+        &self,
+        request: &RequestHead<'r>,
+        cluster: Option<&'a ClusterWeight>,
+        hostname: Option<&'r str>,
+    ) -> Option<Cow<'r, str>>
+    where
+        'a: 'r,
+    {
+        let Action::Route(action) = &self.route.action else {
+            return None;
+        };
+        let literal = |literal: &'a str| (!literal.is_empty()).then_some(Cow::Borrowed(literal));
+        if let Some(host) = cluster.and_then(|cluster| literal(&cluster.host_rewrite_literal)) {
+            return Some(host);
+        }
+        if let Some(host) = literal(&action.host_rewrite_literal) {
+            return Some(host);
+        }
+        if !action.host_rewrite_header.is_empty() {
+            return request
+                .header(&action.host_rewrite_header)
+                .filter(|host| !host.is_empty());
+        }
+        hostname
+            .filter(|_| action.auto_host_rewrite)
+            .map(Cow::Borrowed)
+    }
+}
+
+impl RouteMatch {
+    fn matches(&self, request: &RequestHead<'_>) -> bool {
+        self.matches_path(request.path_only())
+            && self.headers.iter().all(|header| header.matches(request))
+            && self
+                .query_parameters
+                .iter()
+                .all(|parameter| parameter.matches(request))
+            && (self.grpc.is_none() || is_grpc(request))
+            && self
+                .runtime_fraction
+                .as_ref()
+                .is_none_or(|share| share.default_value.takes(request.sample))
+    }
+
+    fn matches_path(&self, path: &str) -> bool {
+        let same = |a: &[u8], b: &[u8]| match self.case_sensitive {
+            true => a == b,
+            false => a.eq_ignore_ascii_case(b),
+        };
+        let (path_bytes, begins) = (path.as_bytes(), |prefix: &str| {
+            path.len() >= prefix.len() && same(&path.as_bytes()[..prefix.len()], prefix.as_bytes())
+        });
+        match &self.path {
+            PathMatch::Prefix(prefix) => begins(prefix),
+            PathMatch::Path(exact) => same(path_bytes, exact.as_bytes()),
+            PathMatch::SafeRegex(regex) => regex.matches(path),
+            PathMatch::PathSeparatedPrefix(prefix) => {
+                begins(prefix) && matches!(path_bytes.get(prefix.len()), None | Some(b'/'))
+            }
+        }
+    }
+
+    /// How much of a path that fits is what `prefix_rewrite` stands for.
+    fn matched(&self, path: &str) -> usize {
+        match &self.path {
+            PathMatch::Prefix(prefix) | PathMatch::PathSeparatedPrefix(prefix) => prefix.len(),
+            PathMatch::Path(_) | PathMatch::SafeRegex(_) => path.len(),
         }
     }
 }
 
+fn is_grpc(request: &RequestHead<'_>) -> bool {
+    let content_type = request.header("content-type").unwrap_or_default();
+    content_type
+        .strip_prefix("application/grpc")
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
+}
+
 impl RouteConfiguration {
-    /// The route of a request for `host` (its `host` header or `:authority`, with or without a port) and `path`
-    /// (a query may follow). `None` is a 404.
-    pub fn choose(&self, host: &str, path: &str) -> Option<ChosenRoute<'_>> {
-        let host = self.virtual_host(host)?;
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
-        let route = host.routes.iter().find(|route| match &route.matches {
-            RouteMatch::Prefix(prefix) => path.starts_with(prefix),
-            RouteMatch::Path(exact) => path == exact,
-        })?;
+    /// The route of a request. `None` is a 404.
+    pub fn choose(&self, request: &RequestHead<'_>) -> Option<ChosenRoute<'_>> {
+        let host = self.virtual_host(request.host)?;
+        let route = host
+            .routes
+            .iter()
+            .find(|route| route.matches.matches(request))?;
         Some(ChosenRoute {
             table: self,
             host,
@@ -52,7 +202,7 @@ impl RouteConfiguration {
     /// [Envoy does](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto).
     fn virtual_host(&self, host: &str) -> Option<&VirtualHost> {
         let host = host.to_ascii_lowercase();
-        let bare = without_port(&host);
+        let (bare, _) = split_port(&host);
         self.virtual_hosts
             .iter()
             .flat_map(|candidate| {
@@ -85,16 +235,5 @@ fn specificity(domain: &str, host: &str) -> Option<(u8, usize)> {
     } else {
         let prefix = domain.strip_suffix('*')?;
         (host.len() > prefix.len() && host.starts_with(prefix)).then_some((1, prefix.len()))
-    }
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() =>
-        {
-            name
-        }
-        _ => host,
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{duration, names::is_default};
+use super::{WeightedClusters, duration, flags, names::is_default};
 
 /// Bytes to a cluster and back, as in
 /// [`TcpProxy`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto).
@@ -14,11 +14,18 @@ pub struct TcpProxy {
     /// The name in `tcp.<stat_prefix>.*`. Required.
     #[serde(default)]
     pub stat_prefix: String,
-    /// Where the bytes go. Required.
+    /// Where the bytes go. This or `weighted_clusters` is required.
     #[serde(default)]
     pub cluster: String,
+    /// Clusters that share the connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weighted_clusters: Option<WeightedClusters>,
     /// Whether data asks "may this connection go now?" while its listener drains. Default: no.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
     pub check_drain_close: bool,
     /// How long a connection without data is kept. Default 1 h; 0: for ever.
     #[serde(
@@ -37,6 +44,13 @@ impl TcpProxy {
             cluster: cluster.into(),
             ..Self::default()
         }
+    }
+
+    /// The cluster of a connection, which this sample of chance, any number, falls to.
+    pub fn choose_cluster(&self, sample: u64) -> &str {
+        let weighted = self.weighted_clusters.as_ref();
+        let chosen = weighted.and_then(|clusters| clusters.pick(sample));
+        chosen.map_or(&self.cluster, |cluster| &cluster.name)
     }
 
     /// The idle timeout as it takes effect; `None`: no limit.

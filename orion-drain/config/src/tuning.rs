@@ -41,7 +41,6 @@ const FIELDS: &[(&str, &str)] = &[
         "max_receive_message_length retry_policy skip_envoy_headers",
     ),
     ("path_config_source", "poll_interval"),
-    ("static_resources", "secrets"),
     (
         "listeners",
         "access_log bypass_overload_manager connection_balance_config continue_on_listener_filters_timeout \
@@ -59,7 +58,7 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "typed_config",
         "access_log access_log_flush_interval access_log_options add_user_agent \
-         always_set_request_id_in_response append_local_overload append_x_forwarded_port backoff_options \
+         allow_renegotiation enforce_rsa_key_usage max_session_keys always_set_request_id_in_response append_local_overload append_x_forwarded_port backoff_options \
          disable_stateful_session_resumption disable_stateless_session_resumption dynamic_stats \
          flush_access_log_on_connected flush_access_log_on_new_request full_scan_certs_on_sni_mismatch \
          generate_request_id http3_protocol_options http_protocol_options http2_protocol_options \
@@ -100,10 +99,17 @@ const FIELDS: &[(&str, &str)] = &[
          max_stream_duration priority rate_limits request_mirror_policies retry_policy \
          retry_policy_typed_config",
     ),
+    ("safe_regex", "google_re2"),
+    ("runtime_fraction", "runtime_key"),
+    ("weighted_clusters", "runtime_key_prefix total_weight"),
     ("body", "watched_directory"),
-    ("response_headers_to_add", "keep_empty_value"),
     ("transport_socket", "name"),
     ("common_tls_context", "key_log"),
+    ("tls_params", "ecdh_curves signature_algorithms"),
+    (
+        "validation_context",
+        "max_verify_depth only_verify_leaf_cert_crl watched_directory",
+    ),
     (
         "tls_certificates",
         "ocsp_staple signed_certificate_timestamp watched_directory",
@@ -137,6 +143,10 @@ const FIELDS: &[(&str, &str)] = &[
          request_mirror_policies retry_policy upstream_http_protocol_options",
     ),
     ("explicit_http_config", "http_protocol_options"),
+    (
+        "auto_config",
+        "alternate_protocols_cache_options http3_protocol_options",
+    ),
     (
         "http_protocol_options",
         "accept_http_10 allow_absolute_url allow_custom_methods default_host_for_http_10 enable_trailers \

@@ -10,6 +10,7 @@ use super::{
     FieldError,
     any::message_name,
     foreign::{self, Root},
+    http_filter,
     path::FieldPath,
     read::Unknown,
     tuning,
@@ -26,13 +27,12 @@ const HARMLESS: &[&str] = &[
 /// Values that say the same as nothing where `false`, `0`, an empty string and an empty list do not.
 const DEFAULTS: &[(&str, &str, &str)] = &[
     ("listeners", "bind_to_port", "true"),
-    ("match", "case_sensitive", "true"),
     ("load_assignment", "policy", "{}"),
-    ("lb_endpoints", "health_status", "\"UNKNOWN\""),
-    ("lb_endpoints", "health_status", "\"HEALTHY\""),
-    ("virtual_hosts", "require_tls", "\"NONE\""),
-    ("socket_address", "protocol", "\"TCP\""),
-    ("clusters", "lb_policy", "\"ROUND_ROBIN\""),
+    (
+        "validation_context",
+        "trust_chain_verification",
+        "\"VERIFY_TRUST_CHAIN\"",
+    ),
     (
         "clusters",
         "protocol_selection",
@@ -92,6 +92,7 @@ pub(super) fn find(unknown: &[Unknown], root: Root) -> Vec<FieldError> {
         };
         match key {
             "listener_filters" => listener_filters(&field.value, &field.path, &mut found),
+            "typed_per_filter_config" if decorates(&field.value) => {}
             "socket_options" => socket_options(&field.value, &field.path, &mut found),
             _ if foreign::has(holder, key)
                 && !tuning::has(holder, key)
@@ -103,6 +104,18 @@ pub(super) fn find(unknown: &[Unknown], root: Root) -> Vec<FieldError> {
         }
     }
     found
+}
+
+/// Whether all of a route's settings of filters are for filters that may be left out.
+fn decorates(filters: &Value) -> bool {
+    let type_url = |settings: &Value| -> Option<bool> {
+        Some(http_filter::decorates(settings.get("@type")?.as_str()?))
+    };
+    filters.as_object().is_some_and(|filters| {
+        filters
+            .values()
+            .all(|filter| type_url(filter) == Some(true))
+    })
 }
 
 /// Whether Envoy does the same without the field. A message that is there counts, even an empty one.

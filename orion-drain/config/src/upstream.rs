@@ -17,10 +17,24 @@ pub enum LbPolicy {
     /// `ROUND_ROBIN`: one after the other.
     #[default]
     RoundRobin,
+    /// `LEAST_REQUEST`: the one with the fewest requests in Envoy; one after the other here.
+    LeastRequest,
+    /// `RING_HASH`: by the route's `hash_policy` in Envoy; one after the other here.
+    RingHash,
+    /// `RANDOM`: by chance in Envoy; one after the other here.
+    Random,
+    /// `MAGLEV`: by the route's `hash_policy` in Envoy; one after the other here.
+    Maglev,
 }
 
 impl Named for LbPolicy {
-    const NAMES: &'static [(&'static str, u64, Self)] = &[("ROUND_ROBIN", 0, Self::RoundRobin)];
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("ROUND_ROBIN", 0, Self::RoundRobin),
+        ("LEAST_REQUEST", 1, Self::LeastRequest),
+        ("RING_HASH", 2, Self::RingHash),
+        ("RANDOM", 3, Self::Random),
+        ("MAGLEV", 5, Self::Maglev),
+    ];
 }
 
 /// The protocol options of a cluster that are known.
@@ -51,9 +65,42 @@ impl<'de> Deserialize<'de> for UpstreamOptions {
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamHttpOptions {
-    /// The version that is spoken. Absent: HTTP/1.1.
+    /// The version that is spoken, whatever the client speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub explicit_http_config: Option<HttpVersionConfig>,
+    /// The version that the client speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_downstream_protocol_config: Option<VersionOptions>,
+    /// The version that is agreed on by ALPN; without TLS HTTP/1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_config: Option<VersionOptions>,
+}
+
+/// Options of the versions that may be spoken; they have no settings here.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionOptions {
+    /// Those of HTTP/1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_protocol_options: Option<Http1Options>,
+    /// Those of HTTP/2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http2_protocol_options: Option<Http2Options>,
+}
+
+/// Which version of HTTP endpoints are spoken to in.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum UpstreamVersion {
+    /// `HTTP1`
+    #[default]
+    Http1,
+    /// `HTTP2`
+    Http2,
+    /// `DOWNSTREAM`: the one that the client speaks.
+    Downstream,
+    /// `ALPN`: the one that is agreed on; without TLS HTTP/1.1.
+    Alpn,
 }
 
 /// One version of HTTP.
@@ -111,11 +158,26 @@ impl From<HttpVersionConfig> for Oneof {
 }
 
 impl UpstreamOptions {
-    pub(super) const fn is_http2(&self) -> bool {
+    pub(super) const fn version(&self) -> Option<UpstreamVersion> {
         let Self::Http(options) = self;
-        matches!(
-            options.explicit_http_config,
-            Some(HttpVersionConfig::Http2(_))
-        )
+        Some(match options {
+            UpstreamHttpOptions {
+                explicit_http_config: Some(HttpVersionConfig::Http2(_)),
+                ..
+            } => UpstreamVersion::Http2,
+            UpstreamHttpOptions {
+                explicit_http_config: Some(HttpVersionConfig::Http1(_)),
+                ..
+            } => UpstreamVersion::Http1,
+            UpstreamHttpOptions {
+                use_downstream_protocol_config: Some(_),
+                ..
+            } => UpstreamVersion::Downstream,
+            UpstreamHttpOptions {
+                auto_config: Some(_),
+                ..
+            } => UpstreamVersion::Alpn,
+            _ => return None,
+        })
     }
 }

@@ -1,14 +1,16 @@
 //! Envoy's rules that a type cannot express. Every breach is found, with the path of its field.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod chain;
+mod route;
+mod tls;
+
+use std::collections::BTreeMap;
 
 use listener_versions::ListenAddress;
 
 use super::{
-    Action, Address, Bootstrap, CidrRange, Cluster, DownstreamTlsContext, FieldError, FilterChain,
-    HttpConnectionManager, Listener, NetworkFilter, Route, RouteConfiguration, RouteMatch,
-    TcpProxy, api_source, foreign::Root, path::FieldPath, read::Unknown, route::HeaderValueOption,
-    unsupported,
+    Address, Bootstrap, Cluster, DiscoveryType, EndpointAddress, FieldError, Listener, api_source,
+    foreign::Root, path::FieldPath, read::Unknown, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
@@ -72,8 +74,44 @@ fn cluster(cluster: &Cluster, at: &FieldPath, wrong: &mut Vec<FieldError>) {
         let at = at.key("load_assignment").key("endpoints").index(index);
         for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
             let at = at.key("lb_endpoints").index(index).key("endpoint");
-            address(&endpoint.endpoint.address, &at.key("address"), wrong);
+            let at = at.key("address");
+            match &endpoint.endpoint.address {
+                EndpointAddress::Pipe(pipe) => {
+                    let pipe = Address::Pipe(pipe.clone());
+                    address(&pipe, &at, wrong);
+                }
+                host => host_name(cluster, host, &at.key("socket_address"), wrong),
+            }
         }
+    }
+    let count = cluster.addresses().count();
+    if cluster.discovery_type == DiscoveryType::LogicalDns && count != 1 {
+        let message = format!("a `LOGICAL_DNS` cluster has exactly one endpoint, found {count}");
+        wrong.push(FieldError::new(&at.key("load_assignment"), message));
+    }
+    let socket = cluster.transport_socket.as_ref();
+    if let Some(context) = socket.and_then(|socket| socket.tls()) {
+        tls::upstream(context, &at.key("transport_socket"), wrong);
+    }
+}
+
+fn host_name(
+    cluster: &Cluster,
+    host: &EndpointAddress,
+    at: &FieldPath,
+    wrong: &mut Vec<FieldError>,
+) {
+    let Some((name, _)) = host.host_name() else {
+        return;
+    };
+    let at = at.key("address");
+    if name.is_empty() {
+        wrong.push(FieldError::new(&at, EMPTY));
+    } else if cluster.discovery_type == DiscoveryType::Static {
+        let message = format!(
+            "`{name}` is not an IP address; names are resolved in clusters of type `STRICT_DNS` and `LOGICAL_DNS` only"
+        );
+        wrong.push(FieldError::new(&at, message));
     }
 }
 
@@ -124,8 +162,8 @@ pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {
     let mut matches = BTreeMap::new();
     for (index, chain) in listener.filter_chains.iter().enumerate() {
         let at = at.key("filter_chains").index(index);
-        chain_rules(chain, &at, &mut wrong);
-        for criterion in criteria(chain) {
+        chain::rules(chain, &at, &mut wrong);
+        for criterion in chain::criteria(chain) {
             match matches.insert(criterion, index) {
                 Some(first) if first != index => {
                     wrong.push(FieldError::new(
@@ -139,196 +177,7 @@ pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {
         }
     }
     if let Some(chain) = &listener.default_filter_chain {
-        chain_rules(chain, &at.key("default_filter_chain"), &mut wrong);
+        chain::rules(chain, &at.key("default_filter_chain"), &mut wrong);
     }
     wrong
-}
-
-/// What two chains may not have in common: a port, and a range of sources.
-fn criteria(chain: &FilterChain) -> Vec<(Option<u16>, Option<CidrRange>)> {
-    let Some(criteria) = &chain.filter_chain_match else {
-        return vec![(None, None)];
-    };
-    let port = criteria.destination_port;
-    if criteria.source_prefix_ranges.is_empty() {
-        return vec![(port, None)];
-    }
-    let ranges = criteria
-        .source_prefix_ranges
-        .iter()
-        .map(|range| range.normalized());
-    ranges.map(|range| (port, Some(range))).collect()
-}
-
-fn chain_rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>) {
-    if let Some(criteria) = &chain.filter_chain_match {
-        let at = at.key("filter_chain_match");
-        if criteria.destination_port == Some(0) {
-            wrong.push(FieldError::new(
-                &at.key("destination_port"),
-                "must be 1 to 65535",
-            ));
-        }
-        for (index, range) in criteria.source_prefix_ranges.iter().enumerate() {
-            if range.prefix_len > range.bits() {
-                let at = at
-                    .key("source_prefix_ranges")
-                    .index(index)
-                    .key("prefix_len");
-                wrong.push(FieldError::new(
-                    &at,
-                    format!("{} is over {}", range.prefix_len, range.bits()),
-                ));
-            }
-        }
-    }
-    if let Some(socket) = &chain.transport_socket {
-        tls(socket.tls(), &at.key("transport_socket"), wrong);
-    }
-    for (index, filter) in chain.filters.iter().enumerate() {
-        let at = at.key("filters").index(index);
-        required(&filter.name, &at.key("name"), wrong);
-        if index + 1 < chain.filters.len() {
-            wrong.push(FieldError::new(
-                &at,
-                "a terminal filter must be the last of its chain",
-            ));
-        }
-        match &filter.typed_config {
-            NetworkFilter::HttpConnectionManager(manager) => {
-                http(manager, &at.key("typed_config"), wrong)
-            }
-            NetworkFilter::TcpProxy(TcpProxy {
-                stat_prefix,
-                cluster,
-                ..
-            }) => {
-                required(
-                    stat_prefix,
-                    &at.key("typed_config").key("stat_prefix"),
-                    wrong,
-                );
-                required(cluster, &at.key("typed_config").key("cluster"), wrong);
-            }
-        }
-    }
-}
-
-fn tls(context: &DownstreamTlsContext, at: &FieldPath, wrong: &mut Vec<FieldError>) {
-    if cfg!(not(feature = "tls")) {
-        wrong.push(FieldError::new(at, "needs the feature `tls`"));
-    }
-    let at = at.key("typed_config");
-    if context.require_client_certificate == Some(true) {
-        let at = at.key("require_client_certificate");
-        wrong.push(FieldError::new(
-            &at,
-            "not supported, and ignoring it would let everybody in",
-        ));
-    }
-    let at = at.key("common_tls_context");
-    let count = context.common_tls_context.tls_certificates.len();
-    if count != 1 {
-        wrong.push(FieldError::new(
-            &at.key("tls_certificates"),
-            format!("exactly one certificate is supported, found {count}"),
-        ));
-    }
-    for (index, protocol) in context.common_tls_context.alpn_protocols.iter().enumerate() {
-        if protocol.is_empty() || protocol.len() > 255 {
-            let at = at.key("alpn_protocols").index(index);
-            wrong.push(FieldError::new(&at, "must be 1 to 255 bytes long"));
-        }
-    }
-}
-
-fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldError>) {
-    required(&manager.stat_prefix, &at.key("stat_prefix"), wrong);
-    if let Some(jitter) = manager.drain_timeout_jitter {
-        if !(0.0..=100.0).contains(&jitter.value) {
-            wrong.push(FieldError::new(
-                &at.key("drain_timeout_jitter").key("value"),
-                format!("{} is not one of 0 to 100", jitter.value),
-            ));
-        }
-    }
-    match &manager.route_config {
-        Some(table) => routes(table, &at.key("route_config"), wrong),
-        None => wrong.push(FieldError::new(
-            at,
-            "missing field `route_config`, the only source of routes here",
-        )),
-    }
-    for (index, filter) in manager.http_filters.iter().enumerate() {
-        let at = at.key("http_filters").index(index);
-        required(&filter.name, &at.key("name"), wrong);
-        if index + 1 < manager.http_filters.len() {
-            wrong.push(FieldError::new(
-                &at,
-                "the router must be the last of its chain",
-            ));
-        }
-    }
-    for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {
-        required(
-            &upgrade.upgrade_type,
-            &at.key("upgrade_configs").index(index).key("upgrade_type"),
-            wrong,
-        );
-    }
-}
-
-fn routes(table: &RouteConfiguration, at: &FieldPath, wrong: &mut Vec<FieldError>) {
-    headers(&table.response_headers_to_add, at, wrong);
-    let mut domains = BTreeSet::new();
-    for (index, host) in table.virtual_hosts.iter().enumerate() {
-        let at = at.key("virtual_hosts").index(index);
-        required(&host.name, &at.key("name"), wrong);
-        headers(&host.response_headers_to_add, &at, wrong);
-        if host.domains.is_empty() {
-            wrong.push(FieldError::new(&at.key("domains"), EMPTY));
-        }
-        for (index, domain) in host.domains.iter().enumerate() {
-            let at = at.key("domains").index(index);
-            required(domain, &at, wrong);
-            if !domains.insert(domain.to_ascii_lowercase()) {
-                wrong.push(FieldError::new(&at, format!("duplicate domain `{domain}`")));
-            }
-        }
-        for (index, route) in host.routes.iter().enumerate() {
-            self::route(route, &at.key("routes").index(index), wrong);
-        }
-    }
-}
-
-fn route(route: &Route, at: &FieldPath, wrong: &mut Vec<FieldError>) {
-    headers(&route.response_headers_to_add, at, wrong);
-    if let RouteMatch::Path(path) = &route.matches {
-        if !path.starts_with('/') {
-            wrong.push(FieldError::new(
-                &at.key("match").key("path"),
-                "must begin with `/`",
-            ));
-        }
-    }
-    match &route.action {
-        Action::DirectResponse(response) if !(200..600).contains(&response.status) => {
-            let at = at.key("direct_response").key("status");
-            wrong.push(FieldError::new(
-                &at,
-                format!("{} is not one of 200 to 599", response.status),
-            ));
-        }
-        Action::DirectResponse(_) => {}
-        Action::Route(action) => required(&action.cluster, &at.key("route").key("cluster"), wrong),
-    }
-}
-
-fn headers(list: &[HeaderValueOption], at: &FieldPath, wrong: &mut Vec<FieldError>) {
-    for (index, option) in list.iter().enumerate() {
-        if option.parts().is_none() {
-            let at = at.key("response_headers_to_add").index(index).key("header");
-            wrong.push(FieldError::new(&at, "not a header that HTTP allows"));
-        }
-    }
 }

@@ -32,6 +32,15 @@ pub(crate) struct Args {
     /// Refuse updates with fields that Envoy has not got either, instead of ignoring those.
     #[arg(long)]
     pub(crate) reject_unknown_dynamic_fields: bool,
+    /// What becomes of fields that Envoy has, that only tune or observe, and that are not carried out here.
+    #[arg(long, value_enum, default_value_t = UnsupportedFields::Warn)]
+    pub(crate) unsupported_fields: UnsupportedFields,
+    /// The name of this proxy, in place of the bootstrap's `node.id`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) service_node: Option<String>,
+    /// The name of the cluster that it runs in, in place of the bootstrap's `node.cluster`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service_cluster: Option<String>,
     /// How long a drain lasts, in seconds.
     /// Default: what the bootstrap's `listener_manager.drain_config` says, or 600.
     #[arg(long)]
@@ -121,6 +130,14 @@ enum Health {
     NotReady,
     /// As by `/healthcheck/fail`: `/ready` says 503 and every response says close.
     Failed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum UnsupportedFields {
+    /// The file is refused; an update too, as a whole.
+    Refuse,
+    /// They are left out, and each is said once.
+    Warn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -3,7 +3,8 @@
 #[cfg(feature = "xds")]
 mod grpc;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
@@ -12,6 +13,7 @@ use orion_drain::listener_versions::{Change, Listeners};
 use orion_drain::xds::LdsFile;
 use tokio::sync::oneshot;
 
+use crate::cli::UnsupportedFields;
 use crate::first::First;
 use crate::listener::{EdgeListener, Maker};
 use crate::service::Reload;
@@ -27,6 +29,10 @@ pub(crate) struct Lds {
     pub(crate) reject_unknown_fields: bool,
     /// What `/ready` waits for.
     pub(crate) first: First,
+    /// The fields of which was said already that they are not carried out.
+    pub(crate) said: Mutex<BTreeSet<String>>,
+    /// `--unsupported-fields`
+    pub(crate) unsupported_fields: UnsupportedFields,
     /// Who reads the file again, and who wants to know that it was read.
     pub(crate) reload: Arc<Reload>,
 }
@@ -97,6 +103,12 @@ impl Lds {
         }
     }
 
+    /// Whether nothing was said of this field yet. Of very many, not all are said.
+    fn first_time(&self, field: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < 1000 && said.insert(field.to_owned())
+    }
+
     /// Applies an update; says what is wrong with its listeners.
     ///
     /// # Errors
@@ -110,6 +122,15 @@ impl Lds {
         if self.reject_unknown_fields {
             let known = update.refuse_foreign_fields();
             update = known.inspect_err(|_| self.first.unusable())?;
+        }
+        if self.unsupported_fields == UnsupportedFields::Refuse {
+            let carried_out = update.refuse_unsupported_fields();
+            update = carried_out.inspect_err(|_| self.first.unusable())?;
+        }
+        for field in &update.unknown_fields {
+            if self.first_time(field) {
+                complain!("warning: {source}: {field}: not carried out here");
+            }
         }
         let removed = update.removed.clone();
         update.reject_unknown_clusters(&self.maker.clusters.names());

@@ -1,13 +1,13 @@
 //! What serves the connections of a listener's filter chains.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use orion_drain::config::{
-    FieldError, FilterChain, HttpConnectionManager, Listener, NetworkFilter, TcpProxy,
+    FieldError, FilterChain, HttpConnectionManager, Listener, NetworkFilter, Secret, TcpProxy,
 };
 use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
@@ -23,6 +23,7 @@ use orion_drain::serve::{
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::dial::Dialed;
 use crate::proxy::Proxy;
 use crate::tunnel::Tunnels;
 use crate::upstream::Clusters;
@@ -43,7 +44,7 @@ pub(crate) struct ChainService {
 enum ChainFilter {
     Http(Box<HttpServer>, Proxy),
     Tcp {
-        cluster: String,
+        proxy: Box<TcpProxy>,
         server: TcpServer,
         clusters: Clusters,
     },
@@ -55,6 +56,8 @@ enum ChainFilter {
 #[derive(Debug, Clone)]
 pub(crate) struct Maker {
     pub(crate) clusters: Clusters,
+    /// The secrets that TLS contexts may refer to by name.
+    pub(crate) secrets: Arc<[Secret]>,
     pub(crate) stats: Stats,
     /// What draining connections are told: `listener_manager.drain_config.protocol_handling`.
     pub(crate) behavior: SharedBehavior,
@@ -69,11 +72,12 @@ impl Maker {
     ///
     /// # Errors
     ///
-    /// A certificate or key that cannot be used.
+    /// A certificate or key that cannot be used, or the file of an answer that cannot be read.
     pub(crate) fn listener(&self, listener: Listener) -> Result<EdgeListener, FieldError> {
+        let bodies = listener.bodies()?;
         #[cfg(feature = "tls")]
         let mut tls = listener
-            .tls()?
+            .tls(&self.secrets)?
             .into_iter()
             .map(|tls| match self.envoy_1_40 {
                 // As every connection that has not spoken yet.
@@ -87,7 +91,7 @@ impl Maker {
                 tls: tls.next().flatten(),
                 filter: match chain.terminal() {
                     Some(NetworkFilter::HttpConnectionManager(manager)) => {
-                        self.http(manager, buffer)
+                        self.http(manager.with_bodies(&bodies), buffer)
                     }
                     Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
                     _ => ChainFilter::Nothing,
@@ -97,7 +101,7 @@ impl Maker {
         Ok(made.with_behavior(self.behavior.clone()))
     }
 
-    fn http(&self, manager: &HttpConnectionManager, buffer: Option<u32>) -> ChainFilter {
+    fn http(&self, manager: HttpConnectionManager, buffer: Option<u32>) -> ChainFilter {
         let stats = self.stats.http(&manager.stat_prefix);
         // Only tunnels need it.
         let mut server = manager
@@ -110,9 +114,10 @@ impl Maker {
             server = server.with_envoy_1_40();
         }
         let proxy = Proxy {
-            manager: Arc::new(manager.clone()),
+            manager: Arc::new(manager),
             clusters: self.clusters.clone(),
             peer: None,
+            secure: false,
             tunnels: Tunnels {
                 options: server.tunnels(),
                 websocket_close: self.websocket_close,
@@ -127,7 +132,7 @@ impl Maker {
             server = server.with_buffer_limit(bytes);
         }
         ChainFilter::Tcp {
-            cluster: proxy.cluster.clone(),
+            proxy: Box::new(proxy.clone()),
             server,
             clusters: self.clusters.clone(),
         }
@@ -140,14 +145,18 @@ pub(crate) async fn serve(
     audited: Option<DefaultConnectionManager>,
 ) {
     // A connection that no chain takes is closed without an answer.
-    let peer = accepted.peer.as_socket().map(|peer| peer.ip());
+    let peer = accepted.peer.as_socket();
+    #[cfg(feature = "tls")]
+    let entered = Entered::after_hello(accepted).await;
+    #[cfg(not(feature = "tls"))]
+    let entered = Entered::new(accepted);
     let Some(Entered {
         stream,
         connection,
         service,
         counted,
         ..
-    }) = Entered::new(accepted)
+    }) = entered
     else {
         return;
     };
@@ -157,24 +166,30 @@ pub(crate) async fn serve(
     #[cfg(feature = "tls")]
     if let Some(tls) = &service.tls {
         if let Some(stream) = tls.accept(stream, &connection).await {
-            service.filter.serve(stream, connection, peer).await;
+            service.filter.serve(stream, connection, peer, true).await;
         }
         return;
     }
-    service.filter.serve(stream, connection, peer).await;
+    service.filter.serve(stream, connection, peer, false).await;
     drop(counted);
 }
 
 impl ChainFilter {
     /// Serves what a connection says, once it is clear.
-    async fn serve<IO>(&self, stream: IO, connection: Connection, peer: Option<IpAddr>)
-    where
+    async fn serve<IO>(
+        &self,
+        stream: IO,
+        connection: Connection,
+        peer: Option<SocketAddr>,
+        secure: bool,
+    ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self {
             Self::Http(server, proxy) => {
                 let proxy = Proxy {
                     peer,
+                    secure,
                     ..proxy.clone()
                 };
                 let service = service_fn(move |request| proxy.clone().answer(request));
@@ -183,15 +198,22 @@ impl ChainFilter {
                 let _ = serve_http(stream, service, connection, server).await;
             }
             Self::Tcp {
-                cluster,
+                proxy,
                 server,
                 clusters,
-            } => match clusters.connect(cluster).await {
-                Ok(upstream) => {
-                    let _ = serve_tcp(stream, upstream, connection, server).await;
+            } => {
+                let cluster = proxy.choose_cluster(fastrand::u64(..));
+                match clusters.connect(cluster).await {
+                    Ok(Dialed::Clear(upstream)) => {
+                        let _ = serve_tcp(stream, upstream, connection, server).await;
+                    }
+                    #[cfg(feature = "tls")]
+                    Ok(Dialed::Secured(upstream)) => {
+                        let _ = serve_tcp(stream, *upstream, connection, server).await;
+                    }
+                    Err(_) => connection.guard().set_close_reason(CloseReason::Error),
                 }
-                Err(_) => connection.guard().set_close_reason(CloseReason::Error),
-            },
+            }
             Self::Nothing => {}
         }
     }

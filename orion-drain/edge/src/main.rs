@@ -12,6 +12,7 @@
 mod log;
 
 mod cli;
+mod dial;
 mod extended_connect;
 mod first;
 mod hop_by_hop;
@@ -19,6 +20,7 @@ mod hot_restart;
 mod lds;
 mod listener;
 mod proxy;
+mod resolve;
 mod service;
 mod shutdown;
 mod timeout;
@@ -48,7 +50,7 @@ use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
 use tokio::sync::oneshot;
 
-use crate::cli::{Args, Compat, Mode};
+use crate::cli::{Args, Compat, Mode, UnsupportedFields};
 use crate::first::First;
 use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::Lds;
@@ -84,6 +86,9 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let path = args.config_path.display();
     let loaded = load(args).with_context(|| format!("cannot use {path}"))?;
     let bootstrap = &loaded.value;
+    for field in &loaded.unknown_fields {
+        complain!("warning: {path}: {field}: not carried out here");
+    }
 
     // What connections are drained by, listed in and counted with.
     let manager = bootstrap.listener_manager.as_ref();
@@ -106,7 +111,9 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let behavior = manager
         .map(|manager| SharedBehavior::new(&(&manager.drain_config.protocol_handling).into()));
     let maker = Maker {
-        clusters: Clusters::new(bootstrap.clusters()),
+        clusters: Clusters::new(bootstrap.clusters(), bootstrap.secrets())
+            .map_err(|field| anyhow::anyhow!("{path}: {field}"))?,
+        secrets: bootstrap.secrets().into(),
         stats: stats.clone(),
         behavior: behavior.unwrap_or_default(),
         envoy_1_40: args.compat == Some(Compat::Envoy140),
@@ -131,6 +138,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
             "{path}: dynamic_resources.lds_config: paths must refer to an existing path in the system: '{shown}' does not exist"
         );
     }
+    maker.clusters.resolve().await;
     let options = manager.map_or_else(
         ListenersOptions::default,
         ListenerManagerConfig::listeners_options,
@@ -219,6 +227,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         settings: root.settings().clone(),
         reject_unknown_fields: args.reject_unknown_dynamic_fields,
         first: waits,
+        said: std::sync::Mutex::default(),
+        unsupported_fields: args.unsupported_fields,
         reload: Arc::default(),
     };
     let source = Source {
@@ -272,9 +282,21 @@ fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
         true => loaded,
         false => loaded.refuse_foreign_fields()?,
     };
-    if let Some(field) = loaded.value.check_clusters().first() {
-        anyhow::bail!("{field}");
+    let loaded = match args.unsupported_fields {
+        UnsupportedFields::Warn => loaded,
+        UnsupportedFields::Refuse => loaded.refuse_unsupported_fields()?,
+    };
+    let missing = loaded.value.check_clusters();
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        anyhow::bail!("{}", missing.join("; "));
     }
+    let mut loaded = loaded;
+    let (node, cluster) = (
+        args.service_node.as_deref(),
+        args.service_cluster.as_deref(),
+    );
+    loaded.value = loaded.value.with_node(node, cluster);
     if let Some(Address::Pipe(_)) = loaded.value.admin_address() {
         anyhow::bail!(
             "admin.address.pipe: not supported, the admin interface has an IP address and a port"

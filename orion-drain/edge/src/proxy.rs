@@ -1,17 +1,18 @@
 //! The HTTP service: choose a route, answer directly or forward, tunnel what is upgraded.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, UPGRADE};
-use http::uri::{Authority, Scheme};
+use http::header::{CONNECTION, HOST, HeaderName, LOCATION, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::ext::Protocol;
-use orion_drain::config::{Action, HttpConnectionManager, RouteAction};
+use orion_drain::config::{Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction};
 use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::extended_connect;
@@ -28,9 +29,18 @@ pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
     pub(crate) clusters: Clusters,
     /// The address that the client connects from.
-    pub(crate) peer: Option<IpAddr>,
+    pub(crate) peer: Option<SocketAddr>,
+    /// Whether it connects over TLS.
+    pub(crate) secure: bool,
     /// How what it upgrades is relayed.
     pub(crate) tunnels: Tunnels,
+}
+
+/// What a route makes of a request.
+struct Rewritten {
+    path: Option<String>,
+    host: Option<String>,
+    headers: HeaderEdits,
 }
 
 impl Proxy {
@@ -39,33 +49,65 @@ impl Proxy {
         self,
         request: Request<ReceivedBody>,
     ) -> Result<Response<Body>, Infallible> {
-        let host = request
-            .uri()
-            .authority()
-            .map(Authority::as_str)
-            .or_else(|| host_header(request.headers()));
+        if let Err(code) = one_host(&request) {
+            return Ok(closing(code));
+        }
+        let host = host_of(&request).unwrap_or_default();
+        let path = request.uri().path_and_query();
+        let mut head = RequestHead::new(
+            host,
+            path.map_or("/", PathAndQuery::as_str),
+            request.headers(),
+        );
+        head.method = request.method();
+        head.version = request.version();
+        head.secure = self.secure;
+        head.peer = self.peer;
+        head.sample = fastrand::u64(..);
         let chosen = self.manager.route_config.as_ref();
-        let chosen =
-            chosen.and_then(|routes| routes.choose(host.unwrap_or_default(), request.uri().path()));
-        let Some(chosen) = chosen else {
+        let Some(chosen) = chosen.and_then(|routes| routes.choose(&head)) else {
             return Ok(status(StatusCode::NOT_FOUND));
         };
-        let mut response = match &chosen.route.action {
-            Action::DirectResponse(direct) => {
-                let body = direct
-                    .body
-                    .as_ref()
-                    .map(|body| body.inline_string.clone())
-                    .unwrap_or_default();
+        let redirect = chosen.redirect(&head);
+        let (mut response, edits) = match (&chosen.route.action, redirect) {
+            (_, Some((code, location))) => {
+                let edits = chosen.response_edits(&head, None);
+                discard(request.into_body()).await;
+                (redirected(code, &location), edits)
+            }
+            (Action::DirectResponse(direct), None) => {
+                let edits = chosen.response_edits(&head, None);
+                let body = direct.body.as_ref();
+                let body = body.and_then(|body| body.inline_string.clone());
                 let code = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
                 // Like every proxy, read what the client sends: an answer must not overtake the request's own bytes.
                 discard(request.into_body()).await;
-                with_body(code, body)
+                (with_body(code, body.unwrap_or_default()), edits)
             }
-            Action::Route(route) => self.forward(request, route).await,
-            _ => status(StatusCode::NOT_IMPLEMENTED),
+            (Action::Route(route), None) => {
+                let cluster = route.choose_cluster(&head);
+                let edits = chosen.response_edits(&head, cluster.weight);
+                let endpoint = self.clusters.next(&cluster.name);
+                match endpoint {
+                    Some(endpoint) => {
+                        let hostname = endpoint.hostname.as_deref();
+                        let rewritten = Rewritten {
+                            path: owned(chosen.path(&head)),
+                            host: chosen
+                                .host(&head, cluster.weight, hostname)
+                                .map(Cow::into_owned),
+                            headers: chosen.request_edits(&head, cluster.weight),
+                        };
+                        let upstream = endpoint.http(request.version());
+                        let sent = self.forward(request, route, upstream, rewritten);
+                        (sent.await, edits)
+                    }
+                    None => (status(StatusCode::SERVICE_UNAVAILABLE), edits),
+                }
+            }
+            (_, None) => return Ok(status(StatusCode::NOT_IMPLEMENTED)),
         };
-        chosen.add_response_headers(response.headers_mut());
+        edits.apply(response.headers_mut());
         Ok(response)
     }
 
@@ -73,10 +115,9 @@ impl Proxy {
         &self,
         mut request: Request<ReceivedBody>,
         route: &RouteAction,
+        upstream: &Upstream,
+        rewritten: Rewritten,
     ) -> Response<Body> {
-        let Some(upstream) = self.clusters.next(&route.cluster) else {
-            return status(StatusCode::SERVICE_UNAVAILABLE);
-        };
         let upgrade = match request.extensions().get::<Protocol>() {
             Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
             None => asked_upgrade(&request).cloned(),
@@ -84,14 +125,17 @@ impl Proxy {
         let upgrade = upgrade.filter(|token| {
             token
                 .to_str()
-                .is_ok_and(|token| self.manager.allows_upgrade(token))
+                .is_ok_and(|token| route.allows_upgrade(token, &self.manager))
         });
         // Before anything is added: what the client's `connection` names is the client's own.
         if let Err(refused) = hop_by_hop::strip_request(request.headers_mut()) {
             return status(refused);
         }
         if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
-            append_x_forwarded_for(request.headers_mut(), peer);
+            append_x_forwarded_for(request.headers_mut(), peer.ip());
+        }
+        if let Err(code) = rewrite(&mut request, rewritten, route.append_x_forwarded_host) {
+            return status(code);
         }
         let sent = match upgrade {
             Some(token) => {
@@ -108,6 +152,85 @@ impl Proxy {
         };
         sent.unwrap_or_else(status)
     }
+}
+
+fn owned(text: Cow<'_, str>) -> Option<String> {
+    match text {
+        Cow::Owned(text) => Some(text),
+        Cow::Borrowed(_) => None,
+    }
+}
+
+/// Whom a request is for.
+fn host_of<B>(request: &Request<B>) -> Option<&str> {
+    let authority = request.uri().authority().map(Authority::as_str);
+    authority.or_else(|| host_header(request.headers()))
+}
+
+/// Refuses a request that does not name one host (RFC 9112, section 3.2). Of two lengths hyper keeps `chunked` and closes the
+/// connection (section 6.1).
+fn one_host<B>(request: &Request<B>) -> Result<(), StatusCode> {
+    let headers = request.headers();
+    let hosts = headers.get_all(HOST).iter().count();
+    let named = hosts == 1 || (hosts == 0 && request.uri().authority().is_some());
+    let needs_none = hosts == 0 && request.version() <= Version::HTTP_10;
+    if !named && !needs_none {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    Ok(())
+}
+
+/// Makes the route's changes.
+fn rewrite(
+    request: &mut Request<ReceivedBody>,
+    rewritten: Rewritten,
+    keep_host: bool,
+) -> Result<(), StatusCode> {
+    const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    let bad = |_| StatusCode::BAD_REQUEST;
+    rewritten.headers.apply(request.headers_mut());
+    if let Some(host) = rewritten.host {
+        let before = host_of(request).and_then(|host| HeaderValue::from_str(host).ok());
+        if let Some(before) = before.filter(|_| keep_host) {
+            request.headers_mut().append(X_FORWARDED_HOST, before);
+        }
+        let value = HeaderValue::from_str(&host).map_err(|_| StatusCode::BAD_REQUEST)?;
+        request.headers_mut().insert(HOST, value);
+        let mut parts = request.uri().clone().into_parts();
+        if parts.authority.is_some() {
+            parts.authority = Some(host.parse().map_err(bad)?);
+            *request.uri_mut() = Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)?;
+        }
+    }
+    if let Some(path) = rewritten.path {
+        // What begins with no slash would be something else than a path.
+        let path = match path.starts_with('/') {
+            true => path,
+            false => format!("/{path}"),
+        };
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = Some(path.parse().map_err(bad)?);
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)?;
+    }
+    Ok(())
+}
+
+fn redirected(code: u16, location: &str) -> Response<Body> {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// An answer after which nothing is read from the connection any more.
+fn closing(code: StatusCode) -> Response<Body> {
+    let mut response = status(code);
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
 }
 
 async fn exchange(
@@ -157,7 +280,7 @@ async fn upgrade_over(
     }
     let mut request = for_upstream(request, upstream, Some(token))?;
     let accept = match upstream {
-        Upstream::Http1(..) => None,
+        Upstream::Http1(_) | Upstream::Alpn(_) => None,
         Upstream::Http2(_) => Some(extended_connect::connect(&mut request)?),
     };
     let agreed = match accept {
@@ -231,15 +354,19 @@ fn for_upstream(
         .unwrap_or_default()
         .to_owned();
     let authority = match upstream {
-        // Whom the client asked for is in `host`; the client's pool goes by the address.
-        Upstream::Http1(address, _) => {
+        // Whom the client asked for is in `host`; the client's pool goes by one name for all.
+        Upstream::Http1(_) | Upstream::Alpn(_) => {
             if !asked_for.is_empty() {
                 let host =
                     HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
                 parts.headers.insert(HOST, host);
             }
             parts.version = Version::HTTP_11;
-            address.to_string()
+            match upstream {
+                // If HTTP/2 is agreed on, it is the `:authority`.
+                Upstream::Alpn(_) if !asked_for.is_empty() => asked_for,
+                _ => "endpoint".to_owned(),
+            }
         }
         // Whom the client asked for is in `:authority`.
         Upstream::Http2(_) => {

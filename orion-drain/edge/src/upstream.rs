@@ -1,49 +1,70 @@
-//! Where requests and bytes go: static clusters, whose endpoints take turns.
+//! Where requests and bytes go: clusters, whose endpoints take turns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::SocketAddr;
+#[cfg(feature = "tls")]
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use arc_swap::ArcSwap;
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use orion_drain::config::Cluster;
-use tokio::net::TcpStream;
+use orion_drain::config::{Cluster, EndpointAddress, FieldError, Secret, UpstreamVersion};
 
+use crate::dial::{Dial, Dialed, Place};
 use crate::timeout::RequestBody;
 use crate::upstream_h2::Http2;
 
 /// The clusters of the bootstrap, by name.
 #[derive(Debug, Clone)]
 pub(crate) struct Clusters {
-    by_name: Arc<BTreeMap<String, Endpoints>>,
+    pub(crate) by_name: Arc<BTreeMap<String, Arc<Endpoints>>>,
 }
 
+/// The endpoints of a cluster, as far as they are known.
 #[derive(Debug)]
-struct Endpoints {
-    endpoints: Vec<Endpoint>,
-    connect_timeout: Duration,
+pub(crate) struct Endpoints {
+    pub(crate) cluster: Cluster,
+    #[cfg(feature = "tls")]
+    tls: Option<orion_drain::config::UpstreamTls>,
+    known: ArcSwap<Vec<Arc<Endpoint>>>,
     next: AtomicUsize,
 }
 
+/// An endpoint. Its connections live as long as it is known.
 #[derive(Debug)]
-struct Endpoint {
-    address: SocketAddr,
-    http: Upstream,
+pub(crate) struct Endpoint {
+    place: Place,
+    /// The name that it was found by.
+    pub(crate) hostname: Option<String>,
+    dial: Dial,
+    http: Spoken,
+}
+
+/// Which version of HTTP it is spoken to in.
+#[derive(Debug)]
+enum Spoken {
+    One(Upstream),
+    /// The client's.
+    Downstream {
+        http1: Upstream,
+        http2: Upstream,
+    },
 }
 
 /// An endpoint as a request sees it.
 #[derive(Debug)]
 pub(crate) enum Upstream {
-    /// HTTP/1.1, by a client that pools its connections by address.
-    Http1(SocketAddr, Box<Client<HttpConnector, RequestBody>>),
+    /// HTTP/1.1, by a client that pools its connections.
+    Http1(Box<Client<Dial, RequestBody>>),
     /// HTTP/2.
     Http2(Http2),
+    /// What is agreed on by ALPN.
+    Alpn(Box<Client<Dial, RequestBody>>),
 }
 
 impl Upstream {
@@ -53,20 +74,59 @@ impl Upstream {
         request: Request<RequestBody>,
     ) -> io::Result<Response<Incoming>> {
         match self {
-            Self::Http1(_, client) => client.request(request).await.map_err(io::Error::other),
+            Self::Http1(client) | Self::Alpn(client) => {
+                client.request(request).await.map_err(io::Error::other)
+            }
             Self::Http2(endpoint) => endpoint.request(request).await,
         }
     }
 }
 
-impl Clusters {
-    pub(crate) fn new(clusters: &[Cluster]) -> Self {
-        let by_name = clusters
-            .iter()
-            .map(|cluster| (cluster.name.clone(), Endpoints::new(cluster)));
-        Self {
-            by_name: Arc::new(by_name.collect()),
+impl Endpoint {
+    /// How it is asked on behalf of a client that speaks this version.
+    pub(crate) fn http(&self, version: Version) -> &Upstream {
+        match &self.http {
+            Spoken::One(upstream) => upstream,
+            Spoken::Downstream { http2, .. } if version == Version::HTTP_2 => http2,
+            Spoken::Downstream { http1, .. } => http1,
         }
+    }
+}
+
+impl Clusters {
+    /// # Errors
+    ///
+    /// A certificate or key of a cluster that cannot be used.
+    pub(crate) fn new(clusters: &[Cluster], secrets: &[Secret]) -> Result<Self, FieldError> {
+        #[cfg(not(feature = "tls"))]
+        let _ = secrets;
+        let mut by_name = BTreeMap::new();
+        for (index, cluster) in clusters.iter().enumerate() {
+            #[cfg(feature = "tls")]
+            let tls = cluster.tls(secrets).map_err(|mut error| {
+                error.path = format!("static_resources.clusters[{index}].{}", error.path);
+                error
+            })?;
+            #[cfg(not(feature = "tls"))]
+            let _ = index;
+            let endpoints = Endpoints {
+                cluster: cluster.clone(),
+                #[cfg(feature = "tls")]
+                tls,
+                known: ArcSwap::default(),
+                next: AtomicUsize::new(0),
+            };
+            // Names are resolved later.
+            let places = cluster.used_endpoints().filter_map(|endpoint| {
+                let hostname = Some(endpoint.hostname.clone()).filter(|name| !name.is_empty());
+                Some((place(&endpoint.address)?, hostname))
+            });
+            endpoints.set(places.collect());
+            by_name.insert(cluster.name.clone(), Arc::new(endpoints));
+        }
+        Ok(Self {
+            by_name: Arc::new(by_name),
+        })
     }
 
     pub(crate) fn names(&self) -> BTreeSet<String> {
@@ -74,59 +134,105 @@ impl Clusters {
     }
 
     /// The endpoint of a cluster whose turn it is.
-    pub(crate) fn next(&self, cluster: &str) -> Option<&Upstream> {
-        self.by_name
-            .get(cluster)?
-            .next()
-            .map(|endpoint| &endpoint.http)
+    pub(crate) fn next(&self, cluster: &str) -> Option<Arc<Endpoint>> {
+        self.by_name.get(cluster)?.next()
     }
 
-    /// A TCP connection to the endpoint of a cluster whose turn it is.
-    pub(crate) async fn connect(&self, cluster: &str) -> io::Result<TcpStream> {
-        let not_found = || {
+    /// A connection to the endpoint of a cluster whose turn it is.
+    pub(crate) async fn connect(&self, cluster: &str) -> io::Result<Dialed> {
+        let endpoint = self.next(cluster).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("cluster `{cluster}` has no endpoint"),
             )
-        };
-        let endpoints = self.by_name.get(cluster).ok_or_else(not_found)?;
-        let address = endpoints.next().ok_or_else(not_found)?.address;
-        let stream =
-            tokio::time::timeout(endpoints.connect_timeout, TcpStream::connect(address)).await??;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+        })?;
+        endpoint.dial.connect().await
+    }
+}
+
+/// Where an endpoint is that has no host name.
+pub(crate) fn place(address: &EndpointAddress) -> Option<Place> {
+    match (address.socket_addr(), address) {
+        (Some(address), _) => Some(Place::Tcp(vec![address])),
+        (None, EndpointAddress::Pipe(pipe)) => Some(Place::Unix(pipe.path.clone())),
+        (None, _) => None,
     }
 }
 
 impl Endpoints {
-    fn new(cluster: &Cluster) -> Self {
-        let connect_timeout = cluster.connect_limit();
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(connect_timeout));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build(connector);
-        let addresses = cluster
-            .addresses()
-            .filter_map(|address| address.socket_addr());
-        let endpoints = addresses.map(|address| Endpoint {
-            address,
-            http: match cluster.speaks_http2() {
-                true => Upstream::Http2(Http2::new(address, connect_timeout)),
-                false => Upstream::Http1(address, Box::new(client.clone())),
-            },
+    fn next(&self) -> Option<Arc<Endpoint>> {
+        let known = self.known.load();
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        known.get(turn.checked_rem(known.len())?).cloned()
+    }
+
+    /// These are the endpoints from now on. One that was known already keeps its connections.
+    pub(crate) fn set(&self, places: Vec<(Place, Option<String>)>) {
+        let known = self.known.load_full();
+        let endpoints = places.into_iter().map(|(place, hostname)| {
+            let same = |endpoint: &&Arc<Endpoint>| {
+                endpoint.place == place && endpoint.hostname == hostname
+            };
+            match known.iter().find(same) {
+                Some(endpoint) => Arc::clone(endpoint),
+                None => Arc::new(self.endpoint(place, hostname)),
+            }
         });
-        Self {
-            endpoints: endpoints.collect(),
-            connect_timeout,
-            next: AtomicUsize::new(0),
+        self.known.store(Arc::new(endpoints.collect()));
+    }
+
+    fn endpoint(&self, place: Place, hostname: Option<String>) -> Endpoint {
+        let dial = |protocols: &[&str]| self.dial(&place, protocols);
+        let client = |dial: Dial| {
+            let client = Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(Duration::from_secs(60))
+                .build(dial);
+            Box::new(client)
+        };
+        let http1 = || Upstream::Http1(client(dial(&["http/1.1"])));
+        let http2 = || Upstream::Http2(Http2::new(dial(&["h2"])));
+        let http = match self.cluster.version() {
+            UpstreamVersion::Http2 => Spoken::One(http2()),
+            UpstreamVersion::Downstream => Spoken::Downstream {
+                http1: http1(),
+                http2: http2(),
+            },
+            UpstreamVersion::Alpn => Spoken::One(Upstream::Alpn(client(dial(&["h2", "http/1.1"])))),
+            _ => Spoken::One(http1()),
+        };
+        Endpoint {
+            dial: dial(&[]),
+            place,
+            hostname,
+            http,
         }
     }
 
-    fn next(&self) -> Option<&Endpoint> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.endpoints.get(turn.checked_rem(self.endpoints.len())?)
+    /// How connections are made that offer these protocols, or else what the configuration says.
+    fn dial(&self, place: &Place, protocols: &[&str]) -> Dial {
+        #[cfg(not(feature = "tls"))]
+        let _ = protocols;
+        Dial {
+            place: place.clone(),
+            timeout: self.cluster.connect_limit(),
+            #[cfg(feature = "tls")]
+            secured: self.tls.as_ref().map(|tls| {
+                use tokio_rustls::rustls::pki_types::ServerName;
+                // An address is no name that is asked for; nobody looks at it.
+                let ip = match place {
+                    Place::Tcp(addresses) => addresses.first().map(SocketAddr::ip),
+                    Place::Unix(_) => None,
+                };
+                let ip = ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+                crate::dial::Secured {
+                    config: match protocols {
+                        [] => tls.as_configured(),
+                        protocols => tls.offering(protocols),
+                    },
+                    name: tls.server_name().cloned().unwrap_or(ServerName::from(ip)),
+                }
+            }),
+        }
     }
 }

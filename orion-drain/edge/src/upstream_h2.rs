@@ -1,31 +1,27 @@
 //! HTTP/2 to an endpoint: one connection, made when it is needed, which all requests share.
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
 
+use crate::dial::Dial;
 use crate::timeout::RequestBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
-/// An endpoint that speaks HTTP/2 with prior knowledge.
+/// An endpoint that speaks HTTP/2 with prior knowledge, or agrees on it by ALPN.
 #[derive(Debug)]
 pub(crate) struct Http2 {
-    address: SocketAddr,
-    connect_timeout: Duration,
+    dial: Dial,
     /// Locked to take a handle or to connect, never while a request is under way.
     sender: Mutex<Option<SendRequest<RequestBody>>>,
 }
 
 impl Http2 {
-    pub(crate) fn new(address: SocketAddr, connect_timeout: Duration) -> Self {
+    pub(crate) fn new(dial: Dial) -> Self {
         Self {
-            address,
-            connect_timeout,
+            dial,
             sender: Mutex::default(),
         }
     }
@@ -54,9 +50,7 @@ impl Http2 {
         if let Some(sender) = sender.as_ref().filter(|sender| sender.is_ready()) {
             return Ok(sender.clone());
         }
-        let stream =
-            tokio::time::timeout(self.connect_timeout, TcpStream::connect(self.address)).await??;
-        stream.set_nodelay(true)?;
+        let stream = self.dial.connect().await?;
         let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
         let (made, connection) = made.map_err(io::Error::other)?;
         // How it ends is told to the requests on it.

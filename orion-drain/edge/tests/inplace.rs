@@ -2,6 +2,8 @@
 //! client (127.0.0.2, 127.0.0.3, ...) chooses its chain.
 
 // The parts of edge that serve; what only its main program uses is not used here.
+#[path = "../src/dial.rs"]
+mod dial;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/extended_connect.rs"]
 mod extended_connect;
@@ -118,7 +120,8 @@ impl Edge {
         Self {
             listeners,
             maker: Maker {
-                clusters: Clusters::new(clusters),
+                clusters: Clusters::new(clusters, &[]).expect("nothing to read"),
+                secrets: [].into(),
                 stats: stats.clone(),
                 behavior: SharedBehavior::default(),
                 envoy_1_40: false,

@@ -101,7 +101,7 @@ fn word(routes: &WordRoutes) -> Bytes {
     match &routes.virtual_hosts[0].routes[0].action {
         Action::DirectResponse(response) => {
             let body = response.body.as_ref().expect("it has a body");
-            Bytes::from(body.inline_string.clone())
+            Bytes::from(body.inline_string.clone().unwrap_or_default())
         }
         _ => panic!("every route here answers directly"),
     }

@@ -16,7 +16,7 @@ use super::refusals::Refusals;
 use super::session::{Asker, Delta, StateOfTheWorld};
 use super::streams::Streams;
 use orion_drain_config::{
-    Address, ApiConfigSource, ApiType, Bootstrap, Cluster, ListenerUpdate, Refused,
+    ApiConfigSource, ApiType, Bootstrap, Cluster, EndpointAddress, ListenerUpdate, Refused,
 };
 use orion_drain_stats::{ControlPlaneStats, Stats};
 
@@ -259,10 +259,11 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-fn endpoint(address: &Address, cluster: &Cluster, authority: &str) -> Option<Endpoint> {
-    let uri = match address.socket_addr() {
-        Some(address) => format!("http://{}", address),
-        None => format!("unix:{address}"),
+fn endpoint(address: &EndpointAddress, cluster: &Cluster, authority: &str) -> Option<Endpoint> {
+    let uri = match address {
+        EndpointAddress::Pipe(_) => format!("unix:{address}"),
+        // A host name is resolved for each connection.
+        _ => format!("http://{address}"),
     };
     let endpoint = Endpoint::from_shared(uri).ok()?;
     let endpoint = endpoint

@@ -1,10 +1,10 @@
 //! Which filter chain a connection takes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use orion_drain_config::{
-    CidrRange, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, TcpProxy,
-    choose_chain,
+    CidrRange, ConnectionFacts, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter,
+    TcpProxy, choose_chain,
 };
 use proptest::prelude::*;
 
@@ -33,9 +33,7 @@ fn chain(name: &str, port: Option<u16>, ranges: &[&str]) -> FilterChain {
 fn listener(chains: Vec<FilterChain>, default: Option<FilterChain>) -> Listener {
     let mut listener = Listener::new(
         "in",
-        "127.0.0.1:80"
-            .parse::<std::net::SocketAddr>()
-            .expect("an address"),
+        "127.0.0.1:80".parse::<SocketAddr>().expect("an address"),
         chains,
     );
     listener.default_filter_chain = default;
@@ -43,7 +41,9 @@ fn listener(chains: Vec<FilterChain>, default: Option<FilterChain>) -> Listener 
 }
 
 fn chosen<'a>(listener: &'a Listener, source: &str, port: u16) -> Option<&'a str> {
-    choose_chain(listener, Some(ip(source)), Some(port)).map(|chain| chain.name.as_str())
+    let destination = SocketAddr::new(ip("192.0.2.1"), port);
+    let facts = ConnectionFacts::new(Some(SocketAddr::new(ip(source), 9)), Some(destination));
+    choose_chain(listener, &facts).map(|chain| chain.name.as_str())
 }
 
 #[test]
@@ -110,9 +110,50 @@ fn a_unix_socket_has_neither_port_nor_source() {
         None,
     );
     assert_eq!(
-        choose_chain(&listener, None, None).map(|chain| chain.name.as_str()),
+        choose_chain(&listener, &ConnectionFacts::default()).map(|chain| chain.name.as_str()),
         Some("rest")
     );
+}
+
+#[test]
+fn names_and_protocols_of_a_hello_choose_the_most_specific_chain() {
+    let named = |name: &str, change: fn(&mut FilterChainMatch)| {
+        let mut chain = chain(name, None, &[]);
+        change(chain.filter_chain_match.as_mut().expect("a rule"));
+        chain
+    };
+    let listener = listener(
+        vec![
+            named("exact", |rule| rule.server_names = vec!["a.example".into()]),
+            named("suffix", |rule| {
+                rule.server_names = vec!["*.example".into()]
+            }),
+            named("longer", |rule| {
+                rule.server_names = vec!["*.b.example".into()]
+            }),
+            named("h2", |rule| rule.application_protocols = vec!["h2".into()]),
+            named("clear", |rule| {
+                rule.transport_protocol = "raw_buffer".into()
+            }),
+            named("rest", |_| {}),
+        ],
+        None,
+    );
+    let h2 = ["h2".to_owned()];
+    for (tls, name, protocols, expected) in [
+        (true, Some("A.example"), &[][..], "exact"),
+        (true, Some("x.example"), &h2[..], "suffix"),
+        (true, Some("x.b.example"), &[], "longer"),
+        (true, Some("b.example"), &[], "suffix"),
+        (true, Some("example"), &h2, "h2"),
+        (true, None, &[], "rest"),
+        (false, None, &[], "clear"),
+    ] {
+        let mut facts = ConnectionFacts::default();
+        (facts.tls, facts.server_name, facts.application_protocols) = (tls, name, protocols);
+        let chosen = choose_chain(&listener, &facts).map(|chain| chain.name.as_str());
+        assert_eq!(chosen, Some(expected), "{facts:?}");
+    }
 }
 
 proptest! {

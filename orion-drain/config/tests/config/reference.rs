@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// In the order of the page.
-const FILES: [&str; 14] = [
+const FILES: [&str; 22] = [
     "bootstrap",
     "api_source",
     "manager",
@@ -13,13 +13,21 @@ const FILES: [&str; 14] = [
     "address",
     "tls",
     "hcm",
+    "http_filter",
     "route",
+    "matching",
+    "target",
+    "rewrite",
+    "headers",
     "tcp_proxy",
     "cluster",
+    "endpoint",
     "upstream",
     "names",
+    "flags",
     "duration",
     "numbers",
+    "format",
 ];
 
 /// The fields and values that a source file declares, as sections of the page.
@@ -128,8 +136,10 @@ fn the_reference_page_is_what_the_types_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut page = String::from(
         "# Configuration reference\n\nThe messages and fields that `orion_drain::config` reads, in Envoy's names and shapes. \
-         A field that is not here is ignored and\ncounted, unless ignoring it would change who is served: then it is refused. \
+         A field that is not here is left out,\ntold and counted, unless leaving it out would change who is served: then it is refused. \
          Durations are `600s` or `0.25s`; `10m` is read as well.\nHow the timeouts go together: [timeouts.md](timeouts.md).\n\n\
+         Where a list may stand, one value is a list of one. What Envoy does with each field, and with which test this proxy does\n\
+         the same: [envoy-compat.md](envoy-compat.md).\n\n\
          This page is made of the types' own comments; a test compares the two.\n",
     );
     for file in FILES {

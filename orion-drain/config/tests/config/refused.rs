@@ -78,8 +78,8 @@ fn wrong_values_of_the_listener_itself_are_named() {
         ),
         (
             "prefix:",
-            "safe_regex:",
-            "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match: expected one of `prefix`, `path`",
+            "connect_matcher:",
+            "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match: expected one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`",
         ),
     ] {
         let (_, error) = refused(&listener.replace(from, to));
@@ -190,13 +190,13 @@ fn fields_that_cannot_be_ignored_safely_are_refused() {
     for (from, to, path) in [
         (
             "- filters:",
-            "- filter_chain_match: { server_names: [a] }\n  filters:",
-            "filter_chains[0].filter_chain_match.server_names",
+            "- filter_chain_match: { suffix_len: 3 }\n  filters:",
+            "filter_chains[0].filter_chain_match.suffix_len",
         ),
         (
             r#"{ prefix: "/" }"#,
-            r#"{ prefix: "/", headers: [{ name: a }] }"#,
-            "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match.headers",
+            r#"{ prefix: "/", dynamic_metadata: [{ filter: a }] }"#,
+            "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match.dynamic_metadata",
         ),
     ] {
         let (_, error) = refused(&listener.replace(from, to));
@@ -348,14 +348,6 @@ fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what
     }
     for (to, path) in [
         (
-            "match: { prefix: \"/\", case_sensitive: false }",
-            "match.case_sensitive",
-        ),
-        (
-            "match: { prefix: \"/\", runtime_fraction: { default_value: {} } }",
-            "match.runtime_fraction",
-        ),
-        (
             "match: { prefix: \"/\", cookies: [{ name: a }] }",
             "match.cookies",
         ),
@@ -368,16 +360,8 @@ fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what
             "match.filter_state",
         ),
         (
-            "match: { prefix: \"/\", headers: [{ name: a }] }",
-            "match.headers",
-        ),
-        (
             "typed_per_filter_config: { a: {} }\n            match: { prefix: \"/\" }",
             "typed_per_filter_config",
-        ),
-        (
-            "request_headers_to_remove: [cookie]\n            match: { prefix: \"/\" }",
-            "request_headers_to_remove",
         ),
     ] {
         let (_, error) = refused(&with(route, to));

@@ -125,12 +125,12 @@ fn a_bootstrap_is_written_unchanged() {
 }
 
 #[test]
-fn static_clusters_only() {
-    let error =
-        Bootstrap::from_yaml("static_resources: { clusters: [{ name: a, type: STRICT_DNS }] }");
+fn clusters_whose_endpoints_come_from_a_control_plane_are_refused() {
+    let error = Bootstrap::from_yaml("static_resources: { clusters: [{ name: a, type: EDS }] }");
     assert_eq!(
-        error.expect_err("DNS").to_string(),
-        "static_resources.clusters[0].type: unknown value `STRICT_DNS`, expected only `STATIC`"
+        error.expect_err("EDS").to_string(),
+        "static_resources.clusters[0].type: unknown value `EDS`, expected one of `STATIC`, `STRICT_DNS`, \
+         `LOGICAL_DNS`"
     );
 }
 

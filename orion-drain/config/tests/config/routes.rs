@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use orion_drain_config::{Action, RouteConfiguration};
+use orion_drain_config::{Action, ChosenRoute, RequestHead, RouteConfiguration};
 
 use super::{http_listener, manager, read};
 
@@ -11,12 +11,17 @@ fn table(yaml: &str) -> RouteConfiguration {
     yaml_serde::from_str(yaml).expect("routes")
 }
 
+fn choose<'a>(table: &'a RouteConfiguration, host: &str, path: &str) -> Option<ChosenRoute<'a>> {
+    table.choose(&RequestHead::new(host, path, &HeaderMap::new()))
+}
+
 fn body<'a>(table: &'a RouteConfiguration, host: &str, path: &str) -> Option<&'a str> {
-    match &table.choose(host, path)?.route.action {
-        Action::DirectResponse(response) => response
-            .body
-            .as_ref()
-            .map(|body| body.inline_string.as_str()),
+    body_of(choose(table, host, path)?)
+}
+
+fn body_of(chosen: ChosenRoute<'_>) -> Option<&str> {
+    match &chosen.route.action {
+        Action::DirectResponse(response) => response.body.as_ref()?.inline_string.as_deref(),
         _ => None,
     }
 }
@@ -69,7 +74,7 @@ virtual_hosts:
     assert_eq!(body(&table, "h", "/a?b=c"), Some("path"));
     assert_eq!(body(&table, "h", "/ab"), Some("prefix"));
     assert_eq!(body(&table, "h", "/b"), None);
-    assert!(table.choose("h", "/b").is_none());
+    assert!(choose(&table, "h", "/b").is_none());
 }
 
 #[test]
@@ -96,10 +101,10 @@ response_headers_to_add:
     for name in ["x-twice", "x-over", "x-old"] {
         headers.insert(name, "a".parse().expect("a value"));
     }
-    table
-        .choose("h", "/")
-        .expect("a route")
-        .add_response_headers(&mut headers);
+    let request = HeaderMap::new();
+    let request = RequestHead::new("h", "/", &request);
+    let chosen = table.choose(&request).expect("a route");
+    chosen.response_edits(&request, None).apply(&mut headers);
     let all = |name: &str| {
         headers
             .get_all(name)
@@ -112,6 +117,233 @@ response_headers_to_add:
     assert_eq!(all("x-old"), ["b"]);
     assert_eq!(all("x-absent"), ["b"]);
     assert_eq!(all("x-only"), Vec::<&str>::new());
+}
+
+/// Routes of one host that answer with their place.
+fn numbered(matches: &[&str]) -> RouteConfiguration {
+    let routes: String = matches
+        .iter()
+        .enumerate()
+        .map(|(number, fields)| {
+            format!(
+                "\n  - {{ match: {{ {fields} }}, direct_response: {{ status: 200, body: {{ \
+                 inline_string: '{number}' }} }} }}"
+            )
+        })
+        .collect();
+    table(&format!(
+        "virtual_hosts:\n- name: all\n  domains: ['*']\n  routes:{routes}"
+    ))
+}
+
+#[test]
+fn a_path_matches_by_its_kind() {
+    let table = numbered(&[
+        "safe_regex: { regex: '/item/[0-9]+' }",
+        "path_separated_prefix: /sep",
+        "prefix: /UP, case_sensitive: false",
+        "path: /Exact, case_sensitive: false",
+    ]);
+    for (path, expected) in [
+        ("/item/7?a", Some("0")),
+        ("/item/7/x", None),
+        ("/sep", Some("1")),
+        ("/sep/x", Some("1")),
+        ("/separate", None),
+        ("/upper", Some("2")),
+        ("/eXACT", Some("3")),
+        ("/exact/", None),
+    ] {
+        assert_eq!(body(&table, "h", path), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_header_matches_by_its_pattern() {
+    for (matcher, value, matches) in [
+        ("exact_match: a", Some("a"), true),
+        ("exact_match: a", Some("ab"), false),
+        ("prefix_match: a", Some("ab"), true),
+        ("suffix_match: b", Some("ab"), true),
+        ("contains_match: b", Some("abc"), true),
+        ("safe_regex_match: { regex: 'a.c' }", Some("abc"), true),
+        ("safe_regex_match: { regex: 'a.c' }", Some("abcd"), false),
+        (
+            "string_match: { exact: A, ignore_case: true }",
+            Some("a"),
+            true,
+        ),
+        (
+            "string_match: { contains: B, ignore_case: true }",
+            Some("abc"),
+            true,
+        ),
+        ("range_match: { start: 1, end: 3 }", Some("2"), true),
+        ("range_match: { start: 1, end: 3 }", Some("3"), false),
+        ("range_match: { start: -5, end: '3' }", Some("-4"), true),
+        ("present_match: true", Some(""), true),
+        ("present_match: true", None, false),
+        ("present_match: false", None, true),
+        ("present_match: true, invert_match: true", None, true),
+        ("exact_match: a, invert_match: true", Some("b"), true),
+        ("exact_match: a, invert_match: true", None, false),
+        (
+            "exact_match: '', treat_missing_header_as_empty: true",
+            None,
+            true,
+        ),
+    ] {
+        let table = numbered(&[&format!(
+            "prefix: /, headers: [{{ name: X-Test, {matcher} }}]"
+        )]);
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert("x-test", value.parse().expect("a value"));
+        }
+        let chosen = table.choose(&RequestHead::new("h", "/", &headers));
+        assert_eq!(chosen.is_some(), matches, "{matcher} {value:?}");
+    }
+}
+
+#[test]
+fn headers_of_one_name_are_one_value_and_the_start_line_has_headers_too() {
+    let table = numbered(&[
+        "prefix: /, headers: [{ name: x, exact_match: 'a,b' }]",
+        "prefix: /, headers: [{ name: ':method', exact_match: POST }, { name: ':path', prefix_match: /p }]",
+        "prefix: /, headers: [{ name: ':authority', exact_match: shop }]",
+        "prefix: /, query_parameters: [{ name: q, string_match: { prefix: '1' } }]",
+        "prefix: /, grpc: {}",
+    ]);
+    let mut headers = HeaderMap::new();
+    headers.append("x", "a".parse().expect("a value"));
+    headers.append("x", "b".parse().expect("a value"));
+    let none = HeaderMap::new();
+    let mut grpc = HeaderMap::new();
+    grpc.insert(
+        "content-type",
+        "application/grpc+proto".parse().expect("a value"),
+    );
+    let mut post = RequestHead::new("h", "/p?q=2", &none);
+    post.method = &http::Method::POST;
+    for (request, expected) in [
+        (RequestHead::new("h", "/", &headers), Some("0")),
+        (post, Some("1")),
+        (RequestHead::new("shop", "/", &none), Some("2")),
+        (RequestHead::new("h", "/?a&q=12&q=2", &none), Some("3")),
+        (RequestHead::new("h", "/", &grpc), Some("4")),
+        (RequestHead::new("h", "/?q=21", &none), None),
+    ] {
+        assert_eq!(
+            table.choose(&request).and_then(body_of),
+            expected,
+            "{request:?}"
+        );
+    }
+}
+
+#[test]
+fn weights_and_shares_of_chance_are_kept() {
+    let table = table(
+        "virtual_hosts: [{ name: all, domains: ['*'], routes: [{ match: { prefix: /, runtime_fraction: { \
+         default_value: { numerator: 25 } } }, route: { weighted_clusters: { clusters: [{ name: a, weight: 1 }, \
+         { name: none, weight: 0 }, { name: b, weight: 3 }] } } }] }]",
+    );
+    let headers = HeaderMap::new();
+    let mut seen = std::collections::BTreeMap::<String, usize>::new();
+    for sample in 0..100 {
+        let mut request = RequestHead::new("h", "/", &headers);
+        request.sample = sample;
+        let Some(chosen) = table.choose(&request) else {
+            *seen.entry("no route".to_owned()).or_default() += 1;
+            continue;
+        };
+        let Action::Route(route) = &chosen.route.action else {
+            panic!("{chosen:?}");
+        };
+        let cluster = route.choose_cluster(&request).name.into_owned();
+        *seen.entry(cluster).or_default() += 1;
+    }
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|(name, count)| (name.as_str(), *count))
+        .collect();
+    assert_eq!(seen, [("a", 7), ("b", 18), ("no route", 75)]);
+}
+
+#[test]
+fn a_path_is_rewritten_and_a_redirect_leads_where_it_says() {
+    for (matches, action, path, expected) in [
+        ("prefix: /api", "prefix_rewrite: /", "/api/a?b", "//a?b"),
+        ("prefix: /api/", "prefix_rewrite: /", "/api/a?b", "/a?b"),
+        (
+            "prefix: /api, case_sensitive: false",
+            "prefix_rewrite: /v2",
+            "/API/a",
+            "/v2/a",
+        ),
+        ("path: /api", "prefix_rewrite: /v2", "/api?x", "/v2?x"),
+        (
+            "prefix: /",
+            "regex_rewrite: { pattern: { regex: '^/([a-z]+)/([0-9]+)$' }, substitution: '/\\2/\\1' }",
+            "/item/7?q",
+            "/7/item?q",
+        ),
+    ] {
+        let table = table(&format!(
+            "virtual_hosts: [{{ name: all, domains: ['*'], routes: [{{ match: {{ {matches} }}, route: {{ cluster: c, {action} }} }}] }}]"
+        ));
+        let headers = HeaderMap::new();
+        let request = RequestHead::new("h", path, &headers);
+        let chosen = table.choose(&request).expect("a route");
+        assert_eq!(chosen.path(&request), expected, "{action}");
+    }
+    for (action, host, path, expected) in [
+        (
+            "https_redirect: true",
+            "shop:80",
+            "/a?b",
+            "https://shop/a?b",
+        ),
+        (
+            "https_redirect: true",
+            "shop:8080",
+            "/a",
+            "https://shop:8080/a",
+        ),
+        (
+            "https_redirect: true, port_redirect: 8443",
+            "shop:8080",
+            "/a",
+            "https://shop:8443/a",
+        ),
+        ("host_redirect: other", "shop:8080", "/a", "http://other/a"),
+        ("path_redirect: /new", "shop", "/a?b", "http://shop/new?b"),
+        (
+            "path_redirect: '/new?c', strip_query: true",
+            "shop",
+            "/a?b",
+            "http://shop/new?c",
+        ),
+        (
+            "prefix_rewrite: /new, strip_query: true",
+            "shop",
+            "/a/x?b",
+            "http://shop/new/x",
+        ),
+        ("scheme_redirect: ftp", "[::1]:80", "/a", "ftp://[::1]:80/a"),
+    ] {
+        let table = table(&format!(
+            "virtual_hosts: [{{ name: all, domains: ['*'], routes: [{{ match: {{ prefix: /a }}, redirect: {{ {action}, response_code: found }} }}] }}]"
+        ));
+        let headers = HeaderMap::new();
+        let request = RequestHead::new(host, path, &headers);
+        let chosen = table.choose(&request).expect("a route");
+        assert_eq!(
+            chosen.redirect(&request),
+            Some((302, expected.to_owned())),
+            "{action}"
+        );
+    }
 }
 
 #[test]

@@ -167,13 +167,13 @@ fn a_tls_context_is_read_and_written_as_it_was() {
         Listener::from_json(&json).expect("the same").value,
         listener
     );
-    let error = listener.tls().expect_err("there is no such file");
+    let error = listener.tls(&[]).expect_err("there is no such file");
     let context = "filter_chains[0].transport_socket.typed_config.common_tls_context";
     assert_eq!(
         error.path,
         format!("{context}.tls_certificates[0].certificate_chain.filename")
     );
-    let clear = read(&http_listener("")).tls().expect("nothing to read");
+    let clear = read(&http_listener("")).tls(&[]).expect("nothing to read");
     assert!(clear.len() == 1 && clear[0].is_none());
 }
 
@@ -192,21 +192,25 @@ fn tls_that_is_not_served_is_refused_with_its_path() {
             format!("{socket}.require_sni"),
         ),
         (
-            format!("common_tls_context: {{ {certificates}, tls_params: {{}} }}"),
-            format!("{common}.tls_params"),
+            format!(
+                "common_tls_context: {{ {certificates}, tls_params: {{ tls_maximum_protocol_version: TLSv1_1 }} }}"
+            ),
+            format!("{common}.tls_params.tls_maximum_protocol_version"),
         ),
         (
             "common_tls_context: {}".to_owned(),
             format!("{common}.tls_certificates"),
         ),
         (
-            "common_tls_context: { tls_certificate_sds_secret_configs: [{ name: other }] }"
+            "common_tls_context: { tls_certificate_sds_secret_configs: [{ name: a, sds_config: { ads: {} } }] }"
                 .to_owned(),
-            format!("{common}.tls_certificate_sds_secret_configs"),
+            format!("{common}.tls_certificate_sds_secret_configs[0].sds_config"),
         ),
         (
-            format!("common_tls_context: {{ tls_certificates: [{CERTIFICATE}, {CERTIFICATE}] }}"),
-            format!("{common}.tls_certificates"),
+            format!(
+                "common_tls_context: {{ {certificates}, validation_context: {{ verify_certificate_hash: [a] }} }}"
+            ),
+            format!("{common}.validation_context.verify_certificate_hash"),
         ),
     ] {
         let error = refused(&tls(&context));
@@ -266,16 +270,33 @@ fn upstream_options_that_are_not_served_are_refused() {
     let http = format!("{at}.typed_extension_protocol_options.{HTTP}");
     for (yaml, path) in [
         (
-            options("use_downstream_protocol_config: {}"),
-            format!("{http}.use_downstream_protocol_config"),
+            options("auto_config: { http3_protocol_options: {} }, http_filters: [{ name: a }]"),
+            format!("{http}.http_filters"),
         ),
         (
-            cluster("lb_policy: RANDOM"),
-            format!("{at}.lb_policy: unknown value `RANDOM`, expected only `ROUND_ROBIN`"),
+            cluster("lb_policy: CLUSTER_PROVIDED"),
+            format!(
+                "{at}.lb_policy: unknown value `CLUSTER_PROVIDED`, expected one of `ROUND_ROBIN`, `LEAST_REQUEST`, \
+                 `RING_HASH`, `RANDOM`, `MAGLEV`"
+            ),
         ),
         (
             cluster("transport_socket: { name: tls }"),
             format!("{at}.transport_socket"),
+        ),
+        (
+            cluster(
+                "load_assignment: { cluster_name: a, endpoints: [{ lb_endpoints: [{ endpoint: { address: { \
+                 socket_address: { address: shop.example, port_value: 80 } } } }] }] }",
+            ),
+            format!(
+                "{at}.load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: \
+                 `shop.example` is not an IP address"
+            ),
+        ),
+        (
+            cluster("type: LOGICAL_DNS"),
+            format!("{at}.load_assignment: a `LOGICAL_DNS` cluster has exactly one endpoint"),
         ),
     ] {
         let error = Bootstrap::from_yaml(&yaml).expect_err(&yaml).to_string();
@@ -323,4 +344,19 @@ fn additional_addresses_have_options_of_their_own_and_rules() {
     }
     let tunes = "{ address: { socket_address: { address: '::1', port_value: 1 } }, tcp_keepalive: { keepalive_time: 7 }, socket_options: { socket_options: [{ level: 6, name: 4, int_value: 60 }] } }";
     read(&more(tunes));
+}
+
+#[test]
+fn another_way_to_choose_endpoints_is_told_and_orions_clusters_need_no_second_name() {
+    let yaml = "runtime: {}\nenvoy_bootstrap:\n  static_resources:\n    clusters:\n    - name: a\n      \
+                lb_policy: RING_HASH\n      load_assignment: { endpoints: [] }\n";
+    let loaded = Bootstrap::from_yaml(yaml).expect("a good bootstrap");
+    assert_eq!(
+        loaded.unknown_fields,
+        ["static_resources.clusters[0].lb_policy"]
+    );
+    assert_eq!(loaded.foreign_fields, Vec::<String>::new());
+    loaded
+        .refuse_unsupported_fields()
+        .expect_err("it is not carried out");
 }

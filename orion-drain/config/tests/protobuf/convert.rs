@@ -176,8 +176,8 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
             "resources[0].address",
         ),
         (
-            chain(json!({ "filter_chain_match": { "server_names": ["a.example"] } })),
-            "resources[0].filter_chains[0].filter_chain_match.server_names: not supported",
+            chain(json!({ "filter_chain_match": { "address_suffix": "1.1" } })),
+            "resources[0].filter_chains[0].filter_chain_match.address_suffix: not supported",
         ),
         (
             chain(json!({ "filter_chain_match": { "destination_port": 70000 } })),

@@ -1,0 +1,87 @@
+//! Answers whose bodies are in files: read when a listener is made, and never again.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{
+    Action, DataSource, DirectResponse, FieldError, HttpConnectionManager, Listener, NetworkFilter,
+    path::FieldPath,
+};
+
+/// The files of answers, read.
+#[derive(Debug, Clone, Default)]
+pub struct Bodies(BTreeMap<PathBuf, String>);
+
+impl Listener {
+    /// Reads the files of the answers of its routes.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read, or is no text.
+    pub fn bodies(&self) -> Result<Bodies, FieldError> {
+        let mut bodies = Bodies::default();
+        for (at, chain) in self.chains_at(&FieldPath::root()) {
+            for (index, filter) in chain.filters.iter().enumerate() {
+                let NetworkFilter::HttpConnectionManager(manager) = &filter.typed_config else {
+                    continue;
+                };
+                let at = at.key("filters").index(index).key("typed_config");
+                bodies.read(manager, &at.key("route_config"))?;
+            }
+        }
+        Ok(bodies)
+    }
+}
+
+impl Bodies {
+    fn read(&mut self, manager: &HttpConnectionManager, at: &FieldPath) -> Result<(), FieldError> {
+        let hosts = manager.route_config.iter();
+        let hosts = hosts.flat_map(|table| &table.virtual_hosts).enumerate();
+        for (host_index, host) in hosts {
+            for (route_index, route) in host.routes.iter().enumerate() {
+                let Action::DirectResponse(DirectResponse {
+                    body:
+                        Some(DataSource {
+                            filename: Some(path),
+                            ..
+                        }),
+                    ..
+                }) = &route.action
+                else {
+                    continue;
+                };
+                let text = std::fs::read_to_string(path).map_err(|error| {
+                    let at = at.key("virtual_hosts").index(host_index);
+                    let at = at.key("routes").index(route_index);
+                    let at = at.key("direct_response").key("body").key("filename");
+                    let message = format!("cannot read {}: {error}", path.display());
+                    FieldError::new(&at, message)
+                })?;
+                self.0.insert(path.clone(), text);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl HttpConnectionManager {
+    /// The same with the content of files in place of their names.
+    #[must_use]
+    pub fn with_bodies(&self, bodies: &Bodies) -> Self {
+        let mut manager = self.clone();
+        let hosts = manager.route_config.iter_mut();
+        let hosts = hosts.flat_map(|table| &mut table.virtual_hosts);
+        for route in hosts.flat_map(|host| &mut host.routes) {
+            if let Action::DirectResponse(DirectResponse {
+                body: Some(body), ..
+            }) = &mut route.action
+            {
+                let read = body.filename.as_ref().and_then(|path| bodies.0.get(path));
+                if let Some(text) = read {
+                    body.inline_string = Some(text.clone());
+                }
+            }
+        }
+        manager
+    }
+}

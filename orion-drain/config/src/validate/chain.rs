@@ -1,0 +1,161 @@
+//! The rules of filter chains and their filters.
+
+use std::collections::BTreeSet;
+
+use super::{required, route, tls};
+use crate::{
+    CidrRange, FieldError, FilterChain, HttpConnectionManager, HttpFilterConfig, NetworkFilter,
+    TcpProxy, path::FieldPath,
+};
+
+/// What two chains may not have in common: all that decides which of them a connection takes.
+pub(super) fn criteria(chain: &FilterChain) -> BTreeSet<String> {
+    let any = crate::FilterChainMatch::any();
+    let rule = chain.filter_chain_match.as_ref().unwrap_or(&any);
+    let ranges = |ranges: &[CidrRange]| -> Vec<String> {
+        let ranges = ranges.iter().map(|range| range.normalized());
+        ranges
+            .map(|range| format!("{}/{}", range.address_prefix, range.prefix_len))
+            .collect()
+    };
+    let names = rule.server_names.iter();
+    let ports = rule.source_ports.iter().map(ToString::to_string);
+    let mut all = BTreeSet::from([format!(
+        "{:?} {} {:?}",
+        rule.destination_port, rule.transport_protocol, rule.source_type
+    )]);
+    for values in [
+        ranges(&rule.prefix_ranges),
+        names.map(|name| name.to_ascii_lowercase()).collect(),
+        rule.application_protocols.clone(),
+        ranges(&rule.source_prefix_ranges),
+        ports.collect(),
+    ] {
+        let values = if values.is_empty() {
+            vec![String::new()]
+        } else {
+            values
+        };
+        let with = |so_far: &String| -> Vec<String> {
+            let values = values.iter();
+            values.map(|value| format!("{so_far}|{value}")).collect()
+        };
+        all = all.iter().flat_map(with).collect();
+    }
+    all
+}
+
+fn chain_match(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    let Some(rule) = &chain.filter_chain_match else {
+        return;
+    };
+    let at = at.key("filter_chain_match");
+    if rule.destination_port == Some(0) {
+        let at = at.key("destination_port");
+        wrong.push(FieldError::new(&at, "must be 1 to 65535"));
+    }
+    for (field, ranges) in [
+        ("source_prefix_ranges", &rule.source_prefix_ranges),
+        ("prefix_ranges", &rule.prefix_ranges),
+    ] {
+        for (index, range) in ranges.iter().enumerate() {
+            if range.prefix_len > range.bits() {
+                let at = at.key(field).index(index).key("prefix_len");
+                let message = format!("{} is over {}", range.prefix_len, range.bits());
+                wrong.push(FieldError::new(&at, message));
+            }
+        }
+    }
+    for (index, name) in rule.server_names.iter().enumerate() {
+        let rest = name.strip_prefix("*.").unwrap_or(name);
+        if rest.is_empty() || rest.contains('*') {
+            let at = at.key("server_names").index(index);
+            let message = "expected a name such as `a.example` or `*.example`";
+            wrong.push(FieldError::new(&at, message));
+        }
+    }
+    if !["", "tls", "raw_buffer"].contains(&&*rule.transport_protocol) {
+        let at = at.key("transport_protocol");
+        let message = format!(
+            "unknown value `{}`, expected one of `tls`, `raw_buffer`",
+            rule.transport_protocol
+        );
+        wrong.push(FieldError::new(&at, message));
+    }
+}
+
+pub(super) fn rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    chain_match(chain, at, wrong);
+    if let Some(context) = chain
+        .transport_socket
+        .as_ref()
+        .and_then(|socket| socket.tls())
+    {
+        tls::downstream(context, &at.key("transport_socket"), wrong);
+    }
+    for (index, filter) in chain.filters.iter().enumerate() {
+        let at = at.key("filters").index(index);
+        required(&filter.name, &at.key("name"), wrong);
+        if index + 1 < chain.filters.len() {
+            wrong.push(FieldError::new(
+                &at,
+                "a terminal filter must be the last of its chain",
+            ));
+        }
+        let at = at.key("typed_config");
+        match &filter.typed_config {
+            NetworkFilter::HttpConnectionManager(manager) => http(manager, &at, wrong),
+            NetworkFilter::TcpProxy(proxy) => tcp(proxy, &at, wrong),
+        }
+    }
+}
+
+fn tcp(proxy: &TcpProxy, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    required(&proxy.stat_prefix, &at.key("stat_prefix"), wrong);
+    match &proxy.weighted_clusters {
+        None => required(&proxy.cluster, &at.key("cluster"), wrong),
+        Some(weighted) => {
+            if !proxy.cluster.is_empty() {
+                let message = "expected one of `cluster`, `weighted_clusters`, not both";
+                wrong.push(FieldError::new(at, message));
+            }
+            route::weighted(weighted, &at.key("weighted_clusters"), wrong);
+        }
+    }
+}
+
+fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    required(&manager.stat_prefix, &at.key("stat_prefix"), wrong);
+    if let Some(jitter) = manager.drain_timeout_jitter {
+        if !(0.0..=100.0).contains(&jitter.value) {
+            wrong.push(FieldError::new(
+                &at.key("drain_timeout_jitter").key("value"),
+                format!("{} is not one of 0 to 100", jitter.value),
+            ));
+        }
+    }
+    match &manager.route_config {
+        Some(table) => route::table(table, &at.key("route_config"), wrong),
+        None => wrong.push(FieldError::new(
+            at,
+            "missing field `route_config`, the only source of routes here",
+        )),
+    }
+    for (index, filter) in manager.http_filters.iter().enumerate() {
+        let at = at.key("http_filters").index(index);
+        required(&filter.name, &at.key("name"), wrong);
+        let is_router = matches!(filter.typed_config, HttpFilterConfig::Router(_));
+        let is_last = index + 1 == manager.http_filters.len();
+        if is_router != is_last {
+            let message = "the router must be the last of its chain, and must be there";
+            wrong.push(FieldError::new(&at, message));
+        }
+    }
+    for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {
+        required(
+            &upgrade.upgrade_type,
+            &at.key("upgrade_configs").index(index).key("upgrade_type"),
+            wrong,
+        );
+    }
+}
