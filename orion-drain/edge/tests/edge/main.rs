@@ -6,7 +6,11 @@
 mod admin;
 #[cfg(feature = "xds")]
 mod ads;
+#[cfg(feature = "tls")]
+mod certificates;
+mod clusters;
 mod compat;
+mod files;
 mod forwarded;
 #[cfg(target_os = "linux")]
 mod hot_restart;
@@ -21,6 +25,7 @@ mod refused;
 mod removal;
 mod request_timeout;
 mod rolling;
+mod routes;
 mod signals;
 mod startup;
 mod storm;

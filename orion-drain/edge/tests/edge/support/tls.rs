@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::within;
@@ -20,8 +21,12 @@ pub(crate) struct Secured {
 
 impl Secured {
     pub(crate) fn new() -> Self {
-        let signed =
-            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        Self::of("localhost")
+    }
+
+    /// The same for another name.
+    pub(crate) fn of(name: &str) -> Self {
+        let signed = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let folder = TempDir::new().expect("a folder for the certificate");
         std::fs::write(
             folder.path().join("cert.pem"),
@@ -35,6 +40,35 @@ impl Secured {
             .add(signed.cert.der().clone())
             .expect("it is trusted");
         Self { folder, trusted }
+    }
+
+    /// Where the certificate is.
+    pub(crate) fn certificate(&self) -> String {
+        self.folder.path().join("cert.pem").display().to_string()
+    }
+
+    /// The fields of a certificate and its key.
+    pub(crate) fn pair(&self) -> String {
+        let key = self.folder.path().join("key.pem").display().to_string();
+        format!(
+            "{{ certificate_chain: {{ filename: {:?} }}, private_key: {{ filename: {key:?} }} }}",
+            self.certificate()
+        )
+    }
+
+    /// The certificate and the key themselves.
+    pub(crate) fn identity(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let certificate = CertificateDer::from_pem_file(self.certificate());
+        let key = PrivateKeyDer::from_pem_file(self.folder.path().join("key.pem"));
+        (
+            vec![certificate.expect("a certificate")],
+            key.expect("a key"),
+        )
+    }
+
+    /// Who trusts it.
+    pub(crate) fn trusted(&self) -> RootCertStore {
+        self.trusted.clone()
     }
 
     /// The field of a filter chain.

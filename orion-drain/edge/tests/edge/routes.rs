@@ -1,0 +1,305 @@
+//! What routes make of requests and responses, as upstreams and clients see it.
+
+use crate::support::h1::header;
+use crate::support::{Edge, H1, Http, cluster, discovery, websocket};
+
+const ALL: &str = "{ match: { prefix: / }, route: { cluster: http, timeout: 0s } }";
+
+/// A listener with these routes in place of the one that forwards everything.
+fn routed(routes: &[&str]) -> String {
+    let listener = Http::new("http", 1).yaml();
+    assert!(listener.contains(ALL), "{listener}");
+    listener.replace(ALL, &routes.join(",\n        "))
+}
+
+async fn start(routes: &[&str]) -> Edge {
+    Edge::start("--drain-time-s 20", &discovery("1", &[routed(routes)])).await
+}
+
+async fn client(edge: &Edge) -> H1 {
+    H1::connect(edge.address("http").await).await
+}
+
+#[tokio::test]
+async fn a_route_rewrites_path_host_and_headers() {
+    let mut edge = start(&[
+        "{ match: { prefix: /api/ }, request_headers_to_remove: [x-secret], request_headers_to_add: [ \
+         { header: { key: x-from, value: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%' } }, \
+         { header: { key: x-seen, value: '%REQ(:path)% %PROTOCOL%' } } ], \
+         response_headers_to_remove: [content-type], \
+         response_headers_to_add: { header: { key: x-asked, value: '%REQ(x-secret)%' } }, \
+         route: { cluster: http, prefix_rewrite: /v2/, host_rewrite_literal: shop.test, append_x_forwarded_host: yes } }",
+        "{ match: { safe_regex: { regex: '/item/.*' } }, route: { cluster: http, host_rewrite_header: x-host, \
+         regex_rewrite: { pattern: { regex: '^/item/([0-9]+)$' }, substitution: '/i?n=\\1' } } }",
+    ])
+    .await;
+    let mut client = client(&edge).await;
+    client
+        .send("GET /api/a?b=c HTTP/1.1\r\nhost: edge.test\r\nx-secret: s\r\n\r\n")
+        .await;
+    let held = edge.upstream.held().await;
+    assert!(
+        held.head.starts_with("get /v2/a?b=c http/1.1\r\n"),
+        "{}",
+        held.head
+    );
+    for (name, value) in [
+        ("host", Some("shop.test")),
+        ("x-forwarded-host", Some("edge.test")),
+        ("x-secret", None),
+        ("x-from", Some("127.0.0.1")),
+        ("x-seen", Some("/api/a?b=c http/1.1")),
+    ] {
+        assert_eq!(header(&held.head, name), value, "{}", held.head);
+    }
+    held.answer("done");
+    let response = client.response().await;
+    assert_eq!(response.header("x-asked"), Some("s"));
+    assert_eq!(response.header("content-type"), None);
+
+    client
+        .send("GET /item/7?q HTTP/1.1\r\nhost: edge.test\r\nx-host: other.test\r\n\r\n")
+        .await;
+    let held = edge.upstream.held().await;
+    assert!(
+        held.head.starts_with("get /i?n=7?q http/1.1\r\n"),
+        "{}",
+        held.head
+    );
+    assert_eq!(header(&held.head, "host"), Some("other.test"));
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
+}
+
+#[tokio::test]
+async fn a_request_takes_the_first_route_whose_path_headers_and_query_fit() {
+    let answer = |fields: &str, body: &str| {
+        format!(
+            "{{ match: {{ {fields} }}, direct_response: {{ status: 200, body: {{ inline_string: {body} }} }} }}"
+        )
+    };
+    let routes = [
+        answer(
+            "prefix: /, headers: { name: ':method', exact_match: POST }",
+            "post",
+        ),
+        answer(
+            "prefix: /, headers: [{ name: x-user, string_match: { prefix: admin } }]",
+            "admin",
+        ),
+        answer("path: /case, case_sensitive: false", "case"),
+        answer("path_separated_prefix: /part", "part"),
+        answer(
+            "prefix: /, query_parameters: [{ name: debug, present_match: true }]",
+            "debug",
+        ),
+    ];
+    let routes: Vec<_> = routes.iter().map(String::as_str).collect();
+    let edge = start(&routes).await;
+    let mut client = client(&edge).await;
+    for (request, expected) in [
+        (
+            "POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n",
+            Some("post"),
+        ),
+        (
+            "GET /x HTTP/1.1\r\nhost: a\r\nX-User: admin-1\r\n\r\n",
+            Some("admin"),
+        ),
+        ("GET /CASE HTTP/1.1\r\nhost: a\r\n\r\n", Some("case")),
+        ("GET /part/x HTTP/1.1\r\nhost: a\r\n\r\n", Some("part")),
+        ("GET /party HTTP/1.1\r\nhost: a\r\n\r\n", None),
+        (
+            "GET /x?a=b&debug HTTP/1.1\r\nhost: a\r\n\r\n",
+            Some("debug"),
+        ),
+    ] {
+        client.send(request).await;
+        let response = client.response().await;
+        match expected {
+            Some(body) => assert_eq!(response.ok(), body, "{request}"),
+            None => assert_eq!(response.status, 404, "{request}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_and_an_answer_from_a_file_reach_no_upstream() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let page = folder.path().join("page.txt");
+    std::fs::write(&page, "from a file").expect("a file");
+    let file = format!(
+        "{{ match: {{ path: /page }}, direct_response: {{ status: 200, body: {{ filename: {page:?} }} }} }}"
+    );
+    let edge = start(&[
+        &file,
+        "{ match: { prefix: /old }, redirect: { https_redirect: true, prefix_rewrite: /new, \
+         response_code: PERMANENT_REDIRECT } }",
+    ])
+    .await;
+    let mut client = client(&edge).await;
+    assert_eq!(client.get("/page").await.ok(), "from a file");
+    let response = client.get("/old/a?b").await;
+    assert_eq!(response.status, 308);
+    assert_eq!(
+        response.header("location"),
+        Some("https://localhost/new/a?b")
+    );
+
+    let bad = routed(&[&file.replace("page.txt", "none.txt")]);
+    let mut edge = edge;
+    let lines = edge.update("2", &[bad]).await;
+    let path = "virtual_hosts[0].routes[1].direct_response.body.filename: cannot read";
+    assert!(lines.iter().any(|line| line.contains(path)), "{lines:?}");
+    assert_eq!(client.get("/page").await.ok(), "from a file");
+}
+
+#[tokio::test]
+async fn clusters_share_requests_by_weight_and_a_header_can_name_one() {
+    let listener = routed(&[
+        "{ match: { prefix: /weighted }, route: { weighted_clusters: { clusters: [ { name: gone, weight: 0 }, \
+         { name: http, weight: 1, request_headers_to_add: [{ header: { key: x-picked, value: http } }] } ] } } }",
+        "{ match: { prefix: /named }, route: { cluster_header: x-cluster } }",
+    ]);
+    let gone = cluster("gone", &[], "");
+    let mut edge =
+        Edge::start_beside("--drain-time-s 20", &discovery("1", &[listener]), &gone, "").await;
+    let mut client = client(&edge).await;
+    for _ in 0..4 {
+        client.ask("/weighted").await;
+        let held = edge.upstream.held().await;
+        assert_eq!(header(&held.head, "x-picked"), Some("http"));
+        held.answer("done");
+        assert_eq!(client.response().await.ok(), "done");
+    }
+    client
+        .send("GET /named HTTP/1.1\r\nhost: a\r\nx-cluster: http\r\n\r\n")
+        .await;
+    edge.upstream.held().await.answer("named");
+    assert_eq!(client.response().await.ok(), "named");
+    assert_eq!(client.get("/named").await.status, 503);
+}
+
+#[tokio::test]
+async fn a_host_that_asks_for_tls_sends_clear_requests_to_https() {
+    let listener = Http::new("http", 1)
+        .yaml()
+        .replace("{ name: all, ", "{ name: all, require_tls: ALL, ");
+    let edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+    let response = client(&edge).await.get("/version").await;
+    assert_eq!(response.status, 301);
+    assert_eq!(
+        response.header("location"),
+        Some("https://localhost/version")
+    );
+}
+
+#[tokio::test]
+async fn a_request_without_one_host_is_answered_with_400_and_the_connection_ends() {
+    let edge = start(&[ALL]).await;
+    for request in [
+        "GET /version HTTP/1.1\r\n\r\n",
+        "GET /version HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET /version HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n",
+    ] {
+        let mut client = client(&edge).await;
+        client.send(request).await;
+        let response = client.response().await;
+        assert_eq!(
+            (response.status, response.says_close()),
+            (400, true),
+            "{request}"
+        );
+        client.end().await;
+    }
+    // HTTP/1.0 knew no host.
+    let mut client = client(&edge).await;
+    client.send("GET /version HTTP/1.0\r\n\r\n").await;
+    assert_eq!(client.response().await.ok(), "v1");
+}
+
+#[tokio::test]
+async fn of_two_lengths_the_upstream_gets_chunks_alone_and_the_connection_ends() {
+    let mut edge = start(&[ALL]).await;
+    for lengths in [
+        "content-length: 5\r\ntransfer-encoding: chunked",
+        "transfer-encoding: chunked\r\ncontent-length: 5",
+    ] {
+        let mut client = client(&edge).await;
+        let smuggled = "GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
+        client
+            .send(&format!(
+                "POST /held HTTP/1.1\r\nhost: a\r\n{lengths}\r\n\r\n3\r\nabc\r\n0\r\n\r\n{smuggled}"
+            ))
+            .await;
+        let held = edge.upstream.held().await;
+        assert_eq!(header(&held.head, "content-length"), None, "{}", held.head);
+        assert_eq!(header(&held.head, "transfer-encoding"), Some("chunked"));
+        assert_eq!(held.body, b"abc");
+        held.answer("done");
+        let response = client.response().await;
+        assert!(response.says_close(), "{lengths}: {response:?}");
+    }
+}
+
+#[tokio::test]
+async fn headers_of_one_hop_end_at_it_and_all_others_pass() {
+    let mut edge = start(&[ALL]).await;
+    let mut client = client(&edge).await;
+    client
+        .send(
+            "GET /held HTTP/1.1\r\nhost: a\r\nconnection: keep-alive, x-hop\r\nx-hop: 1\r\nkeep-alive: 5\r\n\
+             proxy-connection: keep-alive\r\nte: trailers\r\nupgrade: h2c\r\nx-end: 2\r\n\
+             proxy-authorization: basic\r\ncookie: a=b\r\n\r\n",
+        )
+        .await;
+    let held = edge.upstream.held().await;
+    for (name, passes) in [
+        ("connection", false),
+        ("x-hop", false),
+        ("keep-alive", false),
+        ("proxy-connection", false),
+        ("te", true),
+        ("upgrade", false),
+        ("x-end", true),
+        ("proxy-authorization", true),
+        ("cookie", true),
+    ] {
+        assert_eq!(
+            header(&held.head, name).is_some(),
+            passes,
+            "{name}: {}",
+            held.head
+        );
+    }
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
+}
+
+#[tokio::test]
+async fn a_route_decides_on_upgrades_before_its_connection_manager() {
+    let listener = routed(&[
+        "{ match: { prefix: /off }, route: { cluster: http, upgrade_configs: [{ upgrade_type: websocket, enabled: false }] } }",
+        "{ match: { prefix: / }, route: { cluster: http, upgrade_configs: [{ upgrade_type: websocket }] } }",
+    ]);
+    let all = "upgrade_configs: [ { upgrade_type: websocket } ],";
+    assert!(listener.contains(all), "{listener}");
+    let flags = "--drain-time-s 20";
+    for (listener, on) in [(listener.clone(), true), (listener.replace(all, ""), true)] {
+        let mut edge = Edge::start(flags, &discovery("1", &[listener])).await;
+        let address = edge.address("http").await;
+        let mut tunnel = websocket::open(address).await;
+        let echo = websocket::say(&mut tunnel, "hello").await;
+        assert_eq!(echo.is_ok(), on);
+        let mut client = H1::connect(address).await;
+        client
+            .send(
+                "GET /off HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            )
+            .await;
+        let held = edge.upstream.held().await;
+        assert_eq!(header(&held.head, "upgrade"), None);
+        held.answer("plain");
+        assert_eq!(client.response().await.ok(), "plain");
+    }
+}
