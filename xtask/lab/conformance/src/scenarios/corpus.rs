@@ -215,12 +215,16 @@ const CASES: &[Case] = &[
         "a match by server name",
         "filters:",
         "filter_chain_match: { server_names: [ a.example ] }\n      filters:",
-    )
-    .but(rows::FILTERS),
+    ),
     accepted(
         "a route by regular expression",
         "match: { path: /v }",
         "match: { safe_regex: { regex: '/v' } }",
+    ),
+    accepted(
+        "a route that follows redirects itself",
+        "route: { cluster: http,",
+        "route: { internal_redirect_policy: {}, cluster: http,",
     )
     .but(rows::FILTERS),
 ];
