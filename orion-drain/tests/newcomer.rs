@@ -185,6 +185,8 @@ fn every_recipe_of_the_page_is_a_file_of_the_project() {
     assert_eq!(names[0], "Cargo.toml");
     assert_eq!(names[1..], bins);
     // The lines that change for a user of another crate are tests of `xtask/lab/peers`.
-    let (recipes, _) = page.split_once("\n## From another crate\n").expect("the section");
+    let (recipes, _) = page
+        .split_once("\n## From another crate\n")
+        .expect("the section");
     assert_eq!(recipes.matches("```rust").count(), bins.len());
 }
