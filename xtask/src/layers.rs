@@ -198,6 +198,7 @@ mod tests {
         let package = |(name, dependencies): &(&str, &[&str])| Package {
             name: (*name).to_owned(),
             version: "0.1.0".to_owned(),
+            description: String::new(),
             rust_version: String::new(),
             published: true,
             default: true,

@@ -10,6 +10,7 @@ mod layers;
 mod ledger;
 mod metadata;
 mod release;
+mod siblings;
 mod steps;
 mod tidy;
 
@@ -36,6 +37,8 @@ enum Command {
     /// Updates a listener again and again under a crowd of real clients and counts what is lost.
     #[command(disable_help_flag = true)]
     Demo(Passed),
+    /// Writes the table of all crates into their READMEs.
+    Readme,
     /// Shows what a release would publish, and checks that it can be.
     Release(release::Options),
     /// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each lost and cost.
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Clients(passed) => lab::run(&lab::CLIENTS, &passed.arguments),
         Command::Conformance(passed) => lab::run(&lab::CONFORMANCE, &passed.arguments),
         Command::Demo(passed) => lab::demo(&passed.arguments),
+        Command::Readme => siblings::run(),
         Command::Release(options) => release::run(&options),
         Command::Versus(passed) => lab::run(&lab::VERSUS, &passed.arguments),
         Command::Xds(passed) => lab::run(&lab::XDS, &passed.arguments),

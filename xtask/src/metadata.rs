@@ -11,6 +11,7 @@ use xshell::{Shell, cmd};
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) description: String,
     /// The oldest compiler that it promises to compile with.
     pub(crate) rust_version: String,
     pub(crate) published: bool,
@@ -126,6 +127,7 @@ fn package(json: &Value, default: bool) -> Result<Package> {
     Ok(Package {
         name: text(&json["name"]),
         version: text(&json["version"]),
+        description: text(&json["description"]),
         rust_version: text(&json["rust_version"]),
         // `publish` is null for "anywhere" and [] for "nowhere".
         published: json["publish"].is_null(),

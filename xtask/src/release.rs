@@ -132,7 +132,7 @@ pub(crate) fn pack(sh: &Shell, crates: &[Package], folder: &Path) -> Result<()> 
 }
 
 /// Each crate after all that it depends on, also for its tests.
-fn publication_order(mut left: Vec<Package>) -> Result<Vec<Package>> {
+pub(crate) fn publication_order(mut left: Vec<Package>) -> Result<Vec<Package>> {
     let mut ordered: Vec<Package> = Vec::new();
     while !left.is_empty() {
         let waits = |package: &Package| {
@@ -206,6 +206,7 @@ pub(crate) mod tests {
         Package {
             name: name.to_owned(),
             version: "0.1.0".to_owned(),
+            description: String::new(),
             rust_version: String::new(),
             published: true,
             default: true,

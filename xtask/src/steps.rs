@@ -14,7 +14,8 @@ use anyhow::{Context, Result, bail, ensure};
 use xshell::{Shell, cmd};
 
 use crate::{
-    cargo, ci::Outcome, documents, layers as layer_table, metadata, release, root, tidy as rules,
+    cargo, ci::Outcome, documents, layers as layer_table, metadata, release, root, siblings,
+    tidy as rules,
 };
 
 pub(crate) fn fmt(sh: &Shell) -> Result<Outcome> {
@@ -35,6 +36,7 @@ pub(crate) fn tidy(sh: &Shell) -> Result<Outcome> {
     let packages = metadata::packages(sh)?;
     let mut problems = rules::problems(&root(), &packages)?;
     problems.extend(documents::problems(sh, &packages)?);
+    problems.extend(siblings::problems(&packages)?);
     none(&problems)?;
     Ok(Outcome::PASSED)
 }

@@ -248,6 +248,7 @@ mod tests {
             let package = Package {
                 name: "drain-tree".to_owned(),
                 version: "0.1.0".to_owned(),
+                description: String::new(),
                 rust_version: String::new(),
                 published: true,
                 default: true,
