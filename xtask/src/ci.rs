@@ -184,6 +184,11 @@ const FULL: &[Step] = &[
         run: |_| lab::step(&lab::CLIENTS, &[]),
     },
     Step {
+        name: "versus",
+        what: "the clients of `cargo xtask versus` find out a proxy that drops connections, and its peers have no warning",
+        run: full::versus,
+    },
+    Step {
         name: "xds",
         what: "one control plane configures Envoy and edge alike (skipped where PyPI cannot be reached)",
         run: |_| lab::step(&lab::XDS, &[]),

@@ -287,6 +287,24 @@ pub(crate) fn newcomer(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::PASSED)
 }
 
+/// Its peers are a workspace of their own, built by the test too.
+pub(crate) fn versus(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let built = root().join("target");
+    let of = [
+        "--manifest-path",
+        "xtask/lab/versus/peers/Cargo.toml",
+        "--locked",
+    ];
+    cmd!(
+        sh,
+        "{cargo} clippy {of...} --release --target-dir {built} -- -D warnings"
+    )
+    .run()?;
+    cmd!(sh, "{cargo} test --package lab-versus -- --include-ignored").run()?;
+    Ok(Outcome::PASSED)
+}
+
 /// Makes sure that `cargo {tool}` is there; otherwise says why not.
 fn install(sh: &Shell, tool: &str, version: &str) -> Option<String> {
     let cargo = cargo();

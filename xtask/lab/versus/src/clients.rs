@@ -18,7 +18,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::proxies::{Has, Proxy};
 pub(crate) use connection::{Visible, look};
 pub(crate) use http1::answer;
 pub(crate) use tally::{Class, Loss, Summary, Tally};
@@ -26,14 +25,31 @@ pub(crate) use tally::{Class, Loss, Summary, Tally};
 /// How long an answer may take beyond what it takes by design.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Where clients connect to. Classes that have no address do not play.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doors {
+    pub(crate) http1: SocketAddr,
+    pub(crate) http2: Option<SocketAddr>,
+    pub(crate) tcp: Option<SocketAddr>,
+    /// From which long pauses are taken.
+    pub(crate) drain_time: Duration,
+}
+
+impl Doors {
+    fn of(&self, class: Class) -> Option<SocketAddr> {
+        match class {
+            Class::H2Small | Class::H2Upload | Class::Grpc => self.http2,
+            Class::Tcp => self.tcp,
+            _ => Some(self.http1),
+        }
+    }
+}
+
 /// What all clients share.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     pub(crate) tally: Arc<Tally>,
-    http1: SocketAddr,
-    http2: SocketAddr,
-    tcp: SocketAddr,
-    drain_time: Duration,
+    doors: Doors,
     stop: watch::Receiver<bool>,
 }
 
@@ -56,21 +72,18 @@ const fn size_of(class: Class) -> usize {
 }
 
 impl Running {
-    /// Lets everybody in whom this proxy can serve.
-    pub(crate) fn start(proxy: &Proxy) -> Self {
+    /// Lets everybody in who has a door.
+    pub(crate) fn start(doors: Doors) -> Self {
         let (stop, stopped) = watch::channel(false);
         let tally = Arc::new(Tally::default());
         let crowd = Arc::new(Crowd {
             tally: Arc::clone(&tally),
-            http1: proxy.place.http1,
-            http2: proxy.place.http2,
-            tcp: proxy.place.tcp,
-            drain_time: proxy.place.drain_time,
+            doors,
             stop: stopped,
         });
         let mut clients = JoinSet::new();
         for class in Class::ALL {
-            if class == Class::Tcp && !proxy.kind.has(Has::Tcp) {
+            if doors.of(class).is_none() {
                 continue;
             }
             tally.plays(class);
@@ -127,7 +140,8 @@ impl Crowd {
     }
 
     /// Connects; a failure is written down, and some time passes.
-    async fn connect(&self, class: Class, to: SocketAddr) -> Option<TcpStream> {
+    async fn connect(&self, class: Class) -> Option<TcpStream> {
+        let to = self.doors.of(class)?;
         match timeout(PATIENCE, TcpStream::connect(to)).await {
             Ok(Ok(stream)) => {
                 // Small writes must not wait for acknowledgements.

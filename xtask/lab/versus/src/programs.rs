@@ -66,7 +66,7 @@ impl Programs {
         let target = rig::root().join("target");
         let mut command = Command::new(rig::cargo());
         command
-            .args(["build", "--release", "--locked", "--bins", "--target-dir"])
+            .args(["build", "--release", "--bins", "--target-dir"])
             .arg(&target)
             .arg("--manifest-path")
             .arg(folder.join("Cargo.toml"));

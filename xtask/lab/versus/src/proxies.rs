@@ -2,9 +2,11 @@
 
 mod envoys;
 mod haproxy;
+mod kind;
 mod nginx;
 mod plain;
 
+pub(crate) use kind::{Has, Kind};
 pub(crate) use nginx::stream_module as nginx_stream;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,55 +21,12 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::clients::Doors;
 use crate::programs::Programs;
 use crate::upstream::Behind;
 
 /// How long a proxy may take to start or to be replaced: a machine under load has all the time it can need.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whom the page compares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
-    Edge,
-    Envoy,
-    Haproxy,
-    Nginx,
-    /// A hyper-util server that binds again and lets `GracefulShutdown` end the rest.
-    Rebind,
-    /// The same, but it drops the old connections: the clients must notice.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the tests play it"))]
-    Broken,
-}
-
-impl Kind {
-    /// Whether it can be played here.
-    pub(crate) fn has(self, what: Has) -> bool {
-        match (self, what) {
-            (Self::Rebind | Self::Broken, _) => false,
-            (Self::Nginx, Has::Tcp) => nginx::stream_module().is_some(),
-            _ => true,
-        }
-    }
-
-    pub(crate) const COMPARED: [Self; 5] = [
-        Self::Edge,
-        Self::Envoy,
-        Self::Haproxy,
-        Self::Nginx,
-        Self::Rebind,
-    ];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Edge => "edge",
-            Self::Envoy => "Envoy",
-            Self::Haproxy => "HAProxy",
-            Self::Nginx => "nginx",
-            Self::Rebind => "hyper-util, rebinds",
-            Self::Broken => "rebinds and drops",
-        }
-    }
-}
 
 /// Where a proxy plays.
 #[derive(Debug, Clone)]
@@ -200,6 +159,16 @@ impl Proxy {
         bail!("version {version} did not answer within {PATIENCE:?}")
     }
 
+    /// Where clients connect to.
+    pub(crate) fn doors(&self) -> Doors {
+        Doors {
+            http1: self.place.http1,
+            http2: Some(self.place.http2),
+            tcp: self.kind.has(Has::Tcp).then_some(self.place.tcp),
+            drain_time: self.place.drain_time,
+        }
+    }
+
     fn signal(&self, name: &str) -> anyhow::Result<()> {
         let process = match self.kind {
             Kind::Nginx => nginx::master(&self.place),
@@ -217,14 +186,6 @@ impl Proxy {
         }
         crate::tree::end_children().await;
     }
-}
-
-/// What not everybody has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Has {
-    Tcp,
-    Tls,
-    Upstream,
 }
 
 /// Sends a signal.

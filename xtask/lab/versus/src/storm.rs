@@ -38,7 +38,7 @@ pub(crate) async fn storm(
     let folder = tempfile::tempdir()?;
     let mut proxy = stage.proxy(kind, folder.path()).await?;
     let noise = Noise::since_now();
-    let crowd = Running::start(&proxy);
+    let crowd = Running::start(proxy.doors());
     sleep(BEFORE).await;
     let begun = Instant::now();
     let mut made = Vec::new();

@@ -51,7 +51,7 @@ impl Upstreams {
     }
 }
 
-async fn answer(mut request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn answer(mut request: Request<Incoming>) -> Response<Body> {
     match request.uri().path() {
         "/ws" => web_socket(&mut request),
         "/stream" => chunks(10),

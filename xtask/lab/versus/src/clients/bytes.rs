@@ -26,7 +26,7 @@ enum End {
 pub(crate) async fn tcp(crowd: &Arc<Crowd>) {
     const CLASS: Class = Class::Tcp;
     while !crowd.stopping() {
-        let Some(mut stream) = crowd.connect(CLASS, crowd.tcp).await else {
+        let Some(mut stream) = crowd.connect(CLASS).await else {
             continue;
         };
         let end = loop {
@@ -58,7 +58,7 @@ pub(crate) async fn tcp(crowd: &Arc<Crowd>) {
 pub(crate) async fn web_socket(crowd: &Arc<Crowd>) {
     const CLASS: Class = Class::WebSocket;
     while !crowd.stopping() {
-        let Some(stream) = crowd.connect(CLASS, crowd.http1).await else {
+        let Some(stream) = crowd.connect(CLASS).await else {
             continue;
         };
         let mut wire = Wire::new(stream);

@@ -68,7 +68,7 @@ struct Stream {
 pub(crate) async fn client(crowd: &Arc<Crowd>, class: Class) {
     let mut finishing = JoinSet::new();
     while !crowd.stopping() {
-        let Some(stream) = crowd.connect(class, crowd.http2).await else {
+        let Some(stream) = crowd.connect(class).await else {
             continue;
         };
         let (told, leave) = oneshot::channel();

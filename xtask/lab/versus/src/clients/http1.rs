@@ -49,7 +49,7 @@ pub(crate) async fn new_connections(crowd: &Arc<Crowd>) {
     const CLASS: Class = Class::New;
     while !crowd.stopping() {
         let begun = Instant::now();
-        let Some(stream) = crowd.connect(CLASS, crowd.http1).await else {
+        let Some(stream) = crowd.connect(CLASS).await else {
             continue;
         };
         let mut wire = Wire::new(stream);
@@ -77,7 +77,7 @@ pub(crate) async fn keep_alive(crowd: &Arc<Crowd>, class: Class) {
         _ => Duration::ZERO,
     };
     while !crowd.stopping() {
-        let Some(stream) = crowd.connect(class, crowd.http1).await else {
+        let Some(stream) = crowd.connect(class).await else {
             continue;
         };
         let mut wire = Wire::new(stream);
@@ -114,7 +114,7 @@ pub(crate) async fn keep_alive(crowd: &Arc<Crowd>, class: Class) {
 /// Long pauses are up to nine tenths of the drain time.
 fn between(crowd: &Crowd, class: Class) -> Duration {
     match class {
-        Class::Pauses => crowd.drain_time.mul_f64(0.1 + 0.8 * fastrand::f64()),
+        Class::Pauses => crowd.doors.drain_time.mul_f64(0.1 + 0.8 * fastrand::f64()),
         _ => BUSY,
     }
 }
@@ -125,7 +125,7 @@ pub(crate) async fn upload(crowd: &Arc<Crowd>) {
     let length = PIECE.len() * PIECES;
     let head = format!("POST /x HTTP/1.1\r\nhost: versus\r\ncontent-length: {length}\r\n\r\n");
     while !crowd.stopping() {
-        let Some(stream) = crowd.connect(CLASS, crowd.http1).await else {
+        let Some(stream) = crowd.connect(CLASS).await else {
             continue;
         };
         let mut wire = Wire::new(stream);

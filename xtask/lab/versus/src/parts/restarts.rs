@@ -54,7 +54,7 @@ async fn restart(stage: &Stage, kind: Kind) -> anyhow::Result<Restart> {
     let folder = tempfile::tempdir()?;
     let mut proxy = stage.proxy(kind, folder.path()).await?;
     let noise = Noise::since_now();
-    let crowd = Running::start(&proxy);
+    let crowd = Running::start(proxy.doors());
     sleep(BEFORE).await;
     let (processes, memory) = (tree::count(), tree::memory());
     let mut peak = memory;
