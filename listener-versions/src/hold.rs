@@ -39,6 +39,61 @@ impl<C: ListenerConfig> SocketSource for Listeners<C> {
     }
 }
 
+/// One of several does what each does, with its own sockets.
+impl<C: ListenerConfig> SocketSource for [Listeners<C>] {
+    fn share(&self) -> io::Result<Vec<SharedSocket>> {
+        let mut all: Vec<SharedSocket> = Vec::new();
+        for (part, listeners) in self.iter().enumerate() {
+            match listeners.share() {
+                Ok(shared) => all.extend(
+                    shared
+                        .into_iter()
+                        .map(|socket| SharedSocket { part, ..socket }),
+                ),
+                Err(error) => {
+                    self[..part].settle(Settled::Unchanged { shared: &all });
+                    return Err(error);
+                }
+            }
+        }
+        // Each of them has counted its own.
+        let mut count: HashMap<ListenAddress, usize> = HashMap::new();
+        for socket in &mut all {
+            let next = count.entry(socket.address.clone()).or_default();
+            socket.index = *next;
+            *next += 1;
+        }
+        Ok(all)
+    }
+
+    fn claim(&self, offered: &HashSet<ListenAddress>) -> HashSet<ListenAddress> {
+        let claimed = self.iter().map(|listeners| listeners.claim(offered));
+        claimed.flatten().collect()
+    }
+
+    fn settle(&self, settled: Settled<'_>) {
+        for (part, listeners) in self.iter().enumerate() {
+            listeners.settle(match settled {
+                Settled::Unchanged { shared } => Settled::Unchanged {
+                    shared: of_part(shared, part),
+                },
+                Settled::Given { shared, taken } => Settled::Given {
+                    shared: of_part(shared, part),
+                    taken,
+                },
+                owned @ Settled::Owned { .. } => owned,
+            });
+        }
+    }
+}
+
+/// What this part has shared: all parts have shared one after the other.
+fn of_part(shared: &[SharedSocket], part: usize) -> &[SharedSocket] {
+    let begin = shared.partition_point(|socket| socket.part < part);
+    let end = shared.partition_point(|socket| socket.part <= part);
+    &shared[begin..end]
+}
+
 impl<C: ListenerConfig> Listeners<C> {
     fn let_updates_wait(&self, wait: bool) {
         // Under the lock: an update is done by now, or waits.

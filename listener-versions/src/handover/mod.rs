@@ -83,6 +83,7 @@ mod model;
 mod offer;
 mod path;
 mod predecessor;
+mod removals;
 mod seek;
 mod session;
 mod source;

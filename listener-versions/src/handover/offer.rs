@@ -3,7 +3,10 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+
+use futures_util::future::{Either, select};
 
 use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep};
@@ -11,7 +14,8 @@ use tokio::time::{Instant, sleep};
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::hello::{Hello, random};
 use super::message::Message;
-use super::path::{Keeping, Lock};
+use super::path::{Keeping, Lock, There};
+use super::removals::Removals;
 use super::session::{PAUSE, exchange, greet, one_at_a_time};
 use super::source::{SocketSource, Unsettled};
 use super::wire::Wire;
@@ -52,6 +56,8 @@ pub struct Offer {
     lock: Option<Lock>,
     /// `None` also if it could not be had so far.
     listener: Option<UnixListener>,
+    /// The socket's file at the path.
+    file: Option<(u64, u64)>,
     /// Whether the lock file says that this process serves.
     is_owner: bool,
 }
@@ -74,9 +80,9 @@ impl Offer {
     /// socket (107 bytes); [`io::ErrorKind::AlreadyExists`] if there is a file that is not a socket; else what the system says.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         // A process may be there whose lock file was removed.
-        let process = path::connect(path).await?;
-        match (process, Lock::try_get(path)?) {
-            (None, Some(lock)) if !Keeping::is_any(path) => Self::first(lock, path),
+        let there = path::connect(path).await?;
+        match (there, Lock::try_get(path)?) {
+            (There::NoProcess, Some(lock)) if !Keeping::is_any(path) => Self::first(lock, path),
             _ => {
                 let text = format!("a process serves at {}, or is about to", path.display());
                 Err(io::Error::new(io::ErrorKind::AddrInUse, text))
@@ -101,6 +107,7 @@ impl Offer {
         connection: Option<Arc<OwnedFd>>,
         (lock, listener): (Lock, Option<UnixListener>),
     ) -> Self {
+        let file = listener.as_ref().and_then(|_| path::file_at(path));
         let identity = Identity {
             path: path.to_owned(),
             owner: random(),
@@ -113,6 +120,7 @@ impl Offer {
             giving: Giving::Serves,
             lock: Some(lock),
             listener,
+            file,
             is_owner: false,
         }
     }
@@ -152,7 +160,7 @@ impl Offer {
     ///
     /// Dropped while it waits, nothing has happened. Dropped in the middle of an attempt, the attempt comes to nothing. There is no
     /// moment between: the listeners stop, and the new process is sent the answer, in one step.
-    pub async fn next<S: SocketSource>(
+    pub async fn next<S: SocketSource + ?Sized>(
         &mut self,
         source: &S,
         options: &HandoverOptions,
@@ -187,26 +195,50 @@ impl Offer {
         }
     }
 
-    /// Waits for one process. `None`: it only looked whether anybody is here.
-    async fn attempt<S: SocketSource>(
+    /// The path and the lock file are there again if another process or an operator has removed them: a new process must find this
+    /// one, and must not begin afresh beside it.
+    async fn restore(&mut self) -> Result<(), HandoverError> {
+        let (lock, path) = (&mut self.lock, &self.identity.path);
+        let lock = lock.as_mut().ok_or(HandoverError::Given)?;
+        lock.restore(path);
+        // With another lock file there, another process serves there too: its socket stays.
+        let is_there = self.file.is_some() && self.file == path::file_at(path);
+        let is_right = is_there || !lock.is_at(path);
+        if self.listener.is_some() && is_right {
+            return Ok(());
+        }
+        if self.listener.is_none() {
+            // It could not be had when this process took over.
+            sleep(PAUSE).await;
+        }
+        match lock.listen(path) {
+            Ok(listener) => self.listener = Some(listener),
+            // Something else is there, or the folder is gone. Processes that have connected are answered, and more cannot come.
+            Err(_) if self.listener.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.file = path::file_at(path);
+        Ok(())
+    }
+
+    /// Waits for one process. `None`: it only looked whether this one is here, or the path was removed.
+    async fn attempt<S: SocketSource + ?Sized>(
         &mut self,
         source: &S,
         options: &HandoverOptions,
         more: &Inherited,
     ) -> Result<Option<Given>, HandoverError> {
-        let lock = self.lock.as_ref().ok_or(HandoverError::Given)?;
-        if self.listener.is_none() {
-            // It could not be had when this process took over.
-            sleep(PAUSE).await;
-            self.listener = Some(lock.listen(&self.identity.path)?);
-        }
+        // Before the look at what is there: what is removed later is heard of.
+        let removals = Removals::of(&self.identity.path);
+        self.restore().await?;
         let listener = self.listener.as_ref().ok_or(HandoverError::Given)?;
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
+        let stream = match select(pin!(listener.accept()), pin!(removals.next())).await {
+            Either::Left((Ok((stream, _)), _)) => stream,
+            Either::Left((Err(error), _)) => {
                 sleep(PAUSE).await;
                 return Err(error.into());
             }
+            Either::Right(_) => return Ok(None),
         };
         let mut wire = Wire::new(stream)?;
         let (pid, hello, giving) = (wire.peer(), self.identity.hello(), &mut self.giving);

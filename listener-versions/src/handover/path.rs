@@ -24,8 +24,16 @@ const LONGEST: usize = 107;
 /// A listener is closed once, and a lock file is replaced once.
 const ATTEMPTS: usize = 10;
 
-/// Connects; `None` if no process is there.
-pub(super) async fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
+/// What is at a path.
+pub(super) enum There {
+    Process(UnixStream),
+    /// A process listens there, and so many others ask it that its queue is full.
+    Full,
+    NoProcess,
+}
+
+/// Connects.
+pub(super) async fn connect(path: &Path) -> io::Result<There> {
     check(path)?;
     for _ in 0..ATTEMPTS {
         match UnixStream::connect(path).await {
@@ -37,16 +45,18 @@ pub(super) async fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     Err(io::ErrorKind::ConnectionReset.into())
 }
 
-fn found(connected: io::Result<UnixStream>) -> io::Result<Option<UnixStream>> {
+fn found(connected: io::Result<UnixStream>) -> io::Result<There> {
     match connected {
-        Ok(stream) => Ok(Some(stream)),
+        Ok(stream) => Ok(There::Process(stream)),
+        // The kernel does not let a connection wait for room that must not block.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(There::Full),
         Err(error)
             if matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
             ) =>
         {
-            Ok(None)
+            Ok(There::NoProcess)
         }
         Err(error) => Err(error),
     }
@@ -64,13 +74,17 @@ fn check(path: &Path) -> io::Result<()> {
     ))
 }
 
-/// Whether there is a socket at the path.
-pub(super) fn is_socket(path: &Path) -> bool {
-    fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
+/// Whether there is a socket at the path, or nothing.
+pub(super) fn can_be_listened_at(path: &Path) -> bool {
+    match fs::symlink_metadata(path) {
+        Ok(file) => file.file_type().is_socket(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
-fn file_at(path: &Path) -> Option<(u64, u64)> {
-    let file = fs::metadata(path).ok()?;
+/// Device and inode of what is at the path.
+pub(super) fn file_at(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino()))
 }
 
@@ -101,9 +115,9 @@ impl Lock {
                 Err(error) => return Err(error),
             }
             // A file that was removed meanwhile locks nothing.
-            let locked = file.metadata()?;
-            if file_at(&name) == Some((locked.dev(), locked.ino())) {
-                return Ok(Some(Self(file)));
+            let lock = Self(file);
+            if lock.is_at(path) {
+                return Ok(Some(lock));
             }
         }
         Err(io::Error::other(format!(
@@ -122,6 +136,25 @@ impl Lock {
     /// One that another process had, and has given to this one.
     pub(super) fn given(lock: OwnedFd) -> Self {
         Self(lock.into())
+    }
+
+    /// Whether other processes find this lock.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let own = self.0.metadata().ok().map(|own| (own.dev(), own.ino()));
+        own.is_some() && file_at(&Self::file(path)) == own
+    }
+
+    /// The lock file is there again if it was removed, so that no other process gets the lock. Does nothing if another process has
+    /// made it anew already.
+    pub(super) fn restore(&mut self, path: &Path) {
+        if self.is_at(path) {
+            return;
+        }
+        let owner = self.owner();
+        if let Ok(Some(lock)) = Self::try_get(path) {
+            lock.set_owner(owner);
+            *self = lock;
+        }
     }
 
     pub(super) fn fd(&self) -> &File {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::hello::Hello;
 use super::message::{MOST_SOCKETS, Message};
-use super::path::{Keeping, Lock};
+use super::path::{Keeping, Lock, There};
 use super::taking::{Taking, TakingAction, TakingEvent};
 use super::wire::Wire;
 use super::{HandoverError, HandoverOptions, path, tellable};
@@ -53,7 +53,7 @@ pub(super) async fn seek(
     let mut why = HandoverError::Lost;
     loop {
         let mut action = match path::connect(path).await? {
-            Some(stream) => {
+            There::Process(stream) => {
                 taking.on(TakingEvent::Found);
                 match ask(stream, options).await {
                     Ok(answer) => {
@@ -66,7 +66,11 @@ pub(super) async fn seek(
                     }
                 }
             }
-            None => taking.on(TakingEvent::NoProcess),
+            There::Full => {
+                why = HandoverError::TimedOut;
+                taking.on(TakingEvent::Full)
+            }
+            There::NoProcess => taking.on(TakingEvent::NoProcess),
         };
         if action == TakingAction::TryLock {
             if let Some(lock) = Lock::try_get(path)? {

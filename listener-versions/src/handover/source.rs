@@ -5,8 +5,8 @@ use std::io;
 
 use crate::{Inherited, ListenAddress, SharedSocket};
 
-/// Listening sockets that may change hands. [`Listeners`](crate::Listeners) are one; a program with several of them, or with others,
-/// writes its own.
+/// Listening sockets that may change hands. [`Listeners`](crate::Listeners) are one. Several of them, `[Listeners<C>]`, are one as well:
+/// a program that shares nothing between its runtimes has one for each.
 pub trait SocketSource {
     /// The old process: a descriptor of each listening socket. Until [`settle`](Self::settle), no socket is opened that is not among
     /// them, and closing one of them does not end listening.
@@ -48,13 +48,13 @@ pub enum Settled<'a> {
 }
 
 /// Says `Unchanged` when it is dropped, unless something else was said before.
-pub(super) struct Unsettled<'a, S: SocketSource> {
+pub(super) struct Unsettled<'a, S: SocketSource + ?Sized> {
     source: &'a S,
     shared: Vec<SharedSocket>,
     is_settled: bool,
 }
 
-impl<'a, S: SocketSource> Unsettled<'a, S> {
+impl<'a, S: SocketSource + ?Sized> Unsettled<'a, S> {
     /// With `more` sockets that are not the source's.
     pub(super) fn share(source: &'a S, more: &Inherited) -> io::Result<Self> {
         let shared = source.share()?;
@@ -100,7 +100,7 @@ impl<'a, S: SocketSource> Unsettled<'a, S> {
     }
 }
 
-impl<S: SocketSource> Drop for Unsettled<'_, S> {
+impl<S: SocketSource + ?Sized> Drop for Unsettled<'_, S> {
     fn drop(&mut self) {
         if !self.is_settled {
             let shared = &self.shared;

@@ -136,7 +136,7 @@ impl Takeover {
     ///
     /// Dropped before it returns, this process must not accept. The old process goes on, or, if it has stopped by then, keeps the
     /// sockets for another one, as if this process had died.
-    pub async fn serving<S: SocketSource>(
+    pub async fn serving<S: SocketSource + ?Sized>(
         mut self,
         source: &S,
     ) -> Result<(Predecessor, Offer), HandoverError> {
@@ -181,10 +181,11 @@ impl Takeover {
         Ok(self.owner(is_alone, lock, listener))
     }
 
-    /// The path must still be there if the old process lives. If it is dead, the lock decides who listens there.
+    /// Nothing else may have come to the path if the old process lives: a path that was removed is made anew by the process that serves.
+    /// If the old process is dead, the lock decides who listens there.
     async fn can_be_found(&self) -> Result<(), HandoverError> {
         for _ in 0..LOOKS {
-            if path::is_socket(&self.path) || self.answer.wire.has_hung_up() {
+            if path::can_be_listened_at(&self.path) || self.answer.wire.has_hung_up() {
                 return Ok(());
             }
             // The process that keeps a dead one's sockets may be about to listen there.

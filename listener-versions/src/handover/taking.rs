@@ -36,6 +36,8 @@ pub(super) enum Taking {
 pub(super) enum TakingEvent {
     /// A process listens at the path.
     Found,
+    /// A process listens at the path, and too many others ask it at the moment.
+    Full,
     /// No process listens at the path.
     NoProcess,
     /// This process has got the lock.
@@ -96,7 +98,7 @@ impl Taking {
             (Self::Looking { ready }, E::NoProcess) => (Self::Looking { ready }, TryLock),
             (Self::Looking { .. }, E::LockGot) => (Self::Owner, Listen),
             (Self::Looking { ready: false }, E::Kept) => (Self::Looking { ready: false }, Wait),
-            (Self::Looking { ready }, E::LockHeld) => (Self::Looking { ready }, Wait),
+            (Self::Looking { ready }, E::LockHeld | E::Full) => (Self::Looking { ready }, Wait),
             (Self::Asked { ready: false }, E::Sockets) => (Self::Configures, Configure),
             (Self::Asked { ready: true }, E::Sockets) => (Self::Ready, SayDrain),
             // The process that is in the way has had no time to configure itself. This one is ready.

@@ -94,6 +94,7 @@ impl<C: ListenerConfig> Inner<C> {
                     address: listening.local().clone(),
                     index,
                     socket,
+                    part: 0,
                     is_kept,
                 });
             }

@@ -99,6 +99,7 @@ impl Inherited {
                     address: address.clone(),
                     index,
                     socket: socket.try_clone()?.into(),
+                    part: usize::MAX,
                     is_kept: false,
                 })
             })
@@ -109,6 +110,43 @@ impl Inherited {
     /// Where they listen.
     pub fn addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.sockets.keys()
+    }
+
+    /// Deals them to so many [`Listeners`](crate::Listeners), for a program that has one for each of its runtimes.
+    ///
+    /// Of the sockets that share an address (`SO_REUSEPORT`) each goes to one of them, in turn; those that get none open another
+    /// one. They must listen at the same addresses: a socket that its `Listeners` do not want is closed, with its queue. Of a socket
+    /// that shares its address with no other, all get a descriptor, and each that wants it accepts on it.
+    ///
+    /// # Errors
+    ///
+    /// If the process has no file descriptors left.
+    #[cfg(unix)]
+    pub fn split(self, parts: usize) -> io::Result<Vec<Self>> {
+        let mut split: Vec<Self> = (0..parts.max(1)).map(|_| self.empty()).collect();
+        for (address, sockets) in self.sockets {
+            for (index, socket) in sockets.into_iter().enumerate() {
+                if shares_address(&socket) {
+                    let count = split.len();
+                    split[index % count].put(address.clone(), [socket]);
+                    continue;
+                }
+                for part in &mut split {
+                    part.put(address.clone(), [socket.try_clone()?]);
+                }
+            }
+        }
+        Ok(split)
+    }
+
+    /// None, and as undecided as these.
+    #[cfg(unix)]
+    fn empty(&self) -> Self {
+        Self {
+            sockets: BTreeMap::new(),
+            #[cfg(feature = "handover")]
+            is_undecided: self.is_undecided,
+        }
     }
 
     /// How many sockets there are.
@@ -199,6 +237,20 @@ fn examine(socket: &Socket) -> Result<ListenAddress, Unfit> {
     Ok(address)
 }
 
+/// Whether other sockets may have the same address.
+#[cfg(unix)]
+fn shares_address(socket: &Socket) -> bool {
+    #[cfg(target_os = "linux")]
+    let shares =
+        socket.local_addr().is_ok_and(|at| !at.is_unix()) && socket.reuse_port().unwrap_or(false);
+    #[cfg(not(target_os = "linux"))]
+    let shares = {
+        let _ = socket;
+        false
+    };
+    shares
+}
+
 /// The path or abstract name of a Unix socket, as [`ListenAddress`] has it.
 #[cfg(unix)]
 pub(super) fn unix_address(local: &socket2::SockAddr) -> Option<ListenAddress> {
@@ -226,6 +278,8 @@ pub struct SharedSocket {
     pub index: usize,
     /// Another descriptor of the same socket, so with the same queue.
     pub socket: std::os::fd::OwnedFd,
+    /// Which of several [`Listeners`](crate::Listeners) has it.
+    pub(crate) part: usize,
     /// Another process, such as systemd, has it as well, and does not accept: it listens on when those who accept here are done.
     pub is_kept: bool,
 }

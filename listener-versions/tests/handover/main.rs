@@ -7,6 +7,7 @@ mod death;
 mod faults;
 mod meeting;
 mod paths;
+mod several;
 mod strangers;
 
 use std::io;

@@ -7,7 +7,10 @@ use std::time::Duration;
 use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
-use listener_versions::handover::{HandoverError, HandoverOptions, Offer, Start, start, take_over};
+use listener_versions::handover::{
+    HandoverError, HandoverOptions, Offer, Start, SuccessorEvent, start, take_over,
+};
+use listener_versions::socket2;
 
 /// `path.ext` in the folder, so long.
 fn path_of(meeting: &Meeting, length: usize) -> std::path::PathBuf {
@@ -169,6 +172,151 @@ async fn an_offer_says_which_process_in_a_row_it_is() {
         // Milliseconds are said, and some pass.
         let drift = offer.since().saturating_duration_since(since);
         assert!(drift < Duration::from_secs(5), "{drift:?}");
+    })
+    .await;
+}
+
+/// Removes files as an operator or a cleaner of temporary files does.
+fn remove(meeting: &Meeting, names: &[&str]) {
+    for name in names {
+        std::fs::remove_file(meeting.0.join(name)).expect("it is there");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_whose_path_or_lock_file_is_removed_is_found_all_the_same() {
+    bounded(async {
+        for names in [
+            &["edge.sock"][..],
+            &["edge.sock.lock"],
+            &["edge.sock.lock", "edge.sock"],
+            &["edge.sock", "edge.sock.lock"],
+        ] {
+            let meeting = Meeting::new("removed");
+            let a = free();
+            let first = process(1);
+            lds(&first, [at("a", a.clone(), 0)]).await;
+            let at_a = port(&first, "a");
+            let attempt = offered(&meeting, &first).await;
+            // It waits for a new process by now.
+            tokio::task::yield_now().await;
+            remove(&meeting, names);
+            let lock = meeting.0.join("edge.sock.lock");
+            while !(meeting.path().exists() && lock.exists()) {
+                tokio::task::yield_now().await;
+            }
+            let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+            let mut successor = replaced(attempt).await;
+            assert_eq!(ask(at_a).await.expect("it serves"), 1);
+            // Its death is known by the new lock file, and its sockets are kept.
+            let sockets = second.share_sockets().expect("descriptors");
+            killed((predecessor, offer, sockets, second)).await;
+            assert_eq!(successor.next().await, SuccessorEvent::Died, "{names:?}");
+            let parked = park(at_a);
+            let next = async { while successor.next().await != SuccessorEvent::Replaced {} };
+            let third = restart(&meeting, vec![at("a", a, 0)]);
+            let ((), _third) = tokio::join!(next, third);
+            answered(parked).await;
+        }
+    })
+    .await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_path_that_is_removed_while_a_process_configures_itself_is_made_anew_by_the_new_one() {
+    bounded(async {
+        let meeting = Meeting::new("removed-late");
+        let a = free();
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut takeover = meeting.take_over().await;
+        let new = process(1);
+        new.inherit(takeover.sockets());
+        lds(&new, [at("a", a.clone(), 0)]).await;
+        remove(&meeting, &["edge.sock"]);
+        let (_predecessor, offer) = takeover.serving(&new).await.expect("the old one agrees");
+        let _successor = replaced(attempt).await;
+        let attempt = offering(offer, &new);
+        while !meeting.path().exists() {
+            tokio::task::yield_now().await;
+        }
+        let _third = restart(&meeting, vec![at("a", a, 0)]).await;
+        let _successor = replaced(attempt).await;
+    })
+    .await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_that_too_many_others_ask_is_asked_again() {
+    bounded(async {
+        let meeting = Meeting::new("full");
+        let a = free();
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let offer = Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there");
+        // It does not accept yet.
+        let connect = || {
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None)?;
+            socket.set_nonblocking(true)?;
+            socket.connect(&socket2::SockAddr::unix(meeting.path())?)?;
+            io::Result::Ok(socket)
+        };
+        let mut queue = Vec::new();
+        let full = loop {
+            match connect() {
+                Ok(socket) => queue.push(socket),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let error = Offer::bind(&meeting.path()).await.expect_err("it serves");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let short = HandoverOptions::default().with_patience(Duration::from_millis(30));
+        let error = take_over(&meeting.path(), &short)
+            .await
+            .expect_err("it is full");
+        assert!(matches!(error, HandoverError::TimedOut), "{error}");
+        let second = restart(&meeting, vec![at("a", a, 0)]);
+        let first = async {
+            tokio::task::yield_now().await;
+            drop(queue);
+            replaced(offering(offer, &old)).await
+        };
+        let (_second, _successor) = tokio::join!(second, first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_socket_file_that_a_process_bound_and_died_before_it_listened_is_replaced() {
+    bounded(async {
+        let meeting = Meeting::new("bound");
+        let bound = |path: &std::path::Path| {
+            let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+            let socket = socket.expect("a socket");
+            let address = socket2::SockAddr::unix(path).expect("short enough");
+            socket.bind(&address).expect("no file is there");
+        };
+        bound(&meeting.path());
+        let path = meeting.0.join("a.sock");
+        bound(&path);
+        let old = process(1);
+        let address = listener_versions::ListenAddress::Unix(path.clone());
+        lds(&old, [at("a", address.clone(), 0)]).await;
+        let begun = start(&meeting.path(), &HandoverOptions::default()).await;
+        let Ok(Start::Fresh(offer)) = begun else {
+            panic!("{begun:?}")
+        };
+        let attempt = offering(offer, &old);
+        let _second = restart(&meeting, vec![at("a", address, 0)]).await;
+        let _successor = replaced(attempt).await;
+        UnixStream::connect(path).expect("it listens");
     })
     .await;
 }

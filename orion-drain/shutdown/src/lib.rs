@@ -61,7 +61,7 @@ pub use plan::ShutdownPlan;
 pub use progress::{
     NextShutdownStep, ShutdownProgress, ShutdownReason, ShutdownState, ShutdownStep,
 };
-pub use run::{Shutdown, ShutdownEnding, ShutdownOutcome, ShutdownRun, shut_down};
+pub use run::{Shutdown, ShutdownEnding, ShutdownOutcome, ShutdownRun, shut_down, shut_down_all};
 pub use settings::{ShutdownHealth, ShutdownSettings};
 #[cfg(all(feature = "signals", unix))]
 pub use signals::Signals;

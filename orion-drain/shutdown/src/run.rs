@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSequence, DrainStart};
+use futures_util::future::join_all;
 use listener_versions::{ListenerConfig, Listeners};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -340,4 +341,22 @@ pub async fn shut_down<C: ListenerConfig>(
     shutdown.begin(ShutdownReason::ProcessShutdown);
     run.run(|| drop(listeners.stop_listeners(DrainDirection::All)))
         .await
+}
+
+/// The same for a program that shares nothing between its runtimes, and has [`Listeners`] for each of them: all begin at once, and it
+/// resolves when the last one may exit. The outcomes are in the order of `listeners`.
+///
+/// # Cancel safety
+///
+/// As [`ShutdownRun::run`].
+///
+/// # Panics
+///
+/// As [`ShutdownRun::run`].
+pub async fn shut_down_all<C: ListenerConfig>(
+    listeners: &[Listeners<C>],
+    settings: ShutdownSettings,
+) -> Vec<ShutdownOutcome> {
+    let each = listeners.iter();
+    join_all(each.map(|listeners| shut_down(listeners, settings.clone()))).await
 }
