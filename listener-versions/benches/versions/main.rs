@@ -1,6 +1,6 @@
-//! What do versions cost: clients during a storm of updates, a process that drains, whoever applies an update, each accept?
+//! What do versions cost: clients during a storm of updates, a process that drains, the thread that applies an update, each accept?
 //!
-//! `cargo bench -p listener-versions --features __bench --bench versions -- [--json FILE] [--quick] [PART..]` runs it; nanoseconds
+//! `cargo bench -p listener-versions --features __bench,handover --bench versions -- [--json FILE] [--quick] [PART..]` runs it; nanoseconds
 //! are the machine's, ratios are the result. Linux only.
 #![expect(
     clippy::disallowed_methods,
@@ -10,6 +10,7 @@
 mod accept;
 mod config;
 mod idle;
+mod many;
 mod memory;
 mod storm;
 mod updates;
@@ -43,10 +44,11 @@ fn main() {
     let program = Program::from_args();
     let quick = program.quick;
     type Part = fn(bool) -> Vec<Row>;
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("accept", accept::rows),
         ("updates", updates::rows),
         ("memory", memory::rows),
+        ("many", many::rows),
         ("storm", storm::rows),
         ("idle", idle::rows),
     ];

@@ -94,6 +94,7 @@ impl<C: ListenerConfig> Inner<C> {
                     address: listening.local().clone(),
                     index,
                     socket,
+                    #[cfg(feature = "handover")]
                     part: 0,
                     is_kept,
                 });

@@ -279,6 +279,7 @@ pub struct SharedSocket {
     /// Another descriptor of the same socket, so with the same queue.
     pub socket: std::os::fd::OwnedFd,
     /// Which of several [`Listeners`](crate::Listeners) has it.
+    #[cfg(feature = "handover")]
     pub(crate) part: usize,
     /// Another process, such as systemd, has it as well, and does not accept: it listens on when those who accept here are done.
     pub is_kept: bool,

@@ -133,7 +133,7 @@ async fn two_runtimes_with_listeners_of_their_own_hand_over_without_losing_a_cli
         let _successor = attempt.await.expect("no panic");
         // The old process ends when it is drained. Its clients are those of the new one from now on.
         for core in &old {
-            while core.listeners.tracker().len() > 0 {
+            while !core.listeners.tracker().is_empty() {
                 tokio::task::yield_now().await;
             }
         }

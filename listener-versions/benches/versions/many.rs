@@ -1,0 +1,130 @@
+//! Many listeners: how long a process takes to open them, and a new process to take them over; and what they allocate.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
+
+use listener_versions::handover::{HandoverOptions, Offer, take_over};
+use listener_versions::{Inherited, Update};
+use measure::{Row, Target, median};
+
+use crate::config::{Config, listeners, runtime};
+
+/// An address that no other listener has.
+fn address(index: usize) -> SocketAddr {
+    let [.., high, low] = (index as u32).to_be_bytes();
+    SocketAddr::from(([127, 77, high, low], 7_777))
+}
+
+fn configs(count: usize) -> Vec<Config> {
+    let config = |index| Config {
+        name: format!("listener-{index}"),
+        address: address(index).into(),
+        content: 0,
+    };
+    (0..count).map(config).collect()
+}
+
+fn millis(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
+}
+
+/// Milliseconds for as many sockets and nothing else.
+fn sockets(count: usize) -> f64 {
+    let began = Instant::now();
+    let sockets: Vec<_> = (0..count)
+        .map(|index| TcpListener::bind(address(index)).expect("a socket"))
+        .collect();
+    let took = millis(began);
+    assert_eq!(sockets.len(), count);
+    took
+}
+
+struct Took {
+    sockets: f64,
+    start: f64,
+    bytes: f64,
+    handover: f64,
+}
+
+async fn start_and_hand_over(count: usize) -> Took {
+    let sockets = sockets(count);
+    let (old, driver) = listeners(Duration::from_secs(600));
+    tokio::spawn(driver);
+    let mut start = 0.0;
+    let counted = allocation_counter::measure(|| {
+        let began = Instant::now();
+        let update = Update::lds("v", configs(count));
+        let report = old.apply_now(update).unwrap_or_else(|_| unreachable!());
+        start = millis(began);
+        assert!(report.is_success(), "{:?}", report.errors().next());
+    });
+
+    let path = std::env::temp_dir().join(format!("many-{}", std::process::id()));
+    let options = HandoverOptions::default();
+    let mut offer = Offer::bind(&path).await.expect("no process is there");
+    let given = async { offer.next(&old, &options, &Inherited::new()).await };
+    let (new, driver) = listeners(Duration::from_secs(600));
+    tokio::spawn(driver);
+    let taken = async {
+        let began = Instant::now();
+        let takeover = take_over(&path, &options).await.expect("it is not refused");
+        let mut takeover = takeover.expect("a process is there");
+        new.inherit(takeover.sockets());
+        let report = new.apply(Update::lds("v", configs(count))).await;
+        assert!(report.is_success(), "{:?}", report.errors().next());
+        let serving = takeover.serving(&new).await.expect("the old one agrees");
+        (millis(began), serving)
+    };
+    let (given, (handover, _serving)) = tokio::join!(given, taken);
+    let _successor = given.expect("it is replaced");
+    assert!(new.unclaimed().is_empty());
+    std::fs::remove_file(&path).expect("it is there");
+    Took {
+        sockets,
+        start,
+        bytes: counted.bytes_current as f64 / count as f64,
+        handover,
+    }
+}
+
+pub(crate) fn rows(quick: bool) -> Vec<Row> {
+    let (count, rounds) = if quick { (50, 1) } else { (10_000, 5) };
+    let took: Vec<Took> = (0..rounds)
+        .map(|_| runtime().block_on(start_and_hand_over(count)))
+        .collect();
+    let of = |part: fn(&Took) -> f64| median(took.iter().map(part).collect());
+    let row = |row: String, unit, value: f64, floor_name, floor: f64| Row {
+        row,
+        unit,
+        value,
+        floor_name,
+        floor,
+        ratio: value / floor,
+        target: Target::None,
+        peers: vec![],
+    };
+    let sockets = of(|took| took.sockets);
+    vec![
+        row(
+            format!("many: {count} listeners start"),
+            "ms",
+            of(|took| took.start),
+            "as many sockets",
+            sockets,
+        ),
+        row(
+            format!("many: a new process takes {count} listeners over"),
+            "ms",
+            of(|took| took.handover),
+            "as many sockets",
+            sockets,
+        ),
+        row(
+            "many: each listener's memory".to_owned(),
+            "bytes",
+            of(|took| took.bytes),
+            "a kibibyte",
+            1024.0,
+        ),
+    ]
+}
