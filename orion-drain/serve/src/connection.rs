@@ -29,8 +29,10 @@ pub struct WeakConnection(Weak<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    watch: DrainWatch,
+    /// Dropped before the watch: when the drain has seen its last connection gone, the registry
+    /// counts none.
     guard: ConnGuard,
+    watch: DrainWatch,
     decision: Decision,
     requests: AtomicU64,
     trace: ConnTrace,
