@@ -1,14 +1,18 @@
-//! Envoy-compatible connection draining for any Rust proxy or server: one import for the whole story.
+//! Envoy-compatible connection draining for any Rust proxy or server, in one import.
 //!
-//! Change a listener, hand over, or shut down, and lose not one request: the new version takes new connections at once on
-//! the same socket, old connections are told to leave in their own protocol's words, spread over the first quarter of the
-//! drain time, and what is left at the deadline is closed in steps.
+//! Change a listener, hand over, or shut down, and lose not one request. The new version takes new
+//! connections at once on the same socket. Old connections are asked to finish in their own
+//! protocol, spread over the first quarter of the drain time. What is left at the deadline is
+//! closed in steps.
 //!
 //! ```text
-//!  Listeners::apply(update) ─► new version accepts ─► old version drains ─► reaped        (listener-versions, drain-tree)
-//!           Worker::run ─► Accepted ─► Connection ─► serve_http / serve_tcp               (serve: this crate)
-//!                                          │ slot: connection: close · GOAWAY twice · FIN (proto-drain-*, drain-signal)
-//!                                          └ who is still here, and why                   (conn-tracker, admin, stats)
+//!  Listeners::apply(update) ─► new version accepts ─► old version drains ─► removed
+//!                                                     (listener-versions, drain-tree)
+//!           Worker::run ─► Accepted ─► Connection ─► serve_http / serve_tcp        (serve)
+//!                                          │ slot: connection: close · GOAWAY twice · FIN
+//!                                          │       (proto-drain-*, drain-signal)
+//!                                          └ which connections are open, and why
+//!                                            (conn-tracker, admin, stats)
 //! ```
 //!
 //! # Example
@@ -40,7 +44,7 @@
 //! let connection = Connection::new(&root, root.watch()?, guard);
 //! tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
 //!
-//! // The process is asked to end; the client's next response tells it so, and the drain waits for nobody else.
+//! // The process is asked to end. The client's next response says `close`, and the drain is over.
 //! let drain = tokio::spawn(root.start_drain_sequence(DrainStart::new(DrainReason::ProcessShutdown)));
 //! tokio::task::yield_now().await;
 //! client.write_all(b"GET / HTTP/1.1\r\nhost: example\r\n\r\n").await?;
@@ -56,15 +60,17 @@
 //!
 //! - [`serve`]: an accepted connection from its first byte to its last.
 //! - [`config`]: Envoy's configuration shapes, and Orion's `listener_manager` block.
-//! - [`listener`]: an Envoy-shaped listener as versions need it, with what serves each of its filter chains.
+//! - [`listener`]: an Envoy-shaped listener as versions need it, with what serves each of its
+//!   filter chains.
 //! - [`lifecycle`]: the end of a process: lead time, drain, minimum time.
 //! - [`orion`]: the API of Orion's proposal, by its names.
 //! - [`admin`]: Envoy's admin paths as a function from request to response.
 //! - [`stats`]: Envoy's statistics; [`StatsObserver`] counts what happens to listener versions.
 //! - [`telemetry`]: the id of a drain; with the feature `tracing` also log events and spans.
 //!
-//! The crates underneath are re-exported: [`listener_versions`], [`drain_tree`], [`drain_signal`], [`conn_tracker`],
-//! [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. The program `edge` is a proxy made of them.
+//! The crates underneath are re-exported: [`listener_versions`], [`drain_tree`], [`drain_signal`],
+//! [`conn_tracker`], [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. The program
+//! `edge` is a proxy made of them.
 //!
 //! # What dropping means
 //!
@@ -81,9 +87,11 @@
 //!
 //! - `yaml`: [`config`] reads YAML as well as JSON.
 //! - `systemd`: `lifecycle::systemd`, sockets from systemd and notifications for it.
-//! - `handover`: a new process takes the listening sockets of the running one, by `listener_versions::handover`.
+//! - `handover`: a new process takes the listening sockets of the running one, by
+//!   `listener_versions::handover`.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
-//! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of `envoy-types`.
+//! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of
+//!   `envoy-types`.
 //! - `lds-file`: listeners from a file that is replaced (`xds::LdsFile`).
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.

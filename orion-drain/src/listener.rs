@@ -1,4 +1,4 @@
-//! A listener's configuration as versions need it, with whatever serves each of its filter chains.
+//! A listener's configuration as versions need it, with what serves each of its filter chains.
 
 mod apply;
 #[cfg(feature = "tls")]
@@ -28,8 +28,9 @@ pub use apply::{Applied, apply_update};
 
 /// One configuration of a listener, made ready once: connections only look things up.
 ///
-/// `S` is what serves a filter chain's connections. Updates are compared by the configuration alone; a chain that is the
-/// same keeps its connections, and new ones get the `S` that was made last.
+/// `S` is what serves a filter chain's connections. Updates are compared by the configuration
+/// alone; a chain that is the same keeps its connections, and new ones get the `S` that was made
+/// last.
 pub struct ServedListener<S> {
     listener: Listener,
     address: ListenAddress,
@@ -43,7 +44,8 @@ pub struct ServedListener<S> {
 }
 
 impl<S> ServedListener<S> {
-    /// Makes what serves each of the listener's chains; connections are counted in `listener.<address>.*`.
+    /// Makes what serves each of the listener's chains; connections are counted in
+    /// `listener.<address>.*`.
     pub fn new(
         listener: Listener,
         stats: &Stats,
@@ -186,7 +188,8 @@ fn identities(listener: &Listener) -> Vec<ChainId> {
     ids.collect()
 }
 
-/// A chain's name; without one, the connections that it takes: no two chains of a listener take the same.
+/// A chain's name; without one, the connections that it takes: no two chains of a listener take the
+/// same.
 fn identity(chain: &FilterChain, is_default: bool) -> ChainId {
     if !chain.name.is_empty() {
         return ChainId::from(&*chain.name);
@@ -234,7 +237,7 @@ fn told(rule: &FilterChainMatch) -> Vec<String> {
 pub struct Entered<S> {
     /// The connection.
     pub stream: Stream,
-    /// Who connected.
+    /// The client's address.
     pub peer: Peer,
     /// Its place in the drain and in the registry.
     pub connection: Connection,
@@ -245,20 +248,23 @@ pub struct Entered<S> {
 }
 
 impl<S: Send + Sync + 'static> Entered<S> {
-    /// Finds the filter chain that takes the connection. `None`: no chain does, and the connection is closed without an
-    /// answer, as in Envoy.
+    /// Finds the filter chain that takes the connection. `None`: no chain does, and the connection
+    /// is closed without an answer, as in Envoy.
     ///
-    /// It keeps nothing of the listener's other chains: they may be changed or gone long before it ends.
+    /// It keeps nothing of the listener's other chains: they may be changed or gone long before it
+    /// ends.
     ///
-    /// Chains that ask for a name, a protocol or TLS do not match: [`after_hello`](Self::after_hello) knows what they ask for.
+    /// Chains that ask for a name, a protocol or TLS do not match:
+    /// [`after_hello`](Self::after_hello) knows what they ask for.
     pub fn new(accepted: Accepted<ServedListener<S>>) -> Option<Self> {
         let source = accepted.peer.as_socket();
         let facts = ConnectionFacts::new(source, None);
         Self::of(accepted, facts)
     }
 
-    /// The same once the client has begun, if a filter chain asks for what it says first: whether it wants TLS, by which name, for
-    /// which protocols. It waits 15 s at most, Envoy's `listener_filters_timeout`, and one second in a drain.
+    /// The same once the client has begun, if a filter chain asks for what it says first: whether
+    /// it wants TLS, by which name, for which protocols. It waits 15 s at most, Envoy's
+    /// `listener_filters_timeout`, and one second in a drain.
     ///
     /// # Cancel safety
     ///
@@ -284,8 +290,8 @@ impl<S: Send + Sync + 'static> Entered<S> {
 
     fn of(accepted: Accepted<ServedListener<S>>, mut facts: ConnectionFacts<'_>) -> Option<Self> {
         if let Stream::Tcp(tcp) = &accepted.stream {
-            // Small frames (HTTP/2 HEADERS, then DATA) must not wait for each other's acknowledgements. A socket that
-            // refuses is served all the same.
+            // Small frames (HTTP/2 HEADERS, then DATA) must not wait for each other's
+            // acknowledgements. A socket that refuses is served all the same.
             tcp.set_nodelay(true).ok();
         }
         let counted = accepted.version.config().stats.connection(accepted.worker);
@@ -305,7 +311,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
             })
             .map_err(|refused| {
                 refused.version.config().stats.no_filter_chain_match.inc();
-                // Closed here, and told as every other one.
+                // Closed here, and logged as every other one.
                 let connection = Connection::of(&refused.version, refused.watch, refused.conn);
                 connection
                     .guard()

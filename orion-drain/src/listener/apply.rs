@@ -13,8 +13,8 @@ use crate::telemetry::in_update;
 pub struct Applied {
     /// Its label.
     pub version_info: String,
-    /// What is wrong with it: first what cannot be read, then what cannot be made, then what cannot be applied. Empty: it was taken
-    /// whole.
+    /// What is wrong with it: first what cannot be read, then what cannot be made, then what cannot
+    /// be applied. Empty: it was taken whole.
     pub refused: Vec<Refused>,
     /// What was done, listener by listener.
     pub report: UpdateReport,
@@ -31,9 +31,9 @@ impl Applied {
     }
 }
 
-/// Makes what serves each listener, and applies the update. A listener that cannot be made is refused; the others are taken, unless
-/// the update has all listeners and one of them is refused that has not even a name: nobody knows which one must not be taken for
-/// absent, so nothing is taken.
+/// Makes what serves each listener, and applies the update. A listener that cannot be made is
+/// refused; the others are taken, unless the update has all listeners and one of them is refused
+/// that has no name: it is unknown which listener must not count as absent, so nothing is taken.
 ///
 /// # Cancel safety
 ///
@@ -75,13 +75,13 @@ pub async fn apply_update<C: ListenerConfig>(
         wanted = wanted.with_refused(name, error);
     }
     let report = in_update(&update.version_info, listeners.apply(wanted)).await;
-    // Those that come after them have been told above, with the whole path of their fields. Both may have the same name: of two
-    // with one name the second is refused when it is read.
+    // Those that come after them are in `refused` already, with the whole path of their fields.
+    // Both may have the same name: of two with one name the second is refused when it is read.
     let outcomes = report.listeners.iter().take(taken);
     for error in outcomes.filter_map(|listener| listener.outcome.as_ref().err()) {
         let (name, message) = (error.listener().to_owned(), error.to_string());
-        let told = format!("listener {name:?}: ");
-        let message = message.strip_prefix(&told).unwrap_or(&message);
+        let prefix = format!("listener {name:?}: ");
+        let message = message.strip_prefix(&prefix).unwrap_or(&message);
         refused.push(Refused::new(Some(name), message));
     }
     Applied {

@@ -43,8 +43,8 @@ pub trait ConnectionManager: Send + Sync {
 
 /// The connections of a process, by id. Clones are handles of the same.
 ///
-/// The registry lists connections and closes them by id. This adds a weak handle of each connection,
-/// to start its drain. The entry of a connection that has ended removes itself.
+/// The registry lists connections and closes them by id. This adds a weak handle of each
+/// connection, to start its drain. The entry of a connection that has ended removes itself.
 #[derive(Debug, Clone)]
 pub struct DefaultConnectionManager {
     inner: Arc<Inner>,
@@ -149,8 +149,8 @@ impl DefaultConnectionManager {
     pub fn cleanup_stale_draining_connections(&self, max_drain_time: Duration) -> usize {
         let now = Instant::now();
         self.close_those(|connection| {
-            let told = connection.told_at();
-            told.is_some_and(|told| now.saturating_duration_since(told) > max_drain_time)
+            let started = connection.told_at();
+            started.is_some_and(|start| now.saturating_duration_since(start) > max_drain_time)
         })
     }
 
@@ -177,7 +177,8 @@ impl DefaultConnectionManager {
                     .map(|(id, connection)| (*id, connection.clone())),
             );
         }
-        // No lock is held here: the last handle of a connection may be dropped, which takes it out of its map.
+        // No lock is held here: the last handle of a connection may be dropped, which takes it out
+        // of its map.
         let found = known.into_iter().filter(|(_, connection)| {
             connection
                 .upgrade()
@@ -280,7 +281,7 @@ impl ConnectionManager for DefaultConnectionManager {
         let Some(id) = self.id(listener_name, connection_id) else {
             return;
         };
-        // The lock is given back before the connection is told.
+        // The lock is released before the connection is notified.
         let live = self
             .inner
             .map(id)

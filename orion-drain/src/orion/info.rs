@@ -1,4 +1,4 @@
-//! What is to be seen of one connection.
+//! One connection, as the registry shows it.
 
 use conn_tracker::{ConnSnapshot, ConnTracker};
 use tokio::time::Instant;
@@ -6,25 +6,27 @@ use tokio::time::Instant;
 use super::{ConnectionProtocol, ConnectionState};
 use crate::serve::{Connection, WeakConnection};
 
-/// A connection as it was when it was looked at; it holds nothing open.
+/// A connection at the moment of the call; it keeps nothing open.
 #[non_exhaustive]
 #[derive(Debug, Clone)]
 pub struct ConnectionInfo {
     /// Its number in the registry, sixteen hexadecimal digits.
     pub id: String,
-    /// What it really speaks.
+    /// The protocol that it speaks.
     pub protocol: ConnectionProtocol,
-    /// When it was accepted, as coarse as the registry's clock.
+    /// When it was accepted, to a second, as the registry's clock.
     pub established_at: Instant,
-    /// When it last did something, as coarse as the registry's clock.
+    /// When it last did something, to a second, as the registry's clock.
     pub last_activity: Instant,
-    /// How far it is on its way out.
+    /// Active, draining, closing or closed.
     pub state: ConnectionState,
     connection: Option<WeakConnection>,
 }
 
 impl ConnectionInfo {
-    /// A connection that is being served.
+    /// A connection that has just been accepted: it was established now.
+    /// [`get_active_connections`](super::ConnectionManager::get_active_connections) has the times
+    /// of older ones.
     pub fn of(connection: &Connection) -> Self {
         let (guard, now) = (connection.guard(), Instant::now());
         Self {

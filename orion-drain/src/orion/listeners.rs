@@ -1,4 +1,5 @@
-//! The proposal's listener manager: changes come over channels, versions accept, drain and are reaped.
+//! The proposal's listener manager: changes come over channels, versions accept, drain and are
+//! reaped.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -209,7 +210,8 @@ impl<C: ListenerConfig, S: ListenerServices<C>> ListenersManager<C, S> {
         self.start_drain_monitor(name, version)
     }
 
-    /// Follows the drain of a version to its end: woken by it, without polling. `None` if that version does not drain.
+    /// Follows the drain of a version to its end: woken by it, without polling. `None` if that
+    /// version does not drain.
     pub fn start_drain_monitor(&self, name: &str, version: u64) -> Option<DrainSequence> {
         let versions = self.versions(name);
         let drain = versions
@@ -363,6 +365,7 @@ impl fmt::Debug for ManagerRun {
         f.debug_struct("ManagerRun").finish_non_exhaustive()
     }
 }
+
 /// Whether the two have an address in common.
 fn has_address_of<C: ListenerConfig>(one: &C, other: &C) -> bool {
     let addresses = |config: &C| -> Vec<ListenAddress> {

@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 
 use drain_tree::{DrainOutcome, DrainSequence};
 
-/// The drain that [`start_listener_draining`](super::DrainSignalingManager::start_listener_draining)
-/// has begun. It resolves, with the outcome of the whole drain, when that and the drains of all
-/// listeners with a strategy of their own are over.
+/// The drain that
+/// [`start_listener_draining`](super::DrainSignalingManager::start_listener_draining) has begun. It
+/// resolves, with the outcome of the whole drain, when that and the drains of all listeners with a
+/// strategy of their own are over.
 ///
 /// # Cancel safety
 ///

@@ -1,4 +1,5 @@
-//! Why a listener drains, and what it serves: the proposal's `DrainScenario` and its derived `DrainStrategy`.
+//! Why a listener drains, and what it serves: the proposal's `DrainScenario` and its derived
+//! `DrainStrategy`.
 
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use crate::config::{Listener, ListenerDrainConfig, NetworkFilter};
 #[expect(clippy::exhaustive_enums, reason = "closed in the proposal")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainScenario {
-    /// The server's health check is failed. A level that may clear, not a drain: it has no deadline.
+    /// The server's health check is failed. A level that may clear, not a drain: it has no
+    /// deadline.
     HealthCheckFail,
     /// A new version of the listener has come.
     ListenerUpdate,
@@ -48,11 +50,11 @@ impl DrainScenario {
     }
 }
 
-/// How a listener drains, derived from its filter chains. The proposal calls it `DrainStrategy` too;
-/// that name is Envoy's gradual or immediate.
+/// How a listener drains, derived from its filter chains. The proposal calls it `DrainStrategy`
+/// too; that name is Envoy's gradual or immediate.
 ///
-/// A [`ListenerDrainContext`](super::ListenerDrainContext) has one. When its manager starts a drain,
-/// the listener drains for `global_timeout`, or the manager's own if that is shorter;
+/// A [`ListenerDrainContext`](super::ListenerDrainContext) has one. When its manager starts a
+/// drain, the listener drains for `global_timeout`, or the manager's own if that is shorter;
 /// [`Immediate`](Self::Immediate) asks all its connections at once. The HTTP/2 connections that the
 /// context opens wait for the HTTP drain timeout between their two GOAWAYs.
 #[expect(clippy::exhaustive_enums, reason = "closed in the proposal")]

@@ -66,7 +66,8 @@ impl ListenerDrainState {
     }
 }
 
-/// Drains listeners: a node of the drain tree, and the contexts of what is below it. Cheap to clone.
+/// Drains listeners: a node of the drain tree, and the contexts of what is below it. Cheap to
+/// clone.
 ///
 /// [`ListenersManager::signaling`](super::ListenersManager::signaling) gives that of a listener
 /// manager, whose contexts are the manager's listeners. Asking whether it drains is an atomic load.
