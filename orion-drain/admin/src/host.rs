@@ -1,6 +1,7 @@
 //! What the admin interface needs from the process it belongs to.
 
 use conn_tracker::ConnId;
+use drain_tree::PartialStart;
 use http::request::Parts;
 
 use super::{
@@ -74,6 +75,21 @@ pub trait AdminHost {
     /// [`DrainListenerError`]; nothing was changed then.
     fn drain_listener(&self, name: &str) -> Result<(), DrainListenerError> {
         let _ = name;
+        Err(DrainListenerError::NotFound)
+    }
+
+    /// Asks a share of a listener's connections to leave, and keeps the listener as it is. How many will be asked. Default: there is
+    /// no such listener.
+    ///
+    /// # Errors
+    ///
+    /// [`DrainListenerError`]; no connection is asked then.
+    fn drain_partially(
+        &self,
+        name: &str,
+        start: PartialStart,
+    ) -> Result<usize, DrainListenerError> {
+        let _ = (name, start);
         Err(DrainListenerError::NotFound)
     }
 

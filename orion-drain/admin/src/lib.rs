@@ -19,6 +19,7 @@
 //! | `/connections` | who is still here, why, and what happens next (JSON); `?limit=N&offset=N&state=STATE&listener=NAME`, `?format=text`; `?summary`: the versions and how many connections each has. Envoy has no such list |
 //! | `/drain` | how far each drain is, and the end of the process (JSON); `?limit=N`. Envoy has no such list |
 //! | POST `/listeners/NAME/drain` | removes one listener: its connections drain, and are cut at the deadline |
+//! | POST `/listeners/NAME/drain?fraction=0.1&rate=50` | keeps the listener and asks that share of its connections to leave, so many a second; without a rate, over a quarter of the drain time. Envoy has no such drain yet ([envoy#15283](https://github.com/envoyproxy/envoy/issues/15283), [envoy#43612](https://github.com/envoyproxy/envoy/issues/43612)) |
 //! | POST `/drain_listeners` | stops accepting; `?graceful`, `?inboundonly`, `?skip_exit` |
 //! | POST `/healthcheck/fail`, `/healthcheck/ok` | sets and clears the failed state |
 //! | POST `/quitquitquit` | ends the process at once |
@@ -32,6 +33,7 @@ mod host;
 mod operation;
 mod origin;
 mod page;
+mod partial;
 mod query;
 mod router;
 mod rows;

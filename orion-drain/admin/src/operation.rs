@@ -1,6 +1,6 @@
 //! What a request asks for, before anybody does it.
 
-use super::query::Query;
+use super::{partial, query::Query};
 
 /// What an admin request asks for. What it needs is a right of its own: see [`AdminHost::authorize`](super::AdminHost::authorize).
 #[non_exhaustive]
@@ -28,6 +28,8 @@ pub enum Operation {
     Drains,
     /// `/listeners/NAME/drain`
     DrainListener,
+    /// `/listeners/NAME/drain?fraction=..&rate=..`
+    DrainPartially,
     /// `/drain_listeners`
     DrainListeners(DrainListeners),
     /// `/healthcheck/fail`
@@ -134,7 +136,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ("/listeners", "print listener info: ?format=json"),
     (
         "/listeners/NAME/drain",
-        "remove one listener and drain it: POST",
+        "remove one listener and drain it: POST; ?fraction=0.1, ?rate=50: that share leaves, so many a second, and it stays",
     ),
     ("/quitquitquit", "exit the server: POST"),
     ("/ready", "print server state, 200 if LIVE, otherwise 503"),
@@ -171,6 +173,9 @@ impl Operation {
             "/healthcheck/fail" => Self::FailHealth,
             "/healthcheck/ok" => Self::RestoreHealth,
             "/quitquitquit" => Self::Quit,
+            path if listener_of(path).is_some() && partial::is_asked_for(query) => {
+                Self::DrainPartially
+            }
             path if listener_of(path).is_some() => Self::DrainListener,
             _ => return None,
         })
@@ -190,6 +195,7 @@ impl Operation {
             self,
             Self::DrainListeners(_)
                 | Self::DrainListener
+                | Self::DrainPartially
                 | Self::FailHealth
                 | Self::RestoreHealth
                 | Self::Quit

@@ -14,7 +14,7 @@ use super::{
     AdminBody, AdminHost, Denied, DrainListenerError, Operation, ServerState,
     operation::{PATHS, listener_of, merged},
     origin::{check_host, check_site},
-    page,
+    page, partial,
     query::{Query, decoded},
     rows::{Rows, USAGE, Wanted, number},
 };
@@ -132,12 +132,22 @@ where
                 host.drain_listener(&name)
             });
             if let Err(error) = drained {
-                let status = match error {
-                    DrainListenerError::NotFound => StatusCode::NOT_FOUND,
-                    DrainListenerError::Static => StatusCode::CONFLICT,
-                };
-                return plain(status, format!("{error}\n"));
+                return not_drained(error);
             }
+        }
+        Operation::DrainPartially => {
+            let start = match partial::wanted(query) {
+                Ok(start) => start,
+                Err(wrong) => return plain(StatusCode::BAD_REQUEST, wrong),
+            };
+            let name = listener_of(path).and_then(decoded);
+            let asked = name.map_or(Err(DrainListenerError::NotFound), |name| {
+                host.drain_partially(&name, start)
+            });
+            return match asked {
+                Ok(asked) => plain(StatusCode::OK, format!("{asked} connections are asked\n")),
+                Err(error) => not_drained(error),
+            };
         }
         Operation::Drains => return drains(&**host, query),
         Operation::DrainListeners(form) => host.drain_listeners(form),
@@ -146,6 +156,14 @@ where
         Operation::Quit => host.quit(),
     }
     plain(StatusCode::OK, "OK\n".to_owned())
+}
+
+fn not_drained(error: DrainListenerError) -> Response<AdminBody> {
+    let status = match error {
+        DrainListenerError::NotFound => StatusCode::NOT_FOUND,
+        DrainListenerError::Static => StatusCode::CONFLICT,
+    };
+    plain(status, format!("{error}\n"))
 }
 
 /// How many rows a list for the page has, unless a request says something else.

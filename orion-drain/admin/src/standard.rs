@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant as StdInstant;
 
 use conn_tracker::{ConnId, ConnTracker};
-use drain_tree::{DrainDirection, DrainManager, DrainStrategy};
+use drain_tree::{DrainDirection, DrainManager, DrainStrategy, PartialStart};
 use futures_util::FutureExt as _;
 use http::request::Parts;
 use listener_versions::{AcceptPolicy, ListenerConfig, Listeners, Update};
@@ -325,6 +325,19 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
             tokio::spawn(removed);
         }
         Ok(())
+    }
+
+    fn drain_partially(
+        &self,
+        name: &str,
+        start: PartialStart,
+    ) -> Result<usize, DrainListenerError> {
+        let active = self.listeners.active(name);
+        let active = active.ok_or(DrainListenerError::NotFound)?;
+        let partial = active.drain().start_partial_drain(start);
+        let chosen = partial.left();
+        tokio::spawn(partial);
+        Ok(chosen)
     }
 
     fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {

@@ -342,6 +342,60 @@ async fn one_listener_is_drained_and_the_others_serve_on() {
 }
 
 #[tokio::test]
+async fn a_share_of_a_listeners_connections_leaves_and_the_listener_serves_on() {
+    let edge = start().await;
+    let inbound = edge.address("in").await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        let mut client = H1::connect(inbound).await;
+        assert!(!is_told(&mut client).await);
+        clients.push(client);
+    }
+    for wrong in ["fraction=2", "fraction=some", "rate=0"] {
+        let path = format!("/listeners/in/drain?{wrong}");
+        let answer = edge.ask("POST", &path).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text().starts_with(wrong), "{}", answer.text());
+    }
+    let other = edge
+        .ask("POST", "/listeners/other/drain?fraction=0.3")
+        .await;
+    assert_eq!(other.status, 404);
+
+    let path = "/listeners/in/drain?fraction=0.3&rate=1000";
+    assert_eq!(edge.get(path).await.status, 405);
+    let answer = edge.ask("POST", path).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "3 connections are asked\n")
+    );
+    edge.until_connections(|all| all.iter().filter(|one| one["state"] == "draining").count() == 3)
+        .await;
+    let mut stay = Vec::new();
+    for mut client in clients {
+        if is_told(&mut client).await {
+            assert_eq!(client.end().await, End::Fin);
+        } else {
+            stay.push(client);
+        }
+    }
+    assert_eq!(stay.len(), 7);
+    // It neither drains nor completes: others come, and the rest stays.
+    let mut later = H1::connect(inbound).await;
+    assert!(!is_told(&mut later).await);
+    assert!(edge.get("/listeners").await.text().contains("in::"));
+    edge.until_list("/drain", |drains| drains.is_empty()).await;
+
+    // And it can still drain as a whole.
+    edge.post("/listeners/in/drain").await;
+    until_refused(inbound).await;
+    for client in stay.iter_mut().chain([&mut later]) {
+        assert!(is_told(client).await);
+        assert_eq!(client.end().await, End::Fin);
+    }
+}
+
+#[tokio::test]
 async fn who_is_still_here_is_a_table_with_what_comes_next() {
     let first = discovery("1", &[Http::new("http", 1).yaml()]);
     let mut edge = Edge::start("--drain-time-s 30 --drain-strategy immediate", &first).await;
