@@ -8,11 +8,13 @@ mod clients;
 mod figure;
 mod goals;
 mod guests;
+mod headline;
 mod load;
 mod machine;
 mod noise;
 mod page;
 mod parts;
+mod picture;
 mod programs;
 mod proxies;
 mod readme;
@@ -46,7 +48,7 @@ struct Options {
     /// What to play; everything by default.
     #[arg(value_enum)]
     parts: Vec<Part>,
-    /// Write the page.
+    /// Write the page, and a picture beside it.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Write three of the figures into README.md.
@@ -128,19 +130,19 @@ fn main() -> anyhow::Result<()> {
     for absent in &page.absent {
         println!("left out: {absent}");
     }
+    let lines = headline::of(&page.figures());
     if let Some(path) = &options.json {
         write(path, &(serde_json::to_string_pretty(&page.json())? + "\n"))?;
     }
     if let Some(path) = &options.report {
-        write(path, &page.markdown())?;
+        let picture = path.with_extension("svg");
+        write(&picture, &picture::svg(&lines))?;
+        write(path, &page.markdown(picture.file_name()))?;
     }
     if options.readme {
         let path = rig::root().join("README.md");
         let text = std::fs::read_to_string(&path)?;
-        write(
-            &path,
-            &readme::with_lines(&text, &page.figures(), &page.date)?,
-        )?;
+        write(&path, &readme::with_lines(&text, &lines, &page.date)?)?;
     }
     Ok(())
 }
@@ -184,11 +186,8 @@ async fn play(options: &Options, programs: Programs) -> anyhow::Result<Page> {
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner),
     );
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
     Ok(Page {
-        command: format!("cargo xtask versus {}", arguments.join(" "))
-            .trim_end()
-            .to_owned(),
+        command: command(std::env::args().skip(1)),
         machine: machine::describe(),
         date: machine::date(),
         versions: stage.programs.versions(),
@@ -196,4 +195,19 @@ async fn play(options: &Options, programs: Programs) -> anyhow::Result<Page> {
         rounds: stage.rounds,
         parts,
     })
+}
+
+/// What was asked for, without the paths of this machine.
+fn command(arguments: impl Iterator<Item = String>) -> String {
+    const PATHS: [&str; 4] = ["--edge", "--envoy", "--peers", "--json"];
+    let mut said = "cargo xtask versus".to_owned();
+    let mut is_path = false;
+    for argument in arguments {
+        let hidden = is_path || PATHS.iter().any(|path| argument.starts_with(path));
+        is_path = PATHS.contains(&argument.as_str());
+        if !hidden {
+            said += &format!(" {argument}");
+        }
+    }
+    said
 }

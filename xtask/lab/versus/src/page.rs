@@ -1,5 +1,6 @@
 //! The figures as tables, as a page, and as JSON.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -86,8 +87,8 @@ impl Page {
         self.parts.iter().flat_map(|(_, figures)| figures).collect()
     }
 
-    /// The page in Markdown.
-    pub(crate) fn markdown(&self) -> String {
+    /// The page in Markdown, with this picture from beside it.
+    pub(crate) fn markdown(&self, picture: Option<&OsStr>) -> String {
         let mut out = String::from("# Beside its peers\n\n");
         let rounds = match self.rounds {
             1 => "one round".to_owned(),
@@ -107,6 +108,14 @@ impl Page {
         }
         out += "\n\nEach figure is the middle of its rounds, with the smallest and the largest in parentheses. `*`: other work on the \
                 machine used more than 15 % of a core meanwhile, also when it was played again. `–`: this one has no such thing.\n\n";
+        if let Some(picture) = picture {
+            let name = picture.to_string_lossy();
+            write!(
+                out,
+                "![Requests lost, and processor time, of each proxy]({name})\n\n"
+            )
+            .ok();
+        }
         out += &self.goals();
         for (part, figures) in &self.parts {
             write!(

@@ -4,6 +4,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context;
+use tokio::time::timeout;
+
 use crate::noise;
 use crate::programs::Programs;
 use crate::proxies::{Kind, Proxy};
@@ -11,6 +14,9 @@ use crate::upstream::Upstreams;
 
 /// How often a cell is played again if other work disturbed it.
 const AGAIN: u32 = 2;
+
+/// No cell takes so long, whatever options there are.
+const LONGEST: Duration = Duration::from_secs(900);
 
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -59,16 +65,22 @@ impl Stage {
     where
         F: Future<Output = anyhow::Result<T>>,
     {
-        let mut best = play().await?;
+        let mut best = bounded(play()).await?;
         for _ in 0..if self.again { AGAIN } else { 0 } {
             if others(&best) <= noise::ALLOWED {
                 break;
             }
-            let next = play().await?;
+            let next = bounded(play()).await?;
             if others(&next) < others(&best) {
                 best = next;
             }
         }
         Ok(best)
     }
+}
+
+/// No play waits for ever.
+pub(crate) async fn bounded<T>(play: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let limit = format!("it took longer than {LONGEST:?}");
+    timeout(LONGEST, play).await.context(limit)?
 }
