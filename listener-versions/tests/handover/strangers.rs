@@ -1,4 +1,4 @@
-//! Whoever else comes to the path, or says nothing, changes nothing.
+//! Another process that comes to the path, or says nothing, changes nothing.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -105,4 +105,61 @@ async fn neither_side_waits_for_ever() {
     let error = take_over(&meeting.0.join("silent.sock"), &HandoverOptions::default()).await;
     assert!(matches!(error, Err(HandoverError::TimedOut)), "{error:?}");
     drop(silent);
+}
+
+/// The path, for the process in another network namespace.
+const PATH: &str = "LISTENER_VERSIONS_STRANGER";
+
+/// What the process in another network namespace does: it is this test of this program, started by the next one.
+#[tokio::test]
+#[ignore = "started by another test"]
+async fn asks_from_another_network_namespace() {
+    let path = std::env::var_os(PATH).expect("another test has started this one");
+    let error = take_over(path.as_ref(), &HandoverOptions::default()).await;
+    println!("asked: {}", error.expect_err("two namespaces"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_in_another_network_namespace_is_refused_and_both_namespaces_are_named() {
+    bounded(async {
+        let possible = std::process::Command::new("unshare")
+            .args(["-n", "true"])
+            .output();
+        if !possible.is_ok_and(|output| output.status.success()) {
+            eprintln!("skipped: this user may not make a network namespace");
+            return;
+        }
+        let meeting = Meeting::new("namespace");
+        let old = process(1);
+        lds(&old, [at("a", free(), 0)]).await;
+        let attempt = offered(&meeting, &old).await;
+        let mut stranger = std::process::Command::new("unshare");
+        stranger
+            .arg("-n")
+            .arg(std::env::current_exe().expect("this program"))
+            .args([
+                "asks_from_another_network_namespace",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env(PATH, meeting.path());
+        let asked = tokio::task::spawn_blocking(move || stranger.output());
+        let (offer, error) = failed(attempt).await;
+        let HandoverError::Namespace { theirs, ours, .. } = error else {
+            panic!("{error}")
+        };
+        let output = asked.await.expect("no panic").expect("unshare");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let expected = format!(
+            "asked: the other process is in network namespace {ours}, this one in {theirs}"
+        );
+        assert!(said.contains(&expected), "{said}");
+        // The old process serves on, and one of its own namespace is not refused.
+        let attempt = offering(offer, &old);
+        assert_eq!(ask(port(&old, "a")).await.expect("it serves"), 1);
+        drop(meeting.take_over().await);
+        failed(attempt).await;
+    })
+    .await;
 }
