@@ -102,10 +102,11 @@ impl FilterchainType {
                 timeouts.idle = None;
                 let server = HttpServer::new(CodecType::Auto, &timeouts, stats.http("ingress"));
                 let server = server.with_hyper(|builder| {
-                    let mut http2 = builder.http2();
-                    http2.max_frame_size(1024 * 1024);
-                    http2.max_concurrent_streams(1024);
-                    http2.keep_alive_interval(Duration::from_secs(2));
+                    builder
+                        .http2()
+                        .max_frame_size(1024 * 1024)
+                        .max_concurrent_streams(1024)
+                        .keep_alive_interval(Duration::from_secs(2));
                 });
                 ConnectionHandler::Http(Box::new(server))
             }
