@@ -11,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// `None` of none.
+    /// `None` of none. Of two values in the middle the larger one counts: what is measured here is better if it is small.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values
             .into_iter()
@@ -21,7 +21,7 @@ impl Spread {
         let (&min, &max) = (values.first()?, values.last()?);
         Some(Self {
             min,
-            median: values[(values.len() - 1) / 2],
+            median: values[values.len() / 2],
             max,
         })
     }
