@@ -6,6 +6,8 @@ mod bootstraps;
 mod chains;
 #[cfg(feature = "xds")]
 mod control_planes;
+#[cfg(all(feature = "tls", feature = "xds"))]
+mod corpus;
 mod equality;
 mod reference;
 mod refused;
