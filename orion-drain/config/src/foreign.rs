@@ -187,6 +187,10 @@ const FIELDS: &[(&str, &str)] = &[
     ("range_match", "end start"),
     ("safe_regex", "google_re2 regex"),
     ("query_parameters", "name present_match string_match"),
+    (
+        "connection_keepalive",
+        "connection_idle_interval interval interval_jitter timeout",
+    ),
     ("runtime_fraction", "default_value runtime_key"),
     ("default_value", "denominator numerator"),
     (

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    HttpFilter, RouteConfiguration, duration, flags,
+    EscapedSlashes, HttpFilter, RouteConfiguration, Underscores, duration, flags,
     names::{self, Named, is_default},
+    numbers,
 };
 
 /// HTTP on a filter chain, as in
@@ -72,6 +73,44 @@ pub struct HttpConnectionManager {
         skip_serializing_if = "is_default"
     )]
     pub skip_xff_append: bool,
+    /// Whether paths are made plain before routes look at them: no segments of dots, `\` as `/`. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub normalize_path: Option<bool>,
+    /// Whether slashes that stand together are one. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub merge_slashes: bool,
+    /// What becomes of escaped slashes in paths. Default: they stay.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub path_with_escaped_slashes_action: EscapedSlashes,
+    /// Whether the port of a host is left out. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub strip_any_host_port: bool,
+    /// The same if it is the listener's. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub strip_matching_host_port: bool,
+    /// Whether a dot at the end of a host is left out. Default: no.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub strip_trailing_host_dot: bool,
     /// Which upgrades are let through, e.g. `websocket`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upgrade_configs: Vec<UpgradeConfig>,
@@ -128,6 +167,9 @@ pub struct HttpProtocolOptions {
         skip_serializing_if = "Option::is_none"
     )]
     pub max_connection_duration: Option<Duration>,
+    /// What becomes of headers with an underscore in their names. Default `ALLOW`.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub headers_with_underscores_action: Underscores,
 }
 
 /// Options of HTTP/2 towards clients: `config.core.v3.Http2ProtocolOptions`.
@@ -142,6 +184,50 @@ pub struct Http2ServerOptions {
         skip_serializing_if = "is_default"
     )]
     pub allow_connect: bool,
+    /// How many streams a client may have open at once, 1 to 2147483647. Default 1024, as in Envoy.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_concurrent_streams: Option<u32>,
+    /// How many bytes of a stream a client may send ahead, 65535 to 2147483647. Default 16 MiB, as in Envoy.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub initial_stream_window_size: Option<u32>,
+    /// The same of all streams of a connection together. Default 24 MiB, as in Envoy.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub initial_connection_window_size: Option<u32>,
+    /// How a connection is asked whether it is still there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_keepalive: Option<KeepaliveSettings>,
+}
+
+/// PINGs that a peer has to answer: `config.core.v3.KeepaliveSettings`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeepaliveSettings {
+    /// How often a PING is sent. Default, and 0: never.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub interval: Option<Duration>,
+    /// How long its answer may take; then the connection is closed. Required.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub timeout: Option<Duration>,
 }
 
 /// An upgrade that is let through.
@@ -224,6 +310,15 @@ impl HttpConnectionManager {
             .is_some_and(|options| options.allow_connect)
     }
 
+    /// What becomes of headers with an underscore in their names.
+    pub fn underscores(&self) -> Underscores {
+        self.common_http_protocol_options
+            .as_ref()
+            .map_or(Underscores::Allow, |options| {
+                options.headers_with_underscores_action
+            })
+    }
+
     /// Whether the address that a client connects from is added to `x-forwarded-for`.
     pub fn appends_x_forwarded_for(&self) -> bool {
         self.use_remote_address && !self.skip_xff_append
@@ -232,6 +327,15 @@ impl HttpConnectionManager {
     /// Whether an upgrade to `token` is let through.
     pub fn allows_upgrade(&self, token: &str) -> bool {
         UpgradeConfig::allows(&self.upgrade_configs, token).unwrap_or_default()
+    }
+}
+
+impl Http2ServerOptions {
+    /// How often a connection is asked whether it is there, and how long it may take to say so; `None`: never.
+    pub fn keepalive(&self) -> Option<(Duration, Duration)> {
+        let keepalive = self.connection_keepalive.as_ref()?;
+        let interval = keepalive.interval.filter(|interval| !interval.is_zero())?;
+        Some((interval, keepalive.timeout?))
     }
 }
 

@@ -64,6 +64,7 @@ mod matching;
 mod names;
 mod numbers;
 mod path;
+mod path_policy;
 #[cfg(feature = "xds")]
 mod protobuf;
 mod read;
@@ -110,7 +111,7 @@ pub use endpoint::{EndpointAddress, HostAddress};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
 pub use hcm::{
     CodecType, Http2ServerOptions, HttpConnectionManager, HttpProtocolOptions, HttpTimeouts,
-    Percent, UpgradeConfig,
+    KeepaliveSettings, Percent, UpgradeConfig,
 };
 pub use headers::{AppendAction, HeaderEdits, HeaderField, HeaderValueOption};
 pub use http_filter::{HttpFilter, HttpFilterConfig, LeftOutFilter, Router};
@@ -124,6 +125,7 @@ pub use matching::{
     Denominator, FractionalPercent, HeaderMatcher, HeaderPattern, Int64Range,
     QueryParameterMatcher, RegexMatcher, RuntimeFraction, StringMatcher, StringPattern,
 };
+pub use path_policy::{EscapedSlashes, PathOutcome, Underscores};
 pub use read::Loaded;
 pub use refused::Refused;
 pub use request::RequestHead;

@@ -42,9 +42,28 @@ impl From<&ProtocolDrainBehavior> for orion_drain_serve::ProtocolDrainBehavior {
 }
 
 impl HttpConnectionManager {
-    /// A server with this manager's codec, timeouts and extended CONNECT, which counts into `counts`.
+    /// A server with this manager's codec, timeouts and options of HTTP/2, which counts into `counts`.
     pub fn server(&self, counts: Arc<dyn HttpCounts>) -> HttpServer {
-        let server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts);
+        let mut server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts);
+        if let Some(options) = &self.http2_protocol_options {
+            server = server.with_hyper(|builder| {
+                let mut http2 = builder.http2();
+                if let Some(streams) = options.max_concurrent_streams {
+                    http2.max_concurrent_streams(streams);
+                }
+                if let Some(bytes) = options.initial_stream_window_size {
+                    http2.initial_stream_window_size(bytes);
+                }
+                if let Some(bytes) = options.initial_connection_window_size {
+                    http2.initial_connection_window_size(bytes);
+                }
+                if let Some((interval, timeout)) = options.keepalive() {
+                    http2
+                        .keep_alive_interval(interval)
+                        .keep_alive_timeout(timeout);
+                }
+            });
+        }
         match self.allows_connect() {
             true => server.with_extended_connect(),
             false => server,

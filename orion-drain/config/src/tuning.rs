@@ -99,6 +99,10 @@ const FIELDS: &[(&str, &str)] = &[
          max_stream_duration priority rate_limits request_mirror_policies retry_policy \
          retry_policy_typed_config",
     ),
+    (
+        "connection_keepalive",
+        "connection_idle_interval interval_jitter",
+    ),
     ("safe_regex", "google_re2"),
     ("runtime_fraction", "runtime_key"),
     ("weighted_clusters", "runtime_key_prefix total_weight"),

@@ -49,26 +49,11 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
         "\"PASS_THROUGH_INTERNAL_REDIRECT\"",
     ),
     (
-        "common_http_protocol_options",
-        "headers_with_underscores_action",
-        "\"ALLOW\"",
-    ),
-    (
         "typed_config",
         "forward_client_cert_details",
         "\"SANITIZE\"",
     ),
     ("typed_config", "ocsp_staple_policy", "\"LENIENT_STAPLING\""),
-    (
-        "typed_config",
-        "path_with_escaped_slashes_action",
-        "\"IMPLEMENTATION_SPECIFIC_DEFAULT\"",
-    ),
-    (
-        "typed_config",
-        "path_with_escaped_slashes_action",
-        "\"KEEP_UNCHANGED\"",
-    ),
 ];
 
 /// Socket options that only tune: the level and the name of `setsockopt(2)` on Linux. `None`: every name of the level.

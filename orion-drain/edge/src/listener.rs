@@ -91,7 +91,7 @@ impl Maker {
                 tls: tls.next().flatten(),
                 filter: match chain.terminal() {
                     Some(NetworkFilter::HttpConnectionManager(manager)) => {
-                        self.http(manager.with_bodies(&bodies), buffer)
+                        self.http(listener, manager.with_bodies(&bodies), buffer)
                     }
                     Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
                     _ => ChainFilter::Nothing,
@@ -101,7 +101,12 @@ impl Maker {
         Ok(made.with_behavior(self.behavior.clone()))
     }
 
-    fn http(&self, manager: HttpConnectionManager, buffer: Option<u32>) -> ChainFilter {
+    fn http(
+        &self,
+        listener: &Listener,
+        manager: HttpConnectionManager,
+        buffer: Option<u32>,
+    ) -> ChainFilter {
         let stats = self.stats.http(&manager.stat_prefix);
         // Only tunnels need it.
         let mut server = manager
@@ -117,6 +122,7 @@ impl Maker {
             manager: Arc::new(manager),
             clusters: self.clusters.clone(),
             peer: None,
+            local_port: listener.address.socket_addr().map(|at| at.port()),
             secure: false,
             tunnels: Tunnels {
                 options: server.tunnels(),

@@ -6,13 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderName, LOCATION, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, LOCATION, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper::ext::Protocol;
-use orion_drain::config::{Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction};
+use orion_drain::config::{
+    Action, HeaderEdits, HttpConnectionManager, PathOutcome, RequestHead, RouteAction, Underscores,
+};
 use orion_drain::serve::{Connection, ReceivedBody};
 
 use crate::extended_connect;
@@ -30,6 +32,8 @@ pub(crate) struct Proxy {
     pub(crate) clusters: Clusters,
     /// The address that the client connects from.
     pub(crate) peer: Option<SocketAddr>,
+    /// The port of the listener.
+    pub(crate) local_port: Option<u16>,
     /// Whether it connects over TLS.
     pub(crate) secure: bool,
     /// How what it upgrades is relayed.
@@ -51,6 +55,11 @@ impl Proxy {
     ) -> Result<Response<Body>, Infallible> {
         if let Err(code) = one_host(&request) {
             return Ok(closing(code));
+        }
+        let mut request = request;
+        if let Some(answer) = self.admit(&mut request) {
+            discard(request.into_body()).await;
+            return Ok(answer);
         }
         let host = host_of(&request).unwrap_or_default();
         let path = request.uri().path_and_query();
@@ -109,6 +118,46 @@ impl Proxy {
         };
         edits.apply(response.headers_mut());
         Ok(response)
+    }
+
+    /// Makes of a request what routes may look at: its path, its host, its headers. `Some`: it is answered here.
+    fn admit<B>(&self, request: &mut Request<B>) -> Option<Response<Body>> {
+        let manager = &self.manager;
+        let underscored = |name: &HeaderName| name.as_str().contains('_');
+        match manager.underscores() {
+            Underscores::Reject if request.headers().keys().any(underscored) => {
+                return Some(status(StatusCode::BAD_REQUEST));
+            }
+            Underscores::Drop => {
+                let names = request.headers().keys().filter(|name| underscored(name));
+                let names: Vec<HeaderName> = names.cloned().collect();
+                for name in names {
+                    request.headers_mut().remove(name);
+                }
+            }
+            _ => {}
+        }
+        let path = request.uri().path_and_query();
+        let path = match manager.path(path.map_or("/", PathAndQuery::as_str)) {
+            PathOutcome::Goes(path) => owned(path),
+            PathOutcome::Redirect(_) if is_grpc(request.headers()) => {
+                return Some(status(StatusCode::BAD_REQUEST));
+            }
+            PathOutcome::Redirect(path) => return Some(redirected(307, &path)),
+            PathOutcome::Refused => return Some(status(StatusCode::BAD_REQUEST)),
+        };
+        let asked = host_of(request).unwrap_or_default();
+        let host = manager.host(asked, self.local_port);
+        let host = (host != asked).then(|| host.to_owned());
+        if path.is_none() && host.is_none() {
+            return None;
+        }
+        let rewritten = Rewritten {
+            path,
+            host,
+            headers: HeaderEdits::default(),
+        };
+        rewrite(request, rewritten, false).err().map(status)
     }
 
     async fn forward(
@@ -181,8 +230,8 @@ fn one_host<B>(request: &Request<B>) -> Result<(), StatusCode> {
 }
 
 /// Makes the route's changes.
-fn rewrite(
-    request: &mut Request<ReceivedBody>,
+fn rewrite<B>(
+    request: &mut Request<B>,
     rewritten: Rewritten,
     keep_host: bool,
 ) -> Result<(), StatusCode> {
@@ -213,6 +262,11 @@ fn rewrite(
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)?;
     }
     Ok(())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE);
+    content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"))
 }
 
 fn redirected(code: u16, location: &str) -> Response<Body> {
@@ -420,10 +474,9 @@ pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Bo
             .boxed(),
     );
     *response.status_mut() = code;
-    response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain"),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     response
 }
 

@@ -151,6 +151,32 @@ fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldEr
             wrong.push(FieldError::new(&at, message));
         }
     }
+    if let Some(options) = &manager.http2_protocol_options {
+        let at = at.key("http2_protocol_options");
+        for (field, value, least) in [
+            ("max_concurrent_streams", options.max_concurrent_streams, 1),
+            (
+                "initial_stream_window_size",
+                options.initial_stream_window_size,
+                65535,
+            ),
+            (
+                "initial_connection_window_size",
+                options.initial_connection_window_size,
+                65535,
+            ),
+        ] {
+            if let Some(value) = value.filter(|value| !(least..=0x7fff_ffff).contains(value)) {
+                let message = format!("{value} is not one of {least} to 2147483647");
+                wrong.push(FieldError::new(&at.key(field), message));
+            }
+        }
+        let keepalive = options.connection_keepalive.as_ref();
+        if keepalive.is_some_and(|keepalive| keepalive.timeout.is_none()) {
+            let at = at.key("connection_keepalive").key("timeout");
+            wrong.push(FieldError::new(&at, "is required"));
+        }
+    }
     for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {
         required(
             &upgrade.upgrade_type,

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// In the order of the page.
-const FILES: [&str; 22] = [
+const FILES: [&str; 23] = [
     "bootstrap",
     "api_source",
     "manager",
@@ -13,6 +13,7 @@ const FILES: [&str; 22] = [
     "address",
     "tls",
     "hcm",
+    "path_policy",
     "http_filter",
     "route",
     "matching",

@@ -323,21 +323,15 @@ fn a_field_that_decides_who_is_served_is_refused_by_its_path_unless_it_says_what
         );
     }
     for (extra, path) in [
-        ("normalize_path: true", "normalize_path"),
-        ("merge_slashes: true", "merge_slashes"),
-        (
-            "path_with_escaped_slashes_action: REJECT_REQUEST",
-            "path_with_escaped_slashes_action",
-        ),
-        ("strip_any_host_port: true", "strip_any_host_port"),
         (
             "forward_client_cert_details: ALWAYS_FORWARD_ONLY",
             "forward_client_cert_details",
         ),
         ("scoped_routes: {}", "scoped_routes"),
+        ("via: edge", "via"),
         (
-            "common_http_protocol_options: { headers_with_underscores_action: REJECT_REQUEST }",
-            "common_http_protocol_options.headers_with_underscores_action",
+            "internal_address_config: { unix_sockets: true }",
+            "internal_address_config",
         ),
     ] {
         let (_, error) = refused(&http_listener(extra));

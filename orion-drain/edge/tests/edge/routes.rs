@@ -303,3 +303,52 @@ async fn a_route_decides_on_upgrades_before_its_connection_manager() {
         assert_eq!(client.response().await.ok(), "plain");
     }
 }
+
+#[tokio::test]
+async fn paths_and_headers_are_made_plain_before_any_route_looks_at_them() {
+    let options = "normalize_path: true, merge_slashes: true, path_with_escaped_slashes_action: \
+                   UNESCAPE_AND_REDIRECT, strip_any_host_port: true, common_http_protocol_options: { \
+                   headers_with_underscores_action: DROP_HEADER }";
+    let listener = Http::new("http", 1).with_http(options).yaml().replace(
+        ALL,
+        "{ match: { prefix: /public }, route: { cluster: http } }",
+    );
+    let mut edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+    let mut client = client(&edge).await;
+    client
+        .send("GET /public/./a//b?c//d HTTP/1.1\r\nhost: shop.test:8080\r\nx_user: 1\r\nx-user: 2\r\n\r\n")
+        .await;
+    let held = edge.upstream.held().await;
+    assert!(
+        held.head.starts_with("get /public/a/b?c//d http/1.1\r\n"),
+        "{}",
+        held.head
+    );
+    for (name, value) in [
+        ("host", Some("shop.test")),
+        ("x_user", None),
+        ("x-user", Some("2")),
+    ] {
+        assert_eq!(header(&held.head, name), value, "{}", held.head);
+    }
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
+    // Out of the public part.
+    for path in [
+        "/public/../private",
+        "/public/%2e%2e/private",
+        "/public\\..\\private",
+    ] {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let mut client = H1::connect(edge.address("http").await).await;
+        client.send(&request).await;
+        let status = client.response().await.status;
+        assert!(status == 404 || status == 400, "{path}: {status}");
+    }
+    client
+        .send("GET /public%2Fa HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await;
+    let response = client.response().await;
+    assert_eq!(response.status, 307);
+    assert_eq!(response.header("location"), Some("/public/a"));
+}
