@@ -14,6 +14,7 @@ mod files;
 mod forwarded;
 #[cfg(target_os = "linux")]
 mod hot_restart;
+mod http2_options;
 mod in_progress;
 #[cfg(feature = "tracing")]
 mod logs;
