@@ -13,12 +13,14 @@ use crate::parts::Part;
 const BETTER: &str = "\
 ## Where peers are better, and why
 
-- **Memory of an idle connection, HAProxy and nginx.** Both release a connection's buffers while nothing happens on it: what is left is a
-  record of a few hundred bytes. edge keeps hyper's read buffer and the tasks' futures. To get there, hyper would have to give its
-  buffer back when a connection turns idle.
+- **Memory of an idle connection.** HAProxy and nginx release a connection's buffers while nothing happens on it: what is left is a
+  record of a few hundred bytes. The column of the plain hyper-util server is hyper's share: its read buffer stays, and so does the
+  connection's future. What edge has beyond that is the rest of its connection's future: the drain, the timeouts and the proxy's own
+  request, all in one allocation of the size of the largest state. To get below Envoy, hyper would have to give its buffer back when a
+  connection turns idle, and the future of a request would have to be boxed apart from that of its connection.
 - **Processor time of proxied HTTP/2, HAProxy and nginx.** One thread does everything for a connection there, on one buffer. In edge
   a request crosses from h2's connection task to the service and back, and from hyper's client to its pool: each crossing wakes a
-  task. `perf record -g -p PID` under `cargo xtask versus speed` shows h2, hyper and the kernel above all of ours.
+  task. `perf record -g -p PID` while `cargo xtask versus speed` runs says which part is h2's, hyper's and the kernel's.
 - **Time to exit with idle HTTP/1.1 connections.** Servers that close such a connection at once are gone sooner, and lose the request that
   crosses the close. Ours says `connection: close` with the next answer and closes the silent ones at the deadline; `IdlePolicy` chooses
   otherwise.
