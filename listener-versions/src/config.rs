@@ -290,7 +290,7 @@ impl SocketOptions {
     ///
     /// # Errors
     ///
-    /// What the system or `prepare` says, and what cannot be: a mode of an abstract socket or over `0o777`, a path where somebody
+    /// What the system or `prepare` says, and what cannot be: a mode of an abstract socket or over `0o777`, a path where a process
     /// listens or where something else than a socket is.
     pub fn bind(
         &self,

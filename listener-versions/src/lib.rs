@@ -4,8 +4,8 @@
 //! Closing a listener and opening it again refuses connections in between, and resets those that wait in the kernel's accept queue
 //! ([pingora#427](https://github.com/cloudflare/pingora/issues/427)). Here the socket belongs to the *address*: it lives as long as
 //! some version listens there, and an update only changes who takes what comes next. The caller brings configurations (any type with a
-//! name, an address and a comparison, [`ListenerConfig`]) and serves connections; this crate decides what an update means, and tells
-//! every connection which version it belongs to for life.
+//! name, an address and a comparison, [`ListenerConfig`]) and serves connections; this crate decides what an update means, and
+//! gives every connection the version that it belongs to for life.
 //!
 //! ```text
 //!  Update ──► Listeners::apply ──► the set of versions   what each listener becomes, in which order
@@ -125,7 +125,7 @@
 //! 1. The queue is full ([`SocketOptions::backlog`]): the kernel drops the SYN and the client tries again. Linux counts it as
 //!    `TcpExtListenOverflows`.
 //! 2. Descriptors or memory are at their end: accepting pauses, 5 ms to 1 s, and connections wait in the queue
-//!    ([`ListenerObserver::accept_error`]). A listener that is removed in that state lets nobody else in, and serves its queue when there
+//!    ([`ListenerObserver::accept_error`]). A listener that is removed in that state lets no other client in, and serves its queue when there
 //!    are descriptors again. An update that needs a socket is refused with the field `address`.
 //! 3. A limit is reached, in the order total, listener, version, total during a drain: the connection is closed at once, and counted by
 //!    its [`Refusal`] ([`ListenerObserver::refused`], `CloseReason::Refused`).
@@ -146,7 +146,7 @@
 //! taken by another in the same update whatever their order, with socket and queue; connections that wait in the queue of a removed
 //! listener are served; a drain ends with its last connection; a filter chain's drain is gradual, as every other
 //! ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)); all draining versions of a name are listed; a Unix socket's path is
-//! only taken over if nobody listens on it; workers share one socket unless [`ReusePort`] says otherwise.
+//! only taken over if no process listens on it; workers share one socket unless [`ReusePort`] says otherwise.
 //!
 //! # Features and requirements
 //!
@@ -181,7 +181,7 @@ pub use options::{AcceptPolicy, ListenersOptions};
 mod live;
 pub use live::{
     ChainView, Driver, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch,
-    Routes, VersionToken, VersionView, WarmError,
+    Routes, VersionToken, VersionView,
 };
 #[cfg(all(unix, feature = "handover"))]
 pub mod handover;

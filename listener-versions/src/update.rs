@@ -99,7 +99,7 @@ impl<C> Update<C> {
         Self::new("", Scope::Delta { removed }, None::<Arc<C>>)
     }
 
-    /// Sets the xDS `version_info` that its versions carry.
+    /// Sets the xDS `version_info` of its versions.
     pub fn with_version_info(mut self, version_info: &str) -> Self {
         self.version_info = version_info.into();
         self

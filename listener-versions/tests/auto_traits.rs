@@ -22,7 +22,6 @@ assert_impl_all!(VersionView: Clone, Send, Sync, Unpin);
 assert_impl_all!(Update<Config>: Send, Sync, Unpin);
 assert_impl_all!(UpdateReport: Send, Sync, Unpin);
 assert_impl_all!(UpdateError: std::error::Error, Send, Sync, Unpin);
-assert_impl_all!(WarmError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(Refusal: std::error::Error, Send, Sync, Unpin, Copy);
 assert_impl_all!(FieldError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(Inherited: Send, Sync, Unpin);

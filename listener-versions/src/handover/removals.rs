@@ -1,4 +1,5 @@
-//! Tells when the path's file or the lock file is removed, moved or replaced, so that the process that serves there makes them anew.
+//! The kernel notifies the process that serves when the path's file or the lock file is removed or replaced, so that the process makes
+//! them anew.
 
 use std::path::Path;
 

@@ -22,7 +22,7 @@ const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::fr
 
 /// The process that has this one's sockets now.
 ///
-/// Dropping it, as by exiting, tells the new process that this one is gone.
+/// When it is dropped, as when this process exits, the new process is notified that this one is gone.
 #[derive(Debug)]
 #[must_use = "the new process says when this one has to be gone"]
 pub struct Successor {

@@ -1,4 +1,4 @@
-//! What handles, workers and the driver share: the version set, and the sockets and drains that carry out its effects.
+//! What handles, workers and the driver share: the version set, and the sockets and drains that execute its effects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
-use super::{Event, Job, Reporter, State, WarmError, offer};
+use super::{Event, Job, Reporter, State, offer};
 use crate::net::{Listening, Shared, Worker, enter};
 use crate::set::Wanted;
 use crate::{
@@ -114,7 +114,7 @@ impl<C: ListenerConfig> Inner<C> {
         Ok(report)
     }
 
-    pub(crate) fn warmed(&self, version: u64) -> Result<(), WarmError> {
+    pub(crate) fn warmed(&self, version: u64) -> Result<bool, UpdateError> {
         let mut state = self.lock();
         let listening = match state
             .set
@@ -137,12 +137,14 @@ impl<C: ListenerConfig> Inner<C> {
             Ok(()) => state.set.warmed(version),
             Err(_) => state.set.abandon(version),
         };
-        let effects = effects.map_err(|_| WarmError::NotWarming { version })?;
+        let Ok(effects) = effects else {
+            return Ok(false);
+        };
         self.execute(&mut state, effects);
         let rejected = listening.as_ref().err().cloned().map(Event::Rejected);
         state.events.extend(rejected);
         self.report(state);
-        listening.map_err(WarmError::Listen)
+        listening.map(|()| true)
     }
 
     pub(crate) fn stop(&self, direction: DrainDirection) -> Vec<VersionView> {

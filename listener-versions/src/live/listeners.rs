@@ -96,12 +96,13 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.apply(update)
     }
 
-    /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains.
+    /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains. `false`: it is
+    /// not warming, since it accepts already, was replaced or never was.
     ///
     /// # Errors
     ///
-    /// [`WarmError`]; an active version goes on.
-    pub fn warmed(&self, version: u64) -> Result<(), WarmError> {
+    /// One of its addresses cannot be listened on. The version is dropped, and an active version goes on.
+    pub fn warmed(&self, version: u64) -> Result<bool, UpdateError> {
         self.inner.warmed(version)
     }
 
@@ -308,20 +309,4 @@ impl<C: ListenerConfig> Drop for Open<C> {
     fn drop(&mut self) {
         self.inner.close_all();
     }
-}
-
-/// Why a version that was warming does not accept.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum WarmError {
-    /// It is not warming: it accepts already, or was replaced, or never was.
-    #[error("version {version} is not warming")]
-    #[non_exhaustive]
-    NotWarming {
-        /// Its number.
-        version: u64,
-    },
-    /// Its address cannot be listened on. The version is dropped.
-    #[error(transparent)]
-    Listen(UpdateError),
 }

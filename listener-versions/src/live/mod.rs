@@ -16,7 +16,7 @@ mod version;
 
 pub use chain::{ChainView, ListenerChain};
 pub use driver::Driver;
-pub use listeners::{Listeners, WarmError};
+pub use listeners::Listeners;
 pub use observer::ListenerObserver;
 pub use routes::{RouteWatch, Routes};
 pub use token::VersionToken;

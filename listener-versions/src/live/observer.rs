@@ -100,7 +100,7 @@ pub trait ListenerObserver: Send + Sync {
 /// Watches nothing.
 impl ListenerObserver for () {}
 
-/// Tells an observer, whatever it does.
+/// Notifies an observer, whatever it does.
 #[derive(Clone)]
 pub(crate) struct Reporter(Arc<dyn ListenerObserver>);
 

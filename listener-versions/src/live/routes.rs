@@ -99,7 +99,7 @@ impl<R: Send + Sync + 'static> Routes<R> {
         wanted.map(|(name, _)| Arc::clone(name)).collect()
     }
 
-    /// Drops the entry of a name that nobody watches and that has no routes.
+    /// Drops the entry of a name that no version watches and that has no routes.
     fn forget(&self, name: &str) {
         let mut tables = self.lock();
         let is_unused =
@@ -199,7 +199,7 @@ impl<R: Send + Sync + 'static> Clone for RouteWatch<R> {
 
 impl<R: Send + Sync + 'static> Drop for RouteWatch<R> {
     fn drop(&mut self) {
-        // Before: an entry that anybody holds is not forgotten.
+        // Before: an entry that has a watch is not forgotten.
         self.table = None;
         self.all.forget(&self.name);
     }

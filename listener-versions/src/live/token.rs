@@ -1,4 +1,4 @@
-//! Tells the tasks of a version that it has ended.
+//! Notifies the tasks of a version that it has ended.
 
 use std::future::Future;
 use std::pin::pin;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
-/// Tells when a version's configuration has ended, for tasks that must end with it: certificates that are renewed, routes that are
+/// Says when a version's configuration has ended, for tasks that must end with it: certificates that are renewed, routes that are
 /// subscribed to.
 ///
 /// [`ListenerConfig::build`](crate::ListenerConfig::build) gets it, and [`ListenerVersion::token`](crate::ListenerVersion::token)

@@ -204,7 +204,7 @@ impl<C> ListenerVersion<C> {
         self.revision.is_static
     }
 
-    /// Tells when this configuration has ended, for tasks that must end with it.
+    /// Says when this configuration has ended, for tasks that must end with it.
     #[must_use]
     pub fn token(&self) -> VersionToken {
         self.revision.life.token()

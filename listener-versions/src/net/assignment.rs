@@ -7,7 +7,7 @@ use crate::ReusePort;
 #[derive(Debug)]
 pub(super) struct Assignment {
     mode: ReusePort,
-    /// Who accepts on each socket. Nobody, if there is no worker; in the shared mode it means nothing.
+    /// The worker that accepts on each socket; `None` if there is no worker. In the shared mode it means nothing.
     owners: Vec<Option<u64>>,
     workers: Vec<u64>,
 }
@@ -27,8 +27,8 @@ impl Assignment {
         self.owners.push(None);
     }
 
-    /// A worker comes. The first one takes every socket that there is; a later one takes one from who has several, in which case
-    /// that one has to look again (`true`), or [needs a new one](Self::needs_socket).
+    /// A worker comes. The first one takes every socket that there is. A later one takes one from a worker that has several, which
+    /// has to look again then (`true`), or [needs a new one](Self::needs_socket).
     pub(super) fn join(&mut self, worker: u64) -> bool {
         if self.workers.contains(&worker) {
             return false;
@@ -60,7 +60,7 @@ impl Assignment {
         self.owners.push(Some(worker));
     }
 
-    /// A worker is gone. Its sockets stay, and go to those who have the fewest; `true`: they have to look.
+    /// A worker is gone. Its sockets stay, and go to the workers that have the fewest; `true`: these have to look.
     pub(super) fn leave(&mut self, worker: u64) -> bool {
         self.workers.retain(|other| *other != worker);
         let mut moved = false;
@@ -135,7 +135,7 @@ mod tests {
         assert!(assignment.join(3), "the other one has to look");
         assert_eq!((of(&assignment, 2), of(&assignment, 3)), (vec![0], vec![1]));
         assert!(assignment.leave(2));
-        assert!(!assignment.leave(3), "nobody is there");
+        assert!(!assignment.leave(3), "no other worker is there");
         join(&mut assignment, 4);
         assert_eq!(of(&assignment, 4), [0, 1], "nothing waits without a worker");
     }

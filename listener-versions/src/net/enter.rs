@@ -67,7 +67,7 @@ impl<C: ListenerConfig> Accepted<C> {
         (stream, admission)
     }
 
-    /// Moves the connection into the filter chain that `choose` names, as [`Admission::enter_chain`] does.
+    /// The connection enters the filter chain that `choose` names, as [`Admission::enter_chain`] does.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ pub(super) fn ask(handle: &DrainHandle, request: ConnRequest) {
 }
 
 impl<C: ListenerConfig> Admission<C> {
-    /// Moves the connection into the filter chain that `choose` names by its identity in [`ListenerConfig::chains`].
+    /// The connection enters the filter chain that `choose` names by its identity in [`ListenerConfig::chains`].
     ///
     /// `choose` is asked in the version's newest configuration, and asked again if an update in place takes the chain away at that
     /// moment. So a connection never enters a chain that drains by itself already, and none falls between two chains. It keeps

@@ -222,7 +222,7 @@ fn examine(socket: &Socket) -> Result<ListenAddress, Unfit> {
     if socket.r#type()? != socket2::Type::STREAM {
         return Err(Unfit::NotAStream);
     }
-    // Elsewhere a socket cannot be asked; accepting tells.
+    // Elsewhere a socket cannot be asked; accepting on it fails then.
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     if !socket.is_listener()? {
         return Err(Unfit::NotListening);

@@ -34,7 +34,7 @@ pub(super) struct Sockets {
     file: Option<SocketFile>,
     /// What was in the queues when the sockets closed.
     saved: VecDeque<(Socket, SockAddr)>,
-    /// Sockets that close as soon as their queues are empty: for what waits there were no descriptors. They let nobody else in.
+    /// Sockets that close as soon as their queues are empty: for what waits there were no descriptors. They let no other client in.
     closing: VecDeque<Socket>,
     is_closed: bool,
 }

@@ -216,7 +216,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         Some(version)
     }
 
-    /// Moves a version along the table. The lists of [`Named`](super::record::Named) say which events can come, so an illegal
+    /// A version takes a step of the table. The lists of [`Named`](super::record::Named) say which events can come, so an illegal
     /// one changes nothing.
     fn step(&mut self, version: u64, event: VersionEvent) {
         if let Some(record) = self.versions.get_mut(&version) {
