@@ -53,7 +53,6 @@ mod pool;
 pub(crate) mod registry;
 pub(crate) mod shard;
 mod sync;
-mod thread;
 pub(crate) mod waiters;
 
 pub(crate) use counters::Counters;

@@ -8,10 +8,10 @@ use super::{
     pool::pool,
     shard::{Low, Shard},
     sync::{AtomicUsize, Mutex, OnceRef},
-    thread::thread_index,
     waiters::Waiters,
 };
 use crate::{counts::ConnCounts, labels::LabelSet};
+use drain_sync::thread_number;
 use std::{
     fmt,
     sync::{Arc, atomic::Ordering},
@@ -116,7 +116,7 @@ impl Registry {
     /// The shard of the calling thread. Only through a handle.
     #[inline]
     pub(crate) fn my_shard(&'static self) -> &'static Shard {
-        let index = thread_index() & (self.shards.len() - 1);
+        let index = thread_number() & (self.shards.len() - 1);
         match self.shards[index].get() {
             Some(shard) => shard,
             None => self.build(index),

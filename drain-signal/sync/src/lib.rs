@@ -27,7 +27,7 @@ pub use primitives::{
     lock,
 };
 pub use table::Table;
-pub use thread::shards;
+pub use thread::{shards, thread_number};
 pub use wait_list::{WaitList, Waiter};
 
 #[cfg(doctest)]

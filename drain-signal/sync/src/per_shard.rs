@@ -38,7 +38,7 @@ impl<T> PerShard<T> {
     /// The index of the calling thread's shard, below [`len`](Self::len).
     #[inline]
     pub fn my_index(&self) -> usize {
-        thread::number() & (self.values.len() - 1)
+        thread::thread_number() & (self.values.len() - 1)
     }
 
     /// The value of shard `index`, if it has been made.

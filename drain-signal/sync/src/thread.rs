@@ -20,7 +20,7 @@ pub fn shards() -> usize {
 /// Threads are numbered as they come, so that as many workers as there are cores use a shard each.
 #[cfg(not(any(loom, shuttle)))]
 #[inline]
-pub(crate) fn number() -> usize {
+pub fn thread_number() -> usize {
     use std::cell::Cell;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,7 +52,7 @@ pub fn shards() -> usize {
 
 /// A model runs its threads on threads of its own and numbers them itself.
 #[cfg(any(loom, shuttle))]
-pub(crate) fn number() -> usize {
+pub fn thread_number() -> usize {
     #[cfg(loom)]
     use loom::thread;
     #[cfg(shuttle)]

@@ -163,24 +163,26 @@ impl Node {
     }
 
     pub(crate) fn open_watches(&self) -> usize {
-        let mut open = self.signal.open_watches();
-        let mut below = self.lock().children();
-        while let Some(node) = below.pop() {
-            open += node.signal.open_watches();
-            below.extend(node.lock().children());
-        }
+        let mut open = 0;
+        self.each_signal(|signal| open += signal.open_watches());
         open
     }
 
     /// The connections here and below that wait for their slot.
     pub(crate) fn waiting(&self) -> Vec<DrainHandle> {
-        let mut waiting = self.signal.waiting();
+        let mut waiting = vec![];
+        self.each_signal(|signal| waiting.extend(signal.waiting()));
+        waiting
+    }
+
+    /// Visits this node and every node below, with nothing locked.
+    fn each_signal(&self, mut visit: impl FnMut(&DrainSignal)) {
+        visit(&self.signal);
         let mut below = self.lock().children();
         while let Some(node) = below.pop() {
-            waiting.extend(node.signal.waiting());
+            visit(&node.signal);
             below.extend(node.lock().children());
         }
-        waiting
     }
 
     // === the tree ===
