@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use http::StatusCode;
 use listener_versions::{ListenerConfig, ListenerVersion, VersionState};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::query::Query;
+use super::router::regex;
 use super::translate::state_name;
 use orion_drain_config::{FilterChain, Listener, NetworkFilter, format_duration};
 
@@ -149,6 +152,35 @@ impl ListenerConfigView {
 }
 
 impl ConfigDump {
+    /// What a query asks for: `?resource=FIELD`, `?mask=PATHS`, `?name_regex=REGEX`.
+    pub(super) fn chosen(mut self, query: &Query) -> Result<Value, (StatusCode, String)> {
+        let names = regex(query, "name_regex").map_err(|wrong| (StatusCode::BAD_REQUEST, wrong))?;
+        if let Some(names) = names {
+            self.listeners.retain(|one| names.is_match(&one.name));
+        }
+        let resource = query.get("resource");
+        let mut dump = self.to_json(resource).ok_or_else(|| {
+            let resource = resource.unwrap_or_default();
+            (
+                StatusCode::NOT_FOUND,
+                format!("{resource} not found in config dump"),
+            )
+        })?;
+        let configs = dump["configs"]
+            .as_array_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
+        let configs = match query.get("mask") {
+            Some(mask) => masked(configs, mask),
+            None => configs,
+        };
+        // An empty list is not written, as everywhere in JSON of protobuf.
+        Ok(match configs.is_empty() {
+            true => json!({}),
+            false => json!({ "configs": configs }),
+        })
+    }
+
     /// The JSON of the whole dump, or of one of its repeated fields (`?resource=dynamic_listeners`); `None` if there is no
     /// such field.
     pub(super) fn to_json(&self, resource: Option<&str>) -> Option<Value> {
@@ -209,6 +241,39 @@ impl ConfigDump {
             .collect();
         json!({ "@type": "type.googleapis.com/orion.drain.v1.EffectiveConfigDump",
                 "process": self.effective, "listeners": listeners })
+    }
+}
+
+/// Of each message what a field mask names, and its type; those of which nothing is named are left out. A path ends at a list.
+fn masked(configs: Vec<Value>, mask: &str) -> Vec<Value> {
+    let masked = configs.into_iter().filter_map(|config| {
+        let mut kept = Value::Null;
+        for path in mask.split(',') {
+            keep(&config, path, &mut kept);
+        }
+        let kept = kept.as_object_mut()?;
+        if let Some(kind) = config.get("@type") {
+            kept.insert("@type".to_owned(), kind.clone());
+        }
+        Some(Value::Object(std::mem::take(kept)))
+    });
+    masked.collect()
+}
+
+/// Copies what stands at a path.
+fn keep(from: &Value, path: &str, to: &mut Value) {
+    let (field, rest) = path.split_once('.').unwrap_or((path, ""));
+    let Some(value) = from.get(field.trim()) else {
+        return;
+    };
+    if rest.is_empty() || !value.is_object() {
+        to[field.trim()] = value.clone();
+        return;
+    }
+    let mut kept = to.get(field.trim()).cloned().unwrap_or_default();
+    keep(value, rest, &mut kept);
+    if !kept.is_null() {
+        to[field.trim()] = kept;
     }
 }
 

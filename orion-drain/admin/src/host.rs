@@ -5,8 +5,8 @@ use drain_tree::PartialStart;
 use http::request::Parts;
 
 use super::{
-    ConfigDump, ConnectionPage, Denied, DrainListenerError, DrainListeners, DrainView,
-    ListenerView, Operation, ServerInfo, ServerState, ShutdownView, VersionSummary,
+    ClusterView, ConfigDump, ConnectionPage, Denied, DrainListenerError, DrainListeners, DrainView,
+    ListenerView, LogLevel, Operation, ServerInfo, ServerState, ShutdownView, VersionSummary,
 };
 use orion_drain_stats::StatsSnapshot;
 
@@ -67,6 +67,34 @@ pub trait AdminHost {
     fn config_dump(&self) -> ConfigDump {
         ConfigDump::default()
     }
+
+    /// The upstream clusters. Default: none are known.
+    fn clusters(&self) -> Vec<ClusterView> {
+        Vec::new()
+    }
+
+    /// The files of the certificates that listeners show. Default: none are known.
+    fn certificates(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Which processes can replace this one by hot restart, in words. Default: `disabled`, as Envoy without hot restart.
+    fn hot_restart_version(&self) -> String {
+        "disabled".to_owned()
+    }
+
+    /// The parts of the log, each with its level. Default: none can be changed.
+    fn log_levels(&self) -> Vec<(String, LogLevel)> {
+        Vec::new()
+    }
+
+    /// From now on this part of the log has this level; it is one of [`log_levels`](Self::log_levels).
+    fn set_log_level(&self, part: &str, level: LogLevel) {
+        let _ = (part, level);
+    }
+
+    /// From now on counters are shown as they grow from here. Default: nothing is.
+    fn reset_counters(&self) {}
 
     /// Drains one listener: it accepts no more, and what is left at the deadline is closed. Default: there is none such.
     ///

@@ -26,6 +26,20 @@ pub enum Operation {
     ConfigDump,
     /// `/drain`
     Drains,
+    /// `/clusters`
+    Clusters,
+    /// `/certs`
+    Certs,
+    /// `/memory`
+    Memory,
+    /// `/runtime`
+    Runtime,
+    /// `/hot_restart_version`
+    HotRestartVersion,
+    /// `/logging`
+    Logging,
+    /// `/reset_counters`
+    ResetCounters,
     /// `/listeners/NAME/drain`
     DrainListener,
     /// `/listeners/NAME/drain?fraction=..&rate=..`
@@ -110,9 +124,14 @@ impl Denied {
 /// Every path with what it does, in the order of the home page.
 pub(super) const PATHS: &[(&str, &str)] = &[
     ("/", "what drains, live (HTML)"),
+    ("/certs", "the files of certificates (JSON)"),
+    (
+        "/clusters",
+        "upstream clusters: ?filter=REGEX, ?format=json",
+    ),
     (
         "/config_dump",
-        "dump current configs (JSON): ?resource=FIELD",
+        "dump current configs (JSON): ?resource=FIELD, ?mask=PATHS, ?name_regex=REGEX",
     ),
     (
         "/connections",
@@ -133,17 +152,28 @@ pub(super) const PATHS: &[(&str, &str)] = &[
         "cause the server to pass health checks: POST",
     ),
     ("/help", "this list"),
+    (
+        "/hot_restart_version",
+        "print the hot restart compatibility version",
+    ),
     ("/listeners", "print listener info: ?format=json"),
     (
         "/listeners/NAME/drain",
         "remove one listener and drain it: POST; ?fraction=0.1, ?rate=50: that share leaves, so many a second, and it stays",
     ),
+    (
+        "/logging",
+        "print levels of the log, or change them: POST, ?level=LEVEL, ?NAME=LEVEL, ?paths=NAME:LEVEL,..",
+    ),
+    ("/memory", "print memory of the process (JSON)"),
     ("/quitquitquit", "exit the server: POST"),
     ("/ready", "print server state, 200 if LIVE, otherwise 503"),
+    ("/reset_counters", "reset all counters to zero: POST"),
+    ("/runtime", "print runtime values (JSON); there are none"),
     ("/server_info", "print server version and state (JSON)"),
     (
         "/stats",
-        "print server stats: ?filter=REGEX, ?usedonly, ?format=json|prometheus",
+        "print server stats: ?filter=REGEX, ?usedonly, ?type=TYPE, ?format=text|json|prometheus, ?text_readouts",
     ),
     (
         "/stats/prometheus",
@@ -165,6 +195,13 @@ impl Operation {
             "/listeners" => Self::Listeners,
             "/connections" => Self::Connections,
             "/drain" => Self::Drains,
+            "/clusters" => Self::Clusters,
+            "/certs" => Self::Certs,
+            "/memory" => Self::Memory,
+            "/runtime" => Self::Runtime,
+            "/hot_restart_version" => Self::HotRestartVersion,
+            "/logging" => Self::Logging,
+            "/reset_counters" => Self::ResetCounters,
             "/drain_listeners" => Self::DrainListeners(DrainListeners {
                 graceful: query.has("graceful"),
                 inbound_only: query.has("inboundonly"),
@@ -185,7 +222,12 @@ impl Operation {
     pub(super) fn reveals(self) -> bool {
         matches!(
             self,
-            Self::Connections | Self::ConfigDump | Self::Drains | Self::Listeners
+            Self::Connections
+                | Self::ConfigDump
+                | Self::Drains
+                | Self::Listeners
+                | Self::Clusters
+                | Self::Certs
         )
     }
 
@@ -199,6 +241,8 @@ impl Operation {
                 | Self::FailHealth
                 | Self::RestoreHealth
                 | Self::Quit
+                | Self::Logging
+                | Self::ResetCounters
         )
     }
 }

@@ -24,6 +24,11 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
+    /// All of them.
+    pub(super) fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
     /// Whether a parameter is there, whatever its value.
     pub(super) fn has(&self, name: &str) -> bool {
         self.get(name).is_some()

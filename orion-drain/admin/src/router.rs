@@ -7,14 +7,15 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS},
     request::Parts,
 };
+use orion_drain_stats::{StatTypes, StatsSnapshot};
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use super::{
-    AdminBody, AdminHost, Denied, DrainListenerError, Operation, ServerState,
+    AdminBody, AdminHost, ClusterView, Denied, DrainListenerError, Operation, ServerState, logging,
     operation::{PATHS, listener_of, merged},
     origin::{check_host, check_site},
-    page, partial,
+    page, partial, process,
     query::{Query, decoded},
     rows::{Rows, USAGE, Wanted, number},
 };
@@ -118,12 +119,9 @@ where
             };
         }
         Operation::ConfigDump => {
-            return match host.config_dump().to_json(query.get("resource")) {
-                Some(dump) => json_of(Ok(dump)),
-                None => plain(
-                    StatusCode::NOT_FOUND,
-                    "no such resource: static_listeners, dynamic_listeners\n".to_owned(),
-                ),
+            return match host.config_dump().chosen(query) {
+                Ok(dump) => json_of(Ok(dump)),
+                Err((status, wrong)) => plain(status, wrong),
             };
         }
         Operation::DrainListener => {
@@ -151,6 +149,13 @@ where
         }
         Operation::Drains => return drains(&**host, query),
         Operation::DrainListeners(form) => host.drain_listeners(form),
+        Operation::Clusters => return clusters(&**host, query),
+        Operation::Certs => return json_of(Ok(process::certificates(&host.certificates()))),
+        Operation::Memory => return json_of(Ok(process::memory())),
+        Operation::Runtime => return json_of(Ok(process::runtime())),
+        Operation::HotRestartVersion => return plain(StatusCode::OK, host.hot_restart_version()),
+        Operation::Logging => return logging::answer(&**host, query),
+        Operation::ResetCounters => host.reset_counters(),
         Operation::FailHealth => host.fail_health(),
         Operation::RestoreHealth => host.restore_health(),
         Operation::Quit => host.quit(),
@@ -214,24 +219,27 @@ fn stats<H: AdminHost + ?Sized>(
 ) -> Response<AdminBody> {
     let mut snapshot = host.stats();
     let state = host.state();
-    snapshot.set("server.state", state.number());
-    snapshot.set("server.live", u64::from(state == ServerState::Live));
-    snapshot.set(
-        "server.uptime",
-        host.server_info().uptime_current_epoch.as_secs(),
-    );
-    if query.has("usedonly") {
-        snapshot.retain(|_, value| value > 0);
+    let uptime = host.server_info().uptime_current_epoch.as_secs();
+    for (name, value) in [
+        ("server.state", state.number()),
+        ("server.live", u64::from(state == ServerState::Live)),
+        ("server.uptime", uptime),
+    ] {
+        snapshot.set_gauge(name, value, true);
     }
-    if let Some(filter) = query.get("filter") {
-        let filter = match Regex::new(filter) {
-            Ok(filter) => filter,
-            Err(error) => {
-                let text = format!("filter: not a regular expression: {error}\n");
-                return plain(StatusCode::BAD_REQUEST, text);
-            }
+    if query.has("usedonly") {
+        snapshot.retain_used();
+    }
+    if let Some(types) = query.get("type") {
+        let Some(types) = StatTypes::named(types) else {
+            return plain(StatusCode::BAD_REQUEST, "invalid &type= param".to_owned());
         };
-        snapshot.retain(|name, _| filter.is_match(name));
+        snapshot.retain_types(types);
+    }
+    match regex(query, "filter") {
+        Ok(Some(filter)) => snapshot.retain(|name| filter.is_match(name)),
+        Ok(None) => {}
+        Err(wrong) => return plain(StatusCode::BAD_REQUEST, wrong),
     }
     match format {
         None | Some("" | "text") => plain(StatusCode::OK, snapshot.to_string()),
@@ -242,19 +250,63 @@ fn stats<H: AdminHost + ?Sized>(
             let texts = snapshot
                 .texts()
                 .map(|(name, text)| json!({ "name": name, "value": text }));
-            let list: Vec<_> = texts.chain(values).collect();
+            let mut list: Vec<_> = texts.chain(values).collect();
+            list.extend(histograms(&snapshot));
             json_of(Ok(json!({ "stats": list })))
         }
         Some("prometheus") => respond(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=UTF-8",
-            snapshot.to_prometheus(),
+            match query.has("text_readouts") {
+                true => snapshot.to_prometheus_with_texts(),
+                false => snapshot.to_prometheus(),
+            },
         ),
         Some(_) => plain(
             StatusCode::BAD_REQUEST,
             "usage: /stats?format=(text|json|prometheus)\n".to_owned(),
         ),
     }
+}
+
+/// The histograms as one entry, in Envoy's shape.
+fn histograms(snapshot: &StatsSnapshot) -> Option<Value> {
+    let quantiles = snapshot.quantiles();
+    if quantiles.computed.is_empty() {
+        return None;
+    }
+    let computed = quantiles.computed.iter().map(|(name, values)| {
+        let values = values.iter();
+        let values = values.map(|value| json!({ "interval": null, "cumulative": value }));
+        json!({ "name": name, "values": values.collect::<Vec<_>>() })
+    });
+    let computed: Vec<_> = computed.collect();
+    Some(json!({ "histograms": {
+        "supported_quantiles": quantiles.supported, "computed_quantiles": computed,
+    } }))
+}
+
+/// A parameter that is a regular expression.
+pub(super) fn regex(query: &Query, name: &str) -> Result<Option<Regex>, String> {
+    let filter = query.get(name).map(Regex::new).transpose();
+    filter.map_err(|error| format!("{name}: not a regular expression: {error}\n"))
+}
+
+fn clusters<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBody> {
+    let mut clusters = host.clusters();
+    match regex(query, "filter") {
+        Ok(Some(filter)) => clusters.retain(|cluster| filter.is_match(&cluster.name)),
+        Ok(None) => {}
+        Err(wrong) => return plain(StatusCode::BAD_REQUEST, wrong),
+    }
+    if query.get("format") == Some("json") {
+        let statuses: Vec<_> = clusters.iter().map(ClusterView::json).collect();
+        return json_of(Ok(json!({ "cluster_statuses": statuses })));
+    }
+    plain(
+        StatusCode::OK,
+        clusters.iter().map(ClusterView::lines).collect(),
+    )
 }
 
 fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBody> {
@@ -277,7 +329,7 @@ fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBo
 }
 
 /// An address in the shape of `config.core.v3.Address`.
-fn address_json(address: &str) -> Value {
+pub(super) fn address_json(address: &str) -> Value {
     match address.parse::<std::net::SocketAddr>() {
         Ok(address) => {
             json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant as StdInstant;
 
 use conn_tracker::{ConnId, ConnTracker};
@@ -18,9 +19,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{
-    AdminHost, BearerToken, ConfigDump, ConnectionPage, ConnectionView, Denied, DrainListenerError,
-    DrainListeners, DrainView, ListenerConfigView, ListenerView, Operation, ServerInfo,
-    ServerState, ShutdownView, Startup, VersionSummary,
+    AdminHost, BearerToken, ClusterView, ConfigDump, ConnectionPage, ConnectionView, Denied,
+    DrainListenerError, DrainListeners, DrainView, ListenerConfigView, ListenerView, LogLevel,
+    Operation, ServerInfo, ServerState, ShutdownView, Startup, VersionSummary,
 };
 
 /// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve) serves it on a port.
@@ -56,11 +57,22 @@ pub struct Standard<C: ListenerConfig> {
     shutdown: Option<Shutdown>,
     startup: Option<Startup>,
     own_names: Vec<String>,
+    hot_restart_version: Option<String>,
+    log: Option<LogControl>,
+    /// The statistics when counters were reset.
+    reset: Mutex<Option<StatsSnapshot>>,
     started: Instant,
     restart_epoch: u32,
     /// When the first process in a row was started.
     first: StdInstant,
     pub(super) quit: Quit,
+}
+
+/// The parts of a log and how each is changed.
+#[derive(Clone, Copy)]
+struct LogControl {
+    levels: fn() -> Vec<(String, LogLevel)>,
+    set: fn(&str, LogLevel),
 }
 
 /// An operator's wish that the process be gone.
@@ -102,6 +114,9 @@ impl<C: ListenerConfig> Standard<C> {
             shutdown: None,
             startup: None,
             own_names: Vec::new(),
+            hot_restart_version: None,
+            log: None,
+            reset: Mutex::default(),
             started,
             restart_epoch: 0,
             first: started.into_std(),
@@ -156,6 +171,24 @@ impl<C: ListenerConfig> Standard<C> {
         self
     }
 
+    /// The same with `/logging`: the parts of the program's log with their levels, and what changes one.
+    #[must_use]
+    pub fn with_log(
+        mut self,
+        levels: fn() -> Vec<(String, LogLevel)>,
+        set: fn(&str, LogLevel),
+    ) -> Self {
+        self.log = Some(LogControl { levels, set });
+        self
+    }
+
+    /// The same for a process that can be replaced by hot restart: what `/hot_restart_version` says. Default: `disabled`.
+    #[must_use]
+    pub fn with_hot_restart_version(mut self, version: impl Into<String>) -> Self {
+        self.hot_restart_version = Some(version.into());
+        self
+    }
+
     /// The same under more names than its IP addresses and `localhost`: what changes something, or reveals the configuration, is
     /// answered under these names too. See [`AdminHost::is_own_name`]. Default: none.
     #[must_use]
@@ -171,6 +204,21 @@ impl<C: ListenerConfig> Standard<C> {
     /// It can be dropped and called again.
     pub async fn quit_asked(&self) {
         self.quit.answered.notified().await;
+    }
+
+    fn all_stats(&self) -> StatsSnapshot {
+        let stats = self.stats.snapshot();
+        let (versions, chains) = (self.listeners.snapshot(), self.listeners.draining_chains());
+        let mut stats = stats.with_connections(&self.tracker, &versions, &chains);
+        if let Some(add) = self.more_stats {
+            add(&mut stats);
+        }
+        stats
+    }
+
+    fn reset(&self) -> MutexGuard<'_, Option<StatsSnapshot>> {
+        // Replaced as a whole.
+        self.reset.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn process_json(&self) -> Value {
@@ -212,13 +260,52 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
     }
 
     fn stats(&self) -> StatsSnapshot {
-        let stats = self.stats.snapshot();
-        let (versions, chains) = (self.listeners.snapshot(), self.listeners.draining_chains());
-        let mut stats = stats.with_connections(&self.tracker, &versions, &chains);
-        if let Some(add) = self.more_stats {
-            add(&mut stats);
+        let stats = self.all_stats();
+        match &*self.reset() {
+            Some(reset) => stats.since(reset),
+            None => stats,
         }
-        stats
+    }
+
+    fn reset_counters(&self) {
+        *self.reset() = Some(self.all_stats());
+    }
+
+    fn clusters(&self) -> Vec<ClusterView> {
+        self.bootstrap
+            .as_ref()
+            .map(ClusterView::of_bootstrap)
+            .unwrap_or_default()
+    }
+
+    fn certificates(&self) -> Vec<String> {
+        let Some(listener) = self.configuration else {
+            return Vec::new();
+        };
+        let versions = self.listeners.versions();
+        let mut files = Vec::new();
+        for version in &versions {
+            let listener = serde_json::to_value(listener(version.config()));
+            certificate_files(&listener.unwrap_or_default(), &mut files);
+        }
+        files.sort();
+        files.dedup();
+        files
+    }
+
+    fn hot_restart_version(&self) -> String {
+        let version = self.hot_restart_version.clone();
+        version.unwrap_or_else(|| "disabled".to_owned())
+    }
+
+    fn log_levels(&self) -> Vec<(String, LogLevel)> {
+        self.log.map(|log| (log.levels)()).unwrap_or_default()
+    }
+
+    fn set_log_level(&self, part: &str, level: LogLevel) {
+        if let Some(log) = self.log {
+            (log.set)(part, level);
+        }
     }
 
     fn listeners(&self) -> Vec<ListenerView> {
@@ -352,6 +439,12 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
     fn server_info(&self) -> ServerInfo {
         let settings = self.root.settings();
         let mut info = ServerInfo::new(self.state());
+        info.hot_restart_version = self.hot_restart_version();
+        let node = self
+            .bootstrap
+            .as_ref()
+            .and_then(|bootstrap| bootstrap.get("node"));
+        info.node = node.cloned().unwrap_or_else(|| json!({}));
         info.uptime_current_epoch = self.started.elapsed();
         info.uptime_all_epochs = Instant::now()
             .into_std()
@@ -361,6 +454,25 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
         info.command_line_options.parent_shutdown_time = settings.parent_shutdown_time;
         info.command_line_options.drain_strategy = strategy(settings.strategy).into();
         info
+    }
+}
+
+/// The files of certificate chains in a listener's configuration.
+fn certificate_files(value: &Value, files: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            let chain = fields.get("certificate_chain");
+            if let Some(file) = chain.and_then(|chain| chain["filename"].as_str()) {
+                files.push(file.to_owned());
+            }
+            fields
+                .values()
+                .for_each(|value| certificate_files(value, files));
+        }
+        Value::Array(values) => values
+            .iter()
+            .for_each(|value| certificate_files(value, files)),
+        _ => {}
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use drain_signal::DrainReason;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use orion_drain_shutdown::ShutdownProgress;
 
@@ -58,8 +59,12 @@ pub struct ServerInfo {
     /// Since the first one of the processes was started that replaced each other by hot restart.
     #[serde(serialize_with = "protobuf")]
     pub uptime_all_epochs: Duration,
+    /// Which processes can replace it by hot restart: see [`AdminHost::hot_restart_version`](crate::AdminHost::hot_restart_version).
+    pub hot_restart_version: String,
     /// How it was started.
     pub command_line_options: CommandLineOptions,
+    /// Who it is: the bootstrap's `node`.
+    pub node: Value,
 }
 
 /// The options of the command line that concern draining, under Envoy's names.
@@ -86,6 +91,8 @@ impl ServerInfo {
             state,
             uptime_current_epoch: Duration::ZERO,
             uptime_all_epochs: Duration::ZERO,
+            hot_restart_version: "disabled".to_owned(),
+            node: Value::Object(serde_json::Map::new()),
             command_line_options: CommandLineOptions {
                 drain_time: drain_signal::DEFAULT_DRAIN_TIME,
                 drain_strategy: "Gradual".to_owned(),

@@ -10,7 +10,8 @@ use http::{Method, Request, Response, StatusCode, request::Parts};
 use http_body_util::BodyExt as _;
 use orion_drain_admin::{
     AdminHost, BearerToken, ConnectionPage, ConnectionView, Denied, DrainListenerError,
-    DrainListeners, DrainView, ListenerView, MAX_BODY, NextStep, Operation, ServerState, answer,
+    DrainListeners, DrainView, ListenerView, LogLevel, MAX_BODY, NextStep, Operation, ServerState,
+    answer,
 };
 use orion_drain_stats::{Stats, StatsSnapshot};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ struct Host {
     asked: Arc<Mutex<Vec<String>>>,
     denied: Option<Operation>,
     token: Option<BearerToken>,
+    levels: Arc<Mutex<[(String, LogLevel); 2]>>,
 }
 
 impl Host {
@@ -32,6 +34,10 @@ impl Host {
             asked: Arc::default(),
             denied: None,
             token: None,
+            levels: Arc::new(Mutex::new([
+                ("edge".to_owned(), LogLevel::Info),
+                ("others".to_owned(), LogLevel::Warning),
+            ])),
         }
     }
 
@@ -92,6 +98,16 @@ impl AdminHost for Host {
         view.next_in = Some(Duration::from_millis(1500));
         view.deadline_in = Some(Duration::from_millis(1500));
         ConnectionPage::new(vec![view], None)
+    }
+
+    fn log_levels(&self) -> Vec<(String, LogLevel)> {
+        self.levels.lock().expect("levels").to_vec()
+    }
+
+    fn set_log_level(&self, part: &str, level: LogLevel) {
+        let mut levels = self.levels.lock().expect("levels");
+        let found = levels.iter_mut().find(|(name, _)| name == part);
+        found.expect("one of the list").1 = level;
     }
 
     fn is_own_name(&self, name: &str) -> bool {
@@ -195,7 +211,8 @@ fn stats_are_lines_of_name_and_value() {
     let used = ask(&host, Method::GET, "/stats?usedonly");
     assert_eq!(
         text(&used),
-        "listener_manager.listener_modified: 1\nserver.live: 1\n"
+        "listener_manager.listener_modified: 1\nserver.live: 1\nserver.state: 0\nserver.total_connections: 0\n\
+         server.uptime: 0\n"
     );
     let some = ask(
         &host,
@@ -217,13 +234,17 @@ fn stats_are_lines_of_name_and_value() {
 fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
     let mut host = Host::new();
     let inbound = host.stats.http("inbound");
+    let istio = |host: &Host| {
+        let path = "/stats?usedonly&filter=downstream_cx_active$";
+        text(&ask(host, Method::GET, path)).to_owned()
+    };
+    assert_eq!(istio(&host), "", "nobody has been here");
+    let connection = inbound.connection();
+    assert_eq!(istio(&host), "http.inbound.downstream_cx_active: 1\n");
+    drop(connection);
+    // Used is what was counted once, as in Envoy.
+    assert_eq!(istio(&host), "http.inbound.downstream_cx_active: 0\n");
     inbound.downstream_cx_active.inc();
-    let istio = ask(
-        &host,
-        Method::GET,
-        "/stats?usedonly&filter=downstream_cx_active$",
-    );
-    assert_eq!(text(&istio), "http.inbound.downstream_cx_active: 1\n");
     let gateway = ask(
         &host,
         Method::GET,
@@ -601,6 +622,131 @@ fn a_page_of_another_site_changes_nothing() {
     }
     assert!(host.asked().is_empty());
     assert_eq!(ask("http://127.0.0.1:9901"), StatusCode::OK);
+}
+
+#[test]
+fn statistics_of_one_type_are_chosen_as_in_envoy() {
+    let host = Host::new();
+    let http = host.stats.http("in");
+    let _open = http.connection();
+    http.responded(204);
+    http.responded(503);
+    http.downstream_rq_time.record(Duration::from_millis(7));
+    host.stats.lds().version_text.set("seven");
+    let get = |path: &str| text(&ask(&host, Method::GET, path)).to_owned();
+    let counters = get("/stats?type=Counters&filter=^http.in.downstream_rq_([0-9]xx|completed)$");
+    assert_eq!(
+        counters,
+        "http.in.downstream_rq_1xx: 0\nhttp.in.downstream_rq_2xx: 1\nhttp.in.downstream_rq_3xx: 0\n\
+         http.in.downstream_rq_4xx: 0\nhttp.in.downstream_rq_5xx: 1\nhttp.in.downstream_rq_completed: 2\n"
+    );
+    assert_eq!(
+        get("/stats?type=Gauges&filter=^http.in"),
+        "http.in.downstream_cx_active: 1\nhttp.in.downstream_rq_active: 0\n"
+    );
+    let histograms = get("/stats?type=Histograms&filter=^http.in");
+    let lines: Vec<_> = histograms.lines().collect();
+    assert_eq!(
+        lines[0],
+        "http.in.downstream_cx_length_ms: No recorded values"
+    );
+    assert!(
+        lines[1].starts_with("http.in.downstream_rq_time: P0(nan,5) P25(nan,"),
+        "{histograms}"
+    );
+    assert!(lines[1].ends_with("P100(nan,10)"), "{histograms}");
+    assert_eq!(
+        get("/stats?type=TextReadouts"),
+        "listener_manager.lds.version_text: \"seven\"\n"
+    );
+    let unknown = ask(&host, Method::GET, "/stats?type=Bad");
+    assert_eq!(
+        (unknown.status(), text(&unknown)),
+        (StatusCode::BAD_REQUEST, "invalid &type= param")
+    );
+
+    let all = json(&ask(
+        &host,
+        Method::GET,
+        "/stats?format=json&usedonly&filter=^http.in.*(time|ms)$",
+    ));
+    let histograms = &all["stats"][0]["histograms"];
+    assert_eq!(
+        histograms["supported_quantiles"],
+        json!([0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0])
+    );
+    let computed = &histograms["computed_quantiles"];
+    assert_eq!(computed.as_array().map(Vec::len), Some(1), "{all}");
+    assert_eq!(computed[0]["name"], "http.in.downstream_rq_time");
+    assert_eq!(
+        computed[0]["values"][0],
+        json!({ "interval": null, "cumulative": 5.0 })
+    );
+
+    let prometheus = get("/stats?format=prometheus&text_readouts");
+    for line in [
+        "# TYPE envoy_http_downstream_rq_time histogram",
+        "envoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix=\"in\",le=\"5\"} 0",
+        "envoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix=\"in\",le=\"10\"} 1",
+        "envoy_http_downstream_rq_time_bucket{envoy_http_conn_manager_prefix=\"in\",le=\"+Inf\"} 1",
+        "envoy_http_downstream_rq_time_sum{envoy_http_conn_manager_prefix=\"in\"} 7",
+        "envoy_http_downstream_rq_time_count{envoy_http_conn_manager_prefix=\"in\"} 1",
+        "envoy_listener_manager_lds_version_text{text_value=\"seven\"} 0",
+    ] {
+        assert!(
+            prometheus.lines().any(|have| have == line),
+            "{line}\n{prometheus}"
+        );
+    }
+    assert!(!get("/stats/prometheus").contains("seven"));
+}
+
+/// Names end in one unit, or in none if they count.
+#[test]
+fn every_series_has_one_unit() {
+    let host = Host::new();
+    let _http = host.stats.http("in");
+    let _tcp = host.stats.tcp("in");
+    let text = text(&ask(&host, Method::GET, "/stats/prometheus")).to_owned();
+    for name in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = name.split(' ').next().expect("a name");
+        let units = ["_seconds", "_ms", "_bytes"];
+        let units = units.iter().filter(|unit| name.contains(*unit)).count();
+        assert!(units <= 1, "{name}");
+    }
+}
+
+#[test]
+fn levels_of_the_log_are_changed_all_or_none_in_envoys_words() {
+    let host = Host::new();
+    let post = |path: &str| ask(&host, Method::POST, path);
+    let list =
+        |edge: &str, others: &str| format!("active loggers:\n  edge: {edge}\n  others: {others}\n");
+    assert_eq!(text(&post("/logging")), list("info", "warning"));
+    assert_eq!(text(&post("/logging?level=debug")), list("debug", "debug"));
+    assert_eq!(text(&post("/logging?others=error")), list("debug", "error"));
+    assert_eq!(
+        text(&post("/logging?paths=edge:off,others:trace")),
+        list("off", "trace")
+    );
+    for (query, wrong) in [
+        ("level=bogus", "unknown logger level"),
+        ("bogus=debug", "unknown logger name"),
+        ("paths=edge:info,bogus:info", "unknown logger name"),
+        ("paths=edge", "unknown logger level"),
+        ("edge=info&others=info", "invalid number of parameters"),
+    ] {
+        let refusal = post(&format!("/logging?{query}"));
+        assert_eq!(refusal.status(), StatusCode::BAD_REQUEST, "{query}");
+        let said = text(&refusal).to_owned();
+        assert!(
+            said.starts_with(&format!("error: {wrong}\n\nusage: /logging?")),
+            "{said}"
+        );
+        assert!(said.ends_with(&list("off", "trace")), "{said}");
+    }
+    let get = ask(&host, Method::GET, "/logging?level=info");
+    assert_eq!(get.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 /// A body in frames, whose length nobody has said before.

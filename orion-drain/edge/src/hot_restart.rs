@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
@@ -90,10 +91,23 @@ impl Restart {
     }
 }
 
+/// Whether the process before still runs, in `edge.predecessor_running`.
+static PREDECESSOR_RUNS: AtomicBool = AtomicBool::new(false);
+
+/// Whether the process before this one still runs, though this one serves.
+pub(crate) fn predecessor_runs() -> bool {
+    // It stands for nothing else that would have to be seen with it.
+    PREDECESSOR_RUNS.load(Ordering::Relaxed)
+}
+
 async fn see_off(predecessor: Predecessor, terminate: impl Future<Output = ()>) {
     let pid = predecessor.pid();
+    PREDECESSOR_RUNS.store(true, Ordering::Relaxed);
     say!("hot restart: process {pid} drains");
-    match predecessor.ends(terminate).await {
+    let ended = predecessor.ends(terminate).await;
+    let is_over = matches!(ended, Ended::ByItself | Ended::Terminated);
+    PREDECESSOR_RUNS.store(!is_over, Ordering::Relaxed);
+    match ended {
         Ended::ByItself => say!("hot restart: process {pid} is done"),
         Ended::Terminated => say!("hot restart: process {pid} was told to end"),
         _ => complain!("hot restart: process {pid} was told to end, and has not"),

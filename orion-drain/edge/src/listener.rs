@@ -1,5 +1,6 @@
 //! What serves the connections of a listener's filter chains.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 #[cfg(feature = "tls")]
@@ -20,10 +21,11 @@ use orion_drain::serve::{
     Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http,
     serve_tcp,
 };
-use orion_drain::stats::Stats;
+use orion_drain::stats::{HttpStats, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::dial::Dialed;
+use crate::measured::Measured;
 use crate::proxy::Proxy;
 use crate::tunnel::Tunnels;
 use crate::upstream::Clusters;
@@ -42,7 +44,7 @@ pub(crate) struct ChainService {
 /// The filter that decides what is spoken.
 #[derive(Debug)]
 enum ChainFilter {
-    Http(Box<HttpServer>, Proxy),
+    Http(Box<HttpServer>, Proxy, Arc<HttpStats>),
     Tcp {
         proxy: Box<TcpProxy>,
         server: TcpServer,
@@ -108,6 +110,7 @@ impl Maker {
         buffer: Option<u32>,
     ) -> ChainFilter {
         let stats = self.stats.http(&manager.stat_prefix);
+        let counts = Arc::clone(&stats);
         // Only tunnels need it.
         let mut server = manager
             .server(stats)
@@ -129,7 +132,7 @@ impl Maker {
                 websocket_close: self.websocket_close,
             },
         };
-        ChainFilter::Http(Box::new(server), proxy)
+        ChainFilter::Http(Box::new(server), proxy, counts)
     }
 
     fn tcp(&self, proxy: &TcpProxy, buffer: Option<u32>) -> ChainFilter {
@@ -192,13 +195,21 @@ impl ChainFilter {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match self {
-            Self::Http(server, proxy) => {
+            Self::Http(server, proxy, stats) => {
+                let _open = Measured::connection(stats);
+                let stats = Arc::clone(stats);
                 let proxy = Proxy {
                     peer,
                     secure,
                     ..proxy.clone()
                 };
-                let service = service_fn(move |request| proxy.clone().answer(request));
+                let service = service_fn(move |request| {
+                    let (proxy, measured) = (proxy.clone(), Measured::request(&stats));
+                    async move {
+                        let response = proxy.answer(request).await?;
+                        Ok::<_, Infallible>(measured.until_the_end_of(response))
+                    }
+                });
                 let service = RequestTimeout::new(service, server);
                 // How a client broke off is its own affair; how we closed is in the statistics.
                 let _ = serve_http(stream, service, connection, server).await;

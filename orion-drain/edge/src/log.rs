@@ -4,20 +4,23 @@
 //! dropped and counted. A reader that is slow, stopped or gone costs lines, not requests.
 
 mod budget;
+mod levels;
 
 use std::fmt;
 use std::io::Write as _;
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use orion_drain::admin::LogLevel;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::layer;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, registry};
 
-use budget::Budget;
+use levels::{Levels, Part};
+pub(crate) use levels::{levels, set_level};
 
 /// Says a line of what happens.
 macro_rules! say {
@@ -35,7 +38,7 @@ const WAITING_LINES: usize = 8192;
 /// What is logged, and how.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct LogArgs {
-    /// What is worth a line. Of other libraries, warnings at most, and a hundred of them a minute.
+    /// What is worth a line; `POST /logging` changes it. Of other libraries, warnings at most, and a hundred of them a minute.
     #[arg(short = 'l', long, value_enum, default_value_t = Level::Info)]
     log_level: Level,
     /// Lines for people, or an object of JSON a line.
@@ -79,37 +82,29 @@ impl LogArgs {
             .lossy(true)
             .thread_name("log")
             .finish(std::io::stderr());
-        let level = self.log_level.filter();
-        let ours = Targets::new()
-            .with_target("orion_drain", level)
-            .with_target("edge", level);
-        let others = Targets::new()
-            .with_target("orion_drain", LevelFilter::OFF)
-            .with_target("edge", LevelFilter::OFF)
-            .with_default(level.min(LevelFilter::WARN));
+        levels::begin(self.log_level.into());
         let layer = layer().with_ansi(false).with_writer(writer.clone());
         let layer = match self.log_format {
             Format::Text => layer.boxed(),
             Format::Json => layer.json().boxed(),
         };
-        registry()
-            .with(layer.with_filter(ours.or(others.and(Budget::default()))))
-            .init();
+        registry().with(layer.with_filter(Levels::default())).init();
         // The process has one log, made once.
         LOG.set(Log { args: self, writer }).ok();
         guard
     }
 }
 
-impl Level {
-    const fn filter(self) -> LevelFilter {
-        match self {
-            Self::Trace => LevelFilter::TRACE,
-            Self::Debug => LevelFilter::DEBUG,
-            Self::Info => LevelFilter::INFO,
-            Self::Warning => LevelFilter::WARN,
-            Self::Error | Self::Critical => LevelFilter::ERROR,
-            Self::Off => LevelFilter::OFF,
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warning => Self::Warning,
+            Level::Error => Self::Error,
+            Level::Critical => Self::Critical,
+            Level::Off => Self::Off,
         }
     }
 }
@@ -132,7 +127,7 @@ pub(crate) fn line(complaint: bool, line: fmt::Arguments<'_>) {
         LevelFilter::INFO
     };
     match LOG.get() {
-        Some(log) if log.args.log_level.filter() < worth => {}
+        Some(_) if Part::Edge.filter() < worth => {}
         Some(log) if log.args.log_format == Format::Text => log.write(line),
         _ => match complaint {
             true => tracing::warn!(target: "edge", "{line}"),

@@ -19,6 +19,7 @@ mod hop_by_hop;
 mod hot_restart;
 mod lds;
 mod listener;
+mod measured;
 mod proxy;
 mod resolve;
 mod service;
@@ -44,6 +45,7 @@ use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, Signals};
+use orion_drain::listener_versions::handover::PROTOCOL_VERSION;
 use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
 use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
@@ -183,9 +185,17 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let mut host = Standard::new(root.clone(), tracker, listeners.clone(), stats.clone())
         .with_shutdown(shutdown.clone())
         .with_startup(startup.clone())
+        .with_log(log::levels, log::set_level)
         .with_own_names(args.admin_allowed_hosts.iter().cloned())
         .with_configuration(bootstrap, EdgeListener::listener)
-        .with_more_stats(|stats| stats.set("edge.dropped_log_lines", log::dropped_lines()));
+        .with_more_stats(|stats| {
+            stats.set("edge.dropped_log_lines", log::dropped_lines());
+            let runs = hot_restart::predecessor_runs();
+            stats.set_gauge("edge.predecessor_running", runs.into(), runs);
+        });
+    if args.hot_restart_path.is_some() {
+        host = host.with_hot_restart_version(PROTOCOL_VERSION.to_string());
+    }
     if let Some(token) = args.admin_token()? {
         host = host.with_token(token);
     }

@@ -11,6 +11,8 @@ mod extended_connect;
 mod hop_by_hop;
 #[path = "../src/listener.rs"]
 mod listener;
+#[path = "../src/measured.rs"]
+mod measured;
 #[path = "../src/proxy.rs"]
 mod proxy;
 #[path = "../src/timeout.rs"]

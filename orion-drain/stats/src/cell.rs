@@ -6,14 +6,14 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
-const SHARDS: usize = 8;
+pub(super) const SHARDS: usize = 8;
 
 #[derive(Default)]
 #[repr(align(64))]
 struct Shard(AtomicU64);
 
 /// Threads beyond `SHARDS` share.
-fn own_shard() -> usize {
+pub(super) fn own_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Relaxed) % SHARDS);

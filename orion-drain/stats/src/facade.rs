@@ -4,7 +4,7 @@ use metrics::{Label, counter, gauge};
 
 use super::StatsSnapshot;
 use super::family::Value;
-use super::prometheus::{is_gauge, metric};
+use super::prometheus::metric;
 
 /// Tells the recorder what a snapshot says: counters by `absolute`, gauges by `set`, under the names of Prometheus. Call it
 /// from time to time, say every ten seconds.
@@ -17,9 +17,10 @@ pub fn publish(snapshot: &StatsSnapshot) {
         .iter()
         .filter(|(name, _)| !snapshot.is_of_a_family(name))
     {
+        let is_gauge = snapshot.is_gauge(name);
         let (name, labels) = metric(name);
         let labels: Vec<Label> = labels.map(|(key, value)| Label::new(key, value)).collect();
-        if is_gauge(&name) {
+        if is_gauge {
             gauge!(name, labels).set(value as f64);
         } else {
             counter!(name, labels).absolute(value);

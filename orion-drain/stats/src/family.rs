@@ -59,11 +59,8 @@ impl StatsSnapshot {
         for one in &series {
             let value = match &one.value {
                 Value::Counter(value) | Value::Gauge(value) => *value,
-                Value::Histogram(histogram) => {
-                    let sum = u64::try_from(histogram.sum.as_millis()).unwrap_or(u64::MAX);
-                    self.set(format!("{name}_sum_ms{}", one.labels()), sum);
-                    histogram.count
-                }
+                // Its sum, in seconds, is for Prometheus: here numbers are whole.
+                Value::Histogram(histogram) => histogram.count,
             };
             self.set(one.key(name), value);
         }
@@ -113,8 +110,10 @@ impl StatsSnapshot {
         let mut draining: BTreeMap<&str, u64> = BTreeMap::new();
         for version in versions {
             *alive.entry(&version.name).or_default() += 1;
+            // It is there, at zero, while nothing drains: a rule can tell that from a listener that is gone.
+            let draining = draining.entry(&version.name).or_default();
             if version.drain.is_some() {
-                *draining.entry(&version.name).or_default() += version.connections as u64;
+                *draining += version.connections as u64;
             }
         }
         for chain in chains {

@@ -16,6 +16,8 @@
 //! | `orion_drain_strategy_usage_total` | counter, `strategy` | drains of versions and filter chains by strategy |
 //! | `orion_connections_closed_total` | counter, `reason` | connections that ended, by reason; not in the proposal |
 //!
+//! A name has one unit at most: `_seconds`, or Envoy's `_ms` and `downstream_rq_time`, which is in milliseconds too.
+//!
 //! Gauges go with the last version of their listener. Counters and histogram of a listener stay a little longer, so that its last
 //! drain can be read: until 32 other listeners have gone after it.
 //!
@@ -39,6 +41,7 @@ mod drains;
 #[cfg(feature = "metrics")]
 mod facade;
 mod family;
+mod histogram;
 mod observer;
 mod prometheus;
 mod registry;
@@ -50,10 +53,11 @@ mod workers;
 pub use cell::{Counter, Gauge};
 #[cfg(feature = "metrics")]
 pub use facade::publish;
+pub use histogram::Histogram;
 pub use observer::StatsObserver;
 pub use registry::{ControlPlaneStats, LdsStats, ListenerManagerStats, ServerStats, Stats};
 pub use scope::{Held, HttpStats, ListenerStats, TcpStats};
-pub use snapshot::StatsSnapshot;
+pub use snapshot::{Quantiles, StatTypes, StatsSnapshot};
 pub use text::Text;
 
 #[cfg(doctest)]

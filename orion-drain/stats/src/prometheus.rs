@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::StatsSnapshot;
 use super::drains::BOUNDS;
 use super::family::{Family, Value};
+use super::histogram::Durations;
 
 /// Scopes, and the label that Envoy takes their name out into.
 const SCOPES: &[(&str, &str, &str)] = &[
@@ -35,33 +36,77 @@ impl StatsSnapshot {
     ///
     /// Source: [Envoy's `/stats?format=prometheus`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#get--stats?format=prometheus).
     pub fn to_prometheus(&self) -> String {
-        let mut metrics: BTreeMap<String, Vec<(String, u64)>> = BTreeMap::new();
+        let mut metrics: BTreeMap<String, (bool, Vec<(String, u64)>)> = BTreeMap::new();
         for (name, value) in self.iter().filter(|(name, _)| !self.is_of_a_family(name)) {
             let (metric, labels) = metric(name);
             let labels = labels.map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
             let labels: Vec<String> = labels.collect();
-            metrics
-                .entry(metric)
-                .or_default()
-                .push((labels.join(","), value));
+            let (is_gauge, samples) = metrics.entry(metric).or_default();
+            *is_gauge = self.is_gauge(name);
+            samples.push((labels.join(","), value));
         }
         let mut text = String::new();
-        for (metric, samples) in &metrics {
+        for (metric, (is_gauge, samples)) in &metrics {
             // Writing into a string does not fail.
             writeln!(
                 text,
                 "# TYPE {metric} {}",
-                if is_gauge(metric) { "gauge" } else { "counter" }
+                if *is_gauge { "gauge" } else { "counter" }
             )
             .ok();
             for (labels, value) in samples {
                 writeln!(text, "{metric}{{{labels}}} {value}").ok();
             }
         }
+        self.write_durations(&mut text);
         self.families
             .iter()
             .for_each(|family| write(&mut text, family));
         text
+    }
+
+    /// The same with texts: a gauge of 0 each, with the text as a label, as Envoy's `?text_readouts`.
+    pub fn to_prometheus_with_texts(&self) -> String {
+        let mut text = self.to_prometheus();
+        for (name, value) in self.texts() {
+            let (metric, labels) = metric(name);
+            let labels = labels.chain([("text_value", value.to_owned())]);
+            let labels: Vec<String> = labels
+                .map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)))
+                .collect();
+            // As above.
+            write!(
+                text,
+                "# TYPE {metric} gauge\n{metric}{{{}}} 0\n",
+                labels.join(",")
+            )
+            .ok();
+        }
+        text
+    }
+
+    fn write_durations(&self, text: &mut String) {
+        let mut metrics: BTreeMap<String, Vec<(String, Durations)>> = BTreeMap::new();
+        for (name, durations) in &self.durations {
+            let (metric, labels) = metric(name);
+            let labels = labels.map(|(name, value)| format!("{name}=\"{}\"", escaped(&value)));
+            let labels: Vec<String> = labels.collect();
+            let all = metrics.entry(metric).or_default();
+            all.push((labels.join(","), *durations));
+        }
+        for (metric, samples) in &metrics {
+            // As above.
+            writeln!(text, "# TYPE {metric} histogram").ok();
+            for (labels, durations) in samples {
+                for (bound, count) in durations.cumulative() {
+                    writeln!(text, "{metric}_bucket{{{labels},le=\"{bound}\"}} {count}").ok();
+                }
+                let (count, sum) = (durations.count(), durations.sum_millis());
+                writeln!(text, "{metric}_bucket{{{labels},le=\"+Inf\"}} {count}").ok();
+                writeln!(text, "{metric}_sum{{{labels}}} {sum}").ok();
+                writeln!(text, "{metric}_count{{{labels}}} {count}").ok();
+            }
+        }
     }
 
     /// Whether a name has labels, and is written with its metric.

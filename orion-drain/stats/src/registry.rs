@@ -169,7 +169,11 @@ impl Stats {
             "control_plane.connected_state",
             self.0.control_plane.connected_state.value(),
         );
-        into.set("server.total_connections", server.total_connections.value());
+        into.set_gauge(
+            "server.total_connections",
+            server.total_connections.value(),
+            true,
+        );
         into.set("server.hot_restart_epoch", server.hot_restart_epoch.value());
         self.0
             .http

@@ -6,7 +6,7 @@ use listener_versions::Refusal;
 use orion_drain_serve::{ConnectionEnd, HttpCounts, TcpCounts};
 
 use super::workers::Workers;
-use super::{Counter, Gauge, StatsSnapshot};
+use super::{Counter, Gauge, Histogram, StatsSnapshot};
 
 /// `http.<stat_prefix>.*`
 ///
@@ -45,6 +45,14 @@ pub struct HttpStats {
     pub downstream_rq_active: Gauge,
     /// Requests that did not arrive whole in time.
     pub downstream_rq_timeout: Counter,
+    /// Responses. [`responded`](Self::responded) counts them, also by their class.
+    pub downstream_rq_completed: Counter,
+    /// Responses by class: `1xx` to `5xx`.
+    responses: [Counter; 5],
+    /// How long requests took, from their head to the end of their response. Whoever answers them records it.
+    pub downstream_rq_time: Histogram,
+    /// How long connections were open. Whoever serves them records it.
+    pub downstream_cx_length_ms: Histogram,
 }
 
 /// `tcp.<stat_prefix>.*`
@@ -131,6 +139,18 @@ impl HttpStats {
         }
     }
 
+    /// A response with this status was sent.
+    pub fn responded(&self, status: u16) {
+        self.downstream_rq_completed.inc();
+        let class = usize::from(status / 100);
+        if let Some(class) = class
+            .checked_sub(1)
+            .and_then(|class| self.responses.get(class))
+        {
+            class.inc();
+        }
+    }
+
     /// Counts how a connection was closed.
     fn destroyed(&self, end: ConnectionEnd) {
         let (by, active) = if end.by_client {
@@ -181,14 +201,38 @@ impl HttpStats {
             ),
             ("rq_total", &self.downstream_rq_total),
             ("rq_timeout", &self.downstream_rq_timeout),
+            ("rq_completed", &self.downstream_rq_completed),
+            ("rq_1xx", &self.responses[0]),
+            ("rq_2xx", &self.responses[1]),
+            ("rq_3xx", &self.responses[2]),
+            ("rq_4xx", &self.responses[3]),
+            ("rq_5xx", &self.responses[4]),
         ] {
             into.set(format!("http.{prefix}.downstream_{name}"), counter.value());
         }
-        for (name, gauge) in [
-            ("cx_active", &self.downstream_cx_active),
-            ("rq_active", &self.downstream_rq_active),
+        for (name, gauge, total) in [
+            (
+                "cx_active",
+                &self.downstream_cx_active,
+                &self.downstream_cx_total,
+            ),
+            (
+                "rq_active",
+                &self.downstream_rq_active,
+                &self.downstream_rq_total,
+            ),
         ] {
-            into.set(format!("http.{prefix}.downstream_{name}"), gauge.value());
+            let name = format!("http.{prefix}.downstream_{name}");
+            into.set_gauge(name, gauge.value(), total.value() > 0);
+        }
+        for (name, histogram) in [
+            ("rq_time", &self.downstream_rq_time),
+            ("cx_length_ms", &self.downstream_cx_length_ms),
+        ] {
+            into.set_durations(
+                format!("http.{prefix}.downstream_{name}"),
+                histogram.value(),
+            );
         }
     }
 }
@@ -299,21 +343,19 @@ impl ListenerStats {
     }
 
     pub(super) fn write(&self, address: &str, into: &mut StatsSnapshot) {
-        let mut set =
-            |name: &str, value: u64| into.set(format!("listener.{address}.{name}"), value);
-        set("downstream_cx_total", self.downstream_cx_total());
-        set("downstream_cx_active", self.downstream_cx_active());
+        let mut connections = |of: String, total: u64, active: u64| {
+            into.set(format!("listener.{address}.{of}downstream_cx_total"), total);
+            let name = format!("listener.{address}.{of}downstream_cx_active");
+            into.set_gauge(name, active, total > 0);
+        };
+        let (total, active) = (self.downstream_cx_total(), self.downstream_cx_active());
+        connections(String::new(), total, active);
         self.workers.each(&mut |worker, of| {
             let (total, active) = (&of.downstream_cx_total, &of.downstream_cx_active);
-            set(
-                &format!("worker_{worker}.downstream_cx_total"),
-                total.value(),
-            );
-            set(
-                &format!("worker_{worker}.downstream_cx_active"),
-                active.value(),
-            );
+            connections(format!("worker_{worker}."), total.value(), active.value());
         });
+        let mut set =
+            |name: &str, value: u64| into.set(format!("listener.{address}.{name}"), value);
         for (name, counter) in [
             ("downstream_cx_destroy", &self.downstream_cx_destroy),
             ("downstream_cx_overflow", &self.downstream_cx_overflow),

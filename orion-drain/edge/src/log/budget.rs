@@ -4,8 +4,6 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{Metadata, Subscriber, subscriber::Interest};
-use tracing_subscriber::layer::{Context, Filter};
 
 /// How many events are let through in a [`WINDOW`].
 const EVENTS: u32 = 90;
@@ -24,6 +22,11 @@ struct Spent {
 }
 
 impl Budget {
+    /// Whether there is room for one more event now.
+    pub(super) fn has_room(&self) -> bool {
+        self.take(Instant::now())
+    }
+
     /// Whether there is room for one more event at `now`.
     fn take(&self, now: Instant) -> bool {
         // A panic with the lock held is impossible, and a count is valid in any case.
@@ -43,17 +46,6 @@ impl Budget {
         }
         spent.events = spent.events.saturating_add(1);
         spent.events <= EVENTS
-    }
-}
-
-impl<S: Subscriber> Filter<S> for Budget {
-    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        // A span says nothing by itself.
-        metadata.is_span() || self.take(Instant::now())
-    }
-
-    fn callsite_enabled(&self, _: &'static Metadata<'static>) -> Interest {
-        Interest::sometimes()
     }
 }
 

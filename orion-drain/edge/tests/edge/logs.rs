@@ -83,6 +83,52 @@ async fn lines_for_people_stand_beside_the_events_that_are_worth_one() {
 }
 
 #[tokio::test]
+async fn what_is_worth_a_line_is_changed_while_the_process_runs() {
+    let listener = |version| Http::new("http", version).yaml();
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
+    let address = edge.address("http").await;
+    let exchange = async || {
+        let mut client = H1::connect(address).await;
+        assert_eq!(client.get("/version").await.status, 200);
+        drop(client);
+        edge.until_connections(|all| all.is_empty()).await;
+    };
+    exchange().await;
+    edge.post("/logging?orion_drain=debug").await;
+    exchange().await;
+    edge.post("/logging?orion_drain=info").await;
+    exchange().await;
+    edge.update("2", &[listener(2)]).await;
+    let closed = edge
+        .logged()
+        .iter()
+        .filter(|line| line.contains("connection closed"));
+    assert_eq!(closed.count(), 1, "{:#?}", edge.logged());
+    edge.post("/logging?edge=error").await;
+    edge.replace(&discovery("3", &[listener(3)]));
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    within("the update is taken", async {
+        while edge.stat("lds.update_success").await < 3 {
+            pace.tick().await;
+        }
+    })
+    .await;
+    let list = edge.ask("POST", "/logging").await.text();
+    assert_eq!(
+        list,
+        "active loggers:\n  edge: error\n  orion_drain: info\n  others: warning\n"
+    );
+    edge.post("/logging?level=info").await;
+    edge.update("4", &[listener(4)]).await;
+    assert!(
+        !edge
+            .said()
+            .iter()
+            .any(|line| line.contains("lds: version \"3\""))
+    );
+}
+
+#[tokio::test]
 async fn whatever_is_worth_a_line_it_says_why_it_ends() {
     for flags in ["--log-level off", "-l error --log-format json"] {
         let flags: Vec<_> = flags.split(' ').collect();

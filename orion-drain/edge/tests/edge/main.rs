@@ -21,6 +21,7 @@ mod logs;
 mod manager_block;
 mod operator;
 mod page;
+mod probes;
 mod ready;
 mod refused;
 mod removal;

@@ -81,6 +81,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> H2<S> {
         self.write(&h2::connect(path, stream)).await;
     }
 
+    /// Sends frames as they are.
+    pub(crate) async fn raw(&mut self, frames: &[u8]) {
+        self.write(frames).await;
+    }
+
     /// Sends bytes of a stream.
     pub(crate) async fn data(&mut self, stream: u32, bytes: &[u8]) {
         self.write(&h2::data(stream, bytes, false)).await;

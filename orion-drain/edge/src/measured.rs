@@ -1,0 +1,83 @@
+//! How long requests and connections take, for `downstream_rq_time` and `downstream_cx_length_ms`.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Response;
+use hyper::body::{Frame, SizeHint};
+use orion_drain::stats::{Histogram, HttpStats};
+use tokio::time::Instant;
+
+use crate::proxy::Body;
+
+/// Something that takes time. Dropped, it is over, and recorded.
+#[derive(Debug)]
+pub(crate) struct Measured {
+    stats: Arc<HttpStats>,
+    which: fn(&HttpStats) -> &Histogram,
+    since: Instant,
+}
+
+impl Measured {
+    /// A request that has come.
+    pub(crate) fn request(stats: &Arc<HttpStats>) -> Self {
+        Self::new(stats, |stats| &stats.downstream_rq_time)
+    }
+
+    /// A connection that is open.
+    pub(crate) fn connection(stats: &Arc<HttpStats>) -> Self {
+        Self::new(stats, |stats| &stats.downstream_cx_length_ms)
+    }
+
+    fn new(stats: &Arc<HttpStats>, which: fn(&HttpStats) -> &Histogram) -> Self {
+        Self {
+            stats: Arc::clone(stats),
+            which,
+            since: Instant::now(),
+        }
+    }
+
+    /// The request has this response; it is over when that has ended.
+    pub(crate) fn until_the_end_of(self, response: Response<Body>) -> Response<MeasuredBody> {
+        self.stats.responded(response.status().as_u16());
+        response.map(|body| MeasuredBody {
+            body,
+            _measured: self,
+        })
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        (self.which)(&self.stats).record(self.since.elapsed());
+    }
+}
+
+/// The body of a response whose request is measured.
+pub(crate) struct MeasuredBody {
+    body: Body,
+    _measured: Measured,
+}
+
+impl hyper::body::Body for MeasuredBody {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
