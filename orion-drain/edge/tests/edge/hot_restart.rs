@@ -11,6 +11,7 @@ use orion_drain::listener_versions::handover::{HandoverOptions, take_over};
 use site::Site;
 use tokio::task::JoinSet;
 
+use crate::alerts::Alert;
 use crate::support::{End, H1, discovery};
 
 const DRAIN: &str = "--drain-time-s 600 --drain-strategy immediate";
@@ -82,12 +83,15 @@ async fn the_old_process_is_told_to_end_after_the_parent_shutdown_time() {
     busy.ask("/held").await;
     let _held = site.upstream.held().await;
     let pid = old.pid();
+    let alert = Alert::silent("HandoverWaits", site.admin()).await;
     let mut new = site
-        .next(&mut old, &format!("{DRAIN} --parent-shutdown-time-s 1"))
+        .next(&mut old, &format!("{DRAIN} --parent-shutdown-time-s 3"))
         .await;
+    assert!(alert.fires().await, "the old process has a request");
     old.until("wants this one gone").await;
     assert_eq!(old.exit().await.code(), Some(0));
     new.until(&format!("process {pid} was told to end")).await;
+    alert.until_it_is(false).await;
 }
 
 #[tokio::test]
