@@ -59,6 +59,10 @@ enum ChainFilter {
 pub(crate) struct Maker {
     pub(crate) clusters: Clusters,
     /// The secrets that TLS contexts may refer to by name.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "only TLS contexts refer to them")
+    )]
     pub(crate) secrets: Arc<[Secret]>,
     pub(crate) stats: Stats,
     /// What draining connections are told: `listener_manager.drain_config.protocol_handling`.
