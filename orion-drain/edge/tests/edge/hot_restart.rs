@@ -85,9 +85,9 @@ async fn the_old_process_is_told_to_end_after_the_parent_shutdown_time() {
     let pid = old.pid();
     let alert = Alert::silent("HandoverWaits", site.admin()).await;
     let mut new = site
-        .next(&mut old, &format!("{DRAIN} --parent-shutdown-time-s 3"))
+        .next(&mut old, &format!("{DRAIN} --parent-shutdown-time-s 5"))
         .await;
-    assert!(alert.fires().await, "the old process has a request");
+    alert.until_it_is(true).await;
     old.until("wants this one gone").await;
     assert_eq!(old.exit().await.code(), Some(0));
     new.until(&format!("process {pid} was told to end")).await;

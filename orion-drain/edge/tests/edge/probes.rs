@@ -363,11 +363,7 @@ async fn a_config_dump_is_masked_and_chosen_by_name() {
 
 #[tokio::test]
 async fn a_client_that_breaks_rules_fills_no_log() {
-    let listener = |version| {
-        Http::new("http", version)
-            .with_http("codec_type: AUTO")
-            .yaml()
-    };
+    let listener = |version| Http::new("http", version).yaml();
     let mut edge = Edge::start(FLAGS, &discovery("1", &[listener(1)])).await;
     let mut client = H2::connect(edge.address("http").await).await;
     assert_eq!(client.get(1, "/version").await, "v1");
