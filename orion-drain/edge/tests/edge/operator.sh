@@ -50,7 +50,7 @@ case $phase in
 before)
     always
     see GET /drain 200 '"drains": \[\]'
-    see GET /connections 200 '"state": "active"'
+    see GET /connections 200 '"state": *"active"'
     see GET '/connections?format=text' 200 ' active .* one request is not finished$'
     see GET /config_dump 200 '"version_info": "1"'
     see GET /config_dump 200 '!draining_state'
