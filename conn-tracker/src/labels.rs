@@ -86,6 +86,8 @@ byte_set! {
         Finished = "finished",
         /// By itself, after it was asked to leave.
         Drained = "drained",
+        /// It was as old, or had served as many requests, as it may: informed then, and closed.
+        Aged = "aged",
         /// Cut: the drain's deadline was reached.
         Deadline = "deadline",
         /// Cut: an operator asked for this one.
