@@ -47,6 +47,10 @@ struct Inner {
     broken_off: AtomicBool,
     framed_by_close: AtomicBool,
     shut_down: AtomicBool,
+    /// The client has said that it sends nothing more.
+    client_ends: AtomicBool,
+    /// The transport's owner closes in stages by itself.
+    owner_waits: AtomicBool,
     cut: AtomicBool,
     /// How far the drain had come at the last response; zero before it.
     spoke_at: AtomicU16,
@@ -207,6 +211,31 @@ impl Exchanges {
     /// The owner of the transport ends it: nothing more is written.
     pub(crate) fn shut_down(&self) {
         self.inner.shut_down.store(true, Ordering::Relaxed);
+    }
+
+    /// The client has said that it sends nothing behind this request (`close`, [RFC 9112 section 9.6], and no body): over a transport
+    /// without TLS its owner's shutdown ends with the half-close, since nothing is to come that an RST could answer.
+    /// [`DrainService`] says it by itself.
+    ///
+    /// [`DrainService`]: crate::DrainService
+    /// [RFC 9112 section 9.6]: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+    pub fn client_ends(&self) {
+        self.inner.client_ends.store(true, Ordering::Relaxed);
+    }
+
+    /// The owner of the transport closes in stages by itself, as proto-drain-h2's does for HTTP/2: its shutdown ends with the
+    /// half-close. A transport that is dropped without one lingers all the same.
+    pub fn owner_waits(&self) {
+        self.inner.owner_waits.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a shutdown by the owner has nothing to wait for.
+    pub(crate) fn nothing_follows(&self, without_tls: bool) -> bool {
+        let inner = &self.inner;
+        inner.owner_waits.load(Ordering::Relaxed)
+            || without_tls
+                && inner.client_ends.load(Ordering::Relaxed)
+                && !inner.pending.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {

@@ -267,6 +267,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
                 self.end(End::Staged);
             } else if !self.exchanges.has_answered()
                 || self.settings.delayed_close_timeout.is_zero()
+                || self.ended_by_owner && self.exchanges.nothing_follows(self.says_only_fin)
             {
                 self.over();
             } else if !self.takes_place() {

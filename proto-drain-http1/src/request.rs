@@ -167,6 +167,14 @@ fn switches(connect: bool, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success())
 }
 
+/// Whether the client has said that it sends nothing behind this request.
+#[cfg(any(feature = "hyper", feature = "tower"))]
+#[inline]
+pub(crate) fn says_close<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    headers.contains_key(http::header::CONNECTION) && has_token(headers, b"close")
+}
+
 /// Whether a response has no body, whatever its headers say (RFC 9112 section 6.3).
 fn is_bodiless(head: bool, connect: bool, status: StatusCode) -> bool {
     head || switches(connect, status)

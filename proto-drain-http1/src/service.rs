@@ -11,9 +11,9 @@ use http_body::Body;
 use pin_project::pin_project;
 
 use crate::exchange::Exchanges;
-use crate::request::AnsweredHead;
 #[cfg(feature = "tower")]
 use crate::request::has_body;
+use crate::request::{AnsweredHead, says_close};
 use crate::response::Leaving;
 
 /// A service whose responses say `connection: close` when the connection is to leave.
@@ -63,6 +63,9 @@ impl<S, D> DrainService<S, D> {
         let open = head.is_http1();
         if open {
             self.connection.exchanges.answer(has_body);
+            if !has_body && says_close(request) {
+                self.connection.exchanges.client_ends();
+            }
         } else {
             self.connection.exchanges.untrack();
         }
