@@ -129,6 +129,11 @@ const FULL: &[Step] = &[
         run: full::stress,
     },
     Step {
+        name: "mutants",
+        what: "a small change of a protocol crate makes one of its tests fail",
+        run: full::mutants,
+    },
+    Step {
         name: "shuttle",
         what: "crowds on several executors, in random interleavings",
         run: full::shuttle,

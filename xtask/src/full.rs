@@ -17,6 +17,9 @@ use crate::{
 /// The crates whose wait-and-notify code everything else stands on.
 const CORE: [&str; 3] = ["drain-signal", "drain-tree", "conn-tracker"];
 
+/// The crates that write to the wire.
+const PROTOCOLS: [&str; 3] = ["proto-drain-http1", "proto-drain-h2", "proto-drain-tcp"];
+
 pub(crate) fn deny(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     if let Some(reason) = install(sh, "deny", "0.20.2") {
@@ -102,6 +105,23 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(
         "each alone; 50 rounds of the core".to_owned(),
     ))
+}
+
+/// Changes the protocol crates a little, one change at a time: each must make a test fail. Every change that none notices is a fact
+/// that no test states, or has its reason in `.cargo/mutants.toml`.
+pub(crate) fn mutants(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    if let Some(reason) = install(sh, "mutants", "27.1.0") {
+        return Ok(Outcome::Skipped(reason));
+    }
+    let packages = PROTOCOLS.map(|name| format!("--package={name}"));
+    cmd!(
+        sh,
+        "{cargo} mutants {packages...} --all-features --baseline=skip --timeout=120 --output=target/mutants --no-shuffle"
+    )
+    .run()
+    .context("the survivors are in target/mutants/mutants.out/missed.txt")?;
+    Ok(Outcome::PASSED)
 }
 
 /// Crowds on several executors, in random interleavings.
