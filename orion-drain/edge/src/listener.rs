@@ -15,12 +15,12 @@ use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::listener_versions::Accepted;
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
 use orion_drain::proto_drain_http1::CloseCode;
-#[cfg(feature = "tls")]
-use orion_drain::serve::Tls;
 use orion_drain::serve::{
-    Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer, serve_http,
-    serve_tcp,
+    CodecType, Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer,
+    serve_codec, serve_tcp,
 };
+#[cfg(feature = "tls")]
+use orion_drain::serve::{Tls, negotiated};
 use orion_drain::stats::{HttpStats, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -179,11 +179,14 @@ pub(crate) async fn serve(
     #[cfg(feature = "tls")]
     if let Some(tls) = &service.tls {
         if let Some(stream) = tls.accept(stream, &connection).await {
-            service.filter.serve(stream, connection, peer, true).await;
+            let codec = negotiated(&stream);
+            let filter = &service.filter;
+            filter.serve(stream, connection, peer, codec, true).await;
         }
         return;
     }
-    service.filter.serve(stream, connection, peer, false).await;
+    let (filter, codec) = (&service.filter, CodecType::Auto);
+    filter.serve(stream, connection, peer, codec, false).await;
     drop(counted);
 }
 
@@ -194,6 +197,7 @@ impl ChainFilter {
         stream: IO,
         connection: Connection,
         peer: Option<SocketAddr>,
+        codec: CodecType,
         secure: bool,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -216,7 +220,7 @@ impl ChainFilter {
                 });
                 let service = RequestTimeout::new(service, server);
                 // How a client broke off is its own affair; how we closed is in the statistics.
-                let _ = serve_http(stream, service, connection, server).await;
+                let _ = serve_codec(stream, service, connection, server, codec).await;
             }
             Self::Tcp {
                 proxy,

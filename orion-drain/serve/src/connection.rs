@@ -1,6 +1,7 @@
 //! What every connection carries: its place in the drain, its entry in the registry, its full decision.
 
 use std::any::Any;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -12,6 +13,7 @@ use proto_drain_http1::Exchanges;
 use tokio::time::Instant;
 
 use super::behavior::{Cell, Manner, ProtocolDrainBehavior, SharedBehavior, manner};
+use super::stream::StreamTunnel;
 use orion_drain_telemetry::ConnTrace;
 
 /// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a handler can see the
@@ -21,6 +23,8 @@ use orion_drain_telemetry::ConnTrace;
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
+    /// The HTTP/2 tunnel that the request opens that this was shown to.
+    stream: Option<Arc<StreamTunnel>>,
 }
 
 /// A connection that may have ended: it holds nothing open.
@@ -42,6 +46,12 @@ struct Inner {
     told: OnceLock<Instant>,
     /// Its decision has said yes: a response has told it to leave.
     asked: AtomicBool,
+    /// Who is on the other end, if it is a socket address.
+    peer: OnceLock<SocketAddr>,
+    /// It is as old as it may be, or has served as many requests.
+    retired: AtomicBool,
+    /// The handler leads the tunnel that it has become.
+    led_by_handler: AtomicBool,
     /// What its transport knows, if it speaks HTTP/1.
     exchanges: OnceLock<Exchanges>,
     /// Dropped with the connection.
@@ -76,9 +86,13 @@ impl Connection {
                 listener: OnceLock::new(),
                 told: OnceLock::new(),
                 asked: AtomicBool::new(false),
+                peer: OnceLock::new(),
+                retired: AtomicBool::new(false),
+                led_by_handler: AtomicBool::new(false),
                 exchanges: OnceLock::new(),
                 attached: OnceLock::new(),
             }),
+            stream: None,
         }
     }
 
@@ -99,9 +113,28 @@ impl Connection {
         watch: DrainWatch,
         guard: ConnGuard,
     ) -> Self {
-        let connection = Self::accepted(node, watch, guard);
-        connection.trace().entered(version.name(), version.number());
-        connection
+        Self::accepted(node, watch, guard).with_names(version.name(), version.number())
+    }
+
+    /// The same connection, which belongs to this version of this listener as far as logs and traces say. [`Self::of`] does it by
+    /// itself; this is for hosts with listeners of their own.
+    #[must_use]
+    pub fn with_names(self, listener: &str, version: u64) -> Self {
+        self.trace().entered(listener, version);
+        self
+    }
+
+    /// The same connection with who is on the other end, for its handlers. The first address given counts; a PROXY header is read
+    /// before anything is served. The registry has an address of its own ([`ConnGuard::set_peer`]).
+    #[must_use]
+    pub fn with_peer(self, peer: SocketAddr) -> Self {
+        self.inner.peer.set(peer).ok();
+        self
+    }
+
+    /// Who is on the other end; `None` if that is unknown or a Unix socket.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.inner.peer.get().copied()
     }
 
     /// The same connection with the behaviour of its listener. The first one given counts.
@@ -171,17 +204,54 @@ impl Connection {
         self.inner.exchanges.set(exchanges).ok();
     }
 
-    /// The other side of the tunnel that this connection has become was reset: its client is, too.
+    /// The same connection, for the request that opens this tunnel on it.
+    pub(super) fn on_stream(&self, stream: Option<Arc<StreamTunnel>>) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            stream,
+        }
+    }
+
+    /// The HTTP/2 tunnel that this was shown to.
+    pub(super) const fn stream(&self) -> Option<&Arc<StreamTunnel>> {
+        self.stream.as_ref()
+    }
+
+    /// The other side of the tunnel that this connection, or a stream of it, has become was reset: its client is, too.
     pub(super) fn break_off_tunnel(&self) {
-        if let Some(exchanges) = self.inner.exchanges.get() {
+        if let Some(stream) = &self.stream {
+            stream.reset();
+        } else if let Some(exchanges) = self.inner.exchanges.get() {
             exchanges.break_off_tunnel();
         }
     }
 
-    /// A request begins.
-    pub(crate) fn request_started(&self) {
-        self.inner.requests.fetch_add(1, Ordering::Relaxed);
+    /// The handler leads the tunnel through the drain.
+    pub(super) fn lead_by_handler(&self) {
+        // Relaxed: the drain's steps are far apart from it.
+        self.inner.led_by_handler.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_led_by_handler(&self) -> bool {
+        self.inner.led_by_handler.load(Ordering::Relaxed)
+    }
+
+    /// A request begins; its number.
+    pub(crate) fn request_started(&self) -> u64 {
         self.inner.guard.request_started();
+        self.inner.requests.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// It is as old as it may be, or has served as many requests: its goodbye begins.
+    pub(super) fn retire(&self) {
+        // Relaxed: the connection's task, which `start_now` wakes, reads it.
+        self.inner.retired.store(true, Ordering::Relaxed);
+        self.inner.guard.set_close_reason(CloseReason::Aged);
+        self.inner.watch.start_now();
+    }
+
+    pub(super) fn has_retired(&self) -> bool {
+        self.inner.retired.load(Ordering::Relaxed)
     }
 
     /// What it tells of itself.
@@ -240,7 +310,10 @@ impl Drop for Inner {
 impl WeakConnection {
     /// The connection, if it has not ended.
     pub fn upgrade(&self) -> Option<Connection> {
-        self.0.upgrade().map(|inner| Connection { inner })
+        self.0.upgrade().map(|inner| Connection {
+            inner,
+            stream: None,
+        })
     }
 }
 

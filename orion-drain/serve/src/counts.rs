@@ -26,6 +26,9 @@ pub trait HttpCounts: Debug + Send + Sync + 'static {
     /// A connection was as old as `max_connection_duration`.
     fn max_duration_reached(&self) {}
 
+    /// A connection has had as many requests as `max_requests`.
+    fn max_requests_reached(&self) {}
+
     /// A request arrived.
     fn request_started(&self) {}
 

@@ -3,14 +3,15 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use conn_tracker::{ConnKind, ConnProtocol, ConnState};
 use pin_project::{pin_project, pinned_drop};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::tunnel::Tunnel;
 use super::{Connection, WeakConnection};
 use super::{ConnectionEnd, HttpCounts};
 
@@ -29,6 +30,8 @@ pub(super) struct Ending {
     stats: Arc<dyn HttpCounts>,
     connection: WeakConnection,
     first: AtomicU8,
+    /// Once the connection is one. It keeps the connection until the transport is dropped.
+    tunnel: OnceLock<Box<Tunnel>>,
     /// A request, or a tunnel, was under way when it ended.
     unfinished: AtomicBool,
 }
@@ -39,12 +42,23 @@ impl Ending {
             stats: Arc::clone(stats),
             connection: connection.downgrade(),
             first: AtomicU8::new(OPEN),
+            tunnel: OnceLock::new(),
             unfinished: AtomicBool::new(false),
         })
     }
 
     pub(super) fn stats(&self) -> &dyn HttpCounts {
         &*self.stats
+    }
+
+    /// It becomes a tunnel.
+    pub(super) fn begin_tunnel(&self, tunnel: impl FnOnce() -> Tunnel) {
+        self.tunnel.get_or_init(|| Box::new(tunnel()));
+    }
+
+    /// What it has become, if that is a tunnel.
+    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
+        self.tunnel.get().map(|tunnel| &**tunnel)
     }
 
     /// The deadline cuts it.
@@ -120,6 +134,9 @@ impl<IO> EndingIo<IO> {
 impl<IO> PinnedDrop for EndingIo<IO> {
     fn drop(self: Pin<&mut Self>) {
         self.ending.stats.connection_closed(self.ending.outcome());
+        if let Some(tunnel) = self.ending.tunnel() {
+            tunnel.gone();
+        }
     }
 }
 
@@ -130,8 +147,17 @@ impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.project();
+        let tunnel = this.ending.tunnel();
+        if tunnel.is_some_and(Tunnel::is_cut) {
+            this.ending.cut();
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let read = this.io.poll_read(cx, buf);
+        if read.is_pending() && tunnel.is_some_and(|tunnel| tunnel.read_ends(cx)) {
+            this.ending.cut();
+            return Poll::Ready(Ok(()));
+        }
         let is_over = match &read {
             Poll::Ready(Ok(())) => buf.filled().len() == before && buf.remaining() > 0,
             Poll::Ready(Err(_)) => true,
@@ -144,11 +170,30 @@ impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
     }
 }
 
-fn written<T>(ending: &Ending, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-    if let Poll::Ready(Err(_)) = &result {
-        ending.failed_to_write();
+/// What a write returns: an error is the client's end; of a tunnel that is cut, ours.
+fn written<T>(
+    ending: &Ending,
+    cx: &Context<'_>,
+    result: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    match (&result, ending.tunnel()) {
+        (Poll::Ready(Err(_)), _) => ending.failed_to_write(),
+        (Poll::Pending, Some(tunnel)) if tunnel.write_ends(cx) => {
+            ending.cut();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        _ => {}
     }
     result
+}
+
+/// Nothing more is written to a tunnel that is cut.
+fn is_open(ending: &Ending) -> io::Result<()> {
+    if ending.tunnel().is_some_and(Tunnel::is_cut) {
+        ending.cut();
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    Ok(())
 }
 
 impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
@@ -158,7 +203,9 @@ impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        written(this.ending, this.io.poll_write(cx, buf))
+        is_open(this.ending)?;
+        let result = this.io.poll_write(cx, buf);
+        written(this.ending, cx, result)
     }
 
     fn poll_write_vectored(
@@ -167,7 +214,9 @@ impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        written(this.ending, this.io.poll_write_vectored(cx, bufs))
+        is_open(this.ending)?;
+        let result = this.io.poll_write_vectored(cx, bufs);
+        written(this.ending, cx, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -176,7 +225,8 @@ impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
-        written(this.ending, this.io.poll_flush(cx))
+        let result = this.io.poll_flush(cx);
+        written(this.ending, cx, result)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,6 +16,8 @@ use hyper_util::service::TowerToHyperService;
 use listener_versions::{Accepted, ListenerConfig, Stream};
 use pin_project::pin_project;
 
+#[cfg(feature = "tls")]
+use super::http::serve_codec;
 use super::run::Handler;
 use super::tracked::Tracked;
 use super::{
@@ -34,7 +36,7 @@ pub struct Http<S> {
 }
 
 impl<S> Http<S> {
-    /// Serves with a hyper service, with Envoy's default timeouts and no statistics. Each connection gets a clone.
+    /// Serves with a hyper service, with the default [`HttpTimeouts`] and no statistics. Each connection gets a clone.
     pub fn new(service: S) -> Self {
         let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
         Self {
@@ -71,7 +73,7 @@ impl<S> Http<TowerToHyperService<S>> {
 impl<C, S, B> Handler<C> for Http<S>
 where
     C: ListenerConfig,
-    S: Service<Request<ReceivedBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S: Service<Request<ReceivedBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
@@ -89,7 +91,8 @@ where
             #[cfg(feature = "tls")]
             if let Some(tls) = tls {
                 if let Some(stream) = tls.accept(stream, &connection).await {
-                    serve_http(stream, service, connection, &server).await;
+                    let codec = super::tls::negotiated(&stream);
+                    serve_codec(stream, service, connection, &server, codec).await;
                 }
                 return;
             }
@@ -117,7 +120,7 @@ impl<F> Tcp<F> {
 impl<C, F, Served> Handler<C> for Tcp<F>
 where
     C: ListenerConfig,
-    F: Fn(Stream, Connection) -> Served + Send + Sync + 'static,
+    F: Fn(Stream, Connection) -> Served + Send + 'static,
     Served: Future<Output = ()> + Send + 'static,
 {
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
@@ -140,13 +143,19 @@ pub(super) fn connection<C: ListenerConfig>(accepted: Accepted<C>) -> (Stream, C
         version,
         watch,
         conn,
+        peer,
         ..
     } = accepted;
     if let Stream::Tcp(tcp) = &stream {
         // Small frames must not wait for each other's acknowledgements. A socket that refuses is served all the same.
         tcp.set_nodelay(true).ok();
     }
-    (stream, Connection::of(&version, watch, conn))
+    let connection = Connection::of(&version, watch, conn);
+    let connection = match peer.as_socket() {
+        Some(peer) => connection.with_peer(peer),
+        None => connection,
+    };
+    (stream, connection)
 }
 
 /// A future as a connection: whoever wrote it looks after the goodbye, the driver drops it in the end.

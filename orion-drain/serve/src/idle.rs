@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use super::Connection;
+use super::age::{Age, Due};
 use super::quiet::{Look, Quiet};
 use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
@@ -101,7 +103,7 @@ impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
     }
 }
 
-/// A relay that is closed when it is idle: what was taken is delivered, then FIN both ways.
+/// A relay that is closed when it is idle or has its age: what was taken is delivered, then FIN both ways.
 ///
 /// It costs a timer every 32nd part of its `idle_timeout` while bytes move, not one per chunk ([`Quiet`]), and is found idle
 /// that much late at most.
@@ -109,27 +111,66 @@ impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
 pub(super) struct Idling<C> {
     #[pin]
     inner: C,
-    quiet: Option<Quiet>,
-    timer: Option<Pin<Box<Sleep>>>,
+    idle: Option<Idle>,
+    age: Option<Age>,
     moves: Moves,
-    seen: u64,
+    /// Called once, when it is idle.
     on_idle: Option<Box<dyn FnOnce() + Send>>,
+    connection: Connection,
+}
+
+struct Idle {
+    quiet: Quiet,
+    timer: Pin<Box<Sleep>>,
+    seen: u64,
 }
 
 impl<C> Idling<C> {
     pub(super) fn new(
         inner: C,
         timeout: Option<Duration>,
+        age: Option<Age>,
         moves: Moves,
+        connection: Connection,
         on_idle: impl FnOnce() + Send + 'static,
     ) -> Self {
+        let idle = timeout.map(|timeout| {
+            let (quiet, first) = Quiet::new(timeout, Instant::now());
+            Idle {
+                quiet,
+                timer: Box::pin(tokio::time::sleep_until(first)),
+                seen: moves.seen(),
+            }
+        });
         Self {
             inner,
-            quiet: timeout.map(|timeout| Quiet::new(timeout, Instant::now())),
-            timer: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
-            seen: moves.seen(),
+            idle,
+            age,
             moves,
             on_idle: Some(Box::new(on_idle)),
+            connection,
+        }
+    }
+}
+
+impl Idle {
+    /// Ready when nothing has moved for the time.
+    fn poll(&mut self, cx: &mut Context<'_>, moves: &Moves) -> Poll<()> {
+        let moves = moves.seen();
+        if self.quiet.rests() && moves != self.seen {
+            self.seen = moves;
+            self.timer
+                .as_mut()
+                .reset(self.quiet.stirred(Instant::now()));
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            let moved = moves != self.seen;
+            self.seen = moves;
+            match self.quiet.look(moved, Instant::now()) {
+                Look::Again(at) => self.timer.as_mut().reset(at),
+                Look::Over => return Poll::Ready(()),
+            }
         }
     }
 }
@@ -140,30 +181,31 @@ impl<C: GracefulClose> Future for Idling<C> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let mut this = self.project();
         loop {
-            let polled = this.inner.as_mut().poll(cx);
-            let (Poll::Pending, Some(quiet), Some(timer)) =
-                (&polled, this.quiet.as_mut(), this.timer.as_mut())
-            else {
-                return polled;
-            };
-            let moves = this.moves.seen();
-            if quiet.rests() && moves != *this.seen {
-                *this.seen = moves;
-                timer.as_mut().reset(quiet.stirred(Instant::now()));
+            if let Poll::Ready(output) = this.inner.as_mut().poll(cx) {
+                return Poll::Ready(output);
             }
-            ready!(timer.as_mut().poll(cx));
-            let moved = moves != *this.seen;
-            *this.seen = moves;
-            match quiet.look(moved, Instant::now()) {
-                Look::Again(at) => timer.as_mut().reset(at),
-                Look::Over => {
-                    *this.timer = None;
-                    if let Some(on_idle) = this.on_idle.take() {
-                        on_idle();
-                    }
-                    this.inner.as_mut().abort();
+            let due = this.age.as_mut().map(|age| age.poll(cx, false));
+            match due {
+                Some(Poll::Ready(Due::Aged)) => {
+                    this.connection.retire();
+                    this.inner.as_mut().finish();
+                    continue;
                 }
+                Some(Poll::Ready(Due::GraceOver | Due::Cut)) => {
+                    this.inner.as_mut().abort();
+                    continue;
+                }
+                Some(Poll::Pending) | None => {}
             }
+            let Some(idle) = this.idle.as_mut() else {
+                return Poll::Pending;
+            };
+            ready!(idle.poll(cx, this.moves));
+            *this.idle = None;
+            if let Some(on_idle) = this.on_idle.take() {
+                on_idle();
+            }
+            this.inner.as_mut().abort();
         }
     }
 }

@@ -13,9 +13,12 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod age;
 mod aging;
-mod auto;
+mod before;
 mod behavior;
+mod codec;
+mod composed;
 mod connection;
 mod counts;
 mod ending;
@@ -28,25 +31,32 @@ mod request;
 mod run;
 mod settings;
 mod socket;
+mod stream;
 mod tcp;
 mod timeout;
 #[cfg(feature = "tls")]
 mod tls;
 mod tracked;
+mod tunnel;
 mod upstream;
 
-pub use self::http::{HttpServer, serve_http};
+pub use self::http::{HttpServer, serve_codec, serve_http};
+pub use age::ConnectionAge;
+pub use before::SetupTimeouts;
 pub use behavior::{ProtocolDrainBehavior, SharedBehavior};
+pub use codec::HyperBuilders;
+pub use composed::{AtDeadline, HttpConnection, HttpDrain, HttpIo, HttpParts, HttpService};
 pub use connection::{Connection, WeakConnection};
 pub use counts::{ConnectionEnd, HttpCounts, TcpCounts};
 pub use handlers::{Http, Tcp};
 pub use request::{ConnectionShown, RequestBody};
 pub use run::{Handler, ListenOn, serve};
 pub use settings::{CodecType, HttpTimeouts};
+pub use stream::StreamTasks;
 pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
 pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]
-pub use tls::Tls;
+pub use tls::{Tls, negotiated};
 pub use upstream::TunnelUpstream;
 
 #[cfg(doctest)]

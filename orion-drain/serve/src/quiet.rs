@@ -30,13 +30,18 @@ pub(super) enum Look {
 
 impl Quiet {
     /// From `now` on, and when to look first.
-    pub(super) fn new(timeout: Duration, now: Instant) -> Self {
-        Self {
+    ///
+    /// The first look comes soon, as if something had just happened: a timer that is set nearer when something does wakes the
+    /// runtime's driver each time (a write to its eventfd), and a short connection would cost that.
+    pub(super) fn new(timeout: Duration, now: Instant) -> (Self, Instant) {
+        let mut quiet = Self {
             // Further than clocks reach is thirty years.
             timeout: timeout.min(Duration::from_secs(30 * 365 * 24 * 3600)),
             since: now,
-            rests: true,
-        }
+            rests: false,
+        };
+        let first = quiet.stirred(now);
+        (quiet, first)
     }
 
     /// Whether nobody looks until the time is over: then [`Self::stirred`] wants to hear of what happens.
@@ -78,7 +83,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_busy_connection_is_left_alone_for_a_while_however_short_its_time_is() {
         let now = Instant::now();
-        let mut quiet = Quiet::new(Duration::from_nanos(1), now);
+        let (mut quiet, _) = Quiet::new(Duration::from_nanos(1), now);
         assert_eq!(quiet.look(true, now), Look::Again(now + FINEST));
     }
 
@@ -87,8 +92,8 @@ mod tests {
         for last in 0..400_u64 {
             // Something happens every two seconds up to `last`; it is looked at as asked for.
             let start = Instant::now();
-            let mut quiet = Quiet::new(TIMEOUT, start);
-            let (mut next, mut seen, mut looks) = (at(start, 32), 0, 0);
+            let (mut quiet, mut next) = Quiet::new(TIMEOUT, start);
+            let (mut seen, mut looks) = (0, 0);
             let ended = loop {
                 // What happens before the next look.
                 let happened =

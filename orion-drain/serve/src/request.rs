@@ -1,5 +1,6 @@
 //! One request: its connection in the extensions, and counted from its head to the end of its response's body.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,13 +8,14 @@ use std::task::{Context, Poll, ready};
 
 use conn_tracker::ConnProtocol;
 use http::header::UPGRADE;
-use http::{Method, Request, Response, Version};
+use http::{Extensions, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use pin_project::pin_project;
 
 use super::Connection;
-use super::HttpCounts;
+use super::ending::Ending;
+use super::tunnel::Tunnel;
 
 /// The service of one connection, with every request counted.
 #[derive(Debug, Clone)]
@@ -26,8 +28,42 @@ pub(super) struct Counted<S> {
 #[derive(Debug)]
 struct Requests {
     connection: Connection,
-    stats: Arc<dyn HttpCounts>,
+    ending: Arc<Ending>,
     shown: ConnectionShown,
+    extensions: Option<RequestExtensions>,
+    /// The response to the request of this number informs the client that it leaves.
+    last: u64,
+}
+
+/// What a program puts into the extensions of every request of a connection.
+#[derive(Clone)]
+pub(super) struct RequestExtensions(Arc<Insert>);
+
+type Insert = dyn Fn(&Connection, &mut Extensions) + Send + Sync;
+
+impl RequestExtensions {
+    pub(super) fn new(
+        insert: impl Fn(&Connection, &mut Extensions) + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(insert))
+    }
+
+    /// These, and then `more`.
+    pub(super) fn and(first: Option<Self>, more: Self) -> Self {
+        match first {
+            None => more,
+            Some(first) => Self::new(move |connection, extensions| {
+                (first.0)(connection, extensions);
+                (more.0)(connection, extensions);
+            }),
+        }
+    }
+}
+
+impl fmt::Debug for RequestExtensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequestExtensions")
+    }
 }
 
 /// Which requests carry their [`Connection`] in their extensions. It costs an allocation for each.
@@ -56,15 +92,19 @@ impl<S> Counted<S> {
     pub(super) fn new(
         inner: S,
         connection: Connection,
-        stats: Arc<dyn HttpCounts>,
+        ending: Arc<Ending>,
         shown: ConnectionShown,
+        extensions: Option<RequestExtensions>,
+        last: u64,
     ) -> Self {
         Self {
             inner,
             requests: Arc::new(Requests {
                 connection,
-                stats,
+                ending,
                 shown,
+                extensions,
+                last,
             }),
         }
     }
@@ -88,10 +128,17 @@ where
             });
         }
         if self.requests.shown.is_to(&request) {
-            request.extensions_mut().insert(connection.clone());
+            let stream = request.extensions().get().cloned();
+            let shown = connection.on_stream(stream);
+            request.extensions_mut().insert(shown);
+        }
+        if let Some(extensions) = &self.requests.extensions {
+            (extensions.0)(connection, request.extensions_mut());
         }
         let open = OpenRequest::new(Arc::clone(&self.requests));
         Counting {
+            is_http1: request.version() < Version::HTTP_2,
+            connects: request.method() == Method::CONNECT,
             future: self.inner.call(request),
             open: Some(open),
         }
@@ -104,15 +151,18 @@ struct OpenRequest(Arc<Requests>);
 
 impl OpenRequest {
     fn new(requests: Arc<Requests>) -> Self {
-        requests.connection.request_started();
-        requests.stats.request_started();
+        if requests.connection.request_started() == requests.last {
+            requests.ending.stats().max_requests_reached();
+            requests.connection.retire();
+        }
+        requests.ending.stats().request_started();
         Self(requests)
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        self.0.stats.request_ended();
+        self.0.ending.stats().request_ended();
         self.0.connection.guard().request_ended();
     }
 }
@@ -124,6 +174,8 @@ impl Drop for OpenRequest {
 pub(super) struct Counting<F> {
     #[pin]
     future: F,
+    is_http1: bool,
+    connects: bool,
     open: Option<OpenRequest>,
 }
 
@@ -137,6 +189,16 @@ where
         let this = self.project();
         let answered = ready!(this.future.poll(cx));
         let open = this.open.take();
+        if let (true, Ok(response), Some(open)) = (*this.is_http1, &answered, &open) {
+            if response.status() == StatusCode::SWITCHING_PROTOCOLS
+                || *this.connects && response.status().is_success()
+            {
+                let Requests {
+                    connection, ending, ..
+                } = &*open.0;
+                ending.begin_tunnel(|| Tunnel::new(connection.clone(), response));
+            }
+        }
         Poll::Ready(answered.map(|response| response.map(|body| RequestBody { body, open })))
     }
 }

@@ -1,6 +1,7 @@
 //! One call for a whole set of listeners: every connection is accepted, tracked, drained and closed by the rules.
 
 use std::future::Future;
+use std::sync::{Mutex, PoisonError};
 
 use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners};
 
@@ -8,14 +9,14 @@ use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners};
 ///
 /// [`Http`](super::Http) and [`Tcp`](super::Tcp) do; and so does every function from an [`Accepted`] to a future, which puts
 /// the pieces of this module together as it likes.
-pub trait Handler<C>: Send + Sync + 'static {
+pub trait Handler<C>: Send + 'static {
     /// Serves one connection to its end.
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static;
 }
 
 impl<C, F, Served> Handler<C> for F
 where
-    F: Fn(Accepted<C>) -> Served + Send + Sync + 'static,
+    F: Fn(Accepted<C>) -> Served + Send + 'static,
     Served: Future<Output = ()> + Send + 'static,
 {
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
@@ -69,9 +70,12 @@ pub fn serve<C: ListenerConfig, H: Handler<C>>(
     listeners: &Listeners<C>,
     handler: H,
 ) -> impl Future<Output = ()> + Send + use<C, H> {
-    listeners
-        .worker()
-        .run(move |accepted| drop(tokio::spawn(handler.handle(accepted))))
+    // For services that are not `Sync` (tower's `BoxCloneService`). One task takes it, so that nobody ever waits for it.
+    let handler = Mutex::new(handler);
+    listeners.worker().run(move |accepted| {
+        let handler = handler.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(tokio::spawn(handler.handle(accepted)));
+    })
 }
 
 /// A listener that is nothing but a name and an address, for servers that have no configuration of their own.

@@ -17,8 +17,9 @@ pub enum CodecType {
 
 /// The timeouts of an HTTP connection; `None` is "no limit".
 ///
-/// The default is that of Envoy's
+/// Named and counted as in Envoy's
 /// [`HttpConnectionManager`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto).
+/// By default nothing is closed that does not drain; [`Self::envoy`] has Envoy's defaults.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpTimeouts {
@@ -30,15 +31,29 @@ pub struct HttpTimeouts {
     pub delayed_close: Duration,
     /// For a request to arrive whole: Envoy's `request_timeout`. Default: no limit.
     pub request: Option<Duration>,
-    /// Without any request: Envoy's `idle_timeout`. Default 1 h.
+    /// Without any request: Envoy's `idle_timeout`. Default: no limit; Envoy's is 1 h.
     pub idle: Option<Duration>,
     /// Since the connection was accepted: Envoy's `max_connection_duration`. Default: no limit.
     pub max_connection_duration: Option<Duration>,
 }
 
 impl Default for HttpTimeouts {
-    /// Envoy's: 5 s without jitter, 1 s, none, 1 h, none.
+    /// 5 s without jitter, 1 s, and no limits.
     fn default() -> Self {
+        Self {
+            drain: Duration::from_secs(5),
+            drain_jitter: Duration::ZERO,
+            delayed_close: Duration::from_secs(1),
+            request: None,
+            idle: None,
+            max_connection_duration: None,
+        }
+    }
+}
+
+impl HttpTimeouts {
+    /// Envoy's defaults: as [`Self::default`], and 1 h without a request.
+    pub const fn envoy() -> Self {
         Self {
             drain: Duration::from_secs(5),
             drain_jitter: Duration::ZERO,
@@ -47,5 +62,47 @@ impl Default for HttpTimeouts {
             idle: Some(Duration::from_secs(3600)),
             max_connection_duration: None,
         }
+    }
+
+    /// Sets [`drain`](Self::drain).
+    #[must_use]
+    pub const fn with_drain(mut self, timeout: Duration) -> Self {
+        self.drain = timeout;
+        self
+    }
+
+    /// Sets [`drain_jitter`](Self::drain_jitter).
+    #[must_use]
+    pub const fn with_drain_jitter(mut self, most: Duration) -> Self {
+        self.drain_jitter = most;
+        self
+    }
+
+    /// Sets [`delayed_close`](Self::delayed_close).
+    #[must_use]
+    pub const fn with_delayed_close(mut self, timeout: Duration) -> Self {
+        self.delayed_close = timeout;
+        self
+    }
+
+    /// Sets [`request`](Self::request).
+    #[must_use]
+    pub const fn with_request(mut self, timeout: Option<Duration>) -> Self {
+        self.request = timeout;
+        self
+    }
+
+    /// Sets [`idle`](Self::idle).
+    #[must_use]
+    pub const fn with_idle(mut self, timeout: Option<Duration>) -> Self {
+        self.idle = timeout;
+        self
+    }
+
+    /// Sets [`max_connection_duration`](Self::max_connection_duration).
+    #[must_use]
+    pub const fn with_max_connection_duration(mut self, age: Option<Duration>) -> Self {
+        self.max_connection_duration = age;
+        self
     }
 }

@@ -4,35 +4,41 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use conn_tracker::{CloseReason, ConnGuard, ConnKind, ConnProtocol};
+use conn_tracker::{CloseReason, ConnKind, ConnProtocol};
 use drain_signal::{Closed, drive_held};
 use pin_project::pin_project;
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Connection;
-use super::TcpCounts;
+use super::age::Age;
 use super::idle::{Idling, WatchedIo};
+use super::jitter::Jitter;
 use super::socket::reset_on_drop;
+use super::stream::OpenStream;
 use super::tracked::Tracked;
+use super::{Connection, ConnectionAge, TcpCounts};
 
 /// How the connections of one TCP proxy are relayed. One value for all of them; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TcpServer {
     options: CopyOptions,
     idle_timeout: Option<Duration>,
+    age: ConnectionAge,
+    jitter: Option<Arc<Jitter>>,
     stats: Arc<dyn TcpCounts>,
 }
 
 impl TcpServer {
     /// Relays with these options, for ever if nothing moves, and counts into `stats`.
-    pub const fn new(options: CopyOptions, stats: Arc<dyn TcpCounts>) -> Self {
+    pub fn new(options: CopyOptions, stats: Arc<dyn TcpCounts>) -> Self {
         Self {
             options,
             idle_timeout: None,
+            age: ConnectionAge::default(),
+            jitter: None,
             stats,
         }
     }
@@ -42,6 +48,14 @@ impl TcpServer {
     #[must_use]
     pub const fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;
+        self
+    }
+
+    /// The same server with a limit on how old connections become. Default: none.
+    #[must_use]
+    pub fn with_age(mut self, age: ConnectionAge) -> Self {
+        self.jitter = Jitter::up_to(age.jitter);
+        self.age = age;
         self
     }
 
@@ -82,7 +96,12 @@ where
     let was_idle = Arc::new(AtomicBool::new(false));
     let (idle, idles) = (Arc::clone(&was_idle), Arc::clone(stats));
     let guard = connection.downgrade();
-    let copy = Idling::new(copy, server.idle_timeout, moves, move || {
+    let jitter = server.jitter.as_ref().map(|jitter| jitter.next());
+    // It has no requests.
+    let age = server.age.with_max_requests(None);
+    let age = Age::new(&age, jitter.unwrap_or_default());
+    let open = connection.clone();
+    let copy = Idling::new(copy, server.idle_timeout, age, moves, open, move || {
         idle.store(true, Ordering::Relaxed);
         idles.idle_timed_out();
         if let Some(connection) = guard.upgrade() {
@@ -98,7 +117,7 @@ where
         .output
         .as_ref()
         .is_some_and(|report| report.ended.by_drain());
-    if by_drain && !was_idle.load(Ordering::Relaxed) {
+    if by_drain && !was_idle.load(Ordering::Relaxed) && !connection.has_retired() {
         stats.drain_closed();
     }
     connection.ended(closed.cause, has_failed(&closed));
@@ -110,7 +129,8 @@ fn has_failed(closed: &Closed<CopyReport>) -> bool {
     report.is_some_and(|report| matches!(report.ended, Ended::Failed(_)))
 }
 
-/// Relays an upgraded connection (WebSocket, CONNECT) to its end. If the upstream is reset, an HTTP/1 client reads RST.
+/// Relays an upgraded connection (WebSocket, CONNECT) to its end. If the upstream is reset, an HTTP/1 client reads RST, an
+/// HTTP/2 client RST_STREAM; and the other way round.
 ///
 /// It runs under a guard of its own: hyper's connection is over when the upgrade begins, the drain's is not. Over HTTP/2 it is a
 /// stream of its connection that ends by the same rules; how the connection is listed and why it ends is not its to say.
@@ -131,15 +151,21 @@ where
     let client = TunnelClient {
         io: client,
         connection: connection.clone(),
+        shut_down: false,
+        ended: false,
+        asked: false,
     };
     let copy = DrainCopy::new(client, upstream)
         .with_resets(TunnelClient::reset, reset_on_drop)
         .with_options(options)
         .with_decision(connection.decision().clone());
     if connection.guard().protocol() == ConnProtocol::Http2 {
-        let _open = OpenStream::of(connection.guard());
-        return drive_held(copy, connection.drain().clone()).await;
+        let drain = connection.drain().clone();
+        // Counted twice while hyper's task of its sending half is there, and until both directions have ended.
+        let _open = OpenStream::new(connection);
+        return drive_held(copy, drain).await;
     }
+    connection.lead_by_handler();
     connection.guard().set_kind(ConnKind::Tunnel);
     let tracked = Tracked::new(copy, connection.clone(), || {});
     let closed = connection
@@ -156,6 +182,11 @@ struct TunnelClient<IO> {
     #[pin]
     io: IO,
     connection: Connection,
+    /// Our direction has ended.
+    shut_down: bool,
+    /// There is nothing more to read.
+    ended: bool,
+    asked: bool,
 }
 
 impl<IO> TunnelClient<IO> {
@@ -171,7 +202,22 @@ impl<IO: AsyncRead> AsyncRead for TunnelClient<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.project().io.poll_read(cx, buf)
+        let this = self.project();
+        if !*this.ended {
+            let before = buf.filled().len();
+            ready!(this.io.poll_read(cx, buf))?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            *this.ended = true;
+        }
+        let Some(stream) = this.connection.stream().filter(|_| !*this.shut_down) else {
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(stream.poll_was_reset(cx, this.asked)) {
+            true => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            false => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -189,22 +235,8 @@ impl<IO: AsyncWrite> AsyncWrite for TunnelClient<IO> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().io.poll_shutdown(cx)
-    }
-}
-
-/// A stream that is a tunnel: its connection is not idle.
-struct OpenStream<'a>(&'a ConnGuard);
-
-impl<'a> OpenStream<'a> {
-    fn of(guard: &'a ConnGuard) -> Self {
-        guard.request_started();
-        Self(guard)
-    }
-}
-
-impl Drop for OpenStream<'_> {
-    fn drop(&mut self) {
-        self.0.request_ended();
+        let this = self.project();
+        *this.shut_down = true;
+        this.io.poll_shutdown(cx)
     }
 }

@@ -10,14 +10,23 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
 
-use super::Connection;
+use super::{CodecType, Connection, SetupTimeouts};
+
+/// Which codec ALPN has chosen on this connection; [`CodecType::Auto`] if none. For
+/// [`HttpServer::for_codec`](super::HttpServer::for_codec).
+pub fn negotiated<IO>(stream: &TlsStream<IO>) -> CodecType {
+    match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => CodecType::Http2,
+        Some(b"http/1.1" | b"http/1.0") => CodecType::Http1,
+        _ => CodecType::Auto,
+    }
+}
 
 /// How connections are secured.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    handshake: Duration,
-    handshake_in_drain: Duration,
+    timeouts: SetupTimeouts,
 }
 
 impl Tls {
@@ -25,8 +34,7 @@ impl Tls {
     pub fn new(config: Arc<ServerConfig>) -> Self {
         Self {
             acceptor: TlsAcceptor::from(config),
-            handshake: Duration::from_secs(10),
-            handshake_in_drain: Duration::from_secs(1),
+            timeouts: SetupTimeouts::default(),
         }
     }
 
@@ -34,14 +42,14 @@ impl Tls {
     /// bound by default.
     #[must_use]
     pub fn with_handshake_timeout(mut self, handshake: Duration) -> Self {
-        self.handshake = handshake;
+        self.timeouts = self.timeouts.with_setup(handshake);
         self
     }
 
     /// The same with another bound for handshakes from the connection's slot on. Default 1 s.
     #[must_use]
     pub fn with_handshake_timeout_in_drain(mut self, handshake: Duration) -> Self {
-        self.handshake_in_drain = handshake;
+        self.timeouts = self.timeouts.with_setup_in_drain(handshake);
         self
     }
 
@@ -54,34 +62,23 @@ impl Tls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let drain = connection.drain();
-        let drained = async {
-            drain.signaled().await;
-            tokio::select! {
-                () = tokio::time::sleep(self.handshake_in_drain) => {}
-                // The deadline, or somebody forces it.
-                _ = drain.expired() => {}
+        match connection
+            .within_timeouts(self.timeouts, self.acceptor.accept(io))
+            .await?
+        {
+            Ok(stream) => Some(stream),
+            Err(_) => {
+                connection.guard().set_close_reason(CloseReason::Error);
+                None
             }
-        };
-        let reason = tokio::select! {
-            biased;
-            secured = self.acceptor.accept(io) => match secured {
-                Ok(stream) => return Some(stream),
-                Err(_) => CloseReason::Error,
-            },
-            () = drained => CloseReason::Deadline,
-            () = tokio::time::sleep(self.handshake) => CloseReason::Error,
-        };
-        connection.guard().set_close_reason(reason);
-        None
+        }
     }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls")
-            .field("handshake", &self.handshake)
-            .field("handshake_in_drain", &self.handshake_in_drain)
+            .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()
     }
 }

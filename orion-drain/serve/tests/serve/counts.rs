@@ -65,6 +65,10 @@ impl HttpCounts for Counts {
         self.inc("cx_idle_timeout");
     }
 
+    fn max_requests_reached(&self) {
+        self.inc("cx_max_requests_reached");
+    }
+
     fn max_duration_reached(&self) {
         self.inc("cx_max_duration_reached");
     }

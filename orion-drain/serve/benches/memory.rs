@@ -1,0 +1,224 @@
+//! What an idle connection costs in memory: 4 000 connections that made one request each, in a fresh process for each row; the
+//! process's proportional set size before, with all of them, and 2 s after all have closed.
+//!
+//! ```console
+//! $ EDGE=target/release/edge cargo bench -p orion-drain-serve --bench memory
+//! ```
+//!
+//! Without `EDGE` the rows of edge are left out. Linux only.
+
+use std::convert::Infallible;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conn_tracker::{ConnTracker, Peer};
+use drain_tree::{DrainManager, DrainSettings};
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use orion_drain_serve::{
+    CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, serve_http,
+};
+
+const CONNECTIONS: usize = 4_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let word = |word: &str| arguments.iter().any(|argument| argument == word);
+    if word("server") {
+        return server(word("plain"));
+    }
+    if !word("raised") {
+        // Each side has a socket for each connection.
+        let again = r#"ulimit -n "$(ulimit -Hn)"; exec "$0" raised "$@""#;
+        let status = Command::new("sh")
+            .args(["-c", again])
+            .args(&arguments)
+            .status();
+        std::process::exit(status.ok().and_then(|status| status.code()).unwrap_or(1));
+    }
+    let connections = if word("--quick") { 100 } else { CONNECTIONS };
+    let edge = std::env::var("EDGE").ok();
+    println!("per connection, {connections} connections; left: 2 s after all have closed");
+    for http2 in [false, true] {
+        let version = if http2 { "HTTP/2" } else { "HTTP/1" };
+        let mut plain = None;
+        for name in ["plain", "serve_http", "edge"] {
+            let server = match (name, &edge) {
+                ("edge", None) => continue,
+                ("edge", Some(path)) => Server::edge(path),
+                _ => Server::own(&arguments[0], name),
+            };
+            let measured = server.measure(connections, http2);
+            let plain = *plain.get_or_insert(measured.open);
+            println!(
+                "{version} {name}: {:.2} KiB, {:.3}x plain, {:.0} % left",
+                measured.open,
+                measured.open / plain,
+                measured.left / measured.open * 100.0
+            );
+        }
+    }
+}
+
+/// A server in a process of its own.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+/// KiB a connection.
+struct Measured {
+    open: f64,
+    left: f64,
+}
+
+impl Server {
+    fn own(program: &str, name: &str) -> Self {
+        let mut child = Command::new(program)
+            .args(["server", name])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the bench starts itself");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is a pipe");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("it says its address");
+        let address = line.trim().parse().expect("an address");
+        Self { child, address }
+    }
+
+    fn edge(program: &str) -> Self {
+        let free = StdListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let address = free.expect("a free port");
+        let config = std::env::temp_dir().join(format!("memory-{}.json", address.port()));
+        let text = format!(
+            r#"{{"static_resources": {{"listeners": [{{"name": "in",
+            "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {}}}}},
+            "filter_chains": [{{"filters": [{{"name": "envoy.filters.network.http_connection_manager", "typed_config": {{
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": "in", "http_filters": [{{"name": "envoy.filters.http.router", "typed_config": {{
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}],
+            "route_config": {{"virtual_hosts": [{{"name": "all", "domains": ["*"], "routes": [{{"match": {{"prefix": "/"}},
+            "direct_response": {{"status": 200, "body": {{"inline_string": "hello"}}}}}}]}}]}}}}}}]}}]}}]}}}}"#,
+            address.port()
+        );
+        std::fs::write(&config, text).expect("a file");
+        let child = Command::new(program)
+            .arg("--config-path")
+            .arg(&config)
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("edge starts");
+        while TcpStream::connect(address).is_err() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Self { child, address }
+    }
+
+    fn measure(mut self, connections: usize, http2: bool) -> Measured {
+        // What is made for the first connection is not counted.
+        drop(request(self.address, http2));
+        std::thread::sleep(Duration::from_millis(300));
+        let before = self.pss();
+        let open: Vec<_> = (0..connections)
+            .map(|_| request(self.address, http2))
+            .collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let with_all = self.pss();
+        drop(open);
+        std::thread::sleep(Duration::from_secs(2));
+        let after = self.pss();
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+        let each = |now: f64| (now - before) / connections as f64;
+        Measured {
+            open: each(with_all),
+            left: each(after),
+        }
+    }
+
+    /// KiB of the whole process.
+    fn pss(&self) -> f64 {
+        let file = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = std::fs::read_to_string(file).expect("it is Linux");
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let value = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        value.and_then(|value| value.parse().ok()).expect("a size")
+    }
+}
+
+/// A connection that has made one request.
+fn request(to: SocketAddr, http2: bool) -> TcpStream {
+    let mut client = TcpStream::connect(to).expect("it listens");
+    let mut answer = Vec::new();
+    let mut bytes = [0; 1024];
+    let request: &[u8] = match http2 {
+        false => b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        // The preface, empty SETTINGS, GET http://a/ by the static table.
+        true => {
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
+              \0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01a"
+        }
+    };
+    client.write_all(request).expect("it is open");
+    while !answer.windows(5).any(|window| window == b"hello") {
+        let read = client.read(&mut bytes).expect("an answer");
+        assert!(read > 0, "{:?}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&bytes[..read]);
+    }
+    client
+}
+
+async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
+}
+
+fn server(is_plain: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.expect("a runtime").block_on(serve(is_plain));
+}
+
+async fn serve(is_plain: bool) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    println!("{}", listener.local_addr().expect("it is bound"));
+    let root = DrainManager::root(DrainSettings::default());
+    let group = ConnTracker::new().group("in", 1);
+    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()))
+        .with_connection_shown(ConnectionShown::Upgrades);
+    let server = Arc::new(server);
+    let builder = Arc::new(auto::Builder::new(TokioExecutor::new()));
+    loop {
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        if is_plain {
+            let builder = Arc::clone(&builder);
+            tokio::spawn(async move {
+                let io = TokioIo::new(socket);
+                let served = builder.serve_connection_with_upgrades(io, service_fn(hello));
+                served.await.ok();
+            });
+        } else {
+            let watch = root.watch().expect("nothing drains");
+            let connection = Connection::new(&root, watch, group.open(Peer::Unknown));
+            let server = Arc::clone(&server);
+            tokio::spawn(async move {
+                serve_http(socket, service_fn(hello), connection, &server).await
+            });
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! hyper's two codecs, of which the client's first bytes choose one; or the one that is asked for.
+//!
+//! hyper-util's auto connection does the same, with a read for the 24 bytes of the preface alone. Where upgrades are allowed it
+//! ignores `http1_only` and `http2_only`: a listener of HTTP/2 alone would serve HTTP/1.
+
+use std::error::Error;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::rt::bounds::Http2ServerConnExec;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, Service};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project::pin_project;
+use proto_drain_h2::H2Shutdown;
+use proto_drain_http1::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::CodecType;
+use super::stream::StreamTasks;
+
+/// What every HTTP/2 client sends first ([RFC 9113 section 3.4](https://www.rfc-editor.org/rfc/rfc9113#section-3.4)).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How much is read before the codec is chosen: a usual request comes whole, and costs no read of its own.
+const FIRST_READ: usize = 4096;
+
+/// hyper's builders of both codecs, for settings other than the server's; for
+/// [`HttpServer::with_hyper`](super::HttpServer::with_hyper).
+#[derive(Debug, Clone)]
+pub struct HyperBuilders {
+    http1: http1::Builder,
+    http2: http2::Builder<StreamTasks>,
+}
+
+impl HyperBuilders {
+    pub(super) fn new() -> Self {
+        let mut builders = Self {
+            http1: http1::Builder::new(),
+            http2: http2::Builder::new(StreamTasks::default()),
+        };
+        builders.set_own();
+        builders
+    }
+
+    /// hyper's settings of HTTP/1.
+    pub const fn http1(&mut self) -> &mut http1::Builder {
+        &mut self.http1
+    }
+
+    /// hyper's settings of HTTP/2.
+    pub const fn http2(&mut self) -> &mut http2::Builder<StreamTasks> {
+        &mut self.http2
+    }
+
+    /// What serving depends on, whatever else is set.
+    pub(super) fn set_own(&mut self) {
+        self.http1
+            .timer(TokioTimer::new())
+            // hyper's timer for the head would also run while a connection is idle.
+            .header_read_timeout(None)
+            // A client may end its side after its request and still read the answer.
+            .half_close(true);
+        self.http2.timer(TokioTimer::new());
+    }
+
+    /// Serves a connection of this codec.
+    pub(super) fn serve<IO, S, B>(&self, codec: CodecType, io: IO, service: S) -> Codec<'_, IO, S>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>>,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        B: Body + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+        StreamTasks: Http2ServerConnExec<S::Future, B>,
+    {
+        let mut connection = Codec {
+            builders: self,
+            stage: Stage::Ended,
+        };
+        let io = FirstIo {
+            first: Bytes::new(),
+            io,
+        };
+        connection.stage = match codec {
+            CodecType::Http1 => connection.http1(io, service),
+            CodecType::Http2 => connection.http2(io, service),
+            CodecType::Auto => Stage::Unknown(Some(Unknown {
+                io: io.io,
+                service,
+                first: Vec::new(),
+                leaves: false,
+            })),
+        };
+        connection
+    }
+}
+
+/// A connection of either codec.
+#[pin_project]
+pub(super) struct Codec<'a, IO, S: HttpService<Incoming>> {
+    builders: &'a HyperBuilders,
+    #[pin]
+    stage: Stage<IO, S>,
+}
+
+#[pin_project(project = StageProj)]
+enum Stage<IO, S: HttpService<Incoming>> {
+    /// The client has not shown which. `None` only while that changes.
+    Unknown(Option<Unknown<IO, S>>),
+    // Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which takes twice as much.
+    Http1(Pin<Box<Http1<IO, S>>>),
+    Http2(Pin<Box<Http2<IO, S>>>),
+    Ended,
+}
+
+type Http1<IO, S> = http1::UpgradeableConnection<TokioIo<FirstIo<IO>>, S>;
+type Http2<IO, S> = http2::Connection<TokioIo<FirstIo<IO>>, S, StreamTasks>;
+
+struct Unknown<IO, S> {
+    io: IO,
+    service: S,
+    first: Vec<u8>,
+    /// Asked to shut down.
+    leaves: bool,
+}
+
+impl<IO, S, B> Codec<'_, IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    StreamTasks: Http2ServerConnExec<S::Future, B>,
+{
+    fn http1(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S> {
+        let served = self
+            .builders
+            .http1
+            .serve_connection(TokioIo::new(io), service);
+        Stage::Http1(Box::pin(served.with_upgrades()))
+    }
+
+    fn http2(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S> {
+        let served = self
+            .builders
+            .http2
+            .serve_connection(TokioIo::new(io), service);
+        Stage::Http2(Box::pin(served))
+    }
+}
+
+/// Whether these first bytes are HTTP/2's; `None`: so far.
+fn is_http2(first: &[u8]) -> Option<bool> {
+    let common = first.len().min(PREFACE.len());
+    match first[..common] == PREFACE[..common] {
+        false => Some(false),
+        true if common == PREFACE.len() => Some(true),
+        true => None,
+    }
+}
+
+impl<IO: AsyncRead + Unpin, S> Unknown<IO, S> {
+    /// Reads until the version is known: whether it is HTTP/2.
+    fn poll_version(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        loop {
+            let mut space = [MaybeUninit::<u8>::uninit(); FIRST_READ];
+            let mut buf = ReadBuf::uninit(&mut space);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            if buf.filled().is_empty() {
+                // It ended without a preface: hyper's HTTP/1 knows what to make of it.
+                return Poll::Ready(Ok(false));
+            }
+            self.first.extend_from_slice(buf.filled());
+            if let Some(is_http2) = is_http2(&self.first) {
+                return Poll::Ready(Ok(is_http2));
+            }
+        }
+    }
+}
+
+impl<IO, S, B> Future for Codec<'_, IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    StreamTasks: Http2ServerConnExec<S::Future, B>,
+{
+    type Output = Result<(), Box<dyn Error + Send + Sync>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let known = match self.as_mut().project().stage.project() {
+                StageProj::Http1(http1) => return http1.as_mut().poll(cx).map_err(Into::into),
+                StageProj::Http2(http2) => return http2.as_mut().poll(cx).map_err(Into::into),
+                // Polled after completion: a future may stay pending then.
+                StageProj::Ended => return Poll::Pending,
+                StageProj::Unknown(unknown) => {
+                    let Some(reading) = unknown.as_mut() else {
+                        return Poll::Pending;
+                    };
+                    if reading.leaves && reading.first.is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    let is_http2 = ready!(reading.poll_version(cx))?;
+                    unknown.take().map(|known| (is_http2, known))
+                }
+            };
+            let Some((is_http2, known)) = known else {
+                return Poll::Pending;
+            };
+            let leaves = known.leaves;
+            let io = FirstIo {
+                first: Bytes::from(known.first),
+                io: known.io,
+            };
+            let stage = match is_http2 {
+                true => self.http2(io, known.service),
+                false => self.http1(io, known.service),
+            };
+            self.as_mut().project().stage.set(stage);
+            if leaves {
+                H2Shutdown::graceful_shutdown(self.as_mut());
+            }
+        }
+    }
+}
+
+impl<IO, S, B> H2Shutdown for Codec<'_, IO, S>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    StreamTasks: Http2ServerConnExec<S::Future, B>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        match self.project().stage.project() {
+            StageProj::Http1(http1) => GracefulShutdown::graceful_shutdown(http1.as_mut()),
+            StageProj::Http2(http2) => H2Shutdown::graceful_shutdown(http2.as_mut()),
+            StageProj::Unknown(Some(unknown)) => unknown.leaves = true,
+            StageProj::Unknown(None) | StageProj::Ended => {}
+        }
+    }
+}
+
+/// A transport of which some bytes were read already.
+#[derive(Debug)]
+pub(super) struct FirstIo<IO> {
+    first: Bytes,
+    io: IO,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for FirstIo<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.has_remaining() {
+            let now = self.first.len().min(buf.remaining());
+            buf.put_slice(&self.first.split_to(now));
+            if self.first.is_empty() {
+                // What was read is given back with the last byte.
+                self.first = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for FirstIo<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_preface_and_nothing_less_is_http2() {
+        for len in 0..PREFACE.len() {
+            assert_eq!(is_http2(&PREFACE[..len]), None, "{len}");
+        }
+        assert_eq!(is_http2(PREFACE), Some(true));
+        assert_eq!(is_http2(&[PREFACE, b"more"].concat()), Some(true));
+        for first in [&b"G"[..], b"POST / HTTP/1.1", b"PRI * HTTP/1.1"] {
+            assert_eq!(is_http2(first), Some(false));
+        }
+    }
+}

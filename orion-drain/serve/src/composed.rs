@@ -1,0 +1,409 @@
+//! Both protocols' rules around one server of either version: hyper-util's auto connection, or any other that knows its graceful
+//! shutdown. The settings are given once; transport, service and connection of one connection are made together.
+//!
+//! The rules are the protocol crates'; this file only knows which of them to ask.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::aging::CloseWhenIdle;
+use super::socket::{has_plain_shutdown, tcp_under};
+use drain_signal::{DrainDecision, DrainHandle, Goodbye, GracefulClose};
+use pin_project::pin_project;
+use proto_drain_h2::{
+    GoawayHandle, GoawayIo, H2Connection, H2Drain, H2DrainSettings, H2Parts, H2Shutdown,
+    NoticeFirst, ResetService, StreamsAtDeadline, WireProtocol,
+};
+use proto_drain_http1::{
+    CloseCounters, DrainService, Exchanges, GracefulShutdown, Http1Connection, Http1Settings,
+    LingerIo, LingerSettings, Outcome,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// What becomes of what is open at the deadline, in either version.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum AtDeadline {
+    /// Streams of HTTP/2 are reset, idle connections are closed, others dropped, and their transports linger. The default.
+    #[default]
+    Steps,
+    /// Every transport is closed at once, as Envoy 1.40 does.
+    Cut,
+}
+
+/// How the connections of a server leave, of either version. One value for all of them; cheap to clone.
+///
+/// [`HttpServer`](super::HttpServer) has one. By itself it is for programs that make their servers by hyper-util's builder:
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(feature = "auto")]
+/// # mod example {
+/// use std::convert::Infallible;
+///
+/// use drain_signal::{Closed, DrainWatch, drive};
+/// use http::{Request, Response};
+/// use http_body_util::Full;
+/// use hyper::body::{Bytes, Incoming};
+/// use hyper::service::service_fn;
+/// use hyper_util::rt::{TokioExecutor, TokioIo};
+/// use hyper_util::server::conn::auto::Builder;
+/// use orion_drain_serve::HttpDrain;
+/// use tokio::net::TcpStream;
+///
+/// async fn serve(socket: TcpStream, watch: DrainWatch, leaving: HttpDrain) {
+///     let builder = Builder::new(TokioExecutor::new());
+///     let hello = service_fn(async |_: Request<Incoming>| {
+///         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
+///     });
+///     let connection = leaving.connection(socket, |io, parts| {
+///         let service = parts.service(hello, watch.handle(), watch.handle());
+///         builder.serve_connection_with_upgrades(TokioIo::new(io), service)
+///     });
+///     let closed = drive(connection, watch).await;
+///     println!("{:?}", closed.cause);
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct HttpDrain {
+    http1: Http1Settings,
+    http2: H2Drain,
+    linger: LingerSettings,
+    closes: CloseCounters,
+}
+
+impl HttpDrain {
+    /// With the defaults of both versions.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the time between the two GOAWAYs: Envoy's `drain_timeout`. Default 5 s.
+    #[must_use]
+    pub fn with_drain_timeout(self, timeout: Duration) -> Self {
+        let http2 = self.http2.settings().clone();
+        self.with_http2(http2.with_drain_timeout(timeout))
+    }
+
+    /// Sets how long a close waits for the client, in either version: Envoy's `delayed_close_timeout`. Default 1 s.
+    #[must_use]
+    pub fn with_delayed_close_timeout(mut self, timeout: Duration) -> Self {
+        self.linger = self.linger.with_delayed_close_timeout(timeout);
+        let http2 = self.http2.settings().clone();
+        self.with_http2(http2.with_delayed_close_timeout(timeout))
+    }
+
+    /// Sets how many connections wait for their clients' end at a time, after the server's own; others are closed at once.
+    /// Default 65 536 of either version.
+    #[must_use]
+    pub fn with_max_lingering(mut self, connections: u64) -> Self {
+        self.linger = self.linger.with_max_lingering(connections);
+        let http2 = self.http2.settings().clone();
+        self.with_http2(http2.with_max_lingering(connections))
+    }
+
+    /// Sets what becomes of what is open at the deadline, in either version.
+    #[must_use]
+    pub fn with_at_deadline(mut self, at_deadline: AtDeadline) -> Self {
+        let (http1, http2) = match at_deadline {
+            AtDeadline::Steps => (
+                proto_drain_http1::AtDeadline::Linger,
+                StreamsAtDeadline::ResetStreams,
+            ),
+            AtDeadline::Cut => (proto_drain_http1::AtDeadline::Cut, StreamsAtDeadline::Cut),
+        };
+        self.http1 = self.http1.with_at_deadline(http1);
+        let settings = self.http2.settings().clone();
+        self.with_http2(settings.with_at_deadline(http2))
+    }
+
+    /// Sets everything of HTTP/1.
+    #[must_use]
+    pub const fn with_http1(mut self, settings: Http1Settings) -> Self {
+        self.http1 = settings;
+        self
+    }
+
+    /// Sets everything of HTTP/2. Connections that were made before are no longer in [`H2Drain::counts`].
+    #[must_use]
+    pub fn with_http2(mut self, settings: H2DrainSettings) -> Self {
+        self.http2 = H2Drain::new(settings);
+        self
+    }
+
+    /// What is set for HTTP/1.
+    pub const fn http1(&self) -> Http1Settings {
+        self.http1
+    }
+
+    /// What is set for HTTP/2, and how such connections were closed.
+    pub const fn http2(&self) -> &H2Drain {
+        &self.http2
+    }
+
+    /// How connections were closed whose client spoke HTTP/1, or was dropped.
+    pub const fn closes(&self) -> &CloseCounters {
+        &self.closes
+    }
+
+    /// A connection over `io`, whose first byte has not been read yet. `serve` makes the server over the wrapped transport, with a
+    /// service from its [`HttpParts`].
+    pub fn connection<IO, C, E>(
+        &self,
+        io: IO,
+        serve: impl FnOnce(HttpIo<IO>, &HttpParts<'_>) -> C,
+    ) -> HttpConnection<C>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: H2Shutdown + Future<Output = Result<(), E>>,
+    {
+        let has_plain_shutdown = has_plain_shutdown(&io);
+        self.connection_over(io, tcp_under, has_plain_shutdown, serve)
+    }
+
+    /// [`Self::connection`] over a wrapper: how its socket is found, and whether there is no TLS above that.
+    pub(super) fn connection_over<IO, C, E>(
+        &self,
+        io: IO,
+        tcp: fn(&IO) -> Option<&TcpStream>,
+        has_plain_shutdown: bool,
+        serve: impl FnOnce(HttpIo<IO>, &HttpParts<'_>) -> C,
+    ) -> HttpConnection<C>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        C: H2Shutdown + Future<Output = Result<(), E>>,
+    {
+        let linger = self.transport(io, tcp, has_plain_shutdown);
+        let exchanges = linger.exchanges().clone();
+        let http2 = self.http2.connection(linger, |io, http2| {
+            let parts = HttpParts {
+                exchanges: &exchanges,
+                http2,
+            };
+            Http1Inside {
+                http1: Http1Connection::new(
+                    Asked(serve(io, &parts)),
+                    exchanges.clone(),
+                    self.http1,
+                ),
+                goaway: http2.handle().clone(),
+                goodbye: None,
+            }
+        });
+        HttpConnection {
+            goaway: http2.handle().clone(),
+            exchanges,
+            http2,
+            cuts: self.http2.settings().at_deadline == StreamsAtDeadline::Cut,
+            is_http2: false,
+        }
+    }
+
+    /// A transport that closes in stages.
+    pub(super) fn transport<IO>(
+        &self,
+        io: IO,
+        tcp: fn(&IO) -> Option<&TcpStream>,
+        has_plain_shutdown: bool,
+    ) -> LingerIo<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let linger = LingerIo::new(io, self.linger, self.closes.clone())
+            .with_tcp(tcp)
+            .with_spawner(|lingering| {
+                if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                    runtime.spawn(lingering);
+                }
+            });
+        match has_plain_shutdown {
+            true => linger.with_plain_shutdown(),
+            false => linger,
+        }
+    }
+}
+
+/// The transport of an [`HttpConnection`]: GOAWAYs, then the staged close, then the socket.
+pub type HttpIo<IO> = GoawayIo<LingerIo<IO>>;
+
+/// The service of an [`HttpConnection`]: the GOAWAY first, then `connection: close`, then streams that can be reset.
+pub type HttpService<S, D> = NoticeFirst<DrainService<ResetService<S>, D>, D>;
+
+/// What transport, service and connection of one connection share.
+#[derive(Debug)]
+pub struct HttpParts<'a> {
+    exchanges: &'a Exchanges,
+    http2: &'a H2Parts,
+}
+
+impl HttpParts<'_> {
+    /// The service of this connection, which informs its client. `decision` says whether the connection leaves; `drain` is its own.
+    pub fn service<S, D>(&self, inner: S, decision: D, drain: DrainHandle) -> HttpService<S, D>
+    where
+        D: DrainDecision + Clone,
+    {
+        let service = self.http2.service(inner);
+        let service = DrainService::new(service, decision.clone(), self.exchanges.clone());
+        NoticeFirst::new(service, decision, drain, self.http2.handle().clone())
+    }
+
+    /// What its HTTP/1 parts know.
+    pub const fn exchanges(&self) -> &Exchanges {
+        self.exchanges
+    }
+
+    /// The handle of its GOAWAYs.
+    pub fn goaway(&self) -> &GoawayHandle {
+        self.http2.handle()
+    }
+}
+
+/// A connection of either version, for [`drain_signal::drive`]; made by [`HttpDrain::connection`].
+///
+/// # Cancel safety
+///
+/// Dropping it drops the connection; its transport lingers.
+#[pin_project]
+#[must_use = "futures do nothing unless polled"]
+#[expect(missing_debug_implementations, reason = "a server's future")]
+pub struct HttpConnection<C> {
+    /// HTTP/2's steps, around HTTP/1's, around the server.
+    #[pin]
+    http2: H2Connection<Http1Inside<C>>,
+    goaway: GoawayHandle,
+    exchanges: Exchanges,
+    /// At the deadline the transport is gone at once, whatever is spoken.
+    cuts: bool,
+    is_http2: bool,
+}
+
+/// Asked by [`H2Connection`] to shut down when it is known what the client speaks.
+#[pin_project]
+struct Http1Inside<C> {
+    #[pin]
+    http1: Http1Connection<Asked<C>>,
+    goaway: GoawayHandle,
+    goodbye: Option<Goodbye>,
+}
+
+/// The server itself, for proto-drain-http1.
+#[pin_project]
+struct Asked<C>(#[pin] C);
+
+impl<C> HttpConnection<C> {
+    /// What its HTTP/1 parts know.
+    pub const fn exchanges(&self) -> &Exchanges {
+        &self.exchanges
+    }
+
+    /// The handle of its GOAWAYs.
+    pub const fn goaway(&self) -> &GoawayHandle {
+        &self.goaway
+    }
+}
+
+impl<C, E> Future for HttpConnection<C>
+where
+    C: H2Shutdown + Future<Output = Result<(), E>>,
+{
+    type Output = Result<(), E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let polled = this.http2.poll(cx);
+        if !*this.is_http2 && this.goaway.protocol() == WireProtocol::Http2 {
+            *this.is_http2 = true;
+            // Its own transport waits for the client's end, once.
+            this.exchanges.owner_waits();
+        }
+        polled
+    }
+}
+
+impl<C, E> GracefulClose for HttpConnection<C>
+where
+    C: H2Shutdown + Future<Output = Result<(), E>>,
+{
+    fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
+        let mut http2 = self.project().http2;
+        *http2.as_mut().get_pin_mut().project().goodbye = Some(goodbye.clone());
+        http2.start(goodbye);
+    }
+
+    fn finish(self: Pin<&mut Self>) {
+        // HTTP/1 has nothing to finish before the deadline.
+        self.project().http2.finish();
+    }
+
+    fn abort(self: Pin<&mut Self>) {
+        let mut this = self.project();
+        let speaks_http2 = this.goaway.protocol() == WireProtocol::Http2;
+        if speaks_http2 {
+            this.http2.as_mut().abort();
+        }
+        if !speaks_http2 || *this.cuts {
+            this.http2.get_pin_mut().project().http1.abort();
+        }
+    }
+}
+
+impl<C, E> CloseWhenIdle for HttpConnection<C>
+where
+    C: H2Shutdown + Future<Output = Result<(), E>>,
+{
+    fn close_when_idle(self: Pin<&mut Self>) {
+        let http1 = self.project().http2.get_pin_mut().project().http1;
+        http1.close_when_idle();
+    }
+}
+
+impl<C, E> Future for Http1Inside<C>
+where
+    C: H2Shutdown + Future<Output = Result<(), E>>,
+{
+    type Output = Result<(), E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // An aborted HTTP/1 connection has come to its end, like any other.
+        self.project().http1.poll(cx).map(|outcome| match outcome {
+            Outcome::Ended(result) => result,
+            _ => Ok(()),
+        })
+    }
+}
+
+impl<C, E> H2Shutdown for Http1Inside<C>
+where
+    C: H2Shutdown + Future<Output = Result<(), E>>,
+{
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        let this = self.project();
+        match (this.goaway.protocol(), this.goodbye.take()) {
+            (WireProtocol::Other, Some(goodbye)) => this.http1.start(&goodbye),
+            _ => {
+                if let Some(server) = this.http1.get_pin_mut() {
+                    server.graceful_shutdown();
+                }
+            }
+        }
+    }
+}
+
+impl<C: Future> Future for Asked<C> {
+    type Output = C::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        self.project().0.poll(cx)
+    }
+}
+
+impl<C: H2Shutdown + Future> GracefulShutdown for Asked<C> {
+    fn graceful_shutdown(self: Pin<&mut Self>) {
+        self.project().0.graceful_shutdown();
+    }
+}

@@ -1,0 +1,87 @@
+//! What axum and tonic applications find when they are served: tunnels that are held, peers that are known, every service type;
+//! over real sockets.
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too a panic is a failure"
+)]
+
+mod peers;
+mod resets;
+mod websockets;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use conn_tracker::{ConnSnapshot, ConnTracker};
+use drain_tree::{
+    DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart, DrainStrategy,
+};
+use listener_versions::{Listeners, ListenersOptions, Update};
+use orion_drain_serve::{Handler, ListenOn, serve};
+use tokio::task::JoinHandle;
+
+/// One listener on a port of the loopback.
+struct Host {
+    root: DrainManager,
+    tracker: ConnTracker,
+    _listeners: Listeners<ListenOn>,
+    address: SocketAddr,
+}
+
+/// The drain time of a host's drains.
+const DRAIN_TIME: Duration = Duration::from_secs(4);
+
+async fn host(handler: impl Handler<ListenOn>) -> Host {
+    let settings = DrainSettings::default()
+        .with_drain_time(DRAIN_TIME)
+        .with_strategy(DrainStrategy::Immediate);
+    let root = DrainManager::root(settings);
+    let tracker = ConnTracker::new();
+    let options = ListenersOptions::default();
+    let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), options, ());
+    tokio::spawn(driver);
+    tokio::spawn(serve(&listeners, handler));
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let update = Update::bootstrap([ListenOn::new("in", address)]);
+    assert!(listeners.apply(update).await.is_success());
+    let local = listeners.local_address("in");
+    let address = local
+        .and_then(|local| local.as_socket())
+        .expect("it listens");
+    Host {
+        root,
+        tracker,
+        _listeners: listeners,
+        address,
+    }
+}
+
+impl Host {
+    fn drain(&self) -> JoinHandle<DrainOutcome> {
+        let start = DrainStart::new(DrainReason::ListenerModify);
+        tokio::spawn(self.root.start_drain_sequence(start))
+    }
+
+    /// The only connection, once it is as it should be.
+    async fn only(&self, is: impl Fn(&ConnSnapshot) -> bool) -> ConnSnapshot {
+        for _ in 0..2_000 {
+            if let [only] = &self.tracker.snapshot()[..] {
+                if is(only) {
+                    return only.clone();
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{:?}", self.tracker.snapshot());
+    }
+
+    async fn is_empty(&self) {
+        for _ in 0..2_000 {
+            if self.tracker.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{:?}", self.tracker.snapshot());
+    }
+}

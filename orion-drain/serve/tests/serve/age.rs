@@ -1,0 +1,218 @@
+//! How old connections become, and how each protocol's client learns of it.
+
+use orion_drain_serve::ConnectionAge;
+
+use super::*;
+
+const AGE: Duration = Duration::from_secs(10);
+
+fn aged(
+    listener: &Listener,
+    change: impl FnOnce(ConnectionAge) -> ConnectionAge,
+) -> (DuplexStream, Served) {
+    let age = change(ConnectionAge::default().with_max_duration(Some(AGE)));
+    let drain = timeouts(|timeouts| timeouts.drain = Duration::from_secs(2));
+    listener.serve_with(&drain, |server| server.with_age(age))
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_is_informed_on_its_next_response_and_its_reason_is_listed() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut client, served) = aged(&listener, |age| age);
+    let closes = |head: String| head.contains("connection: close");
+    assert!(!closes(request(&mut client, "/").await));
+    tokio::time::sleep(AGE - Duration::from_millis(10)).await;
+    assert!(!closes(request(&mut client, "/").await));
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let listed = listener.tracker.snapshot().remove(0);
+    assert_eq!(listed.close_reason, Some(CloseReason::Aged));
+    assert_eq!(listed.state, ConnState::Draining);
+    assert!(closes(request(&mut client, "/").await));
+    assert!(rest(&mut client).await.is_empty());
+    drop(client);
+    served.await.unwrap();
+    assert_eq!(listener.tracker.closed(CloseReason::Aged), 1);
+    assert_eq!(listener.http.get("cx_max_duration_reached"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_that_does_not_speak_is_closed_after_the_grace_and_one_in_a_request_after_its_response()
+ {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let grace = Duration::from_secs(7);
+    let (mut idle, _idle) = aged(&listener, |age| age.with_grace(grace));
+    let (mut busy, _busy) = aged(&listener, |age| age.with_grace(grace));
+    let start = Instant::now();
+    request(&mut idle, "/").await;
+    // Answered after ten seconds, in the middle of the grace's end.
+    tokio::time::sleep(AGE - Duration::from_secs(1)).await;
+    let upload = b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
+    busy.write_all(upload).await.unwrap();
+    assert!(rest(&mut idle).await.is_empty());
+    assert_eq!(start.elapsed().as_secs(), (AGE + grace).as_secs());
+    let answer = String::from_utf8(rest(&mut busy).await).unwrap();
+    assert!(answer.contains("connection: close") && answer.ends_with("hello"));
+    assert_eq!(start.elapsed().as_secs(), AGE.as_secs() * 2 - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_gets_both_goaways_and_its_streams_are_served() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (client, _served) = aged(&listener, |age| age);
+    let start = Instant::now();
+    let mut client = H2Client::new(client).await;
+    assert_eq!(client.get("/").await, b"hello");
+    assert_eq!(client.goaway().await, 0x7fff_ffff);
+    assert_eq!(start.elapsed().as_secs(), AGE.as_secs());
+    assert_eq!(client.get("/").await, b"hello", "served between the two");
+    assert_eq!(client.goaway().await, 3);
+    assert_eq!(start.elapsed().as_secs(), AGE.as_secs() + 2);
+    client.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_long_after_is_cut_if_that_is_asked_for() {
+    for http2 in [false, true] {
+        let listener = Listener::new(DrainStrategy::Gradual);
+        let cut_after = Duration::from_secs(20);
+        let (mut client, _served) = aged(&listener, |age| age.with_cut_after(Some(cut_after)));
+        let start = Instant::now();
+        if http2 {
+            let mut client = H2Client::new(client).await;
+            let stream = client.open("/endless").await;
+            assert_eq!(client.reset(stream).await, 8, "CANCEL");
+        } else {
+            client
+                .write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
+            rest(&mut client).await;
+        }
+        assert_eq!(start.elapsed().as_secs(), 30, "HTTP/2: {http2}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_were_accepted_together_do_not_leave_together() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let jitter = Duration::from_secs(10);
+    let age = ConnectionAge::default()
+        .with_max_duration(Some(AGE))
+        .with_jitter(jitter)
+        .with_grace(Duration::ZERO);
+    let server = HttpServer::new(
+        CodecType::Auto,
+        &HttpTimeouts::default(),
+        listener.http.clone(),
+    )
+    .with_age(age);
+    let start = Instant::now();
+    let mut ends = Vec::new();
+    for _ in 0..16 {
+        let (client, accepted) = duplex(1024);
+        let (connection, server) = (listener.connection().unwrap(), server.clone());
+        let service = RequestTimeout::new(service_fn(answer), &server);
+        tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+        ends.push(tokio::spawn(async move {
+            let mut client = client;
+            request(&mut client, "/").await;
+            rest(&mut client).await;
+            start.elapsed()
+        }));
+    }
+    let mut seconds = Vec::new();
+    for end in ends {
+        seconds.push(end.await.unwrap().as_secs());
+    }
+    seconds.sort_unstable();
+    assert!(seconds[0] >= 10 && seconds[15] < 21, "{seconds:?}");
+    seconds.dedup();
+    assert!(seconds.len() >= 8, "{seconds:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_response_to_the_last_request_informs_the_client() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let three = ConnectionAge::default().with_max_requests(Some(3));
+    let serve = || listener.serve_with(&HttpTimeouts::default(), |server| server.with_age(three));
+    let (mut client, _served) = serve();
+    for number in 1..=3 {
+        let head = request(&mut client, "/").await;
+        assert_eq!(head.contains("connection: close"), number == 3, "{number}");
+    }
+    assert!(rest(&mut client).await.is_empty());
+    let (client, _served) = serve();
+    let mut client = H2Client::new(client).await;
+    for _ in 1..=3 {
+        assert_eq!(client.get("/").await, b"hello");
+    }
+    assert_eq!(client.first_after_goaway(), Some(1), "HEADERS of the third");
+    assert_eq!(listener.http.get("cx_max_requests_reached"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tcp_gets_fin_behind_every_byte_that_was_read() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let (mut client, accepted) = duplex(1024);
+    let (upstream, mut far) = duplex(1024);
+    let age = ConnectionAge::default().with_max_duration(Some(AGE));
+    let server = TcpServer::new(CopyOptions::new(), Arc::new(())).with_age(age);
+    let connection = listener.connection().unwrap();
+    let served =
+        tokio::spawn(async move { serve_tcp(accepted, upstream, connection, &server).await });
+    let start = Instant::now();
+    let (mut sent, mut got) = (0, 0);
+    // It talks all the time, and is never answered: there is no quiet moment.
+    while client.write_all(b"abc").await.is_ok() && start.elapsed() < AGE * 3 {
+        sent += 3;
+        let mut bytes = [0; 64];
+        got += far.read(&mut bytes).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if served.is_finished() || listener.tracker.is_empty() {
+            break;
+        }
+    }
+    got += rest(&mut far).await.len();
+    let elapsed = start.elapsed().as_secs();
+    assert!((10..=16).contains(&elapsed), "{elapsed} s");
+    assert!(got >= sent - 6, "{got} of {sent}");
+    drop((client, far));
+    served.await.unwrap();
+    assert_eq!(listener.tracker.closed(CloseReason::Aged), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_waits_once_for_the_client_also_over_http2() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let drain = timeouts(|timeouts| timeouts.drain = Duration::from_secs(2));
+    let (client, served) = listener.serve(&drain);
+    let mut client = H2Client::new(client).await;
+    assert_eq!(client.get("/").await, b"hello");
+    let start = Instant::now();
+    drop(tokio::spawn(listener.node.start_drain_sequence(MODIFY)));
+    assert_eq!(client.goaway().await, 0x7fff_ffff);
+    assert_eq!(client.goaway().await, 1);
+    // The client stays.
+    served.await.unwrap();
+    let elapsed = start.elapsed();
+    assert!(
+        elapsed >= Duration::from_millis(2_990) && elapsed < Duration::from_millis(3_100),
+        "{elapsed:?}"
+    );
+    assert_eq!(listener.http.get("cx_delayed_close_timeout"), 1);
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asked_for_the_close_is_not_waited_for_and_one_that_sends_on_is() {
+    let listener = Listener::new(DrainStrategy::Immediate);
+    for (more, waited) in [("", 0), ("GET / HT", 1)] {
+        let (mut client, served) = listener.serve(&HttpTimeouts::default());
+        let request = format!("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n{more}");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let start = Instant::now();
+        assert!(rest(&mut client).await.ends_with(b"hello"));
+        served.await.unwrap();
+        assert_eq!(start.elapsed().as_secs(), waited, "{more:?}");
+    }
+}
