@@ -47,7 +47,7 @@ impl HttpConnectionManager {
         let mut server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts);
         if let Some(options) = &self.http2_protocol_options {
             server = server.with_hyper(|builder| {
-                let mut http2 = builder.http2();
+                let http2 = builder.http2();
                 if let Some(streams) = options.max_concurrent_streams {
                     http2.max_concurrent_streams(streams);
                 }
