@@ -230,6 +230,16 @@ impl Process {
         heard.unwrap_or_else(|| panic!("edge ended without saying {part:?}: {:#?}", self.said))
     }
 
+    /// Until it has written a line with each of these, in any order.
+    pub(super) async fn until_all(&mut self, parts: &[&str]) {
+        let mut missing = parts.to_vec();
+        while let Some(&part) = missing.first() {
+            let from = self.said.len();
+            self.until(part).await;
+            missing.retain(|part| !self.said[from..].iter().any(|line| line.contains(part)));
+        }
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.child.id().expect("it has not been waited for")
     }
