@@ -7,6 +7,11 @@
 //!
 //! Without `EDGE` the rows of edge are left out. Linux only.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the parent process waits while its child serves"
+)]
+
 use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
