@@ -179,7 +179,12 @@ async fn an_idle_timeout_does_not_count_while_a_websocket_over_http2_is_open() {
     let server = HttpServer::new(CodecType::Auto, &timeouts, Arc::new(()));
     let host = host(Http::tower(router()).with_server(server.with_extended_connect())).await;
     let (client, mut send, mut receive) = over_http2(&host).await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // A connection without a request that is opened later: its idle timeout runs out later too.
+    let mut idle = TcpStream::connect(host.address).await.unwrap();
+    idle.write_all(b"GET /nowhere HTTP/1.1\r\nhost: test\r\n\r\n")
+        .await
+        .unwrap();
+    idle.read_to_end(&mut Vec::new()).await.unwrap();
     echo_over_http2(&mut send, &mut receive).await;
     assert_eq!(host.only(|_| true).await.state, ConnState::Active);
     drop((client, send, receive));
