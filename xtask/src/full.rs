@@ -107,8 +107,8 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     ))
 }
 
-/// Changes the protocol crates a little, one change at a time: each must make a test fail. Every change that none notices is a fact
-/// that no test states, or has its reason in `.cargo/mutants.toml`.
+/// Changes the protocol crates a little, one change at a time: each must make a test fail. A change that none notices is a fact
+/// that no test states; they are listed in `target/mutants/mutants.out/missed.txt`.
 pub(crate) fn mutants(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     if let Some(reason) = install(sh, "mutants", "27.1.0") {
