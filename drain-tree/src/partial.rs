@@ -291,7 +291,7 @@ impl<T> fmt::Debug for PartialDrain<T> {
     }
 }
 
-/// An `impl` block of its own, so that [`manager`](crate::manager) is about drains of the whole node alone.
+/// An `impl` block of its own, so that `manager.rs` is about drains of the whole node alone.
 impl DrainManager {
     /// Asks a share of the connections that are open here and below to leave, one after the other.
     ///
