@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -24,12 +25,17 @@ fn lost(classes: &[Summary]) -> u64 {
     classes.iter().map(Summary::losses).sum()
 }
 
-/// The crowd before the server itself, which drops each connection so long after its accept.
+/// The crowd before the server itself, which drops each connection so long after its accept; the next one a little later or sooner,
+/// so that the ends meet the clients in every moment of their turns.
 async fn without_a_proxy(lives: Duration) -> Vec<Summary> {
-    let http = Upstream::start(move |stream| async move {
-        let service = service_fn(async |request| Ok::<_, Infallible>(answer(request).await));
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-        timeout(lives, connection.with_upgrades()).await.ok();
+    let accepted = AtomicU64::new(0);
+    let http = Upstream::start(move |stream| {
+        let lives = lives + Duration::from_millis(accepted.fetch_add(1, Relaxed) * 7 % 64);
+        async move {
+            let service = service_fn(async |request| Ok::<_, Infallible>(answer(request).await));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            timeout(lives, connection.with_upgrades()).await.ok();
+        }
     });
     let tcp = Upstream::start(move |stream| async move {
         timeout(lives, echo(stream)).await.ok();
