@@ -97,7 +97,8 @@ pub enum Spread {
 }
 
 impl Spread {
-    /// When, since the start, connection `index` of `count` is asked. Not before the one in front of it.
+    /// When, since the start, connection `index` of `count` is asked: not before the one in front
+    /// of it, and at most [`Duration::MAX`].
     ///
     /// # Examples
     ///
@@ -115,11 +116,17 @@ impl Spread {
             Self::Over(window) => (window, count.max(1) as u128),
             Self::PerSecond(rate) => (Duration::from_secs(1), rate.get().into()),
         };
-        // Below 2^94 nanoseconds there are, and below 2^64 connections: divided first, so that nothing overflows.
+        // A remainder is below 2^64, and so is an index: their product does not overflow. The rest
+        // may, for an index beyond `count`.
         let (nanos, index) = (whole.as_nanos(), index as u128);
-        let nanos = (nanos / parts).saturating_mul(index) + nanos % parts * index / parts;
-        let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
-        Duration::new(seconds, (nanos % 1_000_000_000) as u32)
+        let nanos = (nanos / parts)
+            .saturating_mul(index)
+            .saturating_add(nanos % parts * index / parts)
+            .min(Duration::MAX.as_nanos());
+        Duration::new(
+            (nanos / 1_000_000_000) as u64,
+            (nanos % 1_000_000_000) as u32,
+        )
     }
 }
 

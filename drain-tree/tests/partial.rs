@@ -233,7 +233,11 @@ fn one_poll_asks_a_batch_and_lets_other_tasks_run() {
 proptest! {
     #[test]
     fn turns_do_not_go_back_and_lie_in_their_window(
-        window: u64, nanos in 0..1_000_000_000_u32, rate in 1..=u32::MAX, index: usize, count in 1..usize::MAX
+        window: u64,
+        nanos in 0..1_000_000_000_u32,
+        rate in 1..=u32::MAX,
+        index: usize,
+        count in 1..usize::MAX,
     ) {
         let window = Duration::new(window, nanos);
         let index = index % count;
@@ -257,3 +261,15 @@ proptest! {
         prop_assert!(chosen.iter().all(|&connection| connection < count));
     }
 }
+    #[test]
+    fn turns_do_not_go_back_for_any_index(
+        index in prop_oneof![any::<usize>(), usize::MAX - 9..usize::MAX],
+        count in prop_oneof![any::<usize>(), 0..9_usize],
+        rate in 1..=u32::MAX,
+    ) {
+        for spread in [Spread::Over(Duration::MAX), per_second(rate), per_second(1)] {
+            prop_assert!(spread.turn(index.saturating_sub(1), count) <= spread.turn(index, count));
+            prop_assert!(spread.turn(index, count) <= spread.turn(usize::MAX, count));
+        }
+    }
+
