@@ -167,10 +167,15 @@ pub struct PartialOutcome {
     pub asked: usize,
 }
 
-/// Asks the chosen connections to leave, one after the other, and resolves when the last has been asked.
+/// Asks the chosen connections to leave, one after the other, and resolves when the last has been
+/// asked.
 ///
 /// Nothing else changes: no node drains or completes, connections that open meanwhile are not asked,
-/// and a drain may start at any time. A connection that was asked has no deadline by this.
+/// and a drain may start at any time. Two at once may choose the same connection, which is asked
+/// once.
+///
+/// A connection that was asked has no deadline by this. One that does not leave stays until its own
+/// timeouts, [`DrainHandle::force`], or the deadline of a drain that starts later end it.
 ///
 /// The connections of a tree are chosen by [`DrainManager::start_partial_drain`]; those of a registry
 /// by a predicate of its owner, [`PartialDrain::new`].

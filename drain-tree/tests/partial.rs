@@ -1,4 +1,5 @@
-//! A partial drain: a share of the connections is asked to leave at its pace, and nothing else changes.
+//! A partial drain: a share of the connections is asked to leave at its pace, and nothing else
+//! changes.
 #![cfg(not(any(loom, shuttle)))]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -196,6 +197,41 @@ async fn connections_that_were_asked_are_not_chosen_again() {
     assert_eq!(listener.open_watches(), 10);
 }
 
+#[tokio::test(start_paused = true)]
+async fn two_at_once_ask_each_connection_once() {
+    let listener = DrainManager::root(DrainSettings::default());
+    let crowd = Crowd::new();
+    crowd.join(&listener, 40).await;
+    let all = PartialStart::new(Share::ALL);
+    let fast = all.with_spread(per_second(20));
+    let [one, two] = [all, fast].map(|start| listener.start_partial_drain(start));
+    let (one, two) = tokio::join!(one, two);
+    assert_eq!((one.chosen, two.chosen), (40, 40));
+    assert_eq!(one.asked + two.asked, 40);
+    assert_eq!(crowd.left().await.len(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_does_not_leave_has_the_deadline_of_a_later_drain() {
+    let listener = DrainManager::root(DrainSettings::default());
+    let watch = listener.watch().unwrap();
+    let stubborn = tokio::spawn(async move {
+        watch.signaled().await;
+        watch.expired().await;
+        Instant::now()
+    });
+    settle().await;
+    let partial = listener.start_partial_drain(PartialStart::new(Share::ALL));
+    assert_eq!(partial.await.asked, 1);
+    advance(10 * DRAIN_TIME).await;
+    settle().await;
+    assert!(!stubborn.is_finished(), "it has no deadline");
+    let start = Instant::now();
+    let drain = listener.start_drain_sequence(DrainStart::new(DrainReason::ListenerModify));
+    drain.await;
+    assert!(stubborn.await.unwrap() >= start + DRAIN_TIME);
+}
+
 #[test]
 fn a_share_that_is_none_says_its_value() {
     for wrong in [0.0, -0.1, 1.000_001, f64::INFINITY, f64::NAN] {
@@ -250,18 +286,6 @@ proptest! {
     }
 
     #[test]
-    fn a_share_is_of_distinct_connections(fraction in 0.000_001..=1.0, count in 0..500_usize, seed: u64) {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut chosen: Vec<usize> = (0..count).collect();
-        share(fraction).choose(&mut chosen, || random.u64(..));
-        prop_assert_eq!(chosen.len(), (fraction * count as f64).round() as usize);
-        chosen.sort_unstable();
-        chosen.dedup();
-        prop_assert_eq!(chosen.len(), (fraction * count as f64).round() as usize);
-        prop_assert!(chosen.iter().all(|&connection| connection < count));
-    }
-}
-    #[test]
     fn turns_do_not_go_back_for_any_index(
         index in prop_oneof![any::<usize>(), usize::MAX - 9..usize::MAX],
         count in prop_oneof![any::<usize>(), 0..9_usize],
@@ -273,3 +297,15 @@ proptest! {
         }
     }
 
+    #[test]
+    fn a_share_is_of_distinct_connections(fraction in 0.000_001..=1.0, count in 0..500_usize, seed: u64) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut chosen: Vec<usize> = (0..count).collect();
+        share(fraction).choose(&mut chosen, || random.u64(..));
+        prop_assert_eq!(chosen.len(), (fraction * count as f64).round() as usize);
+        chosen.sort_unstable();
+        chosen.dedup();
+        prop_assert_eq!(chosen.len(), (fraction * count as f64).round() as usize);
+        prop_assert!(chosen.iter().all(|&connection| connection < count));
+    }
+}
