@@ -199,7 +199,8 @@ pub struct PartialDrain<T = DrainHandle> {
 }
 
 impl<T> PartialDrain<T> {
-    /// Asks `connections` in their order, by `ask`, which says whether the connection was there to be asked.
+    /// Asks `connections` in their order, by `ask`, which says whether the connection was there to
+    /// be asked. None is asked before `start`.
     ///
     /// # Examples
     ///
@@ -253,11 +254,12 @@ impl<T> PartialDrain<T> {
         next: &mut Option<Instant>,
     ) -> Poll<PartialOutcome> {
         *next = None;
-        let elapsed = now.saturating_duration_since(self.start);
+        let elapsed = now.checked_duration_since(self.start);
         for _ in 0..BATCH {
             let index = self.outcome.chosen - self.left.len();
             let turn = self.spread.turn(index, self.outcome.chosen);
-            if turn > elapsed && !self.left.is_empty() {
+            let is_early = elapsed.is_none_or(|elapsed| turn > elapsed);
+            if is_early && !self.left.is_empty() {
                 *next = Some(later(self.start, turn));
                 return Poll::Pending;
             }

@@ -233,6 +233,19 @@ async fn a_connection_that_does_not_leave_has_the_deadline_of_a_later_drain() {
 }
 
 #[test]
+fn no_connection_is_asked_before_the_start() {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+    let now = std::time::Instant::now();
+    let start = now + DRAIN_TIME;
+    let mut partial = PartialDrain::new(vec![1, 2], Spread::Over(Duration::ZERO), start, |_| true);
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut next = None;
+    assert!(partial.poll_at(now, &mut cx, &mut next).is_pending());
+    assert_eq!((partial.left(), next), (2, Some(start)));
+    assert!(partial.poll_at(start, &mut cx, &mut next).is_ready());
+}
+
+#[test]
 fn a_share_that_is_none_says_its_value() {
     for wrong in [0.0, -0.1, 1.000_001, f64::INFINITY, f64::NAN] {
         let error = Share::new(wrong).unwrap_err().to_string();
