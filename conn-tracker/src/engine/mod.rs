@@ -49,6 +49,7 @@ pub(crate) mod entries;
 pub(crate) mod groups;
 pub(crate) mod handle;
 mod lend;
+mod parts;
 mod pool;
 pub(crate) mod registry;
 pub(crate) mod shard;

@@ -5,6 +5,7 @@ use super::{
     counters::{Counters, Place, Reasons},
     entries::{Cold, Entries, Hot, HotBlock, NONE},
     groups::{Group, Key},
+    parts::{Part, Parts},
     registry::Registry,
     sync::{Mutex, MutexGuard},
 };
@@ -34,17 +35,6 @@ pub(crate) struct ShardState {
     /// The last handle is gone: nothing is opened any more.
     is_abandoned: bool,
 }
-
-/// One group's part in one shard.
-pub(crate) struct Part {
-    pub(crate) group: Arc<Group>,
-    pub(crate) counters: Arc<Counters>,
-}
-
-/// The groups that are counted in one shard, by index. Most groups use few shards, so the places
-/// are allocated a few at a time.
-#[derive(Default)]
-pub(crate) struct Parts(Vec<Option<Box<[Option<Part>; Self::CHUNK]>>>);
 
 /// What is left to do, with nothing locked, when the last guard of a connection is gone.
 #[must_use]
@@ -302,57 +292,6 @@ impl ShardState {
             state: hot.state(),
             protocol: hot.protocol(),
             is_awaited: !self.excluded.contains(hot.label()),
-        }
-    }
-}
-
-impl Parts {
-    const CHUNK: usize = 8;
-
-    #[inline]
-    pub(crate) fn get(&self, index: u32) -> Option<&Part> {
-        let chunk = self.0.get(index as usize / Self::CHUNK)?.as_ref()?;
-        chunk[index as usize % Self::CHUNK].as_ref()
-    }
-
-    /// The counters of `group` in this shard, with the number `shard`.
-    #[inline]
-    fn of(&mut self, group: &Arc<Group>, shard: usize) -> &Counters {
-        if self.get(group.index).is_none() {
-            self.add(group, shard);
-        }
-        let chunk = &self.0[group.index as usize / Self::CHUNK];
-        let part = chunk
-            .as_ref()
-            .and_then(|chunk| chunk[group.index as usize % Self::CHUNK].as_ref());
-        // It was there, or has just been added.
-        &part.expect("the group has a part in this shard").counters
-    }
-
-    #[cold]
-    fn add(&mut self, group: &Arc<Group>, shard: usize) {
-        let (chunk, place) = (
-            group.index as usize / Self::CHUNK,
-            group.index as usize % Self::CHUNK,
-        );
-        if self.0.len() <= chunk {
-            self.0.resize_with(chunk + 1, || None);
-        }
-        let part = Part {
-            group: Arc::clone(group),
-            counters: group.add_part(shard),
-        };
-        self.0[chunk].get_or_insert_default()[place] = Some(part);
-    }
-
-    pub(crate) fn remove(&mut self, index: u32) {
-        let (chunk, place) = (index as usize / Self::CHUNK, index as usize % Self::CHUNK);
-        let Some(Some(parts)) = self.0.get_mut(chunk) else {
-            return;
-        };
-        parts[place] = None;
-        if parts.iter().all(Option::is_none) {
-            self.0[chunk] = None;
         }
     }
 }
