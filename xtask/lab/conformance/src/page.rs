@@ -73,7 +73,7 @@ fn table(outcome: &Outcome, today: &str) -> String {
         )
         .ok();
     }
-    out
+    rig::filled(&out)
 }
 
 /// What is wrong with the table: scenarios that are gone or not in it, rows that are not in the ledger.
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn what_is_written_has_no_problems_until_a_row_or_a_scenario_goes() {
         let outcome = played("A row");
-        let ledger = format!(
-            "\n| A row | why |\n{BEGIN}{}{END}\n",
-            table(&outcome, "today")
-        );
+        let table = table(&outcome, "today");
+        let mut prose = table.lines().filter(|line| !line.starts_with('|'));
+        assert!(prose.all(|line| line.len() <= 100), "{table}");
+        let ledger = format!("\n| A row | why |\n{BEGIN}{table}{END}\n");
         assert_eq!(problems(&ledger), Vec::<String>::new());
         assert!(
             ledger.contains("| modify-gradual | 1 | 1 | 0 | 0 | 1 | A row |"),

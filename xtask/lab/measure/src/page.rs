@@ -21,9 +21,9 @@ pub(crate) struct Part {
 const TITLE: &str = "# What it costs";
 
 const INTRODUCTION: &str = "
-Each value is a median of several runs, each ratio a median of ratios within one round: every candidate once a round, so that a
-busy neighbour disturbs all alike. Ratios hold within one run; nanoseconds are the machine's in that minute. Rows of one part may
-have run one after the other.
+Each value is a median of several runs, each ratio a median of ratios within one round: every
+candidate once a round, so that a busy neighbour disturbs all alike. Ratios hold within one run;
+nanoseconds are the machine's in that minute. Rows of one part may have run one after the other.
 ";
 
 pub(crate) const SIGNAL: Part = Part {
@@ -107,7 +107,7 @@ impl Part {
             .ok();
         }
         write!(body, "\n### How to read it\n{}", self.notes).ok();
-        Ok(body)
+        Ok(rig::filled(&body))
     }
 }
 
@@ -227,6 +227,17 @@ fn load() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prose_has_lines_that_tidy_takes() {
+        let sh = Shell::new().unwrap();
+        for part in [SIGNAL, REGISTRY] {
+            let body = part.body(&sh, &[], 3).unwrap();
+            let page = with_part("", part.title, &body);
+            let mut prose = page.lines().filter(|line| !line.starts_with('|'));
+            assert!(prose.all(|line| line.chars().count() <= 100), "{page}");
+        }
+    }
 
     #[test]
     fn a_new_part_leaves_the_others_as_they_are() {

@@ -14,6 +14,7 @@ pub mod envoy;
 pub mod h1;
 pub mod h2;
 mod process;
+mod prose;
 pub mod upstream;
 pub mod websocket;
 pub mod yaml;
@@ -23,6 +24,7 @@ pub use build::{build_edge, build_example, cargo, root};
 pub use config::{Clusters, Config, VERSION_HEADER, version_text};
 pub use edge::{Edge, Start};
 pub use process::{Process, Said};
+pub use prose::filled;
 pub use upstream::Upstream;
 
 /// The exit code of a laboratory that cannot play here, because a program that is not ours cannot be had.
