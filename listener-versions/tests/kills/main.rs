@@ -93,12 +93,14 @@ fn kill(who: Who, point: Point, kills_old: bool, goes_on: GoesOn) {
     new.until("configures");
     old.until("at old: sockets sent");
     advance(&mut old, &mut new, point);
-    let parked = place.park();
     let (victim, survivor) = if kills_old {
         (old, &mut new)
     } else {
         (new, &mut old)
     };
+    // A connection that it accepts now would end with it, as it must.
+    victim.stop();
+    let parked = place.park();
     victim.kill();
     survivor.run();
     if kills_old && point == Point::Configures {

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+
 use crate::common::wire::{HANG, free};
 
 /// A path and an address.
@@ -152,6 +154,15 @@ impl Process {
     }
 
     /// SIGKILL.
+    /// `SIGSTOP`, and waits until none of its threads runs.
+    pub(crate) fn stop(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).expect("it is there");
+        let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).expect("it is a child");
+        let (_, status) = stopped.expect("this waits");
+        assert!(status.stopped(), "{status:?}");
+    }
+
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it was there");
         self.child.wait().expect("it can be waited for");
