@@ -14,7 +14,8 @@ pub(crate) type Closer = Box<dyn Control>;
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnRequest {
-    /// To leave when it can, in its protocol's words: [`ConnTracker::drain`](crate::ConnTracker::drain).
+    /// To leave when it can, in its protocol's words:
+    /// [`ConnTracker::drain`](crate::ConnTracker::drain).
     Drain,
     /// To end now: [`ConnTracker::close`](crate::ConnTracker::close).
     Close,

@@ -69,8 +69,9 @@
 //! machine, in pairs of atomic additions.
 //!
 //! **What it does not do:** it asks no connection to leave and ends none by itself;
-//! [`ConnTracker::drain`] and [`ConnTracker::close`] call the connection's own control. It refuses no connection. Signals are
-//! `drain-signal`'s part; accepting, with its limits, is `listener-versions`'.
+//! [`ConnTracker::drain`] and [`ConnTracker::close`] call the connection's own control. It refuses
+//! no connection. Signals are `drain-signal`'s part; accepting, with its limits, is
+//! `listener-versions`'.
 //!
 //! **Envoy** has counters where this crate has entries (`downstream_cx_active` is
 //! [`ConnCounts::total`]) and no list of connections; the admin view is an addition.

@@ -195,8 +195,8 @@ impl ConnTracker {
         snapshot::page(self.0.registry(), after, limit)
     }
 
-    /// The ids of the connections that `wanted` picks, of a walk through all pages: at no time is there a
-    /// list of all connections. Each is seen as in [`snapshot`](Self::snapshot).
+    /// The ids of the connections that `wanted` picks, of a walk through all pages: at no time is
+    /// there a list of all connections. Each is seen as in [`snapshot`](Self::snapshot).
     ///
     /// ```
     /// # use conn_tracker::{ConnTracker, Peer};
@@ -269,8 +269,8 @@ impl ConnTracker {
 
     /// Asks the connection `id` to leave when it can, by its [control](ConnInfo::with_control).
     ///
-    /// Nothing is recorded: its task says by [`set_state`](ConnGuard::set_state) that it drains. To ask
-    /// many, at a pace, see `PartialDrain` of drain-tree.
+    /// Nothing is recorded: its task says by [`set_state`](ConnGuard::set_state) that it drains. To
+    /// ask many, at a pace, see `PartialDrain` of drain-tree.
     ///
     /// # Errors
     ///

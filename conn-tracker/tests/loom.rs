@@ -346,7 +346,8 @@ fn a_chain_is_attached_while_its_old_one_is_waited_for() {
     });
 }
 
-/// Invariant 2: the closer is out while it is called; a request reaches the one that is set meanwhile.
+/// Invariant 2: the closer is out while it is called; a request reaches the one that is set
+/// meanwhile.
 #[test]
 fn a_close_reaches_the_closer_that_is_set_at_that_moment() {
     model(|| {

@@ -170,15 +170,15 @@ pub struct PartialOutcome {
 /// Asks the chosen connections to leave, one after the other, and resolves when the last has been
 /// asked.
 ///
-/// Nothing else changes: no node drains or completes, connections that open meanwhile are not asked,
-/// and a drain may start at any time. Two at once may choose the same connection, which is asked
-/// once.
+/// Nothing else changes: no node drains or completes, connections that open meanwhile are not
+/// asked, and a drain may start at any time. Two at once may choose the same connection, which is
+/// asked once.
 ///
 /// A connection that was asked has no deadline by this. One that does not leave stays until its own
 /// timeouts, [`DrainHandle::force`], or the deadline of a drain that starts later end it.
 ///
-/// The connections of a tree are chosen by [`DrainManager::start_partial_drain`]; those of a registry
-/// by a predicate of its owner, [`PartialDrain::new`].
+/// The connections of a tree are chosen by [`DrainManager::start_partial_drain`]; those of a
+/// registry by a predicate of its owner, [`PartialDrain::new`].
 ///
 /// # Cancel safety
 ///
@@ -310,8 +310,8 @@ impl DrainManager {
     /// Asks a share of the connections that are open here and below to leave, one after the other.
     ///
     /// They are chosen now, with the same odds each, among those that wait for a slot
-    /// ([`DrainSignal::waiting`](drain_signal::DrainSignal::waiting)): driven ones, that have not been
-    /// asked yet. The node neither drains nor completes: see [`PartialDrain`].
+    /// ([`DrainSignal::waiting`](drain_signal::DrainSignal::waiting)): driven ones, that have not
+    /// been asked yet. The node neither drains nor completes: see [`PartialDrain`].
     ///
     /// # Examples
     ///
@@ -338,8 +338,8 @@ impl DrainManager {
         self.start_partial_drain_at(start, now, || fastrand::u64(..))
     }
 
-    /// [`start_partial_drain`](Self::start_partial_drain) with time and randomness passed in. `sample`
-    /// is called once for each connection that is chosen.
+    /// [`start_partial_drain`](Self::start_partial_drain) with time and randomness passed in.
+    /// `sample` is called once for each connection that is chosen.
     pub fn start_partial_drain_at(
         &self,
         start: PartialStart,

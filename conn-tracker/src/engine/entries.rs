@@ -25,7 +25,8 @@ pub(crate) const PORTION: usize = if cfg!(loom) { 2 } else { 16 };
 pub(crate) const NONE: u32 = u32::MAX;
 const NO_REASON: u8 = u8::MAX;
 
-/// Whether a thread calls the closer, which is not in the cold half meanwhile, and with which request.
+/// Whether a thread calls the closer, which is not in the cold half meanwhile, and with which
+/// request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Out {

@@ -1,9 +1,9 @@
-//! A closer is called with nothing locked (invariant 2): it is taken out of its entry for the call, and
-//! put back.
+//! A closer is called with nothing locked (invariant 2): it is taken out of its entry for the call,
+//! and put back.
 //!
-//! No request is lost: a close that comes while the closer is out with a drain is next; and a request
-//! whose closer was replaced during the call is repeated with the new one, which belongs to what the
-//! connection has become. A closer is called by one thread at a time.
+//! No request is lost: a close that comes while the closer is out with a drain is next; and a
+//! request whose closer was replaced during the call is repeated with the new one, which belongs to
+//! what the connection has become. A closer is called by one thread at a time.
 
 use super::{entries::Out, shard::Shard};
 use crate::{
@@ -39,7 +39,8 @@ pub(crate) fn ask(
     }
 }
 
-/// The closer, to be called with the request; `None` if a thread that calls it already sees to that.
+/// The closer, to be called with the request; `None` if a thread that calls it already sees to
+/// that.
 fn take(
     shard: &Shard,
     id: ConnId,

@@ -269,7 +269,8 @@ impl Shard {
 
     /// Returns the old closer, for the caller to drop with nothing locked.
     ///
-    /// A request that the old one is being called with is repeated with this one: see [`super::lend`].
+    /// A request that the old one is being called with is repeated with this one: see
+    /// [`super::lend`].
     pub(crate) fn set_closer(&self, id: ConnId, closer: Closer) -> Option<Closer> {
         let mut state = self.lock();
         state.entries.cold_mut(id.entry()).closer.replace(closer)

@@ -125,12 +125,14 @@ impl DrainSignal {
         self.drain.open_watches()
     }
 
-    /// A handle of each connection that waits for its slot now: that is driven ([`drive`](crate::drive)),
-    /// or has a wait of another kind parked, and has not been notified. In no order.
+    /// A handle of each connection that waits for its slot now: that is driven
+    /// ([`drive`](crate::drive)), or has a wait of another kind parked, and has not been notified.
+    /// In no order.
     ///
-    /// For those that are to leave one by one, by [`DrainHandle::start_now`]: a share of all, or the
-    /// oldest. The list is not one moment of all connections: one that opens or goes meanwhile is in
-    /// it or not. It takes 16 bytes for each, and a lock of each shard for 64 connections at a time.
+    /// For those that are to leave one by one, by [`DrainHandle::start_now`]: a share of all, or
+    /// the oldest. The list is not one moment of all connections: one that opens or goes meanwhile
+    /// is in it or not. It takes 16 bytes for each, and a lock of each shard for 64 connections at
+    /// a time.
     pub fn waiting(&self) -> Vec<DrainHandle> {
         let waiting = self.drain.waiting().into_iter();
         waiting.map(DrainHandle::new).collect()

@@ -103,8 +103,9 @@ impl Connection {
 
     /// Adds a handle of every connection of `shard` that waits and has not been notified by itself.
     ///
-    /// In portions, so that the shard is not locked for long. A record with a wait has a handle, which
-    /// is there as long as the entries are locked: the one made here is never the first (invariant 7).
+    /// In portions, so that the shard is not locked for long. A record with a wait has a handle,
+    /// which is there as long as the entries are locked: the one made here is never the first
+    /// (invariant 7).
     pub(crate) fn waiting_in(shard: &Arc<Shard>, found: &mut Vec<Self>) {
         let mut numbers = 0..PORTION;
         loop {

@@ -82,7 +82,8 @@ impl Drain {
         usize::try_from(sum).unwrap_or(usize::MAX)
     }
 
-    /// A handle of every connection that waits, and that neither the drain nor a handle has notified.
+    /// A handle of every connection that waits, and that neither the drain nor a handle has
+    /// notified.
     pub(crate) fn waiting(&self) -> Vec<Connection> {
         let mut found = vec![];
         for shard in self.shards.iter() {

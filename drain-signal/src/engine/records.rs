@@ -82,8 +82,8 @@ impl Record {
         self.state.fetch_sub(REF, Ordering::AcqRel) / REF == 1
     }
 
-    /// Whether it has no handle. Relaxed: only with the entries locked, where a record with a wait has
-    /// a handle until that lock is released, and a free one is claimed under that lock.
+    /// Whether it has no handle. Relaxed: only with the entries locked, where a record with a wait
+    /// has a handle until that lock is released, and a free one is claimed under that lock.
     pub(crate) fn is_free(&self) -> bool {
         self.state.load(Ordering::Relaxed) < REF
     }

@@ -2,8 +2,8 @@
 
 use std::{ffi::OsStr, process::Command};
 
-/// How many instructions this program takes when it is started with these arguments, by callgrind; `None` without
-/// valgrind. What an operation takes is the difference between two counts.
+/// How many instructions this program takes when it is started with these arguments, by callgrind;
+/// `None` without valgrind. What an operation takes is the difference between two counts.
 ///
 /// # Panics
 ///

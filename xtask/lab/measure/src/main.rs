@@ -24,7 +24,8 @@ struct Options {
 enum What {
     /// The drain signal: check, wait, open and close, fan-out, completion, memory; and a busy connection with all of it.
     Signal(Measure),
-    /// The registry of connections, beside the design of Orion's proposal; and the versions of a listener.
+    /// The registry of connections, beside the design of Orion's proposal; and the versions of a
+    /// listener.
     Registry(Measure),
 }
 

@@ -1,5 +1,5 @@
-//! The lines that change for a server which drains by another crate: each pair does the same for the same
-//! connections, before and after. `docs/adopting.md` quotes them, from a mark to its end.
+//! The lines that change for a server which drains by another crate: each pair does the same for
+//! the same connections, before and after. `docs/adopting.md` quotes them, from a mark to its end.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -58,7 +58,8 @@ pub(crate) fn rows(_: &Scale) -> Vec<Row> {
     vec![parked, stays]
 }
 
-/// The megabytes that stay when a crowd of connections, each with a closer and a parked wait, has come and gone so often.
+/// The megabytes that stay when a crowd of connections, each with a closer and a parked wait, has
+/// come and gone so often.
 fn stays(times: usize) -> f64 {
     const CROWD: usize = 500_000;
     let (_trigger, signal) = drain_signal::channel();
