@@ -23,7 +23,7 @@ fn immediate() -> DrainEvent {
     event().with_strategy(DrainStrategy::Immediate)
 }
 
-/// Everybody whose turn it is at `now`.
+/// Wakes every connection whose turn it is at `now`.
 fn advance(draining: &Draining, now: Instant) {
     while draining.advance(now).more {}
 }
@@ -286,5 +286,5 @@ fn a_drain_dropped_with_watchers_parked_is_forgotten_when_they_are_gone() {
     assert_ready!(waiting.poll());
     drop(waiting);
     drop(watch);
-    assert!(handle.leave_if_due(), "it was told");
+    assert!(handle.leave_if_due(), "it was signaled");
 }

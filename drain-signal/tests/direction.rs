@@ -85,14 +85,14 @@ fn widening_tells_the_others_and_leaves_the_told_their_slot() {
     assert_pending!(parked.poll());
     let (draining, _, start) = narrow(trigger);
     draining.advance(start + T / 8);
-    let told = here.event().unwrap();
+    let narrower = here.event().unwrap();
     assert!(draining.widen());
     assert!(!draining.widen(), "it goes no further");
     let event = early.event().unwrap();
     assert_eq!(event.direction, DrainDirection::All);
     assert_eq!(
         (event.start, event.drain_time, event.reason),
-        (told.start, told.drain_time, told.reason)
+        (narrower.start, narrower.drain_time, narrower.reason)
     );
     assert_eq!(here.phase(), Phase::Signaled);
     draining.advance(start + T / 8);

@@ -163,7 +163,7 @@ fn last_turns<C: GracefulClose>(
         if let Poll::Ready(closed) = driven.poll() {
             return closed;
         }
-        assert!(driven.is_woken(), "it waits for nobody");
+        assert!(driven.is_woken(), "it waits for no other task");
     }
     panic!("it goes on for ever");
 }
@@ -262,7 +262,7 @@ fn a_connection_whose_guard_is_held_elsewhere_is_counted_once_and_takes_the_same
     assert_eq!(
         signal.open_watches(),
         1,
-        "whoever holds the guard says that it is gone"
+        "it is gone when the guard is dropped"
     );
     drop(guard);
     assert_eq!(signal.open_watches(), 0);

@@ -92,7 +92,7 @@ fn a_connection_that_comes_after_another_allocates_nothing() {
 fn a_drain_without_connections_takes_less_than_a_kilobyte_on_64_cores() {
     let mut kept = None;
     let info = measure(|| kept = Some(channel()));
-    // Eight bytes for a shard that nobody has used.
+    // Eight bytes for a shard that no thread has used.
     let here = 8 * drain_sync::shards() as i64;
     let there = info.bytes_current - here + 8 * 64;
     assert!(there < 1024, "{there} bytes");

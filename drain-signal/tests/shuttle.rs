@@ -52,7 +52,11 @@ impl Future for Peer {
 
 impl GracefulClose for Peer {
     fn start(mut self: Pin<&mut Self>, _: &Goodbye) {
-        assert_eq!(std::mem::replace(&mut self.asked, 1), 0, "told once, first");
+        assert_eq!(
+            std::mem::replace(&mut self.asked, 1),
+            0,
+            "signaled once, first"
+        );
     }
 
     fn finish(mut self: Pin<&mut Self>) {
@@ -140,8 +144,8 @@ fn whoever_comes_while_a_drain_runs_is_led_to_the_end_or_refused() {
             .flat_map(|opener| opener.join().unwrap())
             .collect();
         future::block_on(async {
-            // One more, so that somebody keeps time for those who came after the keepers had
-            // nothing to do.
+            // One more, which keeps time for connections that came after the keepers had nothing
+            // to do.
             let last = future::spawn(keep_time(draining.clone()));
             for connection in connections {
                 let cause = connection.await.unwrap();

@@ -82,13 +82,13 @@ fn a_batch_wakes_at_most_32_and_says_that_more_are_due() {
         .for_each(|waiting| assert_pending!(waiting.poll()));
     let start = instant();
     let draining = trigger.start(event(start).with_strategy(DrainStrategy::Immediate));
-    let mut told = 0;
+    let mut signaled = 0;
     for expected in [32, 64, 96, 100] {
         let more = draining.advance(start).more;
-        told = waiting.iter().filter(|waiting| waiting.is_woken()).count();
-        assert_eq!((told, more), (expected, expected < 100));
+        signaled = waiting.iter().filter(|waiting| waiting.is_woken()).count();
+        assert_eq!((signaled, more), (expected, expected < 100));
     }
-    assert_eq!(told, 100);
+    assert_eq!(signaled, 100);
 }
 
 #[test]
@@ -181,19 +181,19 @@ fn envoys_ramp_is_flat_in_the_first_second_and_certain_from_half_time() {
     let (trigger, signal) = channel();
     let start = instant();
     let draining = trigger.start(event(start).with_schedule(DrainSchedule::Envoy140));
-    let told = |at| {
+    let signaled = |at| {
         draining.advance(start + Duration::from_millis(at));
         (0..2_000)
             .filter(|_| signal.watch().unwrap().leave_if_due())
             .count()
     };
-    assert_eq!(told(950), 0);
-    let half_way = told(15_500);
+    assert_eq!(signaled(950), 0);
+    let half_way = signaled(15_500);
     assert!(
         (900..1_100).contains(&half_way),
         "{half_way} of 2000 is not about half"
     );
-    assert_eq!(told(30_100), 2_000);
+    assert_eq!(signaled(30_100), 2_000);
 }
 
 #[test]
@@ -325,8 +325,8 @@ fn whoever_calls_when_asked_tells_everybody_in_the_first_quarter() {
             break;
         }
     }
-    let told = waiting.iter().filter(|waiting| waiting.is_woken()).count();
-    assert_eq!(told, 1_000);
+    let signaled = waiting.iter().filter(|waiting| waiting.is_woken()).count();
+    assert_eq!(signaled, 1_000);
 }
 
 #[test]

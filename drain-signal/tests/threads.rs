@@ -127,7 +127,7 @@ fn no_two_watchers_of_one_thread_have_one_place() {
     assert_eq!(places.len(), watches.len());
 }
 
-/// Owners open and close as fast as they can; whoever hears of the end finds nobody there.
+/// Owners open and close as fast as they can; a task that sees the end finds no watch open.
 #[test]
 fn nobody_is_there_when_a_drain_has_ended_that_began_amid_openings() {
     for _ in 0..300 {

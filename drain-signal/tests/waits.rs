@@ -19,7 +19,7 @@ use tokio_test::{assert_pending, assert_ready, task};
 
 const T: Duration = Duration::from_secs(60);
 
-/// Everybody's slot is at the start.
+/// All slots are at the start.
 fn start(trigger: DrainTrigger, reason: DrainReason) -> Draining {
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
     let event = DrainEvent::new(Instant::now(), T, reason)
@@ -259,7 +259,7 @@ fn a_wait_that_is_dropped_takes_its_waker_with_it_at_any_time() {
     };
     let before = park(Phase::Open);
     drop(park(Phase::Signaled));
-    // The drain has begun, and nobody has moved it on: the slot has come, and nobody was woken.
+    // The drain has begun and was not advanced: the slot has come, and no task was woken.
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
     let event = DrainEvent::new(Instant::now(), T, DrainReason::Admin)
         .with_strategy(DrainStrategy::Immediate);

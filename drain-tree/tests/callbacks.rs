@@ -290,7 +290,7 @@ fn callbacks_are_called_by_the_first_drain_that_covers_their_scope() {
     assert_eq!(called(&calls), [0, 1]);
 }
 
-/// D16-D19 with a callback that panics: whoever comes after it is calls as if it had not.
+/// D16-D19 with a callback that panics: the callbacks after it are called as if it had not.
 #[test]
 fn a_panicking_callback_changes_nothing_for_others() {
     let (root, calls) = (manager(seconds(4)), Calls::default());

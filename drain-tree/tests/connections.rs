@@ -31,7 +31,7 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// E12: an inbound drain neither tells nor waits for connections outside of it.
+/// E12: an inbound drain neither signals nor waits for connections outside of it.
 #[tokio::test(start_paused = true)]
 async fn an_inbound_drain_does_not_wait_for_connections_that_it_does_not_concern() {
     let listener = inbound(&root());
@@ -62,7 +62,7 @@ async fn connections_get_the_first_event_whenever_they_come() {
     }
 }
 
-/// E4: whoever is signaled may open and close others meanwhile.
+/// E4: a connection that is signaled may open and close others meanwhile.
 #[tokio::test(start_paused = true)]
 async fn connections_may_come_and_go_while_others_are_signaled() {
     let listener = child(&root());
@@ -83,7 +83,7 @@ async fn connections_may_come_and_go_while_others_are_signaled() {
     assert!(outcome.took <= T / 4 + A_TICK, "{:?}", outcome.took);
 }
 
-/// E3: a node that was empty when its drain began tells a later connection in what is left of the
+/// E3: a node that was empty when its drain began signals a later connection in what is left of the
 /// first quarter.
 #[tokio::test(start_paused = true)]
 async fn the_first_connection_of_an_empty_node_gets_a_slot_in_what_is_left() {

@@ -56,8 +56,8 @@ fn wait(sequence: &mut DrainSequence) -> DrainOutcome {
     block_on(poll_fn(|cx| sequence.poll_at(now, cx, &mut None)))
 }
 
-/// A drain that goes on, whoever is there: what is not listed is not found by the attempt to end
-/// it.
+/// A drain that goes on, with or without connections: what is not listed is not found by the
+/// attempt to end it.
 const LASTING: DrainStart =
     DrainStart::new(DrainReason::ListenerModify).with_minimum(Duration::from_secs(600));
 

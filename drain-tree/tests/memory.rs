@@ -117,7 +117,7 @@ fn versions_under_a_drain_whose_sequence_was_dropped() {
     drop(open);
 }
 
-/// Each is signaled of a nearer deadline while it is there: a change that is reported, and must be
+/// The deadline comes nearer for each while it is there: a change that is reported, and must be
 /// reported again.
 #[test]
 fn versions_whose_deadline_comes_nearer_while_no_task_polls() {

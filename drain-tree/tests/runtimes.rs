@@ -1,5 +1,5 @@
-//! Several runtimes, tasks aborted in the middle, wakers that panic: a drain goes on with whoever
-//! is left.
+//! Several runtimes, tasks aborted in the middle, wakers that panic: a drain goes on with
+//! the tasks that are left.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

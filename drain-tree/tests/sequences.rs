@@ -186,7 +186,7 @@ async fn a_full_drain_lasts_its_time_under_both_strategies() {
     }
 }
 
-/// D28: everybody who joined is signaled of the end, once.
+/// D28: every sequence that joined sees the same end, once.
 #[tokio::test(start_paused = true)]
 async fn all_who_joined_see_the_same_end() {
     let listener = child(&root());

@@ -47,7 +47,7 @@ async fn all_slots_of_a_sequence_lie_in_the_first_quarter() {
             })
         })
         .collect();
-    // Everyone parks before the drain begins.
+    // All connections park before the drain begins.
     tokio::task::yield_now().await;
     let outcome = root.start_drain_sequence(MODIFY).await;
     let mut times = vec![];
@@ -136,7 +136,7 @@ async fn a_dropped_sequence_can_be_joined_and_goes_on() {
     let watch = listener.watch_with(halfway).unwrap();
     drop(listener.start_drain_sequence(MODIFY));
     tokio::time::advance(T / 2).await;
-    assert!(!watch.leave_if_due(), "nobody paces it");
+    assert!(!watch.leave_if_due(), "no task paces it");
     let joined = tokio::spawn(listener.start_drain_sequence(MODIFY));
     watch.signaled().await;
     drop(watch);

@@ -224,7 +224,7 @@ fn an_entry_given_back_during_the_walk_belongs_to_its_next_owner() {
             let _ = wait.poll_phase(&mut Context::from_waker(Waker::noop()), Phase::Open);
             drop(wait);
             let next = signal.watch_with(options()).unwrap();
-            // If it came during the drain it has no slot and is told when it asks.
+            // If it came during the drain it has no slot and is signaled when it asks.
             if !next.leave_if_due() {
                 block_on(next.signaled());
             }
@@ -268,7 +268,7 @@ fn a_deadline_brought_forward_reaches_a_watcher_that_registers_at_that_moment() 
             block_on(watch.expired());
         });
         draining.bring_forward(start);
-        // The shard may be built after this walk: whoever drives looks again when it is asked to.
+        // The shard may be built after this walk: the driver looks again when it is asked to.
         while draining.advance(start + Duration::from_secs(1)).more {}
         opener.join().unwrap();
     });

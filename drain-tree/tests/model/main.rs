@@ -2,7 +2,7 @@
 //! and time.
 //!
 //! The model knows nothing of pacing, batches or lists. It walks all nodes at every step, and says
-//! what each must look like once everybody who has something to do has done it.
+//! what each must look like once every task has done what it has to do.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

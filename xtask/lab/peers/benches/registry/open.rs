@@ -1,4 +1,5 @@
-//! A connection is registered and deregistered: id, state, counts; with nobody and with a million others there.
+//! A connection is registered and deregistered: id, state, counts; with no and with a million
+//! others there.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};

@@ -1,4 +1,5 @@
-//! Somebody lists a million connections: how long does a registration on another thread wait meanwhile?
+//! One thread lists a million connections: how long does a registration on another thread wait
+//! meanwhile?
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -86,7 +87,8 @@ impl Runs {
     }
 }
 
-/// Registrations with somebody listing beside them, and as long without; the lister's processor is busy then too.
+/// Registrations with a thread that lists beside them, and as long without; the lister's processor
+/// is busy then too.
 fn measure(open: impl Fn() + Sync, list: impl Fn()) -> (Delays, Delays, Duration) {
     let began = Instant::now();
     let with = beside(&open, list);

@@ -11,7 +11,7 @@ use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Drainin
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-/// Begins to wake everybody. Its duration is what the caller's worker is held for.
+/// Begins to wake all tasks. Its duration is what the caller's worker is busy for.
 pub(crate) type Trigger = Box<dyn FnOnce() + Send>;
 
 /// Counts a crowd: who has parked, who has seen it. The last one wakes the thread that waits for it, which until then takes
@@ -277,7 +277,7 @@ pub(crate) fn watch() -> Box<dyn Crowd> {
             let mut receiver = receiver.clone();
             async move { assert!(receiver.wait_for(|on| *on).await.is_ok()) }
         },
-        trigger: move || sender.send(true).expect("somebody waits"),
+        trigger: move || sender.send(true).expect("a task waits"),
     })
 }
 

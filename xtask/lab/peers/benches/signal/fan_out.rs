@@ -1,5 +1,5 @@
-//! Everybody is told: until the last task has seen it, how long the starting call holds its worker, and how late a ticker
-//! on the same runtime becomes meanwhile.
+//! All tasks are woken: until the last has seen it, how long the starting call holds its worker,
+//! and how late a ticker on the same runtime becomes meanwhile.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
     rows
 }
 
-/// The same when everybody has a slot of two seconds.
+/// The same when the slots are spread over two seconds.
 pub(crate) fn gradual_rows(scale: &Scale) -> Vec<Row> {
     let rounds = if scale.quick { 1 } else { 5 };
     // Of a thousand ticks a round, the second worst is the 99.9th percentile: one round says little.
@@ -203,8 +203,8 @@ fn waited() -> HashMap<String, f64> {
     waited.collect()
 }
 
-/// Writes down by how many milliseconds it is late, every millisecond. For how long one worker had no processor meanwhile, which
-/// somebody else had, is taken off.
+/// Writes down by how many milliseconds it is late, every millisecond. For how long one worker had
+/// no processor meanwhile, because another process had it, is taken off.
 struct Ticker {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<Vec<f64>>,

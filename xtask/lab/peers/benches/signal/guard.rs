@@ -1,4 +1,5 @@
-//! A connection opens and closes; and one that parks in between. With nobody, ten thousand and a million others there.
+//! A connection opens and closes; and one that parks in between. With no, ten thousand and a
+//! million others there.
 
 use std::hint::black_box;
 use std::pin::pin;
@@ -169,8 +170,9 @@ fn open_park_close(scale: &Scale, threads: usize, target: Target) -> Row {
     compare(name, "ns", target, scale.rounds, cases)
 }
 
-/// What the serving crates keep of one connection: a watch of the listener until its filter chain is known and one of the chain,
-/// the handles of a closer, of the driver and of the decision, and the driver's parked wait.
+/// What the serving crates keep of one connection: a watch of the listener until its filter chain
+/// is known and one of the chain, the handles of a closer, of the driver and of the decision, and
+/// the driver's parked wait.
 fn as_the_product(scale: &Scale, threads: usize) -> Row {
     let times = scale.times(200_000);
     let word = Arc::new(AtomicU64::new(0));

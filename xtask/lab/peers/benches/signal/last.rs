@@ -1,4 +1,4 @@
-//! The last guard is dropped: how long until whoever waits for it is woken?
+//! The last guard is dropped: how long until the task that waits for it is woken?
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
