@@ -3,8 +3,8 @@
 
 use conn_tracker::{
     AttachError, CloseError, CloseReason, ConnChain, ConnCounts, ConnGroup, ConnGuard, ConnId,
-    ConnInfo, ConnKind, ConnLabel, ConnProtocol, ConnSnapshot, ConnState, ConnTracker, GroupView,
-    InvalidTransition, ParseConnIdError, Peer, SnapshotPage, TrackerOptions, WaitEmpty,
+    ConnInfo, ConnKind, ConnLabel, ConnProtocol, ConnRequest, ConnSnapshot, ConnState, ConnTracker,
+    GroupView, InvalidTransition, ParseConnIdError, Peer, SnapshotPage, TrackerOptions, WaitEmpty,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 use std::{error::Error, hash::Hash};
@@ -15,6 +15,7 @@ assert_impl_all!(ConnChain: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnGuard: Send, Sync, Unpin, Clone);
 assert_impl_all!(WaitEmpty: Send, Sync, Unpin, Future<Output = ()>);
 assert_impl_all!(ConnInfo: Send, Sync, Unpin);
+assert_impl_all!(ConnRequest: Send, Sync, Unpin, Copy, Hash);
 assert_impl_all!(TrackerOptions: Send, Sync, Unpin, Clone);
 assert_impl_all!(ConnSnapshot: Send, Sync, Unpin, Clone);
 assert_impl_all!(SnapshotPage: Send, Sync, Unpin, Clone);

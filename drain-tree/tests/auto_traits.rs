@@ -2,7 +2,8 @@
 
 use drain_tree::{
     ChildOptions, Decision, DrainCallback, DrainManager, DrainOutcome, DrainSequence,
-    DrainSettings, DrainStart, Rounding,
+    DrainSettings, DrainStart, InvalidShare, PartialDrain, PartialOutcome, PartialStart, Rounding,
+    Share, Spread,
 };
 use static_assertions::assert_impl_all;
 
@@ -15,3 +16,8 @@ assert_impl_all!(DrainSettings: Send, Sync, Unpin, Clone);
 assert_impl_all!(DrainStart: Send, Sync, Unpin, Copy);
 assert_impl_all!(ChildOptions: Send, Sync, Unpin, Copy);
 assert_impl_all!(DrainOutcome: Send, Sync, Unpin, Copy);
+assert_impl_all!(PartialDrain: Send, Unpin, Future<Output = PartialOutcome>);
+assert_impl_all!(PartialStart: Send, Sync, Unpin, Copy);
+assert_impl_all!(Share: Send, Sync, Unpin, Copy);
+assert_impl_all!(Spread: Send, Sync, Unpin, Copy);
+assert_impl_all!(InvalidShare: std::error::Error, Send, Sync, Unpin);
