@@ -226,6 +226,8 @@ impl<T> PartialDrain<T> {
         ask: impl FnMut(T) -> bool + Send + 'static,
     ) -> Self {
         connections.reverse();
+        // Those that were not chosen leave their room behind, for as long as the drain lasts.
+        connections.shrink_to_fit();
         Self {
             outcome: PartialOutcome {
                 chosen: connections.len(),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use allocation_counter::measure;
 use drain_tree::{
     ChildOptions, DrainDirection, DrainManager, DrainReason, DrainSequence, DrainSettings,
-    DrainStart, DrainState, TrafficDirection,
+    DrainStart, DrainState, PartialStart, Share, TrafficDirection,
+    drain_signal::{Phase, PhaseWait},
 };
 
 const T: Duration = Duration::from_secs(60);
@@ -89,6 +90,28 @@ fn versions_after_a_drain_of_the_whole_that_is_over() {
         assert!(kept.is_draining());
         drop(open);
     }
+}
+
+#[test]
+fn a_partial_drain_keeps_only_the_connections_that_it_chose() {
+    let listener = root();
+    let mut cx = Context::from_waker(Waker::noop());
+    let waits: Vec<_> = (0..MANY)
+        .map(|_| {
+            let mut wait = PhaseWait::new(listener.watch().expect("nothing drains"));
+            assert!(wait.poll_phase(&mut cx, Phase::Open).is_pending());
+            wait
+        })
+        .collect();
+    let few = PartialStart::new(Share::new(0.01).expect("a share"));
+    let mut partial = None;
+    let heap = measure(|| partial = Some(listener.start_partial_drain(few)));
+    assert_eq!(
+        partial.map(|partial| partial.left()),
+        Some(waits.len() / 100)
+    );
+    let bytes = heap.bytes_current;
+    assert!(bytes < SLACK, "{bytes} bytes for a hundredth of them");
 }
 
 #[test]
