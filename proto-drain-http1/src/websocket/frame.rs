@@ -7,21 +7,25 @@
 pub(crate) struct FrameWalker {
     /// Bytes seen of the frame's head.
     head: u8,
-    is_close: bool,
+    /// The first of them: whether the frame ends its message, and its opcode.
+    first: u8,
     is_masked: bool,
     /// The 7-bit length until the extended one is read, then the payload that is still to come.
     left: u64,
     /// How many bytes of extended length there are.
     extended: u8,
     closed: bool,
+    /// A message has begun that has not ended; control frames stand between its fragments.
+    in_message: bool,
 }
 
-/// The opcode of a Close frame (section 5.5.1).
+/// The opcode of a Close frame (section 5.5.1), and the first of the control frames'.
 const CLOSE: u8 = 0x8;
 
 impl FrameWalker {
-    /// Follows these bytes.
-    pub(crate) fn walk(&mut self, mut bytes: &[u8]) {
+    /// Follows these bytes: how many messages end in them.
+    pub(crate) fn walk(&mut self, mut bytes: &[u8]) -> usize {
+        let mut messages = 0;
         while let Some((first, rest)) = bytes.split_first() {
             if self.in_head() {
                 self.take_head(*first);
@@ -34,12 +38,16 @@ impl FrameWalker {
                 bytes = bytes.get(now..).unwrap_or_default();
             }
             if !self.in_head() && self.left == 0 {
+                let ends_message = self.is_data() && self.first & 0x80 != 0;
+                messages += usize::from(ends_message);
                 *self = Self {
-                    closed: self.closed || self.is_close,
+                    closed: self.closed || self.opcode() == CLOSE,
+                    in_message: self.in_message && !ends_message,
                     ..Self::default()
                 };
             }
         }
+        messages
     }
 
     /// Whether the next byte begins a frame.
@@ -52,6 +60,11 @@ impl FrameWalker {
         self.closed
     }
 
+    /// Whether a message has begun that has not ended.
+    pub(crate) const fn in_message(&self) -> bool {
+        self.in_message
+    }
+
     /// How many bytes certainly lie before the next boundary; none only at one.
     pub(crate) fn until_boundary(&self) -> usize {
         match self.head {
@@ -60,6 +73,15 @@ impl FrameWalker {
             _ if self.in_head() => usize::from(self.head_length() - self.head),
             _ => usize::try_from(self.left).unwrap_or(usize::MAX),
         }
+    }
+
+    const fn opcode(&self) -> u8 {
+        self.first & 0x0f
+    }
+
+    /// Text, binary, or a further fragment of either.
+    const fn is_data(&self) -> bool {
+        self.opcode() < CLOSE
     }
 
     const fn head_length(&self) -> u8 {
@@ -72,7 +94,10 @@ impl FrameWalker {
 
     fn take_head(&mut self, byte: u8) {
         match self.head {
-            0 => self.is_close = byte & 0x0f == CLOSE,
+            0 => {
+                self.first = byte;
+                self.in_message |= self.is_data();
+            }
             1 => {
                 self.is_masked = byte & 0x80 != 0;
                 (self.extended, self.left) = match byte & 0x7f {
@@ -139,7 +164,7 @@ mod tests {
             for frame in &frames {
                 ends.push(ends.last().unwrap() + frame.len());
             }
-            let (mut walker, mut at) = (FrameWalker::default(), 0);
+            let (mut walker, mut at, mut messages) = (FrameWalker::default(), 0, 0);
             for cut in cuts.iter().cycle() {
                 prop_assert_eq!(walker.at_boundary(), ends.contains(&at), "at {} of {:?}", at, ends);
                 let next = ends.iter().find(|end| **end >= at).unwrap();
@@ -148,13 +173,28 @@ mod tests {
                 prop_assert!(certain > 0 || walker.at_boundary());
                 let passed = frames.iter().zip(&ends[1..]).any(|(frame, end)| *end <= at && frame[0] & 0x0f == CLOSE);
                 prop_assert_eq!(walker.is_closed(), passed);
+                let is_data = |frame: &Vec<u8>| frame[0] & 0x0f < CLOSE;
+                let ended = frames.iter().zip(&ends[1..]).filter(|(frame, end)| **end <= at && is_data(frame));
+                prop_assert_eq!(messages, ended.count());
+                let inside = frames.iter().zip(ends.windows(2)).any(|(frame, ends)| ends[0] < at && at < ends[1] && is_data(frame));
+                prop_assert_eq!(walker.in_message(), inside);
                 if at == bytes.len() {
                     break;
                 }
                 let end = bytes.len().min(at + cut);
-                walker.walk(&bytes[at..end]);
+                messages += walker.walk(&bytes[at..end]);
                 at = end;
             }
+        }
+    }
+
+    #[test]
+    fn a_message_ends_with_its_last_fragment_whatever_stands_between() {
+        let mut walker = FrameWalker::default();
+        // Its first fragment, a ping, the second, the last.
+        for (head, ended) in [(0x01, 0), (0x89, 0), (0x00, 0), (0x80, 1)] {
+            assert_eq!(walker.walk(&[head, 2, 0x81, 0x00]), ended, "{head:x}");
+            assert_eq!(walker.in_message(), ended == 0, "{head:x}");
         }
     }
 

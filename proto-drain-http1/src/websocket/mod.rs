@@ -30,13 +30,22 @@ use frame::FrameWalker;
 /// [`tokio::io::copy_bidirectional`]), after the `101` was relayed, so that the first byte read begins a frame. Until the
 /// slot every byte passes through. Then:
 ///
-/// 1. what the server has begun to send is read to the end of its frame, and no further;
-/// 2. the Close frame is read, as if the server had sent it; a server's frames carry no mask;
-/// 3. the client's answer is awaited, for [`with_reply_timeout`](Self::with_reply_timeout) at most; it goes to the server,
-///    which ends its own side by it. A client that does not answer is spoken for: the server gets a Close frame with the same
-///    code, unless the client is inside a frame. What the server still sends is dropped: nothing may follow a Close;
-/// 4. the end of the stream is read, which the copy passes on as FIN: the server's side closes first (section 7.1.1). A client
-///    that does not close then is bounded by [`WebSocketClientIo`] around its side.
+/// 1. what the server has begun to send is read to the end of its frame, and what it has sent
+///    already, 64 KiB of it at most;
+/// 2. while the client has sent more messages than it was sent since, or is inside one, the
+///    server's are read on: for half of [`with_reply_timeout`](Self::with_reply_timeout) at most;
+/// 3. the Close frame is read, as if the server had sent it; a server's frames have no mask;
+/// 4. the client's answer is awaited, for what is left of
+///    [`with_reply_timeout`](Self::with_reply_timeout); it goes to the server, which ends its own
+///    side by it. A client that does not answer is spoken for: the server gets a Close frame with
+///    the same code, unless the client is inside a frame;
+/// 5. the end of the stream is read, which the copy passes on as FIN: the server's side closes
+///    first (section 7.1.1). A client that does not close then is bounded by [`WebSocketClientIo`]
+///    around its side.
+///
+/// Nothing may follow a Close. A client's message that crosses it still goes to the server, and
+/// what the server sends from then on is dropped. Behind a Close in the client's place, what the
+/// client sends is dropped as well.
 ///
 /// If either side has closed by itself, nothing is said: the handshake is already on its way. A frame that does not end
 /// before the deadline is cut there by the copy, without a Close: in the middle of a frame there is no place for one.
@@ -68,8 +77,14 @@ pub struct WebSocketIo<IO> {
     down: FrameWalker,
     /// The client's frames: what is written.
     up: FrameWalker,
+    /// How many messages the client has sent that the server has sent none for.
+    unanswered: usize,
     client_ended: bool,
     stage: Stage,
+    /// Bytes read since the Close could have been said for the first time.
+    cleared: usize,
+    /// How long the Close still waits for the server; set when it waits.
+    answer: Option<Pin<Box<Sleep>>>,
     /// The Close frame to the server in place of a client that has not answered, and how much of it is written.
     spoken_for: Option<(u8, [u8; 8])>,
 }
@@ -98,8 +113,11 @@ impl<IO> WebSocketIo<IO> {
             after: Phase::Open,
             down: FrameWalker::default(),
             up: FrameWalker::default(),
+            unanswered: 0,
             client_ended: false,
             stage: Stage::Relaying,
+            cleared: 0,
+            answer: None,
             spoken_for: None,
         }
     }
@@ -110,7 +128,8 @@ impl<IO> WebSocketIo<IO> {
         &self.upstream
     }
 
-    /// How long the client may take to answer the Close frame. Default 1 s, as Envoy's `delayed_close_timeout`.
+    /// How long the client may take to answer the Close frame; half as long if the Close has waited
+    /// for the server. Default 1 s, as Envoy's `delayed_close_timeout`.
     #[must_use]
     pub fn with_reply_timeout(mut self, timeout: Duration) -> Self {
         self.reply_timeout = timeout;
@@ -135,7 +154,8 @@ impl<IO> WebSocketIo<IO> {
 
     /// The client said something, or ended.
     fn heard_client(&mut self, bytes: &[u8]) {
-        self.up.walk(bytes);
+        let messages = self.up.walk(bytes);
+        self.unanswered = self.unanswered.saturating_add(messages);
         if let (Stage::Awaiting { reader, .. }, true) = (&self.stage, self.client_is_done()) {
             reader.wake_by_ref();
         }
@@ -147,16 +167,16 @@ impl<IO> WebSocketIo<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
-    /// Reads to the end of the frame and no further, if the tunnel is to close; otherwise what there is.
+    /// Reads so many bytes at most; otherwise what there is.
     fn poll_relay(
         &mut self,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
-        closing: bool,
-    ) -> Poll<io::Result<()>> {
+        most: Option<usize>,
+    ) -> Poll<io::Result<usize>> {
         let before = buf.filled().len();
-        if closing {
-            let most = self.down.until_boundary().min(buf.remaining());
+        if let Some(most) = most {
+            let most = most.min(buf.remaining());
             let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
             ready!(Pin::new(&mut self.upstream).poll_read(cx, &mut part))?;
             let read = part.filled().len();
@@ -164,9 +184,43 @@ impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
         } else {
             ready!(Pin::new(&mut self.upstream).poll_read(cx, buf))?;
         }
-        self.down
-            .walk(buf.filled().get(before..).unwrap_or_default());
-        Poll::Ready(Ok(()))
+        let read = buf.filled().get(before..).unwrap_or_default();
+        self.unanswered = self.unanswered.saturating_sub(self.down.walk(read));
+        if self.cleared > 0 {
+            self.cleared = self.cleared.saturating_add(read.len());
+        }
+        Poll::Ready(Ok(read.len()))
+    }
+
+    /// Between two frames of the server, before the Close: whether one more has begun. Pending
+    /// while the client waits for one.
+    fn poll_clear(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<bool> {
+        /// The shortest frame: so much is read and no boundary passed.
+        const HEAD: usize = 2;
+        /// A server that always has more to say does not keep the Close back.
+        const MOST: usize = 64 * 1024;
+        let waits = self.unanswered > 0 || self.up.in_message();
+        if waits {
+            let most = self.reply_timeout / 2;
+            let answer = self
+                .answer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(most)));
+            if answer.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+        } else if self.cleared >= MOST {
+            return Poll::Ready(false);
+        }
+        match self.poll_relay(cx, buf, Some(HEAD)) {
+            Poll::Ready(Ok(read @ 1..)) => {
+                self.cleared = self.cleared.max(read);
+                Poll::Ready(true)
+            }
+            // The server has ended: the client is sent a Close all the same.
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending if waits => Poll::Pending,
+            Poll::Pending => Poll::Ready(false),
+        }
     }
 
     /// Ready when the client has answered or ended, or had its time. Drops what the server still sends.
@@ -209,12 +263,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketIo<IO> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         loop {
             match this.stage {
                 Stage::Relaying => {
                     let closing = this.is_to_close(cx);
                     if !(closing && this.down.at_boundary()) {
-                        return this.poll_relay(cx, buf, closing);
+                        let most = closing.then(|| this.down.until_boundary());
+                        return this.poll_relay(cx, buf, most).map_ok(drop);
+                    }
+                    if ready!(this.poll_clear(cx, buf)) {
+                        return Poll::Ready(Ok(()));
                     }
                     this.stage = Stage::Saying(0);
                 }
@@ -224,8 +285,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocketIo<IO> {
                     buf.put_slice(&frame[said..said + now]);
                     this.stage = Stage::Saying(said + now);
                     if said + now == frame.len() {
+                        let reply_timeout = match this.answer.take() {
+                            Some(_) => this.reply_timeout / 2,
+                            None => this.reply_timeout,
+                        };
                         this.stage = Stage::Awaiting {
-                            timeout: Box::pin(tokio::time::sleep(this.reply_timeout)),
+                            timeout: Box::pin(tokio::time::sleep(reply_timeout)),
                             reader: cx.waker().clone(),
                             upstream_ended: false,
                         };

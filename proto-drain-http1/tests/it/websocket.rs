@@ -140,10 +140,11 @@ async fn the_close_stands_at_the_end_of_the_frame_the_slot_falls_into() {
         let mut tunnel = Tunnel::new(CloseCode::GoingAway);
         tunnel.serve(&bytes[..slot]).await;
         tunnel.slot().await;
-        tunnel.serve(&bytes[slot..]).await;
+        let end = *ends.iter().find(|end| **end >= slot).unwrap();
+        tunnel.serve(&bytes[slot..end]).await;
+        tunnel.serve(&bytes[end..]).await;
         tunnel.say(&masked(0x88, 2)).await;
         let heard = tunnel.rest().await;
-        let end = *ends.iter().find(|end| **end >= slot).unwrap();
         let (data, close) = heard.split_at(heard.len() - 4);
         assert_eq!(close, GOING_AWAY, "slot at {slot}");
         assert_eq!(data.len(), end, "slot at {slot}");
@@ -170,6 +171,8 @@ async fn the_close_comes_whole_to_a_reader_of_single_bytes() {
 async fn the_tunnel_ends_when_the_client_has_answered_and_the_server_gets_the_answer() {
     let mut tunnel = Tunnel::new(CloseCode::GoingAway);
     tunnel.say(&masked(0x82, 100)).await;
+    tunnel.serve(&frame(0x82, 0)).await;
+    tunnel.heard(2).await;
     let start = Instant::now();
     tunnel.slot().await;
     assert_eq!(tunnel.heard(4).await, GOING_AWAY);
@@ -194,6 +197,63 @@ async fn the_tunnel_ends_when_the_client_has_answered_and_the_server_gets_the_an
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_servers_answers_to_what_the_client_sent_before_come_before_the_close() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    let answers = [frame(0x81, 3), frame(0x82, 200), frame(0x81, 1)];
+    // Two messages and a half; a ping between is none.
+    let parts = [masked(0x81, 3), masked(0x89, 1), masked(0x82, 7)].concat();
+    let (half, rest) = (masked(0x01, 2), masked(0x80, 2));
+    tunnel.say(&parts).await;
+    tunnel.say(&half).await;
+    tunnel.slot().await;
+    for answer in &answers[..2] {
+        tokio::time::sleep(SECOND / 10).await;
+        tunnel.serve(answer).await;
+    }
+    tunnel.say(&rest).await;
+    tokio::time::sleep(SECOND / 10).await;
+    tunnel.serve(&answers[2]).await;
+    let start = Instant::now();
+    assert_eq!(
+        tunnel.rest().await,
+        [&answers.concat()[..], &GOING_AWAY].concat()
+    );
+    // What is left of the second is the client's.
+    assert_eq!(start.elapsed(), SECOND / 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_keeps_the_close_back_for_half_of_the_reply_timeout() {
+    let mut tunnel = Tunnel::new(CloseCode::GoingAway);
+    tunnel.say(&masked(0x81, 9)).await;
+    let start = Instant::now();
+    tunnel.slot().await;
+    assert_eq!(tunnel.heard(4).await, GOING_AWAY);
+    assert_eq!(start.elapsed(), SECOND / 2);
+    assert_eq!(tunnel.rest().await, b"");
+    assert_eq!(start.elapsed(), SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_server_has_sent_by_then_comes_before_the_close_whether_it_ends_or_not() {
+    for ends in [false, true] {
+        let (far, mut server) = duplex(4096);
+        let (_trigger, signal) = drain_signal::channel();
+        let watch = signal.watch().unwrap();
+        let mut far = WebSocketIo::new(far, watch.handle(), CloseCode::GoingAway);
+        let sent = [frame(0x81, 5), frame(0x89, 0), frame(0x82, 1000)].concat();
+        server.write_all(&sent).await.unwrap();
+        if ends {
+            server.shutdown().await.unwrap();
+        }
+        watch.start_now();
+        let mut heard = Vec::new();
+        far.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, [&sent[..], &GOING_AWAY].concat(), "ends: {ends}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_answer_is_left_after_the_reply_timeout() {
     let mut tunnel = Tunnel::new(CloseCode::GoingAway);
     let start = Instant::now();
@@ -205,9 +265,9 @@ async fn a_client_that_does_not_answer_is_left_after_the_reply_timeout() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_answers_and_keeps_tcp_open_is_let_go_after_a_second() {
     let mut tunnel = Tunnel::with_client(CloseCode::GoingAway, WebSocketClientIo::new);
+    tunnel.say(&masked(0x81, 9)).await;
     tunnel.serve(&frame(0x82, 300)).await;
     tunnel.heard(304).await;
-    tunnel.say(&masked(0x81, 9)).await;
     let start = Instant::now();
     tunnel.slot().await;
     tunnel.say(&masked(0x88, 2)).await;
@@ -399,14 +459,19 @@ impl AsyncWrite for Endless {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_floods_after_the_close_lets_other_tasks_run_and_is_read_on() {
+async fn a_server_that_floods_does_not_keep_the_close_back_nor_other_tasks_behind_it() {
     let (_trigger, signal) = drain_signal::channel();
     let watch = signal.watch().unwrap();
     watch.start_now();
     let mut upstream = WebSocketIo::new(Endless, watch.handle(), CloseCode::GoingAway);
-    let mut close = [0; 4];
-    upstream.read_exact(&mut close).await.unwrap();
-    assert_eq!(close, GOING_AWAY);
+    let (mut frame, mut before) = ([0; 2], 0);
+    while upstream.read_exact(&mut frame).await.is_ok() && frame == [0x81, 0] {
+        before += frame.len();
+    }
+    let mut code = [0; 2];
+    upstream.read_exact(&mut code).await.unwrap();
+    assert_eq!([frame, code].concat(), GOING_AWAY);
+    assert_eq!(before, 64 * 1024);
     let mut end = [0];
     let mut reading = task::spawn(upstream.read(&mut end));
     for _ in 0..3 {
