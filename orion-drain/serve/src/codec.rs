@@ -11,16 +11,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
-use hyper::service::{HttpService, Service};
+use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project::pin_project;
 use proto_drain_h2::H2Shutdown;
-use proto_drain_http1::GracefulShutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::CodecType;
@@ -72,14 +70,11 @@ impl HyperBuilders {
     }
 
     /// Serves a connection of this codec.
-    pub(super) fn serve<IO, S, B>(&self, codec: CodecType, io: IO, service: S) -> Codec<'_, IO, S>
+    pub(super) fn serve<IO, S>(&self, codec: CodecType, io: IO, service: S) -> Codec<'_, IO, S>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>>,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
-        B: Body + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-        StreamTasks: Http2ServerConnExec<S::Future, B>,
+        S: Answering,
+        StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
     {
         let mut connection = Codec {
             builders: self,
@@ -102,6 +97,18 @@ impl HyperBuilders {
         connection
     }
 }
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What both codecs ask of a service.
+pub(super) trait Answering: HttpService<Incoming, ResBody: AnswerBody> {}
+
+impl<S: HttpService<Incoming, ResBody: AnswerBody>> Answering for S {}
+
+/// What both codecs ask of a response's body.
+pub(super) trait AnswerBody: Body<Error: Into<BoxError>> + 'static {}
+
+impl<B: Body<Error: Into<BoxError>> + 'static> AnswerBody for B {}
 
 /// A connection of either codec.
 #[pin_project]
@@ -132,14 +139,11 @@ struct Unknown<IO, S> {
     leaves: bool,
 }
 
-impl<IO, S, B> Codec<'_, IO, S>
+impl<IO, S> Codec<'_, IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    StreamTasks: Http2ServerConnExec<S::Future, B>,
+    S: Answering,
+    StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
 {
     fn http1(&self, io: FirstIo<IO>, service: S) -> Stage<IO, S> {
         let served = self
@@ -187,16 +191,13 @@ impl<IO: AsyncRead + Unpin, S> Unknown<IO, S> {
     }
 }
 
-impl<IO, S, B> Future for Codec<'_, IO, S>
+impl<IO, S> Future for Codec<'_, IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    StreamTasks: Http2ServerConnExec<S::Future, B>,
+    S: Answering,
+    StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
 {
-    type Output = Result<(), Box<dyn Error + Send + Sync>>;
+    type Output = Result<(), BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
@@ -236,19 +237,16 @@ where
     }
 }
 
-impl<IO, S, B> H2Shutdown for Codec<'_, IO, S>
+impl<IO, S> H2Shutdown for Codec<'_, IO, S>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
-    B: Body + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-    StreamTasks: Http2ServerConnExec<S::Future, B>,
+    S: Answering,
+    StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
 {
     fn graceful_shutdown(self: Pin<&mut Self>) {
         match self.project().stage.project() {
-            StageProj::Http1(http1) => GracefulShutdown::graceful_shutdown(http1.as_mut()),
-            StageProj::Http2(http2) => H2Shutdown::graceful_shutdown(http2.as_mut()),
+            StageProj::Http1(http1) => http1.as_mut().graceful_shutdown(),
+            StageProj::Http2(http2) => http2.as_mut().graceful_shutdown(),
             StageProj::Unknown(Some(unknown)) => unknown.leaves = true,
             StageProj::Unknown(None) | StageProj::Ended => {}
         }
