@@ -28,6 +28,9 @@ struct Host {
     address: SocketAddr,
 }
 
+/// How long anything may take before its test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The drain time of a host's drains.
 const DRAIN_TIME: Duration = Duration::from_secs(4);
 
@@ -64,6 +67,7 @@ impl Host {
 
     /// The only connection, once it is as it should be.
     async fn only(&self, is: impl Fn(&ConnSnapshot) -> bool) -> ConnSnapshot {
+        // The registry has no event for a change of one entry.
         for _ in 0..2_000 {
             if let [only] = &self.tracker.snapshot()[..] {
                 if is(only) {
@@ -76,12 +80,7 @@ impl Host {
     }
 
     async fn is_empty(&self) {
-        for _ in 0..2_000 {
-            if self.tracker.is_empty() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("{:?}", self.tracker.snapshot());
+        let emptied = tokio::time::timeout(PATIENCE, self.tracker.wait_empty()).await;
+        assert!(emptied.is_ok(), "{:?}", self.tracker.snapshot());
     }
 }
