@@ -6,7 +6,6 @@ mod counts;
 mod endings;
 mod h2_wire;
 mod resets;
-mod sizes;
 
 use std::convert::Infallible;
 use std::sync::Arc;
