@@ -1,7 +1,7 @@
 //! The prose of the pages that laboratories write.
 
-/// The text with its prose in lines of at most 100 columns, as `cargo xtask tidy` wants it; tables,
-/// titles and pictures stay as they are.
+/// The text with its prose in lines of at most 100 columns, as `cargo xtask ci tidy` wants it;
+/// tables, titles and pictures stay as they are.
 pub fn filled(text: &str) -> String {
     const COLUMNS: usize = 100;
     let mut out = String::new();
