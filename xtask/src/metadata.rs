@@ -54,6 +54,21 @@ pub(crate) fn all_features(packages: &[Package]) -> String {
     )
 }
 
+/// The programs of tests in what cargo writes with `--message-format json`.
+pub(crate) fn tests_built(messages: &[u8]) -> Result<Vec<PathBuf>> {
+    let mut programs = Vec::new();
+    for message in messages.split(|byte| *byte == b'\n') {
+        if message.is_empty() {
+            continue;
+        }
+        let message: Value = serde_json::from_slice(message)?;
+        if let Some(program) = message["executable"].as_str() {
+            programs.push(program.into());
+        }
+    }
+    Ok(programs)
+}
+
 /// The arguments that select these packages.
 pub(crate) fn selected(packages: &[Package]) -> Vec<String> {
     let name = |package: &Package| format!("--package={}", package.name);
