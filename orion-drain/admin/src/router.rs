@@ -328,13 +328,16 @@ fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBo
     }
 }
 
-/// An address in the shape of `config.core.v3.Address`.
+/// An address in the shape of `config.core.v3.Address`; `unix:/path` and `/path` are the same `pipe`.
 pub(super) fn address_json(address: &str) -> Value {
     match address.parse::<std::net::SocketAddr>() {
         Ok(address) => {
             json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })
         }
-        Err(_) => json!({ "pipe": { "path": address } }),
+        Err(_) => {
+            let path = address.strip_prefix("unix:").unwrap_or(address);
+            json!({ "pipe": { "path": path } })
+        }
     }
 }
 

@@ -62,7 +62,7 @@ impl AdminHost for Host {
     fn listeners(&self) -> Vec<ListenerView> {
         vec![
             ListenerView::new("in", "127.0.0.1:10000"),
-            ListenerView::new("unix", "/run/in"),
+            ListenerView::new("unix", "unix:/run/in"),
         ]
     }
 
@@ -345,7 +345,7 @@ fn listeners_are_lines_of_name_and_address() {
     let host = Host::new();
     assert_eq!(
         text(&ask(&host, Method::GET, "/listeners")),
-        "in::127.0.0.1:10000\nunix::/run/in\n"
+        "in::127.0.0.1:10000\nunix::unix:/run/in\n"
     );
     assert_eq!(
         json(&ask(&host, Method::GET, "/listeners?format=json")),
