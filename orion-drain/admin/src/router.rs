@@ -1,6 +1,6 @@
 //! From an admin request to its response.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use http::{
     HeaderValue, Method, Response, StatusCode,
@@ -12,7 +12,8 @@ use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use super::{
-    AdminBody, AdminHost, ClusterView, Denied, DrainListenerError, Operation, ServerState, logging,
+    AdminBody, AdminHost, ClusterView, Denied, DrainListenerError, ListenerView, Operation,
+    ServerState, logging,
     operation::{PATHS, listener_of, merged},
     origin::{check_host, check_site},
     page, partial, process,
@@ -313,19 +314,30 @@ fn listeners<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBo
     let listeners = host.listeners();
     match query.get("format") {
         Some("json") => {
-            let statuses: Vec<_> = listeners
-                .iter()
-                .map(|listener| json!({ "name": listener.name, "local_address": address_json(&listener.local_address) }))
-                .collect();
+            let statuses: Vec<_> = listeners.iter().map(listener_json).collect();
             json_of(Ok(json!({ "listener_statuses": statuses })))
         }
         _ => {
-            let lines = listeners
-                .iter()
-                .map(|listener| format!("{}::{}\n", listener.name, listener.local_address));
+            let lines = listeners.iter().flat_map(|listener| {
+                let addresses = iter::once(&listener.local_address);
+                let addresses = addresses.chain(&listener.additional_local_addresses);
+                addresses.map(|address| format!("{}::{address}\n", listener.name))
+            });
             plain(StatusCode::OK, lines.collect())
         }
     }
+}
+
+/// In the shape of `admin.v3.ListenerStatus`: fields without a value are left out.
+fn listener_json(listener: &ListenerView) -> Value {
+    let mut status =
+        json!({ "name": listener.name, "local_address": address_json(&listener.local_address) });
+    let others = listener.additional_local_addresses.iter();
+    let others: Vec<_> = others.map(|address| address_json(address)).collect();
+    if !others.is_empty() {
+        status["additional_local_addresses"] = others.into();
+    }
+    status
 }
 
 /// An address in the shape of `config.core.v3.Address`; `unix:/path` and `/path` are the same `pipe`.

@@ -15,9 +15,15 @@ impl ListenerView {
         let active = versions
             .iter()
             .filter(|version| version.state == VersionState::Active);
-        active
-            .map(|version| Self::new(&*version.name, &version.address))
-            .collect()
+        let view = |version: &VersionView| {
+            let others = version.accepting_at.iter();
+            let others = others.filter(|address| **address != version.address);
+            Self {
+                additional_local_addresses: others.map(ToString::to_string).collect(),
+                ..Self::new(&*version.name, &version.address)
+            }
+        };
+        active.map(view).collect()
     }
 }
 

@@ -109,8 +109,11 @@ impl ServerInfo {
 pub struct ListenerView {
     /// Its name.
     pub name: String,
-    /// Where it really listens, with the port that the system chose.
+    /// Where it really listens, with the port that the system chose. Of several addresses, the
+    /// first.
     pub local_address: String,
+    /// Its other addresses (Envoy's `additional_local_addresses`), while it accepts there.
+    pub additional_local_addresses: Vec<String>,
 }
 
 impl ListenerView {
@@ -119,6 +122,7 @@ impl ListenerView {
         Self {
             name: name.into(),
             local_address: local_address.to_string(),
+            additional_local_addresses: Vec::new(),
         }
     }
 }

@@ -60,10 +60,9 @@ impl AdminHost for Host {
     }
 
     fn listeners(&self) -> Vec<ListenerView> {
-        vec![
-            ListenerView::new("in", "127.0.0.1:10000"),
-            ListenerView::new("unix", "unix:/run/in"),
-        ]
+        let mut unix = ListenerView::new("unix", "unix:/run/in");
+        unix.additional_local_addresses = vec!["[::1]:10001".to_owned()];
+        vec![ListenerView::new("in", "127.0.0.1:10000"), unix]
     }
 
     fn drain_listeners(&self, form: DrainListeners) {
@@ -345,13 +344,18 @@ fn listeners_are_lines_of_name_and_address() {
     let host = Host::new();
     assert_eq!(
         text(&ask(&host, Method::GET, "/listeners")),
-        "in::127.0.0.1:10000\nunix::unix:/run/in\n"
+        "in::127.0.0.1:10000\nunix::unix:/run/in\nunix::[::1]:10001\n"
     );
     assert_eq!(
         json(&ask(&host, Method::GET, "/listeners?format=json")),
         json!({ "listener_statuses": [
             { "name": "in", "local_address": { "socket_address": { "address": "127.0.0.1", "port_value": 10000 } } },
-            { "name": "unix", "local_address": { "pipe": { "path": "/run/in" } } },
+            {
+                "name": "unix", "local_address": { "pipe": { "path": "/run/in" } },
+                "additional_local_addresses": [
+                    { "socket_address": { "address": "::1", "port_value": 10001 } },
+                ],
+            },
         ] })
     );
 }

@@ -150,3 +150,44 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
         "a listener that an operator stopped is still listed"
     );
 }
+
+/// Listens at two addresses.
+struct Two([ListenAddress; 2]);
+
+impl ListenerConfig for Two {
+    type Chain = ();
+
+    fn name(&self) -> &str {
+        "two"
+    }
+
+    fn address(&self) -> &ListenAddress {
+        &self.0[0]
+    }
+
+    fn additional_addresses(&self) -> &[ListenAddress] {
+        &self.0[1..]
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+#[tokio::test]
+async fn a_listener_with_two_addresses_is_listed_with_both() {
+    let root = DrainManager::root(DrainSettings::default());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    tokio::spawn(driver);
+    let any = || "127.0.0.1:0".parse().expect("an address");
+    let update = Update::lds("a", [Two([any(), any()])]);
+    assert!(listeners.apply(update).await.is_success());
+    let local = listeners.local_addresses("two");
+    assert_eq!(local.len(), 2);
+
+    let listed = ListenerView::active(&listeners.snapshot());
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].local_address, local[0].to_string());
+    assert_eq!(listed[0].additional_local_addresses, [local[1].to_string()]);
+}
