@@ -12,11 +12,7 @@ use crate::{Command, ci, metadata::Package};
 const COLUMNS: usize = 100;
 
 /// Documents from before that rule, and the reference page, which is made of comments.
-const WIDE: [&str; 3] = [
-    "CHANGELOG.md",
-    "docs/configuration.md",
-    "docs/hot-restart.md",
-];
+const WIDE: [&str; 2] = ["CHANGELOG.md", "docs/configuration.md"];
 
 /// Files of Orion, agentgateway and aisix that `docs/orion.md` and `docs/adopting.md` name.
 const OTHERS: [&str; 7] = [

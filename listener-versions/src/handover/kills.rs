@@ -27,12 +27,12 @@ const WHO: [(Who, &str, &str); 3] = [
     (
         Who::Three,
         "three",
-        "three: a first one still drains, the old one accepts",
+        "three: a first process still drains, the old process accepts",
     ),
     (
         Who::Kept,
         "kept",
-        "the old one keeps the sockets of one that is dead",
+        "the old process keeps the sockets of a dead process",
     ),
 ];
 
@@ -40,31 +40,31 @@ const POINTS: [(Point, &str, &str); 5] = [
     (
         Point::Configures,
         "configures",
-        "the new one has the sockets, and configures itself",
+        "the new process has the sockets, and configures itself",
     ),
     (
         Point::DrainSaid,
         "drain_said",
-        "it has said `drain`, which the old one has not heard",
+        "the new process has said `drain`, which the old process has not received",
     ),
     (
         Point::Stopped,
         "stopped",
-        "the old one has stopped, and has not answered",
+        "the old process has stopped, and has not answered",
     ),
     (
         Point::Given,
         "given",
-        "it has answered, which the new one has not heard",
+        "the old process has answered, which the new process has not received",
     ),
-    (Point::Serves, "serves", "the new one accepts"),
+    (Point::Serves, "serves", "the new process accepts"),
 ];
 
 fn serves(world: &World, index: usize) -> bool {
     world.processes[index].role == Role::Gives(Giving::Serves)
 }
 
-/// The processes before the handover: the first one, if there is one, and the old one.
+/// The processes before the handover: the first process, if there is one, and the old process.
 fn before(who: Who) -> (World, Vec<usize>) {
     let mut world = World::new();
     let first = world.start();
@@ -87,7 +87,7 @@ fn before(who: Who) -> (World, Vec<usize>) {
 fn advance(world: &mut World, old: usize, new: usize, point: Point) {
     world.advance(|world, step| match point {
         Point::Configures => step != Step::Configured(new),
-        // What it hears is `drain`, once the new one has said it.
+        // What it hears is `drain`, once the new process has said it.
         Point::DrainSaid => step != Step::HearDown(old) || !says_drain(world, new),
         Point::Stopped => step != Step::Act(old) || world.to_give(old) != Some(GivingAction::Give),
         Point::Given => step != Step::HearUp(new) || !says_drain(world, new),
@@ -111,9 +111,9 @@ fn outcome(who: Who, point: Point, kills_old: bool) -> String {
     world.kill(if kills_old { old } else { new });
     world.settle();
     let name = |index: usize| match index {
-        index if index == new => "the new one",
-        index if index == old => "the old one",
-        _ => "the first one",
+        index if index == new => "the new process",
+        index if index == old => "the old process",
+        _ => "the first process",
     };
     let accepts = world.alive().find(|(_, process)| process.accepts);
     let keeps = |role| role == Role::Gives(Giving::Keeps);
@@ -121,7 +121,7 @@ fn outcome(who: Who, point: Point, kills_old: bool) -> String {
     let outcome = match (accepts, keeps) {
         (Some((index, _)), _) => format!("{} accepts", name(index)),
         (None, Some((index, _))) => format!("{} keeps the sockets", name(index)),
-        (None, None) => "nobody".to_owned(),
+        (None, None) => "no process".to_owned(),
     };
     // A process that is started then gets them.
     let next = world.start();
@@ -135,7 +135,7 @@ fn outcome(who: Who, point: Point, kills_old: bool) -> String {
 
 fn table() -> String {
     let mut table = String::from(
-        "| processes | when | the old one is killed | the new one is killed | test |\n| --- | --- | --- | --- | --- |\n",
+        "| processes | when | the old process is killed | the new process is killed | test |\n| --- | --- | --- | --- | --- |\n",
     );
     for (who, who_name, processes) in WHO {
         for (point, point_name, when) in POINTS {
