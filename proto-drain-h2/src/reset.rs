@@ -8,10 +8,11 @@ use std::task::{Context, Poll, Waker};
 
 /// Resets the streams of one connection, all at once and once.
 ///
-/// Wrap the connection's service (or its response futures and bodies, in another service stack) with the handle that
-/// [`H2Drain::connection`](crate::H2Drain::connection) gives for it. hyper turns an error with an [`h2::Error`] among its
-/// sources into RST_STREAM with that error's reason, for a response that has not begun as for a body under way.
-/// Clones belong to the same connection; dropping them resets nothing.
+/// Wrap the connection's service (or its response futures and bodies, in another service stack)
+/// with the handle that [`H2Drain::connection`](crate::H2Drain::connection) gives for it. hyper
+/// turns an error with an [`h2::Error`] among its sources into RST_STREAM with that error's reason,
+/// for a response that has not begun as for a body under way. Clones belong to the same connection;
+/// dropping them resets nothing.
 ///
 /// # Examples
 ///

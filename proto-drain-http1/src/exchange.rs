@@ -170,8 +170,9 @@ impl Exchanges {
         }
     }
 
-    /// The connection opens now: in a drain that is on already, how rarely it speaks is measured from here on. Without this it
-    /// is measured from the drain's start. [`DrainService`] does it by itself.
+    /// The connection opens now: in a drain that is on already, how rarely it speaks is measured
+    /// from here on. Without this it is measured from the drain's start. [`DrainService`] does it
+    /// by itself.
     ///
     /// [`DrainService`]: crate::DrainService
     pub fn opened(&self, decision: &impl DrainDecision) {
@@ -213,9 +214,10 @@ impl Exchanges {
         self.inner.shut_down.store(true, Ordering::Relaxed);
     }
 
-    /// The client has said that it sends nothing behind this request (`close`, [RFC 9112 section 9.6], and no body): over a transport
-    /// without TLS its owner's shutdown ends with the half-close, since nothing is to come that an RST could answer.
-    /// [`DrainService`] says it by itself.
+    /// The client has said that it sends nothing behind this request (`close`, [RFC 9112 section
+    /// 9.6], and no body): over a transport without TLS its owner's shutdown ends with the
+    /// half-close, since nothing is to come that an RST could answer. [`DrainService`] says it by
+    /// itself.
     ///
     /// [`DrainService`]: crate::DrainService
     /// [RFC 9112 section 9.6]: https://www.rfc-editor.org/rfc/rfc9112#section-9.6
@@ -223,8 +225,9 @@ impl Exchanges {
         self.inner.client_ends.store(true, Ordering::Relaxed);
     }
 
-    /// The owner of the transport closes in stages by itself, as proto-drain-h2's does for HTTP/2: its shutdown ends with the
-    /// half-close. A transport that is dropped without one lingers all the same.
+    /// The owner of the transport closes in stages by itself, as proto-drain-h2's does for HTTP/2:
+    /// its shutdown ends with the half-close. A transport that is dropped without one lingers all
+    /// the same.
     pub fn owner_waits(&self) {
         self.inner.owner_waits.store(true, Ordering::Relaxed);
     }

@@ -95,8 +95,9 @@ impl RequestFacts {
 
     /// Whether the end of the response body is the end of the connection (RFC 9112 section 6.3, rule 8).
     ///
-    /// Only for heads that are complete: hyper adds `content-length` or `transfer-encoding` after the service has
-    /// returned. A hand-written server ends the connection after such a response, whatever [`apply`](crate::apply) says.
+    /// Only for heads that are complete: hyper adds `content-length` or `transfer-encoding` after
+    /// the service has returned. A hand-written server ends the connection after such a response,
+    /// whatever [`apply`](crate::apply) says.
     #[must_use]
     pub fn framed_by_close(&self, status: StatusCode, headers: &HeaderMap) -> bool {
         self.version < Version::HTTP_2

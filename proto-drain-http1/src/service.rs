@@ -36,7 +36,8 @@ impl<S, D> DrainService<S, D> {
     /// Wraps `inner`. The decision is the connection's own (a [`DrainHandle`](drain_signal::DrainHandle), a drain
     /// manager's decision); `exchanges` are those of its [`LingerIo`](crate::LingerIo).
     ///
-    /// Make it when the connection opens: how rarely the connection speaks in a drain is measured from then on.
+    /// Make it when the connection opens: how rarely the connection speaks in a drain is measured
+    /// from then on.
     pub fn new(inner: S, decision: D, exchanges: Exchanges) -> Self
     where
         D: DrainDecision,

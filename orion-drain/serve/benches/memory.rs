@@ -1,5 +1,6 @@
-//! What an idle connection costs in memory: 4 000 connections that made one request each, in a fresh process for each row; the
-//! process's proportional set size before, with all of them, and 2 s after all have closed.
+//! What an idle connection costs in memory: 4 000 connections that made one request each, in a
+//! fresh process for each row; the process's proportional set size before, with all of them, and 2
+//! s after all have closed.
 //!
 //! ```console
 //! $ EDGE=target/release/edge cargo bench -p orion-drain-serve --bench memory

@@ -1,4 +1,5 @@
-//! How old a connection may become, and how many requests it may serve: then it leaves, in its protocol's words, whatever drains.
+//! How old a connection may become, and how many requests it may serve: then it leaves, in its
+//! protocol's words, whatever drains.
 //!
 //! ```text
 //! max_duration + jitter, or max_requests ── informed ──► grace ── idle HTTP/1 and TCP closed ──► cut_after ── cut
@@ -13,25 +14,28 @@ use tokio::time::{Instant, Sleep};
 
 /// How old a connection may become. By default as old as it likes.
 ///
-/// At its age an HTTP/1 connection is informed by `connection: close` on its next response; an HTTP/2 connection by both GOAWAYs with
-/// `drain_timeout` between them, and its streams are served; a TCP connection gets FIN in its next quiet moment, behind every byte
-/// that was read. In the registry its reason is [`Aged`](conn_tracker::CloseReason::Aged) from then on. A tunnel after an upgrade has
-/// no age.
+/// At its age an HTTP/1 connection is informed by `connection: close` on its next response; an
+/// HTTP/2 connection by both GOAWAYs with `drain_timeout` between them, and its streams are served;
+/// a TCP connection gets FIN in its next quiet moment, behind every byte that was read. In the
+/// registry its reason is [`Aged`](conn_tracker::CloseReason::Aged) from then on. A tunnel after an
+/// upgrade has no age.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionAge {
     /// Since it was accepted: Envoy's `max_connection_duration`. Default: no limit.
     pub max_duration: Option<Duration>,
-    /// How much older a connection may become, at most: Envoy's `max_connection_duration_jitter`, as a time. Each connection has its
-    /// own share, so that those that were accepted together do not leave together. Default 0.
+    /// How much older a connection may become, at most: Envoy's `max_connection_duration_jitter`,
+    /// as a time. Each connection has its own share, so that those that were accepted together do
+    /// not leave together. Default 0.
     pub jitter: Duration,
-    /// From then on until an HTTP/1 connection without a request is closed, or TCP that is never quiet. A request that crosses the
-    /// close of an idle connection is lost, so it should be longer than clients pause. Default 5 s. Envoy's is `drain_timeout`.
+    /// From then on until an HTTP/1 connection without a request is closed, or TCP that is never
+    /// quiet. A request that crosses the close of an idle connection is lost, so it should be
+    /// longer than clients pause. Default 5 s. Envoy's is `drain_timeout`.
     pub grace: Duration,
     /// From then on until it is cut, with the requests that are under way. Default: never.
     pub cut_after: Option<Duration>,
-    /// The response to this request is the first that informs the client: Envoy's `max_requests_per_connection`. Zero counts as no
-    /// limit, as in Envoy. Default: no limit.
+    /// The response to this request is the first that informs the client: Envoy's
+    /// `max_requests_per_connection`. Zero counts as no limit, as in Envoy. Default: no limit.
     pub max_requests: Option<u64>,
 }
 

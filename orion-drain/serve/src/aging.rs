@@ -1,4 +1,5 @@
-//! What ends a connection without any drain: `idle_timeout` and [`ConnectionAge`](super::ConnectionAge). The same goodbye is used.
+//! What ends a connection without any drain: `idle_timeout` and
+//! [`ConnectionAge`](super::ConnectionAge). The same goodbye is used.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,8 +28,8 @@ pub(super) struct Aging<C> {
     limits: Option<Box<Limits>>,
 }
 
-/// A connection that is busy costs a timer every 32nd part of its `idle_timeout`, not one per request ([`Quiet`]), and is
-/// found idle that much late at most.
+/// A connection that is busy costs a timer every 32nd part of its `idle_timeout`, not one per
+/// request ([`Quiet`]), and is found idle that much late at most.
 struct Limits {
     idle: Option<Idle>,
     age: Option<Age>,
@@ -184,8 +185,8 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<C> {
                     true
                 }
             };
-            // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that is on its way is served.
-            // HTTP/1 has none: it is closed if it is still idle.
+            // HTTP/2 has a word for it, and `drain_timeout` between its two GOAWAYs; a request that
+            // is on its way is served. HTTP/1 has none: it is closed if it is still idle.
             if is_over && connection.guard().protocol() != ConnProtocol::Http2 {
                 this.inner.as_mut().close_when_idle();
             }

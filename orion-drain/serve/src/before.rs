@@ -1,4 +1,5 @@
-//! What comes before the protocol (TLS, a PROXY header, an upstream's connect): bounded, and more tightly in a drain.
+//! What comes before the protocol (TLS, a PROXY header, an upstream's connect): bounded, and more
+//! tightly in a drain.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,8 +12,8 @@ use super::Connection;
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetupTimeouts {
-    /// Outside a drain. Default 10 s. Envoy's `transport_socket_connect_timeout` and `listener_filters_timeout`; Envoy's defaults are
-    /// no bound and 15 s.
+    /// Outside a drain. Default 10 s. Envoy's `transport_socket_connect_timeout` and
+    /// `listener_filters_timeout`; Envoy's defaults are no bound and 15 s.
     pub setup: Duration,
     /// From the connection's slot on. Default 1 s.
     pub setup_in_drain: Duration,
@@ -44,9 +45,10 @@ impl SetupTimeouts {
 }
 
 impl Connection {
-    /// What `setup` returns, or `None` if it takes longer than the default [`SetupTimeouts`] allow, or the drain's deadline comes, or
-    /// the connection is closed by force: then `setup` is dropped, and the reason is in the registry. The transport that `setup` owns
-    /// is closed with it.
+    /// What `setup` returns, or `None` if it takes longer than the default [`SetupTimeouts`] allow,
+    /// or the drain's deadline comes, or the connection is closed by force: then `setup` is
+    /// dropped, and the reason is in the registry. The transport that `setup` owns is closed with
+    /// it.
     ///
     /// # Cancel safety
     ///

@@ -1,7 +1,8 @@
 //! hyper's two codecs, of which the client's first bytes choose one; or the one that is asked for.
 //!
-//! hyper-util's auto connection does the same, with a read for the 24 bytes of the preface alone. Where upgrades are allowed it
-//! ignores `http1_only` and `http2_only`: a listener of HTTP/2 alone would serve HTTP/1.
+//! hyper-util's auto connection does the same, with a read for the 24 bytes of the preface alone.
+//! Where upgrades are allowed it ignores `http1_only` and `http2_only`: a listener of HTTP/2 alone
+//! would serve HTTP/1.
 
 use std::error::Error;
 use std::future::Future;
@@ -24,10 +25,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::CodecType;
 use super::stream::StreamTasks;
 
-/// What every HTTP/2 client sends first ([RFC 9113 section 3.4](https://www.rfc-editor.org/rfc/rfc9113#section-3.4)).
+/// What every HTTP/2 client sends first
+/// ([RFC 9113 section 3.4](https://www.rfc-editor.org/rfc/rfc9113#section-3.4)).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How much is read before the codec is chosen: a usual request comes whole, and costs no read of its own.
+/// How much is read before the codec is chosen: a usual request comes whole, and costs no read of
+/// its own.
 const FIRST_READ: usize = 4096;
 
 /// hyper's builders of both codecs, for settings other than the server's; for
@@ -122,7 +125,8 @@ pub(super) struct Codec<'a, IO, S: HttpService<Incoming>> {
 enum Stage<IO, S: HttpService<Incoming>> {
     /// The client has not shown which. `None` only while that changes.
     Unknown(Option<Unknown<IO, S>>),
-    // Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which takes twice as much.
+    // Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which
+    // takes twice as much.
     Http1(Pin<Box<Http1<IO, S>>>),
     Http2(Pin<Box<Http2<IO, S>>>),
     Ended,

@@ -1,5 +1,6 @@
-//! Both protocols' rules around one server of either version: hyper-util's auto connection, or any other that knows its graceful
-//! shutdown. The settings are given once; transport, service and connection of one connection are made together.
+//! Both protocols' rules around one server of either version: hyper-util's auto connection, or any
+//! other that knows its graceful shutdown. The settings are given once; transport, service and
+//! connection of one connection are made together.
 //!
 //! The rules are the protocol crates'; this file only knows which of them to ask.
 
@@ -27,16 +28,19 @@ use tokio::net::TcpStream;
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum AtDeadline {
-    /// Streams of HTTP/2 are reset, idle connections are closed, others dropped, and their transports linger. The default.
+    /// Streams of HTTP/2 are reset, idle connections are closed, others dropped, and their
+    /// transports linger. The default.
     #[default]
     Steps,
     /// Every transport is closed at once, as Envoy 1.40 does.
     Cut,
 }
 
-/// How the connections of a server leave, of either version. One value for all of them; cheap to clone.
+/// How the connections of a server leave, of either version. One value for all of them; cheap to
+/// clone.
 ///
-/// [`HttpServer`](super::HttpServer) has one. By itself it is for programs that make their servers by hyper-util's builder:
+/// [`HttpServer`](super::HttpServer) has one. By itself it is for programs that make their servers
+/// by hyper-util's builder:
 ///
 /// # Examples
 ///
@@ -90,7 +94,8 @@ impl HttpDrain {
         self.with_http2(http2.with_drain_timeout(timeout))
     }
 
-    /// Sets how long a close waits for the client, in either version: Envoy's `delayed_close_timeout`. Default 1 s.
+    /// Sets how long a close waits for the client, in either version: Envoy's
+    /// `delayed_close_timeout`. Default 1 s.
     #[must_use]
     pub fn with_delayed_close_timeout(mut self, timeout: Duration) -> Self {
         self.linger = self.linger.with_delayed_close_timeout(timeout);
@@ -98,8 +103,8 @@ impl HttpDrain {
         self.with_http2(http2.with_delayed_close_timeout(timeout))
     }
 
-    /// Sets how many connections wait for their clients' end at a time, after the server's own; others are closed at once.
-    /// Default 65 536 of either version.
+    /// Sets how many connections wait for their clients' end at a time, after the server's own;
+    /// others are closed at once. Default 65 536 of either version.
     #[must_use]
     pub fn with_max_lingering(mut self, connections: u64) -> Self {
         self.linger = self.linger.with_max_lingering(connections);
@@ -129,7 +134,8 @@ impl HttpDrain {
         self
     }
 
-    /// Sets everything of HTTP/2. Connections that were made before are no longer in [`H2Drain::counts`].
+    /// Sets everything of HTTP/2. Connections that were made before are no longer in
+    /// [`H2Drain::counts`].
     #[must_use]
     pub fn with_http2(mut self, settings: H2DrainSettings) -> Self {
         self.http2 = H2Drain::new(settings);
@@ -151,8 +157,8 @@ impl HttpDrain {
         &self.closes
     }
 
-    /// A connection over `io`, whose first byte has not been read yet. `serve` makes the server over the wrapped transport, with a
-    /// service from its [`HttpParts`].
+    /// A connection over `io`, whose first byte has not been read yet. `serve` makes the server
+    /// over the wrapped transport, with a service from its [`HttpParts`].
     pub fn connection<IO, C, E>(
         &self,
         io: IO,
@@ -166,7 +172,8 @@ impl HttpDrain {
         self.connection_over(io, tcp_under, has_plain_shutdown, serve)
     }
 
-    /// [`Self::connection`] over a wrapper: how its socket is found, and whether there is no TLS above that.
+    /// [`Self::connection`] over a wrapper: how its socket is found, and whether there is no TLS
+    /// above that.
     pub(super) fn connection_over<IO, C, E>(
         &self,
         io: IO,
@@ -231,7 +238,8 @@ impl HttpDrain {
 /// The transport of an [`HttpConnection`]: GOAWAYs, then the staged close, then the socket.
 pub type HttpIo<IO> = GoawayIo<LingerIo<IO>>;
 
-/// The service of an [`HttpConnection`]: the GOAWAY first, then `connection: close`, then streams that can be reset.
+/// The service of an [`HttpConnection`]: the GOAWAY first, then `connection: close`, then streams
+/// that can be reset.
 pub type HttpService<S, D> = NoticeFirst<DrainService<ResetService<S>, D>, D>;
 
 /// What transport, service and connection of one connection share.
@@ -242,7 +250,8 @@ pub struct HttpParts<'a> {
 }
 
 impl HttpParts<'_> {
-    /// The service of this connection, which informs its client. `decision` says whether the connection leaves; `drain` is its own.
+    /// The service of this connection, which informs its client. `decision` says whether the
+    /// connection leaves; `drain` is its own.
     pub fn service<S, D>(&self, inner: S, decision: D, drain: DrainHandle) -> HttpService<S, D>
     where
         D: DrainDecision + Clone,

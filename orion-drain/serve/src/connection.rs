@@ -116,16 +116,17 @@ impl Connection {
         Self::accepted(node, watch, guard).with_names(version.name(), version.number())
     }
 
-    /// The same connection, which belongs to this version of this listener as far as logs and traces say. [`Self::of`] does it by
-    /// itself; this is for hosts with listeners of their own.
+    /// The same connection, which belongs to this version of this listener as far as logs and
+    /// traces say. [`Self::of`] does it by itself; this is for hosts with listeners of their own.
     #[must_use]
     pub fn with_names(self, listener: &str, version: u64) -> Self {
         self.trace().entered(listener, version);
         self
     }
 
-    /// The same connection with who is on the other end, for its handlers. The first address given counts; a PROXY header is read
-    /// before anything is served. The registry has an address of its own ([`ConnGuard::set_peer`]).
+    /// The same connection with who is on the other end, for its handlers. The first address given
+    /// counts; a PROXY header is read before anything is served. The registry has an address of its
+    /// own ([`ConnGuard::set_peer`]).
     #[must_use]
     pub fn with_peer(self, peer: SocketAddr) -> Self {
         self.inner.peer.set(peer).ok();
@@ -217,7 +218,8 @@ impl Connection {
         self.stream.as_ref()
     }
 
-    /// The other side of the tunnel that this connection, or a stream of it, has become was reset: its client is, too.
+    /// The other side of the tunnel that this connection, or a stream of it, has become was reset:
+    /// its client is, too.
     pub(super) fn break_off_tunnel(&self) {
         if let Some(stream) = &self.stream {
             stream.reset();

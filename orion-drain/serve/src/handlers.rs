@@ -36,7 +36,8 @@ pub struct Http<S> {
 }
 
 impl<S> Http<S> {
-    /// Serves with a hyper service, with the default [`HttpTimeouts`] and no statistics. Each connection gets a clone.
+    /// Serves with a hyper service, with the default [`HttpTimeouts`] and no statistics. Each
+    /// connection gets a clone.
     pub fn new(service: S) -> Self {
         let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
         Self {

@@ -74,8 +74,8 @@ impl HttpServer {
         }
     }
 
-    /// The same server, whose connections leave as `change` says: policies of either version, bounds, what becomes of what is open at
-    /// the deadline.
+    /// The same server, whose connections leave as `change` says: policies of either version,
+    /// bounds, what becomes of what is open at the deadline.
     #[must_use]
     pub fn with_drain(mut self, change: impl FnOnce(HttpDrain) -> HttpDrain) -> Self {
         self.drain = change(self.drain);
@@ -126,8 +126,9 @@ impl HttpServer {
         self
     }
 
-    /// The same server with other settings of hyper's builders: streams, frames, windows, limits of heads and of resets, keep-alive.
-    /// What this server depends on (its timers, `half_close`) is set again afterwards.
+    /// The same server with other settings of hyper's builders: streams, frames, windows, limits of
+    /// heads and of resets, keep-alive. What this server depends on (its timers, `half_close`) is
+    /// set again afterwards.
     #[must_use]
     pub fn with_hyper(mut self, settings: impl FnOnce(&mut HyperBuilders)) -> Self {
         settings(&mut self.builders);
@@ -135,15 +136,16 @@ impl HttpServer {
         self
     }
 
-    /// The same server of this codec: where ALPN has chosen it, nothing is looked for in the first bytes. A client that speaks the
-    /// other one gets that codec's error.
+    /// The same server of this codec: where ALPN has chosen it, nothing is looked for in the first
+    /// bytes. A client that speaks the other one gets that codec's error.
     #[must_use]
     pub const fn for_codec(mut self, codec: CodecType) -> Self {
         self.codec = codec;
         self
     }
 
-    /// The same server with other limits on the age of its connections: duration, jitter, grace, requests.
+    /// The same server with other limits on the age of its connections: duration, jitter, grace,
+    /// requests.
     #[must_use]
     pub fn with_age(mut self, age: ConnectionAge) -> Self {
         self.age_jitter = Jitter::up_to(age.jitter);
@@ -151,8 +153,9 @@ impl HttpServer {
         self
     }
 
-    /// The same server, which calls `insert` for every request: what it puts into the extensions is there for the handler. It runs on
-    /// the connection's task and must not block; each value costs an allocation a request. Of several, all are called.
+    /// The same server, which calls `insert` for every request: what it puts into the extensions is
+    /// there for the handler. It runs on the connection's task and must not block; each value costs
+    /// an allocation a request. Of several, all are called.
     ///
     /// Handlers of axum and tonic find the peer with the features `axum` and `tonic`:
     /// `with_axum_connect_info`, `with_tonic_connect_info`.
@@ -180,7 +183,8 @@ impl HttpServer {
         self
     }
 
-    /// The same server, whose requests have axum's `ConnectInfo<SocketAddr>`, where [`Connection::peer`] is known.
+    /// The same server, whose requests have axum's `ConnectInfo<SocketAddr>`, where
+    /// [`Connection::peer`] is known.
     #[cfg(feature = "axum")]
     #[must_use]
     pub fn with_axum_connect_info(self) -> Self {
@@ -191,8 +195,8 @@ impl HttpServer {
         })
     }
 
-    /// The same server, whose requests have tonic's `TcpConnectInfo`, for `Request::remote_addr`, where [`Connection::peer`] is known.
-    /// Its local address is not asked for.
+    /// The same server, whose requests have tonic's `TcpConnectInfo`, for `Request::remote_addr`,
+    /// where [`Connection::peer`] is known. Its local address is not asked for.
     #[cfg(feature = "tonic")]
     #[must_use]
     pub fn with_tonic_connect_info(self) -> Self {
@@ -204,7 +208,8 @@ impl HttpServer {
         })
     }
 
-    /// The same server with the [`Connection`] in the extensions of these requests. Default: of all.
+    /// The same server with the [`Connection`] in the extensions of these requests. Default: of
+    /// all.
     #[must_use]
     pub const fn with_connection_shown(mut self, shown: ConnectionShown) -> Self {
         self.shown = shown;
@@ -225,7 +230,8 @@ impl HttpServer {
         &self.stats
     }
 
-    /// Brings the statistics up to date: a transport that outlived its connection's task is counted by the next one.
+    /// Brings the statistics up to date: a transport that outlived its connection's task is counted
+    /// by the next one.
     fn count_closes(&self) {
         let (http1, http2) = (self.drain.closes().counts(), self.drain.http2().counts());
         let timed_out = http1.timed_out + http1.stalled + http2.timed_out + http2.stalled;
@@ -254,12 +260,14 @@ fn envoys_limits(builders: &mut HyperBuilders) {
 
 /// Serves one HTTP connection to its end: told at its slot, led through its goodbye, closed at the deadline.
 ///
-/// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by the server's
-/// `request_timeout`. `service` may borrow; its futures may not. It is asked for every request; the [`Connection`] is in the request's extensions, unless the server says otherwise.
+/// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by
+/// the server's `request_timeout`. `service` may borrow; its futures may not. It is asked for every
+/// request; the [`Connection`] is in the request's extensions, unless the server says otherwise.
 ///
-/// A connection that becomes a tunnel (101, 2xx to CONNECT) is served until its transport is dropped, by whichever task has it: the
-/// drain waits for it, the registry lists it. Shortly before the deadline its reads end, at the deadline its writes fail. A handler
-/// that relays it by [`serve_tunnel`](super::serve_tunnel) leads it through the drain by itself.
+/// A connection that becomes a tunnel (101, 2xx to CONNECT) is served until its transport is
+/// dropped, by whichever task has it: the drain waits for it, the registry lists it. Shortly before
+/// the deadline its reads end, at the deadline its writes fail. A handler that relays it by
+/// [`serve_tunnel`](super::serve_tunnel) leads it through the drain by itself.
 ///
 /// # Cancel safety
 ///
@@ -281,8 +289,8 @@ where
     serve_codec(io, service, connection, server, CodecType::Auto).await
 }
 
-/// [`serve_http`] where ALPN has chosen this codec (`negotiated`): nothing is looked for in the first bytes. A server that is
-/// [for one codec](HttpServer::for_codec) speaks that one.
+/// [`serve_http`] where ALPN has chosen this codec (`negotiated`): nothing is looked for in the
+/// first bytes. A server that is [for one codec](HttpServer::for_codec) speaks that one.
 ///
 /// # Cancel safety
 ///

@@ -103,7 +103,8 @@ impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
     }
 }
 
-/// A relay that is closed when it is idle or has its age: what was taken is delivered, then FIN both ways.
+/// A relay that is closed when it is idle or has its age: what was taken is delivered, then FIN
+/// both ways.
 ///
 /// It costs a timer every 32nd part of its `idle_timeout` while bytes move, not one per chunk ([`Quiet`]), and is found idle
 /// that much late at most.

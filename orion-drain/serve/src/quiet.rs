@@ -31,8 +31,9 @@ pub(super) enum Look {
 impl Quiet {
     /// From `now` on, and when to look first.
     ///
-    /// The first look comes soon, as if something had just happened: a timer that is set nearer when something does wakes the
-    /// runtime's driver each time (a write to its eventfd), and a short connection would cost that.
+    /// The first look comes soon, as if something had just happened: a timer that is set nearer
+    /// when something does wakes the runtime's driver each time (a write to its eventfd), and a
+    /// short connection would cost that.
     pub(super) fn new(timeout: Duration, now: Instant) -> (Self, Instant) {
         let mut quiet = Self {
             // Further than clocks reach is thirty years.

@@ -1,8 +1,10 @@
-//! Streams of HTTP/2 that are tunnels (CONNECT, [RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)): each counts as a request of its
-//! connection until it ends, and ends in a reset where its other side was reset.
+//! Streams of HTTP/2 that are tunnels (CONNECT,
+//! [RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)): each counts as a request of its connection
+//! until it ends, and ends in a reset where its other side was reset.
 //!
-//! hyper gives a tunnel's sending half to a task of its own, by the executor, right after the response. That task lives as long as
-//! the tunnel does, so it is what is counted; and a stream whose task is dropped ends in RST_STREAM, not in END_STREAM.
+//! hyper gives a tunnel's sending half to a task of its own, by the executor, right after the
+//! response. That task lives as long as the tunnel does, so it is what is counted; and a stream
+//! whose task is dropped ends in RST_STREAM, not in END_STREAM.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -21,7 +23,8 @@ use pin_project::pin_project;
 use super::{Connection, WeakConnection};
 
 thread_local! {
-    /// The tunnel whose task hyper spawns next: between a response that opens a tunnel and that task hyper does nothing else.
+    /// The tunnel whose task hyper spawns next: between a response that opens a tunnel and that
+    /// task hyper does nothing else.
     static NEXT: Cell<Option<Box<Next>>> = const { Cell::new(None) };
 }
 
@@ -98,8 +101,9 @@ impl StreamTunnel {
         self.task.wake();
     }
 
-    /// After the end of what is read: whether the sending half had ended by then, which only the client can have done if the
-    /// handler has not. hyper makes the same end of RST_STREAM(CANCEL) as of END_STREAM.
+    /// After the end of what is read: whether the sending half had ended by then, which only the
+    /// client can have done if the handler has not. hyper makes the same end of RST_STREAM(CANCEL)
+    /// as of END_STREAM.
     pub(super) fn poll_was_reset(&self, cx: &Context<'_>, asked: &mut bool) -> Poll<bool> {
         self.reader.register(cx.waker());
         if !*asked {
@@ -115,7 +119,8 @@ impl StreamTunnel {
         }
     }
 
-    // Release here pairs with the Acquire loads. The wakers order a change before the other side's next look.
+    // Release here pairs with the Acquire loads. The wakers order a change before the other side's
+    // next look.
 
     fn add(&self, bits: u8) {
         self.state.fetch_or(bits, Ordering::Release);
@@ -171,7 +176,8 @@ impl<F> Drop for TunnelTask<F> {
     }
 }
 
-/// The service of one connection, whose HTTP/2 tunnels are counted. The outermost: hyper spawns what it announces.
+/// The service of one connection, whose HTTP/2 tunnels are counted. The outermost: hyper spawns
+/// what it announces.
 #[derive(Debug, Clone)]
 pub(super) struct StreamTunnels<S> {
     inner: S,

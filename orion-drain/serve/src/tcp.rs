@@ -129,8 +129,8 @@ fn has_failed(closed: &Closed<CopyReport>) -> bool {
     report.is_some_and(|report| matches!(report.ended, Ended::Failed(_)))
 }
 
-/// Relays an upgraded connection (WebSocket, CONNECT) to its end. If the upstream is reset, an HTTP/1 client reads RST, an
-/// HTTP/2 client RST_STREAM; and the other way round.
+/// Relays an upgraded connection (WebSocket, CONNECT) to its end. If the upstream is reset, an
+/// HTTP/1 client reads RST, an HTTP/2 client RST_STREAM; and the other way round.
 ///
 /// It runs under a guard of its own: hyper's connection is over when the upgrade begins, the drain's is not. Over HTTP/2 it is a
 /// stream of its connection that ends by the same rules; how the connection is listed and why it ends is not its to say.
@@ -161,7 +161,8 @@ where
         .with_decision(connection.decision().clone());
     if connection.guard().protocol() == ConnProtocol::Http2 {
         let drain = connection.drain().clone();
-        // Counted twice while hyper's task of its sending half is there, and until both directions have ended.
+        // Counted twice while hyper's task of its sending half is there, and until both directions
+        // have ended.
         let _open = OpenStream::new(connection);
         return drive_held(copy, drain).await;
     }

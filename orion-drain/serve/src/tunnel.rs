@@ -1,11 +1,13 @@
-//! An HTTP/1 connection that became a tunnel (101, 2xx to CONNECT): its transport keeps it open in the drain and in the registry,
-//! in whichever task that is, and the connection's own task leads it through the drain's steps until the transport is gone.
+//! An HTTP/1 connection that became a tunnel (101, 2xx to CONNECT): its transport keeps it open in
+//! the drain and in the registry, in whichever task that is, and the connection's own task leads it
+//! through the drain's steps until the transport is gone.
 //!
 //! ```text
 //! slot ── listed as draining ──► finish_before ── reads end ──► deadline ── writes fail ──► no longer waited for
 //! ```
 //!
-//! A handler that uses [`serve_tunnel`](super::serve_tunnel) leads it by itself: then it is only kept and waited for.
+//! A handler that uses [`serve_tunnel`](super::serve_tunnel) leads it by itself: then it is only
+//! kept and waited for.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -59,7 +61,8 @@ impl Tunnel {
         }
     }
 
-    // Towards the transport. Release in `order` pairs with the Acquire in `has`; the wakers order it before the next look.
+    // Towards the transport. Release in `order` pairs with the Acquire in `has`; the wakers order
+    // it before the next look.
 
     pub(super) fn is_cut(&self) -> bool {
         self.has(CUT)

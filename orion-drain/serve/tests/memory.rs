@@ -85,7 +85,8 @@ fn bytes_each(request: &[u8], serve: impl Fn(TcpStream)) -> usize {
     usize::try_from(heap.bytes_current).unwrap() / CONNECTIONS
 }
 
-/// Bounds, not figures: a part that grows has to be looked at. hyper-util keeps room for both codecs.
+/// Bounds, not figures: a part that grows has to be looked at. hyper-util keeps room for both
+/// codecs.
 #[test]
 fn an_idle_connection_takes_less_than_hyper_utils_over_http1_and_a_tenth_more_over_http2() {
     let builder = Arc::new(auto::Builder::new(TokioExecutor::new()));

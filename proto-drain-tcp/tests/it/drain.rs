@@ -360,7 +360,8 @@ async fn what_a_peer_sends_after_our_fin_is_counted_and_bounded_in_time_and_byte
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_the_upstream_has_not_answered_is_not_followed_by_fin() {
-    // Just before the last second, in which connections are closed by their place in the queue: this one may be the first.
+    // Just before the last second, in which connections are closed by their place in the queue:
+    // this one may be the first.
     let late = DRAIN_TIME - SECOND * 11 / 10;
     let policies = [
         (CopyOptions::new(), late),

@@ -98,8 +98,8 @@ async fn a_websocket_that_its_client_keeps_ends_with_the_drain() {
     assert!(start.elapsed() < DRAIN_TIME * 3, "{:?}", start.elapsed());
 }
 
-/// A handler that takes the tunnel and never looks at it again does not keep the drain beyond its deadline, and is listed for as
-/// long as it has the transport.
+/// A handler that takes the tunnel and never looks at it again does not keep the drain beyond its
+/// deadline, and is listed for as long as it has the transport.
 #[tokio::test]
 async fn a_tunnel_whose_handler_never_looks_is_listed_and_not_waited_for_beyond_the_deadline() {
     let router = Router::new().route(
