@@ -17,8 +17,8 @@ use tokio::time::{Instant, Sleep};
 /// At its age an HTTP/1 connection is informed by `connection: close` on its next response; an
 /// HTTP/2 connection by both GOAWAYs with `drain_timeout` between them, and its streams are served;
 /// a TCP connection gets FIN in its next quiet moment, behind every byte that was read. In the
-/// registry its reason is [`Aged`](conn_tracker::CloseReason::Aged) from then on. A tunnel after an
-/// upgrade has no age.
+/// registry its reason is [`Aged`](conn_tracker::CloseReason::Aged) from then on. A tunnel that an
+/// HTTP/1 connection has become has no age, as in Envoy; one over HTTP/2 ends with its connection.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionAge {
@@ -87,7 +87,7 @@ impl ConnectionAge {
         self
     }
 
-    /// The number of the request that is answered with the news.
+    /// The number of the request whose response informs the client.
     pub(super) fn last_request(&self) -> u64 {
         match self.max_requests {
             None | Some(0) => u64::MAX,
@@ -119,7 +119,7 @@ enum Step {
 pub(super) enum Due {
     /// It is as old as it may be, and is to be informed.
     Aged,
-    /// It has been told, by its number of requests or by its age, for the whole grace.
+    /// The grace is over since it was as old, or had served as many requests, as it may.
     GraceOver,
     Cut,
 }

@@ -84,7 +84,7 @@ impl Connection {
             drain.signaled().await;
             tokio::select! {
                 () = tokio::time::sleep(timeouts.setup_in_drain) => {}
-                // The deadline, or somebody forces it.
+                // The deadline, or a close by force.
                 _ = drain.expired() => {}
             }
         };

@@ -1,4 +1,5 @@
-//! The seed's `protocol_handling`: whether a draining connection is told in its protocol's words, or how long after its slot it is cut.
+//! `protocol_handling` of a listener's configuration: whether a draining connection's client is
+//! informed in its protocol's words, or how long after its slot it is cut.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use conn_tracker::ConnProtocol;
 
-/// What a connection is told when it drains.
+/// How a connection leaves when it drains.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ProtocolDrainBehavior {
@@ -151,7 +152,7 @@ impl Cell {
         self.0.store(word, Ordering::Relaxed);
     }
 
-    /// `None` if nobody has set it.
+    /// `None` if it was not set.
     pub(super) fn get(&self) -> Option<ProtocolDrainBehavior> {
         let word = self.0.load(Ordering::Relaxed);
         Some(match word & ((1 << TAG) - 1) {

@@ -1,4 +1,5 @@
-//! What every connection carries: its place in the drain, its entry in the registry, its full decision.
+//! What belongs to every connection: its place in the drain, its entry in the registry, its full
+//! decision.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use orion_drain_telemetry::ConnTrace;
 /// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a handler can see the
 /// drain and its deadline, and so that whatever outlives the connection's task (a tunnel after an upgrade) keeps it open.
 ///
-/// Held means open: the drain waits for it, the registry lists it.
+/// It is open until the last clone is dropped: the drain waits for it, the registry lists it.
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -27,7 +28,7 @@ pub struct Connection {
     stream: Option<Arc<StreamTunnel>>,
 }
 
-/// A connection that may have ended: it holds nothing open.
+/// A connection that may have ended: this does not keep it open.
 #[derive(Debug, Clone)]
 pub struct WeakConnection(Weak<Inner>);
 
@@ -43,8 +44,8 @@ struct Inner {
     /// Its own behaviour; unset, that of its listener counts.
     behavior: Cell,
     listener: OnceLock<SharedBehavior>,
-    told: OnceLock<Instant>,
-    /// Its decision has said yes: a response has told it to leave.
+    started: OnceLock<Instant>,
+    /// Its decision has said yes: a response has informed its client.
     asked: AtomicBool,
     /// Who is on the other end, if it is a socket address.
     peer: OnceLock<SocketAddr>,
@@ -84,7 +85,7 @@ impl Connection {
                 trace,
                 behavior: Cell::default(),
                 listener: OnceLock::new(),
-                told: OnceLock::new(),
+                started: OnceLock::new(),
                 asked: AtomicBool::new(false),
                 peer: OnceLock::new(),
                 retired: AtomicBool::new(false),
@@ -161,14 +162,14 @@ impl Connection {
         &self.inner.decision
     }
 
-    /// How many requests it has carried so far.
+    /// How many requests have begun on it so far.
     pub fn requests(&self) -> u64 {
         self.inner.requests.load(Ordering::Relaxed)
     }
 
     /// When its goodbye began; `None` while it has not.
-    pub fn told_at(&self) -> Option<Instant> {
-        self.inner.told.get().copied()
+    pub fn drain_started_at(&self) -> Option<Instant> {
+        self.inner.started.get().copied()
     }
 
     /// What it does when it drains: its own behaviour, else its listener's, else `auto`.
@@ -190,7 +191,7 @@ impl Connection {
         self.inner.watch.start_now();
     }
 
-    /// The connection for those who must not hold it open.
+    /// The connection for those who must not keep it open.
     pub fn downgrade(&self) -> WeakConnection {
         WeakConnection(Arc::downgrade(&self.inner))
     }
@@ -256,7 +257,7 @@ impl Connection {
         self.inner.retired.load(Ordering::Relaxed)
     }
 
-    /// What it tells of itself.
+    /// Its log events and spans.
     pub(crate) fn trace(&self) -> &ConnTrace {
         &self.inner.trace
     }
@@ -272,10 +273,11 @@ impl Connection {
         self.inner
             .trace
             .started(&self.inner.guard, &self.inner.watch);
-        self.inner.told.get_or_init(Instant::now);
+        self.inner.started.get_or_init(Instant::now);
     }
 
-    /// Whether a response has told it to leave. It may have ended with that, before its goodbye was begun.
+    /// Whether a response has informed its client. It may have ended with that,
+    /// before its goodbye was begun.
     pub(super) fn was_asked(&self) -> bool {
         self.inner.asked.load(Ordering::Relaxed)
     }
@@ -293,7 +295,7 @@ impl Connection {
     pub(crate) fn ended(&self, cause: CloseCause, failed: bool) {
         self.inner.guard.set_close_reason(match cause {
             CloseCause::BeforeDrain | CloseCause::Drained if failed => CloseReason::Error,
-            CloseCause::BeforeDrain if self.told_at().is_none() => CloseReason::Finished,
+            CloseCause::BeforeDrain if self.drain_started_at().is_none() => CloseReason::Finished,
             CloseCause::BeforeDrain | CloseCause::Drained | CloseCause::Finished => {
                 CloseReason::Drained
             }

@@ -66,7 +66,7 @@ impl Ending {
         self.ended(CUT);
     }
 
-    /// Whoever is first has ended it.
+    /// The first call says who has ended it.
     fn ended(&self, by: u8) {
         let first = self
             .first
@@ -100,7 +100,7 @@ impl Ending {
     }
 
     fn outcome(&self) -> ConnectionEnd {
-        // Dropped as it was, if nobody has ended it.
+        // Dropped as it was, if neither side has ended it.
         self.ended(CUT);
         ConnectionEnd {
             by_client: self.first.load(Ordering::Relaxed) == BY_CLIENT,

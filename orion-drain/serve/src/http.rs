@@ -1,4 +1,4 @@
-//! An HTTP connection from its first byte to its last, over hyper-util's auto connection.
+//! An HTTP connection from its first byte to its last, over hyper's connection of either version.
 
 use std::error::Error;
 use std::future::Future;
@@ -258,7 +258,8 @@ fn envoys_limits(builders: &mut HyperBuilders) {
         .max_pending_accept_reset_streams(500);
 }
 
-/// Serves one HTTP connection to its end: told at its slot, led through its goodbye, closed at the deadline.
+/// Serves one HTTP connection to its end: informed at its slot, led through its goodbye, closed at
+/// the deadline.
 ///
 /// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by
 /// the server's `request_timeout`. `service` may borrow; its futures may not. It is asked for every

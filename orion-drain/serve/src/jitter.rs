@@ -15,7 +15,7 @@ pub(super) struct Jitter {
 }
 
 impl Jitter {
-    /// `None`: nobody waits longer.
+    /// `None`: no connection waits longer.
     pub(super) fn up_to(most: Duration) -> Option<Arc<Self>> {
         (!most.is_zero()).then(|| {
             Arc::new(Self {

@@ -3,7 +3,7 @@
 //! ```text
 //!  serve(&listeners, Http::tower(router))     one call: accepts, spawns a task a connection, and there
 //!     └─ accepted ─► Connection (watch + registry entry + decision)
-//!                      ├─ serve_http: LingerIo ⊂ GoawayIo ⊂ hyper's auto connection, the service asked once per response
+//!                      ├─ serve_http: LingerIo ⊂ GoawayIo ⊂ hyper, the service asked once per response
 //!                      └─ serve_tcp:  a two-way copy
 //!                   both run by drain_signal::drive, which leads them through slot, last word and deadline
 //! ```

@@ -1,7 +1,8 @@
 //! When has nothing happened for so long? Pure: moments in, moments out.
 //!
-//! Nobody reads a clock or sets a timer each time something happens. While things happen they are looked at every
-//! [`PARTS`]th of the time; once nothing has, the rest is slept through, and only the next thing that happens is noted.
+//! No clock is read and no timer set each time something happens. While things happen they are
+//! looked at every [`PARTS`]th of the time; once nothing has, the rest is slept through, and only
+//! the next thing that happens is noted.
 
 use std::time::Duration;
 
@@ -45,7 +46,8 @@ impl Quiet {
         (quiet, first)
     }
 
-    /// Whether nobody looks until the time is over: then [`Self::stirred`] wants to hear of what happens.
+    /// Whether it is not looked at until the time is over: then [`Self::stirred`] is to be called
+    /// when something happens.
     pub(super) const fn rests(&self) -> bool {
         self.rests
     }

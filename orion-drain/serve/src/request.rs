@@ -66,7 +66,7 @@ impl fmt::Debug for RequestExtensions {
     }
 }
 
-/// Which requests carry their [`Connection`] in their extensions. It costs an allocation for each.
+/// Which requests have their [`Connection`] in their extensions. It costs an allocation for each.
 #[expect(
     clippy::exhaustive_enums,
     reason = "all, or those that cannot do without"
@@ -76,7 +76,7 @@ pub enum ConnectionShown {
     /// All of them.
     #[default]
     Always,
-    /// Those that ask for an upgrade or a tunnel, whose task must hold the connection open.
+    /// Those that ask for an upgrade or a tunnel, whose task must keep the connection open.
     Upgrades,
 }
 

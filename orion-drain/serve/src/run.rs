@@ -70,8 +70,8 @@ pub fn serve<C: ListenerConfig, H: Handler<C>>(
     listeners: &Listeners<C>,
     handler: H,
 ) -> impl Future<Output = ()> + Send + use<C, H> {
-    // For services that are not `Sync` (tower's `BoxCloneService`). One task takes it, so that
-    // nobody ever waits for it.
+    // For services that are not `Sync` (tower's `BoxCloneService`). One task takes
+    // it: it is never contended.
     let handler = Mutex::new(handler);
     listeners.worker().run(move |accepted| {
         let handler = handler.lock().unwrap_or_else(PoisonError::into_inner);

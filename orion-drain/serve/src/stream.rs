@@ -79,7 +79,7 @@ impl Drop for OpenStream {
     }
 }
 
-/// What a tunnel's task and its handler tell each other.
+/// What passes between a tunnel's task and its handler.
 #[derive(Debug, Default)]
 pub(super) struct StreamTunnel {
     state: AtomicU8,

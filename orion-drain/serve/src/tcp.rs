@@ -177,7 +177,7 @@ where
     closed
 }
 
-/// The client of a tunnel. Its socket is under the server's connection, which is told to reset it.
+/// The client of a tunnel. Its socket is under the server's connection, which resets it.
 #[pin_project]
 struct TunnelClient<IO> {
     #[pin]

@@ -24,10 +24,10 @@ use tokio::sync::futures::Notified;
 
 use super::Connection;
 
-/// What the transport of a tunnel and the connection's task tell each other.
+/// What passes between the transport of a tunnel and the connection's task.
 #[derive(Debug)]
 pub(super) struct Tunnel {
-    /// Held as long as the transport is there.
+    /// Kept open as long as the transport is there.
     connection: Connection,
     orders: AtomicU8,
     reader: AtomicWaker,

@@ -149,7 +149,7 @@ impl DefaultConnectionManager {
     pub fn cleanup_stale_draining_connections(&self, max_drain_time: Duration) -> usize {
         let now = Instant::now();
         self.close_those(|connection| {
-            let started = connection.told_at();
+            let started = connection.drain_started_at();
             started.is_some_and(|start| now.saturating_duration_since(start) > max_drain_time)
         })
     }

@@ -1,5 +1,5 @@
-//! What axum and tonic applications find when they are served: tunnels that are held, peers that
-//! are known, every service type; over real sockets.
+//! What axum and tonic applications find when they are served: tunnels that are waited for, peers
+//! that are known, every service type; over real sockets.
 #![allow(
     clippy::unwrap_used,
     reason = "in a test's helpers too a panic is a failure"
