@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::hello::{Hello, random};
 use super::message::Message;
-use super::path::{Keeping, Lock, There};
+use super::path::{FileId, Keeping, Lock, There};
 use super::removals::Removals;
 use super::session::{PAUSE, exchange, greet, one_at_a_time};
 use super::source::{SocketSource, Unsettled};
@@ -57,7 +57,7 @@ pub struct Offer {
     /// `None` also if it could not be had so far.
     listener: Option<UnixListener>,
     /// The socket's file at the path.
-    file: Option<(u64, u64)>,
+    file: Option<FileId>,
     /// Whether the lock file says that this process serves.
     is_owner: bool,
 }
@@ -195,30 +195,16 @@ impl Offer {
         }
     }
 
-    /// The path and the lock file are there again if another process or an operator has removed them: a new process must find this
-    /// one, and must not begin afresh beside it.
+    /// The path and the lock file are there again if another process or an operator has removed
+    /// them: a new process must find this one, and must not begin afresh beside it.
     async fn restore(&mut self) -> Result<(), HandoverError> {
-        let (lock, path) = (&mut self.lock, &self.identity.path);
-        let lock = lock.as_mut().ok_or(HandoverError::Given)?;
-        lock.restore(path);
-        // With another lock file there, another process serves there too: its socket stays.
-        let is_there = self.file.is_some() && self.file == path::file_at(path);
-        let is_right = is_there || !lock.is_at(path);
-        if self.listener.is_some() && is_right {
-            return Ok(());
-        }
+        let lock = self.lock.as_mut().ok_or(HandoverError::Given)?;
         if self.listener.is_none() {
             // It could not be had when this process took over.
             sleep(PAUSE).await;
         }
-        match lock.listen(path) {
-            Ok(listener) => self.listener = Some(listener),
-            // Something else is there, or the folder is gone. Processes that have connected are answered, and more cannot come.
-            Err(_) if self.listener.is_some() => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.file = path::file_at(path);
-        Ok(())
+        let path = &self.identity.path;
+        Ok(lock.restore(path, &mut self.listener, &mut self.file)?)
     }
 
     /// Waits for one process. `None`: it only looked whether this one is here, or the path was removed.

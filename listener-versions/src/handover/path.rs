@@ -82,8 +82,11 @@ pub(super) fn can_be_listened_at(path: &Path) -> bool {
     }
 }
 
-/// Device and inode of what is at the path.
-pub(super) fn file_at(path: &Path) -> Option<(u64, u64)> {
+/// The device and the inode of a file.
+pub(super) type FileId = (u64, u64);
+
+/// What is at the path.
+pub(super) fn file_at(path: &Path) -> Option<FileId> {
     let file = fs::symlink_metadata(path).ok()?;
     Some((file.dev(), file.ino()))
 }
@@ -144,9 +147,38 @@ impl Lock {
         own.is_some() && file_at(&Self::file(path)) == own
     }
 
-    /// The lock file is there again if it was removed, so that no other process gets the lock. Does nothing if another process has
-    /// made it anew already.
-    pub(super) fn restore(&mut self, path: &Path) {
+    /// The lock file and the path are there again if they were removed. `file` is the path's file.
+    ///
+    /// # Errors
+    ///
+    /// Nothing listens: what [`listen`](Self::listen) says.
+    pub(super) fn restore(
+        &mut self,
+        path: &Path,
+        listener: &mut Option<UnixListener>,
+        file: &mut Option<FileId>,
+    ) -> io::Result<()> {
+        self.restore_file(path);
+        // With another lock file there, another process serves there too: its socket stays.
+        let is_there = file.is_some() && *file == file_at(path);
+        let is_right = is_there || !self.is_at(path);
+        if listener.is_some() && is_right {
+            return Ok(());
+        }
+        match self.listen(path) {
+            Ok(new) => *listener = Some(new),
+            // Something else is there, or the folder is gone. Processes that have connected are
+            // answered, and more cannot come.
+            Err(_) if listener.is_some() => {}
+            Err(error) => return Err(error),
+        }
+        *file = file_at(path);
+        Ok(())
+    }
+
+    /// The lock file is there again if it was removed, so that no other process gets the lock. Does
+    /// nothing if another process has made it anew already.
+    fn restore_file(&mut self, path: &Path) {
         if self.is_at(path) {
             return;
         }

@@ -1,8 +1,10 @@
 //! The old process's side after it was replaced: until the new one wants it gone, or has died and another one takes its place.
 
 use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use socket2::SockRef;
 use tokio::net::{UnixListener, UnixStream};
@@ -11,7 +13,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::message::Message;
 use super::offer::{Identity, give};
-use super::path::{Keeping, Lock};
+use super::path::{FileId, Keeping, Lock};
+use super::removals::Removals;
 use super::session::{PAUSE, exchange, greet, one_at_a_time};
 use super::wire::{Wire, say_goodbye};
 use super::{HandoverError, HandoverOptions, tellable};
@@ -39,6 +42,8 @@ pub struct Successor {
     /// While this process keeps the sockets for another one.
     lock: Option<Lock>,
     listener: Option<UnixListener>,
+    /// The socket's file at the path.
+    file: Option<FileId>,
     until: Option<Instant>,
     again: Duration,
 }
@@ -62,6 +67,7 @@ impl Successor {
             keeping,
             lock: None,
             listener: None,
+            file: None,
             until: None,
             again: TRY_AGAIN.0,
         }
@@ -144,9 +150,13 @@ impl Successor {
         None
     }
 
+    /// Listens at the path, also after it or the lock file was removed.
     fn listen(&mut self) {
-        let lock = self.lock.as_ref();
-        self.listener = lock.and_then(|lock| lock.listen(&self.identity.path).ok());
+        if let Some(lock) = &mut self.lock {
+            let path = &self.identity.path;
+            // Without a listener, it is tried again until the time is over.
+            lock.restore(path, &mut self.listener, &mut self.file).ok();
+        }
     }
 
     async fn hear(&mut self) -> Option<GivingEvent> {
@@ -186,9 +196,9 @@ impl Successor {
     /// Waits for another process, and gives it the sockets.
     async fn keep(&mut self) -> Option<GivingEvent> {
         let until = self.until?;
-        if self.listener.is_none() {
-            self.listen();
-        }
+        // Before the look at what is there: the kernel notifies this process of later removals.
+        let removals = Removals::of(&self.identity.path);
+        self.listen();
         let Some(listener) = &self.listener else {
             let again = Instant::now() + PAUSE;
             if again > until {
@@ -197,13 +207,21 @@ impl Successor {
             tokio::time::sleep_until(again).await;
             return None;
         };
-        let stream = match timeout_at(until, listener.accept()).await {
-            Ok(Ok((stream, _))) => stream,
+        // `None`: the path or the lock file was removed.
+        let next = async {
+            match select(pin!(listener.accept()), pin!(removals.next())).await {
+                Either::Left((accepted, _)) => Some(accepted),
+                Either::Right(_) => None,
+            }
+        };
+        let stream = match timeout_at(until, next).await {
+            Ok(Some(Ok((stream, _)))) => stream,
             // Out of descriptors, most likely.
-            Ok(Err(_)) => {
+            Ok(Some(Err(_))) => {
                 sleep(PAUSE).await;
                 return None;
             }
+            Ok(None) => return None,
             Err(_) => return Some(GivingEvent::TimeOver),
         };
         match self.session(stream).await {

@@ -225,6 +225,49 @@ async fn a_process_whose_path_or_lock_file_is_removed_is_found_all_the_same() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
+async fn a_process_that_keeps_a_dead_ones_sockets_is_found_after_its_path_or_lock_file_is_removed()
+{
+    bounded(async {
+        for names in [
+            &["edge.sock"][..],
+            &["edge.sock.lock"],
+            &["edge.sock.lock", "edge.sock"],
+            &["edge.sock", "edge.sock.lock"],
+        ] {
+            let meeting = Meeting::new("removed-kept");
+            let a = free();
+            let first = process(1);
+            lds(&first, [at("a", a.clone(), 0)]).await;
+            let at_a = port(&first, "a");
+            let attempt = offered(&meeting, &first).await;
+            let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+            let mut successor = replaced(attempt).await;
+            let sockets = second.share_sockets().expect("descriptors");
+            killed((predecessor, offer, sockets, second)).await;
+            assert_eq!(successor.next().await, SuccessorEvent::Died, "{names:?}");
+            let parked = park(at_a);
+            let keeping = tokio::spawn(async move {
+                while successor.next().await != SuccessorEvent::Replaced {}
+                successor
+            });
+            // It waits for a new process by now.
+            tokio::task::yield_now().await;
+            remove(&meeting, names);
+            let lock = meeting.0.join("edge.sock.lock");
+            while !(meeting.path().exists() && lock.exists()) {
+                assert!(!keeping.is_finished(), "{names:?}");
+                tokio::task::yield_now().await;
+            }
+            let _third = restart(&meeting, vec![at("a", a, 0)]).await;
+            let _successor = keeping.await.expect("no panic");
+            answered(parked).await;
+        }
+    })
+    .await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
 async fn a_path_that_is_removed_while_a_process_configures_itself_is_made_anew_by_the_new_one() {
     bounded(async {
         let meeting = Meeting::new("removed-late");
