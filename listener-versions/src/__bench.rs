@@ -1,4 +1,5 @@
-//! The one thing of the accept path that a bench cannot reach from outside: how the version of a connection is found.
+//! The one thing of the accept path that a bench cannot reach from outside: how the version of a
+//! connection is found.
 
 use std::fmt;
 use std::sync::Arc;

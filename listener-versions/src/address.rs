@@ -1,4 +1,5 @@
-//! Where a listener takes connections: at an IP address and port, at the path of a Unix socket, or from the program itself.
+//! Where a listener takes connections: at an IP address and port, at the path of a Unix socket, or
+//! from the program itself.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,8 +11,8 @@ use crate::FieldError;
 
 /// Where a listener takes connections.
 ///
-/// Two listeners want the same socket if their addresses are equal. Envoy writes the same as `socket_address`, `pipe` and
-/// `internal_listener`.
+/// Two listeners want the same socket if their addresses are equal. Envoy writes the same as
+/// `socket_address`, `pipe` and `internal_listener`.
 ///
 /// ```
 /// use listener_versions::ListenAddress;
@@ -24,23 +25,28 @@ use crate::FieldError;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum ListenAddress {
-    /// An IPv4 or IPv6 address and a TCP port. Port 0 lets the kernel choose; such a socket belongs to its listener's name.
+    /// An IPv4 or IPv6 address and a TCP port. Port 0 lets the kernel choose; such a socket belongs
+    /// to its listener's name.
     Socket(SocketAddr),
-    /// The path of a Unix stream socket. `@name` is an abstract one, as in Envoy: on Linux, and in no folder.
+    /// The path of a Unix stream socket. `@name` is an abstract one, as in Envoy: on Linux, and in
+    /// no folder.
     Unix(PathBuf),
     /// No socket: the program accepts connections itself, or makes them, and hands them in with
-    /// [`Listeners::enter`](crate::Listeners::enter) under the listener's name. Every listener has its own.
+    /// [`Listeners::enter`](crate::Listeners::enter) under the listener's name. Every listener has
+    /// its own.
     Internal,
 }
 
 impl ListenAddress {
-    /// Whether the kernel chooses the port (port 0), so that equal addresses do not mean the same socket.
+    /// Whether the kernel chooses the port (port 0), so that equal addresses do not mean the same
+    /// socket.
     #[must_use]
     pub fn is_ephemeral(&self) -> bool {
         matches!(self, Self::Socket(address) if address.port() == 0)
     }
 
-    /// Whether this is an abstract Unix socket, `@name`: there is no file of it, and so no mode. A file of that name is `./@name`.
+    /// Whether this is an abstract Unix socket, `@name`: there is no file of it, and so no mode. A
+    /// file of that name is `./@name`.
     #[must_use]
     pub fn is_abstract(&self) -> bool {
         matches!(self, Self::Unix(path) if path.as_os_str().as_encoded_bytes().starts_with(b"@"))
@@ -96,8 +102,8 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// The opaque key of one listening socket: the address, and for port 0 also the listener that it belongs to, and how many of its
-/// sockets with this address are before it.
+/// The opaque key of one listening socket: the address, and for port 0 also the listener that it
+/// belongs to, and how many of its sockets with this address are before it.
 ///
 /// Versions with the same key share the socket, so nothing is bound again between them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -126,7 +132,8 @@ impl SocketKey {
         keys
     }
 
-    /// Whether it belongs to its listener's name, so that no other listener and no other process can ask for it.
+    /// Whether it belongs to its listener's name, so that no other listener and no other process
+    /// can ask for it.
     pub(crate) fn is_of_listener(&self) -> bool {
         self.owner.is_some()
     }

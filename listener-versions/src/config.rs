@@ -10,7 +10,8 @@ use drain_tree::{DrainType, TrafficDirection};
 
 use crate::{ChainId, ListenAddress, VersionToken};
 
-/// A listener's configuration, as far as versions need to know it. serde and xDS types stay with the caller.
+/// A listener's configuration, as far as versions need to know it. serde and xDS types stay with
+/// the caller.
 ///
 /// ```
 /// use listener_versions::{ListenAddress, ListenerConfig};
@@ -26,7 +27,8 @@ use crate::{ChainId, ListenAddress, VersionToken};
 /// }
 /// ```
 pub trait ListenerConfig: Send + Sync + 'static {
-    /// The content of a filter chain: what must be equal for a connection to see nothing of an update. `()` if there are none.
+    /// The content of a filter chain: what must be equal for a connection to see nothing of an
+    /// update. `()` if there are none.
     type Chain: PartialEq;
 
     /// The name that identifies the listener over all its versions (Envoy's `name`).
@@ -37,27 +39,32 @@ pub trait ListenerConfig: Send + Sync + 'static {
 
     /// Where it listens as well (Envoy's `additional_addresses`). Default: nowhere else.
     ///
-    /// Each address has sockets of its own, and one version takes what comes on all of them. If one of them cannot be had, the
-    /// listener is refused, and nothing changes at the others. Between two versions an address may come or go, also from or to
-    /// another listener; the sockets of those that stay keep their queues.
+    /// Each address has sockets of its own, and one version takes what comes on all of them. If one
+    /// of them cannot be had, the listener is refused, and nothing changes at the others. Between
+    /// two versions an address may come or go, also from or to another listener; the sockets of
+    /// those that stay keep their queues.
     fn additional_addresses(&self) -> &[ListenAddress] {
         &[]
     }
 
-    /// Whether an update from `self` to `other` changes nothing (Envoy compares hashes of the whole message).
+    /// Whether an update from `self` to `other` changes nothing (Envoy compares hashes of the whole
+    /// message).
     fn same_content(&self, other: &Self) -> bool;
 
-    /// Its filter chains, each with what identifies it in this listener (Envoy's `filter_chains`, and `default_filter_chain`). Their
-    /// order means nothing. Default: none, connections are the version's own.
+    /// Its filter chains, each with what identifies it in this listener (Envoy's `filter_chains`,
+    /// and `default_filter_chain`). Their order means nothing. Default: none, connections are the
+    /// version's own.
     ///
-    /// No two of them may have the same identity: the listener is refused with the field `filter_chains`. In an update that
-    /// [differs only in chains](Self::differs_only_in_chains), chains of the same identity that are equal keep their connections.
+    /// No two of them may have the same identity: the listener is refused with the field
+    /// `filter_chains`. In an update that [differs only in chains](Self::differs_only_in_chains),
+    /// chains of the same identity that are equal keep their connections.
     fn chains(&self) -> Vec<(ChainId, &Self::Chain)> {
         Vec::new()
     }
 
-    /// Whether nothing but filter chains changes in an update from `self` to `other`: then the version goes on, and only the
-    /// connections of chains that changed, or are gone, drain. Default: no, every update is a new version.
+    /// Whether nothing but filter chains changes in an update from `self` to `other`: then the
+    /// version goes on, and only the connections of chains that changed, or are gone, drain.
+    /// Default: no, every update is a new version.
     fn differs_only_in_chains(&self, other: &Self) -> bool {
         let _ = other;
         false
@@ -68,31 +75,38 @@ pub trait ListenerConfig: Send + Sync + 'static {
         DrainType::default()
     }
 
-    /// The direction of its traffic (Envoy's `traffic_direction`). Default: [`TrafficDirection::Unspecified`].
+    /// The direction of its traffic (Envoy's `traffic_direction`). Default:
+    /// [`TrafficDirection::Unspecified`].
     fn traffic_direction(&self) -> TrafficDirection {
         TrafficDirection::Unspecified
     }
 
-    /// What its connections need between being asked to leave and being gone (the longest `drain_timeout` of its HTTP
-    /// connection managers). Only the [`Envoy140`](drain_tree::DrainSchedule::Envoy140) schedule asks. Default: nothing.
+    /// What its connections need between being asked to leave and being gone (the longest
+    /// `drain_timeout` of its HTTP connection managers). Only the
+    /// [`Envoy140`](drain_tree::DrainSchedule::Envoy140) schedule asks. Default: nothing.
     fn drain_timeout(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// How its sockets at `address`, one of its addresses, are opened. A later version at the same address takes the socket as it is, with the
-    /// [`backlog`](SocketOptions::backlog) that it asks for; one that asks for another [`reuse_port`](SocketOptions::reuse_port),
+    /// How its sockets at `address`, one of its addresses, are opened. A later version at the same
+    /// address takes the socket as it is, with the [`backlog`](SocketOptions::backlog) that it asks
+    /// for; one that asks for another [`reuse_port`](SocketOptions::reuse_port),
     /// [`dual_stack`](SocketOptions::dual_stack) or [`mode`](SocketOptions::mode) is refused.
     fn socket_options(&self, address: &ListenAddress) -> SocketOptions {
         let _ = address;
         SocketOptions::default()
     }
 
-    /// Opens a socket of this listener and binds it, without listening: here go options that [`SocketOptions`] does not know, such as
-    /// `SO_BINDTODEVICE`, `IP_FREEBIND` and `IP_TRANSPARENT`, and network namespaces. Default: [`SocketOptions::bind`].
+    /// Opens a socket of this listener and binds it, without listening: here go options that
+    /// [`SocketOptions`] does not know, such as `SO_BINDTODEVICE`, `IP_FREEBIND` and
+    /// `IP_TRANSPARENT`, and network namespaces. Default: [`SocketOptions::bind`].
     ///
-    /// It is called when the listener's address is opened, and with [`ReusePort::PerWorker`] once more for each further worker, in the
-    /// worker's thread, in the configuration that is active then. `address` is [`address`](Self::address) or one of
-    /// [`additional_addresses`](Self::additional_addresses), with the port that the kernel chose for the first socket. It is not called for sockets that came from [elsewhere](crate::Listeners::inherit).
+    /// It is called when the listener's address is opened, and with [`ReusePort::PerWorker`] once
+    /// more for each further worker, in the worker's thread, in the configuration that is active
+    /// then. `address` is [`address`](Self::address) or one of
+    /// [`additional_addresses`](Self::additional_addresses), with the port that the kernel chose
+    /// for the first socket. It is not called for sockets that came from
+    /// [elsewhere](crate::Listeners::inherit).
     ///
     /// It must not call [`Listeners`](crate::Listeners).
     ///
@@ -119,31 +133,36 @@ pub trait ListenerConfig: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// What the system says. The listener is refused with the field `address` or `additional_addresses`, and its previous version goes on; a worker's socket is
-    /// tried again, with pauses.
+    /// What the system says. The listener is refused with the field `address` or
+    /// `additional_addresses`, and its previous version goes on; a worker's socket is tried again,
+    /// with pauses.
     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {
         self.socket_options(address).bind(address, |_| Ok(()))
     }
 
-    /// Whether a new version waits in `Warming` until it is [ready](Self::ready), or [said](crate::Listeners::warmed) to be warm. The
-    /// version that it replaces serves meanwhile. Default: false, it is active at once.
+    /// Whether a new version waits in `Warming` until it is [ready](Self::ready), or
+    /// [said](crate::Listeners::warmed) to be warm. The version that it replaces serves meanwhile.
+    /// Default: false, it is active at once.
     fn warms(&self) -> bool {
         false
     }
 
-    /// What a version that [warms](Self::warms) waits for: when the future is over, the version takes over. The
-    /// [`Driver`](crate::Driver) polls it, and drops it when the version is dropped. Default: it never is, and
-    /// [`Listeners::warmed`](crate::Listeners::warmed) says so. [`Routes`](crate::Routes) are an example.
+    /// What a version that [warms](Self::warms) waits for: when the future is over, the version
+    /// takes over. The [`Driver`](crate::Driver) polls it, and drops it when the version is
+    /// dropped. Default: it never is, and [`Listeners::warmed`](crate::Listeners::warmed) says so.
+    /// [`Routes`](crate::Routes) are an example.
     ///
     /// A version whose future panics stays warming.
     fn ready(&self) -> Ready {
         Box::pin(std::future::pending())
     }
 
-    /// Makes what serves connections: it is called only for a configuration that is about to be taken, after everything else has been
-    /// checked but the opening of a socket, and never for one that changes nothing. Default: nothing is to be made.
+    /// Makes what serves connections: it is called only for a configuration that is about to be
+    /// taken, after everything else has been checked but the opening of a socket, and never for one
+    /// that changes nothing. Default: nothing is to be made.
     ///
-    /// What it makes can be kept in a `OnceLock` of the configuration. Tasks that it starts can end with `token`.
+    /// What it makes can be kept in a `OnceLock` of the configuration. Tasks that it starts can end
+    /// with `token`.
     ///
     /// ```
     /// use std::sync::OnceLock;
@@ -172,7 +191,8 @@ pub trait ListenerConfig: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// The field because of which it cannot be made. The listener is refused and its previous version goes on.
+    /// The field because of which it cannot be made. The listener is refused and its previous
+    /// version goes on.
     fn build(&self, token: &VersionToken) -> Result<(), FieldError> {
         let _ = token;
         Ok(())
@@ -225,31 +245,37 @@ impl FieldError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketOptions {
-    /// How many connections may wait to be accepted (Envoy's `tcp_backlog_size`). Default: 1024; the kernel caps it.
+    /// How many connections may wait to be accepted (Envoy's `tcp_backlog_size`). Default: 1024;
+    /// the kernel caps it.
     ///
     /// A version that asks for another one at the same address gets it as soon as it accepts.
     pub backlog: u32,
-    /// Whether an IPv6 socket takes IPv4 clients as well (Envoy's `ipv4_compat`). Default: IPv6 only.
+    /// Whether an IPv6 socket takes IPv4 clients as well (Envoy's `ipv4_compat`). Default: IPv6
+    /// only.
     ///
     /// It cannot change as long as the listener keeps its address.
     pub dual_stack: DualStack,
-    /// Whether each worker has a socket of its own (Envoy's `enable_reuse_port`). Default: [`ReusePort::Shared`].
+    /// Whether each worker has a socket of its own (Envoy's `enable_reuse_port`). Default:
+    /// [`ReusePort::Shared`].
     ///
     /// It cannot change as long as the listener keeps its address, as in Envoy.
     pub reuse_port: ReusePort,
-    /// The permission bits of a Unix socket's file, `0o777` at most (Envoy's `Pipe.mode`). Default: what the process's umask leaves.
+    /// The permission bits of a Unix socket's file, `0o777` at most (Envoy's `Pipe.mode`). Default:
+    /// what the process's umask leaves.
     ///
-    /// They are set before a client can connect. They cannot change as long as the address is listened on (Envoy takes such an update, and
-    /// the file keeps its mode), and a socket that came from elsewhere keeps those it has. An abstract socket has no file, and is
-    /// refused with a mode, as in Envoy.
+    /// They are set before a client can connect. They cannot change as long as the address is
+    /// listened on (Envoy takes such an update, and the file keeps its mode), and a socket that
+    /// came from elsewhere keeps those it has. An abstract socket has no file, and is refused with
+    /// a mode, as in Envoy.
     pub mode: Option<u32>,
 }
 
 /// Whether workers accept on one socket, or each on its own.
 ///
-/// In Envoy the second is the default on Linux. Here it is the first: one queue, from which the worker that has time takes the next
-/// connection, and an address that another process listens on is refused. A socket for each worker spreads accepting over many
-/// processors without contention; in return what waits for a busy worker waits, and another process of the same user that sets
+/// In Envoy the second is the default on Linux. Here it is the first: one queue, from which the
+/// worker that has time takes the next connection, and an address that another process listens on
+/// is refused. A socket for each worker spreads accepting over many processors without contention;
+/// in return what waits for a busy worker waits, and another process of the same user that sets
 /// `SO_REUSEPORT` too shares the address unnoticed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "SO_REUSEPORT is set or not")]
@@ -257,8 +283,9 @@ pub enum ReusePort {
     /// All workers accept on one socket, `enable_reuse_port: false`. The default.
     #[default]
     Shared,
-    /// A socket for each worker, `enable_reuse_port: true`, opened when the worker first runs. None is closed before the listener
-    /// gives up its address: the socket of a worker that ends goes to one that stays, with its queue.
+    /// A socket for each worker, `enable_reuse_port: true`, opened when the worker first runs. None
+    /// is closed before the listener gives up its address: the socket of a worker that ends goes to
+    /// one that stays, with its queue.
     ///
     /// On Linux and for IP addresses; otherwise it means [`Shared`](Self::Shared).
     PerWorker,
@@ -286,12 +313,13 @@ pub enum DualStack {
 }
 
 impl SocketOptions {
-    /// Opens a socket with these options and binds it, without listening. `prepare` is called before it is bound, for other options.
+    /// Opens a socket with these options and binds it, without listening. `prepare` is called
+    /// before it is bound, for other options.
     ///
     /// # Errors
     ///
-    /// What the system or `prepare` says, and what cannot be: a mode of an abstract socket or over `0o777`, a path where a process
-    /// listens or where something else than a socket is.
+    /// What the system or `prepare` says, and what cannot be: a mode of an abstract socket or over
+    /// `0o777`, a path where a process listens or where something else than a socket is.
     pub fn bind(
         &self,
         address: &ListenAddress,

@@ -1,5 +1,5 @@
-//! [`Listeners`] as a source of sockets: while it is not sure which process goes on, updates wait, and closing a socket does not end
-//! listening.
+//! [`Listeners`] as a source of sockets: while it is not sure which process goes on, updates wait,
+//! and closing a socket does not end listening.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -135,7 +135,8 @@ impl<C: ListenerConfig> Listeners<C> {
 
     /// This process stops accepting, and drains.
     fn leave(&self) {
-        // Stopped first: what is accepted at the last moment holds the drain up, so that it cannot be over before.
+        // Stopped first: what is accepted at the last moment holds the drain up, so that it cannot
+        // be over before.
         self.inner().stop(DrainDirection::All);
         self.inner().drop_unclaimed();
         let start = DrainStart::new(DrainReason::HotRestart);

@@ -1,4 +1,5 @@
-//! Settings of a set of listeners: how many versions may live, how many connections, and who accepts during an admin drain.
+//! Settings of a set of listeners: how many versions may live, how many connections, and who
+//! accepts during an admin drain.
 
 use std::time::Duration;
 
@@ -10,14 +11,17 @@ use crate::Limits;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenersOptions {
-    /// How many versions of one name may live, the active one included (`max_versions_per_listener`, Orion's `cleanup_policy:
-    /// count_based_only`). Default: no cap, as Envoy.
+    /// How many versions of one name may live, the active one included
+    /// (`max_versions_per_listener`, Orion's `cleanup_policy: count_based_only`). Default: no cap,
+    /// as Envoy.
     ///
-    /// It is a soft cap: beyond it the oldest drain's deadline comes nearer, down to [`floor`](Self::floor). No version is ever
-    /// forgotten. 0 counts as 1, since the active version is never hurried.
+    /// It is a soft cap: beyond it the oldest drain's deadline comes nearer, down to
+    /// [`floor`](Self::floor). No version is ever forgotten. 0 counts as 1, since the active
+    /// version is never hurried.
     pub max_versions: Option<usize>,
-    /// How long connections of a version beyond the cap still have, from the moment when it is found to be beyond. Default: 5 s,
-    /// Envoy's default `drain_timeout`, so that they can be asked to leave in their protocol's words.
+    /// How long connections of a version beyond the cap still have, from the moment when it is
+    /// found to be beyond. Default: 5 s, Envoy's default `drain_timeout`, so that they can be asked
+    /// to leave in their protocol's words.
     pub floor: Duration,
     /// How many connections may be open. Default: no limits.
     pub limits: Limits,
@@ -33,7 +37,8 @@ pub struct ListenersOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcceptPolicy {
-    /// Listeners go on accepting, for ever; new connections are asked to leave as well (`?graceful&skip_exit`).
+    /// Listeners go on accepting, for ever; new connections are asked to leave as well
+    /// (`?graceful&skip_exit`).
     Keep,
     /// Listeners accept until the drain time is over, then they are stopped (`?graceful`).
     UntilDrainTimeEnds,

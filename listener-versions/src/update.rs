@@ -8,7 +8,8 @@ use crate::{FieldError, ListenAddress, ListenerConfig};
 
 /// Listeners to add, modify or remove, with the xDS `version_info` that they came with.
 ///
-/// Every listener is taken or refused by itself, as in Envoy; [`atomic`](Self::atomic) makes it all or nothing.
+/// Every listener is taken or refused by itself, as in Envoy; [`atomic`](Self::atomic) makes it all
+/// or nothing.
 #[must_use = "an update does nothing until it is applied"]
 pub struct Update<C> {
     pub(crate) version_info: Arc<str>,
@@ -20,7 +21,8 @@ pub struct Update<C> {
 /// What an update says about the listeners that it does not name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// From the bootstrap: says nothing about others, and what it brings cannot be changed through LDS.
+    /// From the bootstrap: says nothing about others, and what it brings cannot be changed through
+    /// LDS.
     Static,
     /// LDS state of the world: a listener that came through LDS and is absent is removed.
     StateOfTheWorld,
@@ -72,12 +74,14 @@ impl<C> Update<C> {
         }
     }
 
-    /// All listeners that LDS has: a listener that came through LDS earlier and is absent here is removed.
+    /// All listeners that LDS has: a listener that came through LDS earlier and is absent here is
+    /// removed.
     pub fn lds<R: Into<Arc<C>>>(version_info: &str, configs: impl IntoIterator<Item = R>) -> Self {
         Self::new(version_info, Scope::StateOfTheWorld, configs)
     }
 
-    /// Incremental LDS: `configs` are added or modified, the names in `removed` are removed, all others stay.
+    /// Incremental LDS: `configs` are added or modified, the names in `removed` are removed, all
+    /// others stay.
     pub fn delta<R: Into<Arc<C>>>(
         version_info: &str,
         configs: impl IntoIterator<Item = R>,
@@ -87,13 +91,15 @@ impl<C> Update<C> {
         Self::new(version_info, Scope::Delta { removed }, configs)
     }
 
-    /// One listener is added or modified, all others stay. The same as [`delta`](Self::delta) with it alone.
+    /// One listener is added or modified, all others stay. The same as [`delta`](Self::delta) with
+    /// it alone.
     pub fn put(config: impl Into<Arc<C>>) -> Self {
         let removed = Vec::new();
         Self::new("", Scope::Delta { removed }, [config])
     }
 
-    /// One listener is removed, all others stay. The same as [`delta`](Self::delta) with its name alone.
+    /// One listener is removed, all others stay. The same as [`delta`](Self::delta) with its name
+    /// alone.
     pub fn remove(name: impl Into<String>) -> Self {
         let removed = vec![name.into()];
         Self::new("", Scope::Delta { removed }, None::<Arc<C>>)
@@ -110,7 +116,8 @@ impl<C> Update<C> {
         Self::new("", Scope::Static, configs)
     }
 
-    /// All or nothing (the setting `atomic_updates`): if one listener is refused, none is touched. Envoy, and the default here, takes them one by one.
+    /// All or nothing (the setting `atomic_updates`): if one listener is refused, none is touched.
+    /// Envoy, and the default here, takes them one by one.
     pub fn atomic(self) -> Self {
         Self {
             atomic: true,
@@ -128,7 +135,8 @@ impl<C> Update<C> {
         configs.collect()
     }
 
-    /// Names a listener whose configuration could not even be read: it is reported as refused, and not taken for absent.
+    /// Names a listener whose configuration could not even be read: it is reported as refused, and
+    /// not taken for absent.
     pub fn with_refused(mut self, name: impl Into<String>, error: FieldError) -> Self {
         self.resources.push(Resource::Refused {
             name: name.into(),
@@ -142,22 +150,25 @@ impl<C> Update<C> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// The content is the same: nothing happened, and the version keeps the `version_info` that it came with.
+    /// The content is the same: nothing happened, and the version keeps the `version_info` that it
+    /// came with.
     Unchanged,
     /// The name is new: this version accepts.
     Added {
         /// The new version.
         version: u64,
     },
-    /// This version accepts in place of the one that it replaced, which drains: now, or, if another listener's version that is still
-    /// warming takes the address that it leaves, when that one accepts there.
+    /// This version accepts in place of the one that it replaced, which drains: now, or, if another
+    /// listener's version that is still warming takes the address that it leaves, when that one
+    /// accepts there.
     Modified {
         /// The new version.
         version: u64,
         /// The version that it replaced.
         replaced: u64,
     },
-    /// Only filter chains differ: the version goes on with the new configuration, and only chains that changed drain.
+    /// Only filter chains differ: the version goes on with the new configuration, and only chains
+    /// that changed drain.
     UpdatedInPlace {
         /// The version, which keeps its number.
         version: u64,
@@ -168,8 +179,9 @@ pub enum Change {
         /// How many chains drain now, because they are changed or gone.
         draining: usize,
     },
-    /// This version waits until it is warm; an active one goes on meanwhile. If only filter chains differ from that one, it then takes
-    /// them [in place](Self::UpdatedInPlace), and this version is dropped.
+    /// This version waits until it is warm; an active one goes on meanwhile. If only filter chains
+    /// differ from that one, it then takes them [in place](Self::UpdatedInPlace), and this version
+    /// is dropped.
     Warming {
         /// The new version.
         version: u64,
@@ -179,8 +191,8 @@ pub enum Change {
         /// The version that is no more.
         version: u64,
     },
-    /// The name is gone, and the version that was active drains: now, or, if another listener's version that is still warming takes
-    /// its address, when that one accepts there.
+    /// The name is gone, and the version that was active drains: now, or, if another listener's
+    /// version that is still warming takes its address, when that one accepts there.
     Removed {
         /// The version that was active, unless the listener was still warming.
         version: Option<u64>,
@@ -205,12 +217,14 @@ pub struct UpdateReport {
 pub struct ListenerReport {
     /// The listener's name. It comes twice if the update named it twice.
     pub name: Arc<str>,
-    /// What was done, or why it was not taken. After an error the previous version goes on as it was.
+    /// What was done, or why it was not taken. After an error the previous version goes on as it
+    /// was.
     pub outcome: Result<Change, UpdateError>,
 }
 
 impl UpdateReport {
-    /// Whether every listener was taken (Envoy's `lds.update_success`; otherwise `lds.update_rejected`).
+    /// Whether every listener was taken (Envoy's `lds.update_success`; otherwise
+    /// `lds.update_rejected`).
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.errors().next().is_none()
@@ -250,7 +264,8 @@ impl UpdateReport {
     }
 }
 
-/// Why a listener of an update was not taken. It names the listener and the field; the previous version goes on.
+/// Why a listener of an update was not taken. It names the listener and the field; the previous
+/// version goes on.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {

@@ -1,4 +1,5 @@
-//! Addresses of every kind on real sockets, and who may have one: IPv6, dual stack, Unix paths, what a listener has just left.
+//! Addresses of every kind on real sockets, and who may have one: IPv6, dual stack, Unix paths,
+//! what a listener has just left.
 
 mod common;
 
@@ -229,7 +230,8 @@ async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() 
         assert_eq!(refused(&listeners, config()).await.field(), "address");
         drop(living);
 
-        // Its path outlives a process; nobody listens there any more. A socket for each worker there is none.
+        // Its path outlives a process; nobody listens there any more. A socket for each worker
+        // there is none.
         assert!(path.exists());
         lds(&listeners, [config().reuse_port(ReusePort::PerWorker)]).await;
         tokio::spawn(listeners.worker().run(answer));

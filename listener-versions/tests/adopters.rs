@@ -1,4 +1,5 @@
-//! What somebody with listeners of his own brings along: how a socket is opened, what is built for a version, how a connection is served.
+//! What somebody with listeners of his own brings along: how a socket is opened, what is built for
+//! a version, how a connection is served.
 
 mod common;
 
@@ -188,7 +189,8 @@ async fn a_socket_is_opened_by_the_configuration() {
         .expect("it listens");
 }
 
-/// Every worker's socket is opened by the configuration, in the version that is active when the worker comes.
+/// Every worker's socket is opened by the configuration, in the version that is active when the
+/// worker comes.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_socket_for_each_worker_is_opened_once() {
@@ -305,7 +307,8 @@ async fn a_token_ends_with_its_version() {
     assert!(!third.has_ended());
     put(&listeners, config(4)).expect("it is taken");
     assert!(third.has_ended() && !log.token(4).has_ended());
-    // In place the version goes on, and what its old configuration has built ends with its last connection.
+    // In place the version goes on, and what its old configuration has built ends with its last
+    // connection.
     let chained = |chain| Config {
         chains: vec![("x", chain)],
         ..config(5)

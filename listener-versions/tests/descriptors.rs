@@ -1,4 +1,5 @@
-//! A process without file descriptors: accepting waits, says so, and goes on; versions change and drain meanwhile.
+//! A process without file descriptors: accepting waits, says so, and goes on; versions change and
+//! drain meanwhile.
 #![cfg(unix)]
 
 mod common;
@@ -169,7 +170,8 @@ async fn with_few_descriptors() {
         .and_then(|address| address.as_socket())
         .expect("it listens");
 
-    // One connection shows that the loop runs, then nothing is left but one descriptor for the next client.
+    // One connection shows that the loop runs, then nothing is left but one descriptor for the next
+    // client.
     let first = TcpStream::connect(address).await.expect("it listens");
     drop((accepted.recv().await.expect("it is accepted"), first));
     let mut files = Vec::new();

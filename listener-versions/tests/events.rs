@@ -1,4 +1,5 @@
-//! Observers hear of versions in the order of what happened, whatever thread applies updates and whatever runtime has the driver.
+//! Observers hear of versions in the order of what happened, whatever thread applies updates and
+//! whatever runtime has the driver.
 
 mod common;
 
@@ -86,7 +87,8 @@ fn a_driver_in_a_runtime_of_its_own() {
             )
             .await;
             if content % 4 == 0 {
-                // The driver has its turn, more often at the very moment at which the next drain begins.
+                // The driver has its turn, more often at the very moment at which the next drain
+                // begins.
                 thread::yield_now();
             }
         }
@@ -123,7 +125,8 @@ fn updates_from_two_threads() {
     log.check(UPDATES / 2 * 2);
 }
 
-/// What an observer does with the listeners is reported after what it was told, not before, and not for ever.
+/// What an observer does with the listeners is reported after what it was told, not before, and not
+/// for ever.
 #[tokio::test]
 async fn an_observer_that_updates_hears_of_it_next() {
     #[derive(Clone, Default)]

@@ -1,4 +1,5 @@
-//! Updates in which only filter chains differ, over time and on sockets: changed chains drain, kept ones see nothing.
+//! Updates in which only filter chains differ, over time and on sockets: changed chains drain, kept
+//! ones see nothing.
 
 mod common;
 

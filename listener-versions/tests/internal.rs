@@ -28,7 +28,8 @@ fn listeners(options: ListenersOptions) -> Listeners<Config> {
     listeners
 }
 
-/// The program's own socket: each connection goes to the listener `inner`, or is closed if it is refused.
+/// The program's own socket: each connection goes to the listener `inner`, or is closed if it is
+/// refused.
 async fn host(listeners: Listeners<Config>) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
     let at = socket.local_addr().expect("an address");

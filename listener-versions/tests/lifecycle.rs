@@ -1,4 +1,5 @@
-//! Versions over time, with the clock paused: who drains when, until when, and that each is reported once.
+//! Versions over time, with the clock paused: who drains when, until when, and that each is
+//! reported once.
 
 mod common;
 

@@ -1,5 +1,6 @@
-//! Random sequences of updates, warm-ups, workers that come and go, and takeovers, on real sockets: after each, a client at every
-//! address is served by the version that is listed as accepting there, or refused where there is none.
+//! Random sequences of updates, warm-ups, workers that come and go, and takeovers, on real sockets:
+//! after each, a client at every address is served by the version that is listed as accepting
+//! there, or refused where there is none.
 
 mod common;
 
@@ -107,7 +108,8 @@ impl World {
                             if warms { config.warming() } else { config }
                         });
                 let before: Vec<bool> = (0..3).map(|at| self.accepting(at).is_some()).collect();
-                // A listener may be refused, for an address that another one has: nothing changes for it.
+                // A listener may be refused, for an address that another one has: nothing changes
+                // for it.
                 drop(
                     self.listeners
                         .apply(Update::lds("v", configs.collect::<Vec<_>>()))
@@ -211,7 +213,8 @@ impl World {
             let accepting = self.accepting(address);
             assert_eq!(client.is_ok(), accepting.is_some(), "{:?}", self.listeners);
             if accepting.is_none() {
-                // The address was given up while there was no worker: nobody was there to serve its queue.
+                // The address was given up while there was no worker: nobody was there to serve its
+                // queue.
                 self.waiting.remove(&address);
             }
             let (Ok(mut client), Some(version)) = (client, accepting) else {

@@ -1,4 +1,5 @@
-//! A listener in another network namespace: its configuration opens the socket there, and the worker accepts here.
+//! A listener in another network namespace: its configuration opens the socket there, and the
+//! worker accepts here.
 #![cfg(target_os = "linux")]
 
 mod common;

@@ -1,5 +1,5 @@
-//! More than there is room for: what was accepted is served, what waits is served in the end, and what is refused is refused in the
-//! documented order and counted.
+//! More than there is room for: what was accepted is served, what waits is served in the end, and
+//! what is refused is refused in the documented order and counted.
 
 mod common;
 
@@ -47,9 +47,11 @@ impl ListenerObserver for Log {
     }
 }
 
-/// The queue is as short as can be, and nobody accepts: clients try again until there is room. Updates meanwhile change who serves.
+/// The queue is as short as can be, and nobody accepts: clients try again until there is room.
+/// Updates meanwhile change who serves.
 ///
-/// Clients speak first: Linux takes a handshake whose last packet found the queue full for done once the client sends something.
+/// Clients speak first: Linux takes a handshake whose last packet found the queue full for done
+/// once the client sends something.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn clients_that_find_the_queue_full_are_served_when_somebody_accepts() {
@@ -88,7 +90,8 @@ async fn clients_that_find_the_queue_full_are_served_when_somebody_accepts() {
     }
 }
 
-/// The soft cap is reached again and again while versions drain: the oldest are hurried, and nobody is cut before the floor.
+/// The soft cap is reached again and again while versions drain: the oldest are hurried, and nobody
+/// is cut before the floor.
 #[tokio::test]
 async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {
     let log = Log::default();

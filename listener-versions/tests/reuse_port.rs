@@ -1,4 +1,5 @@
-//! A socket for each worker (`SO_REUSEPORT`): none is closed before the listener gives up its address, whatever becomes of workers.
+//! A socket for each worker (`SO_REUSEPORT`): none is closed before the listener gives up its
+//! address, whatever becomes of workers.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -73,7 +74,8 @@ async fn each_worker_accepts_on_a_socket_of_its_own_through_all_versions() {
             answered(park(address), u64::from(update) + 1).await;
             assert_eq!(listening(address), 3);
         }
-        // The kernel spreads them by a hash of their ports; that one of three gets none of 192 does not happen.
+        // The kernel spreads them by a hash of their ports; that one of three gets none of 192 does
+        // not happen.
         assert!(
             served
                 .iter()

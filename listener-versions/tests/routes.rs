@@ -1,5 +1,5 @@
-//! Routes that come by themselves, with traffic: a version takes over when its routes are there, the one before it serves until then,
-//! and every version has the newest.
+//! Routes that come by themselves, with traffic: a version takes over when its routes are there,
+//! the one before it serves until then, and every version has the newest.
 
 mod common;
 

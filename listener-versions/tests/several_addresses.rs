@@ -1,4 +1,5 @@
-//! Listeners with several addresses on real sockets, TCP and Unix: what waits in a queue when addresses come, go and change hands.
+//! Listeners with several addresses on real sockets, TCP and Unix: what waits in a queue when
+//! addresses come, go and change hands.
 
 mod common;
 

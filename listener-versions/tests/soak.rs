@@ -1,7 +1,8 @@
-//! 100 000 short connections over 2 000 updates: memory returns to where it was, and no descriptor, task or version is left behind.
+//! 100 000 short connections over 2 000 updates: memory returns to where it was, and no descriptor,
+//! task or version is left behind.
 //!
-//! `cargo xtask ci --full soak` runs it, or `cargo test --release -p listener-versions --test soak -- --ignored --nocapture`. It
-//! takes a minute or less. Linux only: it looks into `/proc`.
+//! `cargo xtask ci --full soak` runs it, or `cargo test --release -p listener-versions --test soak
+//! -- --ignored --nocapture`. It takes a minute or less. Linux only: it looks into `/proc`.
 #![cfg(target_os = "linux")]
 
 mod common;
@@ -25,7 +26,8 @@ const CLIENTS: usize = 8;
 /// The soak itself is ten times as long as what is done before the first look.
 const WARM_UP: usize = 10;
 
-/// A version that is forgotten costs more than 2 KiB, a connection 100 bytes: 2 000 or 100 000 of them are more than this.
+/// A version that is forgotten costs more than 2 KiB, a connection 100 bytes: 2 000 or 100 000 of
+/// them are more than this.
 const NEAR: usize = 4 << 20;
 
 /// The tasks that stay: the driver and two workers.
@@ -79,7 +81,8 @@ async fn update(listeners: &Listeners<Config>, content: u32) {
     lds(listeners, configs).await;
 }
 
-/// Connects so many times, to one listener and the other, over enough addresses that no port is wanted twice.
+/// Connects so many times, to one listener and the other, over enough addresses that no port is
+/// wanted twice.
 async fn connections(ports: [u16; 2], client: usize, count: usize, made: &watch::Sender<usize>) {
     for index in 0..count {
         let host = 1 + (client * 31 + index) % 250;
@@ -114,7 +117,8 @@ async fn storm(listeners: &Listeners<Config>, first: u32, updates: usize, count:
     }
 }
 
-/// Nothing is in flight; what is held then. A task goes on for a moment after its connection is gone.
+/// Nothing is in flight; what is held then. A task goes on for a moment after its connection is
+/// gone.
 async fn quiet(listeners: &Listeners<Config>, tracker: &ConnTracker) -> Held {
     tracker.wait_empty().await;
     for _ in 0..100_000 {

@@ -1,4 +1,5 @@
-//! What an update asks of a socket that is open is carried out or refused, and a Unix socket's file is removed only if it is ours.
+//! What an update asks of a socket that is open is carried out or refused, and a Unix socket's file
+//! is removed only if it is ours.
 #![cfg(unix)]
 
 mod common;

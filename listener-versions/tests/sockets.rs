@@ -1,4 +1,5 @@
-//! Real sockets on loopback: no connection is refused, reset or left without an answer, whatever updates come.
+//! Real sockets on loopback: no connection is refused, reset or left without an answer, whatever
+//! updates come.
 
 mod common;
 

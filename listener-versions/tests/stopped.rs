@@ -1,4 +1,5 @@
-//! A stopped process (`SIGSTOP`): connections that wait in the kernel's queue over an update are all served when it goes on.
+//! A stopped process (`SIGSTOP`): connections that wait in the kernel's queue over an update are
+//! all served when it goes on.
 #![cfg(target_os = "linux")]
 
 mod common;

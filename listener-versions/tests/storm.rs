@@ -1,4 +1,5 @@
-//! Updates in quick succession under clients that connect all the time: no connection is refused, reset or left without an answer.
+//! Updates in quick succession under clients that connect all the time: no connection is refused,
+//! reset or left without an answer.
 
 mod common;
 
@@ -23,7 +24,8 @@ impl ListenerObserver for Reaped {
 
 const UPDATES: u32 = 500;
 
-/// So many updates: each when some connection has been answered since the one before, or so many a second.
+/// So many updates: each when some connection has been answered since the one before, or so many a
+/// second.
 async fn updates_under_four_connect_loops(reuse_port: ReusePort, updates: u32, rate: Option<u32>) {
     let reaped = Reaped::default();
     let (listeners, driver) = listeners_with(ListenersOptions::default(), reaped.clone());

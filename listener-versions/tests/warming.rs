@@ -1,4 +1,5 @@
-//! A version that warms takes an address over only when it is warm: until then whoever was there before it goes on accepting.
+//! A version that warms takes an address over only when it is warm: until then whoever was there
+//! before it goes on accepting.
 
 mod common;
 
@@ -22,7 +23,8 @@ fn version(listeners: &Listeners<Config>, name: &str) -> u64 {
     newest.expect("it is listed").number
 }
 
-/// `a` listens at an address, gives it up, and `b` takes it and warms. Where `a` listened, and the number of its first version.
+/// `a` listens at an address, gives it up, and `b` takes it and warms. Where `a` listened, and the
+/// number of its first version.
 async fn given_up(listeners: &Listeners<Config>, removed: bool) -> (SocketAddr, u64) {
     let (x, y) = (free(), free());
     lds(listeners, [at("a", x.clone(), 0)]).await;

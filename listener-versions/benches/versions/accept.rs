@@ -1,4 +1,5 @@
-//! What an accept reads to find the version of a connection, against one load of an `ArcSwap` that is kept.
+//! What an accept reads to find the version of a connection, against one load of an `ArcSwap` that
+//! is kept.
 
 use std::collections::HashMap;
 use std::hint::black_box;

@@ -1,6 +1,8 @@
-//! The processor time of a process that drains 10 000 idle connections for 60 s, against one that has a timer for each.
+//! The processor time of a process that drains 10 000 idle connections for 60 s, against one that
+//! has a timer for each.
 //!
-//! Servers and their clients are processes of their own, so that each needs no more than 10 000 descriptors.
+//! Servers and their clients are processes of their own, so that each needs no more than 10 000
+//! descriptors.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

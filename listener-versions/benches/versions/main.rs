@@ -1,7 +1,8 @@
-//! What do versions cost: clients during a storm of updates, a process that drains, the thread that applies an update, each accept?
+//! What do versions cost: clients during a storm of updates, a process that drains, the thread that
+//! applies an update, each accept?
 //!
-//! `cargo bench -p listener-versions --features __bench,handover --bench versions -- [--json FILE] [--quick] [PART..]` runs it; nanoseconds
-//! are the machine's, ratios are the result. Linux only.
+//! `cargo bench -p listener-versions --features __bench,handover --bench versions -- [--json FILE]
+//! [--quick] [PART..]` runs it; nanoseconds are the machine's, ratios are the result. Linux only.
 #![expect(
     clippy::disallowed_methods,
     reason = "a bench reads the clock and waits for it"
@@ -30,7 +31,8 @@ fn main() {
         }
     }
     if !args.iter().any(|arg| arg == "--raised") {
-        // Again, with as many descriptors as it may have: 10 000 listeners or connections need one each.
+        // Again, with as many descriptors as it may have: 10 000 listeners or connections need one
+        // each.
         let status = std::process::Command::new("sh")
             .args([
                 "-c",

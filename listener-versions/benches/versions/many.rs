@@ -1,4 +1,5 @@
-//! Many listeners: how long a process takes to open them, and a new process to take them over; and what they allocate.
+//! Many listeners: how long a process takes to open them, and a new process to take them over; and
+//! what they allocate.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
@@ -9,8 +10,8 @@ use measure::{Row, Target, median};
 
 use crate::config::{Config, listeners, runtime};
 
-/// An address that no other listener has: below the ports that the kernel chooses. With one port at many addresses the kernel would look
-/// through all of them for each bind.
+/// An address that no other listener has: below the ports that the kernel chooses. With one port at
+/// many addresses the kernel would look through all of them for each bind.
 fn address(index: usize) -> SocketAddr {
     SocketAddr::from(([127, 77, 0, 1], 10_000 + index as u16))
 }
@@ -88,7 +89,8 @@ async fn start_and_hand_over(count: usize) -> Took {
 }
 
 pub(crate) fn rows(quick: bool) -> Vec<Row> {
-    // The old process has two descriptors of each socket for a moment, and the new one, which is the same process here, a third.
+    // The old process has two descriptors of each socket for a moment, and the new one, which is
+    // the same process here, a third.
     let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let most = descriptors.map_or(usize::MAX, |most| most as usize / 3 - 100);
     let (count, rounds) = if quick {

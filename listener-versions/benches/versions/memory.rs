@@ -1,4 +1,5 @@
-//! What is allocated while 26 versions of a listener drain, each for one connection, against one that is merely active.
+//! What is allocated while 26 versions of a listener drain, each for one connection, against one
+//! that is merely active.
 
 use std::time::Duration;
 

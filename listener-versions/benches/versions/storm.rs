@@ -1,4 +1,5 @@
-//! How long a new connection takes until it is answered, while updates come one after the other, against the same without.
+//! How long a new connection takes until it is answered, while updates come one after the other,
+//! against the same without.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -73,7 +74,8 @@ impl Storm {
         }
     }
 
-    /// Microseconds from `connect` to the first byte, of so many connections one after the other, spread over the loopback network.
+    /// Microseconds from `connect` to the first byte, of so many connections one after the other,
+    /// spread over the loopback network.
     fn connections(&self, count: usize) -> Vec<f64> {
         let port = port(&self.listeners, "ingress");
         let one = |index: usize| {

@@ -1,4 +1,5 @@
-//! What an update costs that changes one listener of many, from `apply` until the old version is reaped.
+//! What an update costs that changes one listener of many, from `apply` until the old version is
+//! reaped.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,8 @@ impl Many {
         let mut took = Duration::ZERO;
         for _ in 0..times {
             self.content += 1;
-            // Ten in turn, spread over the set, so that what differs is the size of the set and not that of the caches.
+            // Ten in turn, spread over the set, so that what differs is the size of the set and not
+            // that of the caches.
             let index = self.content as usize % 10 * (self.count / 10);
             let update = Update::delta("v", [self.config(index)], [""; 0]);
             let began = Instant::now();

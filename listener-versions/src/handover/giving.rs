@@ -16,11 +16,13 @@ pub(super) enum Giving {
     Serves,
     /// The same, and a new process has been sent the sockets. Updates of the listeners wait.
     Asked,
-    /// Another process accepts. It has the lock, and listens at the path. This process keeps its descriptors.
+    /// Another process accepts. It has the lock, and listens at the path. This process keeps its
+    /// descriptors.
     Replaced,
     /// The connection to that process has ended. It is dead if no process has the lock.
     Unsure,
-    /// That process is dead. This one has the lock, listens at the path, and keeps the sockets for another process.
+    /// That process is dead. This one has the lock, listens at the path, and keeps the sockets for
+    /// another process.
     Keeps,
     /// The same, and a new process has been sent the sockets.
     KeepsAsked,
@@ -35,7 +37,8 @@ pub(super) enum GivingEvent {
     Asked,
     /// The new process is ready to accept, and still there.
     Drain,
-    /// The attempt is over: the new process ended, made no sense or took too long, or the future was dropped.
+    /// The attempt is over: the new process ended, made no sense or took too long, or the future
+    /// was dropped.
     Failed,
     /// The new process wants this one gone.
     Terminate,
@@ -47,7 +50,8 @@ pub(super) enum GivingEvent {
     LockGot,
     /// Another process has the lock.
     LockHeld,
-    /// No process has the lock, and the one that served last has said in the lock file that it lives on and gives nothing away.
+    /// No process has the lock, and the one that served last has said in the lock file that it
+    /// lives on and gives nothing away.
     LivesOn,
     /// None of the kept sockets listens any more.
     NothingKept,
@@ -64,7 +68,8 @@ pub(super) enum GivingAction {
     Release,
     /// Stop accepting, and drain.
     Stop,
-    /// Send `draining` with the lock and the listener of the path, and close this process's descriptors of these two.
+    /// Send `draining` with the lock and the listener of the path, and close this process's
+    /// descriptors of these two.
     Give,
     /// Try to get the lock.
     TryLock,
@@ -72,8 +77,8 @@ pub(super) enum GivingAction {
     Wait,
     /// Listen at the path.
     Listen,
-    /// Close the descriptors of the sockets, of the path's listener and of the lock, and say goodbye to the process before this one,
-    /// which does the same. Nothing is shut down.
+    /// Close the descriptors of the sockets, of the path's listener and of the lock, and say
+    /// goodbye to the process before this one, which does the same. Nothing is shut down.
     Close,
     /// Report it.
     Report(SuccessorEvent),

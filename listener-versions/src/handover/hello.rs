@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::HandoverError;
 
-/// Each side says one. Fields may be added behind the last one: a process ignores what it does not know.
+/// Each side says one. Fields may be added behind the last one: a process ignores what it does not
+/// know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Hello {
-    /// A random number of the process that served last: this one, or the dead one whose sockets it keeps.
+    /// A random number of the process that served last: this one, or the dead one whose sockets it
+    /// keeps.
     pub(super) owner: u64,
     /// The network namespace: device and inode; zeros if it is not known.
     pub(super) namespace: (u64, u64),
@@ -16,8 +18,8 @@ pub(super) struct Hello {
     pub(super) epoch: u32,
     /// How long ago the first process in the row was started, in milliseconds.
     pub(super) uptime: u64,
-    /// A bit for each thing that not every process with this protocol number does. A thing is done only if both processes have its
-    /// bit. There is none so far.
+    /// A bit for each thing that not every process with this protocol number does. A thing is done
+    /// only if both processes have its bit. There is none so far.
     pub(super) features: u32,
 }
 

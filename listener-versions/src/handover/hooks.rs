@@ -1,4 +1,5 @@
-//! What tests change in a process (feature `__test`): where it is killed, and what it says of itself.
+//! What tests change in a process (feature `__test`): where it is killed, and what it says of
+//! itself.
 
 #[cfg(feature = "__test")]
 use std::sync::OnceLock;

@@ -1,4 +1,5 @@
-//! The table of kills in `docs/hot-restart.md`, as the state machines have it: one process is killed at each point of a handover.
+//! The table of kills in `docs/hot-restart.md`, as the state machines have it: one process is
+//! killed at each point of a handover.
 
 use super::giving::{Giving, GivingAction};
 use super::model::{Role, Step, World};

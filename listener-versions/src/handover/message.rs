@@ -1,6 +1,7 @@
 //! What two processes say to each other, and how it is written: pure, bounded in every length.
 //!
-//! The first six bytes of a message never change, so that processes that speak two versions can name both.
+//! The first six bytes of a message never change, so that processes that speak two versions can
+//! name both.
 //!
 //! ```text
 //!  0      4         6      7      8          12
@@ -31,22 +32,25 @@ const NUMBERS: usize = 1024;
 pub(super) enum Message {
     /// Each process, first: what it is. The new process asks for the sockets by it.
     Hello(Hello),
-    /// Old process: these sockets, one descriptor each, in this order, and whether a third process keeps it; perhaps more.
+    /// Old process: these sockets, one descriptor each, in this order, and whether a third process
+    /// keeps it; perhaps more.
     Sockets {
         sockets: Vec<(ListenAddress, bool)>,
         more: bool,
     },
-    /// New process: it goes on with these, by number in the order in which they came; perhaps more. The old process shall stop
-    /// accepting, and drain.
+    /// New process: it goes on with these, by number in the order in which they came; perhaps more.
+    /// The old process shall stop accepting, and drain.
     Drain { taken: Vec<u32>, more: bool },
-    /// Old process: it has stopped. Two descriptors come along: the lock, and the listener of the path.
+    /// Old process: it has stopped. Two descriptors come along: the lock, and the listener of the
+    /// path.
     Draining,
     /// New process: the old process shall end.
     Terminate,
     /// Old process: another process is taking over at the moment.
     Busy { pid: u32 },
-    /// Old process: it lives, and ends the attempt. Without it, the end of the connection is its death. New process: it gives nothing any
-    /// more, so the old process need not keep anything for it.
+    /// Old process: it lives, and ends the attempt. Without it, the end of the connection is its
+    /// death. New process: it gives nothing any more, so the old process need not keep anything for
+    /// it.
     Goodbye,
 }
 
@@ -109,7 +113,8 @@ impl Message {
         frame
     }
 
-    /// The first message of what has come so far, and how many bytes and descriptors it took; `None`: not whole yet.
+    /// The first message of what has come so far, and how many bytes and descriptors it took;
+    /// `None`: not whole yet.
     pub(super) fn decode(bytes: &[u8]) -> Result<Option<(Self, usize, usize)>, HandoverError> {
         let known = bytes.len().min(MAGIC.len());
         if bytes[..known] != MAGIC[..known] {
@@ -143,7 +148,8 @@ impl Message {
         Ok(Some((message, HEADER + length, fds)))
     }
 
-    /// Whether it has something in it if it promises more, so that no process is kept busy without end.
+    /// Whether it has something in it if it promises more, so that no process is kept busy without
+    /// end.
     fn is_worth_reading(&self) -> bool {
         match self {
             Self::Sockets { sockets, more } => !(*more && sockets.is_empty()),

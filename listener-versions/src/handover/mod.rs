@@ -1,8 +1,9 @@
 //! A new process takes the listening sockets of the running one, and no connection is lost.
 //!
-//! The two meet at a path that the operator names. The new process asks for the sockets, configures itself, and says when it is
-//! ready. Only then does the old process stop accepting, and drain. Until that moment the old process serves as before, whatever
-//! becomes of the new one. While a socket changes hands no process accepts on it: what comes waits in its queue.
+//! The two meet at a path that the operator names. The new process asks for the sockets, configures
+//! itself, and says when it is ready. Only then does the old process stop accepting, and drain.
+//! Until that moment the old process serves as before, whatever becomes of the new one. While a
+//! socket changes hands no process accepts on it: what comes waits in its queue.
 //!
 //! ```text
 //!  old process                                   new process
@@ -17,24 +18,28 @@
 //!     ▼ exits: asked to, or drained                ▼
 //! ```
 //!
-//! As [Envoy's hot restart](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/hot_restart); without shared
-//! memory, so that any two versions of a program can follow each other which speak the same version of this protocol.
+//! As [Envoy's hot
+//! restart](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/hot_restart);
+//! without shared memory, so that any two versions of a program can follow each other which speak
+//! the same version of this protocol.
 //!
 //! # Who lives
 //!
-//! The process that serves has a lock (`flock`) on the file `PATH.lock`, and listens at the path. A handover gives both to the new
-//! process as descriptors, so exactly one process has them, and the kernel releases the lock when that process ends. The connection
-//! between the two stays open for life. A process is dead when its connection has ended, the lock is free, and it has not written into
-//! the lock file that it lives on. No process number decides anything. The lock file also says which process served last, so that one
-//! which was sent the sockets before knows that it was overtaken.
+//! The process that serves has a lock (`flock`) on the file `PATH.lock`, and listens at the path. A
+//! handover gives both to the new process as descriptors, so exactly one process has them, and the
+//! kernel releases the lock when that process ends. The connection between the two stays open for
+//! life. A process is dead when its connection has ended, the lock is free, and it has not written
+//! into the lock file that it lives on. No process number decides anything. The lock file also says
+//! which process served last, so that one which was sent the sockets before knows that it was
+//! overtaken.
 //!
 //! A process closes descriptors of sockets that it has given away, and never shuts one down.
 //!
 //! # Who is trusted
 //!
-//! A process that gets the sockets gets the traffic. The path's socket has mode 0600, and each side asks the kernel who the other one
-//! is (`SO_PEERCRED`): another user is refused, and so is another network namespace. Every message is bounded in length, number of
-//! descriptors and time.
+//! A process that gets the sockets gets the traffic. The path's socket has mode 0600, and each side
+//! asks the kernel who the other one is (`SO_PEERCRED`): another user is refused, and so is another
+//! network namespace. Every message is bounded in length, number of descriptors and time.
 //!
 //! # Example
 //!
@@ -110,11 +115,12 @@ pub use takeover::{Start, Takeover, start, take_over};
 pub struct HandoverOptions {
     /// For an answer that the other process has ready. Default: 10 s.
     pub patience: Duration,
-    /// For the new process to be configured, from the sockets until it is ready. Until then the old one takes no updates.
-    /// Default: 120 s.
+    /// For the new process to be configured, from the sockets until it is ready. Until then the old
+    /// one takes no updates. Default: 120 s.
     pub warm_up: Duration,
-    /// For another new process, when the one that has taken over has died: so long the old process keeps the sockets, and connections
-    /// wait in their queues. Then it closes its descriptors. Default: 10 s.
+    /// For another new process, when the one that has taken over has died: so long the old process
+    /// keeps the sockets, and connections wait in their queues. Then it closes its descriptors.
+    /// Default: 10 s.
     pub keep: Duration,
 }
 
@@ -151,7 +157,8 @@ impl HandoverOptions {
     }
 }
 
-/// A time that clocks can tell: no process lives for thirty years, and `Duration::MAX` from now would overflow.
+/// A time that clocks can tell: no process lives for thirty years, and `Duration::MAX` from now
+/// would overflow.
 fn tellable(time: Duration) -> Duration {
     time.min(Duration::from_secs(30 * 365 * 24 * 60 * 60))
 }
@@ -166,7 +173,8 @@ pub enum HandoverError {
         /// That process, as the old one's kernel knows it.
         pid: u32,
     },
-    /// A process has the lock of the path, and no process listens at the path: it was not ready in time, or the path was removed.
+    /// A process has the lock of the path, and no process listens at the path: it was not ready in
+    /// time, or the path was removed.
     #[error("a process serves at this path, and cannot be found there")]
     NotOffered,
     /// The path is not the one at which this process has found the old one.
@@ -175,13 +183,15 @@ pub enum HandoverError {
         /// The path.
         path: PathBuf,
     },
-    /// The old process has died, and another one that took over meanwhile cannot be found at the path, but may accept.
+    /// The old process has died, and another one that took over meanwhile cannot be found at the
+    /// path, but may accept.
     #[error("another process has taken over meanwhile")]
     Overtaken,
     /// This process has given its sockets to another one.
     #[error("the sockets were given to another process before")]
     Given,
-    /// Two network namespaces: the new process could not open a listener beside those that it takes over.
+    /// Two network namespaces: the new process could not open a listener beside those that it takes
+    /// over.
     #[error("the other process is in network namespace {theirs}, this one in {ours}")]
     Namespace {
         /// The inode of the other process's `/proc/self/ns/net`.

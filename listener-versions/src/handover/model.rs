@@ -1,7 +1,9 @@
-//! Two to four processes play handovers without sockets: with kills, dropped futures and handles, and delays at every step.
+//! Two to four processes play handovers without sockets: with kills, dropped futures and handles,
+//! and delays at every step.
 //!
-//! What the kernel does is modelled here: connections with what is on its way in them, the lock, and the listener of the path with the
-//! connections that wait there. What the processes do is decided by [`Giving`] and [`Taking`].
+//! What the kernel does is modelled here: connections with what is on its way in them, the lock,
+//! and the listener of the path with the connections that wait there. What the processes do is
+//! decided by [`Giving`] and [`Taking`].
 
 mod acts;
 mod plays;
@@ -97,7 +99,8 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     connections: Vec<Connection>,
     pub(super) lock: At,
-    /// Which process has served last, as the lock file says; `None` if it lives on and gives nothing away.
+    /// Which process has served last, as the lock file says; `None` if it lives on and gives
+    /// nothing away.
     owner: Option<usize>,
     pub(super) path: At,
     /// Connections that nobody has accepted yet.

@@ -1,4 +1,5 @@
-//! The old process's side until it is replaced: a process that asks gets the sockets, one at a time.
+//! The old process's side until it is replaced: a process that asks gets the sockets, one at a
+//! time.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -45,7 +46,8 @@ impl Identity {
     }
 }
 
-/// The path at which a new process may ask for the sockets of this one, and the lock that says that this process serves there.
+/// The path at which a new process may ask for the sockets of this one, and the lock that says that
+/// this process serves there.
 ///
 /// Dropping it ends the offer: this process serves on, and no other can take over from it.
 #[derive(Debug)]
@@ -76,8 +78,9 @@ impl Offer {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::AddrInUse`] if a process lives there; [`io::ErrorKind::InvalidInput`] if the path is too long for a Unix
-    /// socket (107 bytes); [`io::ErrorKind::AlreadyExists`] if there is a file that is not a socket; else what the system says.
+    /// [`io::ErrorKind::AddrInUse`] if a process lives there; [`io::ErrorKind::InvalidInput`] if
+    /// the path is too long for a Unix socket (107 bytes); [`io::ErrorKind::AlreadyExists`] if
+    /// there is a file that is not a socket; else what the system says.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         // A process may be there whose lock file was removed.
         let there = path::connect(path).await?;
@@ -146,20 +149,22 @@ impl Offer {
     }
 
     /// Waits for a new process, and hands over: the listeners stop, and drain for
-    /// [`HotRestart`](drain_tree::DrainReason::HotRestart). `more` sockets go with theirs, such as an admin port's; the caller stops
-    /// to accept on them when this returns.
+    /// [`HotRestart`](drain_tree::DrainReason::HotRestart). `more` sockets go with theirs, such as
+    /// an admin port's; the caller stops to accept on them when this returns.
     ///
-    /// While it is not sure which process goes on, updates of the listeners wait: a socket opened now would be lost later.
+    /// While it is not sure which process goes on, updates of the listeners wait: a socket opened
+    /// now would be lost later.
     ///
     /// # Errors
     ///
-    /// [`HandoverError`]: this attempt came to nothing, and the listeners go on as if it had not been. Call it again.
-    /// [`HandoverError::Given`]: they were given away before.
+    /// [`HandoverError`]: this attempt came to nothing, and the listeners go on as if it had not
+    /// been. Call it again. [`HandoverError::Given`]: they were given away before.
     ///
     /// # Cancel safety
     ///
-    /// Dropped while it waits, nothing has happened. Dropped in the middle of an attempt, the attempt comes to nothing. There is no
-    /// moment between: the listeners stop, and the new process is sent the answer, in one step.
+    /// Dropped while it waits, nothing has happened. Dropped in the middle of an attempt, the
+    /// attempt comes to nothing. There is no moment between: the listeners stop, and the new
+    /// process is sent the answer, in one step.
     pub async fn next<S: SocketSource + ?Sized>(
         &mut self,
         source: &S,
@@ -207,7 +212,8 @@ impl Offer {
         Ok(lock.restore(path, &mut self.listener, &mut self.file)?)
     }
 
-    /// Waits for one process. `None`: it only looked whether this one is here, or the path was removed.
+    /// Waits for one process. `None`: it only looked whether this one is here, or the path was
+    /// removed.
     async fn attempt<S: SocketSource + ?Sized>(
         &mut self,
         source: &S,
@@ -265,8 +271,9 @@ impl Offer {
 /// The connection to the new process, and what this one keeps in case that the new one dies.
 type Given = (Wire, Vec<SharedSocket>, Option<Keeping>);
 
-/// Says `draining`, with the lock and the path's listener, and closes this process's descriptors of them: from now on, the new process
-/// is the one that lives there. If it is dead, the kernel releases the lock.
+/// Says `draining`, with the lock and the path's listener, and closes this process's descriptors of
+/// them: from now on, the new process is the one that lives there. If it is dead, the kernel
+/// releases the lock.
 pub(super) fn give(wire: &mut Wire, lock: &mut Option<Lock>, listener: &mut Option<UnixListener>) {
     hooks::at("old: stopped");
     if let (Some(lock), Some(listener)) = (lock.take(), listener.take()) {

@@ -1,7 +1,8 @@
 //! The path at which processes meet, and the lock beside it.
 //!
-//! Only the process that has the lock listens at the path. A handover gives both to the new process, as descriptors: the path is
-//! written only when no process lives there, and there is no moment in which a process lives and cannot be found.
+//! Only the process that has the lock listens at the path. A handover gives both to the new
+//! process, as descriptors: the path is written only when no process lives there, and there is no
+//! moment in which a process lives and cannot be found.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -93,8 +94,8 @@ pub(super) fn file_at(path: &Path) -> Option<FileId> {
 
 /// The lock of a path: the process that has it serves there, and lives.
 ///
-/// It is an open file description that is locked, so it can be given to another process, and the kernel releases it when the last
-/// descriptor of it is closed, however its process ends.
+/// It is an open file description that is locked, so it can be given to another process, and the
+/// kernel releases it when the last descriptor of it is closed, however its process ends.
 #[derive(Debug)]
 pub(super) struct Lock(File);
 
@@ -193,7 +194,8 @@ impl Lock {
         &self.0
     }
 
-    /// The process that has served last under this lock, by its random number; 0 if it lives on, and gives nothing away.
+    /// The process that has served last under this lock, by its random number; 0 if it lives on,
+    /// and gives nothing away.
     pub(super) fn owner(&self) -> u64 {
         let mut owner = [0; 8];
         match self.0.read_exact_at(&mut owner, 0) {
@@ -212,7 +214,8 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// What the system says; [`io::ErrorKind::AlreadyExists`] for a file that is not a socket, which is left alone.
+    /// What the system says; [`io::ErrorKind::AlreadyExists`] for a file that is not a socket,
+    /// which is left alone.
     pub(super) fn listen(&self, path: &Path) -> io::Result<UnixListener> {
         check(path)?;
         match fs::symlink_metadata(path) {
@@ -233,10 +236,11 @@ impl Lock {
     }
 }
 
-/// Says that this process keeps sockets of the path although another one serves: a shared lock on `PATH.kept`.
+/// Says that this process keeps sockets of the path although another one serves: a shared lock on
+/// `PATH.kept`.
 ///
-/// A process that begins afresh must not do so before it is free. The process that keeps the sockets of a dead one may be a little slower
-/// to get the lock.
+/// A process that begins afresh must not do so before it is free. The process that keeps the
+/// sockets of a dead one may be a little slower to get the lock.
 #[derive(Debug)]
 pub(super) struct Keeping {
     _file: File,

@@ -57,9 +57,10 @@ impl Predecessor {
         self.pid
     }
 
-    /// Waits until the old process has ended by itself, or asks it to when `terminate` is ready: the parent shutdown sequence
-    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence), Envoy's
-    /// `--parent-shutdown-time-s`).
+    /// Waits until the old process has ended by itself, or asks it to when `terminate` is ready:
+    /// the parent shutdown sequence
+    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence),
+    /// Envoy's `--parent-shutdown-time-s`).
     ///
     /// # Cancel safety
     ///

@@ -1,13 +1,13 @@
-//! The kernel notifies the process that serves when the path's file or the lock file is removed or replaced, so that the process makes
-//! them anew.
+//! The kernel notifies the process that serves when the path's file or the lock file is removed or
+//! replaced, so that the process makes them anew.
 
 use std::path::Path;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::path::Lock;
 
-/// Watches the two files of a path. Where the system has no inotify, or no more of it, nothing is heard: then the files are looked at
-/// before each attempt.
+/// Watches the two files of a path. Where the system has no inotify, or no more of it, nothing is
+/// heard: then the files are looked at before each attempt.
 pub(super) struct Removals {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     events: Option<tokio::net::unix::pipe::Receiver>,

@@ -40,8 +40,8 @@ pub(super) enum Found {
     NoProcess(Lock),
 }
 
-/// Looks, and asks, until it is known who serves. `owner` is the process that served last when this one was sent the sockets that it
-/// has.
+/// Looks, and asks, until it is known who serves. `owner` is the process that served last when this
+/// one was sent the sockets that it has.
 pub(super) async fn seek(
     taking: &mut Taking,
     path: &Path,

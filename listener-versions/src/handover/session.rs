@@ -1,4 +1,5 @@
-//! What the old process says to a new one until that one is ready, and how others are answered meanwhile.
+//! What the old process says to a new one until that one is ready, and how others are answered
+//! meanwhile.
 
 use std::collections::HashSet;
 use std::os::fd::AsFd as _;
@@ -42,7 +43,8 @@ fn say_busy(other: UnixStream, pid: u32) {
     }
 }
 
-/// Hears what the new process is, and says what this one is, also to one that cannot be spoken with: both name both.
+/// Hears what the new process is, and says what this one is, also to one that cannot be spoken
+/// with: both name both.
 pub(super) async fn greet(
     wire: &mut Wire,
     ours: &Hello,

@@ -5,19 +5,21 @@ use std::io;
 
 use crate::{Inherited, ListenAddress, SharedSocket};
 
-/// Listening sockets that may change hands. [`Listeners`](crate::Listeners) are one. Several of them, `[Listeners<C>]`, are one as well:
-/// a program that shares nothing between its runtimes has one for each.
+/// Listening sockets that may change hands. [`Listeners`](crate::Listeners) are one. Several of
+/// them, `[Listeners<C>]`, are one as well: a program that shares nothing between its runtimes has
+/// one for each.
 pub trait SocketSource {
-    /// The old process: a descriptor of each listening socket. Until [`settle`](Self::settle), no socket is opened that is not among
-    /// them, and closing one of them does not end listening.
+    /// The old process: a descriptor of each listening socket. Until [`settle`](Self::settle), no
+    /// socket is opened that is not among them, and closing one of them does not end listening.
     ///
     /// # Errors
     ///
     /// If the process has no file descriptors left. Nothing has happened then.
     fn share(&self) -> io::Result<Vec<SharedSocket>>;
 
-    /// The new process: the addresses, among those that the old process offers, where this process goes on with the old
-    /// process's sockets. Until [`settle`](Self::settle) the answer stays true.
+    /// The new process: the addresses, among those that the old process offers, where this process
+    /// goes on with the old process's sockets. Until [`settle`](Self::settle) the answer stays
+    /// true.
     fn claim(&self, offered: &HashSet<ListenAddress>) -> HashSet<ListenAddress>;
 
     /// How it ended: once after each [`share`](Self::share) and each [`claim`](Self::claim).
@@ -33,11 +35,13 @@ pub enum Settled<'a> {
         /// What [`share`](SocketSource::share) said; nothing for the new process.
         shared: &'a [SharedSocket],
     },
-    /// The old process: the new process goes on. This process stops accepting, at all of its addresses, and drains.
+    /// The old process: the new process goes on. This process stops accepting, at all of its
+    /// addresses, and drains.
     Given {
         /// What [`share`](SocketSource::share) said.
         shared: &'a [SharedSocket],
-        /// Where the new process accepts. Elsewhere this process ends listening, and serves what waits there.
+        /// Where the new process accepts. Elsewhere this process ends listening, and serves what
+        /// waits there.
         taken: &'a HashSet<ListenAddress>,
     },
     /// The new process: the sockets are this process's, which accepts from now on.

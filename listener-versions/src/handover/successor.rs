@@ -1,4 +1,5 @@
-//! The old process's side after it was replaced: until the new one wants it gone, or has died and another one takes its place.
+//! The old process's side after it was replaced: until the new one wants it gone, or has died and
+//! another one takes its place.
 
 use std::future::pending;
 use std::pin::pin;
@@ -25,7 +26,8 @@ const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::fr
 
 /// The process that has this one's sockets now.
 ///
-/// When it is dropped, as when this process exits, the new process is notified that this one is gone.
+/// When it is dropped, as when this process exits, the new process is notified that this one is
+/// gone.
 #[derive(Debug)]
 #[must_use = "the new process says when this one has to be gone"]
 pub struct Successor {
@@ -79,22 +81,24 @@ impl Successor {
         self.pid
     }
 
-    /// Resolves when the new process wants this one gone (Envoy's `--parent-shutdown-time-s` after the handover). Else it never
-    /// resolves: then the drain decides when this process is done.
+    /// Resolves when the new process wants this one gone (Envoy's `--parent-shutdown-time-s` after
+    /// the handover). Else it never resolves: then the drain decides when this process is done.
     ///
-    /// If the new process dies, its sockets are kept for a while ([`HandoverOptions::keep`]): connections wait in their queues, and a
-    /// process that is started gets them. Accepting again would be no help, as this process drains. What was kept in vain is closed,
-    /// never shut down.
+    /// If the new process dies, its sockets are kept for a while ([`HandoverOptions::keep`]):
+    /// connections wait in their queues, and a process that is started gets them. Accepting again
+    /// would be no help, as this process drains. What was kept in vain is closed, never shut down.
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped and called again. An attempt of another process that is in the middle comes to nothing by it.
+    /// It may be dropped and called again. An attempt of another process that is in the middle
+    /// comes to nothing by it.
     pub async fn terminated(&mut self) {
         while self.next().await != SuccessorEvent::Terminate {}
     }
 
-    /// What becomes of the new process, as far as it matters here; after [`Terminate`](SuccessorEvent::Terminate) nothing more
-    /// is to be expected. See [`terminated`](Self::terminated).
+    /// What becomes of the new process, as far as it matters here; after
+    /// [`Terminate`](SuccessorEvent::Terminate) nothing more is to be expected. See
+    /// [`terminated`](Self::terminated).
     ///
     /// # Cancel safety
     ///
@@ -170,8 +174,8 @@ impl Successor {
         }
     }
 
-    /// The connection is gone. The lock is free if no process serves at the path: neither the process that was there, nor one to which that
-    /// one has handed over.
+    /// The connection is gone. The lock is free if no process serves at the path: neither the
+    /// process that was there, nor one to which that one has handed over.
     async fn try_lock(&mut self) -> Option<GivingEvent> {
         // What a process has shut down was its own, and is closed everywhere.
         self.kept.retain(is_listening);

@@ -34,13 +34,13 @@ pub enum Start {
     Takeover(Takeover),
 }
 
-/// Asks the process at this path for its sockets, or begins afresh if there is none. Of two processes that begin afresh at the same
-/// moment, one does, and the other one asks it.
+/// Asks the process at this path for its sockets, or begins afresh if there is none. Of two
+/// processes that begin afresh at the same moment, one does, and the other one asks it.
 ///
 /// # Errors
 ///
-/// [`HandoverError`]: a process is there, and does not hand over. It goes on serving, so this process should end. Or the path cannot
-/// be listened on: see [`Offer::bind`].
+/// [`HandoverError`]: a process is there, and does not hand over. It goes on serving, so this
+/// process should end. Or the path cannot be listened on: see [`Offer::bind`].
 ///
 /// # Cancel safety
 ///
@@ -55,7 +55,8 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, Hand
     }
 }
 
-/// As [`start`]; `None` if there is no process. Nothing keeps another one from starting afresh until [`Offer::bind`].
+/// As [`start`]; `None` if there is no process. Nothing keeps another one from starting afresh
+/// until [`Offer::bind`].
 ///
 /// # Errors
 ///
@@ -106,36 +107,40 @@ impl Takeover {
         self.answer.pid
     }
 
-    /// One of its sockets for a use of its own, such as an admin port's. This process says that it goes on with it.
+    /// One of its sockets for a use of its own, such as an admin port's. This process says that it
+    /// goes on with it.
     pub fn take(&mut self, address: &ListenAddress) -> Option<OwnedFd> {
         let socket = self.answer.sockets.remove(address)?;
         self.taken.insert(address.clone());
         Some(socket)
     }
 
-    /// The others, for [`Listeners::inherit`](crate::Listeners::inherit); the second time, none. No worker accepts on anything before
-    /// [`serving`](Self::serving) has returned.
+    /// The others, for [`Listeners::inherit`](crate::Listeners::inherit); the second time, none. No
+    /// worker accepts on anything before [`serving`](Self::serving) has returned.
     pub fn sockets(&mut self) -> Inherited {
         std::mem::replace(&mut self.answer.sockets, Inherited::undecided())
     }
 
-    /// This process is configured: the old one stops accepting, and drains. When this returns, the sockets are this process's alone;
-    /// those that no listener wants are closed, after the old process has served what waited there. The next process finds this
-    /// one at the same path. Updates of the listeners wait meanwhile.
+    /// This process is configured: the old one stops accepting, and drains. When this returns, the
+    /// sockets are this process's alone; those that no listener wants are closed, after the old
+    /// process has served what waited there. The next process finds this one at the same path.
+    /// Updates of the listeners wait meanwhile.
     ///
-    /// If the old process dies meanwhile, this one serves; or, if another one keeps the sockets by then, asks that one.
+    /// If the old process dies meanwhile, this one serves; or, if another one keeps the sockets by
+    /// then, asks that one.
     ///
-    /// What a third process kept while the old process had it, such as the socket of a systemd unit, is kept still: closing it
-    /// does not end listening.
+    /// What a third process kept while the old process had it, such as the socket of a systemd
+    /// unit, is kept still: closing it does not end listening.
     ///
     /// # Errors
     ///
-    /// [`HandoverError`]: the old process goes on serving, or keeps the sockets for another one. This one should end.
+    /// [`HandoverError`]: the old process goes on serving, or keeps the sockets for another one.
+    /// This one should end.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it returns, this process must not accept. The old process goes on, or, if it has stopped by then, keeps the
-    /// sockets for another one, as if this process had died.
+    /// Dropped before it returns, this process must not accept. The old process goes on, or, if it
+    /// has stopped by then, keeps the sockets for another one, as if this process had died.
     pub async fn serving<S: SocketSource + ?Sized>(
         mut self,
         source: &S,
@@ -165,12 +170,14 @@ impl Takeover {
             match seek(&mut self.taking, &self.path, &self.options, owner).await? {
                 Found::NoProcess(lock) => {
                     is_alone = true;
-                    // That it cannot be found is no reason not to serve. `Offer::next` tries again, and says why.
+                    // That it cannot be found is no reason not to serve. `Offer::next` tries again,
+                    // and says why.
                     let listener = lock.listen(&self.path).ok();
                     break (lock, listener);
                 }
                 Found::Process(answer) => {
-                    // Its sockets are those that this process has already: other descriptors of them.
+                    // Its sockets are those that this process has already: other descriptors of
+                    // them.
                     self.adopt(answer);
                     kept.extend(self.answer.kept.iter().cloned());
                     action = TakingAction::SayDrain;
@@ -181,8 +188,9 @@ impl Takeover {
         Ok(self.owner(is_alone, lock, listener))
     }
 
-    /// Nothing else may have come to the path if the old process lives: a path that was removed is made anew by the process that serves.
-    /// If the old process is dead, the lock decides who listens there.
+    /// Nothing else may have come to the path if the old process lives: a path that was removed is
+    /// made anew by the process that serves. If the old process is dead, the lock decides who
+    /// listens there.
     async fn can_be_found(&self) -> Result<(), HandoverError> {
         for _ in 0..LOOKS {
             if path::can_be_listened_at(&self.path) || self.answer.wire.has_hung_up() {
@@ -211,7 +219,8 @@ impl Takeover {
         self.answer = answer;
     }
 
-    /// Says that this process is ready, and hears that the other one has stopped; `None`: it lives, and goes on.
+    /// Says that this process is ready, and hears that the other one has stopped; `None`: it lives,
+    /// and goes on.
     async fn drain(
         &mut self,
         claimed: &HashSet<ListenAddress>,
@@ -256,7 +265,8 @@ impl Takeover {
             ..
         } = *self.answer;
         let wire = Some(wire).filter(|_| !is_alone);
-        // Without a descriptor left, the connection ends with the predecessor. The lock says then that this process lives.
+        // Without a descriptor left, the connection ends with the predecessor. The lock says then
+        // that this process lives.
         let connection = wire.as_ref().and_then(|wire| wire.descriptor().ok());
         let connection = connection.map(Arc::new);
         let row = (hello.epoch.saturating_add(1), since);

@@ -42,7 +42,8 @@ pub(super) enum TakingEvent {
     NoProcess,
     /// This process has got the lock.
     LockGot,
-    /// The same, but another process has served since this one was sent its sockets, and may still accept on them.
+    /// The same, but another process has served since this one was sent its sockets, and may still
+    /// accept on them.
     Overtaken,
     /// The same, but a process keeps sockets, and will get the lock when this one has released it.
     Kept,
@@ -101,7 +102,8 @@ impl Taking {
             (Self::Looking { ready }, E::LockHeld | E::Full) => (Self::Looking { ready }, Wait),
             (Self::Asked { ready: false }, E::Sockets) => (Self::Configures, Configure),
             (Self::Asked { ready: true }, E::Sockets) => (Self::Ready, SayDrain),
-            // The process that is in the way has had no time to configure itself. This one is ready.
+            // The process that is in the way has had no time to configure itself. This one is
+            // ready.
             (Self::Asked { ready: true }, E::Busy) => (Self::Looking { ready: true }, Wait),
             (Self::Asked { ready }, E::Ended | E::Goodbye) => (Self::Looking { ready }, Wait),
             (Self::Configures, E::Configured) => (Self::Ready, SayDrain),

@@ -53,7 +53,8 @@ impl Wire {
         })
     }
 
-    /// Whether the end of this connection, by an error or because a future is dropped, is the end of nothing else.
+    /// Whether the end of this connection, by an error or because a future is dropped, is the end
+    /// of nothing else.
     pub(super) fn say_goodbye(&mut self, say: bool) {
         self.says_goodbye = say;
     }
@@ -89,7 +90,8 @@ impl Wire {
             .map_err(lost)
     }
 
-    /// Sends a message, with its descriptors, without waiting: the other process has read everything that was sent before.
+    /// Sends a message, with its descriptors, without waiting: the other process has read
+    /// everything that was sent before.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! One filter chain of a listener: its place in the drain tree, which it keeps as long as it is unchanged, and how a connection
-//! enters it.
+//! One filter chain of a listener: its place in the drain tree, which it keeps as long as it is
+//! unchanged, and how a connection enters it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,12 @@ use drain_tree::{ChildOptions, DrainEvent, DrainManager, DrainWatch, WatchOption
 
 use crate::{ChainId, ChainRecord, ListenerConfig, VersionRecord};
 
-/// One filter chain of a listener, from the update that brought it to the one in which it is changed or gone.
+/// One filter chain of a listener, from the update that brought it to the one in which it is
+/// changed or gone.
 ///
-/// A connection stays with it for life. Its node in the drain tree is below its version's: it drains with its version, or by itself.
-/// It holds no configuration: what serves it is found in any configuration that has it, the newest above all
+/// A connection stays with it for life. Its node in the drain tree is below its version's: it
+/// drains with its version, or by itself. It holds no configuration: what serves it is found in any
+/// configuration that has it, the newest above all
 /// ([`ListenerVersion::chains`](crate::ListenerVersion::chains)).
 pub struct ListenerChain {
     number: u64,
@@ -89,7 +91,8 @@ impl ListenerChain {
 
     pub(crate) fn open(&self) -> Opened {
         let watch = self.drain.watch_with(self.watch);
-        // Pairs with the Release in `leave`: a connection that reads false after opening a watch has opened it before the drain began.
+        // Pairs with the Release in `leave`: a connection that reads false after opening a watch
+        // has opened it before the drain began.
         match watch {
             _ if self.gone.load(Ordering::Acquire) => Opened::Gone,
             Ok(watch) => Opened::Watch(watch),
@@ -97,7 +100,8 @@ impl ListenerChain {
         }
     }
 
-    /// The version has gone on without it. What takes new connections must have been replaced before.
+    /// The version has gone on without it. What takes new connections must have been replaced
+    /// before.
     pub(crate) fn leave(&self) {
         self.gone.store(true, Ordering::Release);
     }

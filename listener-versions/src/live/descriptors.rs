@@ -52,7 +52,8 @@ impl<C: ListenerConfig> Inner<C> {
         drop(std::mem::take(&mut self.lock().inherited));
     }
 
-    /// A descriptor of each socket, and what of it was shared before. Nothing is marked unless every descriptor could be had.
+    /// A descriptor of each socket, and what of it was shared before. Nothing is marked unless
+    /// every descriptor could be had.
     #[cfg(unix)]
     pub(crate) fn share_sockets(&self) -> io::Result<SharedSockets<C>> {
         let state = self.lock();

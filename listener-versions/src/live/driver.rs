@@ -48,17 +48,17 @@ pub(crate) enum DrainJob<C> {
     },
 }
 
-/// Runs the drains of [`Listeners`](crate::Listeners), and lets versions that warm take over when they are
-/// [ready](crate::ListenerConfig::ready). It advances the clock of the connection registry once a
-/// second. Spawn it once, on any runtime with time enabled.
+/// Runs the drains of [`Listeners`](crate::Listeners), and lets versions that warm take over when
+/// they are [ready](crate::ListenerConfig::ready). It advances the clock of the connection registry
+/// once a second. Spawn it once, on any runtime with time enabled.
 ///
-/// It ends when the last [`Listeners`](crate::Listeners) handle is gone and every drain that has begun is over: at shutdown, drop the
-/// handles and wait for it.
+/// It ends when the last [`Listeners`](crate::Listeners) handle is gone and every drain that has
+/// begun is over: at shutdown, drop the handles and wait for it.
 ///
 /// # Cancel safety
 ///
-/// Dropping it leaves drains begun: no connection is asked to leave any more, deadlines do not come, versions are not reaped, and none gets warm
-/// by itself.
+/// Dropping it leaves drains begun: no connection is asked to leave any more, deadlines do not
+/// come, versions are not reaped, and none gets warm by itself.
 #[must_use = "connections are asked to leave, and versions reaped, only while the driver is polled"]
 pub struct Driver {
     run: Pin<Box<dyn Future<Output = ()> + Send>>,

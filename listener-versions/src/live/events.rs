@@ -1,4 +1,5 @@
-//! What has happened, for the observer: written down under the lock, in order, and reported without it, in the same order.
+//! What has happened, for the observer: written down under the lock, in order, and reported without
+//! it, in the same order.
 
 use std::time::Instant;
 

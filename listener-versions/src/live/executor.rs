@@ -50,7 +50,8 @@ impl<C: ListenerConfig> Inner<C> {
                     let last =
                         last.and_then(|version| state.live.get(&version)?.drain().watch().ok());
                     if let Some(listening) = state.listening.remove(&socket) {
-                        // The other process that has it goes on; an update to come may want it again.
+                        // The other process that has it goes on; an update to come may want it
+                        // again.
                         state
                             .inherited
                             .put(listening.local().clone(), listening.close(last));
@@ -105,7 +106,8 @@ impl<C: ListenerConfig> Inner<C> {
         Some(ListenerVersion::new(record, drain, group, listener_conns))
     }
 
-    /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before the floor.
+    /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before
+    /// the floor.
     fn hurry(&self, state: &mut State<C>, drained: &[Arc<ListenerVersion<C>>]) {
         let Some(cap) = self.options.cap() else {
             return;

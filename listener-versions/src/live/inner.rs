@@ -1,4 +1,5 @@
-//! What handles, workers and the driver share: the version set, and the sockets and drains that execute its effects.
+//! What handles, workers and the driver share: the version set, and the sockets and drains that
+//! execute its effects.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +24,8 @@ pub(crate) struct Inner<C> {
     pub(crate) shared: Shared,
     /// How many wait to know which process goes on. Updates wait for none.
     pub(crate) held: watch::Sender<u32>,
-    /// The driver's queue. The handles keep it open: when they are gone, nothing more begins to drain.
+    /// The driver's queue. The handles keep it open: when they are gone, nothing more begins to
+    /// drain.
     jobs: mpsc::WeakUnboundedSender<Job<C>>,
     /// What connections that the program hands in are given to, by listener. Read without a lock.
     entrances: ArcSwap<HashMap<Arc<str>, Arc<Listening<C>>>>,
@@ -177,7 +179,8 @@ impl<C: ListenerConfig> Inner<C> {
         self.report(state);
     }
 
-    /// Gives the driver something to run. Without a driver, which the caller has dropped then, it is neither paced nor reaped.
+    /// Gives the driver something to run. Without a driver, which the caller has dropped then, it
+    /// is neither paced nor reaped.
     pub(crate) fn run(&self, job: Job<C>) {
         if let Some(jobs) = self.jobs.upgrade() {
             drop(jobs.send(job));
@@ -187,7 +190,8 @@ impl<C: ListenerConfig> Inner<C> {
     /// A version's drain is over: it is taken out and reported, once.
     pub(crate) fn reap(&self, version: &ListenerVersion<C>, outcome: DrainOutcome) {
         let mut state = self.lock();
-        // The driver has one job for each version that drains, so the version is draining and in the set.
+        // The driver has one job for each version that drains, so the version is draining and in
+        // the set.
         let reaped = state.set.complete(version.number());
         debug_assert!(reaped.is_ok(), "{version:?}: {reaped:?}");
         let live = state.live.remove(&version.number());
@@ -209,7 +213,8 @@ impl<C: ListenerConfig> Inner<C> {
         self.report(state);
     }
 
-    /// Reports what has happened, in that order, and drops what is unused. The lock is not held meanwhile.
+    /// Reports what has happened, in that order, and drops what is unused. The lock is not held
+    /// meanwhile.
     ///
     /// If another thread reports already, that one goes on with these events too.
     fn report<'a>(&'a self, mut state: MutexGuard<'a, State<C>>) {
@@ -342,8 +347,8 @@ impl<C: ListenerConfig> Inner<C> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
-        // Observers and handlers are called without it. What can panic under it is the configuration's own code, which runs before
-        // anything is changed.
+        // Observers and handlers are called without it. What can panic under it is the
+        // configuration's own code, which runs before anything is changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -22,8 +22,9 @@ use crate::{
 
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
 ///
-/// Dropping the last handle closes the sockets (what waits in their queues is still served) and ends the workers. Nothing drains by
-/// it: connections stay, and the [`Driver`] goes on until the drains that have begun are over.
+/// Dropping the last handle closes the sockets (what waits in their queues is still served) and
+/// ends the workers. Nothing drains by it: connections stay, and the [`Driver`] goes on until the
+/// drains that have begun are over.
 pub struct Listeners<C: ListenerConfig> {
     inner: Arc<Inner<C>>,
     open: Arc<Open<C>>,
@@ -37,9 +38,11 @@ struct Open<C: ListenerConfig> {
 }
 
 impl<C: ListenerConfig> Listeners<C> {
-    /// No listeners yet. `root` is the drain manager above all of them; connections are entered in `tracker`.
+    /// No listeners yet. `root` is the drain manager above all of them; connections are entered in
+    /// `tracker`.
     ///
-    /// The [`Driver`] must be spawned: drains are paced, and versions reaped, only while it is polled.
+    /// The [`Driver`] must be spawned: drains are paced, and versions reaped, only while it is
+    /// polled.
     pub fn new(
         root: DrainManager,
         tracker: ConnTracker,
@@ -63,18 +66,21 @@ impl<C: ListenerConfig> Listeners<C> {
         (Self { inner, open }, driver)
     }
 
-    /// Takes an update: new versions accept at once on the sockets that their names have had, and the old ones drain.
+    /// Takes an update: new versions accept at once on the sockets that their names have had, and
+    /// the old ones drain.
     ///
-    /// Where only filter chains differ ([`ListenerConfig::differs_only_in_chains`]) the version goes on: chains that are changed or
-    /// gone drain, each with a deadline of its own, and the connections of the others see nothing of it.
+    /// Where only filter chains differ ([`ListenerConfig::differs_only_in_chains`]) the version
+    /// goes on: chains that are changed or gone drain, each with a deadline of its own, and the
+    /// connections of the others see nothing of it.
     ///
-    /// New addresses are bound before anything is changed, and a listener that is refused goes on as it was. When this returns, new
-    /// connections come to the new versions, and addresses that were given up refuse them.
+    /// New addresses are bound before anything is changed, and a listener that is refused goes on
+    /// as it was. When this returns, new connections come to the new versions, and addresses that
+    /// were given up refuse them.
     ///
     /// # Cancel safety
     ///
-    /// All is done at the first poll; there is nothing to interrupt. While a new process is taking over, it waits until that is
-    /// decided; dropped before, nothing has happened.
+    /// All is done at the first poll; there is nothing to interrupt. While a new process is taking
+    /// over, it waits until that is decided; dropped before, nothing has happened.
     pub async fn apply(&self, mut update: Update<C>) -> UpdateReport {
         let mut held = self.inner.held.subscribe();
         loop {
@@ -91,17 +97,20 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// # Errors
     ///
-    /// The update as it came, while a new process is taking over: it has to wait until that is decided.
+    /// The update as it came, while a new process is taking over: it has to wait until that is
+    /// decided.
     pub fn apply_now(&self, update: Update<C>) -> Result<UpdateReport, Update<C>> {
         self.inner.apply(update)
     }
 
-    /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one that it replaces drains. `false`: it is
-    /// not warming, since it accepts already, was replaced or never was.
+    /// A version that was [warming](crate::VersionState::Warming) is ready: it accepts, and the one
+    /// that it replaces drains. `false`: it is not warming, since it accepts already, was replaced
+    /// or never was.
     ///
     /// # Errors
     ///
-    /// One of its addresses cannot be listened on. The version is dropped, and an active version goes on.
+    /// One of its addresses cannot be listened on. The version is dropped, and an active version
+    /// goes on.
     pub fn warmed(&self, version: u64) -> Result<bool, UpdateError> {
         self.inner.warmed(version)
     }
@@ -118,7 +127,8 @@ impl<C: ListenerConfig> Listeners<C> {
         &self.inner.shared.tracker
     }
 
-    /// One runtime's share of the accepting. Make one for each runtime, and [run](Worker::run) it there.
+    /// One runtime's share of the accepting. Make one for each runtime, and [run](Worker::run) it
+    /// there.
     pub fn worker(&self) -> Worker<C> {
         self.inner.worker()
     }
@@ -129,7 +139,8 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.snapshot()
     }
 
-    /// The filter chains that drain by themselves, because their version went on without them, oldest first.
+    /// The filter chains that drain by themselves, because their version went on without them,
+    /// oldest first.
     #[must_use]
     pub fn draining_chains(&self) -> Vec<ChainView> {
         self.inner.draining_chains()
@@ -147,23 +158,27 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.versions()
     }
 
-    /// Where `name` listens, with the port that the kernel chose; of several addresses, the first. `None` if it does not listen.
+    /// Where `name` listens, with the port that the kernel chose; of several addresses, the first.
+    /// `None` if it does not listen.
     #[must_use]
     pub fn local_address(&self, name: &str) -> Option<ListenAddress> {
         self.local_addresses(name).into_iter().next()
     }
 
-    /// All addresses at which `name` listens, with the ports that the kernel chose, in the configuration's order.
+    /// All addresses at which `name` listens, with the ports that the kernel chose, in the
+    /// configuration's order.
     #[must_use]
     pub fn local_addresses(&self, name: &str) -> Vec<ListenAddress> {
         self.inner.local_addresses(name)
     }
 
-    /// A connection of the program's own comes to the listener `name`, which has the address [`ListenAddress::Internal`]: one that
-    /// the program accepted itself, or that another listener passes on. What the connection is made of stays with the caller.
+    /// A connection of the program's own comes to the listener `name`, which has the address
+    /// [`ListenAddress::Internal`]: one that the program accepted itself, or that another listener
+    /// passes on. What the connection is made of stays with the caller.
     ///
-    /// The version that is active takes it, as if it had been accepted on a socket: it counts against the limits, it is listed under
-    /// `peer`, it enters a filter chain, and it drains with the version. [`Admission::worker`] is 0.
+    /// The version that is active takes it, as if it had been accepted on a socket: it counts
+    /// against the limits, it is listed under `peer`, it enters a filter chain, and it drains with
+    /// the version. [`Admission::worker`] is 0.
     ///
     /// It takes no lock, and may be called in any thread.
     ///
@@ -185,37 +200,42 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoListener`] if no active version has this name and an internal address; otherwise why the connection is not taken,
-    /// which the observer is notified of as well.
+    /// [`Refusal::NoListener`] if no active version has this name and an internal address;
+    /// otherwise why the connection is not taken, which the observer is notified of as well.
     pub fn enter(&self, name: &str, peer: impl Into<Peer>) -> Result<Admission<C>, Refusal> {
         self.inner.enter(name, peer.into())
     }
 
-    /// Sockets that another process opened are used where an update wants their address, instead of opening others.
+    /// Sockets that another process opened are used where an update wants their address, instead of
+    /// opening others.
     ///
-    /// A listener whose port is 0 never gets one of them. A socket is taken as it is: of the configuration's
-    /// [`SocketOptions`](crate::SocketOptions) only the backlog counts. As long as another process may have it too, closing it does
-    /// not end listening, and what waits in its queue is left to the other process; [`own_sockets`](Self::own_sockets) ends that.
+    /// A listener whose port is 0 never gets one of them. A socket is taken as it is: of the
+    /// configuration's [`SocketOptions`](crate::SocketOptions) only the backlog counts. As long as
+    /// another process may have it too, closing it does not end listening, and what waits in its
+    /// queue is left to the other process; [`own_sockets`](Self::own_sockets) ends that.
     pub fn inherit(&self, inherited: Inherited) {
         self.inner.inherit(inherited);
     }
 
-    /// The addresses of inherited sockets that no listener wants. No version accepts the clients that wait there.
+    /// The addresses of inherited sockets that no listener wants. No version accepts the clients
+    /// that wait there.
     #[must_use]
     pub fn unclaimed(&self) -> Vec<ListenAddress> {
         self.inner.unclaimed()
     }
 
-    /// Closes the inherited sockets that no listener wants, without ending what another process does with them.
+    /// Closes the inherited sockets that no listener wants, without ending what another process
+    /// does with them.
     pub fn drop_unclaimed(&self) {
         self.inner.drop_unclaimed();
     }
 
-    /// A descriptor of every listening socket, for another process: by address, then by worker. Left out are ports that the kernel
-    /// chose, since no other process can ask for them.
+    /// A descriptor of every listening socket, for another process: by address, then by worker.
+    /// Left out are ports that the kernel chose, since no other process can ask for them.
     ///
-    /// From now on closing one of them here does not end listening, what waits in its queue is left to the other process, and so
-    /// is the path of a Unix socket; until [`own_sockets`](Self::own_sockets) says that there is no other process any more.
+    /// From now on closing one of them here does not end listening, what waits in its queue is left
+    /// to the other process, and so is the path of a Unix socket; until
+    /// [`own_sockets`](Self::own_sockets) says that there is no other process any more.
     ///
     /// # Errors
     ///
@@ -225,7 +245,8 @@ impl<C: ListenerConfig> Listeners<C> {
         Ok(self.inner.share_sockets()?.0)
     }
 
-    /// The same for a process that only keeps them, as systemd's file descriptor store does: closing one here still ends listening.
+    /// The same for a process that only keeps them, as systemd's file descriptor store does:
+    /// closing one here still ends listening.
     ///
     /// # Errors
     ///
@@ -240,7 +261,8 @@ impl<C: ListenerConfig> Listeners<C> {
         &self.inner
     }
 
-    /// No other process has our sockets any more: closing one ends listening again, and what waits in its queue is served.
+    /// No other process has our sockets any more: closing one ends listening again, and what waits
+    /// in its queue is served.
     ///
     /// Inherited sockets that no listener wants are closed.
     pub fn own_sockets(&self) {
@@ -252,17 +274,21 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.listening(name)
     }
 
-    /// Stops listening in this direction, for good: sockets close, and later updates of such listeners change nothing, as in Envoy.
+    /// Stops listening in this direction, for good: sockets close, and later updates of such
+    /// listeners change nothing, as in Envoy.
     ///
-    /// Connections stay, and nothing drains by it. What waited in a socket's queue is still served. Versions are returned (and reported
-    /// to the observer) that accepted until now; stopping twice names them once.
+    /// Connections stay, and nothing drains by it. What waited in a socket's queue is still served.
+    /// Versions are returned (and reported to the observer) that accepted until now; stopping twice
+    /// names them once.
     pub fn stop_listeners(&self, direction: DrainDirection) -> Vec<VersionView> {
         self.inner.stop(direction)
     }
 
-    /// Drains all listeners of this direction, as Envoy's `/drain_listeners`: connections are asked to leave, none is cut.
+    /// Drains all listeners of this direction, as Envoy's `/drain_listeners`: connections are asked
+    /// to leave, none is cut.
     ///
-    /// A drain that is on already is joined: its time counts. Every version that drains now is returned, with its connections.
+    /// A drain that is on already is joined: its time counts. Every version that drains now is
+    /// returned, with its connections.
     pub fn drain(&self, direction: DrainDirection, policy: AcceptPolicy) -> Vec<VersionView> {
         let before: Vec<u64> = self.draining().map(|version| version.number).collect();
         let start = DrainStart::new(DrainReason::Admin).with_direction(direction);

@@ -1,4 +1,5 @@
-//! The versions that live, with their sockets, drains and connections: what carries out the decisions of the [set](crate::set).
+//! The versions that live, with their sockets, drains and connections: what carries out the
+//! decisions of the [set](crate::set).
 
 mod chain;
 mod descriptors;

@@ -8,12 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-/// Routes by name, as RDS brings them: one store for all listeners. `R` is what the caller makes of a route configuration.
+/// Routes by name, as RDS brings them: one store for all listeners. `R` is what the caller makes of
+/// a route configuration.
 ///
-/// A configuration [watches](Self::watch) the names that it refers to. What is [set](Self::set) reaches every version that watches the
-/// name, also those that come later: routes are not asked for again because a listener was updated. A configuration that
-/// [warms](crate::ListenerConfig::warms) as long as its routes are not there, and is [ready](crate::ListenerConfig::ready) when they
-/// are, takes over from the version before it without a moment in which clients find no route.
+/// A configuration [watches](Self::watch) the names that it refers to. What is [set](Self::set)
+/// reaches every version that watches the name, also those that come later: routes are not asked
+/// for again because a listener was updated. A configuration that
+/// [warms](crate::ListenerConfig::warms) as long as its routes are not there, and is
+/// [ready](crate::ListenerConfig::ready) when they are, takes over from the version before it
+/// without a moment in which clients find no route.
 ///
 /// ```
 /// use listener_versions::{ListenAddress, ListenerConfig, Ready, RouteWatch, Routes};
@@ -70,7 +73,8 @@ impl<R: Send + Sync + 'static> Routes<R> {
         }
     }
 
-    /// From now on these are the routes of this name. Connections that ask from now on find them, whatever version they belong to.
+    /// From now on these are the routes of this name. Connections that ask from now on find them,
+    /// whatever version they belong to.
     pub fn set(&self, name: impl Into<Arc<str>>, routes: impl Into<Arc<R>>) {
         let table = Arc::clone(self.lock().entry(name.into()).or_default());
         // Those who wait find the routes when they are woken.

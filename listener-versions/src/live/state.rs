@@ -1,5 +1,5 @@
-//! What is there at the moment: the version set, and the sockets, versions and chains that belong to it. Under one lock, which no accept
-//! takes.
+//! What is there at the moment: the version set, and the sockets, versions and chains that belong
+//! to it. Under one lock, which no accept takes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,9 +29,11 @@ pub(crate) struct State<C> {
     pub(crate) events: Vec<Event>,
     /// A thread reports events, without the lock, until there are none left.
     pub(crate) is_reporting: bool,
-    /// Versions that nothing needs any more. They are dropped without the lock: the code of their configurations is not ours.
+    /// Versions that nothing needs any more. They are dropped without the lock: the code of their
+    /// configurations is not ours.
     pub(crate) unused: Vec<Arc<ListenerVersion<C>>>,
-    /// Listenings that no worker gets as long as another process accepts on inherited sockets; `None` if there is no such process.
+    /// Listenings that no worker gets as long as another process accepts on inherited sockets;
+    /// `None` if there is no such process.
     pub(crate) held_back: Option<Vec<Arc<Listening<C>>>>,
 }
 
@@ -94,7 +96,8 @@ impl<C: ListenerConfig> State<C> {
         }
     }
 
-    /// New connections find the new configuration from now on; the chains that are not in it drain later than this.
+    /// New connections find the new configuration from now on; the chains that are not in it drain
+    /// later than this.
     pub(super) fn update_in_place(&mut self, version: u64) {
         let (Some(live), Some(record)) = (self.live.get(&version), self.set.get(version)) else {
             return;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 use tokio::sync::watch;
 
-/// Says when a version's configuration has ended, for tasks that must end with it: certificates that are renewed, routes that are
-/// subscribed to.
+/// Says when a version's configuration has ended, for tasks that must end with it: certificates
+/// that are renewed, routes that are subscribed to.
 ///
-/// [`ListenerConfig::build`](crate::ListenerConfig::build) gets it, and [`ListenerVersion::token`](crate::ListenerVersion::token)
-/// returns it. It ends when the version is drained, or dropped before it ever accepted. A configuration that an update in place has
-/// replaced ends with its last connection, and with its version at the latest. One that was refused after it was built has ended too.
+/// [`ListenerConfig::build`](crate::ListenerConfig::build) gets it, and
+/// [`ListenerVersion::token`](crate::ListenerVersion::token) returns it. It ends when the version
+/// is drained, or dropped before it ever accepted. A configuration that an update in place has
+/// replaced ends with its last connection, and with its version at the latest. One that was refused
+/// after it was built has ended too.
 #[derive(Clone, Debug)]
 pub struct VersionToken(watch::Receiver<bool>);
 

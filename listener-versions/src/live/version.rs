@@ -1,4 +1,5 @@
-//! One version of one listener: its configuration, its place in the drain tree, and its connections.
+//! One version of one listener: its configuration, its place in the drain tree, and its
+//! connections.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,10 +20,11 @@ use crate::{
     VersionToken,
 };
 
-/// One version of one listener. A connection holds it for life and keeps its configuration, whatever updates come.
+/// One version of one listener. A connection holds it for life and keeps its configuration,
+/// whatever updates come.
 ///
-/// An update in which only filter chains differ brings newer connections another configuration of the same version; this handle goes
-/// on to say what it said.
+/// An update in which only filter chains differ brings newer connections another configuration of
+/// the same version; this handle goes on to say what it said.
 pub struct ListenerVersion<C> {
     stable: Arc<Stable<C>>,
     revision: Arc<Revision<C>>,
@@ -126,8 +128,8 @@ impl<C> ListenerVersion<C> {
         }
     }
 
-    /// The same version with the configuration that `record` has now, and the chains that are not in it any more. New connections
-    /// find it from now on.
+    /// The same version with the configuration that `record` has now, and the chains that are not
+    /// in it any more. New connections find it from now on.
     pub(crate) fn updated(&self, record: &VersionRecord<C>) -> (Self, Vec<Arc<ListenerChain>>)
     where
         C: ListenerConfig,
@@ -145,7 +147,8 @@ impl<C> ListenerVersion<C> {
         (Self { stable, revision }, gone)
     }
 
-    /// Finds the chain that takes a connection of this version, and opens its watch there. `None` if no chain takes it.
+    /// Finds the chain that takes a connection of this version, and opens its watch there. `None`
+    /// if no chain takes it.
     pub(crate) fn enter(
         &self,
         choose: &mut impl FnMut(&C) -> Option<ChainId>,
@@ -198,7 +201,8 @@ impl<C> ListenerVersion<C> {
         self.revision.since
     }
 
-    /// Whether this configuration came with [`Update::bootstrap`](crate::Update::bootstrap), so that LDS cannot change it.
+    /// Whether this configuration came with [`Update::bootstrap`](crate::Update::bootstrap), so
+    /// that LDS cannot change it.
     #[must_use]
     pub fn is_static(&self) -> bool {
         self.revision.is_static
@@ -241,7 +245,8 @@ impl<C> ListenerVersion<C> {
     /// Where it is in its life.
     #[must_use]
     pub fn state(&self) -> VersionState {
-        // Pairs with the Release in `set_state`: a worker that reads `Active` after opening a watch has opened it before the drain began.
+        // Pairs with the Release in `set_state`: a worker that reads `Active` after opening a watch
+        // has opened it before the drain began.
         VersionState::from_u8(self.stable.state.load(Ordering::Acquire))
     }
 
@@ -315,10 +320,12 @@ pub struct VersionView {
     pub state: VersionState,
     /// Whether this version takes new connections.
     pub accepting: bool,
-    /// Where this version takes new connections, with ports that the kernel chose: all its addresses while it is active, and those
-    /// that no newer version has taken over yet when it is about to drain.
+    /// Where this version takes new connections, with ports that the kernel chose: all its
+    /// addresses while it is active, and those that no newer version has taken over yet when it is
+    /// about to drain.
     pub accepting_at: Vec<ListenAddress>,
-    /// The first address at which it listens, with the port that the kernel chose; as configured, once its socket is closed or another version's.
+    /// The first address at which it listens, with the port that the kernel chose; as configured,
+    /// once its socket is closed or another version's.
     pub address: ListenAddress,
     /// The first address at which it is configured to listen, port 0 included.
     pub configured: ListenAddress,

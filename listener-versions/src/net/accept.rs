@@ -1,4 +1,5 @@
-//! The accept loop of one address in one worker. It lives as long as the sockets, whatever versions come and go.
+//! The accept loop of one address in one worker. It lives as long as the sockets, whatever versions
+//! come and go.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,10 +27,11 @@ pub struct Accepted<C> {
     pub stream: Stream,
     /// Who connected.
     pub peer: Peer,
-    /// The version that took it: its configuration, and its place in the drain tree. If it has filter chains,
-    /// [`enter_chain`](Self::enter_chain) is next.
+    /// The version that took it: its configuration, and its place in the drain tree. If it has
+    /// filter chains, [`enter_chain`](Self::enter_chain) is next.
     pub version: Arc<ListenerVersion<C>>,
-    /// Its guard in the drain of the version, opened before any later update could drain it. Held means open.
+    /// Its guard in the drain of the version, opened before any later update could drain it. Held
+    /// means open.
     pub watch: DrainWatch,
     /// Its guard in the connection tracker, in the group of the version.
     pub conn: ConnGuard,
@@ -38,7 +40,8 @@ pub struct Accepted<C> {
 }
 
 impl<C> Accepted<C> {
-    /// The address that the client connected to. It is asked for here (`getsockname`), and not before.
+    /// The address that the client connected to. It is asked for here (`getsockname`), and not
+    /// before.
     #[must_use]
     pub fn local(&self) -> ListenAddress {
         let local = self.stream.local();
@@ -199,7 +202,8 @@ pub(crate) fn enter<C: ListenerConfig>(
     })
 }
 
-/// Gives a connection to the version that takes it; or the number of the version that refuses it, and why.
+/// Gives a connection to the version that takes it; or the number of the version that refuses it,
+/// and why.
 fn admit<C>(
     listening: &Listening<C>,
     shared: &Shared,
@@ -232,7 +236,8 @@ fn report_refusal<C>(listening: &Listening<C>, shared: &Shared, version: u64, re
         .report(|observer| observer.refused(local, version, refusal));
 }
 
-/// The connection is counted already, so a limit is never exceeded, also by several workers at once.
+/// The connection is counted already, so a limit is never exceeded, also by several workers at
+/// once.
 fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal> {
     if shared.limits == Limits::default() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! Which worker accepts on which socket of an address: all on the one that they share, or each on its own, and never a socket
-//! without a worker while there is one.
+//! Which worker accepts on which socket of an address: all on the one that they share, or each on
+//! its own, and never a socket without a worker while there is one.
 
 use crate::ReusePort;
 
@@ -7,7 +7,8 @@ use crate::ReusePort;
 #[derive(Debug)]
 pub(super) struct Assignment {
     mode: ReusePort,
-    /// The worker that accepts on each socket; `None` if there is no worker. In the shared mode it means nothing.
+    /// The worker that accepts on each socket; `None` if there is no worker. In the shared mode it
+    /// means nothing.
     owners: Vec<Option<u64>>,
     workers: Vec<u64>,
 }
@@ -27,8 +28,9 @@ impl Assignment {
         self.owners.push(None);
     }
 
-    /// A worker comes. The first one takes every socket that there is. A later one takes one from a worker that has several, which
-    /// has to look again then (`true`), or [needs a new one](Self::needs_socket).
+    /// A worker comes. The first one takes every socket that there is. A later one takes one from a
+    /// worker that has several, which has to look again then (`true`), or [needs a new
+    /// one](Self::needs_socket).
     pub(super) fn join(&mut self, worker: u64) -> bool {
         if self.workers.contains(&worker) {
             return false;
@@ -60,7 +62,8 @@ impl Assignment {
         self.owners.push(Some(worker));
     }
 
-    /// A worker is gone. Its sockets stay, and go to the workers that have the fewest; `true`: these have to look.
+    /// A worker is gone. Its sockets stay, and go to the workers that have the fewest; `true`:
+    /// these have to look.
     pub(super) fn leave(&mut self, worker: u64) -> bool {
         self.workers.retain(|other| *other != worker);
         let mut moved = false;

@@ -6,7 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(5);
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How many errors that concern one connection alone are skipped in a row before they are waited for as well.
+/// How many errors that concern one connection alone are skipped in a row before they are waited
+/// for as well.
 const SKIPPED_IN_A_ROW: u32 = 64;
 
 /// What to do before the next `accept`.

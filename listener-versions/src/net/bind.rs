@@ -35,8 +35,8 @@ pub(crate) fn bind(
             if address.is_ipv6() {
                 socket.set_only_v6(options.dual_stack == DualStack::Ipv6Only)?;
             }
-            // On Unix this lets a restarted process have its port although old connections are in TIME_WAIT. On Windows it
-            // would let two processes listen on one port.
+            // On Unix this lets a restarted process have its port although old connections are in
+            // TIME_WAIT. On Windows it would let two processes listen on one port.
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
             // Only here does the kernel spread connections over the sockets of one address.
@@ -119,7 +119,8 @@ fn abstract_address(_: &std::path::Path) -> io::Result<SockAddr> {
     ))
 }
 
-/// The file of a Unix socket that is open here. As long as it is open the system gives the file's number to no other one.
+/// The file of a Unix socket that is open here. As long as it is open the system gives the file's
+/// number to no other one.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(super) struct SocketFile {
@@ -154,7 +155,8 @@ impl SocketFile {
     }
 }
 
-/// Whether it is still the file that was there `before`. The number alone does not tell: the system reuses the number of a file that no process has open.
+/// Whether it is still the file that was there `before`. The number alone does not tell: the system
+/// reuses the number of a file that no process has open.
 #[cfg(unix)]
 fn is_unchanged(path: &std::path::Path, before: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
@@ -163,7 +165,8 @@ fn is_unchanged(path: &std::path::Path, before: &std::fs::Metadata) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|now| id(&now) == id(before))
 }
 
-/// Removes the path of a Unix socket that no process listens on any more. Envoy removes it in any case, also under a living process.
+/// Removes the path of a Unix socket that no process listens on any more. Envoy removes it in any
+/// case, also under a living process.
 #[cfg(unix)]
 fn unlink_if_stale(path: &std::path::Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;

@@ -10,9 +10,11 @@ use super::{Accepted, Stream};
 use crate::live::Chosen;
 use crate::{ChainId, ListenerChain, ListenerConfig, ListenerVersion};
 
-/// What an accepted connection is without its stream: the version that it belongs to for life, and its guards.
+/// What an accepted connection is without its stream: the version that it belongs to for life, and
+/// its guards.
 ///
-/// It is for those who read bytes, or wrap the stream, before they know the filter chain: SNI, a PROXY header.
+/// It is for those who read bytes, or wrap the stream, before they know the filter chain: SNI, a
+/// PROXY header.
 #[non_exhaustive]
 #[must_use = "dropping it says that the connection is gone"]
 pub struct Admission<C> {
@@ -20,7 +22,8 @@ pub struct Admission<C> {
     pub peer: Peer,
     /// The version that took it.
     pub version: Arc<ListenerVersion<C>>,
-    /// Its guard in the drain of the version, opened before any later update could drain it. Held means open.
+    /// Its guard in the drain of the version, opened before any later update could drain it. Held
+    /// means open.
     pub watch: DrainWatch,
     /// Its guard in the connection tracker, in the group of the version.
     pub conn: ConnGuard,
@@ -38,7 +41,8 @@ pub struct ChainEntry<C> {
     pub version: Arc<ListenerVersion<C>>,
     /// The chain.
     pub chain: Arc<ListenerChain>,
-    /// Its guard in the drain of the chain, opened before any later update could drain it. Held means open.
+    /// Its guard in the drain of the chain, opened before any later update could drain it. Held
+    /// means open.
     pub watch: DrainWatch,
     /// Its guard in the connection tracker, in the groups of the version and of the chain.
     pub conn: ConnGuard,
@@ -47,7 +51,8 @@ pub struct ChainEntry<C> {
 }
 
 impl<C: ListenerConfig> Accepted<C> {
-    /// The stream, and what else the connection is: to choose its filter chain after bytes were read.
+    /// The stream, and what else the connection is: to choose its filter chain after bytes were
+    /// read.
     pub fn split(self) -> (Stream, Admission<C>) {
         let Self {
             stream,
@@ -67,11 +72,13 @@ impl<C: ListenerConfig> Accepted<C> {
         (stream, admission)
     }
 
-    /// The connection enters the filter chain that `choose` names, as [`Admission::enter_chain`] does.
+    /// The connection enters the filter chain that `choose` names, as [`Admission::enter_chain`]
+    /// does.
     ///
     /// # Errors
     ///
-    /// The connection as it came, if no chain takes it. Envoy closes it without an answer; dropping it does that.
+    /// The connection as it came, if no chain takes it. Envoy closes it without an answer; dropping
+    /// it does that.
     #[allow(
         clippy::result_large_err,
         reason = "the connection goes back as it came"
@@ -97,11 +104,13 @@ pub(super) fn ask(handle: &DrainHandle, request: ConnRequest) {
 }
 
 impl<C: ListenerConfig> Admission<C> {
-    /// The connection enters the filter chain that `choose` names by its identity in [`ListenerConfig::chains`].
+    /// The connection enters the filter chain that `choose` names by its identity in
+    /// [`ListenerConfig::chains`].
     ///
-    /// `choose` is asked in the version's newest configuration, and asked again if an update in place takes the chain away at that
-    /// moment. So a connection never enters a chain that drains by itself already, and none falls between two chains. It keeps
-    /// its version, and drains with it too.
+    /// `choose` is asked in the version's newest configuration, and asked again if an update in
+    /// place takes the chain away at that moment. So a connection never enters a chain that drains
+    /// by itself already, and none falls between two chains. It keeps its version, and drains with
+    /// it too.
     ///
     /// # Errors
     ///
@@ -125,7 +134,8 @@ impl<C: ListenerConfig> Admission<C> {
             worker,
             ..
         } = self;
-        // A drain of the version that is over has no room for another watch; the first one has been there all the time.
+        // A drain of the version that is over has no room for another watch; the first one has been
+        // there all the time.
         let watch = watch.unwrap_or_else(|| before.clone());
         let handle = watch.handle();
         conn.set_control(move |request| ask(&handle, request));

@@ -1,4 +1,5 @@
-//! Listening sockets that came from elsewhere: another process, or the one that started this process.
+//! Listening sockets that came from elsewhere: another process, or the one that started this
+//! process.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,12 +10,12 @@ use crate::ListenAddress;
 
 /// Listening sockets that came from elsewhere, by the address that they are bound to.
 ///
-/// A process that is about to be replaced hands its sockets over, systemd opens them before it starts a service. Given to
-/// [`Listeners::inherit`](crate::Listeners::inherit), they are used instead of opening others, so that nothing that waits in
-/// their queues is lost.
+/// A process that is about to be replaced hands its sockets over, systemd opens them before it
+/// starts a service. Given to [`Listeners::inherit`](crate::Listeners::inherit), they are used
+/// instead of opening others, so that nothing that waits in their queues is lost.
 ///
-/// One address may have several sockets (`SO_REUSEPORT`), each with a queue of its own; all of them are used, by as many workers
-/// as there are.
+/// One address may have several sockets (`SO_REUSEPORT`), each with a queue of its own; all of them
+/// are used, by as many workers as there are.
 ///
 /// ```
 /// # #[cfg(unix)] {
@@ -42,8 +43,8 @@ impl Inherited {
         Self::default()
     }
 
-    /// None yet. Another process accepts on those that will come, and this one must not do so before it is decided which of the two
-    /// goes on.
+    /// None yet. Another process accepts on those that will come, and this one must not do so
+    /// before it is decided which of the two goes on.
     #[cfg(all(unix, feature = "handover"))]
     pub(crate) fn undecided() -> Self {
         Self {
@@ -63,7 +64,8 @@ impl Inherited {
     ///
     /// # Errors
     ///
-    /// [`InheritError`], which names the file descriptor, if it is not a stream socket that listens. It is closed.
+    /// [`InheritError`], which names the file descriptor, if it is not a stream socket that
+    /// listens. It is closed.
     #[cfg(unix)]
     pub fn add(
         &mut self,
@@ -112,11 +114,13 @@ impl Inherited {
         self.sockets.keys()
     }
 
-    /// Deals them to so many [`Listeners`](crate::Listeners), for a program that has one for each of its runtimes.
+    /// Deals them to so many [`Listeners`](crate::Listeners), for a program that has one for each
+    /// of its runtimes.
     ///
-    /// Of the sockets that share an address (`SO_REUSEPORT`) each goes to one of them, in turn; those that get none open another
-    /// one. They must listen at the same addresses: a socket that its `Listeners` do not want is closed, with its queue. Of a socket
-    /// that shares its address with no other, all get a descriptor, and each that wants it accepts on it.
+    /// Of the sockets that share an address (`SO_REUSEPORT`) each goes to one of them, in turn;
+    /// those that get none open another one. They must listen at the same addresses: a socket that
+    /// its `Listeners` do not want is closed, with its queue. Of a socket that shares its address
+    /// with no other, all get a descriptor, and each that wants it accepts on it.
     ///
     /// # Errors
     ///
@@ -273,14 +277,15 @@ pub(super) fn unix_address(local: &socket2::SockAddr) -> Option<ListenAddress> {
 pub struct SharedSocket {
     /// Where it listens.
     pub address: ListenAddress,
-    /// Which of the sockets of this address it is, from 0: with [`ReusePort::PerWorker`](crate::ReusePort::PerWorker) there is
-    /// one for each worker.
+    /// Which of the sockets of this address it is, from 0: with
+    /// [`ReusePort::PerWorker`](crate::ReusePort::PerWorker) there is one for each worker.
     pub index: usize,
     /// Another descriptor of the same socket, so with the same queue.
     pub socket: std::os::fd::OwnedFd,
     /// Which of several [`Listeners`](crate::Listeners) has it.
     #[cfg(feature = "handover")]
     pub(crate) part: usize,
-    /// Another process, such as systemd, has it as well, and does not accept: it listens on when those who accept here are done.
+    /// Another process, such as systemd, has it as well, and does not accept: it listens on when
+    /// those who accept here are done.
     pub is_kept: bool,
 }

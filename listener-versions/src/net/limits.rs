@@ -2,8 +2,8 @@
 
 /// How many connections may be open. `None`, the default everywhere: no limit.
 ///
-/// They are counted where the connection is accepted, from the connection tracker: what is refused was accepted by the kernel and
-/// is closed at once, and reported to the observer.
+/// They are counted where the connection is accepted, from the connection tracker: what is refused
+/// was accepted by the kernel and is closed at once, and reported to the observer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -13,8 +13,8 @@ pub struct Limits {
     pub per_listener: Option<usize>,
     /// Of one listener version.
     pub per_version: Option<usize>,
-    /// Over all listeners and versions, for connections that come while their version's drain is on (a graceful drain keeps
-    /// accepting).
+    /// Over all listeners and versions, for connections that come while their version's drain is on
+    /// (a graceful drain keeps accepting).
     pub while_draining: Option<usize>,
 }
 
@@ -94,8 +94,8 @@ pub enum Refusal {
     /// The listener's drain is completed, and no newer version took over.
     #[error("the listener has been drained")]
     DrainCompleted,
-    /// No active version has this name and an internal address. Only for connections that the program
-    /// [hands in](crate::Listeners::enter).
+    /// No active version has this name and an internal address. Only for connections that the
+    /// program [hands in](crate::Listeners::enter).
     #[error("there is no such listener for connections of the program")]
     NoListener,
     /// The stream could not be registered with this runtime.

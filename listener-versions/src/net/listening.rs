@@ -1,4 +1,5 @@
-//! One listening address: who takes what comes on its sockets, as one atomic load, and who accepts there.
+//! One listening address: who takes what comes on its sockets, as one atomic load, and who accepts
+//! there.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,8 @@ pub(crate) struct Listening<C> {
     current: ArcSwapOption<ListenerVersion<C>>,
     /// No version takes over after `current` any more.
     closed: AtomicBool,
-    /// Wakes the accept loops: a socket may have become theirs, or (`true`) all are closed and their queues saved.
+    /// Wakes the accept loops: a socket may have become theirs, or (`true`) all are closed and
+    /// their queues saved.
     changes: watch::Sender<bool>,
     inner: Mutex<Inner>,
 }
@@ -39,7 +41,8 @@ struct Inner {
 pub(super) type Admitted<C> = (Arc<ListenerVersion<C>>, DrainWatch);
 
 impl<C> Listening<C> {
-    /// Opens the first socket, which does not listen yet; or goes on with those that listen there already.
+    /// Opens the first socket, which does not listen yet; or goes on with those that listen there
+    /// already.
     pub(crate) fn open(
         key: &SocketKey,
         options: &SocketOptions,
@@ -79,7 +82,8 @@ impl<C> Listening<C> {
         &self.local
     }
 
-    /// From now on this version, which is active, takes what comes. The version before it must not drain earlier.
+    /// From now on this version, which is active, takes what comes. The version before it must not
+    /// drain earlier.
     pub(crate) fn serve(&self, version: Arc<ListenerVersion<C>>) {
         debug_assert_eq!(
             version.state(),
@@ -94,10 +98,12 @@ impl<C> Listening<C> {
         self.current.load_full()
     }
 
-    /// Refuses new connections from this moment on, in every worker, and keeps those that wait in the queue for the version that
-    /// is current; `last` is one guard of it. It must not drain earlier.
+    /// Refuses new connections from this moment on, in every worker, and keeps those that wait in
+    /// the queue for the version that is current; `last` is one guard of it. It must not drain
+    /// earlier.
     ///
-    /// Sockets that another process has too are returned. They listen on, and no worker of this process accepts on them.
+    /// Sockets that another process has too are returned. They listen on, and no worker of this
+    /// process accepts on them.
     pub(crate) fn close(&self, last: Option<DrainWatch>) -> Vec<Socket> {
         self.closed.store(true, Ordering::Release);
         let mut inner = self.lock();
@@ -121,8 +127,8 @@ impl<C> Listening<C> {
         self.lock().sockets.descriptors()
     }
 
-    /// Whether another process has the sockets that are open now: closing them does not end listening then.
-    /// What it was before, by index.
+    /// Whether another process has the sockets that are open now: closing them does not end
+    /// listening then. What it was before, by index.
     pub(crate) fn set_shared(&self, shared: bool) -> Vec<bool> {
         self.lock().sockets.set_shared(shared)
     }
@@ -158,8 +164,9 @@ impl<C> Listening<C> {
         })
     }
 
-    /// The sockets on which this acceptor accepts, each as a descriptor of its own unless `has` says that it is there already. Asking
-    /// for the first time takes part: until then, no connection waits for a worker that does not run.
+    /// The sockets on which this acceptor accepts, each as a descriptor of its own unless `has`
+    /// says that it is there already. Asking for the first time takes part: until then, no
+    /// connection waits for a worker that does not run.
     pub(super) fn sockets_of(
         &self,
         acceptor: u64,
@@ -202,12 +209,12 @@ impl<C> Listening<C> {
         self.lock().sockets.next_saved()
     }
 
-    /// Registers a connection with the version that takes it: one that accepts, so that its drain, which comes later, is sure to
-    /// know of the connection.
+    /// Registers a connection with the version that takes it: one that accepts, so that its drain,
+    /// which comes later, is sure to know of the connection.
     ///
-    /// A connection never falls between two versions: if its version was replaced meanwhile, the newer one takes it. An open socket's
-    /// current version is active, so a version that is found to drain has been replaced in `current` before; the socket is asked again
-    /// only if it has.
+    /// A connection never falls between two versions: if its version was replaced meanwhile, the
+    /// newer one takes it. An open socket's current version is active, so a version that is found
+    /// to drain has been replaced in `current` before; the socket is asked again only if it has.
     ///
     /// # Errors
     ///
@@ -224,14 +231,16 @@ impl<C> Listening<C> {
     ) -> Result<Admitted<C>, Option<Arc<ListenerVersion<C>>>> {
         loop {
             let watch = version.watch();
-            // The state says Active after the watch was opened, so the watch is older than the drain.
+            // The state says Active after the watch was opened, so the watch is older than the
+            // drain.
             if let Ok(watch) = watch {
                 if version.state() == VersionState::Active {
                     return Ok((version, watch));
                 }
                 match self.newer_than(&version) {
                     Some(newer) => version = newer,
-                    // The socket is closed: no version takes over, and `last` has kept the drain open.
+                    // The socket is closed: no version takes over, and `last` has kept the drain
+                    // open.
                     None => return Ok((version, watch)),
                 }
             } else {
@@ -255,7 +264,8 @@ impl<C> Listening<C> {
     }
 }
 
-/// The right to run an accept loop on a listening. As long as one is held, the queue of a closed socket is worth saving.
+/// The right to run an accept loop on a listening. As long as one is held, the queue of a closed
+/// socket is worth saving.
 pub(crate) struct Acceptor<C> {
     pub(super) number: u64,
     pub(super) listening: Arc<Listening<C>>,

@@ -1,5 +1,5 @@
-//! The sockets of one address from its first version to its last: opened, handed to workers, and closed without losing what waits
-//! in their queues.
+//! The sockets of one address from its first version to its last: opened, handed to workers, and
+//! closed without losing what waits in their queues.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +13,8 @@ use super::bind;
 use super::bind::SocketFile;
 use crate::{Inherited, ListenAddress, ListenerConfig, SocketKey, SocketOptions};
 
-/// At most so many connections are saved from the queues of sockets that close: more than any kernel's default backlog.
+/// At most so many connections are saved from the queues of sockets that close: more than any
+/// kernel's default backlog.
 const SAVED: usize = 65_536;
 
 /// A socket that listens, or is about to.
@@ -34,14 +35,15 @@ pub(super) struct Sockets {
     file: Option<SocketFile>,
     /// What was in the queues when the sockets closed.
     saved: VecDeque<(Socket, SockAddr)>,
-    /// Sockets that close as soon as their queues are empty: for what waits there were no descriptors. They let no other client in.
+    /// Sockets that close as soon as their queues are empty: for what waits there were no
+    /// descriptors. They let no other client in.
     closing: VecDeque<Socket>,
     is_closed: bool,
 }
 
 impl Sockets {
-    /// Opens the first socket, which does not listen yet; or goes on with those that listen there already, as they are. If that fails,
-    /// they are where they were.
+    /// Opens the first socket, which does not listen yet; or goes on with those that listen there
+    /// already, as they are. If that fails, they are where they were.
     pub(super) fn open<C: ListenerConfig>(
         key: &SocketKey,
         options: &SocketOptions,
@@ -158,7 +160,8 @@ impl Sockets {
     pub(super) fn set_backlog(&mut self, backlog: u32) {
         if std::mem::replace(&mut self.options.backlog, backlog) != backlog {
             for open in &self.open {
-                // The kernel takes another length for a queue that is there; it has no other reason to refuse.
+                // The kernel takes another length for a queue that is there; it has no other reason
+                // to refuse.
                 drop(bind::listen(&open.socket, &self.options));
             }
         }
@@ -168,8 +171,8 @@ impl Sockets {
         self.is_closed
     }
 
-    /// The worker accepts here, from now on. `true`: others have to look at [what is theirs](Self::of).
-    /// `config` opens another socket, if one is wanted.
+    /// The worker accepts here, from now on. `true`: others have to look at [what is
+    /// theirs](Self::of). `config` opens another socket, if one is wanted.
     pub(super) fn join<C: ListenerConfig>(
         &mut self,
         worker: u64,
@@ -233,11 +236,13 @@ impl Sockets {
         }
     }
 
-    /// Refuses new connections from this moment on, in every worker; those that wait in the queues are kept.
+    /// Refuses new connections from this moment on, in every worker; those that wait in the queues
+    /// are kept.
     ///
     /// What another process has too goes on listening, with its queue: those sockets are returned.
     pub(super) fn close(&mut self) -> Vec<Socket> {
-        // While this process listens there, no other one takes the path; so if the file is ours now, it is when it is removed.
+        // While this process listens there, no other one takes the path; so if the file is ours
+        // now, it is when it is removed.
         #[cfg(unix)]
         if let Some(file) = self
             .file
@@ -253,7 +258,8 @@ impl Sockets {
             } else if self.save(&open.socket) {
                 end(&open.socket);
             } else {
-                // A queue of no length is full as long as anything is in it, so it only gets shorter.
+                // A queue of no length is full as long as anything is in it, so it only gets
+                // shorter.
                 drop(open.socket.listen(0));
                 self.closing.push_back(open.socket);
             }
@@ -304,8 +310,9 @@ impl Sockets {
     }
 }
 
-/// The workers have descriptors of the same socket. Shutting it down ends listening for all of them, however late they look; where the
-/// system knows no such thing, it ends when the last of them closes its own.
+/// The workers have descriptors of the same socket. Shutting it down ends listening for all of
+/// them, however late they look; where the system knows no such thing, it ends when the last of
+/// them closes its own.
 fn end(socket: &Socket) {
     drop(socket.shutdown(std::net::Shutdown::Both));
 }

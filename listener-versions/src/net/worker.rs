@@ -13,10 +13,12 @@ use super::listening::Acceptor;
 use super::{Accepted, Admission, Stream};
 use crate::ListenerConfig;
 
-/// Accepts on every socket, for the runtime that runs it. Any number of workers share the sockets: each connection goes to one.
+/// Accepts on every socket, for the runtime that runs it. Any number of workers share the sockets:
+/// each connection goes to one.
 ///
-/// Create one for each runtime (several `current_thread` runtimes as well as one of many threads), and run it there. A worker that is
-/// kept but never run delays the end of closed sockets; drop it instead.
+/// Create one for each runtime (several `current_thread` runtimes as well as one of many threads),
+/// and run it there. A worker that is kept but never run delays the end of closed sockets; drop it
+/// instead.
 #[must_use = "a worker accepts nothing until it runs"]
 pub struct Worker<C> {
     acceptors: mpsc::UnboundedReceiver<Acceptor<C>>,
@@ -37,14 +39,16 @@ impl<C> Worker<C> {
         }
     }
 
-    /// Accepts, and hands every connection to `handler`, which must not block: it spawns, or passes on.
+    /// Accepts, and hands every connection to `handler`, which must not block: it spawns, or passes
+    /// on.
     ///
-    /// Ends when the last [`Listeners`](crate::Listeners) handle is gone. A panic of `handler` is caught and reported to the observer;
-    /// the connection is lost, the worker goes on.
+    /// Ends when the last [`Listeners`](crate::Listeners) handle is gone. A panic of `handler` is
+    /// caught and reported to the observer; the connection is lost, the worker goes on.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future stops accepting in this worker; connections that wait go to other workers.
+    /// Dropping the future stops accepting in this worker; connections that wait go to other
+    /// workers.
     ///
     /// # Panics
     ///
@@ -82,8 +86,9 @@ impl<C> Worker<C> {
 impl<C: ListenerConfig> Worker<C> {
     /// Accepts, and runs the future that `serve` makes of every connection as a task of its own.
     ///
-    /// The connection counts as open until its future ends, whatever becomes of the [`Admission`]: its guards are also held here.
-    /// [`run`](Self::run) is for those who do not spawn, or hold the guards themselves.
+    /// The connection counts as open until its future ends, whatever becomes of the [`Admission`]:
+    /// its guards are also held here. [`run`](Self::run) is for those who do not spawn, or hold the
+    /// guards themselves.
     ///
     /// ```
     /// # use listener_versions::{Admission, ListenerConfig, Listeners, Stream};

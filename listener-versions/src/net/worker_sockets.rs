@@ -1,4 +1,5 @@
-//! One worker's share of the sockets of an address, in its runtime: usually one, and those that other workers have left.
+//! One worker's share of the sockets of an address, in its runtime: usually one, and those that
+//! other workers have left.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -17,7 +18,8 @@ use crate::{ListenAddress, ListenerConfig};
 #[derive(Default)]
 pub(super) struct WorkerSockets {
     listeners: Vec<(usize, Listener)>,
-    /// Where the next search for a connection begins, so that a busy socket does not starve another.
+    /// Where the next search for a connection begins, so that a busy socket does not starve
+    /// another.
     turn: usize,
 }
 

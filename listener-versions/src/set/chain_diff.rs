@@ -1,4 +1,5 @@
-//! Which filter chains of a listener stay in an update: those whose identity and content are the same.
+//! Which filter chains of a listener stay in an update: those whose identity and content are the
+//! same.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,9 +33,11 @@ impl fmt::Display for ChainId {
     }
 }
 
-/// For each chain of the new configuration, in its order, whether the old one has it unchanged. The order of chains means nothing.
+/// For each chain of the new configuration, in its order, whether the old one has it unchanged. The
+/// order of chains means nothing.
 ///
-/// Content is compared only between chains of the same identity, so there are as many comparisons as chains.
+/// Content is compared only between chains of the same identity, so there are as many comparisons
+/// as chains.
 pub(crate) fn kept<C: ListenerConfig>(old: &C, new: &C) -> Vec<bool> {
     let old: HashMap<ChainId, &C::Chain> = old.chains().into_iter().collect();
     let new = new.chains().into_iter();

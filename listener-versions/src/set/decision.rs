@@ -1,4 +1,5 @@
-//! What a plan decides: for each listener a step or a refusal, and which sockets change their owner.
+//! What a plan decides: for each listener a step or a refusal, and which sockets change their
+//! owner.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,7 +4,8 @@ use drain_tree::DrainReason;
 
 use crate::SocketKey;
 
-/// What the outside does for the set, in the order of the list: versions accept before the ones that they replace drain.
+/// What the outside does for the set, in the order of the list: versions accept before the ones
+/// that they replace drain.
 #[derive(Debug)]
 pub(crate) enum Effect {
     /// A version begins its life, warming.
@@ -54,7 +55,8 @@ pub(crate) enum Effect {
     },
 }
 
-/// Effects by the order in which they are safe: first the new versions accept, then sockets close, then the old ones drain.
+/// Effects by the order in which they are safe: first the new versions accept, then sockets close,
+/// then the old ones drain.
 #[derive(Default)]
 pub(crate) struct Work {
     pub(crate) begin: Vec<Effect>,

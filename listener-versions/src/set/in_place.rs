@@ -1,8 +1,9 @@
-//! Updates in which only filter chains differ: the version goes on with the new configuration, and only chains that changed drain.
+//! Updates in which only filter chains differ: the version goes on with the new configuration, and
+//! only chains that changed drain.
 //!
-//! The version keeps its number, its sockets and its place in the drain tree, as in Envoy the new listener takes over the old one's
-//! tag. A chain lives as long as it is unchanged, whatever updates its version gets; a later drain of the version covers all that is
-//! left of its chains.
+//! The version keeps its number, its sockets and its place in the drain tree, as in Envoy the new
+//! listener takes over the old one's tag. A chain lives as long as it is unchanged, whatever
+//! updates its version gets; a later drain of the version covers all that is left of its chains.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,13 +16,15 @@ use super::effect::Work;
 use super::record::Origin;
 use crate::{ChainId, ChainRecord, Change, Effect, ListenerConfig, VersionRecord, VersionSet};
 
-/// Which chains stay if `active` goes on with this configuration: it takes what comes, and nothing outside of the chains differs.
+/// Which chains stay if `active` goes on with this configuration: it takes what comes, and nothing
+/// outside of the chains differs.
 pub(crate) fn diff<C: ListenerConfig>(
     active: &VersionRecord<C>,
     candidate: &Candidate<C>,
 ) -> Option<Vec<bool>> {
     let (before, now) = (&active.asked, &candidate.asked);
-    // What the socket and the drain node were made of must be the same, whatever the configuration thinks of itself.
+    // What the socket and the drain node were made of must be the same, whatever the configuration
+    // thinks of itself.
     let can_go_on = active.accepting()
         && before.sockets == now.sockets
         && before.traffic_direction == now.traffic_direction
@@ -38,7 +41,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         self.draining_chains.values()
     }
 
-    /// Nothing is left of a draining filter chain: it is taken out of the set. `None` if no such chain drains (any more).
+    /// Nothing is left of a draining filter chain: it is taken out of the set. `None` if no such
+    /// chain drains (any more).
     pub(crate) fn complete_chain(&mut self, chain: u64) -> Option<ChainRecord> {
         self.draining_chains.remove(&chain)
     }
@@ -60,7 +64,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
     }
 
-    /// The active version of `name`, if there is one, goes on with `config`; its chains that are not in it drain.
+    /// The active version of `name`, if there is one, goes on with `config`; its chains that are
+    /// not in it drain.
     pub(crate) fn update_in_place(
         &mut self,
         name: &str,

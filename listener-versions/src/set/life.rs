@@ -1,4 +1,5 @@
-//! What happens to versions between updates: one is warm or given up, one is drained, a direction is stopped.
+//! What happens to versions between updates: one is warm or given up, one is drained, a direction
+//! is stopped.
 
 use std::sync::Arc;
 
@@ -18,8 +19,9 @@ impl<C: ListenerConfig> VersionSet<C> {
         self.versions.get_mut(&version)?.ready.take()
     }
 
-    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If only filter chains differ, the active
-    /// one goes on with them instead, and the one that was warming is dropped.
+    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If
+    /// only filter chains differ, the active one goes on with them instead, and the one that was
+    /// warming is dropped.
     ///
     /// # Errors
     ///
@@ -54,7 +56,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         Ok(work.into_effects())
     }
 
-    /// Gives up a version that is warming, for example because one of its sockets cannot be listened on: an active one goes on.
+    /// Gives up a version that is warming, for example because one of its sockets cannot be
+    /// listened on: an active one goes on.
     ///
     /// # Errors
     ///
@@ -99,9 +102,12 @@ impl<C: ListenerConfig> VersionSet<C> {
         Ok(record)
     }
 
-    /// Stops listening for this direction, for good: later updates of such listeners change nothing, as in Envoy.
+    /// Stops listening for this direction, for good: later updates of such listeners change
+    /// nothing, as in Envoy.
     ///
-    /// The versions that accepted until now are returned. None of them drains by it, unless it was superseded. Versions that were warming, for this direction or on a socket that closes, are dropped.
+    /// The versions that accepted until now are returned. None of them drains by it, unless it was
+    /// superseded. Versions that were warming, for this direction or on a socket that closes, are
+    /// dropped.
     pub(crate) fn stop(&mut self, direction: DrainDirection) -> (Vec<u64>, Vec<Effect>) {
         self.stopped = self.stopped.max(Some(direction));
         let mut work = Work::default();

@@ -1,7 +1,9 @@
-//! The versions of all listeners: which one of a name accepts, which drain, and which address is whose.
+//! The versions of all listeners: which one of a name accepts, which drain, and which address is
+//! whose.
 //!
-//! Nothing here waits, opens or closes anything. An update is decided whole ([`plan`]), then taken over in one go; what the
-//! outside has to do comes back as a list of [`Effect`]s in the order in which they are safe.
+//! Nothing here waits, opens or closes anything. An update is decided whole ([`plan`]), then taken
+//! over in one go; what the outside has to do comes back as a list of [`Effect`]s in the order in
+//! which they are safe.
 
 mod chain_diff;
 mod decision;
@@ -35,7 +37,8 @@ use effect::Work;
 use plan::Plan;
 use record::Named;
 
-/// The versions of all listeners. A state machine without sockets, time or threads: addresses are opaque keys.
+/// The versions of all listeners. A state machine without sockets, time or threads: addresses are
+/// opaque keys.
 pub(crate) struct VersionSet<C> {
     pub(crate) next: u64,
     pub(crate) next_chain: u64,
@@ -50,12 +53,14 @@ pub(crate) struct VersionSet<C> {
 
 /// An open socket.
 ///
-/// The server is always an active version: it drains only once it has another server after it, or none because the socket closes; of every socket, if it has several.
+/// The server is always an active version: it drains only once it has another server after it, or
+/// none because the socket closes; of every socket, if it has several.
 #[derive(Debug)]
 pub(crate) struct Owned {
     /// The listener whose update claimed it last.
     pub(crate) name: Arc<str>,
-    /// The version that takes what comes: of another listener, if the owner's version there is still warming.
+    /// The version that takes what comes: of another listener, if the owner's version there is
+    /// still warming.
     pub(crate) server: Option<u64>,
 }
 
@@ -109,7 +114,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         self.sockets.get(socket)?.server
     }
 
-    /// The draining versions of `name` that are too many if at most `max` may live, the active one included: oldest first.
+    /// The draining versions of `name` that are too many if at most `max` may live, the active one
+    /// included: oldest first.
     pub(crate) fn over_cap(&self, name: &str, max: usize) -> Vec<u64> {
         let Some(named) = self.names.get(name) else {
             return Vec::new();
@@ -124,9 +130,11 @@ impl<C: ListenerConfig> VersionSet<C> {
             .collect()
     }
 
-    /// Takes an update. `bind` does to sockets what the decision needs beforehand; if it fails, just that listener is refused.
+    /// Takes an update. `bind` does to sockets what the decision needs beforehand; if it fails,
+    /// just that listener is refused.
     ///
-    /// In an atomic update that is refused, sockets opened by `bind` come back as [`Effect::Close`].
+    /// In an atomic update that is refused, sockets opened by `bind` come back as
+    /// [`Effect::Close`].
     pub(crate) fn apply(
         &mut self,
         update: Update<C>,

@@ -1,4 +1,5 @@
-//! Decides an update without changing anything: what each listener would become, and which sockets change hands.
+//! Decides an update without changing anything: what each listener would become, and which sockets
+//! change hands.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -41,7 +42,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         plan
     }
 
-    /// Decides every listener. One that wants an address which another is about to leave comes after it, whatever their order.
+    /// Decides every listener. One that wants an address which another is about to leave comes
+    /// after it, whatever their order.
     ///
     /// Every configuration is asked everything before the first socket is opened.
     pub(crate) fn decide(
@@ -206,7 +208,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         }
     }
 
-    /// Whether the listener can have the addresses that it wants. It comes back if another one has to be decided first.
+    /// Whether the listener can have the addresses that it wants. It comes back if another one has
+    /// to be decided first.
     fn with_addresses(
         &mut self,
         name: &Arc<str>,
@@ -278,7 +281,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         Some((other, leaves))
     }
 
-    /// Opens what is not open yet, and lets it listen unless the version warms. If one socket fails, this is undone for the others.
+    /// Opens what is not open yet, and lets it listen unless the version warms. If one socket
+    /// fails, this is undone for the others.
     fn open<'b>(
         &mut self,
         config: &C,
@@ -320,7 +324,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         outcome
     }
 
-    /// What is wanted otherwise of sockets that are open. They stay open, with their queues, so it cannot be had.
+    /// What is wanted otherwise of sockets that are open. They stay open, with their queues, so it
+    /// cannot be had.
     fn field_that_stays(&self, wanted: &Asked) -> Option<&'static str> {
         wanted.sockets.iter().find_map(|socket| {
             let owner = &self.set.sockets.get(socket)?.name;

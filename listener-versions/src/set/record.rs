@@ -17,7 +17,8 @@ pub(crate) struct VersionRecord<C> {
     pub(crate) number: u64,
     /// The listener's name.
     pub(crate) name: Arc<str>,
-    /// The configuration that its connections keep for their whole life; an update in place brings newer ones another.
+    /// The configuration that its connections keep for their whole life; an update in place brings
+    /// newer ones another.
     pub(crate) config: Arc<C>,
     /// Its filter chains, in the order of its configuration's.
     pub(crate) chains: Vec<ChainRecord>,
@@ -27,8 +28,9 @@ pub(crate) struct VersionRecord<C> {
     pub(crate) state: VersionState,
     /// Those of its sockets whose new connections are its: it is active, and their server.
     pub(crate) serves: HashSet<SocketKey>,
-    /// Why it drains as soon as it is no longer the server of any socket: a newer version of its name has taken over elsewhere, or its
-    /// listener is removed, and the version that takes its address is not warm yet.
+    /// Why it drains as soon as it is no longer the server of any socket: a newer version of its
+    /// name has taken over elsewhere, or its listener is removed, and the version that takes its
+    /// address is not warm yet.
     pub(crate) superseded: Option<DrainReason>,
     pub(crate) origin: Origin,
     pub(crate) asked: Arc<Asked>,
@@ -59,7 +61,8 @@ impl<C> fmt::Debug for VersionRecord<C> {
     }
 }
 
-/// One filter chain, as the set knows it. It lives as long as it is unchanged, whatever updates its version gets.
+/// One filter chain, as the set knows it. It lives as long as it is unchanged, whatever updates its
+/// version gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChainRecord {
     /// Larger than that of every chain before it, of any listener.
@@ -70,7 +73,8 @@ pub(crate) struct ChainRecord {
     pub(crate) version: u64,
 }
 
-/// What a configuration says of itself. It is asked once, before an update changes anything: its code is not ours and may panic.
+/// What a configuration says of itself. It is asked once, before an update changes anything: its
+/// code is not ours and may panic.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) warms: bool,

@@ -1,11 +1,13 @@
-//! The life of one listener version: one table of states and events, and everything that is not in it is an error.
+//! The life of one listener version: one table of states and events, and everything that is not in
+//! it is an error.
 
 use std::fmt;
 
-/// Where a version is in its life. Envoy's words; [`Drained`](Self::Drained) is the end, when nothing of it is left.
+/// Where a version is in its life. Envoy's words; [`Drained`](Self::Drained) is the end, when
+/// nothing of it is left.
 ///
-/// What warms becomes active, or is dropped; what is active drains; what drains is drained when nothing of it is left, or its deadline
-/// has passed. Nothing else can happen to a version.
+/// What warms becomes active, or is dropped; what is active drains; what drains is drained when
+/// nothing of it is left, or its deadline has passed. Nothing else can happen to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[expect(
     clippy::exhaustive_enums,
@@ -28,7 +30,8 @@ pub enum VersionState {
 pub(crate) enum VersionEvent {
     /// It is ready and takes what comes next.
     Activate,
-    /// It was replaced or removed before it was ready: it never had a connection, so it goes without a drain.
+    /// It was replaced or removed before it was ready: it never had a connection, so it goes
+    /// without a drain.
     Discard,
     /// A newer version took over, or the listener was removed.
     Drain,

@@ -1,7 +1,8 @@
-//! The single steps of which updates are made: a listener gets a version, loses one, and sockets change their server or close.
+//! The single steps of which updates are made: a listener gets a version, loses one, and sockets
+//! change their server or close.
 //!
-//! A version drains in one place only, [`VersionSet::drain`], and only once it is no longer the server of any socket. So a socket's
-//! server is always an active version.
+//! A version drains in one place only, [`VersionSet::drain`], and only once it is no longer the
+//! server of any socket. So a socket's server is always an active version.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -76,7 +77,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
     }
 
-    /// The warming version becomes the active one, and the server of its sockets; the active one, if any, is superseded.
+    /// The warming version becomes the active one, and the server of its sockets; the active one,
+    /// if any, is superseded.
     pub(crate) fn activate(
         &mut self,
         name: &Arc<str>,
@@ -115,7 +117,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         old
     }
 
-    /// The version is not its name's any more. It drains at once, or as soon as it is no longer the server of any socket.
+    /// The version is not its name's any more. It drains at once, or as soon as it is no longer the
+    /// server of any socket.
     fn supersede(&mut self, version: u64, reason: DrainReason, work: &mut Work) {
         let Some(record) = self.versions.get_mut(&version) else {
             return;
@@ -167,7 +170,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         }
     }
 
-    /// Closes the socket if it is this listener's and the listener has no version left that needs it.
+    /// Closes the socket if it is this listener's and the listener has no version left that needs
+    /// it.
     pub(crate) fn close_unless_needed(
         &mut self,
         name: &Arc<str>,
@@ -216,8 +220,8 @@ impl<C: ListenerConfig> VersionSet<C> {
         Some(version)
     }
 
-    /// A version takes a step of the table. The lists of [`Named`](super::record::Named) say which events can come, so an illegal
-    /// one changes nothing.
+    /// A version takes a step of the table. The lists of [`Named`](super::record::Named) say which
+    /// events can come, so an illegal one changes nothing.
     fn step(&mut self, version: u64, event: VersionEvent) {
         if let Some(record) = self.versions.get_mut(&version) {
             let next = record.state.on(event);

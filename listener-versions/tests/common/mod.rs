@@ -1,4 +1,5 @@
-//! A listener configuration for tests: a name, an address, a content, filter chains, and what else a test wants.
+//! A listener configuration for tests: a name, an address, a content, filter chains, and what else
+//! a test wants.
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 

@@ -1,4 +1,5 @@
-//! Real sockets on loopback: listeners that say which version took a connection, and clients that ask.
+//! Real sockets on loopback: listeners that say which version took a connection, and clients that
+//! ask.
 
 use std::io;
 use std::net::SocketAddr;
@@ -101,7 +102,8 @@ pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.expect("it listens")
 }
 
-/// Asks again and again until the sender of `stop` is gone; every answer counts, and none may be older than the one before.
+/// Asks again and again until the sender of `stop` is gone; every answer counts, and none may be
+/// older than the one before.
 pub(crate) async fn ask_on(
     address: SocketAddr,
     answered: watch::Sender<usize>,

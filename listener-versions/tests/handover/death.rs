@@ -157,7 +157,8 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         killed((predecessor, offer, second.share_sockets())).await;
         drop(second);
         let parked = park(at_a);
-        // One that comes to nothing, as soon as the first one has noticed; then one that has no use for all of them.
+        // One that comes to nothing, as soon as the first one has noticed; then one that has no use
+        // for all of them.
         while meeting.ask().await.expect("it is not refused").is_none() {
             tokio::task::yield_now().await;
         }

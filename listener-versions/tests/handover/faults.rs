@@ -1,4 +1,5 @@
-//! What a process does with sockets that another process may serve: it only closes its own descriptors.
+//! What a process does with sockets that another process may serve: it only closes its own
+//! descriptors.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;

@@ -114,7 +114,8 @@ async fn sockets_that_were_not_asked_for_are_not_taken() {
         let new = process(1);
         let _served = takeover.serving(&new).await.expect("the old one agrees");
         let _successor = replaced(attempt).await;
-        // As if its listener were removed: what waited is served, and later connections are refused.
+        // As if its listener were removed: what waited is served, and later connections are
+        // refused.
         answered(parked).await;
         refused(at_a).await;
     })

@@ -1,4 +1,5 @@
-//! A program that shares nothing between its runtimes: it has one `Listeners` for each, and all of them are handed over.
+//! A program that shares nothing between its runtimes: it has one `Listeners` for each, and all of
+//! them are handed over.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -131,7 +132,8 @@ async fn two_runtimes_with_listeners_of_their_own_hand_over_without_losing_a_cli
         let served = takeover.serving(&listeners_of(&new)[..]).await;
         let (_predecessor, _offer) = served.expect("the old one agrees");
         let _successor = attempt.await.expect("no panic");
-        // The old process ends when it is drained. Its clients are those of the new one from now on.
+        // The old process ends when it is drained. Its clients are those of the new one from now
+        // on.
         for core in &old {
             while !core.listeners.tracker().is_empty() {
                 tokio::task::yield_now().await;

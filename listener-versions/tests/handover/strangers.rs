@@ -110,7 +110,8 @@ async fn neither_side_waits_for_ever() {
 /// The path, for the process in another network namespace.
 const PATH: &str = "LISTENER_VERSIONS_STRANGER";
 
-/// What the process in another network namespace does: it is this test of this program, started by the next one.
+/// What the process in another network namespace does: it is this test of this program, started by
+/// the next one.
 #[tokio::test]
 #[ignore = "started by another test"]
 async fn asks_from_another_network_namespace() {

@@ -1,4 +1,5 @@
-//! Real processes hand over, and one of them is killed at each point: the rows of the table in `docs/hot-restart.md`.
+//! Real processes hand over, and one of them is killed at each point: the rows of the table in
+//! `docs/hot-restart.md`.
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]

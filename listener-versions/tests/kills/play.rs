@@ -32,7 +32,8 @@ impl Place {
         Self { folder, address }
     }
 
-    /// Starts a process that waits before it configures itself if it takes over, and stops at these points.
+    /// Starts a process that waits before it configures itself if it takes over, and stops at these
+    /// points.
     pub(crate) fn start(&self, label: u64, stops: &[&str]) -> Process {
         self.start_with(label, &[("WAITS", "1"), ("STOPS", &stops.join(","))])
     }

@@ -1,4 +1,5 @@
-//! Two programs that are not the same: another number of the protocol, and the same number with other features.
+//! Two programs that are not the same: another number of the protocol, and the same number with
+//! other features.
 
 use crate::play::Place;
 

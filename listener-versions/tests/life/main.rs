@@ -1,7 +1,9 @@
-//! Any history of updates, connections, ends, drains and time, on real sockets, against a naive model: no connection is on two
-//! versions or lost, each ends once and for the right reason, each version is reaped once, and one version of a name accepts.
+//! Any history of updates, connections, ends, drains and time, on real sockets, against a naive
+//! model: no connection is on two versions or lost, each ends once and for the right reason, each
+//! version is reaped once, and one version of a name accepts.
 //!
-//! Time is paused. Two workers accept; some of their handlers panic, and so does every third call of the observer.
+//! Time is paused. Two workers accept; some of their handlers panic, and so does every third call
+//! of the observer.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -62,7 +64,8 @@ impl ListenerObserver for Observer {
 /// What a connection's task says about it: who it was, and how it ended.
 type Ends = mpsc::Sender<(SocketAddr, End)>;
 
-/// Tells the version, ignores that it is asked to leave, and stays until the client goes or the time is over.
+/// Tells the version, ignores that it is asked to leave, and stays until the client goes or the
+/// time is over.
 async fn serve(accepted: Accepted<Config>, ids: mpsc::Sender<(SocketAddr, ConnId)>, ends: Ends) {
     let Accepted {
         mut stream,
@@ -159,7 +162,8 @@ impl System {
         }
     }
 
-    /// What the client of a new connection hears, to the end of the connection or the first eight bytes.
+    /// What the client of a new connection hears, to the end of the connection or the first eight
+    /// bytes.
     fn hear(&mut self, mut client: &TcpStream) -> Option<u64> {
         client.set_nonblocking(true).expect("a socket");
         let mut heard = [0; 8];

@@ -1,4 +1,5 @@
-//! What somebody with a notebook knows: who accepts, which versions drain until when, and which connection is on which version.
+//! What somebody with a notebook knows: who accepts, which versions drain until when, and which
+//! connection is on which version.
 
 use std::collections::{BTreeMap, BTreeSet};
 

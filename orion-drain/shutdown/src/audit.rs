@@ -1,4 +1,5 @@
-//! Times of a shutdown that can each be taken and that contradict each other: told at load, not refused.
+//! Times of a shutdown that can each be taken and that contradict each other: told at load, not
+//! refused.
 
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use super::plan::usable;
 use super::{ShutdownHealth, ShutdownPlan, ShutdownReason, ShutdownSettings};
 
 impl ShutdownSettings {
-    /// What contradicts itself, in a process that drains by `drains`, with paths as in `shutdown.lead_time`. Empty: nothing.
-    /// Nothing of it is an error: what does not fit is cut.
+    /// What contradicts itself, in a process that drains by `drains`, with paths as in
+    /// `shutdown.lead_time`. Empty: nothing. Nothing of it is an error: what does not fit is cut.
     pub fn audit(&self, drains: &DrainSettings) -> Vec<FieldError> {
         let plan = ShutdownPlan::new(self, drains, ShutdownReason::ProcessShutdown);
         let mut found = vec![];

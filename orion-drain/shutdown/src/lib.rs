@@ -1,4 +1,5 @@
-//! The end of a process as a state machine: serve on for a while, drain, be gone; by one deadline, and seen at every moment.
+//! The end of a process as a state machine: serve on for a while, drain, be gone; by one deadline,
+//! and seen at every moment.
 //!
 //! ```text
 //!  begin()        lead_time                     drain_time                            over
@@ -10,8 +11,9 @@
 //! ```
 //!
 //! [`ShutdownSettings`] has the times, under the names that others have for them; with a
-//! [`deadline`](ShutdownSettings::deadline) every other time is derived from that one. [`shut_down`] is the whole of it in one
-//! call. A program that must be asked how far it is, or be ended at once by a second signal, makes a [`Shutdown`]:
+//! [`deadline`](ShutdownSettings::deadline) every other time is derived from that one.
+//! [`shut_down`] is the whole of it in one call. A program that must be asked how far it is, or be
+//! ended at once by a second signal, makes a [`Shutdown`]:
 //!
 //! ```
 //! use conn_tracker::ConnTracker;

@@ -42,7 +42,8 @@ struct Run {
     /// When the drain began.
     drain: Option<Instant>,
     is_accepting: bool,
-    /// No more are left than [`exit_at_connections`](ShutdownSettings::exit_at_connections), at the last look.
+    /// No more are left than [`exit_at_connections`](ShutdownSettings::exit_at_connections), at the
+    /// last look.
     is_few: bool,
     /// The drain's deadline, once it is to be another than the plan's.
     nearer: Option<Instant>,
@@ -147,10 +148,11 @@ impl Machine {
         }
     }
 
-    /// Begins the shutdown. Begun again for the same reason, it goes on unchanged: a preStop hook and SIGTERM may both ask.
+    /// Begins the shutdown. Begun again for the same reason, it goes on unchanged: a preStop hook
+    /// and SIGTERM may both ask.
     ///
-    /// A process that another one has replaced drains for that reason; the first request for another reason gives its drain
-    /// the deadline that it would have had.
+    /// A process that another one has replaced drains for that reason; the first request for
+    /// another reason gives its drain the deadline that it would have had.
     pub(super) fn begin(&mut self, reason: ShutdownReason, now: Instant) {
         let plan = self.plan(reason);
         match &mut self.run {

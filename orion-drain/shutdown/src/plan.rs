@@ -8,8 +8,10 @@ use super::{ShutdownHealth, ShutdownReason, ShutdownSettings};
 
 /// Every time of a shutdown, as it will be.
 ///
-/// With a deadline D: a margin of D/10 (0.5 s at least, 5 s at most, and twice the ladder's `drop_after`) is kept before the kill; the lead time is D/6 (15 s at most) if none was
-/// set, and never more than half of what the margin leaves; the drain time is the rest, or less if less was set.
+/// With a deadline D: a margin of D/10 (0.5 s at least, 5 s at most, and twice the ladder's
+/// `drop_after`) is kept before the kill; the lead time is D/6 (15 s at most) if none was set, and
+/// never more than half of what the margin leaves; the drain time is the rest, or less if less was
+/// set.
 ///
 /// | D | lead time | drain time | margin |
 /// | --- | --- | --- | --- |
@@ -34,11 +36,13 @@ pub struct ShutdownPlan {
     pub accepting: Duration,
     /// With how many connections it is over.
     pub exit_at_connections: usize,
-    /// From the beginning to the deadline of the drain, however late that began: the deadline without its margin.
+    /// From the beginning to the deadline of the drain, however late that began: the deadline
+    /// without its margin.
     pub limit: Option<Duration>,
 }
 
-/// What of a deadline is left for lead time and drain: the last steps of the drain, and the exit, come after them.
+/// What of a deadline is left for lead time and drain: the last steps of the drain, and the exit,
+/// come after them.
 pub(super) fn usable(deadline: Duration, drains: &DrainSettings) -> Duration {
     let margin = (deadline / 10).clamp(Duration::from_millis(500), Duration::from_secs(5));
     deadline.saturating_sub(margin.max(drains.ladder.drop_after * 2))
@@ -47,8 +51,9 @@ pub(super) fn usable(deadline: Duration, drains: &DrainSettings) -> Duration {
 impl ShutdownPlan {
     /// The plan of a process that drains by `drains` and ends for `reason`.
     ///
-    /// [`ShutdownReason::HotRestart`] has a plan of its own: another process has the sockets, so there is nothing to wait for
-    /// and nobody to tell. It accepts no more and drains for the tree's drain time.
+    /// [`ShutdownReason::HotRestart`] has a plan of its own: another process has the sockets, so
+    /// there is nothing to wait for and nobody to tell. It accepts no more and drains for the
+    /// tree's drain time.
     pub fn new(
         settings: &ShutdownSettings,
         drains: &DrainSettings,

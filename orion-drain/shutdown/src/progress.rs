@@ -23,8 +23,8 @@ impl From<ShutdownReason> for DrainReason {
     }
 }
 
-/// Where a process is in its life. States only follow in this order, and may be left out; `Minimum` goes back to `Draining`
-/// when somebody comes after all.
+/// Where a process is in its life. States only follow in this order, and may be left out; `Minimum`
+/// goes back to `Draining` when somebody comes after all.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ShutdownState {

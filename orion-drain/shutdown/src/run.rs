@@ -89,7 +89,8 @@ pub struct ShutdownOutcome {
 }
 
 impl Shutdown {
-    /// A shutdown of everything below `root`, that nobody has asked for yet. The connections are in `tracker`.
+    /// A shutdown of everything below `root`, that nobody has asked for yet. The connections are in
+    /// `tracker`.
     pub fn new(
         root: &DrainManager,
         tracker: &ConnTracker,
@@ -108,26 +109,29 @@ impl Shutdown {
         (Self { shared }, run)
     }
 
-    /// Begins the shutdown. Begun again for the same reason, it goes on unchanged: a preStop hook and SIGTERM may both begin it.
-    /// A program that wants a second signal to end it at once calls [`end_now`](Self::end_now) then.
+    /// Begins the shutdown. Begun again for the same reason, it goes on unchanged: a preStop hook
+    /// and SIGTERM may both begin it. A program that wants a second signal to end it at once calls
+    /// [`end_now`](Self::end_now) then.
     ///
-    /// Two reasons are no repetition: a process that drains because another one has replaced it is asked to end, and gets
-    /// the deadline of that shutdown if it is nearer; or a process that is ending is replaced as well, and accepts no more.
+    /// Two reasons are no repetition: a process that drains because another one has replaced it is
+    /// asked to end, and gets the deadline of that shutdown if it is nearer; or a process that is
+    /// ending is replaced as well, and accepts no more.
     pub fn begin(&self, reason: ShutdownReason) {
         self.shared
             .change(|machine, now| machine.begin(reason, now));
         self.shared.wished.notify_one();
     }
 
-    /// It is over now, whatever it was doing; also before it has begun. For `/quitquitquit`, and for the process that has
-    /// replaced this one and wants it gone: Envoy's
+    /// It is over now, whatever it was doing; also before it has begun. For `/quitquitquit`, and
+    /// for the process that has replaced this one and wants it gone: Envoy's
     /// [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli#cmdoption-parent-shutdown-time-s).
     pub fn end_now(&self) {
         self.shared.change(Machine::end);
         self.shared.wished.notify_one();
     }
 
-    /// Whether traffic should come here: no from [`health_delay`](ShutdownSettings::health_delay) on.
+    /// Whether traffic should come here: no from [`health_delay`](ShutdownSettings::health_delay)
+    /// on.
     ///
     /// For `/ready`, together with [`DrainManager::health_failed`].
     pub fn is_ready(&self) -> bool {
@@ -164,14 +168,17 @@ impl Shutdown {
 }
 
 impl ShutdownRun {
-    /// Waits until somebody [asks](Shutdown::begin), takes the steps of the shutdown, and resolves when the process may exit.
+    /// Waits until somebody [asks](Shutdown::begin), takes the steps of the shutdown, and resolves
+    /// when the process may exit.
     ///
-    /// `stop_accepting` is called once, when the sockets are to close; also if the drain is over before.
+    /// `stop_accepting` is called once, when the sockets are to close; also if the drain is over
+    /// before.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it takes no further step: a process that has become unready stays so, and a drain that has begun stays begun,
-    /// is not paced, and has no deadline, until it is [joined](DrainManager::start_drain_sequence).
+    /// Dropped, it takes no further step: a process that has become unready stays so, and a drain
+    /// that has begun stays begun, is not paced, and has no deadline, until it is
+    /// [joined](DrainManager::start_drain_sequence).
     ///
     /// # Panics
     ///
@@ -230,7 +237,8 @@ impl ShutdownRun {
             machine.count(left, now);
         }
         let action = machine.action(now);
-        // Whoever hears of a state finds what belongs to it done: told before, a response could go out in between.
+        // Whoever hears of a state finds what belongs to it done: told before, a response could go
+        // out in between.
         if action.is_none() {
             self.shared.tell(&machine);
         }
@@ -287,7 +295,8 @@ impl ShutdownRun {
     }
 }
 
-/// Paces the drain. Resolves with its outcome, or without when there is somebody and was nobody, or the reverse.
+/// Paces the drain. Resolves with its outcome, or without when there is somebody and was nobody, or
+/// the reverse.
 async fn drained(
     drain: &mut Option<Pin<Box<DrainSequence>>>,
     counts: Counts,
@@ -324,7 +333,8 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-/// Ends a process that serves these listeners: the whole shutdown in one call. Resolves when it may exit.
+/// Ends a process that serves these listeners: the whole shutdown in one call. Resolves when it may
+/// exit.
 ///
 /// # Cancel safety
 ///
@@ -343,8 +353,9 @@ pub async fn shut_down<C: ListenerConfig>(
         .await
 }
 
-/// The same for a program that shares nothing between its runtimes, and has [`Listeners`] for each of them: all begin at once, and it
-/// resolves when the last one may exit. The outcomes are in the order of `listeners`.
+/// The same for a program that shares nothing between its runtimes, and has [`Listeners`] for each
+/// of them: all begin at once, and it resolves when the last one may exit. The outcomes are in the
+/// order of `listeners`.
 ///
 /// # Cancel safety
 ///

@@ -1,4 +1,5 @@
-//! What an operator says of the end of a process. What is not said is derived: see [`ShutdownPlan`](super::ShutdownPlan).
+//! What an operator says of the end of a process. What is not said is derived: see
+//! [`ShutdownPlan`](super::ShutdownPlan).
 
 use std::time::Duration;
 
@@ -20,24 +21,29 @@ use std::time::Duration;
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ShutdownSettings {
-    /// By when the process is killed if it is not gone: everything else is cut to fit, and a margin is kept. Default none.
+    /// By when the process is killed if it is not gone: everything else is cut to fit, and a margin
+    /// is kept. Default none.
     pub deadline: Option<Duration>,
-    /// How long all is served as ever before the drain begins, so that balancers can look elsewhere. Default a sixth of the
-    /// deadline, 15 s at most; without a deadline 0.
+    /// How long all is served as ever before the drain begins, so that balancers can look
+    /// elsewhere. Default a sixth of the deadline, 15 s at most; without a deadline 0.
     pub lead_time: Option<Duration>,
     /// What health says. Default: not ready.
     pub health: ShutdownHealth,
-    /// When it says so, from the beginning of the shutdown; it may lie in the lead time or in the drain. Default 0.
+    /// When it says so, from the beginning of the shutdown; it may lie in the lead time or in the
+    /// drain. Default 0.
     pub health_delay: Duration,
-    /// How long connections have to leave. Default the tree's drain time, or what the deadline leaves if that is less.
+    /// How long connections have to leave. Default the tree's drain time, or what the deadline
+    /// leaves if that is less.
     pub drain_time: Option<Duration>,
-    /// How long the drain lasts at least, also when nobody is left. Default the tree's `shutdown_minimum`, 10 s.
+    /// How long the drain lasts at least, also when nobody is left. Default the tree's
+    /// `shutdown_minimum`, 10 s.
     pub minimum: Option<Duration>,
-    /// How long the drain goes on accepting. Default the minimum, a quarter of the drain time at most: who is accepted last
-    /// must have the time to be told and to finish.
+    /// How long the drain goes on accepting. Default the minimum, a quarter of the drain time at
+    /// most: who is accepted last must have the time to be told and to finish.
     pub accepting: Option<Duration>,
-    /// With so many connections left after the minimum, the drain time is over; they are closed in steps. Looked at once a
-    /// second if it is not 0. Default 0: the last connection ends the drain.
+    /// With so many connections left after the minimum, the drain time is over; they are closed in
+    /// steps. Looked at once a second if it is not 0. Default 0: the last connection ends the
+    /// drain.
     pub exit_at_connections: usize,
 }
 
@@ -47,19 +53,20 @@ pub struct ShutdownSettings {
 pub enum ShutdownHealth {
     /// Nothing: whoever takes us out of service knows already.
     Unchanged,
-    /// `/ready` says 503. Connections hear of it in the drain, in their turn: told before, a client would come back through
-    /// a balancer that has not noticed yet.
+    /// `/ready` says 503. Connections hear of it in the drain, in their turn: told before, a client
+    /// would come back through a balancer that has not noticed yet.
     #[default]
     NotReady,
     /// The health check fails, as by Envoy's
-    /// [`/healthcheck/fail`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--healthcheck-fail): `/ready`
-    /// says 503, and every response of a `DEFAULT` listener says close, without a ramp.
+    /// [`/healthcheck/fail`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--healthcheck-fail):
+    /// `/ready` says 503, and every response of a `DEFAULT` listener says close, without a ramp.
     Failed,
 }
 
 impl ShutdownSettings {
-    /// The same, to be gone `deadline` after the beginning: Kubernetes' `terminationGracePeriodSeconds` without what a
-    /// preStop hook takes of it, or systemd's `TimeoutStopSec`.
+    /// The same, to be gone `deadline` after the beginning: Kubernetes'
+    /// `terminationGracePeriodSeconds` without what a preStop hook takes of it, or systemd's
+    /// `TimeoutStopSec`.
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);

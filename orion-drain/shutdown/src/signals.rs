@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGTERM and SIGINT. From the moment it is made, neither ends the process by itself, for as long as the process lives.
+/// SIGTERM and SIGINT. From the moment it is made, neither ends the process by itself, for as long
+/// as the process lives.
 ///
 /// ```no_run
 /// use orion_drain_shutdown::{Shutdown, ShutdownReason, Signals};

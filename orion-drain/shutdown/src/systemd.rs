@@ -1,4 +1,5 @@
-//! systemd's part in a process's life (feature `systemd`): sockets that it opened or keeps, and what it is told.
+//! systemd's part in a process's life (feature `systemd`): sockets that it opened or keeps, and
+//! what it is told.
 //!
 //! ```text
 //!  systemd ── LISTEN_FDS ──► PassedSockets ──► Listeners::inherit          nothing that waits in their queues is lost
@@ -6,8 +7,9 @@
 //!          ◄── FDSTORE=1 with the sockets ── FdStore                       they outlive the process
 //! ```
 //!
-//! [`Service`] does all of it for a process with listeners. Without systemd, that is without its environment variables, there are no sockets and [`Notifier::from_env`] gives none.
-//! How the units look is in `docs/shutdown.md`.
+//! [`Service`] does all of it for a process with listeners. Without systemd, that is without its
+//! environment variables, there are no sockets and [`Notifier::from_env`] gives none. How the units
+//! look is in `docs/shutdown.md`.
 
 mod notify;
 mod passed;

@@ -75,7 +75,8 @@ impl World {
             }
             TakingAction::TryLock => self.taken(index, TakingEvent::LockHeld),
             TakingAction::Listen => {
-                // A fresh start binds its addresses, which fails as long as another process has them.
+                // A fresh start binds its addresses, which fails as long as another process has
+                // them.
                 let is_sent = |said: &Said| matches!(said, Said::Sockets { .. });
                 let mut unread = self
                     .connections

@@ -1,10 +1,12 @@
-//! Random plays: whatever is killed, dropped or late, at most one process accepts, and the sockets are never lost.
+//! Random plays: whatever is killed, dropped or late, at most one process accepts, and the sockets
+//! are never lost.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// One thing that happens in a play; the second number says to which process, or which of what may happen.
+/// One thing that happens in a play; the second number says to which process, or which of what may
+/// happen.
 fn play(moves: &[(u8, usize)]) -> World {
     let mut world = World::new();
     let first = world.start();
@@ -38,7 +40,8 @@ fn moves(kinds: u8) -> impl Strategy<Value = Vec<(u8, usize)>> {
     prop::collection::vec((0..kinds, 0..1_000_usize), 0..120)
 }
 
-/// Whatever has happened, a process that is started then serves; unless one serves that cannot be replaced.
+/// Whatever has happened, a process that is started then serves; unless one serves that cannot be
+/// replaced.
 fn the_next_one_serves(world: &mut World) {
     world.settle();
     let silent = world

@@ -1,4 +1,5 @@
-//! Random sequences of updates, warm-ups and completions against a naive model of what must be true after each.
+//! Random sequences of updates, warm-ups and completions against a naive model of what must be true
+//! after each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
@@ -27,7 +28,8 @@ enum Op {
     },
 }
 
-/// What an observer of the effects knows: which content each name serves, and what became of each version.
+/// What an observer of the effects knows: which content each name serves, and what became of each
+/// version.
 #[derive(Default)]
 struct Notebook {
     /// Which version takes what comes, by socket.
@@ -123,7 +125,8 @@ impl Notebook {
         }
     }
 
-    /// A chain of a version that goes on is the same instance exactly as long as its content is the same.
+    /// A chain of a version that goes on is the same instance exactly as long as its content is the
+    /// same.
     fn check_chains(&mut self, set: &VersionSet<Config>) {
         let active = set
             .iter()

@@ -1,4 +1,5 @@
-//! Listeners with several addresses: one version over all of them, and addresses that come and go while others stay.
+//! Listeners with several addresses: one version over all of them, and addresses that come and go
+//! while others stay.
 
 use super::bench::{Bench, change, error};
 use super::common::{Config, at_port, listener};

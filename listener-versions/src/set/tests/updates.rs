@@ -1,4 +1,5 @@
-//! What an update makes of the versions: one rule a test, told as the effects that the outside is given.
+//! What an update makes of the versions: one rule a test, told as the effects that the outside is
+//! given.
 
 use super::bench::{Bench, change, error, told};
 use super::common::{Config, listener};

@@ -1,5 +1,5 @@
-//! Hot restart: a new process takes the sockets of the one that serves. Whoever of them is killed when, somebody serves, and
-//! no connection is refused.
+//! Hot restart: a new process takes the sockets of the one that serves. Whoever of them is killed
+//! when, somebody serves, and no connection is refused.
 
 mod site;
 

@@ -1,4 +1,5 @@
-//! The machine against time in steps of any size, wishes in any order, and any number of connections.
+//! The machine against time in steps of any size, wishes in any order, and any number of
+//! connections.
 
 use std::time::{Duration, Instant};
 
@@ -205,7 +206,8 @@ fn settings() -> impl Strategy<Value = ShutdownSettings> {
 }
 
 proptest! {
-    /// States go on and not back, each action comes once, nothing that is due is left, and the deadline only comes nearer.
+    /// States go on and not back, each action comes once, nothing that is due is left, and the
+    /// deadline only comes nearer.
     #[test]
     fn whatever_happens_it_goes_on_towards_its_end(settings in settings(), events in events()) {
         let start = start();
@@ -253,7 +255,8 @@ proptest! {
             if let (Some(told), true) = (deadline, after != ShutdownState::Done) {
                 prop_assert_eq!(progress.deadline, Some(told));
             }
-            // Whoever asked first: the kill comes after the deadline, unless a replaced process had its own.
+            // Whoever asked first: the kill comes after the deadline, unless a replaced process had
+            // its own.
             if let (Some(limit), Some(begun), Some(ShutdownReason::ProcessShutdown)) = (settings.deadline, machine.begun(), first) {
                 prop_assert!(progress.deadline <= Some(begun + limit));
             }

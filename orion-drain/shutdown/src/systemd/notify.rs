@@ -15,8 +15,8 @@ use crate::{Shutdown, ShutdownProgress, ShutdownReason, ShutdownState};
 
 /// Tells the service manager how the service is. Clones are the same.
 ///
-/// A thread of its own sends the messages, in their order, so that nobody waits for a manager that does not read. With 64
-/// messages unread further ones are dropped.
+/// A thread of its own sends the messages, in their order, so that nobody waits for a manager that
+/// does not read. With 64 messages unread further ones are dropped.
 #[derive(Debug, Clone)]
 pub struct Notifier {
     to: SyncSender<Message>,
@@ -54,7 +54,8 @@ impl Notifier {
         (Self { to }, messages)
     }
 
-    /// `READY=1`: it serves; or, after [`reloading`](Self::reloading), it has the new configuration.
+    /// `READY=1`: it serves; or, after [`reloading`](Self::reloading), it has the new
+    /// configuration.
     pub fn ready(&self, status: &str) {
         self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
@@ -64,7 +65,8 @@ impl Notifier {
         self.tell(&[NotifyState::Status(status)]);
     }
 
-    /// `RELOADING=1` with `MONOTONIC_USEC=`, for `Type=notify-reload`; [`ready`](Self::ready) must follow.
+    /// `RELOADING=1` with `MONOTONIC_USEC=`, for `Type=notify-reload`; [`ready`](Self::ready) must
+    /// follow.
     pub fn reloading(&self) {
         let mut told = vec![NotifyState::Reloading];
         // A system without a monotonic clock has no systemd.
@@ -77,9 +79,9 @@ impl Notifier {
         self.tell(&[NotifyState::MainPid(std::process::id())]);
     }
 
-    /// Follows a shutdown to its end: `STOPPING=1` as it begins, `STATUS=` with each state, and `EXTEND_TIMEOUT_USEC=` with the
-    /// time that is left, so that `TimeoutStopSec=` does not kill it before. Nothing of a process that another one has replaced:
-    /// the service does not stop.
+    /// Follows a shutdown to its end: `STOPPING=1` as it begins, `STATUS=` with each state, and
+    /// `EXTEND_TIMEOUT_USEC=` with the time that is left, so that `TimeoutStopSec=` does not kill
+    /// it before. Nothing of a process that another one has replaced: the service does not stop.
     ///
     /// # Cancel safety
     ///
@@ -139,7 +141,8 @@ impl Notifier {
     }
 }
 
-/// Ends with the last notifier. A manager that cannot be reached misses a message; there is nobody to tell of it.
+/// Ends with the last notifier. A manager that cannot be reached misses a message; there is nobody
+/// to tell of it.
 fn send(messages: &Receiver<Message>) {
     for message in messages {
         let state = [NotifyState::Custom(&message.text)];

@@ -1,4 +1,5 @@
-//! Sockets from [sd_listen_fds(3)]: of a `.socket` unit, or kept in the file descriptor store while nobody ran.
+//! Sockets from [sd_listen_fds(3)]: of a `.socket` unit, or kept in the file descriptor store while
+//! nobody ran.
 //!
 //! [sd_listen_fds(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
 
@@ -16,8 +17,9 @@ use super::store::NAME;
 pub struct PassedSockets {
     /// For [`Listeners::inherit`](listener_versions::Listeners::inherit).
     pub inherited: Inherited,
-    /// The addresses of those that a `.socket` unit opened. They are the unit's: it goes on listening there without us, so they
-    /// need no storing. The others come from the [store](super::FdStore), and nobody but us wants them.
+    /// The addresses of those that a `.socket` unit opened. They are the unit's: it goes on
+    /// listening there without us, so they need no storing. The others come from the
+    /// [store](super::FdStore), and nobody but us wants them.
     pub of_units: BTreeSet<ListenAddress>,
 }
 
@@ -47,8 +49,8 @@ pub enum PassedError {
 }
 
 impl PassedSockets {
-    /// Takes the sockets of this process's environment, and `LISTEN_FDS` and `LISTEN_PID` out of it; none if there are none,
-    /// or if they are another process's.
+    /// Takes the sockets of this process's environment, and `LISTEN_FDS` and `LISTEN_PID` out of
+    /// it; none if there are none, or if they are another process's.
     ///
     /// Call it first of all: it changes the environment, which no other thread may read meanwhile.
     ///

@@ -1,4 +1,5 @@
-//! A service of systemd's with listeners: its sockets are inherited and kept, and systemd hears of each step.
+//! A service of systemd's with listeners: its sockets are inherited and kept, and systemd hears of
+//! each step.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,8 @@ use crate::Shutdown;
 
 /// The process as a service with these listeners. Outside of systemd its methods do nothing.
 ///
-/// Where sockets are kept, the file descriptor store has what the listeners have, after each of these calls.
+/// Where sockets are kept, the file descriptor store has what the listeners have, after each of
+/// these calls.
 pub struct Service<C: ListenerConfig> {
     listeners: Listeners<C>,
     notifier: Option<Notifier>,
@@ -26,8 +28,8 @@ pub struct Service<C: ListenerConfig> {
 }
 
 impl<C: ListenerConfig> Service<C> {
-    /// Lets the listeners inherit the sockets that were passed. Sockets are kept if `keeps_sockets` says so, or if systemd says
-    /// that it keeps some (`FDSTORE`, systemd 254).
+    /// Lets the listeners inherit the sockets that were passed. Sockets are kept if `keeps_sockets`
+    /// says so, or if systemd says that it keeps some (`FDSTORE`, systemd 254).
     ///
     /// # Errors
     ///
@@ -72,15 +74,16 @@ impl<C: ListenerConfig> Service<C> {
         unclaimed
     }
 
-    /// The first listeners are there: `READY=1`. `replaces`: this process has replaced the one that systemd started, so it is the
-    /// service's main process now.
+    /// The first listeners are there: `READY=1`. `replaces`: this process has replaced the one that
+    /// systemd started, so it is the service's main process now.
     ///
     /// # Errors
     ///
     /// Sockets cannot be kept; systemd was notified all the same.
     pub fn ready(&self, replaces: bool) -> io::Result<()> {
         if !self.passed.is_empty() && self.of_units.is_empty() {
-            // Nobody else listens on what is stored: a listener that is removed refuses its clients.
+            // Nobody else listens on what is stored: a listener that is removed refuses its
+            // clients.
             self.listeners.own_sockets();
         }
         let kept = self.keep(Listeners::copy_sockets);
@@ -113,7 +116,8 @@ impl<C: ListenerConfig> Service<C> {
         kept
     }
 
-    /// The sockets are about to close: what waits in the queues of those that are kept is left to the next process.
+    /// The sockets are about to close: what waits in the queues of those that are kept is left to
+    /// the next process.
     ///
     /// # Errors
     ///
@@ -122,7 +126,8 @@ impl<C: ListenerConfig> Service<C> {
         self.keep(Listeners::share_sockets)
     }
 
-    /// Another process is the service from now on: what is stored is its own, and systemd hears no more from this one.
+    /// Another process is the service from now on: what is stored is its own, and systemd hears no
+    /// more from this one.
     pub fn replaced(&self) {
         // Relaxed: it stands for itself.
         self.is_replaced.store(true, Ordering::Relaxed);

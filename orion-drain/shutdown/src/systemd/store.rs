@@ -1,4 +1,5 @@
-//! The [file descriptor store]: systemd keeps the listening sockets while the service is restarted, or after it has crashed.
+//! The [file descriptor store]: systemd keeps the listening sockets while the service is restarted,
+//! or after it has crashed.
 //!
 //! [file descriptor store]: https://systemd.io/FILE_DESCRIPTOR_STORE/
 
@@ -17,10 +18,12 @@ pub(super) const NAME: &str = "listen-";
 /// No message can carry more than 253.
 const AT_ONCE: usize = 64;
 
-/// Keeps listening sockets with systemd. The unit needs `FileDescriptorStoreMax=`, as many as there are sockets at least.
+/// Keeps listening sockets with systemd. The unit needs `FileDescriptorStoreMax=`, as many as there
+/// are sockets at least.
 ///
-/// What is stored stays open when the process ends, with all that waits in its queue; systemd passes it to the next process of
-/// the service, and closes it when the service is stopped for good.
+/// What is stored stays open when the process ends, with all that waits in its queue; systemd
+/// passes it to the next process of the service, and closes it when the service is stopped for
+/// good.
 #[derive(Debug)]
 pub struct FdStore {
     notifier: Notifier,
@@ -38,7 +41,8 @@ impl FdStore {
         Self { notifier, stored }
     }
 
-    /// Lets the store hold these sockets, for example those of [`Listeners::copy_sockets`], and no others.
+    /// Lets the store hold these sockets, for example those of [`Listeners::copy_sockets`], and no
+    /// others.
     ///
     /// [`Listeners::copy_sockets`]: listener_versions::Listeners::copy_sockets
     pub fn keep(&mut self, sockets: impl IntoIterator<Item = SharedSocket>) {
@@ -69,7 +73,8 @@ impl FdStore {
                 continue;
             }
             self.stored.insert(address.clone(), inodes);
-            // A socket that is there already is not stored twice, and one that has been closed leaves by itself.
+            // A socket that is there already is not stored twice, and one that has been closed
+            // leaves by itself.
             let mut sockets = sockets.into_iter().peekable();
             while sockets.peek().is_some() {
                 self.notifier.send(Message {

@@ -1,4 +1,5 @@
-//! One place with its files and its addresses, and the processes that serve there one after the other.
+//! One place with its files and its addresses, and the processes that serve there one after the
+//! other.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
