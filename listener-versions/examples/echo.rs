@@ -1,5 +1,5 @@
-//! An echo server whose version changes twenty times while four clients talk to it. Nobody is
-//! turned away.
+//! An echo server whose version changes twenty times while four clients talk to it. No client is
+//! refused.
 //!
 //! ```sh
 //! cargo run -p listener-versions --example echo

@@ -138,7 +138,8 @@ pub(crate) fn server(args: &[String]) {
     drop(std::io::stdin().read_to_end(&mut Vec::new()));
 }
 
-/// An idle connection that is told at its turn, has nothing to say, and is closed at the deadline.
+/// An idle connection that is notified at its slot, has nothing to say, and is closed at the
+/// deadline.
 async fn drains(accepted: Accepted<Config>) {
     let Accepted {
         mut stream,
@@ -157,7 +158,7 @@ async fn drains(accepted: Accepted<Config>) {
     drop((stream, watch, conn));
 }
 
-/// The same without this crate: everybody sleeps until its turn, then until the deadline.
+/// The same without this crate: each connection sleeps until its turn, then until the deadline.
 async fn timers(
     accepted: Accepted<Config>,
     mut started: tokio::sync::watch::Receiver<()>,

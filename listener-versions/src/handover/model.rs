@@ -103,7 +103,7 @@ pub(super) struct World {
     /// nothing away.
     owner: Option<usize>,
     pub(super) path: At,
-    /// Connections that nobody has accepted yet.
+    /// Connections that no process has accepted yet.
     backlog: VecDeque<usize>,
     /// Sockets may be gone: their time was over, or a process that had them alone said so.
     pub(super) is_excused: bool,
@@ -188,7 +188,7 @@ impl World {
         }
     }
 
-    /// What may happen without anybody's death or change of mind.
+    /// What may happen while no process dies or changes its mind.
     pub(super) fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         for (index, process) in self.alive() {

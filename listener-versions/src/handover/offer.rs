@@ -220,7 +220,7 @@ impl Offer {
         options: &HandoverOptions,
         more: &Inherited,
     ) -> Result<Option<Given>, HandoverError> {
-        // Before the look at what is there: what is removed later is heard of.
+        // Before the look at what is there: the kernel notifies this process of later removals.
         let removals = Removals::of(&self.identity.path);
         self.restore().await?;
         let listener = self.listener.as_ref().ok_or(HandoverError::Given)?;

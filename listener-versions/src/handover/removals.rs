@@ -6,8 +6,8 @@ use std::path::Path;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::path::Lock;
 
-/// Watches the two files of a path. Where the system has no inotify, or no more of it, nothing is
-/// heard: then the files are looked at before each attempt.
+/// Watches the two files of a path. Where the system has no inotify, or no more of it, the
+/// kernel notifies of nothing: then the process looks at the files before each attempt.
 pub(super) struct Removals {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     events: Option<tokio::net::unix::pipe::Receiver>,

@@ -118,7 +118,7 @@ async fn drive<C: ListenerConfig>(inner: Arc<Inner<C>>, mut jobs: mpsc::Unbounde
         }
         while let Poll::Ready(Some(warm)) = warming.poll_next_unpin(cx) {
             if let Some(version) = warm {
-                // If it cannot listen, the observer has heard so.
+                // If it cannot listen, the observer was notified.
                 drop(inner.warmed(version));
             }
         }

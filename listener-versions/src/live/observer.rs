@@ -9,7 +9,8 @@ use drain_tree::{DrainOutcome, DrainReason};
 
 use crate::{ChainView, ListenAddress, Refusal, UpdateError, VersionView};
 
-/// Hears what happens to versions and sockets. Every method does nothing unless it is written.
+/// Is notified of what happens to versions and sockets. Every method does nothing unless it is
+/// written.
 ///
 /// What happens to versions and filter chains is reported in the order in which it happened, one
 /// call after the other, whatever thread and runtime applies updates and has the

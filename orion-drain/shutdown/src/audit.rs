@@ -1,4 +1,4 @@
-//! Times of a shutdown that can each be taken and that contradict each other: told at load, not
+//! Times of a shutdown that can each be taken and that contradict each other: reported at load, not
 //! refused.
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 //! ```text
 //!  begin()        lead_time                     drain_time                            over
 //!  ─────┼────────────────────┼──────────────────────────────────────────┼──────────────►
-//!       │ LeadTime           │ Draining, and Minimum while nobody is    │ Done
+//!       │ LeadTime           │ Draining, and Minimum while none is      │ Done
 //!       │ not ready, all is  │ left and the minimum is not over         │
 //!       │ served             ├─ accepting ─┤ sockets close              │
 //!       └ health_delay: /ready says 503                                 └ what is left is closed in steps

@@ -47,7 +47,7 @@ struct Run {
     is_few: bool,
     /// The drain's deadline, once it is to be another than the plan's.
     nearer: Option<Instant>,
-    /// Whether the drain has been told of it.
+    /// Whether the drain has got it.
     is_nearer_told: bool,
 }
 
@@ -192,7 +192,7 @@ impl Machine {
         let Some(run) = &mut self.run else { return };
         let Some(drain) = run.drain else { return };
         let is_minimum_over = now >= later(drain, run.plan.minimum);
-        // With nobody left at all there is nothing to hurry: the drain is over by itself.
+        // With no connection left at all there is nothing to hurry: the drain is over by itself.
         run.is_few = left.held <= run.plan.exit_at_connections;
         if is_minimum_over && run.is_few && left.total > 0 {
             run.hurry(now);
@@ -208,7 +208,7 @@ impl Machine {
     pub(super) fn counts(&self, now: Instant) -> Counts {
         let drain = self.run.as_ref().and_then(|run| Some((run, run.drain?)));
         match drain {
-            // Few enough, and it goes on: this has been seen to, or nobody is there.
+            // Few enough, and it goes on: this has been seen to, or no connection is there.
             Some((run, drain)) if run.is_few || now < later(drain, run.plan.minimum) => {
                 Counts::Empty
             }
@@ -287,7 +287,7 @@ fn later(instant: Instant, duration: Duration) -> Instant {
 /// Who is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Left {
-    /// Whether nobody takes part in the drain any more.
+    /// Whether no connection takes part in the drain any more.
     pub(super) is_empty: bool,
     /// The connections that are waited for.
     pub(super) held: usize,

@@ -52,7 +52,7 @@ impl ShutdownPlan {
     /// The plan of a process that drains by `drains` and ends for `reason`.
     ///
     /// [`ShutdownReason::HotRestart`] has a plan of its own: another process has the sockets, so
-    /// there is nothing to wait for and nobody to tell. It accepts no more and drains for the
+    /// there is nothing to wait for and no client to notify. It accepts no more and drains for the
     /// tree's drain time.
     pub fn new(
         settings: &ShutdownSettings,
@@ -168,7 +168,7 @@ mod tests {
             let plan = plan(&settings);
             prop_assert!(plan.total() <= usable(deadline, &DrainSettings::default()));
             prop_assert!(plan.minimum <= plan.drain_time && plan.accepting <= plan.drain_time);
-            // A lead time that takes everything would leave nobody the time to leave.
+            // A lead time that takes everything would leave connections no time to leave.
             prop_assert!(plan.lead_time <= usable(deadline, &DrainSettings::default()) / 2);
         }
     }

@@ -1,4 +1,4 @@
-//! How far a shutdown is, as anybody may read it.
+//! How far a shutdown is, as a program may read it.
 
 use std::time::Instant;
 
@@ -24,17 +24,17 @@ impl From<ShutdownReason> for DrainReason {
 }
 
 /// Where a process is in its life. States only follow in this order, and may be left out; `Minimum`
-/// goes back to `Draining` when somebody comes after all.
+/// goes back to `Draining` when a connection comes after all.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ShutdownState {
-    /// Nobody has asked it to end.
+    /// No shutdown has begun.
     Serving,
     /// Everything is served as ever, so that balancers have the time to look elsewhere.
     LeadTime,
-    /// Connections are told to leave.
+    /// Connections are asked to leave.
     Draining,
-    /// Nobody is left, but the minimum time is not over.
+    /// No connection is left, but the minimum time is not over.
     Minimum,
     /// The process may exit.
     Done,

@@ -45,7 +45,7 @@ impl Shared {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the machine, and tells whoever waits for a state.
+    /// Changes the machine, and notifies the tasks that wait for a state.
     fn change<T>(&self, change: impl FnOnce(&mut Machine, std::time::Instant) -> T) -> T {
         let now = Instant::now().into_std();
         let mut machine = self.lock();
@@ -54,7 +54,7 @@ impl Shared {
         value
     }
 
-    /// Under the machine's lock: states are told in their order.
+    /// Under the machine's lock: states are published in their order.
     fn tell(&self, machine: &Machine) {
         let state = machine.state();
         self.state
@@ -68,7 +68,7 @@ impl Shared {
 pub enum ShutdownEnding {
     /// The drain is over; [`ShutdownOutcome::drain`] says how.
     Drained,
-    /// Somebody did not want to wait for it.
+    /// [`Shutdown::end_now`] ended it before the drain was over.
     AtOnce,
 }
 
@@ -76,7 +76,7 @@ pub enum ShutdownEnding {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownOutcome {
-    /// Why the process ends; `None` if it was ended at once before anybody asked it to drain.
+    /// Why the process ends; `None` if it was ended at once before it was asked to drain.
     pub reason: Option<ShutdownReason>,
     /// How.
     pub ending: ShutdownEnding,
@@ -89,7 +89,7 @@ pub struct ShutdownOutcome {
 }
 
 impl Shutdown {
-    /// A shutdown of everything below `root`, that nobody has asked for yet. The connections are in
+    /// A shutdown of everything below `root`, that has not begun yet. The connections are in
     /// `tracker`.
     pub fn new(
         root: &DrainManager,
@@ -168,7 +168,7 @@ impl Shutdown {
 }
 
 impl ShutdownRun {
-    /// Waits until somebody [asks](Shutdown::begin), takes the steps of the shutdown, and resolves
+    /// Waits until [`Shutdown::begin`] is called, takes the steps of the shutdown, and resolves
     /// when the process may exit.
     ///
     /// `stop_accepting` is called once, when the sockets are to close; also if the drain is over
@@ -221,7 +221,7 @@ impl ShutdownRun {
         self.outcome(drained)
     }
 
-    /// Tells the machine who is left; what is to be done now.
+    /// Gives the machine the connections that are left; what is to be done now.
     fn look(&self, drain: Option<&DrainSequence>) -> Option<Action> {
         let left = drain.map(|drain| {
             let counts = self.shared.tracker.counts();
@@ -237,7 +237,7 @@ impl ShutdownRun {
             machine.count(left, now);
         }
         let action = machine.action(now);
-        // Whoever hears of a state finds what belongs to it done: told before, a response could go
+        // A task that sees a state finds its actions done: published before, a response could go
         // out in between.
         if action.is_none() {
             self.shared.tell(&machine);
@@ -295,8 +295,8 @@ impl ShutdownRun {
     }
 }
 
-/// Paces the drain. Resolves with its outcome, or without when there is somebody and was nobody, or
-/// the reverse.
+/// Paces the drain. Resolves with its outcome, or without when the first
+/// connection has come or the last one has gone.
 async fn drained(
     drain: &mut Option<Pin<Box<DrainSequence>>>,
     counts: Counts,

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// | `deadline` | the pod's `terminationGracePeriodSeconds` | the same; four settings that must fit it ([#34855]) |
 /// | `lead_time` | none: it accepts to the end | none |
 /// | `health_delay` | `healthCheckFailureDelay`, 0 s | none |
-/// | `drain_time` | `drainTimeout`, 60 s | [`terminationDrainDuration`], 5 s: the whole of it, also when nobody is left |
+/// | `drain_time` | `drainTimeout`, 60 s | [`terminationDrainDuration`], 5 s: the whole of it, also when no connection is left |
 /// | `minimum` | `minDrainDuration`, 10 s | [`MINIMUM_DRAIN_DURATION`], 5 s, with `EXIT_ON_ZERO_ACTIVE_CONNECTIONS` |
 /// | `exit_at_connections` | `--exit-at-connections`, 0 | `EXIT_ON_ZERO_ACTIVE_CONNECTIONS`, off; here it is always on |
 ///
@@ -35,11 +35,11 @@ pub struct ShutdownSettings {
     /// How long connections have to leave. Default the tree's drain time, or what the deadline
     /// leaves if that is less.
     pub drain_time: Option<Duration>,
-    /// How long the drain lasts at least, also when nobody is left. Default the tree's
+    /// How long the drain lasts at least, also when no connection is left. Default the tree's
     /// `shutdown_minimum`, 10 s.
     pub minimum: Option<Duration>,
     /// How long the drain goes on accepting. Default the minimum, a quarter of the drain time at
-    /// most: who is accepted last must have the time to be told and to finish.
+    /// most: the last connection that is accepted must have the time to be notified and to finish.
     pub accepting: Option<Duration>,
     /// With so many connections left after the minimum, the drain time is over; they are closed in
     /// steps. Looked at once a second if it is not 0. Default 0: the last connection ends the
@@ -51,10 +51,10 @@ pub struct ShutdownSettings {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ShutdownHealth {
-    /// Nothing: whoever takes us out of service knows already.
+    /// Nothing: the balancer knows already.
     Unchanged,
-    /// `/ready` says 503. Connections hear of it in the drain, in their turn: told before, a client
-    /// would come back through a balancer that has not noticed yet.
+    /// `/ready` says 503. Connections are notified in the drain, each at its slot: notified before,
+    /// a client would come back through a balancer that has not noticed yet.
     #[default]
     NotReady,
     /// The health check fails, as by Envoy's

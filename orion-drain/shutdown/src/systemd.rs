@@ -1,5 +1,5 @@
 //! systemd's part in a process's life (feature `systemd`): sockets that it opened or keeps, and
-//! what it is told.
+//! the messages that it gets.
 //!
 //! ```text
 //!  systemd ── LISTEN_FDS ──► PassedSockets ──► Listeners::inherit          nothing that waits in their queues is lost

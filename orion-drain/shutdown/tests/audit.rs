@@ -1,4 +1,4 @@
-//! Times that contradict each other are told at load, by the field.
+//! Times that contradict each other are reported at load, by the field.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a process does when it acts or hears something, as the state machines decide.
+//! What a process does when it acts or receives something, as the state machines decide.
 
 use super::super::giving::{GivingAction, GivingEvent};
 use super::super::taking::{Taking, TakingAction, TakingEvent};
@@ -235,7 +235,7 @@ impl World {
     /// The process is killed.
     pub(in super::super) fn kill(&mut self, index: usize) {
         self.tell(format!("kill {index}"));
-        // It had them alone, after its old process was told to forget them.
+        // It had them alone, after its old process had closed them.
         self.is_excused |= self.processes[index].role == Role::Silent;
         self.close(self.processes[index].up, NEW);
         self.close(self.processes[index].down, OLD);

@@ -96,8 +96,8 @@ async fn envoys_window_leaves_the_listeners_drain_timeout_free() {
     let twelve = DrainSettings::default().with_drain_time(Duration::from_secs(12));
     let (listening, [version, _]) = slot_with(twelve.with_schedule(DrainSchedule::Envoy140));
     listening.serve(Arc::clone(&version));
-    // 5 s of 12 s leave nothing of the window that begins at 8 s: idle connections are never told
-    // by themselves.
+    // 5 s of 12 s leave nothing of the window that begins at 8 s: idle connections are never
+    // notified by themselves.
     let (_, watch) = listening.admit().unwrap();
     let drain = version
         .drain()

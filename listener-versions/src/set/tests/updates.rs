@@ -1,4 +1,4 @@
-//! What an update makes of the versions: one rule a test, told as the effects that the outside is
+//! What an update makes of the versions: one rule a test, as the effects that the outside is
 //! given.
 
 use super::bench::{Bench, change, error, told};

@@ -250,13 +250,13 @@ proptest! {
             if let Some(next) = machine.next(now) {
                 prop_assert!(next.at > now);
             }
-            // What is read is what the drain was told.
+            // What is read is what the drain got.
             let progress = machine.progress(now, 0);
             if let (Some(told), true) = (deadline, after != ShutdownState::Done) {
                 prop_assert_eq!(progress.deadline, Some(told));
             }
-            // Whoever asked first: the kill comes after the deadline, unless a replaced process had
-            // its own.
+            // Whichever reason came first: the kill comes after the deadline, unless a replaced
+            // process had its own.
             if let (Some(limit), Some(begun), Some(ShutdownReason::ProcessShutdown)) = (settings.deadline, machine.begun(), first) {
                 prop_assert!(progress.deadline <= Some(begun + limit));
             }

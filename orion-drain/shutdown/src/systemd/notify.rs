@@ -1,4 +1,4 @@
-//! What the service manager is told, by [sd_notify(3)].
+//! What the service manager is sent, by [sd_notify(3)].
 //!
 //! [sd_notify(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 
@@ -13,9 +13,9 @@ use tokio::time::Instant;
 
 use crate::{Shutdown, ShutdownProgress, ShutdownReason, ShutdownState};
 
-/// Tells the service manager how the service is. Clones are the same.
+/// Notifies the service manager of how the service is. Clones are the same.
 ///
-/// A thread of its own sends the messages, in their order, so that nobody waits for a manager that
+/// A thread of its own sends the messages, in their order, so that no task waits for a manager that
 /// does not read. With 64 messages unread further ones are dropped.
 #[derive(Debug, Clone)]
 pub struct Notifier {
@@ -32,7 +32,7 @@ pub(super) struct Message {
 const SPARE: Duration = Duration::from_secs(5);
 
 impl Notifier {
-    /// `None` if nobody is to be told: there is no `NOTIFY_SOCKET`.
+    /// `None` if there is no `NOTIFY_SOCKET`.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl Notifier {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it tells no more.
+    /// Dropped, it sends no more.
     pub async fn follow(&self, shutdown: &Shutdown) {
         let states = [
             ShutdownState::LeadTime,
@@ -135,14 +135,14 @@ impl Notifier {
         });
     }
 
-    /// Nobody waits: a manager that does not read is told less.
+    /// No task waits: a manager that does not read is sent less.
     pub(super) fn send(&self, message: Message) {
         self.to.try_send(message).ok();
     }
 }
 
-/// Ends with the last notifier. A manager that cannot be reached misses a message; there is nobody
-/// to tell of it.
+/// Ends with the last notifier. A manager that cannot be reached misses a message; no other
+/// program waits for one.
 fn send(messages: &Receiver<Message>) {
     for message in messages {
         let state = [NotifyState::Custom(&message.text)];

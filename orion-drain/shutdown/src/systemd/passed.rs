@@ -1,5 +1,5 @@
 //! Sockets from [sd_listen_fds(3)]: of a `.socket` unit, or kept in the file descriptor store while
-//! nobody ran.
+//! no process ran.
 //!
 //! [sd_listen_fds(3)]: https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html
 
@@ -19,7 +19,7 @@ pub struct PassedSockets {
     pub inherited: Inherited,
     /// The addresses of those that a `.socket` unit opened. They are the unit's: it goes on
     /// listening there without us, so they need no storing. The others come from the
-    /// [store](super::FdStore), and nobody but us wants them.
+    /// [store](super::FdStore), and only this process wants them.
     pub of_units: BTreeSet<ListenAddress>,
 }
 
@@ -27,7 +27,7 @@ pub struct PassedSockets {
 #[non_exhaustive]
 #[derive(Debug, thiserror::Error)]
 pub enum PassedError {
-    /// More than anybody passes.
+    /// More than any service manager passes.
     #[error("LISTEN_FDS: {0} is too many")]
     TooMany(u64),
     /// Not a TCP or Unix stream socket.
@@ -84,7 +84,7 @@ impl PassedSockets {
             match added {
                 Ok(address) if name.starts_with(NAME) => drop(address),
                 Ok(address) => drop(sockets.of_units.insert(address)),
-                // Closed for good before it could be taken out of the store: nobody wants it.
+                // Closed for good before it could be taken out of the store: no listener wants it.
                 Err(_) if name.starts_with(NAME) => {}
                 Err(source) => return Err(PassedError::Inherit { name, source }),
             }

@@ -1,5 +1,5 @@
-//! A service of systemd's with listeners: its sockets are inherited and kept, and systemd hears of
-//! each step.
+//! A service of systemd's with listeners: its sockets are inherited and kept, and systemd is
+//! notified of each step.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +82,7 @@ impl<C: ListenerConfig> Service<C> {
     /// Sockets cannot be kept; systemd was notified all the same.
     pub fn ready(&self, replaces: bool) -> io::Result<()> {
         if !self.passed.is_empty() && self.of_units.is_empty() {
-            // Nobody else listens on what is stored: a listener that is removed refuses its
+            // No other process listens on what is stored: a listener that is removed refuses its
             // clients.
             self.listeners.own_sockets();
         }
@@ -126,8 +126,8 @@ impl<C: ListenerConfig> Service<C> {
         self.keep(Listeners::share_sockets)
     }
 
-    /// Another process is the service from now on: what is stored is its own, and systemd hears no
-    /// more from this one.
+    /// Another process is the service from now on: what is stored is its own, and systemd is sent
+    /// no more from this one.
     pub fn replaced(&self) {
         // Relaxed: it stands for itself.
         self.is_replaced.store(true, Ordering::Relaxed);

@@ -151,7 +151,7 @@ mod tests {
         };
         assert!(update(vec![Config(address.clone())]).await.is_success());
         assert_eq!((told(), told()), (1, 0));
-        // Removed and back before anybody looks.
+        // Removed and back before the store is read.
         assert!(update(vec![]).await.is_success());
         assert!(update(vec![Config(address)]).await.is_success());
         assert_eq!((told(), told()), (1, 0));
