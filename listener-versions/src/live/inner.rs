@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use conn_tracker::{ConnTracker, Peer};
+use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
 use super::{Event, Job, Reporter, State, offer};
-use crate::net::{Listening, Shared, Worker, enter};
+use crate::net::{Listening, Shared, Worker};
 use crate::set::Wanted;
 use crate::{
-    Admission, ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig,
-    ListenerObserver, ListenerVersion, ListenersOptions, Refusal, Update, UpdateError,
-    UpdateReport, VersionSet, VersionState, VersionView,
+    ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
+    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+    VersionView,
 };
 
 pub(crate) struct Inner<C> {
@@ -28,7 +28,7 @@ pub(crate) struct Inner<C> {
     /// drain.
     jobs: mpsc::WeakUnboundedSender<Job<C>>,
     /// What connections that the program hands in are given to, by listener. Read without a lock.
-    entrances: ArcSwap<HashMap<Arc<str>, Arc<Listening<C>>>>,
+    pub(super) entrances: ArcSwap<HashMap<Arc<str>, Arc<Listening<C>>>>,
     state: Mutex<State<C>>,
 }
 
@@ -301,19 +301,6 @@ impl<C: ListenerConfig> Inner<C> {
             .collect()
     }
 
-    /// A connection that the program hands in, for the listener `name`.
-    pub(crate) fn enter(&self, name: &str, peer: Peer) -> Result<Admission<C>, Refusal>
-    where
-        C: ListenerConfig,
-    {
-        let entrances = self.entrances.load();
-        let open = entrances
-            .get(name)
-            .filter(|listening| !listening.is_closed());
-        let listening = open.ok_or(Refusal::NoListener)?;
-        enter(listening, &self.shared, peer)
-    }
-
     #[cfg(feature = "__bench")]
     pub(crate) fn listening(&self, name: &str) -> Option<Arc<Listening<C>>> {
         let state = self.lock();
@@ -321,16 +308,6 @@ impl<C: ListenerConfig> Inner<C> {
             .listening
             .get(state.set.active(name)?.asked.sockets.first()?)
             .cloned()
-    }
-
-    /// From now on connections for listeners with an internal address find these.
-    pub(crate) fn set_entrances(&self, state: &State<C>) {
-        let internal = state.listening.iter().filter(|(key, _)| key.is_internal());
-        let open = internal.filter_map(|(_, listening)| {
-            let version = listening.current()?;
-            Some((Arc::from(version.name()), Arc::clone(listening)))
-        });
-        self.entrances.store(Arc::new(open.collect()));
     }
 
     /// No update can come any more: sockets close, workers end.

@@ -4,6 +4,7 @@
 mod chain;
 mod descriptors;
 mod driver;
+mod entrances;
 mod events;
 mod executor;
 mod inner;
