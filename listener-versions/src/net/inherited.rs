@@ -120,7 +120,9 @@ impl Inherited {
     /// Of the sockets that share an address (`SO_REUSEPORT`) each goes to one of them, in turn;
     /// those that get none open another one. They must listen at the same addresses: a socket that
     /// its `Listeners` do not want is closed, with its queue. Of a socket that shares its address
-    /// with no other, all get a descriptor, and each that wants it accepts on it.
+    /// with no other, all get a descriptor, and each that wants it accepts on it. Update them
+    /// alike: one that gives up such an address after the handover ends listening there for all of
+    /// them.
     ///
     /// # Errors
     ///
