@@ -58,7 +58,8 @@ impl Inherited {
         self.is_undecided
     }
 
-    /// Adds a socket, behind those of the same address; where it listens.
+    /// Adds a socket, behind those of the same address; where it listens. One more descriptor of a
+    /// socket that is there already is closed (known on Linux): it has no queue of its own.
     ///
     /// `O_NONBLOCK` and `FD_CLOEXEC` are set on it.
     ///
@@ -77,8 +78,22 @@ impl Inherited {
         let number = fd.as_raw_fd();
         let socket = Socket::from(fd);
         let address = examine(&socket).map_err(|reason| InheritError { fd: number, reason })?;
-        self.put(address.clone(), [socket]);
+        if !self.has(&address, &socket) {
+            self.put(address.clone(), [socket]);
+        }
         Ok(address)
+    }
+
+    /// Whether another descriptor of the same socket is there. Sockets that share their address are
+    /// not compared: each has one descriptor, also after [`split`](Self::split).
+    #[cfg(unix)]
+    fn has(&self, address: &ListenAddress, socket: &Socket) -> bool {
+        let Some(there) = self.sockets.get(address) else {
+            return false;
+        };
+        let id = Some(socket).filter(|socket| !shares_address(socket));
+        let id = id.and_then(identity);
+        id.is_some() && there.iter().any(|other| identity(other) == id)
     }
 
     /// Takes out a socket that listens there, for a use of its own, such as an admin port.
@@ -255,6 +270,25 @@ fn shares_address(socket: &Socket) -> bool {
         false
     };
     shares
+}
+
+/// The device and the inode of a socket, which are the same for all of its descriptors.
+#[cfg(unix)]
+fn identity(socket: &Socket) -> Option<(u64, u64)> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let identity = {
+        use std::os::unix::fs::MetadataExt as _;
+
+        let socket = std::os::fd::OwnedFd::from(socket.try_clone().ok()?);
+        let file = std::fs::File::from(socket).metadata().ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let identity = {
+        let _ = socket;
+        None
+    };
+    identity
 }
 
 /// The path or abstract name of a Unix socket, as [`ListenAddress`] has it.

@@ -155,3 +155,46 @@ async fn two_runtimes_with_listeners_of_their_own_hand_over_without_losing_a_cli
     })
     .await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_socket_that_two_runtimes_share_stays_one_however_often_it_changes_hands() {
+    bounded(async {
+        let meeting = Meeting::new("one-socket");
+        let address = free();
+        let mut old = vec![Core::new()];
+        let offer = Offer::bind(&meeting.path()).await;
+        let mut offer = offer.expect("no process is there");
+        let update = || Update::lds("v", [at("a", address.clone(), 0)]);
+        let report = old[0].listeners.apply(update()).await;
+        assert!(report.is_success(), "{report:?}");
+        for restart in 0..4 {
+            let all = listeners_of(&old);
+            let attempt = tokio::spawn(async move {
+                let (options, more) = (HandoverOptions::default(), Inherited::new());
+                offer.next(&all[..], &options, &more).await
+            });
+            let mut takeover = meeting.take_over().await;
+            let sockets = takeover.sockets();
+            assert_eq!(sockets.len(), 1, "restart {restart}");
+            let new = vec![Core::new(), Core::new()];
+            for (core, part) in new.iter().zip(sockets.split(2).expect("descriptors")) {
+                assert_eq!(part.len(), 1, "restart {restart}");
+                core.listeners.inherit(part);
+                let report = core.listeners.apply(update()).await;
+                assert!(report.is_success(), "{report:?}");
+            }
+            let served = takeover.serving(&listeners_of(&new)[..]).await;
+            let (_predecessor, next) = served.expect("the old process agrees");
+            let replaced = attempt.await.expect("no panic");
+            let _successor = replaced.expect("it is replaced");
+            (old, offer) = (new, next);
+            for _ in 0..8 {
+                let client = TcpStream::connect(socket(&address)).await;
+                let served = client.expect("it listens").read_u64().await;
+                served.expect("it is served");
+            }
+        }
+    })
+    .await;
+}
