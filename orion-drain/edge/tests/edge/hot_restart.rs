@@ -1,5 +1,5 @@
-//! Hot restart: a new process takes the sockets of the one that serves. Whoever of them is killed
-//! when, somebody serves, and no connection is refused.
+//! Hot restart: a new process takes the sockets of the one that serves. Whichever of the two
+//! is killed, and when, one process serves, and no connection is refused.
 
 mod site;
 
@@ -26,7 +26,7 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
     let mut busy = H1::connect(site.http()).await;
     busy.ask("/held").await;
     let held = site.upstream.held().await;
-    // An operator looks at the old one.
+    // An operator reads from the old process.
     let mut operator = H1::connect(site.admin()).await;
     assert_eq!(operator.get("/ready").await.status, 200);
 
@@ -40,7 +40,7 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
         ("v1", true)
     );
     assert_eq!(idle.end().await, End::Fin);
-    // The admin port is the new one's; who was connected to the old one still is.
+    // The admin port is the new process's. A client that was connected to the old one still is.
     let info = H1::connect(site.admin())
         .await
         .get("/server_info")
@@ -158,7 +158,7 @@ async fn killed_before_the_new_process_is_ready_the_old_one_leaves_its_sockets_t
     let mut old = site.first(DRAIN).await;
     let new = site.next_that_waits(DRAIN).await;
     old.kill().await;
-    // Nobody accepts now; the kernel keeps them.
+    // No process accepts now; the kernel keeps them.
     let parked = site.park(16).await;
     let mut new = new.go_on(&site, 2).await;
     new.until("is done").await;
@@ -196,7 +196,7 @@ async fn killed_after_the_handover_the_new_process_leaves_its_sockets_to_the_nex
     let mut new = site.next(&mut old, DRAIN).await;
     new.kill().await;
     old.until("has died").await;
-    // Nobody accepts now; the old one keeps the queue.
+    // No process accepts now; the old one keeps the queue.
     let parked = site.park(16).await;
     site.update(2);
     let mut third = site.start(DRAIN);

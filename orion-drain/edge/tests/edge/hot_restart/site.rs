@@ -27,7 +27,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// On a loopback address of its own, so that its fixed ports are nobody else's.
+    /// On a loopback address of its own, so that no other test has its fixed ports.
     pub(super) async fn new() -> Self {
         let pid = std::process::id();
         let [.., high, low] = pid.to_be_bytes();
