@@ -39,6 +39,8 @@ pub struct HttpStats {
     pub downstream_cx_idle_timeout: Counter,
     /// Connections that were as old as `max_connection_duration`.
     pub downstream_cx_max_duration_reached: Counter,
+    /// Connections that had served `max_requests_per_connection`.
+    pub downstream_cx_max_requests_reached: Counter,
     /// Requests that came.
     pub downstream_rq_total: Counter,
     /// Requests that are not answered yet.
@@ -199,6 +201,10 @@ impl HttpStats {
                 "cx_max_duration_reached",
                 &self.downstream_cx_max_duration_reached,
             ),
+            (
+                "cx_max_requests_reached",
+                &self.downstream_cx_max_requests_reached,
+            ),
             ("rq_total", &self.downstream_rq_total),
             ("rq_timeout", &self.downstream_rq_timeout),
             ("rq_completed", &self.downstream_rq_completed),
@@ -262,6 +268,10 @@ impl HttpCounts for HttpStats {
 
     fn max_duration_reached(&self) {
         self.downstream_cx_max_duration_reached.inc();
+    }
+
+    fn max_requests_reached(&self) {
+        self.downstream_cx_max_requests_reached.inc();
     }
 
     fn request_started(&self) {
