@@ -125,6 +125,13 @@ pub struct Percent {
     pub value: f64,
 }
 
+impl Percent {
+    /// This share of a time.
+    pub(super) fn of(self, time: Duration) -> Duration {
+        time.mul_f64(self.value.clamp(0.0, 100.0) / 100.0)
+    }
+}
+
 // Reading it takes numbers only, and those of JSON and of checked files are finite.
 impl Eq for Percent {}
 
@@ -167,6 +174,18 @@ pub struct HttpProtocolOptions {
         skip_serializing_if = "Option::is_none"
     )]
     pub max_connection_duration: Option<Duration>,
+    /// How much older a connection may get, in percent of `max_connection_duration`; each has another share of that.
+    /// Default: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connection_duration_jitter: Option<Percent>,
+    /// How many requests a connection may serve: the response to the last of them says `connection: close`, and over
+    /// HTTP/2 the GOAWAYs follow. Default, and 0: no limit.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_requests_per_connection: Option<u32>,
     /// What becomes of headers with an underscore in their names. Default `ALLOW`.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub headers_with_underscores_action: Underscores,
@@ -286,10 +305,10 @@ impl HttpConnectionManager {
         let limit = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
         let options = self.common_http_protocol_options.as_ref();
         let drain = self.drain_timeout.unwrap_or(Duration::from_secs(5));
-        let jitter = self.drain_timeout_jitter.unwrap_or_default().value;
+        let jitter = self.drain_timeout_jitter.unwrap_or_default();
         HttpTimeouts {
             drain,
-            drain_jitter: drain.mul_f64(jitter.clamp(0.0, 100.0) / 100.0),
+            drain_jitter: jitter.of(drain),
             delayed_close: self.delayed_close_timeout.unwrap_or(Duration::from_secs(1)),
             request: limit(self.request_timeout),
             idle: limit(Some(

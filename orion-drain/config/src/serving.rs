@@ -1,11 +1,14 @@
 //! From what was read to what serves (feature `serve`): servers with the timeouts of their filters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use orion_drain_serve::{HttpCounts, HttpServer, TcpCounts, TcpServer};
+use orion_drain_serve::{ConnectionAge, HttpCounts, HttpServer, TcpCounts, TcpServer};
 use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
 
-use super::{CodecType, HttpConnectionManager, HttpTimeouts, ProtocolDrainBehavior, TcpProxy};
+use super::{
+    CodecType, HttpConnectionManager, HttpTimeouts, Percent, ProtocolDrainBehavior, TcpProxy,
+};
 
 impl From<CodecType> for orion_drain_serve::CodecType {
     fn from(codec: CodecType) -> Self {
@@ -41,10 +44,31 @@ impl From<&ProtocolDrainBehavior> for orion_drain_serve::ProtocolDrainBehavior {
     }
 }
 
+/// The limit of `duration`, and up to so much of it more.
+fn age(duration: Option<Duration>, jitter: Option<Percent>) -> ConnectionAge {
+    let jitter = jitter.unwrap_or_default();
+    ConnectionAge::default()
+        .with_max_duration(duration)
+        .with_jitter(jitter.of(duration.unwrap_or_default()))
+}
+
 impl HttpConnectionManager {
-    /// A server with this manager's codec, timeouts and options of HTTP/2, which counts into `counts`.
+    /// How old a connection may become, and how many requests it may serve. As in Envoy, `drain_timeout` is what is left to
+    /// a connection after that.
+    fn age(&self) -> ConnectionAge {
+        let timeouts = self.timeouts();
+        let options = self.common_http_protocol_options.as_ref();
+        let jitter = options.and_then(|options| options.max_connection_duration_jitter);
+        let requests = options.and_then(|options| options.max_requests_per_connection);
+        age(timeouts.max_connection_duration, jitter)
+            .with_grace(timeouts.drain)
+            .with_max_requests(requests.map(u64::from))
+    }
+
+    /// A server with this manager's codec, timeouts, limits of age and options of HTTP/2, which counts into `counts`.
     pub fn server(&self, counts: Arc<dyn HttpCounts>) -> HttpServer {
-        let mut server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts);
+        let mut server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts)
+            .with_age(self.age());
         if let Some(options) = &self.http2_protocol_options {
             server = server.with_hyper(|builder| {
                 let http2 = builder.http2();
@@ -72,12 +96,15 @@ impl HttpConnectionManager {
 }
 
 impl TcpProxy {
-    /// A relay with this proxy's `check_drain_close` and `idle_timeout`, which counts into `counts`.
+    /// A relay with this proxy's `check_drain_close`, `idle_timeout` and limit of age, which counts into `counts`.
     pub fn server(&self, counts: Arc<dyn TcpCounts>) -> TcpServer {
         let options = match self.check_drain_close {
             true => CopyOptions::new().with_policy(TcpDrainPolicy::CheckOnData),
             false => CopyOptions::new(),
         };
-        TcpServer::new(options, counts).with_idle_timeout(self.idle_limit())
+        let jitter = self.max_downstream_connection_duration_jitter_percentage;
+        TcpServer::new(options, counts)
+            .with_idle_timeout(self.idle_limit())
+            .with_age(age(self.max_downstream_connection_duration, jitter))
     }
 }

@@ -73,8 +73,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     (
         "common_http_protocol_options",
-        "idle_timeout max_connection_duration max_connection_duration_jitter max_headers_count \
-         max_requests_per_connection max_response_headers_kb max_stream_duration",
+        "max_headers_count max_response_headers_kb max_stream_duration",
     ),
     ("http_filters", "is_optional name"),
     (

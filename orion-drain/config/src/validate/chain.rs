@@ -1,11 +1,12 @@
 //! The rules of filter chains and their filters.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{required, route, tls};
 use crate::{
     CidrRange, FieldError, FilterChain, HttpConnectionManager, HttpFilterConfig, NetworkFilter,
-    TcpProxy, path::FieldPath,
+    Percent, TcpProxy, path::FieldPath,
 };
 
 /// What two chains may not have in common: all that decides which of them a connection takes.
@@ -110,8 +111,30 @@ pub(super) fn rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldEr
     }
 }
 
+fn percent(share: Option<Percent>, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    let Some(Percent { value }) = share else {
+        return;
+    };
+    if !(0.0..=100.0).contains(&value) {
+        let message = format!("{value} is not one of 0 to 100");
+        wrong.push(FieldError::new(&at.key("value"), message));
+    }
+}
+
 fn tcp(proxy: &TcpProxy, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     required(&proxy.stat_prefix, &at.key("stat_prefix"), wrong);
+    if proxy
+        .max_downstream_connection_duration
+        .is_some_and(|age| age < Duration::from_millis(1))
+    {
+        let at = at.key("max_downstream_connection_duration");
+        wrong.push(FieldError::new(&at, "must be at least 0.001s"));
+    }
+    percent(
+        proxy.max_downstream_connection_duration_jitter_percentage,
+        &at.key("max_downstream_connection_duration_jitter_percentage"),
+        wrong,
+    );
     match &proxy.weighted_clusters {
         None => required(&proxy.cluster, &at.key("cluster"), wrong),
         Some(weighted) => {
@@ -126,13 +149,15 @@ fn tcp(proxy: &TcpProxy, at: &FieldPath, wrong: &mut Vec<FieldError>) {
 
 fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     required(&manager.stat_prefix, &at.key("stat_prefix"), wrong);
-    if let Some(jitter) = manager.drain_timeout_jitter {
-        if !(0.0..=100.0).contains(&jitter.value) {
-            wrong.push(FieldError::new(
-                &at.key("drain_timeout_jitter").key("value"),
-                format!("{} is not one of 0 to 100", jitter.value),
-            ));
-        }
+    percent(
+        manager.drain_timeout_jitter,
+        &at.key("drain_timeout_jitter"),
+        wrong,
+    );
+    if let Some(options) = &manager.common_http_protocol_options {
+        let at = at.key("common_http_protocol_options");
+        let at = at.key("max_connection_duration_jitter");
+        percent(options.max_connection_duration_jitter, &at, wrong);
     }
     match &manager.route_config {
         Some(table) => route::table(table, &at.key("route_config"), wrong),

@@ -143,6 +143,44 @@ fn drain_timeout_jitter_is_a_percentage_of_the_drain_timeout() {
     }
 }
 
+#[test]
+fn limits_of_age_that_envoy_refuses_are_refused_with_their_field() {
+    let path = "filter_chains[0].filters[0].typed_config.";
+    let http = |options: &str| {
+        refused(&http_listener(&format!(
+            "common_http_protocol_options: {{ {options} }}"
+        )))
+    };
+    let tcp = |option: &str| {
+        refused(&format!(
+            "name: a\naddress: {{ socket_address: {{ address: 127.0.0.1, port_value: 80 }} }}\nfilter_chains: [{{ filters: [{{ \
+             name: t, typed_config: {{ '@type': \
+             type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: c, \
+             {option} }} }}] }}]"
+        ))
+    };
+    for (error, field) in [
+        (
+            http("max_connection_duration_jitter: { value: 101 }"),
+            "common_http_protocol_options.max_connection_duration_jitter.value: ",
+        ),
+        (
+            http("max_requests_per_connection: -1"),
+            "common_http_protocol_options.max_requests_per_connection: ",
+        ),
+        (
+            tcp("max_downstream_connection_duration: 0s"),
+            "max_downstream_connection_duration: ",
+        ),
+        (
+            tcp("max_downstream_connection_duration_jitter_percentage: { value: -1 }"),
+            "max_downstream_connection_duration_jitter_percentage.value: ",
+        ),
+    ] {
+        assert!(error.starts_with(&format!("{path}{field}")), "{error}");
+    }
+}
+
 /// A listener with TLS; `{context}` stands in its context.
 fn tls(context: &str) -> String {
     let socket = format!(

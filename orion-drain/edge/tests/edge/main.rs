@@ -6,6 +6,7 @@
 mod admin;
 #[cfg(feature = "xds")]
 mod ads;
+mod ages;
 mod alerts;
 #[cfg(feature = "tls")]
 mod certificates;

@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 
 pub(crate) use edge::Edge;
 pub(crate) use h1::H1;
-pub(crate) use yaml::{Http, cluster, discovery, tcp};
+pub(crate) use yaml::{Http, cluster, discovery, tcp, tcp_with};
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

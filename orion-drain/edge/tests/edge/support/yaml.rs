@@ -99,7 +99,12 @@ fn buffer(version: u32) -> String {
 
 /// A listener that relays bytes to the upstream that sends them back.
 pub(crate) fn tcp(name: &str, version: u32) -> String {
-    let chain = yaml::chain(&[], &yaml::tcp_proxy(name, "echo", ""));
+    tcp_with(name, version, "")
+}
+
+/// The same with more fields of its proxy, each behind a comma.
+pub(crate) fn tcp_with(name: &str, version: u32, more: &str) -> String {
+    let chain = yaml::chain(&[], &yaml::tcp_proxy(name, "echo", more));
     let at = yaml::socket_address(SocketAddr::from(([127, 0, 0, 1], 0)));
     yaml::resource(&yaml::listener(name, &at, &[buffer(version)], &[chain]))
 }
