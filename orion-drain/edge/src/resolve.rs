@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use orion_drain::config::{DiscoveryType, DnsLookupFamily};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::dial::Place;
 use crate::upstream::{Clusters, Endpoints, place};
 
 /// How long the start waits for the first answers. What has no address by then is answered with 503 until it has.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
-/// How long one lookup may take.
+/// How long one lookup may take before it counts as failed.
 const LOOKUP: Duration = Duration::from_secs(10);
 
 impl Clusters {
@@ -90,18 +90,32 @@ struct Names(HashMap<(String, u16), Known>);
 struct Known {
     addresses: Vec<SocketAddr>,
     failed: bool,
+    /// The lookup that is under way. `getaddrinfo` cannot be stopped: the next round waits for this one, so that a resolver
+    /// that does not answer takes one thread a name.
+    lookup: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
+}
+
+async fn ask_system(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found = tokio::net::lookup_host((name, port)).await?;
+    match found.collect::<Vec<_>>() {
+        none if none.is_empty() => Err(io::Error::other("it has no address")),
+        found => Ok(found),
+    }
 }
 
 impl Names {
     /// The addresses of a name; those of the last time if it cannot be resolved now.
     async fn look_up(&mut self, name: &str, port: u16, cluster: &str) -> &[SocketAddr] {
         let known = self.0.entry((name.to_owned(), port)).or_default();
-        let looked_up = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((name, port)));
-        let looked_up = looked_up.await.unwrap_or_else(|late| Err(late.into()));
-        let found = looked_up.and_then(|found| match found.collect::<Vec<_>>() {
-            none if none.is_empty() => Err(io::Error::other("it has no address")),
-            found => Ok(found),
-        });
+        let ask = || tokio::spawn(ask_system(name.to_owned(), port));
+        let lookup = known.lookup.get_or_insert_with(ask);
+        let found = match tokio::time::timeout(LOOKUP, lookup).await {
+            Ok(ended) => {
+                known.lookup = None;
+                ended.unwrap_or_else(|failed| Err(failed.into()))
+            }
+            Err(late) => Err(late.into()),
+        };
         match found {
             Ok(mut found) => {
                 // In whatever order they come: the same ones are no change.
@@ -149,18 +163,35 @@ mod tests {
 
     #[tokio::test]
     async fn addresses_that_are_known_hold_while_a_name_cannot_be_resolved() {
-        // No label may be so long: nobody is asked.
+        // No label may be so long: no server is asked.
         let name = "a".repeat(70);
         let mut names = Names::default();
         assert!(names.look_up(&name, 80, "c").await.is_empty());
         let before = SocketAddr::from(([192, 0, 2, 1], 80));
         let known = Known {
             addresses: vec![before],
-            failed: false,
+            ..Known::default()
         };
         names.0.insert((name.clone(), 80), known);
         assert_eq!(names.look_up(&name, 80, "c").await, [before]);
         assert!(names.0[&(name, 80)].failed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resolver_that_does_not_answer_is_asked_once_and_its_late_answer_is_taken() {
+        let [before, after] = [1, 2].map(|last| SocketAddr::from(([192, 0, 2, last], 80)));
+        let (answer, late) = tokio::sync::oneshot::channel();
+        let known = Known {
+            addresses: vec![before],
+            lookup: Some(tokio::spawn(async { Ok(late.await.expect("an answer")) })),
+            ..Known::default()
+        };
+        let mut names = Names(HashMap::from([(("slow.test".to_owned(), 80), known)]));
+        for _ in 0..3 {
+            assert_eq!(names.look_up("slow.test", 80, "c").await, [before]);
+        }
+        answer.send(vec![after]).expect("it is still waited for");
+        assert_eq!(names.look_up("slow.test", 80, "c").await, [after]);
     }
 
     #[test]
