@@ -193,14 +193,14 @@ impl Edge {
         self.local(listener).await.parse().expect("an address")
     }
 
-    /// The same as it is written in `/listeners`.
+    /// The same as it is written in `/listeners`; of several addresses, the first.
     pub(crate) async fn local(&self, listener: &str) -> String {
         let list = self.get("/listeners").await.text();
         let addresses = list.lines().filter_map(|line| line.split_once("::"));
         let mut found = addresses
             .filter(|(name, _)| *name == listener)
             .map(|(_, at)| at);
-        let found = found.next_back();
+        let found = found.next();
         let found = found.unwrap_or_else(|| panic!("no listener {listener:?} in {list:?}"));
         found.to_owned()
     }
