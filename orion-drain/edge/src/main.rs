@@ -13,6 +13,7 @@ mod log;
 
 mod cli;
 mod dial;
+mod exchange;
 mod extended_connect;
 mod first;
 mod hop_by_hop;
@@ -26,6 +27,7 @@ mod service;
 mod shutdown;
 mod timeout;
 mod tunnel;
+mod upgrade;
 mod upstream;
 mod upstream_h2;
 mod workers;

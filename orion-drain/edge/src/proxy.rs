@@ -1,4 +1,4 @@
-//! The HTTP service: choose a route, answer directly or forward, tunnel what is upgraded.
+//! The HTTP service: admit a request, choose its route, answer it directly or send it on with the route's changes.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -6,21 +6,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, LOCATION, UPGRADE};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, LOCATION};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::ext::Protocol;
 use orion_drain::config::{
     Action, HeaderEdits, HttpConnectionManager, PathOutcome, RequestHead, RouteAction, Underscores,
 };
-use orion_drain::serve::{Connection, ReceivedBody};
+use orion_drain::serve::ReceivedBody;
 
-use crate::extended_connect;
+use crate::exchange::exchange;
 use crate::hop_by_hop;
-use crate::timeout::{RequestBody, ResponseBody, RouteTimer};
 use crate::tunnel::Tunnels;
+use crate::upgrade;
 use crate::upstream::{Clusters, Upstream};
 
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -167,11 +166,7 @@ impl Proxy {
         upstream: &Upstream,
         rewritten: Rewritten,
     ) -> Response<Body> {
-        let upgrade = match request.extensions().get::<Protocol>() {
-            Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
-            None => asked_upgrade(&request).cloned(),
-        };
-        let upgrade = upgrade.filter(|token| {
+        let upgrade = upgrade::asked(&request).filter(|token| {
             token
                 .to_str()
                 .is_ok_and(|token| route.allows_upgrade(token, &self.manager))
@@ -188,7 +183,7 @@ impl Proxy {
         }
         let sent = match upgrade {
             Some(token) => {
-                let answered = upgrade_over(upstream, request, token, self.tunnels);
+                let answered = upgrade::forward(upstream, request, token, self.tunnels);
                 match route.time_limit() {
                     // An upgrade has no end of its own: the clock runs until it is answered.
                     Some(limit) => tokio::time::timeout(limit, answered)
@@ -287,92 +282,6 @@ fn closing(code: StatusCode) -> Response<Body> {
     response
 }
 
-async fn exchange(
-    upstream: &Upstream,
-    request: Request<ReceivedBody>,
-    route: &RouteAction,
-) -> Result<Response<Body>, StatusCode> {
-    let request = for_upstream(request, upstream, None)?;
-    let (parts, body) = request.into_parts();
-    let (mut timer, body) = match route.time_limit() {
-        Some(limit) => {
-            let (timer, body) = RouteTimer::after(body, limit);
-            (Some(timer), body)
-        }
-        None => (None, RequestBody::untimed(body)),
-    };
-    let sent = upstream.send(Request::from_parts(parts, body));
-    let answered = match &mut timer {
-        Some(timer) => tokio::select! {
-            // A response that is there counts.
-            biased;
-            answered = sent => answered,
-            () = timer => return Err(StatusCode::GATEWAY_TIMEOUT),
-        },
-        None => sent.await,
-    };
-    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    for_client(&mut response);
-    Ok(response.map(|body| ResponseBody::new(body, timer).boxed()))
-}
-
-/// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
-async fn upgrade_over(
-    upstream: &Upstream,
-    mut request: Request<ReceivedBody>,
-    token: HeaderValue,
-    tunnels: Tunnels,
-) -> Result<Response<Body>, StatusCode> {
-    // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
-    let connection = request.extensions().get::<Connection>().cloned();
-    let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-    let is_websocket = is_websocket(&token);
-    let client_side = hyper::upgrade::on(&mut request);
-    let over_http2 = request.version() == Version::HTTP_2;
-    if over_http2 {
-        extended_connect::to_handshake(&mut request)?;
-    }
-    let mut request = for_upstream(request, upstream, Some(token))?;
-    let accept = match upstream {
-        Upstream::Http1(_) | Upstream::Alpn(_) => None,
-        Upstream::Http2(_) => Some(extended_connect::connect(&mut request)?),
-    };
-    let agreed = match accept {
-        None => StatusCode::SWITCHING_PROTOCOLS,
-        Some(_) => StatusCode::OK,
-    };
-    let answered = upstream.send(request.map(RequestBody::untimed)).await;
-    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    if response.status() != agreed {
-        if over_http2 && response.status().is_success() {
-            // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
-            return Err(StatusCode::BAD_GATEWAY);
-        }
-        for_client(&mut response);
-        return Ok(response.map(|body| ResponseBody::new(body, None).boxed()));
-    }
-    if let Some(accept) = accept {
-        extended_connect::switched(&mut response, accept);
-    }
-    let upstream_side = hyper::upgrade::on(&mut response);
-    tokio::spawn(tunnels.relay(client_side, upstream_side, connection, is_websocket));
-    if over_http2 {
-        extended_connect::opened(&mut response);
-    }
-    Ok(response.map(|_| empty()))
-}
-
-/// The protocol that a request asks to switch to (RFC 9110 section 7.8): `upgrade` counts in HTTP/1.1 alone, and only if
-/// `connection` names it.
-fn asked_upgrade(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
-    let names_it = || {
-        let mut options = hop_by_hop::options(request.headers());
-        options.any(|option| option.eq_ignore_ascii_case(UPGRADE.as_str()))
-    };
-    let token = request.headers().get(UPGRADE)?;
-    (request.version() == Version::HTTP_11 && names_it()).then_some(token)
-}
-
 /// Adds the address that the client connects from, as Envoy does with `use_remote_address`.
 fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
     const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -388,74 +297,7 @@ fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
     }
 }
 
-fn is_websocket(token: &HeaderValue) -> bool {
-    token.as_bytes().eq_ignore_ascii_case(b"websocket")
-}
-
-/// The request as the upstream gets it: in its version of HTTP.
-fn for_upstream(
-    request: Request<ReceivedBody>,
-    upstream: &Upstream,
-    mut upgrade: Option<HeaderValue>,
-) -> Result<Request<ReceivedBody>, StatusCode> {
-    let (mut parts, body) = request.into_parts();
-    if parts.method == Method::CONNECT {
-        return Err(StatusCode::NOT_IMPLEMENTED);
-    }
-    let asked_for = parts.uri.authority().map(Authority::as_str);
-    let asked_for = asked_for
-        .or_else(|| host_header(&parts.headers))
-        .unwrap_or_default()
-        .to_owned();
-    let authority = match upstream {
-        // Whom the client asked for is in `host`; the client's pool goes by one name for all.
-        Upstream::Http1(_) | Upstream::Alpn(_) => {
-            if !asked_for.is_empty() {
-                let host =
-                    HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
-                parts.headers.insert(HOST, host);
-            }
-            parts.version = Version::HTTP_11;
-            match upstream {
-                // If HTTP/2 is agreed on, it is the `:authority`.
-                Upstream::Alpn(_) if !asked_for.is_empty() => asked_for,
-                _ => "endpoint".to_owned(),
-            }
-        }
-        // Whom the client asked for is in `:authority`.
-        Upstream::Http2(_) => {
-            // It has words for one upgrade only.
-            if upgrade.take().is_some_and(|token| !is_websocket(&token)) {
-                return Err(StatusCode::NOT_IMPLEMENTED);
-            }
-            parts.headers.remove(HOST);
-            parts.version = Version::HTTP_2;
-            asked_for
-        }
-    };
-    if let Some(token) = upgrade {
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, token);
-    }
-    let mut uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
-    uri = uri.path_and_query(parts.uri.path_and_query().map_or("/", |path| path.as_str()));
-    parts.uri = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
-    parts.extensions.clear();
-    Ok(Request::from_parts(parts, body))
-}
-
-/// Makes a response of the upstream's one of ours: in our version of HTTP, no hop-by-hop headers.
-///
-/// With the upstream's version an HTTP/1.1 client would get a body that ends with the connection where chunks can tell
-/// a whole one from a cut one.
-fn for_client<B>(response: &mut Response<B>) {
-    hop_by_hop::strip(response.headers_mut());
-    *response.version_mut() = Version::HTTP_11;
-}
-
-fn host_header(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn host_header(headers: &HeaderMap) -> Option<&str> {
     headers.get(HOST)?.to_str().ok()
 }
 

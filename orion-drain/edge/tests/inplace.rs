@@ -4,6 +4,8 @@
 // The parts of edge that serve; what only its main program uses is not used here.
 #[path = "../src/dial.rs"]
 mod dial;
+#[path = "../src/exchange.rs"]
+mod exchange;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/extended_connect.rs"]
 mod extended_connect;
@@ -19,6 +21,8 @@ mod proxy;
 mod timeout;
 #[path = "../src/tunnel.rs"]
 mod tunnel;
+#[path = "../src/upgrade.rs"]
+mod upgrade;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/upstream.rs"]
 mod upstream;

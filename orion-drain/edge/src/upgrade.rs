@@ -1,0 +1,84 @@
+//! Upgrades: which one a request asks for, the handshake with an endpoint, and the tunnel behind it.
+
+use http::header::UPGRADE;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use hyper::ext::Protocol;
+use orion_drain::serve::{Connection, ReceivedBody};
+
+use crate::exchange::{for_client, for_upstream};
+use crate::extended_connect;
+use crate::hop_by_hop;
+use crate::proxy::{Body, empty};
+use crate::timeout::{RequestBody, ResponseBody};
+use crate::tunnel::Tunnels;
+use crate::upstream::Upstream;
+
+/// The protocol that a request asks to switch to, by extended CONNECT or by `upgrade`.
+pub(crate) fn asked(request: &Request<ReceivedBody>) -> Option<HeaderValue> {
+    match request.extensions().get::<Protocol>() {
+        Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
+        None => asked_by_header(request).cloned(),
+    }
+}
+
+/// The same in HTTP/1 (RFC 9110 section 7.8): `upgrade` counts in HTTP/1.1 alone, and only if
+/// `connection` names it.
+fn asked_by_header(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
+    let names_it = || {
+        let mut options = hop_by_hop::options(request.headers());
+        options.any(|option| option.eq_ignore_ascii_case(UPGRADE.as_str()))
+    };
+    let token = request.headers().get(UPGRADE)?;
+    (request.version() == Version::HTTP_11 && names_it()).then_some(token)
+}
+
+/// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
+pub(crate) async fn forward(
+    upstream: &Upstream,
+    mut request: Request<ReceivedBody>,
+    token: HeaderValue,
+    tunnels: Tunnels,
+) -> Result<Response<Body>, StatusCode> {
+    // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
+    let connection = request.extensions().get::<Connection>().cloned();
+    let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    let is_websocket = is_websocket(&token);
+    let client_side = hyper::upgrade::on(&mut request);
+    let over_http2 = request.version() == Version::HTTP_2;
+    if over_http2 {
+        extended_connect::to_handshake(&mut request)?;
+    }
+    let mut request = for_upstream(request, upstream, Some(token))?;
+    let accept = match upstream {
+        Upstream::Http1(_) | Upstream::Alpn(_) => None,
+        Upstream::Http2(_) => Some(extended_connect::connect(&mut request)?),
+    };
+    let agreed = match accept {
+        None => StatusCode::SWITCHING_PROTOCOLS,
+        Some(_) => StatusCode::OK,
+    };
+    let answered = upstream.send(request.map(RequestBody::untimed)).await;
+    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    if response.status() != agreed {
+        if over_http2 && response.status().is_success() {
+            // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
+            return Err(StatusCode::BAD_GATEWAY);
+        }
+        for_client(&mut response);
+        return Ok(response.map(|body| ResponseBody::new(body, None).boxed()));
+    }
+    if let Some(accept) = accept {
+        extended_connect::switched(&mut response, accept);
+    }
+    let upstream_side = hyper::upgrade::on(&mut response);
+    tokio::spawn(tunnels.relay(client_side, upstream_side, connection, is_websocket));
+    if over_http2 {
+        extended_connect::opened(&mut response);
+    }
+    Ok(response.map(|_| empty()))
+}
+
+pub(crate) fn is_websocket(token: &HeaderValue) -> bool {
+    token.as_bytes().eq_ignore_ascii_case(b"websocket")
+}
