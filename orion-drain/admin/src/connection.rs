@@ -35,6 +35,10 @@ pub struct ConnectionView {
     pub streams: u32,
     /// Why it stays, in words.
     pub why: String,
+    /// Why it closes, if that is known before its end: `aged` or another name of a
+    /// [`CloseReason`](conn_tracker::CloseReason).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub close_reason: Option<String>,
     /// Who is on the other end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
@@ -47,7 +51,7 @@ pub struct ConnectionView {
     /// The drain that it is in, as in `/drain` and in log events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_id: Option<String>,
-    /// What happens to it next; absent if nothing asks it to leave.
+    /// What happens to it next; absent if no drain covers it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<NextStep>,
     /// How long until that, at most; absent for what has no time.
@@ -88,7 +92,7 @@ impl ConnectionPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NextStep {
-    /// It is told to leave, in its protocol's words.
+    /// It is asked to leave, in its protocol's words.
     Start,
     /// The last word: what is idle is closed, HTTP/2 gets its final GOAWAY.
     Finish,
@@ -96,7 +100,7 @@ pub enum NextStep {
     Abort,
     /// Its socket is dropped.
     Drop,
-    /// It ends by itself: it has been told, and its drain cuts nobody.
+    /// It ends by itself: it was asked to leave, and its drain has no deadline.
     End,
 }
 
@@ -150,9 +154,9 @@ impl ConnectionView {
         let view = |connection: &ConnSnapshot| {
             let chain = connection.chain.as_deref();
             let drain = of_versions.get(&connection.version).or_else(|| {
-                // Only connections that were told can be told apart from those of the successor.
-                let told = connection.state > ConnState::Active;
-                of_chains.get(&(connection.version, chain.filter(|_| told)?))
+                // Of those in both, only the connections of the old chain were asked to leave.
+                let was_asked = connection.state > ConnState::Active;
+                of_chains.get(&(connection.version, chain.filter(|_| was_asked)?))
             });
             let mut view = Self::of(connection, tracked_at);
             if let Some(drain) = drain {
@@ -170,10 +174,10 @@ impl ConnectionView {
         self.deadline_in = drain.deadline.map(until);
         let (next, at) = match (state, drain.deadline) {
             (ConnState::Active, deadline) => {
-                let told = event.start.checked_add(signal_window(event));
-                // Whoever came later is told with its first response.
-                let told = told.map(|told| deadline.map_or(told, |deadline| told.min(deadline)));
-                (NextStep::Start, told)
+                let asked = event.start.checked_add(signal_window(event));
+                // A connection that came later is asked by its first response.
+                let asked = asked.map(|at| deadline.map_or(at, |deadline| at.min(deadline)));
+                (NextStep::Start, asked)
             }
             (ConnState::Draining, None) => (NextStep::End, None),
             (ConnState::Draining, Some(deadline)) => {
@@ -215,6 +219,9 @@ impl ConnectionView {
                 ConnKind::Tunnel => "a tunnel ends when one of its sides does".to_owned(),
                 kind => kind.as_str().to_owned(),
             },
+            close_reason: connection
+                .close_reason
+                .map(|reason| reason.as_str().to_owned()),
             peer: match connection.peer {
                 Peer::Ip(address) => Some(address.to_string()),
                 _ => None,

@@ -63,7 +63,10 @@ fn row(connection: &ConnectionView) -> [String; 10] {
         connection.streams.to_string(),
         connection.next.map_or("-", NextStep::as_str).to_owned(),
         connection.next_in.map_or_else(|| "-".to_owned(), seconds),
-        connection.why.clone(),
+        match &connection.close_reason {
+            Some(reason) => format!("{} ({reason})", connection.why),
+            None => connection.why.clone(),
+        },
     ]
 }
 

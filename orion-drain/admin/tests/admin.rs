@@ -93,6 +93,7 @@ impl AdminHost for Host {
         view.kind = "in_request".to_owned();
         view.streams = 2;
         view.why = "2 requests are not finished".to_owned();
+        view.close_reason = Some("aged".to_owned());
         view.next = Some(NextStep::Abort);
         view.next_in = Some(Duration::from_millis(1500));
         view.deadline_in = Some(Duration::from_millis(1500));
@@ -470,6 +471,7 @@ fn connections_and_drains_are_shown_as_json() {
         (&first["kind"], &first["deadline_in_ms"]),
         (&json!("in_request"), &json!(1500))
     );
+    assert_eq!(first["close_reason"], "aged");
 
     let drains = json(&ask(&host, Method::GET, "/drain"));
     let first = &drains["drains"][0];
@@ -553,7 +555,7 @@ fn connections_are_a_table_for_people() {
             "ID LISTENER VERSION PROTOCOL STATE AGE STREAMS NEXT IN WHY"
                 .split(' ')
                 .collect::<Vec<_>>(),
-            "7 in 3 http2 0.0s 2 abort 1.5s 2 requests are not finished"
+            "7 in 3 http2 0.0s 2 abort 1.5s 2 requests are not finished (aged)"
                 .split(' ')
                 .collect(),
         ]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use conn_tracker::{ConnKind, ConnState, ConnTracker};
+use conn_tracker::{CloseReason, ConnKind, ConnState, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::{
     AcceptPolicy, Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
@@ -97,7 +97,8 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
     assert_eq!(open[0].deadline_in, Some(Duration::from_secs(540)));
     assert_eq!(open[0].why, "2 requests are not finished");
     assert_eq!(open[0].drain_id.as_deref(), Some(drains[0].id.as_str()));
-    // Told in the first quarter, then in the steps of the ladder.
+    assert_eq!(open[0].close_reason, None);
+    // Asked to leave in the first quarter, then in the steps of the ladder.
     let seconds = Duration::from_secs;
     let at = |state, elapsed| {
         if connection.conn.state() < state {
@@ -135,6 +136,9 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
             "{state} after {elapsed:?}"
         );
     }
+    connection.conn.set_close_reason(CloseReason::Aged);
+    let aged = ConnectionView::open(&tracker.snapshot(), tracker.now(), &versions, &[], now);
+    assert_eq!(aged[0].close_reason.as_deref(), Some("aged"));
     assert!(
         open[0]
             .peer
