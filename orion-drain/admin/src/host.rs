@@ -58,7 +58,7 @@ pub trait AdminHost {
         Vec::new()
     }
 
-    /// How far the process is from its end. Default: nobody knows.
+    /// How far the process is from its end. Default: not known.
     fn shutdown(&self) -> Option<ShutdownView> {
         None
     }

@@ -97,7 +97,7 @@ pub enum DrainListenerError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Denied {
-    /// What the client is told.
+    /// The text of the answer.
     pub message: String,
     /// Whether the client may try again with a bearer token: 401 with `www-authenticate`, instead of 403.
     pub challenge: bool,

@@ -87,7 +87,7 @@ impl Quit {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Whoever asked has the answer.
+    /// The client has the answer.
     pub(super) fn answered(&self) {
         self.answered.notify_one();
     }
