@@ -62,10 +62,11 @@ impl Named for Protocol {
 pub struct Pipe {
     /// The path. A listener at `@name` has an abstract socket, on Linux.
     pub path: PathBuf,
-    /// The permission bits of a listening socket's file, at most 511 (octal 777): 384, or in YAML `0600`, for its owner alone. Default,
-    /// and 0: what the process's umask leaves. It cannot change while the listener keeps its address, where Envoy takes the update
-    /// and leaves the mode; a socket that is inherited, by hot restart or from systemd, keeps the mode it has. An abstract
-    /// socket has none.
+    /// The permission bits of a listening socket's file, at most 511 (octal 777): 384, or in YAML
+    /// `0600`, for its owner alone. Default, and 0: what the process's umask leaves. It cannot
+    /// change while the listener keeps its address, where Envoy takes the update and leaves the
+    /// mode; a socket that is inherited, by hot restart or from systemd, keeps the mode it has. An
+    /// abstract socket has none.
     #[serde(
         default,
         deserialize_with = "numbers::option",
@@ -127,7 +128,8 @@ impl Address {
 }
 
 impl Address {
-    /// Whether a socket at `local` was opened for this address: its port may be one that the kernel chose.
+    /// Whether a socket at `local` was opened for this address: its port may be one that the kernel
+    /// chose.
     pub(super) fn is_at(&self, local: &ListenAddress) -> bool {
         let (own, local) = (ListenAddress::from(self), local);
         let chosen = || Some((own.as_socket()?.ip(), local.as_socket()?.ip()));
@@ -202,7 +204,8 @@ impl CidrRange {
         }
     }
 
-    /// Whether `ip` is in this range. An IPv4 address is never in an IPv6 range, nor the other way round.
+    /// Whether `ip` is in this range. An IPv4 address is never in an IPv6 range, nor the other way
+    /// round.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.address_prefix, ip) {
             (IpAddr::V4(prefix), IpAddr::V4(ip)) => {
@@ -223,7 +226,8 @@ impl CidrRange {
         }
     }
 
-    /// The same range with the bits that do not count set to zero, so that equal ranges compare equal.
+    /// The same range with the bits that do not count set to zero, so that equal ranges compare
+    /// equal.
     pub(super) fn normalized(&self) -> Self {
         let address_prefix = match self.address_prefix {
             IpAddr::V4(ip) => {

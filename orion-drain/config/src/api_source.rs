@@ -9,12 +9,14 @@ use super::{
     path::FieldPath,
 };
 
-/// Listeners come over the stream of `dynamic_resources.ads_config`: `config.core.v3.AggregatedConfigSource`.
+/// Listeners come over the stream of `dynamic_resources.ads_config`:
+/// `config.core.v3.AggregatedConfigSource`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AggregatedConfigSource {}
 
-/// A control plane that is asked over gRPC: `config.core.v3.ApiConfigSource`. Needs the feature `xds`.
+/// A control plane that is asked over gRPC: `config.core.v3.ApiConfigSource`. Needs the feature
+/// `xds`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiConfigSource {
@@ -91,7 +93,8 @@ pub struct EnvoyGrpc {
 }
 
 impl Bootstrap {
-    /// The control plane that listeners come from, and whether over an aggregated stream; `None` if they come from elsewhere.
+    /// The control plane that listeners come from, and whether over an aggregated stream; `None` if
+    /// they come from elsewhere.
     pub fn lds_control_plane(&self) -> Option<(&ApiConfigSource, bool)> {
         let dynamic = self.dynamic_resources.as_ref()?;
         let source = dynamic.lds_config.as_ref()?;

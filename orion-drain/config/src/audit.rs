@@ -1,6 +1,7 @@
 //! Settings that can each be taken and that contradict each other: told at load, not refused.
 //!
-//! How the timeouts go together is in `docs/timeouts.md`. Whatever does not fit into the drain time is cut to fit.
+//! How the timeouts go together is in `docs/timeouts.md`. Whatever does not fit into the drain time
+//! is cut to fit.
 
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use super::{
 };
 
 impl Bootstrap {
-    /// What contradicts itself, if connections drain by `settings`: those of the bootstrap's own block, with whatever a
-    /// command line puts in its place. Empty: nothing. Nothing of it is an error.
+    /// What contradicts itself, if connections drain by `settings`: those of the bootstrap's own
+    /// block, with whatever a command line puts in its place. Empty: nothing. Nothing of it is an
+    /// error.
     pub fn audit(&self, settings: &DrainSettings) -> Vec<FieldError> {
         let root = FieldPath::root();
         let mut found = Vec::new();
@@ -31,7 +33,8 @@ impl Bootstrap {
 }
 
 impl Listener {
-    /// What contradicts itself, if connections drain by `settings`; paths begin at the listener. Empty: nothing.
+    /// What contradicts itself, if connections drain by `settings`; paths begin at the listener.
+    /// Empty: nothing.
     pub fn audit(&self, settings: &DrainSettings) -> Vec<FieldError> {
         let mut found = Vec::new();
         listener(self, settings, &FieldPath::root(), &mut found);

@@ -95,7 +95,8 @@ pub struct DynamicResources {
     pub lds_config: Option<ConfigSource>,
 }
 
-/// A source of configuration, a file or a control plane: `config.core.v3.ConfigSource`. At most one of them.
+/// A source of configuration, a file or a control plane: `config.core.v3.ConfigSource`. At most one
+/// of them.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigSource {
@@ -114,7 +115,8 @@ pub struct ConfigSource {
     /// The version of the resources. Only `V3`, the default here, is read.
     #[serde(default, with = "version", skip_serializing_if = "Option::is_none")]
     pub resource_api_version: Option<ApiVersion>,
-    /// How long the process waits for the first answer before it says that it is ready without one; 0: for ever. Default 15 s.
+    /// How long the process waits for the first answer before it says that it is ready without one;
+    /// 0: for ever. Default 15 s.
     #[serde(
         default,
         with = "duration::option",
@@ -172,7 +174,8 @@ impl Bootstrap {
     ///
     /// # Errors
     ///
-    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a rule.
+    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a
+    /// rule.
     pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
         Self::from_prepared(read::json(text)?)
     }
@@ -181,7 +184,8 @@ impl Bootstrap {
     ///
     /// # Errors
     ///
-    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a rule.
+    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a
+    /// rule.
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Loaded<Self>, ConfigError> {
         Self::from_prepared(read::yaml(text)?)
@@ -219,15 +223,17 @@ impl Bootstrap {
         source.file()
     }
 
-    /// The folder in which any move means a new [`lds_path`](Self::lds_path); without one, a move to that path does.
+    /// The folder in which any move means a new [`lds_path`](Self::lds_path); without one, a move
+    /// to that path does.
     pub fn lds_watched_directory(&self) -> Option<&Path> {
         let source = self.dynamic_resources.as_ref()?.lds_config.as_ref()?;
         let file = source.path_config_source.as_ref()?;
         Some(&file.watched_directory.as_ref()?.path)
     }
 
-    /// How long the process waits for its first listeners from [elsewhere](DynamicResources::lds_config) before it says that it is
-    /// ready without them; `None`: for ever.
+    /// How long the process waits for its first listeners from
+    /// [elsewhere](DynamicResources::lds_config) before it says that it is ready without them;
+    /// `None`: for ever.
     pub fn lds_initial_fetch_limit(&self) -> Option<Duration> {
         let source = self.dynamic_resources.as_ref();
         let source = source.and_then(|dynamic| dynamic.lds_config.as_ref());
@@ -256,8 +262,8 @@ impl Bootstrap {
             .map_or(&[], |resources| &resources.secrets)
     }
 
-    /// The same with another name of this proxy, or of the cluster that it runs in: Envoy's `--service-node` and
-    /// `--service-cluster`.
+    /// The same with another name of this proxy, or of the cluster that it runs in: Envoy's
+    /// `--service-node` and `--service-cluster`.
     #[must_use]
     pub fn with_node(mut self, id: Option<&str>, cluster: Option<&str>) -> Self {
         if id.is_some() || cluster.is_some() {
@@ -280,9 +286,9 @@ impl Bootstrap {
             .collect()
     }
 
-    /// Routes of static listeners to clusters that do not exist, unless their table says `validate_clusters: false`. Envoy
-    /// refuses to start with such a route; here it is asked for, since clusters may come from elsewhere (and Orion's own
-    /// example has none).
+    /// Routes of static listeners to clusters that do not exist, unless their table says
+    /// `validate_clusters: false`. Envoy refuses to start with such a route; here it is asked for,
+    /// since clusters may come from elsewhere (and Orion's own example has none).
     pub fn check_clusters(&self) -> Vec<FieldError> {
         let listeners = FieldPath::root().key("static_resources").key("listeners");
         let known = self.cluster_names();
@@ -294,8 +300,8 @@ impl Bootstrap {
     }
 }
 
-/// The bootstrap in Orion's own file, which has it under `envoy_bootstrap`. What stands beside it is Orion's alone; paths in errors
-/// begin below it.
+/// The bootstrap in Orion's own file, which has it under `envoy_bootstrap`. What stands beside it
+/// is Orion's alone; paths in errors begin below it.
 fn unwrapped(mut json: Value) -> Value {
     let Some(bootstrap) = json
         .get_mut("envoy_bootstrap")

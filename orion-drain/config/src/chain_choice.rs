@@ -31,7 +31,8 @@ impl ConnectionFacts<'_> {
     }
 }
 
-/// How closely a chain's rule fits a connection in one respect: 0 for a rule that does not ask, `None` for one that does not fit.
+/// How closely a chain's rule fits a connection in one respect: 0 for a rule that does not ask,
+/// `None` for one that does not fit.
 type Criterion = fn(&FilterChainMatch, &ConnectionFacts<'_>) -> Option<usize>;
 
 /// In Envoy's order.
@@ -48,11 +49,12 @@ const CRITERIA: [Criterion; 8] = [
 
 /// The chain of a connection; `None` means that the connection is closed.
 ///
-/// As in [Envoy](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto), the
-/// criteria are taken one by one and there is no way back: if any chain names the port, only chains that name it are
-/// looked at; among those the ones with the longest range that holds the destination, then those with the most specific
-/// server name, and so on. A chain without a criterion fits every connection, least of all. An IPv4 client of an IPv6
-/// socket counts as IPv4.
+/// As in
+/// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/listener/v3/listener_components.proto),
+/// the criteria are taken one by one and there is no way back: if any chain names the port, only
+/// chains that name it are looked at; among those the ones with the longest range that holds the
+/// destination, then those with the most specific server name, and so on. A chain without a
+/// criterion fits every connection, least of all. An IPv4 client of an IPv6 socket counts as IPv4.
 pub fn choose_chain<'l>(
     listener: &'l Listener,
     facts: &ConnectionFacts<'_>,

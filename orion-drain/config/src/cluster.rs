@@ -33,7 +33,8 @@ pub struct Cluster {
         skip_serializing_if = "Option::is_none"
     )]
     pub connect_timeout: Option<Duration>,
-    /// How often host names are resolved. Default 5 s. The addresses that are known are used until others are.
+    /// How often host names are resolved. Default 5 s. The addresses that are known are used until
+    /// others are.
     #[serde(
         default,
         with = "duration::option",
@@ -43,7 +44,8 @@ pub struct Cluster {
     /// Which addresses of a host name are used. Default `AUTO`.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub dns_lookup_family: DnsLookupFamily,
-    /// Which endpoint is next. Default `ROUND_ROBIN`; any other is told among the fields that are not carried out.
+    /// Which endpoint is next. Default `ROUND_ROBIN`; any other is told among the fields that are
+    /// not carried out.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub lb_policy: LbPolicy,
     /// Which version of HTTP the endpoints speak. Default: HTTP/1.1.

@@ -18,8 +18,8 @@ use super::{
 pub(super) const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const WRAPPER: &str = "envoy.service.discovery.v3.Resource";
 
-/// The listeners of a discovery response. A listener that is wrong is refused; the others are taken, as in
-/// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/lds).
+/// The listeners of a discovery response. A listener that is wrong is refused; the others are
+/// taken, as in [Envoy](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/lds).
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenerUpdate {
@@ -27,10 +27,11 @@ pub struct ListenerUpdate {
     pub version_info: String,
     /// The listeners that can be read and keep the rules, in the order of the response.
     pub listeners: Vec<Listener>,
-    /// Those that are refused. A listener that is named here is not absent: its present version goes on.
+    /// Those that are refused. A listener that is named here is not absent: its present version
+    /// goes on.
     pub rejected: Vec<RejectedListener>,
-    /// The names of listeners that are gone, in a response that has only what changed. `None`: the response has all listeners, and
-    /// one that is not in it is gone.
+    /// The names of listeners that are gone, in a response that has only what changed. `None`: the
+    /// response has all listeners, and one that is not in it is gone.
     pub removed: Option<Vec<String>>,
     /// The paths of all fields that are not known here, refused listeners left out.
     pub unknown_fields: Vec<String>,
@@ -111,7 +112,8 @@ impl ListenerUpdate {
         Ok(update)
     }
 
-    /// Reads and checks the listeners one by one; those that are not even JSON any more come as errors.
+    /// Reads and checks the listeners one by one; those that are not even JSON any more come as
+    /// errors.
     pub(super) fn of(
         version_info: String,
         resources: impl Iterator<Item = Result<Value, ConfigError>>,
@@ -155,7 +157,8 @@ impl ListenerUpdate {
         update
     }
 
-    /// Which of Envoy's counters this update belongs to, as far as its content goes. Applying it may still be refused.
+    /// Which of Envoy's counters this update belongs to, as far as its content goes. Applying it
+    /// may still be refused.
     pub fn outcome(&self) -> UpdateOutcome {
         if self.rejected.is_empty() {
             UpdateOutcome::Success
@@ -192,7 +195,8 @@ impl ListenerUpdate {
         }
     }
 
-    /// The same update, if Envoy has all of its fields; as Envoy asks if `--reject-unknown-dynamic-fields` is given.
+    /// The same update, if Envoy has all of its fields; as Envoy asks if
+    /// `--reject-unknown-dynamic-fields` is given.
     ///
     /// # Errors
     ///
@@ -214,8 +218,8 @@ impl ListenerUpdate {
         Ok(self)
     }
 
-    /// Whether the response has all listeners, and of one that is refused not even the name is known: then nobody knows which
-    /// listener must not be taken for absent.
+    /// Whether the response has all listeners, and of one that is refused not even the name is
+    /// known: then nobody knows which listener must not be taken for absent.
     pub fn hides_a_listener(&self) -> bool {
         self.removed.is_none() && self.rejected.iter().any(|rejected| rejected.name.is_none())
     }
@@ -296,7 +300,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a rule.
+    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a
+    /// rule.
     pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
         Self::from_prepared(read::json(text)?)
     }
@@ -305,7 +310,8 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a rule.
+    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a
+    /// rule.
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Loaded<Self>, ConfigError> {
         Self::from_prepared(read::yaml(text)?)
@@ -330,8 +336,9 @@ impl Listener {
         Ok((listener, unknown))
     }
 
-    /// Whether every HTTP route leads to one of the `known` clusters, as Envoy asks for routes that stand in a
-    /// listener, unless they say `validate_clusters: false`. TCP proxies are not checked, there as here.
+    /// Whether every HTTP route leads to one of the `known` clusters, as Envoy asks for routes that
+    /// stand in a listener, unless they say `validate_clusters: false`. TCP proxies are not
+    /// checked, there as here.
     ///
     /// # Errors
     ///

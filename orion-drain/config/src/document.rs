@@ -1,4 +1,5 @@
-//! A document as it is written. A key that stands twice in one message is a mistake: one of the two would be lost.
+//! A document as it is written. A key that stands twice in one message is a mistake: one of the two
+//! would be lost.
 
 use std::fmt;
 

@@ -11,13 +11,15 @@ use serde::{
 const LONGEST: Duration = Duration::from_secs(315_576_000_000);
 const EXPECTED: &str = "a duration such as `600s`, `0.25s` or `10m`";
 
-/// Reads a duration: seconds with up to nine decimals and the suffix `s`, or a human form such as `10m` or `1h 30m`.
+/// Reads a duration: seconds with up to nine decimals and the suffix `s`, or a human form such as
+/// `10m` or `1h 30m`.
 ///
 /// Source: [protobuf's JSON mapping](https://protobuf.dev/programming-guides/json/).
 ///
 /// # Errors
 ///
-/// Text that is neither, negative durations, and durations over protobuf's maximum of 315576000000 s.
+/// Text that is neither, negative durations, and durations over protobuf's maximum of 315576000000
+/// s.
 ///
 /// # Examples
 ///
@@ -61,7 +63,8 @@ fn protobuf_seconds(digits: &str) -> Option<Duration> {
     Some(Duration::new(whole.parse().ok()?, nanos))
 }
 
-/// Writes a duration as protobuf's JSON mapping does, with no more decimals than it needs: `600s`, `0.25s`.
+/// Writes a duration as protobuf's JSON mapping does, with no more decimals than it needs: `600s`,
+/// `0.25s`.
 pub fn format_duration(duration: Duration) -> String {
     let fraction = format!("{:09}", duration.subsec_nanos());
     match fraction.trim_end_matches('0') {

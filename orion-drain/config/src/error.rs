@@ -9,7 +9,8 @@ use super::path::FieldPath;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// The path of the field from the root of the document, as in
-    /// `resources[0].filter_chains[1].filters[0].typed_config.drain_timeout`; empty for the document itself.
+    /// `resources[0].filter_chains[1].filters[0].typed_config.drain_timeout`; empty for the
+    /// document itself.
     pub path: String,
     /// What is wrong with it.
     pub message: String,
@@ -40,10 +41,11 @@ impl fmt::Display for FieldError {
 pub enum ConfigErrorKind {
     /// It is not YAML or JSON at all.
     Syntax,
-    /// A field has a value that its type cannot take, or an extension is of an unknown type. Envoy cannot turn such a
-    /// file into a message either: it counts `update_failure`.
+    /// A field has a value that its type cannot take, or an extension is of an unknown type. Envoy
+    /// cannot turn such a file into a message either: it counts `update_failure`.
     Shape,
-    /// Every field can be read, but they make no listener: a rule of Envoy's is broken. Counted as `update_rejected`.
+    /// Every field can be read, but they make no listener: a rule of Envoy's is broken. Counted as
+    /// `update_rejected`.
     Invalid,
 }
 

@@ -5,7 +5,8 @@
 
 use super::{path::FieldPath, read::Unknown};
 
-/// The field that holds a message, and the names of that message's fields. Where several messages can stand, those of all.
+/// The field that holds a message, and the names of that message's fields. Where several messages
+/// can stand, those of all.
 const FIELDS: &[(&str, &str)] = &[
     (
         "",
@@ -346,10 +347,12 @@ fn is_envoys(path: &FieldPath, root: Root) -> bool {
     }
 }
 
-/// The holder of [`DiscoveryResponse`](Root::DiscoveryResponse)'s own fields: no field of Envoy's has such a name.
+/// The holder of [`DiscoveryResponse`](Root::DiscoveryResponse)'s own fields: no field of Envoy's
+/// has such a name.
 const DISCOVERY_RESPONSE: &str = "DiscoveryResponse";
 
-/// The holder of the entries of weighted clusters, which are no clusters: no field of Envoy's has such a name.
+/// The holder of the entries of weighted clusters, which are no clusters: no field of Envoy's has
+/// such a name.
 pub(super) const CLUSTER_WEIGHT: &str = "ClusterWeight";
 
 /// The field at `path`, and the name under which [`FIELDS`] has the message that it belongs to.

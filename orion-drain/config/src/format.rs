@@ -1,4 +1,5 @@
-//! Values of headers that are made of the request: Envoy's command operators, as far as a route can know what they stand for.
+//! Values of headers that are made of the request: Envoy's command operators, as far as a route can
+//! know what they stand for.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

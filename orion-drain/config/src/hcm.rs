@@ -32,14 +32,16 @@ pub struct HttpConnectionManager {
     /// another share of that, so that not all come back at once. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain_timeout_jitter: Option<Percent>,
-    /// How long a connection that is done waits for the peer to close it. Default 1 s; 0 closes at once.
+    /// How long a connection that is done waits for the peer to close it. Default 1 s; 0 closes at
+    /// once.
     #[serde(
         default,
         with = "duration::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub delayed_close_timeout: Option<Duration>,
-    /// How long the whole request may take to arrive; then it is answered with 408. Default, and 0: no limit.
+    /// How long the whole request may take to arrive; then it is answered with 408. Default, and 0:
+    /// no limit.
     #[serde(
         default,
         with = "duration::option",
@@ -58,8 +60,8 @@ pub struct HttpConnectionManager {
     /// The HTTP filters: the router, and filters that change no request, which are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_filters: Vec<HttpFilter>,
-    /// Whether the client's address is the one it connects from, and is added to `x-forwarded-for`. Default: no; then the
-    /// header is passed on as it came.
+    /// Whether the client's address is the one it connects from, and is added to `x-forwarded-for`.
+    /// Default: no; then the header is passed on as it came.
     #[serde(
         default,
         deserialize_with = "flags::deserialize",
@@ -73,7 +75,8 @@ pub struct HttpConnectionManager {
         skip_serializing_if = "is_default"
     )]
     pub skip_xff_append: bool,
-    /// Whether paths are made plain before routes look at them: no segments of dots, `\` as `/`. Default: no.
+    /// Whether paths are made plain before routes look at them: no segments of dots, `\` as `/`.
+    /// Default: no.
     #[serde(
         default,
         deserialize_with = "flags::option",
@@ -174,12 +177,12 @@ pub struct HttpProtocolOptions {
         skip_serializing_if = "Option::is_none"
     )]
     pub max_connection_duration: Option<Duration>,
-    /// How much older a connection may get, in percent of `max_connection_duration`; each has another share of that.
-    /// Default: 0.
+    /// How much older a connection may get, in percent of `max_connection_duration`; each has
+    /// another share of that. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connection_duration_jitter: Option<Percent>,
-    /// How many requests a connection may serve: the response to the last of them says `connection: close`, and over
-    /// HTTP/2 the GOAWAYs follow. Default, and 0: no limit.
+    /// How many requests a connection may serve: the response to the last of them says `connection:
+    /// close`, and over HTTP/2 the GOAWAYs follow. Default, and 0: no limit.
     #[serde(
         default,
         deserialize_with = "numbers::option",
@@ -210,7 +213,8 @@ pub struct Http2ServerOptions {
         skip_serializing_if = "Option::is_none"
     )]
     pub max_concurrent_streams: Option<u32>,
-    /// How many bytes of a stream a client may send ahead, 65535 to 2147483647. Default 16 MiB, as in Envoy.
+    /// How many bytes of a stream a client may send ahead, 65535 to 2147483647. Default 16 MiB, as
+    /// in Envoy.
     #[serde(
         default,
         deserialize_with = "numbers::option",
@@ -265,7 +269,8 @@ pub struct UpgradeConfig {
     pub enabled: Option<bool>,
 }
 
-/// The timeouts of an HTTP connection as they take effect, defaults filled in; `None` is "no limit".
+/// The timeouts of an HTTP connection as they take effect, defaults filled in; `None` is "no
+/// limit".
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpTimeouts {
@@ -350,7 +355,8 @@ impl HttpConnectionManager {
 }
 
 impl Http2ServerOptions {
-    /// How often a connection is asked whether it is there, and how long it may take to say so; `None`: never.
+    /// How often a connection is asked whether it is there, and how long it may take to say so;
+    /// `None`: never.
     pub fn keepalive(&self) -> Option<(Duration, Duration)> {
         let keepalive = self.connection_keepalive.as_ref()?;
         let interval = keepalive.interval.filter(|interval| !interval.is_zero())?;

@@ -40,8 +40,8 @@ pub struct HeaderField {
     /// Its name.
     pub key: String,
     /// Its value. In a header to add, `%REQ(name)%`, `%PROTOCOL%`, `%DOWNSTREAM_REMOTE_ADDRESS%`,
-    /// `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%`, both `.._WITHOUT_PORT%` and `.._REMOTE_PORT%` stand for what they say, and `%%` for
-    /// a percent sign; other commands of Envoy's are refused.
+    /// `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS%`, both `.._WITHOUT_PORT%` and `.._REMOTE_PORT%` stand
+    /// for what they say, and `%%` for a percent sign; other commands of Envoy's are refused.
     #[serde(default)]
     pub value: String,
 }

@@ -1,4 +1,5 @@
-//! What was read and is left out, as fields that are not carried out: filters, and ways to choose an endpoint.
+//! What was read and is left out, as fields that are not carried out: filters, and ways to choose
+//! an endpoint.
 
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
 //! Envoy's configuration: what it reads, what it refuses, and what each field means.
 //!
-//! The types have the shapes of Envoy's v3 API, as far as this proxy family serves them, and Orion's
-//! `listener_manager` block. Reading follows protobuf's JSON mapping: `null` is absent, `portValue` is `port_value`,
-//! durations are `600s` or `0.25s` (and `10m`, which Envoy does not take). YAML needs the feature `yaml`; no type of the
-//! parser is in a signature here.
+//! The types have the shapes of Envoy's v3 API, as far as this proxy family serves them, and
+//! Orion's `listener_manager` block. Reading follows protobuf's JSON mapping: `null` is absent,
+//! `portValue` is `port_value`, durations are `600s` or `0.25s` (and `10m`, which Envoy does not
+//! take). YAML needs the feature `yaml`; no type of the parser is in a signature here.
 //!
 //! - A field that is not known is ignored, as Envoy does, and its path is returned ([`Loaded::unknown_fields`]). Its
 //!   content still counts when two listeners are compared. Those that Envoy has not got either are mistakes, most likely:

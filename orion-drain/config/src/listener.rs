@@ -26,14 +26,14 @@ use super::{
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
-    /// The name that later updates refer to. One that was read without a name is called by its address; Envoy makes up a new
-    /// UUID every time.
+    /// The name that later updates refer to. One that was read without a name is called by its
+    /// address; Envoy makes up a new UUID every time.
     #[serde(default)]
     pub name: String,
     /// Where it listens.
     pub address: Address,
-    /// Where it listens as well. One version of the listener takes what comes at all of its addresses. If one of them cannot be had,
-    /// the update is refused.
+    /// Where it listens as well. One version of the listener takes what comes at all of its
+    /// addresses. If one of them cannot be had, the update is refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub additional_addresses: Vec<AdditionalAddress>,
     /// Which filters a connection gets, by where it comes from and goes to.
@@ -49,8 +49,9 @@ pub struct Listener {
         skip_serializing_if = "Option::is_none"
     )]
     pub per_connection_buffer_limit_bytes: Option<u32>,
-    /// Whether each worker accepts on a socket of its own, if the host runs several workers. Default, other than in Envoy: no,
-    /// they share one. It cannot change while the listener keeps its address.
+    /// Whether each worker accepts on a socket of its own, if the host runs several workers.
+    /// Default, other than in Envoy: no, they share one. It cannot change while the listener keeps
+    /// its address.
     #[serde(
         default,
         deserialize_with = "flags::option",
@@ -136,7 +137,8 @@ pub struct FilterChainMatch {
     /// Where the client connects to; empty means anywhere. The longest range that holds it wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefix_ranges: Vec<CidrRange>,
-    /// The name that a client over TLS asks for: `a.example`, or `*.example` for what ends so. The longest wins.
+    /// The name that a client over TLS asks for: `a.example`, or `*.example` for what ends so. The
+    /// longest wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_names: Vec<String>,
     /// `tls` or `raw_buffer`: whether the client begins with a TLS handshake. Default: both.
@@ -244,8 +246,8 @@ impl Listener {
         }
     }
 
-    /// How its socket at `at`, one of its addresses, is opened: `enable_reuse_port`, `tcp_backlog_size`, and the address's
-    /// `ipv4_compat` or `mode`.
+    /// How its socket at `at`, one of its addresses, is opened: `enable_reuse_port`,
+    /// `tcp_backlog_size`, and the address's `ipv4_compat` or `mode`.
     pub fn socket_options(&self, at: &ListenAddress) -> SocketOptions {
         let mut options = SocketOptions::default();
         if self.enable_reuse_port == Some(true) {
@@ -288,12 +290,14 @@ impl Listener {
         chains.chain(default.map(move |chain| (place.clone(), chain)))
     }
 
-    /// Whether an update from `self` to `other` would change nothing but the label in `version_info`.
+    /// Whether an update from `self` to `other` would change nothing but the label in
+    /// `version_info`.
     pub fn same_content(&self, other: &Self) -> bool {
         self.same_but_chains(other) && self.same_chains(other)
     }
 
-    /// Whether an update to `other` can be taken in place: filter chains differ, all else is the same.
+    /// Whether an update to `other` can be taken in place: filter chains differ, all else is the
+    /// same.
     pub fn differs_only_in_chains(&self, other: &Self) -> bool {
         self.same_but_chains(other) && !self.same_chains(other)
     }
@@ -315,7 +319,8 @@ impl Listener {
             && self.unknown == other.unknown
     }
 
-    /// Keeps the content of fields that are unknown here, so that a change in one of them is a change.
+    /// Keeps the content of fields that are unknown here, so that a change in one of them is a
+    /// change.
     pub(super) fn keep_unknown(&mut self, own: &FieldPath, fields: &[Unknown]) {
         for field in fields {
             let Some(path) = field.path.below(own) else {

@@ -10,16 +10,17 @@ use serde_json::Value;
 
 use super::{duration, names};
 
-/// The `listener_manager` block of Orion's proposal "Connection Draining for Multiple Listener Versions".
+/// The `listener_manager` block of Orion's proposal "Connection Draining for Multiple Listener
+/// Versions".
 ///
-/// A bootstrap without the block has no limit of versions, as Envoy has none. Fields that are left out of it have the
-/// values of the proposal's example.
+/// A bootstrap without the block has no limit of versions, as Envoy has none. Fields that are left
+/// out of it have the values of the proposal's example.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ListenerManagerConfig {
-    /// How many versions of one listener may live, the active one included. Over it, the oldest drain's deadline
-    /// comes nearer. Default 2.
+    /// How many versions of one listener may live, the active one included. Over it, the oldest
+    /// drain's deadline comes nearer. Default 2.
     pub max_versions_per_listener: usize,
     /// Another limit of the same kind; the smaller one counts. Default `count_based_only: 2`.
     pub cleanup_policy: CleanupPolicy,
@@ -110,13 +111,15 @@ impl Default for ListenerDrainConfig {
 }
 
 impl ListenerManagerConfig {
-    /// How many versions of one listener may live, the active one included: the smaller of the two limits.
+    /// How many versions of one listener may live, the active one included: the smaller of the two
+    /// limits.
     pub fn versions_limit(&self) -> usize {
         self.max_versions_per_listener
             .min(self.cleanup_policy.limit())
     }
 
-    /// The drain tree's settings: `drain_config`'s time and strategy, Envoy's defaults for the rest.
+    /// The drain tree's settings: `drain_config`'s time and strategy, Envoy's defaults for the
+    /// rest.
     pub fn drain_settings(&self) -> DrainSettings {
         DrainSettings::default()
             .with_drain_time(self.drain_config.drain_time)
@@ -129,7 +132,8 @@ impl ListenerManagerConfig {
     }
 }
 
-/// Reads the block, or nothing if it is Envoy's own bootstrap field of this name, which chooses an extension.
+/// Reads the block, or nothing if it is Envoy's own bootstrap field of this name, which chooses an
+/// extension.
 pub(super) fn deserialize_block<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<ListenerManagerConfig>, D::Error> {

@@ -1,4 +1,5 @@
-//! What a text, a header or a query parameter has to be: `type.matcher.v3` and `config.route.v3.HeaderMatcher`.
+//! What a text, a header or a query parameter has to be: `type.matcher.v3` and
+//! `config.route.v3.HeaderMatcher`.
 
 use std::borrow::Cow;
 
@@ -79,7 +80,8 @@ impl RegexMatcher {
 pub struct StringMatcher {
     /// The pattern.
     pub pattern: StringPattern,
-    /// Whether case does not count. Default: it does. It never counts for `safe_regex`, which says so itself.
+    /// Whether case does not count. Default: it does. It never counts for `safe_regex`, which says
+    /// so itself.
     pub ignore_case: bool,
 }
 
@@ -204,8 +206,8 @@ impl StringMatcher {
     }
 }
 
-/// What a header of a request has to be: `config.route.v3.HeaderMatcher`. `:method`, `:path`, `:authority` and `:scheme` are
-/// headers here. Without a pattern the header has to be there.
+/// What a header of a request has to be: `config.route.v3.HeaderMatcher`. `:method`, `:path`,
+/// `:authority` and `:scheme` are headers here. Without a pattern the header has to be there.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HeaderFields", into = "HeaderFields")]
@@ -216,7 +218,8 @@ pub struct HeaderMatcher {
     pub pattern: HeaderPattern,
     /// Whether it has to be otherwise. Default: no.
     pub invert_match: bool,
-    /// Whether a header that is not there counts as an empty one. Default: no, then only `present_match` can take it.
+    /// Whether a header that is not there counts as an empty one. Default: no, then only
+    /// `present_match` can take it.
     pub treat_missing_header_as_empty: bool,
 }
 
@@ -226,7 +229,8 @@ pub struct HeaderMatcher {
 pub enum HeaderPattern {
     /// `present_match`: whether it is there.
     Present(bool),
-    /// `string_match`, or the older `exact_match`, `prefix_match`, `suffix_match`, `contains_match`, `safe_regex_match`.
+    /// `string_match`, or the older `exact_match`, `prefix_match`, `suffix_match`,
+    /// `contains_match`, `safe_regex_match`.
     Text(StringMatcher),
     /// `range_match`: a whole number within bounds.
     Range(Int64Range),
@@ -350,7 +354,8 @@ impl From<HeaderMatcher> for HeaderFields {
 }
 
 impl HeaderMatcher {
-    /// Whether the header of this request is as it has to be. Several headers of the name count as one, with commas between.
+    /// Whether the header of this request is as it has to be. Several headers of the name count as
+    /// one, with commas between.
     pub fn matches(&self, request: &RequestHead<'_>) -> bool {
         let value = request.header(&self.name);
         if let HeaderPattern::Present(present) = self.pattern {
@@ -373,7 +378,8 @@ impl HeaderMatcher {
     }
 }
 
-/// What a parameter of the query has to be: `config.route.v3.QueryParameterMatcher`. Without a pattern it has to be there.
+/// What a parameter of the query has to be: `config.route.v3.QueryParameterMatcher`. Without a
+/// pattern it has to be there.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueryParameterMatcher {
@@ -403,7 +409,8 @@ impl QueryParameterMatcher {
     }
 }
 
-/// A share of all requests, chosen by chance: `config.core.v3.RuntimeFractionalPercent`. No runtime value overrides it here.
+/// A share of all requests, chosen by chance: `config.core.v3.RuntimeFractionalPercent`. No runtime
+/// value overrides it here.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFraction {

@@ -1,4 +1,5 @@
-//! Enumerations by Envoy's names; an unknown one is refused with the list of those that are allowed.
+//! Enumerations by Envoy's names; an unknown one is refused with the list of those that are
+//! allowed.
 
 use std::{fmt, marker::PhantomData};
 

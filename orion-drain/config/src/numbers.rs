@@ -1,5 +1,5 @@
-//! Whole numbers as protobuf's JSON mapping reads them: `80`, `80.0` or `"80"`, within the bounds of their field. `0600` is octal, as in
-//! YAML 1.1, which Envoy reads; YAML 1.2 makes a text of it.
+//! Whole numbers as protobuf's JSON mapping reads them: `80`, `80.0` or `"80"`, within the bounds
+//! of their field. `0600` is octal, as in YAML 1.1, which Envoy reads; YAML 1.2 makes a text of it.
 
 use std::{fmt, marker::PhantomData};
 

@@ -15,7 +15,8 @@ pub enum EscapedSlashes {
     Keep,
     /// `REJECT_REQUEST`: the request is answered with 400.
     Reject,
-    /// `UNESCAPE_AND_REDIRECT`: the client is sent to the path without it, with 307; gRPC is answered with 400.
+    /// `UNESCAPE_AND_REDIRECT`: the client is sent to the path without it, with 307; gRPC is
+    /// answered with 400.
     Redirect,
     /// `UNESCAPE_AND_FORWARD`: the path without it counts.
     Forward,
@@ -65,8 +66,9 @@ pub enum PathOutcome<'p> {
 }
 
 impl HttpConnectionManager {
-    /// What becomes of a request with this path and query: escaped slashes first, then dots, then slashes that stand together, as
-    /// in [Envoy](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/edge).
+    /// What becomes of a request with this path and query: escaped slashes first, then dots, then
+    /// slashes that stand together, as in
+    /// [Envoy](https://www.envoyproxy.io/docs/envoy/latest/faq/configuration/edge).
     pub fn path<'p>(&self, path_and_query: &'p str) -> PathOutcome<'p> {
         let action = self.path_with_escaped_slashes_action;
         let keeps = matches!(action, EscapedSlashes::Default | EscapedSlashes::Keep);
@@ -150,7 +152,8 @@ fn decoded(path: &str, wanted: impl Fn(u8) -> bool) -> String {
     decoded + rest
 }
 
-/// The path by RFC 3986, section 6: unreserved characters as themselves, `\` as `/`, no segment of dots.
+/// The path by RFC 3986, section 6: unreserved characters as themselves, `\` as `/`, no segment of
+/// dots.
 fn without_dots(path: &str) -> String {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let path = decoded(path, unreserved).replace('\\', "/");

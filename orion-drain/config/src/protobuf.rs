@@ -1,9 +1,9 @@
-//! Listeners as protobuf messages: turned into protobuf's JSON mapping, so that there is one reader, with one set of rules,
-//! for files and for control planes.
+//! Listeners as protobuf messages: turned into protobuf's JSON mapping, so that there is one
+//! reader, with one set of rules, for files and for control planes.
 //!
-//! A field whose number is not known becomes `unknown_<number>`: nobody asks for it, so it is told with all that is unknown, and
-//! its content counts when two listeners are compared. An `Any` of a type that is not known keeps its type URL, by which it is
-//! refused wherever its type matters.
+//! A field whose number is not known becomes `unknown_<number>`: nobody asks for it, so it is told
+//! with all that is unknown, and its content counts when two listeners are compared. An `Any` of a
+//! type that is not known keeps its type URL, by which it is refused wherever its type matters.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -21,7 +21,8 @@ use super::any::message_name;
 use super::path::FieldPath;
 use super::{ConfigError, Listener, ListenerUpdate, Loaded};
 
-/// What the messages look like that a listener can hold: an excerpt of the descriptors that `envoy-types` is generated from.
+/// What the messages look like that a listener can hold: an excerpt of the descriptors that
+/// `envoy-types` is generated from.
 static DESCRIPTORS: &[u8] = include_bytes!("protobuf.bin");
 
 /// Empty if the descriptors could not be read, which a test rules out.
@@ -32,8 +33,9 @@ static POOL: LazyLock<DescriptorPool> =
 const NESTED: usize = 16;
 
 impl Listener {
-    /// Reads and checks a listener of `envoy-types`, by the same rules as [`from_json`](Self::from_json). Fields that newer
-    /// versions of the API have are lost in that type; [`ListenerUpdate::from_resources`] sees them.
+    /// Reads and checks a listener of `envoy-types`, by the same rules as
+    /// [`from_json`](Self::from_json). Fields that newer versions of the API have are lost in that
+    /// type; [`ListenerUpdate::from_resources`] sees them.
     ///
     /// # Errors
     ///
@@ -47,7 +49,8 @@ impl Listener {
 
 impl ListenerUpdate {
     /// Reads the resources of a discovery response as it comes over gRPC, by the same rules as
-    /// [`from_json`](Self::from_json). What is wrong with a single listener is in [`rejected`](Self::rejected).
+    /// [`from_json`](Self::from_json). What is wrong with a single listener is in
+    /// [`rejected`](Self::rejected).
     pub fn from_resources<'r>(
         version_info: &str,
         resources: impl IntoIterator<Item = &'r Any>,

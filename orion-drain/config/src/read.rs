@@ -16,8 +16,8 @@ use super::{
 pub struct Loaded<T> {
     /// The value.
     pub value: T,
-    /// The paths of the fields that are not known here. They are ignored, as Envoy does, and counted in
-    /// `server.dynamic_unknown_fields` by whoever applies the value.
+    /// The paths of the fields that are not known here. They are ignored, as Envoy does, and
+    /// counted in `server.dynamic_unknown_fields` by whoever applies the value.
     pub unknown_fields: Vec<String>,
     /// The paths of those among them that Envoy 1.40 has not got either: mistakes, most likely.
     pub foreign_fields: Vec<String>,
@@ -44,8 +44,8 @@ impl<T> Loaded<T> {
         Ok(self)
     }
 
-    /// The same, if Envoy has all of its fields; as Envoy asks of a bootstrap, unless `--allow-unknown-static-fields` is
-    /// given.
+    /// The same, if Envoy has all of its fields; as Envoy asks of a bootstrap, unless
+    /// `--allow-unknown-static-fields` is given.
     ///
     /// # Errors
     ///
@@ -101,7 +101,8 @@ fn tabs_before_comments(text: &str) -> String {
     spaced
 }
 
-/// Fields that are lists wherever they stand. Protobuf's parser takes a value without brackets for a list of one.
+/// Fields that are lists wherever they stand. Protobuf's parser takes a value without brackets for
+/// a list of one.
 const LISTS: &[&str] = &[
     "additional_addresses",
     "alpn_protocols",
@@ -138,8 +139,9 @@ const LISTS: &[&str] = &[
     "virtual_hosts",
 ];
 
-/// What protobuf's JSON mapping says before fields have types: `null` is absent, and `portValue` is `port_value`.
-/// Puts `@type` first, so that a message is read in one pass once its type is known, and errors in it have a path.
+/// What protobuf's JSON mapping says before fields have types: `null` is absent, and `portValue` is
+/// `port_value`. Puts `@type` first, so that a message is read in one pass once its type is known,
+/// and errors in it have a path.
 pub(super) fn prepare(value: Value) -> Value {
     match value {
         Value::Object(mut map) => {

@@ -76,7 +76,8 @@ pub(super) fn with_path(path_and_query: &str, path: impl FnOnce(&str) -> String)
     path(old) + rest
 }
 
-/// An answer that sends the client elsewhere: `config.route.v3.RedirectAction`. What is not named stays as it was asked for.
+/// An answer that sends the client elsewhere: `config.route.v3.RedirectAction`. What is not named
+/// stays as it was asked for.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedirectAction {
@@ -170,7 +171,8 @@ impl RedirectAction {
         }
     }
 
-    /// Where the client is sent: the header `location`. `matched` is how much of the path the route's prefix has matched.
+    /// Where the client is sent: the header `location`. `matched` is how much of the path the
+    /// route's prefix has matched.
     pub(super) fn location(&self, request: &RequestHead<'_>, matched: usize) -> String {
         let old = request.scheme();
         let scheme = match (self.https_redirect, &*self.scheme_redirect) {

@@ -33,7 +33,8 @@ pub struct RouteConfiguration {
     /// Headers that no response has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_headers_to_remove: Vec<String>,
-    /// Whether a route to a cluster that does not exist is refused. Default: yes, as Envoy for routes in a listener.
+    /// Whether a route to a cluster that does not exist is refused. Default: yes, as Envoy for
+    /// routes in a listener.
     #[serde(
         default,
         deserialize_with = "flags::option",
@@ -178,7 +179,8 @@ pub struct DataSource {
     /// The content itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline_string: Option<String>,
-    /// A file, which is read when the listener is made. A relative path is relative to where the process was started.
+    /// A file, which is read when the listener is made. A relative path is relative to where the
+    /// process was started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filename: Option<PathBuf>,
 }
@@ -193,7 +195,8 @@ pub struct RouteAction {
     /// Clusters that share the requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_clusters: Option<WeightedClusters>,
-    /// The header of the request that names the cluster. A cluster that does not exist is answered with 503.
+    /// The header of the request that names the cluster. A cluster that does not exist is answered
+    /// with 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_header: Option<String>,
     /// What stands for the part of the path that the route's `prefix` or `path` has matched.
@@ -208,7 +211,8 @@ pub struct RouteAction {
     /// The host that the upstream is asked for is in this header of the request, if it is there.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub host_rewrite_header: String,
-    /// The upstream is asked for the name that its address was resolved from, or for its endpoint's `hostname`. Default: no.
+    /// The upstream is asked for the name that its address was resolved from, or for its endpoint's
+    /// `hostname`. Default: no.
     #[serde(
         default,
         deserialize_with = "flags::deserialize",
@@ -235,7 +239,8 @@ pub struct RouteAction {
 }
 
 impl RouteAction {
-    /// Whether an upgrade to `token` is let through: what stands here counts, or else what `manager` says.
+    /// Whether an upgrade to `token` is let through: what stands here counts, or else what
+    /// `manager` says.
     pub fn allows_upgrade(&self, token: &str, manager: &HttpConnectionManager) -> bool {
         UpgradeConfig::allows(&self.upgrade_configs, token)
             .unwrap_or_else(|| manager.allows_upgrade(token))

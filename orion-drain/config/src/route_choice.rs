@@ -21,8 +21,9 @@ pub struct ChosenRoute<'a> {
 }
 
 impl<'a> ChosenRoute<'a> {
-    /// The changes of a request on its way to `cluster`: its entry's, the route's, its host's and the table's, in this order, as
-    /// [Envoy makes them](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers).
+    /// The changes of a request on its way to `cluster`: its entry's, the route's, its host's and
+    /// the table's, in this order, as [Envoy makes
+    /// them](https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/headers).
     pub fn request_edits(
         &self,
         request: &RequestHead<'_>,
@@ -103,7 +104,8 @@ impl<'a> ChosenRoute<'a> {
         }
     }
 
-    /// The host that the upstream is asked for, if it is not the one of the request. `hostname` is the endpoint's.
+    /// The host that the upstream is asked for, if it is not the one of the request. `hostname` is
+    /// the endpoint's.
     pub fn host<'r>(
         &self,
         request: &RequestHead<'r>,
@@ -198,8 +200,8 @@ impl RouteConfiguration {
         })
     }
 
-    /// Exact domains first, then `*.suffix`, then `prefix.*`, longest first, then `*`, as
-    /// [Envoy does](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto).
+    /// Exact domains first, then `*.suffix`, then `prefix.*`, longest first, then `*`, as [Envoy
+    /// does](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto).
     fn virtual_host(&self, host: &str) -> Option<&VirtualHost> {
         let host = host.to_ascii_lowercase();
         let (bare, _) = split_port(&host);

@@ -53,8 +53,8 @@ fn age(duration: Option<Duration>, jitter: Option<Percent>) -> ConnectionAge {
 }
 
 impl HttpConnectionManager {
-    /// How old a connection may become, and how many requests it may serve. As in Envoy, `drain_timeout` is what is left to
-    /// a connection after that.
+    /// How old a connection may become, and how many requests it may serve. As in Envoy,
+    /// `drain_timeout` is what is left to a connection after that.
     fn age(&self) -> ConnectionAge {
         let timeouts = self.timeouts();
         let options = self.common_http_protocol_options.as_ref();
@@ -65,7 +65,8 @@ impl HttpConnectionManager {
             .with_max_requests(requests.map(u64::from))
     }
 
-    /// A server with this manager's codec, timeouts, limits of age and options of HTTP/2, which counts into `counts`.
+    /// A server with this manager's codec, timeouts, limits of age and options of HTTP/2, which
+    /// counts into `counts`.
     pub fn server(&self, counts: Arc<dyn HttpCounts>) -> HttpServer {
         let mut server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts)
             .with_age(self.age());
@@ -96,7 +97,8 @@ impl HttpConnectionManager {
 }
 
 impl TcpProxy {
-    /// A relay with this proxy's `check_drain_close`, `idle_timeout` and limit of age, which counts into `counts`.
+    /// A relay with this proxy's `check_drain_close`, `idle_timeout` and limit of age, which counts
+    /// into `counts`.
     pub fn server(&self, counts: Arc<dyn TcpCounts>) -> TcpServer {
         let options = match self.check_drain_close {
             true => CopyOptions::new().with_policy(TcpDrainPolicy::CheckOnData),

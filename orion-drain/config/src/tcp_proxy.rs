@@ -34,16 +34,16 @@ pub struct TcpProxy {
         skip_serializing_if = "Option::is_none"
     )]
     pub idle_timeout: Option<Duration>,
-    /// How old a connection may get, 1 ms at least; then it ends in FIN in its next quiet moment, 5 s later at the
-    /// latest. Default: no limit.
+    /// How old a connection may get, 1 ms at least; then it ends in FIN in its next quiet moment, 5
+    /// s later at the latest. Default: no limit.
     #[serde(
         default,
         with = "duration::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub max_downstream_connection_duration: Option<Duration>,
-    /// How much older a connection may get, in percent of `max_downstream_connection_duration`; each has another share
-    /// of that. Default: 0.
+    /// How much older a connection may get, in percent of `max_downstream_connection_duration`;
+    /// each has another share of that. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_downstream_connection_duration_jitter_percentage: Option<Percent>,
 }

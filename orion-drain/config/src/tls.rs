@@ -1,4 +1,5 @@
-//! TLS: `transport_socket` of a filter chain with a `DownstreamTlsContext`, or of a cluster with an `UpstreamTlsContext`.
+//! TLS: `transport_socket` of a filter chain with a `DownstreamTlsContext`, or of a cluster with an
+//! `UpstreamTlsContext`.
 
 use std::path::PathBuf;
 
@@ -123,7 +124,8 @@ pub struct DownstreamTlsContext {
     /// Certificates, and what is offered by ALPN.
     #[serde(default)]
     pub common_tls_context: CommonTlsContext,
-    /// Whether clients need a certificate. Default: no; with a validation context one that is shown must be good.
+    /// Whether clients need a certificate. Default: no; with a validation context one that is shown
+    /// must be good.
     #[serde(
         default,
         deserialize_with = "flags::option",
@@ -134,7 +136,8 @@ pub struct DownstreamTlsContext {
 
 /// TLS towards endpoints, as in
 /// [`UpstreamTlsContext`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/transport_sockets/tls/v3/tls.proto).
-/// As in Envoy, without a validation context every certificate is good, and with `trusted_ca` alone every name in it.
+/// As in Envoy, without a validation context every certificate is good, and with `trusted_ca` alone
+/// every name in it.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamTlsContext {
@@ -153,7 +156,8 @@ pub struct CommonTlsContext {
     /// The versions and suites.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls_params: Option<TlsParameters>,
-    /// The certificates. A server chooses among several by the name that the client asks for and the keys that it knows.
+    /// The certificates. A server chooses among several by the name that the client asks for and
+    /// the keys that it knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tls_certificates: Vec<TlsCertificate>,
     /// Certificates from files or from `static_resources.secrets`.
@@ -183,7 +187,8 @@ pub struct TlsParameters {
     /// The newest version that is spoken. Default: TLS 1.3.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub tls_maximum_protocol_version: TlsProtocol,
-    /// The suites of TLS 1.2, in BoringSSL's names. Those that rustls has not got are left out; one has to be left. Default: all.
+    /// The suites of TLS 1.2, in BoringSSL's names. Those that rustls has not got are left out; one
+    /// has to be left. Default: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cipher_suites: Vec<String>,
 }
@@ -227,7 +232,8 @@ pub struct SdsSecretConfig {
     pub sds_config: Option<ConfigSource>,
 }
 
-/// What a certificate has to be: `extensions.transport_sockets.tls.v3.CertificateValidationContext`.
+/// What a certificate has to be:
+/// `extensions.transport_sockets.tls.v3.CertificateValidationContext`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificateValidationContext {
@@ -292,8 +298,9 @@ pub struct Secret {
     pub validation_context: Option<CertificateValidationContext>,
 }
 
-/// A certificate with its key: `extensions.transport_sockets.tls.v3.TlsCertificate`. They are read when the listener or cluster
-/// is made; files that change afterwards are read again with the next update of it.
+/// A certificate with its key: `extensions.transport_sockets.tls.v3.TlsCertificate`. They are read
+/// when the listener or cluster is made; files that change afterwards are read again with the next
+/// update of it.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsCertificate {

@@ -41,14 +41,14 @@ impl UpstreamTls {
 }
 
 impl Cluster {
-    /// How connections to its endpoints are secured; `None`: they speak in clear. It reads the files of certificates, keys and
-    /// authorities, now and never again. `secrets` are those that the context may refer to by name:
-    /// [`Bootstrap::secrets`](super::Bootstrap::secrets).
+    /// How connections to its endpoints are secured; `None`: they speak in clear. It reads the
+    /// files of certificates, keys and authorities, now and never again. `secrets` are those that
+    /// the context may refer to by name: [`Bootstrap::secrets`](super::Bootstrap::secrets).
     ///
     /// # Errors
     ///
-    /// The first file that cannot be read, or is no certificate or key, a key that is not its certificate's, or a secret that is
-    /// not there.
+    /// The first file that cannot be read, or is no certificate or key, a key that is not its
+    /// certificate's, or a secret that is not there.
     pub fn tls(&self, secrets: &[Secret]) -> Result<Option<UpstreamTls>, FieldError> {
         let socket = self.transport_socket.as_ref();
         let Some(context) = socket.and_then(|socket| socket.tls()) else {

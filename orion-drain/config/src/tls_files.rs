@@ -1,4 +1,5 @@
-//! What TLS contexts refer to (feature `tls`): certificates, keys and authorities in files, inline, or in secrets.
+//! What TLS contexts refer to (feature `tls`): certificates, keys and authorities in files, inline,
+//! or in secrets.
 
 use std::sync::Arc;
 

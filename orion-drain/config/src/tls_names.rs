@@ -1,4 +1,5 @@
-//! Whether a certificate is signed by whom it has to be, and has a name that it has to have (feature `tls`).
+//! Whether a certificate is signed by whom it has to be, and has a name that it has to have
+//! (feature `tls`).
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ fn has_name(
     }
 }
 
-/// What an endpoint's certificate has to be, in Envoy's way: the name that was asked for counts only if a matcher says so.
+/// What an endpoint's certificate has to be, in Envoy's way: the name that was asked for counts
+/// only if a matcher says so.
 #[derive(Debug)]
 pub(super) struct EndpointCertificates {
     pub(super) authorities: Option<Arc<RootCertStore>>,

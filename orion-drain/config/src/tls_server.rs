@@ -1,4 +1,5 @@
-//! From a TLS context to what takes handshakes (feature `tls`): certificates and keys are read, once.
+//! From a TLS context to what takes handshakes (feature `tls`): certificates and keys are read,
+//! once.
 
 use std::sync::Arc;
 
@@ -12,14 +13,15 @@ use super::tls_names::{ClientCertificates, dns_names};
 use super::{DownstreamTlsContext, FieldError, FilterChain, Listener, Secret, path::FieldPath};
 
 impl Listener {
-    /// What takes the handshakes of each filter chain, in the order of [`all_chains`](Self::all_chains); `None` for a chain
-    /// that speaks in clear. It reads the files of certificates and keys, now and never again. `secrets` are those that
-    /// contexts may refer to by name: [`Bootstrap::secrets`](super::Bootstrap::secrets).
+    /// What takes the handshakes of each filter chain, in the order of
+    /// [`all_chains`](Self::all_chains); `None` for a chain that speaks in clear. It reads the
+    /// files of certificates and keys, now and never again. `secrets` are those that contexts may
+    /// refer to by name: [`Bootstrap::secrets`](super::Bootstrap::secrets).
     ///
     /// # Errors
     ///
-    /// The first file that cannot be read, or is no certificate or key, a key that is not its certificate's, or a secret that is
-    /// not there.
+    /// The first file that cannot be read, or is no certificate or key, a key that is not its
+    /// certificate's, or a secret that is not there.
     pub fn tls(&self, secrets: &[Secret]) -> Result<Vec<Option<Tls>>, FieldError> {
         self.chains_at(&FieldPath::root())
             .map(|(at, chain)| chain.tls(secrets, &at))
@@ -90,8 +92,8 @@ fn secured(
     Ok(config)
 }
 
-/// Several certificates, of which a client gets the first that has the name it asks for and a key that it knows; as in Envoy,
-/// the first one if none has the name.
+/// Several certificates, of which a client gets the first that has the name it asks for and a key
+/// that it knows; as in Envoy, the first one if none has the name.
 #[derive(Debug)]
 struct ByName(Vec<(Vec<String>, Arc<CertifiedKey>)>);
 

@@ -1,9 +1,11 @@
-//! Envoy's fields that are not read here and may be left out: they tune or observe. No listener, route, upstream or permission
-//! depends on them.
+//! Envoy's fields that are not read here and may be left out: they tune or observe. No listener,
+//! route, upstream or permission depends on them.
 //!
-//! Every other field of a message that is read, and that is not read itself, is [refused](super::unsupported).
+//! Every other field of a message that is read, and that is not read itself, is
+//! [refused](super::unsupported).
 
-/// The field that holds a message, and the names of that message's fields, as in [`super::foreign`].
+/// The field that holds a message, and the names of that message's fields, as in
+/// [`super::foreign`].
 const FIELDS: &[(&str, &str)] = &[
     (
         "",

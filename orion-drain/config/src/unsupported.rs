@@ -1,8 +1,9 @@
-//! Fields that Envoy has, that are not carried out here, and that must not be ignored: the listener would take connections or
-//! requests that it should not, send them elsewhere, or speak in clear where it should not.
+//! Fields that Envoy has, that are not carried out here, and that must not be ignored: the listener
+//! would take connections or requests that it should not, send them elsewhere, or speak in clear
+//! where it should not.
 //!
-//! That is every field of a message that is read which is not read itself, is not among those that [only tune or
-//! observe](super::tuning), and asks for something else than Envoy's default.
+//! That is every field of a message that is read which is not read itself, is not among those that
+//! [only tune or observe](super::tuning), and asks for something else than Envoy's default.
 
 use serde_json::Value;
 
@@ -24,7 +25,8 @@ const HARMLESS: &[&str] = &[
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
 ];
 
-/// Values that say the same as nothing where `false`, `0`, an empty string and an empty list do not.
+/// Values that say the same as nothing where `false`, `0`, an empty string and an empty list do
+/// not.
 const DEFAULTS: &[(&str, &str, &str)] = &[
     ("listeners", "bind_to_port", "true"),
     ("load_assignment", "policy", "{}"),
@@ -56,7 +58,8 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ("typed_config", "ocsp_staple_policy", "\"LENIENT_STAPLING\""),
 ];
 
-/// Socket options that only tune: the level and the name of `setsockopt(2)` on Linux. `None`: every name of the level.
+/// Socket options that only tune: the level and the name of `setsockopt(2)` on Linux. `None`: every
+/// name of the level.
 const TUNING_OPTIONS: &[(i64, Option<i64>)] = &[
     (SOL_SOCKET, Some(7)),  // SO_SNDBUF
     (SOL_SOCKET, Some(8)),  // SO_RCVBUF
@@ -103,7 +106,8 @@ fn decorates(filters: &Value) -> bool {
     })
 }
 
-/// Whether Envoy does the same without the field. A message that is there counts, even an empty one.
+/// Whether Envoy does the same without the field. A message that is there counts, even an empty
+/// one.
 fn is_default(holder: &str, key: &str, value: &Value) -> bool {
     match value {
         // `bind_to_port: false` is the one that is not.

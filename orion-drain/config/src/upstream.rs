@@ -7,7 +7,8 @@ use super::{
     names::Named,
 };
 
-/// The key of the HTTP options in `typed_extension_protocol_options`, which is also the name of their type.
+/// The key of the HTTP options in `typed_extension_protocol_options`, which is also the name of
+/// their type.
 pub(super) const HTTP: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Which endpoint of a cluster is next.

@@ -32,7 +32,8 @@ pub(crate) struct Args {
     /// Refuse updates with fields that Envoy has not got either, instead of ignoring those.
     #[arg(long)]
     pub(crate) reject_unknown_dynamic_fields: bool,
-    /// What becomes of fields that Envoy has, that only tune or observe, and that are not carried out here.
+    /// What becomes of fields that Envoy has, that only tune or observe, and that are not carried
+    /// out here.
     #[arg(long, value_enum, default_value_t = UnsupportedFields::Warn)]
     pub(crate) unsupported_fields: UnsupportedFields,
     /// The name of this proxy, in place of the bootstrap's `node.id`.
@@ -45,17 +46,20 @@ pub(crate) struct Args {
     /// Default: what the bootstrap's `listener_manager.drain_config` says, or 600.
     #[arg(long)]
     pub(crate) drain_time_s: Option<u64>,
-    /// One after the other, or everybody at once. Default: what `listener_manager.drain_config` says, or gradual.
+    /// One after the other, or everybody at once. Default: what `listener_manager.drain_config`
+    /// says, or gradual.
     #[arg(long, value_enum)]
     pub(crate) drain_strategy: Option<Strategy>,
     /// How long a replaced process may live, in seconds. See --hot-restart-path.
     #[arg(long, default_value_t = 900)]
     pub(crate) parent_shutdown_time_s: u64,
-    /// Where a process meets the one that replaces it: a path of a Unix socket in a folder that only its owner may write. A
-    /// process that finds another one there takes its sockets, and the other one drains.
+    /// Where a process meets the one that replaces it: a path of a Unix socket in a folder that
+    /// only its owner may write. A process that finds another one there takes its sockets, and the
+    /// other one drains.
     #[arg(long, value_name = "PATH")]
     pub(crate) hot_restart_path: Option<PathBuf>,
-    /// When connections are told to leave. Default: first-quarter, or envoy-1.40 with `--compat envoy-1.40`.
+    /// When connections are told to leave. Default: first-quarter, or envoy-1.40 with `--compat
+    /// envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) drain_schedule: Option<Schedule>,
     /// Another proxy's behaviour as a whole.
@@ -64,7 +68,8 @@ pub(crate) struct Args {
     /// How many threads serve connections. Default: one for each core.
     #[arg(long)]
     pub(crate) concurrency: Option<NonZeroUsize>,
-    /// Each of those threads has a runtime of its own, as Envoy's workers have: a connection never changes its thread.
+    /// Each of those threads has a runtime of its own, as Envoy's workers have: a connection never
+    /// changes its thread.
     #[arg(long)]
     pub(crate) runtime_per_worker: bool,
     #[command(flatten)]
@@ -74,19 +79,22 @@ pub(crate) struct Args {
     /// What SIGTERM and SIGINT do. Default: drain, or exit with `--compat envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) on_sigterm: Option<OnSigterm>,
-    /// systemd keeps the listening sockets while the service is restarted; its unit needs FileDescriptorStoreMax=. Default: if
-    /// systemd offers it, which it does from version 254 on.
+    /// systemd keeps the listening sockets while the service is restarted; its unit needs
+    /// FileDescriptorStoreMax=. Default: if systemd offers it, which it does from version 254 on.
     #[arg(long)]
     pub(crate) systemd_fd_store: bool,
-    /// What a WebSocket client reads before its tunnel's deadline: a Close frame, 1012 or 1001, or (`none`) no frame but FIN, as from
-    /// Envoy. Default: service-restart, or none with `--compat envoy-1.40`.
+    /// What a WebSocket client reads before its tunnel's deadline: a Close frame, 1012 or 1001, or
+    /// (`none`) no frame but FIN, as from Envoy. Default: service-restart, or none with `--compat
+    /// envoy-1.40`.
     #[arg(long, value_enum)]
     websocket_close: Option<WebSocketClose>,
-    /// A file with the bearer token that the admin port asks for. Default: none, so keep that port on the loopback address.
+    /// A file with the bearer token that the admin port asks for. Default: none, so keep that port
+    /// on the loopback address.
     #[arg(long)]
     pub(crate) admin_token_file: Option<PathBuf>,
-    /// A host name that leads to the admin port, besides its IP addresses and localhost; may be given again. Under other names
-    /// nothing is changed and no configuration shown: any site can have a name that leads here. Default: none.
+    /// A host name that leads to the admin port, besides its IP addresses and localhost; may be
+    /// given again. Under other names nothing is changed and no configuration shown: any site can
+    /// have a name that leads here. Default: none.
     #[arg(long = "admin-allowed-host", value_name = "NAME")]
     pub(crate) admin_allowed_hosts: Vec<String>,
 }
@@ -94,21 +102,25 @@ pub(crate) struct Args {
 /// What of the end of the process is not as the library has it.
 #[derive(Debug, clap::Args)]
 struct ShutdownArgs {
-    /// How long after SIGTERM the process must be gone, in seconds: Kubernetes' terminationGracePeriodSeconds, systemd's
-    /// TimeoutStopSec. What follows is derived from it where it is not set, and cut to fit where it is.
+    /// How long after SIGTERM the process must be gone, in seconds: Kubernetes'
+    /// terminationGracePeriodSeconds, systemd's TimeoutStopSec. What follows is derived from it
+    /// where it is not set, and cut to fit where it is.
     #[arg(long)]
     shutdown_deadline_s: Option<u64>,
-    /// How long after SIGTERM the drain begins, in seconds. Meanwhile everything is served, and `/ready` says 503: time for
-    /// load balancers to look elsewhere. Default: a sixth of the deadline, 15 at most; without a deadline 0.
+    /// How long after SIGTERM the drain begins, in seconds. Meanwhile everything is served, and
+    /// `/ready` says 503: time for load balancers to look elsewhere. Default: a sixth of the
+    /// deadline, 15 at most; without a deadline 0.
     #[arg(long)]
     shutdown_lead_time_s: Option<u64>,
     /// How long the drain of the process lasts, in seconds. Default: the drain time.
     #[arg(long)]
     shutdown_drain_time_s: Option<u64>,
-    /// How long that drain lasts at least, in seconds. Default: 10, or the drain time if that is less.
+    /// How long that drain lasts at least, in seconds. Default: 10, or the drain time if that is
+    /// less.
     #[arg(long)]
     shutdown_minimum_s: Option<u64>,
-    /// How long that drain goes on accepting, in seconds. Default: the minimum, a quarter of the drain time at most.
+    /// How long that drain goes on accepting, in seconds. Default: the minimum, a quarter of the
+    /// drain time at most.
     #[arg(long)]
     shutdown_accepting_s: Option<u64>,
     /// With how many connections left, after the minimum, it is over.
@@ -181,7 +193,8 @@ pub(crate) enum OnSigterm {
 }
 
 impl Args {
-    /// The settings of the drain tree: the flags, then the bootstrap's block, then Envoy's defaults.
+    /// The settings of the drain tree: the flags, then the bootstrap's block, then Envoy's
+    /// defaults.
     pub(crate) fn drain_settings(&self, block: Option<&ListenerManagerConfig>) -> DrainSettings {
         let settings = block.map_or_else(
             DrainSettings::default,

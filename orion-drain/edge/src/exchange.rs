@@ -1,4 +1,5 @@
-//! One exchange with an endpoint: the request in its version of HTTP, and the response in the client's.
+//! One exchange with an endpoint: the request in its version of HTTP, and the response in the
+//! client's.
 
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::{Authority, Scheme};
@@ -102,8 +103,8 @@ pub(crate) fn for_upstream(
 
 /// Makes a response of the upstream's one of ours: in our version of HTTP, no hop-by-hop headers.
 ///
-/// With the upstream's version an HTTP/1.1 client would get a body that ends with the connection where chunks can tell
-/// a whole one from a cut one.
+/// With the upstream's version an HTTP/1.1 client would get a body that ends with the connection
+/// where chunks can tell a whole one from a cut one.
 pub(crate) fn for_client<B>(response: &mut Response<B>) {
     hop_by_hop::strip(response.headers_mut());
     *response.version_mut() = Version::HTTP_11;

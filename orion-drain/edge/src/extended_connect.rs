@@ -1,5 +1,5 @@
-//! A WebSocket of which one side speaks HTTP/1.1 and the other HTTP/2: the handshake of the one in the words of the other
-//! (RFC 8441, section 5).
+//! A WebSocket of which one side speaks HTTP/1.1 and the other HTTP/2: the handshake of the one in
+//! the words of the other (RFC 8441, section 5).
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -49,7 +49,8 @@ pub(crate) fn switched<B>(response: &mut Response<B>, Accept(accept): Accept) {
 /// Makes a handshake of a client's CONNECT, as if it had come over HTTP/1.1.
 pub(crate) fn to_handshake<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
     *request.method_mut() = Method::GET;
-    // Sixteen bytes of chance: they keep caches from being fooled (RFC 6455, section 10.3) and are no secret.
+    // Sixteen bytes of chance: they keep caches from being fooled (RFC 6455, section 10.3) and are
+    // no secret.
     let chance = || RandomState::new().build_hasher().finish().to_be_bytes();
     let key = STANDARD.encode([chance(), chance()].concat());
     let key = HeaderValue::from_str(&key).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;

@@ -1,4 +1,5 @@
-//! The first configuration: `/ready` says INITIALIZING until it is here, whole, or nothing has come for long enough.
+//! The first configuration: `/ready` says INITIALIZING until it is here, whole, or nothing has come
+//! for long enough.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +22,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Lacks {
-    /// An update could not be read, or a listener of it has no name: nobody knows which one is not here.
+    /// An update could not be read, or a listener of it has no name: nobody knows which one is not
+    /// here.
     something: bool,
     /// Listeners that were asked for, are refused, and of which no version serves.
     listeners: BTreeSet<String>,
@@ -50,7 +52,8 @@ impl First {
         }
     }
 
-    /// An update was applied, with the names that it removed; without a list of those it had all listeners.
+    /// An update was applied, with the names that it removed; without a list of those it had all
+    /// listeners.
     pub(crate) fn applied(
         &self,
         removed: Option<&[String]>,

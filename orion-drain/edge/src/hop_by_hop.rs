@@ -13,7 +13,8 @@ const ALWAYS: [HeaderName; 6] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// What a request may not name in `connection`: the upstream relies on it, and a client could make the proxy remove it.
+/// What a request may not name in `connection`: the upstream relies on it, and a client could make
+/// the proxy remove it.
 const NEVER: [HeaderName; 4] = [
     HOST,
     HeaderName::from_static("x-forwarded-for"),
@@ -21,11 +22,13 @@ const NEVER: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-proto"),
 ];
 
-/// Removes a request's hop-by-hop headers. `te: trailers` stays, as in Envoy: gRPC servers ask for it.
+/// Removes a request's hop-by-hop headers. `te: trailers` stays, as in Envoy: gRPC servers ask for
+/// it.
 ///
 /// # Errors
 ///
-/// 400 if `connection` names a header that the upstream relies on, or a pseudo header, as Envoy answers.
+/// 400 if `connection` names a header that the upstream relies on, or a pseudo header, as Envoy
+/// answers.
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Result<(), StatusCode> {
     if options(headers).any(|name| {
         name.starts_with(':')

@@ -1,4 +1,5 @@
-//! LDS: listeners that change, from a file or from a control plane. Both come to the same `Lds::apply`.
+//! LDS: listeners that change, from a file or from a control plane. Both come to the same
+//! `Lds::apply`.
 
 #[cfg(feature = "xds")]
 mod grpc;
@@ -43,7 +44,8 @@ impl Lds {
         bootstrap.lds_path().is_some() || bootstrap.lds_control_plane().is_some()
     }
 
-    /// Takes listeners from there, for as long as the process lives; tells whether all of the first ones were taken.
+    /// Takes listeners from there, for as long as the process lives; tells whether all of the first
+    /// ones were taken.
     pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
         if let Some(file) = LdsFile::of(&bootstrap, self.maker.stats.clone()) {
             self.follow(file, first).await;

@@ -152,7 +152,8 @@ impl Maker {
     }
 }
 
-/// Serves one accepted connection to its end, and enters it where audits look for connections that outlive their deadline.
+/// Serves one accepted connection to its end, and enters it where audits look for connections that
+/// outlive their deadline.
 pub(crate) async fn serve(
     accepted: Accepted<EdgeListener>,
     audited: Option<DefaultConnectionManager>,

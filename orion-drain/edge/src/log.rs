@@ -1,7 +1,9 @@
-//! What edge says on stderr: lines for people and the events of `orion_drain::telemetry`, as text or as JSON.
+//! What edge says on stderr: lines for people and the events of `orion_drain::telemetry`, as text
+//! or as JSON.
 //!
-//! Nothing that serves waits for the reader of the log: lines go to a thread of their own, and those that it has no room for are
-//! dropped and counted. A reader that is slow, stopped or gone costs lines, not requests.
+//! Nothing that serves waits for the reader of the log: lines go to a thread of their own, and
+//! those that it has no room for are dropped and counted. A reader that is slow, stopped or gone
+//! costs lines, not requests.
 
 mod budget;
 mod levels;
@@ -38,7 +40,8 @@ const WAITING_LINES: usize = 8192;
 /// What is logged, and how.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct LogArgs {
-    /// What is worth a line; `POST /logging` changes it. Of other libraries, warnings at most, and a hundred of them a minute.
+    /// What is worth a line; `POST /logging` changes it. Of other libraries, warnings at most, and
+    /// a hundred of them a minute.
     #[arg(short = 'l', long, value_enum, default_value_t = Level::Info)]
     log_level: Level,
     /// Lines for people, or an object of JSON a line.
@@ -75,7 +78,8 @@ struct Log {
 static LOG: OnceLock<Log> = OnceLock::new();
 
 impl LogArgs {
-    /// From now on events are logged. What waits is written when the guard is dropped, for a second at most.
+    /// From now on events are logged. What waits is written when the guard is dropped, for a second
+    /// at most.
     pub(crate) fn init(self) -> WorkerGuard {
         let (writer, guard) = NonBlockingBuilder::default()
             .buffered_lines_limit(WAITING_LINES)

@@ -1,5 +1,5 @@
-//! edge: a small Envoy-shaped proxy that changes its listeners without losing a request. The reference for how the
-//! crates go together.
+//! edge: a small Envoy-shaped proxy that changes its listeners without losing a request. The
+//! reference for how the crates go together.
 //!
 //! ```text
 //!  bootstrap ─► drain tree, registry, listeners ─► workers accept ─► listener::serve, a task a connection
@@ -170,8 +170,8 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         workers::start(args, &listeners, handler.clone())?;
     }
 
-    // The listeners that stay, the admin port, then the listeners that change; on the sockets of the process before, if there
-    // is one.
+    // The listeners that stay, the admin port, then the listeners that change; on the sockets of
+    // the process before, if there is one.
     let admin_address = bootstrap
         .admin_address()
         .and_then(|address| address.socket_addr());
@@ -317,7 +317,8 @@ fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
     Ok(loaded)
 }
 
-/// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There are none.
+/// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There
+/// are none.
 async fn audit(connections: DefaultConnectionManager, interval: Duration) {
     let mut audits = tokio::time::interval(interval.max(Duration::from_millis(100)));
     loop {

@@ -1,7 +1,8 @@
 //! How long requests and connections take, for `downstream_rq_time` and `downstream_cx_length_ms`.
 //!
-//! That costs two readings of the clock a request and two a connection, as in Envoy: these two histograms need them. A server
-//! without such statistics reads no clock for a request; its timers do not need one.
+//! That costs two readings of the clock a request and two a connection, as in Envoy: these two
+//! histograms need them. A server without such statistics reads no clock for a request; its timers
+//! do not need one.
 
 use std::error::Error;
 use std::pin::Pin;

@@ -1,4 +1,5 @@
-//! The HTTP service: admit a request, choose its route, answer it directly or send it on with the route's changes.
+//! The HTTP service: admit a request, choose its route, answer it directly or send it on with the
+//! route's changes.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -88,7 +89,8 @@ impl Proxy {
                 let body = direct.body.as_ref();
                 let body = body.and_then(|body| body.inline_string.clone());
                 let code = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-                // Like every proxy, read what the client sends: an answer must not overtake the request's own bytes.
+                // Like every proxy, read what the client sends: an answer must not overtake the
+                // request's own bytes.
                 discard(request.into_body()).await;
                 (with_body(code, body.unwrap_or_default()), edits)
             }
@@ -119,7 +121,8 @@ impl Proxy {
         Ok(response)
     }
 
-    /// Makes of a request what routes may look at: its path, its host, its headers. `Some`: it is answered here.
+    /// Makes of a request what routes may look at: its path, its host, its headers. `Some`: it is
+    /// answered here.
     fn admit<B>(&self, request: &mut Request<B>) -> Option<Response<Body>> {
         let manager = &self.manager;
         let underscored = |name: &HeaderName| name.as_str().contains('_');
@@ -211,8 +214,8 @@ fn host_of<B>(request: &Request<B>) -> Option<&str> {
     authority.or_else(|| host_header(request.headers()))
 }
 
-/// Refuses a request that does not name one host (RFC 9112, section 3.2). Of two lengths hyper keeps `chunked` and closes the
-/// connection (section 6.1).
+/// Refuses a request that does not name one host (RFC 9112, section 3.2). Of two lengths hyper
+/// keeps `chunked` and closes the connection (section 6.1).
 fn one_host<B>(request: &Request<B>) -> Result<(), StatusCode> {
     let headers = request.headers();
     let hosts = headers.get_all(HOST).iter().count();

@@ -1,7 +1,9 @@
-//! Host names of endpoints: resolved when the process starts, and again at their cluster's `dns_refresh_rate`.
+//! Host names of endpoints: resolved when the process starts, and again at their cluster's
+//! `dns_refresh_rate`.
 //!
-//! The system's resolver is asked (`getaddrinfo`: `/etc/hosts`, then DNS), in a thread of its own. It does not say how long an
-//! answer holds, so `dns_refresh_rate` counts, as in Envoy unless `respect_dns_ttl` is set.
+//! The system's resolver is asked (`getaddrinfo`: `/etc/hosts`, then DNS), in a thread of its own.
+//! It does not say how long an answer holds, so `dns_refresh_rate` counts, as in Envoy unless
+//! `respect_dns_ttl` is set.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,14 +17,15 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::dial::Place;
 use crate::upstream::{Clusters, Endpoints, place};
 
-/// How long the start waits for the first answers. What has no address by then is answered with 503 until it has.
+/// How long the start waits for the first answers. What has no address by then is answered with 503
+/// until it has.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 /// How long one lookup may take before it counts as failed.
 const LOOKUP: Duration = Duration::from_secs(10);
 
 impl Clusters {
-    /// Resolves the host names of all clusters, for as long as the process lives; returns when each has been looked up once, or
-    /// after five seconds.
+    /// Resolves the host names of all clusters, for as long as the process lives; returns when each
+    /// has been looked up once, or after five seconds.
     pub(crate) async fn resolve(&self) {
         let mut first = JoinSet::new();
         for endpoints in self.by_name.values() {
@@ -90,8 +93,8 @@ struct Names(HashMap<(String, u16), Known>);
 struct Known {
     addresses: Vec<SocketAddr>,
     failed: bool,
-    /// The lookup that is under way. `getaddrinfo` cannot be stopped: the next round waits for this one, so that a resolver
-    /// that does not answer takes one thread a name.
+    /// The lookup that is under way. `getaddrinfo` cannot be stopped: the next round waits for this
+    /// one, so that a resolver that does not answer takes one thread a name.
     lookup: Option<JoinHandle<io::Result<Vec<SocketAddr>>>>,
 }
 
@@ -135,7 +138,8 @@ impl Names {
     }
 }
 
-/// A place for each address. Where both families are known and one is preferred, a connection that it refuses is tried by the other.
+/// A place for each address. Where both families are known and one is preferred, a connection that
+/// it refuses is tried by the other.
 fn all_of(found: &[SocketAddr], family: DnsLookupFamily) -> Vec<Place> {
     let chosen = family.choose(found.iter().copied());
     let others = match family {

@@ -1,5 +1,5 @@
-//! The service that this process is: SIGHUP reads the LDS file again; and systemd, if it is there, opens and keeps sockets
-//! and is told of everything.
+//! The service that this process is: SIGHUP reads the LDS file again; and systemd, if it is there,
+//! opens and keeps sockets and is told of everything.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: serve on for the lead time, drain and exit; a second one exits at once, as `/quitquitquit` does.
+//! SIGTERM and SIGINT: serve on for the lead time, drain and exit; a second one exits at once, as
+//! `/quitquitquit` does.
 
 use std::time::Duration;
 
@@ -31,7 +32,8 @@ pub(crate) async fn wait(
         std::future::pending().await
     };
     let outcome = tokio::select! {
-        // In this order: a step is taken before it is told, and told before the next signal is heard.
+        // In this order: a step is taken before it is told, and told before the next signal is
+        // heard.
         biased;
         outcome = run => outcome,
         () = tell(shutdown, listeners) => return,

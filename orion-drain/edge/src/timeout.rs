@@ -11,7 +11,8 @@ use orion_drain::serve::ReceivedBody;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-/// The body of a request on its way to the upstream. Its end, or its being given up, starts the clock.
+/// The body of a request on its way to the upstream. Its end, or its being given up, starts the
+/// clock.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
     body: ReceivedBody,

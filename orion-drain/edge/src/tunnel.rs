@@ -18,8 +18,8 @@ pub(crate) struct Tunnels {
 }
 
 impl Tunnels {
-    /// Relays an upgraded connection once both sides have switched. The connection's guard came with the request, so the
-    /// drain never loses sight of it between the two.
+    /// Relays an upgraded connection once both sides have switched. The connection's guard came
+    /// with the request, so the drain never loses sight of it between the two.
     pub(crate) async fn relay(
         self,
         client: OnUpgrade,
@@ -39,8 +39,9 @@ impl Tunnels {
             serve_tunnel(client, upstream, connection, self.options).await;
             return;
         };
-        // The Close frame is the last word: a quiet moment is not needed for it, only the end of a frame. What is left until the
-        // deadline, a second as a rule, is for the client's answer and for its FIN.
+        // The Close frame is the last word: a quiet moment is not needed for it, only the end of a
+        // frame. What is left until the deadline, a second as a rule, is for the client's answer
+        // and for its FIN.
         let options = self.options.with_finish_quiet(Duration::MAX);
         let upstream = WebSocketIo::new(upstream, connection.drain().clone(), code)
             .at_last_word()

@@ -1,4 +1,5 @@
-//! Upgrades: which one a request asks for, the handshake with an endpoint, and the tunnel behind it.
+//! Upgrades: which one a request asks for, the handshake with an endpoint, and the tunnel behind
+//! it.
 
 use http::header::UPGRADE;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
@@ -33,14 +34,16 @@ fn asked_by_header(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
     (request.version() == Version::HTTP_11 && names_it()).then_some(token)
 }
 
-/// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard of its own.
+/// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard
+/// of its own.
 pub(crate) async fn forward(
     upstream: &Upstream,
     mut request: Request<ReceivedBody>,
     token: HeaderValue,
     tunnels: Tunnels,
 ) -> Result<Response<Body>, StatusCode> {
-    // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting and timing it.
+    // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting
+    // and timing it.
     let connection = request.extensions().get::<Connection>().cloned();
     let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
     let is_websocket = is_websocket(&token);

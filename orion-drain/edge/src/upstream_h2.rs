@@ -26,7 +26,8 @@ impl Http2 {
         }
     }
 
-    /// Sends a request. One that the endpoint has not seen, since the connection was going away, is sent once more.
+    /// Sends a request. One that the endpoint has not seen, since the connection was going away, is
+    /// sent once more.
     pub(crate) async fn request(
         &self,
         mut request: Request<RequestBody>,

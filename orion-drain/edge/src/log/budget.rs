@@ -1,4 +1,5 @@
-//! How many warnings of other libraries are logged: a client that breaks rules makes h2 or hyper warn as often as it likes.
+//! How many warnings of other libraries are logged: a client that breaks rules makes h2 or hyper
+//! warn as often as it likes.
 
 use std::sync::Mutex;
 use std::time::Duration;
