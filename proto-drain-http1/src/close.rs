@@ -182,11 +182,17 @@ impl<C: GracefulShutdown> Http1Connection<C> {
 
 impl<C> Http1Connection<C> {
     /// Closes as soon as no request is under way: at once if it is idle, as for an idle timeout. A request whose first bytes have
-    /// come counts as under way; its response says `close`.
+    /// come counts as under way; its response says `close`. With [`IdlePolicy::AfterGrace`] a
+    /// connection that has spoken is closed that much later, as after its slot.
     pub fn close_when_idle(self: Pin<&mut Self>) {
-        let step = self.project().step;
-        if !matches!(step, Step::Asked | Step::Ending) {
-            *step = Step::Closing;
+        let this = self.project();
+        match (&*this.step, this.settings.idle) {
+            (Step::Asked | Step::Ending | Step::Waiting(_, Still::Idle), _) => {}
+            (_, IdlePolicy::AfterGrace(grace)) if this.exchanges.has_spoken() => {
+                let timer = Box::pin(tokio::time::sleep(grace));
+                *this.step = Step::Waiting(timer, Still::Idle);
+            }
+            _ => *this.step = Step::Closing,
         }
     }
 

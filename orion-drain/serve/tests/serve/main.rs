@@ -505,6 +505,23 @@ async fn envoys_way_closes_idle_connections_after_their_slot_and_cuts_at_the_dea
 }
 
 #[tokio::test(start_paused = true)]
+async fn envoys_way_closes_after_an_idle_timeout_as_late_as_after_a_slot() {
+    let listener = Listener::new(DrainStrategy::Gradual);
+    let soon = timeouts(|timeouts| timeouts.idle = Some(Duration::from_secs(32)));
+    let (mut idle, _idle) = listener.serve_with(&soon, |server| server.with_envoy_1_40());
+    let (mut silent, _silent) = listener.serve_with(&soon, |server| server.with_envoy_1_40());
+    request(&mut idle, "/").await;
+    let start = Instant::now();
+    assert!(rest(&mut silent).await.is_empty());
+    let silent = start.elapsed().as_secs();
+    assert!((32..=33).contains(&silent), "it never spoke: {silent}");
+    assert!(rest(&mut idle).await.is_empty());
+    let idle = start.elapsed().as_secs();
+    let after = "idle_timeout, drain_timeout and delayed_close_timeout";
+    assert!((38..=39).contains(&idle), "{after}: {idle}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_does_not_arrive_in_time_gets_408_and_an_idle_connection_nothing() {
     let listener = Listener::new(DrainStrategy::Gradual);
     let soon = timeouts(|timeouts| timeouts.request = Some(Duration::from_secs(2)));
