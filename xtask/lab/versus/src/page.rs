@@ -108,8 +108,8 @@ impl Page {
         for absent in &self.absent {
             write!(out, " {absent}.").ok();
         }
-        out += "\n\nEach figure is the middle of its rounds (of two the larger), with the smallest and the largest in parentheses. `*`: other work on the \
-                machine used more than 15 % of a core meanwhile, also when it was played again. `–`: this one has no such thing.\n\n";
+        out += "\n\nEach figure is the middle of its rounds (of two their mean), with the smallest and the largest in parentheses. `*`: other work on the \
+                machine used more than 15 % of a core meanwhile, also in a second try (`--once` makes none). `–`: this one has no such thing.\n\n";
         if let Some(picture) = picture {
             let name = picture.to_string_lossy();
             write!(

@@ -11,7 +11,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    /// `None` of none. Of two values in the middle the larger one counts: what is measured here is better if it is small.
+    /// `None` of none. An even number of values has two in the middle: their mean counts.
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values
             .into_iter()
@@ -21,7 +21,7 @@ impl Spread {
         let (&min, &max) = (values.first()?, values.last()?);
         Some(Self {
             min,
-            median: values[values.len() / 2],
+            median: f64::midpoint(values[(values.len() - 1) / 2], values[values.len() / 2]),
             max,
         })
     }
@@ -69,6 +69,7 @@ mod tests {
             |values: &[f64]| Spread::of(values.iter().copied()).map(|spread| spread.to_string());
         assert_eq!(text(&[3.0, 1.0, 2.0]).as_deref(), Some("2 (1–3)"));
         assert_eq!(text(&[0.0, 0.0]).as_deref(), Some("0"));
+        assert_eq!(text(&[1.0, 2.0]).as_deref(), Some("1.50 (1–2)"));
         assert_eq!(text(&[]), None);
         assert_eq!(text(&[12.34, f64::NAN]).as_deref(), Some("12.3"));
     }
