@@ -112,7 +112,7 @@ pub use api::{
 pub(crate) use pure::phase;
 pub use pure::schedule;
 pub use pure::{
-    CloseLadder, DEFAULT_DRAIN_TIME, DrainDecision, DrainDirection, DrainEnd, DrainEvent,
+    CloseSteps, DEFAULT_DRAIN_TIME, DrainDecision, DrainDirection, DrainEnd, DrainEvent,
     DrainReason, DrainSchedule, DrainStrategy, DrainedBy, Phase,
 };
 

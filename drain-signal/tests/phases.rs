@@ -106,7 +106,7 @@ impl Watched {
             }
             let finish_before = event.finish_before();
             match deadline {
-                Some(deadline) if pace >= deadline + event.ladder.drop_after => {
+                Some(deadline) if pace >= deadline + event.close_steps.drop_after => {
                     return Phase::Overdue;
                 }
                 Some(deadline) if pace >= deadline => return Phase::Expired,

@@ -32,7 +32,7 @@ fn event(strategy: DrainStrategy) -> DrainEvent {
     DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify).with_strategy(strategy)
 }
 
-/// A connection that leaves after a step of the ladder, or never by itself.
+/// A connection that leaves after a close step, or never by itself.
 struct Peer {
     leaves: u8,
     asked: u8,

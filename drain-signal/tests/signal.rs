@@ -112,7 +112,7 @@ fn the_next_call_is_asked_for_at_the_next_slot() {
 }
 
 #[test]
-fn the_ladder_comes_step_by_step() {
+fn the_close_steps_come_step_by_step() {
     let (trigger, signal) = channel();
     let watch = watch_at(&signal, 0);
     let start = instant();

@@ -111,7 +111,7 @@ mod timer;
 pub use drain_signal;
 #[doc(no_inline)]
 pub use drain_signal::{
-    CloseLadder, DrainCompleted, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainHandle,
+    CloseSteps, DrainCompleted, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainHandle,
     DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainWatch, WatchOptions,
 };
 pub use engine::callbacks::DrainCallback;

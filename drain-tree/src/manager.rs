@@ -113,7 +113,7 @@ impl DrainManager {
                     .with_schedule(settings.schedule)
                     .with_direction(start.direction)
                     .with_end(start.reason.end())
-                    .with_ladder(settings.ladder);
+                    .with_close_steps(settings.close_steps);
                 let minimum = start
                     .minimum
                     .unwrap_or_else(|| settings.minimum(start.reason));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::Rounding;
 use crate::engine::later;
 use drain_signal::{
-    CloseLadder, DEFAULT_DRAIN_TIME, DrainDirection, DrainReason, DrainSchedule, DrainStrategy,
+    CloseSteps, DEFAULT_DRAIN_TIME, DrainDirection, DrainReason, DrainSchedule, DrainStrategy,
 };
 
 /// How long a replaced process may live: 900 s, Envoy's `--parent-shutdown-time-s`.
@@ -41,7 +41,7 @@ pub struct DrainSettings {
     /// When connections are signaled under the gradual strategy. Default: within the first quarter.
     pub schedule: DrainSchedule,
     /// The steps at the deadline.
-    pub ladder: CloseLadder,
+    pub close_steps: CloseSteps,
     /// How long a process drain lasts at least, even with no connection left. Default 10 s, Envoy
     /// Gateway's
     /// [`minDrainDuration`](https://gateway.envoyproxy.io/docs/tasks/operations/graceful-shutdown/).
@@ -76,7 +76,7 @@ impl Default for DrainSettings {
             parent_shutdown_time: DEFAULT_PARENT_SHUTDOWN_TIME,
             strategy: DrainStrategy::default(),
             schedule: DrainSchedule::default(),
-            ladder: CloseLadder::default(),
+            close_steps: CloseSteps::default(),
             shutdown_minimum: Duration::from_secs(10),
             length: DrainLength::default(),
             health_ramp: Duration::ZERO,
@@ -110,9 +110,9 @@ impl DrainSettings {
         self
     }
 
-    /// The same settings with another close ladder.
-    pub const fn with_ladder(mut self, ladder: CloseLadder) -> Self {
-        self.ladder = ladder;
+    /// The same settings with another close steps.
+    pub const fn with_close_steps(mut self, close_steps: CloseSteps) -> Self {
+        self.close_steps = close_steps;
         self
     }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use drain_tree::{
-    ChildOptions, CloseLadder, DrainDecision, DrainDirection, DrainLength, DrainManager,
+    ChildOptions, CloseSteps, DrainDecision, DrainDirection, DrainLength, DrainManager,
     DrainReason, DrainSchedule, DrainSettings, DrainStart, DrainStrategy, Rounding, WatchOptions,
 };
 
@@ -83,8 +83,8 @@ fn settings_time(root: &DrainManager) -> Duration {
 #[test]
 fn any_duration_and_any_instant() {
     let others = instants();
-    let ladder = |at| {
-        CloseLadder::default()
+    let close_steps = |at| {
+        CloseSteps::default()
             .with_finish_before(at)
             .with_drop_after(at)
     };
@@ -103,7 +103,7 @@ fn any_duration_and_any_instant() {
                             .with_parent_shutdown_time(long)
                             .with_shutdown_minimum(minimum)
                             .with_health_ramp(minimum)
-                            .with_ladder(ladder(minimum))
+                            .with_close_steps(close_steps(minimum))
                             .with_rounding(Rounding::Ceil);
                         let start = DrainStart::new(reason).with_strategy(strategy);
                         let full = settings.clone().with_length(DrainLength::Full);

@@ -114,7 +114,7 @@ impl<C: H2Shutdown> H2Connection<C> {
         if this.handle.protocol() == WireProtocol::Http2 {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let gap = this.drain.settings().cut_to(this.handle.gap(), left);
-            this.handle.set_gap(gap);
+            this.handle.set_drain_timeout(gap);
             this.handle.notice();
         } else {
             *this.asked = true;

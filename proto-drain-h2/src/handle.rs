@@ -61,7 +61,7 @@ impl GoawayHandle {
                 changed: Notify::new(),
             }),
         };
-        handle.set_gap(gap);
+        handle.set_drain_timeout(gap);
         handle
     }
 
@@ -89,7 +89,7 @@ impl GoawayHandle {
     }
 
     /// Sets how long the gap between the two GOAWAYs will be. Without effect once the first was written.
-    pub fn set_gap(&self, gap: Duration) {
+    pub fn set_drain_timeout(&self, gap: Duration) {
         self.shared.gap_nanos.store(nanos(gap), Ordering::Release);
     }
 

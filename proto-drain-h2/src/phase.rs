@@ -77,12 +77,6 @@ impl H2Phase {
         }
     }
 
-    /// Whether a GOAWAY was written.
-    #[must_use]
-    pub const fn is_told(self) -> bool {
-        !matches!(self, Self::Serving)
-    }
-
     pub(crate) const fn from_u8(value: u8) -> Self {
         match value {
             0 => Self::Serving,

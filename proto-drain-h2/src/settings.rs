@@ -18,7 +18,7 @@ use std::time::Duration;
 pub struct H2DrainSettings {
     /// Time between GOAWAY(2^31-1) and the final GOAWAY. Envoy's `drain_timeout` of the
     /// [HTTP connection manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto);
-    /// default 5 s. Shorter where the drain's deadline is nearer ([`Self::gap`]).
+    /// default 5 s. Shorter where the drain's deadline is nearer ([`Self::drain_timeout_within`]).
     pub drain_timeout: Duration,
     /// How long the transport stays open for the peer's FIN once the last stream has ended, and how long a flush or a
     /// close waits for a peer that takes nothing. Envoy's `delayed_close_timeout`; default 1 s. With zero the transport
@@ -129,17 +129,17 @@ impl H2DrainSettings {
     /// # use proto_drain_h2::H2DrainSettings;
     /// # use std::time::Duration;
     /// let settings = H2DrainSettings::default();
-    /// assert_eq!(settings.gap(None), Duration::from_secs(5));
-    /// assert_eq!(settings.gap(Some(Duration::from_secs(4))), Duration::from_secs(3));
-    /// assert_eq!(settings.gap(Some(Duration::from_millis(600))), Duration::from_millis(300));
-    /// assert_eq!(settings.gap(Some(Duration::ZERO)), Duration::ZERO);
+    /// assert_eq!(settings.drain_timeout_within(None), Duration::from_secs(5));
+    /// assert_eq!(settings.drain_timeout_within(Some(Duration::from_secs(4))), Duration::from_secs(3));
+    /// assert_eq!(settings.drain_timeout_within(Some(Duration::from_millis(600))), Duration::from_millis(300));
+    /// assert_eq!(settings.drain_timeout_within(Some(Duration::ZERO)), Duration::ZERO);
     /// ```
     #[must_use]
-    pub fn gap(&self, left: Option<Duration>) -> Duration {
+    pub fn drain_timeout_within(&self, left: Option<Duration>) -> Duration {
         self.cut_to(self.drain_timeout, left)
     }
 
-    /// [`Self::gap`] with another drain timeout.
+    /// [`Self::drain_timeout_within`] with another drain timeout.
     pub(crate) fn cut_to(&self, drain_timeout: Duration, left: Option<Duration>) -> Duration {
         match (left, self.at_deadline) {
             (None, _) | (_, StreamsAtDeadline::Cut) => drain_timeout,

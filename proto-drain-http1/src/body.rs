@@ -25,7 +25,7 @@ pub struct ExchangeBody<B> {
 impl<B: Body> ExchangeBody<B> {
     /// Wraps the body of the response that is being made.
     pub fn new(body: B, exchanges: &Exchanges) -> Self {
-        let exchange = (!body.is_end_stream()).then(|| exchanges.hold());
+        let exchange = (!body.is_end_stream()).then(|| exchanges.guard());
         Self { body, exchange }
     }
 }

@@ -81,7 +81,7 @@ impl Exchanges {
     /// [`DrainService`]: crate::DrainService
     pub fn begin(&self, request: &RequestFacts) -> Exchange {
         self.taken(request.has_body());
-        self.hold()
+        self.guard()
     }
 
     /// [`begin`](Self::begin) without a guard, for the connection's own task; [`answered`](Self::answered) ends it.
@@ -131,7 +131,7 @@ impl Exchanges {
     }
 
     /// One more guard for the exchange that is under way: it lasts until all are dropped.
-    pub fn hold(&self) -> Exchange {
+    pub fn guard(&self) -> Exchange {
         let first = self.inner.active.fetch_add(1, Ordering::Relaxed) == 0;
         if first && !self.inner.answering.load(Ordering::Relaxed) {
             self.report(Activity::InRequest { streams: 1 });

@@ -4,7 +4,7 @@ use crate::{
     Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side, half::Half, reset::Resets,
     run::Stage, timer::Timer,
 };
-use drain_signal::{CloseLadder, DrainDecision, Goodbye, GracefulClose};
+use drain_signal::{CloseSteps, DrainDecision, Goodbye, GracefulClose};
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
@@ -105,8 +105,8 @@ where
             resets: Resets::of_known_types(),
             point: DrainPoint::Open,
             rule: Rule::Stay,
-            finish_window: CloseLadder::default().finish_before,
-            drop_after: CloseLadder::default().drop_after,
+            finish_window: CloseSteps::default().finish_before,
+            drop_after: CloseSteps::default().drop_after,
             stage: Stage::Copying,
             ended: Ended::ByPeers,
             awaits_answer: false,
@@ -212,7 +212,7 @@ where
         let this = self.get_mut();
         if let Some(event) = &goodbye.event {
             this.finish_window = event.finish_before();
-            this.drop_after = event.ladder.drop_after;
+            this.drop_after = event.close_steps.drop_after;
         }
         this.reach(DrainPoint::Told);
     }

@@ -9,6 +9,7 @@ mod lab;
 mod layers;
 mod ledger;
 mod metadata;
+mod names;
 mod release;
 mod siblings;
 mod steps;

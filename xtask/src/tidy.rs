@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::{ledger, metadata::Package, release};
+use crate::{ledger, metadata::Package, names, release};
 
 /// A rule for the text of one `.rs` file: what is wrong with it, if anything.
 struct Rule {
@@ -123,6 +123,7 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
         .collect();
     let mut problems = Vec::new();
     let mut code = Vec::new();
+    let replaced = names::replaced(&fs::read_to_string(root.join("docs/glossary.md"))?);
     for package in packages {
         for path in files(&package.dir, "rs")? {
             let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -131,6 +132,9 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
                 .to_string_lossy()
                 .replace('\\', "/");
             problems.extend(file_problems(&relative, &text));
+            if package.published && relative.contains("/src/") {
+                problems.extend(names::problems(&relative, &text, &replaced));
+            }
             code.push(text);
         }
         for snapshot in ["new", "pending-snap"] {

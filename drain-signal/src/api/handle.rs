@@ -72,7 +72,7 @@ impl DrainHandle {
         Signaled::new(self)
     }
 
-    /// Resolves shortly before the deadline (`ladder.finish_before`).
+    /// Resolves shortly before the deadline (`close_steps.finish_before`).
     ///
     /// # Cancel safety
     ///

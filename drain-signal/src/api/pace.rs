@@ -12,7 +12,7 @@ use crate::engine::advance;
 
 impl Draining {
     /// Moves the drain on, on tokio's clock, until it is over: the last watch is gone, or the last
-    /// step of the [`CloseLadder`](crate::CloseLadder) has been taken. How many watches are left.
+    /// step of the [`CloseSteps`](crate::CloseSteps) has been taken. How many watches are left.
     ///
     /// Needs the feature `tokio`. This `impl` block has a file of its own because of that.
     ///

@@ -113,7 +113,7 @@ impl Word {
         self.0 == 0
     }
 
-    /// The step of the ladder that all connections have reached; [`Phase::Open`]: none.
+    /// The step that all connections have reached; [`Phase::Open`]: none.
     pub(crate) const fn step(self) -> Phase {
         match self.0 >> STEP_SHIFT & 3 {
             0 => Phase::Open,

@@ -141,7 +141,7 @@ impl std::fmt::Display for DrainReason {
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainEnd {
-    /// They are closed, in the steps of the [`CloseLadder`](crate::CloseLadder).
+    /// They are closed, in the steps of the [`CloseSteps`](crate::CloseSteps).
     Close,
     /// They are left alone; the drain has no deadline.
     Leave,

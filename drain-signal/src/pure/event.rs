@@ -13,7 +13,7 @@ use crate::{DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainStrategy}
 /// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CloseLadder {
+pub struct CloseSteps {
     /// How long before the deadline [`finish`](crate::GracefulClose::finish) is called. Default 1
     /// s, Envoy's `delayed_close_timeout`; never more than a quarter of the drain time.
     pub finish_before: Duration,
@@ -21,7 +21,7 @@ pub struct CloseLadder {
     pub drop_after: Duration,
 }
 
-impl Default for CloseLadder {
+impl Default for CloseSteps {
     fn default() -> Self {
         Self {
             finish_before: Duration::from_secs(1),
@@ -30,14 +30,14 @@ impl Default for CloseLadder {
     }
 }
 
-impl CloseLadder {
-    /// The same ladder with another first step.
+impl CloseSteps {
+    /// The same steps with another first one.
     pub const fn with_finish_before(mut self, finish_before: Duration) -> Self {
         self.finish_before = finish_before;
         self
     }
 
-    /// The same ladder with another last step.
+    /// The same steps with another last one.
     pub const fn with_drop_after(mut self, drop_after: Duration) -> Self {
         self.drop_after = drop_after;
         self
@@ -67,7 +67,7 @@ pub struct DrainEvent {
     /// What happens at the end of the drain time.
     pub end: DrainEnd,
     /// The steps at the end.
-    pub ladder: CloseLadder,
+    pub close_steps: CloseSteps,
 }
 
 impl DrainEvent {
@@ -96,7 +96,7 @@ impl DrainEvent {
             direction: DrainDirection::All,
             reason,
             end: DrainEnd::Close,
-            ladder: CloseLadder::default(),
+            close_steps: CloseSteps::default(),
         }
     }
 
@@ -124,9 +124,9 @@ impl DrainEvent {
         self
     }
 
-    /// The same event with another close ladder.
-    pub const fn with_ladder(mut self, ladder: CloseLadder) -> Self {
-        self.ladder = ladder;
+    /// The same event with another close steps.
+    pub const fn with_close_steps(mut self, close_steps: CloseSteps) -> Self {
+        self.close_steps = close_steps;
         self
     }
 
@@ -138,9 +138,9 @@ impl DrainEvent {
         }
     }
 
-    /// `ladder.finish_before`, cut to a quarter of the drain time so that a short drain keeps room
+    /// `close_steps.finish_before`, cut to a quarter of the drain time so that a short drain keeps room
     /// for its slots.
     pub fn finish_before(&self) -> Duration {
-        self.ladder.finish_before.min(self.drain_time / 4)
+        self.close_steps.finish_before.min(self.drain_time / 4)
     }
 }

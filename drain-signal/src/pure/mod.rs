@@ -12,5 +12,5 @@ pub use config::{
     DrainedBy,
 };
 pub use decision::DrainDecision;
-pub use event::{CloseLadder, DrainEvent};
+pub use event::{CloseSteps, DrainEvent};
 pub use phase::Phase;

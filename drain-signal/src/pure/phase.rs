@@ -9,7 +9,7 @@ use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 /// How far a connection has come on the way from serving to gone. It only moves forward.
 #[expect(
     clippy::exhaustive_enums,
-    reason = "the steps of the ladder; a new step would be a new contract"
+    reason = "the close steps; a new step would be a new contract"
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -22,7 +22,7 @@ pub enum Phase {
     Finishing,
     /// The deadline has come.
     Expired,
-    /// The deadline is over by `ladder.drop_after`, or the connection is forced to close.
+    /// The deadline is over by `close_steps.drop_after`, or the connection is forced to close.
     Overdue,
 }
 
@@ -76,7 +76,7 @@ impl Steps {
         Self {
             finishing: deadline.saturating_sub(micros(event.finish_before())),
             expired: deadline,
-            overdue: deadline.saturating_add(micros(event.ladder.drop_after)),
+            overdue: deadline.saturating_add(micros(event.close_steps.drop_after)),
         }
     }
 

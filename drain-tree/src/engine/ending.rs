@@ -48,7 +48,7 @@ impl Facts<'_> {
                     DrainLength::UntilEmpty => later(self.event.start, self.minimum).min(end),
                     DrainLength::Full => end,
                 };
-                (earliest, later(end, self.event.ladder.drop_after))
+                (earliest, later(end, self.event.close_steps.drop_after))
             }
         };
         if self.is_empty && now >= earliest {

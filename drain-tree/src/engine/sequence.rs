@@ -254,7 +254,7 @@ impl Sequence {
             for (look, advance) in batch.iter().zip(advances) {
                 state.list.put_back(look, advance);
             }
-            let overdue = later(state.deadline, self.event.ladder.drop_after);
+            let overdue = later(state.deadline, self.event.close_steps.drop_after);
             // Another task may wait for the end of this look: see `ending`.
             let may_be_awaited = state.list.looking == 0 && now >= overdue;
             drop(state);

@@ -188,8 +188,8 @@ impl ConnectionView {
                 }
             }
             (_, deadline) => {
-                let dropped =
-                    deadline.and_then(|deadline| deadline.checked_add(event.ladder.drop_after));
+                let dropped = deadline
+                    .and_then(|deadline| deadline.checked_add(event.close_steps.drop_after));
                 (NextStep::Drop, dropped)
             }
         };

@@ -239,8 +239,8 @@ impl<C: ListenerConfig> Standard<C> {
             "drain_schedule": format!("{:?}", settings.schedule),
             "parent_shutdown_time": format_duration(settings.parent_shutdown_time),
             "shutdown_minimum": format_duration(settings.shutdown_minimum),
-            "finish_before": format_duration(settings.ladder.finish_before),
-            "drop_after": format_duration(settings.ladder.drop_after),
+            "finish_before": format_duration(settings.close_steps.finish_before),
+            "drop_after": format_duration(settings.close_steps.drop_after),
             "shutdown": shutdown,
         })
     }

@@ -98,7 +98,7 @@ async fn a_version_that_drains_is_no_listener_but_a_drain_with_its_connection_an
     assert_eq!(open[0].why, "2 requests are not finished");
     assert_eq!(open[0].drain_id.as_deref(), Some(drains[0].id.as_str()));
     assert_eq!(open[0].close_reason, None);
-    // Asked to leave in the first quarter, then in the steps of the ladder.
+    // Asked to leave in the first quarter, then in the close steps.
     let seconds = Duration::from_secs;
     let at = |state, elapsed| {
         if connection.conn.state() < state {

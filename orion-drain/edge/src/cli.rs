@@ -9,7 +9,7 @@ use clap::{Parser, ValueEnum};
 use orion_drain::admin::BearerToken;
 use orion_drain::config::ListenerManagerConfig;
 use orion_drain::drain_tree::{
-    CloseLadder, DrainLength, DrainSchedule, DrainSettings, DrainStrategy,
+    CloseSteps, DrainLength, DrainSchedule, DrainSettings, DrainStrategy,
 };
 use orion_drain::lifecycle::{ShutdownHealth, ShutdownSettings};
 use orion_drain::proto_drain_http1::CloseCode;
@@ -215,12 +215,12 @@ impl Args {
             Some(Compat::Envoy140) => DrainLength::Full,
             None => DrainLength::UntilEmpty,
         };
-        let ladder = match self.compat {
+        let close_steps = match self.compat {
             // Nothing is said before the deadline, and nothing after it.
-            Some(Compat::Envoy140) => CloseLadder::default()
+            Some(Compat::Envoy140) => CloseSteps::default()
                 .with_finish_before(Duration::ZERO)
                 .with_drop_after(Duration::ZERO),
-            None => settings.ladder,
+            None => settings.close_steps,
         };
         let drain_time = self
             .drain_time_s
@@ -231,7 +231,7 @@ impl Args {
             .with_strategy(strategy)
             .with_schedule(schedule)
             .with_length(length)
-            .with_ladder(ladder)
+            .with_close_steps(close_steps)
             // A process that must be gone sooner than ten seconds cannot wait so long for nobody.
             .with_shutdown_minimum(Duration::from_secs(10).min(drain_time))
     }

@@ -143,7 +143,7 @@ where
             connection.speaks_over(parts.exchanges().clone());
             let own = connection.http_drain_timeout();
             if let Some(drain_timeout) = own.or_else(|| server.next_drain_timeout()) {
-                parts.goaway().set_gap(drain_timeout);
+                parts.goaway().set_drain_timeout(drain_timeout);
             }
             let io = HeadTimeoutIo::new(
                 io,

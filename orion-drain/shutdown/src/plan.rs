@@ -8,7 +8,7 @@ use super::{ShutdownHealth, ShutdownReason, ShutdownSettings};
 
 /// Every time of a shutdown, as it will be.
 ///
-/// With a deadline D: a margin of D/10 (0.5 s at least, 5 s at most, and twice the ladder's
+/// With a deadline D: a margin of D/10 (0.5 s at least, 5 s at most, and twice the close steps'
 /// `drop_after`) is kept before the kill; the lead time is D/6 (15 s at most) if none was set, and
 /// never more than half of what the margin leaves; the drain time is the rest, or less if less was
 /// set.
@@ -45,7 +45,7 @@ pub struct ShutdownPlan {
 /// come after them.
 pub(super) fn usable(deadline: Duration, drains: &DrainSettings) -> Duration {
     let margin = (deadline / 10).clamp(Duration::from_millis(500), Duration::from_secs(5));
-    deadline.saturating_sub(margin.max(drains.ladder.drop_after * 2))
+    deadline.saturating_sub(margin.max(drains.close_steps.drop_after * 2))
 }
 
 impl ShutdownPlan {

@@ -163,7 +163,7 @@ impl DefaultConnectionManager {
             let (drain, deadline) = (connection.drain().event(), connection.drain().deadline());
             drain.zip(deadline).is_some_and(|(drain, deadline)| {
                 let over = now.saturating_duration_since(deadline);
-                over > drain.ladder.drop_after + GRACE
+                over > drain.close_steps.drop_after + GRACE
             })
         })
     }

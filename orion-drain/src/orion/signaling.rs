@@ -230,12 +230,12 @@ impl DrainSignalingManager {
         let sequence = inner.node.start_drain_sequence(start);
         inner.node.bring_forward(Instant::now().into_std());
         let outcome = sequence.await;
-        // The ladder gives drivers this time to drop what is left.
+        // The close steps give drivers this time to drop what is left.
         let contexts: Vec<_> = lock(&inner.contexts).values().cloned().collect();
         for context in contexts {
             let gone = context.group().wait_empty();
             // A connection that no task drives is not waited for.
-            if tokio::time::timeout(event.ladder.drop_after * 2, gone)
+            if tokio::time::timeout(event.close_steps.drop_after * 2, gone)
                 .await
                 .is_err()
             {

@@ -101,7 +101,7 @@ impl LdsClient {
 
     /// Tells of every stream that could not be opened, or ended; for a log.
     #[must_use]
-    pub fn with_told(mut self, told: impl Fn(&StreamEnded) + Send + Sync + 'static) -> Self {
+    pub fn with_observer(mut self, told: impl Fn(&StreamEnded) + Send + Sync + 'static) -> Self {
         self.told = Told(Box::new(told));
         self
     }

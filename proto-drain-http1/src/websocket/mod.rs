@@ -137,7 +137,7 @@ impl<IO> WebSocketIo<IO> {
         self
     }
 
-    /// Closes shortly before the deadline instead, when the last word is said (`CloseLadder::finish_before`): until then the tunnel is
+    /// Closes shortly before the deadline instead, when the last word is said (`CloseSteps::finish_before`): until then the tunnel is
     /// left alone. Let the reply timeout be no longer than what is left then.
     #[must_use]
     pub fn at_last_word(mut self) -> Self {

@@ -12,7 +12,7 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<
     let Some(client) = LdsClient::of(bootstrap, lds.maker.stats.clone()) else {
         return;
     };
-    let client = client.with_told(|ended| {
+    let client = client.with_observer(|ended| {
         complain!(
             "lds: control plane: {}; again in {:?}",
             ended.reason,

@@ -68,7 +68,7 @@ impl Client {
         let stats = Stats::new();
         let (to_updates, updates) = mpsc::unbounded_channel();
         let (to_ended, ended) = mpsc::unbounded_channel();
-        let client = make(stats.clone()).with_told(move |stream| {
+        let client = make(stats.clone()).with_observer(move |stream| {
             to_ended.send(stream.reason.clone()).ok();
         });
         tokio::spawn(client.run(move |update: ListenerUpdate| {
