@@ -117,6 +117,7 @@
 //! the server's keep-alive works in the gap too, which it does not behind the signal. What such servers cannot have are
 //! resets and a deadline: one stream that never ends keeps them for ever, unless the listener calls
 //! [`cut`](GoawayHandle::cut). Serve their routers over hyper-util for the whole drain; routers and routes need no change.
+//! `ListenersIncoming` of orion-drain-serve is such a listener, for both.
 //!
 //! # What it does not do
 //!

@@ -9,12 +9,15 @@
 //! ```
 //!
 //! [`serve`] is enough for a server. A proxy with a loop of its own takes the pieces: [`Connection`], [`serve_http`],
-//! [`serve_tcp`], [`serve_tunnel`].
+//! [`serve_tcp`], [`serve_tunnel`]. A program that keeps `axum::serve`, or tonic's own server, gives it
+//! `ListenersIncoming` (features `axum-serve`, `tonic-serve`).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod age;
 mod aging;
+#[cfg(feature = "axum-serve")]
+mod app;
 mod before;
 mod behavior;
 mod codec;
@@ -26,6 +29,8 @@ mod handlers;
 mod http;
 mod http_drain;
 mod idle;
+#[cfg(any(feature = "axum-serve", feature = "tonic-serve"))]
+mod incoming;
 mod jitter;
 mod quiet;
 mod request;
@@ -44,6 +49,8 @@ mod upstream;
 
 pub use self::http::{serve_codec, serve_http};
 pub use age::ConnectionAge;
+#[cfg(feature = "axum-serve")]
+pub use app::{AppService, ConnectedApp, DrainApp};
 pub use before::SetupTimeouts;
 pub use behavior::{ProtocolDrainBehavior, SharedBehavior};
 pub use codec::HyperBuilders;
@@ -52,6 +59,8 @@ pub use connection::{Connection, WeakConnection};
 pub use counts::{ConnectionEnd, HttpCounts, TcpCounts};
 pub use handlers::{Http, Tcp};
 pub use http_drain::{AtDeadline, HttpDrain};
+#[cfg(any(feature = "axum-serve", feature = "tonic-serve"))]
+pub use incoming::{IncomingIo, ListenersIncoming};
 pub use request::{ConnectionShown, RequestBody};
 pub use run::{Handler, ListenOn, serve};
 pub use server::HttpServer;

@@ -5,6 +5,7 @@
     reason = "in a test's helpers too a panic is a failure"
 )]
 
+mod incoming;
 mod peers;
 mod resets;
 mod websockets;

@@ -1,0 +1,412 @@
+//! Servers that accept by themselves, over a listener of ours: `axum::serve`, tonic's own server.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::routing::{any, get};
+use bytes::Bytes;
+use conn_tracker::{ConnKind, ConnProtocol, ConnSnapshot, ConnTracker};
+use drain_tree::{
+    DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart, DrainStrategy,
+};
+use futures_util::stream;
+use http::{HeaderMap, Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use listener_versions::{ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
+use orion_drain_serve::{DrainApp, HttpDrain, IncomingIo, ListenersIncoming};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tonic::service::Routes;
+
+use super::PATIENCE;
+
+/// A listener whose content changes.
+#[derive(Debug)]
+struct Config {
+    address: ListenAddress,
+    content: u8,
+}
+
+impl ListenerConfig for Config {
+    type Chain = ();
+
+    fn name(&self) -> &str {
+        "in"
+    }
+
+    fn address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    fn same_content(&self, other: &Self) -> bool {
+        self.content == other.content
+    }
+}
+
+/// Long: what a drain is expected to end without is not there at its deadline.
+const LONG: Duration = Duration::from_secs(60);
+
+struct Rig {
+    root: DrainManager,
+    tracker: ConnTracker,
+    listeners: Listeners<Config>,
+    address: SocketAddr,
+}
+
+impl Rig {
+    async fn new(drain_time: Duration, serve: impl FnOnce(ListenersIncoming<Config>)) -> Self {
+        let settings = DrainSettings::default()
+            .with_drain_time(drain_time)
+            .with_shutdown_minimum(Duration::ZERO)
+            .with_strategy(DrainStrategy::Immediate);
+        let root = DrainManager::root(settings);
+        let tracker = ConnTracker::new();
+        let options = ListenersOptions::default();
+        let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), options, ());
+        tokio::spawn(driver);
+        serve(ListenersIncoming::new(&listeners, HttpDrain::new()));
+        let rig = Self {
+            root,
+            tracker,
+            listeners,
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        rig.update(0).await;
+        let local = rig.listeners.local_address("in");
+        let address = local.and_then(|local| local.as_socket()).unwrap();
+        Self { address, ..rig }
+    }
+
+    async fn axum(drain_time: Duration, router: Router) -> Self {
+        Self::new(drain_time, |incoming| {
+            tokio::spawn(axum::serve(incoming, DrainApp::new(router)).into_future());
+        })
+        .await
+    }
+
+    async fn update(&self, content: u8) {
+        let address = "127.0.0.1:0".parse().unwrap();
+        let update = Update::put(Config { address, content });
+        assert!(self.listeners.apply(update).await.is_success());
+    }
+
+    fn shut_down(&self) -> JoinHandle<DrainOutcome> {
+        let start = DrainStart::new(DrainReason::ProcessShutdown);
+        tokio::spawn(self.root.start_drain_sequence(start))
+    }
+
+    /// Until a connection is listed like this.
+    async fn listed(&self, protocol: ConnProtocol, kind: ConnKind) {
+        // The registry has no event for a change of one entry.
+        soon(async {
+            let is_it = |one: &ConnSnapshot| (one.protocol, one.kind) == (protocol, kind);
+            while !self.tracker.snapshot().iter().any(is_it) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(PATIENCE, what).await;
+    waited.expect("it takes too long")
+}
+
+/// The head of a response, and its body of a known length.
+async fn response(client: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(client.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    client.read_exact(&mut body).await.unwrap();
+    (head, body)
+}
+
+/// Sends requests, one after another, over a connection until its server says close, then over a
+/// new one, until it is to end and a server says close. Every request must be answered.
+async fn client(address: SocketAddr, ends: Arc<AtomicBool>) -> u32 {
+    let mut closes = 0;
+    loop {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.set_nodelay(true).unwrap();
+        let own = client.local_addr().unwrap().to_string();
+        loop {
+            let request = b"POST /peer HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
+            client.write_all(request).await.unwrap();
+            let (head, body) = response(&mut client).await;
+            assert_eq!(body, own.as_bytes());
+            if head.contains("connection: close") {
+                break;
+            }
+            assert!(head.starts_with("http/1.1 200 "), "{head}");
+            tokio::task::yield_now().await;
+        }
+        closes += 1;
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+        if ends.load(Ordering::Relaxed) {
+            return closes;
+        }
+    }
+}
+
+fn router() -> Router {
+    Router::new()
+        .route(
+            "/peer",
+            any(
+                async |ConnectInfo(peer): ConnectInfo<SocketAddr>, body: Bytes| {
+                    assert_eq!(body, "body");
+                    peer.to_string()
+                },
+            ),
+        )
+        .route(
+            "/ws",
+            any(async |upgrade: WebSocketUpgrade| {
+                upgrade.on_upgrade(async |mut socket| {
+                    while let Some(Ok(message)) = socket.recv().await {
+                        if socket.send(message).await.is_err() {
+                            break;
+                        }
+                    }
+                })
+            }),
+        )
+}
+
+#[tokio::test]
+async fn clients_of_axum_serve_lose_no_request_by_updates_and_by_the_shut_down() {
+    let rig = Rig::axum(LONG, router()).await;
+    let ends = Arc::<AtomicBool>::default();
+    let clients: Vec<_> = (0..8)
+        .map(|_| tokio::spawn(client(rig.address, Arc::clone(&ends))))
+        .collect();
+    for content in 1..=4 {
+        // Every client has a connection of this version.
+        soon(async {
+            while rig.tracker.snapshot().len() < 8 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        rig.update(content).await;
+    }
+    ends.store(true, Ordering::Relaxed);
+    let outcome = soon(rig.shut_down()).await.unwrap();
+    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+    for client in clients {
+        assert!(soon(client).await.unwrap() > 0);
+    }
+    soon(rig.tracker.wait_empty()).await;
+}
+
+const UPGRADE: &[u8] =
+    b"GET /ws HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const PING: &[u8] = b"\x81\x84\0\0\0\0ping";
+const ECHO: &[u8] = b"\x81\x04ping";
+
+async fn websocket(rig: &Rig) -> TcpStream {
+    let mut client = TcpStream::connect(rig.address).await.unwrap();
+    client.write_all(UPGRADE).await.unwrap();
+    let (head, _) = response(&mut client).await;
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    rig.listed(ConnProtocol::Http1, ConnKind::Tunnel).await;
+    client
+}
+
+async fn echo(client: &mut TcpStream) {
+    client.write_all(PING).await.unwrap();
+    let mut echoed = [0; ECHO.len()];
+    client.read_exact(&mut echoed).await.unwrap();
+    assert_eq!(echoed, ECHO);
+}
+
+#[tokio::test]
+async fn a_websocket_of_axum_serve_outlives_an_update_and_the_drain_waits_for_it() {
+    let rig = Rig::axum(LONG, router()).await;
+    let mut client = websocket(&rig).await;
+    rig.update(1).await;
+    echo(&mut client).await;
+    let drain = rig.shut_down();
+    echo(&mut client).await;
+    assert!(!drain.is_finished());
+    drop(client);
+    let outcome = soon(drain).await.unwrap();
+    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+}
+
+#[tokio::test]
+async fn what_a_client_of_axum_serve_keeps_open_ends_at_the_deadline() {
+    let rig = Rig::axum(Duration::from_secs(2), router()).await;
+    let mut idle = TcpStream::connect(rig.address).await.unwrap();
+    let request = b"POST /peer HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
+    idle.write_all(request).await.unwrap();
+    let (head, _) = response(&mut idle).await;
+    assert!(!head.contains("connection: close"), "{head}");
+    let mut websocket = websocket(&rig).await;
+    let drain = rig.shut_down();
+    echo(&mut websocket).await;
+    for client in [&mut idle, &mut websocket] {
+        let mut rest = Vec::new();
+        // What axum says to a WebSocket whose reads have ended, or nothing.
+        soon(client.read_to_end(&mut rest)).await.ok();
+    }
+    soon(drain).await.unwrap();
+    soon(rig.tracker.wait_empty()).await;
+}
+
+#[tokio::test]
+async fn a_request_of_axum_serve_over_http2_is_answered_after_its_goaway() {
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let late = get(move || async move {
+        gate.notified().await;
+        "late"
+    });
+    let rig = Rig::axum(LONG, Router::new().route("/late", late)).await;
+    let socket = TcpStream::connect(rig.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = Request::get("http://a/late").body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    rig.listed(ConnProtocol::Http2, ConnKind::Handshaking).await;
+    rig.update(1).await;
+    // h2's client opens nothing more once it has the GOAWAY.
+    let closing = soon(async {
+        loop {
+            if let Err(error) = poll_fn(|cx| client.poll_ready(cx)).await {
+                return error;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(closing.is_go_away(), "{closing}");
+    go.notify_one();
+    let answer = soon(answer).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.into_body().data().await.unwrap().unwrap(), "late");
+    drop(client);
+    soon(connection).await.unwrap().unwrap();
+    soon(rig.tracker.wait_empty()).await;
+    let outcome = soon(rig.shut_down()).await.unwrap();
+    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+}
+
+/// Three gRPC messages, of which the last two come when they may, and the status.
+async fn count(go: Arc<Notify>, request: Request<Body>) -> Response<Body> {
+    let request = tonic::Request::from_http(request);
+    assert!(request.remote_addr().is_some());
+    let frames = stream::unfold(0, move |sent: u8| {
+        let go = Arc::clone(&go);
+        async move {
+            let frame = match sent {
+                0..=2 => Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, sent])),
+                3 => {
+                    let mut status = HeaderMap::new();
+                    status.insert("grpc-status", "0".parse().unwrap());
+                    Frame::trailers(status)
+                }
+                _ => return None,
+            };
+            if sent > 0 {
+                go.notified().await;
+            }
+            Some((Ok::<_, Infallible>(frame), sent + 1))
+        }
+    });
+    let mut response = Response::new(Body::new(StreamBody::new(frames)));
+    let grpc = "application/grpc".parse().unwrap();
+    response.headers_mut().insert("content-type", grpc);
+    response
+}
+
+#[tokio::test]
+async fn a_server_stream_of_tonics_own_server_goes_on_to_its_end_in_a_drain() {
+    let go = Arc::new(Notify::new());
+    let gate = Arc::clone(&go);
+    let rig = Rig::new(LONG, |incoming| {
+        let routes = Router::new().route(
+            "/ticks.Ticks/Count",
+            any(move |request| count(gate, request)),
+        );
+        let server = tonic::transport::Server::builder().add_routes(Routes::from(routes));
+        tokio::spawn(server.serve_with_incoming(incoming));
+    })
+    .await;
+    let socket = TcpStream::connect(rig.address).await.unwrap();
+    let (client, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let request = Request::post("http://a/ticks.Ticks/Count")
+        .header("content-type", "application/grpc")
+        .body(())
+        .unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut ticks = soon(answer).await.unwrap().into_body();
+    let first = soon(ticks.data()).await.unwrap().unwrap();
+    assert_eq!(first[..], [0, 0, 0, 0, 2, 8, 0]);
+    rig.update(1).await;
+    let drain = rig.shut_down();
+    for tick in 1..=2 {
+        assert!(!drain.is_finished());
+        go.notify_one();
+        let next = soon(ticks.data()).await.unwrap().unwrap();
+        assert_eq!(next[..], [0, 0, 0, 0, 2, 8, tick]);
+    }
+    let refused = client.ready().await.err().map(|error| error.is_go_away());
+    assert_eq!(refused, Some(true));
+    go.notify_one();
+    assert!(soon(ticks.data()).await.is_none());
+    let status = soon(ticks.trailers()).await.unwrap().unwrap();
+    assert_eq!(status["grpc-status"], "0");
+    soon(connection).await.unwrap().unwrap();
+    let outcome = soon(drain).await.unwrap();
+    assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+}
+
+#[tokio::test]
+async fn the_transports_keep_vectored_writes() {
+    let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel::<IncomingIo>();
+    let rig = Rig::new(LONG, |mut incoming| {
+        tokio::spawn(async move {
+            while let Some(io) = poll_fn(|cx| incoming.poll_accept(cx)).await {
+                sender.send(io).unwrap();
+            }
+        });
+    })
+    .await;
+    let mut client = TcpStream::connect(rig.address).await.unwrap();
+    let mut io = soon(accepted.recv()).await.unwrap();
+    assert!(io.is_write_vectored());
+    client.write_all(b"GET").await.unwrap();
+    io.read_exact(&mut [0; 3]).await.unwrap();
+    let bufs = [IoSlice::new(b"one"), IoSlice::new(b"two")];
+    let written = poll_fn(|cx| Pin::new(&mut io).poll_write_vectored(cx, &bufs)).await;
+    assert_eq!(written.unwrap(), 6);
+    let mut got = [0; 6];
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"onetwo");
+}
