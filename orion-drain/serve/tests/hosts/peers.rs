@@ -90,15 +90,13 @@ async fn of_several_extensions_all_are_there() {
     assert!(answer.ends_with("127.0.0.1 2"), "{answer}");
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-
 #[tokio::test]
 async fn a_server_of_one_codec_does_not_speak_the_other() {
     let router = || Router::new().route("/", get(async || "hello"));
     let only = async |codec| host(Http::tower(router()).with_server(server(codec))).await;
     let http1 = only(CodecType::Http1).await;
     assert!(exchange(http1.address, GET).await.0.ends_with("hello"));
-    let (answer, _) = exchange(http1.address, PREFACE).await;
+    let (answer, _) = exchange(http1.address, &rig::h2::preface(65_535)).await;
     // A SETTINGS frame would be HTTP/2's answer.
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 4"),

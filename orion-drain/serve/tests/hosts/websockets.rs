@@ -10,6 +10,7 @@ use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::Request;
 use orion_drain_serve::{CodecType, Http, HttpServer, HttpTimeouts};
+use rig::websocket::{handshake, key};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -39,22 +40,15 @@ async fn websockets() -> Host {
     host(Http::tower(router()).with_server(server.with_extended_connect())).await
 }
 
-const UPGRADE: &[u8] =
-    b"GET /ws HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
 /// "ping", in a masked frame with a mask of zeros, and as the server sends it.
 const PING: &[u8] = b"\x81\x84\0\0\0\0ping";
 const ECHO: &[u8] = b"\x81\x04ping";
 
 async fn upgraded(host: &Host) -> TcpStream {
     let mut client = TcpStream::connect(host.address).await.unwrap();
-    client.write_all(UPGRADE).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.unwrap());
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    let upgrade = handshake("/ws", &key(*b"sixteen bytes of"));
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    assert_eq!(rig::h1::head(&mut client).await.unwrap().status(), 101);
     client
 }
 

@@ -144,10 +144,7 @@ async fn the_deadline_cuts_requests_and_tunnels() {
                 let request =
                     b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n";
                 client.write_all(request).await.unwrap();
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    head.push(client.read_u8().await.unwrap());
-                }
+                rig::h1::head(&mut client).await.unwrap();
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 let active = listener.http.get("cx_active");
                 assert_eq!(active, 1, "a tunnel is open");

@@ -2,20 +2,13 @@
 
 use std::collections::HashMap;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_BOTH: u8 = 5;
+use bytes::BytesMut;
+use rig::h2::{self, Frame, flag, kind};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 
 pub(crate) struct H2Client {
     io: DuplexStream,
+    ahead: BytesMut,
     next: u32,
     goaways: Vec<u32>,
     /// The type of the first frame of a stream behind the first GOAWAY.
@@ -25,46 +18,29 @@ pub(crate) struct H2Client {
 }
 
 impl H2Client {
-    pub(crate) async fn new(mut io: DuplexStream) -> Self {
-        io.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-            .await
-            .expect("it is open");
+    pub(crate) async fn new(io: DuplexStream) -> Self {
         let mut client = Self {
             io,
+            ahead: BytesMut::new(),
             next: 1,
             goaways: vec![],
             after_goaway: None,
             resets: HashMap::new(),
             bodies: HashMap::new(),
         };
-        client.send(SETTINGS, 0, 0, &[]).await;
+        client.send(&h2::preface(65_535)).await;
         client
     }
 
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len())
-            .expect("tests send small frames")
-            .to_be_bytes();
-        let mut frame = length[1..].to_vec();
-        frame.extend([kind, flags]);
-        frame.extend(stream.to_be_bytes());
-        frame.extend(payload);
-        self.io.write_all(&frame).await.expect("it is open");
+    async fn send(&mut self, frames: &[u8]) {
+        self.io.write_all(frames).await.expect("it is open");
     }
 
-    /// Opens a stream; the path goes as a literal, everything else from HPACK's static table.
+    /// Opens a stream.
     pub(crate) async fn open(&mut self, path: &str) -> u32 {
         let stream = self.next;
         self.next += 2;
-        let mut block = vec![
-            0x82,
-            0x86,
-            0x04,
-            u8::try_from(path.len()).expect("tests use short paths"),
-        ];
-        block.extend(path.as_bytes());
-        block.extend([0x01, 0x01, b'a']);
-        self.send(HEADERS, END_BOTH, stream, &block).await;
+        self.send(&h2::request("GET", path, stream, true)).await;
         stream
     }
 
@@ -119,35 +95,30 @@ impl H2Client {
 
     /// Takes one frame in; `false` at the end of the connection.
     async fn frame(&mut self) -> bool {
-        let mut head = [0; 9];
-        if self.io.read_exact(&mut head).await.is_err() {
+        let read = Frame::read(&mut self.io, &mut self.ahead).await;
+        let Ok(Some(frame)) = read else {
+            assert!(self.ahead.is_empty(), "a frame is whole");
             return false;
-        }
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        self.io
-            .read_exact(&mut payload)
-            .await
-            .expect("a frame is whole");
-        let (kind, flags) = (head[3], head[4]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let word =
-            |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().expect("four bytes"));
+        };
+        let stream = frame.stream;
         if stream > 0 && self.after_goaway.is_none() && !self.goaways.is_empty() {
-            self.after_goaway = Some(kind);
+            self.after_goaway = Some(frame.kind);
         }
-        match kind {
-            SETTINGS if flags & ACK == 0 => self.send(SETTINGS, ACK, 0, &[]).await,
-            PING if flags & ACK == 0 => self.send(PING, ACK, 0, &payload).await,
-            GOAWAY => self.goaways.push(word(0)),
-            RST_STREAM => {
-                self.resets.insert(stream, word(0));
+        if let Some(ack) = frame.ack() {
+            self.send(&ack).await;
+        }
+        let word = || frame.word(0).expect("four bytes");
+        match frame.kind {
+            kind::GOAWAY => self.goaways.push(word()),
+            kind::RST_STREAM => {
+                self.resets.insert(stream, word());
             }
-            DATA | HEADERS => {
+            kind::DATA | kind::HEADERS => {
                 let (body, ended) = self.bodies.entry(stream).or_default();
-                if kind == DATA {
-                    body.extend(&payload);
+                if frame.kind == kind::DATA {
+                    body.extend(&frame.payload);
                 }
-                *ended |= flags & END_STREAM != 0;
+                *ended |= frame.has(flag::END_STREAM);
             }
             _ => {}
         }

@@ -156,16 +156,11 @@ fn stream_of(first: Bytes) -> impl futures_core::Stream<Item = Result<Frame<Byte
     })
 }
 
+/// The head and the body of the response.
 async fn request(client: &mut DuplexStream, path: &str) -> String {
-    client
-        .write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes())
-        .await
-        .expect("it is open");
-    let mut head = Vec::new();
-    while !head.ends_with(b"hello") {
-        head.push(client.read_u8().await.expect("an answer comes"));
-    }
-    String::from_utf8(head).expect("it is text")
+    let answer = rig::h1::get(client, path).await;
+    let (head, body) = answer.expect("an answer comes");
+    head.text + &String::from_utf8_lossy(&body)
 }
 
 async fn rest(client: &mut DuplexStream) -> Vec<u8> {
@@ -283,11 +278,8 @@ async fn a_tunnel_keeps_the_drain_waiting_and_ends_at_the_deadline() {
         )
         .await
         .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.unwrap());
-    }
-    assert!(head.starts_with(b"HTTP/1.1 101"));
+    let head = rig::h1::head(&mut client).await.unwrap();
+    assert_eq!(head.status(), 101);
     assert_eq!(listener.tracker.snapshot()[0].kind, ConnKind::Tunnel);
     let start = Instant::now();
     let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
@@ -409,10 +401,7 @@ async fn an_idle_timeout_begins_when_a_long_request_has_ended() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let upload = b"POST /upload HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
     client.write_all(upload).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"hello") {
-        client.read_buf(&mut answer).await.unwrap();
-    }
+    rig::h1::response(&mut client).await.unwrap();
     let answered = Instant::now();
     rest(&mut client).await;
     let (waited, idle) = (answered.elapsed(), Duration::from_secs(4));
@@ -558,11 +547,8 @@ async fn a_request_that_has_arrived_may_take_any_time_to_be_answered() {
     client.write_all(head).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     client.write_all(b"bc").await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"hello") {
-        answer.push(client.read_u8().await.unwrap());
-    }
-    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    let (head, _) = rig::h1::response(&mut client).await.unwrap();
+    assert_eq!(head.status(), 200);
     assert_eq!(listener.http.get("rq_timeout"), 0);
 }
 
@@ -572,24 +558,15 @@ async fn where_only_upgrades_are_shown_their_connection_a_tunnel_still_holds_up_
     let only_upgrades =
         |server: HttpServer| server.with_connection_shown(ConnectionShown::Upgrades);
     let (mut client, _served) = listener.serve_with(&HttpTimeouts::default(), only_upgrades);
-    client
-        .write_all(b"GET /shown HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"no") {
-        head.push(client.read_u8().await.unwrap());
-    }
+    let (_, shown) = rig::h1::get(&mut client, "/shown").await.unwrap();
+    assert_eq!(shown, "no");
     client
         .write_all(
             b"GET /tunnel HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n",
         )
         .await
         .unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.unwrap());
-    }
+    rig::h1::head(&mut client).await.unwrap();
     tokio::task::yield_now().await;
     assert_eq!(listener.tracker.snapshot()[0].kind, ConnKind::Tunnel);
     assert!(listener.node.open_watches() > 0);

@@ -34,15 +34,6 @@ fn assert_reset(read: io::Result<usize>) {
     assert_eq!(kind, Err(io::ErrorKind::ConnectionReset));
 }
 
-/// Everything up to and with the end of a response head.
-async fn head(client: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.expect("a head"));
-    }
-    String::from_utf8(head).expect("text")
-}
-
 /// A tunnel through an HTTP/1 server: its client, and its upstream.
 async fn tunnel() -> (TcpStream, TcpStream) {
     let listener = Listener::new(DrainStrategy::Immediate);
@@ -75,7 +66,8 @@ async fn tunnel() -> (TcpStream, TcpStream) {
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n")
         .await
         .expect("written");
-    assert!(head(&mut client).await.starts_with("HTTP/1.1 101"));
+    let head = rig::h1::head(&mut client).await.expect("a response");
+    assert_eq!(head.status(), 101);
     (client, upstream)
 }
 
@@ -110,7 +102,7 @@ async fn upgraded_upstream() -> (TunnelUpstream, TcpStream) {
         .body(Empty::<Bytes>::new());
     let switched = sender.send_request(request.expect("a request"));
     let serve = async {
-        head(&mut far).await;
+        rig::h1::head(&mut far).await.expect("a request");
         far.write_all(
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\nhi",
         )
@@ -179,7 +171,8 @@ async fn a_response_framed_by_the_close_that_is_cut_ends_in_rst() {
         .write_all(b"GET / HTTP/1.0\r\n\r\n")
         .await
         .expect("written");
-    assert!(!head(&mut client).await.contains("content-length"));
+    let head = rig::h1::head(&mut client).await.expect("a response");
+    assert_eq!(head.header("content-length"), None);
     client.read_exact(&mut [0; 4]).await.expect("half");
     drain.force();
     let mut rest = [0];

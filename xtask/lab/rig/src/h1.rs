@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The largest head and the largest body that are read.
 const HEAD_LIMIT: usize = 64 * 1024;
@@ -117,6 +117,43 @@ impl Head {
         match self.header("content-length").map(str::parse) {
             Some(Ok(length)) => Length::Known(length),
             _ => Length::Unsaid,
+        }
+    }
+}
+
+/// Asks for `path` on a connection that is kept, and reads the whole [`response`].
+pub async fn get(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    path: &str,
+) -> Result<(Head, Bytes), Stopped> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n");
+    let written = stream.write_all(request.as_bytes()).await;
+    written.map_err(Stopped::Broken)?;
+    response(stream).await
+}
+
+/// Reads a whole response, behind which nothing may come yet.
+pub async fn response(stream: &mut (impl AsyncRead + Unpin)) -> Result<(Head, Bytes), Stopped> {
+    let mut wire = Wire::new(stream);
+    let head = wire.head().await?;
+    let body = wire.body(&head).await?;
+    if wire.ahead.is_empty() {
+        return Ok((head, body));
+    }
+    Err(Stopped::Wrong(format!("{:?} behind it", wire.ahead)))
+}
+
+/// Reads a head and no byte behind it: the stream goes on in another protocol.
+pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> Result<Head, Stopped> {
+    let mut wire = Wire::new(stream.take(1));
+    loop {
+        wire.stream.set_limit(1);
+        match wire.more().await {
+            Err(Stopped::Cut) if wire.ahead.is_empty() => return Err(Stopped::Fin),
+            read => read?,
+        }
+        if wire.ahead.ends_with(b"\r\n\r\n") {
+            return wire.head().await;
         }
     }
 }
@@ -261,6 +298,19 @@ mod tests {
             let body = wire.body(&head).await;
             assert_eq!(body.ok().as_deref(), whole.then_some(b"hi".as_slice()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_response_is_read_to_its_end_and_a_head_no_farther() {
+        let text = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".as_slice();
+        let (_, body) = response(&mut { text }).await.expect("a response");
+        assert_eq!(body, "hi");
+        let mut rest = text;
+        head(&mut rest).await.expect("a head");
+        assert_eq!(rest, b"hi");
+        let more = [text, b"more"].concat();
+        let late = response(&mut more.as_slice()).await;
+        assert!(matches!(late, Err(Stopped::Wrong(_))), "{late:?}");
     }
 
     #[tokio::test]

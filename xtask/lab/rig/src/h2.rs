@@ -17,6 +17,7 @@ pub mod kind {
     pub const PING: u8 = 6;
     pub const GOAWAY: u8 = 7;
     pub const WINDOW_UPDATE: u8 = 8;
+    pub const CONTINUATION: u8 = 9;
 }
 
 /// The flags that are used here.
@@ -80,17 +81,12 @@ impl Frame {
 
     /// What must be answered to SETTINGS and PING; nothing to any other.
     pub fn ack(&self) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
         match self.kind {
-            kind::SETTINGS if !self.has(flag::ACK) => {
-                put(&mut out, kind::SETTINGS, flag::ACK, 0, &[])
-            }
-            kind::PING if !self.has(flag::ACK) => {
-                put(&mut out, kind::PING, flag::ACK, 0, &self.payload)
-            }
-            _ => return None,
+            _ if self.has(flag::ACK) => None,
+            kind::SETTINGS => Some(frame(kind::SETTINGS, flag::ACK, 0, &[])),
+            kind::PING => Some(frame(kind::PING, flag::ACK, 0, &self.payload)),
+            _ => None,
         }
-        Some(out)
     }
 
     /// Takes a whole frame off the front; `Err` with its length if it is larger than allowed.
@@ -134,6 +130,28 @@ impl Frame {
             }
         }
     }
+
+    /// The next frame of a stream and no byte behind it; `None` at FIN. What a cancelled call has read is lost.
+    pub async fn read_alone(
+        stream: &mut (impl AsyncRead + Unpin),
+    ) -> std::io::Result<Option<Self>> {
+        let mut bytes = BytesMut::zeroed(9);
+        if stream.read(&mut bytes[..1]).await? == 0 {
+            return Ok(None);
+        }
+        stream.read_exact(&mut bytes[1..]).await?;
+        let length = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]) as usize;
+        bytes.resize(9 + length, 0);
+        stream.read_exact(&mut bytes[9..]).await?;
+        Self::read(&mut tokio::io::empty(), &mut bytes).await
+    }
+}
+
+/// A frame as it is written.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put(&mut out, kind, flags, stream, payload);
+    out
 }
 
 /// Writes a frame.
@@ -169,6 +187,13 @@ pub fn put_window_update(out: &mut Vec<u8>, stream: u32, more: u32) {
 
 /// A request's HEADERS; `end` if no body follows.
 pub fn request(method: &str, path: &str, stream: u32, end: bool) -> Vec<u8> {
+    let end = if end { flag::END_STREAM } else { 0 };
+    let block = block(method, path);
+    frame(kind::HEADERS, flag::END_HEADERS | end, stream, &block)
+}
+
+/// The header block of a request, which has GET or POST as its method.
+pub fn block(method: &str, path: &str) -> Vec<u8> {
     const METHOD_GET: u8 = 0x82;
     const METHOD_POST: u8 = 0x83;
     const SCHEME_HTTP: u8 = 0x86;
@@ -179,16 +204,7 @@ pub fn request(method: &str, path: &str, stream: u32, end: bool) -> Vec<u8> {
     };
     let mut block = vec![method, SCHEME_HTTP];
     put_target(&mut block, path);
-    let mut out = Vec::new();
-    let end = if end { flag::END_STREAM } else { 0 };
-    put(
-        &mut out,
-        kind::HEADERS,
-        flag::END_HEADERS | end,
-        stream,
-        &block,
-    );
-    out
+    block
 }
 
 /// An extended CONNECT to a WebSocket (RFC 8441).
@@ -196,9 +212,7 @@ pub fn connect(path: &str, stream: u32) -> Vec<u8> {
     let mut block = b"\x02\x07CONNECT\x86\x00\x09:protocol\x09websocket".to_vec();
     put_target(&mut block, path);
     block.extend_from_slice(b"\x00\x15sec-websocket-version\x0213");
-    let mut out = Vec::new();
-    put(&mut out, kind::HEADERS, flag::END_HEADERS, stream, &block);
-    out
+    frame(kind::HEADERS, flag::END_HEADERS, stream, &block)
 }
 
 /// `:path` and `:authority`, as literals that are not indexed.
@@ -214,10 +228,8 @@ fn put_target(block: &mut Vec<u8>, path: &str) {
 
 /// A part of a request's body.
 pub fn data(stream: u32, bytes: &[u8], end: bool) -> Vec<u8> {
-    let mut out = Vec::new();
     let flags = if end { flag::END_STREAM } else { 0 };
-    put(&mut out, kind::DATA, flags, stream, bytes);
-    out
+    frame(kind::DATA, flags, stream, bytes)
 }
 
 /// Writes a GOAWAY without error: the client leaves.

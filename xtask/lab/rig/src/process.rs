@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// How much of a program's output is kept, and how much is shown when something fails.
@@ -21,24 +22,26 @@ const LINE_LIMIT: u64 = 8 * 1024;
 pub struct Process {
     child: Child,
     said: Said,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
     /// Starts a program that reads nothing.
     pub fn start(command: &mut Command) -> anyhow::Result<Self> {
-        Self::spawn(command.stdin(Stdio::null()))
+        Self::start_with_streams(command.stdin(Stdio::null()).stdout(Stdio::piped()))
     }
 
     /// Starts a program that is written to.
     pub fn start_with_input(command: &mut Command) -> anyhow::Result<(Self, ChildStdin)> {
-        let mut process = Self::spawn(command.stdin(Stdio::piped()))?;
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Self::start_with_streams(command)?;
         let input = process.child.stdin.take().context("its input is piped")?;
         Ok((process, input))
     }
 
-    fn spawn(command: &mut Command) -> anyhow::Result<Self> {
+    /// Starts a program with the standard input and output that the command has already.
+    pub fn start_with_streams(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
-            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -47,9 +50,21 @@ impl Process {
                 format!("starting {program}")
             })?;
         let said = Said::default();
-        said.follow(child.stdout.take());
-        said.follow(child.stderr.take());
-        Ok(Self { child, said })
+        let output = child.stdout.take().map(|output| said.follow(output));
+        let error = child.stderr.take().map(|error| said.follow(error));
+        let readers = output.into_iter().chain(error).collect();
+        Ok(Self {
+            child,
+            said,
+            readers,
+        })
+    }
+
+    /// Closes this end of its outputs: from now on it writes to pipes that have no reader.
+    pub fn close_outputs(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.abort();
+        }
     }
 
     /// What it says.
@@ -113,8 +128,7 @@ struct Lines {
 
 impl Said {
     /// Reads an output to its end, in a task of its own.
-    fn follow(&self, output: Option<impl AsyncRead + Unpin + Send + 'static>) {
-        let Some(output) = output else { return };
+    fn follow(&self, output: impl AsyncRead + Unpin + Send + 'static) -> JoinHandle<()> {
         self.lock().open += 1;
         let said = self.clone();
         tokio::spawn(async move {
@@ -130,7 +144,7 @@ impl Said {
             }
             said.lock().open -= 1;
             said.0.changed.send_replace(());
-        });
+        })
     }
 
     fn add(&self, line: String) {
