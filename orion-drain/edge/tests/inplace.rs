@@ -202,32 +202,10 @@ struct Client(TcpStream);
 impl Client {
     /// The body of the answer, and whether it says that the connection is closed.
     async fn get(&mut self) -> (String, bool) {
-        let request = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n";
-        within("a request", self.0.write_all(request))
-            .await
-            .expect("it is taken");
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            let byte = within("a response", self.0.read_u8()).await;
-            head.push(char::from(
-                byte.unwrap_or_else(|error| panic!("{error} after {head:?}")),
-            ));
-        }
-        let head = head.to_lowercase();
-        let field = |name: &str| {
-            head.lines()
-                .find_map(|line| line.strip_prefix(name).map(str::trim))
-        };
-        let length = field("content-length:")
-            .expect("a length")
-            .parse()
-            .expect("a number");
-        let mut body = vec![0; length];
-        within("a body", self.0.read_exact(&mut body))
-            .await
-            .expect("a whole body");
-        let body = String::from_utf8(body).expect("text");
-        (body, field("connection:") == Some("close"))
+        let response = within("a response", rig::h1::get(&mut self.0, "/")).await;
+        let (head, body) = response.expect("a whole response");
+        let body = String::from_utf8(body.into()).expect("text");
+        (body, head.close())
     }
 
     /// The server has nothing more to say.

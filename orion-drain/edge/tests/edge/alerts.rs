@@ -241,9 +241,9 @@ async fn a_process_that_is_not_ready_fires() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn log_lines_that_nobody_reads_fire() {
-    let edge = Edge::start("", &discovery("1", &[listener(1)])).await;
+    let mut edge = Edge::start("", &discovery("1", &[listener(1)])).await;
     let alert = Alert::silent("LogLinesDropped", edge.admin).await;
-    edge.fill_log();
+    let _full = edge.fill_log();
     // More lines than wait for the reader: each of these listeners is refused with one.
     let refused = "- { name: x }\n".repeat(10_000);
     edge.replace(&discovery("2", &[listener(2), refused]));

@@ -181,11 +181,11 @@ async fn a_log_without_a_reader_costs_no_update_and_no_request() {
 #[tokio::test]
 async fn a_log_whose_reader_stops_costs_no_update_and_no_request() {
     let listener = Http::new("http", 1).yaml();
-    let edge = Edge::start(
+    let mut edge = Edge::start(
         &format!("{SHORT} --concurrency 1"),
         &discovery("1", &[listener]),
     )
     .await;
-    edge.fill_log();
+    let _full = edge.fill_log();
     serves_on(edge).await;
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::process::Stdio;
 
 use serde_json::Value;
 
@@ -388,7 +387,7 @@ async fn a_client_that_breaks_rules_fills_no_log() {
 /// A real Envoy, if `ENVOY` names one.
 struct Envoy {
     admin: SocketAddr,
-    _process: tokio::process::Child,
+    _process: rig::Process,
     _folder: tempfile::TempDir,
 }
 
@@ -408,17 +407,14 @@ impl Envoy {
         );
         let file = folder.path().join("envoy.yaml");
         std::fs::write(&file, &bootstrap).expect("a file");
-        let process = tokio::process::Command::new(program)
+        let mut command = tokio::process::Command::new(program);
+        command
             .arg("-c")
             .arg(&file)
             .arg("--admin-address-path")
             .arg(&address)
-            .args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("it starts");
+            .args(["--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]);
+        let process = rig::Process::start(&mut command).expect("it starts");
         let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
         let admin = within("the admin port of Envoy", async {
             loop {

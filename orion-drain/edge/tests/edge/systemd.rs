@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
 
-use crate::support::edge::program;
+use crate::support::program::program;
 use crate::support::yaml::bootstrap;
 use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused, within};
 

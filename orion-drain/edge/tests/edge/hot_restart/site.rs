@@ -3,15 +3,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::net::TcpStream;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::Command;
 
-use crate::support::edge::program;
+use crate::support::program::{Program, program};
 use crate::support::upstream::Upstream;
 use crate::support::{H1, within, yaml};
 
@@ -92,12 +91,12 @@ impl Site {
     }
 
     /// Starts a process; it has not come far yet.
-    pub(super) fn start(&self, flags: &str) -> Process {
+    pub(super) fn start(&self, flags: &str) -> Program {
         self.start_with(&self.file("lds.yaml"), flags)
     }
 
     /// The same with another file of listeners.
-    fn start_with(&self, lds: &Path, flags: &str) -> Process {
+    fn start_with(&self, lds: &Path, flags: &str) -> Program {
         let mut bootstrap = lds.to_owned();
         bootstrap.set_extension("bootstrap");
         let text = yaml::bootstrap(lds, &self.upstream, "");
@@ -108,27 +107,19 @@ impl Site {
             self.ip
         );
         std::fs::write(&bootstrap, text.replace(any, &fixed)).expect("the bootstrap");
-        let mut child = Command::new(program())
+        let mut command = Command::new(program());
+        command
             .arg("-c")
             .arg(&bootstrap)
             .arg("--hot-restart-path")
             .arg(self.meeting())
             .args(flags.split_whitespace())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("edge starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
-        Process {
-            child,
-            lines: BufReader::new(stderr).lines(),
-            said: Vec::new(),
-        }
+            .stdin(Stdio::null());
+        Program::start(&mut command)
     }
 
     /// The first process, which serves.
-    pub(super) async fn first(&self, flags: &str) -> Process {
+    pub(super) async fn first(&self, flags: &str) -> Program {
         let mut first = self.start(flags);
         first.until("lds: version").await;
         within("an answer", async {
@@ -141,7 +132,7 @@ impl Site {
     }
 
     /// A process that has taken over; `before` has noticed.
-    pub(super) async fn next(&self, before: &mut Process, flags: &str) -> Process {
+    pub(super) async fn next(&self, before: &mut Program, flags: &str) -> Program {
         let mut next = self.start(flags);
         next.until("drains").await;
         before.until("has taken over").await;
@@ -149,7 +140,7 @@ impl Site {
     }
 
     /// A process with other listeners than those of the file.
-    pub(super) async fn next_with(&self, listeners: &str, flags: &str) -> Process {
+    pub(super) async fn next_with(&self, listeners: &str, flags: &str) -> Program {
         let lds = self.file("other.yaml");
         std::fs::write(&lds, listeners).expect("another LDS file");
         self.start_with(&lds, flags)
@@ -190,13 +181,13 @@ impl Site {
 
 /// A process in the middle of a handover.
 pub(super) struct Waiting {
-    pub(super) process: Process,
+    pub(super) process: Program,
     pipe: PathBuf,
 }
 
 impl Waiting {
     /// Now it gets its listeners.
-    pub(super) async fn go_on(self, site: &Site, version: u32) -> Process {
+    pub(super) async fn go_on(self, site: &Site, version: u32) -> Program {
         let listeners = yaml::discovery(&version.to_string(), &[site.listener(version)]);
         // Opening it waits for the reader.
         let written = tokio::task::spawn_blocking(move || std::fs::write(&self.pipe, listeners));
@@ -205,69 +196,5 @@ impl Waiting {
             .expect("no panic")
             .expect("the pipe");
         self.process
-    }
-}
-
-/// One of the processes.
-pub(super) struct Process {
-    child: Child,
-    lines: Lines<BufReader<ChildStderr>>,
-    said: Vec<String>,
-}
-
-impl Process {
-    /// Waits for a line with this in it.
-    pub(super) async fn until(&mut self, part: &str) -> String {
-        let heard = within(part, async {
-            while let Some(line) = self.lines.next_line().await.expect("stderr is text") {
-                self.said.push(line);
-                if self.said.last().is_some_and(|line| line.contains(part)) {
-                    return self.said.last().cloned();
-                }
-            }
-            None
-        });
-        let heard = heard.await;
-        heard.unwrap_or_else(|| panic!("edge ended without saying {part:?}: {:#?}", self.said))
-    }
-
-    /// Until it has written a line with each of these, in any order.
-    pub(super) async fn until_all(&mut self, parts: &[&str]) {
-        let mut missing = parts.to_vec();
-        while let Some(&part) = missing.first() {
-            let from = self.said.len();
-            self.until(part).await;
-            missing.retain(|part| !self.said[from..].iter().any(|line| line.contains(part)));
-        }
-    }
-
-    pub(super) fn pid(&self) -> u32 {
-        self.child.id().expect("it has not been waited for")
-    }
-
-    /// SIGKILL, and waits for its end.
-    pub(super) async fn kill(&mut self) {
-        within("its end", self.child.kill())
-            .await
-            .expect("it was there");
-    }
-
-    pub(super) async fn exit(&mut self) -> ExitStatus {
-        within("its end", self.child.wait())
-            .await
-            .expect("it can be waited for")
-    }
-
-    pub(super) fn is_running(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("it can be waited for")
-            .is_none()
-    }
-
-    /// How many descriptors it has open.
-    pub(super) fn descriptors(&self) -> usize {
-        let open = std::fs::read_dir(format!("/proc/{}/fd", self.pid()));
-        open.expect("Linux").count()
     }
 }

@@ -2,29 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::Command;
 
 use super::h1::{H1, Response};
+use super::program::{Program, program};
 use super::upstream::Upstream;
 use super::{within, yaml};
 
 /// A running edge. It ends with this value, at the latest.
 pub(crate) struct Edge {
-    child: Child,
-    /// `None` once nobody reads what it says.
-    lines: Option<Lines<BufReader<ChildStderr>>>,
-    said: Vec<String>,
-    /// Events as text.
-    logged: Vec<String>,
+    program: Program,
     folder: TempDir,
     pub(crate) admin: SocketAddr,
     pub(crate) upstream: Upstream,
+}
+
+impl Deref for Edge {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl DerefMut for Edge {
+    fn deref_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
 }
 
 impl Edge {
@@ -85,20 +95,12 @@ impl Edge {
         let upstream = Upstream::start().await;
         let bootstrap = folder.path().join("bootstrap.yaml");
         std::fs::write(&bootstrap, text(folder.path(), &upstream)).expect("the bootstrap");
-        let mut child = command
+        command
             .arg("-c")
             .arg(&bootstrap)
-            .args(flags.split_whitespace())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("edge starts");
-        let stderr = child.stderr.take().expect("stderr is piped");
+            .args(flags.split_whitespace());
         let mut edge = Self {
-            child,
-            lines: Some(BufReader::new(stderr).lines()),
-            said: Vec::new(),
-            logged: Vec::new(),
+            program: Program::start(&mut command),
             folder,
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
             upstream,
@@ -111,67 +113,33 @@ impl Edge {
         edge
     }
 
-    /// What it says, up to and including the first line with this in it.
-    pub(crate) async fn until(&mut self, part: &str) -> Vec<String> {
-        let from = self.said.len();
-        let lines = self.lines.as_mut().expect("its log is read");
-        let heard = within(part, async {
-            while let Some(line) = lines.next_line().await.expect("stderr is text") {
-                if line.contains(" orion_drain::") {
-                    self.logged.push(line);
-                    continue;
-                }
-                let last = line.contains(part);
-                self.said.push(line);
-                if last {
-                    return true;
-                }
-            }
-            false
-        });
-        let heard = heard.await;
-        assert!(
-            heard,
-            "edge ended without saying {part:?}: {:#?}",
-            self.said
-        );
-        self.said[from..].to_vec()
-    }
-
-    /// The events, as text, among what it has said so far; only with the feature `tracing` there are any.
-    #[cfg(feature = "tracing")]
-    pub(crate) fn logged(&self) -> &[String] {
-        &self.logged
-    }
-
-    /// All that it has said so far, but events as text.
-    pub(crate) fn said(&self) -> &[String] {
-        &self.said
-    }
-
     /// The reader of what it says goes away.
+    #[cfg(feature = "tracing")]
     pub(crate) fn close_log(&mut self) {
-        self.lines = None;
+        self.process.close_outputs();
     }
 
-    /// The reader of what it says stops: the pipe is full from now on.
+    /// The reader of what it says stops: the pipe, which is full as long as it is held here.
     #[cfg(target_os = "linux")]
-    pub(crate) fn fill_log(&self) {
+    #[must_use]
+    pub(crate) fn fill_log(&mut self) -> std::fs::File {
         use std::io::Write as _;
         use std::os::unix::fs::OpenOptionsExt as _;
 
-        let pid = self.child.id().expect("edge is running");
         let mut pipe = std::fs::OpenOptions::new()
+            .read(true)
             .write(true)
             .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
-            .open(format!("/proc/{pid}/fd/2"))
+            .open(format!("/proc/{}/fd/2", self.pid()))
             .expect("its stderr is a pipe");
+        self.process.close_outputs();
         let end = loop {
             if let Err(error) = pipe.write(&[b'x'; 4096]) {
                 break error;
             }
         };
         assert_eq!(end.kind(), std::io::ErrorKind::WouldBlock, "{end}");
+        pipe
     }
 
     /// Renames another content over the LDS file.
@@ -277,40 +245,15 @@ impl Edge {
         *found.unwrap_or_else(|| panic!("no statistic {name:?}"))
     }
 
-    #[cfg(feature = "systemd")]
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.id()
-    }
-
     /// Sends it a signal.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("edge is running");
-        // The shell's own `kill`: nothing has to be installed.
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {pid}")])
-            .status();
-        assert!(within("kill", sent).await.expect("a shell").success());
-    }
-
-    /// Waits until it has ended.
-    pub(crate) async fn exit(&mut self) -> ExitStatus {
-        within("the end of edge", self.child.wait())
-            .await
-            .expect("edge can be waited for")
+        self.process.signal(name).await.expect("edge is running");
     }
 
     /// Lets this time pass, in which it goes on running.
     pub(crate) async fn runs_for(&mut self, time: Duration) {
-        let ended = tokio::time::timeout(time, self.child.wait()).await;
-        assert!(ended.is_err(), "{ended:?}: {:#?}", self.said);
-    }
-
-    /// Whether it is still there.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child
-            .try_wait()
-            .expect("edge can be waited for")
-            .is_none()
+        let ended = self.process.end(time).await;
+        assert!(ended.is_err(), "{ended:?}: {:#?}", self.said());
     }
 }
 
@@ -333,9 +276,4 @@ pub(crate) async fn run_with(flags: &[&str], bootstrap: &str) -> (bool, String) 
         ended.status.success(),
         String::from_utf8_lossy(&said).into_owned(),
     )
-}
-
-/// The program that cargo built for this test.
-pub(crate) fn program() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_edge"))
 }

@@ -10,6 +10,7 @@ pub(crate) mod messages;
 #[path = "../../../../xds/tests/xds/plane.rs"]
 #[allow(dead_code, reason = "it has more for other tests")]
 pub(crate) mod plane;
+pub(crate) mod program;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod upstream;
@@ -27,11 +28,14 @@ pub(crate) use edge::Edge;
 pub(crate) use h1::H1;
 pub(crate) use yaml::{Http, cluster, discovery, tcp, tcp_with};
 
-/// Waits for something that must happen soon; a machine under load has all the time it can need.
+/// How long anything may take that must happen soon; a machine under load has all the time it can need.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something that must happen soon.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(20), future).await {
+    match tokio::time::timeout(PATIENCE, future).await {
         Ok(value) => value,
-        Err(_) => panic!("{what}: did not happen within 20 s"),
+        Err(_) => panic!("{what}: did not happen within {PATIENCE:?}"),
     }
 }
 
