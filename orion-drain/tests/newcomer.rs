@@ -2,11 +2,14 @@
 //!
 //! It compiles that project, which takes a minute, so it is asked for: `cargo test -p orion-drain --test newcomer -- --ignored`.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
+
+use rig::Process;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// The blocks of the page that begin with a file's name: the name, and all of the block.
 fn files(page: &str) -> Vec<(&str, &str)> {
@@ -64,113 +67,84 @@ fn build(root: &Path, project: &Path) -> PathBuf {
 
 /// A program of the page; it ends with this value, at the latest.
 struct Program {
-    child: Child,
-    says: BufReader<ChildStdout>,
+    process: Process,
     address: SocketAddr,
 }
 
 impl Program {
-    fn start(program: &Path) -> Self {
-        let child = Command::new(program)
-            .arg("127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut child = child.expect("it starts");
-        let mut says = BufReader::new(child.stdout.take().expect("its output"));
-        let mut line = String::new();
-        says.read_line(&mut line).expect("a line");
+    async fn start(program: &Path) -> Self {
+        let mut command = tokio::process::Command::new(program);
+        let process = Process::start(command.arg("127.0.0.1:0")).expect("it starts");
+        let line = process.said().until(0, "listening on").await;
+        let line = line.and_then(|line| process.said().line(line));
+        let line = line.unwrap_or_else(|| panic!("it ended: {}", process.said().tail()));
         let address = line
-            .trim()
             .trim_start_matches("listening on Some(")
             .trim_end_matches(')');
         let address = address.parse().unwrap_or_else(|_| panic!("{line}"));
-        Self {
-            child,
-            says,
-            address,
-        }
+        Self { process, address }
     }
 
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).expect("it listens");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(30)))
-            .expect("a socket");
-        stream
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.expect("it listens")
     }
 
-    fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
-        assert!(
-            Command::new("sh")
-                .args(["-c", &kill])
-                .status()
-                .expect("a shell")
-                .success()
-        );
+    async fn terminate(&self) {
+        self.process.signal("TERM").await.expect("it runs");
     }
 
-    fn ends_with_nobody_left(mut self) {
-        let mut rest = String::new();
-        self.says.read_to_string(&mut rest).expect("text");
-        assert_eq!(rest, "drained, 0 left\n");
-        assert!(self.child.wait().expect("it ends").success());
+    async fn ends_with_nobody_left(mut self) {
+        let ended = self.process.end(Duration::from_secs(60)).await;
+        assert!(ended.expect("it ends").success());
+        self.process.said().closed().await;
+        let said = self.process.said();
+        assert!(said.has("drained, 0 left"), "{}", said.tail());
     }
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        // It has ended already, unless the test failed.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+/// Whether the response says that the connection is closed.
+async fn is_told(client: &mut TcpStream) -> bool {
+    let (head, body) = rig::h1::get(client, "/").await.expect("a whole response");
+    assert_eq!(body, "hello");
+    head.close()
 }
 
-/// A request and its response's head and body; `hello` is the body.
-fn get(stream: &mut TcpStream) -> String {
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
-        .expect("bytes are taken");
-    let mut response = Vec::new();
-    while !response.ends_with(b"hello") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).expect("a whole response");
-        response.push(byte[0]);
-    }
-    String::from_utf8_lossy(&response).to_lowercase()
-}
-
-#[test]
+#[tokio::test]
 #[ignore = "builds a project of its own"]
-fn a_newcomers_project_builds_runs_and_drains() {
+async fn a_newcomers_project_builds_runs_and_drains() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("the workspace");
     let project = tempfile::TempDir::new().expect("a folder for the project");
     let programs = build(root, project.path());
+    let drained = tokio::time::timeout(Duration::from_secs(120), drain(&programs)).await;
+    drained.expect("it hangs");
+}
 
-    let axum = Program::start(&programs.join("axum"));
-    let mut client = axum.connect();
-    assert!(!get(&mut client).contains("connection: close"));
-    axum.terminate();
+async fn drain(programs: &Path) {
+    let axum = Program::start(&programs.join("axum")).await;
+    let mut client = axum.connect().await;
+    assert!(!is_told(&mut client).await);
+    axum.terminate().await;
     // Its slot comes within the first quarter of the drain time.
-    while !get(&mut client).contains("connection: close") {}
-    assert_eq!(client.read(&mut [0]).expect("FIN, not RST"), 0);
+    while !is_told(&mut client).await {}
+    assert_eq!(client.read(&mut [0]).await.expect("FIN, not RST"), 0);
     drop(client);
-    axum.ends_with_nobody_left();
+    axum.ends_with_nobody_left().await;
 
-    let tcp = Program::start(&programs.join("tcp"));
-    let mut client = tcp.connect();
-    client.write_all(b"over\n").expect("bytes are taken");
+    let tcp = Program::start(&programs.join("tcp")).await;
+    let mut client = tcp.connect().await;
+    client.write_all(b"over\n").await.expect("bytes are taken");
     let mut back = [0; 5];
-    client.read_exact(&mut back).expect("an echo");
+    client.read_exact(&mut back).await.expect("an echo");
     assert_eq!(&back, b"over\n");
-    tcp.terminate();
+    tcp.terminate().await;
     let mut rest = String::new();
-    client.read_to_string(&mut rest).expect("FIN, not RST");
+    let read = client.read_to_string(&mut rest).await;
+    read.expect("FIN, not RST");
     assert_eq!(rest, "bye\n");
     drop(client);
-    tcp.ends_with_nobody_left();
+    tcp.ends_with_nobody_left().await;
 }
 
 #[test]

@@ -21,8 +21,9 @@ use orion_drain::orion::{
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{HttpServer, TcpServer, serve_http, serve_tcp};
 use orion_drain::stats::Stats;
+use rig::h1::Head;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -227,36 +228,14 @@ pub(crate) async fn connect(to: SocketAddr) -> TcpStream {
 }
 
 /// One request, one response: its head and its body.
-pub(crate) async fn get(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (String, String) {
-    within("a response", async {
-        client
-            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            .await
-            .expect("it is open");
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            head.push(client.read_u8().await.expect("an answer comes"));
-        }
-        let head = String::from_utf8(head).expect("it is text").to_lowercase();
-        let length = head
-            .split("content-length: ")
-            .nth(1)
-            .expect("it has a length");
-        let length = length
-            .split('\r')
-            .next()
-            .expect("a line")
-            .parse()
-            .expect("a number");
-        let mut body = vec![0; length];
-        client.read_exact(&mut body).await.expect("the body comes");
-        (head, String::from_utf8(body).expect("it is text"))
-    })
-    .await
+pub(crate) async fn get(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> (Head, Bytes) {
+    within("a response", rig::h1::get(client, "/"))
+        .await
+        .expect("a whole response")
 }
 
-pub(crate) fn closes((head, _): &(String, String)) -> bool {
-    head.contains("connection: close")
+pub(crate) fn closes((head, _): &(Head, Bytes)) -> bool {
+    head.close()
 }
 
 /// Resolves when the peer has closed.

@@ -19,7 +19,7 @@ use orion_drain::lifecycle::{
 };
 use orion_drain::serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http};
 use orion_drain::stats::Stats;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -109,11 +109,8 @@ impl Client {
 
     /// Whether the next response says that the connection is closed.
     async fn is_told(&mut self) -> bool {
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"hello") {
-            answer.push(self.stream.read_u8().await.expect("an answer"));
-        }
-        String::from_utf8_lossy(&answer).contains("connection: close")
+        let answer = rig::h1::response(&mut self.stream).await;
+        answer.expect("an answer").0.close()
     }
 
     async fn get(&mut self) -> bool {
