@@ -120,15 +120,11 @@ async fn answers(attack: &[u8], wrapped: bool) -> Vec<(u8, u8, u32, Vec<u8>)> {
     let writer = tokio::spawn(async move { write.write_all(&attack).await.map(|()| write) });
     let mut answers = Vec::new();
     // In paused time quiet means that nothing can happen any more.
-    let mut head = [0; 9];
-    while let Ok(Ok(_)) = tokio::time::timeout(secs(1), read.read_exact(&mut head)).await {
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        read.read_exact(&mut payload).await.unwrap();
-        if matches!(head[3], HEADERS | DATA) {
-            payload.clear();
+    while let Ok(Some(mut frame)) = tokio::time::timeout(secs(1), Frame::read(&mut read)).await {
+        if matches!(frame.kind, HEADERS | DATA) {
+            frame.payload.clear();
         }
-        let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-        answers.push((head[3], head[4], stream, payload));
+        answers.push((frame.kind, frame.flags, frame.stream, frame.payload));
     }
     drop(writer);
     answers

@@ -6,7 +6,7 @@ use crate::support;
 use drain_signal::CloseCause;
 use proto_drain_h2::{CLIENT_PREFACE, H2DrainSettings, StreamsAtDeadline};
 use support::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
 const HYPER: [Server; 3] = [Server::Hyper, Server::Auto, Server::AutoUpgradeable];
@@ -26,19 +26,6 @@ fn served(
     (io, trigger, ended)
 }
 
-/// The next frame of any kind, and nothing is acknowledged.
-async fn any_frame(io: &mut DuplexStream) -> Option<(u8, u32, Vec<u8>)> {
-    let mut head = [0; 9];
-    io.read_exact(&mut head).await.ok()?;
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    io.read_exact(&mut payload).await.ok()?;
-    Some((
-        head[3],
-        u32::from_be_bytes(head[5..].try_into().unwrap()),
-        payload,
-    ))
-}
-
 #[tokio::test(start_paused = true)]
 async fn told_inside_the_first_settings_of_a_peer_that_never_acks_ours() {
     for server in SERVERS {
@@ -56,9 +43,9 @@ async fn told_inside_the_first_settings_of_a_peer_that_never_acks_ours() {
         io.write_all(&start[24 + 11..]).await.unwrap();
         io.write_all(&request(1, "/")).await.unwrap();
         let mut ids = Vec::new();
-        while let Some((kind, _, payload)) = any_frame(&mut io).await {
-            if kind == GOAWAY {
-                ids.push(u32::from_be_bytes(payload[..4].try_into().unwrap()));
+        while let Some(frame) = Frame::read(&mut io).await {
+            if frame.kind == GOAWAY {
+                ids.push(frame.goaway_id());
             }
             if ids.len() == 2 {
                 break;
@@ -116,11 +103,10 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
         let mut window = 65_535_i64;
         let mut goaways = 0;
         while goaways < 2 {
-            match any_frame(&mut io).await.unwrap() {
-                (8, 0, more) => {
-                    window += i64::from(u32::from_be_bytes(more[..].try_into().unwrap()))
-                }
-                (kind, ..) => goaways += u32::from(kind == GOAWAY),
+            let frame = Frame::read(&mut io).await.unwrap();
+            match (frame.kind, frame.stream) {
+                (WINDOW_UPDATE, 0) => window += frame.window(),
+                (kind, _) => goaways += u32::from(kind == GOAWAY),
             }
         }
         // Streams that come too late, each with a new entry for the header table and a body; three megabytes, so that the
@@ -138,14 +124,11 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
             for part in 0..4 {
                 // Any frame but a window is an answer to a stream that nobody may answer.
                 while window < 16_384 {
-                    let (kind, id, payload) =
-                        any_frame(&mut io).await.expect("the connection goes on");
-                    match (kind, id) {
-                        (8, 0) => {
-                            window += i64::from(u32::from_be_bytes(payload[..].try_into().unwrap()))
-                        }
-                        (SETTINGS | 8, _) => {}
-                        _ => panic!("{kind} on {id}: {payload:?}"),
+                    let frame = Frame::read(&mut io).await.expect("the connection goes on");
+                    match (frame.kind, frame.stream) {
+                        (WINDOW_UPDATE, 0) => window += frame.window(),
+                        (SETTINGS | WINDOW_UPDATE, _) => {}
+                        _ => panic!("{frame:?}"),
                     }
                 }
                 io.write_all(&frame(DATA, u8::from(part == 3), stream, &[0; 16_384]))

@@ -167,7 +167,7 @@ proptest! {
                     (1, First::Codec) => in_chunks(&mut io, &goodbye, chunks[0]).await,
                     (1, _) => {
                         handle.notice();
-                        assert_eq!(read_now(&mut io, 1).await, []);
+                        assert!(read_now(&mut io, 1).await.is_empty());
                         if first == First::WrapperThenCodecInTheGap {
                             in_chunks(&mut io, &goodbye, chunks[0]).await;
                         }
@@ -361,12 +361,12 @@ proptest! {
                 io.write_all(chunk).await.unwrap();
             }
             handle.notice();
-            assert_eq!(read_now(&mut io, 1).await, []);
+            assert!(read_now(&mut io, 1).await.is_empty());
             for chunk in wire[cut..].chunks(size) {
                 io.write_all(chunk).await.unwrap();
             }
             io.flush().await.unwrap();
-            assert_eq!(read_now(&mut io, 1).await, []);
+            assert!(read_now(&mut io, 1).await.is_empty());
             drop(io);
             let mut down = Vec::new();
             client.read_to_end(&mut down).await.unwrap();

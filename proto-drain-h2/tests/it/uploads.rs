@@ -10,12 +10,9 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 use support::*;
 use tls::secured;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::Instant;
-
-const WINDOW_UPDATE: u8 = 8;
 
 /// How a client uploads: DATA frames of one size, written in pieces of another, with a pause between two pieces.
 #[derive(Clone, Copy, Debug)]
@@ -31,22 +28,6 @@ struct Shared {
     window: AtomicI64,
     goaways: AtomicU32,
     changed: Notify,
-}
-
-async fn any_frame<R: AsyncRead + Unpin>(io: &mut R) -> Option<Frame> {
-    let mut head = [0; 9];
-    io.read_exact(&mut head).await.ok()?;
-    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-    io.read_exact(&mut payload).await.ok()?;
-    let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-    let (kind, flags, at) = (head[3], head[4], Instant::now());
-    Some(Frame {
-        kind,
-        flags,
-        stream,
-        payload,
-        at,
-    })
 }
 
 /// Uploads until the final GOAWAY has come, and ends the stream then. Returns the gap.
@@ -99,11 +80,10 @@ where
     let mut goaways = Vec::new();
     let mut body = Vec::new();
     let mut ends = false;
-    while let Some(frame) = any_frame(&mut read).await {
+    while let Some(frame) = Frame::read(&mut read).await {
         match frame.kind {
             WINDOW_UPDATE if frame.stream == 0 => {
-                let more = u32::from_be_bytes(frame.payload[..].try_into().unwrap());
-                shared.window.fetch_add(i64::from(more), Ordering::SeqCst);
+                shared.window.fetch_add(frame.window(), Ordering::SeqCst);
             }
             GOAWAY => {
                 goaways.push((frame.goaway_id(), frame.at));
@@ -126,7 +106,7 @@ where
         answer.starts_with(&format!("{sent} bytes")),
         "{server:?} {shape:?}: {sent}, {answer}"
     );
-    assert_eq!(any_frame(&mut read).await, None, "{server:?} {shape:?}");
+    assert_eq!(Frame::read(&mut read).await, None, "{server:?} {shape:?}");
     drop((read, write));
     assert_eq!(
         ended.await.unwrap().output,
@@ -273,7 +253,7 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
     ];
     client.write_all(&windows.concat()).await.unwrap();
     // hyper's windows are those of its default settings when its SETTINGS have come.
-    while any_frame(&mut client).await.unwrap().kind != WINDOW_UPDATE {}
+    while Frame::read(&mut client).await.unwrap().kind != WINDOW_UPDATE {}
     client
         .write_all(&frame(HEADERS, 0x4, 1, &post("/early")))
         .await
@@ -290,7 +270,7 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
     }
     ended.await.unwrap();
     let mut got = 0;
-    while let Some(frame) = any_frame(&mut client).await {
+    while let Some(frame) = Frame::read(&mut client).await {
         if frame.kind == DATA {
             got += frame.payload.len();
         }

@@ -20,23 +20,20 @@ use proto_drain_h2::{
     CLIENT_PREFACE, GoawayHandle, H2Drain, H2DrainSettings, NoticeFirst, ResetHandle, ServeStreams,
     WithDrain,
 };
+pub use rig::h2::kind::{
+    CONTINUATION, DATA, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+};
+pub use rig::h2::{NO_LIMIT as NOTICE, frame};
 use std::convert::Infallible;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-pub const DATA: u8 = 0;
-pub const HEADERS: u8 = 1;
-pub const RST_STREAM: u8 = 3;
-pub const SETTINGS: u8 = 4;
-pub const PING: u8 = 6;
-pub const GOAWAY: u8 = 7;
-pub const CONTINUATION: u8 = 9;
-pub const NOTICE: u32 = 0x7fff_ffff;
 /// What h2 has in the PING of its graceful shutdown.
 pub const SHUTDOWN_PING: [u8; 8] = [0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 
@@ -67,6 +64,30 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The next frame; `None` when the connection has ended.
+    pub async fn read(io: &mut (impl AsyncRead + Unpin)) -> Option<Self> {
+        let frame = match rig::h2::Frame::read_alone(io).await {
+            Ok(frame) => frame?,
+            Err(error) => {
+                let kind = error.kind();
+                assert_ne!(kind, ErrorKind::UnexpectedEof, "inside a frame");
+                return None;
+            }
+        };
+        Some(Self {
+            kind: frame.kind,
+            flags: frame.flags,
+            stream: frame.stream,
+            payload: frame.payload.into(),
+            at: Instant::now(),
+        })
+    }
+
+    /// How much more a WINDOW_UPDATE allows.
+    pub fn window(&self) -> i64 {
+        u32::from_be_bytes(self.payload[..].try_into().unwrap()).into()
+    }
+
     pub fn goaway_id(&self) -> u32 {
         assert_eq!(self.kind, GOAWAY, "{self:?}");
         assert_eq!(
@@ -78,32 +99,18 @@ impl Frame {
     }
 }
 
-pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    bytes.extend([kind, flags]);
-    bytes.extend(stream.to_be_bytes());
-    bytes.extend(payload);
-    bytes
-}
-
 /// The header block of a GET.
 pub fn get(path: &str) -> Vec<u8> {
-    let mut block = vec![0x82, 0x86, 0x04, path.len() as u8];
-    block.extend(path.as_bytes());
-    block.extend([0x01, 9]);
-    block.extend(b"localhost");
-    block
+    rig::h2::block("GET", path)
 }
 
 pub fn request(stream: u32, path: &str) -> Vec<u8> {
-    frame(HEADERS, 0x5, stream, &get(path))
+    rig::h2::request("GET", path, stream, true)
 }
 
 /// The header block of a POST.
 pub fn post(path: &str) -> Vec<u8> {
-    let mut block = get(path);
-    block[0] = 0x83;
-    block
+    rig::h2::block("POST", path)
 }
 
 pub fn ping_ack(payload: &[u8]) -> Vec<u8> {
@@ -129,31 +136,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> RawClient<IO> {
     /// The next frame, SETTINGS and WINDOW_UPDATE aside; `None` at the end.
     pub async fn next(&mut self) -> Option<Frame> {
         loop {
-            let mut head = [0; 9];
-            let mut have = 0;
-            while have < 9 {
-                match self.io.read(&mut head[have..]).await {
-                    Ok(0) | Err(_) => {
-                        assert_eq!(have, 0, "the server stopped inside a frame header");
-                        return None;
-                    }
-                    Ok(n) => have += n,
-                }
-            }
-            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-            self.io.read_exact(&mut payload).await.unwrap();
-            let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-            let frame = Frame {
-                kind: head[3],
-                flags: head[4],
-                stream,
-                payload,
-                at: Instant::now(),
-            };
+            let frame = Frame::read(&mut self.io).await?;
             if frame.kind == SETTINGS && frame.flags & 1 == 0 {
                 self.send(&self::frame(SETTINGS, 1, 0, &[])).await;
             }
-            if !matches!(frame.kind, SETTINGS | 8) {
+            if !matches!(frame.kind, SETTINGS | WINDOW_UPDATE) {
                 return Some(frame);
             }
         }
