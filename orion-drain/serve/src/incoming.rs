@@ -245,7 +245,8 @@ impl GracefulClose for Led {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
         let deadline = goodbye.deadline.map(Instant::from_std);
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.goaway.set_gap(self.settings.gap(left));
+        let timeout = self.settings.drain_timeout_within(left);
+        self.goaway.set_drain_timeout(timeout);
         self.goaway.notice();
     }
 
