@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
 use super::PATIENCE;
+use super::websockets::{echo, upgraded};
 
 /// A listener whose content changes.
 #[derive(Debug)]
@@ -126,22 +127,6 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     waited.expect("it takes too long")
 }
 
-/// The head of a response, and its body of a known length.
-async fn response(client: &mut TcpStream) -> (String, Vec<u8>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(client.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap().to_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "))
-        .map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    client.read_exact(&mut body).await.unwrap();
-    (head, body)
-}
-
 /// Sends requests, one after another, over a connection until its server says close, then over a
 /// new one, until it is to end and a server says close. Every request must be answered.
 async fn client(address: SocketAddr, ends: Arc<AtomicBool>) -> u32 {
@@ -153,12 +138,12 @@ async fn client(address: SocketAddr, ends: Arc<AtomicBool>) -> u32 {
         loop {
             let request = b"POST /peer HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
             client.write_all(request).await.unwrap();
-            let (head, body) = response(&mut client).await;
+            let (head, body) = rig::h1::response(&mut client).await.unwrap();
             assert_eq!(body, own.as_bytes());
-            if head.contains("connection: close") {
+            if head.close() {
                 break;
             }
-            assert!(head.starts_with("http/1.1 200 "), "{head}");
+            assert_eq!(head.status(), 200, "{head:?}");
             tokio::task::yield_now().await;
         }
         closes += 1;
@@ -220,26 +205,10 @@ async fn clients_of_axum_serve_lose_no_request_by_updates_and_by_the_shut_down()
     soon(rig.tracker.wait_empty()).await;
 }
 
-const UPGRADE: &[u8] =
-    b"GET /ws HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const PING: &[u8] = b"\x81\x84\0\0\0\0ping";
-const ECHO: &[u8] = b"\x81\x04ping";
-
 async fn websocket(rig: &Rig) -> TcpStream {
-    let mut client = TcpStream::connect(rig.address).await.unwrap();
-    client.write_all(UPGRADE).await.unwrap();
-    let (head, _) = response(&mut client).await;
-    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    let client = upgraded(rig.address).await;
     rig.listed(ConnProtocol::Http1, ConnKind::Tunnel).await;
     client
-}
-
-async fn echo(client: &mut TcpStream) {
-    client.write_all(PING).await.unwrap();
-    let mut echoed = [0; ECHO.len()];
-    client.read_exact(&mut echoed).await.unwrap();
-    assert_eq!(echoed, ECHO);
 }
 
 #[tokio::test]
@@ -262,8 +231,8 @@ async fn what_a_client_of_axum_serve_keeps_open_ends_at_the_deadline() {
     let mut idle = TcpStream::connect(rig.address).await.unwrap();
     let request = b"POST /peer HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\nbody";
     idle.write_all(request).await.unwrap();
-    let (head, _) = response(&mut idle).await;
-    assert!(!head.contains("connection: close"), "{head}");
+    let (head, _) = rig::h1::response(&mut idle).await.unwrap();
+    assert!(!head.close(), "{head:?}");
     let mut websocket = websocket(&rig).await;
     let drain = rig.shut_down();
     echo(&mut websocket).await;

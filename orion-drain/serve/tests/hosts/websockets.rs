@@ -11,6 +11,7 @@ use h2::{RecvStream, SendStream};
 use http::Request;
 use orion_drain_serve::{CodecType, Http, HttpServer, HttpTimeouts};
 use rig::websocket::{handshake, key};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,15 +45,16 @@ async fn websockets() -> Host {
 const PING: &[u8] = b"\x81\x84\0\0\0\0ping";
 const ECHO: &[u8] = b"\x81\x04ping";
 
-async fn upgraded(host: &Host) -> TcpStream {
-    let mut client = TcpStream::connect(host.address).await.unwrap();
+/// A WebSocket to a server with [`router`]'s paths.
+pub(crate) async fn upgraded(to: SocketAddr) -> TcpStream {
+    let mut client = TcpStream::connect(to).await.unwrap();
     let upgrade = handshake("/ws", &key(*b"sixteen bytes of"));
     client.write_all(upgrade.as_bytes()).await.unwrap();
     assert_eq!(rig::h1::head(&mut client).await.unwrap().status(), 101);
     client
 }
 
-async fn echo(client: &mut TcpStream) {
+pub(crate) async fn echo(client: &mut TcpStream) {
     client.write_all(PING).await.unwrap();
     let mut echoed = [0; ECHO.len()];
     client.read_exact(&mut echoed).await.unwrap();
@@ -62,7 +64,7 @@ async fn echo(client: &mut TcpStream) {
 #[tokio::test]
 async fn a_websocket_is_listed_and_waited_for_until_its_client_ends_it() {
     let host = websockets().await;
-    let mut client = upgraded(&host).await;
+    let mut client = upgraded(host.address).await;
     let listed = host.only(|only| only.kind == ConnKind::Tunnel).await;
     assert_eq!(listed.protocol, ConnProtocol::WebSocket);
     let drain = host.drain();
@@ -79,7 +81,7 @@ async fn a_websocket_is_listed_and_waited_for_until_its_client_ends_it() {
 #[tokio::test]
 async fn a_websocket_that_its_client_keeps_ends_with_the_drain() {
     let host = websockets().await;
-    let mut client = upgraded(&host).await;
+    let mut client = upgraded(host.address).await;
     let start = Instant::now();
     let drain = host.drain();
     while start.elapsed() < DRAIN_TIME - Duration::from_secs(2) {
@@ -106,7 +108,7 @@ async fn a_tunnel_whose_handler_never_looks_is_listed_and_not_waited_for_beyond_
         }),
     );
     let host = host(Http::tower(router)).await;
-    let _client = upgraded(&host).await;
+    let _client = upgraded(host.address).await;
     let outcome = host.drain().await.unwrap();
     assert_eq!((outcome.ending, outcome.left), (DrainEnding::Deadline, 1));
     host.only(|only| only.state == ConnState::Closing).await;
