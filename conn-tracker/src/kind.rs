@@ -1,6 +1,6 @@
 //! What a connection is doing right now, in one word that is changed without a lock.
 
-use crate::engine::AtomicU32;
+use drain_sync::AtomicU32;
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
 /// What a connection is doing right now: the answer to "why is it still here?".

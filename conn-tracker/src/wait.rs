@@ -1,6 +1,7 @@
 //! Waiting until no connection, or few, are left, without polling.
 
-use crate::engine::{Group, GroupHandle, Handle};
+use crate::engine::{Group, GroupHandle, Handle, Registry, waiters::Waiters};
+use drain_sync::Waiter;
 use std::{
     fmt,
     future::Future,
@@ -32,6 +33,7 @@ pub struct WaitEmpty {
     target: Target,
     /// How many connections may be left.
     at_most: u64,
+    waiter: Waiter,
     progress: Progress,
 }
 
@@ -44,7 +46,7 @@ enum Target {
 #[derive(Debug, Clone, Copy)]
 enum Progress {
     New,
-    Waiting { key: u64 },
+    Waiting,
     Done,
 }
 
@@ -53,6 +55,7 @@ impl WaitEmpty {
         Self {
             target: Target::All(handle),
             at_most,
+            waiter: Waiter::default(),
             progress: Progress::New,
         }
     }
@@ -61,29 +64,36 @@ impl WaitEmpty {
         Self {
             target: Target::One(group),
             at_most: 0,
+            waiter: Waiter::default(),
             progress: Progress::New,
         }
     }
 
-    fn group(&self) -> Option<&Arc<Group>> {
-        match &self.target {
-            Target::All(_) => None,
-            Target::One(group) => Some(group.group()),
-        }
-    }
-
-    fn handle(&self) -> &Handle {
-        match &self.target {
-            Target::All(handle) => handle,
-            Target::One(group) => group.handle(),
-        }
-    }
-
     fn leave(&mut self) {
-        if let Progress::Waiting { key } = self.progress {
-            self.handle().registry().waiters(self.group()).leave(key);
+        if matches!(self.progress, Progress::Waiting) {
+            self.target.waiters().leave(&mut self.waiter);
         }
         self.progress = Progress::Done;
+    }
+}
+
+impl Target {
+    fn group(&self) -> Option<&Arc<Group>> {
+        match self {
+            Self::All(_) => None,
+            Self::One(group) => Some(group.group()),
+        }
+    }
+
+    fn registry(&self) -> &'static Registry {
+        match self {
+            Self::All(handle) => handle.registry(),
+            Self::One(group) => group.handle().registry(),
+        }
+    }
+
+    fn waiters(&self) -> &Waiters {
+        self.registry().waiters(self.group())
     }
 }
 
@@ -91,17 +101,21 @@ impl Future for WaitEmpty {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let registry = self.handle().registry();
-        let waiters = registry.waiters(self.group());
-        let is_over = match self.progress {
+        let Self {
+            target,
+            at_most,
+            waiter,
+            progress,
+        } = &mut *self;
+        let waiters = target.waiters();
+        let is_over = match progress {
             Progress::Done => return Poll::Ready(()),
-            Progress::Waiting { key } => waiters.is_released(key, cx.waker()),
+            Progress::Waiting => waiters.is_released(waiter, cx.waker()),
             Progress::New => {
                 // First the waiter, then the look: invariant 5.
-                let key = waiters.enter(cx.waker(), self.at_most);
-                let is_over = registry.at_most(self.group()) <= self.at_most;
-                self.progress = Progress::Waiting { key };
-                is_over
+                waiters.enter(waiter, cx.waker(), *at_most);
+                *progress = Progress::Waiting;
+                target.registry().at_most(target.group()) <= *at_most
             }
         };
         if !is_over {
@@ -120,7 +134,7 @@ impl Drop for WaitEmpty {
 
 impl fmt::Debug for WaitEmpty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = self.group().map(|group| &group.key);
+        let of = self.target.group().map(|group| &group.key);
         f.debug_struct("WaitEmpty")
             .field("of", &of)
             .field("progress", &self.progress)

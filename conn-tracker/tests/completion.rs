@@ -285,6 +285,27 @@ fn a_closer_that_panics_when_it_is_dropped_takes_no_wake_from_a_wait() {
     assert!(tracker.groups().is_empty());
 }
 
+/// What a dropped wait was content with is no longer looked for, and the waits that stay are.
+#[test]
+fn a_patient_wait_is_released_after_a_content_one_has_gone() {
+    let tracker = ConnTracker::with_options(TrackerOptions::default().with_shards(1));
+    let group = tracker.group("ingress", 1);
+    let mut open: Vec<_> = (0..20).map(|_| group.open(Peer::Unix)).collect();
+    let mut none = spawn(tracker.wait_empty());
+    assert_pending!(none.poll());
+    let mut content = spawn(tracker.wait_at_most(10));
+    assert_pending!(content.poll());
+    drop(content);
+    let mut three = spawn(tracker.wait_at_most(3));
+    assert_pending!(three.poll());
+    while open.pop().is_some() {
+        assert_eq!(three.is_woken(), open.len() <= 3, "{} left", open.len());
+        assert_eq!(none.is_woken(), open.is_empty());
+    }
+    assert_ready!(three.poll());
+    assert_ready!(none.poll());
+}
+
 /// No number is too large to wait for.
 #[test]
 fn a_wait_for_any_number_is_over_at_once() {

@@ -6,7 +6,7 @@
 //! freed, so that a guard needs no reference count: memory follows the highest number of
 //! connections that were open at a time.
 
-use super::{registry::Registry, shard::Shard, sync::AtomicU32};
+use super::{registry::Registry, shard::Shard};
 use crate::{
     id::MAX_ENTRIES,
     info::{Closer, PackedPeer},
@@ -14,6 +14,7 @@ use crate::{
     labels::{CloseReason, ConnLabel, ConnProtocol},
     state::ConnState,
 };
+use drain_sync::AtomicU32;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Entries in a block.

@@ -1,11 +1,8 @@
 //! The groups: the connections of one listener version, or of one filter chain.
 
-use super::{
-    counters::Counters,
-    sync::{AtomicUsize, Mutex},
-    waiters::Waiters,
-};
+use super::{counters::Counters, waiters::Waiters};
 use crate::counts::ConnCounts;
+use drain_sync::{AtomicUsize, Mutex, lock};
 use std::{
     collections::HashMap,
     sync::{Arc, atomic::Ordering::Acquire},
@@ -67,7 +64,7 @@ impl Group {
             shard,
             counters: Arc::clone(&counters),
         };
-        let mut parts = self.parts.lock();
+        let mut parts = lock(&self.parts);
         parts.reserve_exact(1);
         parts.push(part);
         counters
@@ -75,12 +72,12 @@ impl Group {
 
     /// In which shards it has counters: one bit each.
     pub(crate) fn shards(&self) -> u64 {
-        let parts = self.parts.lock();
+        let parts = lock(&self.parts);
         parts.iter().fold(0, |mask, part| mask | 1 << part.shard)
     }
 
     pub(crate) fn counts(&self) -> ConnCounts {
-        let parts = self.parts.lock();
+        let parts = lock(&self.parts);
         ConnCounts::sum(parts.iter().map(|part| &*part.counters))
     }
 

@@ -5,7 +5,7 @@
 //!                      │    ├─ Mutex<ShardState>: Entries (peer, closer, ..), and for each group counted here its Counters
 //!                      │    └─ Counters of the whole tracker in this shard
 //!                      ├─ GroupTable: Key ─► Group ─┬─ the Counters of each shard that it is counted in
-//!                      │                            └─ Waiters
+//!                      │                            └─ Waiters: drain-sync's entries, and how few connections they wait for
 //!                      └─ Waiters of the whole tracker
 //! ```
 //!
@@ -53,7 +53,6 @@ mod parts;
 mod pool;
 pub(crate) mod registry;
 pub(crate) mod shard;
-mod sync;
 pub(crate) mod waiters;
 
 pub(crate) use counters::Counters;
@@ -63,4 +62,3 @@ pub(crate) use handle::{GroupHandle, Handle};
 pub(crate) use lend::ask;
 pub(crate) use registry::Registry;
 pub(crate) use shard::Shard;
-pub(crate) use sync::AtomicU32;

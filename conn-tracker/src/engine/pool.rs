@@ -2,22 +2,14 @@
 //! trackers lived at once.
 
 use super::registry::Registry;
+use drain_sync::{Mutex, lock};
 
 pub(crate) fn pool<R>(with: impl FnOnce(&mut Vec<&'static Registry>) -> R) -> R {
     #[cfg(not(loom))]
-    {
-        static POOL: std::sync::Mutex<Vec<&'static Registry>> = std::sync::Mutex::new(Vec::new());
-        with(
-            &mut POOL
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
-    }
+    static POOL: Mutex<Vec<&'static Registry>> = Mutex::new(Vec::new());
     #[cfg(loom)]
-    {
-        loom::lazy_static! {
-            static ref POOL: super::sync::Mutex<Vec<&'static Registry>> = super::sync::Mutex::new(Vec::new());
-        }
-        with(&mut POOL.lock())
+    loom::lazy_static! {
+        static ref POOL: Mutex<Vec<&'static Registry>> = Mutex::new(Vec::new());
     }
+    with(&mut lock(&POOL))
 }

@@ -7,18 +7,14 @@ use super::{
     groups::{Group, GroupTable, Key},
     pool::pool,
     shard::{Low, Shard},
-    sync::{AtomicUsize, Mutex, OnceRef},
     waiters::Waiters,
 };
 use crate::{counts::ConnCounts, labels::LabelSet};
-use drain_sync::thread_number;
-use std::{
-    fmt,
-    sync::{Arc, atomic::Ordering},
-};
+use drain_sync::{AtomicUsize, Mutex, Ordering, PerShard, lock};
+use std::{fmt, sync::Arc};
 
 pub(crate) struct Registry {
-    shards: Box<[OnceRef<Shard>]>,
+    shards: PerShard<Shard>,
     built: Mutex<Built>,
     pub(crate) clock: CoarseClock,
     table: Mutex<GroupTable>,
@@ -49,7 +45,7 @@ impl Registry {
     fn new(shards: usize) -> Self {
         debug_assert!(shards.is_power_of_two());
         Self {
-            shards: (0..shards).map(|_| OnceRef::new()).collect(),
+            shards: PerShard::with_len(shards),
             built: Mutex::new(Built {
                 shards: 0,
                 excluded: LabelSet::NONE,
@@ -74,8 +70,8 @@ impl Registry {
         });
         let registry = pooled.unwrap_or_else(|| Box::leak(Box::new(Self::new(shards))));
         registry.clock.reset();
-        *registry.table.lock() = GroupTable::default();
-        let mut built = registry.built.lock();
+        *lock(&registry.table) = GroupTable::default();
+        let mut built = lock(&registry.built);
         built.excluded = excluded;
         for shard in registry.shards_in(built.shards) {
             shard.reset(excluded);
@@ -92,7 +88,7 @@ impl Registry {
     /// The last handle is gone: nothing is opened any more, and the end of the last connection
     /// recycles the registry.
     pub(crate) fn abandon(&'static self) {
-        let built = self.built.lock().shards;
+        let built = lock(&self.built).shards;
         for shard in self.shards_in(built) {
             if shard.abandon() {
                 self.release();
@@ -116,35 +112,31 @@ impl Registry {
     /// The shard of the calling thread. Only through a handle.
     #[inline]
     pub(crate) fn my_shard(&'static self) -> &'static Shard {
-        let index = thread_number() & (self.shards.len() - 1);
-        match self.shards[index].get() {
+        match self.shards.mine() {
             Some(shard) => shard,
-            None => self.build(index),
+            None => self.build(),
         }
     }
 
     #[cold]
-    fn build(&'static self, index: usize) -> &'static Shard {
-        let mut built = self.built.lock();
-        if let Some(shard) = self.shards[index].get() {
-            return shard;
-        }
-        let shard = Box::leak(Box::new(Shard::new(self, index, built.excluded)));
-        // Relaxed: the handle through which this is called keeps the count above zero.
-        self.holders.fetch_add(1, Ordering::Relaxed);
-        built.shards |= 1 << index;
-        // It was empty a moment ago, and is set under this lock only.
-        self.shards[index].set(shard).ok();
-        shard
+    fn build(&'static self) -> &'static Shard {
+        let mut built = lock(&self.built);
+        let index = self.shards.my_index();
+        self.shards.mine_or_init(|| {
+            // Relaxed: the handle through which this is called keeps the count above zero.
+            self.holders.fetch_add(1, Ordering::Relaxed);
+            built.shards |= 1 << index;
+            Shard::new(self, index, built.excluded)
+        })
     }
 
-    pub(crate) fn shard(&self, index: usize) -> Option<&'static Shard> {
-        self.shards.get(index)?.get().copied()
+    pub(crate) fn shard(&self, index: usize) -> Option<&Shard> {
+        self.shards.get(index)
     }
 
     /// The shards that are in use, in order.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = &'static Shard> {
-        self.shards.iter().filter_map(|shard| shard.get().copied())
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.shards.iter()
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -152,10 +144,9 @@ impl Registry {
     }
 
     /// Those of a list of parts.
-    fn shards_in(&self, parts: u64) -> impl Iterator<Item = &'static Shard> {
-        let listed = self.shards.iter().enumerate();
-        let listed = listed.filter(move |(index, _)| parts & 1 << index != 0);
-        listed.filter_map(|(_, shard)| shard.get().copied())
+    fn shards_in(&self, parts: u64) -> impl Iterator<Item = &Shard> {
+        let listed = (0..self.shards.len()).filter(move |index| parts & 1 << index != 0);
+        listed.filter_map(|index| self.shards.get(index))
     }
 
     pub(crate) fn counts(&self) -> ConnCounts {
@@ -166,7 +157,7 @@ impl Registry {
 
     /// Finds or makes the group of `key` and takes a handle on it.
     pub(crate) fn group(&self, key: Key) -> Arc<Group> {
-        let mut table = self.table.lock();
+        let mut table = lock(&self.table);
         let Some(entry) = table.find(&key) else {
             return table.add(key);
         };
@@ -188,7 +179,7 @@ impl Registry {
         if group.handles.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
-        let mut table = self.table.lock();
+        let mut table = lock(&self.table);
         match table.entry_of(group) {
             Some(entry) if group.has_no_handle() && !entry.is_retired => entry.is_retired = true,
             _ => return,
@@ -215,7 +206,7 @@ impl Registry {
     }
 
     pub(crate) fn groups(&self) -> Vec<Arc<Group>> {
-        self.table.lock().groups().cloned().collect()
+        lock(&self.table).groups().cloned().collect()
     }
 
     // === few are left (invariants 5 and 6) ===
@@ -235,7 +226,7 @@ impl Registry {
 
     fn sum(&self, group: Option<&Arc<Group>>, of: impl Fn(&Counters) -> u64) -> u64 {
         let parts = match group {
-            None => self.built.lock().shards,
+            None => lock(&self.built).shards,
             Some(group) => group.shards(),
         };
         self.shards_in(parts)
@@ -252,7 +243,7 @@ impl Registry {
         for group in low.groups.into_iter().flatten() {
             self.release_waiters(Some(&group));
             if group.has_no_handle() {
-                self.remove_if_gone(&mut self.table.lock(), &group);
+                self.remove_if_gone(&mut lock(&self.table), &group);
             }
         }
     }

@@ -7,7 +7,6 @@ use super::{
     groups::{Group, Key},
     parts::{Part, Parts},
     registry::Registry,
-    sync::{Mutex, MutexGuard},
 };
 use crate::{
     group::AttachError,
@@ -16,6 +15,7 @@ use crate::{
     labels::{CloseReason, ConnLabel, ConnProtocol, LabelSet},
     state::{ConnState, InvalidTransition},
 };
+use drain_sync::{Mutex, MutexGuard, lock};
 use std::sync::Arc;
 
 #[repr(align(128))]
@@ -70,7 +70,7 @@ impl Shard {
 
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, ShardState> {
-        self.state.lock()
+        lock(&self.state)
     }
 
     /// This shard's counters of the whole tracker, or of one group, read under the lock (invariant

@@ -4,6 +4,7 @@
 //! ```text
 //!  thread ── its number ──► shard index ──► PerShard<T>: counters and entries that this thread shares with few others
 //!  task ──── Waiter ──────► WaitList: wakers of the tasks that wait for one thing
+//!            Waiter ──────► WaitEntries<T>: the same under a lock of the owner's, each with what its task waits for
 //! ```
 //!
 //! Everything is built on the primitives that this crate re-exports: std's, or loom's under `--cfg
@@ -28,7 +29,7 @@ pub use primitives::{
 };
 pub use table::Table;
 pub use thread::{shards, thread_number};
-pub use wait_list::{WaitList, Waiter};
+pub use wait_list::{WaitEntries, WaitList, Waiter};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -1,7 +1,7 @@
 //! The wakers of the tasks that wait for one thing.
 //!
-//! 1. A wait owns its entry: it alone renews it and takes it back. `wake_all` takes all entries
-//!    out; a wait whose entry is gone gets a new one when it registers again.
+//! 1. A wait owns its entry: it alone renews it and takes it back. What wakes takes the entry out;
+//!    a wait finds that out when it renews, and gets a new one if it registers again.
 //! 2. Tickets are never used twice, so a wait whose entry is gone cannot touch that of another.
 //! 3. Wakers are cloned before the lock is taken, and woken and dropped after it is released.
 
@@ -30,19 +30,10 @@ use crate::{Mutex, lock};
 /// ```
 #[derive(Debug, Default)]
 pub struct WaitList {
-    entries: Mutex<Entries>,
+    entries: Mutex<WaitEntries>,
 }
 
-/// As a rule there is one, and it needs no allocation.
-#[derive(Debug, Default)]
-struct Entries {
-    last_ticket: u64,
-    first: Option<(u64, Waker)>,
-    others: BTreeMap<u64, Waker>,
-}
-
-/// A wait's claim to an entry of one [`WaitList`]: its owner calls [`WaitList::remove`] before it
-/// drops it.
+/// A wait's claim to an entry of one list: its owner takes it back before it drops it.
 #[derive(Debug, Default)]
 pub struct Waiter {
     /// Zero: none yet.
@@ -54,7 +45,7 @@ impl WaitList {
     /// `waiter` registered before.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
         let waker = waker.clone();
-        let replaced = lock(&self.entries).put(waiter, waker);
+        let replaced = lock(&self.entries).put(waiter, waker, ());
         drop(replaced);
     }
 
@@ -63,9 +54,8 @@ impl WaitList {
         if waiter.ticket == 0 {
             return;
         }
-        let removed = lock(&self.entries).take(waiter.ticket);
+        let removed = lock(&self.entries).take(waiter);
         drop(removed);
-        waiter.ticket = 0;
     }
 
     /// Takes all entries out and wakes them.
@@ -77,41 +67,128 @@ impl WaitList {
     /// How many wait.
     #[expect(clippy::len_without_is_empty, reason = "no caller asks")]
     pub fn len(&self) -> usize {
-        let entries = lock(&self.entries);
-        usize::from(entries.first.is_some()) + entries.others.len()
+        lock(&self.entries).values().count()
     }
 }
 
-impl Entries {
-    /// The waker that was replaced.
-    fn put(&mut self, waiter: &mut Waiter, waker: Waker) -> Option<Waker> {
-        let ticket = waiter.ticket;
-        match &mut self.first {
-            Some((first, known)) if *first == ticket => return Some(mem::replace(known, waker)),
-            _ => {}
+/// The entries of a list whose lock is its owner's, because more than the wakers changes under it.
+/// Each has a value: what the task waits for.
+///
+/// The owner sees to rule 3: it clones wakers before it locks, and drops and wakes what it is given
+/// back after it has unlocked.
+///
+/// # Examples
+///
+/// ```
+/// use std::task::Waker;
+/// use drain_sync::{WaitEntries, Waiter};
+///
+/// let mut entries = WaitEntries::default();
+/// let (mut patient, mut content) = (Waiter::default(), Waiter::default());
+/// entries.put(&mut patient, Waker::noop().clone(), 0);
+/// entries.put(&mut content, Waker::noop().clone(), 5);
+/// let woken = entries.take_where(|_, &at_most| 3 <= at_most);
+/// assert_eq!(woken.len(), 1);
+/// assert!(entries.renew(&content, Waker::noop().clone()).is_err());
+/// assert!(entries.renew(&patient, Waker::noop().clone()).is_ok());
+/// ```
+#[derive(Debug)]
+pub struct WaitEntries<T = ()> {
+    last_ticket: u64,
+    /// As a rule there is one, and it needs no allocation.
+    first: Option<(u64, (T, Waker))>,
+    others: BTreeMap<u64, (T, Waker)>,
+}
+
+impl<T> Default for WaitEntries<T> {
+    fn default() -> Self {
+        Self {
+            last_ticket: 0,
+            first: None,
+            others: BTreeMap::new(),
         }
-        if let Some(known) = self.others.get_mut(&ticket) {
+    }
+}
+
+impl<T> WaitEntries<T> {
+    /// Registers `waker` with `value`; if `waiter` has an entry, only its waker is replaced, and
+    /// the old one returned.
+    #[must_use = "wakers are dropped with nothing locked"]
+    pub fn put(&mut self, waiter: &mut Waiter, waker: Waker, value: T) -> Option<Waker> {
+        if let Some(known) = self.find(waiter) {
             return Some(mem::replace(known, waker));
         }
         self.last_ticket += 1;
         waiter.ticket = self.last_ticket;
         if self.first.is_none() {
-            self.first = Some((waiter.ticket, waker));
-            None
+            self.first = Some((waiter.ticket, (value, waker)));
         } else {
-            self.others.insert(waiter.ticket, waker)
+            self.others.insert(waiter.ticket, (value, waker));
+        }
+        None
+    }
+
+    /// Replaces the waker of the waiter's entry and returns the old one.
+    ///
+    /// # Errors
+    ///
+    /// Returns `waker`, if the entry has been taken out.
+    pub fn renew(&mut self, waiter: &Waiter, waker: Waker) -> Result<Waker, Waker> {
+        match self.find(waiter) {
+            Some(known) => Ok(mem::replace(known, waker)),
+            None => Err(waker),
         }
     }
 
-    fn take(&mut self, ticket: u64) -> Option<Waker> {
-        match self.first.take_if(|(first, _)| *first == ticket) {
-            Some((_, waker)) => Some(waker),
+    #[inline]
+    fn find(&mut self, waiter: &Waiter) -> Option<&mut Waker> {
+        match &mut self.first {
+            Some((first, (_, known))) if *first == waiter.ticket => Some(known),
+            _ => Some(&mut self.others.get_mut(&waiter.ticket)?.1),
+        }
+    }
+
+    /// Takes the waiter's entry back, if there is one.
+    pub fn take(&mut self, waiter: &mut Waiter) -> Option<Waker> {
+        let ticket = mem::take(&mut waiter.ticket);
+        let first = self.first.take_if(|(first, _)| *first == ticket);
+        let entry = match first {
+            Some((_, entry)) => Some(entry),
             None => self.others.remove(&ticket),
-        }
+        };
+        entry.map(|(_, waker)| waker)
     }
 
-    fn take_all(&mut self) -> (Option<Waker>, impl Iterator<Item = Waker> + use<>) {
-        let first = self.first.take().map(|(_, waker)| waker);
-        (first, mem::take(&mut self.others).into_values())
+    /// Takes out the entries that `is_over` chooses by ticket and value.
+    pub fn take_where(&mut self, mut is_over: impl FnMut(u64, &T) -> bool) -> Vec<Waker> {
+        let first = self
+            .first
+            .take_if(|(ticket, (value, _))| is_over(*ticket, value));
+        let mut wakers: Vec<_> = first.into_iter().map(|(_, (_, waker))| waker).collect();
+        self.others.retain(|ticket, (value, waker)| {
+            let is_kept = !is_over(*ticket, value);
+            if !is_kept {
+                wakers.push(mem::replace(waker, Waker::noop().clone()));
+            }
+            is_kept
+        });
+        wakers
+    }
+
+    fn take_all(&mut self) -> (Option<Waker>, impl Iterator<Item = Waker> + use<T>) {
+        let first = self.first.take().map(|(_, (_, waker))| waker);
+        let others = mem::take(&mut self.others).into_values();
+        (first, others.map(|(_, waker)| waker))
+    }
+
+    /// The newest ticket: later entries have larger ones.
+    pub const fn last_ticket(&self) -> u64 {
+        self.last_ticket
+    }
+
+    /// What the tasks wait for, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        let first = self.first.iter().map(|(_, entry)| entry);
+        first.chain(self.others.values()).map(|(value, _)| value)
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 
-use drain_sync::{CachePadded, PerShard, Table, WaitList, Waiter};
+use drain_sync::{CachePadded, PerShard, Table, WaitEntries, WaitList, Waiter};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -162,4 +162,37 @@ fn a_table_has_a_value_for_every_index_up_to_its_end() {
     assert_eq!(made, 16 * 63);
     assert_eq!(table.get(u32::MAX), None);
     assert_eq!(Table::<()>::new().get_or_make(u32::MAX, || ()), None);
+}
+
+#[test]
+fn entries_that_are_chosen_are_taken_out_and_the_others_stay() {
+    let mut entries = WaitEntries::default();
+    let tasks: Vec<_> = (0..6).map(|_| task()).collect();
+    let mut waiters: Vec<_> = tasks.iter().map(|_| Waiter::default()).collect();
+    for (at_most, (waiter, (_, waker))) in waiters.iter_mut().zip(&tasks).enumerate() {
+        assert!(entries.put(waiter, waker.clone(), at_most).is_none());
+    }
+    let line = entries.last_ticket();
+    let (late, late_waker) = task();
+    let mut later = Waiter::default();
+    assert!(entries.put(&mut later, late_waker, 9).is_none());
+    // As of `line`: the first entry and the others are chosen alike.
+    let woken = entries.take_where(|ticket, &at_most| ticket <= line && at_most % 2 == 0);
+    assert_eq!(woken.len(), 3);
+    woken.into_iter().for_each(Waker::wake);
+    let is_in: Vec<_> = waiters
+        .iter()
+        .map(|waiter| entries.renew(waiter, Waker::noop().clone()).is_ok())
+        .collect();
+    assert_eq!(is_in, [false, true, false, true, false, true]);
+    let woken = |(count, _): &(Arc<Count>, Waker)| count.0.load(Ordering::Relaxed);
+    assert_eq!(tasks.iter().map(woken).sum::<usize>(), 3);
+    assert_eq!(late.0.load(Ordering::Relaxed), 0);
+    // A renewed entry keeps its value and its place; one that is taken back leaves nothing.
+    assert_eq!(entries.values().copied().max(), Some(9));
+    assert!(waiters.iter_mut().all(|waiter| {
+        let was_in = entries.renew(waiter, Waker::noop().clone()).is_ok();
+        entries.take(waiter).is_some() == was_in && entries.take(waiter).is_none()
+    }));
+    assert_eq!(entries.values().collect::<Vec<_>>(), [&9]);
 }
