@@ -105,15 +105,15 @@ mod engine;
 mod pure;
 
 pub use api::{
-    Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal, DrainState,
-    DrainTrigger, DrainWatch, Drained, Draining, Drive, Goodbye, Graceful, GracefulClose,
-    PhaseWait, Reached, Signaled, WatchOptions, channel, drive, drive_held, graceful,
+    Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal, DrainTrigger,
+    DrainWatch, Drained, Draining, Drive, Goodbye, Graceful, GracefulClose, PhaseWait, Reached,
+    Signaled, WatchOptions, channel, drive, drive_held, graceful,
 };
 pub(crate) use pure::phase;
 pub use pure::schedule;
 pub use pure::{
     CloseSteps, DEFAULT_DRAIN_TIME, DrainDecision, DrainDirection, DrainEnd, DrainEvent,
-    DrainReason, DrainSchedule, DrainStrategy, DrainedBy, Phase,
+    DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainedBy, Phase,
 };
 
 #[cfg(doctest)]

@@ -4,7 +4,7 @@
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use drain_signal::schedule::{Place, push_slot, response_slot};
+use drain_signal::schedule::{Place, push_slot};
 use drain_signal::{
     DrainEvent, DrainReason, DrainSchedule, DrainStrategy, Phase, PhaseWait, channel,
 };
@@ -25,11 +25,10 @@ fn immediate_signals_every_connection_at_the_start() {
 }
 
 #[test]
-fn a_connection_opened_after_the_first_quarter_is_signaled_with_its_first_response_only() {
+fn a_connection_opened_after_the_first_quarter_has_no_slot() {
     let event = event(60 * SECOND);
     let opened = Some(20 * SECOND);
     assert_eq!(push_slot(&event, Place::FIRST, opened, SECOND), None);
-    assert_eq!(response_slot(&event, Place::FIRST, opened), 20 * SECOND);
 }
 
 #[test]

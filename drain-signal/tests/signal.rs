@@ -197,6 +197,18 @@ fn envoys_ramp_is_flat_in_the_first_second_and_certain_from_half_time() {
 }
 
 #[test]
+fn an_immediate_drain_leaves_no_response_to_chance() {
+    for schedule in [DrainSchedule::FirstQuarter, DrainSchedule::Envoy140] {
+        let (trigger, signal) = channel();
+        let watches: Vec<_> = (0..100).map(|_| signal.watch().unwrap()).collect();
+        let event = event(instant()).with_schedule(schedule);
+        let _draining = trigger.start(event.with_strategy(DrainStrategy::Immediate));
+        assert!(watches.iter().all(DrainDecision::is_due), "{schedule:?}");
+        assert!(signal.watch().unwrap().leave_if_due());
+    }
+}
+
+#[test]
 fn start_now_and_force_reach_every_handle_of_one_connection_and_no_other() {
     let (_trigger, signal) = channel();
     let (watch, other) = (signal.watch().unwrap(), signal.watch().unwrap());

@@ -36,7 +36,7 @@ impl Advance {
 /// on answering with what had come by then.
 #[derive(Debug)]
 pub struct Draining {
-    drain: Arc<Drain>,
+    pub(crate) drain: Arc<Drain>,
     /// Of [`wake_on_change`](Self::wake_on_change).
     waiter: Mutex<Waiter>,
 }
@@ -47,11 +47,6 @@ impl Draining {
             drain,
             waiter: Mutex::new(Waiter::default()),
         }
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(crate) fn drain(&self) -> &Drain {
-        &self.drain
     }
 
     /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.

@@ -17,8 +17,6 @@ pub struct Goodbye {
     /// The drain; `None` if this connection alone was signaled
     /// ([`DrainHandle::start_now`](crate::DrainHandle::start_now)).
     pub event: Option<Arc<DrainEvent>>,
-    /// When that was, as coarse as the drain's pace; `None` without a drain.
-    pub signaled_at: Option<Instant>,
     /// When it must be gone, as known now; `None`: whenever it likes.
     pub deadline: Option<Instant>,
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use crate::engine::Connection;
-use crate::phase::at;
+use drain_sync::MutexGuard;
+
+use crate::engine::{Connection, Published};
 use crate::pure::decision;
 use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached, Signaled};
 
@@ -43,19 +44,13 @@ impl DrainHandle {
 
     /// The facts of the drain, once one has begun that concerns this connection.
     pub fn event(&self) -> Option<Arc<DrainEvent>> {
-        if !self.is_draining() {
-            return None;
-        }
-        self.connection.shard.state.lock().event.clone()
+        self.published()?.event.clone()
     }
 
     /// When this connection must be gone. It may come nearer from one call to the next, never move
     /// away.
     pub fn deadline(&self) -> Option<Instant> {
-        if !self.is_draining() {
-            return None;
-        }
-        self.connection.shard.state.lock().deadline()
+        self.published()?.deadline()
     }
 
     /// How far the connection has come.
@@ -93,11 +88,6 @@ impl DrainHandle {
     /// [`signaled`](Self::signaled) that owns its handle, to be put into a task or a collection.
     pub const fn signaled_owned(self) -> Signaled {
         Signaled::new(self)
-    }
-
-    /// [`finishing`](Self::finishing) that owns its handle.
-    pub const fn finishing_owned(self) -> Reached {
-        Reached::new(self, Phase::Finishing)
     }
 
     /// [`expired`](Self::expired) that owns its handle.
@@ -160,16 +150,18 @@ impl DrainHandle {
         self.connection.own_phase() == Phase::Overdue
     }
 
-    /// What a connection learns at its slot. One lock: a million may ask at once.
+    fn published(&self) -> Option<MutexGuard<'_, Published>> {
+        let is_draining = self.is_draining();
+        is_draining.then(|| self.connection.shard.state.lock())
+    }
+
+    /// What a connection learns at its slot. One lock, under a drain: a million may ask at once.
     pub(crate) fn goodbye(&self) -> Goodbye {
-        let published = self.connection.shard.state.lock();
-        let event = published.event.clone().filter(|_| self.is_draining());
-        let (pace, deadline) = (published.pace, published.deadline());
-        drop(published);
+        let published = self.published();
+        let published = published.as_deref();
         Goodbye {
-            signaled_at: event.as_ref().and_then(|event| at(event.start, pace)),
-            deadline: deadline.filter(|_| event.is_some()),
-            event,
+            event: published.and_then(|published| published.event.clone()),
+            deadline: published.and_then(Published::deadline),
         }
     }
 }
@@ -191,7 +183,7 @@ impl DrainDecision for DrainHandle {
         }
         let clock = shard.state.clock();
         let [drain_time, elapsed] = [clock.drain_time, clock.pace].map(Duration::from_micros);
-        decision::envoy_leaves(word.strategy(), drain_time, elapsed, || fastrand::u64(..))
+        word.is_past_all() || decision::envoy_leaves(drain_time, elapsed, || fastrand::u64(..))
     }
 
     /// One load while nothing drains. The first `true` signals the connection, so that a drain

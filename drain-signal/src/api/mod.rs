@@ -14,6 +14,6 @@ pub use draining::{Advance, Drained, Draining};
 pub use drive::{CloseCause, Closed, Drive, drive, drive_held};
 pub use graceful::{Goodbye, Graceful, GracefulClose, graceful};
 pub use handle::DrainHandle;
-pub use signal::{DrainSignal, DrainState, DrainTrigger, channel};
+pub use signal::{DrainSignal, DrainTrigger, channel};
 pub use wait::{PhaseWait, Reached, Signaled};
 pub use watch::{DrainCompleted, DrainWatch, WatchOptions};

@@ -4,11 +4,9 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use drain_sync::Waiter;
 use tokio::time::{Instant, sleep_until};
 
 use crate::Draining;
-use crate::engine::advance;
 
 impl Draining {
     /// Moves the drain on, on tokio's clock, until it is over: the last watch is gone, or the last
@@ -24,20 +22,15 @@ impl Draining {
     ///
     /// May be dropped and called again at any time; meanwhile no slot comes.
     pub async fn pace(&self) -> usize {
-        let mut changed = Change {
-            draining: self,
-            waiter: Waiter::default(),
-        };
+        // With a registration of its own, which goes with this future.
+        let draining = self.clone();
         let mut timer = pin!(sleep_until(Instant::now()));
         poll_fn(|cx| {
             // Registered before the look, so that nothing falls between the two.
-            self.drain()
-                .state
-                .waiters
-                .register(&mut changed.waiter, cx.waker());
+            draining.wake_on_change(cx.waker());
             loop {
-                let step = advance(self.drain(), Instant::now().into_std());
-                if self.drain().is_drained() {
+                let step = self.advance(Instant::now().into_std());
+                if self.drain.is_drained() {
                     return Poll::Ready(0);
                 }
                 let next = match step.next {
@@ -48,7 +41,7 @@ impl Draining {
                     }
                     Some(next) => next,
                     None if self.deadline().is_some() => {
-                        return Poll::Ready(self.drain().concerned_watches());
+                        return Poll::Ready(self.concerned_watches());
                     }
                     // Without a deadline nothing is left to do but to wait for the last.
                     None => return Poll::Pending,
@@ -60,17 +53,5 @@ impl Draining {
             }
         })
         .await
-    }
-}
-
-/// Takes its entry back when it is dropped.
-struct Change<'a> {
-    draining: &'a Draining,
-    waiter: Waiter,
-}
-
-impl Drop for Change<'_> {
-    fn drop(&mut self) {
-        self.draining.drain().state.waiters.remove(&mut self.waiter);
     }
 }

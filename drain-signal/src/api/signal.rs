@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use crate::engine::Drain;
-use crate::{DrainCompleted, DrainEvent, DrainHandle, DrainWatch, Drained, Draining, WatchOptions};
+use crate::{
+    DrainCompleted, DrainEvent, DrainHandle, DrainState, DrainWatch, Drained, Draining,
+    WatchOptions,
+};
 
 /// A new drain that has not begun.
 ///
@@ -50,24 +53,6 @@ impl DrainTrigger {
     }
 }
 
-/// The three states of a drain.
-///
-/// Source: Envoy's [drain
-/// documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the three states the documentation names"
-)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DrainState {
-    /// Connections are opened, used and closed without a further thought.
-    NotDraining,
-    /// Connections are asked to leave.
-    Draining,
-    /// New connections are refused; what remained was closed.
-    Completed,
-}
-
 /// Hands out watchers, and answers questions about the drain as a whole. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DrainSignal {
@@ -86,7 +71,7 @@ impl DrainSignal {
     /// [`DrainCompleted`] once the drain is completed.
     #[inline]
     pub fn watch(&self) -> Result<DrainWatch, DrainCompleted> {
-        self.drain.open().map(DrainWatch::new)
+        self.watch_with(WatchOptions::default())
     }
 
     /// Opens a watcher with a place or a `drain_timeout` of its own.
@@ -96,7 +81,7 @@ impl DrainSignal {
     /// [`DrainCompleted`] once the drain is completed.
     #[inline]
     pub fn watch_with(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
-        self.drain.open_with(options).map(DrainWatch::new)
+        self.drain.open(options).map(DrainWatch::new)
     }
 
     /// Whether the drain has begun: one atomic load.
@@ -106,7 +91,7 @@ impl DrainSignal {
 
     /// The state of the drain.
     pub fn state(&self) -> DrainState {
-        self.drain.state()
+        self.drain.state.word().state()
     }
 
     /// The facts of the drain, once it has begun.

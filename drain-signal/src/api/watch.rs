@@ -4,9 +4,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::engine::Connection;
-use crate::pure::decision::forward_decision;
 use crate::schedule::Place;
-use crate::{DrainDecision, DrainHandle, DrainedBy, Phase, Reached, Signaled};
+use crate::{DrainHandle, DrainedBy, Signaled};
 
 /// The drain is completed: no new connection may join it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -88,11 +87,6 @@ impl DrainWatch {
     pub const fn signaled_owned(self) -> Signaled<Self> {
         Signaled::new(self)
     }
-
-    /// [`expired`](DrainHandle::expired) that keeps the watch until it is dropped.
-    pub const fn expired_owned(self) -> Reached<Self> {
-        Reached::new(self, Phase::Expired)
-    }
 }
 
 impl Deref for DrainWatch {
@@ -108,10 +102,6 @@ impl AsRef<DrainHandle> for DrainWatch {
     fn as_ref(&self) -> &DrainHandle {
         &self.handle
     }
-}
-
-impl DrainDecision for DrainWatch {
-    forward_decision!(|self| self.handle);
 }
 
 impl Clone for DrainWatch {

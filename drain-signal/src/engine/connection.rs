@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use drain_sync::{AtomicU32, MutexGuard, Ordering};
 
 use super::entries::Entries;
-use super::records::{NO_RECORD, Record};
+use super::records::{FORCED, NO_RECORD, Record, SIGNALED};
 use super::shard::{Parked, Shard};
 use super::slot::Slot;
 use super::word::Word;
@@ -138,12 +138,12 @@ impl Connection {
 
     /// Notifies the connection, whatever the drain. Whether this call was the first to.
     pub(crate) fn signal(&self) -> bool {
-        self.raise(Record::signal)
+        self.raise(|record| record.raise(SIGNALED))
     }
 
     /// Forces the connection. Whether this call was the first to.
     pub(crate) fn force(&self) -> bool {
-        self.raise(Record::force)
+        self.raise(|record| record.raise(FORCED))
     }
 
     fn raise(&self, raise: impl FnOnce(&Record) -> bool) -> bool {

@@ -11,7 +11,7 @@ use super::count::Found;
 use super::shard::Shard;
 use super::slot::Slot;
 use super::state::{Published, State};
-use super::word::{State as Stage, Word};
+use super::word::Word;
 use crate::phase::NEVER;
 use crate::schedule::micros;
 use crate::{
@@ -38,14 +38,6 @@ impl Drain {
 
     pub(crate) fn is_draining(&self) -> bool {
         !self.state.word().is_idle()
-    }
-
-    pub(crate) fn state(&self) -> DrainState {
-        match self.state.word().state() {
-            Stage::NotDraining => DrainState::NotDraining,
-            Stage::Draining => DrainState::Draining,
-            Stage::Completed => DrainState::Completed,
-        }
     }
 
     pub(crate) fn event(&self) -> Option<Arc<DrainEvent>> {
@@ -95,19 +87,7 @@ impl Drain {
 
     /// Opens a watch: the connection, counted in.
     #[inline]
-    pub(crate) fn open(&self) -> Result<Connection, DrainCompleted> {
-        let shard = self.my_shard();
-        let found = shard.count(DrainedBy::Any).open();
-        let slot = Slot::new(found.place(), DrainedBy::Any, Duration::ZERO);
-        let connection = Connection::new(Arc::clone(shard), slot);
-        if found.is_idle() {
-            return Ok(connection);
-        }
-        Self::open_late(connection, found)
-    }
-
-    #[inline]
-    pub(crate) fn open_with(&self, options: WatchOptions) -> Result<Connection, DrainCompleted> {
+    pub(crate) fn open(&self, options: WatchOptions) -> Result<Connection, DrainCompleted> {
         let shard = self.my_shard();
         let found = shard.count(options.drained_by).open();
         let place = options.place.unwrap_or(found.place());
@@ -162,7 +142,7 @@ impl Drain {
             return;
         }
         published.deadline = event.deadline().map_or(NEVER, |_| micros(event.drain_time));
-        let word = published.next_word(&event, Stage::Draining);
+        let word = published.next_word(&event, DrainState::Draining);
         published.event = Some(event);
         self.publish(&mut published, word);
         drop(published);
@@ -191,9 +171,9 @@ impl Drain {
         }
         let event = Arc::new(event.clone().with_direction(DrainDirection::All));
         let mut stage = published.word.state();
-        let is_completed = stage == Stage::Completed && self.close_counts(&[DrainedBy::Full]);
-        if stage == Stage::Completed && !is_completed {
-            stage = Stage::Draining;
+        let is_completed = stage == DrainState::Completed && self.close_counts(&[DrainedBy::Full]);
+        if stage == DrainState::Completed && !is_completed {
+            stage = DrainState::Draining;
             self.reopen_counts(&BOTH);
         }
         let word = published.next_word(&event, stage);
@@ -221,17 +201,13 @@ impl Drain {
         self.state.waiters.wake_all();
     }
 
-    /// Closes the counts of those drained by one of `which` (invariant 3). Whether that stands: all
-    /// were empty.
+    /// Closes the counts of those drained by one of `which` (invariant 3). Whether all were empty.
     fn close_counts(&self, which: &[DrainedBy]) -> bool {
         let mut all_empty = true;
         for shard in self.shards.iter() {
             for &by in which {
                 all_empty &= shard.count(by).close();
             }
-        }
-        if !all_empty {
-            self.reopen_counts(which);
         }
         all_empty
     }
@@ -248,14 +224,17 @@ impl Drain {
     pub(crate) fn complete_if_empty(&self) -> bool {
         let mut published = self.state.lock();
         match published.word.state() {
-            Stage::NotDraining => return false,
-            Stage::Completed => return true,
-            Stage::Draining => {}
+            DrainState::NotDraining => return false,
+            DrainState::Completed => return true,
+            DrainState::Draining => {}
         }
+        let which = concerned(published.word);
         // The look spares threads that open watches the wait for a decision that is known.
-        if self.watches(concerned(published.word)) > 0
-            || !self.close_counts(concerned(published.word))
-        {
+        if self.watches(which) > 0 {
+            return false;
+        }
+        if !self.close_counts(which) {
+            self.reopen_counts(which);
             return false;
         }
         self.publish_completed(&mut published);
@@ -267,12 +246,8 @@ impl Drain {
     /// Refuses new watches from now on, also if some are open.
     pub(crate) fn complete(&self) {
         let mut published = self.state.lock();
-        if published.word.state() == Stage::Draining {
-            for shard in self.shards.iter() {
-                for &by in concerned(published.word) {
-                    shard.count(by).close();
-                }
-            }
+        if published.word.state() == DrainState::Draining {
+            self.close_counts(concerned(published.word));
             self.publish_completed(&mut published);
         }
         drop(published);
@@ -281,7 +256,7 @@ impl Drain {
 
     fn publish_completed(&self, published: &mut Published) {
         if let Some(event) = published.event.clone() {
-            let word = published.next_word(&event, Stage::Completed);
+            let word = published.next_word(&event, DrainState::Completed);
             self.state.publish(published, word);
         }
     }

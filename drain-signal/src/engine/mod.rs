@@ -69,4 +69,5 @@ pub(crate) use advance::advance;
 pub(crate) use connection::Connection;
 pub(crate) use drain::Drain;
 pub(crate) use shard::Parked;
+pub(crate) use state::Published;
 pub(crate) use word::ALL_PLACES;

@@ -19,8 +19,8 @@ pub(crate) struct Record {
     first: AtomicU32,
 }
 
-const SIGNALED: u32 = 1;
-const FORCED: u32 = 1 << 1;
+pub(crate) const SIGNALED: u32 = 1;
+pub(crate) const FORCED: u32 = 1 << 1;
 const REF: u32 = 1 << 2;
 
 impl Record {
@@ -45,19 +45,12 @@ impl Record {
         }
     }
 
-    /// Notifies the connection. Whether this call was the first to.
-    pub(crate) fn signal(&self) -> bool {
-        self.raise(SIGNALED)
-    }
-
-    /// Forces the connection. Whether this call was the first to.
-    pub(crate) fn force(&self) -> bool {
-        self.raise(FORCED)
-    }
-
+    /// Notifies or forces the connection. Whether this call was the first to.
+    ///
     /// The caller then wakes the waits, with the entries locked: a wait that parks before that is
     /// found there, one that parks after it finds the bit (invariant 6).
-    fn raise(&self, bit: u32) -> bool {
+    #[inline]
+    pub(crate) fn raise(&self, bit: u32) -> bool {
         // Most callers come after the first: they only read. Acquire, as in `phase`, so that they
         // see as much as if they had been first. The Release half pairs with the Acquire in
         // `phase`; the Acquire half with the Release of the `raise` of the other bit.

@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use super::word::{ALL_PLACES, Word};
+use super::word::Word;
 use crate::phase::Phase;
-use crate::schedule::{
-    Place, envoy_slot, micros, place_at, push_slot, response_slot, signal_window,
-};
+use crate::schedule::{Place, envoy_slot, micros, place_at, push_slot, signal_window};
 use crate::{DrainEvent, DrainSchedule, DrainedBy};
 
 /// ```text
@@ -106,7 +104,6 @@ impl Slot {
             return self;
         }
         let window = signal_window(event);
-        debug_assert!(response_slot(event, self.place(), Some(opened)) == slot);
         Self(self.0 & !0xffff | u32::from(place_at(micros(slot), micros(window)).numerator()))
     }
 
@@ -161,7 +158,6 @@ impl Slot {
     #[inline]
     pub(crate) const fn response_leaves(self, word: Word) -> bool {
         self.is_late()
-            || word.threshold() == ALL_PLACES
             || (self.0 & 0xffff) < word.threshold()
             || !matches!(word.step(), Phase::Open)
     }

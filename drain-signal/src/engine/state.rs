@@ -7,10 +7,10 @@ use std::time::Instant;
 use drain_sync::{AtomicU64, Mutex, MutexGuard, Ordering, WaitList, lock};
 
 use super::slot::Clock;
-use super::word::{Progress, State as DrainState, Word};
+use super::word::{Progress, Word};
 use crate::phase::{NEVER, Steps, at};
 use crate::schedule::{micros, places_signaled, signal_window};
-use crate::{DrainDirection, DrainEvent, DrainSchedule};
+use crate::{DrainDirection, DrainEvent, DrainSchedule, DrainState};
 
 /// Read by every connection at every question, and written when the drain moves on: on a cache line
 /// of its own.
@@ -48,7 +48,6 @@ impl Published {
             state,
             step: Steps::new(event, self.deadline).at(self.pace),
             envoy: event.schedule == DrainSchedule::Envoy140,
-            strategy: event.strategy,
             narrow: event.direction == DrainDirection::InboundOnly,
             threshold: places_signaled(self.pace, micros(signal_window(event))),
         })

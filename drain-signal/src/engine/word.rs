@@ -2,29 +2,20 @@
 //! Invariant 1.
 
 use crate::phase::Phase;
-use crate::{DrainStrategy, DrainedBy};
-
-/// The three states of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum State {
-    #[default]
-    NotDraining,
-    Draining,
-    Completed,
-}
+use crate::{DrainState, DrainedBy};
 
 /// Zero: nothing drains. Otherwise
 ///
 /// ```text
-///  63     32       23       7  6   5   4  3  2  1  0
-/// ┌─────────┬──────┬─────────┬───┬───┬───┬────┬─────┐
-/// │ version │  -   │threshold│ n │ i │ e │step│state│
-/// └─────────┴──────┴─────────┴───┴───┴───┴────┴─────┘
+///  63     32       22       6  5   4  3  2  1  0
+/// ┌─────────┬──────┬─────────┬───┬───┬────┬─────┐
+/// │ version │  -   │threshold│ n │ e │step│state│
+/// └─────────┴──────┴─────────┴───┴───┴────┴─────┘
 /// ```
 ///
 /// `threshold` of 65536 places have had their slot; `step` counts finishing, expired and overdue;
-/// `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `i`:
-/// immediate; `n`: narrow, inbound only. The version rises with every change, so that a walk
+/// `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `n`: narrow,
+/// inbound only. The version rises with every change, so that a walk
 /// through the parked knows whether it has seen this very word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Word(u64);
@@ -32,9 +23,8 @@ pub(crate) struct Word(u64);
 const STATE: u64 = 0b11;
 const STEP_SHIFT: u32 = 2;
 const ENVOY: u64 = 1 << 4;
-const IMMEDIATE: u64 = 1 << 5;
-const NARROW: u64 = 1 << 6;
-const THRESHOLD_SHIFT: u32 = 7;
+const NARROW: u64 = 1 << 5;
+const THRESHOLD_SHIFT: u32 = 6;
 const VERSION_SHIFT: u32 = 32;
 const CONTENT: u64 = (1 << VERSION_SHIFT) - 1;
 
@@ -44,10 +34,9 @@ pub(crate) const ALL_PLACES: u32 = 1 << 16;
 /// What a word says, before it is packed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
-    pub(crate) state: State,
+    pub(crate) state: DrainState,
     pub(crate) step: Phase,
     pub(crate) envoy: bool,
-    pub(crate) strategy: DrainStrategy,
     pub(crate) narrow: bool,
     pub(crate) threshold: u32,
 }
@@ -65,11 +54,6 @@ impl Word {
 
     /// The word after `self` that says `progress`; `self` if it says so already.
     pub(crate) fn then(self, progress: Progress) -> Self {
-        let state = match progress.state {
-            State::NotDraining => return self,
-            State::Draining => 1,
-            State::Completed => 2,
-        };
         let step = match progress.step {
             Phase::Open | Phase::Signaled => 0,
             Phase::Finishing => 1,
@@ -77,10 +61,9 @@ impl Word {
             Phase::Overdue => 3,
         };
         let flag = |on: bool, bit: u64| if on { bit } else { 0 };
-        let content = state
+        let content = progress.state as u64
             | step << STEP_SHIFT
             | flag(progress.envoy, ENVOY)
-            | flag(progress.strategy == DrainStrategy::Immediate, IMMEDIATE)
             | flag(progress.narrow, NARROW)
             | u64::from(progress.threshold) << THRESHOLD_SHIFT;
         if content == self.0 & CONTENT {
@@ -99,11 +82,11 @@ impl Word {
         Self(((self.0 >> VERSION_SHIFT).wrapping_add(1) << VERSION_SHIFT) | content)
     }
 
-    pub(crate) const fn state(self) -> State {
+    pub(crate) const fn state(self) -> DrainState {
         match self.0 & STATE {
-            0 => State::NotDraining,
-            1 => State::Draining,
-            _ => State::Completed,
+            0 => DrainState::NotDraining,
+            1 => DrainState::Draining,
+            _ => DrainState::Completed,
         }
     }
 
@@ -134,15 +117,12 @@ impl Word {
     }
 
     pub(crate) const fn is_completed(self) -> bool {
-        matches!(self.state(), State::Completed)
+        matches!(self.state(), DrainState::Completed)
     }
 
-    pub(crate) const fn strategy(self) -> DrainStrategy {
-        if self.0 & IMMEDIATE != 0 {
-            DrainStrategy::Immediate
-        } else {
-            DrainStrategy::Gradual
-        }
+    /// Whether every place has had its slot.
+    pub(crate) const fn is_past_all(self) -> bool {
+        self.0 & (ALL_PLACES as u64) << THRESHOLD_SHIFT != 0
     }
 
     /// How many of 65536 places have had their slot.
@@ -158,34 +138,29 @@ mod tests {
     #[test]
     fn a_word_says_what_was_put_in() {
         let progress = Progress {
-            state: State::Draining,
+            state: DrainState::Draining,
             step: Phase::Expired,
             envoy: true,
-            strategy: DrainStrategy::Immediate,
             narrow: true,
             threshold: ALL_PLACES,
         };
         let word = Word::IDLE.then(progress);
         assert_eq!(
             (word.state(), word.step()),
-            (State::Draining, Phase::Expired)
+            (DrainState::Draining, Phase::Expired)
         );
         assert!(
             word.is_envoy() && word.concerns(DrainedBy::Any) && !word.concerns(DrainedBy::Full)
         );
-        assert_eq!(
-            (word.threshold(), word.strategy()),
-            (ALL_PLACES, DrainStrategy::Immediate)
-        );
+        assert!(word.threshold() == ALL_PLACES && word.is_past_all());
     }
 
     #[test]
     fn the_version_rises_with_a_change_and_not_without() {
         let progress = Progress {
-            state: State::Draining,
+            state: DrainState::Draining,
             step: Phase::Open,
             envoy: false,
-            strategy: DrainStrategy::Gradual,
             narrow: false,
             threshold: 7,
         };

@@ -7,6 +7,24 @@ use std::time::Duration;
 /// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
 pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
 
+/// The three states of a drain.
+///
+/// Source: Envoy's [drain
+/// documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "the three states the documentation names"
+)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DrainState {
+    /// Connections are opened, used and closed without a further thought.
+    NotDraining,
+    /// Connections are asked to leave.
+    Draining,
+    /// New connections are refused; what remained was closed.
+    Completed,
+}
+
 /// Which listeners a drain covers. `InboundOnly < All`; a running drain may widen, never narrow.
 ///
 /// Envoy's third value, `None`, means "nothing drains" and cannot be expressed here: no drain, no

@@ -1,14 +1,14 @@
 //! Should this connection leave now? The question, and the act that follows from a yes.
 
+use std::ops::Deref;
 use std::time::Duration;
 
-use crate::DrainStrategy;
 use crate::schedule::ceil_seconds;
 
 /// Whether the connection that asks should leave now: Envoy's drain decision.
 ///
-/// Implemented by [`DrainHandle`](crate::DrainHandle) and [`DrainWatch`](crate::DrainWatch); open
-/// for other types, which combine it with what else they know (a failed health check, an age).
+/// Implemented by [`DrainHandle`](crate::DrainHandle) and by everything that derefs to a decision;
+/// open for other types, which combine it with what else they know (a failed health check, an age).
 pub trait DrainDecision {
     /// Whether the connection's turn to leave has come. A look: it changes nothing, and any code
     /// may look at any time.
@@ -39,56 +39,45 @@ pub trait DrainDecision {
     }
 }
 
-/// The methods of a decision that asks `$inner`.
-macro_rules! forward_decision {
-    (|$self:ident| $inner:expr) => {
-        #[inline]
-        fn is_due(&$self) -> bool {
-            $inner.is_due()
-        }
+/// Of everything that derefs to a decision: a [`DrainWatch`](crate::DrainWatch), a reference, an
+/// `Arc`.
+impl<D: Deref<Target: DrainDecision>> DrainDecision for D {
+    #[inline]
+    fn is_due(&self) -> bool {
+        (**self).is_due()
+    }
 
-        #[inline]
-        fn leave_if_due(&$self) -> bool {
-            $inner.leave_if_due()
-        }
+    #[inline]
+    fn leave_if_due(&self) -> bool {
+        (**self).leave_if_due()
+    }
 
-        fn progress(&$self) -> Option<u16> {
-            $inner.progress()
-        }
+    fn progress(&self) -> Option<u16> {
+        (**self).progress()
+    }
 
-        fn leave_early(&$self) -> bool {
-            $inner.leave_early()
-        }
-    };
-}
-pub(crate) use forward_decision;
-
-impl<D: DrainDecision + ?Sized> DrainDecision for &D {
-    forward_decision!(|self| (**self));
-}
-
-impl<D: DrainDecision + ?Sized> DrainDecision for std::sync::Arc<D> {
-    forward_decision!(|self| (**self));
+    fn leave_early(&self) -> bool {
+        (**self).leave_early()
+    }
 }
 
 /// One half: the part of the drain time after which every response says goodbye.
 const ENVOY_RAMP: u32 = 2;
 
-/// What Envoy 1.40 answers a response when `elapsed` of `drain_time` have passed: the odds rise to
+/// What Envoy 1.40 answers a response in a gradual drain when `elapsed` of `drain_time` have passed: the odds rise to
 /// one at half of the drain time, in whole seconds. `sample` is called only before that, at most
 /// once.
 ///
 /// Source:
 /// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
 pub(crate) fn envoy_leaves(
-    strategy: DrainStrategy,
     drain_time: Duration,
     elapsed: Duration,
     sample: impl FnOnce() -> u64,
 ) -> bool {
     let window = ceil_seconds(drain_time / ENVOY_RAMP).as_secs();
     let elapsed = elapsed.as_secs();
-    strategy == DrainStrategy::Immediate || elapsed >= window || elapsed > sample() % window
+    elapsed >= window || elapsed > sample() % window
 }
 
 #[cfg(test)]
@@ -99,21 +88,10 @@ mod tests {
     fn the_ramp_matches_envoys_numbers() {
         let leaves = |drain_time, elapsed, sample| {
             let [drain_time, elapsed] = [drain_time, elapsed].map(Duration::from_secs);
-            envoy_leaves(DrainStrategy::Gradual, drain_time, elapsed, || sample)
+            envoy_leaves(drain_time, elapsed, || sample)
         };
         assert!(leaves(100, 30, 29) && !leaves(100, 30, 30) && leaves(100, 30, 70));
         assert!(leaves(100, 50, 49) && !leaves(1, 0, 0) && leaves(0, 0, 0));
         assert!(!leaves(u64::MAX, u64::MAX / 4, u64::MAX / 4));
-    }
-
-    #[test]
-    fn immediate_draws_no_sample() {
-        let (drain_time, elapsed) = (Duration::MAX, Duration::ZERO);
-        assert!(envoy_leaves(
-            DrainStrategy::Immediate,
-            drain_time,
-            elapsed,
-            || unreachable!()
-        ));
     }
 }

@@ -66,15 +66,12 @@ pub(crate) struct Steps {
 
 impl Steps {
     pub(crate) fn new(event: &DrainEvent, deadline: u64) -> Self {
-        if deadline == NEVER {
-            return Self {
-                finishing: NEVER,
-                expired: NEVER,
-                overdue: NEVER,
-            };
-        }
+        let finish_before = match deadline {
+            NEVER => 0,
+            _ => micros(event.finish_before()),
+        };
         Self {
-            finishing: deadline.saturating_sub(micros(event.finish_before())),
+            finishing: deadline.saturating_sub(finish_before),
             expired: deadline,
             overdue: deadline.saturating_add(micros(event.close_steps.drop_after)),
         }

@@ -74,38 +74,18 @@ pub fn push_slot(
     opened: Option<Duration>,
     drain_timeout: Duration,
 ) -> Option<Duration> {
+    let window = signal_window(event);
     match event.schedule {
-        DrainSchedule::FirstQuarter => first_quarter_slot(event, place, opened),
+        DrainSchedule::FirstQuarter => match opened {
+            None => Some(place.of(window)),
+            Some(opened) => (opened < window).then(|| opened + place.of(window - opened)),
+        },
         DrainSchedule::Envoy140 => envoy_slot(
             event.drain_time,
             place,
             opened.is_some_and(|opened| opened >= envoy_window(event.drain_time)),
             drain_timeout,
         ),
-    }
-}
-
-/// From when on, since the start of the drain, [`DrainSchedule::FirstQuarter`] answers a response
-/// "yes, leave".
-///
-/// The same instant as [`push_slot`], but for connections opened after the window: those are
-/// signaled with their first response.
-pub fn response_slot(event: &DrainEvent, place: Place, opened: Option<Duration>) -> Duration {
-    first_quarter_slot(event, place, opened)
-        .or(opened)
-        .unwrap_or_default()
-}
-
-fn first_quarter_slot(
-    event: &DrainEvent,
-    place: Place,
-    opened: Option<Duration>,
-) -> Option<Duration> {
-    let window = signal_window(event);
-    match opened {
-        None => Some(place.of(window)),
-        Some(opened) if opened < window => Some(opened + place.of(window - opened)),
-        Some(_) => None,
     }
 }
 
