@@ -73,6 +73,19 @@ async fn without_a_deadline_it_waits_for_the_last() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_of_the_longest_duration_is_paced_until_its_last_connection_goes() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let start = Instant::now().into_std();
+    let draining = trigger.start(DrainEvent::new(start, Duration::MAX, DrainReason::Admin));
+    let paced = tokio::spawn(async move { draining.pace().await });
+    tokio::time::sleep(Duration::from_secs(1 << 20)).await;
+    assert!(!paced.is_finished());
+    drop(watch);
+    assert_eq!(paced.await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deadline_brought_forward_is_seen_at_once() {
     let (trigger, signal) = channel();
     let start = Instant::now();
