@@ -2,15 +2,18 @@
 //! all served when it goes on.
 #![cfg(target_os = "linux")]
 
+#[path = "common/process.rs"]
+mod child;
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 
+use child::Process;
 use common::at;
 use common::wire::{answer, any_port, lds, listeners, port};
 use listener_versions::ReusePort;
+use rustix::process::Signal;
 
 const CONNECTIONS: usize = 40;
 
@@ -24,84 +27,33 @@ fn connections_parked_over_a_switch_are_all_served_with_a_socket_for_each_worker
     parked_over_a_switch("per_worker");
 }
 
-/// Ends the process also when the test fails.
-struct Served(Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
-impl Served {
-    fn signal(&self, signal: &str) {
-        let status = Command::new("kill")
-            .args([signal, &self.0.id().to_string()])
-            .status();
-        assert!(status.expect("kill is there").success());
-    }
-
-    /// What the kernel says about it: `T` is stopped.
-    fn state(&self) -> String {
-        let stat =
-            std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).expect("it lives");
-        let after_name = stat.rsplit(')').next().unwrap_or_default();
-        after_name
-            .split_whitespace()
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    }
-}
-
 fn parked_over_a_switch(mode: &str) {
-    let child = Command::new(std::env::current_exe().expect("this program"))
-        .args(["--ignored", "--exact", "--nocapture", mode])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut served = Served(child.expect("it starts"));
-    let mut stdin = served.0.stdin.take().expect("a pipe");
-    let mut stdout = BufReader::new(served.0.stdout.take().expect("a pipe"));
-    let mut next = |prefix: &str| loop {
-        let mut line = String::new();
-        assert!(
-            stdout.read_line(&mut line).expect("a pipe") > 0,
-            "it has ended"
-        );
-        if let Some((_, rest)) = line.split_once(prefix) {
-            break rest.trim().to_owned();
-        }
-    };
-    let address: SocketAddr = next("serving ").parse().expect("an address");
+    let mut served = Process::start(mode, []);
+    let line = served.until("serving ");
+    let address = line.rsplit(' ').next().expect("an address");
+    let address: SocketAddr = address.parse().expect("an address");
     assert_eq!(
         ask(&mut TcpStream::connect(address).expect("it listens")),
         1
     );
 
-    served.signal("-STOP");
-    while served.state() != "T" {
-        std::thread::yield_now();
-    }
+    served.stop();
     let connect = |_| TcpStream::connect(address).expect("the kernel takes it");
     let mut parked: Vec<TcpStream> = (0..CONNECTIONS).map(connect).collect();
-    stdin.write_all(b"update\n").expect("a pipe");
+    served.say("update");
     let more: Vec<TcpStream> = (0..CONNECTIONS).map(connect).collect();
-    served.signal("-CONT");
+    served.signal(Signal::CONT);
 
     parked.extend(more);
     for client in &mut parked {
         // Who takes them is a race of the worker and the update, as in Envoy.
         assert!([1, 2].contains(&ask(client)));
     }
-    next("updated");
+    served.until("updated");
     assert_eq!(
         ask(&mut TcpStream::connect(address).expect("it listens")),
         2
     );
-    drop(stdin);
-    assert!(served.0.wait().expect("it ends").success());
 }
 
 fn ask(client: &mut TcpStream) -> u64 {

@@ -2,6 +2,8 @@
 //! `docs/hot-restart.md`.
 #![cfg(target_os = "linux")]
 
+#[path = "../common/process.rs"]
+mod child;
 #[path = "../common/mod.rs"]
 mod common;
 mod play;
@@ -82,7 +84,7 @@ fn kill(who: Who, point: Point, kills_old: bool, goes_on: GoesOn) {
         }
         Who::Kept => {
             let mut old = place.serving(OLD);
-            place.serving(FIRST).kill();
+            drop(place.serving(FIRST));
             old.until("died");
             old
         }
@@ -102,7 +104,7 @@ fn kill(who: Who, point: Point, kills_old: bool, goes_on: GoesOn) {
     // A connection that it accepts now would end with it, as it must.
     victim.stop();
     let parked = place.park();
-    victim.kill();
+    drop(victim);
     survivor.run();
     if kills_old && point == Point::Configures {
         survivor.say("configure");
@@ -160,7 +162,7 @@ fn kill_the_middle_one(rounds: u64) {
         }
         third.say("configure");
         std::thread::park_timeout(moment);
-        middle.kill();
+        drop(middle);
         third.until("serving");
         assert_eq!(place.ask(), NEW, "round {round}, after {moment:?}");
     }

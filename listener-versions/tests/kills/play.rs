@@ -1,14 +1,11 @@
 //! Starts the processes, talks to them, and asks who serves.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-
+pub(crate) use crate::child::Process;
 use crate::common::wire::{HANG, free};
 
 /// A path and an address.
@@ -46,36 +43,17 @@ impl Place {
     }
 
     pub(crate) fn start_with(&self, label: u64, more: &[(&str, &str)]) -> Process {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command
-            .args(["--ignored", "--exact", "--nocapture", "process::process"])
-            .env("HANDOVER_PATH", self.folder.join("edge.sock"))
-            .env("HANDOVER_ADDRESS", self.address.to_string())
-            .env("HANDOVER_LABEL", label.to_string());
-        for (name, value) in more {
-            command.env(format!("HANDOVER_{name}"), value);
-        }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
-        let stdin = child.stdin.take().expect("it is piped");
-        let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
-        let (said, lines) = channel();
-        std::thread::spawn(move || {
-            stdout
-                .lines()
-                .map_while(Result::ok)
-                .try_for_each(|line| said.send(line))
-        });
-        Process {
-            child,
-            stdin,
-            lines,
-            heard: Vec::new(),
-            label,
-        }
+        let own = [
+            ("PATH", self.folder.join("edge.sock").display().to_string()),
+            ("ADDRESS", self.address.to_string()),
+            ("LABEL", label.to_string()),
+        ];
+        let more = more
+            .iter()
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        let variables = own.into_iter().chain(more);
+        let variables = variables.map(|(name, value)| (format!("HANDOVER_{name}"), value));
+        Process::start("process::process", variables)
     }
 
     /// Who serves. Nobody is refused while there is anybody.
@@ -114,36 +92,7 @@ impl Parked {
     }
 }
 
-pub(crate) struct Process {
-    child: Child,
-    stdin: ChildStdin,
-    lines: Receiver<String>,
-    heard: Vec<String>,
-    label: u64,
-}
-
 impl Process {
-    /// Waits until it has said this.
-    pub(crate) fn until(&mut self, what: &str) -> String {
-        loop {
-            let Ok(line) = self.lines.recv_timeout(HANG) else {
-                panic!(
-                    "process {} has not said {what:?}: {:#?}",
-                    self.label, self.heard
-                );
-            };
-            self.heard.push(line.clone());
-            if line.contains(what) {
-                return line;
-            }
-        }
-    }
-
-    pub(crate) fn say(&mut self, what: &str) {
-        // A process that has ended hears nothing.
-        drop(writeln!(self.stdin, "{what}"));
-    }
-
     pub(crate) fn stop_at(&mut self, point: &str) {
         self.say(&format!("stop {point}"));
         self.until(&format!("noted {point}"));
@@ -152,27 +101,5 @@ impl Process {
     /// From now on it stops nowhere.
     pub(crate) fn run(&mut self) {
         self.say("run");
-    }
-
-    /// SIGKILL.
-    /// `SIGSTOP`, and waits until none of its threads runs.
-    pub(crate) fn stop(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::STOP).expect("it is there");
-        let stopped = waitpid(Some(pid), WaitOptions::UNTRACED).expect("it is a child");
-        let (_, status) = stopped.expect("this waits");
-        assert!(status.stopped(), "{status:?}");
-    }
-
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("it was there");
-        self.child.wait().expect("it can be waited for");
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
     }
 }
