@@ -182,13 +182,15 @@ fn command(start: &Start, config: &Config) -> Command {
 }
 
 /// Ports that were free a moment ago.
-fn free_ports() -> anyhow::Result<[SocketAddr; 3]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback");
-    // All are held until the last is known, so that they differ.
-    let held = [bind()?, bind()?, bind()?];
-    let mut addresses = Vec::new();
-    for listener in &held {
-        addresses.push(listener.local_addr()?);
+pub fn free_ports<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
+    // All are bound until the last is known, so that they differ.
+    let mut bound = Vec::new();
+    for _ in 0..N {
+        bound.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?);
     }
-    Ok([addresses[0], addresses[1], addresses[2]])
+    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    for (address, listener) in addresses.iter_mut().zip(&bound) {
+        *address = listener.local_addr()?;
+    }
+    Ok(addresses)
 }

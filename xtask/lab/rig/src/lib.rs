@@ -22,7 +22,7 @@ pub mod yaml;
 pub use admin::{ask, stats};
 pub use build::{build_edge, build_example, cargo, root};
 pub use config::{Clusters, Config, VERSION_HEADER, version_text};
-pub use edge::{Edge, Start};
+pub use edge::{Edge, Start, free_ports};
 pub use process::{Process, Said};
 pub use prose::filled;
 pub use upstream::Upstream;

@@ -9,7 +9,7 @@ mod plain;
 pub(crate) use kind::{Has, Kind};
 pub(crate) use nginx::stream_module as nginx_stream;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ impl Proxy {
         behind: Behind,
         drain_time: Duration,
     ) -> anyhow::Result<Self> {
-        let [admin, http1, http2, tcp, tls] = free_ports()?;
+        let [admin, http1, http2, tcp, tls] = rig::free_ports()?;
         let http2 = if kind == Kind::Nginx { http2 } else { http1 };
         programs.certificate(folder)?;
         let place = Place {
@@ -246,17 +246,4 @@ async fn ask_version(at: SocketAddr) -> anyhow::Result<u32> {
         .header(rig::VERSION_HEADER)
         .context("it names no version")?;
     Ok(version.parse()?)
-}
-
-/// Ports that were free a moment ago.
-pub(crate) fn free_ports<const N: usize>() -> anyhow::Result<[SocketAddr; N]> {
-    let mut held = Vec::new();
-    for _ in 0..N {
-        held.push(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?);
-    }
-    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
-    for (address, listener) in addresses.iter_mut().zip(&held) {
-        *address = listener.local_addr()?;
-    }
-    Ok(addresses)
 }

@@ -10,7 +10,6 @@ use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use crate::programs::Programs;
-use crate::proxies::free_ports;
 
 /// What a server is called on the page, and by its program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +47,7 @@ impl Instance {
         limit: Duration,
         lead: Duration,
     ) -> anyhow::Result<Self> {
-        let [address] = free_ports()?;
+        let [address] = rig::free_ports()?;
         let program = programs
             .server
             .as_ref()
