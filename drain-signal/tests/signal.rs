@@ -209,6 +209,23 @@ fn an_immediate_drain_leaves_no_response_to_chance() {
 }
 
 #[test]
+fn a_look_changes_nothing_and_the_act_is_seen_by_every_handle() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let handle = watch.handle();
+    let draining = trigger.start(event(instant()).with_strategy(DrainStrategy::Immediate));
+    let decisions: [&dyn DrainDecision; 4] =
+        [&watch, &handle, &&watch, &std::sync::Arc::new(&handle)];
+    for decision in decisions {
+        assert!(decision.is_due() && decision.progress().is_some());
+        assert!(draining.event().is_some() && watch.deadline().is_some());
+        assert!(!watch.is_started() && !handle.is_started());
+    }
+    assert!(watch.leave_if_due());
+    assert!(handle.is_started() && !handle.start_now());
+}
+
+#[test]
 fn start_now_and_force_reach_every_handle_of_one_connection_and_no_other() {
     let (_trigger, signal) = channel();
     let (watch, other) = (signal.watch().unwrap(), signal.watch().unwrap());
