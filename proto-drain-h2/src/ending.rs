@@ -26,7 +26,9 @@ const WITHOUT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Ending {
     drain: H2Drain,
     stage: Stage,
-    timer: Pin<Box<Sleep>>,
+    /// Once something has to be waited for: a timer that is set wakes the runtime's driver (a write to
+    /// its eventfd), and most transports end at once.
+    timer: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
 }
 
@@ -44,10 +46,9 @@ impl Ending {
         Self {
             drain: drain.clone(),
             stage: Stage::Flush,
-            timer: Box::pin(tokio::time::sleep(Duration::ZERO)),
+            timer: None,
             progress: Arc::new(Progress {
-                // The time begins with the first flush.
-                made: AtomicBool::new(true),
+                made: AtomicBool::new(false),
                 task: AtomicWaker::new(),
             }),
         }
@@ -77,7 +78,7 @@ impl Ending {
                     if orders & Orders::END == 0 {
                         match discard(io.as_mut(), cx, left) {
                             Poll::Ready(_ended) => lingering.peer_closed(),
-                            Poll::Pending => ready!(self.timer.as_mut().poll(cx)),
+                            Poll::Pending => ready!(poll_timer(&mut self.timer, &self.drain, cx)),
                         }
                     }
                     self.stage = Stage::HalfClose;
@@ -115,21 +116,39 @@ impl Ending {
         if self.progress.made.swap(false, Ordering::Relaxed) {
             self.arm();
         }
-        self.timer.as_mut().poll(cx)
+        poll_timer(&mut self.timer, &self.drain, cx)
     }
 
+    /// The time begins anew; without a timer it begins when it is waited for.
     fn arm(&mut self) {
-        let timeout = self.drain.settings().delayed_close_timeout;
-        let timeout = if timeout.is_zero() {
-            WITHOUT_TIMEOUT
-        } else {
-            timeout
+        let Some(timer) = &mut self.timer else {
+            return;
         };
-        let now = Instant::now();
-        if let Some(end) = now.checked_add(timeout) {
-            self.timer.as_mut().reset(end);
+        if let Some(end) = Instant::now().checked_add(time_of(&self.drain)) {
+            timer.as_mut().reset(end);
         }
     }
+}
+
+/// The rule's time.
+fn time_of(drain: &H2Drain) -> Duration {
+    let timeout = drain.settings().delayed_close_timeout;
+    if timeout.is_zero() {
+        WITHOUT_TIMEOUT
+    } else {
+        timeout
+    }
+}
+
+fn poll_timer(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    drain: &H2Drain,
+    cx: &mut Context<'_>,
+) -> Poll<()> {
+    timer
+        .get_or_insert_with(|| Box::pin(tokio::time::sleep(time_of(drain))))
+        .as_mut()
+        .poll(cx)
 }
 
 /// Whether the transport took something: its writes were pending, and it woke their waker.

@@ -277,6 +277,14 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let (mut inner, wire) = (this.inner, this.wire);
+        if wire.protocol() == WireProtocol::Other && this.ending.is_none() {
+            // Usually it ends at once, and nothing is kept for it.
+            if let Poll::Ready(result) = inner.as_mut().poll_shutdown(cx) {
+                let result = lost_on_error(&wire.handle, result);
+                wire.handle.on_event(H2Event::TransportEnded, None);
+                return Poll::Ready(result);
+            }
+        }
         let ending = this
             .ending
             .get_or_insert_with(|| Box::new(Ending::new(this.drain)));

@@ -111,16 +111,20 @@ impl Staged {
         const ROUNDS: usize = 16;
         let mut space = [MaybeUninit::<u8>::uninit(); 16 * 1024];
         for _ in 0..ROUNDS {
-            if self.timer.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Discarded::TimedOut);
-            }
             let mut buf = ReadBuf::uninit(&mut space);
             match Pin::new(&mut *io).poll_read(cx, &mut buf) {
-                Poll::Pending => return Poll::Pending,
+                // A timer that is set wakes the runtime's driver (a write to its eventfd): not for a peer that has ended.
+                Poll::Pending => {
+                    let timer = self.timer.as_mut().poll(cx);
+                    return timer.map(|()| Discarded::TimedOut);
+                }
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
                     self.discarded = self.discarded.saturating_add(buf.filled().len() as u64);
                     if self.discarded >= limit {
                         return Poll::Ready(Discarded::LimitReached);
+                    }
+                    if self.timer.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(Discarded::TimedOut);
                     }
                 }
                 Poll::Ready(Ok(()) | Err(_)) => return Poll::Ready(Discarded::PeerEnded),

@@ -6,6 +6,7 @@ mod counts;
 mod endings;
 mod h2_wire;
 mod resets;
+mod timers;
 
 use std::convert::Infallible;
 use std::sync::Arc;
