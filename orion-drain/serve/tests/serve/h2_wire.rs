@@ -6,6 +6,9 @@ use bytes::BytesMut;
 use rig::h2::{self, Frame, flag, kind};
 use tokio::io::{AsyncWriteExt, DuplexStream};
 
+/// RFC 9113 section 7.
+const CANCEL: u32 = 8;
+
 pub(crate) struct H2Client {
     io: DuplexStream,
     ahead: BytesMut,
@@ -38,10 +41,31 @@ impl H2Client {
 
     /// Opens a stream.
     pub(crate) async fn open(&mut self, path: &str) -> u32 {
-        let stream = self.next;
-        self.next += 2;
+        let stream = self.next_stream();
         self.send(&h2::request("GET", path, stream, true)).await;
         stream
+    }
+
+    fn next_stream(&mut self) -> u32 {
+        self.next += 2;
+        self.next - 2
+    }
+
+    /// Opens streams and resets each at once, all in one write.
+    pub(crate) async fn cancelled(&mut self, streams: usize) {
+        let mut frames = vec![];
+        for _ in 0..streams {
+            let stream = self.next_stream();
+            frames.extend(h2::request("GET", "/endless", stream, true));
+            h2::put(
+                &mut frames,
+                kind::RST_STREAM,
+                0,
+                stream,
+                &CANCEL.to_be_bytes(),
+            );
+        }
+        self.send(&frames).await;
     }
 
     /// A request and its whole answer.

@@ -5,6 +5,7 @@ mod borrowed;
 mod counts;
 mod endings;
 mod h2_wire;
+mod limits;
 mod resets;
 mod timers;
 
@@ -131,6 +132,10 @@ async fn answer(mut request: Request<ReceivedBody>) -> Result<Response<Body>, In
             tokio::time::sleep(Duration::from_secs(10)).await;
             assert_eq!(body.to_bytes(), "abc");
             Ok(Response::new(full("hello")))
+        }
+        "/stalled" => {
+            let _unread = request.into_body();
+            std::future::pending().await
         }
         "/discard" => {
             let mut body = request.into_body();
