@@ -5,8 +5,9 @@
 //! a few hundred requests, so that a busy neighbour disturbs all cases alike; the result is the median of the ratios of
 //! neighbouring turns. `cargo bench -p proto-drain-http1 --bench busy --features hyper,tower -- [--json FILE] [--quick]`.
 //!
-//! Instructions do not depend on the neighbours: `--count CASE N` serves N requests over the pipe and says nothing, for
-//! `valgrind --tool=callgrind`; the difference of two runs, divided by the difference of their N, is the cost.
+//! Instructions do not depend on the neighbours: the part `instructions` starts this program as
+//! `--count CASE N`, which serves N requests over the pipe, under callgrind; the difference of two runs,
+//! divided by the difference of their N, is the cost, with that of the client in it.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
@@ -31,7 +32,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
-use measure::{Program, Row, Target, median};
+use measure::{Program, Row, Target, instructions, median};
 
 const REQUEST: &[u8] =
     b"GET /some/path?with=query HTTP/1.1\r\nhost: example.test\r\nuser-agent: bench\r\naccept: */*\r\n\r\n";
@@ -203,6 +204,46 @@ fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: b
         .collect()
 }
 
+/// Over the pipe, the client included.
+fn counted(runtime: &Runtime, signal: &DrainSignal, quick: bool) -> Vec<Row> {
+    if quick {
+        (0..CASES.len()).for_each(|case| count(runtime, signal, case, 10));
+        return vec![];
+    }
+    let (few, many): (usize, usize) = (200, 2_200);
+    let counts: Vec<f64> = (0..CASES.len())
+        .map(|case| {
+            let count = |times: usize| {
+                instructions(["--count", &case.to_string(), &times.to_string()]).unwrap_or(f64::NAN)
+            };
+            (count(many) - count(few)) / (many - few) as f64
+        })
+        .collect();
+    let row = |case: usize, target| Row {
+        row: format!(
+            "a request of a busy HTTP/1 connection, {}, client included: instructions",
+            CASES[case].0
+        ),
+        unit: "instructions",
+        value: counts[case],
+        floor_name: CASES[0].0,
+        floor: counts[0],
+        ratio: counts[case] / counts[0],
+        target,
+        peers: vec![],
+    };
+    vec![row(1, Target::None), row(2, Target::Ratio(1.03))]
+}
+
+fn count(runtime: &Runtime, signal: &DrainSignal, case: usize, times: usize) {
+    runtime.block_on(async {
+        let mut client = Client::connect(Over::Pipe, CASES[case].1, signal).await;
+        client.exchange(times).await;
+    });
+}
+
+type Part<'a> = Box<dyn FnOnce() -> Vec<Row> + 'a>;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -212,19 +253,20 @@ fn main() {
     let (_trigger, signal) = drain_signal::channel();
     let after = |flag: &str| args.iter().position(|arg| arg == flag).map(|at| at + 1);
     if let Some(at) = after("--count") {
-        let (_, case) = CASES[args[at].parse::<usize>().unwrap()];
-        let times = args[at + 1].parse().unwrap();
-        runtime.block_on(async {
-            let mut client = Client::connect(Over::Pipe, case, &signal).await;
-            client.exchange(times).await;
-        });
+        let number = |at: usize| args[at].parse().unwrap();
+        count(&runtime, &signal, number(at), number(at + 1));
         return;
     }
     let program = Program::from_args();
-    let overs = [
-        ("loopback TCP", Over::Loopback),
-        ("pipe in memory", Over::Pipe),
-    ];
     let (runtime, signal, quick) = (&runtime, &signal, program.quick);
-    program.report(overs.map(|over| (over.0, move || compare(runtime, over, signal, quick))));
+    let timed = |over| move || compare(runtime, over, signal, quick);
+    let parts: [(_, Part<'_>); 3] = [
+        (
+            "loopback",
+            Box::new(timed(("loopback TCP", Over::Loopback))),
+        ),
+        ("pipe", Box::new(timed(("pipe in memory", Over::Pipe)))),
+        ("instructions", Box::new(|| counted(runtime, signal, quick))),
+    ];
+    program.report(parts);
 }

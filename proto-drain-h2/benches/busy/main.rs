@@ -2,10 +2,9 @@
 //!
 //! `cargo bench -p proto-drain-h2 --features hyper --bench busy -- [--json FILE] [--quick] [ROW..]`. Each round plays every
 //! candidate once, so that a busy neighbour disturbs all alike; a value is the median of the rounds, a ratio the median
-//! of the ratios within one round, both of time on the processor. It plays one connection and measures nothing with
-//! `-- --play plain|drive|io|whole|shown raw|h2 REQUESTS BODY [yields]`, for a profiler:
-//!
-//! `valgrind --tool=callgrind target/release/deps/busy-* --play whole raw 20000 16`
+//! of the ratios within one round, both of time on the processor. The part `instructions` counts those of the loads
+//! without h2's client by callgrind: it starts this program as `--play AROUND LOAD REQUESTS`, which plays one connection;
+//! the difference between two runs is what their requests take.
 #![expect(clippy::unwrap_used, reason = "a bench that fails has failed")]
 
 mod client;
@@ -13,7 +12,7 @@ mod server;
 
 use std::time::Duration;
 
-use measure::{Program, Row, Target, median};
+use measure::{Program, Row, Target, instructions, median};
 use server::{Around, Work};
 use tokio::time::Instant;
 
@@ -81,17 +80,58 @@ const AROUNDS: [(Around, &str); 5] = [
     (Around::Shown, "whole wrapper, the drain in every request"),
 ];
 
+type Part<'a> = Box<dyn FnOnce() -> Vec<Row> + 'a>;
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let Some(at) = args.iter().position(|arg| arg == "--play") {
         return play_one(&args[at + 1..]);
     }
     let program = Program::from_args();
-    program.report(
-        LOADS
-            .iter()
-            .map(|load| (load.name, || candidates(load, program.quick))),
-    );
+    let timed = LOADS
+        .iter()
+        .map(|load| -> (_, Part<'_>) { (load.name, Box::new(|| candidates(load, program.quick))) });
+    let counted: Part<'_> = Box::new(|| counted(program.quick));
+    program.report(timed.chain([("instructions", counted)]));
+}
+
+/// The loads whose client costs next to nothing.
+fn counted(quick: bool) -> Vec<Row> {
+    let (few, many): (usize, usize) = if quick { (10, 20) } else { (1_000, 5_000) };
+    let mut rows = vec![];
+    for (number, load) in LOADS.iter().enumerate().take(3).skip(1) {
+        let counts: Vec<f64> = (0..AROUNDS.len())
+            .map(|around| {
+                let count = |requests: usize| {
+                    let words = [around, number, requests].map(|word| word.to_string());
+                    if quick {
+                        play_one(&words);
+                        return f64::NAN;
+                    }
+                    let play = std::iter::once("--play".to_owned());
+                    instructions(play.chain(words)).unwrap_or(f64::NAN)
+                };
+                (count(many) - count(few)) / (many - few) as f64
+            })
+            .collect();
+        rows.extend((1..AROUNDS.len()).map(|around| Row {
+            row: format!(
+                "busy h2 connection, {}: {}: instructions",
+                load.name, AROUNDS[around].1
+            ),
+            unit: "instructions",
+            value: counts[around],
+            floor_name: AROUNDS[0].1,
+            floor: counts[0],
+            ratio: counts[around] / counts[0],
+            target: match AROUNDS[around].0 {
+                Around::Whole => Target::Ratio(1.03),
+                _ => Target::None,
+            },
+            peers: vec![],
+        }));
+    }
+    rows
 }
 
 /// All candidates under one load, in rounds.
@@ -164,22 +204,9 @@ fn on_cpu() -> Option<Duration> {
     ))
 }
 
-fn play_one(args: &[String]) {
-    let around = match args[0].as_str() {
-        "plain" => Around::Plain,
-        "drive" => Around::Drive,
-        "io" => Around::Io,
-        "shown" => Around::Shown,
-        _ => Around::Whole,
-    };
-    let client = if args[1] == "raw" {
-        Client::Raw
-    } else {
-        Client::H2
-    };
-    let work = Work {
-        body: args[3].parse().unwrap(),
-        yields: args.get(4).is_some(),
-    };
-    play(around, client, args[2].parse().unwrap(), work);
+/// `AROUND LOAD REQUESTS`, the first two by their numbers.
+fn play_one(words: &[String]) {
+    let number = |at: usize| -> usize { words[at].parse().unwrap() };
+    let load = &LOADS[number(1)];
+    play(AROUNDS[number(0)].0, load.client, number(2), load.work);
 }

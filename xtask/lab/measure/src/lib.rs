@@ -8,8 +8,10 @@ mod instructions;
 mod program;
 mod rounds;
 mod row;
+mod system_calls;
 
 pub use instructions::instructions;
 pub use program::Program;
 pub use rounds::{Case, Scale, compare, median, time};
 pub use row::{Row, Target};
+pub use system_calls::system_calls;

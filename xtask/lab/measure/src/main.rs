@@ -27,6 +27,9 @@ enum What {
     /// The registry of connections, beside the design of Orion's proposal; and the versions of a
     /// listener.
     Registry(Measure),
+    /// Serving with everything on, beside hyper-util alone: instructions, system calls and time of the
+    /// processor, per connection and per request.
+    Serving(Measure),
 }
 
 #[derive(Debug, Args)]
@@ -45,11 +48,15 @@ struct Measure {
     quick: bool,
 }
 
-/// A bench target that takes `[--json FILE] [--quick]`, and prints its rows there.
+/// A bench target that takes `[--json FILE] [--quick] [PART..]`, and prints its rows there.
 #[derive(Debug)]
 struct Bench {
     package: &'static str,
     target: &'static str,
+    /// All of them if there are none.
+    parts: &'static [&'static str],
+    /// What cargo is asked for: all features if a bench needs any.
+    features: &'static [&'static str],
     /// Of the workspace that the bench is in.
     manifest: &'static str,
     /// Settings of glibc's allocator, for all candidates.
@@ -61,9 +68,16 @@ impl Bench {
         Self {
             package,
             target,
+            parts: &[],
+            features: &["--all-features"],
             manifest: "Cargo.toml",
             tunables: "",
         }
+    }
+
+    /// These parts of it.
+    const fn only(self, parts: &'static [&'static str]) -> Self {
+        Self { parts, ..self }
     }
 
     /// One that compares with crates of others, which are in a workspace of their own.
@@ -81,9 +95,24 @@ const SIGNAL: [Bench; 4] = [
         tunables: "glibc.malloc.mxfast=0",
         ..Bench::with_peers("signal")
     },
-    Bench::new("proto-drain-http1", "busy"),
-    Bench::new("proto-drain-h2", "busy"),
+    Bench::new("proto-drain-http1", "busy").only(&["loopback", "pipe"]),
+    Bench::new("proto-drain-h2", "busy").only(&[
+        "small",
+        "small, server alone",
+        "small, handler waits, server alone",
+        "1 MB",
+    ]),
     Bench::new("proto-drain-tcp", "copy"),
+];
+
+const SERVING: [Bench; 3] = [
+    // As most hosts build it: `tracing` has a cost of its own.
+    Bench {
+        features: &[],
+        ..Bench::new("orion-drain", "serving")
+    },
+    Bench::new("proto-drain-http1", "busy").only(&["instructions"]),
+    Bench::new("proto-drain-h2", "busy").only(&["instructions"]),
 ];
 
 const REGISTRY: [Bench; 2] = [
@@ -95,6 +124,7 @@ fn main() -> Result<ExitCode> {
     match &Options::parse().what {
         What::Signal(measure) => write(measure, &SIGNAL, &page::SIGNAL),
         What::Registry(measure) => write(measure, &REGISTRY, &page::REGISTRY),
+        What::Serving(measure) => write(measure, &SERVING, &page::SERVING),
     }
 }
 
@@ -142,16 +172,19 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
     for Bench {
         package,
         target,
+        parts,
+        features,
         manifest,
         tunables,
     } in benches
     {
         let mut runs: Vec<Vec<Value>> = vec![];
         for _ in 0..options.runs.get() {
-            let bench = ["--bench", *target, "--package", *package, "--all-features"];
+            let bench = ["--bench", *target, "--package", *package];
+            let (features, parts) = (*features, *parts);
             cmd!(
                 sh,
-                "{cargo} bench --manifest-path {manifest} --target-dir {built} {bench...} -- {quick...} --json {file}"
+                "{cargo} bench --manifest-path {manifest} --target-dir {built} {bench...} {features...} -- {quick...} --json {file} {parts...}"
             )
             .env("GLIBC_TUNABLES", tunables)
             .run()?;
