@@ -2,12 +2,14 @@
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;
+use crate::uploads::sockets;
 
 use drain_signal::CloseCause;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use proto_drain_h2::{H2Drain, H2DrainSettings, H2Phase};
+use std::time::Duration;
 use support::*;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
@@ -101,10 +103,7 @@ whole_drains! {
 }
 
 /// A connection in its gap.
-async fn in_the_gap(
-    server: Server,
-    drain_timeout: std::time::Duration,
-) -> (RawClient, Frame, Ended) {
+async fn in_the_gap(server: Server, drain_timeout: Duration) -> (RawClient, Frame, Ended) {
     let (client, io) = tokio::io::duplex(1 << 16);
     let settings = H2DrainSettings::default().with_drain_timeout(drain_timeout);
     let (trigger, signal) = drain_signal::channel();
@@ -352,54 +351,112 @@ async fn the_bare_preface_is_enough_to_be_told() {
     }
 }
 
-/// A stream of eight seconds under hyper's keep-alive, through the gap and to its end. What the client saw.
-async fn kept_alive(adaptive: bool, acks: bool) -> Vec<u8> {
-    let (io, served) = tokio::io::duplex(1 << 16);
-    let (trigger, signal) = drain_signal::channel();
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .adaptive_window(adaptive)
-        .keep_alive_interval(secs(1))
-        .keep_alive_timeout(secs(2));
-    let connection = H2Drain::default().connection(served, |io, _parts| {
-        builder.serve_connection(TokioIo::new(io), service())
-    });
-    let ended = tokio::spawn(drain_signal::drive(connection, signal.watch().unwrap()));
-    let mut client = RawClient::new(io).await;
-    client.send(&request(1, "/slow-8000")).await;
-    tokio::time::sleep(millis(100)).await;
-    begin(trigger, secs(60));
-    let mut kinds = Vec::new();
-    while let Some(frame) = client.next().await {
-        kinds.push(frame.kind);
-        if acks && (frame.kind, frame.flags) == (PING, 0) {
-            client.send(&ping_ack(&frame.payload)).await;
+/// hyper's keep-alive on a connection with one stream, which is longer than the gap.
+struct KeptAlive {
+    interval: Duration,
+    timeout: Duration,
+    gap: Duration,
+    path: &'static str,
+    adaptive: bool,
+    acks: bool,
+}
+
+impl Default for KeptAlive {
+    fn default() -> Self {
+        Self {
+            interval: secs(1),
+            timeout: secs(2),
+            gap: secs(5),
+            path: "/slow-8000",
+            adaptive: false,
+            acks: true,
         }
     }
-    ended.await.unwrap();
-    kinds
+}
+
+impl KeptAlive {
+    /// What the client saw, through the gap and to the end of the stream.
+    async fn sees<IO>(self, io: IO, served: IO) -> Vec<u8>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (trigger, signal) = drain_signal::channel();
+        let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .adaptive_window(self.adaptive)
+            .keep_alive_interval(self.interval)
+            .keep_alive_timeout(self.timeout);
+        let drain = H2Drain::new(H2DrainSettings::default().with_drain_timeout(self.gap));
+        let connection = drain.connection(served, |io, _parts| {
+            builder.serve_connection(TokioIo::new(io), service())
+        });
+        let ended = tokio::spawn(drain_signal::drive(connection, signal.watch().unwrap()));
+        let mut client = RawClient::new(io).await;
+        client.send(&request(1, self.path)).await;
+        tokio::time::sleep(millis(100)).await;
+        begin(trigger, secs(60));
+        let mut kinds = Vec::new();
+        while let Some(frame) = client.next().await {
+            kinds.push(frame.kind);
+            if self.acks && (frame.kind, frame.flags) == (PING, 0) {
+                client.send(&ping_ack(&frame.payload)).await;
+            }
+        }
+        ended.await.unwrap();
+        kinds
+    }
+}
+
+/// How many PINGs came between the GOAWAYs, and behind them; and the stream was answered.
+fn pings(kinds: &[u8]) -> (usize, usize) {
+    let goaways: Vec<_> = (0..kinds.len()).filter(|at| kinds[*at] == GOAWAY).collect();
+    let [first, last] = goaways[..] else {
+        panic!("{kinds:?}");
+    };
+    assert!(kinds.contains(&HEADERS), "{kinds:?}");
+    let pings = |part: &[u8]| part.iter().filter(|kind| **kind == PING).count();
+    (pings(&kinds[first..last]), pings(&kinds[last..]))
 }
 
 #[tokio::test(start_paused = true)]
 async fn hypers_keep_alive_goes_on_in_the_gap_and_ends_no_healthy_stream() {
     for adaptive in [false, true] {
-        let kinds = kept_alive(adaptive, true).await;
-        let goaways: Vec<_> = (0..kinds.len()).filter(|at| kinds[*at] == GOAWAY).collect();
-        let [first, last] = goaways[..] else {
-            panic!("{kinds:?}");
+        let kept_alive = KeptAlive {
+            adaptive,
+            ..KeptAlive::default()
         };
-        let pings = |part: &[u8]| part.iter().filter(|kind| **kind == PING).count();
+        let (io, served) = tokio::io::duplex(1 << 16);
+        let kinds = kept_alive.sees(io, served).await;
         // Five seconds of gap, and two to three behind it.
-        assert!(pings(&kinds[first..last]) >= 4, "{kinds:?}");
-        assert!(pings(&kinds[last..]) >= 2, "{kinds:?}");
-        assert!(kinds.contains(&HEADERS), "{kinds:?}");
+        let (in_the_gap, behind) = pings(&kinds);
+        assert!(in_the_gap >= 4 && behind >= 2, "{kinds:?}");
     }
+}
+
+/// In real time: the gap is longer than the interval and the timeout together.
+#[tokio::test]
+async fn over_tcp_hypers_keep_alive_goes_on_in_the_gap_and_ends_no_healthy_stream() {
+    let kept_alive = KeptAlive {
+        interval: millis(200),
+        timeout: secs(2),
+        gap: secs(3),
+        path: "/slow-3500",
+        ..KeptAlive::default()
+    };
+    let (client, served) = sockets().await;
+    let kinds = kept_alive.sees(client, served).await;
+    assert!(pings(&kinds).0 >= 1, "{kinds:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn hypers_keep_alive_finds_a_dead_peer_in_the_gap() {
-    let kinds = kept_alive(false, false).await;
+    let kept_alive = KeptAlive {
+        acks: false,
+        ..KeptAlive::default()
+    };
+    let (io, served) = tokio::io::duplex(1 << 16);
+    let kinds = kept_alive.sees(io, served).await;
     assert!(!kinds.contains(&HEADERS), "{kinds:?}");
     assert_eq!(
         kinds.iter().filter(|kind| **kind == PING).count(),

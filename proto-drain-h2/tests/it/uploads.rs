@@ -154,7 +154,7 @@ async fn the_gap_is_exact_for_any_frame_size_and_pace_of_an_upload() {
     }
 }
 
-async fn sockets() -> (TcpStream, TcpStream) {
+pub(crate) async fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
         .await
