@@ -29,7 +29,7 @@ pub struct Exchanges {
 /// task at worst makes the connection look busy until its next poll), and they publish no other memory.
 #[derive(Default)]
 struct Inner {
-    /// Bytes have come that no request taken by the service accounts for.
+    /// Bytes have come behind the last request that the service has taken, its body aside.
     pending: AtomicBool,
     /// The last four bytes that came.
     tail: AtomicU32,

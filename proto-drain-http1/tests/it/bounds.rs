@@ -187,7 +187,8 @@ async fn a_slow_reader_that_goes_on_taking_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_half_close_that_fails_is_an_abort() {
-    let (mut io, transport, counters) = stuck(LingerSettings::default()).await;
+    let (io, transport, counters) = stuck(LingerSettings::default()).await;
+    let mut io = io.with_spawner(|_| panic!("nothing more can be delivered"));
     {
         let mut wakers = transport.0.lock().unwrap();
         (wakers.is_flushed, wakers.fails) = (true, true);
@@ -196,6 +197,8 @@ async fn a_half_close_that_fails_is_an_abort() {
         io.shutdown().await.unwrap_err().kind(),
         io::ErrorKind::BrokenPipe
     );
+    assert_eq!(counters.counts().aborted, 1);
+    // It is counted once.
     drop(io);
     assert_eq!(counters.counts().aborted, 1);
 }
