@@ -3,7 +3,7 @@
 //! s after all have closed.
 //!
 //! ```console
-//! $ EDGE=target/release/edge cargo bench -p orion-drain-serve --bench memory
+//! $ EDGE=target/release/edge cargo bench -p orion-drain-serve --bench memory [-- --json FILE]
 //! ```
 //!
 //! Without `EDGE` the rows of edge are left out. Linux only.
@@ -29,6 +29,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use measure::{Program, Row, Target};
 use orion_drain_serve::{
     CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, serve_http,
 };
@@ -43,35 +44,59 @@ fn main() {
     }
     if !word("raised") {
         // Each side has a socket for each connection.
-        let again = r#"ulimit -n "$(ulimit -Hn)"; exec "$0" raised "$@""#;
+        let again = r#"ulimit -n "$(ulimit -Hn)"; exec "$0" "$@" raised"#;
         let status = Command::new("sh")
             .args(["-c", again])
             .args(&arguments)
             .status();
         std::process::exit(status.ok().and_then(|status| status.code()).unwrap_or(1));
     }
-    let connections = if word("--quick") { 100 } else { CONNECTIONS };
-    let edge = std::env::var("EDGE").ok();
-    println!("per connection, {connections} connections; left: 2 s after all have closed");
-    for http2 in [false, true] {
-        let version = if http2 { "HTTP/2" } else { "HTTP/1" };
-        let mut plain = None;
-        for name in ["plain", "serve_http", "edge"] {
-            let server = match (name, &edge) {
-                ("edge", None) => continue,
-                ("edge", Some(path)) => Server::edge(path),
-                _ => Server::own(&arguments[0], name),
-            };
-            let measured = server.measure(connections, http2);
-            let plain = *plain.get_or_insert(measured.open);
-            println!(
-                "{version} {name}: {:.2} KiB, {:.3}x plain, {:.0} % left",
-                measured.open,
-                measured.open / plain,
-                measured.left / measured.open * 100.0
-            );
-        }
+    let program = Program::from_args();
+    let connections = if program.quick { 100 } else { CONNECTIONS };
+    // Not `Program::report`, for which `raised` is the name of a part.
+    let rows: Vec<Row> = [false, true]
+        .into_iter()
+        .flat_map(|http2| rows(&arguments[0], connections, http2))
+        .collect();
+    rows.iter().for_each(|row| println!("{row}"));
+    if let Some(at) = arguments.iter().position(|argument| argument == "--json") {
+        let rows: Vec<String> = rows.iter().map(Row::to_json).collect();
+        let text = format!("[\n{}\n]\n", rows.join(",\n"));
+        std::fs::write(&arguments[at + 1], text).expect("the file can be written");
     }
+}
+
+/// An idle connection of one version in each server, and what edge keeps of it.
+fn rows(own: &str, connections: usize, http2: bool) -> Vec<Row> {
+    let version = if http2 { "HTTP/2" } else { "HTTP/1" };
+    let plain = Server::own(own, "plain").measure(connections, http2);
+    let row = |what: &str, measured: &Measured, most: f64| Row {
+        row: format!("an idle {version} connection, {what}"),
+        unit: "KiB",
+        value: measured.open,
+        floor_name: "plain hyper-util auto",
+        floor: plain.open,
+        ratio: measured.open / plain.open,
+        target: Target::Ratio(most),
+        peers: vec![],
+    };
+    let served = Server::own(own, "serve_http").measure(connections, http2);
+    let mut rows = vec![row("serve_http", &served, 1.05)];
+    if let Ok(path) = std::env::var("EDGE") {
+        let edge = Server::edge(&path).measure(connections, http2);
+        rows.push(row("edge", &edge, 1.15));
+        rows.push(Row {
+            row: format!("what edge keeps of an {version} connection 2 s after all have closed"),
+            unit: "KiB",
+            value: edge.left,
+            floor_name: "open",
+            floor: edge.open,
+            ratio: edge.left / edge.open,
+            target: Target::Ratio(0.25),
+            peers: vec![("plain hyper-util auto", plain.left)],
+        });
+    }
+    rows
 }
 
 /// A server in a process of its own.

@@ -30,6 +30,8 @@ enum What {
     /// Serving with everything on, beside hyper-util alone: instructions, system calls and time of the
     /// processor, per connection and per request.
     Serving(Measure),
+    /// What an idle connection takes: plain hyper-util, `serve_http`, edge.
+    Memory(Measure),
 }
 
 #[derive(Debug, Args)]
@@ -61,6 +63,8 @@ struct Bench {
     manifest: &'static str,
     /// Settings of glibc's allocator, for all candidates.
     tunables: &'static str,
+    /// A program that it measures, by its package's name: built as for release; `EDGE` says where it is.
+    program: Option<&'static str>,
 }
 
 impl Bench {
@@ -72,6 +76,7 @@ impl Bench {
             features: &["--all-features"],
             manifest: "Cargo.toml",
             tunables: "",
+            program: None,
         }
     }
 
@@ -120,11 +125,17 @@ const REGISTRY: [Bench; 2] = [
     Bench::new("listener-versions", "versions"),
 ];
 
+const MEMORY: [Bench; 1] = [Bench {
+    program: Some("edge"),
+    ..Bench::new("orion-drain-serve", "memory")
+}];
+
 fn main() -> Result<ExitCode> {
     match &Options::parse().what {
         What::Signal(measure) => write(measure, &SIGNAL, &page::SIGNAL),
         What::Registry(measure) => write(measure, &REGISTRY, &page::REGISTRY),
         What::Serving(measure) => write(measure, &SERVING, &page::SERVING),
+        What::Memory(measure) => write(measure, &MEMORY, &page::MEMORY),
     }
 }
 
@@ -176,8 +187,16 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
         features,
         manifest,
         tunables,
+        program,
     } in benches
     {
+        if let Some(program) = program {
+            cmd!(
+                sh,
+                "{cargo} build --release --package {program} --target-dir {built}"
+            )
+            .run()?;
+        }
         let mut runs: Vec<Vec<Value>> = vec![];
         for _ in 0..options.runs.get() {
             let bench = ["--bench", *target, "--package", *package];
@@ -187,6 +206,7 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
                 "{cargo} bench --manifest-path {manifest} --target-dir {built} {bench...} {features...} -- {quick...} --json {file} {parts...}"
             )
             .env("GLIBC_TUNABLES", tunables)
+            .env("EDGE", built.join("release/edge"))
             .run()?;
             let text = fs::read_to_string(&file).context("the bench has written its rows")?;
             // What a machine that is too busy has left unmeasured.

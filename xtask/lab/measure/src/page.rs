@@ -101,6 +101,18 @@ pub(crate) const SERVING: Part = Part {
 ",
 };
 
+pub(crate) const MEMORY: Part = Part {
+    title: "The memory of an idle connection",
+    command: "cargo xtask bench memory",
+    code: "The code is in `orion-drain/serve/benches/memory.rs`.",
+    ours: "edge",
+    notes: "
+- 4 000 connections that made one request each, in a fresh process for each row; growth of its proportional set size.
+- edge answers by itself (`direct_response`), with its worker threads as by default; the other servers have one thread.
+- *What edge keeps*: growth that is still there 2 s after all have closed.
+",
+};
+
 impl Part {
     /// All below the part's title.
     pub(crate) fn body(&self, sh: &Shell, rows: &[Value], runs: usize) -> Result<String> {
@@ -257,7 +269,7 @@ mod tests {
     #[test]
     fn prose_has_lines_that_tidy_takes() {
         let sh = Shell::new().unwrap();
-        for part in [SIGNAL, REGISTRY, SERVING] {
+        for part in [SIGNAL, REGISTRY, SERVING, MEMORY] {
             let body = part.body(&sh, &[], 3).unwrap();
             let page = with_part("", part.title, &body);
             let mut prose = page.lines().filter(|line| !line.starts_with('|'));
