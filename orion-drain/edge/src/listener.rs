@@ -179,10 +179,12 @@ pub(crate) async fn serve(
     }
     #[cfg(feature = "tls")]
     if let Some(tls) = &service.tls {
-        if let Some(stream) = tls.accept(stream, &connection).await {
+        if let Some(stream) = Box::pin(tls.accept(stream, &connection)).await {
             let codec = negotiated(&stream);
-            let filter = &service.filter;
-            filter.serve(stream, connection, peer, codec, true).await;
+            let (filter, stream) = (&service.filter, Box::new(stream));
+            // Boxed, as every wait below that most connections never come to: the task of a
+            // connection is as large as the largest of them.
+            Box::pin(filter.serve(stream, connection, peer, codec, true)).await;
         }
         return;
     }
@@ -214,10 +216,11 @@ impl ChainFilter {
                 };
                 let service = service_fn(move |request| {
                     let (proxy, measured) = (proxy.clone(), Measured::request(&stats));
-                    async move {
+                    // Boxed: hyper keeps room for it as long as the connection is open.
+                    Box::pin(async move {
                         let response = proxy.answer(request).await?;
                         Ok::<_, Infallible>(measured.until_the_end_of(response))
-                    }
+                    })
                 });
                 let service = RequestTimeout::new(service, server);
                 // How a client broke off is its own affair; how we closed is in the statistics.
@@ -229,13 +232,13 @@ impl ChainFilter {
                 clusters,
             } => {
                 let cluster = proxy.choose_cluster(fastrand::u64(..));
-                match clusters.connect(cluster).await {
+                match Box::pin(clusters.connect(cluster)).await {
                     Ok(Dialed::Clear(upstream)) => {
-                        let _ = serve_tcp(stream, upstream, connection, server).await;
+                        let _ = Box::pin(serve_tcp(stream, upstream, connection, server)).await;
                     }
                     #[cfg(feature = "tls")]
                     Ok(Dialed::Secured(upstream)) => {
-                        let _ = serve_tcp(stream, *upstream, connection, server).await;
+                        let _ = Box::pin(serve_tcp(stream, *upstream, connection, server)).await;
                     }
                     Err(_) => connection.guard().set_close_reason(CloseReason::Error),
                 }

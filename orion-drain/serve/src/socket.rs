@@ -27,6 +27,10 @@ pub(super) fn tcp_under<IO: 'static>(io: &IO) -> Option<&TcpStream> {
         if let Some(tls) = io.downcast_ref::<TlsStream<TcpStream>>() {
             return plain(tls.get_ref().0);
         }
+        // Boxed: the session takes more than a kilobyte wherever the stream passes.
+        if let Some(tls) = io.downcast_ref::<Box<TlsStream<Stream>>>() {
+            return plain(tls.get_ref().0);
+        }
     }
     plain(io)
 }
@@ -54,5 +58,48 @@ pub(super) fn reset_on_drop<IO: 'static>(io: &IO) -> io::Result<()> {
     match tcp_under(io) {
         Some(tcp) => proto_drain_tcp::reset_on_drop(tcp),
         None => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "tls")]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::net::TcpListener;
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_found_under_tls_in_a_box_too() {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certificate = signed.cert.der().clone();
+        let mut trusted = RootCertStore::empty();
+        trusted.add(certificate.clone()).unwrap();
+        let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+        let server = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let client = ClientConfig::builder()
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap());
+        let (tcp, accepted) = tokio::join!(tcp, listener.accept());
+        let name = ServerName::try_from("localhost").unwrap();
+        let (client, stream) = tokio::join!(
+            TlsConnector::from(Arc::new(client)).connect(name, tcp.unwrap()),
+            TlsAcceptor::from(Arc::new(server)).accept(Stream::Tcp(accepted.unwrap().0)),
+        );
+        let (client, stream) = (client.unwrap(), stream.unwrap());
+        let peer = client.get_ref().0.local_addr().unwrap();
+        assert_eq!(tcp_under(&stream).unwrap().peer_addr().unwrap(), peer);
+        let boxed = Box::new(stream);
+        assert_eq!(tcp_under(&boxed).unwrap().peer_addr().unwrap(), peer);
+        assert!(!has_plain_shutdown(&boxed));
     }
 }
