@@ -76,8 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// As in the workspace's own manifest, so that what was built for it is used here too.
-pub(crate) const PROFILE: &str =
-    "[profile.dev]\ndebug = \"line-tables-only\"\n\n[profile.dev.package.\"*\"]\ndebug = false\n";
+pub(crate) const PROFILE: &str = "[profile.dev]\ndebug = false\n";
 
 /// Packages all published crates, and builds what was packaged, with the siblings' packages in place of crates.io.
 ///
