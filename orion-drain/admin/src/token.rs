@@ -24,7 +24,7 @@ use super::Denied;
 pub struct BearerToken(Vec<u8>);
 
 impl BearerToken {
-    /// The token, without white space around it. An empty one lets nobody in.
+    /// The token, without white space around it. An empty one lets no request in.
     pub fn new(token: &str) -> Self {
         Self(token.trim().as_bytes().to_vec())
     }

@@ -242,7 +242,7 @@ impl ListenerManagerStats {
     }
 }
 
-/// Scopes by name, as long as somebody holds them.
+/// Scopes by name, as long as a handle of them exists.
 #[derive(Debug)]
 struct Scopes<S>(Mutex<HashMap<String, Weak<S>>>);
 

@@ -31,7 +31,7 @@ pub struct HttpStats {
     pub downstream_cx_destroy_local_active_rq: Counter,
     /// Those of them that the client was first to end.
     pub downstream_cx_destroy_remote_active_rq: Counter,
-    /// Connections whose drain began, each once, however it was told.
+    /// Connections whose drain began, each once, however it was notified.
     pub downstream_cx_drain_close: Counter,
     /// Connections that the peer did not close within `delayed_close_timeout`.
     pub downstream_cx_delayed_close_timeout: Counter,

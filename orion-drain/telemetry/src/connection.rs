@@ -12,7 +12,7 @@ use super::DrainId;
 pub use super::listeners::ListenerTrace;
 pub use super::listeners::in_update;
 
-/// The spans of one connection; those that nobody listens to are nothing.
+/// The spans of one connection; those without a subscriber are nothing.
 #[derive(Debug)]
 pub struct ConnTrace {
     /// From accept to close.

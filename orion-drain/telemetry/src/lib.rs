@@ -2,7 +2,7 @@
 //!
 //! With the feature `tracing`, `StatsObserver` of `orion-drain-stats` and every `Connection` of `orion-drain-serve` tell
 //! [`tracing`](https://docs.rs/tracing) what happens; `docs/observability.md` in the repository has the table of events, spans and
-//! fields. What nobody listens to is not formatted. Without the feature, nothing of this is compiled but the id of a drain.
+//! fields. An event without a subscriber is not formatted. Without the feature, nothing of this is compiled but the id of a drain.
 //!
 //! No event and no span says who a client is.
 

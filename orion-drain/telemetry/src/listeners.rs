@@ -1,4 +1,4 @@
-//! What is told of listeners: versions, drains, refused configuration, cleaning up.
+//! Events of listeners: versions, drains, refused configuration, cleaning up.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! Without the feature `tracing`: nothing is told, and nothing is kept.
+//! Without the feature `tracing`: there are no events, and nothing is kept.
 
 use std::future::Future;
 
@@ -46,7 +46,7 @@ impl ConnTrace {
     }
 }
 
-/// What is told of listeners.
+/// Events of listeners.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ListenerTrace;
