@@ -84,7 +84,8 @@ pub struct GrpcService {
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvoyGrpc {
-    /// A static cluster whose endpoints speak HTTP/2. Required.
+    /// A static cluster whose endpoints speak HTTP/2, in clear or by its `transport_socket` over TLS.
+    /// Required.
     #[serde(default)]
     pub cluster_name: String,
     /// The `:authority` of the stream. Default: the cluster's name.
@@ -199,19 +200,10 @@ fn api(bootstrap: &Bootstrap, api: &ApiConfigSource, at: &FieldPath, wrong: &mut
         Some(cluster) if !cluster.speaks_http2() => {
             format!("cluster `{name}` does not speak HTTP/2, and gRPC needs it")
         }
-        Some(cluster) if asks_for_tls(cluster) => {
-            format!("cluster `{name}` asks for TLS, and a control plane is asked in clear only")
-        }
         Some(cluster) if cluster.addresses().next().is_none() => {
             format!("cluster `{name}` has no endpoint")
         }
         Some(_) => return,
     };
     wrong.push(FieldError::new(&at, problem));
-}
-
-/// In clear such a control plane would not be asked as it is meant to be.
-fn asks_for_tls(cluster: &Cluster) -> bool {
-    let socket = cluster.transport_socket.as_ref();
-    socket.is_some_and(|socket| socket.tls().is_some())
 }

@@ -8,29 +8,26 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
 use super::backoff::Backoff;
+use super::connect::Target;
 use super::refusals::Refusals;
 use super::session::{Asker, Delta, StateOfTheWorld};
 use super::streams::Streams;
-use orion_drain_config::{
-    ApiConfigSource, ApiType, Bootstrap, Cluster, EndpointAddress, ListenerUpdate, Refused,
-};
+use orion_drain_config::{ApiConfigSource, ApiType, Bootstrap, ListenerUpdate, Refused};
 use orion_drain_stats::{ControlPlaneStats, Stats};
 
 /// The largest response that is read, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
-/// How long nothing may be heard of a peer's machine before the connection counts as broken.
-const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Takes listeners from a control plane.
 #[derive(Debug)]
 pub struct LdsClient {
     source: ApiConfigSource,
     aggregated: bool,
-    endpoints: Vec<Endpoint>,
+    cluster: String,
+    targets: Vec<Target>,
     asker: Asker,
     stats: Stats,
     largest: usize,
@@ -41,6 +38,8 @@ pub struct LdsClient {
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamEnded {
+    /// The cluster that the control plane is in.
+    pub cluster: String,
     /// Why.
     pub reason: String,
     /// How long nothing is tried.
@@ -58,6 +57,10 @@ impl fmt::Debug for Told {
 impl LdsClient {
     /// A client for the control plane that the bootstrap names; `None` if its listeners come from elsewhere.
     ///
+    /// A cluster with a TLS `transport_socket` is asked over TLS, with ALPN `h2` (feature `tls`). The
+    /// files of certificates are read for each connection; one that cannot be read ends the attempt
+    /// like a control plane that is away.
+    ///
     /// Streams and updates are counted in `listener_manager.lds.*`, and in `control_plane.*` or
     /// `listener_manager.lds.control_plane.*`.
     pub fn of(bootstrap: &Bootstrap, stats: Stats) -> Option<Self> {
@@ -68,13 +71,15 @@ impl LdsClient {
             "" => &service.cluster_name,
             authority => authority,
         };
-        let endpoints = cluster
+        let secrets = bootstrap.secrets();
+        let targets = cluster
             .addresses()
-            .filter_map(|address| endpoint(address, cluster, authority));
+            .filter_map(|address| Target::new(address, cluster, secrets, authority));
         Some(Self {
             source: source.clone(),
             aggregated,
-            endpoints: endpoints.collect(),
+            cluster: cluster.name.clone(),
+            targets: targets.collect(),
             asker: Asker::new(
                 bootstrap.node.as_ref(),
                 source.set_node_on_first_message_only,
@@ -139,14 +144,15 @@ impl LdsClient {
         let mut backoff = Backoff::new();
         lds.update_attempt.inc();
         // They take turns.
-        for endpoint in self.endpoints.iter().cycle() {
+        for target in self.targets.iter().cycle() {
             let ended = self
-                .stream(endpoint, &mut session, &mut apply, &mut backoff)
+                .stream(target, &mut session, &mut apply, &mut backoff)
                 .await;
             lds.update_failure.inc();
             lds.update_attempt.inc();
             let wait = backoff.wait(fastrand::f64());
             (self.told.0)(&StreamEnded {
+                cluster: self.cluster.clone(),
                 reason: with_causes(&ended),
                 wait,
             });
@@ -159,7 +165,7 @@ impl LdsClient {
     /// One stream, from connecting to its end.
     async fn stream<S, F, A>(
         &self,
-        endpoint: &Endpoint,
+        target: &Target,
         session: &mut S,
         apply: &mut F,
         backoff: &mut Backoff,
@@ -169,9 +175,9 @@ impl LdsClient {
         F: FnMut(ListenerUpdate) -> A + Send,
         A: Future<Output = Vec<Refused>> + Send,
     {
-        let channel = match endpoint.connect().await {
+        let channel = match target.connect().await {
             Ok(channel) => channel,
-            Err(error) => return Status::unavailable(with_causes(&error)),
+            Err(error) => return Status::unavailable(with_causes(&*error)),
         };
         let lds = self.stats.lds();
         let _connected = Connected::new(match self.aggregated {
@@ -257,23 +263,6 @@ fn with_causes(error: &(dyn Error + 'static)) -> String {
         next = cause.source();
     }
     text
-}
-
-fn endpoint(address: &EndpointAddress, cluster: &Cluster, authority: &str) -> Option<Endpoint> {
-    let uri = match address {
-        EndpointAddress::Pipe(_) => format!("unix:{address}"),
-        // A host name is resolved for each connection.
-        _ => format!("http://{address}"),
-    };
-    let endpoint = Endpoint::from_shared(uri).ok()?;
-    let endpoint = endpoint
-        .connect_timeout(cluster.connect_limit())
-        .tcp_keepalive(Some(KEEPALIVE));
-    // A name that cannot be an authority is left out: the address is one.
-    Some(match format!("http://{authority}").parse() {
-        Ok(origin) => endpoint.origin(origin),
-        Err(_) => endpoint,
-    })
 }
 
 /// Tells by its gauge that there is a stream.

@@ -39,6 +39,8 @@
 mod backoff;
 #[cfg(feature = "grpc")]
 mod client;
+#[cfg(feature = "grpc")]
+mod connect;
 #[cfg(feature = "file")]
 mod file;
 #[cfg(feature = "grpc")]
@@ -47,6 +49,8 @@ mod refusals;
 mod session;
 #[cfg(feature = "grpc")]
 mod streams;
+#[cfg(all(feature = "grpc", feature = "tls"))]
+mod tls;
 #[cfg(feature = "file")]
 mod watch;
 

@@ -22,12 +22,6 @@ fn bootstrap(dynamic: &Value) -> Value {
             } },
             { "name": "http1" },
             { "name": "empty", "http2_protocol_options": {} },
-            { "name": "secret", "http2_protocol_options": {}, "transport_socket": {
-                "name": "tls", "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                    "sni": "plane.example",
-                },
-            } },
         ] },
     })
 }
@@ -115,10 +109,6 @@ fn a_control_plane_that_cannot_be_asked_is_refused_with_its_field() {
         (
             cluster("http1"),
             format!("{named}: cluster `http1` does not speak HTTP/2, and gRPC needs it"),
-        ),
-        (
-            cluster("secret"),
-            format!("{named}: cluster `secret` asks for TLS, and a control plane is asked in clear only"),
         ),
         (cluster("empty"), format!("{named}: cluster `empty` has no endpoint")),
         (

@@ -14,7 +14,8 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<
     };
     let client = client.with_observer(|ended| {
         complain!(
-            "lds: control plane: {}; again in {:?}",
+            "lds: control plane: cluster {:?}: {}; again in {:?}",
+            ended.cluster,
             ended.reason,
             ended.wait
         );

@@ -41,8 +41,13 @@ pub(crate) async fn start_waiting(plane: SocketAddr, timeout: &str) -> Edge {
 }
 
 async fn start_with(api_type: &str, plane: SocketAddr, more: &str) -> Edge {
+    start_by(api_type, plane, more, "http2_protocol_options: {}").await
+}
+
+/// The same with these fields of the control plane's cluster.
+pub(crate) async fn start_by(api_type: &str, plane: SocketAddr, more: &str, options: &str) -> Edge {
     let edge = Edge::start_of(FLAGS, |_, upstream| {
-        let clusters = cluster("plane", &[plane], "http2_protocol_options: {}");
+        let clusters = cluster("plane", &[plane], options);
         let file = "path_config_source: { path: \"/\" }";
         let ads = format!(
             "{more}ads: {{}}\n  ads_config: {{ api_type: {api_type}, transport_api_version: V3, grpc_services: \
@@ -59,12 +64,12 @@ async fn start_with(api_type: &str, plane: SocketAddr, more: &str) -> Edge {
     edge.await
 }
 
-async fn version_at(address: SocketAddr) -> String {
+pub(crate) async fn version_at(address: SocketAddr) -> String {
     H1::connect(address).await.get("/version").await.ok()
 }
 
 /// Takes the first request, and sends the first listener.
-async fn begin(plane: &mut Plane) -> Whole {
+pub(crate) async fn begin(plane: &mut Plane) -> Whole {
     let mut stream = plane.whole().await;
     stream.answer().await;
     stream.send("1", "a", vec![http(1)]).await;

@@ -6,6 +6,8 @@
 mod admin;
 #[cfg(feature = "xds")]
 mod ads;
+#[cfg(all(feature = "tls", feature = "xds"))]
+mod ads_tls;
 mod ages;
 mod alerts;
 #[cfg(feature = "tls")]
