@@ -177,6 +177,10 @@ const FIELDS: &[(&str, &str)] = &[
          weighted_clusters",
     ),
     (
+        "max_stream_duration",
+        "grpc_timeout_header_max grpc_timeout_header_offset max_stream_duration",
+    ),
+    (
         "headers",
         "contains_match exact_match invert_match name prefix_match present_match range_match \
          safe_regex_match string_match suffix_match treat_missing_header_as_empty",

@@ -48,6 +48,16 @@ pub struct HttpConnectionManager {
         skip_serializing_if = "Option::is_none"
     )]
     pub request_timeout: Option<Duration>,
+    /// How long a stream (a request and its response, or a tunnel) may go on without a byte either
+    /// way. Before its response it is answered with 408 or, if the request has arrived whole, 504;
+    /// after that it is cut off. The head of a request must be there by then as well. Default 5 min,
+    /// as in Envoy; 0: no limit.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub stream_idle_timeout: Option<Duration>,
     /// Idle timeout and greatest age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_http_protocol_options: Option<HttpProtocolOptions>,
@@ -181,6 +191,14 @@ pub struct HttpProtocolOptions {
     /// another share of that. Default: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connection_duration_jitter: Option<Percent>,
+    /// How long a stream may take from the head of its request to the end of its response; it ends
+    /// as with `stream_idle_timeout`. Default, and 0: no limit.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_stream_duration: Option<Duration>,
     /// How many requests a connection may serve: the response to the last of them says `connection:
     /// close`, and over HTTP/2 the GOAWAYs follow. Default, and 0: no limit.
     #[serde(

@@ -75,6 +75,7 @@ mod route;
 mod route_choice;
 #[cfg(feature = "serve")]
 mod serving;
+mod stream_limits;
 mod target;
 mod tcp_proxy;
 mod tls;
@@ -131,10 +132,11 @@ pub use refused::Refused;
 pub use request::RequestHead;
 pub use rewrite::{RedirectAction, RedirectCode, RegexRewrite};
 pub use route::{
-    Action, DataSource, DirectResponse, GrpcMatch, PathMatch, Route, RouteAction,
-    RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
+    Action, DataSource, DirectResponse, GrpcMatch, MaxStreamDuration, PathMatch, Route,
+    RouteAction, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
 };
 pub use route_choice::ChosenRoute;
+pub use stream_limits::StreamLimits;
 pub use target::{ChosenCluster, ClusterWeight, WeightedClusters};
 pub use tcp_proxy::TcpProxy;
 pub use tls::{

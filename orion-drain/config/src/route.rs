@@ -229,13 +229,37 @@ pub struct RouteAction {
         skip_serializing_if = "is_default"
     )]
     pub append_x_forwarded_host: bool,
-    /// From the end of the request to the end of the response. Default 15 s; 0: no limit.
+    /// From the end of the request to the end of the response. Default 15 s; 0: no limit. With
+    /// `max_stream_duration` it does not count, as in Envoy.
     #[serde(
         default,
         with = "duration::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub timeout: Option<Duration>,
+    /// The connection manager's `stream_idle_timeout` for this route; 0: no limit.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub idle_timeout: Option<Duration>,
+    /// How long a stream may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stream_duration: Option<MaxStreamDuration>,
+}
+
+/// How long a stream may take: `config.route.v3.RouteAction.MaxStreamDuration`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaxStreamDuration {
+    /// The connection manager's `max_stream_duration` for this route; 0: no limit.
+    #[serde(
+        default,
+        with = "duration::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_stream_duration: Option<Duration>,
 }
 
 impl RouteAction {
@@ -244,11 +268,6 @@ impl RouteAction {
     pub fn allows_upgrade(&self, token: &str, manager: &HttpConnectionManager) -> bool {
         UpgradeConfig::allows(&self.upgrade_configs, token)
             .unwrap_or_else(|| manager.allows_upgrade(token))
-    }
-
-    /// The timeout as it takes effect; `None`: no limit.
-    pub fn time_limit(&self) -> Option<Duration> {
-        Some(self.timeout.unwrap_or(Duration::from_secs(15))).filter(|limit| !limit.is_zero())
     }
 }
 

@@ -69,7 +69,8 @@ impl HttpConnectionManager {
     /// counts into `counts`.
     pub fn server(&self, counts: Arc<dyn HttpCounts>) -> HttpServer {
         let mut server = HttpServer::new(self.codec_type.into(), &self.timeouts().into(), counts)
-            .with_age(self.age());
+            .with_age(self.age())
+            .with_head_timeout(self.head_limit());
         if let Some(options) = &self.http2_protocol_options {
             server = server.with_hyper(|builder| {
                 let http2 = builder.http2();

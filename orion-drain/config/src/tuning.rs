@@ -69,13 +69,13 @@ const FIELDS: &[(&str, &str)] = &[
          represent_ipv4_remote_address_as_ipv4_mapped_ipv6 request_headers_timeout request_id_extension \
          respect_expected_rq_timeout server_header_transformation server_name session_ticket_keys \
          session_timeout start_child_span stream_error_on_invalid_http_message stream_flush_timeout \
-         stream_idle_timeout strict_check_headers suppress_envoy_headers \
+         strict_check_headers suppress_envoy_headers \
          suppress_grpc_request_failure_code_stats tracing upstream_log upstream_log_options \
          xff_num_trusted_hops",
     ),
     (
         "common_http_protocol_options",
-        "max_headers_count max_response_headers_kb max_stream_duration",
+        "max_headers_count max_response_headers_kb",
     ),
     ("http_filters", "is_optional name"),
     (
@@ -96,9 +96,13 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "route",
         "append_x_forwarded_host cluster_not_found_response_code cors early_data_policy flush_timeout \
-         grpc_timeout_offset hash_policy hedge_policy idle_timeout include_vh_rate_limits max_grpc_timeout \
-         max_stream_duration priority rate_limits request_mirror_policies retry_policy \
+         grpc_timeout_offset hash_policy hedge_policy include_vh_rate_limits max_grpc_timeout \
+         priority rate_limits request_mirror_policies retry_policy \
          retry_policy_typed_config",
+    ),
+    (
+        "max_stream_duration",
+        "grpc_timeout_header_max grpc_timeout_header_offset",
     ),
     (
         "connection_keepalive",

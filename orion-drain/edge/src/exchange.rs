@@ -5,41 +5,45 @@ use http::header::{CONNECTION, HOST, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
-use orion_drain::config::RouteAction;
+use orion_drain::config::StreamLimits;
 use orion_drain::serve::ReceivedBody;
+use orion_drain::stats::HttpStats;
 
 use crate::hop_by_hop;
 use crate::proxy::{Body, host_header};
-use crate::timeout::{RequestBody, ResponseBody, RouteTimer};
+use crate::timed::{RequestBody, ResponseBody};
+use crate::timeout::StreamTimer;
 use crate::upgrade;
 use crate::upstream::Upstream;
 
-/// Forwards a request and its response, within the route's `timeout`.
+/// Forwards a request and its response, within the times that the stream may take.
 pub(crate) async fn exchange(
     upstream: &Upstream,
     request: Request<ReceivedBody>,
-    route: &RouteAction,
+    limits: StreamLimits,
+    stats: &HttpStats,
 ) -> Result<Response<Body>, StatusCode> {
+    let over_http1 = request.version() < Version::HTTP_2;
     let request = for_upstream(request, upstream, None)?;
-    let (parts, body) = request.into_parts();
-    let (mut timer, body) = match route.time_limit() {
-        Some(limit) => {
-            let (timer, body) = RouteTimer::after(body, limit);
-            (Some(timer), body)
-        }
-        None => (None, RequestBody::untimed(body)),
-    };
-    let sent = upstream.send(Request::from_parts(parts, body));
+    let mut timer = StreamTimer::new(limits);
+    let request = request.map(|body| RequestBody::new(body, timer.as_mut()));
+    let sent = upstream.send(request);
     let answered = match &mut timer {
         Some(timer) => tokio::select! {
             // A response that is there counts.
             biased;
             answered = sent => answered,
-            () = timer => return Err(StatusCode::GATEWAY_TIMEOUT),
+            overdue = &mut *timer => {
+                overdue.count(stats);
+                return Ok(overdue.response(over_http1));
+            }
         },
         None => sent.await,
     };
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
+    if let Some(timer) = &mut timer {
+        timer.moved();
+    }
     for_client(&mut response);
     Ok(response.map(|body| ResponseBody::new(body, timer).boxed()))
 }

@@ -218,7 +218,7 @@ impl ChainFilter {
                     let (proxy, measured) = (proxy.clone(), Measured::request(&stats));
                     // Boxed: hyper keeps room for it as long as the connection is open.
                     Box::pin(async move {
-                        let response = proxy.answer(request).await?;
+                        let response = proxy.answer(request, measured.stats()).await?;
                         Ok::<_, Infallible>(measured.until_the_end_of(response))
                     })
                 });

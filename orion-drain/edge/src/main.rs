@@ -25,6 +25,7 @@ mod proxy;
 mod resolve;
 mod service;
 mod shutdown;
+mod timed;
 mod timeout;
 mod tunnel;
 mod upgrade;

@@ -16,6 +16,7 @@ use orion_drain::stats::{Histogram, HttpStats};
 use tokio::time::Instant;
 
 use crate::proxy::Body;
+use crate::timeout::Overdue;
 
 /// Something that takes time. Dropped, it is over, and recorded.
 #[derive(Debug)]
@@ -44,12 +45,17 @@ impl Measured {
         }
     }
 
+    /// What it is counted in.
+    pub(crate) const fn stats(&self) -> &Arc<HttpStats> {
+        &self.stats
+    }
+
     /// The request has this response; it is over when that has ended.
     pub(crate) fn until_the_end_of(self, response: Response<Body>) -> Response<MeasuredBody> {
         self.stats.responded(response.status().as_u16());
         response.map(|body| MeasuredBody {
             body,
-            _measured: self,
+            measured: self,
         })
     }
 }
@@ -63,7 +69,7 @@ impl Drop for Measured {
 /// The body of a response whose request is measured.
 pub(crate) struct MeasuredBody {
     body: Body,
-    _measured: Measured,
+    measured: Measured,
 }
 
 impl hyper::body::Body for MeasuredBody {
@@ -74,7 +80,13 @@ impl hyper::body::Body for MeasuredBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            if let Some(overdue) = error.downcast_ref::<Overdue>() {
+                overdue.count(self.measured.stats());
+            }
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -16,9 +16,12 @@ use orion_drain::config::{
     Action, HeaderEdits, HttpConnectionManager, PathOutcome, RequestHead, RouteAction, Underscores,
 };
 use orion_drain::serve::ReceivedBody;
+use orion_drain::stats::HttpStats;
 
 use crate::exchange::exchange;
 use crate::hop_by_hop;
+use crate::timed::RequestBody;
+use crate::timeout::StreamTimer;
 use crate::tunnel::Tunnels;
 use crate::upgrade;
 use crate::upstream::{Clusters, Upstream};
@@ -52,14 +55,14 @@ impl Proxy {
     pub(crate) async fn answer(
         self,
         request: Request<ReceivedBody>,
+        stats: &Arc<HttpStats>,
     ) -> Result<Response<Body>, Infallible> {
         if let Err(code) = one_host(&request) {
-            return Ok(closing(code));
+            return Ok(closing(status(code)));
         }
         let mut request = request;
         if let Some(answer) = self.admit(&mut request) {
-            discard(request.into_body()).await;
-            return Ok(answer);
+            return Ok(self.unread(request, answer, stats).await);
         }
         let host = host_of(&request).unwrap_or_default();
         let path = request.uri().path_and_query();
@@ -81,18 +84,16 @@ impl Proxy {
         let (mut response, edits) = match (&chosen.route.action, redirect) {
             (_, Some((code, location))) => {
                 let edits = chosen.response_edits(&head, None);
-                discard(request.into_body()).await;
-                (redirected(code, &location), edits)
+                let answer = redirected(code, &location);
+                (self.unread(request, answer, stats).await, edits)
             }
             (Action::DirectResponse(direct), None) => {
                 let edits = chosen.response_edits(&head, None);
                 let body = direct.body.as_ref();
                 let body = body.and_then(|body| body.inline_string.clone());
                 let code = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-                // Like every proxy, read what the client sends: an answer must not overtake the
-                // request's own bytes.
-                discard(request.into_body()).await;
-                (with_body(code, body.unwrap_or_default()), edits)
+                let answer = with_body(code, body.unwrap_or_default());
+                (self.unread(request, answer, stats).await, edits)
             }
             (Action::Route(route), None) => {
                 let cluster = route.choose_cluster(&head);
@@ -109,7 +110,7 @@ impl Proxy {
                             headers: chosen.request_edits(&head, cluster.weight),
                         };
                         let upstream = endpoint.http(request.version());
-                        let sent = self.forward(request, route, upstream, rewritten);
+                        let sent = self.forward(request, route, upstream, rewritten, stats);
                         (sent.await, edits)
                     }
                     None => (status(StatusCode::SERVICE_UNAVAILABLE), edits),
@@ -162,12 +163,40 @@ impl Proxy {
         rewrite(request, rewritten, false).err().map(status)
     }
 
+    /// Answers a request whose body is of no use. It is read as every proxy does: an answer must not
+    /// overtake the request's own bytes.
+    async fn unread(
+        &self,
+        request: Request<ReceivedBody>,
+        answer: Response<Body>,
+        stats: &HttpStats,
+    ) -> Response<Body> {
+        if hyper::body::Body::is_end_stream(request.body()) {
+            return answer;
+        }
+        let over_http1 = request.version() < Version::HTTP_2;
+        let mut timer = StreamTimer::new(self.manager.stream_limits());
+        let body = RequestBody::new(request.into_body(), timer.as_mut());
+        match timer {
+            None => discard(body).await,
+            Some(timer) => tokio::select! {
+                () = discard(body) => {}
+                overdue = timer => {
+                    overdue.count(stats);
+                    return overdue.response(over_http1);
+                }
+            },
+        }
+        answer
+    }
+
     async fn forward(
         &self,
         mut request: Request<ReceivedBody>,
         route: &RouteAction,
         upstream: &Upstream,
         rewritten: Rewritten,
+        stats: &Arc<HttpStats>,
     ) -> Response<Body> {
         let upgrade = upgrade::asked(&request).filter(|token| {
             token
@@ -184,18 +213,12 @@ impl Proxy {
         if let Err(code) = rewrite(&mut request, rewritten, route.append_x_forwarded_host) {
             return status(code);
         }
+        let limits = route.stream_limits(&self.manager);
         let sent = match upgrade {
             Some(token) => {
-                let answered = upgrade::forward(upstream, request, token, self.tunnels);
-                match route.time_limit() {
-                    // An upgrade has no end of its own: the clock runs until it is answered.
-                    Some(limit) => tokio::time::timeout(limit, answered)
-                        .await
-                        .unwrap_or(Err(StatusCode::GATEWAY_TIMEOUT)),
-                    None => answered.await,
-                }
+                upgrade::forward(upstream, request, token, self.tunnels, limits, stats).await
             }
-            None => exchange(upstream, request, route).await,
+            None => exchange(upstream, request, limits, stats).await,
         };
         sent.unwrap_or_else(status)
     }
@@ -277,9 +300,8 @@ fn redirected(code: u16, location: &str) -> Response<Body> {
     response
 }
 
-/// An answer after which nothing is read from the connection any more.
-fn closing(code: StatusCode) -> Response<Body> {
-    let mut response = status(code);
+/// The same answer, after which nothing is read from the connection any more.
+pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(CONNECTION, close);
     response
@@ -304,7 +326,7 @@ pub(crate) fn host_header(headers: &HeaderMap) -> Option<&str> {
     headers.get(HOST)?.to_str().ok()
 }
 
-async fn discard(mut body: ReceivedBody) {
+async fn discard(mut body: RequestBody) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 

@@ -1,140 +1,302 @@
-//! A route's `timeout`: from the end of the request to the end of the response, as in Envoy.
+//! How long a stream may take, as in Envoy: a route's `timeout`, from the end of the request to the
+//! end of the response; `stream_idle_timeout`, without a byte either way; `max_stream_duration`.
+//!
+//! One timer does for all three. It is set when a stream first has to wait, at the time that comes
+//! first. Bytes set a flag and nothing else: an eighth of the idle timeout is the measure, so that a
+//! stream ends when nothing has moved for that timeout, at most an eighth of it later.
 
-use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use orion_drain::serve::ReceivedBody;
-use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use atomic_waker::AtomicWaker;
+use http::{Response, StatusCode};
+use orion_drain::config::StreamLimits;
+use orion_drain::stats::HttpStats;
+use tokio::time::{Instant, Sleep};
 
-/// The body of a request on its way to the upstream. Its end, or its being given up, starts the
-/// clock.
-#[derive(Debug)]
-pub(crate) struct RequestBody {
-    body: ReceivedBody,
-    /// Dropped at the end.
-    ended: Option<oneshot::Sender<()>>,
+use crate::proxy::{Body, closing, with_body};
+
+/// How often a stream is looked at in its idle timeout.
+const LOOKS: u32 = 8;
+
+/// Which time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Overdue {
+    #[error("upstream request timeout")]
+    Response,
+    #[error("stream timeout")]
+    Idle { received: bool },
+    #[error("downstream duration timeout")]
+    Duration { received: bool },
 }
 
-impl RequestBody {
-    /// A body whose end nobody waits for.
-    pub(crate) const fn untimed(body: ReceivedBody) -> Self {
-        Self { body, ended: None }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
-            this.ended = None;
+impl Overdue {
+    /// Counts it under Envoy's name.
+    pub(crate) fn count(self, stats: &HttpStats) {
+        match self {
+            Self::Response => {}
+            Self::Idle { .. } => stats.downstream_rq_idle_timeout.inc(),
+            Self::Duration { .. } => stats.downstream_rq_max_duration_reached.inc(),
         }
-        Poll::Ready(frame)
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// The clock of one request. It resolves when the time is over.
-pub(crate) struct RouteTimer {
-    limit: Duration,
-    ended: Option<oneshot::Receiver<()>>,
-    sleep: Option<Pin<Box<Sleep>>>,
-}
-
-impl RouteTimer {
-    /// A clock that starts when the body has ended; the body that starts it.
-    pub(crate) fn after(body: ReceivedBody, limit: Duration) -> (Self, RequestBody) {
-        let (sender, receiver) = oneshot::channel();
-        let timer = Self {
-            limit,
-            ended: Some(receiver),
-            sleep: None,
+    /// The answer to a request that has none yet.
+    pub(crate) fn response(self, over_http1: bool) -> Response<Body> {
+        let received = match self {
+            Self::Response => true,
+            Self::Idle { received } | Self::Duration { received } => received,
         };
-        let ended = (!body.is_end_stream()).then_some(sender);
-        (timer, RequestBody { body, ended })
-    }
-}
-
-impl Future for RouteTimer {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        if let Some(ended) = &mut this.ended {
-            // An error: the sender was dropped, which is the end.
-            ready!(Pin::new(ended).poll(cx)).ok();
-            this.ended = None;
-        }
-        let limit = this.limit;
-        let sleep = this
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        sleep.as_mut().poll(cx)
-    }
-}
-
-/// The response took longer than the route allows.
-#[derive(Debug, thiserror::Error)]
-#[error("the route's timeout is over")]
-struct TimedOut;
-
-/// The body of a response, which is cut off when the time is over.
-pub(crate) struct ResponseBody {
-    body: Incoming,
-    timer: Option<RouteTimer>,
-}
-
-impl ResponseBody {
-    pub(crate) const fn new(body: Incoming, timer: Option<RouteTimer>) -> Self {
-        Self { body, timer }
-    }
-}
-
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = self.get_mut();
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        match &mut this.timer {
-            Some(timer) => {
-                ready!(Pin::new(timer).poll(cx));
-                this.timer = None;
-                Poll::Ready(Some(Err(TimedOut.into())))
+        match received {
+            true => with_body(StatusCode::GATEWAY_TIMEOUT, self.to_string()),
+            // What is still to come of it is not read.
+            false if over_http1 => {
+                closing(with_body(StatusCode::REQUEST_TIMEOUT, self.to_string()))
             }
-            None => Poll::Pending,
+            false => with_body(StatusCode::REQUEST_TIMEOUT, self.to_string()),
+        }
+    }
+}
+
+/// What the timer of a stream is told from elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Something has moved since the timer last looked. Relaxed: it says nothing about anything
+    /// else.
+    moved: AtomicBool,
+    /// The request has arrived whole, or is given up.
+    ended: AtomicBool,
+    timer: AtomicWaker,
+}
+
+impl Progress {
+    pub(crate) fn moved(&self) {
+        self.moved.store(true, Ordering::Relaxed);
+    }
+
+    /// The request is over.
+    pub(crate) fn ended(&self) {
+        self.moved();
+        // Release: pairs with the Acquire in `StreamTimer::poll`, which then sees the movement. The
+        // waker orders it before the timer's next look.
+        self.ended.store(true, Ordering::Release);
+        self.timer.wake();
+    }
+}
+
+/// The timer of one stream. It resolves when a time is over.
+pub(crate) struct StreamTimer {
+    limits: StreamLimits,
+    /// When the stream began, if it may only take so long.
+    since: Option<Instant>,
+    /// The other side of what the timer watches.
+    progress: Option<Arc<Progress>>,
+    received: bool,
+    /// The response has moved since the timer last looked.
+    moved: bool,
+    armed: Option<Pin<Box<Sleep>>>,
+    /// When the response must have ended.
+    response_at: Option<Instant>,
+    look_at: Option<Instant>,
+    quiet: u32,
+}
+
+impl StreamTimer {
+    /// The timer of a request that has arrived whole; `None`: nothing limits it.
+    pub(crate) fn new(limits: StreamLimits) -> Option<Self> {
+        (limits != StreamLimits::default()).then(|| Self {
+            limits,
+            since: limits.duration.map(|_| Instant::now()),
+            progress: None,
+            received: true,
+            moved: false,
+            armed: None,
+            response_at: None,
+            look_at: None,
+            quiet: 0,
+        })
+    }
+
+    /// The same for a request that has not arrived: what is told of it.
+    pub(crate) fn arrives(&mut self) -> Arc<Progress> {
+        self.received = false;
+        Arc::clone(self.progress.get_or_insert_default())
+    }
+
+    /// The same for a stream that became a tunnel. It has no end but its own.
+    pub(crate) fn tunnel(&mut self) -> Arc<Progress> {
+        self.limits.response = None;
+        self.response_at = None;
+        Arc::clone(self.progress.get_or_insert_default())
+    }
+
+    /// Something of the response has moved.
+    pub(crate) fn moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// Sets what has no time yet, and the timer at what comes first.
+    fn arm(&mut self) {
+        let now = Instant::now();
+        if let Some(limit) = self.limits.response.filter(|_| self.received) {
+            self.response_at.get_or_insert(now + limit);
+        }
+        if let Some(limit) = self.limits.idle {
+            self.look_at.get_or_insert(now + limit / LOOKS);
+        }
+        let next = [self.duration_at(), self.response_at, self.look_at];
+        let Some(next) = next.into_iter().flatten().min() else {
+            return;
+        };
+        match &mut self.armed {
+            None => self.armed = Some(Box::pin(tokio::time::sleep_until(next))),
+            Some(sleep) if sleep.deadline() == next => {}
+            Some(sleep) => sleep.as_mut().reset(next),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+    fn duration_at(&self) -> Option<Instant> {
+        Some(self.since? + self.limits.duration?)
     }
 
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    /// The timer has gone off: which time is over, or none yet.
+    fn look(&mut self) -> Option<Overdue> {
+        let now = Instant::now();
+        let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let received = self.received;
+        if is_over(self.duration_at()) {
+            return Some(Overdue::Duration { received });
+        }
+        if is_over(self.response_at) {
+            return Some(Overdue::Response);
+        }
+        if is_over(self.look_at) {
+            let progress = self.progress.as_deref();
+            let moved = progress.is_some_and(|it| it.moved.swap(false, Ordering::Relaxed));
+            // From now on, not from when it should have been: a stream that was not looked at for
+            // long is not idle because of that.
+            self.look_at = None;
+            self.quiet += 1;
+            if std::mem::take(&mut self.moved) | moved {
+                self.quiet = 0;
+            }
+            if self.quiet >= LOOKS {
+                return Some(Overdue::Idle { received });
+            }
+        }
+        None
+    }
+}
+
+impl Future for StreamTimer {
+    type Output = Overdue;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Overdue> {
+        let this = self.get_mut();
+        let mut rearm = this.armed.is_none();
+        if let Some(progress) = this.progress.as_ref().filter(|_| !this.received) {
+            progress.timer.register(cx.waker());
+            // Pairs with the Release in `Progress::ended`.
+            if progress.ended.load(Ordering::Acquire) {
+                this.received = true;
+                rearm = true;
+            }
+        }
+        loop {
+            if rearm {
+                this.arm();
+            }
+            let Some(sleep) = &mut this.armed else {
+                return Poll::Pending;
+            };
+            ready!(sleep.as_mut().poll(cx));
+            if let Some(overdue) = this.look() {
+                return Poll::Ready(overdue);
+            }
+            rearm = true;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn limits(response: u64, idle: u64, duration: u64) -> StreamLimits {
+        let limit = |millis| Some(Duration::from_millis(millis)).filter(|it| !it.is_zero());
+        let mut limits = StreamLimits::default();
+        limits.response = limit(response);
+        limits.idle = limit(idle);
+        limits.duration = limit(duration);
+        limits
+    }
+
+    async fn after(timer: &mut StreamTimer, since: Instant) -> (Overdue, u128) {
+        let overdue = timer.await;
+        (overdue, since.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_ends_when_nothing_has_moved_for_the_idle_timeout_and_never_earlier() {
+        let (since, received) = (Instant::now(), true);
+        let mut timer = StreamTimer::new(limits(0, 800, 0)).expect("a limit");
+        assert_eq!(
+            after(&mut timer, since).await,
+            (Overdue::Idle { received }, 800)
+        );
+        // It moves at 250, between two looks.
+        let (since, received) = (Instant::now(), false);
+        let mut timer = StreamTimer::new(limits(0, 800, 0)).expect("a limit");
+        let progress = timer.arrives();
+        let moves = async {
+            tokio::time::sleep(Duration::from_millis(250)).await;
+            progress.moved();
+            std::future::pending::<()>().await;
+        };
+        let (overdue, at) = tokio::select! {
+            () = moves => unreachable!(),
+            over = after(&mut timer, since) => over,
+        };
+        assert_eq!(overdue, Overdue::Idle { received });
+        assert!((1050..=1150).contains(&at), "{at}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_response_has_its_time_from_the_end_of_the_request_on() {
+        let since = Instant::now();
+        let mut timer = StreamTimer::new(limits(500, 0, 0)).expect("a limit");
+        let progress = timer.arrives();
+        let ends = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            progress.ended();
+            std::future::pending::<()>().await;
+        };
+        let over = tokio::select! {
+            () = ends => unreachable!(),
+            over = after(&mut timer, since) => over,
+        };
+        assert_eq!(over, (Overdue::Response, 60_500));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_duration_is_over_whatever_moves() {
+        let (since, received) = (Instant::now(), true);
+        let mut timer = StreamTimer::new(limits(0, 300, 1000)).expect("a limit");
+        let progress = timer.tunnel();
+        let moves = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                progress.moved();
+            }
+        };
+        let over = tokio::select! {
+            () = moves => unreachable!(),
+            over = after(&mut timer, since) => over,
+        };
+        assert_eq!(over, (Overdue::Duration { received }, 1000));
+        assert!(StreamTimer::new(limits(0, 0, 0)).is_none());
     }
 }

@@ -1,5 +1,6 @@
 //! What is left of an upgraded request: two streams and a guard.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::upgrade::OnUpgrade;
@@ -8,6 +9,9 @@ use orion_drain::conn_tracker::ConnProtocol;
 use orion_drain::proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{Connection, TunnelUpstream, serve_tunnel};
+
+use crate::timed::TimedIo;
+use crate::timeout::Progress;
 
 /// How tunnels are relayed, and how those of WebSocket end.
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +30,15 @@ impl Tunnels {
         upstream: OnUpgrade,
         connection: Connection,
         is_websocket: bool,
+        progress: Option<Arc<Progress>>,
     ) {
         let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
             return;
         };
-        let (client, upstream) = (TokioIo::new(client), TunnelUpstream::new(upstream));
+        let (client, upstream) = (
+            TimedIo::new(TokioIo::new(client), progress),
+            TunnelUpstream::new(upstream),
+        );
         // Over HTTP/2 the connection is more than this tunnel.
         if is_websocket && connection.guard().protocol() != ConnProtocol::Http2 {
             connection.guard().set_protocol(ConnProtocol::WebSocket);

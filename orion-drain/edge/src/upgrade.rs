@@ -1,17 +1,22 @@
 //! Upgrades: which one a request asks for, the handshake with an endpoint, and the tunnel behind
 //! it.
 
+use std::sync::Arc;
+
 use http::header::UPGRADE;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::ext::Protocol;
+use orion_drain::config::StreamLimits;
 use orion_drain::serve::{Connection, ReceivedBody};
+use orion_drain::stats::HttpStats;
 
 use crate::exchange::{for_client, for_upstream};
 use crate::extended_connect;
 use crate::hop_by_hop;
 use crate::proxy::{Body, empty};
-use crate::timeout::{RequestBody, ResponseBody};
+use crate::timed::{RequestBody, ResponseBody};
+use crate::timeout::StreamTimer;
 use crate::tunnel::Tunnels;
 use crate::upstream::Upstream;
 
@@ -41,6 +46,8 @@ pub(crate) async fn forward(
     mut request: Request<ReceivedBody>,
     token: HeaderValue,
     tunnels: Tunnels,
+    limits: StreamLimits,
+    stats: &Arc<HttpStats>,
 ) -> Result<Response<Body>, StatusCode> {
     // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting
     // and timing it.
@@ -61,7 +68,20 @@ pub(crate) async fn forward(
         None => StatusCode::SWITCHING_PROTOCOLS,
         Some(_) => StatusCode::OK,
     };
-    let answered = upstream.send(request.map(RequestBody::untimed)).await;
+    let sent = upstream.send(request.map(|body| RequestBody::new(body, None)));
+    // An upgrade has no end of its own: its times run until it is answered.
+    let mut timer = StreamTimer::new(limits);
+    let answered = match &mut timer {
+        Some(timer) => tokio::select! {
+            biased;
+            answered = sent => answered,
+            overdue = &mut *timer => {
+                overdue.count(stats);
+                return Ok(overdue.response(!over_http2));
+            }
+        },
+        None => sent.await,
+    };
     let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     if response.status() != agreed {
         if over_http2 && response.status().is_success() {
@@ -69,13 +89,31 @@ pub(crate) async fn forward(
             return Err(StatusCode::BAD_GATEWAY);
         }
         for_client(&mut response);
-        return Ok(response.map(|body| ResponseBody::new(body, None).boxed()));
+        return Ok(response.map(|body| ResponseBody::new(body, timer).boxed()));
     }
     if let Some(accept) = accept {
         extended_connect::switched(&mut response, accept);
     }
     let upstream_side = hyper::upgrade::on(&mut response);
-    tokio::spawn(tunnels.relay(client_side, upstream_side, connection, is_websocket));
+    let progress = timer.as_mut().map(StreamTimer::tunnel);
+    let relayed = tunnels.relay(
+        client_side,
+        upstream_side,
+        connection,
+        is_websocket,
+        progress,
+    );
+    let stats = Arc::clone(stats);
+    tokio::spawn(async move {
+        let Some(timer) = timer else {
+            return relayed.await;
+        };
+        tokio::select! {
+            () = relayed => {}
+            // Both sides are closed.
+            overdue = timer => overdue.count(&stats),
+        }
+    });
     if over_http2 {
         extended_connect::opened(&mut response);
     }

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use orion_drain::config::{Cluster, EndpointAddress, FieldError, Secret, UpstreamVersion};
 
 use crate::dial::{Dial, Dialed, Place};
-use crate::timeout::RequestBody;
+use crate::timed::RequestBody;
 use crate::upstream_h2::Http2;
 
 /// The clusters of the bootstrap, by name.

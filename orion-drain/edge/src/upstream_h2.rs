@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::dial::Dial;
-use crate::timeout::RequestBody;
+use crate::timed::RequestBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};

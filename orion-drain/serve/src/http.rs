@@ -147,7 +147,7 @@ where
             }
             let io = HeadTimeoutIo::new(
                 io,
-                server.request_timeout,
+                server.head_timeout,
                 parts.exchanges().clone(),
                 parts.goaway().clone(),
                 Arc::clone(&server.stats),

@@ -26,6 +26,7 @@ pub struct HttpServer {
     pub(super) age: ConnectionAge,
     pub(super) age_jitter: Option<Arc<Jitter>>,
     pub(super) request_timeout: Option<Duration>,
+    pub(super) head_timeout: Option<Duration>,
     pub(super) shown: ConnectionShown,
     pub(super) extensions: Option<RequestExtensions>,
     pub(super) tunnels: CopyOptions,
@@ -49,6 +50,7 @@ impl HttpServer {
             age: ConnectionAge::default().with_max_duration(timeouts.max_connection_duration),
             age_jitter: None,
             request_timeout: timeouts.request,
+            head_timeout: timeouts.request,
             shown: ConnectionShown::default(),
             extensions: None,
             tunnels: CopyOptions::new(),
@@ -82,6 +84,14 @@ impl HttpServer {
             .with_http2(http2.with_first_bytes_timeout(Duration::ZERO))
             .with_at_deadline(AtDeadline::Cut);
         self.tunnels = CopyOptions::new().with_policy(TcpDrainPolicy::AtSlot);
+        self
+    }
+
+    /// The same server with a bound on the time from the first byte of an HTTP/1 request to the end
+    /// of its head; then 408. Default: `request` of the timeouts.
+    #[must_use]
+    pub const fn with_head_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.head_timeout = timeout;
         self
     }
 

@@ -47,6 +47,10 @@ pub struct HttpStats {
     pub downstream_rq_active: Gauge,
     /// Requests that did not arrive whole in time.
     pub downstream_rq_timeout: Counter,
+    /// Requests and tunnels on which nothing moved for `stream_idle_timeout`. Whoever answers them counts.
+    pub downstream_rq_idle_timeout: Counter,
+    /// Requests and tunnels that took longer than `max_stream_duration`. Whoever answers them counts.
+    pub downstream_rq_max_duration_reached: Counter,
     /// Responses. [`responded`](Self::responded) counts them, also by their class.
     pub downstream_rq_completed: Counter,
     /// Responses by class: `1xx` to `5xx`.
@@ -207,6 +211,11 @@ impl HttpStats {
             ),
             ("rq_total", &self.downstream_rq_total),
             ("rq_timeout", &self.downstream_rq_timeout),
+            ("rq_idle_timeout", &self.downstream_rq_idle_timeout),
+            (
+                "rq_max_duration_reached",
+                &self.downstream_rq_max_duration_reached,
+            ),
             ("rq_completed", &self.downstream_rq_completed),
             ("rq_1xx", &self.responses[0]),
             ("rq_2xx", &self.responses[1]),

@@ -35,6 +35,7 @@ mod routes;
 mod signals;
 mod startup;
 mod storm;
+mod stream_limits;
 mod support;
 #[cfg(feature = "systemd")]
 mod systemd;

@@ -1,0 +1,167 @@
+//! What a stream's timer watches: the bodies of its request and of its response, and the bytes of
+//! its tunnel.
+
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use orion_drain::serve::ReceivedBody;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::timeout::{Progress, StreamTimer};
+
+/// The body of a request on its way to the upstream.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    body: ReceivedBody,
+    /// Told of every frame until the end, or until it is given up.
+    progress: Option<Arc<Progress>>,
+}
+
+impl RequestBody {
+    /// A body that `timer` watches, if there is one.
+    pub(crate) fn new(body: ReceivedBody, timer: Option<&mut StreamTimer>) -> Self {
+        let timer = timer.filter(|_| !body.is_end_stream());
+        let progress = timer.map(StreamTimer::arrives);
+        Self { body, progress }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let Some(progress) = &this.progress {
+            progress.moved();
+        }
+        if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
+            if let Some(progress) = this.progress.take() {
+                progress.ended();
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.ended();
+        }
+    }
+}
+
+/// The body of a response, which is cut off when a time is over.
+pub(crate) struct ResponseBody {
+    body: Incoming,
+    timer: Option<StreamTimer>,
+}
+
+impl ResponseBody {
+    pub(crate) const fn new(body: Incoming, timer: Option<StreamTimer>) -> Self {
+        Self { body, timer }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        let Some(timer) = &mut this.timer else {
+            return frame.map_err(Into::into);
+        };
+        if frame.is_ready() {
+            timer.moved();
+            return frame.map_err(Into::into);
+        }
+        let overdue = ready!(Pin::new(timer).poll(cx));
+        this.timer = None;
+        Poll::Ready(Some(Err(overdue.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The client's side of a tunnel: all that moves passes through it.
+pub(crate) struct TimedIo<IO> {
+    io: IO,
+    progress: Option<Arc<Progress>>,
+}
+
+impl<IO> TimedIo<IO> {
+    pub(crate) const fn new(io: IO, progress: Option<Arc<Progress>>) -> Self {
+        Self { io, progress }
+    }
+
+    fn moved(&self) {
+        if let Some(progress) = &self.progress {
+            progress.moved();
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for TimedIo<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.moved();
+        }
+        read
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for TimedIo<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.io).poll_write(cx, buf);
+        if wrote.is_ready() {
+            self.moved();
+        }
+        wrote
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
