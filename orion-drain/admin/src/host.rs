@@ -134,6 +134,12 @@ pub trait AdminHost {
         false
     }
 
+    /// Whether this path, with its query, is answered at all: Envoy's `admin.allow_paths`. Default: every path is.
+    fn allows_path(&self, path: &str) -> bool {
+        let _ = path;
+        true
+    }
+
     /// Whether this request may do this. Default: yes, so such an interface belongs on the loopback address.
     ///
     /// # Errors

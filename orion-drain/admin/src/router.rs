@@ -27,6 +27,14 @@ where
     H: AdminHost + Send + Sync + 'static,
 {
     let (path, query) = (merged(request.uri.path()), Query::of(&request.uri));
+    let asked = match request.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.clone(),
+    };
+    if !host.allows_path(&asked) {
+        let text = format!("request to path {asked} not allowed\n");
+        return plain(StatusCode::FORBIDDEN, text);
+    }
     let Some(operation) = Operation::of(&path, &query) else {
         let text = format!("invalid path. admin commands are:\n{}", paths());
         return plain(StatusCode::NOT_FOUND, text);

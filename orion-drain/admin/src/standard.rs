@@ -10,7 +10,7 @@ use drain_tree::{DrainDirection, DrainManager, DrainStrategy, PartialStart};
 use futures_util::FutureExt as _;
 use http::request::Parts;
 use listener_versions::{AcceptPolicy, ListenerConfig, Listeners, Update};
-use orion_drain_config::{Listener, format_duration};
+use orion_drain_config::{Listener, StringMatcher, format_duration};
 use orion_drain_shutdown::{Shutdown, ShutdownReason};
 use orion_drain_stats::{Stats, StatsSnapshot};
 use serde::Serialize;
@@ -57,6 +57,7 @@ pub struct Standard<C: ListenerConfig> {
     shutdown: Option<Shutdown>,
     startup: Option<Startup>,
     own_names: Vec<String>,
+    allow_paths: Vec<StringMatcher>,
     hot_restart_version: Option<String>,
     log: Option<LogControl>,
     /// The statistics when counters were reset.
@@ -114,6 +115,7 @@ impl<C: ListenerConfig> Standard<C> {
             shutdown: None,
             startup: None,
             own_names: Vec::new(),
+            allow_paths: Vec::new(),
             hot_restart_version: None,
             log: None,
             reset: Mutex::default(),
@@ -194,6 +196,14 @@ impl<C: ListenerConfig> Standard<C> {
     #[must_use]
     pub fn with_own_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.own_names.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, which answers only what one of these matches, and all else with 403: `admin.allow_paths` of the bootstrap.
+    /// None, the default: everything is answered.
+    #[must_use]
+    pub fn with_allow_paths(mut self, paths: impl IntoIterator<Item = StringMatcher>) -> Self {
+        self.allow_paths.extend(paths);
         self
     }
 
@@ -364,6 +374,10 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
         self.own_names
             .iter()
             .any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn allows_path(&self, path: &str) -> bool {
+        self.allow_paths.is_empty() || self.allow_paths.iter().any(|it| it.matches(path))
     }
 
     fn drains(&self) -> Vec<DrainView> {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
-    Listener, ListenerManagerConfig, Loaded, Secret, duration, foreign::Root, known_clusters,
-    left_out, manager, names, path::FieldPath, read, validate,
+    Listener, ListenerManagerConfig, Loaded, Secret, StringMatcher, duration, foreign::Root,
+    known_clusters, left_out, manager, names, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -81,6 +81,10 @@ pub struct Admin {
     /// Where it listens; absent: nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<Address>,
+    /// The paths, with their query, that are answered; all others are refused with 403. None: all
+    /// are answered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_paths: Vec<StringMatcher>,
 }
 
 /// Where configuration comes from that changes.
@@ -215,6 +219,11 @@ impl Bootstrap {
     /// The address of the admin interface.
     pub fn admin_address(&self) -> Option<&Address> {
         self.admin.as_ref()?.address.as_ref()
+    }
+
+    /// The paths that the admin interface answers; none: all.
+    pub fn admin_allow_paths(&self) -> &[StringMatcher] {
+        self.admin.as_ref().map_or(&[], |admin| &admin.allow_paths)
     }
 
     /// The file that listeners are read from.

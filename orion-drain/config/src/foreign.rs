@@ -374,7 +374,7 @@ pub(super) fn message(path: &FieldPath, root: Root) -> Option<(&str, &str)> {
         (Some("request_headers_to_add"), _) => "response_headers_to_add",
         (Some("prefix_ranges"), _) => "source_prefix_ranges",
         (Some("safe_regex_match" | "pattern"), _) => "safe_regex",
-        (Some("matcher"), _) => "string_match",
+        (Some("matcher" | "allow_paths"), _) => "string_match",
         (Some("trusted_ca" | "certificate_chain" | "private_key"), _) => "body",
         (Some("sds_config"), _) => "lds_config",
         (Some("validation_context_sds_secret_config"), _) => "tls_certificate_sds_secret_configs",

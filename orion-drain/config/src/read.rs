@@ -105,6 +105,7 @@ fn tabs_before_comments(text: &str) -> String {
 /// a list of one.
 const LISTS: &[&str] = &[
     "additional_addresses",
+    "allow_paths",
     "alpn_protocols",
     "application_protocols",
     "cipher_suites",

@@ -190,6 +190,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         .with_startup(startup.clone())
         .with_log(log::levels, log::set_level)
         .with_own_names(args.admin_allowed_hosts.iter().cloned())
+        .with_allow_paths(bootstrap.admin_allow_paths().iter().cloned())
         .with_configuration(bootstrap, EdgeListener::listener)
         .with_more_stats(|stats| {
             stats.set("edge.dropped_log_lines", log::dropped_lines());

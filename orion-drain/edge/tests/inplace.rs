@@ -17,6 +17,8 @@ mod listener;
 mod measured;
 #[path = "../src/proxy.rs"]
 mod proxy;
+#[path = "../src/timed.rs"]
+mod timed;
 #[path = "../src/timeout.rs"]
 mod timeout;
 #[path = "../src/tunnel.rs"]

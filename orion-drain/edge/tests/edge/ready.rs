@@ -134,6 +134,43 @@ async fn a_name_of_the_admin_port_is_its_own_only_if_it_is_given() {
     assert_eq!(ask("evil.example").await, 403);
 }
 
+#[tokio::test]
+async fn the_admin_port_answers_only_what_allow_paths_names() {
+    let allowed = "admin:\n  allow_paths: [ { exact: /ready }, { prefix: /stats }, \
+                   { safe_regex: { regex: \"/server_[a-z]+\" } } ]\n";
+    let edge = Edge::start_of("", |folder, upstream| {
+        let lds = folder.join("lds.yaml");
+        let first = discovery("1", &[Http::new("http", 1).yaml()]);
+        std::fs::write(&lds, first).expect("the LDS file");
+        bootstrap(&lds, upstream, "").replace("admin:\n", allowed)
+    });
+    let mut edge = edge.await;
+    edge.until("lds: ").await;
+    // Envoy 1.40 was asked the same: the query belongs to the path, slashes are merged before.
+    for (path, status) in [
+        ("/ready", 200),
+        ("//ready", 200),
+        ("/ready?x=1", 403),
+        ("/Ready", 403),
+        ("/stats?filter=^server.live", 200),
+        ("/stats/prometheus", 200),
+        ("/server_info", 200),
+        ("/listeners", 403),
+        ("/config_dump", 403),
+        ("/", 403),
+        ("/nosuch", 403),
+    ] {
+        let response = edge.get(path).await;
+        assert_eq!(response.status, status, "{path}");
+        if status == 403 {
+            let told = format!("request to path {path} not allowed\n");
+            assert_eq!(response.text(), told);
+        }
+    }
+    assert_eq!(edge.ask("POST", "/quitquitquit").await.status, 403);
+    assert!(edge.is_running());
+}
+
 #[cfg(feature = "xds")]
 mod control_plane {
     use super::*;
