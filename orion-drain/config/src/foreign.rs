@@ -97,16 +97,16 @@ const FIELDS: &[(&str, &str)] = &[
         "typed_config",
         "access_log access_log_flush_interval access_log_options add_proxy_protocol_connection_state \
          add_user_agent always_set_request_id_in_response append_local_overload append_x_forwarded_port \
-         backoff_options check_drain_close cluster codec_type common_http_protocol_options common_tls_context \
+         backoff_options cache_time check_drain_close cluster cluster_min_healthy_percentages codec_type common_http_protocol_options common_tls_context \
          delayed_close_timeout disable_stateful_session_resumption disable_stateless_session_resumption \
          downstream_idle_timeout drain_timeout drain_timeout_jitter dynamic_stats \
          early_header_mutation_extensions flush_access_log_on_connected flush_access_log_on_new_request \
          forward_client_cert_details forward_client_cert_matcher forward_proto_config \
-         full_scan_certs_on_sni_mismatch generate_request_id hash_policy http1_safe_max_connection_duration \
+         full_scan_certs_on_sni_mismatch generate_request_id hash_policy headers http1_safe_max_connection_duration \
          http2_protocol_options http3_protocol_options http_filters http_protocol_options idle_timeout \
          internal_address_config local_reply_config max_connect_attempts max_downstream_connection_duration \
          max_downstream_connection_duration_jitter_percentage max_early_data_bytes max_request_headers_kb \
-         merge_slashes metadata_match normalize_path ocsp_staple_policy on_demand \
+         merge_slashes metadata_match normalize_path ocsp_staple_policy on_demand pass_through_mode \
          original_ip_detection_extensions path_normalization_options path_with_escaped_slashes_action \
          prefer_client_ciphers preserve_external_request_id proxy_100_continue \
          proxy_protocol_tlv_merge_policy proxy_protocol_tlvs proxy_status_config rds \

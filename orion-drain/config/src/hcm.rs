@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EscapedSlashes, HttpFilter, RouteConfiguration, Underscores, duration, flags,
+    EscapedSlashes, HealthCheck, HttpFilter, HttpFilterConfig, RouteConfiguration, Underscores,
+    duration, flags,
     names::{self, Named, is_default},
     numbers,
 };
@@ -343,6 +344,15 @@ impl HttpConnectionManager {
                 options.and_then(|options| options.max_connection_duration),
             ),
         }
+    }
+
+    /// What of its filters answers health checks.
+    pub fn health_checks(&self) -> impl Iterator<Item = &HealthCheck> {
+        let filters = self.http_filters.iter().filter(|filter| !filter.disabled);
+        filters.filter_map(|filter| match &filter.typed_config {
+            HttpFilterConfig::HealthCheck(check) => Some(check),
+            _ => None,
+        })
     }
 
     /// Whether upgrades may be asked for by extended CONNECT.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    HeaderMatcher, RequestHead,
     any::{self, TypedConfig, message_name},
     flags,
     names::is_default,
@@ -27,7 +28,7 @@ pub struct HttpFilter {
     pub disabled: bool,
 }
 
-/// The HTTP filters that are known. Beside the router these are read, left out, and told among the
+/// The HTTP filters that are known. Beside the router and `health_check` these are read, left out, and told among the
 /// fields that are not carried out: `adaptive_concurrency`, `admission_control`,
 /// `alternate_protocols_cache`, `buffer`, `cache`, `cdn_loop`, `compressor`, `cors`, `csrf`,
 /// `decompressor`, `file_system_buffer`, `geoip`, `grpc_field_extraction`, `grpc_stats`,
@@ -40,6 +41,8 @@ pub struct HttpFilter {
 pub enum HttpFilterConfig {
     /// The router, the last filter.
     Router(Router),
+    /// Answers health checks.
+    HealthCheck(HealthCheck),
     /// A filter that is left out.
     LeftOut(LeftOutFilter),
 }
@@ -61,6 +64,38 @@ impl Default for Router {
 fn router() -> String {
     "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router".to_owned()
 }
+
+/// Answers the health checks of load balancers with 200, and with 503 while this process is not
+/// ready or its health check is failed: `extensions.filters.http.health_check.v3.HealthCheck`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    #[serde(rename = "@type", default = "health_check")]
+    type_url: String,
+    /// Whether a check goes on to its route as long as it does not fail here. Required.
+    #[serde(
+        default,
+        deserialize_with = "flags::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub pass_through_mode: Option<bool>,
+    /// What all has to be true of a request that is a check. None: every request is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<HeaderMatcher>,
+}
+
+impl HealthCheck {
+    /// Whether this request is a check.
+    pub fn is_meant_by(&self, request: &RequestHead<'_>) -> bool {
+        self.headers.iter().all(|header| header.matches(request))
+    }
+}
+
+fn health_check() -> String {
+    format!("type.googleapis.com/{HEALTH_CHECK}")
+}
+
+const HEALTH_CHECK: &str = "envoy.extensions.filters.http.health_check.v3.HealthCheck";
 
 /// A filter that is read and left out.
 #[non_exhaustive]
@@ -113,10 +148,16 @@ fn package(type_url: &str) -> Option<&str> {
 }
 
 impl TypedConfig for HttpFilterConfig {
-    const KNOWN: &'static [&'static str] = &["envoy.extensions.filters.http.router.v3.Router"];
+    const KNOWN: &'static [&'static str] = &[
+        "envoy.extensions.filters.http.router.v3.Router",
+        HEALTH_CHECK,
+    ];
 
-    fn read<'de, D: Deserializer<'de>>(_: usize, message: D) -> Result<Self, D::Error> {
-        Router::deserialize(message).map(Self::Router)
+    fn read<'de, D: Deserializer<'de>>(known: usize, message: D) -> Result<Self, D::Error> {
+        match known {
+            0 => Router::deserialize(message).map(Self::Router),
+            _ => HealthCheck::deserialize(message).map(Self::HealthCheck),
+        }
     }
 
     fn left_out(type_url: &str, settings: Map<String, Value>) -> Option<Self> {

@@ -115,7 +115,7 @@ pub use hcm::{
     KeepaliveSettings, Percent, UpgradeConfig,
 };
 pub use headers::{AppendAction, HeaderEdits, HeaderField, HeaderValueOption};
-pub use http_filter::{HttpFilter, HttpFilterConfig, LeftOutFilter, Router};
+pub use http_filter::{HealthCheck, HttpFilter, HttpFilterConfig, LeftOutFilter, Router};
 pub use listener::{
     AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, SourceType,
 };

@@ -60,7 +60,7 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "typed_config",
         "access_log access_log_flush_interval access_log_options add_user_agent \
-         allow_renegotiation enforce_rsa_key_usage max_session_keys always_set_request_id_in_response append_local_overload append_x_forwarded_port backoff_options \
+         allow_renegotiation enforce_rsa_key_usage max_session_keys always_set_request_id_in_response append_local_overload append_x_forwarded_port backoff_options cache_time \
          disable_stateful_session_resumption disable_stateless_session_resumption dynamic_stats \
          flush_access_log_on_connected flush_access_log_on_new_request full_scan_certs_on_sni_mismatch \
          generate_request_id http3_protocol_options http_protocol_options http2_protocol_options \

@@ -25,6 +25,7 @@ use orion_drain::stats::{HttpStats, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::dial::Dialed;
+use crate::health::{Health, HealthChecks};
 use crate::measured::Measured;
 use crate::proxy::Proxy;
 use crate::tunnel::Tunnels;
@@ -65,6 +66,8 @@ pub(crate) struct Maker {
     )]
     pub(crate) secrets: Arc<[Secret]>,
     pub(crate) stats: Stats,
+    /// What health checks are answered by.
+    pub(crate) health: Health,
     /// What draining connections are told: `listener_manager.drain_config.protocol_handling`.
     pub(crate) behavior: SharedBehavior,
     /// Whether connections are let go as Envoy 1.40 does.
@@ -126,6 +129,7 @@ impl Maker {
             server = server.with_envoy_1_40();
         }
         let proxy = Proxy {
+            health: HealthChecks::new(&manager, &self.health).map(Arc::new),
             manager: Arc::new(manager),
             clusters: self.clusters.clone(),
             peer: None,

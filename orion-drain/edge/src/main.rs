@@ -16,6 +16,7 @@ mod dial;
 mod exchange;
 mod extended_connect;
 mod first;
+mod health;
 mod hop_by_hop;
 mod hot_restart;
 mod lds;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use http::HeaderValue;
 use orion_drain::StatsObserver;
 use orion_drain::admin::{Standard, Startup};
 use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
@@ -57,6 +59,7 @@ use tokio::sync::oneshot;
 
 use crate::cli::{Args, Compat, Mode, UnsupportedFields};
 use crate::first::First;
+use crate::health::Health;
 use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::Lds;
 use crate::listener::{EdgeListener, Maker};
@@ -115,7 +118,16 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         .add(loaded.unknown_fields.len() as u64);
     let behavior = manager
         .map(|manager| SharedBehavior::new(&(&manager.drain_config.protocol_handling).into()));
+    let node = bootstrap.node.as_ref();
+    let cluster = node.map_or("", |node| &node.cluster);
+    let health = Health {
+        root: root.clone(),
+        shutdown: shutdown.clone(),
+        // What no header can have is of no use to anybody in one.
+        cluster: HeaderValue::from_str(cluster).unwrap_or(HeaderValue::from_static("")),
+    };
     let maker = Maker {
+        health,
         clusters: Clusters::new(bootstrap.clusters(), bootstrap.secrets())
             .map_err(|field| anyhow::anyhow!("{path}: {field}"))?,
         secrets: bootstrap.secrets().into(),

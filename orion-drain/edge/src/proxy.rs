@@ -19,6 +19,7 @@ use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
 use crate::exchange::exchange;
+use crate::health::HealthChecks;
 use crate::hop_by_hop;
 use crate::timed::RequestBody;
 use crate::timeout::StreamTimer;
@@ -32,6 +33,8 @@ pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
+    /// What answers health checks, if anything does.
+    pub(crate) health: Option<Arc<HealthChecks>>,
     pub(crate) clusters: Clusters,
     /// The address that the client connects from.
     pub(crate) peer: Option<SocketAddr>,
@@ -57,6 +60,18 @@ impl Proxy {
         request: Request<ReceivedBody>,
         stats: &Arc<HttpStats>,
     ) -> Result<Response<Body>, Infallible> {
+        let mut response = self.respond(request, stats).await?;
+        if let Some(health) = &self.health {
+            health.mark(response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    async fn respond(
+        &self,
+        request: Request<ReceivedBody>,
+        stats: &Arc<HttpStats>,
+    ) -> Result<Response<Body>, Infallible> {
         if let Err(code) = one_host(&request) {
             return Ok(closing(status(code)));
         }
@@ -76,6 +91,9 @@ impl Proxy {
         head.secure = self.secure;
         head.peer = self.peer;
         head.sample = fastrand::u64(..);
+        if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
+            return Ok(self.unread(request, answer, stats).await);
+        }
         let chosen = self.manager.route_config.as_ref();
         let Some(chosen) = chosen.and_then(|routes| routes.choose(&head)) else {
             return Ok(status(StatusCode::NOT_FOUND));

@@ -9,6 +9,8 @@ mod exchange;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/extended_connect.rs"]
 mod extended_connect;
+#[path = "../src/health.rs"]
+mod health;
 #[path = "../src/hop_by_hop.rs"]
 mod hop_by_hop;
 #[path = "../src/listener.rs"]
@@ -36,6 +38,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http_body_util::Empty;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use orion_drain::StatsObserver;
@@ -45,6 +48,7 @@ use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::{
     DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStrategy,
 };
+use orion_drain::lifecycle::{Shutdown, ShutdownSettings};
 use orion_drain::listener_versions::{
     ChainView, Change, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
 };
@@ -55,6 +59,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
+use health::Health;
 use listener::{EdgeListener, Maker};
 use upstream::Clusters;
 
@@ -116,9 +121,11 @@ impl Edge {
             .with_drain_time(drain_time);
         let stats = Stats::new();
         let (sender, over) = mpsc::unbounded_channel();
+        let (root, tracker) = (DrainManager::root(settings), ConnTracker::new());
+        let (shutdown, _) = Shutdown::new(&root, &tracker, ShutdownSettings::default());
         let (listeners, driver) = Listeners::new(
-            DrainManager::root(settings),
-            ConnTracker::new(),
+            root.clone(),
+            tracker,
             ListenersOptions::default(),
             Observer(StatsObserver::new(stats.clone()), sender),
         );
@@ -131,6 +138,11 @@ impl Edge {
                 clusters: Clusters::new(clusters, &[]).expect("nothing to read"),
                 secrets: [].into(),
                 stats: stats.clone(),
+                health: Health {
+                    root,
+                    shutdown,
+                    cluster: HeaderValue::from_static("test"),
+                },
                 behavior: SharedBehavior::default(),
                 envoy_1_40: false,
                 websocket_close: None,

@@ -170,6 +170,12 @@ fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldEr
         let at = at.key("http_filters").index(index);
         required(&filter.name, &at.key("name"), wrong);
         let is_router = matches!(filter.typed_config, HttpFilterConfig::Router(_));
+        if let HttpFilterConfig::HealthCheck(check) = &filter.typed_config {
+            if check.pass_through_mode.is_none() {
+                let at = at.key("typed_config").key("pass_through_mode");
+                wrong.push(FieldError::new(&at, "is required"));
+            }
+        }
         let is_last = index + 1 == manager.http_filters.len();
         if is_router != is_last {
             let message = "the router must be the last of its chain, and must be there";

@@ -38,7 +38,8 @@ fn a_wrong_value_names_its_field_and_what_is_allowed() {
             "http_filters: [{ name: lua, typed_config: { '@type': type.googleapis.com/a.Lua } }]",
             "http_filters[0].typed_config.@type",
             "unknown extension type `type.googleapis.com/a.Lua`, expected one of \
-             `envoy.extensions.filters.http.router.v3.Router`",
+             `envoy.extensions.filters.http.router.v3.Router`, \
+             `envoy.extensions.filters.http.health_check.v3.HealthCheck`",
         ),
     ] {
         let (kind, error) = refused(&http_listener(extra));

@@ -15,12 +15,13 @@ use prost_reflect::prost_types::{
 };
 
 /// What a listener is, and what its reader looks into.
-const ROOTS: [&str; 8] = [
+const ROOTS: [&str; 9] = [
     "envoy.config.listener.v3.Listener",
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
     "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
     "envoy.extensions.filters.http.router.v3.Router",
+    "envoy.extensions.filters.http.health_check.v3.HealthCheck",
     "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
     "envoy.extensions.filters.listener.http_inspector.v3.HttpInspector",
     "envoy.service.discovery.v3.Resource",

@@ -17,6 +17,7 @@ mod compat;
 mod files;
 mod forwarded;
 #[cfg(target_os = "linux")]
+mod health_check;
 mod hot_restart;
 mod http2_options;
 mod in_progress;
