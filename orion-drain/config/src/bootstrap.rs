@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
-    Listener, ListenerManagerConfig, Loaded, Secret, StringMatcher, duration, foreign::Root,
-    known_clusters, left_out, manager, names, path::FieldPath, read, validate,
+    Listener, ListenerManagerConfig, Loaded, OverloadManager, Secret, StringMatcher, duration,
+    foreign::Root, known_clusters, left_out, manager, names, path::FieldPath, read, validate,
 };
 
 /// What a proxy starts with, as in
@@ -29,6 +29,9 @@ pub struct Bootstrap {
     /// Listeners and clusters that stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_resources: Option<StaticResources>,
+    /// How many connections may be open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overload_manager: Option<OverloadManager>,
     /// Limits of listener versions, and how they drain.
     #[serde(
         default,
@@ -211,6 +214,9 @@ impl Bootstrap {
         for (at, listener) in bootstrap.listeners().iter().enumerate() {
             unknown.extend(left_out::find(listener, &listeners.index(at)));
         }
+        if let Some(overload) = &bootstrap.overload_manager {
+            unknown.extend(overload.left_out(&root.key("overload_manager")));
+        }
         let clusters = root.key("static_resources").key("clusters");
         unknown.extend(left_out::find_in_clusters(bootstrap.clusters(), &clusters));
         Ok(Loaded::new(bootstrap, &unknown, Root::Bootstrap))
@@ -219,6 +225,11 @@ impl Bootstrap {
     /// The address of the admin interface.
     pub fn admin_address(&self) -> Option<&Address> {
         self.admin.as_ref()?.address.as_ref()
+    }
+
+    /// How many connections may be open over all listeners; `None`: no limit.
+    pub fn connection_limit(&self) -> Option<usize> {
+        self.overload_manager.as_ref()?.connection_limit()
     }
 
     /// The paths that the admin interface answers; none: all.

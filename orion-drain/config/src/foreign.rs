@@ -21,6 +21,11 @@ const FIELDS: &[(&str, &str)] = &[
          xds_config_tracker_extension xds_delegate_extension",
     ),
     (
+        "overload_manager",
+        "actions buffer_factory_config loadshed_points refresh_interval resource_monitors",
+    ),
+    ("resource_monitors", "name typed_config"),
+    (
         "node",
         "client_features cluster dynamic_parameters extensions id listening_addresses locality metadata \
          user_agent_build_version user_agent_name user_agent_version",
@@ -104,7 +109,7 @@ const FIELDS: &[(&str, &str)] = &[
          forward_client_cert_details forward_client_cert_matcher forward_proto_config \
          full_scan_certs_on_sni_mismatch generate_request_id hash_policy headers http1_safe_max_connection_duration \
          http2_protocol_options http3_protocol_options http_filters http_protocol_options idle_timeout \
-         internal_address_config local_reply_config max_connect_attempts max_downstream_connection_duration \
+         internal_address_config local_reply_config max_active_downstream_connections max_connect_attempts max_downstream_connection_duration \
          max_downstream_connection_duration_jitter_percentage max_early_data_bytes max_request_headers_kb \
          merge_slashes metadata_match normalize_path ocsp_staple_policy on_demand pass_through_mode \
          original_ip_detection_extensions path_normalization_options path_with_escaped_slashes_action \

@@ -63,6 +63,7 @@ mod manager;
 mod matching;
 mod names;
 mod numbers;
+mod overload;
 mod path;
 mod path_policy;
 #[cfg(feature = "xds")]
@@ -125,6 +126,9 @@ pub use manager::{
 pub use matching::{
     Denominator, FractionalPercent, HeaderMatcher, HeaderPattern, Int64Range,
     QueryParameterMatcher, RegexMatcher, RuntimeFraction, StringMatcher, StringPattern,
+};
+pub use overload::{
+    DownstreamConnections, OverloadManager, ResourceMonitor, ResourceMonitorConfig,
 };
 pub use path_policy::{EscapedSlashes, PathOutcome, Underscores};
 pub use read::Loaded;

@@ -12,10 +12,14 @@ const FIELDS: &[(&str, &str)] = &[
         "application_log_config bootstrap_extensions certificate_provider_instances cluster_manager \
          default_regex_engine deferred_stat_options dns_resolution_config enable_dispatcher_stats \
          enable_worker_cpu_affinity fatal_actions flags_path grpc_async_client_manager_config hds_config \
-         inline_headers layered_runtime memory_allocator_manager node node_context_params overload_manager \
+         inline_headers layered_runtime memory_allocator_manager node node_context_params \
          perf_tracing_file_path stats_config stats_eviction_interval stats_flush_interval stats_flush_on_admin \
          stats_server_version_override stats_sinks tracing typed_dns_resolver_config use_tcp_for_dns_lookups \
          watchdog watchdogs xds_config_tracker_extension",
+    ),
+    (
+        "overload_manager",
+        "actions buffer_factory_config loadshed_points refresh_interval",
     ),
     (
         "node",

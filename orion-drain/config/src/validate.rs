@@ -46,6 +46,10 @@ pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<Field
         }
     }
     api_source::validate(bootstrap, &mut wrong);
+    if let Some(overload) = &bootstrap.overload_manager {
+        let at = FieldPath::root().key("overload_manager");
+        overload.rules(&at, unknown, &mut wrong);
+    }
     if let Some(manager) = &bootstrap.listener_manager {
         if manager.versions_limit() == 0 {
             let at = FieldPath::root().key("listener_manager");

@@ -51,7 +51,7 @@ use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, Signals};
 use orion_drain::listener_versions::handover::PROTOCOL_VERSION;
-use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
+use orion_drain::listener_versions::{Limits, Listeners, ListenersOptions, Update};
 use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
@@ -156,10 +156,13 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         );
     }
     maker.clusters.resolve().await;
-    let options = manager.map_or_else(
+    let mut options = manager.map_or_else(
         ListenersOptions::default,
         ListenerManagerConfig::listeners_options,
     );
+    if let Some(connections) = bootstrap.connection_limit() {
+        options = options.with_limits(Limits::default().with_total(connections));
+    }
     let (listeners, driver) = Listeners::new(
         root.clone(),
         tracker.clone(),

@@ -5,10 +5,11 @@
 use std::path::Path;
 
 /// In the order of the page.
-const FILES: [&str; 23] = [
+const FILES: [&str; 24] = [
     "bootstrap",
     "api_source",
     "manager",
+    "overload",
     "listener",
     "address",
     "tls",

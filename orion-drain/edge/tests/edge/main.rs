@@ -14,6 +14,7 @@ mod alerts;
 mod certificates;
 mod clusters;
 mod compat;
+mod connection_limit;
 mod files;
 mod forwarded;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,53 @@
+//! How many connections may be open: the overload manager's `global_downstream_max_connections`.
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use crate::support::edge::run;
+use crate::support::yaml::bootstrap;
+use crate::support::{Edge, H1, Http, discovery, tcp, within};
+
+fn limit(connections: &str) -> String {
+    format!(
+        "overload_manager:\n  resource_monitors:\n  - name: envoy.resource_monitors.global_downstream_max_connections\n    \
+         typed_config:\n      \"@type\": type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig\n      \
+         max_active_downstream_connections: {connections}\n"
+    )
+}
+
+#[tokio::test]
+async fn one_connection_more_than_the_process_may_have_is_closed_at_once_until_one_has_ended() {
+    let listeners = [Http::new("http", 1).yaml(), tcp("tcp", 1)];
+    let edge = Edge::start_with("", &discovery("1", &listeners), &limit("2")).await;
+    let (http, tcp) = (edge.address("http").await, edge.address("tcp").await);
+    let mut first = H1::connect(http).await;
+    assert_eq!(first.get("/version").await.ok(), "v1");
+    let _second = TcpStream::connect(tcp).await.expect("it listens");
+    edge.until_connections(|connections| connections.len() == 2)
+        .await;
+    // Over all listeners together.
+    for address in [http, tcp] {
+        let mut more = TcpStream::connect(address).await.expect("it listens");
+        let read = within("the end", more.read(&mut [0; 64])).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    }
+    // Both are configured at port 0, so that they share their counters.
+    let overflow = "listener.127.0.0.1_0.downstream_global_cx_overflow";
+    assert_eq!(edge.stat(overflow).await, 2);
+    assert_eq!(first.get("/version").await.ok(), "v1");
+    drop(first);
+    edge.until_connections(|connections| connections.len() == 1)
+        .await;
+    assert_eq!(H1::connect(http).await.get("/version").await.ok(), "v1");
+}
+
+#[tokio::test]
+async fn a_limit_that_cannot_be_kept_is_refused_by_its_field() {
+    let edge = Edge::start("", &discovery("1", &[])).await;
+    let file = bootstrap("/nowhere".as_ref(), &edge.upstream, "");
+    let at = "overload_manager.resource_monitors[0].typed_config.max_active_downstream_connections";
+    for wrong in ["0", "-1", "many"] {
+        let (ok, said) = run(&(file.clone() + &limit(wrong))).await;
+        assert!(!ok && said.contains(at), "{wrong}: {said}");
+    }
+}
