@@ -19,7 +19,7 @@ use crate::reset::ResetHandle;
 ///
 /// | step | what happens |
 /// | --- | --- |
-/// | `start` | GOAWAY(2^31-1), as soon as the client has shown that it speaks HTTP/2; the gap is [`H2DrainSettings::gap`](crate::H2DrainSettings::gap) of what is left until the deadline. When it is over, the server's `graceful_shutdown()`, which writes the final GOAWAY. If the client speaks something else, `graceful_shutdown()` at once |
+/// | `start` | GOAWAY(2^31-1), as soon as the client has shown that it speaks HTTP/2; the gap is [`H2DrainSettings::drain_timeout_within`](crate::H2DrainSettings::drain_timeout_within) of what is left until the deadline. When it is over, the server's `graceful_shutdown()`, which writes the final GOAWAY. If the client speaks something else, `graceful_shutdown()` at once |
 /// | `finish` | the gap ends now. A connection that is started in the same moment, or later, keeps its gap: half of what is left. With [`StreamsAtDeadline::Cut`]: nothing |
 /// | `abort` | streams are reset ([`StreamsAtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`StreamsAtDeadline::GRACE`] is cut. With [`StreamsAtDeadline::Cut`] this is over at once, without polling the server again: what follows is that it is dropped |
 ///

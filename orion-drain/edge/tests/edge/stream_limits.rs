@@ -1,70 +1,14 @@
 //! `stream_idle_timeout` and `max_stream_duration`, of the connection manager and of a route.
 
-use std::io;
-use std::net::SocketAddr;
-use std::time::Duration;
-
-use rig::h1::Wire;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use crate::support::h2::{Event, H2};
+use crate::support::paths::{PACE, upstream};
 use crate::support::{Edge, H1, Http, cluster, discovery, websocket};
 
 const FLAGS: &str = "--drain-time-s 20";
 const IDLE: &str = "stream_idle_timeout: 1s";
 const DURATION: &str = "common_http_protocol_options: { max_stream_duration: 1s }";
-/// Well within the limits, and together more than they are.
-const PACE: Duration = Duration::from_millis(300);
-
-/// An upstream that does as the path says.
-async fn upstream() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            drop(tokio::spawn(answers(stream)));
-        }
-    });
-    address
-}
-
-async fn answers(stream: TcpStream) -> io::Result<()> {
-    let mut wire = Wire::new(stream);
-    loop {
-        let head = wire.head().await?;
-        let path = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
-        if head.header("upgrade").is_some() {
-            let key = head.header("sec-websocket-key").unwrap_or_default();
-            let accepted = websocket::accepted(key);
-            wire.stream.write_all(accepted.as_bytes()).await?;
-            return websocket::echo(wire.stream, wire.ahead).await;
-        }
-        wire.body(&head).await?;
-        let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n";
-        match path.rsplit('/').next().unwrap_or_default() {
-            "silent" => std::future::pending().await,
-            "late" => {
-                sleep(Duration::from_millis(2500)).await;
-                wire.stream.write_all(whole).await?;
-                wire.stream.write_all(b"yyyyyy").await?;
-            }
-            "stalled" => {
-                wire.stream.write_all(whole).await?;
-                wire.stream.write_all(b"yyy").await?;
-                std::future::pending().await
-            }
-            _ => {
-                wire.stream.write_all(whole).await?;
-                for _ in 0..6 {
-                    sleep(PACE).await;
-                    wire.stream.write_all(b"y").await?;
-                }
-            }
-        }
-    }
-}
 
 /// An edge with this field in its connection manager, and this one in the route to the upstream.
 async fn edge(manager: &'static str, route: &str) -> Edge {

@@ -125,6 +125,6 @@ mod tests {
         figures.at("t", "r", "edge", "ms").add(3.0, 0.5);
         figures.at("t", "r", "Envoy", "ms");
         let cells: Vec<String> = figures.0.iter().map(Figure::cell).collect();
-        assert_eq!(cells, ["3 (1–3)*", "–"]);
+        assert_eq!(cells, ["2 (1–3)*", "–"]);
     }
 }

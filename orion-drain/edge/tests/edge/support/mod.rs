@@ -6,6 +6,7 @@ pub(crate) mod h2;
 #[cfg(feature = "xds")]
 #[path = "../../../../config/tests/protobuf/messages.rs"]
 pub(crate) mod messages;
+pub(crate) mod paths;
 #[cfg(feature = "xds")]
 #[path = "../../../../xds/tests/xds/plane.rs"]
 #[allow(dead_code, reason = "it has more for other tests")]
