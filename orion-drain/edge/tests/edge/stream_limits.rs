@@ -1,5 +1,7 @@
 //! `stream_idle_timeout` and `max_stream_duration`, of the connection manager and of a route.
 
+use std::io;
+
 use tokio::time::interval;
 
 use crate::support::h2::{Event, H2};
