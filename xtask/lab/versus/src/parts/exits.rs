@@ -16,11 +16,11 @@ use crate::stage::Stage;
 
 pub(crate) const MEANING: &str = "\
 The same application behind each server gets SIGTERM while eight polite clients use it: four have a request under way that takes
-a second, four ask on kept-alive connections 20 ms away until they are told to stop. Beside them are two clients of the kind that the row
+a second, four ask on kept-alive connections 20 ms away until the server ends them. Beside them are two clients of the kind that the row
 names. Every server that knows a deadline is given 3 s; `axum::serve` and tonic's own server know none. The process is ended by force
 after 12 s. *Lost* are requests of the polite clients.
 The WebSocket's handler says Close where its connection has a drain to hear of; elsewhere it cannot know. pingora-core is left out: it brings a TLS stack and a runtime of its own, which would
-take longer to build than everything else here, and it sleeps its whole grace period even when nobody is left.";
+take longer to build than everything else here, and it sleeps its whole grace period even when no connection is left.";
 
 const LIMIT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(12);
