@@ -285,6 +285,30 @@ fn a_closer_that_panics_when_it_is_dropped_takes_no_wake_from_a_wait() {
     assert!(tracker.groups().is_empty());
 }
 
+/// Of the whole tracker first, so that the panic comes before the group's wait is looked at.
+#[test]
+fn a_waker_that_panics_takes_no_wake_from_another_wait() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new(())); // a panic without a message on stderr
+        }
+    }
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guard = group.open(Peer::Unix);
+    let mut panicking = Box::pin(tracker.wait_empty());
+    let panics = Waker::from(Arc::new(Panics));
+    assert_pending!(panicking.as_mut().poll(&mut Context::from_waker(&panics)));
+    let (mut all, mut one) = (spawn(tracker.wait_empty()), spawn(group.wait_empty()));
+    assert_pending!(all.poll());
+    assert_pending!(one.poll());
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(guard))).unwrap_err();
+    assert!(all.is_woken() && one.is_woken());
+    assert_ready!(all.poll());
+    assert_ready!(one.poll());
+}
+
 /// What a dropped wait was content with is no longer looked for, and the waits that stay are.
 #[test]
 fn a_patient_wait_is_released_after_a_content_one_has_gone() {

@@ -1,5 +1,8 @@
 //! Facts about the signal, proved through its public face. Time is whatever the test says it is.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::schedule::Place;
@@ -24,6 +27,14 @@ fn watch_at(signal: &DrainSignal, place: u16) -> DrainWatch {
     signal
         .watch_with(WatchOptions::default().with_place(Place::new(place)))
         .expect("the drain is not completed")
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new(())); // a panic without a message on stderr
+    }
 }
 
 #[test]
@@ -89,6 +100,41 @@ fn a_batch_wakes_at_most_32_and_says_that_more_are_due() {
         assert_eq!((signaled, more), (expected, expected < 100));
     }
     assert_eq!(signaled, 100);
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_connection_from_its_slot() {
+    let (trigger, signal) = channel();
+    let watches: Vec<_> = (0..8).map(|_| signal.watch().unwrap()).collect();
+    let mut panicking = Box::pin(watches[0].signaled());
+    let panics = Waker::from(Arc::new(Panics));
+    assert_pending!(panicking.as_mut().poll(&mut Context::from_waker(&panics)));
+    let mut waiting: Vec<_> = watches[1..]
+        .iter()
+        .map(|watch| task::spawn(watch.signaled()))
+        .collect();
+    waiting
+        .iter_mut()
+        .for_each(|waiting| assert_pending!(waiting.poll()));
+    let start = instant();
+    let draining = trigger.start(event(start).with_strategy(DrainStrategy::Immediate));
+    catch_unwind(AssertUnwindSafe(|| draining.advance(start))).unwrap_err();
+    assert!(waiting.iter().all(task::Spawn::is_woken));
+}
+
+#[test]
+fn a_waker_that_panics_keeps_no_other_wait_of_a_forced_connection() {
+    let (_trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let panics = Waker::from(Arc::new(Panics));
+    let mut waits = [(); 3].map(|()| task::spawn(watch.signaled()));
+    assert_pending!(waits[0].poll());
+    let mut panicking = Box::pin(watch.signaled());
+    assert_pending!(panicking.as_mut().poll(&mut Context::from_waker(&panics)));
+    assert_pending!(waits[1].poll());
+    assert_pending!(waits[2].poll());
+    catch_unwind(AssertUnwindSafe(|| watch.force())).unwrap_err();
+    assert!(waits.iter().all(task::Spawn::is_woken));
 }
 
 #[test]
@@ -214,8 +260,7 @@ fn a_look_changes_nothing_and_the_act_is_seen_by_every_handle() {
     let watch = signal.watch().unwrap();
     let handle = watch.handle();
     let draining = trigger.start(event(instant()).with_strategy(DrainStrategy::Immediate));
-    let decisions: [&dyn DrainDecision; 4] =
-        [&watch, &handle, &&watch, &std::sync::Arc::new(&handle)];
+    let decisions: [&dyn DrainDecision; 4] = [&watch, &handle, &&watch, &Arc::new(&handle)];
     for decision in decisions {
         assert!(decision.is_due() && decision.progress().is_some());
         assert!(draining.event().is_some() && watch.deadline().is_some());

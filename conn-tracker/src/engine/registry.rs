@@ -10,8 +10,8 @@ use super::{
     waiters::Waiters,
 };
 use crate::{counts::ConnCounts, labels::LabelSet};
-use drain_sync::{AtomicUsize, Mutex, Ordering, PerShard, lock};
-use std::{fmt, sync::Arc};
+use drain_sync::{AtomicUsize, Mutex, Ordering, PerShard, lock, wake_each};
+use std::{fmt, sync::Arc, task::Waker};
 
 pub(crate) struct Registry {
     shards: PerShard<Shard>,
@@ -237,20 +237,23 @@ impl Registry {
     /// Called with nothing locked, after a shard saw that one of the numbers tasks wait for is low.
     #[cold]
     pub(crate) fn look(&self, low: Low) {
+        let mut wakers = vec![];
         if low.total {
-            self.release_waiters(None);
+            wakers = self.release_waiters(None);
         }
         for group in low.groups.into_iter().flatten() {
-            self.release_waiters(Some(&group));
+            wakers.extend(self.release_waiters(Some(&group)));
             if group.has_no_handle() {
                 self.remove_if_gone(&mut lock(&self.table), &group);
             }
         }
+        // Last: a waker that panics keeps no other task waiting, and no group.
+        wake_each(wakers);
     }
 
-    fn release_waiters(&self, group: Option<&Arc<Group>>) {
+    fn release_waiters(&self, group: Option<&Arc<Group>>) -> Vec<Waker> {
         let waiters = self.waiters(group);
         let line = waiters.line();
-        waiters.release(line, self.at_most(group));
+        waiters.release(line, self.at_most(group))
     }
 }

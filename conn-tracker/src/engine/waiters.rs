@@ -99,13 +99,14 @@ impl Waiters {
         lock(&self.list).entries.last_ticket()
     }
 
-    /// Releases all tasks that came before the line and accept `connections`.
-    pub(crate) fn release(&self, line: u64, connections: u64) {
+    /// Releases all tasks that came before the line and accept `connections`. Their wakers, to be
+    /// woken with nothing locked.
+    #[must_use]
+    pub(crate) fn release(&self, line: u64, connections: u64) -> Vec<Waker> {
         let mut list = lock(&self.list);
         let is_over = |ticket, &at_most: &u64| ticket <= line && connections <= at_most;
         let wakers = list.entries.take_where(is_over);
         self.threshold.store(list.threshold(), Relaxed);
-        drop(list);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 }

@@ -4,6 +4,8 @@
 use std::task::Waker;
 use std::time::Instant;
 
+use drain_sync::wake_each;
+
 use super::drain::Drain;
 use crate::phase::{Steps, at, tick};
 use crate::schedule::{Place, micros, signal_window};
@@ -50,9 +52,7 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
         waiting += walked.waiting;
         earliest = earliest.into_iter().chain(walked.earliest).min();
     };
-    for waker in wakers.into_iter().flatten() {
-        waker.wake();
-    }
+    wake_each(wakers.into_iter().flatten());
     let word = drain.state.word();
     let more =
         progress.is_behind || !all_seen || drain.shards.iter().any(|shard| !shard.is_walked(word));

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use drain_sync::{AtomicU32, MutexGuard, Ordering};
+use drain_sync::{AtomicU32, MutexGuard, Ordering, wake_each};
 
 use super::entries::Entries;
 use super::records::{FORCED, NO_RECORD, Record, SIGNALED};
@@ -154,7 +154,7 @@ impl Connection {
         if is_first {
             // Invariant 6: the flag first, then the lock.
             let wakers = self.shard.lock().take_of(record, record.phase());
-            wakers.into_iter().for_each(Waker::wake);
+            wake_each(wakers);
         }
         is_first
     }

@@ -29,7 +29,7 @@ pub use primitives::{
 };
 pub use table::Table;
 pub use thread::{shards, thread_number};
-pub use wait_list::{WaitEntries, WaitList, Waiter};
+pub use wait_list::{WaitEntries, WaitList, Waiter, wake_each};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -7,9 +7,28 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::panic::{catch_unwind, resume_unwind};
 use std::task::Waker;
 
 use crate::{Mutex, lock};
+
+/// Wakes them all, also the ones after a waker that panics: their entries have been taken out, so
+/// nothing else would wake them.
+///
+/// # Panics
+///
+/// With the first panic of a waker, once all have been woken.
+pub fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
+    let mut panic = None;
+    for waker in wakers {
+        if let Err(payload) = catch_unwind(|| waker.wake()) {
+            panic.get_or_insert(payload);
+        }
+    }
+    if let Some(payload) = panic {
+        resume_unwind(payload);
+    }
+}
 
 /// The tasks that look again when something happens.
 ///
@@ -61,7 +80,7 @@ impl WaitList {
     /// Takes all entries out and wakes them.
     pub fn wake_all(&self) {
         let (first, others) = lock(&self.entries).take_all();
-        first.into_iter().chain(others).for_each(Waker::wake);
+        wake_each(first.into_iter().chain(others));
     }
 
     /// How many wait.

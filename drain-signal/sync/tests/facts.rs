@@ -71,6 +71,34 @@ fn a_waiter_that_was_woken_takes_no_entry_of_another_with_it() {
     assert_eq!(second.0.load(Ordering::Relaxed), 1);
 }
 
+/// A waker that panics, without a message on stderr.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new("woken"));
+    }
+}
+
+#[test]
+fn wakers_that_panic_keep_no_other_from_being_woken() {
+    let list = WaitList::default();
+    let tasks: Vec<_> = (0..3).map(|_| task()).collect();
+    let mut waiters: Vec<_> = (0..6).map(|_| Waiter::default()).collect();
+    let panics = Waker::from(Arc::new(Panics));
+    let calm = tasks.iter().map(|(_, waker)| waker);
+    let wakers: Vec<_> = calm.flat_map(|calm| [&panics, calm]).collect();
+    for (waiter, waker) in waiters.iter_mut().zip(wakers) {
+        list.register(waiter, waker);
+    }
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| list.wake_all()));
+    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"woken"));
+    let woken = tasks
+        .iter()
+        .map(|(count, _)| count.0.load(Ordering::Relaxed));
+    assert_eq!(woken.collect::<Vec<_>>(), [1, 1, 1]);
+}
+
 #[test]
 fn removed_waiters_leave_nothing() {
     let list = WaitList::default();
