@@ -110,7 +110,7 @@ impl DrainSettings {
         self
     }
 
-    /// The same settings with another close steps.
+    /// The same settings with other close steps.
     pub const fn with_close_steps(mut self, close_steps: CloseSteps) -> Self {
         self.close_steps = close_steps;
         self

@@ -64,9 +64,9 @@ impl<D: Deref<Target: DrainDecision>> DrainDecision for D {
 /// One half: the part of the drain time after which every response says goodbye.
 const ENVOY_RAMP: u32 = 2;
 
-/// What Envoy 1.40 answers a response in a gradual drain when `elapsed` of `drain_time` have passed: the odds rise to
-/// one at half of the drain time, in whole seconds. `sample` is called only before that, at most
-/// once.
+/// What Envoy 1.40 answers a response in a gradual drain when `elapsed` of `drain_time` have passed:
+/// the odds rise to one at half of the drain time, in whole seconds. `sample` is called only before
+/// that, at most once.
 ///
 /// Source:
 /// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).

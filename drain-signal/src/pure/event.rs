@@ -124,7 +124,7 @@ impl DrainEvent {
         self
     }
 
-    /// The same event with another close steps.
+    /// The same event with other close steps.
     pub const fn with_close_steps(mut self, close_steps: CloseSteps) -> Self {
         self.close_steps = close_steps;
         self

@@ -189,7 +189,7 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
     fan_out
 }
 
-/// For how many milliseconds each worker was ready and had no processor, so far, as the kernel tells it.
+/// For how many milliseconds each worker was ready and had no processor, so far, as the kernel counts it.
 fn waited() -> HashMap<String, f64> {
     let tasks = std::fs::read_dir("/proc/self/task")
         .into_iter()
