@@ -144,16 +144,21 @@ pub(crate) fn read(held: &Short) -> Option<Goodbye> {
 mod tests {
     use super::*;
 
+    /// What this frame is, collected in two parts of any sizes, with the next frame behind it.
     fn of(bytes: &[u8]) -> Option<Goodbye> {
+        let len = bytes.len().min(SHORT_LEN);
+        let frame = Short::new(bytes);
         for cut in 0..=bytes.len() {
             let mut held = Short::default();
             let mut taken = collect(&mut held, &bytes[..cut]);
-            assert_eq!(taken, cut.min(SHORT_LEN));
-            taken += collect(&mut held, &bytes[taken..]);
+            assert_eq!(taken, cut.min(len));
+            assert_eq!(is_collected(&held), taken == len);
+            taken += collect(&mut held, &[&bytes[taken..], &NOTICE].concat());
+            assert_eq!(taken, len);
             assert!(is_collected(&held));
-            assert_eq!(read(&held), read(&Short::new(&bytes[..taken])));
+            assert_eq!(held.as_slice(), frame.as_slice());
         }
-        read(&Short::new(&bytes[..bytes.len().min(SHORT_LEN)]))
+        read(&frame)
     }
 
     #[test]

@@ -229,3 +229,23 @@ impl fmt::Debug for GoawayHandle {
 
 #[cfg(test)]
 pub(crate) const SHARED_SIZE: usize = size_of::<Shared>();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    #[test]
+    fn a_change_between_the_look_and_the_wait_ends_the_wait() {
+        let handle = GoawayHandle::new(Duration::ZERO);
+        let mut wait = pin!(handle.wait(|| {
+            let phase = handle.phase();
+            // The transport's task, right after the look.
+            handle.on_event(H2Event::NoticeWritten, None);
+            (phase == H2Phase::Noticed).then_some(())
+        }));
+        let polled = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Ready(()));
+    }
+}
