@@ -16,14 +16,12 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::{any, get};
 use bytes::Bytes;
 use conn_tracker::{ConnKind, ConnProtocol, ConnSnapshot, ConnTracker};
-use drain_tree::{
-    DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart, DrainStrategy,
-};
+use drain_tree::{DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart};
 use futures_util::stream;
 use http::{HeaderMap, Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use listener_versions::{ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
+use listener_versions::{ListenAddress, ListenerConfig, Listeners, Update};
 use orion_drain_serve::{DrainApp, HttpDrain, IncomingIo, ListenersIncoming};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -31,8 +29,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 
-use super::PATIENCE;
 use super::websockets::{echo, upgraded};
+use super::{PATIENCE, address_of, listeners};
 
 /// A listener whose content changes.
 #[derive(Debug)]
@@ -71,13 +69,8 @@ impl Rig {
     async fn new(drain_time: Duration, serve: impl FnOnce(ListenersIncoming<Config>)) -> Self {
         let settings = DrainSettings::default()
             .with_drain_time(drain_time)
-            .with_shutdown_minimum(Duration::ZERO)
-            .with_strategy(DrainStrategy::Immediate);
-        let root = DrainManager::root(settings);
-        let tracker = ConnTracker::new();
-        let options = ListenersOptions::default();
-        let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), options, ());
-        tokio::spawn(driver);
+            .with_shutdown_minimum(Duration::ZERO);
+        let (root, tracker, listeners) = listeners(settings);
         serve(ListenersIncoming::new(&listeners, HttpDrain::new()));
         let rig = Self {
             root,
@@ -86,8 +79,7 @@ impl Rig {
             address: ([127, 0, 0, 1], 0).into(),
         };
         rig.update(0).await;
-        let local = rig.listeners.local_address("in");
-        let address = local.and_then(|local| local.as_socket()).unwrap();
+        let address = address_of(&rig.listeners);
         Self { address, ..rig }
     }
 

@@ -17,7 +17,7 @@ use conn_tracker::{ConnSnapshot, ConnTracker};
 use drain_tree::{
     DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart, DrainStrategy,
 };
-use listener_versions::{Listeners, ListenersOptions, Update};
+use listener_versions::{ListenerConfig, Listeners, ListenersOptions, Update};
 use orion_drain_serve::{Handler, ListenOn, serve};
 use tokio::task::JoinHandle;
 
@@ -36,28 +36,39 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const DRAIN_TIME: Duration = Duration::from_secs(4);
 
 async fn host(handler: impl Handler<ListenOn>) -> Host {
-    let settings = DrainSettings::default()
-        .with_drain_time(DRAIN_TIME)
-        .with_strategy(DrainStrategy::Immediate);
-    let root = DrainManager::root(settings);
-    let tracker = ConnTracker::new();
-    let options = ListenersOptions::default();
-    let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), options, ());
-    tokio::spawn(driver);
+    let settings = DrainSettings::default().with_drain_time(DRAIN_TIME);
+    let (root, tracker, listeners) = listeners(settings);
     tokio::spawn(serve(&listeners, handler));
     let address = "127.0.0.1:0".parse().expect("an address");
     let update = Update::bootstrap([ListenOn::new("in", address)]);
     assert!(listeners.apply(update).await.is_success());
-    let local = listeners.local_address("in");
-    let address = local
-        .and_then(|local| local.as_socket())
-        .expect("it listens");
+    let address = address_of(&listeners);
     Host {
         root,
         tracker,
         _listeners: listeners,
         address,
     }
+}
+
+/// Listeners, of which none is there yet, under a root whose drains begin at once.
+fn listeners<C: ListenerConfig>(
+    settings: DrainSettings,
+) -> (DrainManager, ConnTracker, Listeners<C>) {
+    let root = DrainManager::root(settings.with_strategy(DrainStrategy::Immediate));
+    let tracker = ConnTracker::new();
+    let options = ListenersOptions::default();
+    let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), options, ());
+    tokio::spawn(driver);
+    (root, tracker, listeners)
+}
+
+/// Where the listener "in" listens.
+fn address_of<C: ListenerConfig>(listeners: &Listeners<C>) -> SocketAddr {
+    let local = listeners.local_address("in");
+    local
+        .and_then(|local| local.as_socket())
+        .expect("it listens")
 }
 
 impl Host {
