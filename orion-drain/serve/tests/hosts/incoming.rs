@@ -14,10 +14,11 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::routing::{any, get};
+use axum::serve::Listener;
 use bytes::Bytes;
 use conn_tracker::{ConnKind, ConnProtocol, ConnSnapshot, ConnTracker};
 use drain_tree::{DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart};
-use futures_util::stream;
+use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -346,6 +347,34 @@ async fn a_server_stream_of_tonics_own_server_goes_on_to_its_end_in_a_drain() {
     soon(connection).await.unwrap().unwrap();
     let outcome = soon(drain).await.unwrap();
     assert_eq!((outcome.ending, outcome.left), (DrainEnding::Empty, 0));
+}
+
+#[tokio::test]
+async fn an_accept_that_is_dropped_loses_no_connection() {
+    let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();
+    let rig = Rig::new(LONG, |mut incoming| {
+        tokio::spawn(async move {
+            // Each is polled once, as in a `select!` whose other branch is ready.
+            while !sender.is_closed() {
+                if let Some(one) = incoming.accept().now_or_never() {
+                    sender.send(one).unwrap();
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+    })
+    .await;
+    // Together, so that one look finds several.
+    let clients = (0..8).map(|_| TcpStream::connect(rig.address));
+    let clients = futures_util::future::try_join_all(clients).await.unwrap();
+    let mut left: Vec<_> = clients
+        .iter()
+        .map(|one| one.local_addr().unwrap())
+        .collect();
+    while !left.is_empty() {
+        let (io, _peer) = soon(accepted.recv()).await.unwrap();
+        left.retain(|address| Some(*address) != io.connection().peer());
+    }
 }
 
 #[tokio::test]
