@@ -148,7 +148,7 @@ impl Cell {
                 TCP | millis.min(longest) << TAG
             }
         };
-        // Relaxed: it stands for itself, and whoever drains afterwards publishes the drain with its own ordering.
+        // Relaxed: it stands for itself, and a drain that begins afterwards is published with an ordering of its own.
         self.0.store(word, Ordering::Relaxed);
     }
 

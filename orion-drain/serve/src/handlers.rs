@@ -105,7 +105,7 @@ where
 
 /// Serves every connection with a function over its bytes.
 ///
-/// The function's future is the connection: it ends when that ends. It hears of its slot by
+/// The function's future is the connection: it ends when that ends. It learns of its slot by
 /// [`Connection::drain`]'s `signaled()`, and is dropped soon after the deadline. To relay bytes to an upstream, use
 /// [`serve_tcp`](super::serve_tcp) in a handler of your own: it knows how to end without losing any.
 #[derive(Debug, Clone)]
@@ -159,7 +159,7 @@ pub(super) fn connection<C: ListenerConfig>(accepted: Accepted<C>) -> (Stream, C
     (stream, connection)
 }
 
-/// A future as a connection: whoever wrote it looks after the goodbye, the driver drops it in the end.
+/// A future as a connection: it says its goodbye by itself, and the driver drops it in the end.
 #[pin_project]
 struct Handled<F>(#[pin] F);
 

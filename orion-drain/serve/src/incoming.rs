@@ -1,8 +1,8 @@
 //! Connections of a set of listeners, for servers that accept by themselves: `axum::serve`, tonic's
 //! own server.
 //!
-//! Such a server makes its connections where nobody else sees them. What takes part in a drain is
-//! therefore the transport, and a task beside it:
+//! Such a server makes its connections itself and gives access to none of them. What takes part in a
+//! drain is therefore the transport, and a task beside it:
 //!
 //! ```text
 //! slot ── GOAWAY(2^31-1); HTTP/1: the next response says close, if DrainApp serves it

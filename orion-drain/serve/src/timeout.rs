@@ -27,7 +27,7 @@ use super::HttpServer;
 ///
 /// As [Envoy's `request_timeout`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto),
 /// counted for the body from the end of the head. [`Http`](super::Http) wraps its service in it; [`serve_http`](super::serve_http)
-/// by itself bounds the head alone. A body that the service leaves unread has not arrived: nobody knows what of it has come. A
+/// by itself bounds the head alone. A body that the service leaves unread has not arrived: what of it has come is not known. A
 /// request without a body costs nothing.
 #[derive(Debug, Clone)]
 pub struct RequestTimeout<S> {

@@ -56,7 +56,7 @@ impl<C: Future, F: FnOnce()> Future for Tracked<C, F> {
                 this.connection
                     .guard()
                     .set_close_reason(CloseReason::Deadline);
-                // The driver, which is above, hears of it and takes the steps that are left.
+                // It wakes the driver above, which takes the steps that are left.
                 this.connection.drain().force();
             }
         }
