@@ -1,5 +1,4 @@
-//! hyper-util's auto connections can be told to stop keeping alive, also while they wait for the first bytes (feature
-//! `hyper-util`).
+//! Graceful shutdown of hyper-util's auto connections, also while they wait for the first bytes (feature `hyper-util`).
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -52,8 +51,8 @@ where
 /// hyper-util then ends it with an error of kind [`Interrupted`](io::ErrorKind::Interrupted); here that is `Ok`. Every
 /// other end is the connection's own.
 ///
-/// An HTTP/2 client of it is told when the deadline is near; proto-drain-h2 tells it at its slot, with the `drain_timeout`
-/// that belongs between its two GOAWAYs.
+/// An HTTP/2 client of it reads GOAWAY when the deadline is near; with proto-drain-h2 at its slot, with the
+/// `drain_timeout` between the two GOAWAYs.
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]

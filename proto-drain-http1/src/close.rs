@@ -1,7 +1,7 @@
 //! How a connection is let go: at its slot it is left to speak (or given a grace), at the deadline it closes.
 //!
-//! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent connection cannot be told. Whether it
-//! is closed at its slot or left until the deadline is the [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a
+//! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent client cannot be informed. Whether its
+//! connection is closed at its slot or left until the deadline is the [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a
 //! request cross the close, and no server can prevent that.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use tokio::time::Sleep;
 
 use crate::exchange::Exchanges;
 
-/// An HTTP/1 connection of any implementation that can be told to stop keeping alive.
+/// An HTTP/1 connection of any implementation that can be asked to stop keeping alive.
 ///
 /// Implemented for hyper's two connection types (feature `hyper`), open for others: a hand-written server implements
 /// this one method.
@@ -29,7 +29,7 @@ pub trait GracefulShutdown: Future {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum IdlePolicy {
-    /// It is told on its next response, and never closed before the deadline. The default.
+    /// Its next response says `close`, and it is never closed before the deadline. The default.
     ///
     /// Envoy 1.40 closes it at its slot (proactive drain, `drain_timeout` later), without having said anything to it.
     #[default]
@@ -65,8 +65,8 @@ pub struct Http1Settings {
     /// How long a connection that has never sent a byte may stay silent after its slot before it is closed; default
     /// 10 s. `None`: as an idle one.
     ///
-    /// It is probably about to send its first request, or it is a preconnected spare that nobody will miss. Envoy
-    /// closes it at its slot at once, and can lose a request that is on its way.
+    /// It is probably about to send its first request, or it is a preconnected spare without a request to
+    /// lose. Envoy closes it at its slot at once, and can lose a request that is on its way.
     pub pre_session_timeout: Option<Duration>,
     /// What becomes of what is left at the deadline. Default [`AtDeadline::Linger`].
     pub at_deadline: AtDeadline,
@@ -129,7 +129,7 @@ impl<T> Outcome<T> {
 ///
 /// | step | what it does |
 /// | --- | --- |
-/// | `start` (the slot) | [`IdlePolicy`], and `pre_session_timeout` for one that never spoke; a busy one is told by its response ([`DrainService`](crate::DrainService)) |
+/// | `start` (the slot) | [`IdlePolicy`], and `pre_session_timeout` for one that never spoke; the response of a busy one says `close` ([`DrainService`](crate::DrainService)) |
 /// | `finish` (near the deadline) | nothing: an idle connection has nothing to finish, and closing it early could only lose a request |
 /// | `abort` (the deadline) | closes if idle, where [`AtDeadline::Linger`] is set; otherwise drops the connection, and [`AtDeadline`] says what becomes of the transport. A request whose first bytes have come counts as under way |
 ///

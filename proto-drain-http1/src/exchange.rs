@@ -1,4 +1,4 @@
-//! What the parts of one connection tell each other: bytes have come, a request is being answered, it is a tunnel now.
+//! What the parts of one connection share: bytes have come, a request is being answered, it is a tunnel now.
 //!
 //! The transport wrapper sees bytes, the service wrapper sees requests and responses, the connection wrapper must know
 //! "is a request in flight?": one whose first bytes have arrived is (RFC 9112 section 9.5 lets either side close at any
@@ -64,7 +64,7 @@ impl Exchanges {
         Self::default()
     }
 
-    /// The same, with an observer: it is told of the first request in flight, of the last one's end, and of a tunnel.
+    /// The same, with an observer, which is called at the first request in flight, at the last one's end, and at a tunnel.
     #[must_use]
     pub fn with_observer(observer: impl ActivityObserver + Send + Sync + 'static) -> Self {
         Self {
@@ -110,8 +110,8 @@ impl Exchanges {
     fn taken(&self, has_body: bool) {
         let inner = &self.inner;
         inner.tracked.store(true, Ordering::Relaxed);
-        // Bytes behind a head without a body are the next request's. Behind a body nobody here can tell: they count
-        // as the body's until the exchange ends.
+        // Bytes behind a head without a body are the next request's. Behind a head with a body they
+        // count as the body's until the exchange ends: where a body ends is not known here.
         let behind = !has_body && !ends_a_head(inner.tail.load(Ordering::Relaxed));
         inner.pending.store(behind, Ordering::Relaxed);
         inner.body.store(has_body, Ordering::Relaxed);

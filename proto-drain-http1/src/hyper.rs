@@ -1,4 +1,4 @@
-//! hyper's two HTTP/1 server connections can be told to stop keeping alive (feature `hyper`).
+//! Graceful shutdown of hyper's two HTTP/1 server connections (feature `hyper`).
 
 use std::error::Error as StdError;
 use std::pin::Pin;

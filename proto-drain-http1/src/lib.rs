@@ -88,16 +88,16 @@
 //! # What it does not do
 //!
 //! It does not parse or serve HTTP/1 (hyper, or you), decide who leaves when (drain-signal, drain-tree), accept
-//! (listener-versions), or speak HTTP/2 (proto-drain-h2). It cannot tell a silent client that it leaves: a deadline close of
-//! one can cross a request, and is never called lossless.
+//! (listener-versions), or speak HTTP/2 (proto-drain-h2). It cannot inform a silent client that its connection leaves: a close
+//! at the deadline can cross a request, and is never called lossless.
 //!
 //! # Where it follows Envoy
 //!
 //! The header, its exceptions and `delayed_close_timeout` are Envoy's ([draining], [`delayed_close_timeout`]). It
 //! deviates where RFC 9112 section 9.6 asks for it: after a response with `close` it closes instead of serving on until
 //! `drain_timeout`, and it half-closes before it waits. Other options in a `Connection` field are kept. An idle
-//! connection is not closed before the deadline unless [`IdlePolicy::AfterGrace`] says so, and one that speaks rarely is told
-//! before its slot ([`Exchanges::leaving`]).
+//! connection is not closed before the deadline unless [`IdlePolicy::AfterGrace`] says so, and one that speaks rarely reads
+//! `close` before its slot ([`Exchanges::leaving`]).
 //!
 //! [draining]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining
 //! [`delayed_close_timeout`]: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto

@@ -14,7 +14,7 @@ pub struct LingerSettings {
     pub delayed_close_timeout: Duration,
     /// How many bytes are read and discarded at most. Default 16 MiB.
     ///
-    /// It has to cover what an honest peer may have under way when it is told to stop: its send buffer and our receive
+    /// It has to cover what an honest peer may have under way when it reads `close`: its send buffer and our receive
     /// buffer, 4 MiB and 6 MiB where Linux tunes them to the most. With less, an upload in flight turns into the RST
     /// that the staged close is there to avoid; 64 KiB would already destroy the response to a client with 200 kB
     /// behind it. The bound stops a peer that sends without end from using the whole time.

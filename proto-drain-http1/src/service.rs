@@ -88,7 +88,7 @@ struct Answer<D> {
 impl<D: DrainDecision> Answer<D> {
     #[inline]
     fn finish<B: Body>(&mut self, response: &mut Response<B>) {
-        // Streams of HTTP/2 are told by a GOAWAY, and the decision is asked when that is sent. Under Envoy's schedule each
+        // For streams of HTTP/2 it is a GOAWAY, and the decision is asked when that is sent. Under Envoy's schedule each
         // question is a sample.
         if !self.open {
             return;

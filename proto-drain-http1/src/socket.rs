@@ -23,7 +23,7 @@ pub(crate) fn says_only_fin<IO: 'static>(io: &IO) -> bool {
 }
 
 /// Dropping the transport discards what is unsent and sends RST. A positive `SO_LINGER` is never set: it would block the thread.
-#[expect(clippy::disallowed_methods, reason = "zero blocks nobody")]
+#[expect(clippy::disallowed_methods, reason = "zero does not block")]
 pub(crate) fn reset(tcp: Option<&TcpStream>) {
     if let Some(tcp) = tcp {
         // A system that refuses it sends FIN.

@@ -33,7 +33,7 @@ impl CloseCode {
         [0x88, 2, high, low]
     }
 
-    /// The same as a client sends it: masked, by a key that nobody can predict (section 5.3).
+    /// The same as a client sends it: masked, by a key that cannot be predicted (section 5.3).
     pub(super) fn masked_frame(self) -> [u8; 8] {
         let [high, low] = self.as_u16().to_be_bytes();
         let [a, b, c, d, ..] = RandomState::new().hash_one(()).to_be_bytes();

@@ -1,4 +1,4 @@
-//! Where WebSocket frames begin and end (RFC 6455 section 5.2), at any chunking; what is in them is nobody's business here.
+//! Where WebSocket frames begin and end (RFC 6455 section 5.2), at any chunking; their payload is not looked at.
 
 /// Follows one direction of a WebSocket connection.
 ///

@@ -1,7 +1,7 @@
 //! A WebSocket tunnel ends in its own words: a Close frame between two frames of the server, then the TCP close.
 //!
-//! A relay that just closes a tunnel leaves its client with 1006, "abnormal closure". RFC 6455 lets whoever speaks in the
-//! server's direction say 1001 or 1012 instead, if it does so between two frames (section 5.4: a control frame may stand
+//! A relay that just closes a tunnel leaves its client with 1006, "abnormal closure". RFC 6455 lets a relay say 1001 or 1012
+//! in the server's direction instead, if it does so between two frames (section 5.4: a control frame may stand
 //! between the fragments of a message) and sends nothing behind it (section 5.5.1).
 
 mod client;
@@ -145,7 +145,7 @@ impl<IO> WebSocketIo<IO> {
         self
     }
 
-    /// Whether the time to close has come, and nobody has closed yet.
+    /// Whether the time to close has come, and neither side has closed yet.
     fn is_to_close(&mut self, cx: &mut Context<'_>) -> bool {
         !self.down.is_closed()
             && !self.up.is_closed()
@@ -226,7 +226,7 @@ impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
 
     /// Ready when the client has answered or ended, or had its time. Drops what the server still sends.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        /// Reads of one poll; a busy server must not hold the worker.
+        /// Reads of one poll, so that a busy server lets other tasks run.
         const ROUNDS: usize = 16;
         let done = self.client_is_done();
         let Stage::Awaiting {

@@ -11,9 +11,9 @@ use super::{Stage, WebSocketIo};
 impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
     /// Writes the Close frame of a client that was sent one and has not answered. Ready when it is written, or not to be.
     pub(super) fn poll_speak_for_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let was_told = matches!(self.stage, Stage::Awaiting { .. } | Stage::Ended);
+        let was_sent = matches!(self.stage, Stage::Awaiting { .. } | Stage::Ended);
         if self.spoken_for.is_none() {
-            if !was_told || self.up.is_closed() || !self.up.at_boundary() {
+            if !was_sent || self.up.is_closed() || !self.up.at_boundary() {
                 return Poll::Ready(());
             }
             self.spoken_for = Some((0, self.code.masked_frame()));
@@ -34,7 +34,7 @@ impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
         Pin::new(&mut self.upstream).poll_flush(cx).map(drop)
     }
 
-    /// A server that went away once its client was told to has missed nothing.
+    /// A server that went away once its client was sent a Close has missed nothing.
     fn wrote(&self, written: io::Result<usize>, all: usize) -> io::Result<usize> {
         match (&self.stage, written) {
             (Stage::Awaiting { .. } | Stage::Ended, Err(_)) => Ok(all),
