@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// The longest that a response waits for its GOAWAY; only a connection that nobody drives takes so long.
+/// The longest that a response waits for its GOAWAY; only a connection without a driver takes so long.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// Asks the drain decision once per response, before its head is written; if it says "close", the connection's GOAWAY

@@ -1,4 +1,4 @@
-//! A two-way copy and how it is told of a drain. How it moves bytes is in `run.rs`.
+//! A two-way copy and its steps in a drain. How it copies is in `run.rs`.
 
 use crate::{
     Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side, half::Half, reset::Resets,

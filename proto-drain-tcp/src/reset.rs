@@ -48,7 +48,7 @@ fn reset_if_tcp<IO: 'static>(io: &IO) -> io::Result<()> {
 /// # Errors
 ///
 /// If the system refuses the socket option.
-#[expect(clippy::disallowed_methods, reason = "zero blocks nobody")]
+#[expect(clippy::disallowed_methods, reason = "zero does not block")]
 pub fn reset_on_drop(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_linger(Some(Duration::ZERO))
 }

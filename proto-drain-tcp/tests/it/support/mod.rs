@@ -50,7 +50,7 @@ pub(crate) async fn connection() -> (TcpStream, TcpStream) {
 }
 
 /// The peer resets its connection.
-#[expect(clippy::disallowed_methods, reason = "zero blocks nobody")]
+#[expect(clippy::disallowed_methods, reason = "zero does not block")]
 pub(crate) fn reset(peer: TcpStream) {
     SockRef::from(&peer)
         .set_linger(Some(Duration::ZERO))
