@@ -214,7 +214,7 @@ where
             this.finish_window = event.finish_before();
             this.drop_after = event.close_steps.drop_after;
         }
-        this.reach(DrainPoint::Told);
+        this.reach(DrainPoint::Signaled);
     }
 
     /// A quiet copy closes from here on, at a moment of its own in the first three quarters of what is left, so that

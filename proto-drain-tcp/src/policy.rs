@@ -41,7 +41,7 @@ pub enum DrainPoint {
     #[default]
     Open,
     /// The slot has come.
-    Told,
+    Signaled,
     /// The deadline is near.
     Finishing,
     /// The deadline.
@@ -94,7 +94,7 @@ impl TcpDrainPolicy {
     ///
     /// let quiet = Duration::from_millis(50);
     /// let policy = TcpDrainPolicy::UntilDeadline;
-    /// assert_eq!(policy.rule(DrainPoint::Told, quiet), Rule::Stay);
+    /// assert_eq!(policy.rule(DrainPoint::Signaled, quiet), Rule::Stay);
     /// assert_eq!(policy.rule(DrainPoint::Finishing, quiet), Rule::WhenStill(quiet));
     /// assert_eq!(policy.rule(DrainPoint::Deadline, quiet), Rule::Close);
     /// ```
@@ -103,8 +103,8 @@ impl TcpDrainPolicy {
         match (point, self) {
             (DrainPoint::Open, _) => Rule::Stay,
             (DrainPoint::Deadline, _) | (_, Self::AtSlot) => Rule::Close,
-            (DrainPoint::Told, Self::UntilDeadline | Self::CheckOnData) => Rule::Stay,
-            (DrainPoint::Told, Self::WhenQuiet(quiet)) => Rule::WhenStill(quiet),
+            (DrainPoint::Signaled, Self::UntilDeadline | Self::CheckOnData) => Rule::Stay,
+            (DrainPoint::Signaled, Self::WhenQuiet(quiet)) => Rule::WhenStill(quiet),
             (DrainPoint::Finishing, Self::UntilDeadline | Self::CheckOnData) => {
                 Rule::WhenStill(finish_quiet)
             }
@@ -182,7 +182,7 @@ mod tests {
 
         #[test]
         fn a_rule_only_gets_stricter_as_the_drain_goes_on(policy in policies()) {
-            let points = [DrainPoint::Open, DrainPoint::Told, DrainPoint::Finishing, DrainPoint::Deadline];
+            let points = [DrainPoint::Open, DrainPoint::Signaled, DrainPoint::Finishing, DrainPoint::Deadline];
             for pair in points.windows(2) {
                 prop_assert!(severity(policy.rule(pair[0], FINISH)) <= severity(policy.rule(pair[1], FINISH)));
             }
@@ -206,7 +206,11 @@ mod tests {
             TcpDrainPolicy::CheckOnData,
             TcpDrainPolicy::WhenQuiet(FINISH),
         ] {
-            for point in [DrainPoint::Open, DrainPoint::Told, DrainPoint::Finishing] {
+            for point in [
+                DrainPoint::Open,
+                DrainPoint::Signaled,
+                DrainPoint::Finishing,
+            ] {
                 assert_eq!(
                     policy.rule(point, FINISH).step(Flow::Owing),
                     Step::Stay,
@@ -215,7 +219,7 @@ mod tests {
             }
         }
         assert_eq!(
-            TcpDrainPolicy::AtSlot.rule(DrainPoint::Told, FINISH),
+            TcpDrainPolicy::AtSlot.rule(DrainPoint::Signaled, FINISH),
             Rule::Close
         );
     }

@@ -68,7 +68,7 @@ pub enum Ended {
     /// Both peers ended their halves; no drain had a part in it.
     ByPeers,
     /// A drain: at the connection's slot, or when it became quiet after it.
-    Told,
+    Signaled,
     /// A drain: the decision asked after a chunk said so (Envoy's `check_drain_close`).
     OnData,
     /// A drain: in a quiet moment shortly before the deadline.
@@ -85,7 +85,7 @@ impl Ended {
     pub const fn by_drain(&self) -> bool {
         matches!(
             self,
-            Self::Told | Self::OnData | Self::Finishing | Self::AtDeadline
+            Self::Signaled | Self::OnData | Self::Finishing | Self::AtDeadline
         )
     }
 }

@@ -240,17 +240,17 @@ where
     fn leaves_on_data(&self) -> bool {
         self.stage == Stage::Copying
             && self.options.policy.asks_on_data()
-            && self
-                .decision
-                .as_ref()
-                .map_or(self.point >= DrainPoint::Told, DrainDecision::leave_if_due)
+            && self.decision.as_ref().map_or(
+                self.point >= DrainPoint::Signaled,
+                DrainDecision::leave_if_due,
+            )
     }
 
     /// A drain closes this connection now.
     fn close(&mut self) {
         if !self.ended.by_drain() {
             self.ended = match self.point {
-                DrainPoint::Open | DrainPoint::Told => Ended::Told,
+                DrainPoint::Open | DrainPoint::Signaled => Ended::Signaled,
                 DrainPoint::Finishing => Ended::Finishing,
                 DrainPoint::Deadline => Ended::AtDeadline,
             };

@@ -348,8 +348,17 @@ fn listener_json(listener: &ListenerView) -> Value {
     status
 }
 
-/// An address in the shape of `config.core.v3.Address`; `unix:/path` and `/path` are the same `pipe`.
+/// An address in the shape of `config.core.v3.Address`; `unix:/path` and `/path` are the same `pipe`, and
+/// `envoy://NAME/ENDPOINT` is an internal listener's.
 pub(super) fn address_json(address: &str) -> Value {
+    let internal = address.strip_prefix("envoy://");
+    if let Some((listener, endpoint)) = internal.and_then(|of| of.rsplit_once('/')) {
+        let mut address = json!({ "server_listener_name": listener });
+        if !endpoint.is_empty() {
+            address["endpoint_id"] = endpoint.into();
+        }
+        return json!({ "envoy_internal_address": address });
+    }
     match address.parse::<std::net::SocketAddr>() {
         Ok(address) => {
             json!({ "socket_address": { "address": address.ip().to_string(), "port_value": address.port() } })

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use drain_signal::{DrainEvent, DrainStrategy};
-use listener_versions::{ChainView, VersionState, VersionView};
+use listener_versions::{ChainView, ListenAddress, VersionState, VersionView};
 
 use super::{DrainView, ListenerView, VersionSummary};
 use orion_drain_telemetry::DrainId;
@@ -16,11 +16,16 @@ impl ListenerView {
             .iter()
             .filter(|version| version.state == VersionState::Active);
         let view = |version: &VersionView| {
+            let text = |address: &ListenAddress| match address {
+                // As Envoy writes the address of an internal listener.
+                ListenAddress::Internal => format!("envoy://{}/", version.name),
+                _ => address.to_string(),
+            };
             let others = version.accepting_at.iter();
             let others = others.filter(|address| **address != version.address);
             Self {
-                additional_local_addresses: others.map(ToString::to_string).collect(),
-                ..Self::new(&*version.name, &version.address)
+                additional_local_addresses: others.map(text).collect(),
+                ..Self::new(&*version.name, text(&version.address))
             }
         };
         active.map(view).collect()

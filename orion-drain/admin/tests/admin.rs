@@ -62,7 +62,11 @@ impl AdminHost for Host {
     fn listeners(&self) -> Vec<ListenerView> {
         let mut unix = ListenerView::new("unix", "unix:/run/in");
         unix.additional_local_addresses = vec!["[::1]:10001".to_owned()];
-        vec![ListenerView::new("in", "127.0.0.1:10000"), unix]
+        vec![
+            ListenerView::new("in", "127.0.0.1:10000"),
+            unix,
+            ListenerView::new("inside/a", "envoy://inside/a/"),
+        ]
     }
 
     fn drain_listeners(&self, form: DrainListeners) {
@@ -345,7 +349,7 @@ fn listeners_are_lines_of_name_and_address() {
     let host = Host::new();
     assert_eq!(
         text(&ask(&host, Method::GET, "/listeners")),
-        "in::127.0.0.1:10000\nunix::unix:/run/in\nunix::[::1]:10001\n"
+        "in::127.0.0.1:10000\nunix::unix:/run/in\nunix::[::1]:10001\ninside/a::envoy://inside/a/\n"
     );
     assert_eq!(
         json(&ask(&host, Method::GET, "/listeners?format=json")),
@@ -356,6 +360,10 @@ fn listeners_are_lines_of_name_and_address() {
                 "additional_local_addresses": [
                     { "socket_address": { "address": "::1", "port_value": 10001 } },
                 ],
+            },
+            {
+                "name": "inside/a",
+                "local_address": { "envoy_internal_address": { "server_listener_name": "inside/a" } },
             },
         ] })
     );

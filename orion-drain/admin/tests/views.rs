@@ -195,3 +195,17 @@ async fn a_listener_with_two_addresses_is_listed_with_both() {
     assert_eq!(listed[0].local_address, local[0].to_string());
     assert_eq!(listed[0].additional_local_addresses, [local[1].to_string()]);
 }
+
+#[tokio::test]
+async fn a_listener_without_a_socket_is_listed_with_envoys_internal_address() {
+    let root = DrainManager::root(DrainSettings::default());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    tokio::spawn(driver);
+    let update = Update::lds("a", [Config(ListenAddress::Internal, 1)]);
+    assert!(listeners.apply(update).await.is_success());
+    assert_eq!(
+        ListenerView::active(&listeners.snapshot()),
+        [ListenerView::new("in", "envoy://in/")]
+    );
+}

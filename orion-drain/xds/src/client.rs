@@ -31,7 +31,7 @@ pub struct LdsClient {
     asker: Asker,
     stats: Stats,
     largest: usize,
-    told: Told,
+    observer: Observer,
 }
 
 /// A stream that could not be opened, or ended.
@@ -46,9 +46,9 @@ pub struct StreamEnded {
     pub wait: Duration,
 }
 
-struct Told(Box<dyn Fn(&StreamEnded) + Send + Sync>);
+struct Observer(Box<dyn Fn(&StreamEnded) + Send + Sync>);
 
-impl fmt::Debug for Told {
+impl fmt::Debug for Observer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("..")
     }
@@ -86,7 +86,7 @@ impl LdsClient {
             ),
             stats,
             largest: LARGEST,
-            told: Told(Box::new(|_| {})),
+            observer: Observer(Box::new(|_| {})),
         })
     }
 
@@ -106,8 +106,11 @@ impl LdsClient {
 
     /// Tells of every stream that could not be opened, or ended; for a log.
     #[must_use]
-    pub fn with_observer(mut self, told: impl Fn(&StreamEnded) + Send + Sync + 'static) -> Self {
-        self.told = Told(Box::new(told));
+    pub fn with_observer(
+        mut self,
+        observer: impl Fn(&StreamEnded) + Send + Sync + 'static,
+    ) -> Self {
+        self.observer = Observer(Box::new(observer));
         self
     }
 
@@ -151,7 +154,7 @@ impl LdsClient {
             lds.update_failure.inc();
             lds.update_attempt.inc();
             let wait = backoff.wait(fastrand::f64());
-            (self.told.0)(&StreamEnded {
+            (self.observer.0)(&StreamEnded {
                 cluster: self.cluster.clone(),
                 reason: with_causes(&ended),
                 wait,

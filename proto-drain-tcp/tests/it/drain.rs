@@ -162,7 +162,7 @@ async fn when_quiet_closes_after_the_quiet_time_and_not_before_the_slot() {
         took >= 5 * SECOND && took < 5 * SECOND + Duration::from_millis(10),
         "{took:?}"
     );
-    assert!(matches!(ending.await.unwrap().0.ended, Ended::Told));
+    assert!(matches!(ending.await.unwrap().0.ended, Ended::Signaled));
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,7 +218,7 @@ async fn at_slot_delivers_what_was_taken_to_a_slow_reader_before_its_fin() {
     client.read_to_end(&mut got).await.unwrap();
     assert_eq!(got.len(), 2048);
     let report = ending.await.unwrap().0;
-    assert!(matches!(report.ended, Ended::Told), "{report:?}");
+    assert!(matches!(report.ended, Ended::Signaled), "{report:?}");
     assert_eq!(report.upstream_to_client.delivered, 2048);
     assert!(report.is_lossless());
 }

@@ -50,7 +50,7 @@ async fn a_talking_client_gets_every_byte_delivered_and_then_fin() {
     drop(client);
 
     let report = copy.await.unwrap().output.expect("a report");
-    assert!(matches!(report.ended, Ended::Told), "{report:?}");
+    assert!(matches!(report.ended, Ended::Signaled), "{report:?}");
     assert_eq!(report.upstream_to_client.delivered, heard.len() as u64);
     assert_eq!(heard, answer[..heard.len()]);
     assert_eq!(
