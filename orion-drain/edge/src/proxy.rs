@@ -96,7 +96,8 @@ impl Proxy {
         }
         let chosen = self.manager.route_config.as_ref();
         let Some(chosen) = chosen.and_then(|routes| routes.choose(&head)) else {
-            return Ok(status(StatusCode::NOT_FOUND));
+            let answer = status(StatusCode::NOT_FOUND);
+            return Ok(self.unread(request, answer, stats).await);
         };
         let redirect = chosen.redirect(&head);
         let (mut response, edits) = match (&chosen.route.action, redirect) {
@@ -131,10 +132,16 @@ impl Proxy {
                         let sent = self.forward(request, route, upstream, rewritten, stats);
                         (sent.await, edits)
                     }
-                    None => (status(StatusCode::SERVICE_UNAVAILABLE), edits),
+                    None => {
+                        let answer = status(StatusCode::SERVICE_UNAVAILABLE);
+                        (self.unread(request, answer, stats).await, edits)
+                    }
                 }
             }
-            (_, None) => return Ok(status(StatusCode::NOT_IMPLEMENTED)),
+            (_, None) => {
+                let answer = status(StatusCode::NOT_IMPLEMENTED);
+                return Ok(self.unread(request, answer, stats).await);
+            }
         };
         edits.apply(response.headers_mut());
         Ok(response)
@@ -221,15 +228,22 @@ impl Proxy {
                 .to_str()
                 .is_ok_and(|token| route.allows_upgrade(token, &self.manager))
         });
+        // An HTTP/1 connection ends with an answer that leaves a part of the request's body unread.
+        let may_leave_body = request.version() < Version::HTTP_2
+            && !hyper::body::Body::is_end_stream(request.body());
+        let failed = |code| match may_leave_body {
+            true => closing(status(code)),
+            false => status(code),
+        };
         // Before anything is added: what the client's `connection` names is the client's own.
         if let Err(refused) = hop_by_hop::strip_request(request.headers_mut()) {
-            return status(refused);
+            return failed(refused);
         }
         if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
             append_x_forwarded_for(request.headers_mut(), peer.ip());
         }
         if let Err(code) = rewrite(&mut request, rewritten, route.append_x_forwarded_host) {
-            return status(code);
+            return failed(code);
         }
         let limits = route.stream_limits(&self.manager);
         let sent = match upgrade {
@@ -238,7 +252,7 @@ impl Proxy {
             }
             None => exchange(upstream, request, limits, stats).await,
         };
-        sent.unwrap_or_else(status)
+        sent.unwrap_or_else(failed)
     }
 }
 

@@ -352,3 +352,34 @@ async fn paths_and_headers_are_made_plain_before_any_route_looks_at_them() {
     assert_eq!(response.status, 307);
     assert_eq!(response.header("location"), Some("/public/a"));
 }
+
+#[tokio::test]
+async fn an_upload_that_nothing_serves_gets_its_answer_and_its_connection_goes_on_or_says_close() {
+    let routes = routed(&[
+        "{ match: { path: /here }, direct_response: { status: 200, body: { inline_string: here } } }",
+        "{ match: { prefix: /empty }, route: { cluster: none } }",
+        "{ match: { prefix: /refused }, route: { cluster: refused } }",
+    ]);
+    let [refused] = rig::free_ports().expect("a port");
+    let clusters = [cluster("none", &[], ""), cluster("refused", &[refused], "")].concat();
+    let discovery = discovery("1", &[routes]);
+    let edge = Edge::start_beside("--drain-time-s 20", &discovery, &clusters, "").await;
+    let mut client = client(&edge).await;
+    // More than the buffers on the way take.
+    let body = "y".repeat(16 << 20);
+    for (path, expected) in [("/nowhere", 404), ("/empty", 503), ("/refused", 503)] {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+        client.send(&head).await;
+        client.send(&body).await;
+        let response = client.response().await;
+        assert_eq!(response.status, expected, "{path}");
+        if path == "/refused" {
+            // It is not read to its end, and the client reads that the connection ends.
+            assert!(response.says_close(), "{path}");
+            break;
+        }
+        assert!(!response.says_close(), "{path}");
+        assert_eq!(client.get("/here").await.ok(), "here");
+    }
+}
