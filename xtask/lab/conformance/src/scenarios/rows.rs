@@ -19,7 +19,7 @@ pub(crate) const DURATIONS: &str = "Durations are `600s` or `0.25s`";
 pub(crate) const IDLE_TIMEOUT: &str =
     "`idle_timeout` drains a connection that long after its last stream";
 pub(crate) const PREFIX: &str =
-    "A source prefix that is longer than the address is taken, and matches nobody";
+    "A source prefix that is longer than the address is taken, and matches no client";
 pub(crate) const TWINS: &str = "Two listeners of the bootstrap with one name: the later one counts";
 pub(crate) const NAMELESS: &str = "A listener without a name gets another one with every update";
 pub(crate) const WEBSOCKETS: &str = "WebSockets are cut in the window of idle connections";
