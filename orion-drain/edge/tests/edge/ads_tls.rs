@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -54,8 +54,16 @@ impl Front {
                         copy_bidirectional(&mut client, &mut server).await.ok();
                         return;
                     };
-                    let Ok(mut client) = acceptor.accept(client).await else {
-                        return;
+                    let accepted = acceptor.accept(client).into_fallible().await;
+                    let mut client = match accepted {
+                        Ok(client) => client,
+                        Err((_, mut refused)) => {
+                            // Closed with something unread, it would answer with RST, and the alert
+                            // would be lost on the way.
+                            refused.shutdown().await.ok();
+                            copy(&mut refused, &mut sink()).await.ok();
+                            return;
+                        }
                     };
                     let session = client.get_ref().1;
                     let name = session.server_name().unwrap_or("-").to_owned();
