@@ -188,18 +188,19 @@ impl Proxy {
         rewrite(request, rewritten, false).err().map(status)
     }
 
-    /// Answers a request whose body is of no use. It is read as every proxy does: an answer must not
-    /// overtake the request's own bytes.
+    /// Answers a request whose body is of no use. Over HTTP/1 it is read first: an answer must not
+    /// overtake the request's own bytes. A stream of HTTP/2 may wait for its answer before it ends;
+    /// it is reset behind the answer, without an error.
     async fn unread(
         &self,
         request: Request<ReceivedBody>,
         answer: Response<Body>,
         stats: &HttpStats,
     ) -> Response<Body> {
-        if hyper::body::Body::is_end_stream(request.body()) {
+        let is_stream = request.version() >= Version::HTTP_2;
+        if is_stream || hyper::body::Body::is_end_stream(request.body()) {
             return answer;
         }
-        let over_http1 = request.version() < Version::HTTP_2;
         let mut timer = StreamTimer::new(self.manager.stream_limits());
         let body = RequestBody::new(request.into_body(), timer.as_mut());
         match timer {
@@ -208,7 +209,7 @@ impl Proxy {
                 () = discard(body) => {}
                 overdue = timer => {
                     overdue.count(stats);
-                    return overdue.response(over_http1);
+                    return overdue.response(true);
                 }
             },
         }

@@ -1,6 +1,7 @@
 //! What routes make of requests and responses, as upstreams and clients see it.
 
 use crate::support::h1::header;
+use crate::support::h2::{Event, H2};
 use crate::support::{Edge, H1, Http, cluster, discovery, websocket};
 
 const ALL: &str = "{ match: { prefix: / }, route: { cluster: http, timeout: 0s } }";
@@ -382,4 +383,27 @@ async fn an_upload_that_nothing_serves_gets_its_answer_and_its_connection_goes_o
         assert!(!response.says_close(), "{path}");
         assert_eq!(client.get("/here").await.ok(), "here");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_nothing_serves_is_answered_before_its_client_ends_it() {
+    let routes = routed(&[
+        "{ match: { path: /here }, direct_response: { status: 200, body: { inline_string: here } } }",
+        "{ match: { prefix: /empty }, route: { cluster: none } }",
+    ]);
+    let none = cluster("none", &[], "");
+    let edge = Edge::start_beside("--drain-time-s 20", &discovery("1", &[routes]), &none, "").await;
+    let mut client = H2::connect(edge.address("http").await).await;
+    for (stream, path, ok) in [
+        (1, "/nowhere", false),
+        (3, "/empty", false),
+        (5, "/here", true),
+    ] {
+        client.begin(stream, path).await;
+        assert_eq!(client.next().await, Event::Head { stream, ok }, "{path}");
+        while !matches!(client.next().await, Event::Body { last: true, .. }) {}
+        // The rest of the request is not wanted.
+        assert_eq!(client.next().await, Event::Reset { stream }, "{path}");
+    }
+    assert_eq!(client.get(7, "/here").await, "here");
 }
