@@ -1,9 +1,14 @@
 //! A drain paced on tokio's clock, paused.
 #![cfg(not(any(loom, shuttle)))]
 
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use drain_signal::{DrainEnd, DrainEvent, DrainReason, DrainedBy, WatchOptions, channel};
+use drain_signal::{
+    DrainEnd, DrainEvent, DrainReason, DrainStrategy, DrainedBy, Draining, Phase, PhaseWait,
+    WatchOptions, channel,
+};
 use tokio::time::Instant;
 
 const T: Duration = Duration::from_secs(60);
@@ -98,6 +103,35 @@ async fn a_deadline_brought_forward_is_seen_at_once() {
     });
     assert_eq!(draining.pace().await, 1);
     assert!(start.elapsed() < T / 2);
+}
+
+/// A waker that sets a deadline: while the drain is being moved on.
+struct Sets(OnceLock<Draining>, Instant);
+
+impl Wake for Sets {
+    fn wake(self: Arc<Self>) {
+        if let Some(draining) = self.0.get() {
+            draining.bring_forward(self.1.into_std());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_that_is_set_by_the_task_that_is_woken_is_paced_to_its_last_step() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let start = Instant::now();
+    let sets = Arc::new(Sets(OnceLock::new(), start + T / 2));
+    let waker = Waker::from(Arc::clone(&sets));
+    let mut wait = PhaseWait::new(&watch);
+    let parked = wait.poll_phase(&mut Context::from_waker(&waker), Phase::Open);
+    assert!(parked.is_pending());
+    let event = event().with_end(DrainEnd::Leave);
+    let draining = trigger.start(event.with_strategy(DrainStrategy::Immediate));
+    sets.0.set(draining.clone()).unwrap();
+    assert_eq!(draining.pace().await, 1);
+    assert!(start.elapsed() >= T / 2);
+    assert_eq!(watch.phase(), Phase::Overdue);
 }
 
 #[tokio::test(start_paused = true)]

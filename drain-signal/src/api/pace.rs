@@ -29,10 +29,13 @@ impl Draining {
             // Registered before the look, so that nothing falls between the two.
             draining.wake_on_change(cx.waker());
             loop {
-                let step = self.advance(Instant::now().into_std());
+                // Before the drain is moved on: a watch that opens meanwhile, or a deadline that is
+                // set meanwhile, is not in this step, and must not be taken for a part of it.
                 if self.drain.is_drained() {
                     return Poll::Ready(0);
                 }
+                let has_deadline = self.deadline().is_some();
+                let step = self.advance(Instant::now().into_std());
                 let next = match step.next {
                     _ if step.more => {
                         // Let those run who were woken.
@@ -40,9 +43,7 @@ impl Draining {
                         return Poll::Pending;
                     }
                     Some(next) => next,
-                    None if self.deadline().is_some() => {
-                        return Poll::Ready(self.concerned_watches());
-                    }
+                    None if has_deadline => return Poll::Ready(self.concerned_watches()),
                     // Without a deadline nothing is left to do but to wait for the last.
                     None => return Poll::Pending,
                 };
