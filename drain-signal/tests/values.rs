@@ -117,6 +117,21 @@ fn any_drain_of_any_connections_at_any_instant() {
 }
 
 #[test]
+fn a_drain_without_a_deadline_has_none_at_the_end_of_time() {
+    let start = now();
+    for strategy in [DrainStrategy::Gradual, DrainStrategy::Immediate] {
+        let (trigger, signal) = channel();
+        let watch = signal.watch().unwrap();
+        let event = DrainEvent::new(start, Duration::ZERO, DrainReason::Admin)
+            .with_end(DrainEnd::Leave)
+            .with_strategy(strategy);
+        let draining = trigger.start(event);
+        while draining.advance(end_of_time(start)).more {}
+        assert_eq!(watch.phase(), Phase::Signaled);
+    }
+}
+
+#[test]
 fn any_slot_of_any_drain() {
     for event in events(now()) {
         let window = signal_window(&event);

@@ -80,6 +80,8 @@ impl Steps {
     /// The step reached at `pace`; [`Phase::Open`]: none yet.
     pub(crate) const fn at(self, pace: u64) -> Phase {
         match pace {
+            // At the end of time too.
+            _ if self.expired == NEVER => Phase::Open,
             _ if pace >= self.overdue => Phase::Overdue,
             _ if pace >= self.expired => Phase::Expired,
             _ if pace >= self.finishing => Phase::Finishing,
