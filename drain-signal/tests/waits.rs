@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainDecision, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining,
-    Goodbye, GracefulClose, Phase, PhaseWait, channel, drive,
+    CloseCause, DrainDecision, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, DrainWatch,
+    Draining, Goodbye, GracefulClose, Phase, PhaseWait, WatchOptions, channel, drive,
+    schedule::Place,
 };
 use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -354,6 +355,79 @@ fn a_waker_may_use_the_drain_that_wakes_or_drops_it() {
     draining.wake_on_change(&waker());
     drop((watch, other));
     assert!(draining.complete_if_empty());
+}
+
+/// A waker that registers with the drain that drops it.
+struct Again(std::sync::Weak<Draining>);
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if let Some(draining) = self.0.upgrade() {
+            draining.wake_on_change(Waker::noop());
+        }
+    }
+}
+
+#[test]
+fn a_waker_may_register_with_the_drain_that_replaces_it() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let draining = Arc::new(start(trigger, DrainReason::Admin));
+    for _ in 0..3 {
+        draining.wake_on_change(&Waker::from(Arc::new(Again(Arc::downgrade(&draining)))));
+    }
+    drop(watch);
+    assert!(draining.complete_if_empty());
+}
+
+#[test]
+fn waits_that_park_while_a_drain_walks_keep_no_other_from_its_slot() {
+    // Entries are in pages of 32, and one call wakes 32: the walk is in the middle of the second
+    // call's pages when further waits need pages of their own.
+    for late in [0, 1, 31, 32, 33, 64, 320] {
+        let (trigger, signal) = channel();
+        let mut waits = vec![];
+        let open = |place| {
+            let options = WatchOptions::default().with_place(Place::new(place));
+            (
+                Count::task(),
+                PhaseWait::new(signal.watch_with(options).unwrap()),
+            )
+        };
+        let watches: Vec<_> = (0..384).map(|_| open(0x4000)).collect();
+        let not_due: Vec<_> = (0..late).map(|_| open(u16::MAX)).collect();
+        let mut park =
+            |((count, waker), mut wait): ((Arc<Count>, Waker), PhaseWait<DrainWatch>)| {
+                assert_pending!(wait.poll_phase(&mut Context::from_waker(&waker), Phase::Open));
+                waits.push((count, wait));
+            };
+        #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+        let event = DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify);
+        let begin = event.start;
+        let mut watches = watches.into_iter();
+        watches.by_ref().take(320).for_each(&mut park);
+        let draining = trigger.start(event);
+        while draining.advance(begin).more {}
+        watches.for_each(&mut park);
+        let quarter_of_the_window = begin + T / 4 / 4;
+        assert!(draining.advance(quarter_of_the_window).more);
+        not_due.into_iter().for_each(&mut park);
+        while draining.advance(quarter_of_the_window).more {}
+        let is_due = |wait: &PhaseWait<DrainWatch>| wait.handle().phase() > Phase::Open;
+        let not_woken = waits
+            .iter()
+            .filter(|(count, wait)| usize::from(is_due(wait)) != count.woken());
+        assert_eq!(
+            not_woken.count(),
+            0,
+            "with {late} waits that parked meanwhile"
+        );
+        assert_eq!(waits.iter().filter(|(_, wait)| is_due(wait)).count(), 384);
+    }
 }
 
 #[test]

@@ -105,6 +105,8 @@ impl Entries {
             }
             self.pages.push(None);
             self.room.push(number);
+            // The round that is under way is one page longer.
+            self.walk.left += usize::from(self.walk.left > 0);
             return self.insert(slot, waker, record);
         };
         let page = self.pages[number as usize].get_or_insert_with(|| {
