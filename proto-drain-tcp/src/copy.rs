@@ -1,8 +1,11 @@
 //! A two-way copy and its steps in a drain. How it copies is in `run.rs`.
 
 use crate::{
-    Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side, half::Half, reset::Resets,
-    run::Stage, timer::Timer,
+    Bytes, CloseMode, CopyOptions, DrainPoint, Ended, Rule, Side,
+    half::Half,
+    reset::Resets,
+    run::Stage,
+    timer::{Timer, later},
 };
 use drain_signal::{CloseSteps, DrainDecision, Goodbye, GracefulClose};
 use std::{
@@ -225,14 +228,14 @@ where
         let share = RandomState::new().hash_one(()) as u32;
         let window = this.finish_window / 4 * 3;
         let wait = window.mul_f64(f64::from(share) / (f64::from(u32::MAX) + 1.0));
-        this.not_before = Some(Instant::now() + wait);
+        this.not_before = Some(later(Instant::now(), wait));
     }
 
     fn abort(self: Pin<&mut Self>) {
         let this = self.get_mut();
         this.reach(DrainPoint::Deadline);
         // Half of what the driver leaves, so that the report is there before the driver drops the copy.
-        this.end_by(Instant::now() + this.drop_after / 2);
+        this.end_by(later(Instant::now(), this.drop_after / 2));
     }
 }
 

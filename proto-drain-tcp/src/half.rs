@@ -13,6 +13,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub(crate) const MAX_CHUNK: usize = 64 * 1024;
+/// How many chunks move in one poll before other tasks get a turn.
+pub(crate) const CHUNKS_A_POLL: usize = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -259,7 +261,10 @@ impl Half {
         limit: u64,
     ) -> Poll<()> {
         let mut space = [const { MaybeUninit::uninit() }; MAX_CHUNK];
-        while !self.source_ended && self.bytes.discarded < limit {
+        for _ in 0..CHUNKS_A_POLL {
+            if self.source_ended || self.bytes.discarded >= limit {
+                return Poll::Ready(());
+            }
             let mut dropped = ReadBuf::uninit(&mut space);
             match ready!(Pin::new(&mut *source).poll_read(cx, &mut dropped)) {
                 Ok(()) if !dropped.filled().is_empty() => {
@@ -268,7 +273,8 @@ impl Half {
                 Ok(()) | Err(_) => self.source_ended = true,
             }
         }
-        Poll::Ready(())
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn write_error(&self, source: io::Error) -> CopyError {

@@ -15,7 +15,8 @@
 
 use crate::{
     CloseMode, CopyError, CopyReport, DrainCopy, DrainPoint, Ended, Flow, Rule, Side, Step,
-    half::{Half, Moved},
+    half::{CHUNKS_A_POLL, Half, Moved},
+    timer::later,
 };
 use drain_signal::DrainDecision;
 use std::{
@@ -29,9 +30,6 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::Instant,
 };
-
-/// How many chunks move in one poll before other tasks get a turn.
-const CHUNKS_A_POLL: usize = 32;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -301,10 +299,4 @@ where
             ended: mem::replace(&mut self.ended, Ended::ByPeers),
         }
     }
-}
-
-/// `wait` after `from`; as good as never if that is beyond what the clock can say.
-fn later(from: Instant, wait: Duration) -> Instant {
-    const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-    from + wait.min(AGES)
 }

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -22,4 +23,10 @@ impl Timer {
         }
         sleep.as_mut().poll(cx)
     }
+}
+
+/// `wait` after `from`; as good as never if that is beyond what the clock can say.
+pub(crate) fn later(from: Instant, wait: Duration) -> Instant {
+    const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    from + wait.min(AGES)
 }

@@ -2,7 +2,7 @@
 
 use crate::support;
 
-use drain_signal::{CloseCause, DrainDecision, drive};
+use drain_signal::{CloseCause, CloseSteps, DrainDecision, DrainEvent, DrainReason, drive};
 use proto_drain_tcp::{CopyOptions, CopyReport, DrainCopy, Ended, TcpDrainPolicy};
 use std::{
     collections::BTreeSet,
@@ -387,6 +387,94 @@ async fn a_message_that_the_upstream_has_not_answered_is_not_followed_by_fin() {
             report.ended.by_drain() && report.is_lossless(),
             "{report:?}"
         );
+    }
+}
+
+/// Also where no clock reaches as far as the steps.
+#[tokio::test(start_paused = true)]
+async fn steps_of_any_length_are_taken() {
+    for step in [Duration::ZERO, Duration::from_secs(u64::MAX), Duration::MAX] {
+        for is_forced in [false, true] {
+            let (client, near) = duplex(1024);
+            let (far, upstream) = duplex(1024);
+            let (trigger, signal) = drain();
+            let watch = signal.watch().unwrap();
+            let operator = watch.handle();
+            let now = Instant::now().into_std();
+            let steps = CloseSteps::default()
+                .with_finish_before(step)
+                .with_drop_after(step);
+            let event = DrainEvent::new(now, Duration::MAX, DrainReason::ListenerModify);
+            let draining = trigger.start(event.with_close_steps(steps));
+            let options = CopyOptions::new()
+                .with_finish_quiet(step)
+                .with_linger(step, u64::MAX);
+            let copy = DrainCopy::new(near, far).with_options(options);
+            let copy = tokio::spawn(drive(copy, watch));
+            sleep(SECOND).await;
+            if is_forced {
+                operator.force();
+            } else {
+                draining.bring_forward(now);
+                while draining.advance(now).more {}
+            }
+            sleep(SECOND).await;
+            drop((client, upstream));
+            let closed = copy.await.expect("no step panics");
+            let causes = if is_forced {
+                [CloseCause::Forced; 2]
+            } else {
+                [CloseCause::Aborted, CloseCause::Overdue]
+            };
+            assert!(causes.contains(&closed.cause), "{closed:?}");
+        }
+    }
+}
+
+/// Always has something to say, and takes everything; never makes its task wait.
+struct Flood(Arc<AtomicUsize>);
+
+impl AsyncRead for Flood {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let reads = self.0.fetch_add(1, Ordering::Relaxed);
+        assert!(reads < 10_000, "one poll reads without end");
+        buf.put_slice(&[0; 100]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Flood {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, b: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(b.len()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn peers_that_send_without_end_leave_other_tasks_their_turn() {
+    let (_trigger, signal) = drain();
+    let watch = signal.watch().unwrap();
+    let handle = watch.handle();
+    let reads = Arc::new(AtomicUsize::new(0));
+    let options = policy(TcpDrainPolicy::AtSlot).with_linger(Duration::MAX, u64::MAX);
+    let peers = (Flood(Arc::clone(&reads)), Flood(Arc::clone(&reads)));
+    let copy = DrainCopy::new(peers.0, peers.1).with_options(options);
+    let mut driven = tokio_test::task::spawn(drive(copy, watch));
+    handle.start_now();
+    for _ in 0..10 {
+        let before = reads.load(Ordering::Relaxed);
+        assert!(driven.poll().is_pending() && driven.is_woken());
+        let reads = reads.load(Ordering::Relaxed) - before;
+        assert!((1..=200).contains(&reads), "{reads} reads in one poll");
     }
 }
 
