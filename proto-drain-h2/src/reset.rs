@@ -2,9 +2,12 @@
 
 use crate::stream::{ResetBody, ResetFuture, ResetService};
 use slab::Slab;
+use std::mem;
+use std::panic::{catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread;
 
 /// Resets the streams of one connection, all at once and once.
 ///
@@ -53,13 +56,19 @@ impl ResetHandle {
     /// Resets every stream now, and those that are opened later.
     pub fn reset(&self) {
         self.shared.reset.store(true, Ordering::Release);
-        let waiting: Vec<Waker> = self
-            .shared
-            .waiting()
-            .iter()
-            .map(|(_, waker)| waker.clone())
-            .collect();
-        waiting.into_iter().for_each(Waker::wake);
+        // From here on no stream puts its waker in: behind the lock it sees the store above.
+        let waiting = mem::take(&mut *self.shared.waiting());
+        let mut panic = None;
+        for (_, waker) in waiting {
+            // A waker that panics keeps no other stream from its reset.
+            if let Err(payload) = catch_unwind(|| waker.wake()) {
+                panic.get_or_insert(payload);
+            }
+        }
+        match panic {
+            Some(payload) if !thread::panicking() => resume_unwind(payload),
+            _ => {}
+        }
     }
 
     /// Whether the streams have been reset.
@@ -118,24 +127,47 @@ impl Wait {
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_registered(cx.waker()) {
+            return Poll::Pending;
+        }
+        // No waker is cloned, woken or dropped under the lock: it may be anyone's code.
+        let mut waker = Some(cx.waker().clone());
         let mut waiting = self.shared.waiting();
         // Behind the lock, which a reset takes after it has set the flag: it finds this waker, or is found here.
-        if self.shared.reset.load(Ordering::Acquire) {
-            return Poll::Ready(());
+        let is_reset = self.is_reset();
+        if !is_reset {
+            match waiting.get_mut(self.place as usize) {
+                Some(known) => waker = waker.map(|waker| mem::replace(known, waker)),
+                // A connection has 2^31 streams in its life.
+                None => {
+                    self.place = waker
+                        .take()
+                        .map_or(NOWHERE, |waker| waiting.insert(waker) as u32)
+                }
+            }
         }
-        match waiting.get_mut(self.place as usize) {
-            Some(waker) => waker.clone_from(cx.waker()),
-            // A connection has 2^31 streams in its life.
-            None => self.place = waiting.insert(cx.waker().clone()) as u32,
+        drop(waiting);
+        drop(waker);
+        if is_reset {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-        Poll::Pending
+    }
+
+    /// Whether a reset finds this waker already. One that has come since has taken it out.
+    fn is_registered(&self, waker: &Waker) -> bool {
+        let waiting = self.shared.waiting();
+        let known = waiting.get(self.place as usize);
+        known.is_some_and(|known| known.will_wake(waker))
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
         if self.place != NOWHERE {
-            self.shared.waiting().try_remove(self.place as usize);
+            let removed = self.shared.waiting().try_remove(self.place as usize);
+            drop(removed);
         }
     }
 }
@@ -148,6 +180,7 @@ mod tests {
     use std::future::Future;
     use std::future::pending;
     use std::pin::pin;
+    use std::task::Wake;
 
     #[test]
     fn a_stream_that_ends_is_no_longer_waited_for() {
@@ -163,5 +196,82 @@ mod tests {
             assert_eq!(resets.shared.waiting().len(), 2);
         }
         assert_eq!(resets.shared.waiting().len(), 0);
+    }
+
+    /// A waker that waits for the same reset whenever it is woken or dropped: under a lock it would hang.
+    struct WaitsToo(ResetHandle);
+
+    impl WaitsToo {
+        fn wait(&self) {
+            let mut wait = Wait::new(&self.0);
+            let cx = Context::from_waker(Waker::noop());
+            assert_eq!(wait.poll(&cx).is_ready(), self.0.is_reset());
+        }
+    }
+
+    impl Wake for WaitsToo {
+        fn wake(self: Arc<Self>) {
+            self.wait();
+        }
+    }
+
+    impl Drop for WaitsToo {
+        fn drop(&mut self) {
+            self.wait();
+        }
+    }
+
+    #[test]
+    fn a_waker_may_wait_for_the_reset_that_wakes_replaces_or_drops_it() {
+        let resets = ResetHandle::new();
+        let wait = |waits: &mut Wait| {
+            let waker = Waker::from(Arc::new(WaitsToo(resets.clone())));
+            assert!(waits.poll(&Context::from_waker(&waker)).is_pending());
+        };
+        let [mut replaced, mut dropped] = [(); 2].map(|()| Wait::new(&resets));
+        wait(&mut replaced);
+        wait(&mut replaced);
+        wait(&mut dropped);
+        drop(dropped);
+        resets.reset();
+        assert!(
+            replaced
+                .poll(&Context::from_waker(Waker::noop()))
+                .is_ready()
+        );
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            resume_unwind(Box::new("woken"));
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_keeps_no_other_stream_from_its_reset() {
+        let resets = ResetHandle::new();
+        let woken = Arc::new(Woken::default());
+        let [mut first, mut second] = [(); 2].map(|()| Wait::new(&resets));
+        let wakers = [
+            Waker::from(Arc::new(Panics)),
+            Waker::from(Arc::clone(&woken)),
+        ];
+        for (wait, waker) in [&mut first, &mut second].into_iter().zip(&wakers) {
+            assert!(wait.poll(&Context::from_waker(waker)).is_pending());
+        }
+        let panic = catch_unwind(std::panic::AssertUnwindSafe(|| resets.reset()));
+        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"woken"));
+        assert!(woken.0.load(Ordering::Relaxed));
     }
 }
