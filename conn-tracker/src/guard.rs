@@ -181,6 +181,9 @@ impl ConnGuard {
 
     /// Sets or replaces what ends this connection; see [`ConnInfo::with_closer`].
     ///
+    /// Set while the old one is being called, it is called next with the same request; sixteen in a
+    /// row at most.
+    ///
     /// A closer that contains a guard of its own connection keeps that connection registered for
     /// ever.
     pub fn set_closer(&self, closer: impl Fn() + Send + Sync + 'static) {

@@ -2,8 +2,8 @@
 #![cfg(not(loom))]
 
 use conn_tracker::{
-    AttachError, CloseError, CloseReason, ConnId, ConnInfo, ConnLabel, ConnProtocol, ConnState,
-    ConnTracker, Peer, TrackerOptions,
+    AttachError, CloseError, CloseReason, ConnGuard, ConnId, ConnInfo, ConnLabel, ConnProtocol,
+    ConnState, ConnTracker, Peer, TrackerOptions,
 };
 use std::{
     collections::HashSet,
@@ -363,4 +363,55 @@ fn a_chain_of_another_version_or_tracker_is_refused_and_changes_nothing() {
         .attach_chain(&tracker.group("ingress", 1).chain("tls"))
         .unwrap();
     assert_eq!(own.len(), 2);
+}
+
+/// Counts the group's connections whenever something is written to it.
+struct Counts(conn_tracker::ConnGroup, usize);
+
+impl std::fmt::Write for Counts {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        assert_eq!(self.0.len(), 1);
+        self.1 += text.len();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_debug_text_is_written_with_nothing_locked() {
+    use std::fmt::Write;
+    let tracker = ConnTracker::new();
+    let group = tracker.group("ingress", 1);
+    let guard = group.open(Peer::Unix);
+    let (chain, wait) = (group.chain("tls"), group.wait_empty());
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut counts = Counts(group.clone(), 0);
+        write!(counts, "{tracker:?} {group:?} {chain:?} {wait:?} {guard:?}").unwrap();
+        done.send(counts.1).unwrap();
+    });
+    let length = is_done.recv_timeout(std::time::Duration::from_secs(60));
+    assert!(length.expect("it hangs under a lock") < 1000);
+}
+
+/// Sets a new closer whenever it is called.
+fn set_again(guard: &Arc<ConnGuard>, calls: &Arc<AtomicUsize>) {
+    let (again, counted) = (Arc::downgrade(guard), Arc::clone(calls));
+    guard.set_closer(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        if let Some(guard) = again.upgrade() {
+            set_again(&guard, &counted);
+        }
+    });
+}
+
+#[test]
+fn a_closer_that_always_sets_another_comes_to_an_end() {
+    let tracker = ConnTracker::new();
+    let guard = Arc::new(tracker.group("ingress", 1).open(Peer::Unix));
+    let calls = Arc::new(AtomicUsize::new(0));
+    set_again(&guard, &calls);
+    for nth in 1..=3 {
+        tracker.close(guard.id()).unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 16 * nth);
+    }
 }

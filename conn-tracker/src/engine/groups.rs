@@ -5,6 +5,7 @@ use crate::counts::ConnCounts;
 use drain_sync::{AtomicUsize, Mutex, lock};
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, atomic::Ordering::Acquire},
 };
 
@@ -26,7 +27,6 @@ impl Key {
 
 /// One listener version or filter chain: its counters, and the tasks that wait for its last
 /// connection.
-#[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) key: Key,
     /// Its place in the table and in every shard; see invariant 7.
@@ -39,10 +39,16 @@ pub(crate) struct Group {
     parts: Mutex<Vec<Part>>,
 }
 
-#[derive(Debug)]
 struct Part {
     shard: usize,
     counters: Arc<Counters>,
+}
+
+/// With nothing locked.
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Group").field(&self.key).finish()
+    }
 }
 
 impl Group {
@@ -91,14 +97,13 @@ impl Group {
 
 /// All groups by key. Locked when listener versions and chains come and go, never when connections
 /// do.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct GroupTable {
     by_key: HashMap<Key, u32>,
     entries: Vec<Option<TableEntry>>,
     free: Vec<u32>,
 }
 
-#[derive(Debug)]
 pub(crate) struct TableEntry {
     pub(crate) group: Arc<Group>,
     /// Its last handle is gone; it is removed with its last connection.

@@ -14,6 +14,10 @@ use crate::{
 };
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
+/// So many closers are called with one request at most: one that sets another whenever it is called
+/// would not come to an end.
+const MOST_REPEATS: u32 = 16;
+
 /// Asks the connection `id`, with nothing locked.
 ///
 /// # Errors
@@ -26,12 +30,13 @@ pub(crate) fn ask(
     reason: Option<CloseReason>,
 ) -> Result<(), CloseError> {
     let mut next = take(shard, id, request, reason)?;
-    let mut panic = None;
+    let (mut panic, mut repeats) = (None, 0);
     while let Some((closer, request)) = next {
         // After a panic it is put back nevertheless, and what came meanwhile is asked.
         let called = catch_unwind(AssertUnwindSafe(|| closer.ask(request)));
         panic = panic.or(called.err());
-        next = put_back(shard, id, closer, request);
+        repeats += 1;
+        next = put_back(shard, id, closer, request, repeats < MOST_REPEATS);
     }
     match panic {
         Some(panic) => resume_unwind(panic),
@@ -74,12 +79,14 @@ fn take(
     }
 }
 
-/// Puts the closer back, unless there is something left to ask: then that, and of which closer.
+/// Puts the closer back, or the one that has replaced it, unless there is something left to ask: then
+/// that, and of which closer.
 fn put_back(
     shard: &Shard,
     id: ConnId,
     closer: Closer,
     request: ConnRequest,
+    may_repeat: bool,
 ) -> Option<(Closer, ConnRequest)> {
     let mut state = shard.lock();
     let Some((hot, cold)) = state.entries.find_mut(id.entry(), id.generation()) else {
@@ -88,25 +95,29 @@ fn put_back(
         drop(closer);
         return None;
     };
-    let replaced = cold.closer.take();
-    let next = match (hot.out(), &replaced) {
-        (Out::DrainThenClose, _) => ConnRequest::Close,
-        (_, Some(_)) => request,
-        _ => {
+    let (closer, old) = match cold.closer.take() {
+        Some(new) => (new, Some(closer)),
+        None => (closer, None),
+    };
+    let left = match hot.out() {
+        Out::DrainThenClose => Some(ConnRequest::Close),
+        _ if old.is_some() && may_repeat => Some(request),
+        _ => None,
+    };
+    let next = match left {
+        Some(request) => {
+            if request == ConnRequest::Close {
+                hot.set_out(Out::Close);
+            }
+            Some((closer, request))
+        }
+        None => {
             cold.closer = Some(closer);
             hot.set_out(Out::In);
-            return None;
+            None
         }
     };
-    if next == ConnRequest::Close {
-        hot.set_out(Out::Close);
-    }
     drop(state);
-    match replaced {
-        Some(new) => {
-            drop(closer);
-            Some((new, next))
-        }
-        None => Some((closer, next)),
-    }
+    drop(old);
+    next
 }

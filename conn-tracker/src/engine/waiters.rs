@@ -7,7 +7,6 @@ use std::{sync::atomic::Ordering::Relaxed, task::Waker};
 ///
 /// A waiter is released by taking its entry out, which it finds out whenever it is polled: a task
 /// that is polled late does not miss the moment because a new connection has opened since.
-#[derive(Debug)]
 pub(crate) struct Waiters {
     /// Not less than the largest number of connections that any waiter accepts, plus one. A waiter
     /// that leaves does not lower it: the next look does, or the last waiter. 0 without waiters.
@@ -19,7 +18,6 @@ pub(crate) struct Waiters {
     list: Mutex<List>,
 }
 
-#[derive(Debug)]
 struct List {
     /// Each with how many connections may be left.
     entries: WaitEntries<u64>,
