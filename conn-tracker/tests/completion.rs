@@ -1,7 +1,7 @@
 //! When waiting for the end is over, and when it is not.
 #![cfg(not(loom))]
 
-use conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer, TrackerOptions};
+use conn_tracker::{CloseReason, ConnInfo, ConnLabel, ConnTracker, Peer, TrackerOptions};
 use std::{
     sync::{
         Arc,
@@ -307,6 +307,33 @@ fn a_waker_that_panics_takes_no_wake_from_another_wait() {
     assert!(all.is_woken() && one.is_woken());
     assert_ready!(all.poll());
     assert_ready!(one.poll());
+}
+
+/// A second panic in a drop would end the process.
+#[test]
+fn a_guard_that_goes_while_its_thread_panics_may_wake_a_waker_that_panics() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            std::panic::resume_unwind(Box::new(())); // a panic without a message on stderr
+        }
+    }
+    let tracker = ConnTracker::new();
+    let guard = tracker.group("ingress", 1).open(Peer::Unix);
+    let mut panicking = Box::pin(tracker.wait_empty());
+    let panics = Waker::from(Arc::new(Panics));
+    assert_pending!(panicking.as_mut().poll(&mut Context::from_waker(&panics)));
+    let mut other = spawn(tracker.wait_empty());
+    assert_pending!(other.poll());
+    let unwinding = std::thread::spawn(move || {
+        let _guard = guard;
+        std::panic::resume_unwind(Box::new("a handler"));
+    });
+    let payload = unwinding.join().unwrap_err();
+    assert_eq!(payload.downcast_ref(), Some(&"a handler"));
+    assert!(other.is_woken());
+    assert_ready!(other.poll());
+    assert_eq!(tracker.closed(CloseReason::Panicked), 1);
 }
 
 /// What a dropped wait was content with is no longer looked for, and the waits that stay are.

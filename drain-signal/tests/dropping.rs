@@ -3,8 +3,9 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
@@ -176,4 +177,38 @@ fn everything_dropped_leaves_nothing_for_the_next_drain() {
         );
         assert_pending!(task::spawn(watch.signaled()).poll());
     }
+}
+
+/// A waker that panics, without a message on stderr.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new("woken"));
+    }
+}
+
+/// A second panic in a drop would end the process.
+#[test]
+fn a_guard_that_goes_while_its_thread_panics_may_wake_a_waker_that_panics() {
+    let (draining, watch, _) = begun();
+    let waker = Waker::from(Arc::new(Panics));
+    let mut drained = pin!(draining.drained());
+    assert!(
+        drained
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let mut other = task::spawn(draining.drained());
+    assert!(other.poll().is_pending());
+    let unwinding = std::thread::spawn(move || {
+        let _watch = watch;
+        std::panic::resume_unwind(Box::new("a handler"));
+    });
+    assert_eq!(
+        unwinding.join().unwrap_err().downcast_ref(),
+        Some(&"a handler")
+    );
+    assert!(other.is_woken() && other.poll().is_ready());
 }

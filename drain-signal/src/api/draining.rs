@@ -1,12 +1,14 @@
 //! The begun drain: the owner of time drives it.
 
+use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use drain_sync::{Mutex, Waiter, lock};
+use drain_sync::{Mutex, WaitList, Waiter, lock};
 
 use crate::engine::{self, Drain};
 use crate::{DrainEvent, DrainSignal};
@@ -34,7 +36,6 @@ impl Advance {
 /// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the
 /// drain begun: no more slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes
 /// on answering with what had come by then.
-#[derive(Debug)]
 pub struct Draining {
     pub(crate) drain: Arc<Drain>,
     /// Of [`wake_on_change`](Self::wake_on_change).
@@ -119,10 +120,13 @@ impl Draining {
     /// Each clone has one registration, which goes with it: the last waker that was registered,
     /// until it has been woken.
     pub fn wake_on_change(&self, waker: &Waker) {
-        self.drain
-            .state
-            .waiters
-            .register(&mut lock(&self.waiter), waker);
+        let waker = waker.clone();
+        let replaced = self.waiters().put(&mut lock(&self.waiter), waker);
+        drop(replaced);
+    }
+
+    fn waiters(&self) -> &WaitList {
+        &self.drain.state.waiters
     }
 
     /// Resolves when the last watcher is gone that this drain concerns.
@@ -143,7 +147,14 @@ impl Clone for Draining {
 
 impl Drop for Draining {
     fn drop(&mut self) {
-        self.drain.state.waiters.remove(&mut lock(&self.waiter));
+        let mut waiter = mem::take(&mut *lock(&self.waiter));
+        self.waiters().remove(&mut waiter);
+    }
+}
+
+impl fmt::Debug for Draining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Draining").field(&self.drain).finish()
     }
 }
 

@@ -17,7 +17,6 @@ use crate::Phase;
 const PORTION: u32 = 64;
 
 /// What every handle of a connection has, in 16 bytes.
-#[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) shard: Arc<Shard>,
     pub(crate) slot: Slot,

@@ -16,7 +16,6 @@ use crate::schedule::Place;
 ///
 /// The turn counts the watches ever opened, and runs over at the top, where it disturbs nothing.
 /// 2^40 open watches do not fit into any memory.
-#[derive(Debug)]
 pub(crate) struct Count(AtomicU64);
 
 const DRAINING: u64 = 1;

@@ -1,6 +1,7 @@
 //! A drain as a whole: opens watches, begins, widens, comes nearer its deadline, completes. Facts
 //! change under one lock.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,10 +21,19 @@ use crate::{
 
 /// Shared by the trigger, the signals and the begun drain; watches and handles keep their shard and
 /// the state beyond it.
-#[derive(Debug)]
 pub(crate) struct Drain {
     pub(crate) state: Arc<State>,
     pub(crate) shards: PerShard<Arc<Shard>>,
+}
+
+/// With nothing locked, and as short however many connections there are.
+impl fmt::Debug for Drain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Drain")
+            .field("state", &self.state.word().state())
+            .field("open_watches", &self.open_watches())
+            .finish_non_exhaustive()
+    }
 }
 
 const BOTH: [DrainedBy; 2] = [DrainedBy::Any, DrainedBy::Full];

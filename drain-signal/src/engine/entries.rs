@@ -16,7 +16,6 @@ pub(crate) const NO_ENTRY: u32 = (1 << 27) - 1;
 const LOOK: usize = 128;
 
 /// Slots and wakers apart: a walk that wakes no task reads the slots alone, 16 to a cache line.
-#[derive(Debug)]
 struct Page {
     wakers: [Option<Waker>; PAGE],
     /// Tagged with the phase that the wait waits to pass.
@@ -51,7 +50,7 @@ impl Page {
 }
 
 /// What one shard keeps under its lock.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Entries {
     /// A page without a wait is given back to the system; its number is used again.
     pages: Vec<Option<Box<Page>>>,
@@ -66,7 +65,7 @@ pub(crate) struct Entries {
 
 /// A walk through all pages, in portions, round and round: when the word changes on the way, it
 /// goes on from where it is for another whole round.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Walk {
     word: Word,
     at: usize,

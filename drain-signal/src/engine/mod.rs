@@ -48,9 +48,10 @@
 //!
 //! **Threads**
 //!
-//! 8. Lock order: `published`, then entries. No two shards are locked at once. A waker is cloned
-//!    before and woken or dropped after, never under a lock; no other code of a user is called
-//!    here.
+//! 8. Lock order: `published`, then entries; the registration of a `Draining`, then the list of
+//!    waiters. No two shards are locked at once. A waker is cloned before and woken or dropped
+//!    after, never under a lock, and a debug text is written with nothing locked; no other code of
+//!    a user is called here.
 //! 9. Arcs point from the drain and from the watches to shards, and from shards to the state, never
 //!    back: what is not used is freed.
 

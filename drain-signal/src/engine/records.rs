@@ -10,7 +10,6 @@ use crate::Phase;
 pub(crate) const NO_RECORD: u32 = u32::MAX;
 
 /// The record of a connection that has several handles, or waits, or was notified by itself.
-#[derive(Debug)]
 pub(crate) struct Record {
     /// `SIGNALED`, `FORCED`, and refs from `REF` on: how many handles there are.
     state: AtomicU32,
@@ -93,13 +92,11 @@ impl Record {
 
 /// The records of a shard: read by any thread, claimed and freed with the entries locked. One is
 /// used again as soon as its connection has gone; the memory goes with the shard.
-#[derive(Debug)]
 pub(crate) struct Records {
     table: Table<Record>,
 }
 
 /// The part of the records that is under the lock.
-#[derive(Debug)]
 pub(crate) struct FreeRecords {
     first: u32,
     made: u32,

@@ -13,7 +13,6 @@ use super::state::State;
 use super::word::Word;
 use crate::{DrainedBy, Phase};
 
-#[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) state: Arc<State>,
     pub(crate) records: Records,

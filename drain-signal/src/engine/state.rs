@@ -14,7 +14,7 @@ use crate::{DrainDirection, DrainEvent, DrainSchedule, DrainState};
 
 /// Read by every connection at every question, and written when the drain moves on: on a cache line
 /// of its own.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[repr(align(64))]
 struct Words {
     word: AtomicU64,
@@ -22,7 +22,6 @@ struct Words {
     drain_time: AtomicU64,
 }
 
-#[derive(Debug)]
 pub(crate) struct State {
     words: Words,
     published: Mutex<Published>,
@@ -32,7 +31,6 @@ pub(crate) struct State {
 }
 
 /// The facts. They change under the lock and are published in one store of the word.
-#[derive(Debug)]
 pub(crate) struct Published {
     pub(crate) event: Option<Arc<DrainEvent>>,
     /// Microseconds since the start, as is the next.

@@ -6,9 +6,11 @@
 //! 3. Wakers are cloned before the lock is taken, and woken and dropped after it is released.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::mem;
 use std::panic::{catch_unwind, resume_unwind};
 use std::task::Waker;
+use std::thread;
 
 use crate::{Mutex, lock};
 
@@ -17,7 +19,8 @@ use crate::{Mutex, lock};
 ///
 /// # Panics
 ///
-/// With the first panic of a waker, once all have been woken.
+/// With the first panic of a waker, once all have been woken; but not on a thread that unwinds: a
+/// second panic would end the process.
 pub fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
     let mut panic = None;
     for waker in wakers {
@@ -25,8 +28,9 @@ pub fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
             panic.get_or_insert(payload);
         }
     }
-    if let Some(payload) = panic {
-        resume_unwind(payload);
+    match panic {
+        Some(payload) if !thread::panicking() => resume_unwind(payload),
+        _ => {}
     }
 }
 
@@ -47,9 +51,16 @@ pub fn wake_each(wakers: impl IntoIterator<Item = Waker>) {
 /// list.remove(&mut waiter);
 /// assert_eq!(list.len(), 0);
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct WaitList {
     entries: Mutex<WaitEntries>,
+}
+
+/// With nothing locked while it writes.
+impl fmt::Debug for WaitList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WaitList").field(&self.len()).finish()
+    }
 }
 
 /// A wait's claim to an entry of one list: its owner takes it back before it drops it.
@@ -63,9 +74,15 @@ impl WaitList {
     /// Registers `waker` for the next [`wake_all`](Self::wake_all), in place of the one that
     /// `waiter` registered before.
     pub fn register(&self, waiter: &mut Waiter, waker: &Waker) {
-        let waker = waker.clone();
-        let replaced = lock(&self.entries).put(waiter, waker, ());
+        let replaced = self.put(waiter, waker.clone());
         drop(replaced);
+    }
+
+    /// [`register`](Self::register) for a `waiter` that is under a lock of its owner's: the owner
+    /// clones the waker before it takes that lock, and drops the one returned after it.
+    #[must_use = "wakers are dropped with nothing locked"]
+    pub fn put(&self, waiter: &mut Waiter, waker: Waker) -> Option<Waker> {
+        lock(&self.entries).put(waiter, waker, ())
     }
 
     /// Takes the waiter's entry back, if there is one.

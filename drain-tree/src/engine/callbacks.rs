@@ -5,7 +5,6 @@
 //! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Weak;
 use std::time::Duration;
@@ -47,14 +46,6 @@ impl Callbacks {
             .partition(|(_, (scope, _))| *scope <= direction);
         self.stored = kept;
         taken.into_values().map(|(_, callback)| callback).collect()
-    }
-}
-
-impl fmt::Debug for Callbacks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Callbacks")
-            .field("stored", &self.stored.len())
-            .finish()
     }
 }
 

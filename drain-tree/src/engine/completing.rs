@@ -14,7 +14,6 @@ use crate::DrainOutcome;
 /// How many members one poll completes.
 const PORTION: usize = 512;
 
-#[derive(Debug)]
 pub(crate) enum Progress {
     Running,
     /// Over, and not all members are completed yet.
@@ -22,7 +21,6 @@ pub(crate) enum Progress {
     Over(DrainOutcome),
 }
 
-#[derive(Debug)]
 pub(crate) struct Completing {
     outcome: DrainOutcome,
     pub(crate) last: Last,

@@ -1,5 +1,6 @@
 //! A node of the tree: its signal, what runs at it, what is below it.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -17,7 +18,6 @@ use crate::health::Health;
 use crate::parent::ParentShutdownStart;
 use crate::{DrainSettings, DrainType, TrafficDirection};
 
-#[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) signal: DrainSignal,
     pub(crate) drain_type: DrainType,
@@ -30,14 +30,12 @@ pub(crate) struct Node {
 }
 
 /// What the whole tree has in common.
-#[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: DrainSettings,
     pub(crate) health: Health,
     pub(crate) parent_shutdown: ParentShutdownStart,
 }
 
-#[derive(Debug)]
 pub(crate) struct State {
     drain: Drain,
     /// The sequences that reached this node: they cover it or, if not, maybe something below it.
@@ -47,7 +45,6 @@ pub(crate) struct State {
 }
 
 /// A sequence as it is known at one node.
-#[derive(Debug)]
 pub(crate) struct Joined {
     pub(crate) sequence: Arc<Sequence>,
     /// `None` if the node's traffic is not covered.
@@ -56,12 +53,22 @@ pub(crate) struct Joined {
     is_origin: bool,
 }
 
-#[derive(Debug)]
 enum Drain {
     Ready(DrainTrigger),
     Begun(Draining),
     /// Only while the trigger is being used, under the lock.
     Starting,
+}
+
+/// With nothing locked, and without what is below.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("state", &self.signal.state())
+            .field("drain_type", &self.drain_type)
+            .field("traffic_direction", &self.traffic_direction)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Node {

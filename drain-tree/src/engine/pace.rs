@@ -20,7 +20,7 @@ const BATCH: usize = 64;
 const WAKES: usize = 32;
 
 /// The parts with open watches.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct List {
     parts: Slab<Arc<Part>>,
     /// To be looked at now, out of turn.

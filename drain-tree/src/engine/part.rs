@@ -23,7 +23,6 @@ use super::ending::Last;
 use super::sequence::Sequence;
 
 /// How many of a node's parts are unlisted.
-#[derive(Debug)]
 pub(crate) struct Unlisted(AtomicUsize);
 
 impl Unlisted {
@@ -59,7 +58,6 @@ impl Unlisted {
 }
 
 /// A node's part in one sequence.
-#[derive(Debug)]
 pub(crate) struct Part {
     pub(crate) draining: Draining,
     unlisted: Arc<Unlisted>,

@@ -2,6 +2,7 @@
 //! which nodes take part, which are looked at when, and how it ends. Time comes in; no runtime is
 //! known here.
 
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,6 @@ use super::pace::List;
 use super::part::{Part, Place, Unlisted};
 use crate::{DrainLength, DrainOutcome};
 
-#[derive(Debug)]
 pub(crate) struct Sequence {
     pub(crate) event: DrainEvent,
     minimum: Duration,
@@ -31,7 +31,6 @@ pub(crate) struct Sequence {
     pub(crate) waiters: WaitList,
 }
 
-#[derive(Debug)]
 pub(super) struct State {
     /// The parts of all living nodes that are covered: completed at the end.
     members: Slab<Arc<Part>>,
@@ -57,6 +56,16 @@ pub(crate) enum Turn {
 /// The sequence is over and closes connections: it takes no more.
 #[derive(Debug)]
 pub(crate) struct IsOver;
+
+/// With nothing locked, and without what takes part.
+impl fmt::Debug for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sequence")
+            .field("event", &self.event)
+            .field("is_over", &self.is_over())
+            .finish_non_exhaustive()
+    }
+}
 
 impl Sequence {
     pub(crate) fn new(event: DrainEvent, minimum: Duration, length: DrainLength) -> Arc<Self> {
