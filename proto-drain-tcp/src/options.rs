@@ -9,8 +9,12 @@ use std::time::Duration;
 pub struct CopyOptions {
     /// When a drain closes the connection. Default: [`TcpDrainPolicy::UntilDeadline`], as Envoy.
     pub policy: TcpDrainPolicy,
-    /// The quiet time that is enough to close near the deadline. Default: 50 ms. `Duration::MAX`: never before the
+    /// The quiet time that is enough to close near the deadline. Default: 10 ms. `Duration::MAX`: never before the
     /// deadline, as Envoy.
+    ///
+    /// A client loses a message if it writes again within this time after an answer and so crosses the close, at whatever
+    /// distance it is: FIN travels behind the answer. An answer whose parts come later than this one after the other is cut
+    /// in its middle. So: longer than the pauses within an answer, shorter than those between two messages.
     pub finish_quiet: Duration,
     /// How long the peers have, after FIN was sent, to end their own halves; what they send meanwhile is read and
     /// dropped, so that the close is no RST that destroys what was delivered
@@ -36,7 +40,7 @@ impl CopyOptions {
     pub const fn new() -> Self {
         Self {
             policy: TcpDrainPolicy::UntilDeadline,
-            finish_quiet: Duration::from_millis(50),
+            finish_quiet: Duration::from_millis(10),
             linger_time: Duration::from_secs(1),
             linger_bytes: 256 * 1024,
             chunk: Self::MAX_CHUNK,

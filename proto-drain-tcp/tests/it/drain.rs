@@ -86,6 +86,29 @@ async fn a_quiet_connection_is_left_alone_until_shortly_before_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_speaks_twenty_times_a_second_is_closed_between_two_messages() {
+    let (mut client, upstream, trigger, ending) = copy(CopyOptions::new());
+    echo(upstream);
+    begin(trigger, DRAIN_TIME);
+
+    let mut answer = [0; 4];
+    loop {
+        // A client sees FIN before it writes.
+        let pause = SECOND / 20 - SECOND / 1000;
+        if let Ok(end) = tokio::time::timeout(pause, client.read(&mut answer)).await {
+            assert_eq!(end.unwrap(), 0, "bytes that nothing asked for");
+            break;
+        }
+        client.write_all(b"ping").await.unwrap();
+        let answered = client.read_exact(&mut answer).await;
+        answered.expect("the answer to a message that was under way");
+    }
+    let (report, ..) = ending.await.unwrap();
+    assert!(matches!(report.ended, Ended::Finishing), "{report:?}");
+    assert!(report.is_lossless(), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_busy_connection_is_cut_at_the_deadline_with_everything_taken_delivered() {
     let (mut client, upstream, trigger, ending) = copy(CopyOptions::new());
     let start = begin(trigger, DRAIN_TIME);
@@ -377,7 +400,7 @@ async fn a_message_that_the_upstream_has_not_answered_is_not_followed_by_fin() {
             upstream.write_all(&message).await.unwrap();
             read_all(upstream).await
         });
-        // Half a second to answer, where 50 ms are quiet enough.
+        // Half a second to answer, where 10 ms are quiet enough.
         sleep(after).await;
         client.write_all(b"12345678").await.unwrap();
         assert_eq!(read_all(client).await, b"12345678");
