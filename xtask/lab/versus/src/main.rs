@@ -12,6 +12,7 @@ mod headline;
 mod load;
 mod machine;
 mod noise;
+mod owner;
 mod page;
 mod parts;
 mod picture;

@@ -44,11 +44,11 @@ impl Owner {
     }
 }
 
-/// How much of the whole each owner has, of what `perf report` says: lines of `12.34%|dso|[.] symbol`.
+/// How much of the whole each owner has, of what `perf report` says: lines that begin with `12.34%|dso|[.] symbol`.
 pub(crate) fn owners(report: &str) -> BTreeMap<Owner, f64> {
     let mut shares = BTreeMap::new();
     for line in report.lines().filter(|line| !line.starts_with('#')) {
-        let mut columns = line.splitn(3, '|').map(str::trim);
+        let mut columns = line.split('|').map(str::trim);
         let (Some(share), Some(dso), Some(symbol)) =
             (columns.next(), columns.next(), columns.next())
         else {
@@ -85,7 +85,9 @@ fn owner(dso: &str, symbol: &str) -> Owner {
 fn crates(name: &str) -> impl Iterator<Item = &str> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let paths = name.split(move |c: char| !is_part(c) && c != ':');
-    paths.filter_map(|path| path.split_once("::").map(|(first, _)| first))
+    paths
+        .filter_map(|path| path.split_once("::").map(|(first, _)| first))
+        .filter(|first| !first.is_empty())
 }
 
 fn known(name: &str) -> Option<Owner> {
@@ -118,9 +120,9 @@ mod tests {
 # comment
  40.00%|[kernel.kallsyms]|[k] tcp_sendmsg
  10.00%|edge             |[.] _ZN5hyper5proto2h14role6encode17h0123456789abcdefE
-  5.00%|edge             |[.] _ZN4core3ptr50drop_in_place$LT$drain_signal..watch..Watch$GT$17h0123456789abcdefE
+  5.00%|edge             |[.] _ZN4core3ptr47drop_in_place$LT$drain_signal..watch..Watch$GT$17h0123456789abcdefE
   5.00%|edge             |[.] _RNvNtCs1234_2h25proto4send
- 20.00%|libc.so.6        |[.] malloc
+ 20.00%|libc.so.6        |[.] malloc      |-      -
  20.00%|haproxy          |[.] process_stream
 not a line
 ";

@@ -20,7 +20,7 @@ const BETTER: &str = "\
   connection turns idle, and the future of a request would have to be boxed apart from that of its connection.
 - **Processor time of proxied HTTP/2, HAProxy and nginx.** One thread does everything for a connection there, on one buffer. In edge
   a request crosses from h2's connection task to the service and back, and from hyper's client to its pool: each crossing wakes a
-  task. `perf record -g -p PID` while `cargo xtask versus speed` runs says which part is h2's, hyper's and the kernel's.
+  task. The tables of the profile above say which part is h2's, hyper's and the kernel's.
 - **Time to exit with idle HTTP/1.1 connections.** Servers that close such a connection at once are gone sooner, and lose the request that
   crosses the close. Ours says `connection: close` with the next answer and closes the silent ones at the deadline; `IdlePolicy` chooses
   otherwise.

@@ -2,6 +2,7 @@
 
 mod exits;
 mod memory;
+mod profile;
 mod restarts;
 mod rolling;
 mod speed;
@@ -20,6 +21,8 @@ pub(crate) enum Part {
     Restart,
     /// What a request costs.
     Speed,
+    /// Whose code a request's time is spent in, by perf.
+    Profile,
     /// What an idle connection and a draining version take.
     Memory,
     /// From SIGTERM to the end, with clients that do not help.
@@ -32,10 +35,11 @@ pub(crate) enum Part {
 const SHORT: Duration = Duration::from_millis(1500);
 
 impl Part {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Storm,
         Self::Restart,
         Self::Speed,
+        Self::Profile,
         Self::Memory,
         Self::Exit,
         Self::Rolling,
@@ -46,6 +50,7 @@ impl Part {
             Self::Storm => "Storm",
             Self::Restart => "Restart",
             Self::Speed => "Speed",
+            Self::Profile => "Profile",
             Self::Memory => "Memory",
             Self::Exit => "Exit",
             Self::Rolling => "Rolling replacement",
@@ -58,6 +63,7 @@ impl Part {
             Self::Storm => storms::MEANING,
             Self::Restart => restarts::MEANING,
             Self::Speed => speed::MEANING,
+            Self::Profile => profile::MEANING,
             Self::Memory => memory::MEANING,
             Self::Exit => exits::MEANING,
             Self::Rolling => rolling::MEANING,
@@ -69,6 +75,7 @@ impl Part {
             Self::Storm => storms::play(stage, lasts).await,
             Self::Restart => restarts::play(stage).await,
             Self::Speed => speed::play(stage, (lasts / 6).max(SHORT)).await,
+            Self::Profile => profile::play(stage, (lasts / 6).max(SHORT)).await,
             // Sizes differ little from round to round.
             Self::Memory => memory::play(stage, stage.rounds.div_ceil(2)).await,
             Self::Exit => exits::play(stage).await,

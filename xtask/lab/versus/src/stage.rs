@@ -49,11 +49,16 @@ impl Stage {
             "{who} failed in {what}: {}",
             line.lines().next().unwrap_or("?")
         );
+        self.leave_out(line);
+        None
+    }
+
+    /// Says once on the page what is not on it.
+    pub(crate) fn leave_out(&self, line: String) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if !failed.contains(&line) {
             failed.push(line);
         }
-        None
     }
 
     /// Plays a cell, and again if other work took too much of a core; the quietest play counts.

@@ -96,6 +96,12 @@ pub(crate) const fn ticks(ticks: u64) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// The processes below this one that run.
+pub(crate) fn ids() -> Vec<u32> {
+    let alive = below().into_iter().filter(|stat| !stat.zombie);
+    alive.map(|stat| stat.id).collect()
+}
+
 /// How many processes below this one run.
 pub(crate) fn count() -> usize {
     below().iter().filter(|stat| !stat.zombie).count()
