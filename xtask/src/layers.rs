@@ -138,10 +138,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lab-versus", &[RIG]),
     // How the benches measure.
     (MEASURE, &[RIG]),
+    // Rules for texts, which know neither cargo nor files.
+    (HOUSE, &[]),
     // It starts the laboratories, and is built without them.
-    ("xtask", &[]),
+    ("xtask", &[HOUSE]),
 ];
 
+const HOUSE: &str = "lab-house";
 const MEASURE: &str = "measure";
 const RIG: &str = "lab-rig";
 

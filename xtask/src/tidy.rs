@@ -1,4 +1,4 @@
-//! House rules that no other tool knows. Each is a pure function of a path and a text, and each has its reason.
+//! The rules of the house, asked of the workspace: those for texts are of `lab-house`, those for manifests stand here.
 
 use std::{
     fs,
@@ -6,65 +6,9 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use house::{code, ledger, names};
 
-use crate::{ledger, metadata::Package, names, release};
-
-/// A rule for the text of one `.rs` file: what is wrong with it, if anything.
-struct Rule {
-    reason: &'static str,
-    broken: fn(&str, &str) -> Option<String>,
-}
-
-const RULES: &[Rule] = &[
-    Rule {
-        reason: "a reader learns a file's one idea from its first line",
-        broken: no_first_line,
-    },
-    Rule {
-        reason: "a test that sleeps on the real clock is slow or flaky; pause it or await an event",
-        broken: sleeps,
-    },
-];
-
-fn no_first_line(_: &str, text: &str) -> Option<String> {
-    (!text.starts_with("//!")).then(|| "does not begin with a `//!` line".to_owned())
-}
-
-fn sleeps(path: &str, text: &str) -> Option<String> {
-    let paused = text.contains("start_paused = true")
-        || text.contains(".start_paused(true)")
-        || text.contains("time::pause()");
-    // A helper runs on the clock of the test that calls it.
-    let is_helper = !text.contains("::test") && !text.contains("#[test]");
-    if paused || is_helper || !path.contains("/tests/") {
-        return None;
-    }
-    found(text, |line| {
-        line.contains("time::sleep(") || line.contains(" sleep(")
-    })
-}
-
-/// The first line of code, not of comment, that `is_bad`.
-fn found(text: &str, is_bad: impl Fn(&str) -> bool) -> Option<String> {
-    let code = |line: &str| !line.trim_start().starts_with("//");
-    let (number, line) = text
-        .lines()
-        .enumerate()
-        .find(|(_, line)| code(line) && is_bad(line))?;
-    Some(format!("line {}: `{}`", number + 1, line.trim()))
-}
-
-/// What breaks a rule in `text`, the content of `path` (relative to the root, with `/`).
-fn file_problems(path: &str, text: &str) -> Vec<String> {
-    // The words that the rules look for stand in this file, as words.
-    if path == "xtask/src/tidy.rs" {
-        return Vec::new();
-    }
-    let broken = |rule: &Rule| {
-        (rule.broken)(path, text).map(|what| format!("{path}: {what}\n    ({})", rule.reason))
-    };
-    RULES.iter().filter_map(broken).collect()
-}
+use crate::{metadata::Package, release};
 
 /// What is wrong with the manifest of a published crate. `siblings` are the names of the workspace's crates.
 fn manifest_problems(package: &Package, siblings: &[String]) -> Vec<String> {
@@ -115,6 +59,9 @@ fn package_problems(name: &str, manifest: &str) -> Vec<String> {
 /// Files that every published crate carries: they are what crates.io and a packager show.
 const CARRIED: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
+/// The documents whose tables name tests, from the root.
+const LEDGERS: [&str; 3] = ["docs/envoy-compat.md", "docs/protocols.md", "docs/xds.md"];
+
 /// Everything in the workspace at `root` that breaks a rule.
 pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let siblings: Vec<String> = packages
@@ -122,7 +69,7 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
         .map(|package| package.name.clone())
         .collect();
     let mut problems = Vec::new();
-    let mut code = Vec::new();
+    let mut texts = Vec::new();
     let replaced = names::replaced(&fs::read_to_string(root.join("docs/glossary.md"))?);
     for package in packages {
         for path in files(&package.dir, "rs")? {
@@ -131,11 +78,11 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
                 .strip_prefix(root)?
                 .to_string_lossy()
                 .replace('\\', "/");
-            problems.extend(file_problems(&relative, &text));
+            problems.extend(code::problems(&relative, &text));
             if package.published && relative.contains("/src/") {
                 problems.extend(names::problems(&relative, &text, &replaced));
             }
-            code.push(text);
+            texts.push(text);
         }
         for snapshot in ["new", "pending-snap"] {
             let unreviewed = files(&package.dir, snapshot)?;
@@ -169,7 +116,11 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
             problems.extend(missing.map(|file| format!("{}: has no {file}", package.name)));
         }
     }
-    problems.extend(ledger::problems(root, &code)?);
+    for path in LEDGERS {
+        let page = fs::read_to_string(root.join(path)).context(path)?;
+        let missing = ledger::missing(&page, &texts).into_iter();
+        problems.extend(missing.map(|name| format!("{path}: there is no test `{name}`")));
+    }
     let releasing = fs::read_to_string(root.join("RELEASING.md"))?;
     problems.extend(release::order_problems(&releasing, packages));
     Ok(problems)
@@ -203,28 +154,6 @@ fn files(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
     use crate::metadata::Dependency;
-
-    fn breaks(path: &str, text: &str) -> bool {
-        !file_problems(path, &format!("//! One idea.\n{text}")).is_empty()
-    }
-
-    #[test]
-    fn a_file_without_its_first_line_is_refused() {
-        assert_eq!(file_problems("a/src/b.rs", "use std::fmt;").len(), 1);
-        assert!(file_problems("a/src/b.rs", "//! One idea.").is_empty());
-    }
-
-    #[test]
-    fn a_test_may_sleep_only_on_a_paused_clock() {
-        assert!(breaks(
-            "a/tests/b.rs",
-            "#[tokio::test]\n    tokio::time::sleep(SECOND).await;"
-        ));
-        assert!(!breaks(
-            "a/tests/b.rs",
-            "#[tokio::test(start_paused = true)]\n    sleep(SECOND).await;"
-        ));
-    }
 
     #[test]
     fn a_package_has_no_tests_and_its_page_no_features_for_tests() {
