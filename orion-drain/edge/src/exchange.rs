@@ -1,9 +1,10 @@
 //! One exchange with an endpoint: the request in its version of HTTP, and the response in the
 //! client's.
 
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use orion_drain::config::StreamLimits;
 use orion_drain::serve::ReceivedBody;
@@ -66,10 +67,13 @@ pub(crate) fn for_upstream(
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by one name for all.
         Upstream::Http1(_) | Upstream::Alpn(_) => {
-            if !asked_for.is_empty() {
-                let host =
-                    HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
-                parts.headers.insert(HOST, host);
+            // Empty if nobody was asked for (RFC 9112, section 3.2).
+            let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
+            parts.headers.insert(HOST, host);
+            if has_unknown_length(&body) {
+                // hyper would leave out the body of a GET and of a HEAD.
+                let chunked = HeaderValue::from_static("chunked");
+                parts.headers.insert(TRANSFER_ENCODING, chunked);
             }
             parts.version = Version::HTTP_11;
             match upstream {
@@ -103,6 +107,11 @@ pub(crate) fn for_upstream(
     parts.uri = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
     parts.extensions.clear();
     Ok(Request::from_parts(parts, body))
+}
+
+/// Whether the end of a body is all that says how long it is.
+fn has_unknown_length(body: &ReceivedBody) -> bool {
+    !body.is_end_stream() && body.size_hint().exact().is_none()
 }
 
 /// Makes a response of the upstream's one of ours: in our version of HTTP, no hop-by-hop headers.

@@ -4,6 +4,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use crate::support::h1::header;
+use crate::support::h2::H2;
 use crate::support::{Edge, H1, Http, cluster, discovery, websocket};
 
 /// Starts edge with one listener that lets WebSockets through.
@@ -134,4 +135,54 @@ async fn a_body_that_ends_with_the_upstreams_connection_reaches_the_client_in_ch
         assert!(response.head.starts_with("http/1.1 "), "{response:?}");
         assert_eq!(response.ok(), "to the end");
     }
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_passes_however_its_length_is_told() {
+    let mut edge = start("").await;
+    let address = edge.address("http").await;
+    for method in ["GET", "HEAD", "DELETE", "FOO"] {
+        for (told, sent) in [
+            ("content-length: 3", "abc"),
+            (
+                "transfer-encoding: chunked",
+                "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
+            ),
+        ] {
+            let mut client = H1::connect(address).await;
+            client
+                .send(&format!(
+                    "{method} /held HTTP/1.1\r\nhost: test\r\n{told}\r\n\r\n{sent}"
+                ))
+                .await;
+            let held = edge.upstream.held().await;
+            assert_eq!(held.body, b"abc", "{method} {told}: {}", held.head);
+            held.answer("done");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_data_of_a_get_over_http2_passes() {
+    let mut edge = start("").await;
+    let mut client = H2::connect(edge.address("http").await).await;
+    client
+        .raw(&rig::h2::request("GET", "/held", 1, false))
+        .await;
+    client.raw(&rig::h2::data(1, b"abc", true)).await;
+    let held = edge.upstream.held().await;
+    assert_eq!(held.body, b"abc", "{}", held.head);
+    held.answer("done");
+    assert_eq!(client.answered(1).await, "done");
+}
+
+#[tokio::test]
+async fn a_request_of_http_1_0_that_names_no_host_names_none_to_the_upstream_either() {
+    let mut edge = start("").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client.send("GET /held HTTP/1.0\r\n\r\n").await;
+    let held = edge.upstream.held().await;
+    assert_eq!(header(&held.head, "host"), Some(""), "{}", held.head);
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
 }
