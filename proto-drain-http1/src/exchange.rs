@@ -35,6 +35,10 @@ struct Inner {
     tail: AtomicU32,
     /// The request that is being answered has a body.
     body: AtomicBool,
+    /// The guards of request bodies that may still have bytes to come.
+    bodies: AtomicU32,
+    /// A head was taken since the transport last asked.
+    head_taken: AtomicBool,
     read: AtomicBool,
     written: AtomicBool,
     tracked: AtomicBool,
@@ -110,6 +114,7 @@ impl Exchanges {
     fn taken(&self, has_body: bool) {
         let inner = &self.inner;
         inner.tracked.store(true, Ordering::Relaxed);
+        inner.head_taken.store(true, Ordering::Relaxed);
         // Bytes behind a head without a body are the next request's. Behind a head with a body they
         // count as the body's until the exchange ends: where a body ends is not known here.
         let behind = !has_body && !ends_a_head(inner.tail.load(Ordering::Relaxed));
@@ -137,6 +142,30 @@ impl Exchanges {
             self.report(Activity::InRequest { streams: 1 });
         }
         Exchange { of: self.clone() }
+    }
+
+    /// The body of the request that was just taken. Hold the guard until the body has come whole or is given up, which may be
+    /// after its response: what comes meanwhile is no head.
+    pub fn body(&self) -> OpenBody {
+        self.inner.bodies.fetch_add(1, Ordering::Relaxed);
+        OpenBody { of: self.clone() }
+    }
+
+    /// Whether a request's body may still have bytes to come. Without [guards](Self::body) this is not known.
+    #[must_use]
+    pub fn has_open_body(&self) -> bool {
+        self.inner.bodies.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a head was taken since this was last asked: what has come since then is another one's.
+    #[must_use]
+    pub fn took_head(&self) -> bool {
+        // The connection's own task alone writes it.
+        let taken = self.inner.head_taken.load(Ordering::Relaxed);
+        if taken {
+            self.inner.head_taken.store(false, Ordering::Relaxed);
+        }
+        taken
     }
 
     /// The connection is a tunnel from here on (101, or 2xx to CONNECT): the transport wrapper steps aside, so that
@@ -353,6 +382,24 @@ impl Drop for Exchange {
             && !inner.answering.load(Ordering::Relaxed)
         {
             self.of.over();
+        }
+    }
+}
+
+/// A request's body that may still have bytes to come. Dropping it says that none come any more.
+#[derive(Debug)]
+#[must_use = "dropping it says that the body is over"]
+pub struct OpenBody {
+    of: Exchanges,
+}
+
+impl Drop for OpenBody {
+    fn drop(&mut self) {
+        let inner = &self.of.inner;
+        let last = inner.bodies.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last && !self.of.is_answering() {
+            // The response was before the body's end: what has come since then counts as the body.
+            inner.pending.store(false, Ordering::Relaxed);
         }
     }
 }

@@ -132,7 +132,7 @@ mod connection_field;
 mod counters;
 pub use counters::{CloseCounters, CloseCounts};
 mod exchange;
-pub use exchange::{Exchange, Exchanges};
+pub use exchange::{Exchange, Exchanges, OpenBody};
 #[cfg(feature = "hyper")]
 mod hyper;
 #[cfg(feature = "tower")]

@@ -76,6 +76,13 @@ impl Ending {
         }
     }
 
+    /// Whether a request, or the body of its response, is under way.
+    pub(super) fn is_in_request(&self) -> bool {
+        let in_request =
+            |open: Connection| matches!(open.guard().kind(), ConnKind::InRequest { .. });
+        self.connection.upgrade().is_some_and(in_request)
+    }
+
     fn is_unfinished(&self, by: u8) -> bool {
         self.connection.upgrade().is_some_and(|open| {
             let guard = open.guard();

@@ -150,7 +150,7 @@ where
                 server.head_timeout,
                 parts.exchanges().clone(),
                 parts.goaway().clone(),
-                Arc::clone(&server.stats),
+                Arc::clone(ending),
             );
             serve(io, parts)
         })
@@ -171,6 +171,7 @@ fn service<S>(
         server.shown,
         server.extensions.clone(),
         server.age.last_request(),
+        server.head_timeout.is_some(),
     );
     let drain = connection.drain().clone();
     StreamTunnels::new(

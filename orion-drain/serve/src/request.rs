@@ -15,6 +15,7 @@ use pin_project::pin_project;
 
 use super::Connection;
 use super::ending::Ending;
+use super::timeout::BodyGuard;
 use super::tunnel::Tunnel;
 
 /// The service of one connection, with every request counted.
@@ -33,6 +34,8 @@ struct Requests {
     extensions: Option<RequestExtensions>,
     /// The response to the request of this number informs the client that it leaves.
     last: u64,
+    /// Heads must arrive in time: what comes of a body must be told from them.
+    times_heads: bool,
 }
 
 /// What a program puts into the extensions of every request of a connection.
@@ -96,6 +99,7 @@ impl<S> Counted<S> {
         shown: ConnectionShown,
         extensions: Option<RequestExtensions>,
         last: u64,
+        times_heads: bool,
     ) -> Self {
         Self {
             inner,
@@ -105,6 +109,7 @@ impl<S> Counted<S> {
                 shown,
                 extensions,
                 last,
+                times_heads,
             }),
         }
     }
@@ -113,6 +118,7 @@ impl<S> Counted<S> {
 impl<S, R, B> Service<Request<R>> for Counted<S>
 where
     S: Service<Request<R>, Response = Response<B>>,
+    R: Body,
 {
     type Response = Response<RequestBody<B>>;
     type Error = S::Error;
@@ -135,9 +141,16 @@ where
         if let Some(extensions) = &self.requests.extensions {
             (extensions.0)(connection, request.extensions_mut());
         }
+        let is_http1 = request.version() < Version::HTTP_2;
+        if is_http1 && self.requests.times_heads && !request.body().is_end_stream() {
+            if let Some(exchanges) = connection.exchanges() {
+                let open = BodyGuard::new(exchanges.body());
+                request.extensions_mut().insert(open);
+            }
+        }
         let open = OpenRequest::new(Arc::clone(&self.requests));
         Counting {
-            is_http1: request.version() < Version::HTTP_2,
+            is_http1,
             connects: request.method() == Method::CONNECT,
             future: self.inner.call(request),
             open: Some(open),

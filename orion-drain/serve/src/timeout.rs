@@ -15,12 +15,13 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project::pin_project;
 use proto_drain_h2::{GoawayHandle, WireProtocol};
-use proto_drain_http1::Exchanges;
+use proto_drain_http1::{Exchanges, OpenBody};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::HttpCounts;
 use super::HttpServer;
+use super::ending::Ending;
 
 /// A service whose requests must have arrived whole within the server's `request_timeout`, unless their response begins
 /// before. Who is too slow gets 408, and loses an HTTP/1 connection.
@@ -56,6 +57,8 @@ where
     type Future = Timed<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut request = request;
+        let open = request.extensions_mut().remove::<BodyGuard>();
         let waits = self.timeout.filter(|_| !request.body().is_end_stream());
         let (timer, arrived) = match waits {
             None => (None, None),
@@ -71,9 +74,11 @@ where
             }
         };
         Timed {
-            inner: self
-                .inner
-                .call(request.map(|body| ReceivedBody { body, arrived })),
+            inner: self.inner.call(request.map(|body| ReceivedBody {
+                body,
+                arrived,
+                open,
+            })),
             timer,
         }
     }
@@ -138,6 +143,21 @@ where
 pub struct ReceivedBody {
     body: Incoming,
     arrived: Option<Arc<AtomicBool>>,
+    open: Option<BodyGuard>,
+}
+
+/// For the timer of the next head: until this is dropped, what comes over HTTP/1 is a request's body.
+#[derive(Debug, Clone)]
+pub(super) struct BodyGuard {
+    _guard: Arc<OpenBody>,
+}
+
+impl BodyGuard {
+    pub(super) fn new(guard: OpenBody) -> Self {
+        Self {
+            _guard: Arc::new(guard),
+        }
+    }
 }
 
 impl Body for ReceivedBody {
@@ -155,6 +175,7 @@ impl Body for ReceivedBody {
             if let Some(arrived) = this.arrived.take() {
                 arrived.store(true, Ordering::Relaxed);
             }
+            this.open = None;
         }
         Poll::Ready(frame)
     }
@@ -213,7 +234,7 @@ pub(super) struct HeadTimeoutIo<IO> {
     timeout: Option<Duration>,
     exchanges: Exchanges,
     goaway: GoawayHandle,
-    stats: Arc<dyn HttpCounts>,
+    ending: Arc<Ending>,
     timer: Option<Pin<Box<Sleep>>>,
     /// Something is waiting to be written: the codec is in the middle of a response.
     is_writing: bool,
@@ -225,14 +246,14 @@ impl<IO> HeadTimeoutIo<IO> {
         timeout: Option<Duration>,
         exchanges: Exchanges,
         goaway: GoawayHandle,
-        stats: Arc<dyn HttpCounts>,
+        ending: Arc<Ending>,
     ) -> Self {
         Self {
             io,
             timeout,
             exchanges,
             goaway,
-            stats,
+            ending,
             timer: None,
             is_writing: false,
         }
@@ -256,18 +277,24 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
         // An exchange lasts until both bodies end, and a tunnel for ever: what comes meanwhile is no head.
         let awaits_a_head = this.exchanges.is_receiving()
             && !this.exchanges.is_answering()
+            && !this.exchanges.has_open_body()
             && !this.exchanges.is_tunnel()
-            && !*this.is_writing;
+            && !*this.is_writing
+            && !this.ending.is_in_request();
         if this.goaway.protocol() != WireProtocol::Other || !awaits_a_head {
             *this.timer = None;
             return Poll::Pending;
+        }
+        if this.exchanges.took_head() {
+            // It ran for that head.
+            *this.timer = None;
         }
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         ready!(timer.as_mut().poll(cx));
         *this.timeout = None;
-        this.stats.request_timed_out();
+        this.ending.stats().request_timed_out();
         // A client that does not even take this answer gets none. For hyper its half of the connection has ended.
         drop(this.io.poll_write(cx, TIMED_OUT));
         Poll::Ready(Ok(()))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::h2::{Event, H2};
 use crate::support::{Edge, End, H1, Http, discovery, websocket};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::interval;
 
@@ -106,6 +106,79 @@ async fn half_a_head_behind_a_request_never_breaks_into_its_response() {
     );
 }
 
+/// An upstream that answers every head at once, with eight bytes, one each 150 ms.
+async fn at_once() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut received = Vec::new();
+                while stream.read_buf(&mut received).await? > 0 {
+                    if !received.ends_with(b"\r\n\r\n") && !received.ends_with(b"\r\n\r\nhalf") {
+                        continue;
+                    }
+                    received.clear();
+                    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\n";
+                    stream.write_all(head).await?;
+                    let mut pace = interval(Duration::from_millis(150));
+                    for _ in 0..8 {
+                        pace.tick().await;
+                        stream.write_all(b"y").await?;
+                    }
+                }
+                Ok::<_, std::io::Error>(())
+            });
+        }
+    });
+    address
+}
+
+/// An edge with a `request_timeout` whose only route leads to such an upstream.
+async fn start_at_once() -> Edge {
+    let listener = Http::new("http", 1).with_http("request_timeout: 0.3s");
+    let listener = listener.yaml().replace("cluster: http", "cluster: early");
+    let early = crate::support::cluster("early", &[at_once().await], "");
+    Edge::start_beside(FLAGS, &discovery("1", &[listener]), &early, "").await
+}
+
+#[tokio::test]
+async fn an_upload_that_outlasts_the_head_of_its_response_never_breaks_into_the_response() {
+    let mut edge = start_at_once().await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client
+        .send("POST /held HTTP/1.1\r\nhost: test\r\ncontent-length: 12\r\n\r\nhalf")
+        .await;
+    for _ in 0..8 {
+        edge.runs_for(Duration::from_millis(150)).await;
+        client.send("x").await;
+    }
+    // The body has ended about when its response has.
+    assert_eq!(client.response().await.ok(), "yyyyyyyy");
+    // What came of it is no half of a head: the connection is idle, for longer than the timeout.
+    edge.runs_for(Duration::from_millis(900)).await;
+    assert_eq!(client.get("/next").await.ok(), "yyyyyyyy");
+    assert_eq!(edge.stat("http.http.downstream_rq_timeout").await, 0);
+}
+
+#[tokio::test]
+async fn each_head_of_a_connection_has_the_whole_time() {
+    let listener = Http::new("http", 1).with_http("request_timeout: 2s").yaml();
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener])).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    // The first half of each comes together with the second one of the request before.
+    client.send("GET /version HTT").await;
+    for _ in 0..3 {
+        edge.runs_for(Duration::from_millis(900)).await;
+        client
+            .send("P/1.1\r\nhost: test\r\n\r\nGET /version HTT")
+            .await;
+        assert_eq!(client.response().await.ok(), "v1");
+    }
+    // And the last one takes too long.
+    assert_eq!(client.response().await.status, 408);
+}
+
 /// An edge whose only route has a timeout, to this upstream.
 async fn routed(upstream: std::net::SocketAddr) -> Edge {
     let listener = Http::new("http", 1).yaml();
@@ -116,8 +189,6 @@ async fn routed(upstream: std::net::SocketAddr) -> Edge {
 
 /// An upstream that takes one request and answers it with these pieces, each after a pause.
 async fn pieces(head: &'static str, pieces: usize) -> std::net::SocketAddr {
-    use tokio::io::AsyncReadExt;
-
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
