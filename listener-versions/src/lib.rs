@@ -64,7 +64,8 @@
 //! A listener has one address or several ([`ListenerConfig::additional_addresses`]), TCP and Unix,
 //! each with sockets of its own. One version takes what comes on all of them. An update takes all
 //! addresses of a listener or none, and an address that stays keeps its queue, also if another
-//! listener takes it over.
+//! listener takes it over. Listeners may exchange addresses in one update, two or more in a ring; a
+//! listener that warms keeps its address until it is warm.
 //!
 //! A listener with the address [`ListenAddress::Internal`] has no socket there. The program hands
 //! connections in ([`Listeners::enter`]); versions, chains, limits and drains are the same.

@@ -276,8 +276,10 @@ pub enum UpdateError {
         /// The listener's name.
         listener: Arc<str>,
     },
-    /// Another listener has this address.
-    #[error("listener {listener:?}: {field}: {address} belongs to listener {held_by:?}")]
+    /// Another listener has this address, and keeps it in this update. Listeners may exchange their
+    /// addresses in one update, unless one of them warms: that one has its address until it is
+    /// warm.
+    #[error("listener {listener:?}: {field}: {address} belongs to listener {held_by:?}{way_out}")]
     #[non_exhaustive]
     AddressConflict {
         /// The listener's name.
@@ -288,6 +290,8 @@ pub enum UpdateError {
         address: ListenAddress,
         /// The listener that has it.
         held_by: Arc<str>,
+        /// What can be done about it, as the end of the message.
+        way_out: &'static str,
     },
     /// The address could not be bound, for example because another process has it.
     #[error("listener {listener:?}: {field}: cannot listen on {address}: {source}")]

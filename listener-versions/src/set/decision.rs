@@ -16,17 +16,22 @@ pub(crate) struct Candidate<C> {
     pub(crate) life: Arc<Life>,
     /// When it is warm, if it warms.
     pub(crate) ready: Option<Ready>,
+    pub(crate) is_built: bool,
 }
 
 impl<C: ListenerConfig> Candidate<C> {
-    /// The configuration's own code: its panic refuses the listener, and concerns no other.
+    /// The configuration's own code, once: its panic refuses the listener, and concerns no other.
     pub(super) fn build(&mut self) -> Result<(), FieldError> {
+        if self.is_built {
+            return Ok(());
+        }
         let build = || {
             self.config.build(&self.life.token())?;
             Ok(self.asked.warms.then(|| self.config.ready()))
         };
         self.ready = catch_unwind(AssertUnwindSafe(build))
             .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))?;
+        self.is_built = true;
         Ok(())
     }
 }

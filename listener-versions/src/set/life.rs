@@ -40,6 +40,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             asked: Arc::clone(&record.asked),
             life: Arc::clone(&record.life),
             ready: None,
+            is_built: true,
         };
         let active = self.active(&name);
         if let Some(kept) = active.and_then(|active| in_place::diff(active, &candidate)) {

@@ -15,12 +15,17 @@ use crate::{
     Change, FieldError, ListenAddress, ListenerConfig, ListenerReport, SocketKey, UpdateError,
 };
 
+mod conflict;
+mod exchange;
 mod sockets;
+use conflict::Taken;
 use sockets::Next;
 
 pub(crate) struct Plan<'a, C> {
     set: &'a VersionSet<C>,
     steps: Vec<(Arc<str>, Option<Outcome<C>>)>,
+    /// Where the first step of a name stands.
+    by_name: HashMap<Arc<str>, usize>,
     released: HashSet<SocketKey>,
     claimed: HashMap<SocketKey, Arc<str>>,
     /// Sockets opened for this update.
@@ -34,6 +39,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         let mut plan = Self {
             set,
             steps: Vec::new(),
+            by_name: HashMap::new(),
             released: HashSet::new(),
             claimed: HashMap::new(),
             fresh: HashSet::new(),
@@ -46,7 +52,8 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
     }
 
     /// Decides every listener. One that wants an address which another is about to leave comes
-    /// after it, whatever their order.
+    /// after it, whatever their order. Those that wait for each other [exchange](Self::exchange)
+    /// their addresses.
     ///
     /// Every configuration is asked everything before the first socket is opened.
     pub(crate) fn decide(
@@ -56,14 +63,14 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) {
         let mut open: Vec<(usize, Candidate<C>)> = Vec::new();
-        let mut seen: HashSet<Arc<str>> = HashSet::new();
         for (index, resource) in resources.into_iter().enumerate() {
             let name: Arc<str> = match self.set.names.get_key_value(resource.name()) {
                 Some((name, _)) => Arc::clone(name),
                 None => resource.name().into(),
             };
+            let first = *self.by_name.entry(Arc::clone(&name)).or_insert(index);
             let outcome = match resource {
-                _ if !seen.insert(Arc::clone(&name)) => Some(Err(UpdateError::DuplicateName {
+                _ if first != index => Some(Err(UpdateError::DuplicateName {
                     listener: Arc::clone(&name),
                 })),
                 Resource::Refused { error, .. } => Some(Err(UpdateError::Invalid {
@@ -87,21 +94,24 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             };
             self.steps.push((name, outcome));
         }
-        let mut last_round = false;
         while !open.is_empty() {
             let before = open.len();
             for (index, candidate) in std::mem::take(&mut open) {
-                let name = Arc::clone(&self.steps[index].0);
-                match self.with_addresses(&name, candidate, last_round, bind) {
-                    Ok(outcome) => {
-                        self.waiting.remove(&name);
-                        self.steps[index].1 = Some(outcome);
-                    }
+                match self.with_addresses(index, candidate, bind) {
+                    Ok(outcome) => self.decided(index, outcome),
                     Err(candidate) => open.push((index, candidate)),
                 }
             }
-            last_round = open.len() == before;
+            if open.len() == before {
+                return self.exchange(open, bind);
+            }
         }
+    }
+
+    fn decided(&mut self, index: usize, outcome: Outcome<C>) {
+        let (name, step) = &mut self.steps[index];
+        self.waiting.remove(name);
+        *step = Some(outcome);
     }
 
     pub(crate) fn is_refused(&self) -> bool {
@@ -199,6 +209,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             asked,
             life,
             ready: None,
+            is_built: false,
         };
         // Of a version that warms, this is decided when it is warm.
         let active = active.filter(|_| !candidate.asked.warms);
@@ -215,60 +226,49 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
     /// to be decided first.
     fn with_addresses(
         &mut self,
-        name: &Arc<str>,
+        index: usize,
         mut candidate: Candidate<C>,
-        last_round: bool,
         bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
     ) -> Result<Outcome<C>, Candidate<C>> {
+        let name = Arc::clone(&self.steps[index].0);
         let asked = Arc::clone(&candidate.asked);
-        let listener = || Arc::clone(name);
-        let invalid = |source| {
-            let listener = listener();
-            Ok(Err(UpdateError::Invalid { listener, source }))
-        };
         let mut has_to_wait = false;
         for socket in &asked.sockets {
-            match self.taken_by(name, socket) {
+            match self.taken_by(&name, socket) {
                 None => {}
-                Some((_, true)) if !last_round => has_to_wait = true,
-                Some((held_by, _)) => {
-                    return Ok(Err(UpdateError::AddressConflict {
-                        listener: listener(),
-                        field: asked.field_of(socket),
-                        address: socket.address().clone(),
-                        held_by: Arc::clone(held_by),
-                    }));
-                }
+                Some(Taken { leaves: true, .. }) => has_to_wait = true,
+                Some(taken) => return Ok(Err(self.conflict(&name, &asked, socket, taken.by))),
             }
         }
         if has_to_wait {
             return Err(candidate);
         }
-        if let Some(field) = self.field_that_stays(&asked) {
-            return invalid(FieldError::new(
+        let possible =
+            (self.build(&name, &mut candidate)).and_then(|()| self.open(&name, &candidate, bind));
+        Ok(possible.map(|()| self.take(&name, candidate)))
+    }
+
+    /// What can be had of the open sockets that it wants, and the configuration's own code.
+    fn build(&self, name: &Arc<str>, candidate: &mut Candidate<C>) -> Result<(), UpdateError> {
+        let built = match self.field_that_stays(&candidate.asked) {
+            Some(field) => Err(FieldError::new(
                 field,
                 "cannot change while the address stays",
-            ));
-        }
-        if let Err(source) = candidate.build() {
-            return invalid(source);
-        }
-        if let Err((socket, source)) = self.open(&candidate.config, &asked, bind) {
-            return Ok(Err(UpdateError::Bind {
-                listener: listener(),
-                field: asked.field_of(socket),
-                address: socket.address().clone(),
-                source: Arc::new(source),
-            }));
-        }
-        let next = match asked.warms {
-            true => Next::Warming(&asked.sockets),
-            false => Next::Active(&asked.sockets),
+            )),
+            None => candidate.build(),
         };
-        self.release(name, next);
-        let claimed = asked.sockets.iter().cloned();
+        built.map_err(|source| UpdateError::Invalid {
+            listener: Arc::clone(name),
+            source,
+        })
+    }
+
+    /// The sockets are the listener's from now on.
+    fn take(&mut self, name: &Arc<str>, candidate: Candidate<C>) -> Step<C> {
+        self.release(name, Next::of(&candidate.asked));
+        let claimed = candidate.asked.sockets.iter();
         self.claimed
-            .extend(claimed.map(|socket| (socket, listener())));
-        Ok(Ok(Step::Take(candidate)))
+            .extend(claimed.map(|socket| (socket.clone(), Arc::clone(name))));
+        Step::Take(candidate)
     }
 }

@@ -32,6 +32,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             asked,
             life,
             ready,
+            ..
         } = match step {
             Step::Leave(change) => return change,
             Step::DropWarming(version) => {

@@ -1,38 +1,23 @@
-//! The sockets of an update: which listener has them, which are opened, and which are given up.
+//! The sockets of an update: which are opened, and which are given up.
 
 use std::io;
 use std::sync::Arc;
 
 use super::Plan;
-use crate::set::decision::Wanted;
+use crate::set::decision::{Candidate, Wanted};
 use crate::set::record::Asked;
-use crate::{ListenerConfig, SocketKey};
+use crate::{ListenerConfig, SocketKey, UpdateError};
 
 impl<C: ListenerConfig> Plan<'_, C> {
-    /// The other listener that has this socket, and whether it may leave it yet in this update.
-    pub(super) fn taken_by(
-        &self,
-        name: &Arc<str>,
-        socket: &SocketKey,
-    ) -> Option<(&Arc<str>, bool)> {
-        if let Some(other) = self.claimed.get(socket).filter(|other| *other != name) {
-            return Some((other, false));
-        }
-        let owner = self.set.sockets.get(socket).map(|owned| &owned.name);
-        let other = owner.filter(|other| *other != name && !self.released.contains(socket))?;
-        let wanted = self.waiting.get(other);
-        let leaves = wanted.is_some_and(|wanted| !wanted.sockets.contains(socket));
-        Some((other, leaves))
-    }
-
     /// Opens what is not open yet, and lets it listen unless the version warms. If one socket
     /// fails, this is undone for the others.
-    pub(super) fn open<'b>(
+    pub(super) fn open(
         &mut self,
-        config: &C,
-        asked: &'b Asked,
+        name: &Arc<str>,
+        candidate: &Candidate<C>,
         bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
-    ) -> Result<(), (&'b SocketKey, io::Error)> {
+    ) -> Result<(), UpdateError> {
+        let (config, asked) = (&*candidate.config, &*candidate.asked);
         let sockets = &self.set.sockets;
         let (open, closed): (Vec<_>, Vec<_>) =
             (asked.sockets.iter()).partition(|socket| sockets.contains_key(socket));
@@ -57,15 +42,33 @@ impl<C: ListenerConfig> Plan<'_, C> {
                 bind(config, asked, Wanted::Listen(socket)).map_err(|error| (socket, error))
             });
         }
-        match outcome {
-            Ok(()) => self.fresh.extend(bound.into_iter().cloned()),
-            Err(_) => {
-                for socket in bound {
-                    drop(bind(config, asked, Wanted::Close(socket)));
-                }
+        self.fresh.extend(bound.into_iter().cloned());
+        outcome.map_err(|(socket, source)| {
+            self.close(candidate, bind);
+            UpdateError::Bind {
+                listener: Arc::clone(name),
+                field: asked.field_of(socket),
+                address: socket.address().clone(),
+                source: Arc::new(source),
+            }
+        })
+    }
+
+    /// Closes what was [opened](Self::open) for the listener in this update.
+    pub(super) fn close(
+        &mut self,
+        candidate: &Candidate<C>,
+        bind: &mut impl FnMut(&C, &Asked, Wanted<'_>) -> io::Result<()>,
+    ) {
+        for socket in &candidate.asked.sockets {
+            if self.fresh.remove(socket) {
+                drop(bind(
+                    &candidate.config,
+                    &candidate.asked,
+                    Wanted::Close(socket),
+                ));
             }
         }
-        outcome
     }
 
     /// What is wanted otherwise of sockets that are open. They stay open, with their queues, so it
@@ -84,12 +87,20 @@ impl<C: ListenerConfig> Plan<'_, C> {
 
     /// The listener gives up the sockets that it does not need next.
     pub(super) fn release(&mut self, name: &Arc<str>, next: Next<'_>) {
-        let Some(named) = self.set.names.get(name) else {
-            return;
-        };
-        let active = named.active.and_then(|version| self.set.get(version));
-        let warming = named.warming.and_then(|version| self.set.get(version));
-        let kept = |socket: &SocketKey| {
+        let left: Vec<SocketKey> = self.left_by(name, next).cloned().collect();
+        self.released.extend(left);
+    }
+
+    /// The sockets that the listener has now and does not need next.
+    pub(super) fn left_by<'b>(
+        &'b self,
+        name: &Arc<str>,
+        next: Next<'b>,
+    ) -> impl Iterator<Item = &'b SocketKey> {
+        let named = self.set.names.get(name);
+        let active = named.and_then(|named| self.set.get(named.active?));
+        let warming = named.and_then(|named| self.set.get(named.warming?));
+        let is_kept = move |socket: &SocketKey| {
             let is_active = || active.is_some_and(|active| active.serves.contains(socket));
             match next {
                 Next::Gone => false,
@@ -102,8 +113,7 @@ impl<C: ListenerConfig> Plan<'_, C> {
             .into_iter()
             .flat_map(|version| &version.asked.sockets);
         let active = active.into_iter().flat_map(|version| &version.serves);
-        let left = warming.chain(active).filter(|socket| !kept(socket));
-        self.released.extend(left.cloned());
+        warming.chain(active).filter(move |socket| !is_kept(socket))
     }
 }
 
@@ -114,4 +124,14 @@ pub(super) enum Next<'a> {
     Active(&'a [SocketKey]),
     Warming(&'a [SocketKey]),
     ActiveStays,
+}
+
+impl<'a> Next<'a> {
+    /// With a new version.
+    pub(super) fn of(asked: &'a Asked) -> Self {
+        match asked.warms {
+            true => Self::Warming(&asked.sockets),
+            false => Self::Active(&asked.sockets),
+        }
+    }
 }

@@ -42,7 +42,7 @@ impl Bench {
             log += &format!("bind {socket}\n");
             Ok(())
         });
-        log += &told(&effects);
+        log += &lines_of(&effects);
         (report, log)
     }
 
@@ -61,7 +61,7 @@ impl Bench {
     }
 }
 
-pub(super) fn told(effects: &[Effect]) -> String {
+pub(super) fn lines_of(effects: &[Effect]) -> String {
     let line = |effect: &Effect| match effect {
         Effect::Create { version } => format!("create {version}\n"),
         Effect::Discard { version } => format!("discard {version}\n"),

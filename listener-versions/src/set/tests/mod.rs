@@ -3,6 +3,7 @@
 mod bench;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+mod exchange;
 mod model;
 mod several;
 mod updates;

@@ -10,7 +10,8 @@ use crate::set::Wanted;
 use super::common::{Config, at_port, listener};
 use drain_tree::DrainDirection;
 use listener_versions::{
-    Change, Effect, ListenAddress, SocketKey, Update, UpdateReport, VersionSet, VersionState,
+    Change, Effect, ListenAddress, SocketKey, Update, UpdateError, UpdateReport, VersionSet,
+    VersionState,
 };
 use proptest::prelude::*;
 
@@ -330,6 +331,7 @@ fn apply(
     taken: Option<(u16, bool)>,
 ) -> UpdateReport {
     let mut opened = HashSet::new();
+    let is_atomic = update.atomic;
     let (report, effects) = set.apply(update, |_, _, wanted| {
         let (socket, listens) = match wanted {
             Wanted::Bind(socket) => (socket, false),
@@ -360,5 +362,25 @@ fn apply(
     }
     notebook.effects(&effects);
     notebook.report(set, &report);
+    if !is_atomic {
+        refused_for_an_owner(set, &report);
+    }
     report
+}
+
+/// Nothing is refused for an address that its owner leaves, unless that one is refused itself.
+fn refused_for_an_owner(set: &VersionSet<Config>, report: &UpdateReport) {
+    for error in report.errors() {
+        let UpdateError::AddressConflict {
+            address, held_by, ..
+        } = error
+        else {
+            continue;
+        };
+        let sockets = set.sockets.iter();
+        let mut owners = sockets.filter(|(socket, _)| socket.address() == address);
+        let has_it = owners.any(|(_, owned)| owned.name == *held_by);
+        let is_refused = matches!(report.outcome(held_by), Some(Err(_)));
+        assert!(has_it || is_refused, "{error}: {set:?}");
+    }
 }

@@ -76,7 +76,7 @@ fn of_two_addresses_one_that_another_listener_has_refuses_both() {
     let (report, log) = bench.lds([at("a", &[80, 82, 81], 2), at("b", &[81], 1)]);
     assert_eq!(
         error(&report, "a").to_string(),
-        "listener \"a\": additional_addresses: 127.0.0.1:81 belongs to listener \"b\""
+        "listener \"a\": additional_addresses: 127.0.0.1:81 belongs to listener \"b\": give one of the two another address, or remove the other one in the same update"
     );
     assert_eq!(log, "");
 }
@@ -107,7 +107,7 @@ fn a_version_that_waits_for_one_of_its_addresses_leaves_all_others_as_they_are_u
     assert!(!log.contains("drain") && !log.contains("close"), "{log}");
     let first = bench.set.get(1).expect("it serves what is left");
     assert_eq!((first.state, first.serves.len()), (VersionState::Active, 1));
-    let effects = super::bench::told(&bench.set.warmed(4).expect("it warms"));
+    let effects = super::bench::lines_of(&bench.set.warmed(4).expect("it warms"));
     assert_eq!(
         effects,
         "activate 4 on 127.0.0.1:82, 127.0.0.1:81\ndrain 1 ListenerModify\ndrain 2 ListenerModify\n"

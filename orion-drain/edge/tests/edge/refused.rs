@@ -224,8 +224,9 @@ async fn an_address_of_another_listener_is_rejected_and_the_other_one_is_served(
     let [first, second] =
         ["first", "second"].map(|name| Http::new(name, 2).at("127.0.0.1", port).yaml());
     let content = discovery("2", &[Http::new("http", 1).yaml(), first, second]);
-    let says =
-        format!("listener \"second\": address: 127.0.0.1:{port} belongs to listener \"first\"");
+    let says = format!(
+        "listener \"second\": address: 127.0.0.1:{port} belongs to listener \"first\": give one of the two another address"
+    );
     let last = "lds: version \"2\": first added (v2), second refused";
     served
         .refuses(
