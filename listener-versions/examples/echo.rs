@@ -52,7 +52,7 @@ impl ListenerObserver for Print {
     fn activated(&self, version: &VersionView, _: Option<u64>) {
         println!(
             "version {:>2} accepts on {}",
-            version.number, version.address
+            version.number, version.addresses[0]
         );
     }
 

@@ -18,16 +18,16 @@ use tokio::sync::mpsc;
 
 const DRAIN_TIME: Duration = Duration::from_secs(100);
 
-/// What the observer was told, as a line each.
-struct Told(mpsc::UnboundedSender<String>);
+/// What is reported to the observer, as a line each.
+struct Reports(mpsc::UnboundedSender<String>);
 
-impl Told {
+impl Reports {
     fn line(&self, line: String) {
         self.0.send(line).expect("the test listens");
     }
 }
 
-impl ListenerObserver for Told {
+impl ListenerObserver for Reports {
     fn created(&self, version: &VersionView) {
         self.line(format!("created {}", version.number));
     }
@@ -59,20 +59,21 @@ struct Bench {
     listeners: Listeners<Config>,
     root: DrainManager,
     tracker: ConnTracker,
-    told: mpsc::UnboundedReceiver<String>,
+    reported: mpsc::UnboundedReceiver<String>,
     driver: tokio::task::JoinHandle<()>,
 }
 
 fn bench(options: ListenersOptions) -> Bench {
-    let (sender, told) = mpsc::unbounded_channel();
+    let (sender, reported) = mpsc::unbounded_channel();
     let root = DrainManager::root(DrainSettings::default().with_drain_time(DRAIN_TIME));
     let tracker = ConnTracker::new();
-    let (listeners, driver) = Listeners::new(root.clone(), tracker.clone(), options, Told(sender));
+    let (listeners, driver) =
+        Listeners::new(root.clone(), tracker.clone(), options, Reports(sender));
     Bench {
         listeners,
         root,
         tracker,
-        told,
+        reported,
         driver: tokio::spawn(driver),
     }
 }
@@ -95,10 +96,10 @@ impl Bench {
     }
 
     async fn next(&mut self) -> String {
-        self.told.recv().await.expect("the observer lives")
+        self.reported.recv().await.expect("the observer lives")
     }
 
-    /// Everything that was told until `last`.
+    /// Everything that was reported until `last`.
     async fn until(&mut self, last: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
@@ -118,9 +119,9 @@ async fn an_old_version_is_reaped_when_its_last_connection_is_gone() {
     assert!(old.is_draining() && !new.is_draining());
     let started = tokio::time::Instant::now();
     drop(old);
-    let told = bench.until("drained").await;
+    let reported = bench.until("drained").await;
     assert_eq!(
-        told,
+        reported,
         [
             "created 1",
             "activated 1 for None",
@@ -285,7 +286,7 @@ async fn the_driver_ends_when_the_handles_are_gone_and_the_drains_are_over() {
     let Bench {
         listeners,
         driver,
-        told,
+        reported,
         ..
     } = &mut bench;
     let handle = listeners.clone();
@@ -301,11 +302,11 @@ async fn the_driver_ends_when_the_handles_are_gone_and_the_drains_are_over() {
     ));
     assert!(!driver.is_finished());
     drop(handle);
-    worker.run(|_| unreachable!("nobody connects")).await;
+    worker.run(|_| unreachable!("no client connects")).await;
     drop(old);
     driver.await.expect("it ends without a panic");
     let mut last = None;
-    while let Ok(line) = told.try_recv() {
+    while let Ok(line) = reported.try_recv() {
         last = Some(line);
     }
     assert_eq!(last.as_deref(), Some("drained 1 Empty left 0"));
@@ -383,7 +384,7 @@ async fn every_version_is_there_with_its_configuration_until_it_is_reaped() {
     assert_eq!(seen, [(1, 7, true), (2, 1, false), (3, 2, false)]);
     let view = bench.listeners.snapshot().pop().expect("a version");
     assert_eq!(view.configured.to_string(), "127.0.0.1:0");
-    assert_ne!(view.address, view.configured);
+    assert_ne!(view.addresses, [view.configured]);
     drop(old);
     tokio::time::sleep(DRAIN_TIME).await;
     assert_eq!(bench.listeners.versions().len(), 2);

@@ -60,6 +60,14 @@ impl<C: ListenerConfig> State<C> {
         let Some(version) = self.live.get(&version) else {
             return;
         };
+        let listening = sockets
+            .iter()
+            .filter_map(|socket| self.listening.get(socket));
+        version.set_local(
+            listening
+                .map(|listening| listening.local().clone())
+                .collect(),
+        );
         // Active before it is served: an accept that finds it must find it ready.
         version.set_state(VersionState::Active);
         let record = self.set.get(version.number());
@@ -131,10 +139,8 @@ impl<C: ListenerConfig> State<C> {
     pub(crate) fn view(&self, version: u64) -> Option<VersionView> {
         let live = self.live.get(&version)?;
         let record = self.set.get(version);
-        Some(live.view_at(|socket| {
-            let listening = self.listening_of(record?, socket)?;
-            Some(listening.local().clone())
-        }))
+        let serves = record.map(|record| &record.serves);
+        Some(live.view_at(|socket| serves.is_some_and(|serves| serves.contains(socket))))
     }
 
     /// The socket's listening, if this version takes what comes there.

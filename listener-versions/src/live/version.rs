@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -36,6 +36,9 @@ struct Stable<C> {
     name: Arc<str>,
     /// In the order of the configuration's addresses.
     sockets: Vec<SocketKey>,
+    /// The addresses of the sockets, with the ports that the kernel chose; written when it becomes
+    /// active.
+    local: OnceLock<Vec<ListenAddress>>,
     drain: DrainManager,
     group: ConnGroup,
     listener_conns: Arc<ListenerConns>,
@@ -116,6 +119,7 @@ impl<C> ListenerVersion<C> {
             number: record.number,
             name: Arc::clone(&record.name),
             sockets: record.asked.sockets.clone(),
+            local: OnceLock::new(),
             drain,
             group,
             listener_conns,
@@ -264,21 +268,29 @@ impl<C> ListenerVersion<C> {
         self.stable.sockets[0].address()
     }
 
-    /// It takes no new connections.
-    pub(crate) fn view(&self) -> VersionView {
-        self.view_at(|_| None)
+    /// It becomes active on these sockets.
+    pub(crate) fn set_local(&self, local: Vec<ListenAddress>) {
+        // A version becomes active once.
+        drop(self.stable.local.set(local));
     }
 
-    /// With the address of each socket that it serves.
-    pub(crate) fn view_at(
-        &self,
-        local: impl Fn(&SocketKey) -> Option<ListenAddress>,
-    ) -> VersionView {
-        let first = local(&self.stable.sockets[0]);
-        let accepting_at = match self.state() {
-            VersionState::Active => self.stable.sockets.iter().filter_map(local).collect(),
-            _ => Vec::new(),
+    /// It takes no new connections.
+    pub(crate) fn view(&self) -> VersionView {
+        self.view_at(|_| false)
+    }
+
+    /// `serves` says of which of its sockets it takes new connections.
+    pub(crate) fn view_at(&self, serves: impl Fn(&SocketKey) -> bool) -> VersionView {
+        let configured = || {
+            let sockets = self.stable.sockets.iter();
+            sockets.map(|socket| socket.address().clone()).collect()
         };
+        let addresses = (self.stable.local.get().cloned()).unwrap_or_else(configured);
+        let is_active = self.state() == VersionState::Active;
+        let accepting_at: Vec<_> = (self.stable.sockets.iter().zip(&addresses))
+            .filter(|(socket, _)| is_active && serves(socket))
+            .map(|(_, address)| address.clone())
+            .collect();
         VersionView {
             number: self.number(),
             name: Arc::clone(&self.stable.name),
@@ -286,7 +298,7 @@ impl<C> ListenerVersion<C> {
             state: self.state(),
             accepting: !accepting_at.is_empty(),
             accepting_at,
-            address: first.unwrap_or_else(|| self.configured().clone()),
+            addresses,
             configured: self.configured().clone(),
             connections: self.group().len(),
             drain: self.drain().event(),
@@ -324,9 +336,9 @@ pub struct VersionView {
     /// addresses while it is active, and those that no newer version has taken over yet when it is
     /// about to drain.
     pub accepting_at: Vec<ListenAddress>,
-    /// The first address at which it listens, with the port that the kernel chose; as configured,
-    /// once its socket is closed or another version's.
-    pub address: ListenAddress,
+    /// All its addresses in the configuration's order, with the ports that the kernel chose, also
+    /// after its sockets have closed or got another version; as configured while it warms.
+    pub addresses: Vec<ListenAddress>,
     /// The first address at which it is configured to listen, port 0 included.
     pub configured: ListenAddress,
     /// How many of its connections are open.

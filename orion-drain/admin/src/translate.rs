@@ -21,11 +21,11 @@ impl ListenerView {
                 ListenAddress::Internal => format!("envoy://{}/", version.name),
                 _ => address.to_string(),
             };
-            let others = version.accepting_at.iter();
-            let others = others.filter(|address| **address != version.address);
+            let mut addresses = version.addresses.iter().map(text);
+            let first = addresses.next().unwrap_or_default();
             Self {
-                additional_local_addresses: others.map(text).collect(),
-                ..Self::new(&*version.name, text(&version.address))
+                additional_local_addresses: addresses.collect(),
+                ..Self::new(&*version.name, first)
             }
         };
         active.map(view).collect()

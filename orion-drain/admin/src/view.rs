@@ -112,7 +112,7 @@ pub struct ListenerView {
     /// Where it really listens, with the port that the system chose. Of several addresses, the
     /// first.
     pub local_address: String,
-    /// Its other addresses (Envoy's `additional_local_addresses`), while it accepts there.
+    /// Its other addresses (Envoy's `additional_local_addresses`), also after it was stopped.
     pub additional_local_addresses: Vec<String>,
 }
 

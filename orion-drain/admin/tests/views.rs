@@ -194,6 +194,8 @@ async fn a_listener_with_two_addresses_is_listed_with_both() {
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].local_address, local[0].to_string());
     assert_eq!(listed[0].additional_local_addresses, [local[1].to_string()]);
+    listeners.stop_listeners(DrainDirection::All);
+    assert_eq!(ListenerView::active(&listeners.snapshot()), listed);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use serde_json::{Value, json};
+
 use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
@@ -112,6 +114,62 @@ async fn who_got_in_before_a_shutdown_stops_accepting_is_answered() {
     nobody_is_forgotten(async |edge| edge.signal("TERM").await).await;
 }
 
+/// A listener with these `additional_addresses`, as YAML.
+fn with_more(version: u32, more: &str) -> String {
+    let buffer = "per_connection_buffer_limit_bytes";
+    let listener = Http::new("http", version).yaml();
+    listener.replacen(buffer, &format!("{more}\n  {buffer}"), 1)
+}
+
+/// As Envoy: all addresses with the ports that the kernel chose, as long as connections stay and
+/// after the last one.
+#[tokio::test]
+async fn a_stopped_listener_is_listed_with_all_addresses_while_its_connections_finish() {
+    let any =
+        |ip| format!("{{ address: {{ socket_address: {{ address: {ip}, port_value: 0 }} }} }}");
+    let more = format!(
+        "additional_addresses: [{}, {}]",
+        any("127.0.0.2"),
+        any("127.0.0.3")
+    );
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[with_more(1, &more)])).await;
+    let listed = edge.get("/listeners").await.text();
+    let addresses = listed
+        .lines()
+        .filter_map(|line| line.strip_prefix("http::"));
+    let addresses: Vec<SocketAddr> = addresses.filter_map(|at| at.parse().ok()).collect();
+    assert_eq!(addresses.len(), 3, "{listed}");
+    assert!(addresses.iter().all(|at| at.port() != 0), "{listed}");
+    let mut busy = H1::connect(addresses[2]).await;
+    busy.ask("/held").await;
+    let held = edge.upstream.held().await;
+
+    edge.post("/drain_listeners").await;
+
+    for address in &addresses {
+        until_refused(*address).await;
+    }
+    assert_eq!(edge.get("/listeners").await.text(), listed);
+    let statuses = edge.get("/listeners?format=json").await.text();
+    let statuses: Value = serde_json::from_str(&statuses).expect("JSON");
+    let at = |address: &SocketAddr| {
+        let (ip, port) = (address.ip().to_string(), address.port());
+        json!({ "socket_address": { "address": ip, "port_value": port } })
+    };
+    let expected = json!({
+        "name": "http",
+        "local_address": at(&addresses[0]),
+        "additional_local_addresses": [at(&addresses[1]), at(&addresses[2])],
+    });
+    assert_eq!(statuses["listener_statuses"], json!([expected]));
+    held.answer("done");
+    assert_eq!(busy.response().await.ok(), "done");
+    assert_eq!(busy.end().await, End::Fin);
+    edge.until_connections(|connections| connections.is_empty())
+        .await;
+    assert_eq!(edge.get("/listeners").await.text(), listed);
+}
+
 #[tokio::test]
 async fn a_listener_with_a_second_address_answers_at_both_and_gives_up_one_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -119,12 +177,7 @@ async fn a_listener_with_a_second_address_answers_at_both_and_gives_up_one_alone
     let more = format!(
         "additional_addresses: [{{ address: {{ pipe: {{ path: {path:?}, mode: 384 }} }} }}]"
     );
-    let with = |version, more: &str| {
-        let buffer = "per_connection_buffer_limit_bytes";
-        let listener = Http::new("http", version).yaml();
-        listener.replacen(buffer, &format!("{more}\n  {buffer}"), 1)
-    };
-    let mut edge = Edge::start(FLAGS, &discovery("1", &[with(1, &more)])).await;
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[with_more(1, &more)])).await;
     let address = edge.address("http").await;
     let at_path = || async {
         let stream = tokio::net::UnixStream::connect(&path).await?;
@@ -134,7 +187,7 @@ async fn a_listener_with_a_second_address_answers_at_both_and_gives_up_one_alone
     assert_eq!(client.get("/version").await.ok(), "v1");
     assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v1");
 
-    let said = edge.update("2", &[with(2, &more)]).await;
+    let said = edge.update("2", &[with_more(2, &more)]).await;
     assert_eq!(said, ["lds: version \"2\": http modified (v2 replaces v1)"]);
     let response = client.get("/version").await;
     assert_eq!(
@@ -144,7 +197,7 @@ async fn a_listener_with_a_second_address_answers_at_both_and_gives_up_one_alone
     let mut client = at_path().await.expect("it listens");
     assert_eq!(client.get("/version").await.ok(), "v2");
 
-    edge.update("3", &[with(3, "traffic_direction: UNSPECIFIED")])
+    edge.update("3", &[with_more(3, "traffic_direction: UNSPECIFIED")])
         .await;
     assert!(at_path().await.is_err() && !path.exists());
     assert_eq!(H1::connect(address).await.get("/version").await.ok(), "v3");
