@@ -8,12 +8,12 @@
 //!  | LVHO | version | kind | fds  | length   | body .. |      numbers are big-endian
 //! ```
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+mod bytes;
 
 use super::hello::Hello;
 use super::{HandoverError, hooks};
 use crate::ListenAddress;
+use bytes::{Reader, put_address};
 
 /// Changes when two processes would misunderstand each other.
 pub(super) const VERSION: u16 = 1;
@@ -122,7 +122,7 @@ impl Message {
                 "it does not speak the handover protocol",
             ));
         }
-        let mut head = Reader(bytes);
+        let mut head = Reader::new(bytes);
         let (Some(_), Some(version)) = (head.take(MAGIC.len()), head.u16()) else {
             return Ok(None);
         };
@@ -143,7 +143,7 @@ impl Message {
         let Some(body) = head.take(length) else {
             return Ok(None);
         };
-        let message = Self::read(kind, fds, Reader(body))
+        let message = Self::read(kind, fds, Reader::new(body))
             .ok_or(HandoverError::Malformed("a message has no meaning"))?;
         Ok(Some((message, HEADER + length, fds)))
     }
@@ -169,7 +169,7 @@ impl Message {
                     features: body.u32()?,
                 };
                 // What else a later process says of itself.
-                body.0 = &[];
+                body.skip_rest();
                 Self::Hello(hello)
             }
             2 => {
@@ -182,8 +182,8 @@ impl Message {
             }
             3 => {
                 let more = body.flag()?;
-                let mut taken = Vec::with_capacity(body.0.len() / 4);
-                while !body.0.is_empty() {
+                let mut taken = Vec::with_capacity(body.left() / 4);
+                while !body.is_empty() {
                     taken.push(body.u32()?);
                 }
                 Self::Drain { taken, more }
@@ -199,215 +199,9 @@ impl Message {
             Self::Draining => fds == 2,
             _ => fds == 0,
         };
-        (body.0.is_empty() && descriptors_fit && message.is_worth_reading()).then_some(message)
-    }
-}
-
-fn put_address(out: &mut Vec<u8>, address: &ListenAddress) {
-    let (kind, text) = match address {
-        ListenAddress::Socket(address) => (1, address.to_string().into_bytes()),
-        ListenAddress::Unix(path) => (2, path.as_os_str().as_bytes().to_vec()),
-        // There is no socket, so it is never among those that are given away.
-        ListenAddress::Internal => (0, Vec::new()),
-    };
-    // A bound path has at most 108 bytes.
-    let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
-    out.extend([kind, length]);
-    out.extend(&text[..usize::from(length)]);
-}
-
-/// What is left of some bytes.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        Some(u64::from_be_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        match self.u8()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn address(&mut self) -> Option<ListenAddress> {
-        let kind = self.u8()?;
-        let length = self.u8()?;
-        let text = self.take(length.into())?;
-        match kind {
-            1 => std::str::from_utf8(text)
-                .ok()?
-                .parse()
-                .ok()
-                .map(ListenAddress::Socket),
-            2 => Some(ListenAddress::Unix(
-                OsString::from_vec(text.to_vec()).into(),
-            )),
-            _ => None,
-        }
+        (body.is_empty() && descriptors_fit && message.is_worth_reading()).then_some(message)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn address() -> impl Strategy<Value = ListenAddress> {
-        prop_oneof![
-            any::<([u8; 4], u16)>().prop_map(|at| ListenAddress::Socket(at.into())),
-            any::<([u8; 16], u16)>().prop_map(|at| ListenAddress::Socket(at.into())),
-            prop::collection::vec(1..=u8::MAX, 1..108)
-                .prop_map(|path| ListenAddress::Unix(OsString::from_vec(path).into())),
-        ]
-    }
-
-    fn message() -> impl Strategy<Value = Message> {
-        prop_oneof![
-            any::<(u64, (u64, u64), u32, u64, u32)>().prop_map(
-                |(owner, namespace, epoch, uptime, features)| {
-                    Message::Hello(Hello {
-                        owner,
-                        namespace,
-                        epoch,
-                        uptime,
-                        features,
-                    })
-                }
-            ),
-            (
-                prop::collection::vec((address(), any::<bool>()), 0..=BATCH),
-                any::<bool>()
-            )
-                .prop_map(|(sockets, more)| Message::Sockets {
-                    more: more && !sockets.is_empty(),
-                    sockets
-                }),
-            (
-                prop::collection::vec(any::<u32>(), 0..=NUMBERS),
-                any::<bool>()
-            )
-                .prop_map(|(taken, more)| {
-                    Message::Drain {
-                        more: more && !taken.is_empty(),
-                        taken,
-                    }
-                }),
-            Just(Message::Draining),
-            Just(Message::Terminate),
-            any::<u32>().prop_map(|pid| Message::Busy { pid }),
-            Just(Message::Goodbye),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_written_is_read_back_and_not_before_it_is_whole(message in message(), more in any::<Vec<u8>>()) {
-            let frame = message.encode();
-            for part in 0..frame.len() {
-                prop_assert!(Message::decode(&frame[..part]).expect("so far it is right").is_none());
-            }
-            let both = [&frame[..], &more].concat();
-            let (read, length, fds) = Message::decode(&both).expect("it is right").expect("it is whole");
-            prop_assert_eq!(length, frame.len());
-            prop_assert_eq!(fds, match &message {
-                Message::Sockets { sockets, .. } => sockets.len(),
-                Message::Draining => 2,
-                _ => 0,
-            });
-            prop_assert_eq!(read, message);
-        }
-
-        #[test]
-        fn whatever_comes_is_a_message_or_an_error(bytes in any::<Vec<u8>>(), kind in 0..9_u8, fds in any::<u8>()) {
-            let mut frame = MAGIC.to_vec();
-            frame.extend(VERSION.to_be_bytes());
-            frame.extend([kind, fds]);
-            frame.extend((bytes.len() as u32).to_be_bytes());
-            frame.extend(&bytes);
-            for bytes in [&frame, &bytes] {
-                if let Ok(Some((message, length, _))) = Message::decode(bytes) {
-                    let written = message.encode();
-                    match message {
-                        // There may be more behind it that this process does not know.
-                        Message::Hello(_) => {
-                            prop_assert_eq!(&written[HEADER..], &bytes[HEADER..written.len()]);
-                        }
-                        _ => prop_assert_eq!(written, &bytes[..length]),
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn another_version_is_refused_with_both_named_and_a_long_message_before_it_has_come() {
-        let mut frame = Message::Terminate.encode();
-        frame[5] = 9;
-        let error = Message::decode(&frame[..6])
-            .expect_err("another version")
-            .to_string();
-        assert_eq!(
-            error,
-            "the other process speaks version 9 of the handover protocol, this one version 1"
-        );
-        let mut frame = Message::Terminate.encode();
-        frame[8] = 1;
-        assert!(Message::decode(&frame).is_err());
-        assert!(Message::decode(b"GET / HTTP/1.1").is_err());
-    }
-
-    #[test]
-    fn who_promises_more_and_says_nothing_is_hung_up_on() {
-        let sockets = Vec::new();
-        let taken = Vec::new();
-        for message in [
-            Message::Sockets {
-                sockets,
-                more: true,
-            },
-            Message::Drain { taken, more: true },
-        ] {
-            assert!(Message::decode(&message.encode()).is_err(), "{message:?}");
-        }
-    }
-
-    #[test]
-    fn as_many_sockets_as_can_be_taken_can_be_named() {
-        let taken: Vec<u32> = (0..MOST_SOCKETS as u32).collect();
-        let mut named = Vec::new();
-        let messages = Message::drain(&taken);
-        for (index, message) in messages.iter().enumerate() {
-            let (read, ..) = Message::decode(&message.encode())
-                .expect("it is right")
-                .expect("it is whole");
-            let Message::Drain { taken, more } = read else {
-                panic!("{read:?}")
-            };
-            assert_eq!(more, index + 1 < messages.len());
-            named.extend(taken);
-        }
-        assert_eq!(named, taken);
-    }
-}
+mod tests;
