@@ -46,20 +46,15 @@
 //! ```no_run
 //! # use listener_versions::{ListenerConfig, Listeners};
 //! # use std::{path::Path, time::Duration};
-//! use listener_versions::handover::{HandoverOptions, Start, start};
+//! use listener_versions::handover::{HandoverOptions, start};
 //!
 //! # async fn example<C: ListenerConfig>(listeners: Listeners<C>) -> Result<(), Box<dyn std::error::Error>> {
 //! let (path, options) = (Path::new("/run/proxy/handover.sock"), HandoverOptions::default());
-//! let mut offer = match start(path, &options).await? {
-//!     Start::Takeover(mut takeover) => {
-//!         listeners.inherit(takeover.sockets());
-//!         // .. the configuration is applied; an error here leaves the old process serving ..
-//!         let (predecessor, offer) = takeover.serving(&listeners).await?;
-//!         tokio::spawn(predecessor.ends(tokio::time::sleep(Duration::from_secs(900))));
-//!         offer
-//!     }
-//!     Start::Fresh(offer) => offer,
-//! };
+//! let mut takeover = start(path, &options).await?;
+//! listeners.inherit(takeover.sockets());
+//! // .. the configuration is applied; an error here leaves the old process serving ..
+//! let (predecessor, mut offer) = takeover.serving(&listeners).await?;
+//! tokio::spawn(predecessor.ends(tokio::time::sleep(Duration::from_secs(900))));
 //! // .. workers run ..
 //! let mut successor = loop {
 //!     match offer.next(&listeners, &options, &Default::default()).await {
@@ -77,6 +72,7 @@ use std::time::Duration;
 
 use crate::{InheritError, ListenAddress};
 
+mod asked;
 mod giving;
 mod hello;
 mod hooks;
@@ -107,7 +103,7 @@ pub use offer::Offer;
 pub use predecessor::{Ended, Predecessor};
 pub use source::{Settled, SocketSource};
 pub use successor::{Successor, SuccessorEvent};
-pub use takeover::{Start, Takeover, start, take_over};
+pub use takeover::{Takeover, start, take_over};
 
 /// How long the two processes wait for each other; with `Duration::MAX`, without a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,14 +159,21 @@ fn tellable(time: Duration) -> Duration {
     time.min(Duration::from_secs(30 * 365 * 24 * 60 * 60))
 }
 
+fn named(pid: u32) -> String {
+    match pid {
+        0 => "another process".to_owned(),
+        pid => format!("process {pid}"),
+    }
+}
+
 /// Why a handover did not come about. The old process serves on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandoverError {
     /// Another new process was faster.
-    #[error("process {pid} is taking over already")]
+    #[error("{} is taking over already", named(*pid))]
     Busy {
-        /// That process, as the old one's kernel knows it.
+        /// That process, as the old one's kernel knows it; 0 if it is in another pid namespace.
         pid: u32,
     },
     /// A process has the lock of the path, and no process listens at the path: it was not ready in

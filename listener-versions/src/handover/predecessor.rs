@@ -11,14 +11,14 @@ use super::message::Message;
 use super::wire::Wire;
 use super::{HandoverOptions, tellable};
 
-/// The process that had this one's sockets, and drains.
+/// The process that had this one's sockets, and drains; or none, if this process began afresh.
 ///
 /// Dropping it leaves the old process alone: it ends when it is drained.
 #[derive(Debug)]
 pub struct Predecessor {
     /// `None` if it is gone already.
     wire: Option<Wire>,
-    pid: u32,
+    pid: Option<u32>,
     options: HandoverOptions,
     /// The connection stays open as long as this or the [`Offer`](super::Offer) is there.
     _connection: Option<Arc<OwnedFd>>,
@@ -28,7 +28,7 @@ pub struct Predecessor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ended {
-    /// By itself, in time: its connections were done.
+    /// By itself, in time: its connections were done. Or there was none.
     ByItself,
     /// This process has asked it to end.
     Terminated,
@@ -39,7 +39,7 @@ pub enum Ended {
 impl Predecessor {
     pub(super) fn new(
         wire: Option<Wire>,
-        pid: u32,
+        pid: Option<u32>,
         options: &HandoverOptions,
         connection: Option<Arc<OwnedFd>>,
     ) -> Self {
@@ -51,9 +51,14 @@ impl Predecessor {
         }
     }
 
-    /// Its process number, as the kernel knows it.
+    /// There was no process.
+    pub(super) fn none() -> Self {
+        Self::new(None, None, &HandoverOptions::default(), None)
+    }
+
+    /// Its process number, as the kernel knows it; `None` if there was no process.
     #[must_use]
-    pub fn pid(&self) -> u32 {
+    pub fn pid(&self) -> Option<u32> {
         self.pid
     }
 

@@ -1,37 +1,30 @@
 //! The new process's side: it asks, configures itself, and says that it is ready.
 
-use std::collections::HashSet;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::Path;
 
-use tokio::net::UnixListener;
-use tokio::time::sleep;
-
-use super::message::Message;
-use super::path::Lock;
-use super::seek::{Answer, Found, seek};
-use super::source::{SocketSource, Unsettled};
-use super::taking::{Taking, TakingAction, TakingEvent};
-use super::{HandoverError, HandoverOptions, Offer, Predecessor, hooks, path};
+use super::asked::Asked;
+use super::seek::{Found, seek};
+use super::source::SocketSource;
+use super::taking::Taking;
+use super::{HandoverError, HandoverOptions, Offer, Predecessor};
 use crate::{Inherited, ListenAddress};
 
-/// How often, and after how long, a process looks again for a path that is gone.
-const LOOKS: usize = 5;
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
-
-/// How a process begins.
+/// A process that begins: with the sockets of the process that serves at the path or, if there is
+/// none, with none.
+///
+/// Dropping it leaves the old process serving, and this one must not accept on any of its sockets.
+/// Without an old process, dropping it ends the [`Offer`] at the path.
 #[derive(Debug)]
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "another process serves, or none does"
-)]
-pub enum Start {
+#[must_use = "the old process serves until this one is serving"]
+pub struct Takeover(Begun);
+
+#[derive(Debug)]
+enum Begun {
     /// No process serves at the path. The next one finds this one.
-    Fresh(Offer),
+    Afresh(Offer),
     /// Another process serves, and has sent its sockets.
-    Takeover(Takeover),
+    Asked(Box<Asked>),
 }
 
 /// Asks the process at this path for its sockets, or begins afresh if there is none. Of two
@@ -45,14 +38,13 @@ pub enum Start {
 /// # Cancel safety
 ///
 /// Dropped, the old process goes on.
-pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Start, HandoverError> {
+pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Takeover, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
-    match seek(&mut taking, path, options, None).await? {
-        Found::NoProcess(lock) => Ok(Start::Fresh(Offer::first(lock, path)?)),
-        Found::Process(answer) => Ok(Start::Takeover(Takeover::new(
-            taking, path, options, answer,
-        ))),
-    }
+    let begun = match seek(&mut taking, path, options, None).await? {
+        Found::NoProcess(lock) => Begun::Afresh(Offer::first(lock, path)?),
+        Found::Process(answer) => Begun::Asked(Box::new(Asked::new(taking, path, options, answer))),
+    };
+    Ok(Takeover(begun))
 }
 
 /// As [`start`]; `None` if there is no process. Nothing keeps another one from starting afresh
@@ -72,59 +64,47 @@ pub async fn take_over(
     let mut taking = Taking::Looking { ready: false };
     match seek(&mut taking, path, options, None).await? {
         Found::NoProcess(_) => Ok(None),
-        Found::Process(answer) => Ok(Some(Takeover::new(taking, path, options, answer))),
+        Found::Process(answer) => {
+            let asked = Asked::new(taking, path, options, answer);
+            Ok(Some(Takeover(Begun::Asked(Box::new(asked)))))
+        }
     }
-}
-
-/// This process has the sockets of one that still serves.
-///
-/// Dropping it leaves the old process serving, and this one must not accept on any of them.
-#[derive(Debug)]
-#[must_use = "the old process serves until this one is serving"]
-pub struct Takeover {
-    taking: Taking,
-    path: PathBuf,
-    options: HandoverOptions,
-    answer: Box<Answer>,
-    /// What [`take`](Self::take) has given out.
-    taken: HashSet<ListenAddress>,
 }
 
 impl Takeover {
-    fn new(taking: Taking, path: &Path, options: &HandoverOptions, answer: Box<Answer>) -> Self {
-        Self {
-            taking,
-            path: path.to_owned(),
-            options: options.clone(),
-            answer,
-            taken: HashSet::new(),
-        }
-    }
-
-    /// The process number of the old process, as the kernel knows it.
+    /// The process number of the old process, as the kernel knows it; `None` if there is no old
+    /// process.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.answer.pid
+    pub fn pid(&self) -> Option<u32> {
+        match &self.0 {
+            Begun::Afresh(_) => None,
+            Begun::Asked(asked) => Some(asked.pid()),
+        }
     }
 
     /// One of its sockets for a use of its own, such as an admin port's. This process says that it
     /// goes on with it.
     pub fn take(&mut self, address: &ListenAddress) -> Option<OwnedFd> {
-        let socket = self.answer.sockets.remove(address)?;
-        self.taken.insert(address.clone());
-        Some(socket)
+        match &mut self.0 {
+            Begun::Afresh(_) => None,
+            Begun::Asked(asked) => asked.take(address),
+        }
     }
 
-    /// The others, for [`Listeners::inherit`](crate::Listeners::inherit); the second time, none. No
-    /// worker accepts on anything before [`serving`](Self::serving) has returned.
+    /// The others, for [`Listeners::inherit`](crate::Listeners::inherit); the second time, none. If
+    /// there is an old process, no worker accepts on anything before [`serving`](Self::serving) has
+    /// returned.
     pub fn sockets(&mut self) -> Inherited {
-        std::mem::replace(&mut self.answer.sockets, Inherited::undecided())
+        match &mut self.0 {
+            Begun::Afresh(_) => Inherited::new(),
+            Begun::Asked(asked) => asked.sockets(),
+        }
     }
 
     /// This process is configured: the old one stops accepting, and drains. When this returns, the
     /// sockets are this process's alone; those that no listener wants are closed, after the old
     /// process has served what waited there. The next process finds this one at the same path.
-    /// Updates of the listeners wait meanwhile.
+    /// Updates of the listeners wait meanwhile. Without an old process, this returns at once.
     ///
     /// If the old process dies meanwhile, this one serves; or, if another one keeps the sockets by
     /// then, asks that one.
@@ -142,137 +122,12 @@ impl Takeover {
     /// Dropped before it returns, this process must not accept. The old process goes on, or, if it
     /// has stopped by then, keeps the sockets for another one, as if this process had died.
     pub async fn serving<S: SocketSource + ?Sized>(
-        mut self,
+        self,
         source: &S,
     ) -> Result<(Predecessor, Offer), HandoverError> {
-        self.can_be_found().await?;
-        let offered = self.offered();
-        let (unsettled, mut claimed) = Unsettled::claim(source, &offered);
-        claimed.extend(self.taken.iter().cloned());
-        let mut kept = self.answer.kept.clone();
-        let mut action = self.taking.on(TakingEvent::Configured);
-        let mut is_alone = false;
-        let (lock, listener) = loop {
-            debug_assert_eq!(action, TakingAction::SayDrain);
-            let event = match self.drain(&claimed).await {
-                Ok(Some((lock, listener))) => {
-                    self.taking.on(TakingEvent::Draining);
-                    break (lock, Some(listener));
-                }
-                Ok(None) => TakingEvent::Goodbye,
-                Err(HandoverError::Lost) => TakingEvent::Ended,
-                Err(error) => return Err(error),
-            };
-            if self.taking.on(event) == TakingAction::Fail {
-                return Err(HandoverError::Lost);
-            }
-            let owner = Some(self.answer.hello.owner);
-            match seek(&mut self.taking, &self.path, &self.options, owner).await? {
-                Found::NoProcess(lock) => {
-                    is_alone = true;
-                    // That it cannot be found is no reason not to serve. `Offer::next` tries again,
-                    // and says why.
-                    let listener = lock.listen(&self.path).ok();
-                    break (lock, listener);
-                }
-                Found::Process(answer) => {
-                    // Its sockets are those that this process has already: other descriptors of
-                    // them.
-                    self.adopt(answer);
-                    kept.extend(self.answer.kept.iter().cloned());
-                    action = TakingAction::SayDrain;
-                }
-            }
-        };
-        unsettled.owned(&kept);
-        Ok(self.owner(is_alone, lock, listener))
-    }
-
-    /// Nothing else may have come to the path if the old process lives: a path that was removed is
-    /// made anew by the process that serves. If the old process is dead, the lock decides who
-    /// listens there.
-    async fn can_be_found(&self) -> Result<(), HandoverError> {
-        for _ in 0..LOOKS {
-            if path::can_be_listened_at(&self.path) || self.answer.wire.has_hung_up() {
-                return Ok(());
-            }
-            // The process that keeps a dead one's sockets may be about to listen there.
-            sleep(LOOK_AGAIN).await;
+        match self.0 {
+            Begun::Afresh(offer) => Ok((Predecessor::none(), offer)),
+            Begun::Asked(asked) => asked.serving(source).await,
         }
-        let path = self.path.clone();
-        Err(HandoverError::Moved { path })
-    }
-
-    /// Where the old process offers a socket, except where this process has not looked at it.
-    fn offered(&self) -> HashSet<ListenAddress> {
-        let unused: HashSet<_> = self.answer.sockets.addresses().collect();
-        let offered = self.answer.offered.iter();
-        offered
-            .filter(|address| !unused.contains(address))
-            .cloned()
-            .collect()
-    }
-
-    fn adopt(&mut self, mut answer: Box<Answer>) {
-        answer.hello.epoch = answer.hello.epoch.max(self.answer.hello.epoch);
-        answer.since = answer.since.min(self.answer.since);
-        self.answer = answer;
-    }
-
-    /// Says that this process is ready, and hears that the other one has stopped; `None`: it lives,
-    /// and goes on.
-    async fn drain(
-        &mut self,
-        claimed: &HashSet<ListenAddress>,
-    ) -> Result<Option<(Lock, UnixListener)>, HandoverError> {
-        let Answer { wire, offered, .. } = &mut *self.answer;
-        let numbered = offered.iter().zip(0_u32..);
-        let taken: Vec<u32> = numbered
-            .filter(|(address, _)| claimed.contains(address))
-            .map(|(_, number)| number)
-            .collect();
-        let patience = self.options.patience;
-        for message in Message::drain(&taken) {
-            match wire.send(&message, &[], patience).await {
-                // What it has said before its end says whether it lives.
-                Ok(()) | Err(HandoverError::Lost) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        hooks::at("new: drain said");
-        let (message, fds) = wire.receive(patience).await?;
-        if message == Message::Goodbye {
-            return Ok(None);
-        }
-        let (Message::Draining, Ok([lock, listener])) = (message, <[OwnedFd; 2]>::try_from(fds))
-        else {
-            return Err(HandoverError::Malformed("it did not say that it drains"));
-        };
-        Ok(Some((Lock::given(lock), path::given(listener)?)))
-    }
-
-    fn owner(
-        self,
-        is_alone: bool,
-        lock: Lock,
-        listener: Option<UnixListener>,
-    ) -> (Predecessor, Offer) {
-        let Answer {
-            wire,
-            pid,
-            hello,
-            since,
-            ..
-        } = *self.answer;
-        let wire = Some(wire).filter(|_| !is_alone);
-        // Without a descriptor left, the connection ends with the predecessor. The lock says then
-        // that this process lives.
-        let connection = wire.as_ref().and_then(|wire| wire.descriptor().ok());
-        let connection = connection.map(Arc::new);
-        let row = (hello.epoch.saturating_add(1), since);
-        let predecessor = Predecessor::new(wire, pid, &self.options, connection.clone());
-        let mut offer = Offer::new(&self.path, row, connection, (lock, listener));
-        offer.own();
-        (predecessor, offer)
     }
 }

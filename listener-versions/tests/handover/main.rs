@@ -45,19 +45,19 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        // Nobody accepts: these wait while the sockets change hands.
+        // No process accepts: these wait while the sockets change hands.
         let (parked_at_a, parked_at_b) = (park(at_a), park(at_b));
         let (new, predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let mut successor = replaced(attempt).await;
         assert_eq!(
             (successor.pid(), predecessor.pid()),
-            (std::process::id(), std::process::id())
+            (std::process::id(), Some(std::process::id()))
         );
         answered(parked_at_a).await;
         answered(park(at_a)).await;
         let event = drained.event().expect("it drains");
         assert_eq!(event.reason, DrainReason::HotRestart);
-        // What nobody wants any more is closed by the old one, which serves what waited.
+        // What no listener wants any more is closed by the old process, which serves what waited.
         refused(at_b).await;
         tokio::spawn(worker.run(answer));
         answered(parked_at_b).await;
@@ -97,7 +97,7 @@ async fn as_many_listeners_as_do_not_fit_into_one_message_change_hands() {
 }
 
 #[tokio::test]
-async fn of_two_new_processes_one_wins_and_the_other_is_told_who() {
+async fn of_two_new_processes_one_takes_over_and_the_other_one_hears_which() {
     bounded(async {
         let meeting = Meeting::new("two");
         let old = process(1);
@@ -132,7 +132,7 @@ async fn a_third_process_finds_the_second_one_while_the_first_drains() {
             let path = meeting.path();
             async move { take_over(&path, &HandoverOptions::default()).await }
         });
-        let told = tokio::spawn(async move { successor.terminated().await });
+        let waits = tokio::spawn(async move { successor.terminated().await });
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
@@ -154,9 +154,9 @@ async fn a_third_process_finds_the_second_one_while_the_first_drains() {
         assert!(terminated.poll().is_pending());
         work(&third, 1);
         assert_eq!(ask(at_a).await.expect("it serves"), 1);
-        // The first one drains in its own time: nobody cut it short.
-        assert!(!told.is_finished());
-        told.abort();
+        // The first one drains in its own time: no process cut it short.
+        assert!(!waits.is_finished());
+        waits.abort();
     })
     .await;
 }
@@ -165,16 +165,20 @@ async fn a_third_process_finds_the_second_one_while_the_first_drains() {
 async fn a_path_without_a_process_is_a_fresh_start_and_one_with_a_process_is_not_taken() {
     bounded(async {
         let meeting = Meeting::new("stale");
-        assert!(meeting.ask().await.expect("nobody refuses").is_none());
-        let offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+        assert!(meeting.ask().await.expect("no process refuses").is_none());
+        let offer = Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there");
         let error = Offer::bind(&meeting.path())
             .await
             .expect_err("somebody is there");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         drop(offer);
         assert!(meeting.path().exists());
-        assert!(meeting.ask().await.expect("nobody refuses").is_none());
-        let _offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+        assert!(meeting.ask().await.expect("no process refuses").is_none());
+        let _offer = Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there");
         let left: Vec<_> = std::fs::read_dir(&meeting.0).expect("the folder").collect();
         assert_eq!(left.len(), 2, "nothing is left but its lock: {left:?}");
         let error = Offer::bind(Path::new("/proc/none/edge.sock"))
@@ -193,7 +197,9 @@ async fn a_socket_of_another_kind_goes_along() {
         let admin = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let mut more = Inherited::new();
         let address = more.add(admin).expect("it listens");
-        let mut offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+        let mut offer = Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there");
         let attempt = tokio::spawn(async move {
             offer
                 .next(&old, &HandoverOptions::default(), &more)
@@ -314,7 +320,7 @@ async fn updates_of_the_new_process_wait_until_the_old_one_has_agreed() {
         new.inherit(takeover.sockets());
         lds(&new, [at("a", a.clone(), 0)]).await;
         let mut serving = tokio_test::task::spawn(takeover.serving(&new));
-        // It says that nobody wants b, which changes as it is said.
+        // It says that no listener wants b, which changes as it is said.
         assert!(serving.poll().is_pending());
         let mut update = tokio_test::task::spawn(lds(&new, [at("a", a, 0), at("b", b, 0)]));
         assert!(update.poll().is_pending());

@@ -4,13 +4,24 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
+use crate::common::{Config, at};
 use crate::meeting::*;
 use listener_versions::handover::{
-    HandoverError, HandoverOptions, Offer, Start, SuccessorEvent, start, take_over,
+    Ended, HandoverError, HandoverOptions, Offer, Successor, SuccessorEvent, start, take_over,
 };
-use listener_versions::socket2;
+use listener_versions::{Listeners, socket2};
+
+/// Begins where no process serves.
+async fn begin_afresh(meeting: &Meeting, listeners: &Listeners<Config>) -> Offer {
+    let begun = start(&meeting.path(), &HandoverOptions::default()).await;
+    let mut begun = begun.expect("no process is there");
+    assert_eq!((begun.pid(), begun.sockets().len()), (None, 0));
+    let (predecessor, offer) = begun.serving(listeners).await.expect("none has to agree");
+    let ended = predecessor.ends(std::future::pending()).await;
+    assert_eq!(ended, Ended::ByItself);
+    offer
+}
 
 /// `path.ext` in the folder, so long.
 fn path_of(meeting: &Meeting, length: usize) -> std::path::PathBuf {
@@ -156,10 +167,7 @@ async fn an_offer_says_which_process_in_a_row_it_is() {
         let a = free();
         let first = process(0);
         lds(&first, [at("a", a.clone(), 0)]).await;
-        let begun = start(&meeting.path(), &HandoverOptions::default()).await;
-        let Ok(Start::Fresh(offer)) = begun else {
-            panic!("{begun:?}")
-        };
+        let offer = begin_afresh(&meeting, &first).await;
         assert_eq!(offer.epoch(), 0);
         let since = offer.since();
         let attempt = offering(offer, &first);
@@ -184,40 +192,71 @@ fn remove(meeting: &Meeting, names: &[&str]) {
     }
 }
 
+/// The path, the lock file, and both in either order.
+#[cfg(target_os = "linux")]
+const REMOVED: [&[&str]; 4] = [
+    &["edge.sock"],
+    &["edge.sock.lock"],
+    &["edge.sock.lock", "edge.sock"],
+    &["edge.sock", "edge.sock.lock"],
+];
+
+/// The process that waits for a new one makes anew what is removed.
+#[cfg(target_os = "linux")]
+async fn removed_and_made_anew(meeting: &Meeting, names: &[&str]) {
+    // It waits by now.
+    tokio::task::yield_now().await;
+    remove(meeting, names);
+    let lock = meeting.0.join("edge.sock.lock");
+    while !(meeting.path().exists() && lock.exists()) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A second process takes over, serves and dies; the first one keeps its sockets.
+#[cfg(target_os = "linux")]
+async fn replaced_by_one_that_dies(
+    meeting: &Meeting,
+    attempt: Offering,
+    a: &listener_versions::ListenAddress,
+) -> Successor {
+    let (second, predecessor, offer) = restart(meeting, vec![at("a", a.clone(), 0)]).await;
+    let mut successor = replaced(attempt).await;
+    assert_eq!(ask(port(&second, "a")).await.expect("it serves"), 1);
+    let sockets = second.share_sockets().expect("descriptors");
+    killed((predecessor, offer, sockets, second)).await;
+    assert_eq!(successor.next().await, SuccessorEvent::Died);
+    successor
+}
+
+/// A third process finds the first one, and serves what waits.
+#[cfg(target_os = "linux")]
+async fn replaced_again(
+    meeting: &Meeting,
+    mut successor: Successor,
+    a: listener_versions::ListenAddress,
+) {
+    let next = async { while successor.next().await != SuccessorEvent::Replaced {} };
+    let third = restart(meeting, vec![at("a", a, 0)]);
+    let ((), _third) = tokio::join!(next, third);
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_process_whose_path_or_lock_file_is_removed_is_found_all_the_same() {
     bounded(async {
-        for names in [
-            &["edge.sock"][..],
-            &["edge.sock.lock"],
-            &["edge.sock.lock", "edge.sock"],
-            &["edge.sock", "edge.sock.lock"],
-        ] {
+        for names in REMOVED {
             let meeting = Meeting::new("removed");
             let a = free();
             let first = process(1);
             lds(&first, [at("a", a.clone(), 0)]).await;
             let at_a = port(&first, "a");
             let attempt = offered(&meeting, &first).await;
-            // It waits for a new process by now.
-            tokio::task::yield_now().await;
-            remove(&meeting, names);
-            let lock = meeting.0.join("edge.sock.lock");
-            while !(meeting.path().exists() && lock.exists()) {
-                tokio::task::yield_now().await;
-            }
-            let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
-            let mut successor = replaced(attempt).await;
-            assert_eq!(ask(at_a).await.expect("it serves"), 1);
-            // Its death is known by the new lock file, and its sockets are kept.
-            let sockets = second.share_sockets().expect("descriptors");
-            killed((predecessor, offer, sockets, second)).await;
-            assert_eq!(successor.next().await, SuccessorEvent::Died, "{names:?}");
+            removed_and_made_anew(&meeting, names).await;
+            // The second one's death is known by the new lock file.
+            let successor = replaced_by_one_that_dies(&meeting, attempt, &a).await;
             let parked = park(at_a);
-            let next = async { while successor.next().await != SuccessorEvent::Replaced {} };
-            let third = restart(&meeting, vec![at("a", a, 0)]);
-            let ((), _third) = tokio::join!(next, third);
+            replaced_again(&meeting, successor, a).await;
             answered(parked).await;
         }
     })
@@ -229,38 +268,20 @@ async fn a_process_whose_path_or_lock_file_is_removed_is_found_all_the_same() {
 async fn a_process_that_keeps_a_dead_ones_sockets_is_found_after_its_path_or_lock_file_is_removed()
 {
     bounded(async {
-        for names in [
-            &["edge.sock"][..],
-            &["edge.sock.lock"],
-            &["edge.sock.lock", "edge.sock"],
-            &["edge.sock", "edge.sock.lock"],
-        ] {
+        for names in REMOVED {
             let meeting = Meeting::new("removed-kept");
             let a = free();
             let first = process(1);
             lds(&first, [at("a", a.clone(), 0)]).await;
             let at_a = port(&first, "a");
             let attempt = offered(&meeting, &first).await;
-            let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
-            let mut successor = replaced(attempt).await;
-            let sockets = second.share_sockets().expect("descriptors");
-            killed((predecessor, offer, sockets, second)).await;
-            assert_eq!(successor.next().await, SuccessorEvent::Died, "{names:?}");
+            let mut successor = replaced_by_one_that_dies(&meeting, attempt, &a).await;
             let parked = park(at_a);
-            let keeping = tokio::spawn(async move {
-                while successor.next().await != SuccessorEvent::Replaced {}
-                successor
-            });
-            // It waits for a new process by now.
-            tokio::task::yield_now().await;
-            remove(&meeting, names);
-            let lock = meeting.0.join("edge.sock.lock");
-            while !(meeting.path().exists() && lock.exists()) {
-                assert!(!keeping.is_finished(), "{names:?}");
-                tokio::task::yield_now().await;
+            tokio::select! {
+                event = successor.next() => panic!("{event:?}"),
+                () = removed_and_made_anew(&meeting, names) => {}
             }
-            let _third = restart(&meeting, vec![at("a", a, 0)]).await;
-            let _successor = keeping.await.expect("no panic");
+            replaced_again(&meeting, successor, a).await;
             answered(parked).await;
         }
     })
@@ -353,10 +374,7 @@ async fn a_socket_file_that_a_process_bound_and_died_before_it_listened_is_repla
         let old = process(1);
         let address = listener_versions::ListenAddress::Unix(path.clone());
         lds(&old, [at("a", address.clone(), 0)]).await;
-        let begun = start(&meeting.path(), &HandoverOptions::default()).await;
-        let Ok(Start::Fresh(offer)) = begun else {
-            panic!("{begun:?}")
-        };
+        let offer = begin_afresh(&meeting, &old).await;
         let attempt = offering(offer, &old);
         let _second = restart(&meeting, vec![at("a", address, 0)]).await;
         let _successor = replaced(attempt).await;

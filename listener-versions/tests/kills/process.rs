@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use listener_versions::handover::{
-    HandoverOptions, Hooks, Offer, Start, SuccessorEvent, set_hooks, start,
+    HandoverOptions, Hooks, Offer, SuccessorEvent, Takeover, set_hooks, start,
 };
 use listener_versions::{Accepted, Inherited, Listeners};
 use tokio::io::AsyncWriteExt as _;
@@ -14,36 +14,36 @@ use tokio::io::AsyncWriteExt as _;
 use crate::common::wire::{lds, listeners};
 use crate::common::{Config, at};
 
-/// What it is told on its standard input.
-struct Told {
+/// What its standard input has asked of it.
+struct Orders {
     stops: HashSet<String>,
     /// How often it may go on where it stops.
     go: usize,
     configure: bool,
 }
 
-static TOLD: Mutex<Option<Told>> = Mutex::new(None);
+static ORDERS: Mutex<Option<Orders>> = Mutex::new(None);
 static MORE: Condvar = Condvar::new();
 
-fn until<T>(mut found: impl FnMut(&mut Told) -> Option<T>) -> T {
-    let mut told = TOLD.lock().expect("no panic");
+fn until<T>(mut found: impl FnMut(&mut Orders) -> Option<T>) -> T {
+    let mut orders = ORDERS.lock().expect("no panic");
     loop {
-        if let Some(found) = told.as_mut().and_then(&mut found) {
+        if let Some(found) = orders.as_mut().and_then(&mut found) {
             return found;
         }
-        told = MORE.wait(told).expect("no panic");
+        orders = MORE.wait(orders).expect("no panic");
     }
 }
 
 /// Stops the whole process at a point: its runtime has one thread.
 fn stop_at(point: &'static str) {
-    if !until(|told| Some(told.stops.contains(point))) {
+    if !until(|orders| Some(orders.stops.contains(point))) {
         return;
     }
     println!("at {point}");
-    until(|told| {
-        let goes = told.go > 0 || !told.stops.contains(point);
-        told.go = told.go.saturating_sub(1);
+    until(|orders| {
+        let goes = orders.go > 0 || !orders.stops.contains(point);
+        orders.go = orders.go.saturating_sub(1);
         goes.then_some(())
     });
 }
@@ -51,21 +51,21 @@ fn stop_at(point: &'static str) {
 fn listen_to_stdin() {
     for line in std::io::stdin().lock().lines() {
         let line = line.expect("text");
-        let mut told = TOLD.lock().expect("no panic");
-        let told_now = told.as_mut().expect("it is there");
+        let mut locked = ORDERS.lock().expect("no panic");
+        let orders = locked.as_mut().expect("it is there");
         match line.split_once(' ') {
             Some(("stop", point)) => {
-                told_now.stops.insert(point.to_owned());
+                orders.stops.insert(point.to_owned());
                 println!("noted {point}");
             }
-            _ if line == "go" => told_now.go += 1,
-            _ if line == "configure" => told_now.configure = true,
+            _ if line == "go" => orders.go += 1,
+            _ if line == "configure" => orders.configure = true,
             _ => {
                 // "run": it stops nowhere any more.
-                told_now.stops.clear();
+                orders.stops.clear();
             }
         }
-        drop(told);
+        drop(locked);
         MORE.notify_all();
     }
     // The test is over, however it ended.
@@ -86,11 +86,12 @@ async fn process() {
     let Some(path) = variable("PATH") else { return };
     let stops = variable("STOPS").unwrap_or_default();
     let stops = stops.split(',').map(str::to_owned).collect();
-    *TOLD.lock().expect("no panic") = Some(Told {
+    *ORDERS.lock().expect("no panic") = Some(Orders {
         stops,
         go: 0,
         configure: number("WAITS", 0) == 0,
     });
+    println!("pid {}", std::process::id());
     std::thread::spawn(listen_to_stdin);
     set_hooks(Hooks {
         at: stop_at,
@@ -120,30 +121,23 @@ async fn process() {
 }
 
 async fn begin(
-    begun: Start,
+    mut begun: Takeover,
     listeners: &Listeners<Config>,
 ) -> Result<Offer, Box<dyn std::error::Error>> {
     let address = variable("ADDRESS")
         .expect("an address")
         .parse()
         .expect("an address");
-    let config = at("a", address, 0);
-    match begun {
-        Start::Fresh(offer) => {
-            lds(listeners, [config]).await;
-            Ok(offer)
-        }
-        Start::Takeover(mut takeover) => {
-            listeners.inherit(takeover.sockets());
-            lds(listeners, [config]).await;
-            println!("configures");
-            until(|told| told.configure.then_some(()));
-            let (predecessor, offer) = takeover.serving(listeners).await?;
-            // The old process drains as long as it likes.
-            tokio::spawn(predecessor.ends(std::future::pending()));
-            Ok(offer)
-        }
+    listeners.inherit(begun.sockets());
+    lds(listeners, [at("a", address, 0)]).await;
+    if begun.pid().is_some() {
+        println!("configures");
+        until(|orders| orders.configure.then_some(()));
     }
+    let (predecessor, offer) = begun.serving(listeners).await?;
+    // The old process drains as long as it likes.
+    tokio::spawn(predecessor.ends(std::future::pending()));
+    Ok(offer)
 }
 
 async fn hand_over(mut offer: Offer, listeners: &Listeners<Config>, options: &HandoverOptions) {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
-    Ended, HandoverOptions, Offer, Predecessor, Start, SuccessorEvent, start,
+    Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
 };
 use orion_drain::listener_versions::{Inherited, ListenAddress, Listeners};
 use tokio::sync::oneshot;
@@ -24,40 +24,34 @@ use crate::service::Service;
 /// A process that may be one of several in a row.
 pub(crate) struct Restart {
     options: HandoverOptions,
-    start: Start,
+    takeover: Takeover,
 }
 
 impl Restart {
     /// Asks the process that serves at this path, if any, for its sockets.
     pub(crate) async fn begin(path: &Path) -> anyhow::Result<Self> {
         let options = HandoverOptions::default();
-        let start = start(path, &options).await;
-        let start = start.with_context(|| format!("hot restart: {}", path.display()))?;
-        if let Start::Takeover(takeover) = &start {
-            say!("hot restart: taking over from process {}", takeover.pid());
+        let takeover = start(path, &options).await;
+        let takeover = takeover.with_context(|| format!("hot restart: {}", path.display()))?;
+        if let Some(pid) = takeover.pid() {
+            say!("hot restart: taking over from process {pid}");
         }
-        Ok(Self { options, start })
+        Ok(Self { options, takeover })
     }
 
     /// Whether another process serves.
     pub(crate) fn replaces(&self) -> bool {
-        matches!(self.start, Start::Takeover(_))
+        self.takeover.pid().is_some()
     }
 
     /// The socket of the process before at this address, for a use of its own.
     pub(crate) fn take(&mut self, address: &ListenAddress) -> Option<OwnedFd> {
-        match &mut self.start {
-            Start::Fresh(_) => None,
-            Start::Takeover(takeover) => takeover.take(address),
-        }
+        self.takeover.take(address)
     }
 
     /// The other sockets of the process before.
     pub(crate) fn sockets(&mut self) -> Inherited {
-        match &mut self.start {
-            Start::Fresh(_) => Inherited::new(),
-            Start::Takeover(takeover) => takeover.sockets(),
-        }
+        self.takeover.sockets()
     }
 
     /// This process is ready to serve, once `first` says that all of its first listeners were taken: then the process before
@@ -68,25 +62,20 @@ impl Restart {
         first: Option<oneshot::Receiver<bool>>,
         root: &DrainManager,
     ) -> anyhow::Result<Offering> {
-        let Self { options, start } = self;
-        let offer = match start {
-            Start::Fresh(offer) => offer,
-            Start::Takeover(takeover) => {
-                if let Some(first) = first {
-                    let whole = timeout(options.warm_up, first).await;
-                    // What this process cannot serve would be served by nobody.
-                    anyhow::ensure!(
-                        whole.is_ok_and(|whole| whole == Ok(true)),
-                        "hot restart: not all listeners can be served, process {} goes on",
-                        takeover.pid()
-                    );
-                }
-                let (predecessor, offer) =
-                    takeover.serving(listeners).await.context("hot restart")?;
-                tokio::spawn(see_off(predecessor, root.start_parent_shutdown_sequence()));
-                offer
-            }
-        };
+        let Self { options, takeover } = self;
+        if let (Some(pid), Some(first)) = (takeover.pid(), first) {
+            let whole = timeout(options.warm_up, first).await;
+            // What this process cannot serve would be served by no process.
+            anyhow::ensure!(
+                whole.is_ok_and(|whole| whole == Ok(true)),
+                "hot restart: not all listeners can be served, process {pid} goes on"
+            );
+        }
+        let (predecessor, offer) = takeover.serving(listeners).await.context("hot restart")?;
+        if let Some(pid) = predecessor.pid() {
+            let terminate = root.start_parent_shutdown_sequence();
+            tokio::spawn(see_off(pid, predecessor, terminate));
+        }
         Ok(Offering { offer, options })
     }
 }
@@ -100,8 +89,7 @@ pub(crate) fn predecessor_runs() -> bool {
     PREDECESSOR_RUNS.load(Ordering::Relaxed)
 }
 
-async fn see_off(predecessor: Predecessor, terminate: impl Future<Output = ()>) {
-    let pid = predecessor.pid();
+async fn see_off(pid: u32, predecessor: Predecessor, terminate: impl Future<Output = ()>) {
     PREDECESSOR_RUNS.store(true, Ordering::Relaxed);
     say!("hot restart: process {pid} drains");
     let ended = predecessor.ends(terminate).await;
@@ -109,8 +97,8 @@ async fn see_off(predecessor: Predecessor, terminate: impl Future<Output = ()>) 
     PREDECESSOR_RUNS.store(!is_over, Ordering::Relaxed);
     match ended {
         Ended::ByItself => say!("hot restart: process {pid} is done"),
-        Ended::Terminated => say!("hot restart: process {pid} was told to end"),
-        _ => complain!("hot restart: process {pid} was told to end, and has not"),
+        Ended::Terminated => say!("hot restart: process {pid} was asked to end"),
+        _ => complain!("hot restart: process {pid} was asked to end, and has not"),
     }
 }
 
@@ -173,7 +161,7 @@ impl Offering {
                     );
                 }
                 SuccessorEvent::Replaced => say!("hot restart: process {pid} has taken its place"),
-                _ => say!("hot restart: nobody came, the sockets are closed"),
+                _ => say!("hot restart: no process came, the sockets are closed"),
             }
         }
         shutdown.end_now();
