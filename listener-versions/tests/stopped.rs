@@ -28,7 +28,7 @@ fn connections_parked_over_a_switch_are_all_served_with_a_socket_for_each_worker
 }
 
 fn parked_over_a_switch(mode: &str) {
-    let mut served = Process::start(mode, []);
+    let mut served = Process::start(&[], mode, []);
     let line = served.until("serving ");
     let address = line.rsplit(' ').next().expect("an address");
     let address: SocketAddr = address.parse().expect("an address");

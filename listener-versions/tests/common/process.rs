@@ -19,9 +19,23 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts this test of this program, with these variables.
-    pub(crate) fn start(test: &str, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        let mut child = Command::new(std::env::current_exe().expect("this program"))
+    /// Starts this test of this program with these variables; `by` a program that starts the one
+    /// behind its arguments, if there is one.
+    pub(crate) fn start(
+        by: &[&str],
+        test: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Self {
+        let program = std::env::current_exe().expect("this program");
+        let mut command = match by {
+            [] => Command::new(program),
+            [by, args @ ..] => {
+                let mut command = Command::new(by);
+                command.args(args).arg(program);
+                command
+            }
+        };
+        let mut child = command
             .args(["--ignored", "--exact", "--nocapture", test])
             .envs(variables)
             .stdin(Stdio::piped())

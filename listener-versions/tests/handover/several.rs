@@ -4,13 +4,15 @@
 use std::net::SocketAddr;
 use std::thread;
 
-use crate::common::wire::{bounded, free};
+use crate::common::wire::{answer, bounded, free, lds};
 use crate::common::{Config, at};
 use crate::meeting::*;
 use conn_tracker::ConnTracker;
-use drain_tree::{DrainManager, DrainSettings};
+use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::handover::{HandoverOptions, Offer};
-use listener_versions::{Inherited, ListenAddress, Listeners, ListenersOptions, ReusePort, Update};
+use listener_versions::{
+    Inherited, ListenAddress, Listeners, ListenersOptions, ReusePort, Update, Worker,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -38,7 +40,7 @@ impl Core {
                 .build();
             runtime.expect("a runtime").block_on(async {
                 tokio::spawn(driver);
-                tokio::spawn(worker.run(crate::common::wire::answer));
+                tokio::spawn(worker.run(answer));
                 drop(ended.await);
             });
         });
@@ -194,6 +196,102 @@ async fn a_socket_that_two_runtimes_share_stays_one_however_often_it_changes_han
                 let served = client.expect("it listens").read_u64().await;
                 served.expect("it is served");
             }
+        }
+    })
+    .await;
+}
+
+/// How the listeners of one runtime end, when a process shuts down.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Stopped,
+    Dropped,
+}
+
+/// Ends one after the other; what is left of them.
+fn end(mut listeners: Vec<Listeners<Config>>, how: End) -> Vec<Listeners<Config>> {
+    match how {
+        End::Stopped => listeners.iter().for_each(|listeners| {
+            listeners.stop_listeners(DrainDirection::All);
+        }),
+        End::Dropped => listeners.clear(),
+    }
+    listeners
+}
+
+/// The listeners of two runtimes that have taken over one socket from `old`, each with a descriptor
+/// of it, and their workers, which do not run yet.
+#[cfg(target_os = "linux")]
+async fn split_in_two(
+    meeting: &Meeting,
+    old: &Listeners<Config>,
+    address: &ListenAddress,
+) -> (Vec<Listeners<Config>>, Vec<Worker<Config>>) {
+    let attempt = offered(meeting, old).await;
+    let mut takeover = meeting.take_over().await;
+    let new = vec![process(0), process(0)];
+    let parts = takeover.sockets().split(2).expect("descriptors");
+    for (new, part) in new.iter().zip(parts) {
+        assert_eq!(part.len(), 1);
+        new.inherit(part);
+        lds(new, [at("a", address.clone(), 0)]).await;
+    }
+    let served = takeover.serving(&new[..]).await;
+    let (_predecessor, _offer) = served.expect("the old process agrees");
+    let _successor = replaced(attempt).await;
+    let workers = new.iter().map(Listeners::worker).collect();
+    (new, workers)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn runtimes_that_share_a_socket_end_and_serve_what_waits_in_its_queue() {
+    bounded(async {
+        for how in [End::Stopped, End::Dropped] {
+            let meeting = Meeting::new("split-ends");
+            let address = free();
+            let old = process(1);
+            lds(&old, [at("a", address.clone(), 0)]).await;
+            let (new, workers) = split_in_two(&meeting, &old, &address).await;
+            drop(old);
+            let parked = park(socket(&address));
+            let _stopped = end(new, how);
+            refused(socket(&address)).await;
+            for worker in workers {
+                tokio::spawn(worker.run(answer));
+            }
+            answered(parked).await;
+        }
+    })
+    .await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn runtimes_that_share_a_socket_which_a_third_process_keeps_end_and_leave_its_queue_alone() {
+    bounded(async {
+        for how in [End::Stopped, End::Dropped] {
+            let meeting = Meeting::new("split-kept");
+            let address = free();
+            // As a systemd unit has it.
+            let kept = std::net::TcpListener::bind(socket(&address)).expect("it is free");
+            let mut inherited = Inherited::new();
+            inherited
+                .add(kept.try_clone().expect("a descriptor"))
+                .expect("it listens");
+            let old = process(1);
+            old.inherit(inherited);
+            lds(&old, [at("a", address.clone(), 0)]).await;
+            let (new, workers) = split_in_two(&meeting, &old, &address).await;
+            drop(old);
+            let parked = park(socket(&address));
+            let _stopped = end(new, how);
+            drop(workers);
+            // All of them wait there still, and others may come.
+            for _ in &parked {
+                kept.accept().expect("it waits");
+            }
+            std::net::TcpStream::connect(socket(&address)).expect("it listens");
         }
     })
     .await;

@@ -6,6 +6,7 @@
 mod child;
 #[path = "../common/mod.rs"]
 mod common;
+mod pids;
 mod play;
 mod process;
 mod versions;
@@ -114,7 +115,7 @@ fn kill(who: Who, point: Point, kills_old: bool, goes_on: GoesOn) {
         GoesOn::NewAccepts => assert_eq!(place.ask(), NEW),
         // It has kept them all the time: nothing was given away.
         GoesOn::OldKeeps if matches!(who, Who::Kept) && point < Point::Stopped => {}
-        // Nobody accepts, and what comes waits.
+        // No process accepts, and what comes waits.
         GoesOn::OldKeeps => drop(survivor.until("died")),
     }
     // A process that is started next takes over from whichever it is, and serves what has waited.

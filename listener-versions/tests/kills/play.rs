@@ -43,6 +43,10 @@ impl Place {
     }
 
     pub(crate) fn start_with(&self, label: u64, more: &[(&str, &str)]) -> Process {
+        self.start_by(&[], label, more)
+    }
+
+    pub(crate) fn start_by(&self, by: &[&str], label: u64, more: &[(&str, &str)]) -> Process {
         let own = [
             ("PATH", self.folder.join("edge.sock").display().to_string()),
             ("ADDRESS", self.address.to_string()),
@@ -53,10 +57,10 @@ impl Place {
             .map(|(name, value)| (*name, (*value).to_owned()));
         let variables = own.into_iter().chain(more);
         let variables = variables.map(|(name, value)| (format!("HANDOVER_{name}"), value));
-        Process::start("process::process", variables)
+        Process::start(by, "process::process", variables)
     }
 
-    /// Who serves. Nobody is refused while there is anybody.
+    /// The process that serves. No client is refused as long as there is one.
     pub(crate) fn ask(&self) -> u64 {
         answer(self.connect())
     }
@@ -66,7 +70,7 @@ impl Place {
     }
 
     fn connect(&self) -> TcpStream {
-        let client = TcpStream::connect(self.address).expect("somebody listens");
+        let client = TcpStream::connect(self.address).expect("a process listens");
         client.set_read_timeout(Some(HANG)).expect("a time");
         client
     }
