@@ -138,7 +138,12 @@ impl SocketKey {
         self.owner.is_some()
     }
 
-    /// Whether there is a socket at all.
+    /// That listener.
+    pub(crate) fn listener(&self) -> Option<&Arc<str>> {
+        self.owner.as_ref().map(|(listener, _)| listener)
+    }
+
+    /// Whether there is no socket.
     pub(crate) fn is_internal(&self) -> bool {
         self.address == ListenAddress::Internal
     }

@@ -1,11 +1,11 @@
-//! Many listeners: how long a process takes to open them, and a new process to take them over; and
-//! what they allocate.
+//! Many listeners: how long a process takes to open them, to update one of them, and a new process
+//! to take them over; and what they allocate.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use listener_versions::handover::{HandoverOptions, Offer, take_over};
-use listener_versions::{Inherited, Update};
+use listener_versions::{Inherited, Listeners, Update};
 use measure::{Row, Target, median};
 
 use crate::config::{Config, listeners, runtime};
@@ -15,6 +15,9 @@ use crate::config::{Config, listeners, runtime};
 fn address(index: usize) -> SocketAddr {
     SocketAddr::from(([127, 77, 0, 1], 10_000 + index as u16))
 }
+
+/// So many updates are timed.
+const UPDATES: usize = 100;
 
 fn configs(count: usize) -> Vec<Config> {
     let config = |index| Config {
@@ -40,15 +43,46 @@ fn sockets(count: usize) -> f64 {
     took
 }
 
+/// Microseconds for an update of one listener of so many, until the old version is removed; ten in
+/// turn.
+async fn update_one(of: &Listeners<Config>, count: usize) -> f64 {
+    let all = configs(count);
+    let mut took = Vec::new();
+    for content in 1..=UPDATES {
+        let config = Config {
+            content: content as u64,
+            ..all[content % 10 * (count / 10)].clone()
+        };
+        let began = Instant::now();
+        let report = of.apply(Update::put(config)).await;
+        // The driver sees that nothing is left of the old version.
+        tokio::task::yield_now().await;
+        took.push(millis(began) * 1e3);
+        assert!(report.is_success(), "{:?}", report.errors().next());
+    }
+    median(took)
+}
+
+/// The same of ten listeners.
+async fn update_one_of_ten() -> f64 {
+    let (ten, driver) = listeners(Duration::from_secs(600));
+    tokio::spawn(driver);
+    let report = ten.apply(Update::lds("v", configs(10))).await;
+    assert!(report.is_success(), "{:?}", report.errors().next());
+    update_one(&ten, 10).await
+}
+
 struct Took {
     sockets: f64,
+    ten: f64,
     start: f64,
+    update: f64,
     bytes: f64,
     handover: f64,
 }
 
 async fn start_and_hand_over(count: usize) -> Took {
-    let sockets = sockets(count);
+    let (sockets, ten) = (sockets(count), update_one_of_ten().await);
     let (old, driver) = listeners(Duration::from_secs(600));
     tokio::spawn(driver);
     let mut start = 0.0;
@@ -59,6 +93,8 @@ async fn start_and_hand_over(count: usize) -> Took {
         start = millis(began);
         assert!(report.is_success(), "{:?}", report.errors().next());
     });
+
+    let update = update_one(&old, count).await;
 
     let path = std::env::temp_dir().join(format!("many-{}", std::process::id()));
     let options = HandoverOptions::default();
@@ -82,7 +118,9 @@ async fn start_and_hand_over(count: usize) -> Took {
     std::fs::remove_file(&path).expect("it is there");
     Took {
         sockets,
+        ten,
         start,
+        update,
         bytes: counted.bytes_current as f64 / count as f64,
         handover,
     }
@@ -120,6 +158,13 @@ pub(crate) fn rows(quick: bool) -> Vec<Row> {
             of(|took| took.start),
             "as many sockets",
             sockets,
+        ),
+        row(
+            format!("many: update one of {count} listeners"),
+            "us",
+            of(|took| took.update),
+            "one of ten",
+            of(|took| took.ten),
         ),
         row(
             format!("many: a new process takes {count} listeners over"),

@@ -1,12 +1,13 @@
 //! The way of connections that the program hands in to the listeners that have no socket.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use conn_tracker::Peer;
 
 use super::{Inner, State};
 use crate::net::enter;
-use crate::{Admission, ListenerConfig, Refusal};
+use crate::{Admission, ListenerConfig, Refusal, SocketKey};
 
 impl<C: ListenerConfig> Inner<C> {
     /// A connection that the program hands in, for the listener `name`.
@@ -22,13 +23,23 @@ impl<C: ListenerConfig> Inner<C> {
         enter(listening, &self.shared, peer)
     }
 
-    /// From now on connections for listeners with an internal address find these.
-    pub(crate) fn set_entrances(&self, state: &State<C>) {
-        let internal = state.listening.iter().filter(|(key, _)| key.is_internal());
-        let open = internal.filter_map(|(_, listening)| {
-            let version = listening.current()?;
-            Some((Arc::from(version.name()), Arc::clone(listening)))
-        });
-        self.entrances.store(Arc::new(open.collect()));
+    /// From now on connections for listeners with an internal address find what has been opened,
+    /// and no more what has been closed. A listener that only gets a new version changes nothing
+    /// here.
+    pub(crate) fn set_entrances(&self, state: &State<C>, changed: &[SocketKey]) {
+        if changed.is_empty() {
+            return;
+        }
+        let mut entrances = HashMap::clone(&self.entrances.load());
+        for socket in changed {
+            let Some(listener) = socket.listener() else {
+                continue;
+            };
+            match state.listening.get(socket) {
+                Some(open) => entrances.insert(Arc::clone(listener), Arc::clone(open)),
+                None => entrances.remove(listener),
+            };
+        }
+        self.entrances.store(Arc::new(entrances));
     }
 }

@@ -6,13 +6,13 @@ use drain_tree::ChildOptions;
 
 use super::driver::{DrainJob, Job, WarmJob};
 use super::{Event, Inner, State};
-use crate::{Effect, ListenerConfig, ListenerVersion, SocketKey, VersionState};
+use crate::{Effect, ListenerConfig, ListenerVersion, VersionState};
 
 impl<C: ListenerConfig> Inner<C> {
     /// Does to sockets and drains what the set has decided, in its order.
     pub(crate) fn execute(&self, state: &mut State<C>, effects: Vec<Effect>) {
         let mut drained = Vec::new();
-        let mut has_new_entrances = false;
+        let mut entrances = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Create { version } => {
@@ -34,8 +34,13 @@ impl<C: ListenerConfig> Inner<C> {
                     sockets,
                     replaces,
                 } => {
+                    let opened = sockets.iter().filter(|socket| {
+                        let listening = state.listening.get(*socket);
+                        socket.is_internal()
+                            && listening.is_some_and(|listening| listening.current().is_none())
+                    });
+                    entrances.extend(opened.cloned());
                     state.activate(version, &sockets);
-                    has_new_entrances |= sockets.iter().any(SocketKey::is_internal);
                     state.record(version, |view| Event::Activated(view, replaces));
                 }
                 Effect::Discard { version } => {
@@ -55,7 +60,9 @@ impl<C: ListenerConfig> Inner<C> {
                         state
                             .inherited
                             .put(listening.local().clone(), listening.close(last));
-                        has_new_entrances |= socket.is_internal();
+                    }
+                    if socket.is_internal() {
+                        entrances.push(socket);
                     }
                 }
                 Effect::UpdateInPlace { version } => {
@@ -89,9 +96,7 @@ impl<C: ListenerConfig> Inner<C> {
                 }
             }
         }
-        if has_new_entrances {
-            self.set_entrances(state);
-        }
+        self.set_entrances(state, &entrances);
         self.hurry(state, &drained);
     }
 
