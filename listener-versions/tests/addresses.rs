@@ -179,7 +179,7 @@ async fn an_abstract_socket_is_served_and_has_no_file() {
         let config = || at("a", address.clone(), 0);
         let listeners = serve();
 
-        let living = UnixListener::bind_addr(&abstracted).expect("nobody has it");
+        let living = UnixListener::bind_addr(&abstracted).expect("no process has it");
         assert_eq!(refused(&listeners, config()).await.field(), "address");
         drop(living);
 
@@ -202,7 +202,7 @@ async fn an_abstract_socket_is_served_and_has_no_file() {
         listeners.own_sockets();
         lds(&listeners, []).await;
         assert_eq!(
-            connect().expect_err("nobody listens").kind(),
+            connect().expect_err("no process listens").kind(),
             io::ErrorKind::ConnectionRefused
         );
         std::fs::remove_file(&file).expect("it is left alone");
@@ -212,7 +212,7 @@ async fn an_abstract_socket_is_served_and_has_no_file() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() {
+async fn the_path_of_a_unix_socket_is_taken_over_only_if_no_process_listens_on_it() {
     use std::os::unix::net::UnixListener;
     bounded(async {
         let path =
@@ -230,7 +230,7 @@ async fn the_path_of_a_unix_socket_is_taken_over_only_if_nobody_listens_on_it() 
         assert_eq!(refused(&listeners, config()).await.field(), "address");
         drop(living);
 
-        // Its path outlives a process; nobody listens there any more. A socket for each worker
+        // Its path outlives a process; no process listens there any more. A socket for each worker
         // there is none.
         assert!(path.exists());
         lds(&listeners, [config().reuse_port(ReusePort::PerWorker)]).await;
@@ -295,7 +295,7 @@ async fn the_mode_of_a_unix_socket_cannot_change_as_long_as_its_address_stays() 
     bounded(async {
         let path = path("mode-stays");
         let config = |name| at(name, ListenAddress::Unix(path.clone()), 0);
-        let told = |name| {
+        let text = |name| {
             format!("listener {name:?}: address.pipe.mode: cannot change while the address stays")
         };
         let listeners = serve();
@@ -306,14 +306,14 @@ async fn the_mode_of_a_unix_socket_cannot_change_as_long_as_its_address_stays() 
             // Nor with nothing but chains beside it.
             config("a").mode(0o666).chains([("c", 1)]),
         ] {
-            assert_eq!(refused(&listeners, other).await.to_string(), told("a"));
+            assert_eq!(refused(&listeners, other).await.to_string(), text("a"));
         }
         // Nor for another listener, which would take the socket over.
         let report = listeners.apply(Update::lds("v", [config("b")])).await;
         let error = report.errors().next().expect("it is refused");
         assert_eq!(
             (error.to_string(), error.field()),
-            (told("b"), "address.pipe.mode")
+            (text("b"), "address.pipe.mode")
         );
         assert!(!path.exists(), "the first one is gone");
         lds(&listeners, [config("b").mode(0o666)]).await;

@@ -125,7 +125,7 @@ fn put(
 ) -> Result<(), listener_versions::UpdateError> {
     let report = listeners
         .apply_now(Update::put(config))
-        .expect("nobody takes over");
+        .expect("no version takes over");
     report.into_result().map(drop)
 }
 
@@ -407,6 +407,6 @@ async fn two_chains_of_the_same_identity_are_refused() {
         chains: vec![("x", 1), ("x", 2)],
         ..Config::new(&free(), 1, &log)
     };
-    let error = put(&listeners, config).expect_err("they cannot be told apart");
+    let error = put(&listeners, config).expect_err("they have the same identity");
     assert_eq!(error.field(), "filter_chains");
 }

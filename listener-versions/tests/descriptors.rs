@@ -57,10 +57,11 @@ async fn removed_without_descriptors() {
     let path =
         std::env::temp_dir().join(format!("listener-versions-removed-{}", std::process::id()));
     for address in [common::wire::free(), ListenAddress::Unix(path.clone())] {
-        let (sender, mut told) = mpsc::unbounded_channel();
+        let (sender, mut reported) = mpsc::unbounded_channel();
         let root = DrainManager::root(DrainSettings::default());
         let options = ListenersOptions::default();
-        let (listeners, driver) = Listeners::new(root, ConnTracker::new(), options, Told(sender));
+        let (listeners, driver) =
+            Listeners::new(root, ConnTracker::new(), options, Reports(sender));
         tokio::spawn(driver);
         tokio::spawn(listeners.worker().run(common::wire::answer));
         common::wire::lds(&listeners, [at("a", address.clone(), 0)]).await;
@@ -91,7 +92,7 @@ async fn removed_without_descriptors() {
         common::wire::lds(&listeners, []).await;
         late.set_nonblocking(true).expect("a socket");
         late.connect(&peer()).expect_err("it listens no more");
-        let error = told.recv().await.expect("it is told");
+        let error = reported.recv().await.expect("it is reported");
         assert!(error.starts_with("1: "), "{error}");
         drop(files);
         for client in clients {
@@ -113,20 +114,22 @@ async fn removed_without_descriptors() {
         }
         // Nothing is left of it.
         drop(late);
-        while common::wire::bounded(told.recv())
+        while common::wire::bounded(reported.recv())
             .await
-            .expect("it is told")
+            .expect("it is reported")
             != format!("drained {version}")
         {}
         let again = socket2::Socket::new(peer().domain(), socket2::Type::STREAM, None)
             .expect("a descriptor");
-        again.connect(&peer()).expect_err("nobody listens there");
+        again
+            .connect(&peer())
+            .expect_err("no process listens there");
     }
 }
 
-struct Told(mpsc::UnboundedSender<String>);
+struct Reports(mpsc::UnboundedSender<String>);
 
-impl ListenerObserver for Told {
+impl ListenerObserver for Reports {
     fn accept_error(&self, _: &ListenAddress, error: &io::Error, in_a_row: u32) {
         self.0
             .send(format!("{in_a_row}: {error}"))
@@ -149,7 +152,7 @@ async fn with_few_descriptors() {
         root,
         ConnTracker::new(),
         ListenersOptions::default(),
-        Told(sender),
+        Reports(sender),
     );
     tokio::spawn(driver);
     let (sender, mut accepted) = mpsc::unbounded_channel();
@@ -182,7 +185,7 @@ async fn with_few_descriptors() {
     let mut client = TcpStream::connect(address)
         .await
         .expect("the kernel takes it");
-    let error = errors.recv().await.expect("it is told");
+    let error = errors.recv().await.expect("it is reported");
     assert!(error.starts_with("1: "), "{error}");
 
     // Versions change and drain all the same; only what needs a socket more is refused.
@@ -194,7 +197,7 @@ async fn with_few_descriptors() {
         .map(|error| (error.listener(), error.field()))
         .collect();
     assert_eq!(refused, [("b", "address")]);
-    while errors.recv().await.expect("it is told") != "drained 1" {}
+    while errors.recv().await.expect("it is reported") != "drained 1" {}
     drop(files);
     let waited = accepted.recv().await.expect("it is accepted in the end");
     assert_eq!(waited.version.number(), 2);

@@ -125,7 +125,7 @@ fn updates_from_two_threads() {
     log.check(UPDATES / 2 * 2);
 }
 
-/// What an observer does with the listeners is reported after what it was told, not before, and not
+/// What an observer does with the listeners is reported after what was reported to it, not before, and not
 /// for ever.
 #[tokio::test]
 async fn an_observer_that_updates_hears_of_it_next() {
@@ -145,7 +145,7 @@ async fn an_observer_that_updates_hears_of_it_next() {
                 );
                 assert!(report.expect("at once").is_success());
             }
-            self.log.add(version, "told");
+            self.log.add(version, "reported");
         }
     }
     let observer = Updates::default();
@@ -156,6 +156,11 @@ async fn an_observer_that_updates_hears_of_it_next() {
     let log = observer.log.0.lock().expect("no panic").clone();
     assert_eq!(
         log,
-        [(1, "activated"), (1, "told"), (2, "activated"), (2, "told")]
+        [
+            (1, "activated"),
+            (1, "reported"),
+            (2, "activated"),
+            (2, "reported")
+        ]
     );
 }

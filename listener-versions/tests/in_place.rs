@@ -19,16 +19,16 @@ use tokio::sync::mpsc;
 
 const DRAIN_TIME: Duration = Duration::from_secs(100);
 
-/// What the observer was told, as a line each.
-struct Told(mpsc::UnboundedSender<String>);
+/// What is reported to the observer, as a line each.
+struct Reports(mpsc::UnboundedSender<String>);
 
-impl Told {
+impl Reports {
     fn line(&self, line: String) {
         self.0.send(line).expect("the test listens");
     }
 }
 
-impl ListenerObserver for Told {
+impl ListenerObserver for Reports {
     fn in_place_updated(&self, version: &VersionView) {
         self.line(format!(
             "in place {} {}",
@@ -58,21 +58,21 @@ impl ListenerObserver for Told {
 struct Bench {
     listeners: Listeners<Config>,
     tracker: ConnTracker,
-    told: mpsc::UnboundedReceiver<String>,
+    reported: mpsc::UnboundedReceiver<String>,
 }
 
 type Chains<const N: usize> = [(&'static str, u32); N];
 
 fn bench(options: ListenersOptions) -> Bench {
-    let (sender, told) = mpsc::unbounded_channel();
+    let (sender, reported) = mpsc::unbounded_channel();
     let root = DrainManager::root(DrainSettings::default().with_drain_time(DRAIN_TIME));
     let tracker = ConnTracker::new();
-    let (listeners, driver) = Listeners::new(root, tracker.clone(), options, Told(sender));
+    let (listeners, driver) = Listeners::new(root, tracker.clone(), options, Reports(sender));
     tokio::spawn(driver);
     Bench {
         listeners,
         tracker,
-        told,
+        reported,
     }
 }
 
@@ -103,12 +103,12 @@ impl Bench {
     }
 
     async fn next(&mut self) -> String {
-        let told = tokio::time::timeout(2 * DRAIN_TIME, self.told.recv()).await;
-        told.expect("it hangs").expect("the observer lives")
+        let reported = tokio::time::timeout(2 * DRAIN_TIME, self.reported.recv()).await;
+        reported.expect("it hangs").expect("the observer lives")
     }
 
     fn said(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.told.try_recv().ok()).collect()
+        std::iter::from_fn(|| self.reported.try_recv().ok()).collect()
     }
 
     /// Worker and address, for connections that come over a socket.
@@ -151,7 +151,7 @@ async fn a_changed_chain_drains_gradually_and_a_kept_one_sees_nothing() {
             .collect::<Vec<_>>(),
         [1, 1]
     );
-    // Gradual as everything else: told in the first quarter, closed at the deadline.
+    // Gradual as everything else: asked in the first quarter, closed at the deadline.
     let began = tokio::time::Instant::now();
     changed.signaled().await;
     assert!(began.elapsed() < DRAIN_TIME / 4);
@@ -322,7 +322,7 @@ async fn a_connection_that_enters_when_its_version_is_drained_keeps_the_guard_th
     let entered = accepted.enter_chain(|config| config.chain("x"));
     let (_stream, entered) = entered.expect("it is not lost");
     assert_eq!(entered.version.number(), 1);
-    // Whoever serves it closes it at once, in its protocol's words.
+    // What serves it closes it at once, in its protocol's words.
     entered.watch.expired().await;
 }
 
@@ -335,7 +335,7 @@ async fn a_connection_that_no_chain_takes_comes_back_and_closes_when_it_is_dropp
     let connection = accepted.recv().await.expect("one came");
     let back = connection
         .enter_chain(|_| None)
-        .expect_err("nobody takes it");
+        .expect_err("no chain takes it");
     let back = back
         .enter_chain(|_| Some("y".into()))
         .expect_err("no such chain");

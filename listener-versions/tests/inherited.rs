@@ -41,7 +41,7 @@ fn handed_over(from: &Listeners<Config>) -> Inherited {
     inherited
 }
 
-/// The kernel takes these connections while nobody accepts: no task runs between them.
+/// The kernel takes these connections while no worker accepts: no task runs between them.
 fn park(address: SocketAddr) -> Vec<std::net::TcpStream> {
     let connect = |_| std::net::TcpStream::connect(address).expect("the kernel takes it");
     (0..CONNECTIONS).map(connect).collect()
@@ -66,7 +66,7 @@ async fn what_waits_while_the_sockets_change_hands_is_served_by_the_new_process(
         new.inherit(handed_over(&old));
         lds(&new, [at("a", address.clone(), 0)]).await;
         assert_eq!(new.unclaimed(), []);
-        // Nobody has accepted so far. Closed in the old process, the queue is still there for the
+        // No worker has accepted so far. Closed in the old process, the queue is still there for the
         // new one.
         drop(old);
         let address = port(&new, "a");
@@ -200,7 +200,7 @@ async fn a_unix_path_stays_as_it_is_with_the_one_that_goes_on() {
 }
 
 #[tokio::test]
-async fn what_nobody_wants_is_closed_without_ending_it_for_the_other_process() {
+async fn sockets_that_no_listener_wants_are_closed_and_the_other_process_accepts_on_them() {
     bounded(async {
         let (a, b) = (free(), free());
         let old = process(1);

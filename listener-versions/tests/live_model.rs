@@ -53,7 +53,7 @@ struct World {
     reuse_port: ReusePort,
     listeners: Listeners<Config>,
     workers: Vec<JoinHandle<()>>,
-    /// Clients that nobody has served yet, because there is no worker.
+    /// Clients that no worker has served yet, because there is no worker.
     waiting: BTreeMap<usize, Vec<TcpStream>>,
     staying: Vec<TcpStream>,
 }
@@ -213,7 +213,7 @@ impl World {
             let accepting = self.accepting(address);
             assert_eq!(client.is_ok(), accepting.is_some(), "{:?}", self.listeners);
             if accepting.is_none() {
-                // The address was given up while there was no worker: nobody was there to serve its
+                // The address was given up while there was no worker: none was there to serve its
                 // queue.
                 self.waiting.remove(&address);
             }

@@ -47,7 +47,7 @@ impl ListenerObserver for Log {
     }
 }
 
-/// The queue is as short as can be, and nobody accepts: clients try again until there is room.
+/// The queue is as short as can be, and no worker accepts: clients try again until there is room.
 /// Updates meanwhile change who serves.
 ///
 /// Clients speak first: Linux takes a handshake whose last packet found the queue full for done
@@ -90,7 +90,7 @@ async fn clients_that_find_the_queue_full_are_served_when_somebody_accepts() {
     }
 }
 
-/// The soft cap is reached again and again while versions drain: the oldest are hurried, and nobody
+/// The soft cap is reached again and again while versions drain: the oldest are hurried, and no client
 /// is cut before the floor.
 #[tokio::test]
 async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {

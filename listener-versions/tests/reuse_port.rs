@@ -32,7 +32,7 @@ fn listening(address: SocketAddr) -> usize {
     table.lines().filter(listens).count()
 }
 
-/// The kernel takes these connections while nobody accepts: no task runs between them.
+/// The kernel takes these connections while no worker accepts: no task runs between them.
 fn park(address: SocketAddr) -> Vec<std::net::TcpStream> {
     let connect = |_| std::net::TcpStream::connect(address).expect("the kernel takes it");
     (0..CONNECTIONS).map(connect).collect()
@@ -119,7 +119,7 @@ async fn what_waits_in_the_socket_of_a_worker_that_ends_is_served_by_one_that_st
         let parked = park(address);
         second.abort();
         assert!(second.await.is_err_and(|ended| ended.is_cancelled()));
-        // Nobody accepts now; the sockets stay all the same, over an update too.
+        // No worker accepts now; the sockets stay all the same, over an update too.
         lds(&listeners, [content(1)]).await;
         let more = park(address);
         tokio::spawn(listeners.worker().run(answer));

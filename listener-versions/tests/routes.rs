@@ -169,7 +169,7 @@ async fn a_version_that_waits_for_routes_is_dropped_by_the_next_update_and_its_r
     for _ in 0..5 {
         assert_eq!(world.ask().await, "1 blue 1");
     }
-    // Without a version that serves, nobody listens until the routes are there.
+    // Without a version that serves, no version listens until the routes are there.
     let world = World::new();
     assert_eq!(
         world.update(1, "blue").await,
@@ -196,7 +196,7 @@ async fn routes_that_are_removed_are_gone_and_those_who_wait_see_the_next() {
     routes.set("blue", "2".to_owned());
     assert!(ready.is_woken() && ready.poll().is_ready());
     drop((watch, ready));
-    // Routes that nobody watches are there for the next one.
+    // Routes that no version watches are there for the next one.
     assert_eq!(
         routes.watch("blue").load().as_deref().map(String::as_str),
         Some("2")

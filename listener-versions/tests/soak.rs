@@ -131,7 +131,7 @@ async fn quiet(listeners: &Listeners<Config>, tracker: &ConnTracker) -> Held {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a minute of work, and nobody else's memory: run by `cargo xtask ci --full soak`"]
+#[ignore = "a minute of work, and memory that no other test uses: run by `cargo xtask ci --full soak`"]
 async fn nothing_is_left_behind_by_a_hundred_thousand_connections_and_two_thousand_updates() {
     let soak = async {
         let before = held();

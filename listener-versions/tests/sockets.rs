@@ -77,7 +77,7 @@ async fn what_waits_in_the_queue_of_a_removed_listener_is_served_and_later_ones_
         let worker = listeners.worker();
         lds(&listeners, [at("a", any_port(), 0)]).await;
         let address = port(&listeners, "a");
-        // The kernel has taken these connections; nobody has accepted them.
+        // The kernel has taken these connections; no worker has accepted them.
         let mut waiting = [
             connect(address).await,
             connect(address).await,
@@ -226,10 +226,10 @@ async fn stopped_listeners_refuse_and_their_connections_stay() {
     .await;
 }
 
-/// A listener with limits, and what its observer is told.
+/// A listener with limits, and what is reported to its observer.
 async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<Refusal>) {
-    struct Told(mpsc::UnboundedSender<Refusal>);
-    impl ListenerObserver for Told {
+    struct Reports(mpsc::UnboundedSender<Refusal>);
+    impl ListenerObserver for Reports {
         fn refused(&self, _: &ListenAddress, _: u64, refusal: Refusal) {
             self.0.send(refusal).expect("the test listens");
         }
@@ -237,7 +237,7 @@ async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<
     let (sender, refusals) = mpsc::unbounded_channel();
     let (listeners, driver) = listeners_with(
         ListenersOptions::default().with_limits(limits),
-        Told(sender),
+        Reports(sender),
     );
     tokio::spawn(driver);
     tokio::spawn(listeners.worker().run(answer));
@@ -361,7 +361,7 @@ async fn closing_a_tracked_connection_makes_its_own_deadline_now() {
             served
         });
         tracker.close(tracked).expect("it is open and has a closer");
-        assert!(!ended.await.expect("it is told").watch.is_draining());
+        assert!(!ended.await.expect("it is taken").watch.is_draining());
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! A version that warms takes an address over only when it is warm: until then whoever was there
+//! A version that warms takes an address over only when it is warm: until then the version that was there
 //! before it goes on accepting.
 
 mod common;
@@ -80,7 +80,7 @@ async fn the_version_before_it_goes_with_the_address_if_it_never_gets_warm() {
         first
     );
     lds(&listeners, []).await;
-    assert!(ask(at_x).await.is_err(), "nobody wants the address");
+    assert!(ask(at_x).await.is_err(), "no version wants the address");
     drop(client);
     while !listeners.snapshot().is_empty() {
         tokio::task::yield_now().await;

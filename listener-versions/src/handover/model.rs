@@ -169,7 +169,7 @@ impl World {
         if given.next().is_some() && !self.is_excused {
             assert!(
                 self.alive().any(|(_, process)| process.has_sockets),
-                "nobody has the sockets: {:#?}",
+                "no process has the sockets: {:#?}",
                 self.story
             );
         }

@@ -23,7 +23,7 @@ pub(crate) fn any_port() -> ListenAddress {
     "127.0.0.1:0".parse().expect("an address")
 }
 
-/// A fixed address that nobody has, and nobody's client gets by chance.
+/// A fixed address that no other test has, and no client gets by chance.
 #[cfg(target_os = "linux")]
 pub(crate) fn free() -> ListenAddress {
     use std::sync::atomic::{AtomicU16, Ordering};
@@ -34,7 +34,7 @@ pub(crate) fn free() -> ListenAddress {
     SocketAddr::from(([127, high % 127 + 1, low, 1], port)).into()
 }
 
-/// A port that nobody has at the moment.
+/// A port that no process has at the moment.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn free() -> ListenAddress {
     let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -69,7 +69,7 @@ pub(crate) fn port(listeners: &Listeners<Config>, name: &str) -> SocketAddr {
         .expect("it listens")
 }
 
-/// Tells the client the number of the version that took it, then waits for its end.
+/// Writes the number of the version that took it to the client, then waits for its end.
 pub(crate) fn answer(accepted: Accepted<Config>) {
     tokio::spawn(async move {
         let Accepted {
@@ -79,8 +79,8 @@ pub(crate) fn answer(accepted: Accepted<Config>) {
             conn,
             ..
         } = accepted;
-        let told = stream.write_u64(version.number()).await;
-        if told.is_ok() {
+        let written = stream.write_u64(version.number()).await;
+        if written.is_ok() {
             drop(stream.shutdown().await);
             // Until the client has seen it, so that nothing is reset by us.
             drop(stream.read_u8().await);

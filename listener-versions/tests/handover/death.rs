@@ -1,4 +1,4 @@
-//! Whoever dies or gives up when, somebody serves.
+//! One of the two processes dies or gives up, at any moment: the other one serves.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -72,14 +72,16 @@ async fn what_was_handed_out_in_vain_is_the_old_ones_alone_again() {
 }
 
 #[tokio::test]
-async fn an_old_process_that_dies_before_it_was_told_to_drain_leaves_its_sockets_to_the_new_one() {
+async fn an_old_process_that_dies_before_it_is_asked_to_drain_leaves_its_sockets_to_the_new_one() {
     bounded(async {
         let meeting = Meeting::new("dies");
         let a = free();
         let old = process(0);
         lds(&old, [at("a", a.clone(), 0)]).await;
         let at_a = port(&old, "a");
-        let mut offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+        let mut offer = Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there");
         let (kill, killed) = tokio::sync::oneshot::channel();
         let attempt = tokio::spawn({
             let old = old.clone();
@@ -152,7 +154,7 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         let (second, predecessor, offer) =
             restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
         let mut successor = replaced(attempt).await;
-        let told = tokio::spawn(async move { successor.terminated().await });
+        let terminated = tokio::spawn(async move { successor.terminated().await });
         // As the kernel ends it: no socket is shut down.
         killed((predecessor, offer, second.share_sockets())).await;
         drop(second);
@@ -174,15 +176,15 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         answered(parked).await;
         refused(at_b).await;
         // It is the first one's successor in every respect.
-        let (ended, told) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), told);
-        told.expect("no panic");
+        let (ended, terminated) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), terminated);
+        terminated.expect("no panic");
         assert_eq!(ended, Ended::Terminated);
     })
     .await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn sockets_that_nobody_comes_for_are_closed() {
+async fn sockets_that_no_process_comes_for_are_closed() {
     let meeting = Meeting::new("keeps-not");
     let a = free();
     let first = process(0);
@@ -218,7 +220,9 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             let first = process(0);
             lds(&first, [at("a", a.clone(), 0)]).await;
             let at_a = port(&first, "a");
-            let offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+            let offer = Offer::bind(&meeting.path())
+                .await
+                .expect("no process is there");
             let attempt = offering_with(offer, &first, options.clone());
             let take_over = async || {
                 let asked = meeting.ask_with(&options).await.expect("it is not refused");
@@ -237,11 +241,11 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             killed((predecessor, offer, second.share_sockets())).await;
             drop(second);
             assert_eq!(successor.next().await, SuccessorEvent::Died);
-            // Nobody comes, and nothing is closed.
+            // No process comes, and nothing is closed.
             let waited = tokio::time::timeout(Duration::from_millis(50), successor.next()).await;
             assert!(waited.is_err(), "{time:?}: {waited:?}");
             let parked = park(at_a);
-            let told = tokio::spawn(async move { successor.terminated().await });
+            let terminated = tokio::spawn(async move { successor.terminated().await });
             let mut takeover = take_over().await;
             let third = process(0);
             third.inherit(takeover.sockets());
@@ -252,8 +256,9 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
                 .expect("the first one has kept it");
             work(&third, 1);
             answered(parked).await;
-            let (ended, told) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), told);
-            told.expect("no panic");
+            let (ended, terminated) =
+                tokio::join!(predecessor.ends(sleep(Duration::ZERO)), terminated);
+            terminated.expect("no panic");
             assert_eq!(ended, Ended::Terminated);
         }
     })
@@ -321,7 +326,7 @@ async fn listeners_that_stop_during_a_handover_that_comes_to_nothing_refuse_ever
         let attempt = offered(&meeting, &old).await;
         let takeover = meeting.take_over().await;
         old.stop_listeners(DrainDirection::All);
-        // It is not sure yet that nobody goes on there.
+        // It is not sure yet that no process goes on there.
         drop(park(at_a));
         drop(takeover);
         failed(attempt).await;

@@ -62,7 +62,9 @@ async fn dropped_after(polls: usize) {
     let first = process(0);
     lds(&first, [at("a", a.clone(), 0)]).await;
     let at_a = port(&first, "a");
-    let offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+    let offer = Offer::bind(&meeting.path())
+        .await
+        .expect("no process is there");
     let attempt = offering_with(offer, &first, options);
     let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
     let mut successor = replaced(attempt).await;
@@ -89,7 +91,7 @@ async fn dropped_after(polls: usize) {
     }
     drop(next);
     tokio::select! {
-        () = successor.terminated() => panic!("nobody wants it gone"),
+        () = successor.terminated() => panic!("no process wants it gone"),
         third = third => {
             let (_third, _meeting) = third.expect("it takes over");
             assert_eq!(ask(at_a).await.expect("the third one serves"), 1);
@@ -109,14 +111,16 @@ async fn a_living_process_that_drops_what_the_handover_gave_it_serves_on() {
         let old = process(0);
         lds(&old, [at("a", a.clone(), 0)]).await;
         let at_a = port(&old, "a");
-        let offer = Offer::bind(&meeting.path()).await.expect("nobody is there");
+        let offer = Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there");
         let attempt = offering_with(offer, &old, options);
         let (_new, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let mut successor = replaced(attempt).await;
         drop((predecessor, offer));
         // Longer than the old process keeps anything.
-        let told = timeout(Duration::from_millis(500), successor.terminated()).await;
-        assert!(told.is_err(), "nobody wants it gone");
+        let terminated = timeout(Duration::from_millis(500), successor.terminated()).await;
+        assert!(terminated.is_err(), "no process wants it gone");
         assert_eq!(ask(at_a).await.expect("the new process serves"), 1);
     })
     .await;

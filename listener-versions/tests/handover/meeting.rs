@@ -89,7 +89,9 @@ pub(crate) fn offering_with(
 
 pub(crate) async fn offered(meeting: &Meeting, listeners: &Listeners<Config>) -> Offering {
     offering(
-        Offer::bind(&meeting.path()).await.expect("nobody is there"),
+        Offer::bind(&meeting.path())
+            .await
+            .expect("no process is there"),
         listeners,
     )
 }
@@ -180,6 +182,6 @@ pub(crate) async fn answered(parked: Vec<std::net::TcpStream>) {
 pub(crate) async fn refused(address: SocketAddr) {
     let error = TcpStream::connect(address)
         .await
-        .expect_err("nobody listens");
+        .expect_err("no process listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }

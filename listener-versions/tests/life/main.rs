@@ -37,7 +37,7 @@ const PATIENCE: usize = 100_000;
 /// And before something that must not happen would have.
 const ALERT: usize = 300;
 
-/// Passes on what must come once, then panics now and then: nobody may notice.
+/// Passes on what must come once, then panics now and then: nothing else may come of it.
 struct Observer {
     reaped: mpsc::Sender<u64>,
     calls: AtomicUsize,
@@ -147,7 +147,7 @@ impl System {
             let index = clients.position(|(index, (address, _))| {
                 *address == peer && !self.ended.contains_key(&index)
             });
-            let index = index.expect("nobody else connects");
+            let index = index.expect("no other client connects");
             assert_eq!(
                 self.ended.insert(index, end),
                 None,
@@ -196,7 +196,7 @@ impl StateMachineTest for System {
         let tracker = ConnTracker::new();
         let (reaped, reaps) = mpsc::channel();
         let (sender, ids) = mpsc::channel();
-        let (told, ends) = mpsc::channel();
+        let (reported, ends) = mpsc::channel();
         let panics = Arc::new(AtomicBool::new(false));
         let root = DrainManager::root(
             DrainSettings::default().with_drain_time(Duration::from_millis(DRAIN)),
@@ -209,7 +209,7 @@ impl StateMachineTest for System {
         let (listeners, driver) = Listeners::new(root, tracker.clone(), options, observer);
         runtime.spawn(driver);
         for _ in 0..2 {
-            let (ids, ends, panics) = (sender.clone(), told.clone(), Arc::clone(&panics));
+            let (ids, ends, panics) = (sender.clone(), reported.clone(), Arc::clone(&panics));
             runtime.spawn(listeners.worker().run(move |accepted| {
                 assert!(
                     !panics.load(Ordering::Relaxed),

@@ -1,4 +1,4 @@
-//! What somebody with a notebook knows: who accepts, which versions drain until when, and which
+//! What an observer with a notebook knows: who accepts, which versions drain until when, and which
 //! connection is on which version.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +19,7 @@ pub(crate) enum Step {
     /// The same content again: nothing happens.
     Again(usize),
     Remove(usize),
-    /// A client connects; the handler panics over it if told to.
+    /// A client connects; the handler may panic over it.
     Connect {
         name: usize,
         panics: bool,

@@ -134,12 +134,15 @@ async fn a_version_that_is_drained_passes_the_connection_on_or_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_closed_socket_keeps_its_last_version_from_being_drained_until_its_last_seat_is_gone() {
+async fn the_last_version_of_a_closed_socket_is_not_drained_before_its_last_acceptor_is_gone() {
     let (listening, [version, _]) = listening();
     listening.serve(Arc::clone(&version));
     let acceptors = [listening.acceptor().unwrap(), listening.acceptor().unwrap()];
     assert!(listening.close(version.drain().watch().ok()).is_empty());
-    assert!(listening.acceptor().is_none(), "nobody new accepts here");
+    assert!(
+        listening.acceptor().is_none(),
+        "no further worker accepts here"
+    );
     version.set_state(VersionState::Draining);
     let sequence = version
         .drain()

@@ -75,7 +75,7 @@ async fn the_new_process_serves_what_comes_and_the_old_one_what_it_has() {
 }
 
 #[tokio::test]
-async fn the_old_process_is_told_to_end_after_the_parent_shutdown_time() {
+async fn the_old_process_is_asked_to_end_after_the_parent_shutdown_time() {
     let mut site = Site::new().await;
     site.update(1);
     let mut old = site.first(DRAIN).await;
@@ -90,7 +90,7 @@ async fn the_old_process_is_told_to_end_after_the_parent_shutdown_time() {
     alert.until_it_is(true).await;
     old.until("wants this one gone").await;
     assert_eq!(old.exit().await.code(), Some(0));
-    new.until(&format!("process {pid} was told to end")).await;
+    new.until(&format!("process {pid} was asked to end")).await;
     alert.until_it_is(false).await;
 }
 
@@ -116,7 +116,7 @@ async fn what_cannot_serve_everything_leaves_the_old_process_serving() {
 }
 
 #[tokio::test]
-async fn of_two_new_processes_the_second_one_is_told_who_is_first() {
+async fn of_two_new_processes_the_second_one_ends_and_names_the_first() {
     let site = Site::new().await;
     site.update(1);
     let mut old = site.first(DRAIN).await;

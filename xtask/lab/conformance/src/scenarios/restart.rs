@@ -13,7 +13,7 @@ use crate::samples::{SLACK, ms};
 use crate::wire::{Speak, What};
 use crate::yaml::{HTTP, Listener};
 
-/// Drain time 8 s, the process before is told to end after 10 s; otherwise as in `modify-gradual`.
+/// Drain time 8 s, the process before is asked to end after 10 s; otherwise as in `modify-gradual`.
 pub(crate) async fn restart(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let setup = |version| Setup {
