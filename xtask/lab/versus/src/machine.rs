@@ -11,9 +11,13 @@ pub(crate) fn describe() -> String {
         .map_or("a processor without a name", |line| {
             line.trim_matches(['\t', ' ', ':'])
         });
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!("{model}, {cores} cores, Linux {}", kernel.trim())
+    format!("{model}, {} cores, Linux {}", cores(), kernel.trim())
+}
+
+/// Processors that this program may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(0, usize::from)
 }
 
 /// Today, in UTC.

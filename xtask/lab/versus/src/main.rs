@@ -143,7 +143,12 @@ fn main() -> anyhow::Result<()> {
     if options.readme {
         let path = rig::root().join("README.md");
         let text = std::fs::read_to_string(&path)?;
-        write(&path, &readme::with_lines(&text, &lines, &page.date)?)?;
+        let rounds = match page.rounds {
+            1 => "one round".to_owned(),
+            rounds => format!("middle of {rounds} rounds"),
+        };
+        let when = format!("{}, {} cores, {rounds}", page.date, machine::cores());
+        write(&path, &readme::with_lines(&text, &lines, &when)?)?;
     }
     Ok(())
 }
