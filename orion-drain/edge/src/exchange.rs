@@ -2,80 +2,68 @@
 //! client's.
 
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::uri::{Authority, Scheme};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use orion_drain::config::StreamLimits;
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
 use crate::hop_by_hop;
-use crate::proxy::{Body, host_header};
+use crate::proxy::{Body, host_of, unavailable};
 use crate::timed::{RequestBody, ResponseBody};
-use crate::timeout::StreamTimer;
+use crate::timeout::{StreamTimer, in_time};
 use crate::upgrade;
 use crate::upstream::Upstream;
 
-/// Forwards a request and its response, within the times that the stream may take.
+/// Forwards a request that is [for the upstream](for_upstream), and its response, within the times
+/// that the stream may take.
 pub(crate) async fn exchange(
     upstream: &Upstream,
     request: Request<ReceivedBody>,
+    over_http1: bool,
     limits: StreamLimits,
     stats: &HttpStats,
-) -> Result<Response<Body>, StatusCode> {
-    let over_http1 = request.version() < Version::HTTP_2;
-    let request = for_upstream(request, upstream, None)?;
+) -> Response<Body> {
+    let leaves_body = over_http1 && !request.body().is_end_stream();
     let mut timer = StreamTimer::new(limits);
     let request = request.map(|body| RequestBody::new(body, timer.as_mut()));
-    let sent = upstream.send(request);
-    let answered = match &mut timer {
-        Some(timer) => tokio::select! {
-            // A response that is there counts.
-            biased;
-            answered = sent => answered,
-            overdue = &mut *timer => {
-                overdue.count(stats);
-                return Ok(overdue.response(over_http1));
-            }
-        },
-        None => sent.await,
+    let mut response = match in_time(upstream.send(request), timer.as_mut()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => return unavailable(leaves_body),
+        Err(overdue) => return overdue.response(over_http1, stats),
     };
-    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
-    if let Some(timer) = &mut timer {
-        timer.moved();
-    }
     for_client(&mut response);
-    Ok(response.map(|body| ResponseBody::new(body, timer).boxed()))
+    response.map(|body| ResponseBody::new(body, timer).boxed())
 }
 
-/// The request as the upstream gets it: in its version of HTTP.
-pub(crate) fn for_upstream(
-    request: Request<ReceivedBody>,
+/// Makes a request what the upstream gets: in its version of HTTP.
+///
+/// # Errors
+///
+/// The status that it is answered with. Its body is not touched.
+pub(crate) fn for_upstream<B: hyper::body::Body>(
+    request: &mut Request<B>,
     upstream: &Upstream,
     mut upgrade: Option<HeaderValue>,
-) -> Result<Request<ReceivedBody>, StatusCode> {
-    let (mut parts, body) = request.into_parts();
-    if parts.method == Method::CONNECT {
+) -> Result<(), StatusCode> {
+    if request.method() == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
-    let asked_for = parts.uri.authority().map(Authority::as_str);
-    let asked_for = asked_for
-        .or_else(|| host_header(&parts.headers))
-        .unwrap_or_default()
-        .to_owned();
+    let asked_for = host_of(request).unwrap_or_default().to_owned();
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by one name for all.
         Upstream::Http1(_) | Upstream::Alpn(_) => {
             // Empty if nobody was asked for (RFC 9112, section 3.2).
             let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
-            parts.headers.insert(HOST, host);
-            if has_unknown_length(&body) {
+            request.headers_mut().insert(HOST, host);
+            if has_unknown_length(request.body()) {
                 // hyper would leave out the body of a GET and of a HEAD.
                 let chunked = HeaderValue::from_static("chunked");
-                parts.headers.insert(TRANSFER_ENCODING, chunked);
+                request.headers_mut().insert(TRANSFER_ENCODING, chunked);
             }
-            parts.version = Version::HTTP_11;
+            *request.version_mut() = Version::HTTP_11;
             match upstream {
                 // If HTTP/2 is agreed on, it is the `:authority`.
                 Upstream::Alpn(_) if !asked_for.is_empty() => asked_for,
@@ -91,26 +79,26 @@ pub(crate) fn for_upstream(
             {
                 return Err(StatusCode::NOT_IMPLEMENTED);
             }
-            parts.headers.remove(HOST);
-            parts.version = Version::HTTP_2;
+            request.headers_mut().remove(HOST);
+            *request.version_mut() = Version::HTTP_2;
             asked_for
         }
     };
     if let Some(token) = upgrade {
-        parts
-            .headers
-            .insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.insert(UPGRADE, token);
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, token);
     }
-    let mut uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
-    uri = uri.path_and_query(parts.uri.path_and_query().map_or("/", |path| path.as_str()));
-    parts.uri = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
-    parts.extensions.clear();
-    Ok(Request::from_parts(parts, body))
+    let path = request.uri().path_and_query();
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    let uri = uri.path_and_query(path.map_or("/", PathAndQuery::as_str));
+    *request.uri_mut() = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
+    request.extensions_mut().clear();
+    Ok(())
 }
 
 /// Whether the end of a body is all that says how long it is.
-fn has_unknown_length(body: &ReceivedBody) -> bool {
+fn has_unknown_length(body: &impl hyper::body::Body) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none()
 }
 

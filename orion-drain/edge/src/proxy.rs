@@ -18,14 +18,14 @@ use orion_drain::config::{
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
-use crate::exchange::exchange;
+use crate::exchange::{exchange, for_upstream};
 use crate::health::HealthChecks;
 use crate::hop_by_hop;
 use crate::timed::RequestBody;
-use crate::timeout::StreamTimer;
+use crate::timeout::{StreamTimer, in_time};
 use crate::tunnel::Tunnels;
-use crate::upgrade;
-use crate::upstream::{Clusters, Upstream};
+use crate::upgrade::{self, Handshake};
+use crate::upstream::{Clusters, Endpoint, Upstream};
 
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -46,6 +46,14 @@ pub(crate) struct Proxy {
     pub(crate) tunnels: Tunnels,
 }
 
+/// What becomes of a request.
+enum Decision<'a> {
+    /// It is answered here.
+    Answer(Response<Body>),
+    /// It goes to this endpoint, as the route says.
+    Forward(&'a RouteAction, Arc<Endpoint>, Rewritten),
+}
+
 /// What a route makes of a request.
 struct Rewritten {
     path: Option<String>,
@@ -60,7 +68,7 @@ impl Proxy {
         request: Request<ReceivedBody>,
         stats: &Arc<HttpStats>,
     ) -> Result<Response<Body>, Infallible> {
-        let mut response = self.respond(request, stats).await?;
+        let mut response = self.respond(request, stats).await;
         if let Some(health) = &self.health {
             health.mark(response.headers_mut());
         }
@@ -69,17 +77,36 @@ impl Proxy {
 
     async fn respond(
         &self,
-        request: Request<ReceivedBody>,
+        mut request: Request<ReceivedBody>,
         stats: &Arc<HttpStats>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> Response<Body> {
         if let Err(code) = one_host(&request) {
-            return Ok(closing(status(code)));
+            return closing(status(code));
         }
-        let mut request = request;
-        if let Some(answer) = self.admit(&mut request) {
-            return Ok(self.unread(request, answer, stats).await);
-        }
-        let host = host_of(&request).unwrap_or_default();
+        let (decision, edits) = match self.admit(&mut request) {
+            Some(answer) => (Decision::Answer(answer), HeaderEdits::default()),
+            None => self.decide(&request),
+        };
+        let over_http1 = request.version() < Version::HTTP_2;
+        let mut response = match decision {
+            Decision::Answer(answer) => {
+                let body = request.into_body();
+                self.unread(body, over_http1, answer, stats).await
+            }
+            Decision::Forward(route, endpoint, rewritten) => {
+                let upstream = endpoint.http(request.version());
+                self.forward(request, route, upstream, rewritten, stats)
+                    .await
+            }
+        };
+        edits.apply(response.headers_mut());
+        response
+    }
+
+    /// Chooses what becomes of a request, and what its response gets on the way.
+    fn decide<B>(&self, request: &Request<B>) -> (Decision<'_>, HeaderEdits) {
+        let here = |answer| (Decision::Answer(answer), HeaderEdits::default());
+        let host = host_of(request).unwrap_or_default();
         let path = request.uri().path_and_query();
         let mut head = RequestHead::new(
             host,
@@ -92,59 +119,43 @@ impl Proxy {
         head.peer = self.peer;
         head.sample = fastrand::u64(..);
         if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
-            return Ok(self.unread(request, answer, stats).await);
+            return here(answer);
         }
         let chosen = self.manager.route_config.as_ref();
         let Some(chosen) = chosen.and_then(|routes| routes.choose(&head)) else {
-            let answer = status(StatusCode::NOT_FOUND);
-            return Ok(self.unread(request, answer, stats).await);
+            return here(status(StatusCode::NOT_FOUND));
         };
-        let redirect = chosen.redirect(&head);
-        let (mut response, edits) = match (&chosen.route.action, redirect) {
-            (_, Some((code, location))) => {
-                let edits = chosen.response_edits(&head, None);
-                let answer = redirected(code, &location);
-                (self.unread(request, answer, stats).await, edits)
-            }
-            (Action::DirectResponse(direct), None) => {
-                let edits = chosen.response_edits(&head, None);
+        if let Some((code, location)) = chosen.redirect(&head) {
+            let answer = Decision::Answer(redirected(code, &location));
+            return (answer, chosen.response_edits(&head, None));
+        }
+        match &chosen.route.action {
+            Action::DirectResponse(direct) => {
                 let body = direct.body.as_ref();
                 let body = body.and_then(|body| body.inline_string.clone());
                 let code = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
-                let answer = with_body(code, body.unwrap_or_default());
-                (self.unread(request, answer, stats).await, edits)
+                let answer = Decision::Answer(with_body(code, body.unwrap_or_default()));
+                (answer, chosen.response_edits(&head, None))
             }
-            (Action::Route(route), None) => {
+            Action::Route(route) => {
                 let cluster = route.choose_cluster(&head);
                 let edits = chosen.response_edits(&head, cluster.weight);
-                let endpoint = self.clusters.next(&cluster.name);
-                match endpoint {
-                    Some(endpoint) => {
-                        let hostname = endpoint.hostname.as_deref();
-                        let rewritten = Rewritten {
-                            path: owned(chosen.path(&head)),
-                            host: chosen
-                                .host(&head, cluster.weight, hostname)
-                                .map(Cow::into_owned),
-                            headers: chosen.request_edits(&head, cluster.weight),
-                        };
-                        let upstream = endpoint.http(request.version());
-                        let sent = self.forward(request, route, upstream, rewritten, stats);
-                        (sent.await, edits)
-                    }
-                    None => {
-                        let answer = status(StatusCode::SERVICE_UNAVAILABLE);
-                        (self.unread(request, answer, stats).await, edits)
-                    }
-                }
+                let Some(endpoint) = self.clusters.next(&cluster.name) else {
+                    let answer = status(StatusCode::SERVICE_UNAVAILABLE);
+                    return (Decision::Answer(answer), edits);
+                };
+                let hostname = endpoint.hostname.as_deref();
+                let rewritten = Rewritten {
+                    path: owned(chosen.path(&head)),
+                    host: chosen
+                        .host(&head, cluster.weight, hostname)
+                        .map(Cow::into_owned),
+                    headers: chosen.request_edits(&head, cluster.weight),
+                };
+                (Decision::Forward(route, endpoint, rewritten), edits)
             }
-            (_, None) => {
-                let answer = status(StatusCode::NOT_IMPLEMENTED);
-                return Ok(self.unread(request, answer, stats).await);
-            }
-        };
-        edits.apply(response.headers_mut());
-        Ok(response)
+            _ => here(status(StatusCode::NOT_IMPLEMENTED)),
+        }
     }
 
     /// Makes of a request what routes may look at: its path, its host, its headers. `Some`: it is
@@ -188,32 +199,26 @@ impl Proxy {
         rewrite(request, rewritten, false).err().map(status)
     }
 
-    /// Answers a request whose body is of no use. Over HTTP/1 it is read first: an answer must not
-    /// overtake the request's own bytes. A stream of HTTP/2 may wait for its answer before it ends;
-    /// it is reset behind the answer, without an error.
+    /// Answers a request whose body is of no use. Over HTTP/1 it is read first: an answer that
+    /// overtakes the request's own bytes ends the connection, and what still comes of a large
+    /// upload ends it in RST. A stream of HTTP/2 is answered at once: it may not end before its
+    /// answer, and the reset that follows concerns nothing else.
     async fn unread(
         &self,
-        request: Request<ReceivedBody>,
+        body: ReceivedBody,
+        over_http1: bool,
         answer: Response<Body>,
         stats: &HttpStats,
     ) -> Response<Body> {
-        let is_stream = request.version() >= Version::HTTP_2;
-        if is_stream || hyper::body::Body::is_end_stream(request.body()) {
+        if !over_http1 || hyper::body::Body::is_end_stream(&body) {
             return answer;
         }
         let mut timer = StreamTimer::new(self.manager.stream_limits());
-        let body = RequestBody::new(request.into_body(), timer.as_mut());
-        match timer {
-            None => discard(body).await,
-            Some(timer) => tokio::select! {
-                () = discard(body) => {}
-                overdue = timer => {
-                    overdue.count(stats);
-                    return overdue.response(true);
-                }
-            },
+        let body = RequestBody::new(body, timer.as_mut());
+        match in_time(discard(body), timer.as_mut()).await {
+            Ok(()) => answer,
+            Err(overdue) => overdue.response(over_http1, stats),
         }
-        answer
     }
 
     async fn forward(
@@ -224,36 +229,46 @@ impl Proxy {
         rewritten: Rewritten,
         stats: &Arc<HttpStats>,
     ) -> Response<Body> {
-        let upgrade = upgrade::asked(&request).filter(|token| {
+        let over_http1 = request.version() < Version::HTTP_2;
+        let upgrade = match self.prepare(&mut request, route, upstream, rewritten) {
+            Ok(upgrade) => upgrade,
+            Err(code) => {
+                let body = request.into_body();
+                return self.unread(body, over_http1, status(code), stats).await;
+            }
+        };
+        let limits = route.stream_limits(&self.manager);
+        match upgrade {
+            Some(handshake) => {
+                upgrade::forward(upstream, request, handshake, self.tunnels, limits, stats).await
+            }
+            None => exchange(upstream, request, over_http1, limits, stats).await,
+        }
+    }
+
+    /// Makes a request what the endpoint gets; `Some`: it is an upgrade.
+    fn prepare(
+        &self,
+        request: &mut Request<ReceivedBody>,
+        route: &RouteAction,
+        upstream: &Upstream,
+        rewritten: Rewritten,
+    ) -> Result<Option<Handshake>, StatusCode> {
+        let upgrade = upgrade::asked(request).filter(|token| {
             token
                 .to_str()
                 .is_ok_and(|token| route.allows_upgrade(token, &self.manager))
         });
-        // An HTTP/1 connection ends with an answer that leaves a part of the request's body unread.
-        let may_leave_body = request.version() < Version::HTTP_2
-            && !hyper::body::Body::is_end_stream(request.body());
-        let failed = |code| match may_leave_body {
-            true => closing(status(code)),
-            false => status(code),
-        };
         // Before anything is added: what the client's `connection` names is the client's own.
-        if let Err(refused) = hop_by_hop::strip_request(request.headers_mut()) {
-            return failed(refused);
-        }
+        hop_by_hop::strip_request(request.headers_mut())?;
         if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
             append_x_forwarded_for(request.headers_mut(), peer.ip());
         }
-        if let Err(code) = rewrite(&mut request, rewritten, route.append_x_forwarded_host) {
-            return failed(code);
+        rewrite(request, rewritten, route.append_x_forwarded_host)?;
+        match upgrade {
+            Some(token) => upgrade::for_endpoint(request, upstream, token).map(Some),
+            None => for_upstream(request, upstream, None).map(|()| None),
         }
-        let limits = route.stream_limits(&self.manager);
-        let sent = match upgrade {
-            Some(token) => {
-                upgrade::forward(upstream, request, token, self.tunnels, limits, stats).await
-            }
-            None => exchange(upstream, request, limits, stats).await,
-        };
-        sent.unwrap_or_else(failed)
     }
 }
 
@@ -264,8 +279,8 @@ fn owned(text: Cow<'_, str>) -> Option<String> {
     }
 }
 
-/// Whom a request is for.
-fn host_of<B>(request: &Request<B>) -> Option<&str> {
+/// The host that a request is for.
+pub(crate) fn host_of<B>(request: &Request<B>) -> Option<&str> {
     let authority = request.uri().authority().map(Authority::as_str);
     authority.or_else(|| host_header(request.headers()))
 }
@@ -355,7 +370,7 @@ fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
     }
 }
 
-pub(crate) fn host_header(headers: &HeaderMap) -> Option<&str> {
+fn host_header(headers: &HeaderMap) -> Option<&str> {
     headers.get(HOST)?.to_str().ok()
 }
 
@@ -380,6 +395,16 @@ pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Bo
     response
 }
 
-fn status(code: StatusCode) -> Response<Body> {
+pub(crate) fn status(code: StatusCode) -> Response<Body> {
     with_body(code, code.canonical_reason().unwrap_or_default())
+}
+
+/// The answer for an endpoint that cannot be asked. An HTTP/1 connection ends with an answer that
+/// leaves a part of the request's body unread.
+pub(crate) fn unavailable(leaves_body: bool) -> Response<Body> {
+    let answer = status(StatusCode::SERVICE_UNAVAILABLE);
+    match leaves_body {
+        true => closing(answer),
+        false => answer,
+    }
 }

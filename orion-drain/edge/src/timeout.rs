@@ -42,8 +42,9 @@ impl Overdue {
         }
     }
 
-    /// The answer to a request that has none yet.
-    pub(crate) fn response(self, over_http1: bool) -> Response<Body> {
+    /// The answer to a request that has none yet. It is counted.
+    pub(crate) fn response(self, over_http1: bool, stats: &HttpStats) -> Response<Body> {
+        self.count(stats);
         let received = match self {
             Self::Response => true,
             Self::Idle { received } | Self::Duration { received } => received,
@@ -216,6 +217,25 @@ impl Future for StreamTimer {
             }
             rearm = true;
         }
+    }
+}
+
+/// What a stream waits for, unless a time is over before.
+pub(crate) async fn in_time<T>(
+    waits: impl Future<Output = T>,
+    timer: Option<&mut StreamTimer>,
+) -> Result<T, Overdue> {
+    let Some(timer) = timer else {
+        return Ok(waits.await);
+    };
+    tokio::select! {
+        // What is there counts.
+        biased;
+        done = waits => {
+            timer.moved();
+            Ok(done)
+        }
+        overdue = &mut *timer => Err(overdue),
     }
 }
 

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use http::header::UPGRADE;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
 use orion_drain::config::StreamLimits;
 use orion_drain::serve::{Connection, ReceivedBody};
 use orion_drain::stats::HttpStats;
 
 use crate::exchange::{for_client, for_upstream};
-use crate::extended_connect;
+use crate::extended_connect::{self, Accept};
 use crate::hop_by_hop;
-use crate::proxy::{Body, empty};
+use crate::proxy::{Body, empty, status, unavailable};
 use crate::timed::{RequestBody, ResponseBody};
-use crate::timeout::StreamTimer;
+use crate::timeout::{StreamTimer, in_time};
 use crate::tunnel::Tunnels;
 use crate::upstream::Upstream;
 
@@ -39,57 +41,87 @@ fn asked_by_header(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
     (request.version() == Version::HTTP_11 && names_it()).then_some(token)
 }
 
+/// An upgrade before it is answered: the client's side of it.
+pub(crate) struct Handshake {
+    /// Every request has its connection with it; the tunnel keeps it, so that the drain goes on
+    /// counting and timing it.
+    connection: Connection,
+    client_side: OnUpgrade,
+    is_websocket: bool,
+    over_http2: bool,
+    /// What a client of HTTP/1.1 gets to read when an endpoint of HTTP/2 has agreed.
+    accept: Option<Accept>,
+}
+
+/// Makes an upgrade what the upstream gets.
+///
+/// # Errors
+///
+/// The status that it is answered with. Its body is not touched.
+pub(crate) fn for_endpoint(
+    request: &mut Request<ReceivedBody>,
+    upstream: &Upstream,
+    token: HeaderValue,
+) -> Result<Handshake, StatusCode> {
+    let connection = request.extensions().get::<Connection>().cloned();
+    let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
+    let is_websocket = is_websocket(&token);
+    let client_side = hyper::upgrade::on(&mut *request);
+    let over_http2 = request.version() == Version::HTTP_2;
+    if over_http2 {
+        extended_connect::to_handshake(request)?;
+    }
+    for_upstream(request, upstream, Some(token))?;
+    let accept = match upstream {
+        Upstream::Http1(_) | Upstream::Alpn(_) => None,
+        Upstream::Http2(_) => Some(extended_connect::connect(request)?),
+    };
+    Ok(Handshake {
+        connection,
+        client_side,
+        is_websocket,
+        over_http2,
+        accept,
+    })
+}
+
 /// Forwards an upgrade; if the upstream agrees, a task of its own relays the bytes, under a guard
 /// of its own.
 pub(crate) async fn forward(
     upstream: &Upstream,
-    mut request: Request<ReceivedBody>,
-    token: HeaderValue,
+    request: Request<ReceivedBody>,
+    handshake: Handshake,
     tunnels: Tunnels,
     limits: StreamLimits,
     stats: &Arc<HttpStats>,
-) -> Result<Response<Body>, StatusCode> {
-    // Every request carries its connection; the tunnel keeps it, so that the drain goes on counting
-    // and timing it.
-    let connection = request.extensions().get::<Connection>().cloned();
-    let connection = connection.ok_or(StatusCode::INTERNAL_SERVER_ERROR)?;
-    let is_websocket = is_websocket(&token);
-    let client_side = hyper::upgrade::on(&mut request);
-    let over_http2 = request.version() == Version::HTTP_2;
-    if over_http2 {
-        extended_connect::to_handshake(&mut request)?;
-    }
-    let mut request = for_upstream(request, upstream, Some(token))?;
-    let accept = match upstream {
-        Upstream::Http1(_) | Upstream::Alpn(_) => None,
-        Upstream::Http2(_) => Some(extended_connect::connect(&mut request)?),
-    };
+) -> Response<Body> {
+    let Handshake {
+        connection,
+        client_side,
+        is_websocket,
+        over_http2,
+        accept,
+    } = handshake;
     let agreed = match accept {
         None => StatusCode::SWITCHING_PROTOCOLS,
         Some(_) => StatusCode::OK,
     };
+    let leaves_body = !over_http2 && !request.body().is_end_stream();
     let sent = upstream.send(request.map(|body| RequestBody::new(body, None)));
     // An upgrade has no end of its own: its times run until it is answered.
     let mut timer = StreamTimer::new(limits);
-    let answered = match &mut timer {
-        Some(timer) => tokio::select! {
-            biased;
-            answered = sent => answered,
-            overdue = &mut *timer => {
-                overdue.count(stats);
-                return Ok(overdue.response(!over_http2));
-            }
-        },
-        None => sent.await,
+    let mut response = match in_time(sent, timer.as_mut()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => return unavailable(leaves_body),
+        Err(overdue) => return overdue.response(!over_http2, stats),
     };
-    let mut response = answered.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
     if response.status() != agreed {
         if over_http2 && response.status().is_success() {
             // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
-            return Err(StatusCode::BAD_GATEWAY);
+            return status(StatusCode::BAD_GATEWAY);
         }
         for_client(&mut response);
-        return Ok(response.map(|body| ResponseBody::new(body, timer).boxed()));
+        return response.map(|body| ResponseBody::new(body, timer).boxed());
     }
     if let Some(accept) = accept {
         extended_connect::switched(&mut response, accept);
@@ -117,7 +149,7 @@ pub(crate) async fn forward(
     if over_http2 {
         extended_connect::opened(&mut response);
     }
-    Ok(response.map(|_| empty()))
+    response.map(|_| empty())
 }
 
 pub(crate) fn is_websocket(token: &HeaderValue) -> bool {

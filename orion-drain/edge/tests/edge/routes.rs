@@ -386,6 +386,29 @@ async fn an_upload_that_nothing_serves_gets_its_answer_and_its_connection_goes_o
 }
 
 #[tokio::test]
+async fn an_upload_whose_head_is_refused_gets_its_answer_and_its_connection_goes_on() {
+    let edge = Edge::start("--drain-time-s 20", &discovery("1", &[routed(&[ALL])])).await;
+    let mut client = client(&edge).await;
+    // More than the buffers on the way take, and more than is read behind the last response.
+    let body = "y".repeat(32 << 20);
+    for refused in ["connection: host", "connection: x-forwarded-for"] {
+        let length = body.len();
+        let head = format!(
+            "POST /up HTTP/1.1\r\nhost: a\r\n{refused}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        client.send(&head).await;
+        client.send(&body).await;
+        let response = client.response().await;
+        assert_eq!(
+            (response.status, response.says_close()),
+            (400, false),
+            "{refused}"
+        );
+        assert_eq!(client.get("/version").await.ok(), "v1");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_nothing_serves_is_answered_before_its_client_ends_it() {
     let routes = routed(&[
         "{ match: { path: /here }, direct_response: { status: 200, body: { inline_string: here } } }",

@@ -105,6 +105,19 @@ async fn a_response_under_way_is_cut_off_and_nothing_is_written_into_it() {
 }
 
 #[tokio::test]
+async fn the_head_of_a_refused_upgrade_begins_the_idle_timeout_anew() {
+    let edge = edge(IDLE, "").await;
+    let mut client = client(&edge).await;
+    let head = "GET /refuses HTTP/1.1\r\nhost: test\r\nconnection: upgrade\r\n\
+        upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+        sec-websocket-key: c2l4dGVlbiBieXRlcyBvZg==\r\n\r\n";
+    client.send(head).await;
+    let refused = client.response().await;
+    assert_eq!((refused.status, refused.text().as_str()), (403, "nnnnnn"));
+    assert_eq!(timed_out(&edge).await, (0, 0));
+}
+
+#[tokio::test]
 async fn a_stream_that_moves_ends_with_its_duration() {
     let edge = edge(DURATION, "").await;
     let mut slow = client(&edge).await;

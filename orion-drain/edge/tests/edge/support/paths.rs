@@ -31,6 +31,16 @@ async fn answers(stream: TcpStream) -> io::Result<()> {
     loop {
         let head = wire.head().await?;
         let path = head.start.split(' ').nth(1).unwrap_or_default().to_owned();
+        let path = path.rsplit('/').next().unwrap_or_default();
+        if path == "refuses" {
+            // To half of the limits of the tests for the head, and for the body.
+            sleep(2 * PACE).await;
+            let refused = b"HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\n";
+            wire.stream.write_all(refused).await?;
+            sleep(2 * PACE).await;
+            wire.stream.write_all(b"nnnnnn").await?;
+            continue;
+        }
         if head.header("upgrade").is_some() {
             let key = head.header("sec-websocket-key").unwrap_or_default();
             let accepted = websocket::accepted(key);
@@ -39,7 +49,7 @@ async fn answers(stream: TcpStream) -> io::Result<()> {
         }
         wire.body(&head).await?;
         let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n";
-        match path.rsplit('/').next().unwrap_or_default() {
+        match path {
             "silent" => std::future::pending().await,
             "late" => {
                 sleep(Duration::from_millis(2500)).await;
