@@ -1,6 +1,8 @@
 //! One exchange with an endpoint: the request in its version of HTTP, and the response in the
 //! client's.
 
+use std::sync::Arc;
+
 use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -24,7 +26,7 @@ pub(crate) async fn exchange(
     request: Request<ReceivedBody>,
     over_http1: bool,
     limits: StreamLimits,
-    stats: &HttpStats,
+    stats: &Arc<HttpStats>,
 ) -> Response<Body> {
     let leaves_body = over_http1 && !request.body().is_end_stream();
     let mut timer = StreamTimer::new(limits);
@@ -35,7 +37,7 @@ pub(crate) async fn exchange(
         Err(overdue) => return overdue.response(over_http1, stats),
     };
     for_client(&mut response);
-    response.map(|body| ResponseBody::new(body, timer).boxed())
+    response.map(|body| ResponseBody::new(body, timer, stats).boxed())
 }
 
 /// Makes a request what the upstream gets: in its version of HTTP.

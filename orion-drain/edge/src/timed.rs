@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use orion_drain::serve::ReceivedBody;
+use orion_drain::stats::HttpStats;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::timeout::{Progress, StreamTimer};
@@ -72,12 +73,33 @@ impl Drop for RequestBody {
 /// The body of a response, which is cut off when a time is over.
 pub(crate) struct ResponseBody {
     body: Incoming,
-    timer: Option<StreamTimer>,
+    times: Times,
+}
+
+/// The times of a response.
+enum Times {
+    None,
+    /// It may end with its first frame.
+    Begun(StreamTimer, Arc<HttpStats>),
+    /// Its task watches it.
+    Watched(Arc<Progress>),
 }
 
 impl ResponseBody {
-    pub(crate) const fn new(body: Incoming, timer: Option<StreamTimer>) -> Self {
-        Self { body, timer }
+    /// A body that `timer` limits, if there is one. What is over is counted in `stats`.
+    pub(crate) fn new(body: Incoming, timer: Option<StreamTimer>, stats: &Arc<HttpStats>) -> Self {
+        let times = match timer {
+            None => Times::None,
+            Some(timer) => Times::Begun(timer, Arc::clone(stats)),
+        };
+        Self { body, times }
+    }
+
+    /// Nothing limits it from now on.
+    fn end(&mut self) {
+        if let Times::Watched(progress) = std::mem::replace(&mut self.times, Times::None) {
+            progress.answered();
+        }
     }
 }
 
@@ -90,17 +112,30 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        let Some(timer) = &mut this.timer else {
-            return frame.map_err(Into::into);
-        };
-        if frame.is_ready() {
-            timer.moved();
-            return frame.map_err(Into::into);
+        if let Times::Watched(progress) = &this.times {
+            if let Some(overdue) = progress.overdue() {
+                this.end();
+                return Poll::Ready(Some(Err(overdue.into())));
+            }
         }
-        let overdue = ready!(Pin::new(timer).poll(cx));
-        this.timer = None;
-        Poll::Ready(Some(Err(overdue.into())))
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        let ends = match &frame {
+            Poll::Pending => false,
+            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            Poll::Ready(_) => true,
+        };
+        if ends {
+            this.end();
+        } else {
+            this.times = match std::mem::replace(&mut this.times, Times::None) {
+                Times::Begun(timer, stats) => Times::Watched(timer.watch(stats)),
+                times => times,
+            };
+        }
+        if let (Poll::Ready(_), Times::Watched(progress)) = (&frame, &this.times) {
+            progress.moved();
+        }
+        frame.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -109,6 +144,12 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

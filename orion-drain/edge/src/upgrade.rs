@@ -121,7 +121,7 @@ pub(crate) async fn forward(
             return status(StatusCode::BAD_GATEWAY);
         }
         for_client(&mut response);
-        return response.map(|body| ResponseBody::new(body, timer).boxed());
+        return response.map(|body| ResponseBody::new(body, timer, stats).boxed());
     }
     if let Some(accept) = accept {
         extended_connect::switched(&mut response, accept);

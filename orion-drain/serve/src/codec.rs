@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::CodecType;
 use super::stream::StreamTasks;
+use super::watch::WatchSlot;
 
 /// What every HTTP/2 client sends first
 /// ([RFC 9113 section 3.4](https://www.rfc-editor.org/rfc/rfc9113#section-3.4)).
@@ -82,6 +83,7 @@ impl HyperBuilders {
         let mut connection = Codec {
             builders: self,
             stage: Stage::Ended,
+            watch: WatchSlot::default(),
         };
         let io = FirstIo {
             first: Bytes::new(),
@@ -119,6 +121,8 @@ pub(super) struct Codec<'a, IO, S: HttpService<Incoming>> {
     builders: &'a HyperBuilders,
     #[pin]
     stage: Stage<IO, S>,
+    /// Of the response under way, over HTTP/1.
+    watch: WatchSlot,
 }
 
 #[pin_project(project = StageProj)]
@@ -205,8 +209,16 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let known = match self.as_mut().project().stage.project() {
-                StageProj::Http1(http1) => return http1.as_mut().poll(cx).map_err(Into::into),
+            let this = self.as_mut().project();
+            let known = match this.stage.project() {
+                StageProj::Http1(http1) => {
+                    let served = this.watch.poll_around(cx, |cx| http1.as_mut().poll(cx));
+                    if let Some(served) = served {
+                        return served.map_err(Into::into);
+                    }
+                    self.as_mut().project().stage.set(Stage::Ended);
+                    return Poll::Ready(Err("the client does not take its response".into()));
+                }
                 StageProj::Http2(http2) => return http2.as_mut().poll(cx).map_err(Into::into),
                 // Polled after completion: a future may stay pending then.
                 StageProj::Ended => return Poll::Pending,

@@ -46,6 +46,7 @@ mod tls;
 mod tracked;
 mod tunnel;
 mod upstream;
+mod watch;
 
 pub use self::http::{serve_codec, serve_http};
 pub use age::ConnectionAge;
@@ -71,6 +72,7 @@ pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, negotiated};
 pub use upstream::TunnelUpstream;
+pub use watch::{Watched, watch_response};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -20,6 +20,7 @@ use hyper::rt::Executor;
 use hyper::service::Service;
 use pin_project::pin_project;
 
+use super::watch::WatchedTask;
 use super::{Connection, WeakConnection};
 
 thread_local! {
@@ -46,7 +47,7 @@ where
 {
     fn execute(&self, future: F) {
         match NEXT.take() {
-            None => drop(tokio::spawn(future)),
+            None => drop(tokio::spawn(WatchedTask::new(future))),
             Some(next) => {
                 let Next { tunnel, connection } = *next;
                 // The response's body still keeps its connection here.

@@ -44,6 +44,7 @@ mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
 mod tunnels;
+mod unread_responses;
 mod update;
 mod upstreams;
 mod warnings;

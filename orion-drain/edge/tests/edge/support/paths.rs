@@ -14,6 +14,9 @@ use super::websocket;
 /// Well within the limits of the tests, and together more than they are.
 pub(crate) const PACE: Duration = Duration::from_millis(300);
 
+/// How long the body is to which a client may be too slow: more than the buffers on the way take.
+pub(crate) const FLOOD: usize = 64 << 20;
+
 /// An upstream that does as the path says.
 pub(crate) async fn upstream() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -50,6 +53,14 @@ async fn answers(stream: TcpStream) -> io::Result<()> {
         wire.body(&head).await?;
         let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n";
         match path {
+            "flood" => {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {FLOOD}\r\n\r\n");
+                wire.stream.write_all(head.as_bytes()).await?;
+                let part = vec![b'y'; 1 << 20];
+                for _ in 0..FLOOD / part.len() {
+                    wire.stream.write_all(&part).await?;
+                }
+            }
             "silent" => std::future::pending().await,
             "late" => {
                 sleep(Duration::from_millis(2500)).await;
