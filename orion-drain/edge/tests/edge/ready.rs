@@ -1,10 +1,13 @@
 //! `/ready` before the first configuration is there: nothing comes to a process that has no listener for it yet.
 
+#[cfg(feature = "xds")]
 use std::time::Duration;
 
 use crate::support::edge::run_with;
+#[cfg(feature = "xds")]
+use crate::support::within;
 use crate::support::yaml::bootstrap;
-use crate::support::{Edge, H1, Http, discovery, within};
+use crate::support::{Edge, H1, Http, discovery};
 
 /// A listener that is refused.
 fn bad() -> String {
