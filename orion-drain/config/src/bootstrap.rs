@@ -8,7 +8,14 @@ use serde_json::{Map, Value};
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
     Listener, ListenerManagerConfig, Loaded, OverloadManager, Secret, StringMatcher, duration,
-    foreign::Root, known_clusters, left_out, manager, names, path::FieldPath, read, validate,
+    error,
+    foreign::{self, Root},
+    known_clusters, left_out,
+    locate::is_within,
+    manager, names,
+    path::FieldPath,
+    read::{self, Unknown},
+    repair, validate,
 };
 
 /// What a proxy starts with, as in
@@ -39,6 +46,18 @@ pub struct Bootstrap {
         skip_serializing_if = "Option::is_none"
     )]
     pub listener_manager: Option<ListenerManagerConfig>,
+}
+
+/// What a bootstrap has to keep beside Envoy's rules for its fields. Default: nothing.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BootstrapRules {
+    /// Envoy has all of its fields; as Envoy asks, unless `--allow-unknown-static-fields` is given.
+    pub no_foreign_fields: bool,
+    /// All of its fields that Envoy has are carried out.
+    pub no_unsupported_fields: bool,
+    /// Its routes lead to clusters that it has: [`Bootstrap::check_clusters`].
+    pub known_clusters: bool,
 }
 
 /// Who a proxy is: `config.core.v3.Node`.
@@ -181,45 +200,102 @@ impl Bootstrap {
     ///
     /// # Errors
     ///
-    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a
-    /// rule.
+    /// Text that is no JSON, or everything that is wrong with it.
     pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_prepared(read::json(text)?)
+        Self::from_json_by(text, BootstrapRules::default())
+    }
+
+    /// [`from_json`](Self::from_json) with more rules.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn from_json_by(text: &str, rules: BootstrapRules) -> Result<Loaded<Self>, ConfigError> {
+        Self::from_prepared(read::json(text)?, text, rules)
     }
 
     /// Reads and checks a bootstrap in YAML.
     ///
     /// # Errors
     ///
-    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a
-    /// rule.
+    /// Text that is no YAML, or everything that is wrong with it.
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_prepared(read::yaml(text)?)
+        Self::from_yaml_by(text, BootstrapRules::default())
     }
 
-    fn from_prepared(json: Value) -> Result<Loaded<Self>, ConfigError> {
-        let root = FieldPath::root();
+    /// [`from_yaml`](Self::from_yaml) with more rules.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[cfg(feature = "yaml")]
+    pub fn from_yaml_by(text: &str, rules: BootstrapRules) -> Result<Loaded<Self>, ConfigError> {
+        Self::from_prepared(read::yaml(text)?, text, rules)
+    }
+
+    fn from_prepared(
+        json: Value,
+        text: &str,
+        rules: BootstrapRules,
+    ) -> Result<Loaded<Self>, ConfigError> {
         let json = unwrapped(json);
-        let (mut bootstrap, mut unknown) = read::typed::<Self>(&json, &root)?;
-        if let Some(resources) = &mut bootstrap.static_resources {
-            let listeners = root.key("static_resources").key("listeners");
+        let checked = repair::read(&json, &FieldPath::root(), |bootstrap, unknown, replaced| {
+            Self::check(bootstrap, unknown, replaced, rules)
+        });
+        match checked {
+            Ok((bootstrap, unknown)) => Ok(Loaded::new(bootstrap, &unknown, Root::Bootstrap)),
+            Err(error) => Err(error.in_text(text, &json)),
+        }
+    }
+
+    /// Completes what was read, adds to `unknown` what is left out, and finds what breaks a rule.
+    fn check(
+        &mut self,
+        unknown: &mut Vec<Unknown>,
+        replaced: &[String],
+        rules: BootstrapRules,
+    ) -> Vec<FieldError> {
+        let root = FieldPath::root();
+        let listeners = root.key("static_resources").key("listeners");
+        let clusters = root.key("static_resources").key("clusters");
+        if let Some(resources) = &mut self.static_resources {
             for (at, listener) in resources.listeners.iter_mut().enumerate() {
-                listener.keep_unknown(&listeners.index(at), &unknown);
+                listener.keep_unknown(&listeners.index(at), unknown);
                 listener.make_up_name();
             }
         }
-        ConfigError::unless_empty(validate::bootstrap(&bootstrap, &unknown))?;
-        let listeners = root.key("static_resources").key("listeners");
-        for (at, listener) in bootstrap.listeners().iter().enumerate() {
+        let mut wrong = validate::bootstrap(self, unknown);
+        for (at, listener) in self.listeners().iter().enumerate() {
             unknown.extend(left_out::find(listener, &listeners.index(at)));
         }
-        if let Some(overload) = &bootstrap.overload_manager {
+        if let Some(overload) = &self.overload_manager {
             unknown.extend(overload.left_out(&root.key("overload_manager")));
         }
-        let clusters = root.key("static_resources").key("clusters");
-        unknown.extend(left_out::find_in_clusters(bootstrap.clusters(), &clusters));
-        Ok(Loaded::new(bootstrap, &unknown, Root::Bootstrap))
+        unknown.extend(left_out::find_in_clusters(self.clusters(), &clusters));
+        let foreign = foreign::find(unknown, Root::Bootstrap);
+        if rules.no_foreign_fields {
+            wrong.extend(foreign.iter().map(|path| error::no_such(path)));
+        }
+        if rules.no_unsupported_fields {
+            let paths = unknown.iter().map(|field| field.path.to_string());
+            let left_out = paths.filter(|path| {
+                !foreign.contains(path) && !wrong.iter().any(|field| field.path == *path)
+            });
+            let left_out: Vec<_> = left_out.map(|path| error::left_out(&path)).collect();
+            wrong.extend(left_out);
+        }
+        // A cluster that could not be read has no name here.
+        let clusters = clusters.to_string();
+        let are_clusters_known = || {
+            !replaced
+                .iter()
+                .any(|path| is_within(path, &clusters) || is_within(&clusters, path))
+        };
+        if rules.known_clusters && are_clusters_known() {
+            wrong.extend(self.check_clusters());
+        }
+        wrong
     }
 
     /// The address of the admin interface.

@@ -12,7 +12,7 @@ use super::{
     known_clusters, left_out,
     path::FieldPath,
     read::{self, Unknown},
-    unsupported, validate,
+    repair, unsupported, validate,
 };
 
 pub(super) const LISTENER: &str = "envoy.config.listener.v3.Listener";
@@ -88,7 +88,7 @@ impl ListenerUpdate {
     /// Text that is no discovery response at all. What is wrong with a single listener is in
     /// [`rejected`](Self::rejected).
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
-        Self::from_prepared(read::json(text)?)
+        Self::from_prepared(read::json(text)?, text)
     }
 
     /// Reads a discovery response in YAML.
@@ -99,16 +99,20 @@ impl ListenerUpdate {
     /// [`rejected`](Self::rejected).
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
-        Self::from_prepared(read::yaml(text)?)
+        Self::from_prepared(read::yaml(text)?, text)
     }
 
-    fn from_prepared(json: Value) -> Result<Self, ConfigError> {
-        let (response, unknown) = read::typed::<Response>(&json, &FieldPath::root())?;
+    fn from_prepared(json: Value, text: &str) -> Result<Self, ConfigError> {
+        let read = read::typed::<Response>(&json, &FieldPath::root());
+        let (response, unknown) = read.map_err(|error| error.in_text(text, &json))?;
         let mut update = Self::of(
             response.version_info,
             response.resources.into_iter().map(Ok),
         );
         update.ignore(&unknown, Root::DiscoveryResponse);
+        for rejected in &mut update.rejected {
+            rejected.error = rejected.error.clone().in_text(text, &json);
+        }
         Ok(update)
     }
 
@@ -300,21 +304,21 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// Text that is no JSON, the first field that has a wrong value, or every field that breaks a
-    /// rule.
+    /// Text that is no JSON, or everything that is wrong with it.
     pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_prepared(read::json(text)?)
+        let json = read::json(text)?;
+        Self::from_prepared(json.clone()).map_err(|error| error.in_text(text, &json))
     }
 
     /// Reads and checks a single listener in YAML.
     ///
     /// # Errors
     ///
-    /// Text that is no YAML, the first field that has a wrong value, or every field that breaks a
-    /// rule.
+    /// Text that is no YAML, or everything that is wrong with it.
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Loaded<Self>, ConfigError> {
-        Self::from_prepared(read::yaml(text)?)
+        let json = read::yaml(text)?;
+        Self::from_prepared(json.clone()).map_err(|error| error.in_text(text, &json))
     }
 
     pub(super) fn from_prepared(mut json: Value) -> Result<Loaded<Self>, ConfigError> {
@@ -326,14 +330,14 @@ impl Listener {
     }
 
     fn from_resource(json: &Value, at: &FieldPath) -> Result<(Self, Vec<Unknown>), ConfigError> {
-        let (mut listener, mut unknown) = read::typed::<Self>(json, at)?;
-        listener.keep_unknown(at, &unknown);
-        listener.make_up_name();
-        let mut wrong = validate::listener(&listener, at);
-        wrong.extend(unsupported::find(&unknown, Root::Listener));
-        ConfigError::unless_empty(wrong)?;
-        unknown.extend(left_out::find(&listener, at));
-        Ok((listener, unknown))
+        repair::read::<Self>(json, at, |listener, unknown, _| {
+            listener.keep_unknown(at, unknown);
+            listener.make_up_name();
+            let mut wrong = validate::listener(listener, at);
+            wrong.extend(unsupported::find(unknown, Root::Listener));
+            unknown.extend(left_out::find(listener, at));
+            wrong
+        })
     }
 
     /// Whether every HTTP route leads to one of the `known` clusters, as Envoy asks for routes that

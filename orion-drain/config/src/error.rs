@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::path::FieldPath;
+use serde_json::Value;
+
+use super::{locate, path::FieldPath};
 
 /// What was wrong with one field.
 #[non_exhaustive]
@@ -14,13 +16,62 @@ pub struct FieldError {
     pub path: String,
     /// What is wrong with it.
     pub message: String,
+    /// The line that it begins in, from 1 on; `None` if it was read from no text.
+    pub line: Option<usize>,
+    /// What is written there, if the message does not say so; at most 60 characters. `None` for what
+    /// is not there, and for what is secret.
+    pub written: Option<String>,
 }
 
 impl FieldError {
     pub(super) fn new(path: &FieldPath, message: impl Into<String>) -> Self {
+        Self::at(path.to_string(), message.into())
+    }
+
+    /// What is wrong with the field at this path.
+    pub fn at(path: String, message: String) -> Self {
         Self {
-            path: path.to_string(),
-            message: message.into(),
+            path,
+            message,
+            line: None,
+            written: None,
+        }
+    }
+
+    /// The same error of a field below `holder`.
+    #[must_use]
+    pub fn below(mut self, holder: &str) -> Self {
+        self.path = match self.path.starts_with('[') || self.path.is_empty() {
+            true => format!("{holder}{}", self.path),
+            false => format!("{holder}.{}", self.path),
+        };
+        self
+    }
+
+    /// The same error with the line of its field in `text`, which it was read from.
+    #[must_use]
+    pub fn in_text(mut self, text: &str) -> Self {
+        self.line = locate::line(text, &self.path);
+        self
+    }
+
+    /// All of it in one line: `line 12: admin.allow_paths: must not be empty (written: [])`.
+    pub fn in_full(&self) -> impl fmt::Display {
+        InFull(self)
+    }
+}
+
+struct InFull<'e>(&'e FieldError);
+
+impl fmt::Display for InFull<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.0.line {
+            write!(f, "line {line}: ")?;
+        }
+        write!(f, "{}", self.0)?;
+        match &self.0.written {
+            Some(written) => write!(f, " (written: {written})"),
+            None => Ok(()),
         }
     }
 }
@@ -33,6 +84,16 @@ impl fmt::Display for FieldError {
             write!(f, "{}: {}", self.path, self.message)
         }
     }
+}
+
+/// A field that Envoy has not got.
+pub(super) fn no_such(path: &str) -> FieldError {
+    FieldError::at(path.to_owned(), "no such field".to_owned())
+}
+
+/// A field that Envoy has and that is left out here.
+pub(super) fn left_out(path: &str) -> FieldError {
+    FieldError::at(path.to_owned(), "not carried out here".to_owned())
 }
 
 /// How far a configuration came before it was refused.
@@ -80,20 +141,35 @@ impl ConfigError {
 
     /// `Ok` if there are none.
     pub(super) fn no_such(paths: &[String]) -> Result<(), Self> {
-        let fields = paths.iter().map(|path| FieldError {
-            path: path.clone(),
-            message: "no such field".to_owned(),
-        });
-        Self::unless_empty(fields.collect())
+        Self::unless_empty(paths.iter().map(|path| no_such(path)).collect())
     }
 
     /// `Ok` if there are none.
     pub(super) fn left_out<'p>(paths: impl Iterator<Item = &'p String>) -> Result<(), Self> {
-        let fields = paths.map(|path| FieldError {
-            path: path.clone(),
-            message: "not carried out here".to_owned(),
-        });
-        Self::unless_empty(fields.collect())
+        Self::unless_empty(paths.map(|path| left_out(path)).collect())
+    }
+
+    /// Values that cannot be read, and whatever else is wrong beside them.
+    pub(super) fn shapes(fields: Vec<FieldError>) -> Self {
+        Self {
+            kind: ConfigErrorKind::Shape,
+            fields,
+        }
+    }
+
+    /// The same with the lines of its fields in `text`, and with what is written there. In the order
+    /// of the text.
+    pub(super) fn in_text(mut self, text: &str, document: &Value) -> Self {
+        for field in &mut self.fields {
+            field.line = locate::line(text, &field.path);
+            let written = locate::written(document, &field.path);
+            field.written = written.filter(|written| {
+                let bare = written.trim_matches('"');
+                bare.is_empty() || !field.message.contains(bare)
+            });
+        }
+        self.fields.sort_by_key(|field| field.line);
+        self
     }
 
     /// `Ok` if nothing was found.
@@ -113,7 +189,8 @@ impl ConfigError {
         self.kind
     }
 
-    /// Each field that is wrong; never empty. Reading stops at the first, checking finds all.
+    /// Each field that is wrong; never empty. Text that is not YAML or JSON is one error; of values
+    /// that cannot be read the first 50 are here.
     pub fn fields(&self) -> &[FieldError] {
         &self.fields
     }

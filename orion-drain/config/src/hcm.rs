@@ -50,9 +50,9 @@ pub struct HttpConnectionManager {
     )]
     pub request_timeout: Option<Duration>,
     /// How long a stream (a request and its response, or a tunnel) may go on without a byte either
-    /// way. Before its response it is answered with 408 or, if the request has arrived whole, 504;
-    /// after that it is cut off. The head of a request must be there by then as well. Default 5 min,
-    /// as in Envoy; 0: no limit.
+    /// way, also because the client takes nothing of its response. Before its response it is
+    /// answered with 408 or, if the request has arrived whole, 504; after that it is cut off. The
+    /// head of a request must be there by then as well. Default 5 min, as in Envoy; 0: no limit.
     #[serde(
         default,
         with = "duration::option",

@@ -9,7 +9,8 @@
 //!   content still counts when two listeners are compared. Those that Envoy has not got either are mistakes, most likely:
 //!   [`Loaded::refuse_foreign_fields`]. Fields that Envoy has and that cannot be ignored safely,
 //!   such as `server_names`, are refused. So are transport sockets other than TLS from files (feature `tls`).
-//! - A wrong value is refused, with the path of the field and what is allowed there ([`ConfigError`]).
+//! - A wrong value is refused, with the path of the field, its line and what is allowed there; all that is wrong with a text is
+//!   found at once ([`ConfigError`]).
 //! - Messages of `envoy-types`, and resources as a control plane sends them, are read by the same rules (feature `xds`).
 //! - Settings that contradict each other are told, not refused ([`Bootstrap::audit`], [`Listener::audit`]).
 //! - In an update each listener stands for itself ([`ListenerUpdate`]).
@@ -59,6 +60,7 @@ mod http_filter;
 mod known_clusters;
 mod left_out;
 mod listener;
+mod locate;
 mod manager;
 mod matching;
 mod names;
@@ -70,6 +72,7 @@ mod path_policy;
 mod protobuf;
 mod read;
 mod refused;
+mod repair;
 mod request;
 mod rewrite;
 mod route;
@@ -99,8 +102,8 @@ pub use api_source::{
 };
 pub use bodies::Bodies;
 pub use bootstrap::{
-    Admin, Bootstrap, ConfigSource, DynamicResources, Locality, Node, PathConfigSource,
-    StaticResources, WatchedDirectory,
+    Admin, Bootstrap, BootstrapRules, ConfigSource, DynamicResources, Locality, Node,
+    PathConfigSource, StaticResources, WatchedDirectory,
 };
 pub use chain_choice::{ConnectionFacts, choose_chain};
 pub use cluster::{

@@ -38,6 +38,12 @@ impl FieldPath {
         Self(self.0.iter().chain(&tail.0).cloned().collect())
     }
 
+    /// The path of what contains this; `None` for the root.
+    pub(super) fn parent(&self) -> Option<Self> {
+        let (_, before) = self.0.split_last()?;
+        Some(Self(before.to_vec()))
+    }
+
     pub(super) fn steps(&self) -> &[Step] {
         &self.0
     }

@@ -85,7 +85,7 @@ pub(super) fn yaml(text: &str) -> Result<Value, ConfigError> {
 
 /// The text with spaces for tabs that stand before a comment, or at the end of a line.
 #[cfg(feature = "yaml")]
-fn tabs_before_comments(text: &str) -> String {
+pub(super) fn tabs_before_comments(text: &str) -> String {
     let mut spaced = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let end = line.match_indices('\t').map(|(at, _)| at).find(|&at| {
@@ -172,7 +172,7 @@ pub(super) fn prepare(value: Value) -> Value {
     }
 }
 
-fn snake_case(key: String) -> String {
+pub(super) fn snake_case(key: String) -> String {
     let camel = key.starts_with(|first: char| first.is_ascii_lowercase())
         && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
         && key.bytes().any(|byte| byte.is_ascii_uppercase());
@@ -189,11 +189,28 @@ fn snake_case(key: String) -> String {
     snake
 }
 
+/// Why a value could not be read: the first field that is wrong, from the value on.
+#[derive(Debug)]
+pub(super) struct ReadError {
+    pub(super) path: FieldPath,
+    pub(super) message: String,
+}
+
 /// Reads the value that stands at `at` in its document.
 pub(super) fn typed<T: DeserializeOwned>(
     value: &Value,
     at: &FieldPath,
 ) -> Result<(T, Vec<Unknown>), ConfigError> {
+    let (read, mut unknown) =
+        parse(value).map_err(|error| ConfigError::shape(&at.join(&error.path), error.message))?;
+    for field in &mut unknown {
+        field.path = at.join(&field.path);
+    }
+    Ok((read, unknown))
+}
+
+/// Reads a value; paths begin at it.
+pub(super) fn parse<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<Unknown>), ReadError> {
     // A derived struct would take a list of its fields as well.
     if !value.is_object() {
         let found = if value.is_null() {
@@ -201,10 +218,10 @@ pub(super) fn typed<T: DeserializeOwned>(
         } else {
             "something else"
         };
-        return Err(ConfigError::shape(
-            at,
-            format!("expected a message, found {found}"),
-        ));
+        return Err(ReadError {
+            path: FieldPath::root(),
+            message: format!("expected a message, found {found}"),
+        });
     }
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
@@ -212,16 +229,13 @@ pub(super) fn typed<T: DeserializeOwned>(
     let read = serde_ignored::deserialize(tracked, |path| {
         let path = FieldPath::from(&path);
         let value = path.find(value).cloned().unwrap_or_default();
-        unknown.push(Unknown {
-            path: at.join(&path),
-            value,
-        });
+        unknown.push(Unknown { path, value });
     });
     match read {
         Ok(read) => Ok((read, unknown)),
-        Err(error) => Err(ConfigError::shape(
-            &at.join(&FieldPath::from(&track.path())),
-            error.to_string(),
-        )),
+        Err(error) => Err(ReadError {
+            path: FieldPath::from(&track.path()),
+            message: error.to_string(),
+        }),
     }
 }

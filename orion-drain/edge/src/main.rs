@@ -46,7 +46,9 @@ use clap::Parser as _;
 use http::HeaderValue;
 use orion_drain::StatsObserver;
 use orion_drain::admin::{Standard, Startup};
-use orion_drain::config::{Address, Bootstrap, ListenerManagerConfig, Loaded};
+use orion_drain::config::{
+    Address, Bootstrap, BootstrapRules, FieldError, ListenerManagerConfig, Loaded,
+};
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, Signals};
@@ -92,7 +94,8 @@ fn start(args: &Args) -> anyhow::Result<()> {
 
 async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let path = args.config_path.display();
-    let loaded = load(args).with_context(|| format!("cannot use {path}"))?;
+    let Configuration { loaded, text } =
+        load(args).with_context(|| format!("cannot use {path}"))?;
     let bootstrap = &loaded.value;
     for field in &loaded.unknown_fields {
         complain!("warning: {path}: {field}: not carried out here");
@@ -126,10 +129,10 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         // What no header can have is of no use to anybody in one.
         cluster: HeaderValue::from_str(cluster).unwrap_or(HeaderValue::from_static("")),
     };
+    let (clusters, mut wrong) = Clusters::new(bootstrap.clusters(), bootstrap.secrets());
     let maker = Maker {
         health,
-        clusters: Clusters::new(bootstrap.clusters(), bootstrap.secrets())
-            .map_err(|field| anyhow::anyhow!("{path}: {field}"))?,
+        clusters,
         secrets: bootstrap.secrets().into(),
         stats: stats.clone(),
         behavior: behavior.unwrap_or_default(),
@@ -137,11 +140,18 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         websocket_close: args.websocket_close(),
     };
     let mut statics = Vec::new();
-    for listener in bootstrap.listeners() {
-        let made = maker.listener(listener.clone());
-        statics.push(
-            made.map_err(|field| anyhow::anyhow!("{path}: listener {:?}: {field}", listener.name))?,
-        );
+    for (index, listener) in bootstrap.listeners().iter().enumerate() {
+        match maker.listener(listener.clone()) {
+            Ok(listener) => statics.push(listener),
+            Err(field) => wrong.push(field.below(&format!("static_resources.listeners[{index}]"))),
+        }
+    }
+    if !wrong.is_empty() {
+        let wrong: Vec<_> = wrong
+            .into_iter()
+            .map(|field| field.in_text(&text))
+            .collect();
+        anyhow::bail!("cannot use {path}: {}", all(&wrong));
     }
     if args.mode == Mode::Validate {
         // Nothing depends on its reader.
@@ -304,34 +314,46 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The bootstrap, and the text that it was read from.
+struct Configuration {
+    loaded: Loaded<Bootstrap>,
+    text: String,
+}
+
 /// Reads the bootstrap as strictly as Envoy does.
-fn load(args: &Args) -> anyhow::Result<Loaded<Bootstrap>> {
-    let loaded = Bootstrap::from_yaml(&std::fs::read_to_string(&args.config_path)?)?;
-    let loaded = match args.allow_unknown_static_fields {
-        true => loaded,
-        false => loaded.refuse_foreign_fields()?,
-    };
-    let loaded = match args.unsupported_fields {
-        UnsupportedFields::Warn => loaded,
-        UnsupportedFields::Refuse => loaded.refuse_unsupported_fields()?,
-    };
-    let missing = loaded.value.check_clusters();
-    if !missing.is_empty() {
-        let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
-        anyhow::bail!("{}", missing.join("; "));
-    }
-    let mut loaded = loaded;
+fn load(args: &Args) -> anyhow::Result<Configuration> {
+    let text = std::fs::read_to_string(&args.config_path)?;
+    let mut rules = BootstrapRules::default();
+    rules.no_foreign_fields = !args.allow_unknown_static_fields;
+    rules.no_unsupported_fields = matches!(args.unsupported_fields, UnsupportedFields::Refuse);
+    rules.known_clusters = true;
+    let loaded = Bootstrap::from_yaml_by(&text, rules);
+    let mut loaded = loaded.map_err(|error| anyhow::anyhow!("{}", all(error.fields())))?;
     let (node, cluster) = (
         args.service_node.as_deref(),
         args.service_cluster.as_deref(),
     );
     loaded.value = loaded.value.with_node(node, cluster);
     if let Some(Address::Pipe(_)) = loaded.value.admin_address() {
-        anyhow::bail!(
-            "admin.address.pipe: not supported, the admin interface has an IP address and a port"
-        );
+        let message = "not supported, the admin interface has an IP address and a port";
+        let field = FieldError::at("admin.address.pipe".to_owned(), message.to_owned());
+        anyhow::bail!("{}", field.in_text(&text).in_full());
     }
-    Ok(loaded)
+    Ok(Configuration { loaded, text })
+}
+
+/// All that is wrong with a file: one error, or each in a line of its own.
+fn all(fields: &[FieldError]) -> String {
+    match fields {
+        [field] => field.in_full().to_string(),
+        fields => {
+            let mut all = format!("{} errors", fields.len());
+            for field in fields {
+                all += &format!("\n  {}", field.in_full());
+            }
+            all
+        }
+    }
 }
 
 /// `listener_manager.cleanup_interval`: looks for connections that outlive their deadline. There

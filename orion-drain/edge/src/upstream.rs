@@ -94,19 +94,22 @@ impl Endpoint {
 }
 
 impl Clusters {
-    /// # Errors
-    ///
-    /// A certificate or key of a cluster that cannot be used.
-    pub(crate) fn new(clusters: &[Cluster], secrets: &[Secret]) -> Result<Self, FieldError> {
+    /// The clusters, and which certificates and keys cannot be used; their clusters are left out.
+    pub(crate) fn new(clusters: &[Cluster], secrets: &[Secret]) -> (Self, Vec<FieldError>) {
         #[cfg(not(feature = "tls"))]
         let _ = secrets;
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "only TLS fails"))]
+        let mut wrong = Vec::new();
         let mut by_name = BTreeMap::new();
         for (index, cluster) in clusters.iter().enumerate() {
             #[cfg(feature = "tls")]
-            let tls = cluster.tls(secrets).map_err(|mut error| {
-                error.path = format!("static_resources.clusters[{index}].{}", error.path);
-                error
-            })?;
+            let tls = match cluster.tls(secrets) {
+                Ok(tls) => tls,
+                Err(field) => {
+                    wrong.push(field.below(&format!("static_resources.clusters[{index}]")));
+                    continue;
+                }
+            };
             #[cfg(not(feature = "tls"))]
             let _ = index;
             let endpoints = Endpoints {
@@ -124,9 +127,10 @@ impl Clusters {
             endpoints.set(places.collect());
             by_name.insert(cluster.name.clone(), Arc::new(endpoints));
         }
-        Ok(Self {
+        let clusters = Self {
             by_name: Arc::new(by_name),
-        })
+        };
+        (clusters, wrong)
     }
 
     pub(crate) fn names(&self) -> BTreeSet<String> {

@@ -135,7 +135,7 @@ impl Edge {
         Self {
             listeners,
             maker: Maker {
-                clusters: Clusters::new(clusters, &[]).expect("nothing to read"),
+                clusters: Clusters::new(clusters, &[]).0,
                 secrets: [].into(),
                 stats: stats.clone(),
                 health: Health {

@@ -89,7 +89,10 @@ fn a_control_plane_that_cannot_be_asked_is_refused_with_its_field() {
         ),
         (
             service(json!([{ "google_grpc": { "target_uri": "plane" } }])),
-            format!("{at}.grpc_services[0]: missing field `envoy_grpc`"),
+            format!(
+                "{at}.grpc_services[0]: missing field `envoy_grpc`; {at}.grpc_services[0].google_grpc: \
+                 not supported, and ignoring it would change what is served"
+            ),
         ),
         (
             service(json!([{

@@ -9,6 +9,7 @@ mod control_planes;
 #[cfg(all(feature = "tls", feature = "xds"))]
 mod corpus;
 mod equality;
+mod every_error;
 mod reference;
 mod refused;
 mod roundtrip;

@@ -78,8 +78,8 @@ fn wrong_values_of_the_listener_itself_are_named() {
             "address: expected one of `socket_address`, `pipe`",
         ),
         (
-            "prefix:",
-            "connect_matcher:",
+            "{ prefix:",
+            "{ connect_matcher:",
             "filter_chains[0].filters[0].typed_config.route_config.virtual_hosts[0].routes[0].match: expected one of `prefix`, `path`, `safe_regex`, `path_separated_prefix`",
         ),
     ] {

@@ -38,6 +38,15 @@ fn both(listener: &Value) -> (ListenerUpdate, ListenerUpdate) {
     )
 }
 
+/// All of an update but where in a text its errors stand.
+fn words(update: &ListenerUpdate) -> (ListenerUpdate, Vec<String>) {
+    let mut rest = update.clone();
+    let rejected = rest.rejected.drain(..);
+    let rejected = rejected.map(|it| format!("{:?} {} {}", it.name, it.index, it.error));
+    let rejected = rejected.collect();
+    (rest, rejected)
+}
+
 fn tcp(more: Value) -> Value {
     let mut listener = json!({
         "name": "in",
@@ -201,7 +210,7 @@ fn what_would_change_who_is_served_is_refused_in_the_same_words() {
         ),
     ] {
         let (file, message) = both(&listener);
-        assert_eq!(file.rejected, message.rejected);
+        assert_eq!(words(&file), words(&message));
         let told = file.rejected[0].error.to_string();
         assert!(told.starts_with(wrong), "{told}");
     }
@@ -261,7 +270,7 @@ fn fields_that_nobody_knows_are_told_and_compared() {
 fn a_mode_of_0_is_none_in_a_file_as_in_a_message() {
     let listener = |pipe: Value| tcp(json!({ "address": { "pipe": pipe } }));
     let (file, message) = both(&listener(json!({ "path": "/run/a", "mode": 0 })));
-    assert_eq!(file, message);
+    assert_eq!(words(&file), words(&message));
     let (without, _) = both(&listener(json!({ "path": "/run/a" })));
     assert_eq!(file, without);
 }
@@ -409,6 +418,6 @@ proptest! {
     #[test]
     fn a_listener_is_the_same_from_a_file_and_from_a_message(listener in listener()) {
         let (file, message) = both(&listener);
-        prop_assert_eq!(file, message);
+        prop_assert_eq!(words(&file), words(&message));
     }
 }

@@ -107,3 +107,47 @@ async fn a_misspelt_field_of_the_bootstrap_is_refused_and_a_flag_allows_it() {
     let (success, said) = run_with(&flags, &misspelt).await;
     assert!(success, "{said}");
 }
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_a_file_is_said_at_once_with_lines() {
+    let good = routed("0");
+    let wrong = good
+        .replace(
+            "stat_prefix: in,",
+            "stat_prefix: in, codec_type: HTTP9, drain_timeut: 5s,",
+        )
+        .replace("port_value: 0", "port_value: 70000")
+        + "node: { id: [a] }\n";
+    let lines = |part: &str| {
+        let at = wrong.lines().position(|line| line.contains(part));
+        at.expect(part) + 1
+    };
+    for flags in [VALIDATE, &[]] {
+        let (success, said) = run_with(flags, &wrong).await;
+        assert!(!success, "{said}");
+        for (part, says) in [
+            (
+                "HTTP9",
+                "unknown value `HTTP9`, expected one of `AUTO`, `HTTP1`, `HTTP2`",
+            ),
+            (
+                "drain_timeut",
+                "drain_timeut: no such field (written: \"5s\")",
+            ),
+            (
+                "70000",
+                "port_value: invalid value: integer `70000`, expected a number from 0 to 65535",
+            ),
+            (
+                "node: ",
+                "node.id: invalid type: sequence, expected a string",
+            ),
+        ] {
+            let line = format!("  line {}: ", lines(part));
+            let found = said
+                .lines()
+                .any(|it| it.starts_with(&line) && it.contains(says));
+            assert!(found, "{line}{says}\n{said}");
+        }
+    }
+}
