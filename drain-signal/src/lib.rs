@@ -49,7 +49,7 @@
 //! | [`Draining`], all clones | the drain stays begun; no further slot comes, nothing is closed |
 //! | [`DrainWatch`] | this connection is gone (its clones say so too: the last one counts) |
 //! | [`DrainHandle`] | nothing |
-//! | [`Signaled`], [`Reached`], [`Drained`] | nothing; ask again |
+//! | [`Reached`], [`Drained`] | nothing; ask again |
 //! | [`Drive`] | the connection is dropped, then its guard |
 //!
 //! A dropped handle never means "drain".
@@ -107,7 +107,7 @@ mod pure;
 pub use api::{
     Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal, DrainTrigger,
     DrainWatch, Drained, Draining, Drive, Goodbye, Graceful, GracefulClose, PhaseWait, Reached,
-    Signaled, WatchOptions, channel, drive, drive_held, graceful,
+    WatchOptions, channel, drive, drive_held, graceful,
 };
 pub(crate) use pure::phase;
 pub use pure::schedule;

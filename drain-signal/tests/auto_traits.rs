@@ -2,7 +2,7 @@
 
 use drain_signal::{
     Advance, Closed, DrainCompleted, DrainEvent, DrainHandle, DrainSignal, DrainTrigger,
-    DrainWatch, Drained, Draining, Goodbye, PhaseWait, Reached, Signaled,
+    DrainWatch, Drained, Draining, Goodbye, PhaseWait, Reached,
 };
 use static_assertions::assert_impl_all;
 
@@ -11,8 +11,7 @@ assert_impl_all!(DrainSignal: Send, Sync, Unpin, Clone);
 assert_impl_all!(Draining: Send, Sync, Unpin, Clone);
 assert_impl_all!(DrainWatch: Send, Sync, Unpin, Clone);
 assert_impl_all!(DrainHandle: Send, Sync, Unpin, Clone);
-assert_impl_all!(Signaled<&DrainHandle>: Send, Sync, Unpin);
-assert_impl_all!(Signaled<DrainWatch>: Send, Sync, Unpin);
+assert_impl_all!(Reached<DrainWatch>: Send, Sync, Unpin);
 assert_impl_all!(Reached<&DrainHandle>: Send, Sync, Unpin);
 assert_impl_all!(PhaseWait<DrainWatch>: Send, Sync, Unpin);
 assert_impl_all!(Drained: Send, Sync, Unpin);

@@ -30,7 +30,7 @@ fn narrow(trigger: drain_signal::DrainTrigger) -> (Draining, DrainSignal, Instan
         .with_end(drain_signal::DrainEnd::Leave)
         .with_direction(DrainDirection::InboundOnly);
     let draining = trigger.start(event.with_end(drain_signal::DrainEnd::Close));
-    let signal = draining.signal();
+    let signal = DrainSignal::clone(&draining);
     (draining, signal, start)
 }
 

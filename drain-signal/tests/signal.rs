@@ -306,7 +306,7 @@ fn drained_resolves_when_the_last_guard_is_gone() {
     drop(tunnel);
     assert!(drained.is_woken(), "a handle does not count");
     assert_ready!(drained.poll());
-    assert_eq!(draining.signal().state(), DrainState::Completed);
+    assert_eq!(draining.state(), DrainState::Completed);
     assert!(signal.watch().is_err());
     assert!(handle.is_draining());
 }
@@ -367,7 +367,7 @@ fn both_waits_of_one_task_come_at_their_times() {
     let watch = watch_at(&signal, 0);
     let start = instant();
     let mut both = task::spawn(async {
-        tokio::select! { biased; () = watch.expired() => Phase::Expired, _ = watch.signaled() => Phase::Signaled }
+        tokio::select! { biased; _ = watch.expired() => Phase::Expired, _ = watch.signaled() => Phase::Signaled }
     });
     assert_pending!(both.poll());
     let draining = trigger.start(event(start));

@@ -106,8 +106,8 @@ fn waits_of_one_task_under_combinators_with_wakers_of_their_own() {
     let watch = signal.watch().unwrap();
     let mut waits = FuturesUnordered::new();
     waits.push(watch.signaled().map(|_| "signaled").boxed());
-    waits.push(watch.expired().map(|()| "expired").boxed());
-    waits.push(watch.finishing().map(|()| "finishing").boxed());
+    waits.push(watch.expired().map(|_| "expired").boxed());
+    waits.push(watch.finishing().map(|_| "finishing").boxed());
     waits.push(watch.handle().signaled_twice().boxed());
     let mut next = task::spawn(async { waits.next().await });
     assert_pending!(next.poll());

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use drain_signal::DrainStrategy;
+use drain_signal::schedule::{ceil_seconds, ramp_is_due};
 
 use crate::DrainType;
 
@@ -66,7 +67,7 @@ pub fn polled_is_due(
             drain_time.as_secs() - remaining.as_secs(),
             drain_time.as_secs(),
         ),
-        Rounding::Floor => (elapsed.as_secs(), ceil_seconds(drain_time)),
+        Rounding::Floor => (elapsed.as_secs(), ceil_seconds(drain_time).as_secs()),
         Rounding::Millis => (millis(elapsed), millis(drain_time)),
     };
     strategy == DrainStrategy::Immediate || whole == 0 || elapsed > sample() % whole
@@ -101,9 +102,7 @@ pub fn event_is_due(
     if strategy == DrainStrategy::Immediate {
         return true;
     }
-    let window = ceil_seconds(share(drain_time, ramp));
-    let elapsed = elapsed.as_secs();
-    elapsed >= window || elapsed > sample() % window
+    ramp_is_due(share(drain_time, ramp), elapsed, sample)
 }
 
 /// After how long stored on-drain callback `index` of `count` is to close: evenly spread over a
@@ -194,12 +193,6 @@ fn share(duration: Duration, factor: f64) -> Duration {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn ceil_seconds(duration: Duration) -> u64 {
-    duration
-        .as_secs()
-        .saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
 
 #[cfg(test)]
@@ -309,7 +302,7 @@ mod tests {
             let drain = Some((strategy, time, elapsed));
             let is_over = elapsed >= time;
             prop_assert!(event_is_due(DrainType::Default, false, drain, factor, || sample)
-                || !is_over || elapsed.as_secs() < ceil_seconds(time));
+                || !is_over || elapsed.as_secs() < ceil_seconds(time).as_secs());
             for rounding in [Rounding::Floor, Rounding::Ceil, Rounding::Millis] {
                 prop_assert!(polled_is_due(strategy, time, elapsed, rounding, || sample) || !is_over);
             }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::mem;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -10,12 +11,12 @@ use std::time::Instant;
 
 use drain_sync::{Mutex, WaitList, Waiter, lock};
 
+use crate::DrainSignal;
 use crate::engine::{self, Drain};
-use crate::{DrainEvent, DrainSignal};
 
 /// What to do after [`Draining::advance`].
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Advance {
     /// When to call again at the latest; `None`: nothing is left to come.
     pub next: Option<Instant>,
@@ -23,29 +24,24 @@ pub struct Advance {
     pub more: bool,
 }
 
-impl Advance {
-    pub(crate) const IDLE: Self = Self {
-        next: None,
-        more: false,
-    };
-}
-
 /// A begun drain. It does nothing by itself: [`advance`](Self::advance) it at the times it asks
 /// for, await `pace` (feature `tokio`), or let drain-tree's `DrainSequence` do so.
+///
+/// It derefs to its [`DrainSignal`], which opens watches and answers questions.
 ///
 /// Clones drive the same drain; everything they do is idempotent. Dropping all of them leaves the
 /// drain begun: no more slots come, nothing is closed, [`DrainDecision`](crate::DrainDecision) goes
 /// on answering with what had come by then.
 pub struct Draining {
-    pub(crate) drain: Arc<Drain>,
+    signal: DrainSignal,
     /// Of [`wake_on_change`](Self::wake_on_change).
     waiter: Mutex<Waiter>,
 }
 
 impl Draining {
-    pub(crate) fn new(drain: Arc<Drain>) -> Self {
+    pub(crate) fn new(signal: DrainSignal) -> Self {
         Self {
-            drain,
+            signal,
             waiter: Mutex::new(Waiter::default()),
         }
     }
@@ -79,26 +75,6 @@ impl Draining {
         self.drain.bring_forward(deadline);
     }
 
-    /// When what is left is closed.
-    pub fn deadline(&self) -> Option<Instant> {
-        self.drain.deadline()
-    }
-
-    /// The facts of this drain.
-    pub fn event(&self) -> Option<Arc<DrainEvent>> {
-        self.drain.event()
-    }
-
-    /// The signal of this drain, to open watchers and to ask.
-    pub fn signal(&self) -> DrainSignal {
-        DrainSignal::of(Arc::clone(&self.drain))
-    }
-
-    /// How many watchers are open.
-    pub fn open_watches(&self) -> usize {
-        self.drain.open_watches()
-    }
-
     /// How many watchers are open that this drain concerns.
     pub fn concerned_watches(&self) -> usize {
         self.drain.concerned_watches()
@@ -128,20 +104,19 @@ impl Draining {
     fn waiters(&self) -> &WaitList {
         &self.drain.state.waiters
     }
+}
 
-    /// Resolves when the last watcher is gone that this drain concerns.
-    ///
-    /// # Cancel safety
-    ///
-    /// May be dropped and called again at any time.
-    pub fn drained(&self) -> Drained {
-        Drained::new(Arc::clone(&self.drain))
+impl Deref for Draining {
+    type Target = DrainSignal;
+
+    fn deref(&self) -> &DrainSignal {
+        &self.signal
     }
 }
 
 impl Clone for Draining {
     fn clone(&self) -> Self {
-        Self::new(Arc::clone(&self.drain))
+        Self::new(self.signal.clone())
     }
 }
 
@@ -154,7 +129,7 @@ impl Drop for Draining {
 
 impl fmt::Debug for Draining {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Draining").field(&self.drain).finish()
+        f.debug_tuple("Draining").field(&self.signal).finish()
     }
 }
 

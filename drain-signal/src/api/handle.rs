@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use drain_sync::MutexGuard;
 
-use crate::engine::{Connection, Published};
-use crate::pure::decision;
-use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached, Signaled};
+use crate::engine::{Connection, FORCED, Published, SIGNALED};
+use crate::schedule::ramp_is_due;
+use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached};
 
 /// A connection's view of its drain: may I go on, is it my turn, how long have I got?
 ///
@@ -20,20 +20,10 @@ use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached, Signa
 /// handle outlives the connection harmlessly: it goes on answering. Any number of tasks may wait on
 /// one handle.
 pub struct DrainHandle {
-    connection: Connection,
+    pub(crate) connection: Connection,
 }
 
 impl DrainHandle {
-    #[inline]
-    pub(crate) const fn new(connection: Connection) -> Self {
-        Self { connection }
-    }
-
-    #[inline]
-    pub(crate) const fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// Whether a drain that concerns this connection has begun: one atomic load. It says nothing
     /// about this connection's turn; see [`is_due`](DrainDecision::is_due).
     #[inline]
@@ -63,8 +53,8 @@ impl DrainHandle {
     /// # Cancel safety
     ///
     /// May be dropped and called again at any time; once the slot has come it resolves at once.
-    pub const fn signaled(&self) -> Signaled<&Self> {
-        Signaled::new(self)
+    pub const fn signaled(&self) -> Reached<&Self> {
+        Reached::new(self, Phase::Open)
     }
 
     /// Resolves shortly before the deadline (`close_steps.finish_before`).
@@ -73,7 +63,7 @@ impl DrainHandle {
     ///
     /// May be dropped and called again at any time.
     pub const fn finishing(&self) -> Reached<&Self> {
-        Reached::new(self, Phase::Finishing)
+        Reached::new(self, Phase::Signaled)
     }
 
     /// Resolves at the deadline.
@@ -82,17 +72,17 @@ impl DrainHandle {
     ///
     /// May be dropped and called again at any time.
     pub const fn expired(&self) -> Reached<&Self> {
-        Reached::new(self, Phase::Expired)
+        Reached::new(self, Phase::Finishing)
     }
 
     /// [`signaled`](Self::signaled) that owns its handle, to be put into a task or a collection.
-    pub const fn signaled_owned(self) -> Signaled {
-        Signaled::new(self)
+    pub const fn signaled_owned(self) -> Reached {
+        Reached::new(self, Phase::Open)
     }
 
     /// [`expired`](Self::expired) that owns its handle.
     pub const fn expired_owned(self) -> Reached {
-        Reached::new(self, Phase::Expired)
+        Reached::new(self, Phase::Finishing)
     }
 
     /// Runs `future` until it is done or the connection's slot comes, whichever is first; `None`:
@@ -128,7 +118,7 @@ impl DrainHandle {
     /// This connection's slot is now, whether a drain is on or not: a failed health check, a
     /// maximum age, an operator. Returns `true` if this call was the first to say so.
     pub fn start_now(&self) -> bool {
-        self.connection.signal()
+        self.connection.raise(SIGNALED)
     }
 
     /// Whether this connection was notified by itself: by [`start_now`](Self::start_now), by a
@@ -142,7 +132,7 @@ impl DrainHandle {
     /// The driver ([`drive`](crate::drive)) aborts the connection, polls it a few times more and
     /// drops it: it waits for no one, but what the abort has to say gets its chance.
     pub fn force(&self) -> bool {
-        self.connection.force()
+        self.connection.raise(FORCED)
     }
 
     /// Whether [`force`](Self::force) was called.
@@ -183,7 +173,7 @@ impl DrainDecision for DrainHandle {
         }
         let clock = shard.state.clock();
         let [drain_time, elapsed] = [clock.drain_time, clock.pace].map(Duration::from_micros);
-        word.is_past_all() || decision::envoy_leaves(drain_time, elapsed, || fastrand::u64(..))
+        word.is_past_all() || ramp_is_due(drain_time / 2, elapsed, || fastrand::u64(..))
     }
 
     /// One load while nothing drains. The first `true` signals the connection, so that a drain
@@ -218,7 +208,8 @@ impl DrainDecision for DrainHandle {
 impl Clone for DrainHandle {
     /// Another handle of the same connection, with the same slot.
     fn clone(&self) -> Self {
-        Self::new(self.connection.share())
+        let connection = self.connection.share();
+        Self { connection }
     }
 }
 

@@ -15,5 +15,5 @@ pub use drive::{CloseCause, Closed, Drive, drive, drive_held};
 pub use graceful::{Goodbye, Graceful, GracefulClose, graceful};
 pub use handle::DrainHandle;
 pub use signal::{DrainSignal, DrainTrigger, channel};
-pub use wait::{PhaseWait, Reached, Signaled};
+pub use wait::{PhaseWait, Reached};
 pub use watch::{DrainCompleted, DrainWatch, WatchOptions};

@@ -21,14 +21,11 @@ use crate::{
 /// ```
 pub fn channel() -> (DrainTrigger, DrainSignal) {
     let drain = Arc::new(Drain::new());
-    (
-        DrainTrigger {
-            signal: DrainSignal {
-                drain: Arc::clone(&drain),
-            },
-        },
-        DrainSignal { drain },
-    )
+    let signal = DrainSignal { drain };
+    let trigger = DrainTrigger {
+        signal: signal.clone(),
+    };
+    (trigger, signal)
 }
 
 /// Begins the drain, once. Not `Clone`: one owner decides.
@@ -44,7 +41,7 @@ impl DrainTrigger {
     /// slots to come.
     pub fn start(self, event: DrainEvent) -> Draining {
         self.signal.drain.start(Arc::new(event));
-        Draining::new(self.signal.drain)
+        Draining::new(self.signal)
     }
 
     /// The signal this trigger belongs to.
@@ -56,14 +53,10 @@ impl DrainTrigger {
 /// Hands out watchers, and answers questions about the drain as a whole. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DrainSignal {
-    drain: Arc<Drain>,
+    pub(crate) drain: Arc<Drain>,
 }
 
 impl DrainSignal {
-    pub(crate) const fn of(drain: Arc<Drain>) -> Self {
-        Self { drain }
-    }
-
     /// Opens a watch: one per connection, kept as long as the connection lives.
     ///
     /// # Errors
@@ -81,12 +74,14 @@ impl DrainSignal {
     /// [`DrainCompleted`] once the drain is completed.
     #[inline]
     pub fn watch_with(&self, options: WatchOptions) -> Result<DrainWatch, DrainCompleted> {
-        self.drain.open(options).map(DrainWatch::new)
+        let connection = self.drain.open(options)?;
+        let handle = DrainHandle { connection };
+        Ok(DrainWatch { handle })
     }
 
     /// Whether the drain has begun: one atomic load.
     pub fn is_draining(&self) -> bool {
-        self.drain.is_draining()
+        !self.drain.state.word().is_idle()
     }
 
     /// The state of the drain.
@@ -96,12 +91,12 @@ impl DrainSignal {
 
     /// The facts of the drain, once it has begun.
     pub fn event(&self) -> Option<Arc<DrainEvent>> {
-        self.drain.event()
+        self.drain.state.lock().event.clone()
     }
 
     /// When what is left is closed; may come nearer.
     pub fn deadline(&self) -> Option<std::time::Instant> {
-        self.drain.deadline()
+        self.drain.state.lock().deadline()
     }
 
     /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess
@@ -120,7 +115,9 @@ impl DrainSignal {
     /// a time.
     pub fn waiting(&self) -> Vec<DrainHandle> {
         let waiting = self.drain.waiting().into_iter();
-        waiting.map(DrainHandle::new).collect()
+        waiting
+            .map(|connection| DrainHandle { connection })
+            .collect()
     }
 
     /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are

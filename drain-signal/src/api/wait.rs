@@ -39,7 +39,7 @@ impl<H: AsRef<DrainHandle>> PhaseWait<H> {
     /// Resolves when the connection has moved on from `after`, with how far it has come.
     #[inline]
     pub fn poll_phase(&mut self, cx: &mut Context<'_>, after: Phase) -> Poll<Phase> {
-        let connection = self.handle.as_ref().connection();
+        let connection = &self.handle.as_ref().connection;
         let phase = connection.phase();
         if phase <= after {
             // What every wake-up for another reason finds: nothing is new, and this task is parked.
@@ -60,61 +60,36 @@ impl<H: AsRef<DrainHandle>> PhaseWait<H> {
 
 impl<H: AsRef<DrainHandle>> Drop for PhaseWait<H> {
     fn drop(&mut self) {
-        self.handle.as_ref().connection().unpark(&mut self.parked);
+        self.handle.as_ref().connection.unpark(&mut self.parked);
     }
 }
 
-/// Resolves when a connection has come as far as a given phase. See [`DrainHandle::finishing`] and
-/// [`DrainHandle::expired`].
+/// Resolves when a connection has come as far as a given phase, with what it needs to know to say
+/// goodbye. See [`DrainHandle::signaled`], [`DrainHandle::finishing`] and [`DrainHandle::expired`].
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Reached<H: AsRef<DrainHandle> = DrainHandle> {
     wait: PhaseWait<H>,
-    phase: Phase,
+    /// The phase that it waits to pass.
+    after: Phase,
 }
 
 impl<H: AsRef<DrainHandle>> Reached<H> {
-    pub(crate) const fn new(handle: H, phase: Phase) -> Self {
+    pub(crate) const fn new(handle: H, after: Phase) -> Self {
         Self {
             wait: PhaseWait::new(handle),
-            phase,
+            after,
         }
     }
 }
 
 impl<H: AsRef<DrainHandle> + Unpin> Future for Reached<H> {
-    type Output = ();
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let after = self.phase.before();
-        self.wait.poll_phase(cx, after).map(|_| ())
-    }
-}
-
-/// Resolves at a connection's slot with what it needs to know to say goodbye. See
-/// [`DrainHandle::signaled`].
-#[must_use = "futures do nothing unless polled"]
-#[derive(Debug)]
-pub struct Signaled<H: AsRef<DrainHandle> = DrainHandle> {
-    wait: PhaseWait<H>,
-}
-
-impl<H: AsRef<DrainHandle>> Signaled<H> {
-    pub(crate) const fn new(handle: H) -> Self {
-        Self {
-            wait: PhaseWait::new(handle),
-        }
-    }
-}
-
-impl<H: AsRef<DrainHandle> + Unpin> Future for Signaled<H> {
     type Output = Goodbye;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Goodbye> {
-        self.wait
-            .poll_phase(cx, Phase::Open)
-            .map(|_| self.wait.handle.as_ref().goodbye())
+        let after = self.after;
+        let phase = self.wait.poll_phase(cx, after);
+        phase.map(|_| self.wait.handle.as_ref().goodbye())
     }
 }

@@ -3,9 +3,8 @@
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::engine::Connection;
 use crate::schedule::Place;
-use crate::{DrainHandle, DrainedBy, Signaled};
+use crate::{DrainHandle, DrainedBy, Phase, Reached};
 
 /// The drain is completed: no new connection may join it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +14,7 @@ pub struct DrainCompleted;
 
 /// How a watcher is opened.
 #[non_exhaustive]
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct WatchOptions {
     /// Where in the queue; by default the next place of an even sequence.
     pub place: Option<Place>,
@@ -25,17 +24,6 @@ pub struct WatchOptions {
     pub drain_timeout: Duration,
     /// Which drains concern the connection. Default [`DrainedBy::Any`].
     pub drained_by: DrainedBy,
-}
-
-impl Default for WatchOptions {
-    #[inline]
-    fn default() -> Self {
-        Self {
-            place: None,
-            drain_timeout: Duration::ZERO,
-            drained_by: DrainedBy::Any,
-        }
-    }
 }
 
 impl WatchOptions {
@@ -66,26 +54,19 @@ impl WatchOptions {
 #[must_use = "dropping it says the connection is gone"]
 #[derive(Debug)]
 pub struct DrainWatch {
-    handle: DrainHandle,
+    /// Of a connection that is counted in.
+    pub(crate) handle: DrainHandle,
 }
 
 impl DrainWatch {
-    /// For a connection that is counted in.
-    #[inline]
-    pub(crate) const fn new(connection: Connection) -> Self {
-        Self {
-            handle: DrainHandle::new(connection),
-        }
-    }
-
     /// A handle that is not counted.
     pub fn handle(&self) -> DrainHandle {
         self.handle.clone()
     }
 
     /// [`signaled`](DrainHandle::signaled) that keeps the watch until it is dropped.
-    pub const fn signaled_owned(self) -> Signaled<Self> {
-        Signaled::new(self)
+    pub const fn signaled_owned(self) -> Reached<Self> {
+        Reached::new(self, Phase::Open)
     }
 }
 
@@ -108,7 +89,7 @@ impl Clone for DrainWatch {
     /// Another guard of the same connection. It never fails, also after completion: the connection
     /// was there.
     fn clone(&self) -> Self {
-        self.connection().count_another();
+        self.connection.count_another();
         Self {
             handle: self.handle.clone(),
         }
@@ -118,6 +99,6 @@ impl Clone for DrainWatch {
 impl Drop for DrainWatch {
     #[inline]
     fn drop(&mut self) {
-        self.connection().count_out();
+        self.connection.count_out();
     }
 }

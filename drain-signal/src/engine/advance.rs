@@ -35,7 +35,7 @@ struct Progress {
 
 pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
     let Some(progress) = keep_pace(drain, now) else {
-        return Advance::IDLE;
+        return Advance::default();
     };
     let mut wakers: [Option<Waker>; BATCH] = [const { None }; BATCH];
     let (mut taken, mut waiting, mut earliest) = (0, 0, None);

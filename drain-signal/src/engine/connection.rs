@@ -1,13 +1,14 @@
 //! One handle's part in the engine: its shard, its slot, its record; how its waits park and are
 //! woken.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use drain_sync::{AtomicU32, MutexGuard, Ordering, wake_each};
 
-use super::entries::Entries;
-use super::records::{FORCED, NO_RECORD, Record, SIGNALED};
+use super::entries::{Entries, NO_ENTRY};
+use super::records::{NO_RECORD, Record};
 use super::shard::{Parked, Shard};
 use super::slot::Slot;
 use super::word::Word;
@@ -48,7 +49,7 @@ impl Connection {
     /// The record, claimed if there is none; `None` only beyond 2^28 connections a shard.
     fn record_or_claim(&self, entries: &mut MutexGuard<'_, Entries>) -> Option<&Record> {
         if self.record().is_none() {
-            let number = self.shard.records.claim(&mut entries.free_records)?;
+            let number = entries.free_records.claim(&self.shard.records)?;
             // Release pairs with the Acquire in `record`: the record is claimed before its number
             // is seen.
             self.record.store(number, Ordering::Release);
@@ -68,8 +69,8 @@ impl Connection {
         word.concerns(self.slot.drained_by())
     }
 
-    /// How far the connection has come: as far as the drain, [`signal`](Self::signal) or
-    /// [`force`](Self::force) has brought it.
+    /// How far the connection has come: as far as the drain or [`raise`](Self::raise) has brought
+    /// it.
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
         let brought = self.shard.phase(self.slot);
@@ -110,7 +111,7 @@ impl Connection {
         loop {
             found.reserve(PORTION as usize);
             let mut entries = shard.lock();
-            let made = entries.free_records.made();
+            let made = entries.free_records.made;
             for number in numbers.start..numbers.end.min(made) {
                 let Some(record) = shard.records.get(number).filter(|record| !record.is_free())
                 else {
@@ -135,21 +136,12 @@ impl Connection {
         }
     }
 
-    /// Notifies the connection, whatever the drain. Whether this call was the first to.
-    pub(crate) fn signal(&self) -> bool {
-        self.raise(|record| record.raise(SIGNALED))
-    }
-
-    /// Forces the connection. Whether this call was the first to.
-    pub(crate) fn force(&self) -> bool {
-        self.raise(|record| record.raise(FORCED))
-    }
-
-    fn raise(&self, raise: impl FnOnce(&Record) -> bool) -> bool {
+    /// Notifies or forces the connection, whatever the drain. Whether this call was the first to.
+    pub(crate) fn raise(&self, bit: u32) -> bool {
         let Some(record) = self.shared_record() else {
             return false;
         };
-        let is_first = raise(record);
+        let is_first = record.raise(bit);
         if is_first {
             // Invariant 6: the flag first, then the lock.
             let wakers = self.shard.lock().take_of(record, record.phase());
@@ -170,18 +162,23 @@ impl Connection {
             return Poll::Ready(phase);
         }
         let slot = self.slot.tagged(after);
-        let claim = Parked::new(after, &clone, &self.shard);
+        let (data, is_known) = (clone.data().addr(), self.shard.knows(&clone));
         let mut replaced = None;
-        let entry = match parked.entry() {
-            Some(entry) => {
+        let entry = match parked.entry {
+            NO_ENTRY => self
+                .record_or_claim(&mut entries)
+                .and_then(|record| entries.insert(slot, clone, record)),
+            entry => {
                 replaced = entries.replace(entry, slot, clone);
                 Some(entry)
             }
-            None => self
-                .record_or_claim(&mut entries)
-                .and_then(|record| entries.insert(slot, clone, record)),
         };
-        *parked = entry.map_or(Parked::NOWHERE, |entry| claim.at_entry(entry));
+        *parked = entry.map_or(Parked::NOWHERE, |entry| Parked {
+            data,
+            entry,
+            after,
+            is_known,
+        });
         let key = self
             .slot
             .key(self.shard.state.word(), self.shard.state.clock());
@@ -193,7 +190,7 @@ impl Connection {
             self.shard.state.waiters.wake_all();
         }
         if entry.is_none() {
-            // No room for more than 2^27 waits of a shard: look again and again instead.
+            // No room for more waits of a shard, or connections with one: look again and again.
             waker.wake_by_ref();
         }
         Poll::Pending
@@ -201,11 +198,11 @@ impl Connection {
 
     /// A wait is over, or dropped: its entry goes with it.
     pub(crate) fn unpark(&self, parked: &mut Parked) {
-        let (Some(entry), Some(record)) = (parked.entry(), self.record()) else {
+        let entry = mem::replace(parked, Parked::NOWHERE).entry;
+        let (false, Some(record)) = (entry == NO_ENTRY, self.record()) else {
             return;
         };
         let waker = self.shard.lock().remove(entry, record);
-        *parked = Parked::NOWHERE;
         drop(waker);
     }
 
@@ -233,7 +230,7 @@ impl Connection {
     fn release(&self, number: u32) {
         let records = &self.shard.records;
         if records.get(number).is_some_and(Record::unshare) {
-            records.free(number, &mut self.shard.lock().free_records);
+            self.shard.lock().free_records.free(records, number);
         }
     }
 }

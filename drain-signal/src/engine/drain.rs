@@ -46,18 +46,6 @@ impl Drain {
         }
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        !self.state.word().is_idle()
-    }
-
-    pub(crate) fn event(&self) -> Option<Arc<DrainEvent>> {
-        self.state.lock().event.clone()
-    }
-
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.state.lock().deadline()
-    }
-
     /// All open watches.
     pub(crate) fn open_watches(&self) -> usize {
         self.watches(&BOTH)
@@ -65,12 +53,7 @@ impl Drain {
 
     /// All open watches that the drain concerns; all of them if none is on.
     pub(crate) fn concerned_watches(&self) -> usize {
-        let word = self.state.word();
-        self.watches(if word.is_idle() {
-            &BOTH
-        } else {
-            concerned(word)
-        })
+        self.watches(concerned(self.state.word()))
     }
 
     fn watches(&self, which: &[DrainedBy]) -> usize {
@@ -116,7 +99,7 @@ impl Drain {
     fn open_late(mut connection: Connection, found: Found) -> Result<Connection, DrainCompleted> {
         let shard = Arc::clone(&connection.shard);
         let published = shard.state.lock();
-        if found.is_closed() && published.word.is_completed() {
+        if found.is_closed() && published.word.state() == DrainState::Completed {
             drop(published);
             connection.count_out();
             return Err(DrainCompleted);
@@ -273,7 +256,7 @@ impl Drain {
 
     /// Whether the drain is over: completed, and no watch that it concerns is open.
     pub(crate) fn is_drained(&self) -> bool {
-        if !self.is_draining() || self.concerned_watches() > 0 {
+        if self.state.word().is_idle() || self.concerned_watches() > 0 {
             return false;
         }
         // The last look is for a drain that was completed with watches left, or widened meanwhile.
@@ -281,15 +264,12 @@ impl Drain {
     }
 }
 
-/// Which watches the drain concerns.
+/// Which watches the drain concerns; all, if none is on.
 const fn concerned(word: Word) -> &'static [DrainedBy] {
-    match (
-        word.concerns(DrainedBy::Any),
-        word.concerns(DrainedBy::Full),
-    ) {
-        (true, true) => &BOTH,
-        (true, false) => &[DrainedBy::Any],
-        _ => &[],
+    if word.is_idle() || word.concerns(DrainedBy::Full) {
+        &BOTH
+    } else {
+        &[DrainedBy::Any]
     }
 }
 

@@ -10,16 +10,16 @@ use super::word::Word;
 use crate::Phase;
 
 const PAGE: usize = 32;
-/// Entry numbers have 27 bits.
-pub(crate) const NO_ENTRY: u32 = (1 << 27) - 1;
+pub(crate) const NO_ENTRY: u32 = u32::MAX;
 /// How many pages one call looks at with the shard locked.
 const LOOK: usize = 128;
 
 /// Slots and wakers apart: a walk that wakes no task reads the slots alone, 16 to a cache line.
+#[derive(Default)]
 struct Page {
     wakers: [Option<Waker>; PAGE],
     /// Tagged with the phase that the wait waits to pass.
-    slots: [u32; PAGE],
+    slots: [Slot; PAGE],
     /// The neighbours in the list of the connection's waits: the one before, the one after.
     links: [(u32, u32); PAGE],
     /// A bit for each entry that a wait owns.
@@ -29,16 +29,6 @@ struct Page {
 }
 
 impl Page {
-    const fn new() -> Self {
-        Self {
-            wakers: [const { None }; PAGE],
-            slots: [0; PAGE],
-            links: [(NO_ENTRY, NO_ENTRY); PAGE],
-            used: 0,
-            waiting: 0,
-        }
-    }
-
     const fn is_full(&self) -> bool {
         self.used == u32::MAX
     }
@@ -94,7 +84,7 @@ impl Entries {
         Some((self.pages.get_mut(page)?.as_deref_mut()?, at))
     }
 
-    /// Parks a wait of `record`'s connection; `None` if there are 2^27 of them. `slot` is tagged
+    /// Parks a wait of `record`'s connection; `None` if there are 2^32 of them. `slot` is tagged
     /// with the phase to pass.
     pub(crate) fn insert(&mut self, slot: Slot, waker: Waker, record: &Record) -> Option<u32> {
         let Some(&number) = self.room.last() else {
@@ -110,7 +100,7 @@ impl Entries {
         };
         let page = self.pages[number as usize].get_or_insert_with(|| {
             self.empty_pages += 1;
-            Box::new(Page::new())
+            Box::default()
         });
         if page.used == 0 {
             self.empty_pages -= 1;
@@ -120,7 +110,7 @@ impl Entries {
         let next = record.first();
         page.used |= 1 << at;
         page.waiting |= 1 << at;
-        page.slots[at] = slot.bits();
+        page.slots[at] = slot;
         page.wakers[at] = Some(waker);
         page.links[at] = (NO_ENTRY, next);
         if page.is_full() {
@@ -138,7 +128,7 @@ impl Entries {
     pub(crate) fn slot(&mut self, entry: u32) -> Option<Slot> {
         let (page, at) = self.page(entry)?;
         let is_used = page.used & (1 << at) != 0;
-        is_used.then(|| Slot::from_bits(page.slots[at]))
+        is_used.then(|| page.slots[at])
     }
 
     /// Another waker or another phase for the same wait. The old waker.
@@ -146,7 +136,7 @@ impl Entries {
         let (page, at) = self.page(entry)?;
         let was_waiting = page.waiting & (1 << at) != 0;
         page.waiting |= 1 << at;
-        page.slots[at] = slot.bits();
+        page.slots[at] = slot;
         let old = page.wakers[at].replace(waker);
         self.waiting += u64::from(!was_waiting);
         old
@@ -189,7 +179,7 @@ impl Entries {
         let mut entry = record.first();
         while let Some((page, at)) = self.page(entry) {
             entry = page.links[at].1;
-            if phase > Slot::from_bits(page.slots[at]).tag() {
+            if phase > page.slots[at].tag() {
                 wakers.extend(page.take(at));
             }
         }
@@ -233,7 +223,7 @@ impl Entries {
                 while waiting != 0 {
                     let bit = waiting.trailing_zeros() as usize;
                     waiting &= waiting - 1;
-                    let slot = Slot::from_bits(page.slots[bit]);
+                    let slot = page.slots[bit];
                     if slot.phase(word, || clock) > slot.tag() {
                         let Some(room) = wakers.get_mut(taken) else {
                             break 'pages;

@@ -69,6 +69,7 @@ mod word;
 pub(crate) use advance::advance;
 pub(crate) use connection::Connection;
 pub(crate) use drain::Drain;
+pub(crate) use records::{FORCED, SIGNALED};
 pub(crate) use shard::Parked;
 pub(crate) use state::Published;
 pub(crate) use word::ALL_PLACES;

@@ -1,6 +1,8 @@
 //! What the handles of one connection share: whether it was notified or forced by itself, and its
 //! waits. Invariant 7.
 
+use std::mem;
+
 use drain_sync::{AtomicU32, Ordering, Table};
 
 use super::entries::NO_ENTRY;
@@ -10,6 +12,7 @@ use crate::Phase;
 pub(crate) const NO_RECORD: u32 = u32::MAX;
 
 /// The record of a connection that has several handles, or waits, or was notified by itself.
+#[derive(Default)]
 pub(crate) struct Record {
     /// `SIGNALED`, `FORCED`, and refs from `REF` on: how many handles there are.
     state: AtomicU32,
@@ -23,13 +26,6 @@ pub(crate) const FORCED: u32 = 1 << 1;
 const REF: u32 = 1 << 2;
 
 impl Record {
-    fn new() -> Self {
-        Self {
-            state: AtomicU32::new(0),
-            first: AtomicU32::new(NO_ENTRY),
-        }
-    }
-
     /// How far the connection was brought by itself, whatever the drain.
     ///
     /// Acquire pairs with the Release half in `raise`: a thread that finds the connection forced
@@ -90,23 +86,12 @@ impl Record {
     }
 }
 
-/// The records of a shard: read by any thread, claimed and freed with the entries locked. One is
-/// used again as soon as its connection has gone; the memory goes with the shard.
-pub(crate) struct Records {
-    table: Table<Record>,
-}
-
-/// The part of the records that is under the lock.
+/// Which records of a shard are free: under its lock. One is used again as soon as its connection
+/// has gone; the memory goes with the shard.
 pub(crate) struct FreeRecords {
     first: u32,
-    made: u32,
-}
-
-impl FreeRecords {
     /// How many records there are, free ones too: their numbers are below this.
-    pub(crate) const fn made(&self) -> u32 {
-        self.made
-    }
+    pub(crate) made: u32,
 }
 
 impl Default for FreeRecords {
@@ -118,30 +103,15 @@ impl Default for FreeRecords {
     }
 }
 
-impl Records {
-    pub(crate) fn new() -> Self {
-        Self {
-            table: Table::new(),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, record: u32) -> Option<&Record> {
-        self.table.get(record)
-    }
-
+impl FreeRecords {
     /// A record for a connection with one handle; `None` if 2^28 connections of the shard have one.
-    pub(crate) fn claim(&self, free: &mut FreeRecords) -> Option<u32> {
-        let (number, record) = match self.get(free.first) {
-            Some(record) => {
-                let number = free.first;
-                free.first = record.first();
-                (number, record)
-            }
+    pub(crate) fn claim(&mut self, records: &Table<Record>) -> Option<u32> {
+        let (number, record) = match records.get(self.first) {
+            Some(record) => (mem::replace(&mut self.first, record.first()), record),
             None => {
-                let record = self.table.get_or_make(free.made, Record::new)?;
-                free.made += 1;
-                (free.made - 1, record)
+                let record = records.get_or_make(self.made, Record::default)?;
+                self.made += 1;
+                (self.made - 1, record)
             }
         };
         record.set_first(NO_ENTRY);
@@ -152,10 +122,9 @@ impl Records {
     }
 
     /// The last handle has gone, and so have all waits.
-    pub(crate) fn free(&self, number: u32, free: &mut FreeRecords) {
-        if let Some(record) = self.get(number) {
-            record.set_first(free.first);
-            free.first = number;
+    pub(crate) fn free(&mut self, records: &Table<Record>, number: u32) {
+        if let Some(record) = records.get(number) {
+            record.set_first(mem::replace(&mut self.first, number));
         }
     }
 }

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use drain_sync::{AtomicU64, AtomicUsize, CachePadded, Mutex, MutexGuard, Ordering, lock};
+use drain_sync::{AtomicU64, AtomicUsize, CachePadded, Mutex, MutexGuard, Ordering, Table, lock};
 
 use super::count::Count;
-use super::entries::{Entries, Walked};
-use super::records::Records;
+use super::entries::{Entries, NO_ENTRY, Walked};
+use super::records::Record;
 use super::slot::Slot;
 use super::state::State;
 use super::word::Word;
-use crate::{DrainedBy, Phase};
+use crate::{DrainState, DrainedBy, Phase};
 
 pub(crate) struct Shard {
     pub(crate) state: Arc<State>,
-    pub(crate) records: Records,
+    /// Read by any thread, claimed and freed with the entries locked.
+    pub(crate) records: Table<Record>,
     /// The vtable of the first waker that parked here; most programs have no other.
     vtable: AtomicUsize,
     /// The last word at which every wait that was over had been taken.
@@ -30,12 +31,13 @@ impl Shard {
     /// shard's becoming visible.
     pub(crate) fn new(state: &Arc<State>, word: Word, first_turn: u64) -> Self {
         let count = |by| {
-            let (draining, closed) = (word.concerns(by), word.concerns(by) && word.is_completed());
+            let draining = word.concerns(by);
+            let closed = draining && word.state() == DrainState::Completed;
             Count::new(first_turn, draining, closed)
         };
         Self {
             state: Arc::clone(state),
-            records: Records::new(),
+            records: Table::new(),
             vtable: AtomicUsize::new(0),
             walked: AtomicU64::new(0),
             entries: Mutex::new(Entries::default()),
@@ -89,7 +91,7 @@ impl Shard {
 
     /// Whether `waker` has the vtable that this shard knows; the first that asks makes it known.
     /// Relaxed: with the entries locked.
-    fn knows(&self, waker: &Waker) -> bool {
+    pub(super) fn knows(&self, waker: &Waker) -> bool {
         if self.vtable.load(Ordering::Relaxed) == 0 {
             self.vtable.store(vtable(waker), Ordering::Relaxed);
         }
@@ -108,55 +110,33 @@ fn vtable(waker: &Waker) -> usize {
     std::ptr::from_ref(waker.vtable()).addr()
 }
 
-/// A wait's claim to an entry, kept beside the wait so that a poll by the same task takes no lock.
+/// A wait's claim to an entry, kept beside the wait so that a poll by the same task takes no lock:
+/// 16 bytes.
 #[derive(Debug)]
 pub(crate) struct Parked {
     /// The data of the parked waker, of the clone that is in the entry.
-    data: usize,
-    /// Entry (27 bits), the phase to pass (3), whether the shard knows the waker's vtable (1).
-    at: u32,
+    pub(super) data: usize,
+    pub(super) entry: u32,
+    /// The phase that the wait waits to pass.
+    pub(super) after: Phase,
+    /// Whether the shard knows the waker's vtable.
+    pub(super) is_known: bool,
 }
-
-const NO_ENTRY: u32 = super::entries::NO_ENTRY;
-const PHASE_SHIFT: u32 = 27;
-const KNOWN: u32 = 1 << 30;
 
 impl Parked {
     pub(crate) const NOWHERE: Self = Self {
         data: 0,
-        at: NO_ENTRY,
+        entry: NO_ENTRY,
+        after: Phase::Open,
+        is_known: false,
     };
-
-    /// For a waker that is about to be parked, with the entries locked.
-    pub(crate) fn new(after: Phase, waker: &Waker, shard: &Shard) -> Self {
-        let known = if shard.knows(waker) { KNOWN } else { 0 };
-        Self {
-            data: waker.data().addr(),
-            at: NO_ENTRY | (after as u32) << PHASE_SHIFT | known,
-        }
-    }
-
-    pub(crate) const fn at_entry(self, entry: u32) -> Self {
-        Self {
-            data: self.data,
-            at: self.at & !NO_ENTRY | entry,
-        }
-    }
-
-    pub(crate) const fn entry(&self) -> Option<u32> {
-        match self.at & NO_ENTRY {
-            NO_ENTRY => None,
-            entry => Some(entry),
-        }
-    }
 
     /// Whether the wait is parked with this very waker until it passes `after`; of a wait that is
     /// not over (invariant 5).
     #[inline]
     pub(crate) fn is_parked(&self, shard: &Shard, waker: &Waker, after: Phase) -> bool {
-        let at = self.at & !NO_ENTRY;
-        self.at & NO_ENTRY != NO_ENTRY
-            && at == (after as u32) << PHASE_SHIFT | KNOWN
+        self.is_known
+            && self.after == after
             && self.data == waker.data().addr()
             && shard.is_known(waker)
     }

@@ -17,7 +17,7 @@ use crate::{DrainEvent, DrainSchedule, DrainedBy};
 ///
 /// `full`: only a full drain concerns the connection. `late`: it opened too late for a slot. The
 /// tag is a phase: an entry keeps there which one its wait waits to pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Slot(u32);
 
 const FULL: u32 = 1 << 16;
@@ -47,14 +47,6 @@ impl Slot {
             timeout_code(drain_timeout)
         };
         Self(u32::from(place.numerator()) | full | timeout << TIMEOUT_SHIFT)
-    }
-
-    pub(crate) const fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    pub(crate) const fn bits(self) -> u32 {
-        self.0
     }
 
     #[inline]

@@ -7,14 +7,14 @@ use crate::{DrainState, DrainedBy};
 /// Zero: nothing drains. Otherwise
 ///
 /// ```text
-///  63     32       22       6  5   4  3  2  1  0
+///  63     32       23       7  6   5  4  2  1  0
 /// ┌─────────┬──────┬─────────┬───┬───┬────┬─────┐
 /// │ version │  -   │threshold│ n │ e │step│state│
 /// └─────────┴──────┴─────────┴───┴───┴────┴─────┘
 /// ```
 ///
-/// `threshold` of 65536 places have had their slot; `step` counts finishing, expired and overdue;
-/// `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `n`: narrow,
+/// `threshold` of 65536 places have had their slot; `step`: the phase that all connections have
+/// reached; `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `n`: narrow,
 /// inbound only. The version rises with every change, so that a walk
 /// through the parked knows whether it has seen this very word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,9 +22,9 @@ pub(crate) struct Word(u64);
 
 const STATE: u64 = 0b11;
 const STEP_SHIFT: u32 = 2;
-const ENVOY: u64 = 1 << 4;
-const NARROW: u64 = 1 << 5;
-const THRESHOLD_SHIFT: u32 = 6;
+const ENVOY: u64 = 1 << 5;
+const NARROW: u64 = 1 << 6;
+const THRESHOLD_SHIFT: u32 = 7;
 const VERSION_SHIFT: u32 = 32;
 const CONTENT: u64 = (1 << VERSION_SHIFT) - 1;
 
@@ -54,15 +54,9 @@ impl Word {
 
     /// The word after `self` that says `progress`; `self` if it says so already.
     pub(crate) fn then(self, progress: Progress) -> Self {
-        let step = match progress.step {
-            Phase::Open | Phase::Signaled => 0,
-            Phase::Finishing => 1,
-            Phase::Expired => 2,
-            Phase::Overdue => 3,
-        };
         let flag = |on: bool, bit: u64| if on { bit } else { 0 };
         let content = progress.state as u64
-            | step << STEP_SHIFT
+            | (progress.step as u64) << STEP_SHIFT
             | flag(progress.envoy, ENVOY)
             | flag(progress.narrow, NARROW)
             | u64::from(progress.threshold) << THRESHOLD_SHIFT;
@@ -98,12 +92,7 @@ impl Word {
 
     /// The step that all connections have reached; [`Phase::Open`]: none.
     pub(crate) const fn step(self) -> Phase {
-        match self.0 >> STEP_SHIFT & 3 {
-            0 => Phase::Open,
-            1 => Phase::Finishing,
-            2 => Phase::Expired,
-            _ => Phase::Overdue,
-        }
+        Phase::from_bits((self.0 >> STEP_SHIFT & 7) as u32)
     }
 
     pub(crate) const fn is_envoy(self) -> bool {
@@ -114,10 +103,6 @@ impl Word {
     #[inline]
     pub(crate) const fn concerns(self, by: DrainedBy) -> bool {
         !self.is_idle() && (self.0 & NARROW == 0 || matches!(by, DrainedBy::Any))
-    }
-
-    pub(crate) const fn is_completed(self) -> bool {
-        matches!(self.state(), DrainState::Completed)
     }
 
     /// Whether every place has had its slot.

@@ -1,4 +1,4 @@
-//! The words of a drain: direction, strategy, type, schedule, reason, and Envoy's defaults.
+//! The words of a drain: state, direction, strategy, schedule, reason, end; and Envoy's defaults.
 
 use std::time::Duration;
 

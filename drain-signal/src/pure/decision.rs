@@ -1,9 +1,6 @@
 //! Should this connection leave now? The question, and the act that follows from a yes.
 
 use std::ops::Deref;
-use std::time::Duration;
-
-use crate::schedule::ceil_seconds;
 
 /// Whether the connection that asks should leave now: Envoy's drain decision.
 ///
@@ -58,40 +55,5 @@ impl<D: Deref<Target: DrainDecision>> DrainDecision for D {
 
     fn leave_early(&self) -> bool {
         (**self).leave_early()
-    }
-}
-
-/// One half: the part of the drain time after which every response says goodbye.
-const ENVOY_RAMP: u32 = 2;
-
-/// What Envoy 1.40 answers a response in a gradual drain when `elapsed` of `drain_time` have passed:
-/// the odds rise to one at half of the drain time, in whole seconds. `sample` is called only before
-/// that, at most once.
-///
-/// Source:
-/// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
-pub(crate) fn envoy_leaves(
-    drain_time: Duration,
-    elapsed: Duration,
-    sample: impl FnOnce() -> u64,
-) -> bool {
-    let window = ceil_seconds(drain_time / ENVOY_RAMP).as_secs();
-    let elapsed = elapsed.as_secs();
-    elapsed >= window || elapsed > sample() % window
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ramp_matches_envoys_numbers() {
-        let leaves = |drain_time, elapsed, sample| {
-            let [drain_time, elapsed] = [drain_time, elapsed].map(Duration::from_secs);
-            envoy_leaves(drain_time, elapsed, || sample)
-        };
-        assert!(leaves(100, 30, 29) && !leaves(100, 30, 30) && leaves(100, 30, 70));
-        assert!(leaves(100, 50, 49) && !leaves(1, 0, 0) && leaves(0, 0, 0));
-        assert!(!leaves(u64::MAX, u64::MAX / 4, u64::MAX / 4));
     }
 }

@@ -2,7 +2,7 @@
 //! thread.
 
 mod config;
-pub(crate) mod decision;
+mod decision;
 mod event;
 pub(crate) mod phase;
 pub mod schedule;

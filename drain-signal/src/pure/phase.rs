@@ -27,16 +27,6 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The phase before this one; [`Phase::Open`] has none.
-    pub(crate) const fn before(self) -> Self {
-        match self {
-            Self::Open | Self::Signaled => Self::Open,
-            Self::Finishing => Self::Signaled,
-            Self::Expired => Self::Finishing,
-            Self::Overdue => Self::Expired,
-        }
-    }
-
     pub(crate) const fn from_bits(bits: u32) -> Self {
         match bits {
             0 => Self::Open,

@@ -129,7 +129,18 @@ pub(crate) fn place_at(slot: u64, window: u64) -> Place {
     Place::new(u16::try_from(place).unwrap_or(u16::MAX))
 }
 
-pub(crate) fn ceil_seconds(duration: Duration) -> Duration {
+/// What Envoy answers a response when `elapsed` of a drain have passed: the odds of a yes rise to
+/// one at the end of `ramp`, in whole seconds. `sample` is called only before that, at most once.
+///
+/// Source:
+/// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h).
+pub fn ramp_is_due(ramp: Duration, elapsed: Duration, sample: impl FnOnce() -> u64) -> bool {
+    let (ramp, elapsed) = (ceil_seconds(ramp).as_secs(), elapsed.as_secs());
+    elapsed >= ramp || elapsed > sample() % ramp
+}
+
+/// A duration in whole seconds, rounded up.
+pub fn ceil_seconds(duration: Duration) -> Duration {
     Duration::from_secs(
         duration
             .as_secs()
@@ -142,6 +153,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_ramp_matches_envoys_numbers() {
+        let leaves = |drain_time, elapsed, sample| {
+            let [drain_time, elapsed] = [drain_time, elapsed].map(Duration::from_secs);
+            ramp_is_due(drain_time / 2, elapsed, || sample)
+        };
+        assert!(leaves(100, 30, 29) && !leaves(100, 30, 30) && leaves(100, 30, 70));
+        assert!(leaves(100, 50, 49) && !leaves(1, 0, 0) && leaves(0, 0, 0));
+        assert!(!leaves(u64::MAX, u64::MAX / 4, u64::MAX / 4));
+    }
 
     proptest! {
         #[test]

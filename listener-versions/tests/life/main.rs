@@ -83,7 +83,7 @@ async fn serve(accepted: Accepted<Config>, ids: mpsc::Sender<(SocketAddr, ConnId
         .expect("the client is there");
     let end = tokio::select! {
         biased;
-        () = watch.expired() => if watch.is_forced() { End::Forced } else { End::AtDeadline },
+        _ = watch.expired() => if watch.is_forced() { End::Forced } else { End::AtDeadline },
         _ = stream.read_u8() => End::ByClient,
     };
     drop((stream, watch, conn));

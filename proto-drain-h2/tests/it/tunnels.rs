@@ -44,7 +44,7 @@ async fn echo(request: Request<Incoming>, resets: ResetHandle, ends: Ends) {
     };
     let over = async {
         match ends {
-            Ends::Handler => drain.finishing().await,
+            Ends::Handler => drop(drain.finishing().await),
             Ends::Reset => resets.wait().await,
             Ends::Client | Ends::Nobody => std::future::pending().await,
         }
