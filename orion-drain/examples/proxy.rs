@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt as _, Empty, combinators::BoxBody};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::service::service_fn;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use orion_drain::conn_tracker::{CloseReason, ConnTracker};
@@ -28,7 +28,7 @@ use orion_drain::drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use orion_drain::lifecycle::{Shutdown, ShutdownReason, ShutdownSettings, Signals};
 use orion_drain::listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners, Update};
 use orion_drain::proto_drain_tcp::CopyOptions;
-use orion_drain::serve::{CodecType, Connection, HttpServer, TcpServer};
+use orion_drain::serve::{CodecType, Connection, HttpServer, ReceivedBody, TcpServer};
 use orion_drain::serve::{serve, serve_http, serve_tcp};
 use orion_drain::stats::Stats;
 use orion_drain::{StatsObserver, admin::Standard};
@@ -112,7 +112,7 @@ type Body = BoxBody<Bytes, hyper::Error>;
 struct Proxy {
     http: HttpServer,
     tcp: TcpServer,
-    client: Client<HttpConnector, Incoming>,
+    client: Client<HttpConnector, ReceivedBody>,
 }
 
 impl Proxy {
@@ -156,7 +156,7 @@ impl Proxy {
 
     async fn forward(
         &self,
-        request: Request<Incoming>,
+        request: Request<ReceivedBody>,
         upstream: SocketAddr,
     ) -> Result<Response<Body>, hyper::Error> {
         let (mut head, body) = request.into_parts();

@@ -22,10 +22,10 @@
 //!
 //! use http::{Request, Response};
 //! use http_body_util::Full;
-//! use hyper::{body::{Bytes, Incoming}, service::service_fn};
+//! use hyper::{body::Bytes, service::service_fn};
 //! use orion_drain::conn_tracker::{ConnTracker, Peer};
 //! use orion_drain::drain_tree::{DrainManager, DrainReason, DrainSettings, DrainStart, DrainStrategy};
-//! use orion_drain::serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http};
+//! use orion_drain::serve::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve_http};
 //! use orion_drain::stats::Stats;
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
@@ -34,7 +34,7 @@
 //! let root = DrainManager::root(DrainSettings::default().with_strategy(DrainStrategy::Immediate));
 //! let tracker = ConnTracker::new();
 //! let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Stats::new().http("ingress"));
-//! let service = service_fn(|_: Request<Incoming>| async {
+//! let service = service_fn(|_: Request<ReceivedBody>| async {
 //!     Ok::<_, Infallible>(Response::new(Full::new(Bytes::from("hello"))))
 //! });
 //!

@@ -11,7 +11,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::service::service_fn;
 use listener_versions::{
     AcceptPolicy, Accepted, Limits, ListenerConfig, Listeners, ListenersOptions, Update,
@@ -20,7 +20,7 @@ use orion_drain::StatsObserver;
 use orion_drain::config::ListenerUpdate;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::serve::{
-    CodecType, Handler, HttpServer, HttpTimeouts, ListenOn, Tcp, serve, serve_http,
+    CodecType, Handler, HttpServer, HttpTimeouts, ListenOn, ReceivedBody, Tcp, serve, serve_http,
 };
 use orion_drain::stats::Stats;
 use orion_drain::telemetry::lds_update;
@@ -152,7 +152,7 @@ fn update(content: u32) -> Update<ServedListener<HttpServer>> {
 }
 
 /// `/hang` is never answered.
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(request: Request<ReceivedBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.uri().path() == "/hang" {
         std::future::pending::<()>().await;
     }

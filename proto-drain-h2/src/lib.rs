@@ -160,7 +160,7 @@ pub use io::GoawayIo;
 #[cfg(feature = "hyper")]
 mod notice;
 #[cfg(feature = "hyper")]
-pub use notice::{NoticeFirst, NoticeFirstFuture};
+pub use notice::{Notice, NoticeFirst, NoticeFirstFuture};
 mod orders;
 mod phase;
 pub use phase::{H2Event, H2Phase, InvalidTransition};
@@ -171,7 +171,7 @@ pub use request::{RequestDrain, WithDrain};
 #[cfg(feature = "hyper")]
 mod reset;
 #[cfg(feature = "hyper")]
-pub use reset::ResetHandle;
+pub use reset::{ResetHandle, ResetStream};
 #[cfg(feature = "h2")]
 mod serve;
 #[cfg(feature = "h2")]

@@ -84,20 +84,46 @@ pub struct NoticeFirstFuture<F, D, T> {
 
 struct Held<T> {
     response: T,
-    /// Until the GOAWAY is written, or has taken too long.
-    noticed: Pin<Box<dyn Future<Output = ()> + Send + Sync>>,
+    noticed: Notice,
 }
 
-impl<T> Held<T> {
-    fn new(response: T, goaway: GoawayHandle) -> Self {
-        let noticed = async move {
+/// The GOAWAY that a response waits for: ready when it is written, or has taken too long; made by
+/// [`GoawayHandle::notice_first`].
+#[must_use = "the response follows when it is ready"]
+pub struct Notice(Pin<Box<dyn Future<Output = ()> + Send + Sync>>);
+
+impl GoawayHandle {
+    /// What [`NoticeFirst`] does with a response that is about to be written, for services of one layer: asks `decision` while
+    /// no GOAWAY is written. If it says "close", the goodbye begins, and the response waits for what is returned.
+    pub fn notice_first(
+        &self,
+        decision: &impl DrainDecision,
+        drain: &DrainHandle,
+    ) -> Option<Notice> {
+        let asks = self.protocol() == WireProtocol::Http2 && self.phase() == H2Phase::Serving;
+        if !asks || !decision.leave_if_due() {
+            return None;
+        }
+        drain.start_now();
+        let goaway = self.clone();
+        Some(Notice(Box::pin(async move {
             // A response that waited too long goes out as well.
             let _waited = tokio::time::timeout(LONGEST, goaway.reached(H2Phase::Noticed)).await;
-        };
-        Self {
-            response,
-            noticed: Box::pin(noticed),
-        }
+        })))
+    }
+}
+
+impl Future for Notice {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notice").finish_non_exhaustive()
     }
 }
 
@@ -124,18 +150,14 @@ where
             goaway,
         } = &**this.connection;
         if this.held.is_none() {
-            let polled = this.inner.poll(cx);
-            let asks =
-                || goaway.protocol() == WireProtocol::Http2 && goaway.phase() == H2Phase::Serving;
-            if !matches!(polled, Poll::Ready(Ok(_))) || !asks() || !decision.leave_if_due() {
-                return polled;
+            let response = ready!(this.inner.poll(cx))?;
+            match goaway.notice_first(decision, drain) {
+                None => return Poll::Ready(Ok(response)),
+                Some(noticed) => *this.held = Some(Box::new(Held { response, noticed })),
             }
-            let response = ready!(polled)?;
-            drain.start_now();
-            *this.held = Some(Box::new(Held::new(response, goaway.clone())));
         }
         if let Some(held) = this.held {
-            ready!(held.noticed.as_mut().poll(cx));
+            ready!(Pin::new(&mut held.noticed).poll(cx));
         }
         match this.held.take() {
             Some(held) => Poll::Ready(Ok(held.response)),

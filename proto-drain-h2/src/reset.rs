@@ -1,6 +1,6 @@
 //! Resets at the deadline: who orders them, and how a stream waits for the order.
 
-use crate::stream::{ResetBody, ResetFuture, ResetService};
+use crate::stream::{ResetBody, ResetFuture, ResetService, StreamError};
 use slab::Slab;
 use std::mem;
 use std::panic::{catch_unwind, resume_unwind};
@@ -84,8 +84,17 @@ impl ResetHandle {
     ///
     /// Cancel safe: nothing is consumed.
     pub async fn wait(&self) {
-        let mut wait = Wait::new(self);
+        let mut wait = self.stream();
         std::future::poll_fn(|cx| wait.poll(cx)).await;
+    }
+
+    /// A stream that can be reset, for services that have futures and bodies of their own.
+    #[must_use]
+    pub fn stream(&self) -> ResetStream {
+        ResetStream {
+            shared: Arc::clone(&self.shared),
+            place: NOWHERE,
+        }
     }
 
     /// A hyper service whose streams can be reset.
@@ -95,18 +104,19 @@ impl ResetHandle {
 
     /// A response future that can be reset.
     pub fn response<F>(&self, inner: F) -> ResetFuture<F> {
-        ResetFuture::new(inner, Wait::new(self))
+        ResetFuture::new(inner, self.stream())
     }
 
     /// A body that can be reset.
     pub fn body<B>(&self, inner: B) -> ResetBody<B> {
-        ResetBody::new(inner, Wait::new(self))
+        ResetBody::new(inner, self.stream())
     }
 }
 
-/// The wait for a reset. It registers only when there is something to wait for: most responses are ready at once.
+/// The wait of one stream for its reset; made by [`ResetHandle::stream`]. It registers only when there is something to wait
+/// for: most responses are ready at once.
 #[derive(Debug)]
-pub(crate) struct Wait {
+pub struct ResetStream {
     shared: Arc<Shared>,
     /// Where the task's waker is kept; `NOWHERE` as long as it is not. Two words in every stream's future, not three.
     place: u32,
@@ -114,16 +124,20 @@ pub(crate) struct Wait {
 
 const NOWHERE: u32 = u32::MAX;
 
-impl Wait {
-    pub(crate) fn is_reset(&self) -> bool {
-        self.shared.reset.load(Ordering::Acquire)
+impl ResetStream {
+    /// The error to end with, once the stream is reset. A body that always has more asks before each frame.
+    #[must_use]
+    pub fn error(&self) -> Option<StreamError> {
+        self.is_reset().then(StreamError::reset)
     }
 
-    fn new(resets: &ResetHandle) -> Self {
-        Self {
-            shared: Arc::clone(&resets.shared),
-            place: NOWHERE,
-        }
+    /// Ready with the error to end with when the stream is reset; asked where the stream has nothing to do.
+    pub fn poll_reset(&mut self, cx: &Context<'_>) -> Poll<StreamError> {
+        self.poll(cx).map(|()| StreamError::reset())
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.shared.reset.load(Ordering::Acquire)
     }
 
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
@@ -163,7 +177,7 @@ impl Wait {
     }
 }
 
-impl Drop for Wait {
+impl Drop for ResetStream {
     fn drop(&mut self) {
         if self.place != NOWHERE {
             let removed = self.shared.waiting().try_remove(self.place as usize);
@@ -203,7 +217,7 @@ mod tests {
 
     impl WaitsToo {
         fn wait(&self) {
-            let mut wait = Wait::new(&self.0);
+            let mut wait = self.0.stream();
             let cx = Context::from_waker(Waker::noop());
             assert_eq!(wait.poll(&cx).is_ready(), self.0.is_reset());
         }
@@ -224,11 +238,11 @@ mod tests {
     #[test]
     fn a_waker_may_wait_for_the_reset_that_wakes_replaces_or_drops_it() {
         let resets = ResetHandle::new();
-        let wait = |waits: &mut Wait| {
+        let wait = |waits: &mut ResetStream| {
             let waker = Waker::from(Arc::new(WaitsToo(resets.clone())));
             assert!(waits.poll(&Context::from_waker(&waker)).is_pending());
         };
-        let [mut replaced, mut dropped] = [(); 2].map(|()| Wait::new(&resets));
+        let [mut replaced, mut dropped] = [(); 2].map(|()| resets.stream());
         wait(&mut replaced);
         wait(&mut replaced);
         wait(&mut dropped);
@@ -262,7 +276,7 @@ mod tests {
     fn a_waker_that_panics_keeps_no_other_stream_from_its_reset() {
         let resets = ResetHandle::new();
         let woken = Arc::new(Woken::default());
-        let [mut first, mut second] = [(); 2].map(|()| Wait::new(&resets));
+        let [mut first, mut second] = [(); 2].map(|()| resets.stream());
         let wakers = [
             Waker::from(Arc::new(Panics)),
             Waker::from(Arc::clone(&woken)),

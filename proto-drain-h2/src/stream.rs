@@ -1,6 +1,6 @@
 //! Streams that can be reset: the service, its response futures and its bodies end with RST_STREAM(CANCEL).
 
-use crate::reset::{ResetHandle, Wait};
+use crate::reset::{ResetHandle, ResetStream};
 use h2::Reason;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -47,11 +47,11 @@ pub struct ResetFuture<F> {
     #[pin]
     inner: F,
     /// Becomes the body's.
-    reset: Option<Wait>,
+    reset: Option<ResetStream>,
 }
 
 impl<F> ResetFuture<F> {
-    pub(crate) const fn new(inner: F, reset: Wait) -> Self {
+    pub(crate) const fn new(inner: F, reset: ResetStream) -> Self {
         let reset = Some(reset);
         Self { inner, reset }
     }
@@ -87,11 +87,11 @@ where
 pub struct ResetBody<B> {
     #[pin]
     inner: B,
-    reset: Wait,
+    reset: ResetStream,
 }
 
 impl<B> ResetBody<B> {
-    pub(crate) const fn new(inner: B, reset: Wait) -> Self {
+    pub(crate) const fn new(inner: B, reset: ResetStream) -> Self {
         Self { inner, reset }
     }
 }
@@ -139,7 +139,7 @@ pub struct StreamError {
 }
 
 impl StreamError {
-    fn reset() -> Self {
+    pub(crate) fn reset() -> Self {
         Self {
             source: Box::new(h2::Error::from(Reason::CANCEL)),
             reset: true,

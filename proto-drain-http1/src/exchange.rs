@@ -50,6 +50,8 @@ struct Inner {
     tunnel: AtomicBool,
     broken_off: AtomicBool,
     framed_by_close: AtomicBool,
+    /// Nothing reads what is left of the request's body.
+    discards: AtomicBool,
     shut_down: AtomicBool,
     /// The client has said that it sends nothing more.
     client_ends: AtomicBool,
@@ -199,12 +201,12 @@ impl Exchanges {
         }
     }
 
-    /// The connection opens now: in a drain that is on already, how rarely it speaks is measured
-    /// from here on. Without this it is measured from the drain's start. [`DrainService`] does it
-    /// by itself.
+    /// The connection opens now, and its requests will be made known here: in a drain that is on already, how rarely it speaks
+    /// is measured from here on. Without this it is measured from the drain's start. [`DrainService`] does it by itself.
     ///
     /// [`DrainService`]: crate::DrainService
     pub fn opened(&self, decision: &impl DrainDecision) {
+        self.inner.tracked.store(true, Ordering::Relaxed);
         let progress = decision.progress().unwrap_or(0);
         self.inner.spoke_at.store(progress, Ordering::Relaxed);
     }
@@ -230,6 +232,18 @@ impl Exchanges {
 
     pub(crate) fn is_framed_by_close(&self) -> bool {
         self.inner.framed_by_close.load(Ordering::Relaxed)
+    }
+
+    /// The response that is being written says `close`, and nothing reads the rest of its request's body any more: as long as
+    /// the response has to wait for its client, the transport discards what comes, up to
+    /// [`discard_limit`](crate::LingerSettings::discard_limit). A client that sends everything before it reads must not wait
+    /// for a server that waits for it.
+    pub fn discard_rest(&self) {
+        self.inner.discards.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn discards_rest(&self) -> bool {
+        self.inner.discards.load(Ordering::Relaxed)
     }
 
     /// Whether the connection has become a tunnel.
@@ -308,12 +322,6 @@ impl Exchanges {
     #[must_use]
     pub fn is_receiving(&self) -> bool {
         self.inner.pending.load(Ordering::Relaxed)
-    }
-
-    /// A service wrapper announces the requests of this connection.
-    #[cfg(any(feature = "hyper", feature = "tower"))]
-    pub(crate) fn track(&self) {
-        self.inner.tracked.store(true, Ordering::Relaxed);
     }
 
     /// The connection speaks HTTP/2: its bytes and requests are not this crate's to match.

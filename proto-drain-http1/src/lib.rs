@@ -155,6 +155,10 @@ mod service;
 pub use service::{DrainService, Responding};
 mod socket;
 mod staged;
+#[cfg(any(feature = "hyper", feature = "tower"))]
+mod taken;
+#[cfg(any(feature = "hyper", feature = "tower"))]
+pub use taken::TakenRequest;
 
 mod websocket;
 pub use websocket::{CloseCode, WebSocketClientIo, WebSocketIo};

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -93,6 +94,8 @@ pub struct LingerIo<IO> {
     /// A shutdown says nothing but FIN: there is no end of TLS in it.
     says_only_fin: bool,
     peer: Peer,
+    /// Of a request that was not read, while its response was written.
+    discarded: u32,
 }
 
 /// How far the close has come.
@@ -129,6 +132,7 @@ impl<IO: 'static> LingerIo<IO> {
             step: Step::Flushing,
             ended_by_owner: false,
             peer: Peer::There,
+            discarded: 0,
         }
     }
 }
@@ -334,6 +338,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
     }
 }
 
+impl<IO: AsyncRead + Unpin> LingerIo<IO> {
+    /// A write, or a flush, that waits for a client whose request is not read any more: what comes is discarded meanwhile.
+    #[inline]
+    fn or_discard<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<T> {
+        if polled.is_pending() && self.exchanges.discards_rest() {
+            self.discard_rest(cx);
+        }
+        polled
+    }
+
+    #[cold]
+    fn discard_rest(&mut self, cx: &mut Context<'_>) {
+        let mut bytes = [MaybeUninit::<u8>::uninit(); 4096];
+        while self.peer == Peer::There && u64::from(self.discarded) < self.settings.discard_limit {
+            let mut buf = ReadBuf::uninit(&mut bytes);
+            match Pin::new(self.io_mut()).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    // 4096 at most.
+                    self.discarded = self.discarded.saturating_add(buf.filled().len() as u32);
+                }
+                Poll::Ready(read) => self.came_nothing(read.is_err(), buf.remaining()),
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -359,7 +390,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = ready!(Pin::new(this.io_mut()).poll_write(cx, buf));
+        let written = Pin::new(this.io_mut()).poll_write(cx, buf);
+        let written = ready!(this.or_discard(cx, written));
         this.wrote(&written);
         Poll::Ready(written)
     }
@@ -370,7 +402,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        let written = ready!(Pin::new(this.io_mut()).poll_write_vectored(cx, bufs));
+        let written = Pin::new(this.io_mut()).poll_write_vectored(cx, bufs);
+        let written = ready!(this.or_discard(cx, written));
         this.wrote(&written);
         Poll::Ready(written)
     }
@@ -380,7 +413,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.io_mut()).poll_flush(cx)
+        let this = &mut *self;
+        let flushed = Pin::new(this.io_mut()).poll_flush(cx);
+        this.or_discard(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -457,6 +492,7 @@ impl<IO> LingerIo<IO> {
             ended_by_owner: self.ended_by_owner,
             says_only_fin: self.says_only_fin,
             peer: self.peer,
+            discarded: self.discarded,
         }));
     }
 }

@@ -13,8 +13,7 @@ use pin_project::pin_project;
 use crate::exchange::Exchanges;
 #[cfg(feature = "tower")]
 use crate::request::has_body;
-use crate::request::{AnsweredHead, says_close};
-use crate::response::Leaving;
+use crate::taken::TakenRequest;
 
 /// A service whose responses say `connection: close` when the connection is to leave.
 ///
@@ -42,7 +41,6 @@ impl<S, D> DrainService<S, D> {
     where
         D: DrainDecision,
     {
-        exchanges.track();
         exchanges.opened(&decision);
         Self {
             inner,
@@ -59,20 +57,9 @@ impl<S, D> DrainService<S, D> {
     }
 
     fn open<B>(&self, request: &Request<B>, has_body: bool) -> Answer<D> {
-        let head = AnsweredHead::of(request);
-        // Streams of HTTP/2 are not this crate's exchanges.
-        let open = head.is_http1();
-        if open {
-            self.connection.exchanges.answer(has_body);
-            if !has_body && says_close(request) {
-                self.connection.exchanges.client_ends();
-            }
-        } else {
-            self.connection.exchanges.untrack();
-        }
         Answer {
-            head,
-            open,
+            taken: self.connection.exchanges.take(request, has_body),
+            open: true,
             connection: Arc::clone(&self.connection),
         }
     }
@@ -80,7 +67,7 @@ impl<S, D> DrainService<S, D> {
 
 /// What is kept of a request until its response comes.
 struct Answer<D> {
-    head: AnsweredHead,
+    taken: TakenRequest,
     open: bool,
     connection: Arc<Connection<D>>,
 }
@@ -88,35 +75,25 @@ struct Answer<D> {
 impl<D: DrainDecision> Answer<D> {
     #[inline]
     fn finish<B: Body>(&mut self, response: &mut Response<B>) {
+        self.open = false;
         // For streams of HTTP/2 it is a GOAWAY, and the decision is asked when that is sent. Under Envoy's schedule each
         // question is a sample.
-        if !self.open {
+        if !self.taken.is_http1() {
             return;
         }
-        let leaving = self.connection.exchanges.leaving(&self.connection.decision);
-        if self.head.switches(response.status()) {
-            self.connection.exchanges.switch_to_tunnel();
-        } else if leaving == Leaving::Yes {
-            self.head.say_close(response);
-        }
-        if self.head.framed_by_close(response) {
-            self.connection.exchanges.frame_by_close();
-        }
-        self.close();
-    }
-}
-
-impl<D> Answer<D> {
-    fn close(&mut self) {
-        if std::mem::take(&mut self.open) {
-            self.connection.exchanges.answered();
-        }
+        let Connection {
+            decision,
+            exchanges,
+        } = &*self.connection;
+        exchanges.respond(self.taken, exchanges.leaving(decision), response);
     }
 }
 
 impl<D> Drop for Answer<D> {
     fn drop(&mut self) {
-        self.close();
+        if self.open {
+            self.connection.exchanges.give_up(self.taken);
+        }
     }
 }
 
@@ -215,7 +192,7 @@ impl<S: fmt::Debug, D> fmt::Debug for DrainService<S, D> {
 impl<F, D> fmt::Debug for Responding<F, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Responding")
-            .field("request", &self.answer.head)
+            .field("request", &self.answer.taken)
             .finish_non_exhaustive()
     }
 }

@@ -16,8 +16,8 @@ use orion_drain::listener_versions::Accepted;
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
 use orion_drain::proto_drain_http1::CloseCode;
 use orion_drain::serve::{
-    CodecType, Connection, ConnectionShown, HttpServer, RequestTimeout, SharedBehavior, TcpServer,
-    serve_codec, serve_tcp,
+    CodecType, Connection, ConnectionShown, HttpServer, SharedBehavior, TcpServer, serve_codec,
+    serve_tcp,
 };
 #[cfg(feature = "tls")]
 use orion_drain::serve::{Tls, negotiated};
@@ -226,7 +226,6 @@ impl ChainFilter {
                         Ok::<_, Infallible>(measured.until_the_end_of(response))
                     })
                 });
-                let service = RequestTimeout::new(service, server);
                 // How a client broke off is its own affair; how we closed is in the statistics.
                 let _ = serve_codec(stream, service, connection, server, codec).await;
             }

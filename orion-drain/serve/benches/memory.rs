@@ -25,7 +25,6 @@ use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainManager, DrainSettings};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -209,7 +208,7 @@ fn request(to: SocketAddr, http2: bool) -> TcpStream {
     client
 }
 
-async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn hello<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
 }
 

@@ -206,10 +206,6 @@ impl Connection {
         self.inner.exchanges.set(exchanges).ok();
     }
 
-    pub(super) fn exchanges(&self) -> Option<&Exchanges> {
-        self.inner.exchanges.get()
-    }
-
     /// The same connection, for the request that opens this tunnel on it.
     pub(super) fn on_stream(&self, stream: Option<Arc<StreamTunnel>>) -> Self {
         Self {

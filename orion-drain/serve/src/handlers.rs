@@ -20,9 +20,7 @@ use pin_project::pin_project;
 use super::http::serve_codec;
 use super::run::Handler;
 use super::tracked::Tracked;
-use super::{
-    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, RequestTimeout, serve_http,
-};
+use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve_http};
 
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
@@ -86,7 +84,6 @@ where
         } = self.clone();
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
-        let service = RequestTimeout::new(service, &server);
         async move {
             let (stream, connection) = connection(accepted);
             #[cfg(feature = "tls")]

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use drain_signal::{Closed, drive_held};
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 use hyper::service::Service;
 use proto_drain_h2::H2Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,11 +15,11 @@ use tokio::net::TcpStream;
 
 use super::age::Age;
 use super::aging::Aging;
-use super::composed::{HttpConnection, HttpIo, HttpParts, HttpService};
+use super::composed::{HttpConnection, HttpIo, HttpParts};
 use super::ending::{Ending, EndingIo};
-use super::request::Counted;
+use super::received::ReceivedBody;
+use super::request::{Requests, Shared};
 use super::socket::{has_plain_shutdown, tcp_under};
-use super::stream::StreamTunnels;
 use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
 use super::{CodecType, Connection, HttpServer};
@@ -28,9 +27,9 @@ use super::{CodecType, Connection, HttpServer};
 /// Serves one HTTP connection to its end: informed at its slot, led through its goodbye, closed at
 /// the deadline.
 ///
-/// Wrap `service` in [`RequestTimeout`](super::RequestTimeout) to bound bodies as well as heads by
-/// the server's `request_timeout`. `service` may borrow; its futures may not. It is asked for every
-/// request; the [`Connection`] is in the request's extensions, unless the server says otherwise.
+/// `service` may borrow; its futures may not. It is asked for every request; the [`Connection`] is in
+/// the request's extensions, unless the server says otherwise. A response that comes before the end
+/// of its request's body ends an HTTP/1 connection, and says so ([`ReceivedBody`]).
 ///
 /// A connection that becomes a tunnel (101, 2xx to CONNECT) is served until its transport is
 /// dropped, by whichever task has it: the drain waits for it, the registry lists it. Shortly before
@@ -48,7 +47,7 @@ pub async fn serve_http<IO, S, B>(
 ) -> Closed<Result<(), Box<dyn Error + Send + Sync>>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>>,
+    S: Service<Request<ReceivedBody>, Response = Response<B>>,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
@@ -72,7 +71,7 @@ pub async fn serve_codec<IO, S, B>(
 ) -> Closed<Result<(), Box<dyn Error + Send + Sync>>>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>>,
+    S: Service<Request<ReceivedBody>, Response = Response<B>>,
     S::Future: Send + 'static,
     S::Error: Into<Box<dyn Error + Send + Sync>>,
     B: Body<Data = Bytes> + Send + 'static,
@@ -113,11 +112,7 @@ where
 //               LingerIo ─ the staged close
 //               EndingIo ─ who was first to end it; keeps a tunnel open
 //               the socket, or TLS over it
-//   service     StreamTunnels ─ CONNECT over HTTP/2 counts until it ends
-//               NoticeFirst ── the GOAWAY before the response that brings it about
-//               DrainService ─ connection: close
-//               ResetService ─ streams are reset at the deadline
-//               Counted ────── requests counted, extensions, 101
+//   service     Requests ── all of ours about a request, in one layer (request.rs)
 //               the program's service
 
 /// The transport, and the server over it.
@@ -163,21 +158,19 @@ fn service<S>(
     server: &HttpServer,
     ending: &Arc<Ending>,
     parts: &HttpParts<'_>,
-) -> StreamTunnels<HttpService<Counted<S>, Connection>> {
-    let counted = Counted::new(
-        inner,
-        connection.clone(),
-        Arc::clone(ending),
-        server.shown,
-        server.extensions.clone(),
-        server.age.last_request(),
-        server.head_timeout.is_some(),
-    );
-    let drain = connection.drain().clone();
-    StreamTunnels::new(
-        parts.service(counted, connection.clone(), drain),
-        connection,
-    )
+) -> Requests<S> {
+    let shared = Shared {
+        connection: connection.clone(),
+        ending: Arc::clone(ending),
+        exchanges: parts.exchanges().clone(),
+        goaway: parts.goaway().clone(),
+        resets: parts.resets().clone(),
+        shown: server.shown,
+        extensions: server.extensions.clone(),
+        request_timeout: server.request_timeout,
+        last_request: server.age.last_request(),
+    };
+    Requests::new(inner, shared)
 }
 
 /// The connection with its own limits, and what others learn of it.

@@ -33,7 +33,9 @@ mod idle;
 mod incoming;
 mod jitter;
 mod quiet;
+mod received;
 mod request;
+mod responding;
 mod run;
 mod server;
 mod settings;
@@ -62,13 +64,13 @@ pub use handlers::{Http, Tcp};
 pub use http_drain::{AtDeadline, HttpDrain};
 #[cfg(any(feature = "axum-serve", feature = "tonic-serve"))]
 pub use incoming::{IncomingIo, ListenersIncoming};
-pub use request::{ConnectionShown, RequestBody};
+pub use received::ReceivedBody;
+pub use request::ConnectionShown;
 pub use run::{Handler, ListenOn, serve};
 pub use server::HttpServer;
 pub use settings::{CodecType, HttpTimeouts};
 pub use stream::StreamTasks;
 pub use tcp::{TcpServer, serve_tcp, serve_tunnel};
-pub use timeout::{ReceivedBody, RequestTimeout, Timed, TimedBody};
 #[cfg(feature = "tls")]
 pub use tls::{Tls, negotiated};
 pub use upstream::TunnelUpstream;

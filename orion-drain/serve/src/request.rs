@@ -1,41 +1,54 @@
-//! One request: its connection in the extensions, and counted from its head to the end of its response's body.
+//! One request: what its connection, its registry entry, its statistics and its drain do with it, in one layer.
+//!
+//! ```text
+//!  hyper ── Request<Incoming> ─► Requests ── Request<ReceivedBody> ─► the program's service
+//!             taken by the exchanges, counted,                             │
+//!             extensions, request_timeout                                  │
+//!        ◄─ Response<ResponseBody> ── Responding ◄── Response<B> ──────────┘
+//!             HTTP/1: what has arrived of an unread body is read; close; 101
+//!             HTTP/2: the GOAWAY goes first; CONNECT; a reset at the deadline
+//! ```
 
+use std::error::Error;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use conn_tracker::ConnProtocol;
-use http::header::UPGRADE;
-use http::{Extensions, Method, Request, Response, StatusCode, Version};
-use http_body::{Body, Frame, SizeHint};
+use http::header::{EXPECT, UPGRADE};
+use http::{Extensions, Method, Request, Response, Version};
+use http_body::Body;
+use hyper::body::Incoming;
 use hyper::service::Service;
-use pin_project::pin_project;
+use proto_drain_h2::{GoawayHandle, ResetHandle};
+use proto_drain_http1::Exchanges;
 
 use super::Connection;
 use super::ending::Ending;
-use super::timeout::BodyGuard;
-use super::tunnel::Tunnel;
+use super::received::ReceivedBody;
+use super::responding::{Responding, ResponseBody};
+use super::stream::StreamTunnel;
 
-/// The service of one connection, with every request counted.
+/// The service of one connection, as hyper asks it.
 #[derive(Debug, Clone)]
-pub(super) struct Counted<S> {
+pub(super) struct Requests<S> {
     inner: S,
-    requests: Arc<Requests>,
+    shared: Arc<Shared>,
 }
 
 /// What the requests of one connection share, so that each costs one count on a line of its own connection.
 #[derive(Debug)]
-struct Requests {
-    connection: Connection,
-    ending: Arc<Ending>,
-    shown: ConnectionShown,
-    extensions: Option<RequestExtensions>,
+pub(super) struct Shared {
+    pub(super) connection: Connection,
+    pub(super) ending: Arc<Ending>,
+    pub(super) exchanges: Exchanges,
+    pub(super) goaway: GoawayHandle,
+    pub(super) resets: ResetHandle,
+    pub(super) shown: ConnectionShown,
+    pub(super) extensions: Option<RequestExtensions>,
+    pub(super) request_timeout: Option<Duration>,
     /// The response to the request of this number informs the client that it leaves.
-    last: u64,
-    /// Heads must arrive in time: what comes of a body must be told from them.
-    times_heads: bool,
+    pub(super) last_request: u64,
 }
 
 /// What a program puts into the extensions of every request of a connection.
@@ -91,85 +104,87 @@ impl ConnectionShown {
     }
 }
 
-impl<S> Counted<S> {
-    pub(super) fn new(
-        inner: S,
-        connection: Connection,
-        ending: Arc<Ending>,
-        shown: ConnectionShown,
-        extensions: Option<RequestExtensions>,
-        last: u64,
-        times_heads: bool,
-    ) -> Self {
-        Self {
-            inner,
-            requests: Arc::new(Requests {
-                connection,
-                ending,
-                shown,
-                extensions,
-                last,
-                times_heads,
-            }),
-        }
+impl<S> Requests<S> {
+    pub(super) fn new(inner: S, shared: Shared) -> Self {
+        shared.exchanges.opened(&shared.connection);
+        let shared = Arc::new(shared);
+        Self { inner, shared }
     }
 }
 
-impl<S, R, B> Service<Request<R>> for Counted<S>
-where
-    S: Service<Request<R>, Response = Response<B>>,
-    R: Body,
-{
-    type Response = Response<RequestBody<B>>;
-    type Error = S::Error;
-    type Future = Counting<S::Future>;
-
-    fn call(&self, mut request: Request<R>) -> Self::Future {
-        let connection = &self.requests.connection;
-        let guard = connection.guard();
-        if guard.protocol() == ConnProtocol::Unknown {
-            guard.set_protocol(match request.version() {
-                Version::HTTP_2 => ConnProtocol::Http2,
-                _ => ConnProtocol::Http1,
-            });
-        }
-        if self.requests.shown.is_to(&request) {
-            let stream = request.extensions().get().cloned();
-            let shown = connection.on_stream(stream);
+impl Shared {
+    /// What its handler finds in the extensions of a request.
+    fn extend<B>(&self, request: &mut Request<B>, stream: Option<&Arc<StreamTunnel>>) {
+        if self.shown.is_to(request) {
+            let shown = self.connection.on_stream(stream.cloned());
             request.extensions_mut().insert(shown);
         }
-        if let Some(extensions) = &self.requests.extensions {
-            (extensions.0)(connection, request.extensions_mut());
-        }
-        let is_http1 = request.version() < Version::HTTP_2;
-        if is_http1 && self.requests.times_heads && !request.body().is_end_stream() {
-            if let Some(exchanges) = connection.exchanges() {
-                let open = BodyGuard::new(exchanges.body());
-                request.extensions_mut().insert(open);
-            }
-        }
-        let open = OpenRequest::new(Arc::clone(&self.requests));
-        Counting {
-            is_http1,
-            connects: request.method() == Method::CONNECT,
-            future: self.inner.call(request),
-            open: Some(open),
+        if let Some(extensions) = &self.extensions {
+            (extensions.0)(&self.connection, request.extensions_mut());
         }
     }
 }
 
-/// A request that is being answered.
+impl<S, B> Service<Request<Incoming>> for Requests<S>
+where
+    S: Service<Request<ReceivedBody>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: Body,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Responding<S::Future, B>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let shared = &self.shared;
+        let has_body = !request.body().is_end_stream();
+        let taken = shared.exchanges.take(&request, has_body);
+        let is_http2 = !taken.is_http1();
+        let guard = shared.connection.guard();
+        if guard.protocol() == ConnProtocol::Unknown {
+            guard.set_protocol(match is_http2 {
+                true => ConnProtocol::Http2,
+                false => ConnProtocol::Http1,
+            });
+        }
+        let stream = StreamTunnel::asked_for(&request);
+        shared.extend(&mut request, stream.as_ref());
+        let open = OpenRequest::new(Arc::clone(shared));
+        let reset = is_http2.then(|| shared.resets.stream());
+        if !has_body || is_http2 && shared.request_timeout.is_none() {
+            let future = self.inner.call(request.map(ReceivedBody::new));
+            return Responding::new(future, taken, open, reset).with_stream(stream);
+        }
+        let unasked =
+            request.version() == Version::HTTP_11 && request.headers().contains_key(EXPECT);
+        let exchanges = taken.is_http1().then(|| shared.exchanges.clone());
+        let (head, body) = request.into_parts();
+        let (body, arrival) = ReceivedBody::watched(body, exchanges, unasked);
+        let future = self.inner.call(Request::from_parts(head, body));
+        Responding::new(future, taken, open, reset)
+            .with_body(arrival, shared.request_timeout)
+            .with_stream(stream)
+    }
+}
+
+/// A request that is being answered: counted from its head to the end of its response's body.
 #[derive(Debug)]
-struct OpenRequest(Arc<Requests>);
+pub(super) struct OpenRequest(Arc<Shared>);
 
 impl OpenRequest {
-    fn new(requests: Arc<Requests>) -> Self {
-        if requests.connection.request_started() == requests.last {
-            requests.ending.stats().max_requests_reached();
-            requests.connection.retire();
+    fn new(shared: Arc<Shared>) -> Self {
+        if shared.connection.request_started() == shared.last_request {
+            shared.ending.stats().max_requests_reached();
+            shared.connection.retire();
         }
-        requests.ending.stats().request_started();
-        Self(requests)
+        shared.ending.stats().request_started();
+        Self(shared)
+    }
+
+    /// What the requests of its connection share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
     }
 }
 
@@ -177,75 +192,5 @@ impl Drop for OpenRequest {
     fn drop(&mut self) {
         self.0.ending.stats().request_ended();
         self.0.connection.guard().request_ended();
-    }
-}
-
-/// The response of a counted service.
-#[pin_project]
-#[derive(Debug)]
-#[must_use = "futures do nothing unless polled"]
-pub(super) struct Counting<F> {
-    #[pin]
-    future: F,
-    is_http1: bool,
-    connects: bool,
-    open: Option<OpenRequest>,
-}
-
-impl<F, B, E> Future for Counting<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = Result<Response<RequestBody<B>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answered = ready!(this.future.poll(cx));
-        let open = this.open.take();
-        if let (true, Ok(response), Some(open)) = (*this.is_http1, &answered, &open) {
-            if response.status() == StatusCode::SWITCHING_PROTOCOLS
-                || *this.connects && response.status().is_success()
-            {
-                let Requests {
-                    connection, ending, ..
-                } = &*open.0;
-                ending.begin_tunnel(|| Tunnel::new(connection.clone(), response));
-            }
-        }
-        Poll::Ready(answered.map(|response| response.map(|body| RequestBody { body, open })))
-    }
-}
-
-/// A response body that keeps its request counted until it is sent or dropped. Frames pass unchanged.
-#[pin_project]
-#[derive(Debug)]
-pub struct RequestBody<B> {
-    #[pin]
-    body: B,
-    open: Option<OpenRequest>,
-}
-
-impl<B: Body> Body for RequestBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(cx));
-        if !matches!(frame, Some(Ok(_))) {
-            *this.open = None;
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -214,14 +214,6 @@ impl HttpServer {
         Some(self.drain.http2().settings().drain_timeout + jitter.next())
     }
 
-    pub(super) const fn request_timeout(&self) -> Option<Duration> {
-        self.request_timeout
-    }
-
-    pub(super) const fn stats(&self) -> &Arc<dyn HttpCounts> {
-        &self.stats
-    }
-
     /// Brings the statistics up to date: a transport that outlived its connection's task is counted
     /// by the next one.
     pub(super) fn count_closes(&self) {

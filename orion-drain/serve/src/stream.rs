@@ -11,14 +11,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use atomic_waker::AtomicWaker;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, Version};
 use hyper::rt::Executor;
-use hyper::service::Service;
-use pin_project::pin_project;
 
 use super::watch::WatchedTask;
 use super::{Connection, WeakConnection};
@@ -177,73 +175,28 @@ impl<F> Drop for TunnelTask<F> {
     }
 }
 
-/// The service of one connection, whose HTTP/2 tunnels are counted. The outermost: hyper spawns
-/// what it announces.
-#[derive(Debug, Clone)]
-pub(super) struct StreamTunnels<S> {
-    inner: S,
-    connection: WeakConnection,
+impl StreamTunnel {
+    /// What this request asks to open, if that is a tunnel on a stream of HTTP/2.
+    pub(super) fn asked_for<B>(request: &Request<B>) -> Option<Arc<Self>> {
+        if request.version() != Version::HTTP_2 {
+            return None;
+        }
+        // Of a tunnel that failed before its task: this stream's task is not that one.
+        NEXT.set(None);
+        (request.method() == Method::CONNECT).then(Arc::default)
+    }
 }
 
-impl<S> StreamTunnels<S> {
-    pub(super) fn new(inner: S, connection: &Connection) -> Self {
+/// This response to a CONNECT goes to hyper now, which spawns the tunnel's task next.
+pub(super) fn opens_tunnel<B>(
+    tunnel: Arc<StreamTunnel>,
+    connection: &Connection,
+    response: &Response<B>,
+) {
+    // hyper refuses a tunnel with a length, and spawns nothing for it.
+    let length = response.headers().get(CONTENT_LENGTH);
+    if response.status().is_success() && length.is_none_or(|length| length == "0") {
         let connection = connection.downgrade();
-        Self { inner, connection }
-    }
-}
-
-impl<S, R, B> Service<Request<R>> for StreamTunnels<S>
-where
-    S: Service<Request<R>, Response = Response<B>>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Opening<S::Future>;
-
-    fn call(&self, mut request: Request<R>) -> Self::Future {
-        let mut next = None;
-        if request.version() == Version::HTTP_2 {
-            // Of a tunnel that failed before its task: this stream's task is not that one.
-            NEXT.set(None);
-            if request.method() == Method::CONNECT {
-                let tunnel = Arc::<StreamTunnel>::default();
-                request.extensions_mut().insert(Arc::clone(&tunnel));
-                let connection = self.connection.clone();
-                next = Some(Box::new(Next { tunnel, connection }));
-            }
-        }
-        Opening {
-            inner: self.inner.call(request),
-            next,
-        }
-    }
-}
-
-/// The response of a [`StreamTunnels`].
-#[pin_project]
-#[must_use = "futures do nothing unless polled"]
-pub(super) struct Opening<F> {
-    #[pin]
-    inner: F,
-    next: Option<Box<Next>>,
-}
-
-impl<F, B, E> Future for Opening<F>
-where
-    F: Future<Output = Result<Response<B>, E>>,
-{
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let answered = ready!(this.inner.poll(cx));
-        if let (Some(next), Ok(response)) = (this.next.take(), &answered) {
-            // hyper refuses a tunnel with a length, and spawns nothing for it.
-            let length = response.headers().get(CONTENT_LENGTH);
-            if response.status().is_success() && length.is_none_or(|length| length == "0") {
-                NEXT.set(Some(next));
-            }
-        }
-        Poll::Ready(answered)
+        NEXT.set(Some(Box::new(Next { tunnel, connection })));
     }
 }

@@ -13,7 +13,6 @@ use conn_tracker::{ConnGroup, ConnTracker, Peer};
 use drain_tree::{DrainManager, DrainSettings};
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -32,7 +31,7 @@ const HTTP1: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\
     \0\0\x06\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01a";
 
-async fn hello(_: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn hello<B>(_: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
 }
 

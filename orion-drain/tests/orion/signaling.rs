@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use orion_drain::conn_tracker::{ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainEnding, DrainManager, DrainSettings};
@@ -15,7 +14,7 @@ use orion_drain::orion::{
     DrainScenario, DrainSignalingManager, DrainStrategy, DrainType, ListenerDrainContext,
     ListenerDrainState, ListenerDrainStrategy,
 };
-use orion_drain::serve::{CodecType, HttpServer, HttpTimeouts, serve_http};
+use orion_drain::serve::{CodecType, HttpServer, HttpTimeouts, ReceivedBody, serve_http};
 use orion_drain::stats::Stats;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
@@ -44,7 +43,7 @@ pub(crate) fn client(context: &ListenerDrainContext) -> DuplexStream {
     let connection = context
         .connection(Peer::Unknown)
         .expect("it is not drained");
-    let answer = service_fn(|_: Request<Incoming>| async {
+    let answer = service_fn(|_: Request<ReceivedBody>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"word"))))
     });
     tokio::spawn(async move { serve_http(accepted, answer, connection, &server).await });

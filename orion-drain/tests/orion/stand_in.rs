@@ -12,7 +12,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use orion_drain::StatsObserver;
 use orion_drain::conn_tracker::{CloseReason, ConnTracker};
@@ -24,7 +23,7 @@ use orion_drain::listener_versions::{
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{
-    CodecType, Connection, HttpServer, HttpTimeouts, TcpServer, serve_http, serve_tcp,
+    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, TcpServer, serve_http, serve_tcp,
 };
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, split};
@@ -67,7 +66,7 @@ pub(crate) struct Listener {
 struct RequestHandler(RouteWatch<String>);
 
 impl RequestHandler {
-    async fn call(&self, _: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn call(&self, _: Request<ReceivedBody>) -> Result<Response<Full<Bytes>>, Infallible> {
         let routes = self.0.load().map(|routes| Bytes::from((*routes).clone()));
         Ok(Response::new(Full::new(routes.unwrap_or_default())))
     }
@@ -284,7 +283,7 @@ impl FilterchainType {
         match &self.handler {
             ConnectionHandler::Http(server) => {
                 let req_handler = Arc::new(RequestHandler(routes.clone()));
-                let service = service_fn(|request: Request<Incoming>| {
+                let service = service_fn(|request: Request<ReceivedBody>| {
                     let req_handler = Arc::clone(&req_handler);
                     async move { req_handler.call(request).await }
                 });

@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use orion_drain::config::{Action, Listener, ListenerUpdate, NetworkFilter, RouteConfiguration};
 use orion_drain::drain_tree::DrainManager;
@@ -19,7 +18,7 @@ use orion_drain::orion::{
     ManagerParts, Registration, RouteConfigurationChange,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
-use orion_drain::serve::{HttpServer, TcpServer, serve_http, serve_tcp};
+use orion_drain::serve::{HttpServer, ReceivedBody, TcpServer, serve_http, serve_tcp};
 use orion_drain::stats::Stats;
 use rig::h1::Head;
 use serde_json::{Value, json};
@@ -77,7 +76,7 @@ impl ListenerServices<WordListener> for Words {
             match &*service {
                 Word::Http(server, routes) => {
                     let routes = routes.clone();
-                    let answer = service_fn(move |_: Request<Incoming>| {
+                    let answer = service_fn(move |_: Request<ReceivedBody>| {
                         let word = word(&routes);
                         async { Ok::<_, Infallible>(Response::new(Full::new(word))) }
                     });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::service::service_fn;
 use orion_drain::conn_tracker::{ConnInfo, ConnLabel, ConnTracker, Peer};
 use orion_drain::drain_tree::{DrainManager, DrainSettings, DrainStrategy};
@@ -17,7 +17,9 @@ use orion_drain::lifecycle::{
     Shutdown, ShutdownEnding, ShutdownHealth, ShutdownOutcome, ShutdownReason, ShutdownSettings,
     ShutdownState, ShutdownStep,
 };
-use orion_drain::serve::{CodecType, Connection, HttpServer, HttpTimeouts, serve_http};
+use orion_drain::serve::{
+    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve_http,
+};
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::Semaphore;
@@ -80,7 +82,7 @@ impl Process {
         let watch = self.root.watch().expect("it is not over");
         let connection = Connection::new(&self.root, watch, guard);
         let held = Arc::clone(&self.held);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<ReceivedBody>| {
             let held = Arc::clone(&held);
             async move {
                 if request.uri().path() == "/held" {

@@ -15,6 +15,7 @@ mod certificates;
 mod clusters;
 mod compat;
 mod connection_limit;
+mod early_answers;
 mod files;
 mod forwarded;
 #[cfg(target_os = "linux")]

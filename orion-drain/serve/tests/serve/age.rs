@@ -111,7 +111,7 @@ async fn connections_that_were_accepted_together_do_not_leave_together() {
     for _ in 0..16 {
         let (client, accepted) = duplex(1024);
         let (connection, server) = (listener.connection().unwrap(), server.clone());
-        let service = RequestTimeout::new(service_fn(answer), &server);
+        let service = service_fn(answer);
         tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
         ends.push(tokio::spawn(async move {
             let mut client = client;

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 
-use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::*;
@@ -19,7 +18,7 @@ struct Handler {
 }
 
 impl Handler {
-    fn call(&self, host: &str, _: Request<Incoming>) -> Answer {
+    fn call(&self, host: &str, _: Request<ReceivedBody>) -> Answer {
         let text = format!("{} {host} hello", self.greeting);
         Box::pin(async move { Ok(Response::new(Full::new(Bytes::from(text)))) })
     }

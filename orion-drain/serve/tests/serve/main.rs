@@ -8,6 +8,7 @@ mod h2_wire;
 mod limits;
 mod resets;
 mod timers;
+mod unread;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use hyper::body::Frame;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orion_drain_serve::{
-    CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, ReceivedBody, RequestTimeout,
-    TcpServer, serve_http, serve_tcp, serve_tunnel,
+    CodecType, Connection, ConnectionShown, HttpServer, HttpTimeouts, ReceivedBody, TcpServer,
+    serve_http, serve_tcp, serve_tunnel,
 };
 use proto_drain_tcp::CopyOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -83,7 +84,7 @@ impl Listener {
             self.http.clone(),
         ));
         let connection = self.connection().expect("the drain is not completed");
-        let service = RequestTimeout::new(service_fn(answer), &server);
+        let service = service_fn(answer);
         let served = async move { serve_http(accepted, service, connection, &server).await };
         (client, tokio::spawn(served))
     }

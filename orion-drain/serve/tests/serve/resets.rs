@@ -9,11 +9,11 @@ use bytes::Bytes;
 use drain_tree::DrainStrategy;
 use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, StreamBody};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use orion_drain_serve::{
-    CodecType, Connection, HttpServer, HttpTimeouts, TunnelUpstream, serve_http, serve_tunnel,
+    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, TunnelUpstream, serve_http,
+    serve_tunnel,
 };
 use proto_drain_tcp::{CopyOptions, reset_on_drop};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{Listener, stream_of};
 
 /// The two ends of one TCP connection.
-async fn connected() -> (TcpStream, TcpStream) {
+pub(super) async fn connected() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("bound");
     let (outer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -46,7 +46,7 @@ async fn tunnel() -> (TcpStream, TcpStream) {
     let (mut client, accepted) = connected().await;
     let (near, upstream) = connected().await;
     let near = Arc::new(Mutex::new(Some(near)));
-    let service = service_fn(move |mut request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<ReceivedBody>| {
         let connection = request.extensions().get::<Connection>().cloned();
         let near = near.lock().expect("no panic").take().expect("one tunnel");
         let upgraded = hyper::upgrade::on(&mut request);
@@ -160,7 +160,7 @@ async fn a_response_framed_by_the_close_that_is_cut_ends_in_rst() {
         listener.http.clone(),
     );
     let (mut client, accepted) = connected().await;
-    let service = service_fn(async |_: Request<Incoming>| {
+    let service = service_fn(async |_: Request<ReceivedBody>| {
         Ok::<_, Infallible>(Response::new(StreamBody::new(stream_of(
             Bytes::from_static(b"half"),
         ))))

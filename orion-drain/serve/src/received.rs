@@ -1,0 +1,256 @@
+//! The body of a request, and what becomes of it when the response comes before its end.
+//!
+//! Behind an HTTP/1 body comes the next request, so a server that does not read the body to its end closes the connection
+//! ([RFC 9112 section 9.3](https://www.rfc-editor.org/rfc/rfc9112#section-9.3)). hyper does, without `connection: close`: a
+//! client that reuses the connection loses a request. As
+//! [Envoy](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc) does
+//! (`downstream_rq_response_before_rq_complete`), the head says `close` here if the body's end has not come by then.
+//!
+//! ```text
+//! handler answers ─┬─ it has read the end ──────────────────────────────► the connection goes on
+//!                  ├─ it has dropped the body: what has come is read ─ the end ─► goes on
+//!                  │                                                 └ not yet ─► close ┐
+//!                  └─ it reads on ──────────────────────────────────────────────► close ┤
+//!   the transport discards the rest, while the response is sent and in the staged close ◄┘
+//! ```
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use proto_drain_http1::{Exchanges, OpenBody};
+
+/// How much of a body that its handler has dropped is read before the head of the response.
+const READ_FIRST: usize = 64 * 1024;
+
+/// The body of a request, as the services of [`serve_http`](super::serve_http) get it. Frames pass unchanged.
+///
+/// The response to an HTTP/1 request says `connection: close` if this has not been read to its end by the time the service
+/// returns it: the connection ends with the response, as in Envoy. A body that was dropped by then is read first, as far as it
+/// has arrived, up to 64 KiB; so a small one that came with its head costs no connection. What is left is discarded, while the
+/// response is sent and in the staged close, so that the client can read the response.
+#[derive(Debug)]
+pub struct ReceivedBody {
+    /// `None` only in `drop`.
+    body: Option<Incoming>,
+    /// Until its end.
+    arrival: Option<Arc<Arrival>>,
+    /// Over HTTP/1, until its end: what comes is no head.
+    open: Option<OpenBody>,
+    /// The client waits to be asked for it (`expect: 100-continue`): a read asks.
+    unasked: bool,
+}
+
+/// What a request's body and its response know of each other.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// Nothing more comes.
+    ended: AtomicBool,
+    /// Of an HTTP/1 connection: its next request is behind it.
+    exchanges: Option<Exchanges>,
+    rest: Mutex<Rest>,
+}
+
+/// Who reads what is left of the body.
+#[derive(Debug)]
+enum Rest {
+    /// The service does, and has not answered.
+    Service,
+    /// Nothing does: the service has dropped it. `None`: it cannot be read to its end.
+    Left(Option<Incoming>),
+    /// The service does, and has answered.
+    Answered,
+}
+
+/// What is left of a body when its response comes.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// Nothing.
+    Nothing,
+    /// This, which the service has dropped.
+    Dropped(Remainder),
+    /// A part that the connection cannot go on behind.
+    Something,
+}
+
+impl Arrival {
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more comes.
+    pub(super) fn has_ended(&self) -> bool {
+        // Relaxed: it says nothing about anything else.
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// The service has answered.
+    pub(super) fn answered(&self) -> Unread {
+        if self.has_ended() || self.exchanges.is_none() {
+            return Unread::Nothing;
+        }
+        let mut rest = self.rest();
+        match mem::replace(&mut *rest, Rest::Answered) {
+            Rest::Left(Some(body)) => Unread::Dropped(Remainder::new(body)),
+            _ => Unread::Something,
+        }
+    }
+
+    /// Nothing reads on behind a head that says `close`.
+    pub(super) fn discards(&self) {
+        if let Some(exchanges) = &self.exchanges {
+            exchanges.discard_rest();
+        }
+    }
+}
+
+impl ReceivedBody {
+    /// A body that does not have to be looked after, as it is.
+    pub(super) const fn new(body: Incoming) -> Self {
+        Self {
+            body: Some(body),
+            arrival: None,
+            open: None,
+            unasked: false,
+        }
+    }
+
+    /// A body whose end the response has to know of. `unasked`: its client waits for 100.
+    pub(super) fn watched(
+        body: Incoming,
+        exchanges: Option<Exchanges>,
+        unasked: bool,
+    ) -> (Self, Arc<Arrival>) {
+        let open = exchanges.as_ref().map(Exchanges::body);
+        let arrival = Arc::new(Arrival {
+            ended: AtomicBool::new(false),
+            exchanges,
+            rest: Mutex::new(Rest::Service),
+        });
+        let body = Self {
+            body: Some(body),
+            arrival: Some(Arc::clone(&arrival)),
+            open,
+            unasked,
+        };
+        (body, arrival)
+    }
+
+    fn body(&self) -> &Incoming {
+        // Only `drop` takes it.
+        self.body.as_ref().expect("there until it is dropped")
+    }
+}
+
+impl Body for ReceivedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        this.unasked = false;
+        // Only `drop` takes it.
+        let body = this.body.as_mut().expect("there until it is dropped");
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let ended = match &frame {
+            Some(Ok(_)) => body.is_end_stream(),
+            Some(Err(_)) => {
+                // It cannot be told where the next request would begin.
+                if let Some(arrival) = this.arrival.take() {
+                    *arrival.rest() = Rest::Left(None);
+                }
+                false
+            }
+            None => true,
+        };
+        if ended {
+            if let Some(arrival) = this.arrival.take() {
+                arrival.ended.store(true, Ordering::Relaxed);
+            }
+            this.open = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body().size_hint()
+    }
+}
+
+impl Drop for ReceivedBody {
+    fn drop(&mut self) {
+        let (Some(arrival), Some(body)) = (self.arrival.take(), self.body.take()) else {
+            return;
+        };
+        if arrival.exchanges.is_none() {
+            return;
+        }
+        let mut rest = arrival.rest();
+        match *rest {
+            // A client that was not asked for its body may not send it.
+            Rest::Service => *rest = Rest::Left((!self.unasked).then_some(body)),
+            Rest::Answered => arrival.discards(),
+            Rest::Left(_) => {}
+        }
+    }
+}
+
+/// What is left of a body that its service has dropped.
+#[derive(Debug)]
+pub(super) struct Remainder {
+    body: Incoming,
+    /// How much of it may be read before the head.
+    left: usize,
+    /// hyper has had its turn to read since the last frame.
+    has_looked: bool,
+}
+
+impl Remainder {
+    const fn new(body: Incoming) -> Self {
+        Self {
+            body,
+            left: READ_FIRST,
+            has_looked: false,
+        }
+    }
+
+    /// Reads what has arrived: whether that was all of it. It waits for hyper's next turn, not for the client.
+    pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        loop {
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(None) => return Poll::Ready(true),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if self.body.is_end_stream() {
+                        return Poll::Ready(true);
+                    }
+                    let len = frame.data_ref().map_or(0, Bytes::len);
+                    match self.left.checked_sub(len) {
+                        None => return Poll::Ready(false),
+                        Some(left) => self.left = left,
+                    }
+                    self.has_looked = false;
+                }
+                Poll::Pending if self.has_looked => return Poll::Ready(false),
+                Poll::Pending => {
+                    // hyper reads from the socket before it asks for the response again.
+                    self.has_looked = true;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+}
