@@ -336,6 +336,46 @@ fn a_guard_that_goes_while_its_thread_panics_may_wake_a_waker_that_panics() {
     assert_eq!(tracker.closed(CloseReason::Panicked), 1);
 }
 
+/// Drops what it has when it is woken.
+struct LetsGo<T>(std::sync::Mutex<Option<T>>);
+
+impl<T: Send + 'static> Wake for LetsGo<T> {
+    fn wake(self: Arc<Self>) {
+        let kept = self.0.lock().ok().and_then(|mut kept| kept.take());
+        drop(kept);
+    }
+}
+
+#[test]
+fn the_last_guard_and_the_last_handle_may_go_in_a_waker() {
+    for _ in 0..3 {
+        let tracker = ConnTracker::new();
+        let (one, two) = (tracker.group("one", 1), tracker.group("two", 1));
+        let (first, second) = (one.open(Peer::Unix), two.open(Peer::Unix));
+        let mut of_one = Box::pin(one.wait_empty());
+        let lets_go = Waker::from(Arc::new(LetsGo(Some(second).into())));
+        assert_pending!(of_one.as_mut().poll(&mut Context::from_waker(&lets_go)));
+        let mut of_two = spawn(two.wait_empty());
+        assert_pending!(of_two.poll());
+        drop(first);
+        assert!(of_two.is_woken() && tracker.is_empty());
+        assert_ready!(of_two.poll());
+
+        let third = two.open(Peer::Unix);
+        let mut of_all = Box::pin(tracker.wait_empty());
+        let handles = (tracker, one, two, of_one, of_two);
+        let lets_go = Waker::from(Arc::new(LetsGo(Some(handles).into())));
+        assert_pending!(of_all.as_mut().poll(&mut Context::from_waker(&lets_go)));
+        drop(third);
+        assert_ready!(
+            of_all
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+        );
+    }
+    assert!(ConnTracker::new().is_empty());
+}
+
 /// What a dropped wait was content with is no longer looked for, and the waits that stay are.
 #[test]
 fn a_patient_wait_is_released_after_a_content_one_has_gone() {

@@ -135,6 +135,54 @@ async fn a_deadline_that_is_set_by_the_task_that_is_woken_is_paced_to_its_last_s
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pacer_that_is_dropped_at_any_await_is_taken_up_by_the_next() {
+    let (trigger, signal) = channel();
+    let start = Instant::now();
+    for _ in 0..200 {
+        let watch = signal.watch().unwrap();
+        tokio::spawn(async move { watch.signaled_owned().await });
+    }
+    tokio::task::yield_now().await;
+    let draining = trigger.start(event());
+    let mut drops = 0;
+    while tokio::time::timeout(T / 1000, draining.pace())
+        .await
+        .is_err()
+    {
+        drops += 1;
+    }
+    assert!(
+        drops > 100 && start.elapsed() <= T / 4 + T / 1000,
+        "{drops}"
+    );
+    assert_eq!(signal.open_watches(), 0);
+}
+
+#[test]
+fn a_pacer_whose_runtime_is_shut_down_is_taken_up_on_another() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let (first, second) = (runtime(), runtime());
+    let (trigger, signal) = channel();
+    for _ in 0..50 {
+        let watch = signal.watch().unwrap();
+        second.spawn(async move { watch.signaled_owned().await });
+    }
+    let draining = first.block_on(async {
+        let draining = trigger.start(event());
+        let paced = draining.clone();
+        tokio::spawn(async move { paced.pace().await });
+        tokio::time::sleep(T / 60).await;
+        draining
+    });
+    drop(first);
+    assert_eq!(second.block_on(draining.pace()), 0);
+    assert!(signal.watch().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_future_runs_until_the_slot_and_not_longer() {
     let (trigger, signal) = channel();
     let watch = signal.watch().unwrap();

@@ -309,6 +309,23 @@ fn a_panicking_callback_changes_nothing_for_others() {
     assert!(below.is_draining());
 }
 
+/// D16, and at the odd moment: what the drain waits for goes while it begins.
+#[test]
+fn the_last_connection_and_the_node_may_go_in_a_callback() {
+    let (root, calls) = (manager(seconds(4)), Calls::default());
+    let below = child(&root);
+    let kept = Mutex::new(Some((below.watch().unwrap(), below.clone())));
+    let _registered = root.on_drain(All, move |_| drop(kept.lock().unwrap().take()));
+    let _below = calls.register(&below, All, 1);
+    drop(below);
+    let mut sequence = root.start_drain_sequence(START);
+    let (now, mut next) = (sequence.event().start, None);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let is_over = (0..10).any(|_| sequence.poll_at(now, &mut cx, &mut next).is_ready());
+    assert!(is_over && root.open_watches() == 0);
+    assert_eq!(called(&calls), [1]);
+}
+
 /// D16: a callback may do to the tree what anybody may.
 #[test]
 fn a_callback_may_use_the_tree() {

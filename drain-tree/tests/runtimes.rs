@@ -247,6 +247,38 @@ fn many_runtimes_drive_one_drain() {
 }
 
 /// By hand, without a runtime.
+/// Drops what it has when it is woken.
+struct LetsGo(Mutex<Option<DrainSequence>>);
+
+impl Wake for LetsGo {
+    fn wake(self: Arc<Self>) {
+        let kept = self.0.lock().unwrap().take();
+        drop(kept);
+    }
+}
+
+#[test]
+fn a_sequence_may_be_dropped_by_the_waker_that_it_wakes() {
+    let listener = listener();
+    let watch = listener.watch().unwrap();
+    let mut sequence = listener.start_drain_sequence(MODIFY);
+    let mut other = listener.start_drain_sequence(MODIFY);
+    let now = sequence.event().start;
+    let lets_go = Arc::new(LetsGo(Mutex::new(None)));
+    let waker = Waker::from(Arc::clone(&lets_go));
+    let mut next = None;
+    while next.is_none() {
+        let polled = sequence.poll_at(now, &mut Context::from_waker(&waker), &mut next);
+        assert!(polled.is_pending());
+    }
+    *lets_go.0.lock().unwrap() = Some(sequence);
+    drop(watch);
+    assert!(lets_go.0.lock().unwrap().is_none());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut polls = (0..10).map(|_| other.poll_at(now, &mut cx, &mut next));
+    assert!(polls.any(|polled| polled.is_ready()));
+}
+
 #[test]
 fn a_sequence_can_be_driven_without_a_runtime() {
     let listener = listener();
