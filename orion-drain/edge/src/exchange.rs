@@ -2,18 +2,21 @@
 //! client's.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use orion_drain::config::StreamLimits;
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
+use crate::addressed::host_of;
 use crate::hop_by_hop;
-use crate::proxy::{Body, host_of, unavailable};
+use crate::lengths;
+use crate::proxy::{Body, closing, status, unavailable};
 use crate::timed::{RequestBody, ResponseBody};
 use crate::timeout::{StreamTimer, in_time};
 use crate::upgrade;
@@ -30,13 +33,26 @@ pub(crate) async fn exchange(
 ) -> Response<Body> {
     let leaves_body = over_http1 && !request.body().is_end_stream();
     let mut timer = StreamTimer::new(limits);
-    let request = request.map(|body| RequestBody::new(body, timer.as_mut()));
+    let mut request = request.map(|body| RequestBody::new(body, timer.as_mut()));
+    let broken = request.body_mut().broken();
     let mut response = match in_time(upstream.send(request), timer.as_mut()).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => return unavailable(leaves_body),
+        Ok(Err(_)) => {
+            return match broken {
+                // The client's own fault, whatever became of the endpoint's connection.
+                Some(broken) if over_http1 && broken.load(Ordering::Relaxed) => {
+                    closing(status(StatusCode::BAD_REQUEST))
+                }
+                _ => unavailable(leaves_body),
+            };
+        }
         Err(overdue) => return overdue.response(over_http1, stats),
     };
-    for_client(&mut response);
+    // Nobody asked for a switch: what follows is no HTTP (RFC 9110, section 15.2.2).
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switches || for_client(&mut response).is_err() {
+        return unavailable(leaves_body);
+    }
     response.map(|body| ResponseBody::new(body, timer, stats).boxed())
 }
 
@@ -50,6 +66,8 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
     upstream: &Upstream,
     mut upgrade: Option<HeaderValue>,
 ) -> Result<(), StatusCode> {
+    lengths::settle(request.headers_mut())
+        .map_err(|lengths::Contradiction| StatusCode::BAD_REQUEST)?;
     if request.method() == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
@@ -60,6 +78,7 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
             // Empty if nobody was asked for (RFC 9112, section 3.2).
             let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
             request.headers_mut().insert(HOST, host);
+            join_cookies(request.headers_mut())?;
             if has_unknown_length(request.body()) {
                 // hyper would leave out the body of a GET and of a HEAD.
                 let chunked = HeaderValue::from_static("chunked");
@@ -99,6 +118,20 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
     Ok(())
 }
 
+/// HTTP/2 may send a cookie field in pieces; in HTTP/1 it is one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), StatusCode> {
+    let pieces: Vec<&[u8]> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
+    if pieces.len() > 1 {
+        let whole = HeaderValue::from_bytes(&pieces.join(&b"; "[..]));
+        headers.insert(COOKIE, whole.map_err(|_| StatusCode::BAD_REQUEST)?);
+    }
+    Ok(())
+}
+
 /// Whether the end of a body is all that says how long it is.
 fn has_unknown_length(body: &impl hyper::body::Body) -> bool {
     !body.is_end_stream() && body.size_hint().exact().is_none()
@@ -108,7 +141,14 @@ fn has_unknown_length(body: &impl hyper::body::Body) -> bool {
 ///
 /// With the upstream's version an HTTP/1.1 client would get a body that ends with the connection
 /// where chunks can tell a whole one from a cut one.
-pub(crate) fn for_client<B>(response: &mut Response<B>) {
-    hop_by_hop::strip(response.headers_mut());
+///
+/// # Errors
+///
+/// It says of its length what cannot be.
+pub(crate) fn for_client<B>(response: &mut Response<B>) -> Result<(), lengths::Contradiction> {
+    let headers = response.headers_mut();
+    lengths::settle(headers)?;
+    hop_by_hop::strip(headers);
     *response.version_mut() = Version::HTTP_11;
+    Ok(())
 }

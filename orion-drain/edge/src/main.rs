@@ -11,6 +11,7 @@
 #[macro_use]
 mod log;
 
+mod addressed;
 mod cli;
 mod dial;
 mod exchange;
@@ -20,6 +21,7 @@ mod health;
 mod hop_by_hop;
 mod hot_restart;
 mod lds;
+mod lengths;
 mod listener;
 mod measured;
 mod proxy;

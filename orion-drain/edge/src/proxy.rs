@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, LOCATION};
-use http::uri::{Authority, PathAndQuery};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -18,6 +18,7 @@ use orion_drain::config::{
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
+use crate::addressed::{self, host_of};
 use crate::exchange::{exchange, for_upstream};
 use crate::health::HealthChecks;
 use crate::hop_by_hop;
@@ -80,7 +81,7 @@ impl Proxy {
         mut request: Request<ReceivedBody>,
         stats: &Arc<HttpStats>,
     ) -> Response<Body> {
-        if let Err(code) = one_host(&request) {
+        if let Err(code) = addressed::check(&mut request) {
             return closing(status(code));
         }
         let (decision, edits) = match self.admit(&mut request) {
@@ -279,25 +280,6 @@ fn owned(text: Cow<'_, str>) -> Option<String> {
     }
 }
 
-/// The host that a request is for.
-pub(crate) fn host_of<B>(request: &Request<B>) -> Option<&str> {
-    let authority = request.uri().authority().map(Authority::as_str);
-    authority.or_else(|| host_header(request.headers()))
-}
-
-/// Refuses a request that does not name one host (RFC 9112, section 3.2). Of two lengths hyper
-/// keeps `chunked` and closes the connection (section 6.1).
-fn one_host<B>(request: &Request<B>) -> Result<(), StatusCode> {
-    let headers = request.headers();
-    let hosts = headers.get_all(HOST).iter().count();
-    let named = hosts == 1 || (hosts == 0 && request.uri().authority().is_some());
-    let needs_none = hosts == 0 && request.version() <= Version::HTTP_10;
-    if !named && !needs_none {
-        return Err(StatusCode::BAD_REQUEST);
-    }
-    Ok(())
-}
-
 /// Makes the route's changes.
 fn rewrite<B>(
     request: &mut Request<B>,
@@ -368,10 +350,6 @@ fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
     if let Ok(hops) = HeaderValue::from_bytes(&hops) {
         headers.insert(X_FORWARDED_FOR, hops);
     }
-}
-
-fn host_header(headers: &HeaderMap) -> Option<&str> {
-    headers.get(HOST)?.to_str().ok()
 }
 
 async fn discard(mut body: RequestBody) {

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -21,6 +22,8 @@ pub(crate) struct RequestBody {
     body: ReceivedBody,
     /// Told of every frame until the end, or until it is given up.
     progress: Option<Arc<Progress>>,
+    /// What the client sent cannot be read, or ended too early.
+    broken: Option<Arc<AtomicBool>>,
 }
 
 impl RequestBody {
@@ -28,7 +31,17 @@ impl RequestBody {
     pub(crate) fn new(body: ReceivedBody, timer: Option<&mut StreamTimer>) -> Self {
         let timer = timer.filter(|_| !body.is_end_stream());
         let progress = timer.map(StreamTimer::arrives);
-        Self { body, progress }
+        Self {
+            body,
+            progress,
+            broken: None,
+        }
+    }
+
+    /// Whether it broke off, later; `None`: there is nothing of it to come.
+    pub(crate) fn broken(&mut self) -> Option<Arc<AtomicBool>> {
+        self.broken = (!self.body.is_end_stream()).then(Arc::default);
+        self.broken.clone()
     }
 }
 
@@ -44,6 +57,10 @@ impl Body for RequestBody {
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let Some(progress) = &this.progress {
             progress.moved();
+        }
+        if let (Some(Err(_)), Some(broken)) = (&frame, &this.broken) {
+            // Relaxed: the one who looks has the error from the endpoint's connection.
+            broken.store(true, Ordering::Relaxed);
         }
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             if let Some(progress) = this.progress.take() {

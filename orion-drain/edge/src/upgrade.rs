@@ -120,7 +120,10 @@ pub(crate) async fn forward(
             // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
             return status(StatusCode::BAD_GATEWAY);
         }
-        for_client(&mut response);
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switches || for_client(&mut response).is_err() {
+            return unavailable(leaves_body);
+        }
         return response.map(|body| ResponseBody::new(body, timer, stats).boxed());
     }
     if let Some(accept) = accept {

@@ -2,6 +2,8 @@
 //! client (127.0.0.2, 127.0.0.3, ...) chooses its chain.
 
 // The parts of edge that serve; what only its main program uses is not used here.
+#[path = "../src/addressed.rs"]
+mod addressed;
 #[path = "../src/dial.rs"]
 mod dial;
 #[path = "../src/exchange.rs"]
@@ -13,6 +15,8 @@ mod extended_connect;
 mod health;
 #[path = "../src/hop_by_hop.rs"]
 mod hop_by_hop;
+#[path = "../src/lengths.rs"]
+mod lengths;
 #[path = "../src/listener.rs"]
 mod listener;
 #[path = "../src/measured.rs"]

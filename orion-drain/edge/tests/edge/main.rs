@@ -25,6 +25,7 @@ mod http2_options;
 mod in_progress;
 #[cfg(feature = "tracing")]
 mod logs;
+mod malformed;
 mod manager_block;
 mod operator;
 mod page;
