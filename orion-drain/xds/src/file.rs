@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 use orion_drain_config::{Bootstrap, ListenerUpdate, UpdateOutcome};
 use orion_drain_stats::Stats;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::watch::FolderWatch;
 
@@ -18,7 +20,7 @@ use super::watch::FolderWatch;
 /// use orion_drain_xds::LdsFile;
 ///
 /// # async fn example(bootstrap: Bootstrap) {
-/// if let Some(mut file) = LdsFile::of(&bootstrap, Stats::new()) {
+/// if let Some(mut file) = LdsFile::of(&bootstrap.value, Stats::new()) {
 ///     loop {
 ///         match file.next().await {
 ///             Ok(update) => {
@@ -39,7 +41,13 @@ pub struct LdsFile {
     unwatched: Box<dyn Fn(&io::Error) + Send + Sync>,
     /// Since the first look at the file.
     watch: Option<FolderWatch>,
+    read: fn(&Path) -> io::Result<String>,
+    /// The file may be good, but the system was short of what reading it takes.
+    unread: bool,
 }
+
+/// After how long a file is read again that the system had no descriptor or no memory for.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Asks for the file to be read again, whether it was replaced or not: at SIGHUP. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +72,8 @@ impl LdsFile {
             reload: Reload::default(),
             unwatched: Box::new(|_| {}),
             watch: None,
+            read,
+            unread: false,
         })
     }
 
@@ -92,7 +102,8 @@ impl LdsFile {
     ///
     /// # Errors
     ///
-    /// It cannot be read, which is counted. Listeners stay as they are, and the next call waits for another file.
+    /// It cannot be read, which is counted. Listeners stay as they are, and the next call waits for another file; if the system
+    /// was out of descriptors or memory, for a second at most.
     ///
     /// # Cancel safety
     ///
@@ -102,13 +113,20 @@ impl LdsFile {
             Some(watch) => tokio::select! {
                 () = watch.changed() => {}
                 () = self.reload.0.notified() => watch.retry(),
+                () = sleep(AGAIN), if self.unread => {}
             },
             // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
             None => self.begin(),
         }
         let lds = self.stats.lds();
         lds.update_attempt.inc();
-        let update = read(&self.path).inspect_err(|_| lds.update_failure.inc())?;
+        let text = (self.read)(&self.path);
+        self.unread = text.as_ref().is_err_and(is_shortage);
+        let update = text.and_then(|text| {
+            ListenerUpdate::from_yaml(&text)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        });
+        let update = update.inspect_err(|_| lds.update_failure.inc())?;
         let unknown = update.unknown_fields.len() as u64;
         self.stats.server().dynamic_unknown_fields.add(unknown);
         Ok(update)
@@ -143,10 +161,13 @@ impl LdsFile {
 }
 
 /// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
-fn read(path: &Path) -> io::Result<ListenerUpdate> {
-    let text = std::fs::read_to_string(path)?;
-    ListenerUpdate::from_yaml(&text)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+fn read(path: &Path) -> io::Result<String> {
+    std::fs::read_to_string(path)
+}
+
+/// Whether the system may do tomorrow what it does not do now: ENFILE, EMFILE, ENOMEM.
+fn is_shortage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory || matches!(error.raw_os_error(), Some(23 | 24))
 }
 
 impl fmt::Debug for LdsFile {
@@ -154,5 +175,37 @@ impl fmt::Debug for LdsFile {
         f.debug_struct("LdsFile")
             .field("path", &self.path)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_system_was_too_short_of_descriptors_to_read_is_read_again() {
+        static READ: AtomicU32 = AtomicU32::new(0);
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let path = folder.path().join("lds.yaml");
+        let bootstrap = format!(
+            "dynamic_resources: {{ lds_config: {{ path_config_source: {{ path: {path:?} }} }} }}"
+        );
+        let bootstrap = Bootstrap::from_yaml(&bootstrap).expect("a bootstrap");
+        let mut file = LdsFile::of(&bootstrap.value, Stats::new()).expect("a file");
+        file.read = |_| match READ.fetch_add(1, Ordering::Relaxed) {
+            0 => Err(io::Error::from_raw_os_error(24)),
+            1 => Err(io::Error::from_raw_os_error(23)),
+            _ => Ok("version_info: '1'\nresources: []".to_owned()),
+        };
+        for _ in 0..2 {
+            file.next().await.expect_err("no descriptor");
+        }
+        let update = file.next().await.expect("the file");
+        assert_eq!(update.version_info, "1");
+        // It has been read: only another file is waited for.
+        let more = tokio::time::timeout(AGAIN * 10, file.next());
+        more.await.expect_err("read again");
     }
 }
