@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::future::{Either, select};
 
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::giving::{Giving, GivingAction, GivingEvent};
@@ -62,6 +63,40 @@ pub struct Offer {
     file: Option<FileId>,
     /// Whether the lock file says that this process serves.
     is_owner: bool,
+    /// Whether a process has asked and is not answered yet.
+    asked: Arc<watch::Sender<bool>>,
+}
+
+/// Whether a process has asked an [`Offer`] for its sockets and is not answered yet; see [`Offer::asked`].
+#[derive(Debug, Clone)]
+pub struct Asked(watch::Receiver<bool>);
+
+impl Asked {
+    /// Waits until no process waits for an answer, or the offer is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// It can be dropped and called again.
+    pub async fn answered(&mut self) {
+        // An error says that the offer is gone.
+        self.0.wait_for(|asked| !asked).await.ok();
+    }
+}
+
+/// A process has asked, until this is dropped.
+struct Asking(Arc<watch::Sender<bool>>);
+
+impl Asking {
+    fn new(asked: &Arc<watch::Sender<bool>>) -> Self {
+        asked.send_replace(true);
+        Self(Arc::clone(asked))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
 }
 
 impl Drop for Offer {
@@ -125,7 +160,15 @@ impl Offer {
             listener,
             file,
             is_owner: false,
+            asked: Arc::new(watch::Sender::new(false)),
         }
+    }
+
+    /// What a process that is about to end waits for: a new process that has asked meanwhile waits for its answer, and ends
+    /// if it gets none, though it has the sockets that nobody accepts on then.
+    #[must_use]
+    pub fn asked(&self) -> Asked {
+        Asked(self.asked.subscribe())
     }
 
     /// Writes down that this process serves.
@@ -234,6 +277,7 @@ impl Offer {
         };
         let mut wire = Wire::new(stream)?;
         let (pid, hello, giving) = (wire.peer(), self.identity.hello(), &mut self.giving);
+        let asked = &self.asked;
         let session = async {
             match greet(&mut wire, &hello, options).await {
                 Ok(()) => {}
@@ -242,12 +286,13 @@ impl Offer {
             }
             let actions = giving.on(GivingEvent::Asked);
             debug_assert_eq!(actions, [GivingAction::Share]);
+            let asking = Asking::new(asked);
             // Dropped, everything is released.
             let unsettled = Unsettled::share(source, more)?;
             let taken = exchange(&mut wire, unsettled.shared(), options).await?;
-            Ok(Some((unsettled, taken)))
+            Ok(Some((unsettled, taken, asking)))
         };
-        let Some((unsettled, taken)) = one_at_a_time(listener, pid, session).await? else {
+        let Some((unsettled, taken, _asking)) = one_at_a_time(listener, pid, session).await? else {
             return Ok(None);
         };
         // From here on nothing waits, so that nothing can be dropped in between.

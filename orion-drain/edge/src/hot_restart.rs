@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
-    Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
+    Asked, Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
 };
 use orion_drain::listener_versions::{Inherited, ListenAddress, Listeners};
 use tokio::sync::oneshot;
@@ -118,6 +118,11 @@ pub(crate) struct AdminPort {
 }
 
 impl Offering {
+    /// Whether a next process has asked and is not answered yet.
+    pub(crate) fn asked(&self) -> Asked {
+        self.offer.asked()
+    }
+
     /// Which process in a row this one is, and when the first one was started.
     pub(crate) fn epoch(&self) -> (u32, std::time::Instant) {
         (self.offer.epoch(), self.offer.since())

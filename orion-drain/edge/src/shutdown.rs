@@ -1,6 +1,7 @@
 //! SIGTERM and SIGINT: serve on for the lead time, drain and exit; a second one exits at once, as
 //! `/quitquitquit` does.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use orion_drain::drain_tree::DrainDirection;
@@ -8,11 +9,16 @@ use orion_drain::lifecycle::{
     Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState, Signals,
 };
 use orion_drain::listener_versions::Listeners;
-use tokio::time::Instant;
+use orion_drain::listener_versions::handover::Asked;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
 use crate::cli::OnSigterm;
 use crate::listener::EdgeListener;
 use crate::service::Service;
+
+/// How long a drained process waits for a new one to become ready that has asked for its sockets.
+const FOR_ANSWER: Duration = Duration::from_secs(10);
 
 /// Returns when the process may exit.
 pub(crate) async fn wait(
@@ -20,7 +26,7 @@ pub(crate) async fn wait(
     (shutdown, run): (&Shutdown, ShutdownRun),
     (listeners, service): (&Listeners<EdgeListener>, &Service),
     on_sigterm: OnSigterm,
-    quit: impl Future<Output = ()>,
+    (quit, asked): (impl Future<Output = ()>, Option<Asked>),
 ) {
     let run = run.run(|| {
         service.stops();
@@ -31,23 +37,33 @@ pub(crate) async fn wait(
         shutdown.end_now();
         std::future::pending().await
     };
+    let again = Notify::new();
+    let mut hear = pin!(hear(signals, shutdown, on_sigterm, &again));
     let outcome = tokio::select! {
         // In this order: a step is taken before it is told, and told before the next signal is
         // heard.
         biased;
         outcome = run => outcome,
         () = tell(shutdown, listeners) => return,
-        () = hear(signals, shutdown, on_sigterm) => return,
+        () = &mut hear => return,
         () = quit => return,
     };
     if outcome.ending == ShutdownEnding::Drained {
         let took = outcome.drain.map_or(outcome.took, |drain| drain.took);
         say!("drained after {took:?}, {} left", connections(listeners));
+        if let Some(mut asked) = asked {
+            // Without an answer a new process that has the sockets already would end as well.
+            tokio::select! {
+                _ = timeout(FOR_ANSWER, asked.answered()) => {}
+                () = again.notified() => {}
+                () = hear => {}
+            }
+        }
     }
 }
 
 /// Passes signals on. It does not return.
-async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm) {
+async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm, again: &Notify) {
     signals.next().await;
     match on_sigterm {
         OnSigterm::Exit => shutdown.end_now(),
@@ -56,6 +72,7 @@ async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm) 
     signals.next().await;
     say!("second signal, exiting now");
     shutdown.end_now();
+    again.notify_one();
     std::future::pending().await
 }
 

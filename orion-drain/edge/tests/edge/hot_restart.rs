@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use orion_drain::listener_versions::handover::{HandoverOptions, take_over};
 use site::Site;
+use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use crate::alerts::Alert;
@@ -167,6 +168,24 @@ async fn killed_before_the_new_process_is_ready_the_old_one_leaves_its_sockets_t
     // And it can be replaced like any other.
     let _third = site.next(&mut new, DRAIN).await;
     assert_eq!(site.ask().await.1, "v1");
+}
+
+#[tokio::test]
+async fn stopped_before_the_new_process_is_ready_the_old_one_answers_it_before_it_ends() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(&format!("{DRAIN} --shutdown-minimum-s 0")).await;
+    let new = site.next_that_waits(DRAIN).await;
+    let term = Command::new("kill").arg(old.pid().to_string()).status();
+    assert!(term.await.expect("kill").success());
+    // It has nothing to wait for but the new process, which has the sockets.
+    old.until("drained after").await;
+    let parked = site.park(16).await;
+    let mut new = new.go_on(&site, 2).await;
+    new.until("drains").await;
+    answered(parked).await;
+    assert_eq!(site.ask().await.1, "v2");
+    assert!(old.exit().await.success());
 }
 
 #[tokio::test]
