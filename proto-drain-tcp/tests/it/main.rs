@@ -6,6 +6,7 @@
 
 mod support;
 
+mod any;
 mod auto_traits;
 mod copy;
 mod drain;
