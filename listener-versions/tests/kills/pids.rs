@@ -96,3 +96,29 @@ fn of_two_new_processes_1_the_second_one_is_refused_until_the_first_one_has_died
     let _next = serving(&place, 4);
     assert_eq!(place.ask(), 4);
 }
+
+/// The number in the lock file by which a process knows that it was overtaken is not the process's.
+#[test]
+fn a_process_1_that_was_overtaken_by_another_process_1_does_not_serve() {
+    if !has_containers() {
+        return;
+    }
+    let place = Place::new();
+    let mut first = serving(&place, 1);
+    let old = serving(&place, 2);
+    first.until("replaced");
+    let mut late = start(&place, 3, &[("WAITS", "1")]);
+    late.until("configures");
+    drop(old);
+    first.until("died");
+    let overtaker = serving(&place, 4);
+    first.until("replaced");
+    drop(first);
+    drop(overtaker);
+    late.say("configure");
+    let said = late.until("failed");
+    assert!(
+        said.ends_with("another process has taken over meanwhile"),
+        "{said}"
+    );
+}
