@@ -153,8 +153,8 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// [`Routes`](crate::Routes) are an example.
     ///
     /// A version whose future panics stays warming.
-    fn ready(&self) -> Ready {
-        Box::pin(std::future::pending())
+    fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        std::future::pending()
     }
 
     /// Makes what serves connections: it is called only for a configuration that is about to be
@@ -208,8 +208,8 @@ pub trait ListenerConfig: Send + Sync + 'static {
     }
 }
 
-/// Over when a version is warm.
-pub type Ready = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Over when a version is warm: what the configuration said, boxed.
+pub(crate) type Ready = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A field of a listener's configuration that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -182,7 +182,8 @@ mod address;
 pub use address::ListenAddress;
 pub(crate) use address::SocketKey;
 mod config;
-pub use config::{DualStack, FieldError, ListenerConfig, Ready, ReusePort, SocketOptions};
+pub(crate) use config::Ready;
+pub use config::{DualStack, FieldError, ListenerConfig, ReusePort, SocketOptions};
 mod update;
 pub use update::{Change, ListenerReport, Update, UpdateError, UpdateReport};
 mod set;
@@ -193,9 +194,7 @@ pub(crate) use set::{
 mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
-pub use net::{
-    Accepted, Admission, ChainEntry, InheritError, Inherited, Limits, Refusal, Stream, Worker,
-};
+pub use net::{Accepted, Admission, ChainEntry, Inherited, Limits, Refusal, Stream, Worker};
 mod options;
 pub use options::{AcceptPolicy, ListenersOptions};
 mod live;

@@ -25,7 +25,6 @@ assert_impl_all!(UpdateError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(Refusal: std::error::Error, Send, Sync, Unpin, Copy);
 assert_impl_all!(FieldError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(Inherited: Send, Sync, Unpin);
-assert_impl_all!(InheritError: std::error::Error, Send, Sync, Unpin);
 assert_impl_all!(ListenersOptions: Clone, Send, Sync, Unpin);
 
 #[test]

@@ -10,8 +10,8 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use futures_util::FutureExt as _;
 use listener_versions::{
-    Admission, Change, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Ready,
-    RouteWatch, Routes, Update, VersionState,
+    Admission, Change, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch,
+    Routes, Update, VersionState,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -39,12 +39,12 @@ impl ListenerConfig for Ingress {
     fn warms(&self) -> bool {
         self.routes.load().is_none()
     }
-    fn ready(&self) -> Ready {
+    fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
         let (ready, panics) = (self.routes.ready(), self.panics);
-        Box::pin(async move {
+        async move {
             ready.await;
             assert!(!panics, "the configuration's own future panics");
-        })
+        }
     }
 }
 

@@ -70,7 +70,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::{InheritError, ListenAddress};
+use crate::ListenAddress;
 
 mod asked;
 mod giving;
@@ -229,9 +229,6 @@ pub enum HandoverError {
     /// The other process said what makes no sense.
     #[error("the other process cannot be understood: {0}")]
     Malformed(&'static str),
-    /// A descriptor is not a listening socket.
-    #[error(transparent)]
-    Inherit(#[from] InheritError),
     /// A descriptor is a socket of another address.
     #[error("the socket that was sent as {sent} listens on {bound}")]
     Address {
@@ -240,7 +237,7 @@ pub enum HandoverError {
         /// What the kernel says.
         bound: ListenAddress,
     },
-    /// The system refused something.
+    /// The system refused something, or a descriptor is not a listening socket.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 /// without a moment in which clients find no route.
 ///
 /// ```
-/// use listener_versions::{ListenAddress, ListenerConfig, Ready, RouteWatch, Routes};
+/// use listener_versions::{ListenAddress, ListenerConfig, RouteWatch, Routes};
 ///
 /// struct Ingress { address: ListenAddress, routes: RouteWatch<String> }
 ///
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 ///     fn address(&self) -> &ListenAddress { &self.address }
 ///     fn same_content(&self, other: &Self) -> bool { self.routes.name() == other.routes.name() }
 ///     fn warms(&self) -> bool { self.routes.load().is_none() }
-///     fn ready(&self) -> Ready { Box::pin(self.routes.ready()) }
+///     fn ready(&self) -> impl Future<Output = ()> + Send + 'static { self.routes.ready() }
 /// }
 ///
 /// let routes = Routes::new();

@@ -65,19 +65,16 @@ impl Inherited {
     ///
     /// # Errors
     ///
-    /// [`InheritError`], which names the file descriptor, if it is not a stream socket that
-    /// listens. It is closed.
+    /// [`io::ErrorKind::InvalidInput`] if it is not a stream socket that listens, or what the system
+    /// says. The error names the file descriptor, which is closed.
     #[cfg(unix)]
-    pub fn add(
-        &mut self,
-        socket: impl Into<std::os::fd::OwnedFd>,
-    ) -> Result<ListenAddress, InheritError> {
+    pub fn add(&mut self, socket: impl Into<std::os::fd::OwnedFd>) -> io::Result<ListenAddress> {
         use std::os::fd::AsRawFd as _;
 
         let fd = socket.into();
         let number = fd.as_raw_fd();
         let socket = Socket::from(fd);
-        let address = examine(&socket).map_err(|reason| InheritError { fd: number, reason })?;
+        let address = examine(&socket).map_err(|reason| unfit(number, reason))?;
         if !self.has(&address, &socket) {
             self.put(address.clone(), [socket]);
         }
@@ -205,28 +202,9 @@ impl Inherited {
     }
 }
 
-/// A file descriptor that cannot be listened on.
+/// Why a file descriptor cannot be listened on.
+#[cfg(unix)]
 #[derive(Debug, thiserror::Error)]
-#[error("file descriptor {fd}: {reason}")]
-pub struct InheritError {
-    fd: i32,
-    #[source]
-    reason: Unfit,
-}
-
-impl InheritError {
-    /// Its number.
-    #[must_use]
-    pub fn fd(&self) -> i32 {
-        self.fd
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[cfg_attr(
-    not(unix),
-    expect(dead_code, reason = "there is no way to add a socket")
-)]
 enum Unfit {
     #[error("it is not a stream socket")]
     NotAStream,
@@ -236,6 +214,15 @@ enum Unfit {
     NoAddress,
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+#[cfg(unix)]
+fn unfit(fd: i32, reason: Unfit) -> io::Error {
+    let kind = match &reason {
+        Unfit::Io(error) => error.kind(),
+        _ => io::ErrorKind::InvalidInput,
+    };
+    io::Error::new(kind, format!("file descriptor {fd}: {reason}"))
 }
 
 #[cfg(unix)]

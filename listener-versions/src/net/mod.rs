@@ -15,9 +15,9 @@ mod worker_sockets;
 
 pub use accept::Accepted;
 pub use enter::{Admission, ChainEntry};
+pub use inherited::Inherited;
 #[cfg(unix)]
 pub use inherited::SharedSocket;
-pub use inherited::{InheritError, Inherited};
 pub use limits::{Limits, Refusal};
 pub use stream::Stream;
 pub use worker::Worker;

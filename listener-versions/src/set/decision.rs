@@ -27,7 +27,10 @@ impl<C: ListenerConfig> Candidate<C> {
         }
         let build = || {
             self.config.build(&self.life.token())?;
-            Ok(self.asked.warms.then(|| self.config.ready()))
+            Ok(self
+                .asked
+                .warms
+                .then(|| Box::pin(self.config.ready()) as Ready))
         };
         self.ready = catch_unwind(AssertUnwindSafe(build))
             .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))?;

@@ -18,8 +18,8 @@ use orion_drain::conn_tracker::{CloseReason, ConnTracker};
 use orion_drain::drain_tree::{DrainDirection, DrainManager};
 use orion_drain::lifecycle::{Shutdown, ShutdownOutcome, ShutdownReason, ShutdownSettings};
 use orion_drain::listener_versions::{
-    Accepted, ChainId, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Ready,
-    ReusePort, RouteWatch, Routes, SocketOptions, Update, UpdateError, UpdateReport, socket2,
+    Accepted, ChainId, ListenAddress, ListenerConfig, Listeners, ListenersOptions, ReusePort,
+    RouteWatch, Routes, SocketOptions, Update, UpdateError, UpdateReport, socket2,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{
@@ -188,8 +188,8 @@ impl ListenerConfig for Listener {
         self.routes.load().is_none()
     }
 
-    fn ready(&self) -> Ready {
-        Box::pin(self.routes.ready())
+    fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.routes.ready()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use listener_versions::{InheritError, Inherited, ListenAddress};
+use listener_versions::{Inherited, ListenAddress};
 use listenfd::ListenFd;
 
 use super::store::NAME;
@@ -30,21 +30,13 @@ pub enum PassedError {
     /// More than any service manager passes.
     #[error("LISTEN_FDS: {0} is too many")]
     TooMany(u64),
-    /// Not a TCP or Unix stream socket.
+    /// Not a TCP or Unix stream socket, or one that cannot be listened on.
     #[error("LISTEN_FDS: {name:?}: {source}")]
     NotAListener {
         /// Its name in `LISTEN_FDNAMES`.
         name: String,
-        /// What it is instead.
+        /// What is wrong with it.
         source: io::Error,
-    },
-    /// A stream socket that cannot be listened on.
-    #[error("LISTEN_FDS: {name:?}: {source}")]
-    Inherit {
-        /// Its name in `LISTEN_FDNAMES`.
-        name: String,
-        /// Why.
-        source: InheritError,
     },
 }
 
@@ -86,7 +78,7 @@ impl PassedSockets {
                 Ok(address) => drop(sockets.of_units.insert(address)),
                 // Closed for good before it could be taken out of the store: no listener wants it.
                 Err(_) if name.starts_with(NAME) => {}
-                Err(source) => return Err(PassedError::Inherit { name, source }),
+                Err(source) => return Err(PassedError::NotAListener { name, source }),
             }
         }
         Ok(sockets)
