@@ -46,14 +46,16 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
     Ok(())
 }
 
-/// `GET /path`, `GET http://host/path`, `CONNECT host:port` and `OPTIONS *`. hyper takes any of them
-/// with any method.
+/// `GET /path`, `GET http://host/path` and `OPTIONS *`. hyper takes `host:port` with any method.
+/// What follows CONNECT is for somebody else, whatever it looks like.
 fn check_target<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
+    if request.method() == Method::CONNECT {
+        return Err(StatusCode::NOT_IMPLEMENTED);
+    }
     let uri = request.uri();
     let is_form_of_method = match (uri.scheme(), uri.authority()) {
         (Some(scheme), _) => *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS,
-        (None, Some(_)) => request.method() == Method::CONNECT,
-        (None, None) => true,
+        (None, authority) => authority.is_none(),
     };
     if !is_form_of_method {
         return Err(StatusCode::BAD_REQUEST);

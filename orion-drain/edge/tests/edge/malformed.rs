@@ -51,6 +51,12 @@ async fn a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_en
         (400, "GET edge.test:80", "host: a"),
         (400, "GET version", "host: a"),
         (400, "GET ftp://edge.test/", "host: a"),
+        (501, "CONNECT edge.test:80", "host: edge.test:80"),
+        (
+            501,
+            "CONNECT edge.test:80",
+            "host: edge.test:80\r\ncontent-length: 13",
+        ),
         (501, "POST /", "host: a\r\ntransfer-encoding: gzip, chunked"),
         (
             501,
