@@ -1,8 +1,9 @@
 //! Listeners that go away, or somewhere else.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused};
 
@@ -68,6 +69,58 @@ async fn a_listener_that_moves_is_served_at_the_new_address_and_refused_at_the_o
     );
     assert_eq!(client.end().await, End::Fin);
     assert_eq!(edge.stat("listener_modified").await, 1);
+}
+
+/// Connects again and again until `stop` is closed; all must be answered by one of these versions.
+async fn connect_until(
+    address: SocketAddr,
+    versions: [&'static str; 2],
+    stop: watch::Receiver<()>,
+) {
+    while stop.has_changed().is_ok() {
+        let mut client = H1::connect(address).await;
+        client
+            .send("GET /version HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
+            .await;
+        let version = client.response().await.ok();
+        assert!(versions.contains(&&*version), "{version} at {address}");
+        assert_eq!(client.end().await, End::Fin);
+    }
+}
+
+/// Envoy refuses both.
+#[tokio::test]
+async fn two_listeners_exchange_their_addresses_in_one_update_and_no_client_is_refused() {
+    let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    let [x, y] = free.map(|free| free.local_addr().expect("an address"));
+    let at = |name, version, at: SocketAddr| Http::new(name, version).at("127.0.0.1", at.port());
+    let first = [at("a", 1, x).yaml(), at("b", 2, y).yaml()];
+    let mut edge = Edge::start(FLAGS, &discovery("1", &first)).await;
+    let mut client = H1::connect(x).await;
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    let (stop, stopped) = watch::channel(());
+    let clients = [(x, ["v1", "v4"]), (y, ["v2", "v3"])]
+        .map(|(at, versions)| tokio::spawn(connect_until(at, versions, stopped.clone())));
+
+    let said = edge
+        .update("2", &[at("a", 3, y).yaml(), at("b", 4, x).yaml()])
+        .await;
+
+    let expected = "lds: version \"2\": a modified (v3 replaces v1), b modified (v4 replaces v2)";
+    assert_eq!(said, [expected]);
+    assert_eq!(H1::connect(x).await.get("/version").await.ok(), "v4");
+    assert_eq!(H1::connect(y).await.get("/version").await.ok(), "v3");
+    drop(stop);
+    for client in clients {
+        client.await.expect("every client is answered");
+    }
+    // The connection keeps its version, and leaves.
+    let response = client.get("/version").await;
+    assert_eq!(
+        (response.ok().as_str(), response.says_close()),
+        ("v1", true)
+    );
+    assert_eq!(client.end().await, End::Fin);
 }
 
 /// Connects again and again until the door is closed; who got in before must be answered.
