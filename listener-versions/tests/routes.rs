@@ -4,6 +4,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use common::wire::{bounded, free};
 use conn_tracker::ConnTracker;
@@ -203,6 +204,39 @@ async fn routes_that_are_removed_are_gone_and_those_who_wait_see_the_next() {
     );
     routes.remove("blue");
     assert_eq!(format!("{routes:?}"), "{}");
+}
+
+/// Looks at the routes as it becomes a name, and whenever something is written to it: under their
+/// lock it would hang.
+struct Looks<'a>(&'a Routes<String>);
+
+impl From<Looks<'_>> for Arc<str> {
+    fn from(looks: Looks<'_>) -> Self {
+        drop(looks.0.wanted());
+        "blue".into()
+    }
+}
+
+impl std::fmt::Write for Looks<'_> {
+    fn write_str(&mut self, _: &str) -> std::fmt::Result {
+        drop(self.0.wanted());
+        Ok(())
+    }
+}
+
+#[test]
+fn code_of_others_may_use_the_routes() {
+    use std::fmt::Write as _;
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let routes = Routes::new();
+        let watch = routes.watch(Looks(&routes));
+        routes.set(Looks(&routes), "1".to_owned());
+        write!(Looks(&routes), "{routes:?} {watch:?}").unwrap();
+        done.send(watch.load().is_some()).unwrap();
+    });
+    let found = is_done.recv_timeout(std::time::Duration::from_secs(60));
+    assert!(found.expect("it hangs under the lock"));
 }
 
 #[tokio::test]

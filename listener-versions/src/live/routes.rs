@@ -76,7 +76,8 @@ impl<R: Send + Sync + 'static> Routes<R> {
     /// From now on these are the routes of this name. Connections that ask from now on find them,
     /// whatever version they belong to.
     pub fn set(&self, name: impl Into<Arc<str>>, routes: impl Into<Arc<R>>) {
-        let table = Arc::clone(self.lock().entry(name.into()).or_default());
+        let name = name.into();
+        let table = Arc::clone(self.lock().entry(name).or_default());
         // Those who wait find the routes when they are woken.
         table.routes.store(Some(routes.into()));
         table.is_there.send_replace(true);
@@ -96,25 +97,36 @@ impl<R: Send + Sync + 'static> Routes<R> {
     /// The names that are watched and have no routes: what a client of RDS should ask for.
     #[must_use]
     pub fn wanted(&self) -> Vec<Arc<str>> {
-        let tables = self.lock();
-        let wanted = tables
-            .iter()
-            .filter(|(_, table)| table.routes.load().is_none());
-        wanted.map(|(name, _)| Arc::clone(name)).collect()
+        let loaded = self.loaded().into_iter();
+        let wanted = loaded.filter(|(_, routes)| routes.is_none());
+        wanted.map(|(name, _)| name).collect()
     }
 
     /// Drops the entry of a name that no version watches and that has no routes.
     fn forget(&self, name: &str) {
         let mut tables = self.lock();
-        let is_unused =
-            |table: &Arc<Table<R>>| Arc::strong_count(table) == 1 && table.routes.load().is_none();
-        if tables.get(name).is_some_and(is_unused) {
+        let unwatched = tables
+            .get(name)
+            .filter(|&table| Arc::strong_count(table) == 1);
+        let routes = unwatched.map(|table| table.routes.load_full());
+        if matches!(routes, Some(None)) {
             tables.remove(name);
         }
+        drop(tables);
+        drop(routes);
     }
 }
 
 impl<R> Routes<R> {
+    /// All routes. The last reference to some may be the one taken here: it is dropped, which is
+    /// code of others, with nothing locked.
+    fn loaded(&self) -> Vec<(Arc<str>, Option<Arc<R>>)> {
+        let tables = self.lock();
+        let loaded = tables.iter();
+        let loaded = loaded.map(|(name, table)| (Arc::clone(name), table.routes.load_full()));
+        loaded.collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tables<R>> {
         // Nothing of others is called while it is held.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
@@ -146,10 +158,8 @@ impl<R> Clone for Routes<R> {
 
 impl<R> fmt::Debug for Routes<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tables = self.lock();
-        let names = tables
-            .iter()
-            .map(|(name, table)| (name, table.routes.load().is_some()));
+        let loaded = self.loaded().into_iter();
+        let names = loaded.map(|(name, routes)| (name, routes.is_some()));
         f.debug_map().entries(names).finish()
     }
 }
