@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, Cluster, ConfigError, FieldError,
-    Listener, ListenerManagerConfig, Loaded, OverloadManager, Secret, StringMatcher, duration,
-    error,
+    Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, BootstrapRules, Cluster,
+    ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, OverloadManager, Secret,
+    StringMatcher, duration, error,
     foreign::{self, Root},
     known_clusters, left_out,
     locate::is_within,
@@ -46,18 +46,6 @@ pub struct Bootstrap {
         skip_serializing_if = "Option::is_none"
     )]
     pub listener_manager: Option<ListenerManagerConfig>,
-}
-
-/// What a bootstrap has to keep beside Envoy's rules for its fields. Default: nothing.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BootstrapRules {
-    /// Envoy has all of its fields; as Envoy asks, unless `--allow-unknown-static-fields` is given.
-    pub no_foreign_fields: bool,
-    /// All of its fields that Envoy has are carried out.
-    pub no_unsupported_fields: bool,
-    /// Its routes lead to clusters that it has: [`Bootstrap::check_clusters`].
-    pub known_clusters: bool,
 }
 
 /// Who a proxy is: `config.core.v3.Node`.

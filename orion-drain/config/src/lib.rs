@@ -44,6 +44,7 @@ mod api_source;
 mod audit;
 mod bodies;
 mod bootstrap;
+mod bootstrap_rules;
 mod chain_choice;
 mod cluster;
 mod discovery;
@@ -102,9 +103,10 @@ pub use api_source::{
 };
 pub use bodies::Bodies;
 pub use bootstrap::{
-    Admin, Bootstrap, BootstrapRules, ConfigSource, DynamicResources, Locality, Node,
-    PathConfigSource, StaticResources, WatchedDirectory,
+    Admin, Bootstrap, ConfigSource, DynamicResources, Locality, Node, PathConfigSource,
+    StaticResources, WatchedDirectory,
 };
+pub use bootstrap_rules::BootstrapRules;
 pub use chain_choice::{ConnectionFacts, choose_chain};
 pub use cluster::{
     Cluster, DiscoveryType, DnsLookupFamily, Endpoint, HealthStatus, LbEndpoint, LoadAssignment,
@@ -136,7 +138,7 @@ pub use overload::{
 pub use path_policy::{EscapedSlashes, PathOutcome, Underscores};
 pub use read::Loaded;
 pub use refused::Refused;
-pub use request::RequestHead;
+pub use request::{RequestHead, is_grpc};
 pub use rewrite::{RedirectAction, RedirectCode, RegexRewrite};
 pub use route::{
     Action, DataSource, DirectResponse, GrpcMatch, MaxStreamDuration, PathMatch, Route,

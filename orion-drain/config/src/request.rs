@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Version};
 
 /// What routes go by, and what headers can be made of.
@@ -81,5 +82,31 @@ impl<'r> RequestHead<'r> {
             let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
             (key == name).then_some(value)
         })
+    }
+}
+
+/// Whether a message with these headers is of gRPC, as Envoy tells: its `content-type` is
+/// `application/grpc`, or that and `+` with the encoding.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE);
+    content_type
+        .and_then(|it| it.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_by_its_content_type_and_grpc_web_is_none() {
+        let of = |value| HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+        assert!(is_grpc(&of("application/grpc")));
+        assert!(is_grpc(&of("application/grpc+proto")));
+        assert!(!is_grpc(&of("application/grpc-web")));
+        assert!(!is_grpc(&of("text/plain")));
+        assert!(!is_grpc(&HeaderMap::new()));
     }
 }

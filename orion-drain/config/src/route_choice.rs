@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use super::{
-    Action, ClusterWeight, HeaderEdits, PathMatch, RedirectAction, RequestHead, Route,
-    RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
+    Action, ClusterWeight, HeaderEdits, HeaderValueOption, PathMatch, RedirectAction, RequestHead,
+    Route, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
+    request::is_grpc,
     rewrite::{split_port, with_path},
 };
 
@@ -30,18 +31,22 @@ impl<'a> ChosenRoute<'a> {
         cluster: Option<&ClusterWeight>,
     ) -> HeaderEdits {
         let (route, host, table) = (self.route, self.host, self.table);
-        let mut edits = HeaderEdits::default();
-        if let Some(cluster) = cluster {
-            let remove = &cluster.request_headers_to_remove;
-            edits.then(remove, &cluster.request_headers_to_add, request);
-        }
-        let add = &route.request_headers_to_add;
-        edits.then(&route.request_headers_to_remove, add, request);
-        let add = &host.request_headers_to_add;
-        edits.then(&host.request_headers_to_remove, add, request);
-        let add = &table.request_headers_to_add;
-        edits.then(&table.request_headers_to_remove, add, request);
-        edits
+        let entry = cluster.map(|it| (&it.request_headers_to_remove, &it.request_headers_to_add));
+        let levels = [
+            (
+                &route.request_headers_to_remove,
+                &route.request_headers_to_add,
+            ),
+            (
+                &host.request_headers_to_remove,
+                &host.request_headers_to_add,
+            ),
+            (
+                &table.request_headers_to_remove,
+                &table.request_headers_to_add,
+            ),
+        ];
+        edits(entry.into_iter().chain(levels), request)
     }
 
     /// The same of the response to this request.
@@ -51,18 +56,22 @@ impl<'a> ChosenRoute<'a> {
         cluster: Option<&ClusterWeight>,
     ) -> HeaderEdits {
         let (route, host, table) = (self.route, self.host, self.table);
-        let mut edits = HeaderEdits::default();
-        if let Some(cluster) = cluster {
-            let remove = &cluster.response_headers_to_remove;
-            edits.then(remove, &cluster.response_headers_to_add, request);
-        }
-        let add = &route.response_headers_to_add;
-        edits.then(&route.response_headers_to_remove, add, request);
-        let add = &host.response_headers_to_add;
-        edits.then(&host.response_headers_to_remove, add, request);
-        let add = &table.response_headers_to_add;
-        edits.then(&table.response_headers_to_remove, add, request);
-        edits
+        let entry = cluster.map(|it| (&it.response_headers_to_remove, &it.response_headers_to_add));
+        let levels = [
+            (
+                &route.response_headers_to_remove,
+                &route.response_headers_to_add,
+            ),
+            (
+                &host.response_headers_to_remove,
+                &host.response_headers_to_add,
+            ),
+            (
+                &table.response_headers_to_remove,
+                &table.response_headers_to_add,
+            ),
+        ];
+        edits(entry.into_iter().chain(levels), request)
     }
 
     /// Where a redirect of this request leads; `None` if it is forwarded or answered.
@@ -136,6 +145,18 @@ impl<'a> ChosenRoute<'a> {
     }
 }
 
+/// What each level removes and adds, from the innermost one on.
+fn edits<'l>(
+    levels: impl Iterator<Item = (&'l Vec<String>, &'l Vec<HeaderValueOption>)>,
+    request: &RequestHead<'_>,
+) -> HeaderEdits {
+    let mut edits = HeaderEdits::default();
+    for (remove, add) in levels {
+        edits.then(remove, add, request);
+    }
+    edits
+}
+
 impl RouteMatch {
     fn matches(&self, request: &RequestHead<'_>) -> bool {
         self.matches_path(request.path_only())
@@ -144,7 +165,7 @@ impl RouteMatch {
                 .query_parameters
                 .iter()
                 .all(|parameter| parameter.matches(request))
-            && (self.grpc.is_none() || is_grpc(request))
+            && (self.grpc.is_none() || is_grpc(request.headers))
             && self
                 .runtime_fraction
                 .as_ref()
@@ -176,13 +197,6 @@ impl RouteMatch {
             PathMatch::Path(_) | PathMatch::SafeRegex(_) => path.len(),
         }
     }
-}
-
-fn is_grpc(request: &RequestHead<'_>) -> bool {
-    let content_type = request.header("content-type").unwrap_or_default();
-    content_type
-        .strip_prefix("application/grpc")
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
 impl RouteConfiguration {
