@@ -14,9 +14,9 @@ use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
 use crate::addressed::host_of;
+use crate::answers::{Body, closing, status, unavailable};
 use crate::hop_by_hop;
 use crate::lengths;
-use crate::proxy::{Body, closing, status, unavailable};
 use crate::timed::{RequestBody, ResponseBody};
 use crate::timeout::{StreamTimer, in_time};
 use crate::upgrade;

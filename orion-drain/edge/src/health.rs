@@ -6,7 +6,7 @@ use orion_drain::config::{HealthCheck, HttpConnectionManager, RequestHead};
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 
-use crate::proxy::{Body, empty};
+use crate::answers::{Body, empty};
 
 const CLUSTER: HeaderName = HeaderName::from_static("x-envoy-upstream-healthchecked-cluster");
 const FAILS: HeaderName = HeaderName::from_static("x-envoy-immediate-health-check-fail");

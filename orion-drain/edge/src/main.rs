@@ -12,6 +12,8 @@
 mod log;
 
 mod addressed;
+mod admit;
+mod answers;
 mod cli;
 mod dial;
 mod exchange;
@@ -26,6 +28,7 @@ mod listener;
 mod measured;
 mod proxy;
 mod resolve;
+mod rewrite;
 mod service;
 mod shutdown;
 mod timed;

@@ -15,7 +15,7 @@ use hyper::body::{Frame, SizeHint};
 use orion_drain::stats::{Histogram, HttpStats};
 use tokio::time::Instant;
 
-use crate::proxy::Body;
+use crate::answers::Body;
 use crate::timeout::Overdue;
 
 /// Something that takes time. Dropped, it is over, and recorded.

@@ -1,34 +1,30 @@
-//! The HTTP service: admit a request, choose its route, answer it directly or send it on with the
-//! route's changes.
+//! The HTTP service: a request is admitted, takes its route, and is answered here or sent on with
+//! the route's changes.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, LOCATION};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Empty, Full};
-use orion_drain::config::{
-    Action, HeaderEdits, HttpConnectionManager, PathOutcome, RequestHead, RouteAction, Underscores,
-};
+use http::{Request, Response, StatusCode, Version};
+use http_body_util::BodyExt;
+use orion_drain::config::{Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction};
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
 use crate::addressed::{self, host_of};
+use crate::admit::admit;
+use crate::answers::{Body, closing, redirected, status, with_body};
 use crate::exchange::{exchange, for_upstream};
 use crate::health::HealthChecks;
 use crate::hop_by_hop;
+use crate::rewrite::{Rewritten, append_x_forwarded_for, owned, rewrite};
 use crate::timed::RequestBody;
 use crate::timeout::{StreamTimer, in_time};
 use crate::tunnel::Tunnels;
 use crate::upgrade::{self, Handshake};
 use crate::upstream::{Clusters, Endpoint, Upstream};
-
-pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 /// One HTTP connection manager: its routes, and where they lead.
 #[derive(Debug, Clone)]
@@ -55,13 +51,6 @@ enum Decision<'a> {
     Forward(&'a RouteAction, Arc<Endpoint>, Rewritten),
 }
 
-/// What a route makes of a request.
-struct Rewritten {
-    path: Option<String>,
-    host: Option<String>,
-    headers: HeaderEdits,
-}
-
 impl Proxy {
     /// Answers one request; what goes wrong upstream becomes a status.
     pub(crate) async fn answer(
@@ -84,7 +73,7 @@ impl Proxy {
         if let Err(code) = addressed::check(&mut request) {
             return closing(status(code));
         }
-        let (decision, edits) = match self.admit(&mut request) {
+        let (decision, edits) = match admit(&self.manager, self.local_port, &mut request) {
             Some(answer) => (Decision::Answer(answer), HeaderEdits::default()),
             None => self.decide(&request),
         };
@@ -157,47 +146,6 @@ impl Proxy {
             }
             _ => here(status(StatusCode::NOT_IMPLEMENTED)),
         }
-    }
-
-    /// Makes of a request what routes may look at: its path, its host, its headers. `Some`: it is
-    /// answered here.
-    fn admit<B>(&self, request: &mut Request<B>) -> Option<Response<Body>> {
-        let manager = &self.manager;
-        let underscored = |name: &HeaderName| name.as_str().contains('_');
-        match manager.underscores() {
-            Underscores::Reject if request.headers().keys().any(underscored) => {
-                return Some(status(StatusCode::BAD_REQUEST));
-            }
-            Underscores::Drop => {
-                let names = request.headers().keys().filter(|name| underscored(name));
-                let names: Vec<HeaderName> = names.cloned().collect();
-                for name in names {
-                    request.headers_mut().remove(name);
-                }
-            }
-            _ => {}
-        }
-        let path = request.uri().path_and_query();
-        let path = match manager.path(path.map_or("/", PathAndQuery::as_str)) {
-            PathOutcome::Goes(path) => owned(path),
-            PathOutcome::Redirect(_) if is_grpc(request.headers()) => {
-                return Some(status(StatusCode::BAD_REQUEST));
-            }
-            PathOutcome::Redirect(path) => return Some(redirected(307, &path)),
-            PathOutcome::Refused => return Some(status(StatusCode::BAD_REQUEST)),
-        };
-        let asked = host_of(request).unwrap_or_default();
-        let host = manager.host(asked, self.local_port);
-        let host = (host != asked).then(|| host.to_owned());
-        if path.is_none() && host.is_none() {
-            return None;
-        }
-        let rewritten = Rewritten {
-            path,
-            host,
-            headers: HeaderEdits::default(),
-        };
-        rewrite(request, rewritten, false).err().map(status)
     }
 
     /// Answers a request whose body is of no use. Over HTTP/1 it is read first: an answer that
@@ -273,116 +221,6 @@ impl Proxy {
     }
 }
 
-fn owned(text: Cow<'_, str>) -> Option<String> {
-    match text {
-        Cow::Owned(text) => Some(text),
-        Cow::Borrowed(_) => None,
-    }
-}
-
-/// Makes the route's changes.
-fn rewrite<B>(
-    request: &mut Request<B>,
-    rewritten: Rewritten,
-    keep_host: bool,
-) -> Result<(), StatusCode> {
-    const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-    let bad = |_| StatusCode::BAD_REQUEST;
-    rewritten.headers.apply(request.headers_mut());
-    if let Some(host) = rewritten.host {
-        let before = host_of(request).and_then(|host| HeaderValue::from_str(host).ok());
-        if let Some(before) = before.filter(|_| keep_host) {
-            request.headers_mut().append(X_FORWARDED_HOST, before);
-        }
-        let value = HeaderValue::from_str(&host).map_err(|_| StatusCode::BAD_REQUEST)?;
-        request.headers_mut().insert(HOST, value);
-        let mut parts = request.uri().clone().into_parts();
-        if parts.authority.is_some() {
-            parts.authority = Some(host.parse().map_err(bad)?);
-            *request.uri_mut() = Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)?;
-        }
-    }
-    if let Some(path) = rewritten.path {
-        // What begins with no slash would be something else than a path.
-        let path = match path.starts_with('/') {
-            true => path,
-            false => format!("/{path}"),
-        };
-        let mut parts = request.uri().clone().into_parts();
-        parts.path_and_query = Some(path.parse().map_err(bad)?);
-        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)?;
-    }
-    Ok(())
-}
-
-fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE);
-    content_type.is_some_and(|it| it.as_bytes().starts_with(b"application/grpc"))
-}
-
-fn redirected(code: u16, location: &str) -> Response<Body> {
-    let Ok(location) = HeaderValue::from_str(location) else {
-        return status(StatusCode::BAD_REQUEST);
-    };
-    let mut response = Response::new(empty());
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND);
-    response.headers_mut().insert(LOCATION, location);
-    response
-}
-
-/// The same answer, after which nothing is read from the connection any more.
-pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
-    let close = HeaderValue::from_static("close");
-    response.headers_mut().insert(CONNECTION, close);
-    response
-}
-
-/// Adds the address that the client connects from, as Envoy does with `use_remote_address`.
-fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    let mut hops: Vec<u8> = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        hops.extend_from_slice(value.as_bytes());
-        hops.extend_from_slice(b",");
-    }
-    hops.extend_from_slice(peer.to_canonical().to_string().as_bytes());
-    // Values that came as headers, a comma and an address are a value.
-    if let Ok(hops) = HeaderValue::from_bytes(&hops) {
-        headers.insert(X_FORWARDED_FOR, hops);
-    }
-}
-
 async fn discard(mut body: RequestBody) {
     while let Some(Ok(_)) = body.frame().await {}
-}
-
-pub(crate) fn empty() -> Body {
-    Empty::new().map_err(|never| match never {}).boxed()
-}
-
-pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(
-        Full::new(body.into())
-            .map_err(|never| match never {})
-            .boxed(),
-    );
-    *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    response
-}
-
-pub(crate) fn status(code: StatusCode) -> Response<Body> {
-    with_body(code, code.canonical_reason().unwrap_or_default())
-}
-
-/// The answer for an endpoint that cannot be asked. An HTTP/1 connection ends with an answer that
-/// leaves a part of the request's body unread.
-pub(crate) fn unavailable(leaves_body: bool) -> Response<Body> {
-    let answer = status(StatusCode::SERVICE_UNAVAILABLE);
-    match leaves_body {
-        true => closing(answer),
-        false => answer,
-    }
 }

@@ -19,7 +19,7 @@ use orion_drain::serve::{Watched, watch_response};
 use orion_drain::stats::HttpStats;
 use tokio::time::{Instant, Sleep};
 
-use crate::proxy::{Body, closing, with_body};
+use crate::answers::{Body, closing, with_body};
 
 /// How often a stream is looked at in its idle timeout.
 const LOOKS: u32 = 8;

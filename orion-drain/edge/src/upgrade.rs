@@ -13,10 +13,10 @@ use orion_drain::config::StreamLimits;
 use orion_drain::serve::{Connection, ReceivedBody};
 use orion_drain::stats::HttpStats;
 
+use crate::answers::{Body, empty, status, unavailable};
 use crate::exchange::{for_client, for_upstream};
 use crate::extended_connect::{self, Accept};
 use crate::hop_by_hop;
-use crate::proxy::{Body, empty, status, unavailable};
 use crate::timed::{RequestBody, ResponseBody};
 use crate::timeout::{StreamTimer, in_time};
 use crate::tunnel::Tunnels;

@@ -4,6 +4,10 @@
 // The parts of edge that serve; what only its main program uses is not used here.
 #[path = "../src/addressed.rs"]
 mod addressed;
+#[path = "../src/admit.rs"]
+mod admit;
+#[path = "../src/answers.rs"]
+mod answers;
 #[path = "../src/dial.rs"]
 mod dial;
 #[path = "../src/exchange.rs"]
@@ -23,6 +27,8 @@ mod listener;
 mod measured;
 #[path = "../src/proxy.rs"]
 mod proxy;
+#[path = "../src/rewrite.rs"]
+mod rewrite;
 #[path = "../src/timed.rs"]
 mod timed;
 #[path = "../src/timeout.rs"]

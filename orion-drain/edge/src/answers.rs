@@ -1,0 +1,59 @@
+//! The proxy's own answers.
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, LOCATION};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+
+/// The body of any response.
+pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+
+pub(crate) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed()
+}
+
+pub(crate) fn status(code: StatusCode) -> Response<Body> {
+    with_body(code, code.canonical_reason().unwrap_or_default())
+}
+
+pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(
+        Full::new(body.into())
+            .map_err(|never| match never {})
+            .boxed(),
+    );
+    *response.status_mut() = code;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// A redirect to this location.
+pub(crate) fn redirected(code: u16, location: &str) -> Response<Body> {
+    let Ok(location) = HeaderValue::from_str(location) else {
+        return status(StatusCode::BAD_REQUEST);
+    };
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::FOUND);
+    response.headers_mut().insert(LOCATION, location);
+    response
+}
+
+/// The same answer, after which nothing is read from the connection any more.
+pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(CONNECTION, close);
+    response
+}
+
+/// The answer for an endpoint that cannot be asked. An HTTP/1 connection ends with an answer that
+/// leaves a part of the request's body unread.
+pub(crate) fn unavailable(leaves_body: bool) -> Response<Body> {
+    let answer = status(StatusCode::SERVICE_UNAVAILABLE);
+    match leaves_body {
+        true => closing(answer),
+        false => answer,
+    }
+}
