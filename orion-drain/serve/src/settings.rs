@@ -106,3 +106,30 @@ impl HttpTimeouts {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setter_sets_its_own_field() {
+        let [drain, jitter, delayed, request, idle, age] =
+            [1, 2, 3, 4, 5, 6].map(Duration::from_secs);
+        let expected = HttpTimeouts {
+            drain,
+            drain_jitter: jitter,
+            delayed_close: delayed,
+            request: Some(request),
+            idle: Some(idle),
+            max_connection_duration: Some(age),
+        };
+        let set = HttpTimeouts::default()
+            .with_drain(drain)
+            .with_drain_jitter(jitter)
+            .with_delayed_close(delayed)
+            .with_request(Some(request))
+            .with_idle(Some(idle))
+            .with_max_connection_duration(Some(age));
+        assert_eq!(set, expected);
+    }
+}

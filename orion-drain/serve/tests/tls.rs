@@ -38,6 +38,10 @@ async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 async fn server() -> Server {
+    server_with(|tls| tls.with_handshake_timeout_in_drain(Duration::from_millis(50))).await
+}
+
+async fn server_with(change: impl FnOnce(Tls) -> Tls) -> Server {
     let signed =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let certificate = signed.cert.der().clone();
@@ -62,7 +66,7 @@ async fn server() -> Server {
     let service = service_fn(|_: Request<ReceivedBody>| async {
         Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(b"hello"))))
     });
-    let tls = Tls::new(Arc::new(config)).with_handshake_timeout_in_drain(Duration::from_millis(50));
+    let tls = change(Tls::new(Arc::new(config)));
     tokio::spawn(serve(&listeners, Http::new(service).with_tls(tls)));
     let address = "127.0.0.1:0".parse().expect("an address");
     let report = listeners
@@ -190,4 +194,14 @@ async fn a_handshake_that_hangs_holds_up_no_drain() {
         .await
         .expect("a FIN");
     assert_eq!(server.tracker.closed(CloseReason::Deadline), 1);
+}
+
+#[tokio::test]
+async fn a_handshake_has_the_time_that_is_set_also_without_a_drain() {
+    let server = server_with(|tls| tls.with_handshake_timeout(Duration::from_millis(50))).await;
+    let mut silent = TcpStream::connect(server.to).await.expect("it listens");
+    // The default is 10 s.
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(8), silent.read_to_end(&mut rest)).await;
+    end.expect("it is not the default").expect("a FIN");
 }

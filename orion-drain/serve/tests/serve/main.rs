@@ -7,6 +7,7 @@ mod endings;
 mod h2_wire;
 mod limits;
 mod resets;
+mod settings;
 mod timers;
 mod unread;
 
