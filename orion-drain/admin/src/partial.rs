@@ -14,12 +14,24 @@ pub(super) fn is_asked_for(query: &Query) -> bool {
     PARAMETERS.iter().any(|name| query.has(name))
 }
 
+/// Refuses every other parameter: with a share that is misspelt all connections would leave.
+pub(super) fn check(query: &Query) -> Result<(), String> {
+    let mut names = query.pairs().iter().map(|(name, _)| name.as_str());
+    match names.find(|name| !PARAMETERS.contains(name)) {
+        Some(name) => Err(format!(
+            "{name}: not a parameter here, which are `fraction` and `rate`\n"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Which share of the connections, and when. Without a fraction: all; without a rate: over a quarter of the drain time.
 ///
 /// # Errors
 ///
 /// What is wrong with which parameter.
 pub(super) fn wanted(query: &Query) -> Result<PartialStart, String> {
+    check(query)?;
     let share = query.get("fraction").map_or(Ok(Share::ALL), |text| {
         let number = text.parse::<f64>();
         let number = number.map_err(|_| format!("fraction={text}: not a number\n"))?;
@@ -60,6 +72,10 @@ mod tests {
         for wrong in ["0", "1.1", "-1", "nan", "inf", "", "ten"] {
             let error = wanted(&query(&format!("rate=1&fraction={wrong}"))).expect_err(wrong);
             assert!(error.starts_with(&format!("fraction={wrong}: ")), "{error}");
+        }
+        for wrong in ["percent=10", "fraction=0.1&Rate=5", "fractoin=0.1"] {
+            let error = wanted(&query(wrong)).expect_err(wrong);
+            assert!(error.contains(": not a parameter here"), "{error}");
         }
         for wrong in ["0", "-1", "1.5", "", "fast", "4294967296"] {
             let error = wanted(&query(&format!("rate={wrong}"))).expect_err(wrong);

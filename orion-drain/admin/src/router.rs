@@ -134,6 +134,9 @@ where
             };
         }
         Operation::DrainListener => {
+            if let Err(wrong) = partial::check(query) {
+                return plain(StatusCode::BAD_REQUEST, wrong);
+            }
             let name = listener_of(path).and_then(decoded);
             let drained = name.map_or(Err(DrainListenerError::NotFound), |name| {
                 host.drain_listener(&name)

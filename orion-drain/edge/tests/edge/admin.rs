@@ -351,7 +351,7 @@ async fn a_share_of_a_listeners_connections_leaves_and_the_listener_serves_on() 
         assert!(!is_told(&mut client).await);
         clients.push(client);
     }
-    for wrong in ["fraction=2", "fraction=some", "rate=0"] {
+    for wrong in ["fraction=2", "fraction=some", "rate=0", "fractoin"] {
         let path = format!("/listeners/in/drain?{wrong}");
         let answer = edge.ask("POST", &path).await;
         assert_eq!(answer.status, 400);
