@@ -194,12 +194,15 @@ impl DefaultConnectionManager {
     /// Sets the drain nodes of a listener's HTTP connection managers, for hosts without a
     /// [`ListenersManager`](super::ListenersManager), which knows them.
     pub fn register_http_managers(&self, listener_name: &str, nodes: Vec<DrainManager>) {
-        lock(&self.inner.http).insert(listener_name.to_owned(), nodes);
+        let before = lock(&self.inner.http).insert(listener_name.to_owned(), nodes);
+        // With nothing locked: the last handle of a manager drops its callbacks, which are the host's code.
+        drop(before);
     }
 
     /// Forgets a listener's HTTP connection managers.
     pub fn unregister_http_managers(&self, listener_name: &str) {
-        lock(&self.inner.http).remove(listener_name);
+        let before = lock(&self.inner.http).remove(listener_name);
+        drop(before);
     }
 
     /// Drains the HTTP connections of a listener, and leaves its TCP connections alone. The drain
