@@ -16,6 +16,7 @@ use orion_drain::orion::{
     ProtocolDrainBehavior,
 };
 use orion_drain::serve::{Http, ListenOn, ReceivedBody, serve};
+use orion_drain::stats::Stats;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -100,6 +101,20 @@ async fn http_managers_are_known_also_after_an_update_in_place() {
         within("the drain", drained).await.expect("it runs").len(),
         1
     );
+}
+
+#[tokio::test]
+async fn a_registry_and_statistics_of_the_hosts_own_are_those_of_its_listeners() {
+    let (tracker, stats) = (ConnTracker::new(), Stats::new());
+    let parts = ManagerParts::new(&immediate())
+        .with_tracker(tracker.clone())
+        .with_stats(stats.clone());
+    let managed = Managed::with_parts(immediate(), parts);
+    let to = managed.start(listener("in", 0, 1, &[http("one")])).await;
+    let mut client = connect(to).await;
+    get(&mut client).await;
+    assert_eq!(tracker.len(), 1);
+    assert_eq!(stats.listener_manager().listener_added.value(), 1);
 }
 
 #[tokio::test]
