@@ -16,6 +16,8 @@ use super::{
 };
 
 pub(super) const LISTENER: &str = "envoy.config.listener.v3.Listener";
+/// Of so many listeners that are refused the lines are looked for.
+const LOCATED: usize = 20;
 const WRAPPER: &str = "envoy.service.discovery.v3.Resource";
 
 /// The listeners of a discovery response. A listener that is wrong is refused; the others are
@@ -110,7 +112,8 @@ impl ListenerUpdate {
             response.resources.into_iter().map(Ok),
         );
         update.ignore(&unknown, Root::DiscoveryResponse);
-        for rejected in &mut update.rejected {
+        // Each line is looked for from the beginning of the text on.
+        for rejected in update.rejected.iter_mut().take(LOCATED) {
             rejected.error = rejected.error.clone().in_text(text, &json);
         }
         Ok(update)

@@ -160,7 +160,8 @@ impl ConfigError {
     /// The same with the lines of its fields in `text`, and with what is written there. In the order
     /// of the text.
     pub(super) fn in_text(mut self, text: &str, document: &Value) -> Self {
-        for field in &mut self.fields {
+        // Each line is looked for from the beginning of the text on.
+        for field in self.fields.iter_mut().take(100) {
             field.line = locate::line(text, &field.path);
             let written = locate::written(document, &field.path);
             field.written = written.filter(|written| {
