@@ -192,7 +192,7 @@ impl<C: ListenerConfig> Listeners<C> {
     /// tokio::spawn(async move {
     ///     tokio::select! {
     ///         greeted = theirs.write_all(b"hello") => drop(greeted),
-    ///         () = admission.watch.expired() => {}
+    ///         _ = admission.watch.expired() => {}
     ///     }
     /// });
     /// # Ok(ours) }

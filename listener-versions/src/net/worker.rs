@@ -98,7 +98,7 @@ impl<C: ListenerConfig> Worker<C> {
     /// let worker = listeners.worker().run_each(|mut stream: Stream, admission: Admission<C>| async move {
     ///     tokio::select! {
     ///         greeted = stream.write_all(b"hello") => drop(greeted),
-    ///         () = admission.watch.expired() => {}
+    ///         _ = admission.watch.expired() => {}
     ///     }
     /// });
     /// # tokio::spawn(worker);

@@ -20,7 +20,7 @@ use super::watch::FolderWatch;
 /// use orion_drain_xds::LdsFile;
 ///
 /// # async fn example(bootstrap: Bootstrap) {
-/// if let Some(mut file) = LdsFile::of(&bootstrap.value, Stats::new()) {
+/// if let Some(mut file) = LdsFile::of(&bootstrap, Stats::new()) {
 ///     loop {
 ///         match file.next().await {
 ///             Ok(update) => {
