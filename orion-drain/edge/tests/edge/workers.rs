@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 
-use crate::support::{Edge, End, H1, Http, discovery};
+use crate::support::{Edge, End, H1, Http, discovery, until_sockets};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
 
@@ -69,14 +69,7 @@ async fn enable_reuse_port_opens_a_socket_for_each_worker_and_only_then() {
                 .ok(),
             "v1"
         );
-        // The kernel's own list of listening sockets: state 0A.
-        let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
-        let here = format!(":{port:04X} 00000000:0000 0A");
-        assert_eq!(
-            table.lines().filter(|line| line.contains(&here)).count(),
-            sockets,
-            "{field:?}"
-        );
+        until_sockets(port, sockets).await;
     }
 }
 

@@ -63,6 +63,24 @@ pub(crate) async fn is_refused(address: SocketAddr) -> bool {
     tried.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
+/// Waits until the kernel lists so many listening sockets with this port: each worker opens its own
+/// when it joins.
+pub(crate) async fn until_sockets(port: u16, many: usize) {
+    // State 0A is LISTEN.
+    let here = format!(":{port:04X} 00000000:0000 0A");
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
+    within(&format!("{many} listening sockets"), async {
+        loop {
+            let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+            if table.lines().filter(|line| line.contains(&here)).count() == many {
+                return;
+            }
+            pace.tick().await;
+        }
+    })
+    .await;
+}
+
 /// Waits until nobody listens there any more.
 pub(crate) async fn until_refused(address: SocketAddr) {
     let mut pace = tokio::time::interval(Duration::from_millis(20));
