@@ -34,12 +34,15 @@ async fn answer(_: Request<ReceivedBody>) -> Result<Response<Full<Bytes>>, Infal
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, address, certificates, key] = &arguments[..] else {
-        anyhow::bail!("usage: tls ADDRESS CERTIFICATES KEY");
+    let [_, address, certificates, key, drain_time @ ..] = &arguments[..] else {
+        anyhow::bail!("usage: tls ADDRESS CERTIFICATES KEY [DRAIN_TIME_S]");
     };
+    let drain_time = drain_time
+        .first()
+        .map_or(Ok(8), |seconds| seconds.parse())?;
     let mut signals = Signals::new()?;
     let http = Http::new(service_fn(answer)).with_tls(tls(certificates, key)?);
-    let settings = DrainSettings::default().with_drain_time(Duration::from_secs(8));
+    let settings = DrainSettings::default().with_drain_time(Duration::from_secs(drain_time));
     let root = DrainManager::root(settings.with_shutdown_minimum(Duration::from_secs(1)));
     let (listeners, driver) = Listeners::new(root, Default::default(), Default::default(), ());
     tokio::spawn(driver);
