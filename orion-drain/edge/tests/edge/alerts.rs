@@ -174,7 +174,7 @@ async fn what_the_rules_and_the_dashboard_ask_for_is_there() {
 
 #[tokio::test]
 async fn a_request_that_keeps_a_drain_open_fires_and_its_cut_too() {
-    let flags = "--drain-time-s 4 --drain-strategy immediate";
+    let flags = "--drain-time-s 8 --drain-strategy immediate";
     let mut edge = Edge::start(flags, &discovery("1", &[listener(1)])).await;
     let stuck = Alert::silent("DrainStuck", edge.admin).await;
     let cut = Alert::silent("DrainCutsConnections", edge.admin).await;
