@@ -28,7 +28,7 @@ fn tls(certificates: &str, key: &str) -> anyhow::Result<Tls> {
 }
 
 async fn answer(_: Request<ReceivedBody>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
+    Ok(Response::new(Full::new(Bytes::from_static(b"hello\n"))))
 }
 
 #[tokio::main]
