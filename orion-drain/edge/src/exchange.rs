@@ -2,7 +2,6 @@
 //! client's.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use http::header::{CONNECTION, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
@@ -34,13 +33,13 @@ pub(crate) async fn exchange(
     let leaves_body = over_http1 && !request.body().is_end_stream();
     let mut timer = StreamTimer::new(limits);
     let mut request = request.map(|body| RequestBody::new(body, timer.as_mut()));
-    let broken = request.body_mut().broken();
+    let upload = request.body_mut().upload();
     let mut response = match in_time(upstream.send(request), timer.as_mut()).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => {
-            return match broken {
+            return match upload {
                 // The client's own fault, whatever became of the endpoint's connection.
-                Some(broken) if over_http1 && broken.load(Ordering::Relaxed) => {
+                Some(upload) if over_http1 && upload.has_broken_off() => {
                     closing(status(StatusCode::BAD_REQUEST))
                 }
                 _ => unavailable(leaves_body),
@@ -53,7 +52,7 @@ pub(crate) async fn exchange(
     if switches || for_client(&mut response).is_err() {
         return unavailable(leaves_body);
     }
-    response.map(|body| ResponseBody::new(body, timer, stats).boxed())
+    response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed())
 }
 
 /// Makes a request what the upstream gets: in its version of HTTP.

@@ -35,6 +35,7 @@ mod timed;
 mod timeout;
 mod tunnel;
 mod upgrade;
+mod upload;
 mod upstream;
 mod upstream_h2;
 mod workers;

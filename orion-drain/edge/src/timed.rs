@@ -5,7 +5,6 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use orion_drain::stats::HttpStats;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::timeout::{Progress, StreamTimer};
+use crate::upload::{Upload, UploadError};
 
 /// The body of a request on its way to the upstream.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub(crate) struct RequestBody {
     body: ReceivedBody,
     /// Told of every frame until the end, or until it is given up.
     progress: Option<Arc<Progress>>,
-    /// What the client sent cannot be read, or ended too early.
-    broken: Option<Arc<AtomicBool>>,
+    /// Shared with the response, if there is something to come.
+    upload: Option<Arc<Upload>>,
 }
 
 impl RequestBody {
@@ -34,40 +34,44 @@ impl RequestBody {
         Self {
             body,
             progress,
-            broken: None,
+            upload: None,
         }
     }
 
-    /// Whether it broke off, later; `None`: there is nothing of it to come.
-    pub(crate) fn broken(&mut self) -> Option<Arc<AtomicBool>> {
-        self.broken = (!self.body.is_end_stream()).then(Arc::default);
-        self.broken.clone()
+    /// What the response and this body say to each other; `None`: there is nothing of it to come.
+    pub(crate) fn upload(&mut self) -> Option<Arc<Upload>> {
+        self.upload = (!self.body.is_end_stream()).then(Arc::default);
+        self.upload.clone()
     }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let this = self.get_mut();
+        if let Some(upload) = &this.upload {
+            if upload.is_answered(cx) {
+                return Poll::Ready(Some(Err(UploadError::Answered)));
+            }
+        }
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
         if let Some(progress) = &this.progress {
             progress.moved();
         }
-        if let (Some(Err(_)), Some(broken)) = (&frame, &this.broken) {
-            // Relaxed: the one who looks has the error from the endpoint's connection.
-            broken.store(true, Ordering::Relaxed);
+        if let (Some(Err(_)), Some(upload)) = (&frame, &this.upload) {
+            upload.breaks_off();
         }
         if !matches!(frame, Some(Ok(_))) || this.body.is_end_stream() {
             if let Some(progress) = this.progress.take() {
                 progress.ended();
             }
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -91,6 +95,8 @@ impl Drop for RequestBody {
 pub(crate) struct ResponseBody {
     body: Incoming,
     times: Times,
+    /// Of its request, if that had not come whole when the response began.
+    upload: Option<Arc<Upload>>,
 }
 
 /// The times of a response.
@@ -104,16 +110,28 @@ enum Times {
 
 impl ResponseBody {
     /// A body that `timer` limits, if there is one. What is over is counted in `stats`.
-    pub(crate) fn new(body: Incoming, timer: Option<StreamTimer>, stats: &Arc<HttpStats>) -> Self {
+    pub(crate) fn new(
+        body: Incoming,
+        timer: Option<StreamTimer>,
+        upload: Option<Arc<Upload>>,
+        stats: &Arc<HttpStats>,
+    ) -> Self {
         let times = match timer {
             None => Times::None,
             Some(timer) => Times::Begun(timer, Arc::clone(stats)),
         };
-        Self { body, times }
+        Self {
+            body,
+            times,
+            upload,
+        }
     }
 
-    /// Nothing limits it from now on.
+    /// Nothing limits it from now on, and what is left of its request is of no use.
     fn end(&mut self) {
+        if let Some(upload) = self.upload.take() {
+            upload.answered();
+        }
         if let Times::Watched(progress) = std::mem::replace(&mut self.times, Times::None) {
             progress.answered();
         }

@@ -107,7 +107,9 @@ pub(crate) async fn forward(
         Some(_) => StatusCode::OK,
     };
     let leaves_body = !over_http2 && !request.body().is_end_stream();
-    let sent = upstream.send(request.map(|body| RequestBody::new(body, None)));
+    let mut request = request.map(|body| RequestBody::new(body, None));
+    let upload = request.body_mut().upload();
+    let sent = upstream.send(request);
     // An upgrade has no end of its own: its times run until it is answered.
     let mut timer = StreamTimer::new(limits);
     let mut response = match in_time(sent, timer.as_mut()).await {
@@ -124,7 +126,7 @@ pub(crate) async fn forward(
         if switches || for_client(&mut response).is_err() {
             return unavailable(leaves_body);
         }
-        return response.map(|body| ResponseBody::new(body, timer, stats).boxed());
+        return response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed());
     }
     if let Some(accept) = accept {
         extended_connect::switched(&mut response, accept);

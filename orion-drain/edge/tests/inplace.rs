@@ -37,6 +37,8 @@ mod timeout;
 mod tunnel;
 #[path = "../src/upgrade.rs"]
 mod upgrade;
+#[path = "../src/upload.rs"]
+mod upload;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/upstream.rs"]
 mod upstream;
