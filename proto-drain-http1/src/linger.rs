@@ -64,7 +64,7 @@ type Heir<IO> = Box<dyn FnOnce(Lingering<IO>) + Send + Sync>;
 /// let (server, mut client) = tokio::io::duplex(1024);
 /// let mut server = LingerIo::new(server, LingerSettings::default(), counters.clone());
 ///
-/// client.write_all(b"an upload nobody reads").await?;
+/// client.write_all(b"an upload that is not read").await?;
 /// server.write_all(b"the response").await?;
 /// let reader = tokio::spawn(async move {
 ///     let mut response = String::new();

@@ -72,7 +72,7 @@ use std::time::Duration;
 
 use crate::ListenAddress;
 
-mod asked;
+mod new_process;
 mod giving;
 mod hello;
 mod hooks;

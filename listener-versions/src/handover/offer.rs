@@ -67,7 +67,8 @@ pub struct Offer {
     asked: Arc<watch::Sender<bool>>,
 }
 
-/// Whether a process has asked an [`Offer`] for its sockets and is not answered yet; see [`Offer::asked`].
+/// Whether a process has asked an [`Offer`] for its sockets and is not answered yet; see
+/// [`Offer::asked`].
 #[derive(Debug, Clone)]
 pub struct Asked(watch::Receiver<bool>);
 
@@ -164,8 +165,8 @@ impl Offer {
         }
     }
 
-    /// What a process that is about to end waits for: a new process that has asked meanwhile waits for its answer, and ends
-    /// if it gets none, though it has the sockets that nobody accepts on then.
+    /// What a process that is about to end waits for: a new process that has asked meanwhile waits for
+    /// its answer, and ends if it gets none. Then no process would accept on the sockets.
     #[must_use]
     pub fn asked(&self) -> Asked {
         Asked(self.asked.subscribe())

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::asked::Asked;
+use super::new_process::NewProcess;
 use super::seek::{Found, seek};
 use super::source::SocketSource;
 use super::taking::Taking;
@@ -24,7 +24,7 @@ enum Begun {
     /// No process serves at the path. The next one finds this one.
     Afresh(Offer),
     /// Another process serves, and has sent its sockets.
-    Asked(Box<Asked>),
+    After(Box<NewProcess>),
 }
 
 /// Asks the process at this path for its sockets, or begins afresh if there is none. Of two
@@ -42,7 +42,7 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Takeover, H
     let mut taking = Taking::Looking { ready: false };
     let begun = match seek(&mut taking, path, options, None).await? {
         Found::NoProcess(lock) => Begun::Afresh(Offer::first(lock, path)?),
-        Found::Process(answer) => Begun::Asked(Box::new(Asked::new(taking, path, options, answer))),
+        Found::Process(answer) => Begun::After(Box::new(NewProcess::new(taking, path, options, answer))),
     };
     Ok(Takeover(begun))
 }
@@ -65,8 +65,8 @@ pub async fn take_over(
     match seek(&mut taking, path, options, None).await? {
         Found::NoProcess(_) => Ok(None),
         Found::Process(answer) => {
-            let asked = Asked::new(taking, path, options, answer);
-            Ok(Some(Takeover(Begun::Asked(Box::new(asked)))))
+            let new = NewProcess::new(taking, path, options, answer);
+            Ok(Some(Takeover(Begun::After(Box::new(new)))))
         }
     }
 }
@@ -78,7 +78,7 @@ impl Takeover {
     pub fn pid(&self) -> Option<u32> {
         match &self.0 {
             Begun::Afresh(_) => None,
-            Begun::Asked(asked) => Some(asked.pid()),
+            Begun::After(new) => Some(new.pid()),
         }
     }
 
@@ -87,7 +87,7 @@ impl Takeover {
     pub fn take(&mut self, address: &ListenAddress) -> Option<OwnedFd> {
         match &mut self.0 {
             Begun::Afresh(_) => None,
-            Begun::Asked(asked) => asked.take(address),
+            Begun::After(new) => new.take(address),
         }
     }
 
@@ -97,7 +97,7 @@ impl Takeover {
     pub fn sockets(&mut self) -> Inherited {
         match &mut self.0 {
             Begun::Afresh(_) => Inherited::new(),
-            Begun::Asked(asked) => asked.sockets(),
+            Begun::After(new) => new.sockets(),
         }
     }
 
@@ -127,7 +127,7 @@ impl Takeover {
     ) -> Result<(Predecessor, Offer), HandoverError> {
         match self.0 {
             Begun::Afresh(offer) => Ok((Predecessor::none(), offer)),
-            Begun::Asked(asked) => asked.serving(source).await,
+            Begun::After(new) => new.serving(source).await,
         }
     }
 }

@@ -226,7 +226,7 @@ impl ListenerUpdate {
     }
 
     /// Whether the response has all listeners, and of one that is refused not even the name is
-    /// known: then nobody knows which listener must not be taken for absent.
+    /// known: then no rule says which listener must not be taken for absent.
     pub fn hides_a_listener(&self) -> bool {
         self.removed.is_none() && self.rejected.iter().any(|rejected| rejected.name.is_none())
     }

@@ -14,7 +14,8 @@
 //! - Messages of `envoy-types`, and resources as a control plane sends them, are read by the same rules (feature `xds`).
 //! - Settings that contradict each other are told, not refused ([`Bootstrap::audit`], [`Listener::audit`]).
 //! - In an update each listener stands for itself ([`ListenerUpdate`]).
-//! - What nobody wrote is not written: a configuration without any drain field serialises as it was read.
+//! - A field that was not written stays unwritten: a configuration without any drain field is
+//!   serialised as it was read.
 //!
 //! ```
 //! use orion_drain_config::ListenerUpdate;

@@ -99,30 +99,23 @@ fn find<'v>(value: &'v Value, path: &str) -> Option<&'v Value> {
     }
 }
 
-#[cfg(feature = "yaml")]
 fn seek(text: &str, path: &str) -> Option<usize> {
     let found = Cell::new(false);
     let seek = Seek {
         path,
         found: &found,
     };
-    let error = seek
-        .deserialize(yaml_serde::Deserializer::from_str(text))
-        .err()?;
-    Some(error.location()?.line()).filter(|_| found.get())
-}
-
-#[cfg(not(feature = "yaml"))]
-fn seek(text: &str, path: &str) -> Option<usize> {
-    let found = Cell::new(false);
-    let seek = Seek {
-        path,
-        found: &found,
+    #[cfg(feature = "yaml")]
+    let line = {
+        let text = yaml_serde::Deserializer::from_str(text);
+        seek.deserialize(text).err()?.location()?.line()
     };
-    let error = seek
-        .deserialize(&mut serde_json::Deserializer::from_str(text))
-        .err()?;
-    Some(error.line()).filter(|_| found.get())
+    #[cfg(not(feature = "yaml"))]
+    let line = {
+        let mut text = serde_json::Deserializer::from_str(text);
+        seek.deserialize(&mut text).err()?.line()
+    };
+    Some(line).filter(|_| found.get())
 }
 
 /// Reads a value up to the field at `path`, which is an error.

@@ -95,7 +95,7 @@ pub(super) fn deserialize<'de, T: Named, D: Deserializer<'de>>(
     deserializer.deserialize_any(Allowed(PhantomData))
 }
 
-/// For `skip_serializing_if`: what nobody wrote is not written.
+/// For `skip_serializing_if`: a field that was not written stays unwritten.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,7 +1,7 @@
 //! Listeners as protobuf messages: turned into protobuf's JSON mapping, so that there is one
 //! reader, with one set of rules, for files and for control planes.
 //!
-//! A field whose number is not known becomes `unknown_<number>`: nobody asks for it, so it is told
+//! A field whose number is not known becomes `unknown_<number>`: no type has it, so it is reported
 //! with all that is unknown, and its content counts when two listeners are compared. An `Any` of a
 //! type that is not known keeps its type URL, by which it is refused wherever its type matters.
 
@@ -191,7 +191,7 @@ fn bytes_of(field: &UnknownField) -> String {
     hex(&bytes)
 }
 
-/// Nobody here reads bytes; it is enough that other bytes are another text.
+/// Bytes are not read here; it is enough that other bytes are another text.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

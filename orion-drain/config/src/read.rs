@@ -17,7 +17,7 @@ pub struct Loaded<T> {
     /// The value.
     pub value: T,
     /// The paths of the fields that are not known here. They are ignored, as Envoy does, and
-    /// counted in `server.dynamic_unknown_fields` by whoever applies the value.
+    /// counted in `server.dynamic_unknown_fields` by what applies the value.
     pub unknown_fields: Vec<String>,
     /// The paths of those among them that Envoy 1.40 has not got either: mistakes, most likely.
     pub foreign_fields: Vec<String>,
@@ -56,7 +56,7 @@ impl<T> Loaded<T> {
     }
 }
 
-/// A field that nobody asked for.
+/// A field that no type has.
 #[derive(Debug, Clone)]
 pub(super) struct Unknown {
     pub(super) path: FieldPath,

@@ -146,7 +146,7 @@ fn pair(
     }
 }
 
-/// What the other side's certificate has to be; `None`: nobody asks for it.
+/// What the other side's certificate has to be; `None`: it is not asked for.
 pub(super) fn validation(
     context: &CommonTlsContext,
     secrets: &[Secret],
@@ -194,7 +194,7 @@ pub(super) fn authorities(
     };
     let at = at.key("trusted_ca");
     let mut roots = RootCertStore::empty();
-    // A bundle may have a certificate that nobody can use.
+    // A bundle may have a certificate that cannot be used.
     let (added, _) = roots.add_parsable_certificates(chain(source, &at)?);
     match added {
         0 => Err(FieldError::new(&at, "no certificate that can be used")),

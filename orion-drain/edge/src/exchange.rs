@@ -47,7 +47,7 @@ pub(crate) async fn exchange(
         }
         Err(overdue) => return overdue.response(over_http1, stats),
     };
-    // Nobody asked for a switch: what follows is no HTTP (RFC 9110, section 15.2.2).
+    // No switch was asked for: what follows is no HTTP (RFC 9110, section 15.2.2).
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches || for_client(&mut response).is_err() {
         return unavailable(leaves_body);
@@ -74,7 +74,7 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by one name for all.
         Upstream::Http1(_) | Upstream::Alpn(_) => {
-            // Empty if nobody was asked for (RFC 9112, section 3.2).
+            // Empty if no host was asked for (RFC 9112, section 3.2).
             let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
             request.headers_mut().insert(HOST, host);
             join_cookies(request.headers_mut())?;

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Contradiction;
 
-/// Leaves one length of several that are the same, and none beside `transfer-encoding`: whoever reads
+/// Leaves one length of several that are the same, and none beside `transfer-encoding`: what reads
 /// the message next must not take another length than was taken here.
 pub(crate) fn settle(headers: &mut HeaderMap) -> Result<(), Contradiction> {
     match in_chunks(headers) {

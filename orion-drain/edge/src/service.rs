@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::listener::EdgeListener;
 
-/// What passes between this module and whoever applies updates.
+/// What passes between this module and what applies updates.
 #[derive(Debug, Default)]
 pub(crate) struct Reload {
     /// The file is to be read again.
@@ -27,7 +27,7 @@ pub(crate) struct Reload {
 pub(crate) struct Source {
     /// A file, which can be read again.
     pub(crate) has_file: bool,
-    /// Whoever reads it; `None` if there is no source.
+    /// What reads it; `None` if there is no source.
     pub(crate) reload: Option<Arc<Reload>>,
     /// How long the first listeners may take: `initial_fetch_timeout`; `None`: for ever.
     pub(crate) patience: Option<Duration>,
@@ -70,7 +70,7 @@ impl Before {
     }
 }
 
-/// The service, towards whoever started it.
+/// The service, towards what started it.
 #[derive(Clone)]
 pub(crate) struct Service {
     #[cfg(feature = "systemd")]

@@ -27,7 +27,7 @@ pub(crate) enum UploadError {
 
 impl Upload {
     pub(crate) fn breaks_off(&self) {
-        // Relaxed: whoever looks has the error from the endpoint's connection.
+        // Relaxed: the reader has the error from the endpoint's connection.
         self.broken_off.store(true, Ordering::Relaxed);
     }
 

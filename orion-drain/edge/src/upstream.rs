@@ -223,7 +223,7 @@ impl Endpoints {
             #[cfg(feature = "tls")]
             secured: self.tls.as_ref().map(|tls| {
                 use tokio_rustls::rustls::pki_types::ServerName;
-                // An address is no name that is asked for; nobody looks at it.
+                // An address is no name that is asked for; no server looks at it.
                 let ip = match place {
                     Place::Tcp(addresses) => addresses.first().map(SocketAddr::ip),
                     Place::Unix(_) => None,

@@ -198,11 +198,15 @@ impl Drop for ReceivedBody {
             return;
         }
         let mut rest = arrival.rest();
-        match *rest {
+        let is_answered = matches!(*rest, Rest::Answered);
+        if let Rest::Service = *rest {
             // A client that was not asked for its body may not send it.
-            Rest::Service => *rest = Rest::Left((!self.unasked).then_some(body)),
-            Rest::Answered => arrival.discards(),
-            Rest::Left(_) => {}
+            *rest = Rest::Left((!self.unasked).then_some(body));
+        }
+        // Nothing is woken with the lock taken.
+        drop(rest);
+        if is_answered {
+            arrival.discards();
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn wait<S: Send + Sync + 'static>(
     accepted: &Accepted<ServedListener<S>>,
 ) -> Option<Hello> {
     let Stream::Tcp(stream) = &accepted.stream else {
-        // Nobody can look at it without taking it.
+        // It cannot be looked at without being taken.
         return Some(Hello::default());
     };
     let drained = async {

@@ -8,7 +8,7 @@ use drain_signal::DrainStrategy;
 
 use super::Counter;
 
-/// The upper bounds of the histogram's buckets, in seconds: from a drain that nobody held up to Envoy's parent shutdown time.
+/// The upper bounds of the histogram's buckets, in seconds: from a drain without a connection to Envoy's parent shutdown time.
 pub(super) const BOUNDS: [u64; 9] = [1, 5, 10, 30, 60, 120, 300, 600, 900];
 
 /// How many listeners that are gone still show how their last drains ended.

@@ -47,17 +47,17 @@ pub struct HttpStats {
     pub downstream_rq_active: Gauge,
     /// Requests that did not arrive whole in time.
     pub downstream_rq_timeout: Counter,
-    /// Requests and tunnels on which nothing moved for `stream_idle_timeout`. Whoever answers them counts.
+    /// Requests and tunnels on which nothing moved for `stream_idle_timeout`. The service that answers them counts.
     pub downstream_rq_idle_timeout: Counter,
-    /// Requests and tunnels that took longer than `max_stream_duration`. Whoever answers them counts.
+    /// Requests and tunnels that took longer than `max_stream_duration`. The service that answers them counts.
     pub downstream_rq_max_duration_reached: Counter,
     /// Responses. [`responded`](Self::responded) counts them, also by their class.
     pub downstream_rq_completed: Counter,
     /// Responses by class: `1xx` to `5xx`.
     responses: [Counter; 5],
-    /// How long requests took, from their head to the end of their response. Whoever answers them records it.
+    /// How long requests took, from their head to the end of their response. The service that answers them records it.
     pub downstream_rq_time: Histogram,
-    /// How long connections were open. Whoever serves them records it.
+    /// How long connections were open. What serves them records it.
     pub downstream_cx_length_ms: Histogram,
 }
 

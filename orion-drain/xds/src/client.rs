@@ -161,7 +161,7 @@ impl LdsClient {
             });
             tokio::time::sleep(wait).await;
         }
-        // Without an endpoint there is nobody to ask.
+        // Without an endpoint there is no server to ask.
         std::future::pending().await
     }
 

@@ -56,7 +56,7 @@ impl Ticker for Counting {
                 .deadline()
                 .map(|deadline| deadline - Instant::now().into_std());
             println!("handler: my connection leaves, I would have {left:?} more");
-            // The code that clients of gRPC retry, on the connection that they open next. Nobody listens: all the same.
+            // The code that clients of gRPC retry, on the connection that they open next. If no client listens any more, that is all the same.
             send.send(Err(Status::unavailable("draining, come back")))
                 .await
                 .ok();

@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// This process has the sockets of one that still serves.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct NewProcess {
     taking: Taking,
     path: PathBuf,
     options: HandoverOptions,
@@ -33,7 +33,7 @@ pub(super) struct Asked {
     taken: HashSet<ListenAddress>,
 }
 
-impl Asked {
+impl NewProcess {
     pub(super) fn new(
         taking: Taking,
         path: &Path,
