@@ -3,8 +3,8 @@
 //!
 //! What Envoy has no word for yet: a percentage of the connections, to rebalance after scaling out
 //! ([envoy#15283](https://github.com/envoyproxy/envoy/issues/15283)), at a pace of so many a second
-//! ([envoy#43612](https://github.com/envoyproxy/envoy/issues/43612)). Which connections and when are
-//! pure functions: [`Share::choose`] and [`Spread::turn`].
+//! ([envoy#43612](https://github.com/envoyproxy/envoy/issues/43612)). Which connections and when
+//! are pure functions: [`Share::choose`] and [`Spread::turn`].
 
 use std::fmt;
 use std::future::Future;

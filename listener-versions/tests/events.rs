@@ -125,8 +125,8 @@ fn updates_from_two_threads() {
     log.check(UPDATES / 2 * 2);
 }
 
-/// What an observer does with the listeners is reported after what was reported to it, not before, and not
-/// for ever.
+/// What an observer does with the listeners is reported after what was reported to it, not before,
+/// and not for ever.
 #[tokio::test]
 async fn an_observer_that_updates_hears_of_it_next() {
     #[derive(Clone, Default)]

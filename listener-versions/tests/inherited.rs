@@ -66,8 +66,8 @@ async fn what_waits_while_the_sockets_change_hands_is_served_by_the_new_process(
         new.inherit(handed_over(&old));
         lds(&new, [at("a", address.clone(), 0)]).await;
         assert_eq!(new.unclaimed(), []);
-        // No worker has accepted so far. Closed in the old process, the queue is still there for the
-        // new one.
+        // No worker has accepted so far. Closed in the old process, the queue is still there for
+        // the new one.
         drop(old);
         let address = port(&new, "a");
         let later = park(address);

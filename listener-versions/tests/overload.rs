@@ -90,8 +90,8 @@ async fn clients_that_find_the_queue_full_are_served_when_somebody_accepts() {
     }
 }
 
-/// The soft cap is reached again and again while versions drain: the oldest are hurried, and no client
-/// is cut before the floor.
+/// The soft cap is reached again and again while versions drain: the oldest are hurried, and no
+/// client is cut before the floor.
 #[tokio::test]
 async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {
     let log = Log::default();

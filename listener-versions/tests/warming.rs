@@ -1,5 +1,5 @@
-//! A version that warms takes an address over only when it is warm: until then the version that was there
-//! before it goes on accepting.
+//! A version that warms takes an address over only when it is warm: until then the version that was
+//! there before it goes on accepting.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Lines over TCP, in a protocol of its own. On SIGTERM each connection ends between two lines, with
-//! `bye` and a FIN.
+//! Lines over TCP, in a protocol of its own. On SIGTERM each connection ends between two lines,
+//! with `bye` and a FIN.
 //!
 //! `cargo run -p orion-drain --example tcp -- 127.0.0.1:7000`
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! `docs/adopting.md` followed to the letter in a project of its own: what it shows builds, runs, and drains.
+//! `docs/adopting.md` followed to the letter in a project of its own: what it shows builds, runs,
+//! and drains.
 //!
 //! It compiles that project, which takes a minute, so it is asked for: `cargo test -p orion-drain --test newcomer -- --ignored`.
 

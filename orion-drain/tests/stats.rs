@@ -1,4 +1,5 @@
-//! Orion's metrics and the refusals of listeners, over real connections; and the exposition, read by parsers that are not ours.
+//! Orion's metrics and the refusals of listeners, over real connections; and the exposition, read
+//! by parsers that are not ours.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
@@ -367,7 +368,9 @@ async fn full() -> (Bench, String) {
     (bench, text)
 }
 
-/// The grammar of <https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details>, without timestamps.
+/// The grammar of
+/// <https://prometheus.io/docs/instrumenting/exposition_formats/#text-format-details>, without
+/// timestamps.
 fn strictly(text: &str) -> Vec<String> {
     assert!(text.ends_with('\n'));
     let is_name = |name: &str| {
@@ -521,7 +524,8 @@ async fn the_exposition_is_parsed_by_promtool_and_our_names_pass_its_lint() {
             String::from_utf8_lossy(&checked.stderr).into_owned(),
         )
     };
-    // 1: it cannot be parsed; 3: it can, and there is something to say about names, which are Envoy's.
+    // 1: it cannot be parsed; 3: it can, and there is something to say about names, which are
+    // Envoy's.
     let (code, said) = check(&text);
     assert_eq!(code, Some(3), "{said}\n{text}");
     assert!(

@@ -1,4 +1,5 @@
-//! What a subscriber hears of a drain with traffic: the events and spans of `docs/observability.md`, by name and field.
+//! What a subscriber hears of a drain with traffic: the events and spans of
+//! `docs/observability.md`, by name and field.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -1,4 +1,5 @@
-//! Serves HTTP/2 (and HTTP/1) on a port, drains on Enter, and prints what each connection goes through.
+//! Serves HTTP/2 (and HTTP/1) on a port, drains on Enter, and prints what each connection goes
+//! through.
 //!
 //! ```text
 //! cargo run -p proto-drain-h2 --example goaway --features hyper-util
@@ -58,7 +59,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         });
     }
 
-    // No more connections; the present ones get their first GOAWAY over the next 7.5 s and have 30 s altogether.
+    // No more connections; the present ones get their first GOAWAY over the next 7.5 s and have 30
+    // s altogether.
     drop(listener);
     let event = DrainEvent::new(
         Instant::now().into_std(),

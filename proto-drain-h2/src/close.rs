@@ -1,4 +1,5 @@
-//! The connection: what the driver's three steps mean for a server over a [`GoawayIo`](crate::GoawayIo).
+//! The connection: what the driver's three steps mean for a server over a
+//! [`GoawayIo`](crate::GoawayIo).
 
 use crate::drain::{H2Drain, H2Parts};
 use crate::handle::{GoawayHandle, WireProtocol};
@@ -15,7 +16,8 @@ use tokio::time::{Instant, Sleep};
 #[cfg(feature = "hyper")]
 use crate::reset::ResetHandle;
 
-/// A server connection that [`drain_signal::drive`] can lead through a drain, made by [`H2Drain::connection`].
+/// A server connection that [`drain_signal::drive`] can lead through a drain, made by
+/// [`H2Drain::connection`].
 ///
 /// | step | what happens |
 /// | --- | --- |
@@ -23,8 +25,8 @@ use crate::reset::ResetHandle;
 /// | `finish` | the gap ends now. A connection that is started in the same moment, or later, keeps its gap: half of what is left. With [`StreamsAtDeadline::Cut`]: nothing |
 /// | `abort` | streams are reset ([`StreamsAtDeadline`]), the transport closes without waiting for the peer, and what still lives after [`StreamsAtDeadline::GRACE`] is cut. With [`StreamsAtDeadline::Cut`] this is over at once, without polling the server again: what follows is that it is dropped |
 ///
-/// As a future it ends as the server's own future does, except that a peer that breaks off after a GOAWAY was written, or
-/// that was cut here, is a good end and no error.
+/// As a future it ends as the server's own future does, except that a peer that breaks off after a
+/// GOAWAY was written, or that was cut here, is a good end and no error.
 ///
 /// # Examples
 ///
@@ -197,7 +199,8 @@ where
     }
 
     fn finish(self: Pin<&mut Self>) {
-        // Started in the same turn, or to be started: its gap has been, or will be, measured by what is left.
+        // Started in the same turn, or to be started: its gap has been, or will be, measured by
+        // what is left.
         let hurries = self.drain.settings().at_deadline == StreamsAtDeadline::ResetStreams;
         if hurries && self.step != Step::Held && !self.just_started {
             self.handle.finish();

@@ -13,13 +13,15 @@ pub struct CloseCounts {
     pub peer_closed: u64,
     /// Delayed closes in which the peer did not close in time.
     pub timed_out: u64,
-    /// Delayed closes that were left out because [`max_lingering`](crate::H2DrainSettings::max_lingering) others ran.
+    /// Delayed closes that were left out because
+    /// [`max_lingering`](crate::H2DrainSettings::max_lingering) others ran.
     pub refused: u64,
     /// Connections given up because their peer took nothing for `delayed_close_timeout`.
     pub stalled: u64,
 }
 
-/// Shared by the connections of one server. Relaxed throughout: nothing else is read by what a counter says.
+/// Shared by the connections of one server. Relaxed throughout: nothing else is read by what a
+/// counter says.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counters(Arc<Values>);
 

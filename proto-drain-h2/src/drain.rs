@@ -54,8 +54,8 @@ impl H2Drain {
         &self.shared.counters
     }
 
-    /// A connection over `io`, whose first byte has not been read yet. `serve` makes the server over the wrapped
-    /// transport; it finds there what its service may need of the connection.
+    /// A connection over `io`, whose first byte has not been read yet. `serve` makes the server
+    /// over the wrapped transport; it finds there what its service may need of the connection.
     pub fn connection<IO, C>(
         &self,
         io: IO,
@@ -87,7 +87,8 @@ impl H2Parts {
         &self.handle
     }
 
-    /// The handle that resets the connection's streams at the deadline, as far as they are served through it.
+    /// The handle that resets the connection's streams at the deadline, as far as they are served
+    /// through it.
     #[cfg(feature = "hyper")]
     #[must_use]
     pub fn resets(&self) -> &ResetHandle {

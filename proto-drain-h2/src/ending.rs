@@ -1,7 +1,8 @@
 //! The end of a transport: flush, the delayed close, half-close; each bounded by one rule.
 //!
-//! The rule: a peer that takes nothing for `delayed_close_timeout` is not waited for. After the last byte of ours has been
-//! taken it has the same time to close first; what it sends meanwhile is discarded, and is no progress.
+//! The rule: a peer that takes nothing for `delayed_close_timeout` is not waited for. After the
+//! last byte of ours has been taken it has the same time to close first; what it sends meanwhile is
+//! discarded, and is no progress.
 
 use crate::counters::Lingering;
 use crate::drain::H2Drain;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// The rule's time where `delayed_close_timeout` is zero, which means no delayed close, not an end without a bound.
+/// The rule's time where `delayed_close_timeout` is zero, which means no delayed close, not an end
+/// without a bound.
 const WITHOUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How far the end of one transport has come.
@@ -26,8 +28,8 @@ const WITHOUT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Ending {
     drain: H2Drain,
     stage: Stage,
-    /// Once something has to be waited for: a timer that is set wakes the runtime's driver (a write to
-    /// its eventfd), and most transports end at once.
+    /// Once something has to be waited for: a timer that is set wakes the runtime's driver (a write
+    /// to its eventfd), and most transports end at once.
     timer: Option<Pin<Box<Sleep>>>,
     progress: Arc<Progress>,
 }
@@ -172,7 +174,8 @@ impl Wake for Progress {
     }
 }
 
-/// Reads until the peer ends, or nothing more can be read; after the limit nothing more is read, and the peer has its time.
+/// Reads until the peer ends, or nothing more can be read; after the limit nothing more is read,
+/// and the peer has its time.
 fn discard<IO: AsyncRead>(
     mut io: Pin<&mut IO>,
     cx: &mut Context<'_>,

@@ -1,4 +1,5 @@
-//! The handle: what others may know of the transport's goodbye, and the few orders they may give it.
+//! The handle: what others may know of the transport's goodbye, and the few orders they may give
+//! it.
 
 use crate::orders::Orders;
 use crate::phase::{H2Event, H2Phase};
@@ -30,8 +31,9 @@ pub struct GoawayHandle {
     shared: Arc<Shared>,
 }
 
-/// Written by the connection's task, except for the orders. Each field is one fact of its own: its Release store pairs with
-/// the Acquire load in the method that reads it, and no order between two fields matters.
+/// Written by the connection's task, except for the orders. Each field is one fact of its own: its
+/// Release store pairs with the Acquire load in the method that reads it, and no order between two
+/// fields matters.
 pub(crate) struct Shared {
     phase: AtomicU8,
     protocol: AtomicU8,
@@ -88,24 +90,27 @@ impl GoawayHandle {
         (id != u32::MAX).then_some(id)
     }
 
-    /// Sets how long the gap between the two GOAWAYs will be. Without effect once the first was written.
+    /// Sets how long the gap between the two GOAWAYs will be. Without effect once the first was
+    /// written.
     pub fn set_drain_timeout(&self, gap: Duration) {
         self.shared.gap_nanos.store(nanos(gap), Ordering::Release);
     }
 
-    /// Has GOAWAY(2^31-1) written now, between two frames of the server; then the gap runs. The final GOAWAY follows when
-    /// the gap is over *and* the server was asked for its graceful shutdown, before or after the end of the gap.
-    /// [`H2Connection`](crate::H2Connection) does both by itself.
+    /// Has GOAWAY(2^31-1) written now, between two frames of the server; then the gap runs. The
+    /// final GOAWAY follows when the gap is over *and* the server was asked for its graceful
+    /// shutdown, before or after the end of the gap. [`H2Connection`](crate::H2Connection) does
+    /// both by itself.
     ///
-    /// For listeners of servers with one shutdown signal for all: each connection gets its first GOAWAY at a time of its
-    /// own, and the signal comes a gap after the last of them. Without effect on a client that does not speak HTTP/2, and
-    /// once a GOAWAY was written. A client that has not shown its protocol gets the GOAWAY when it has.
+    /// For listeners of servers with one shutdown signal for all: each connection gets its first
+    /// GOAWAY at a time of its own, and the signal comes a gap after the last of them. Without
+    /// effect on a client that does not speak HTTP/2, and once a GOAWAY was written. A client that
+    /// has not shown its protocol gets the GOAWAY when it has.
     pub fn notice(&self) {
         self.shared.orders.give(Orders::NOTICE);
     }
 
-    /// Ends the gap now, or makes it empty if it has not begun: the final GOAWAY is written as soon as the peer's bytes
-    /// stand between two frames.
+    /// Ends the gap now, or makes it empty if it has not begun: the final GOAWAY is written as soon
+    /// as the peer's bytes stand between two frames.
     pub fn finish(&self) {
         self.shared.orders.give(Orders::FINISH);
     }
@@ -115,8 +120,9 @@ impl GoawayHandle {
         self.shared.orders.give(Orders::FINISH | Orders::END);
     }
 
-    /// Cuts the transport at once, in every state: reads end, writes, flushes and closes that cannot be done at once fail.
-    /// What the kernel, or a TLS stream below, has already taken is still sent if the peer takes it.
+    /// Cuts the transport at once, in every state: reads end, writes, flushes and closes that
+    /// cannot be done at once fail. What the kernel, or a TLS stream below, has already taken is
+    /// still sent if the peer takes it.
     pub fn cut(&self) {
         self.shared
             .orders
@@ -157,7 +163,8 @@ impl GoawayHandle {
 
     async fn wait<T>(&self, ready: impl Fn() -> Option<T>) -> T {
         loop {
-            // Made before the look: `Notify` counts a notification from here on, also before the first poll.
+            // Made before the look: `Notify` counts a notification from here on, also before the
+            // first poll.
             let changed = self.shared.changed.notified();
             if let Some(value) = ready() {
                 return value;
@@ -199,7 +206,8 @@ impl GoawayHandle {
         self.shared.changed.notify_waiters();
     }
 
-    /// Takes an event from the wire; what the table forbids (a codec's doing, not ours) leaves the phase as it is.
+    /// Takes an event from the wire; what the table forbids (a codec's doing, not ours) leaves the
+    /// phase as it is.
     pub(crate) fn on_event(&self, event: H2Event, last_stream_id: Option<u32>) -> bool {
         let Ok(next) = self.phase().on(event) else {
             return false;

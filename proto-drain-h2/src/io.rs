@@ -14,18 +14,20 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The transport of one server connection, on which the wait between the two GOAWAYs is exact.
 ///
-/// Put it between the socket (or TLS stream) and an unmodified server. It writes GOAWAY(2^31-1) itself
-/// ([`GoawayHandle::notice`]), between two frames of the server, and measures the gap. The server's own
-/// `graceful_shutdown()` may come at any time: it writes GOAWAY(2^31-1) too, and a PING, and writes the final GOAWAY when
-/// that PING is acknowledged. The wrapper writes that GOAWAY only if the peer has had none, keeps the PING, and gives the
-/// server its acknowledgement when the gap is over, between two frames of the peer. So the peer sees exactly two
-/// GOAWAYs, and cannot hold the connection open by not answering.
+/// Put it between the socket (or TLS stream) and an unmodified server. It writes GOAWAY(2^31-1)
+/// itself ([`GoawayHandle::notice`]), between two frames of the server, and measures the gap. The
+/// server's own `graceful_shutdown()` may come at any time: it writes GOAWAY(2^31-1) too, and a
+/// PING, and writes the final GOAWAY when that PING is acknowledged. The wrapper writes that GOAWAY
+/// only if the peer has had none, keeps the PING, and gives the server its acknowledgement when the
+/// gap is over, between two frames of the peer. So the peer sees exactly two GOAWAYs, and cannot
+/// hold the connection open by not answering.
 ///
-/// - A peer that ends its side in the gap can open no more streams: the final GOAWAY is written at once, and the streams
-///   still open have until the end of the gap to be answered.
+/// - A peer that ends its side in the gap can open no more streams: the final GOAWAY is written at
+///   once, and the streams still open have until the end of the gap to be answered.
 /// - When the server shuts the transport down after the final GOAWAY, the peer has
-///   [`delayed_close_timeout`](crate::H2DrainSettings::delayed_close_timeout) to close first; what it still sends is
-///   discarded. No flush and no close waits longer than that for a peer that takes nothing.
+///   [`delayed_close_timeout`](crate::H2DrainSettings::delayed_close_timeout) to close first; what
+///   it still sends is discarded. No flush and no close waits longer than that for a peer that
+///   takes nothing.
 /// - Anything that is not HTTP/2 passes straight through.
 ///
 /// One task polls both directions, as h2 and hyper do. Dropping it drops the socket.
@@ -55,8 +57,9 @@ pub struct GoawayIo<IO> {
 }
 
 impl<IO> GoawayIo<IO> {
-    /// Wraps a transport whose first byte has not been read yet. For servers that keep their connections to themselves;
-    /// for others [`H2Drain::connection`] makes transport, handle and connection in one.
+    /// Wraps a transport whose first byte has not been read yet. For servers that keep their
+    /// connections to themselves; for others [`H2Drain::connection`] makes transport, handle and
+    /// connection in one.
     pub fn new(inner: IO, drain: &H2Drain) -> (Self, GoawayHandle) {
         let wire = Wire::new(drain.settings().drain_timeout);
         let handle = wire.handle.clone();
@@ -272,8 +275,8 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
         }
     }
 
-    /// After the final GOAWAY the peer may close first, see [`GoawayIo`]; without one this is the transport's own
-    /// shutdown.
+    /// After the final GOAWAY the peer may close first, see [`GoawayIo`]; without one this is the
+    /// transport's own shutdown.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let (mut inner, wire) = (this.inner, this.wire);

@@ -1,5 +1,5 @@
-//! HTTP/2 connections leave as RFC 9113 wants it, at the time you set: GOAWAY, an exact drain timeout, the final GOAWAY,
-//! the last stream, close; over unmodified h2, hyper and hyper-util.
+//! HTTP/2 connections leave as RFC 9113 wants it, at the time you set: GOAWAY, an exact drain
+//! timeout, the final GOAWAY, the last stream, close; over unmodified h2, hyper and hyper-util.
 //!
 //! A closed HTTP/2 connection takes every stream with it, and a single GOAWAY loses the requests that are on their way.
 //! So a server sends GOAWAY twice ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)): first with
@@ -84,63 +84,74 @@
 //!
 //! # What happens when
 //!
-//! - **At the slot** GOAWAY(2^31-1). A client that has not spoken yet gets it when its preface has come; it has
-//!   [`first_bytes_timeout`](H2DrainSettings::first_bytes_timeout) for that. With [`NoticeFirst`] the GOAWAY precedes the
-//!   HEADERS of the response that triggers it.
-//! - **In the gap** new streams are served, and the server's own PINGs go on. A peer that ends its side in the gap can open
-//!   nothing more, so the final GOAWAY is written, and its open streams keep the rest of the gap to be answered.
-//! - **After the gap** the final GOAWAY, with the highest stream seen. It waits for the end of a frame or header block that
-//!   the peer is in the middle of: no more than that is read before. A peer that neither sends nor takes a byte for 10 s
-//!   there counts as gone. Earlier streams run to their end; later ones are ignored, as RFC 9113 allows, with their header
-//!   tables and windows kept in order.
-//! - **After the last stream** the peer has `delayed_close_timeout` to close first; then FIN. A flush or close that waits
-//!   for a peer that takes nothing for as long is given up.
-//! - **At the deadline** streams are reset (RST_STREAM, CANCEL) if they are served through a [`ResetHandle`]; what is left
-//!   100 ms later is cut. So a peer that does not read is bounded by the deadline.
-//! - **Started shortly before the deadline** (a connection accepted late in a drain) it has half of what is left between
-//!   its GOAWAYs, and the other half to finish; at the deadline, both at once and no more.
+//! - **At the slot** GOAWAY(2^31-1). A client that has not spoken yet gets it when its preface has
+//!   come; it has [`first_bytes_timeout`](H2DrainSettings::first_bytes_timeout) for that. With
+//!   [`NoticeFirst`] the GOAWAY precedes the HEADERS of the response that triggers it.
+//! - **In the gap** new streams are served, and the server's own PINGs go on. A peer that ends its
+//!   side in the gap can open nothing more, so the final GOAWAY is written, and its open streams
+//!   keep the rest of the gap to be answered.
+//! - **After the gap** the final GOAWAY, with the highest stream seen. It waits for the end of a
+//!   frame or header block that the peer is in the middle of: no more than that is read before. A
+//!   peer that neither sends nor takes a byte for 10 s there counts as gone. Earlier streams run to
+//!   their end; later ones are ignored, as RFC 9113 allows, with their header tables and windows
+//!   kept in order.
+//! - **After the last stream** the peer has `delayed_close_timeout` to close first; then FIN. A
+//!   flush or close that waits for a peer that takes nothing for as long is given up.
+//! - **At the deadline** streams are reset (RST_STREAM, CANCEL) if they are served through a
+//!   [`ResetHandle`]; what is left 100 ms later is cut. So a peer that does not read is bounded by
+//!   the deadline.
+//! - **Started shortly before the deadline** (a connection accepted late in a drain) it has half of
+//!   what is left between its GOAWAYs, and the other half to finish; at the deadline, both at once
+//!   and no more.
 //!
 //! # Long streams
 //!
-//! Neither GOAWAY ends a stream, so gRPC streams, server-sent events and tunnels are what a drain waits for. [`WithDrain`]
-//! puts a [`RequestDrain`] into the extensions of their requests: the handler sees that its connection leaves, and how long it
-//! has, and can end it with a status of its own; `examples/ticker` is a tonic route that does. Tunnels (CONNECT, and extended
-//! CONNECT of [RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)) are streams like others, but have neither response nor body
-//! to reset: their tasks wait for [`ResetHandle::wait`] and drop the tunnel, or the deadline cuts them.
+//! Neither GOAWAY ends a stream, so gRPC streams, server-sent events and tunnels are what a drain
+//! waits for. [`WithDrain`] puts a [`RequestDrain`] into the extensions of their requests: the
+//! handler sees that its connection leaves, and how long it has, and can end it with a status of
+//! its own; `examples/ticker` is a tonic route that does. Tunnels (CONNECT, and extended CONNECT of
+//! [RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)) are streams like others, but have neither
+//! response nor body to reset: their tasks wait for [`ResetHandle::wait`] and drop the tunnel, or
+//! the deadline cuts them.
 //!
 //! # With servers of one shutdown signal
 //!
-//! `axum::serve` and tonic's own server keep their connections to themselves and shut all of them down with one signal.
-//! Give them a listener whose transports are wrapped in [`GoawayIo`] (tonic wants `Connected` for it: a newtype): each
-//! connection then has the exact gap and the delayed close. If the listener keeps the [`GoawayHandle`]s it can have
-//! each first GOAWAY written at a time of its own ([`notice`](GoawayHandle::notice)) and give the signal a gap later; then
-//! the server's keep-alive works in the gap too, which it does not behind the signal. What such servers cannot have are
-//! resets and a deadline: one stream that never ends keeps them for ever, unless the listener calls
-//! [`cut`](GoawayHandle::cut). Serve their routers over hyper-util for the whole drain; routers and routes need no change.
-//! `ListenersIncoming` of orion-drain-serve is such a listener, for both.
+//! `axum::serve` and tonic's own server keep their connections to themselves and shut all of them
+//! down with one signal. Give them a listener whose transports are wrapped in [`GoawayIo`] (tonic
+//! wants `Connected` for it: a newtype): each connection then has the exact gap and the delayed
+//! close. If the listener keeps the [`GoawayHandle`]s it can have each first GOAWAY written at a
+//! time of its own ([`notice`](GoawayHandle::notice)) and give the signal a gap later; then the
+//! server's keep-alive works in the gap too, which it does not behind the signal. What such servers
+//! cannot have are resets and a deadline: one stream that never ends keeps them for ever, unless
+//! the listener calls [`cut`](GoawayHandle::cut). Serve their routers over hyper-util for the whole
+//! drain; routers and routes need no change. `ListenersIncoming` of orion-drain-serve is such a
+//! listener, for both.
 //!
 //! # What it does not do
 //!
-//! It does not decide when to drain (drain-signal, drain-tree), accept connections (listener-versions), or parse more than
-//! frame headers and the server's own GOAWAY and PING. HTTP/1 passes straight through (proto-drain-http1).
+//! It does not decide when to drain (drain-signal, drain-tree), accept connections
+//! (listener-versions), or parse more than frame headers and the server's own GOAWAY and PING.
+//! HTTP/1 passes straight through (proto-drain-http1).
 //!
 //! # Where it follows Envoy
 //!
 //! The steps, their order and their defaults are Envoy's HTTP connection manager's
-//! ([conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc)). It
-//! deviates where Envoy loses something: streams are reset at the deadline instead of cut ([`StreamsAtDeadline::Cut`] does as
-//! Envoy), a half-closed client still gets its answers within the gap, and a client that has not spoken yet gets a second
-//! to do so.
+//! ([conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc)).
+//! It deviates where Envoy loses something: streams are reset at the deadline instead of cut
+//! ([`StreamsAtDeadline::Cut`] does as Envoy), a half-closed client still gets its answers within
+//! the gap, and a client that has not spoken yet gets a second to do so.
 //!
 //! # Features and requirements
 //!
-//! - `hyper`: hyper's `http2::Connection`; [`ResetHandle`], [`NoticeFirst`] and [`WithDrain`] over hyper's `Service`.
+//! - `hyper`: hyper's `http2::Connection`; [`ResetHandle`], [`NoticeFirst`] and [`WithDrain`] over
+//!   hyper's `Service`.
 //! - `hyper-util`: the auto connections, also upgradeable ones.
 //! - `h2`: [`ServeStreams`] over `h2::server`.
 //!
-//! None by default: [`GoawayIo`] and the trait [`H2Shutdown`] serve any codec that waits for a PING. Needs tokio's
-//! timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost 216 bytes a connection, nothing is
-//! allocated per frame or request, and there is one timer while it drains. Minimum supported Rust version 1.85.
+//! None by default: [`GoawayIo`] and the trait [`H2Shutdown`] serve any codec that waits for a
+//! PING. Needs tokio's timer. [`GoawayIo`], [`GoawayHandle`] and [`H2Connection`] together cost 216
+//! bytes a connection, nothing is allocated per frame or request, and there is one timer while it
+//! drains. Minimum supported Rust version 1.85.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -13,20 +13,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// The longest that a response waits for its GOAWAY; only a connection without a driver takes so long.
+/// The longest that a response waits for its GOAWAY; only a connection without a driver takes so
+/// long.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Asks the drain decision once per response, before its head is written; if it says "close", the connection's GOAWAY
-/// goes first.
+/// Asks the drain decision once per response, before its head is written; if it says "close", the
+/// connection's GOAWAY goes first.
 ///
-/// Envoy writes the GOAWAY before the HEADERS of the response whose decision says "close". Here the decision starts the
-/// connection's goodbye ([`DrainHandle::start_now`]), and the response follows when the GOAWAY is written. Meant
-/// for connections under [`drain_signal::drive`]; elsewhere the response waits for one second and goes out.
-/// HTTP/1 responses pass untouched.
+/// Envoy writes the GOAWAY before the HEADERS of the response whose decision says "close". Here the
+/// decision starts the connection's goodbye ([`DrainHandle::start_now`]), and the response follows
+/// when the GOAWAY is written. Meant for connections under [`drain_signal::drive`]; elsewhere the
+/// response waits for one second and goes out. HTTP/1 responses pass untouched.
 #[derive(Clone, Debug)]
 pub struct NoticeFirst<S, D> {
     inner: S,
-    /// Shared by the connection's requests, so that each costs one count on a line of its own connection.
+    /// Shared by the connection's requests, so that each costs one count on a line of its own
+    /// connection.
     connection: Arc<Connection<D>>,
 }
 
@@ -38,8 +40,8 @@ struct Connection<D> {
 }
 
 impl<S, D: DrainDecision> NoticeFirst<S, D> {
-    /// Wraps the service of one connection. The decision may be the connection's own [`DrainHandle`], or one that also
-    /// knows other reasons, as a failed health check.
+    /// Wraps the service of one connection. The decision may be the connection's own
+    /// [`DrainHandle`], or one that also knows other reasons, as a failed health check.
     pub fn new(inner: S, decision: D, drain: DrainHandle, goaway: GoawayHandle) -> Self {
         Self {
             inner,
@@ -78,7 +80,8 @@ pub struct NoticeFirstFuture<F, D, T> {
     #[pin]
     inner: F,
     connection: Arc<Connection<D>>,
-    /// The response that waits for its GOAWAY. Boxed: one response of a connection waits, and all have this future.
+    /// The response that waits for its GOAWAY. Boxed: one response of a connection waits, and all
+    /// have this future.
     held: Option<Box<Held<T>>>,
 }
 
@@ -93,8 +96,9 @@ struct Held<T> {
 pub struct Notice(Pin<Box<dyn Future<Output = ()> + Send + Sync>>);
 
 impl GoawayHandle {
-    /// What [`NoticeFirst`] does with a response that is about to be written, for services of one layer: asks `decision` while
-    /// no GOAWAY is written. If it says "close", the goodbye begins, and the response waits for what is returned.
+    /// What [`NoticeFirst`] does with a response that is about to be written, for services of one
+    /// layer: asks `decision` while no GOAWAY is written. If it says "close", the goodbye begins,
+    /// and the response waits for what is returned.
     pub fn notice_first(
         &self,
         decision: &impl DrainDecision,

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 #[derive(Default)]
 pub(crate) struct Orders {
     given: AtomicU8,
-    /// The task that polls the transport. A wake takes it out, so every poll that returns pending puts it in again.
+    /// The task that polls the transport. A wake takes it out, so every poll that returns pending
+    /// puts it in again.
     task: AtomicWaker,
 }
 
@@ -24,8 +25,9 @@ impl Orders {
     pub(crate) const CUT: u8 = 8;
 
     pub(crate) fn give(&self, orders: u8) {
-        // Release pairs with the Acquire in `given`. `AtomicWaker` orders this store before the wake: either `register`
-        // in `pending` comes first and the task is woken, or its second look sees the order.
+        // Release pairs with the Acquire in `given`. `AtomicWaker` orders this store before the
+        // wake: either `register` in `pending` comes first and the task is woken, or its second
+        // look sees the order.
         self.given.fetch_or(orders, Ordering::Release);
         self.task.wake();
     }
@@ -38,8 +40,8 @@ impl Orders {
         self.given() & order != 0
     }
 
-    /// To be asked before pending is returned, by a task that has acted on the orders in `known`: pending if there are no
-    /// others, and the next one wakes the task.
+    /// To be asked before pending is returned, by a task that has acted on the orders in `known`:
+    /// pending if there are no others, and the next one wakes the task.
     pub(crate) fn pending(&self, cx: &Context<'_>, known: u8) -> Poll<()> {
         self.task.register(cx.waker());
         if self.given() == known {

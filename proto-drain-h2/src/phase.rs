@@ -4,18 +4,21 @@ use std::fmt;
 
 /// How far the goodbye of one HTTP/2 connection has come.
 ///
-/// Envoy's HTTP connection manager has the same three steps (`NotDraining`, `Draining`, `Closing`; see
-/// [conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc)); here
-/// they are read off the frames that are written, so they are what the peer gets.
+/// Envoy's HTTP connection manager has the same three steps (`NotDraining`, `Draining`, `Closing`;
+/// see
+/// [conn_manager_impl.cc](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc));
+/// here they are read off the frames that are written, so they are what the peer gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum H2Phase {
     /// No GOAWAY has been written.
     Serving = 0,
-    /// GOAWAY(2^31-1) has been written: the peer should open no more streams, those that it does open are served.
+    /// GOAWAY(2^31-1) has been written: the peer should open no more streams, those that it does
+    /// open are served.
     Noticed = 1,
-    /// The final GOAWAY has been written: later streams are not served, earlier ones run to their end.
+    /// The final GOAWAY has been written: later streams are not served, earlier ones run to their
+    /// end.
     GoingAway = 2,
     /// The connection has ended, or its transport was dropped.
     Closed = 3,
@@ -52,9 +55,9 @@ impl H2Phase {
     ///
     /// # Errors
     ///
-    /// A notice is written once and before the final GOAWAY; nothing follows the end of the transport. A GOAWAY may
-    /// follow a final one, as long as its id is not higher
-    /// ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)).
+    /// A notice is written once and before the final GOAWAY; nothing follows the end of the
+    /// transport. A GOAWAY may follow a final one, as long as its id is not higher ([RFC 9113
+    /// section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)).
     ///
     /// # Examples
     ///

@@ -1,4 +1,5 @@
-//! The drain in a request's extensions: handlers of long streams can see it, wait for it, and know its deadline.
+//! The drain in a request's extensions: handlers of long streams can see it, wait for it, and know
+//! its deadline.
 
 use drain_signal::{DrainEvent, DrainHandle};
 use http::{Method, Request, header};
@@ -6,11 +7,12 @@ use hyper::service::Service;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a handler finds in its request's extensions: the drain of the connection that the request came on.
+/// What a handler finds in its request's extensions: the drain of the connection that the request
+/// came on.
 ///
-/// A stream that lives for hours (gRPC, server-sent events, a tunnel) outlives both GOAWAYs and is reset at the deadline.
-/// A handler that looks here can end it before that: a last message, a status, trailers. Cheap to clone; it keeps neither
-/// the connection nor the drain open.
+/// A stream that lives for hours (gRPC, server-sent events, a tunnel) outlives both GOAWAYs and is
+/// reset at the deadline. A handler that looks here can end it before that: a last message, a
+/// status, trailers. Cheap to clone; it keeps neither the connection nor the drain open.
 ///
 /// # Examples
 ///
@@ -35,12 +37,14 @@ use std::time::Instant;
 /// ```
 #[derive(Clone, Debug)]
 pub struct RequestDrain {
-    /// Shared by the connection's requests, so that each costs one count on a line of its own connection.
+    /// Shared by the connection's requests, so that each costs one count on a line of its own
+    /// connection.
     connection: Arc<DrainHandle>,
 }
 
 impl RequestDrain {
-    /// For services that put it into the extensions themselves; one for all requests of a connection.
+    /// For services that put it into the extensions themselves; one for all requests of a
+    /// connection.
     #[must_use]
     pub fn new(connection: DrainHandle) -> Self {
         Self {
@@ -60,14 +64,15 @@ impl RequestDrain {
         self.connection.event()
     }
 
-    /// When the stream is reset at the latest. It may come nearer from one call to the next, never later.
+    /// When the stream is reset at the latest. It may come nearer from one call to the next, never
+    /// later.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         self.connection.deadline()
     }
 
-    /// A handle for one task to wait on: [`signaled`](DrainHandle::signaled), [`finishing`](DrainHandle::finishing),
-    /// [`expired`](DrainHandle::expired).
+    /// A handle for one task to wait on: [`signaled`](DrainHandle::signaled),
+    /// [`finishing`](DrainHandle::finishing), [`expired`](DrainHandle::expired).
     #[must_use]
     pub fn handle(&self) -> DrainHandle {
         DrainHandle::clone(&self.connection)
@@ -76,8 +81,8 @@ impl RequestDrain {
 
 /// Puts a [`RequestDrain`] into the extensions of the requests of one connection.
 ///
-/// An entry in the extensions is three allocations, more than everything else that this crate does for a request. Where
-/// that matters [`to_long_streams`](Self::to_long_streams) spares the others.
+/// An entry in the extensions is three allocations, more than everything else that this crate does
+/// for a request. Where that matters [`to_long_streams`](Self::to_long_streams) spares the others.
 #[derive(Clone, Debug)]
 pub struct WithDrain<S> {
     inner: S,
@@ -95,8 +100,8 @@ impl<S> WithDrain<S> {
         }
     }
 
-    /// Only handlers of requests that may be answered by a long stream see it: `content-type: application/grpc..`,
-    /// `accept: text/event-stream`, and CONNECT.
+    /// Only handlers of requests that may be answered by a long stream see it: `content-type:
+    /// application/grpc..`, `accept: text/event-stream`, and CONNECT.
     #[must_use]
     pub fn to_long_streams(mut self) -> Self {
         self.long_streams_only = true;

@@ -77,8 +77,8 @@ impl ResetHandle {
         self.shared.reset.load(Ordering::Acquire)
     }
 
-    /// Resolves when the streams are reset: for streams that have neither response future nor body any more, as tunnels
-    /// after CONNECT. A tunnel that is dropped then is reset like the others.
+    /// Resolves when the streams are reset: for streams that have neither response future nor body
+    /// any more, as tunnels after CONNECT. A tunnel that is dropped then is reset like the others.
     ///
     /// # Cancel safety
     ///
@@ -113,25 +113,28 @@ impl ResetHandle {
     }
 }
 
-/// The wait of one stream for its reset; made by [`ResetHandle::stream`]. It registers only when there is something to wait
-/// for: most responses are ready at once.
+/// The wait of one stream for its reset; made by [`ResetHandle::stream`]. It registers only when
+/// there is something to wait for: most responses are ready at once.
 #[derive(Debug)]
 pub struct ResetStream {
     shared: Arc<Shared>,
-    /// Where the task's waker is kept; `NOWHERE` as long as it is not. Two words in every stream's future, not three.
+    /// Where the task's waker is kept; `NOWHERE` as long as it is not. Two words in every stream's
+    /// future, not three.
     place: u32,
 }
 
 const NOWHERE: u32 = u32::MAX;
 
 impl ResetStream {
-    /// The error to end with, once the stream is reset. A body that always has more asks before each frame.
+    /// The error to end with, once the stream is reset. A body that always has more asks before
+    /// each frame.
     #[must_use]
     pub fn error(&self) -> Option<StreamError> {
         self.is_reset().then(StreamError::reset)
     }
 
-    /// Ready with the error to end with when the stream is reset; asked where the stream has nothing to do.
+    /// Ready with the error to end with when the stream is reset; asked where the stream has
+    /// nothing to do.
     pub fn poll_reset(&mut self, cx: &Context<'_>) -> Poll<StreamError> {
         self.poll(cx).map(|()| StreamError::reset())
     }
@@ -147,7 +150,8 @@ impl ResetStream {
         // No waker is cloned, woken or dropped under the lock: it may be anyone's code.
         let mut waker = Some(cx.waker().clone());
         let mut waiting = self.shared.waiting();
-        // Behind the lock, which a reset takes after it has set the flag: it finds this waker, or is found here.
+        // Behind the lock, which a reset takes after it has set the flag: it finds this waker, or
+        // is found here.
         let is_reset = self.is_reset();
         if !is_reset {
             match waiting.get_mut(self.place as usize) {
@@ -212,7 +216,8 @@ mod tests {
         assert_eq!(resets.shared.waiting().len(), 0);
     }
 
-    /// A waker that waits for the same reset whenever it is woken or dropped: under a lock it would hang.
+    /// A waker that waits for the same reset whenever it is woken or dropped: under a lock it would
+    /// hang.
     struct WaitsToo(ResetHandle);
 
     impl WaitsToo {

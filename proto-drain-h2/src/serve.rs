@@ -1,4 +1,5 @@
-//! h2 used directly: a future that accepts streams, with its handshake, so that it can be driven like hyper's.
+//! h2 used directly: a future that accepts streams, with its handshake, so that it can be driven
+//! like hyper's.
 
 use crate::shutdown::H2Shutdown;
 use bytes::Bytes;
@@ -13,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Serves one transport with h2: hands each stream to a function, which spawns or answers it.
 ///
-/// Resolves when the connection has ended. Streams are accepted also after `graceful_shutdown`, until the final GOAWAY.
+/// Resolves when the connection has ended. Streams are accepted also after `graceful_shutdown`,
+/// until the final GOAWAY.
 ///
 /// # Examples
 ///

@@ -16,29 +16,33 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct H2DrainSettings {
-    /// Time between GOAWAY(2^31-1) and the final GOAWAY. Envoy's `drain_timeout` of the
-    /// [HTTP connection manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto);
+    /// Time between GOAWAY(2^31-1) and the final GOAWAY. Envoy's `drain_timeout` of the [HTTP
+    /// connection
+    /// manager](https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto);
     /// default 5 s. Shorter where the drain's deadline is nearer ([`Self::drain_timeout_within`]).
     pub drain_timeout: Duration,
-    /// How long the transport stays open for the peer's FIN once the last stream has ended, and how long a flush or a
-    /// close waits for a peer that takes nothing. Envoy's `delayed_close_timeout`; default 1 s. With zero the transport
-    /// does not stay open, and the other waits have 1 s.
+    /// How long the transport stays open for the peer's FIN once the last stream has ended, and how
+    /// long a flush or a close waits for a peer that takes nothing. Envoy's
+    /// `delayed_close_timeout`; default 1 s. With zero the transport does not stay open, and the
+    /// other waits have 1 s.
     pub delayed_close_timeout: Duration,
-    /// How long a connection whose slot comes before it has shown its protocol may take to do so; then it is
-    /// closed. Default 1 s. Envoy closes such a connection at once; a first request that is already on its way would
-    /// be lost by that.
+    /// How long a connection whose slot comes before it has shown its protocol may take to do so;
+    /// then it is closed. Default 1 s. Envoy closes such a connection at once; a first request that
+    /// is already on its way would be lost by that.
     pub first_bytes_timeout: Duration,
-    /// What becomes of the streams still open at the deadline. Default [`StreamsAtDeadline::ResetStreams`].
+    /// What becomes of the streams still open at the deadline. Default
+    /// [`StreamsAtDeadline::ResetStreams`].
     pub at_deadline: StreamsAtDeadline,
     /// How many bytes of the peer are read and discarded in the delayed close. Default 16 MiB.
     ///
-    /// It has to cover what an honest peer may have under way: the windows of its streams and of the connection (1 MiB
-    /// with hyper's defaults) and what the kernels' buffers have. With less, an upload turns into the RST that the delayed
-    /// close is there to avoid. After the limit nothing more is read; the peer keeps its time.
+    /// It has to cover what an honest peer may have under way: the windows of its streams and of
+    /// the connection (1 MiB with hyper's defaults) and what the kernels' buffers have. With less,
+    /// an upload turns into the RST that the delayed close is there to avoid. After the limit
+    /// nothing more is read; the peer keeps its time.
     pub discard_limit: u64,
-    /// How many connections of the [`H2Drain`](crate::H2Drain) may be in their delayed close at a time; others close at
-    /// once when their last byte has been taken. Default 65 536. With [`Self::discard_limit`] it bounds what peers that do
-    /// not close can cost.
+    /// How many connections of the [`H2Drain`](crate::H2Drain) may be in their delayed close at a
+    /// time; others close at once when their last byte has been taken. Default 65 536. With
+    /// [`Self::discard_limit`] it bounds what peers that do not close can cost.
     pub max_lingering: u64,
 }
 
@@ -46,18 +50,20 @@ pub struct H2DrainSettings {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamsAtDeadline {
-    /// Each gets RST_STREAM(CANCEL), as far as it is served through [`ResetHandle`](crate::ResetHandle) (feature
-    /// `hyper`); what is left [`GRACE`](Self::GRACE) later is cut.
+    /// Each gets RST_STREAM(CANCEL), as far as it is served through
+    /// [`ResetHandle`](crate::ResetHandle) (feature `hyper`); what is left [`GRACE`](Self::GRACE)
+    /// later is cut.
     #[default]
     ResetStreams,
-    /// The connection is cut, as by Envoy 1.40: no RST_STREAM, and no GOAWAY earlier because the deadline is near. A
-    /// connection that has had no GOAWAY by then gets none. What the peer has not taken by then is lost.
+    /// The connection is cut, as by Envoy 1.40: no RST_STREAM, and no GOAWAY earlier because the
+    /// deadline is near. A connection that has had no GOAWAY by then gets none. What the peer has
+    /// not taken by then is lost.
     Cut,
 }
 
 impl StreamsAtDeadline {
-    /// How long after the deadline streams have to send their resets: 100 ms, less than the 250 ms after which
-    /// [`drain_signal::drive`] drops the connection.
+    /// How long after the deadline streams have to send their resets: 100 ms, less than the 250 ms
+    /// after which [`drain_signal::drive`] drops the connection.
     pub const GRACE: Duration = Duration::from_millis(100);
 }
 
@@ -117,9 +123,10 @@ impl H2DrainSettings {
         self
     }
 
-    /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain timeout, cut so
-    /// that the delayed close still fits in; but where little is left the gap has half of it. With [`StreamsAtDeadline::Cut`] it is
-    /// always the drain timeout, as in Envoy: the second GOAWAY is lost then if the deadline comes first.
+    /// The time between the two GOAWAYs when `left` is what remains until the deadline: the drain
+    /// timeout, cut so that the delayed close still fits in; but where little is left the gap has
+    /// half of it. With [`StreamsAtDeadline::Cut`] it is always the drain timeout, as in Envoy: the
+    /// second GOAWAY is lost then if the deadline comes first.
     ///
     /// A gap of one round trip is what saves the requests that are on their way
     /// ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)); the delayed close saves what the peer

@@ -2,14 +2,16 @@
 
 use std::pin::Pin;
 
-/// A server connection that can be asked for its graceful shutdown: on HTTP/2 GOAWAY(2^31-1) and a PING, then the final
-/// GOAWAY when the PING is acknowledged; on HTTP/1 no keep-alive.
+/// A server connection that can be asked for its graceful shutdown: on HTTP/2 GOAWAY(2^31-1) and a
+/// PING, then the final GOAWAY when the PING is acknowledged; on HTTP/1 no keep-alive.
 ///
-/// Implemented for hyper's `http2::Connection` (feature `hyper`), hyper-util's two auto connections (feature
-/// `hyper-util`) and [`ServeStreams`](crate::ServeStreams) over h2 (feature `h2`); open for others.
+/// Implemented for hyper's `http2::Connection` (feature `hyper`), hyper-util's two auto connections
+/// (feature `hyper-util`) and [`ServeStreams`](crate::ServeStreams) over h2 (feature `h2`); open
+/// for others.
 pub trait H2Shutdown {
-    /// Begins the shutdown; the connection must be polled on. [`H2Connection`](crate::H2Connection) calls it at most once:
-    /// on HTTP/2 at the end of the gap, otherwise when the client's first bytes have shown that it speaks something else.
+    /// Begins the shutdown; the connection must be polled on. [`H2Connection`](crate::H2Connection)
+    /// calls it at most once: on HTTP/2 at the end of the gap, otherwise when the client's first
+    /// bytes have shown that it speaks something else.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 

@@ -1,4 +1,5 @@
-//! Streams that can be reset: the service, its response futures and its bodies end with RST_STREAM(CANCEL).
+//! Streams that can be reset: the service, its response futures and its bodies end with
+//! RST_STREAM(CANCEL).
 
 use crate::reset::{ResetHandle, ResetStream};
 use h2::Reason;

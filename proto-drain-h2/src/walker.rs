@@ -1,4 +1,5 @@
-//! The frame walker: where one direction of an HTTP/2 connection stands between its frames, in any chunking.
+//! The frame walker: where one direction of an HTTP/2 connection stands between its frames, in any
+//! chunking.
 //!
 //! It reads the 9-byte headers of [RFC 9113 section 4.1](https://www.rfc-editor.org/rfc/rfc9113#section-4.1) and skips
 //! payloads without looking at them. It has 16 bytes, allocates nothing and never fails: the codec judges, not the walker.
@@ -69,8 +70,8 @@ impl FrameWalker {
         self.at_boundary() && self.begun
     }
 
-    /// How many bytes are safe to walk over without passing a boundary: zero at one, otherwise at most the rest of the
-    /// current header, payload or preface.
+    /// How many bytes are safe to walk over without passing a boundary: zero at one, otherwise at
+    /// most the rest of the current header, payload or preface.
     pub(crate) const fn until_boundary(&self) -> usize {
         if self.preface_left > 0 {
             self.preface_left as usize
@@ -83,8 +84,8 @@ impl FrameWalker {
         }
     }
 
-    /// Walks to the end of the current frame (or of the preface) or of the chunk, whichever comes first; returns the
-    /// bytes taken.
+    /// Walks to the end of the current frame (or of the preface) or of the chunk, whichever comes
+    /// first; returns the bytes taken.
     pub(crate) fn walk(&mut self, chunk: &[u8]) -> usize {
         self.begun |= !chunk.is_empty();
         if self.preface_left > 0 {
@@ -128,8 +129,9 @@ impl FrameWalker {
         }
     }
 
-    /// Walks on to the first boundary before which `stop` says so of the bytes behind it, or to the end; returns the
-    /// bytes taken. `stop` is not asked about frames other than PING and GOAWAY that are whole in this chunk.
+    /// Walks on to the first boundary before which `stop` says so of the bytes behind it, or to the
+    /// end; returns the bytes taken. `stop` is not asked about frames other than PING and GOAWAY
+    /// that are whole in this chunk.
     pub(crate) fn walk_until(&mut self, chunk: &[u8], stop: impl Fn(&[u8]) -> bool) -> usize {
         let mut at = 0;
         while at < chunk.len() {
@@ -144,8 +146,9 @@ impl FrameWalker {
         at
     }
 
-    /// How many bytes at the front of `chunk` are whole frames of which nothing need be kept: nearly everything that a busy
-    /// connection sends, so it is done without a note of where the walker stands.
+    /// How many bytes at the front of `chunk` are whole frames of which nothing need be kept:
+    /// nearly everything that a busy connection sends, so it is done without a note of where the
+    /// walker stands.
     fn pass(&self, chunk: &[u8]) -> usize {
         let mut passed = 0;
         if !self.at_boundary() {

@@ -12,7 +12,8 @@ use going::{Gap, Going, Shutdown};
 mod writing;
 pub(crate) use writing::Piece;
 
-/// How long after the gap a peer in the middle of a frame may neither send nor take a byte before it counts as gone.
+/// How long after the gap a peer in the middle of a frame may neither send nor take a byte before
+/// it counts as gone.
 const MID_FRAME_LIMIT: Duration = Duration::from_secs(10);
 
 /// A transport's state, without the transport.

@@ -1,13 +1,16 @@
-//! What does taking part in a drain cost a busy HTTP/1 connection, per request, while nothing drains?
+//! What does taking part in a drain cost a busy HTTP/1 connection, per request, while nothing
+//! drains?
 //!
-//! One kept-alive connection per case, one client that knows only how long an answer is. Over loopback TCP, as a server
-//! does it; and over a pipe in memory, where nothing but hyper, the client and the wrapper is left to measure. In turns of
-//! a few hundred requests, so that a busy neighbour disturbs all cases alike; the result is the median of the ratios of
-//! neighbouring turns. `cargo bench -p proto-drain-http1 --bench busy --features hyper,tower -- [--json FILE] [--quick]`.
+//! One kept-alive connection per case, one client that knows only how long an answer is. Over
+//! loopback TCP, as a server does it; and over a pipe in memory, where nothing but hyper, the
+//! client and the wrapper is left to measure. In turns of a few hundred requests, so that a busy
+//! neighbour disturbs all cases alike; the result is the median of the ratios of neighbouring
+//! turns. `cargo bench -p proto-drain-http1 --bench busy --features hyper,tower -- [--json FILE]
+//! [--quick]`.
 //!
 //! Instructions do not depend on the neighbours: the part `instructions` starts this program as
-//! `--count CASE N`, which serves N requests over the pipe, under callgrind; the difference of two runs,
-//! divided by the difference of their N, is the cost, with that of the client in it.
+//! `--count CASE N`, which serves N requests over the pipe, under callgrind; the difference of two
+//! runs, divided by the difference of their N, is the cost, with that of the client in it.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
@@ -169,7 +172,8 @@ fn compare(runtime: &Runtime, over: (&str, Over), signal: &DrainSignal, quick: b
     let mut clients: Vec<Client> = CASES.iter().map(connect).collect();
     let mut took = vec![Vec::with_capacity(turns); CASES.len()];
     for turn in 0..turns {
-        // Each case is the first in its turn: what one finds in the caches is not always the same one's.
+        // Each case is the first in its turn: what one finds in the caches is not always the same
+        // one's.
         for at in (0..CASES.len()).map(|at| (at + turn) % CASES.len()) {
             let began = Instant::now();
             runtime.block_on(clients[at].exchange(times));

@@ -1,10 +1,11 @@
-//! How often does closing an idle connection lose a request? RFC 9112 section 9.5 allows the race; here it is measured.
+//! How often does closing an idle connection lose a request? RFC 9112 section 9.5 allows the race;
+//! here it is measured.
 //!
-//! `cargo run --release -p proto-drain-http1 --features hyper --example idle_race -- [CONNECTIONS]` (5000 by default, for
-//! each line). Every connection is kept alive and idle over loopback TCP when its slot comes; its client sends one more
-//! request at a moment of its own, evenly spread over the two milliseconds before and after the named one. A
-//! client that has already seen the close does not send: it has lost nothing. One that has sent and gets no whole
-//! response has.
+//! `cargo run --release -p proto-drain-http1 --features hyper --example idle_race -- [CONNECTIONS]`
+//! (5000 by default, for each line). Every connection is kept alive and idle over loopback TCP when
+//! its slot comes; its client sends one more request at a moment of its own, evenly spread over the
+//! two milliseconds before and after the named one. A client that has already seen the close does
+//! not send: it has lost nothing. One that has sent and gets no whole response has.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};

@@ -1,5 +1,5 @@
-//! A relay of WebSockets that drains: after SIGTERM each client reads a Close frame with 1012 at its slot, between two frames
-//! of the server, and may come again.
+//! A relay of WebSockets that drains: after SIGTERM each client reads a Close frame with 1012 at
+//! its slot, between two frames of the server, and may come again.
 //!
 //! ```text
 //! cargo run -p proto-drain-http1 --example websocket_relay -- 127.0.0.1:8080 127.0.0.1:9000 10

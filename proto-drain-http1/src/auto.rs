@@ -1,4 +1,5 @@
-//! Graceful shutdown of hyper-util's auto connections, also while they wait for the first bytes (feature `hyper-util`).
+//! Graceful shutdown of hyper-util's auto connections, also while they wait for the first bytes
+//! (feature `hyper-util`).
 
 use std::error::Error as StdError;
 use std::future::Future;
@@ -46,13 +47,14 @@ where
     }
 }
 
-/// An auto connection whose end is clean also if it was asked to leave before it knew its client's version.
+/// An auto connection whose end is clean also if it was asked to leave before it knew its client's
+/// version.
 ///
-/// hyper-util then ends it with an error of kind [`Interrupted`](io::ErrorKind::Interrupted); here that is `Ok`. Every
-/// other end is the connection's own.
+/// hyper-util then ends it with an error of kind [`Interrupted`](io::ErrorKind::Interrupted); here
+/// that is `Ok`. Every other end is the connection's own.
 ///
-/// An HTTP/2 client of it reads GOAWAY when the deadline is near; with proto-drain-h2 at its slot, with the
-/// `drain_timeout` between the two GOAWAYs.
+/// An HTTP/2 client of it reads GOAWAY when the deadline is near; with proto-drain-h2 at its slot,
+/// with the `drain_timeout` between the two GOAWAYs.
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "futures do nothing unless polled"]

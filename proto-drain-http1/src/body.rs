@@ -10,10 +10,10 @@ use crate::exchange::{Exchange, Exchanges};
 
 /// A body that counts as "in request" until its end, an error, or its drop.
 ///
-/// [`DrainService`](crate::DrainService) leaves bodies alone, so for it a request is over when the head of its response
-/// is handed on. A service inside it that wraps its bodies in this makes the connection look busy, to an
-/// [`ActivityObserver`](crate::ActivityObserver) and to the steps of a drain, until the last frame. Frames pass
-/// through unchanged.
+/// [`DrainService`](crate::DrainService) leaves bodies alone, so for it a request is over when the
+/// head of its response is handed on. A service inside it that wraps its bodies in this makes the
+/// connection look busy, to an [`ActivityObserver`](crate::ActivityObserver) and to the steps of a
+/// drain, until the last frame. Frames pass through unchanged.
 #[pin_project]
 #[derive(Debug)]
 pub struct ExchangeBody<B> {

@@ -1,8 +1,10 @@
-//! How a connection is let go: at its slot it is left to speak (or given a grace), at the deadline it closes.
+//! How a connection is let go: at its slot it is left to speak (or given a grace), at the deadline
+//! it closes.
 //!
-//! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent client cannot be informed. Whether its
-//! connection is closed at its slot or left until the deadline is the [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a
-//! request cross the close, and no server can prevent that.
+//! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent client cannot be
+//! informed. Whether its connection is closed at its slot or left until the deadline is the
+//! [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a request cross the close, and no server
+//! can prevent that.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,11 +19,12 @@ use crate::exchange::Exchanges;
 
 /// An HTTP/1 connection of any implementation that can be asked to stop keeping alive.
 ///
-/// Implemented for hyper's two connection types (feature `hyper`), open for others: a hand-written server implements
-/// this one method.
+/// Implemented for hyper's two connection types (feature `hyper`), open for others: a hand-written
+/// server implements this one method.
 pub trait GracefulShutdown: Future {
-    /// No more keep-alive: close at once if idle, otherwise after the response that is under way, which says `close`
-    /// if its head is not written yet. Called at most once; must not block. The connection is polled afterwards.
+    /// No more keep-alive: close at once if idle, otherwise after the response that is under way,
+    /// which says `close` if its head is not written yet. Called at most once; must not block. The
+    /// connection is polled afterwards.
     fn graceful_shutdown(self: Pin<&mut Self>);
 }
 
@@ -31,11 +34,13 @@ pub trait GracefulShutdown: Future {
 pub enum IdlePolicy {
     /// Its next response says `close`, and it is never closed before the deadline. The default.
     ///
-    /// Envoy 1.40 closes it at its slot (proactive drain, `drain_timeout` later), without having said anything to it.
+    /// Envoy 1.40 closes it at its slot (proactive drain, `drain_timeout` later), without having
+    /// said anything to it.
     #[default]
     WhenItSpeaks,
-    /// It is closed if its slot has come and no byte came for this long after that. The grace narrows the race between
-    /// the close and a new request, which nothing can remove (RFC 9112 section 9.5).
+    /// It is closed if its slot has come and no byte came for this long after that. The grace
+    /// narrows the race between the close and a new request, which nothing can remove (RFC 9112
+    /// section 9.5).
     AfterGrace(Duration),
 }
 
@@ -44,29 +49,32 @@ pub enum IdlePolicy {
 #[non_exhaustive]
 pub enum AtDeadline {
     /// An idle connection closes in good order; the others are dropped, and the transport lingers
-    /// ([`LingerIo::with_spawner`](crate::LingerIo::with_spawner)), so that nothing that was sent is destroyed. The
-    /// default.
+    /// ([`LingerIo::with_spawner`](crate::LingerIo::with_spawner)), so that nothing that was sent
+    /// is destroyed. The default.
     #[default]
     Linger,
-    /// The transport is closed at once, as Envoy 1.40 does it: FIN, or RST where unread data lies in the socket.
+    /// The transport is closed at once, as Envoy 1.40 does it: FIN, or RST where unread data lies
+    /// in the socket.
     Cut,
 }
 
 /// How [`Http1Connection`] lets go.
 ///
-/// Nearest to Envoy 1.40 is [`IdlePolicy::AfterGrace`] with its `drain_timeout` (5 s), a `pre_session_timeout` of zero and
-/// [`AtDeadline::Cut`]. One thing stays different: after a response with `close` Envoy serves on until `drain_timeout`
-/// ends, where RFC 9112 section 9.6 asks for the close, and hyper closes.
+/// Nearest to Envoy 1.40 is [`IdlePolicy::AfterGrace`] with its `drain_timeout` (5 s), a
+/// `pre_session_timeout` of zero and [`AtDeadline::Cut`]. One thing stays different: after a
+/// response with `close` Envoy serves on until `drain_timeout` ends, where RFC 9112 section 9.6
+/// asks for the close, and hyper closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Http1Settings {
     /// What happens to an idle kept-alive connection. Default [`IdlePolicy::WhenItSpeaks`].
     pub idle: IdlePolicy,
-    /// How long a connection that has never sent a byte may stay silent after its slot before it is closed; default
-    /// 10 s. `None`: as an idle one.
+    /// How long a connection that has never sent a byte may stay silent after its slot before it is
+    /// closed; default 10 s. `None`: as an idle one.
     ///
-    /// It is probably about to send its first request, or it is a preconnected spare without a request to
-    /// lose. Envoy closes it at its slot at once, and can lose a request that is on its way.
+    /// It is probably about to send its first request, or it is a preconnected spare without a
+    /// request to lose. Envoy closes it at its slot at once, and can lose a request that is on its
+    /// way.
     pub pre_session_timeout: Option<Duration>,
     /// What becomes of what is left at the deadline. Default [`AtDeadline::Linger`].
     pub at_deadline: AtDeadline,
@@ -150,7 +158,8 @@ pub struct Http1Connection<C> {
 /// How far letting go has come.
 enum Step {
     Serving,
-    /// The slot has come; at the end of this time the connection is asked, if it still is as it was.
+    /// The slot has come; at the end of this time the connection is asked, if it still is as it
+    /// was.
     Waiting(Pin<Box<Sleep>>, Still),
     /// It is asked as soon as nothing would be lost by it.
     Closing,
@@ -167,7 +176,8 @@ enum Still {
 }
 
 impl<C: GracefulShutdown> Http1Connection<C> {
-    /// Wraps `connection`, which runs over the [`LingerIo`](crate::LingerIo) that `exchanges` was taken from.
+    /// Wraps `connection`, which runs over the [`LingerIo`](crate::LingerIo) that `exchanges` was
+    /// taken from.
     ///
     /// Exchanges of no transport would make it look as if it had never spoken.
     pub fn new(connection: C, exchanges: Exchanges, settings: Http1Settings) -> Self {
@@ -181,9 +191,10 @@ impl<C: GracefulShutdown> Http1Connection<C> {
 }
 
 impl<C> Http1Connection<C> {
-    /// Closes as soon as no request is under way: at once if it is idle, as for an idle timeout. A request whose first bytes have
-    /// come counts as under way; its response says `close`. With [`IdlePolicy::AfterGrace`] a
-    /// connection that has spoken is closed that much later, as after its slot.
+    /// Closes as soon as no request is under way: at once if it is idle, as for an idle timeout. A
+    /// request whose first bytes have come counts as under way; its response says `close`. With
+    /// [`IdlePolicy::AfterGrace`] a connection that has spoken is closed that much later, as after
+    /// its slot.
     pub fn close_when_idle(self: Pin<&mut Self>) {
         let this = self.project();
         match (&*this.step, this.settings.idle) {
@@ -212,7 +223,8 @@ impl<C: GracefulShutdown> Future for Http1Connection<C> {
             let Some(mut connection) = this.connection.as_mut().as_pin_mut() else {
                 return Poll::Ready(Outcome::Aborted);
             };
-            // The connection first: it takes in what already lies in the socket, so that a request there counts.
+            // The connection first: it takes in what already lies in the socket, so that a request
+            // there counts.
             if let Poll::Ready(output) = connection.as_mut().poll(cx) {
                 return Poll::Ready(Outcome::Ended(output));
             }
@@ -275,7 +287,8 @@ impl<C: GracefulShutdown> GracefulClose for Http1Connection<C> {
             ) {
                 connection.graceful_shutdown();
             }
-            // An idle one shuts its transport down when it is polled now. One with a response under way does not.
+            // An idle one shuts its transport down when it is polled now. One with a response under
+            // way does not.
             *this.step = Step::Ending;
         } else {
             this.connection.set(None);
@@ -285,9 +298,9 @@ impl<C: GracefulShutdown> GracefulClose for Http1Connection<C> {
 
 /// Whether a graceful shutdown now closes on no request.
 ///
-/// A request that is being answered is finished by the connection itself. One whose head has come in part is not: hyper
-/// closes an idle kept-alive connection whatever is in its buffer. Without a service wrapper nothing is known, and the
-/// connection's own idea of idle decides.
+/// A request that is being answered is finished by the connection itself. One whose head has come
+/// in part is not: hyper closes an idle kept-alive connection whatever is in its buffer. Without a
+/// service wrapper nothing is known, and the connection's own idea of idle decides.
 fn loses_nothing(exchanges: &Exchanges) -> bool {
     !exchanges.is_tracked() || exchanges.is_answering() || !exchanges.is_receiving()
 }

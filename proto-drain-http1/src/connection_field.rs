@@ -23,7 +23,8 @@ pub(crate) fn say_close(headers: &mut HeaderMap) {
         return;
     }
     options.extend_from_slice(b"close");
-    // Pieces of valid values joined by ", " are a valid value; were they not, `close` alone is what must be said.
+    // Pieces of valid values joined by ", " are a valid value; were they not, `close` alone is what
+    // must be said.
     headers.insert(
         CONNECTION,
         HeaderValue::from_bytes(&options).unwrap_or(CLOSE),

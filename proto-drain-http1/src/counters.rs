@@ -4,9 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts of the ways in which connections were closed; clones share the counts, and the bound on how many linger.
+/// Counts of the ways in which connections were closed; clones share the counts, and the bound on
+/// how many linger.
 ///
-/// One value for a listener, a filter chain or a process, as the caller likes. Touched once per connection, at its end.
+/// One value for a listener, a filter chain or a process, as the caller likes. Touched once per
+/// connection, at its end.
 #[derive(Clone, Default)]
 pub struct CloseCounters {
     inner: Arc<Counts>,
@@ -27,17 +29,22 @@ struct Counts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CloseCounts {
-    /// Staged closes that the peer ended: everything we wrote was there to be read before the connection went.
+    /// Staged closes that the peer ended: everything we wrote was there to be read before the
+    /// connection went.
     pub staged: u64,
-    /// Staged closes that `delayed_close_timeout` ended (Envoy: `downstream_cx_delayed_close_timeout`).
+    /// Staged closes that `delayed_close_timeout` ended (Envoy:
+    /// `downstream_cx_delayed_close_timeout`).
     pub timed_out: u64,
     /// Staged closes that the byte bound ended: the peer went on sending without reading.
     pub byte_bounded: u64,
-    /// Connections dropped without a staged close while the peer was still there, or with a request unanswered.
+    /// Connections dropped without a staged close while the peer was still there, or with a request
+    /// unanswered.
     pub aborted: u64,
-    /// Closes that ended because the peer took nothing of what was flushed for `delayed_close_timeout`: it got RST.
+    /// Closes that ended because the peer took nothing of what was flushed for
+    /// `delayed_close_timeout`: it got RST.
     pub stalled: u64,
-    /// Connections closed at once because [`max_lingering`](crate::LingerSettings::max_lingering) others lingered.
+    /// Connections closed at once because [`max_lingering`](crate::LingerSettings::max_lingering)
+    /// others lingered.
     pub refused: u64,
 }
 
@@ -80,7 +87,8 @@ impl CloseCounters {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One more connection lingers, if fewer than `most` do. Relaxed: the count bounds, it publishes nothing.
+    /// One more connection lingers, if fewer than `most` do. Relaxed: the count bounds, it
+    /// publishes nothing.
     pub(crate) fn place(&self, most: u64) -> Option<Place> {
         let before = self.inner.lingering.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());

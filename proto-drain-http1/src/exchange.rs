@@ -1,9 +1,11 @@
-//! What the parts of one connection share: bytes have come, a request is being answered, it is a tunnel now.
+//! What the parts of one connection share: bytes have come, a request is being answered, it is a
+//! tunnel now.
 //!
-//! The transport wrapper sees bytes, the service wrapper sees requests and responses, the connection wrapper must know
-//! "is a request in flight?": one whose first bytes have arrived is (RFC 9112 section 9.5 lets either side close at any
-//! time; a server that closes on half a request has lost it). hyper knows it for the first request of a connection
-//! only: its `graceful_shutdown` closes an idle kept-alive connection even with half a head in its buffer.
+//! The transport wrapper sees bytes, the service wrapper sees requests and responses, the
+//! connection wrapper must know "is a request in flight?": one whose first bytes have arrived is
+//! (RFC 9112 section 9.5 lets either side close at any time; a server that closes on half a request
+//! has lost it). hyper knows it for the first request of a connection only: its `graceful_shutdown`
+//! closes an idle kept-alive connection even with half a head in its buffer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,8 +27,9 @@ pub struct Exchanges {
     inner: Arc<Inner>,
 }
 
-/// Relaxed throughout: the flags are read and written by the connection's own task (an exchange that ends on another
-/// task at worst makes the connection look busy until its next poll), and they publish no other memory.
+/// Relaxed throughout: the flags are read and written by the connection's own task (an exchange
+/// that ends on another task at worst makes the connection look busy until its next poll), and they
+/// publish no other memory.
 #[derive(Default)]
 struct Inner {
     /// Bytes have come behind the last request that the service has taken, its body aside.
@@ -42,8 +45,8 @@ struct Inner {
     read: AtomicBool,
     written: AtomicBool,
     tracked: AtomicBool,
-    /// The service wrapper has a request that it has not answered. Written by the connection's own task alone, so that a
-    /// request costs no read-modify-write.
+    /// The service wrapper has a request that it has not answered. Written by the connection's own
+    /// task alone, so that a request costs no read-modify-write.
     answering: AtomicBool,
     /// The guards that are held.
     active: AtomicU32,
@@ -70,7 +73,8 @@ impl Exchanges {
         Self::default()
     }
 
-    /// The same, with an observer, which is called at the first request in flight, at the last one's end, and at a tunnel.
+    /// The same, with an observer, which is called at the first request in flight, at the last
+    /// one's end, and at a tunnel.
     #[must_use]
     pub fn with_observer(observer: impl ActivityObserver + Send + Sync + 'static) -> Self {
         Self {
@@ -81,8 +85,9 @@ impl Exchanges {
         }
     }
 
-    /// A request was taken from the connection. Hold the guard until the response is out; [`DrainService`] holds it
-    /// until the head is handed on, [`ExchangeBody`](crate::ExchangeBody) until the body is.
+    /// A request was taken from the connection. Hold the guard until the response is out;
+    /// [`DrainService`] holds it until the head is handed on, [`ExchangeBody`](crate::ExchangeBody)
+    /// until the body is.
     ///
     /// [`DrainService`]: crate::DrainService
     pub fn begin(&self, request: &RequestFacts) -> Exchange {
@@ -90,7 +95,8 @@ impl Exchanges {
         self.guard()
     }
 
-    /// [`begin`](Self::begin) without a guard, for the connection's own task; [`answered`](Self::answered) ends it.
+    /// [`begin`](Self::begin) without a guard, for the connection's own task;
+    /// [`answered`](Self::answered) ends it.
     #[cfg(any(feature = "hyper", feature = "tower"))]
     pub(crate) fn answer(&self, has_body: bool) {
         self.taken(has_body);
@@ -146,20 +152,22 @@ impl Exchanges {
         Exchange { of: self.clone() }
     }
 
-    /// The body of the request that was just taken. Hold the guard until the body has come whole or is given up, which may be
-    /// after its response: what comes meanwhile is no head.
+    /// The body of the request that was just taken. Hold the guard until the body has come whole or
+    /// is given up, which may be after its response: what comes meanwhile is no head.
     pub fn body(&self) -> OpenBody {
         self.inner.bodies.fetch_add(1, Ordering::Relaxed);
         OpenBody { of: self.clone() }
     }
 
-    /// Whether a request's body may still have bytes to come. Without [guards](Self::body) this is not known.
+    /// Whether a request's body may still have bytes to come. Without [guards](Self::body) this is
+    /// not known.
     #[must_use]
     pub fn has_open_body(&self) -> bool {
         self.inner.bodies.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether a head was taken since this was last asked: what has come since then is another one's.
+    /// Whether a head was taken since this was last asked: what has come since then is another
+    /// one's.
     #[must_use]
     pub fn took_head(&self) -> bool {
         // The connection's own task alone writes it.
@@ -170,19 +178,21 @@ impl Exchanges {
         taken
     }
 
-    /// The connection is a tunnel from here on (101, or 2xx to CONNECT): the transport wrapper steps aside, so that
-    /// half-closing works as without it.
+    /// The connection is a tunnel from here on (101, or 2xx to CONNECT): the transport wrapper
+    /// steps aside, so that half-closing works as without it.
     pub fn switch_to_tunnel(&self) {
         if !self.inner.tunnel.swap(true, Ordering::Relaxed) {
             self.report(Activity::Tunnel);
         }
     }
 
-    /// Asks `decision` whether the connection leaves with the response that is about to be written; once per response.
+    /// Asks `decision` whether the connection leaves with the response that is about to be written;
+    /// once per response.
     ///
-    /// Its slot decides; and a connection that speaks rarely leaves before its slot: one whose drain has come further by more than
-    /// a sixteenth of its drain time since the connection's last response, or since the drain's start. Slots spread connections
-    /// over time; these are spread already, and may not speak again before the deadline.
+    /// Its slot decides; and a connection that speaks rarely leaves before its slot: one whose
+    /// drain has come further by more than a sixteenth of its drain time since the connection's
+    /// last response, or since the drain's start. Slots spread connections over time; these are
+    /// spread already, and may not speak again before the deadline.
     pub fn leaving(&self, decision: &impl DrainDecision) -> Leaving {
         let leaving = Leaving::ask(decision);
         if leaving == Leaving::Yes {
@@ -201,8 +211,9 @@ impl Exchanges {
         }
     }
 
-    /// The connection opens now, and its requests will be made known here: in a drain that is on already, how rarely it speaks
-    /// is measured from here on. Without this it is measured from the drain's start. [`DrainService`] does it by itself.
+    /// The connection opens now, and its requests will be made known here: in a drain that is on
+    /// already, how rarely it speaks is measured from here on. Without this it is measured from the
+    /// drain's start. [`DrainService`] does it by itself.
     ///
     /// [`DrainService`]: crate::DrainService
     pub fn opened(&self, decision: &impl DrainDecision) {
@@ -211,8 +222,9 @@ impl Exchanges {
         self.inner.spoke_at.store(progress, Ordering::Relaxed);
     }
 
-    /// The other side of the tunnel was reset, or ended without its protocol's end: when the transport is dropped, the client
-    /// gets RST and not FIN, which would say that it has got everything.
+    /// The other side of the tunnel was reset, or ended without its protocol's end: when the
+    /// transport is dropped, the client gets RST and not FIN, which would say that it has got
+    /// everything.
     pub fn break_off_tunnel(&self) {
         self.inner.broken_off.store(true, Ordering::Relaxed);
     }
@@ -221,9 +233,10 @@ impl Exchanges {
         self.inner.broken_off.load(Ordering::Relaxed)
     }
 
-    /// The body of the response that is being written ends with the connection ([`RequestFacts::framed_by_close`], RFC 9112
-    /// section 6.3): if the transport is dropped before it is shut down, the client gets RST. FIN would make what it has got look
-    /// whole. [`DrainService`] says it by itself.
+    /// The body of the response that is being written ends with the connection
+    /// ([`RequestFacts::framed_by_close`], RFC 9112 section 6.3): if the transport is dropped
+    /// before it is shut down, the client gets RST. FIN would make what it has got look whole.
+    /// [`DrainService`] says it by itself.
     ///
     /// [`DrainService`]: crate::DrainService
     pub fn frame_by_close(&self) {
@@ -234,10 +247,10 @@ impl Exchanges {
         self.inner.framed_by_close.load(Ordering::Relaxed)
     }
 
-    /// The response that is being written says `close`, and nothing reads the rest of its request's body any more: as long as
-    /// the response has to wait for its client, the transport discards what comes, up to
-    /// [`discard_limit`](crate::LingerSettings::discard_limit). A client that sends everything before it reads must not wait
-    /// for a server that waits for it.
+    /// The response that is being written says `close`, and nothing reads the rest of its request's
+    /// body any more: as long as the response has to wait for its client, the transport discards
+    /// what comes, up to [`discard_limit`](crate::LingerSettings::discard_limit). A client that
+    /// sends everything before it reads must not wait for a server that waits for it.
     pub fn discard_rest(&self) {
         self.inner.discards.store(true, Ordering::Relaxed);
     }
@@ -412,12 +425,14 @@ impl Drop for OpenBody {
     }
 }
 
-/// Whether a connection that spoke at `before` and speaks at `now`, in 65 535ths of the drain time, may be late for its slot.
+/// Whether a connection that spoke at `before` and speaks at `now`, in 65 535ths of the drain time,
+/// may be late for its slot.
 const fn speaks_rarely(before: u16, now: u16) -> bool {
     now.saturating_sub(before) > u16::MAX / 16
 }
 
-/// Whether the last bytes end a request head: an empty line, with the line ends that parsers accept.
+/// Whether the last bytes end a request head: an empty line, with the line ends that parsers
+/// accept.
 fn ends_a_head(tail: u32) -> bool {
     let tail = tail.to_be_bytes();
     tail == *b"\r\n\r\n" || tail.ends_with(b"\n\n") || tail.ends_with(b"\n\r\n")

@@ -10,9 +10,9 @@ use crate::service::DrainService;
 
 /// Wraps services of one connection in [`DrainService`].
 ///
-/// A decision is a connection's own, so a layer is made per connection:
-/// `DrainLayer::new(handle, exchanges).layer(app.clone())`. Laid under a whole application it would make
-/// all connections leave together.
+/// A decision is a connection's own, so a layer is made per connection: `DrainLayer::new(handle,
+/// exchanges).layer(app.clone())`. Laid under a whole application it would make all connections
+/// leave together.
 #[derive(Clone)]
 pub struct DrainLayer<D> {
     decision: D,

@@ -1,9 +1,11 @@
-//! HTTP/1.1 lets go in its own words: `connection: close` on the right response, then a close that destroys nothing.
+//! HTTP/1.1 lets go in its own words: `connection: close` on the right response, then a close that
+//! destroys nothing.
 //!
-//! A server that just closes its connections loses requests: those in flight, those on their way, and responses that an
-//! RST wipes out of the client's buffers. In HTTP/1 the one thing a server can say is a header on a response, so it says
-//! that, processes nothing behind it, and closes in stages. *When* is not decided here: that is the drain's business,
-//! which arrives as a [`DrainDecision`](drain_signal::DrainDecision) and a [`DrainWatch`](drain_signal::DrainWatch).
+//! A server that just closes its connections loses requests: those in flight, those on their way,
+//! and responses that an RST wipes out of the client's buffers. In HTTP/1 the one thing a server
+//! can say is a header on a response, so it says that, processes nothing behind it, and closes in
+//! stages. *When* is not decided here: that is the drain's business, which arrives as a
+//! [`DrainDecision`](drain_signal::DrainDecision) and a [`DrainWatch`](drain_signal::DrainWatch).
 //!
 //! ```text
 //!  DrainWatch ── handle ─► DrainService ── asks per response ─► apply() ── connection: close
@@ -70,9 +72,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! A server that is not hyper's uses the same pieces: [`apply`] for its response heads, [`LingerIo`] as its transport,
-//! [`GracefulShutdown`] for its connection; `examples/hand_written` is one. What follows an upgrade is a tunnel, with a
-//! guard of its own (a clone of the watch); [`WebSocketIo`] lets a relayed WebSocket end in a Close frame.
+//! A server that is not hyper's uses the same pieces: [`apply`] for its response heads,
+//! [`LingerIo`] as its transport, [`GracefulShutdown`] for its connection; `examples/hand_written`
+//! is one. What follows an upgrade is a tunnel, with a guard of its own (a clone of the watch);
+//! [`WebSocketIo`] lets a relayed WebSocket end in a Close frame.
 //!
 //! # What dropping means
 //!
@@ -87,17 +90,19 @@
 //!
 //! # What it does not do
 //!
-//! It does not parse or serve HTTP/1 (hyper, or you), decide who leaves when (drain-signal, drain-tree), accept
-//! (listener-versions), or speak HTTP/2 (proto-drain-h2). It cannot inform a silent client that its connection leaves: a close
-//! at the deadline can cross a request, and is never called lossless.
+//! It does not parse or serve HTTP/1 (hyper, or you), decide who leaves when (drain-signal,
+//! drain-tree), accept (listener-versions), or speak HTTP/2 (proto-drain-h2). It cannot inform a
+//! silent client that its connection leaves: a close at the deadline can cross a request, and is
+//! never called lossless.
 //!
 //! # Where it follows Envoy
 //!
-//! The header, its exceptions and `delayed_close_timeout` are Envoy's ([draining], [`delayed_close_timeout`]). It
-//! deviates where RFC 9112 section 9.6 asks for it: after a response with `close` it closes instead of serving on until
-//! `drain_timeout`, and it half-closes before it waits. Other options in a `Connection` field are kept. An idle
-//! connection is not closed before the deadline unless [`IdlePolicy::AfterGrace`] says so, and one that speaks rarely reads
-//! `close` before its slot ([`Exchanges::leaving`]).
+//! The header, its exceptions and `delayed_close_timeout` are Envoy's ([draining],
+//! [`delayed_close_timeout`]). It deviates where RFC 9112 section 9.6 asks for it: after a response
+//! with `close` it closes instead of serving on until `drain_timeout`, and it half-closes before it
+//! waits. Other options in a `Connection` field are kept. An idle connection is not closed before
+//! the deadline unless [`IdlePolicy::AfterGrace`] says so, and one that speaks rarely reads `close`
+//! before its slot ([`Exchanges::leaving`]).
 //!
 //! [draining]: https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining
 //! [`delayed_close_timeout`]: https://www.envoyproxy.io/docs/envoy/latest/api-v3/extensions/filters/network/http_connection_manager/v3/http_connection_manager.proto
@@ -106,8 +111,10 @@
 //!
 //! None is on by default.
 //!
-//! - `hyper`: [`GracefulShutdown`] for hyper's HTTP/1 connections, `DrainService` as a hyper service, `ExchangeBody`.
-//! - `hyper-util`: the same for hyper-util's auto connections; `CleanEnd`, for those still waiting for the first bytes.
+//! - `hyper`: [`GracefulShutdown`] for hyper's HTTP/1 connections, `DrainService` as a hyper
+//!   service, `ExchangeBody`.
+//! - `hyper-util`: the same for hyper-util's auto connections; `CleanEnd`, for those still waiting
+//!   for the first bytes.
 //! - `tower`: `DrainLayer`, and `DrainService` as a tower service.
 //!
 //! Staged closes and graces need a tokio runtime with time. Minimum supported Rust version 1.85.

@@ -1,10 +1,12 @@
-//! A transport whose shutdown is the staged close of RFC 9112 section 9.6: half-close, read and discard, close.
+//! A transport whose shutdown is the staged close of RFC 9112 section 9.6: half-close, read and
+//! discard, close.
 //!
-//! A close with unread data in the socket makes the kernel answer with RST, and an RST makes the peer's kernel throw
-//! away what it has received and not yet handed out: the response. hyper (1.12) offers no staged close; it awaits the
-//! transport's `poll_shutdown`, so that is where this one happens. Where hyper does not await it (service error, header
-//! timeout, cancelled connection) the wrapper is dropped: then the transport goes to a [`Lingering`] task if the caller
-//! gave a way to spawn one, or the abort is counted.
+//! A close with unread data in the socket makes the kernel answer with RST, and an RST makes the
+//! peer's kernel throw away what it has received and not yet handed out: the response. hyper (1.12)
+//! offers no staged close; it awaits the transport's `poll_shutdown`, so that is where this one
+//! happens. Where hyper does not await it (service error, header timeout, cancelled connection) the
+//! wrapper is dropped: then the transport goes to a [`Lingering`] task if the caller gave a way to
+//! spawn one, or the abort is counted.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -27,14 +29,16 @@ type Heir<IO> = Box<dyn FnOnce(Lingering<IO>) + Send + Sync>;
 
 /// A transport whose shutdown is the staged close.
 ///
-/// Reading, writing and flushing pass through (vectored writes too), for HTTP/1 and for HTTP/2 alike; the one addition
-/// is a note in [`Exchanges`] of whether bytes came or went. `poll_shutdown` flushes, half-closes, then reads and
-/// discards until the peer closes. Each step is bounded by the one rule of
+/// Reading, writing and flushing pass through (vectored writes too), for HTTP/1 and for HTTP/2
+/// alike; the one addition is a note in [`Exchanges`] of whether bytes came or went.
+/// `poll_shutdown` flushes, half-closes, then reads and discards until the peer closes. Each step
+/// is bounded by the one rule of
 /// [`LingerSettings::delayed_close_timeout`]: no progress for that long. A peer that takes nothing of what is flushed gets
-/// RST then, where the [TCP connection](Self::with_tcp) is known. A connection on which nothing was ever written has
-/// nothing to protect and is shut down at once.
+/// RST then, where the [TCP connection](Self::with_tcp) is known. A connection on which nothing was
+/// ever written has nothing to protect and is shut down at once.
 ///
-/// On a tunnel ([`Exchanges::switch_to_tunnel`]) the wrapper steps aside: there `poll_shutdown` is a plain half-close.
+/// On a tunnel ([`Exchanges::switch_to_tunnel`]) the wrapper steps aside: there `poll_shutdown` is
+/// a plain half-close.
 ///
 /// # Dropping
 ///
@@ -49,8 +53,8 @@ type Heir<IO> = Box<dyn FnOnce(Lingering<IO>) + Send + Sync>;
 /// | otherwise, with [`with_spawner`](Self::with_spawner) | goes to a [`Lingering`] task; `max_lingering` others: closed, counted as refused |
 /// | otherwise | counted as aborted; unread data makes it an RST |
 ///
-/// Before its owner has shut it down a transport never ends in its own protocol's words (close_notify): what was cut must not
-/// look whole.
+/// Before its owner has shut it down a transport never ends in its own protocol's words
+/// (close_notify): what was cut must not look whole.
 ///
 /// # Examples
 ///
@@ -138,17 +142,20 @@ impl<IO: 'static> LingerIo<IO> {
 }
 
 impl<IO> LingerIo<IO> {
-    /// Shares this knowledge of the connection instead of one of its own (for one with an observer).
+    /// Shares this knowledge of the connection instead of one of its own (for one with an
+    /// observer).
     #[must_use]
     pub fn with_exchanges(mut self, exchanges: Exchanges) -> Self {
         self.exchanges = exchanges;
         self
     }
 
-    /// Where the transport goes if this wrapper is dropped without a shutdown while the peer is still there.
+    /// Where the transport goes if this wrapper is dropped without a shutdown while the peer is
+    /// still there.
     ///
-    /// The function is called from `drop`; it spawns the future it is given, or drops it, which counts as an abort.
-    /// [`LingerSettings::max_lingering`] bounds how often it is called. It must not panic, also not outside a runtime.
+    /// The function is called from `drop`; it spawns the future it is given, or drops it, which
+    /// counts as an abort. [`LingerSettings::max_lingering`] bounds how often it is called. It must
+    /// not panic, also not outside a runtime.
     #[must_use]
     pub fn with_spawner(
         mut self,
@@ -158,18 +165,21 @@ impl<IO> LingerIo<IO> {
         self
     }
 
-    /// How the TCP connection under the transport is found, which can say what a wrapper cannot: FIN without
-    /// close_notify, and RST. Over TLS `|tls| Some(tls.get_ref().0)`. A [`TcpStream`] is found by itself.
+    /// How the TCP connection under the transport is found, which can say what a wrapper cannot:
+    /// FIN without close_notify, and RST. Over TLS `|tls| Some(tls.get_ref().0)`. A [`TcpStream`]
+    /// is found by itself.
     ///
-    /// Without it a wrapper that is dropped in the middle of a response is closed at the end of its lingering, not before.
+    /// Without it a wrapper that is dropped in the middle of a response is closed at the end of its
+    /// lingering, not before.
     #[must_use]
     pub fn with_tcp(mut self, tcp: fn(&IO) -> Option<&TcpStream>) -> Self {
         self.tcp = tcp;
         self
     }
 
-    /// A shutdown of the transport says nothing but that our direction ends: it is a wrapper around a socket, without TLS. Then it
-    /// is half-closed at once, also when it is dropped in the middle of a response. Sockets themselves are known.
+    /// A shutdown of the transport says nothing but that our direction ends: it is a wrapper around
+    /// a socket, without TLS. Then it is half-closed at once, also when it is dropped in the middle
+    /// of a response. Sockets themselves are known.
     #[must_use]
     pub fn with_plain_shutdown(mut self) -> Self {
         self.says_only_fin = true;
@@ -258,7 +268,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
         if self.step == Step::Flushing {
             if let Err(error) = ready!(self.poll_half_close(cx)) {
                 if error.kind() == io::ErrorKind::TimedOut {
-                    // What it has not taken lies in our memory and in the kernel's; nothing of it can be delivered.
+                    // What it has not taken lies in our memory and in the kernel's; nothing of it
+                    // can be delivered.
                     socket::reset(self.tcp());
                     self.end(End::Stalled);
                 } else {
@@ -318,7 +329,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
         let staged = match &mut self.staged {
             Some(staged) => staged,
             none => {
-                // A transport that takes everything at once costs neither a timer nor an allocation.
+                // A transport that takes everything at once costs neither a timer nor an
+                // allocation.
                 let polled = step(cx);
                 if polled.is_ready() {
                     return polled;
@@ -339,7 +351,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> LingerIo<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> LingerIo<IO> {
-    /// A write, or a flush, that waits for a client whose request is not read any more: what comes is discarded meanwhile.
+    /// A write, or a flush, that waits for a client whose request is not read any more: what comes
+    /// is discarded meanwhile.
     #[inline]
     fn or_discard<T>(&mut self, cx: &mut Context<'_>, polled: Poll<T>) -> Poll<T> {
         if polled.is_pending() && self.exchanges.discards_rest() {

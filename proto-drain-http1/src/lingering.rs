@@ -1,4 +1,5 @@
-//! The staged close of a connection that was dropped: a future that owns the transport until it is closed.
+//! The staged close of a connection that was dropped: a future that owns the transport until it is
+//! closed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,10 +9,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::linger::LingerIo;
 
-/// Closes a transport in stages, then drops it. Given to the function of [`LingerIo::with_spawner`].
+/// Closes a transport in stages, then drops it. Given to the function of
+/// [`LingerIo::with_spawner`].
 ///
-/// It ends when there is no progress for `delayed_close_timeout`, and needs a tokio runtime with time. The drain does not wait
-/// for it: the connection's watch is gone.
+/// It ends when there is no progress for `delayed_close_timeout`, and needs a tokio runtime with
+/// time. The drain does not wait for it: the connection's watch is gone.
 ///
 /// # Cancel safety
 ///

@@ -45,7 +45,8 @@ impl RequestFacts {
             version,
             head: method == Method::HEAD,
             connect: method == Method::CONNECT,
-            // RFC 9112 section 9.3, from the request's side: `close` ends it, HTTP/1.1 persists, HTTP/1.0 must ask.
+            // RFC 9112 section 9.3, from the request's side: `close` ends it, HTTP/1.1 persists,
+            // HTTP/1.0 must ask.
             persists: !has_token(headers, b"close")
                 && (version >= Version::HTTP_11
                     || (version == Version::HTTP_10 && has_token(headers, b"keep-alive"))),
@@ -93,7 +94,8 @@ impl RequestFacts {
         switches(self.connect, status)
     }
 
-    /// Whether the end of the response body is the end of the connection (RFC 9112 section 6.3, rule 8).
+    /// Whether the end of the response body is the end of the connection (RFC 9112 section 6.3,
+    /// rule 8).
     ///
     /// Only for heads that are complete: hyper adds `content-length` or `transfer-encoding` after
     /// the service has returned. A hand-written server ends the connection after such a response,
@@ -107,8 +109,8 @@ impl RequestFacts {
     }
 }
 
-/// The facts of a request that hyper serves. hyper itself keeps track of whether the connection persists, so its headers are not
-/// looked at.
+/// The facts of a request that hyper serves. hyper itself keeps track of whether the connection
+/// persists, so its headers are not looked at.
 #[cfg(any(feature = "hyper", feature = "tower"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AnsweredHead {
@@ -139,7 +141,8 @@ impl AnsweredHead {
         switches(self.connect, status)
     }
 
-    /// Whether hyper frames the body of this response by the close of the connection: an HTTP/1.0 response of unknown length.
+    /// Whether hyper frames the body of this response by the close of the connection: an HTTP/1.0
+    /// response of unknown length.
     #[inline]
     pub(crate) fn framed_by_close<B: Body>(self, response: &Response<B>) -> bool {
         (self.version == Version::HTTP_10 || response.version() == Version::HTTP_10)
@@ -148,15 +151,16 @@ impl AnsweredHead {
             && response.body().size_hint().exact().is_none()
     }
 
-    /// What [`apply`](crate::apply) does to the response of a leaving connection that does not switch protocols.
+    /// What [`apply`](crate::apply) does to the response of a leaving connection that does not
+    /// switch protocols.
     pub(crate) fn say_close<B>(self, response: &mut Response<B>) {
         if response.status().is_informational() {
             return;
         }
         say_close(response.headers_mut());
         if self.version == Version::HTTP_10 {
-            // To an HTTP/1.0 client that asked for keep-alive hyper would add `keep-alive` beside our `close`, unless
-            // the response is one of HTTP/1.0, which hyper makes of it anyway.
+            // To an HTTP/1.0 client that asked for keep-alive hyper would add `keep-alive` beside
+            // our `close`, unless the response is one of HTTP/1.0, which hyper makes of it anyway.
             *response.version_mut() = Version::HTTP_10;
         }
     }
@@ -184,7 +188,8 @@ fn is_bodiless(head: bool, connect: bool, status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
 }
 
-/// RFC 9112 section 6: a request has a body if one of the two says so. Where lengths contradict each other, the longest counts.
+/// RFC 9112 section 6: a request has a body if one of the two says so. Where lengths contradict
+/// each other, the longest counts.
 pub(crate) fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING)
         || headers

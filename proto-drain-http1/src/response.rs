@@ -1,8 +1,10 @@
-//! Which response says `connection: close`, and what becomes of the connection after it: a pure rule over `http` types.
+//! Which response says `connection: close`, and what becomes of the connection after it: a pure
+//! rule over `http` types.
 //!
-//! Envoy asks while it encodes the response head and sets `Connection: close`, replacing what stood there, except on a
-//! response that switches protocols ([`ConnectionManagerImpl`][hcm]). RFC 9112 section 9.6 makes the same header a
-//! promise: the server closes after this response and processes no further request.
+//! Envoy asks while it encodes the response head and sets `Connection: close`, replacing what stood
+//! there, except on a response that switches protocols ([`ConnectionManagerImpl`][hcm]). RFC 9112
+//! section 9.6 makes the same header a promise: the server closes after this response and processes
+//! no further request.
 //!
 //! [hcm]: https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc
 
@@ -44,7 +46,8 @@ pub enum AfterResponse {
     Interim,
     /// The connection goes on: a next request may come.
     KeepsOpen,
-    /// The connection is done: no further request is processed (RFC 9112 section 9.6), the close is staged.
+    /// The connection is done: no further request is processed (RFC 9112 section 9.6), the close is
+    /// staged.
     Closes,
     /// The connection is no longer HTTP/1: 101 to a request whose body is read, or 2xx to CONNECT.
     Switches,
@@ -52,7 +55,8 @@ pub enum AfterResponse {
 
 /// What becomes of the connection after this response; the headers are as they will be written.
 ///
-/// A request whose body was not [read to its end](RequestFacts::with_body_read) ends the connection (RFC 9112 section 9.3).
+/// A request whose body was not [read to its end](RequestFacts::with_body_read) ends the connection
+/// (RFC 9112 section 9.3).
 #[must_use]
 pub fn after_response(
     leaving: Leaving,
@@ -61,11 +65,13 @@ pub fn after_response(
     headers: &HeaderMap,
 ) -> AfterResponse {
     if request.version() >= Version::HTTP_2 {
-        // Leaving an HTTP/2 connection is a GOAWAY's business; the header is forbidden (RFC 9113 section 8.2.2).
+        // Leaving an HTTP/2 connection is a GOAWAY's business; the header is forbidden (RFC 9113
+        // section 8.2.2).
         return AfterResponse::KeepsOpen;
     }
     if request.switches(status) {
-        // The bytes of an unread body would be taken for the new protocol's. Those behind a CONNECT are the tunnel's.
+        // The bytes of an unread body would be taken for the new protocol's. Those behind a CONNECT
+        // are the tunnel's.
         return match request.leaves_body_unread() && status == StatusCode::SWITCHING_PROTOCOLS {
             true => AfterResponse::Closes,
             false => AfterResponse::Switches,
@@ -89,9 +95,10 @@ pub fn after_response(
 
 /// Applies the rule to a response head and says what becomes of the connection.
 ///
-/// If the connection is leaving, or the request's body is unread, and the response is a final one of HTTP/1.x that does not switch
-/// protocols, its `Connection` field ends up as one value: the options that stood there, without `keep-alive`, then `close`; a
-/// `Keep-Alive` field is removed. In every other case the headers are not touched.
+/// If the connection is leaving, or the request's body is unread, and the response is a final one
+/// of HTTP/1.x that does not switch protocols, its `Connection` field ends up as one value: the
+/// options that stood there, without `keep-alive`, then `close`; a `Keep-Alive` field is removed.
+/// In every other case the headers are not touched.
 ///
 /// # Examples
 ///

@@ -1,4 +1,5 @@
-//! The service wrapper: asks the decision once per response, before its head is handed on, and applies the rule.
+//! The service wrapper: asks the decision once per response, before its head is handed on, and
+//! applies the rule.
 
 use std::fmt;
 use std::pin::Pin;
@@ -17,10 +18,11 @@ use crate::taken::TakenRequest;
 
 /// A service whose responses say `connection: close` when the connection is to leave.
 ///
-/// A hyper service with feature `hyper`, a tower service with feature `tower`; one value per connection. Response
-/// bodies are untouched; so are the heads of HTTP/2 responses, for which the decision is not asked either (see
-/// proto-drain-h2's `NoticeFirst`). After a response that says `close`, hyper closes the
-/// connection and processes nothing that was pipelined behind it (RFC 9112 section 9.6).
+/// A hyper service with feature `hyper`, a tower service with feature `tower`; one value per
+/// connection. Response bodies are untouched; so are the heads of HTTP/2 responses, for which the
+/// decision is not asked either (see proto-drain-h2's `NoticeFirst`). After a response that says
+/// `close`, hyper closes the connection and processes nothing that was pipelined behind it (RFC
+/// 9112 section 9.6).
 pub struct DrainService<S, D> {
     inner: S,
     connection: Arc<Connection<D>>,
@@ -32,8 +34,9 @@ struct Connection<D> {
 }
 
 impl<S, D> DrainService<S, D> {
-    /// Wraps `inner`. The decision is the connection's own (a [`DrainHandle`](drain_signal::DrainHandle), a drain
-    /// manager's decision); `exchanges` are those of its [`LingerIo`](crate::LingerIo).
+    /// Wraps `inner`. The decision is the connection's own (a
+    /// [`DrainHandle`](drain_signal::DrainHandle), a drain manager's decision); `exchanges` are
+    /// those of its [`LingerIo`](crate::LingerIo).
     ///
     /// Make it when the connection opens: how rarely the connection speaks in a drain is measured
     /// from then on.
@@ -76,8 +79,8 @@ impl<D: DrainDecision> Answer<D> {
     #[inline]
     fn finish<B: Body>(&mut self, response: &mut Response<B>) {
         self.open = false;
-        // For streams of HTTP/2 it is a GOAWAY, and the decision is asked when that is sent. Under Envoy's schedule each
-        // question is a sample.
+        // For streams of HTTP/2 it is a GOAWAY, and the decision is asked when that is sent. Under
+        // Envoy's schedule each question is a sample.
         if !self.taken.is_http1() {
             return;
         }

@@ -1,4 +1,5 @@
-//! The TCP connection under a transport, for what only a socket can say: FIN without an end of TLS, and RST.
+//! The TCP connection under a transport, for what only a socket can say: FIN without an end of TLS,
+//! and RST.
 
 use std::any::Any;
 use std::net::Shutdown;
@@ -22,7 +23,8 @@ pub(crate) fn says_only_fin<IO: 'static>(io: &IO) -> bool {
     io.is::<TcpStream>() || io.is::<tokio::io::DuplexStream>()
 }
 
-/// Dropping the transport discards what is unsent and sends RST. A positive `SO_LINGER` is never set: it would block the thread.
+/// Dropping the transport discards what is unsent and sends RST. A positive `SO_LINGER` is never
+/// set: it would block the thread.
 #[expect(clippy::disallowed_methods, reason = "zero does not block")]
 pub(crate) fn reset(tcp: Option<&TcpStream>) {
     if let Some(tcp) = tcp {

@@ -1,8 +1,9 @@
 //! The steps of a close and their one bound: flush, half-close, read and discard.
 //!
-//! The bound is on time without progress. While we flush, progress is that the transport can be written again, for which this
-//! file polls with a waker of its own: the task's waker is also woken by what the peer sends, and a peer that sends and takes
-//! nothing must not stretch the close. After the half-close only the peer's end is progress, and that is the last step.
+//! The bound is on time without progress. While we flush, progress is that the transport can be
+//! written again, for which this file polls with a waker of its own: the task's waker is also woken
+//! by what the peer sends, and a peer that sends and takes nothing must not stretch the close.
+//! After the half-close only the peer's end is progress, and that is the last step.
 
 use std::future::Future;
 use std::io;
@@ -27,7 +28,8 @@ pub(crate) struct Staged {
 /// How a step of the close went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Discarded {
-    /// The peer ended its direction, by FIN or by RST: what it has not taken by now, it does not want.
+    /// The peer ended its direction, by FIN or by RST: what it has not taken by now, it does not
+    /// want.
     PeerEnded,
     TimedOut,
     LimitReached,
@@ -64,8 +66,8 @@ impl Staged {
         }
     }
 
-    /// Polls `step` until it is ready; an error of kind [`TimedOut`](io::ErrorKind::TimedOut) if the peer takes nothing for
-    /// `timeout`.
+    /// Polls `step` until it is ready; an error of kind [`TimedOut`](io::ErrorKind::TimedOut) if
+    /// the peer takes nothing for `timeout`.
     pub(crate) fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,7 +115,8 @@ impl Staged {
         for _ in 0..ROUNDS {
             let mut buf = ReadBuf::uninit(&mut space);
             match Pin::new(&mut *io).poll_read(cx, &mut buf) {
-                // A timer that is set wakes the runtime's driver (a write to its eventfd): not for a peer that has ended.
+                // A timer that is set wakes the runtime's driver (a write to its eventfd): not for
+                // a peer that has ended.
                 Poll::Pending => {
                     let timer = self.timer.as_mut().poll(cx);
                     return timer.map(|()| Discarded::TimedOut);

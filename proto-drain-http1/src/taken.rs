@@ -1,7 +1,8 @@
-//! What a service over `http` types does with the exchanges of its connection: it takes a request and answers it.
+//! What a service over `http` types does with the exchanges of its connection: it takes a request
+//! and answers it.
 //!
-//! For servers that keep track of a connection's persistence themselves, as hyper does. A hand-written server asks
-//! [`apply`](crate::apply).
+//! For servers that keep track of a connection's persistence themselves, as hyper does. A
+//! hand-written server asks [`apply`](crate::apply).
 
 use http::{Request, Response};
 use http_body::Body;
@@ -23,7 +24,8 @@ impl TakenRequest {
         self.head.is_http1()
     }
 
-    /// Whether a response with this status makes a tunnel of an HTTP/1 connection: 101, or 2xx to CONNECT.
+    /// Whether a response with this status makes a tunnel of an HTTP/1 connection: 101, or 2xx to
+    /// CONNECT.
     #[must_use]
     pub fn switches(self, status: http::StatusCode) -> bool {
         self.is_http1() && self.head.switches(status)
@@ -32,7 +34,8 @@ impl TakenRequest {
 
 /// For services of one layer; [`DrainService`](crate::DrainService) does all of it.
 impl Exchanges {
-    /// The service takes this request. [`respond`](Self::respond) or [`give_up`](Self::give_up) ends it.
+    /// The service takes this request. [`respond`](Self::respond) or [`give_up`](Self::give_up)
+    /// ends it.
     #[inline]
     pub fn take<B>(&self, request: &Request<B>, has_body: bool) -> TakenRequest {
         let head = AnsweredHead::of(request);
@@ -48,7 +51,8 @@ impl Exchanges {
         TakenRequest { head }
     }
 
-    /// The head of this response is handed on: it says `connection: close` if the connection is `leaving`.
+    /// The head of this response is handed on: it says `connection: close` if the connection is
+    /// `leaving`.
     #[inline]
     pub fn respond<B: Body>(
         &self,

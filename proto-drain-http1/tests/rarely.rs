@@ -1,4 +1,5 @@
-//! Clients that speak rarely: each hears of the drain before the deadline, and loses no request to it.
+//! Clients that speak rarely: each hears of the drain before the deadline, and loses no request to
+//! it.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(feature = "hyper")]
 
@@ -94,7 +95,8 @@ fn a_decision_that_lets_no_connection_leave_early_is_obeyed() {
     assert_eq!(Exchanges::new().leaving(&Stays), Leaving::No);
 }
 
-/// A server whose listener is updated: new connections belong to the newest version, those of older ones drain.
+/// A server whose listener is updated: new connections belong to the newest version, those of older
+/// ones drain.
 struct Server {
     address: SocketAddr,
     newest: Arc<Mutex<(DrainTrigger, DrainSignal)>>,
@@ -210,7 +212,8 @@ struct Counts {
     lost: AtomicU64,
 }
 
-/// A keep-alive client that pauses for 0.3 to 0.9 of the drain time between its requests, until `end`.
+/// A keep-alive client that pauses for 0.3 to 0.9 of the drain time between its requests, until
+/// `end`.
 async fn client(address: SocketAddr, drain_time: Duration, end: Instant, counts: Arc<Counts>) {
     let mut kept: Option<(TcpStream, Instant)> = None;
     sleep(drain_time.mul_f64(fastrand(0.9))).await;

@@ -1,8 +1,9 @@
 //! One question: does a `DrainCopy` move bytes at least as fast as `tokio::io::copy_bidirectional`?
 //!
-//! `cargo bench -p proto-drain-tcp --bench copy -- [--json FILE] [--quick]`: both relay the same bytes over loopback TCP,
-//! in turns, in one process; each is the first in every other round. The result is the median of the ratios of
-//! neighbouring runs, which a machine's changing load moves least. As a test it runs once with little data.
+//! `cargo bench -p proto-drain-tcp --bench copy -- [--json FILE] [--quick]`: both relay the same
+//! bytes over loopback TCP, in turns, in one process; each is the first in every other round. The
+//! result is the median of the ratios of neighbouring runs, which a machine's changing load moves
+//! least. As a test it runs once with little data.
 
 use measure::{Program, Row, Target, median};
 use proto_drain_tcp::DrainCopy;

@@ -1,7 +1,9 @@
-//! A TCP relay that is drained: quiet connections leave one by one, busy ones when they fall quiet or at the deadline.
+//! A TCP relay that is drained: quiet connections leave one by one, busy ones when they fall quiet
+//! or at the deadline.
 //!
-//! `cargo run -p proto-drain-tcp --example relay -- 127.0.0.1:9000 127.0.0.1:9001`, then press Ctrl-C: the relay stops
-//! accepting, drains for up to 30 s, and exits when the last connection has gone.
+//! `cargo run -p proto-drain-tcp --example relay -- 127.0.0.1:9000 127.0.0.1:9001`, then press
+//! Ctrl-C: the relay stops accepting, drains for up to 30 s, and exits when the last connection has
+//! gone.
 
 use drain_signal::{DrainEvent, DrainReason, drive};
 use proto_drain_tcp::{CopyOptions, DrainCopy, TcpDrainPolicy};

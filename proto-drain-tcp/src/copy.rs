@@ -34,18 +34,21 @@ impl DrainDecision for OwnSlot {
 /// A two-way copy between a client and an upstream that can be asked to leave.
 ///
 /// A future of a [`CopyReport`](crate::CopyReport); as a [`GracefulClose`] it is run by
-/// [`drive`](drain_signal::drive) beside the connection's watch. Without a drain it copies as tokio's
-/// [`copy_bidirectional`](https://docs.rs/tokio/latest/tokio/io/fn.copy_bidirectional.html): an end of one half is
-/// passed on while the other half goes on, and a side that does not read stops the other from being read.
+/// [`drive`](drain_signal::drive) beside the connection's watch. Without a drain it copies as
+/// tokio's
+/// [`copy_bidirectional`](https://docs.rs/tokio/latest/tokio/io/fn.copy_bidirectional.html): an end
+/// of one half is passed on while the other half goes on, and a side that does not read stops the
+/// other from being read.
 ///
-/// Differences: an error of one side does not throw away what was already taken for the other; a side that was reset, or that
-/// ended without its protocol's end, makes the other one end in RST and not in FIN; and the memory of a direction is held only
-/// while its reader is slower than its writer.
+/// Differences: an error of one side does not throw away what was already taken for the other; a
+/// side that was reset, or that ended without its protocol's end, makes the other one end in RST
+/// and not in FIN; and the memory of a direction is held only while its reader is slower than its
+/// writer.
 ///
 /// # Cancel safety
 ///
-/// Dropping it closes both sides at once; bytes taken and not delivered are lost. Everything else about the end is in
-/// the report.
+/// Dropping it closes both sides at once; bytes taken and not delivered are lost. Everything else
+/// about the end is in the report.
 ///
 /// # Examples
 ///
@@ -81,7 +84,8 @@ pub struct DrainCopy<A, B, D = OwnSlot> {
     pub(crate) awaits_answer: bool,
     /// Since when nothing has moved. Kept up only while a rule or a bound looks at it.
     pub(crate) still_since: Option<Instant>,
-    /// A quiet copy closes no earlier than this, so that quiet copies do not all close in one moment.
+    /// A quiet copy closes no earlier than this, so that quiet copies do not all close in one
+    /// moment.
     pub(crate) not_before: Option<Instant>,
     /// The end of the time to deliver or to linger, whatever moves.
     pub(crate) until: Option<Instant>,
@@ -120,8 +124,9 @@ where
         }
     }
 
-    /// What [`TcpDrainPolicy::CheckOnData`](crate::TcpDrainPolicy::CheckOnData) asks after each chunk: the
-    /// connection's watch, or a drain manager's decision over it. Without one the connection's own slot is the answer.
+    /// What [`TcpDrainPolicy::CheckOnData`](crate::TcpDrainPolicy::CheckOnData) asks after each
+    /// chunk: the connection's watch, or a drain manager's decision over it. Without one the
+    /// connection's own slot is the answer.
     pub fn with_decision<D: DrainDecision>(self, decision: D) -> DrainCopy<A, B, D> {
         DrainCopy {
             decision: Some(decision),
@@ -153,17 +158,21 @@ impl<A, B, D> DrainCopy<A, B, D> {
         self
     }
 
-    /// How a drain closes this connection: FIN (the default), or RST on both sides. A copy that the peers end, or
-    /// that fails, is not reset by this. Transports without a [reset](Self::with_resets) end in FIN.
+    /// How a drain closes this connection: FIN (the default), or RST on both sides. A copy that the
+    /// peers end, or that fails, is not reset by this. Transports without a
+    /// [reset](Self::with_resets) end in FIN.
     pub fn with_close_mode(mut self, mode: CloseMode) -> Self {
         self.close_mode = mode;
         self
     }
 
-    /// How each side is made to send RST when it is dropped: for a wrapper around a [`TcpStream`](tokio::net::TcpStream) (TLS,
-    /// PROXY protocol), `|wrapper| reset_on_drop(wrapper.get_ref())` with [`reset_on_drop`](crate::reset_on_drop). An error says that it cannot be reset.
+    /// How each side is made to send RST when it is dropped: for a wrapper around a
+    /// [`TcpStream`](tokio::net::TcpStream) (TLS, PROXY protocol), `|wrapper|
+    /// reset_on_drop(wrapper.get_ref())` with [`reset_on_drop`](crate::reset_on_drop). An error
+    /// says that it cannot be reset.
     ///
-    /// A side is reset when the other one was: a reset means that its data is not complete, and FIN would say that it is.
+    /// A side is reset when the other one was: a reset means that its data is not complete, and FIN
+    /// would say that it is.
     pub fn with_resets(
         mut self,
         client: fn(&A) -> io::Result<()>,
@@ -220,8 +229,8 @@ where
         this.reach(DrainPoint::Signaled);
     }
 
-    /// A quiet copy closes from here on, at a moment of its own in the first three quarters of what is left, so that
-    /// quiet copies do not all close at once.
+    /// A quiet copy closes from here on, at a moment of its own in the first three quarters of what
+    /// is left, so that quiet copies do not all close at once.
     fn finish(self: Pin<&mut Self>) {
         let this = self.get_mut();
         this.reach(DrainPoint::Finishing);
@@ -234,7 +243,8 @@ where
     fn abort(self: Pin<&mut Self>) {
         let this = self.get_mut();
         this.reach(DrainPoint::Deadline);
-        // Half of what the driver leaves, so that the report is there before the driver drops the copy.
+        // Half of what the driver leaves, so that the report is there before the driver drops the
+        // copy.
         this.end_by(later(Instant::now(), this.drop_after / 2));
     }
 }

@@ -1,7 +1,8 @@
 //! One direction of a copy: take a chunk, deliver it, pass the end on.
 //!
-//! A chunk is read into the stack and written from there. Only what the other side does not take at once is kept, so
-//! an idle direction owns no buffer, and nothing is allocated per chunk while the reader keeps up.
+//! A chunk is read into the stack and written from there. Only what the other side does not take at
+//! once is kept, so an idle direction owns no buffer, and nothing is allocated per chunk while the
+//! reader keeps up.
 
 use crate::report::{Bytes, CopyError, Side};
 use std::{
@@ -114,8 +115,8 @@ impl Half {
         self.stop();
     }
 
-    /// The source was reset while something was written to it. What it sent before that is still read and delivered; its end,
-    /// which reads like a good one then, is not passed on.
+    /// The source was reset while something was written to it. What it sent before that is still
+    /// read and delivered; its end, which reads like a good one then, is not passed on.
     pub(crate) fn source_was_reset(&mut self) {
         if !self.is_over() {
             self.broke_off = true;
@@ -232,8 +233,8 @@ impl Half {
         Poll::Ready(Ok(written))
     }
 
-    /// Flushes, then passes the end on, if the source had one. A failure to say FIN (or close_notify) loses no byte: the peer is
-    /// gone.
+    /// Flushes, then passes the end on, if the source had one. A failure to say FIN (or
+    /// close_notify) loses no byte: the peer is gone.
     fn poll_end<W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -253,7 +254,8 @@ impl Half {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads and drops what the source still sends. Ready when it has ended its half, failed, or sent `limit` bytes.
+    /// Reads and drops what the source still sends. Ready when it has ended its half, failed, or
+    /// sent `limit` bytes.
     pub(crate) fn poll_discard<R: AsyncRead + Unpin>(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,10 +1,10 @@
-//! TCP lets go in its own words: a drain-aware two-way copy that keeps half-close, delivers what it took, and ends in
-//! FIN.
+//! TCP lets go in its own words: a drain-aware two-way copy that keeps half-close, delivers what it
+//! took, and ends in FIN.
 //!
-//! TCP has no goodbye a peer could act on. So a proxy that drains a TCP connection chooses the moment of a close: leave
-//! it alone as long as can be, close when nothing is on its way, deliver what was taken before FIN, and never answer
-//! late bytes with an RST that destroys what was delivered. [`TcpDrainPolicy`] names the choices, with Envoy's as the
-//! default.
+//! TCP has no goodbye a peer could act on. So a proxy that drains a TCP connection chooses the
+//! moment of a close: leave it alone as long as can be, close when nothing is on its way, deliver
+//! what was taken before FIN, and never answer late bytes with an RST that destroys what was
+//! delivered. [`TcpDrainPolicy`] names the choices, with Envoy's as the default.
 //!
 //! ```text
 //!                 slot: start()          shortly before the deadline: finish()     deadline: abort()
@@ -63,24 +63,25 @@
 //!
 //! # What it does not do
 //!
-//! It does not decide when a drain begins or whose turn it is (drain-signal, drain-tree), accept or connect
-//! (listener-versions and its caller), or look into the bytes. It closes connections of other protocols only as byte
-//! streams: HTTP has proto-drain-http1 and proto-drain-h2.
+//! It does not decide when a drain begins or whose turn it is (drain-signal, drain-tree), accept or
+//! connect (listener-versions and its caller), or look into the bytes. It closes connections of
+//! other protocols only as byte streams: HTTP has proto-drain-http1 and proto-drain-h2.
 //!
 //! # Where it follows Envoy
 //!
 //! [`UntilDeadline`](TcpDrainPolicy::UntilDeadline) is Envoy's `tcp_proxy`,
 //! [`CheckOnData`](TcpDrainPolicy::CheckOnData) its
-//! [`check_drain_close`](https://github.com/envoyproxy/envoy/pull/44567). Deviations: a chunk that triggers a close is
-//! delivered, where Envoy loses a request chunk; quiet connections leave one by one in the last moments before the
-//! deadline, where Envoy cuts all at once ([envoy#44419](https://github.com/envoyproxy/envoy/issues/44419);
-//! [`finish_quiet`](CopyOptions::finish_quiet) of `Duration::MAX` is Envoy's way); the close is staged, where a talking
-//! client of Envoy gets RST.
+//! [`check_drain_close`](https://github.com/envoyproxy/envoy/pull/44567). Deviations: a chunk that
+//! triggers a close is delivered, where Envoy loses a request chunk; quiet connections leave one by
+//! one in the last moments before the deadline, where Envoy cuts all at once
+//! ([envoy#44419](https://github.com/envoyproxy/envoy/issues/44419);
+//! [`finish_quiet`](CopyOptions::finish_quiet) of `Duration::MAX` is Envoy's way); the close is
+//! staged, where a talking client of Envoy gets RST.
 //!
 //! # Features and requirements
 //!
-//! No features. Runs on tokio, with its time driver enabled once a connection drains. Minimum supported Rust version
-//! 1.85.
+//! No features. Runs on tokio, with its time driver enabled once a connection drains. Minimum
+//! supported Rust version 1.85.
 
 mod copy;
 mod half;

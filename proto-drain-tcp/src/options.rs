@@ -3,31 +3,35 @@
 use crate::TcpDrainPolicy;
 use std::time::Duration;
 
-/// How a [`DrainCopy`](crate::DrainCopy) behaves. Every setting has a default; none is needed for a plain copy.
+/// How a [`DrainCopy`](crate::DrainCopy) behaves. Every setting has a default; none is needed for a
+/// plain copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CopyOptions {
     /// When a drain closes the connection. Default: [`TcpDrainPolicy::UntilDeadline`], as Envoy.
     pub policy: TcpDrainPolicy,
-    /// The quiet time that is enough to close near the deadline. Default: 10 ms. `Duration::MAX`: never before the
-    /// deadline, as Envoy.
+    /// The quiet time that is enough to close near the deadline. Default: 10 ms. `Duration::MAX`:
+    /// never before the deadline, as Envoy.
     ///
-    /// A client loses a message if it writes again within this time after an answer and so crosses the close, at whatever
-    /// distance it is: FIN travels behind the answer. An answer whose parts come later than this one after the other is cut
-    /// in its middle. So: longer than the pauses within an answer, shorter than those between two messages.
+    /// A client loses a message if it writes again within this time after an answer and so crosses
+    /// the close, at whatever distance it is: FIN travels behind the answer. An answer whose parts
+    /// come later than this one after the other is cut in its middle. So: longer than the pauses
+    /// within an answer, shorter than those between two messages.
     pub finish_quiet: Duration,
-    /// How long the peers have, after FIN was sent, to end their own halves; what they send meanwhile is read and
-    /// dropped, so that the close is no RST that destroys what was delivered
-    /// ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). When one side has failed, the copy
-    /// gives up delivering to the other side after the same time without progress. Default: 1 s (Envoy's
-    /// `delayed_close_timeout`, which Envoy has for HTTP only). Zero: close without waiting. At the deadline it is
-    /// cut to fit before the driver drops the connection.
+    /// How long the peers have, after FIN was sent, to end their own halves; what they send
+    /// meanwhile is read and dropped, so that the close is no RST that destroys what was delivered
+    /// ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). When one
+    /// side has failed, the copy gives up delivering to the other side after the same time without
+    /// progress. Default: 1 s (Envoy's `delayed_close_timeout`, which Envoy has for HTTP only).
+    /// Zero: close without waiting. At the deadline it is cut to fit before the driver drops the
+    /// connection.
     pub linger_time: Duration,
     /// How many bytes a side may send into that wait before it is closed anyway. Default: 256 KiB.
     pub linger_bytes: u64,
-    /// The most bytes that are taken from one side before the other has taken them: back-pressure starts here. In
-    /// bytes, at most and by default 64 KiB, at least 1. (Envoy's `per_connection_buffer_limit_bytes`, default
-    /// 1 MiB, bounds a buffer that grows; here the kernel's buffers do that work.)
+    /// The most bytes that are taken from one side before the other has taken them: back-pressure
+    /// starts here. In bytes, at most and by default 64 KiB, at least 1. (Envoy's
+    /// `per_connection_buffer_limit_bytes`, default 1 MiB, bounds a buffer that grows; here the
+    /// kernel's buffers do that work.)
     pub chunk: usize,
 }
 

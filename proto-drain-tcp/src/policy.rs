@@ -4,30 +4,33 @@ use std::time::Duration;
 
 /// When a TCP connection of a draining listener is closed.
 ///
-/// TCP has no in-band goodbye: the only words are FIN and RST. So the question is when a close does least harm, and
-/// only the operator knows which protocol runs inside. Whatever the policy, the deadline closes what is left.
+/// TCP has no in-band goodbye: the only words are FIN and RST. So the question is when a close does
+/// least harm, and only the operator knows which protocol runs inside. Whatever the policy, the
+/// deadline closes what is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum TcpDrainPolicy {
     /// Leave the connection alone until the deadline (default; Envoy's `tcp_proxy` default).
     ///
     /// Shortly before the deadline, when the driver calls
-    /// [`finish`](drain_signal::GracefulClose::finish), a copy that is quiet closes at a moment when every byte taken
-    /// has been delivered, instead of being cut with all others at the deadline
-    /// ([envoy#44419](https://github.com/envoyproxy/envoy/issues/44419)).
+    /// [`finish`](drain_signal::GracefulClose::finish), a copy that is quiet closes at a moment
+    /// when every byte taken has been delivered, instead of being cut with all others at the
+    /// deadline ([envoy#44419](https://github.com/envoyproxy/envoy/issues/44419)).
     #[default]
     UntilDeadline,
-    /// After each chunk, in either direction, ask the [`DrainDecision`](drain_signal::DrainDecision) whether to leave
-    /// (Envoy's `check_drain_close`, [envoy#44567](https://github.com/envoyproxy/envoy/pull/44567)).
+    /// After each chunk, in either direction, ask the
+    /// [`DrainDecision`](drain_signal::DrainDecision) whether to leave (Envoy's
+    /// `check_drain_close`, [envoy#44567](https://github.com/envoyproxy/envoy/pull/44567)).
     ///
-    /// Envoy loses a request chunk that triggers the close; here it is delivered first. A silent connection is never
-    /// asked: it stays until the deadline, as under [`UntilDeadline`](Self::UntilDeadline).
+    /// Envoy loses a request chunk that triggers the close; here it is delivered first. A silent
+    /// connection is never asked: it stays until the deadline, as under
+    /// [`UntilDeadline`](Self::UntilDeadline).
     CheckOnData,
     /// From its slot on, close as soon as nothing has moved in either direction for this long.
     ///
-    /// Counted from the slot at the earliest. A connection of which one side has ended its half is not quiet: that
-    /// side waits for the rest of an answer. Nor is one whose upstream has not answered the last bytes; a client that only
-    /// sends stays until the deadline.
+    /// Counted from the slot at the earliest. A connection of which one side has ended its half is
+    /// not quiet: that side waits for the rest of an answer. Nor is one whose upstream has not
+    /// answered the last bytes; a client that only sends stays until the deadline.
     WhenQuiet(Duration),
     /// Close at the connection's slot: deliver what was taken, then FIN.
     AtSlot,
@@ -64,10 +67,11 @@ pub enum Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Flow {
-    /// Bytes were taken and not yet delivered, the upstream has not answered the last ones, or one side has ended its half and
-    /// waits for the other.
+    /// Bytes were taken and not yet delivered, the upstream has not answered the last ones, or one
+    /// side has ended its half and waits for the other.
     Owing,
-    /// Everything taken is delivered and answered, both halves are open, and nothing has moved for this long.
+    /// Everything taken is delivered and answered, both halves are open, and nothing has moved for
+    /// this long.
     Still(Duration),
 }
 
@@ -84,7 +88,8 @@ pub enum Step {
 }
 
 impl TcpDrainPolicy {
-    /// The rule of this policy from `point` on. `finish_quiet` is the quiet time that is enough near the deadline.
+    /// The rule of this policy from `point` on. `finish_quiet` is the quiet time that is enough
+    /// near the deadline.
     ///
     /// # Examples
     ///
@@ -114,7 +119,8 @@ impl TcpDrainPolicy {
         }
     }
 
-    /// Whether each chunk is followed by a question to the [`DrainDecision`](drain_signal::DrainDecision).
+    /// Whether each chunk is followed by a question to the
+    /// [`DrainDecision`](drain_signal::DrainDecision).
     #[must_use]
     pub const fn asks_on_data(self) -> bool {
         matches!(self, Self::CheckOnData)

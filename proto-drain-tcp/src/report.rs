@@ -98,7 +98,8 @@ pub struct Bytes {
     pub delivered: u64,
     /// Taken from one side and lost, because the other side did not take them in time or failed.
     pub undelivered: u64,
-    /// Sent by a peer after the copy had ended its direction, read only so that the close is no reset, and dropped.
+    /// Sent by a peer after the copy had ended its direction, read only so that the close is no
+    /// reset, and dropped.
     pub discarded: u64,
 }
 

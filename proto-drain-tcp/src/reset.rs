@@ -1,7 +1,8 @@
 //! How a connection is reset: a zero linger on its socket, and never a positive one.
 //!
-//! The means is `SO_LINGER` with time zero ([socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html)). A positive linger is
-//! never set by this crate: it makes dropping the socket block the thread, also when it is non-blocking
+//! The means is `SO_LINGER` with time zero
+//! ([socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html)). A positive linger is never
+//! set by this crate: it makes dropping the socket block the thread, also when it is non-blocking
 //! ([tokio#7751](https://github.com/tokio-rs/tokio/issues/7751)).
 
 use socket2::SockRef;
@@ -15,8 +16,9 @@ pub enum CloseMode {
     /// Deliver what was taken, then FIN both ways (default; Envoy's `FlushWrite`).
     #[default]
     Fin,
-    /// RST both ways at once (Envoy's `AbortReset`). Bytes on their way are lost, including those in the kernel's
-    /// buffers, which no report can count. For peers that would otherwise hold a half-dead connection.
+    /// RST both ways at once (Envoy's `AbortReset`). Bytes on their way are lost, including those
+    /// in the kernel's buffers, which no report can count. For peers that would otherwise hold a
+    /// half-dead connection.
     Reset,
 }
 
@@ -43,7 +45,8 @@ fn reset_if_tcp<IO: 'static>(io: &IO) -> io::Result<()> {
 }
 
 /// From now on dropping this socket discards what is unsent and sends RST. For the functions of
-/// [`DrainCopy::with_resets`](crate::DrainCopy::with_resets); tokio's `TcpStream::set_zero_linger`, which it has since 1.50.
+/// [`DrainCopy::with_resets`](crate::DrainCopy::with_resets); tokio's `TcpStream::set_zero_linger`,
+/// which it has since 1.50.
 ///
 /// # Errors
 ///

@@ -9,9 +9,10 @@
 //!  Lingering  read and drop until the peers end, within time and bytes ─────► report
 //! ```
 //!
-//! A failed side closes too, but the direction away from it goes on to its end: what a peer said before it went is
-//! still delivered. If it went without an end of its own (RST, a TLS stream without close_notify), the other side is reset
-//! behind that, and no FIN makes it take a part for the whole.
+//! A failed side closes too, but the direction away from it goes on to its end: what a peer said
+//! before it went is still delivered. If it went without an end of its own (RST, a TLS stream
+//! without close_notify), the other side is reset behind that, and no FIN makes it take a part for
+//! the whole.
 
 use crate::{
     CloseMode, CopyError, CopyReport, DrainCopy, DrainPoint, Ended, Flow, Rule, Side, Step,
@@ -138,8 +139,8 @@ where
         Poll::Ready(())
     }
 
-    /// Resets the side that must not take what it got for the whole. A transport without a reset is dropped as it is, without
-    /// an end of its own protocol (close_notify).
+    /// Resets the side that must not take what it got for the whole. A transport without a reset is
+    /// dropped as it is, without an end of its own protocol (close_notify).
     fn passes_reset_on(&self) -> bool {
         let Some((client, upstream)) = &self.ends else {
             return false;
@@ -154,7 +155,8 @@ where
         self.down.broke_off() || self.up.broke_off()
     }
 
-    /// A drain waits for a slow reader until its deadline. After a failure the other side has to show progress.
+    /// A drain waits for a slow reader until its deadline. After a failure the other side has to
+    /// show progress.
     fn closing_bound(&mut self) -> Option<Instant> {
         let progress = matches!(self.ended, Ended::Failed(_)).then(|| {
             let since = *self.still_since.get_or_insert_with(Instant::now);
@@ -183,7 +185,8 @@ where
         }
     }
 
-    /// Moves bytes both ways until nothing more can move, or it is another task's turn. Ready: look at the state.
+    /// Moves bytes both ways until nothing more can move, or it is another task's turn. Ready: look
+    /// at the state.
     fn pump(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let (mut up_rests, mut down_rests, mut moved) = (false, false, false);
         for _ in 0..CHUNKS_A_POLL {
@@ -276,8 +279,9 @@ where
         };
         match &error {
             CopyError::Read { .. } => from_it.source_failed(),
-            // The kernel reports a reset once, to whichever call comes first; the reads behind it find the end of the stream.
-            // Where the peer had sent FIN before it, the error is another one (EPIPE): then the end is a good one.
+            // The kernel reports a reset once, to whichever call comes first; the reads behind it
+            // find the end of the stream. Where the peer had sent FIN before it, the error is
+            // another one (EPIPE): then the end is a good one.
             CopyError::Write { source, .. } if source.kind() == io::ErrorKind::ConnectionReset => {
                 from_it.source_was_reset();
             }

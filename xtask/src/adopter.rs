@@ -1,4 +1,5 @@
-//! The lock file of a program that depends on the published crates: what our tests need must not stand in it.
+//! The lock file of a program that depends on the published crates: what our tests need must not
+//! stand in it.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs};
 
@@ -36,7 +37,8 @@ pub(crate) fn step(sh: &Shell) -> Result<Outcome> {
     )))
 }
 
-/// The names in the lock file of a new program that depends on these crates, each with the features that `with` picks.
+/// The names in the lock file of a new program that depends on these crates, each with the features
+/// that `with` picks.
 fn lock(
     sh: &Shell,
     crates: &[Package],

@@ -1,4 +1,5 @@
-//! Each crate as its users get it: from its package, outside of the repository, with no workspace beside it.
+//! Each crate as its users get it: from its package, outside of the repository, with no workspace
+//! beside it.
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
@@ -14,8 +15,9 @@ pub(crate) struct Missing {
     pub(crate) what: &'static str,
 }
 
-/// Builds and tests each of `chosen` from its package, once with the versions of our lock file, and once with the oldest
-/// versions that its manifest allows. The packages of the siblings stand for those of crates.io.
+/// Builds and tests each of `chosen` from its package, once with the versions of our lock file, and
+/// once with the oldest versions that its manifest allows. The packages of the siblings stand for
+/// those of crates.io.
 pub(crate) fn check(sh: &Shell, published: &[Package], chosen: &[Package]) -> Result<Vec<Missing>> {
     let folder = tempfile::tempdir()?;
     let target = metadata::target_directory(sh)?.join("alone");
@@ -45,7 +47,8 @@ pub(crate) fn check(sh: &Shell, published: &[Package], chosen: &[Package]) -> Re
     Ok(missing)
 }
 
-/// Its library, examples, unit tests and doctests, with all features that are not for tests of the repository alone.
+/// Its library, examples, unit tests and doctests, with all features that are not for tests of the
+/// repository alone.
 fn test(sh: &Shell, package: &Package) -> Result<()> {
     let cargo = cargo();
     let public = package
@@ -62,7 +65,8 @@ fn test(sh: &Shell, package: &Package) -> Result<()> {
 fn oldest(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     sh.remove_path("Cargo.lock")?;
-    // The flag is cargo's own and unstable; the compiler that builds afterwards knows nothing of it.
+    // The flag is cargo's own and unstable; the compiler that builds afterwards knows nothing of
+    // it.
     let _unstable = sh.push_env("RUSTC_BOOTSTRAP", "1");
     cmd!(sh, "{cargo} generate-lockfile -Z direct-minimal-versions")
         .run()

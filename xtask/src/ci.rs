@@ -1,4 +1,5 @@
-//! `cargo xtask ci`: a list of named steps, each runnable alone; all run even if one fails; a summary last.
+//! `cargo xtask ci`: a list of named steps, each runnable alone; all run even if one fails; a
+//! summary last.
 
 use std::{
     process::ExitCode,
@@ -210,11 +211,13 @@ struct Ended {
     name: &'static str,
     verdict: Verdict,
     took: Duration,
-    /// Of all processors, by the programs that it has started: on a busy machine it says more than the time.
+    /// Of all processors, by the programs that it has started: on a busy machine it says more than
+    /// the time.
     processor: Duration,
 }
 
-/// What the programs started so far, and ended, have used of processors; zero where the kernel does not say.
+/// What the programs started so far, and ended, have used of processors; zero where the kernel does
+/// not say.
 fn processor() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // Behind the name in parentheses, by proc(5): cutime and cstime, in hundredths of a second.
@@ -236,7 +239,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let sh = Shell::new()?;
     sh.change_dir(crate::root());
-    // Nothing here is built twice by the same person: incremental state would only cost time and space.
+    // Nothing here is built twice by the same person: incremental state would only cost time and
+    // space.
     sh.set_var("CARGO_INCREMENTAL", "0");
 
     let mut ended = Vec::new();

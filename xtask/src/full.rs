@@ -1,6 +1,8 @@
-//! What the steps of `cargo xtask ci --full` do: slow ones, and those that need a tool from outside.
+//! What the steps of `cargo xtask ci --full` do: slow ones, and those that need a tool from
+//! outside.
 //!
-//! A tool that is not there and cannot be installed skips its step and says so; it does not fail it.
+//! A tool that is not there and cannot be installed skips its step and says so; it does not fail
+//! it.
 
 use std::process::Command;
 
@@ -25,7 +27,8 @@ pub(crate) fn deny(sh: &Shell) -> Result<Outcome> {
     if let Some(reason) = install(sh, "deny", "0.20.2") {
         return Ok(Outcome::Skipped(reason));
     }
-    // Advisories come from a database elsewhere; whoever can reach it runs `cargo deny check advisories` as well.
+    // Advisories come from a database elsewhere; whoever can reach it runs `cargo deny check
+    // advisories` as well.
     cmd!(
         sh,
         "{cargo} deny --all-features check bans licenses sources"
@@ -81,8 +84,8 @@ pub(crate) fn semver(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{checked} crates")))
 }
 
-/// Every test in a process of its own, where none is helped or hindered by its neighbours; the core's again and again, as
-/// many at once as there are cores.
+/// Every test in a process of its own, where none is helped or hindered by its neighbours; the
+/// core's again and again, as many at once as there are cores.
 pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     if let Some(reason) = install(sh, "nextest", "0.9.143") {
@@ -95,7 +98,8 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     )
     .run()?;
     let core = CORE.map(|name| format!("--package={name}"));
-    // Properties are explored by the `test` step; here the same few cases are to meet many schedules.
+    // Properties are explored by the `test` step; here the same few cases are to meet many
+    // schedules.
     let _cases = sh.push_env("PROPTEST_CASES", "8");
     cmd!(
         sh,
@@ -107,15 +111,17 @@ pub(crate) fn stress(sh: &Shell) -> Result<Outcome> {
     ))
 }
 
-/// How many shares the mutants are played in, one a day: a share is to end within a quarter of an hour on two cores.
+/// How many shares the mutants are played in, one a day: a share is to end within a quarter of an
+/// hour on two cores.
 const SHARES: u64 = 30;
 
 /// Which share is played instead of the day's, as cargo-mutants writes it: `0/1` is all of them.
 const SHARE: &str = "XTASK_MUTANTS_SHARE";
 
-/// Changes the protocol crates a little, one change at a time: each must make a test fail. A change that none notices is a fact
-/// that no test states; they are listed in `target/mutants/mutants.out/missed.txt`. Which files are changed, and which changes
-/// no test can notice, is in `.cargo/mutants.toml`.
+/// Changes the protocol crates a little, one change at a time: each must make a test fail. A change
+/// that none notices is a fact that no test states; they are listed in
+/// `target/mutants/mutants.out/missed.txt`. Which files are changed, and which changes no test can
+/// notice, is in `.cargo/mutants.toml`.
 pub(crate) fn mutants(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     if let Some(reason) = install(sh, "mutants", "27.1.0") {
@@ -223,8 +229,8 @@ fn leaves(sh: &Shell) -> Result<(Vec<String>, String)> {
     Ok((metadata::selected(&leaves), metadata::all_features(&leaves)))
 }
 
-/// Whether the published crates compile with the oldest compiler that they promise: rustup's, or the one that
-/// `XTASK_MSRV_RUSTC` names where rustup cannot fetch it.
+/// Whether the published crates compile with the oldest compiler that they promise: rustup's, or
+/// the one that `XTASK_MSRV_RUSTC` names where rustup cannot fetch it.
 pub(crate) fn msrv(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let published = metadata::published(sh)?;

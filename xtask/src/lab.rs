@@ -61,7 +61,8 @@ fn ended(status: ExitStatus) -> Result<ExitCode> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The demo, built together with edge unless another is named: together, both are built of the same dependencies.
+/// The demo, built together with edge unless another is named: together, both are built of the same
+/// dependencies.
 pub(crate) fn demo(arguments: &[OsString]) -> Result<ExitCode> {
     let is_named = |argument: &OsString| argument.to_string_lossy().starts_with("--edge");
     if arguments.iter().any(is_named) {

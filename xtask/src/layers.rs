@@ -148,8 +148,8 @@ const HOUSE: &str = "lab-house";
 const MEASURE: &str = "measure";
 const RIG: &str = "lab-rig";
 
-/// Every edge between crates of the workspace that the table does not allow. Dev-dependencies count: a test that needs a
-/// crate of a higher layer belongs there.
+/// Every edge between crates of the workspace that the table does not allow. Dev-dependencies
+/// count: a test that needs a crate of a higher layer belongs there.
 pub(crate) fn problems(packages: &[Package]) -> Vec<String> {
     let is_sibling = |name: &str| packages.iter().any(|package| package.name == name);
     let mut problems = Vec::new();

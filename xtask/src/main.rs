@@ -17,8 +17,9 @@ use std::{env, ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 
-/// The project's own commands. `bench`, `clients`, `conformance`, `demo`, `versus` and `xds` are programs below `xtask/lab`, which are built
-/// when they are first asked for: `ci fmt` waits for none of them.
+/// The project's own commands. `bench`, `clients`, `conformance`, `demo`, `versus` and `xds` are
+/// programs below `xtask/lab`, which are built when they are first asked for: `ci fmt` waits for
+/// none of them.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
@@ -27,10 +28,12 @@ enum Command {
     Bench(Passed),
     /// Checks everything: a list of named steps, all of them or those that are named.
     Ci(ci::Options),
-    /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges what they saw.
+    /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges
+    /// what they saw.
     #[command(disable_help_flag = true)]
     Clients(Passed),
-    /// Plays the same scenarios against Envoy 1.40 and against edge, and compares them rule by rule.
+    /// Plays the same scenarios against Envoy 1.40 and against edge, and compares them rule by
+    /// rule.
     #[command(disable_help_flag = true)]
     Conformance(Passed),
     /// Updates a listener again and again under a crowd of real clients and counts what is lost.
@@ -40,10 +43,12 @@ enum Command {
     Readme,
     /// Shows what a release would publish, and checks that it can be.
     Release(release::Options),
-    /// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each lost and cost.
+    /// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each
+    /// lost and cost.
     #[command(disable_help_flag = true)]
     Versus(Passed),
-    /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and serve.
+    /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and
+    /// serve.
     #[command(disable_help_flag = true)]
     Xds(Passed),
 }

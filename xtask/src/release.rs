@@ -78,10 +78,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 /// As in the workspace's own manifest, so that what was built for it is used here too.
 pub(crate) const PROFILE: &str = "[profile.dev]\ndebug = false\n";
 
-/// Packages all published crates, and builds what was packaged, with the siblings' packages in place of crates.io.
+/// Packages all published crates, and builds what was packaged, with the siblings' packages in
+/// place of crates.io.
 ///
-/// Not by cargo's own verification: that takes siblings from a registry of its own making and keeps their sources and
-/// builds by version, so that with an unchanged version it checks against yesterday's sibling.
+/// Not by cargo's own verification: that takes siblings from a registry of its own making and keeps
+/// their sources and builds by version, so that with an unchanged version it checks against
+/// yesterday's sibling.
 pub(crate) fn package(sh: &Shell) -> Result<()> {
     let cargo = cargo();
     let crates = metadata::published(sh)?;
@@ -149,7 +151,8 @@ pub(crate) fn publication_order(mut left: Vec<Package>) -> Result<Vec<Package>> 
     Ok(ordered)
 }
 
-/// What is wrong with the numbered list of RELEASING.md: each published crate once, after all that it depends on.
+/// What is wrong with the numbered list of RELEASING.md: each published crate once, after all that
+/// it depends on.
 pub(crate) fn order_problems(document: &str, packages: &[Package]) -> Vec<String> {
     let is_numbered = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit());
     let listed: Vec<&str> = document

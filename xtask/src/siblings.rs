@@ -1,4 +1,5 @@
-//! `cargo xtask readme`: the table of the published crates, the same in all READMEs, made from the manifests.
+//! `cargo xtask readme`: the table of the published crates, the same in all READMEs, made from the
+//! manifests.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -51,7 +52,8 @@ fn readmes(packages: &[Package]) -> Result<Vec<(PathBuf, String, String)>> {
     published.iter().map(made).collect()
 }
 
-/// All crates but `own` with a link to their pages; a README is read in the repository, on crates.io and on docs.rs.
+/// All crates but `own` with a link to their pages; a README is read in the repository, on
+/// crates.io and on docs.rs.
 fn table(published: &[Package], own: &str) -> String {
     let row = |Package {
                    name, description, ..

@@ -1,8 +1,8 @@
 //! What each step of `cargo xtask ci` does.
 //!
-//! Most of the time is spent on dependencies, and again for each other set of their features. So there are few sets: that of all
-//! tests and lints together, that of the published crates without their tests (documentation, packages), and the small ones of
-//! each library alone.
+//! Most of the time is spent on dependencies, and again for each other set of their features. So
+//! there are few sets: that of all tests and lints together, that of the published crates without
+//! their tests (documentation, packages), and the small ones of each library alone.
 
 use std::{
     io::{BufRead, BufReader},
@@ -56,9 +56,10 @@ pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{} crates", packages.len())))
 }
 
-/// Each published crate alone, with no features and with its light ones: built together with others, it would find a feature
-/// of a dependency that it forgot to ask for. The facade with its features is all crates together, which `package` builds.
-/// Each feature alone and each pair, also of the heavy ones, are left to the step `powerset`.
+/// Each published crate alone, with no features and with its light ones: built together with
+/// others, it would find a feature of a dependency that it forgot to ask for. The facade with its
+/// features is all crates together, which `package` builds. Each feature alone and each pair, also
+/// of the heavy ones, are left to the step `powerset`.
 pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let mut builds = 0;
@@ -84,7 +85,8 @@ pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{builds} builds")))
 }
 
-/// They bring Envoy's messages and gRPC, which take longer than everything else of this step together.
+/// They bring Envoy's messages and gRPC, which take longer than everything else of this step
+/// together.
 const HEAVY: [&str; 2] = ["grpc", "xds"];
 
 pub(crate) fn doc(sh: &Shell) -> Result<Outcome> {
@@ -121,11 +123,12 @@ fn tests(sh: &Shell) -> Result<Command> {
     Ok(command)
 }
 
-/// How many tests of one program run at once. Those that start processes mostly wait for them, so two cores are idle with two
-/// such tests.
+/// How many tests of one program run at once. Those that start processes mostly wait for them, so
+/// two cores are idle with two such tests.
 const THREADS: &str = "RUST_TEST_THREADS";
 
-/// Benches that compare with crates of others, and tests under executors of others: a workspace of their own.
+/// Benches that compare with crates of others, and tests under executors of others: a workspace of
+/// their own.
 pub(crate) fn peers(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let built = root().join("target");

@@ -1,4 +1,5 @@
-//! The rules of the house, asked of the workspace: those for texts are of `lab-house`, those for manifests stand here.
+//! The rules of the house, asked of the workspace: those for texts are of `lab-house`, those for
+//! manifests stand here.
 
 use std::{
     fs,
@@ -10,7 +11,8 @@ use house::{code, ledger, names};
 
 use crate::{metadata::Package, release};
 
-/// What is wrong with the manifest of a published crate. `siblings` are the names of the workspace's crates.
+/// What is wrong with the manifest of a published crate. `siblings` are the names of the
+/// workspace's crates.
 fn manifest_problems(package: &Package, siblings: &[String]) -> Vec<String> {
     let name = &package.name;
     let mut problems = Vec::new();

@@ -79,8 +79,8 @@ fn take(
     }
 }
 
-/// Puts the closer back, or the one that has replaced it, unless there is something left to ask: then
-/// that, and of which closer.
+/// Puts the closer back, or the one that has replaced it, unless there is something left to ask:
+/// then that, and of which closer.
 fn put_back(
     shard: &Shard,
     id: ConnId,

@@ -14,9 +14,9 @@ use crate::{DrainState, DrainedBy};
 /// ```
 ///
 /// `threshold` of 65536 places have had their slot; `step`: the phase that all connections have
-/// reached; `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `n`: narrow,
-/// inbound only. The version rises with every change, so that a walk
-/// through the parked knows whether it has seen this very word.
+/// reached; `e`: Envoy 1.40's schedule, whose slots follow the pace instead of the threshold; `n`:
+/// narrow, inbound only. The version rises with every change, so that a walk through the parked
+/// knows whether it has seen this very word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Word(u64);
 

@@ -138,8 +138,8 @@ impl DrainEvent {
         }
     }
 
-    /// `close_steps.finish_before`, cut to a quarter of the drain time so that a short drain keeps room
-    /// for its slots.
+    /// `close_steps.finish_before`, cut to a quarter of the drain time so that a short drain keeps
+    /// room for its slots.
     pub fn finish_before(&self) -> Duration {
         self.close_steps.finish_before.min(self.drain_time / 4)
     }

@@ -72,7 +72,6 @@ use std::time::Duration;
 
 use crate::ListenAddress;
 
-mod new_process;
 mod giving;
 mod hello;
 mod hooks;
@@ -81,6 +80,7 @@ mod kills;
 mod message;
 #[cfg(test)]
 mod model;
+mod new_process;
 mod offer;
 mod path;
 mod predecessor;

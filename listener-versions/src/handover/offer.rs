@@ -165,8 +165,8 @@ impl Offer {
         }
     }
 
-    /// What a process that is about to end waits for: a new process that has asked meanwhile waits for
-    /// its answer, and ends if it gets none. Then no process would accept on the sockets.
+    /// What a process that is about to end waits for: a new process that has asked meanwhile waits
+    /// for its answer, and ends if it gets none. Then no process would accept on the sockets.
     #[must_use]
     pub fn asked(&self) -> Asked {
         Asked(self.asked.subscribe())

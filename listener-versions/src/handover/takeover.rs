@@ -42,7 +42,9 @@ pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Takeover, H
     let mut taking = Taking::Looking { ready: false };
     let begun = match seek(&mut taking, path, options, None).await? {
         Found::NoProcess(lock) => Begun::Afresh(Offer::first(lock, path)?),
-        Found::Process(answer) => Begun::After(Box::new(NewProcess::new(taking, path, options, answer))),
+        Found::Process(answer) => {
+            Begun::After(Box::new(NewProcess::new(taking, path, options, answer)))
+        }
     };
     Ok(Takeover(begun))
 }

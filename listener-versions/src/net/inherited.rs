@@ -65,8 +65,8 @@ impl Inherited {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] if it is not a stream socket that listens, or what the system
-    /// says. The error names the file descriptor, which is closed.
+    /// [`io::ErrorKind::InvalidInput`] if it is not a stream socket that listens, or what the
+    /// system says. The error names the file descriptor, which is closed.
     #[cfg(unix)]
     pub fn add(&mut self, socket: impl Into<std::os::fd::OwnedFd>) -> io::Result<ListenAddress> {
         use std::os::fd::AsRawFd as _;

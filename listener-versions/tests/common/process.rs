@@ -1,6 +1,7 @@
 //! A test program started again as a process that is spoken to, stopped and killed.
 //!
-//! The runner of `xtask/lab/rig` is for tests on a runtime; these block, so that nothing of theirs runs beside the processes.
+//! The runner of `xtask/lab/rig` is for tests on a runtime; these block, so that nothing of theirs
+//! runs beside the processes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};

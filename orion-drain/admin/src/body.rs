@@ -1,4 +1,5 @@
-//! An admin request with its body, of which no more than a bound is read, and the body of its answer.
+//! An admin request with its body, of which no more than a bound is read, and the body of its
+//! answer.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,8 +19,9 @@ use super::router::{handle, plain};
 /// How much of a request's body is read: 16 KiB. No operation needs one.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// The body of an answer: whole, or a list that is written piece by piece while it is sent. Between two pieces it yields, so that
-/// a list of a hundred thousand connections keeps no thread from its other tasks.
+/// The body of an answer: whole, or a list that is written piece by piece while it is sent. Between
+/// two pieces it yields, so that a list of a hundred thousand connections keeps no thread from its
+/// other tasks.
 pub struct AdminBody(Content);
 
 enum Content {
@@ -103,8 +105,8 @@ impl fmt::Debug for AdminBody {
     }
 }
 
-/// Answers an admin request, as [`handle`], after its body: 413 if that is longer than [`MAX_BODY`], 400 if it breaks off.
-/// Nothing was done then, and the connection closes.
+/// Answers an admin request, as [`handle`], after its body: 413 if that is longer than
+/// [`MAX_BODY`], 400 if it breaks off. Nothing was done then, and the connection closes.
 ///
 /// How long a client may take for its body is for the server to bound.
 ///

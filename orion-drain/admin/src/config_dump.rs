@@ -13,7 +13,8 @@ use super::router::regex;
 use super::translate::state_name;
 use orion_drain_config::{FilterChain, Listener, NetworkFilter, format_duration};
 
-/// What `/config_dump` shows: [`admin.v3.ConfigDump`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto),
+/// What `/config_dump` shows:
+/// [`admin.v3.ConfigDump`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto),
 /// and one more entry with what is effective.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default)]
@@ -113,8 +114,8 @@ fn effective_chain(chain: &FilterChain) -> EffectiveChain {
 }
 
 impl ListenerConfigView {
-    /// Every version of these, as [`Listeners::versions`](listener_versions::Listeners::versions) gives them; `listener` is
-    /// the configuration of one.
+    /// Every version of these, as [`Listeners::versions`](listener_versions::Listeners::versions)
+    /// gives them; `listener` is the configuration of one.
     pub fn all<C: ListenerConfig>(
         versions: &[Arc<ListenerVersion<C>>],
         listener: impl Fn(&C) -> &Listener,
@@ -181,8 +182,8 @@ impl ConfigDump {
         })
     }
 
-    /// The JSON of the whole dump, or of one of its repeated fields (`?resource=dynamic_listeners`); `None` if there is no
-    /// such field.
+    /// The JSON of the whole dump, or of one of its repeated fields
+    /// (`?resource=dynamic_listeners`); `None` if there is no such field.
     pub(super) fn to_json(&self, resource: Option<&str>) -> Option<Value> {
         let (fixed, dynamic): (Vec<_>, Vec<_>) =
             self.listeners.iter().partition(|one| one.is_static);
@@ -244,7 +245,8 @@ impl ConfigDump {
     }
 }
 
-/// Of each message what a field mask names, and its type; those of which nothing is named are left out. A path ends at a list.
+/// Of each message what a field mask names, and its type; those of which nothing is named are left
+/// out. A path ends at a list.
 fn masked(configs: Vec<Value>, mask: &str) -> Vec<Value> {
     let masked = configs.into_iter().filter_map(|config| {
         let mut kept = Value::Null;
@@ -277,7 +279,8 @@ fn keep(from: &Value, path: &str, to: &mut Value) {
     }
 }
 
-/// By name; the newest draining version of a name stands beside the active one, as in Envoy, and older ones by themselves.
+/// By name; the newest draining version of a name stands beside the active one, as in Envoy, and
+/// older ones by themselves.
 fn dynamic_listeners(versions: &[&ListenerConfigView]) -> Vec<Value> {
     let mut names: Vec<&str> = versions.iter().map(|one| one.name.as_str()).collect();
     names.sort_unstable();

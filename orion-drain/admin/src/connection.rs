@@ -87,7 +87,8 @@ impl ConnectionPage {
     }
 }
 
-/// A step of the way out: those of [`GracefulClose`](drain_signal::GracefulClose), and what comes after them.
+/// A step of the way out: those of [`GracefulClose`](drain_signal::GracefulClose), and what comes
+/// after them.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -125,7 +126,8 @@ struct Covering {
 
 impl ConnectionView {
     /// The open connections, as `/connections` shows them. `tracked_at` is the tracker's time
-    /// ([`ConnTracker::now`](conn_tracker::ConnTracker::now)), `now` the time of the deadlines in `versions` and `chains`.
+    /// ([`ConnTracker::now`](conn_tracker::ConnTracker::now)), `now` the time of the deadlines in
+    /// `versions` and `chains`.
     pub fn open(
         connections: &[ConnSnapshot],
         tracked_at: Duration,
@@ -143,7 +145,8 @@ impl ConnectionView {
                 Some((version.number, covering(&version.drain, version.deadline)?))
             })
             .collect();
-        // A chain that drains has left its version; its successor of the same name may be there already.
+        // A chain that drains has left its version; its successor of the same name may be there
+        // already.
         let of_chains: HashMap<_, _> = chains
             .iter()
             .filter_map(|chain| {

@@ -10,9 +10,11 @@ use super::{
 };
 use orion_drain_stats::StatsSnapshot;
 
-/// The process behind the admin interface, shared by its answers. Methods that begin something return when it has begun; none may block.
+/// The process behind the admin interface, shared by its answers. Methods that begin something
+/// return when it has begun; none may block.
 pub trait AdminHost {
-    /// Whether traffic should come here: [`ServerState::Draining`] while the health check is failed.
+    /// Whether traffic should come here: [`ServerState::Draining`] while the health check is
+    /// failed.
     ///
     /// A drain of listeners does not change it, as in Envoy; a shutdown of the process does.
     fn state(&self) -> ServerState;
@@ -23,21 +25,24 @@ pub trait AdminHost {
     /// The present version of each listener; those that were replaced are not among them.
     fn listeners(&self) -> Vec<ListenerView>;
 
-    /// Drains listeners. Asking again while they drain changes nothing, except that the form that stops at once does.
+    /// Drains listeners. Asking again while they drain changes nothing, except that the form that
+    /// stops at once does.
     fn drain_listeners(&self, form: DrainListeners);
 
-    /// From now on health checks fail, and listeners of drain type `DEFAULT` tell their connections to leave.
+    /// From now on health checks fail, and listeners of drain type `DEFAULT` tell their connections
+    /// to leave.
     fn fail_health(&self);
 
     /// Takes [`fail_health`](Self::fail_health) back.
     fn restore_health(&self);
 
-    /// Ends the process at once, without a drain; after the answer has been sent, if that takes no time.
+    /// Ends the process at once, without a drain; after the answer has been sent, if that takes no
+    /// time.
     fn quit(&self);
 
-    /// At most `limit` of the connections that are open: the first ones, or those that follow `after`, the
-    /// [`next`](ConnectionPage::next) of the page before. A list of any length is asked for page by page, with other tasks in
-    /// between. Default: none are known.
+    /// At most `limit` of the connections that are open: the first ones, or those that follow
+    /// `after`, the [`next`](ConnectionPage::next) of the page before. A list of any length is
+    /// asked for page by page, with other tasks in between. Default: none are known.
     fn connections(&self, after: Option<ConnId>, limit: usize) -> ConnectionPage {
         let _ = (after, limit);
         ConnectionPage::default()
@@ -48,7 +53,8 @@ pub trait AdminHost {
         0
     }
 
-    /// The versions of the listeners that are not gone, with how many connections each has. Default: none are known.
+    /// The versions of the listeners that are not gone, with how many connections each has.
+    /// Default: none are known.
     fn versions(&self) -> Vec<VersionSummary> {
         Vec::new()
     }
@@ -78,7 +84,8 @@ pub trait AdminHost {
         Vec::new()
     }
 
-    /// Which processes can replace this one by hot restart, in words. Default: `disabled`, as Envoy without hot restart.
+    /// Which processes can replace this one by hot restart, in words. Default: `disabled`, as Envoy
+    /// without hot restart.
     fn hot_restart_version(&self) -> String {
         "disabled".to_owned()
     }
@@ -88,7 +95,8 @@ pub trait AdminHost {
         Vec::new()
     }
 
-    /// From now on this part of the log has this level; it is one of [`log_levels`](Self::log_levels).
+    /// From now on this part of the log has this level; it is one of
+    /// [`log_levels`](Self::log_levels).
     fn set_log_level(&self, part: &str, level: LogLevel) {
         let _ = (part, level);
     }
@@ -96,7 +104,8 @@ pub trait AdminHost {
     /// From now on counters are shown as they grow from here. Default: nothing is.
     fn reset_counters(&self) {}
 
-    /// Drains one listener: it accepts no more, and what is left at the deadline is closed. Default: there is none such.
+    /// Drains one listener: it accepts no more, and what is left at the deadline is closed.
+    /// Default: there is none such.
     ///
     /// # Errors
     ///
@@ -106,8 +115,8 @@ pub trait AdminHost {
         Err(DrainListenerError::NotFound)
     }
 
-    /// Asks a share of a listener's connections to leave, and keeps the listener as it is. How many will be asked. Default: there is
-    /// no such listener.
+    /// Asks a share of a listener's connections to leave, and keeps the listener as it is. How many
+    /// will be asked. Default: there is no such listener.
     ///
     /// # Errors
     ///
@@ -126,21 +135,24 @@ pub trait AdminHost {
         ServerInfo::new(self.state())
     }
 
-    /// Whether `name` in a URL leads to this admin interface, besides its IP addresses and `localhost`. Pages of other sites that a
-    /// browser shows can be made to ask by a name of theirs; what changes something, or reveals the configuration, is answered
-    /// only under a name of its own. Default: there is none.
+    /// Whether `name` in a URL leads to this admin interface, besides its IP addresses and
+    /// `localhost`. Pages of other sites that a browser shows can be made to ask by a name of
+    /// theirs; what changes something, or reveals the configuration, is answered only under a name
+    /// of its own. Default: there is none.
     fn is_own_name(&self, name: &str) -> bool {
         let _ = name;
         false
     }
 
-    /// Whether this path, with its query, is answered at all: Envoy's `admin.allow_paths`. Default: every path is.
+    /// Whether this path, with its query, is answered at all: Envoy's `admin.allow_paths`. Default:
+    /// every path is.
     fn allows_path(&self, path: &str) -> bool {
         let _ = path;
         true
     }
 
-    /// Whether this request may do this. Default: yes, so such an interface belongs on the loopback address.
+    /// Whether this request may do this. Default: yes, so such an interface belongs on the loopback
+    /// address.
     ///
     /// # Errors
     ///

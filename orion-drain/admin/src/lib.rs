@@ -1,11 +1,12 @@
 //! Envoy's admin interface as a function from request to response, usable in any server.
 //!
-//! [`handle`] answers a request about an [`AdminHost`], which says what is going on and does what is asked; [`answer`] does
-//! the same and bounds the body. Changing anything takes a POST, as in
-//! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin), and no POST of another site's page; who may do
-//! what is for [`AdminHost::authorize`] to say, with [`BearerToken`] or a rule of the host. An interface without such a
-//! rule belongs on the loopback address. With the feature `standard` there is a host for processes with listeners of
-//! `listener_versions`, served on a port (`Standard`).
+//! [`handle`] answers a request about an [`AdminHost`], which says what is going on and does what
+//! is asked; [`answer`] does the same and bounds the body. Changing anything takes a POST, as in
+//! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin), and no POST of another
+//! site's page; who may do what is for [`AdminHost::authorize`] to say, with [`BearerToken`] or a
+//! rule of the host. An interface without such a rule belongs on the loopback address. With the
+//! feature `standard` there is a host for processes with listeners of `listener_versions`, served
+//! on a port (`Standard`).
 //!
 //! | path | answer |
 //! | --- | --- |

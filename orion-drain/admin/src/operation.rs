@@ -2,7 +2,8 @@
 
 use super::{partial, query::Query};
 
-/// What an admin request asks for. What it needs is a right of its own: see [`AdminHost::authorize`](super::AdminHost::authorize).
+/// What an admin request asks for. What it needs is a right of its own: see
+/// [`AdminHost::authorize`](super::AdminHost::authorize).
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
@@ -55,12 +56,13 @@ pub enum Operation {
 }
 
 /// The forms of
-/// [`/drain_listeners`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners). A parameter
-/// counts if it is there, whatever its value.
+/// [`/drain_listeners`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
+/// A parameter counts if it is there, whatever its value.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct DrainListeners {
-    /// Accept until the drain time is over. Without it, and without `skip_exit`, accepting stops at once.
+    /// Accept until the drain time is over. Without it, and without `skip_exit`, accepting stops at
+    /// once.
     pub graceful: bool,
     /// Only listeners whose `traffic_direction` is `INBOUND`.
     pub inbound_only: bool,
@@ -99,7 +101,8 @@ pub enum DrainListenerError {
 pub struct Denied {
     /// The text of the answer.
     pub message: String,
-    /// Whether the client may try again with a bearer token: 401 with `www-authenticate`, instead of 403.
+    /// Whether the client may try again with a bearer token: 401 with `www-authenticate`, instead
+    /// of 403.
     pub challenge: bool,
 }
 

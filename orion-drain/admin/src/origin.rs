@@ -24,9 +24,9 @@ pub(super) fn check_site(request: &Parts) -> Result<(), Denied> {
     }
 }
 
-/// A name of any site can be made to lead here (DNS rebinding), and a browser then takes that site's page for one of ours. So
-/// the host must be an IP address, `localhost`, or a name that the process [says is its own](AdminHost::is_own_name). A client
-/// that names no host is no browser.
+/// A name of any site can be made to lead here (DNS rebinding), and a browser then takes that
+/// site's page for one of ours. So the host must be an IP address, `localhost`, or a name that the
+/// process [says is its own](AdminHost::is_own_name). A client that names no host is no browser.
 pub(super) fn check_host<H: AdminHost + ?Sized>(host: &H, request: &Parts) -> Result<(), Denied> {
     let named = request.uri.authority().cloned();
     let named = named.or_else(|| {

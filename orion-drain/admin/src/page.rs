@@ -1,4 +1,5 @@
-//! The page at `/`: drains live, from the JSON of the other paths. It has no data of its own and loads nothing from elsewhere.
+//! The page at `/`: drains live, from the JSON of the other paths. It has no data of its own and
+//! loads nothing from elsewhere.
 
 use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, HeaderValue};
 use http::request::Parts;
@@ -9,7 +10,8 @@ use super::router::respond;
 
 const PAGE: &str = include_str!("page.html");
 
-/// Names of listeners are shown as text, and should one ever be more, it still could load and reach nothing.
+/// Names of listeners are shown as text, and should one ever be more, it still could load and reach
+/// nothing.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

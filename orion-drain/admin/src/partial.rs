@@ -25,7 +25,8 @@ pub(super) fn check(query: &Query) -> Result<(), String> {
     }
 }
 
-/// Which share of the connections, and when. Without a fraction: all; without a rate: over a quarter of the drain time.
+/// Which share of the connections, and when. Without a fraction: all; without a rate: over a
+/// quarter of the drain time.
 ///
 /// # Errors
 ///

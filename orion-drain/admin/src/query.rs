@@ -1,4 +1,5 @@
-//! The parameters of an admin request, as Envoy reads them: percent-encoded, of two with one name the first.
+//! The parameters of an admin request, as Envoy reads them: percent-encoded, of two with one name
+//! the first.
 
 use http::Uri;
 

@@ -21,7 +21,8 @@ use super::{
     rows::{Rows, USAGE, Wanted, number},
 };
 
-/// Answers an admin request. The body of a request is never needed; [`answer`](super::answer) bounds it.
+/// Answers an admin request. The body of a request is never needed; [`answer`](super::answer)
+/// bounds it.
 pub fn handle<H>(host: &Arc<H>, request: &Parts) -> Response<AdminBody>
 where
     H: AdminHost + Send + Sync + 'static,
@@ -186,7 +187,8 @@ fn not_drained(error: DrainListenerError) -> Response<AdminBody> {
 /// How many rows a list for the page has, unless a request says something else.
 const SUMMARY: usize = 100;
 
-/// The versions that are not gone, those that drain first: what the page shows, and how many more there are.
+/// The versions that are not gone, those that drain first: what the page shows, and how many more
+/// there are.
 fn summary<H: AdminHost + ?Sized>(host: &H, query: &Query) -> Response<AdminBody> {
     let Some(limit) = number(query, "limit", SUMMARY) else {
         return plain(StatusCode::BAD_REQUEST, USAGE.to_owned());
@@ -351,8 +353,8 @@ fn listener_json(listener: &ListenerView) -> Value {
     status
 }
 
-/// An address in the shape of `config.core.v3.Address`; `unix:/path` and `/path` are the same `pipe`, and
-/// `envoy://NAME/ENDPOINT` is an internal listener's.
+/// An address in the shape of `config.core.v3.Address`; `unix:/path` and `/path` are the same
+/// `pipe`, and `envoy://NAME/ENDPOINT` is an internal listener's.
 pub(super) fn address_json(address: &str) -> Value {
     let internal = address.strip_prefix("envoy://");
     if let Some((listener, endpoint)) = internal.and_then(|of| of.rsplit_once('/')) {

@@ -98,7 +98,8 @@ impl<H: AdminHost + ?Sized> Rows<H> {
         }
     }
 
-    /// Those of the next page that are listed, and whether there are more of them after the last one.
+    /// Those of the next page that are listed, and whether there are more of them after the last
+    /// one.
     fn page(&mut self) -> (Vec<ConnectionView>, bool) {
         let wanted = &self.wanted;
         // One more than is listed, to see whether there is one.

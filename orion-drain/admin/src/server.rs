@@ -19,8 +19,8 @@ use super::{AdminBody, Standard, answer};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl<C: ListenerConfig> Standard<C> {
-    /// Serves the admin port, each connection in a task that is spawned on the runtime that polls this. Its connections are not
-    /// listed and delay no drain. It does not return.
+    /// Serves the admin port, each connection in a task that is spawned on the runtime that polls
+    /// this. Its connections are not listed and delay no drain. It does not return.
     ///
     /// # Cancel safety
     ///

@@ -1,4 +1,5 @@
-//! The process behind the admin interface, as most have it: a drain tree, a registry, listeners, statistics (feature `standard`).
+//! The process behind the admin interface, as most have it: a drain tree, a registry, listeners,
+//! statistics (feature `standard`).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,8 @@ use super::{
     Operation, ServerInfo, ServerState, ShutdownView, Startup, VersionSummary,
 };
 
-/// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve) serves it on a port.
+/// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve)
+/// serves it on a port.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -133,7 +135,8 @@ impl<C: ListenerConfig> Standard<C> {
         self
     }
 
-    /// The same with `/config_dump`: this bootstrap, and what `listener` reads of each version's configuration.
+    /// The same with `/config_dump`: this bootstrap, and what `listener` reads of each version's
+    /// configuration.
     #[must_use]
     pub fn with_configuration(
         mut self,
@@ -145,21 +148,24 @@ impl<C: ListenerConfig> Standard<C> {
         self
     }
 
-    /// The same for a process that is one of several that replace each other: its number, and when the first one was started.
+    /// The same for a process that is one of several that replace each other: its number, and when
+    /// the first one was started.
     #[must_use]
     pub fn with_restart_epoch(mut self, number: u32, first: StdInstant) -> Self {
         (self.restart_epoch, self.first) = (number, first);
         self
     }
 
-    /// The same for clients that have this token. `/ready`, which load balancers ask, and the page, which has no data, need none.
+    /// The same for clients that have this token. `/ready`, which load balancers ask, and the page,
+    /// which has no data, need none.
     #[must_use]
     pub fn with_token(mut self, token: BearerToken) -> Self {
         self.token = Some(token);
         self
     }
 
-    /// The same with the end of the process: `/ready` says 503 when that does, and `/drain` shows how far it is.
+    /// The same with the end of the process: `/ready` says 503 when that does, and `/drain` shows
+    /// how far it is.
     #[must_use]
     pub fn with_shutdown(mut self, shutdown: Shutdown) -> Self {
         self.shutdown = Some(shutdown);
@@ -173,7 +179,8 @@ impl<C: ListenerConfig> Standard<C> {
         self
     }
 
-    /// The same with `/logging`: the parts of the program's log with their levels, and what changes one.
+    /// The same with `/logging`: the parts of the program's log with their levels, and what changes
+    /// one.
     #[must_use]
     pub fn with_log(
         mut self,
@@ -184,30 +191,33 @@ impl<C: ListenerConfig> Standard<C> {
         self
     }
 
-    /// The same for a process that can be replaced by hot restart: what `/hot_restart_version` says. Default: `disabled`.
+    /// The same for a process that can be replaced by hot restart: what `/hot_restart_version`
+    /// says. Default: `disabled`.
     #[must_use]
     pub fn with_hot_restart_version(mut self, version: impl Into<String>) -> Self {
         self.hot_restart_version = Some(version.into());
         self
     }
 
-    /// The same under more names than its IP addresses and `localhost`: what changes something, or reveals the configuration, is
-    /// answered under these names too. See [`AdminHost::is_own_name`]. Default: none.
+    /// The same under more names than its IP addresses and `localhost`: what changes something, or
+    /// reveals the configuration, is answered under these names too. See
+    /// [`AdminHost::is_own_name`]. Default: none.
     #[must_use]
     pub fn with_own_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.own_names.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// The same, which answers only what one of these matches, and all else with 403: `admin.allow_paths` of the bootstrap.
-    /// None, the default: everything is answered.
+    /// The same, which answers only what one of these matches, and all else with 403:
+    /// `admin.allow_paths` of the bootstrap. None, the default: everything is answered.
     #[must_use]
     pub fn with_allow_paths(mut self, paths: impl IntoIterator<Item = StringMatcher>) -> Self {
         self.allow_paths.extend(paths);
         self
     }
 
-    /// Resolves when an operator has asked for `/quitquitquit`, and was answered by [`serve`](Self::serve).
+    /// Resolves when an operator has asked for `/quitquitquit`, and was answered by
+    /// [`serve`](Self::serve).
     ///
     /// # Cancel safety
     ///

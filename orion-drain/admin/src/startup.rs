@@ -1,4 +1,5 @@
-//! How far a process is that has begun (feature `standard`): until its first configuration is there, `/ready` says 503.
+//! How far a process is that has begun (feature `standard`): until its first configuration is
+//! there, `/ready` says 503.
 
 use std::sync::Arc;
 
@@ -6,9 +7,11 @@ use tokio::sync::watch;
 
 use super::ServerState;
 
-/// The start of a process, for [`Standard::with_startup`](super::Standard::with_startup). Clones are handles of the same.
+/// The start of a process, for [`Standard::with_startup`](super::Standard::with_startup). Clones
+/// are handles of the same.
 ///
-/// It begins as [`ServerState::PreInitializing`]: the listeners of the bootstrap do not stand yet. Source: [Envoy's
+/// It begins as [`ServerState::PreInitializing`]: the listeners of the bootstrap do not stand yet.
+/// Source: [Envoy's
 /// initialization](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/init).
 #[derive(Debug, Clone)]
 pub struct Startup(Arc<watch::Sender<Phase>>);
@@ -26,13 +29,15 @@ impl Startup {
         Self(Arc::new(watch::Sender::new(Phase::Bootstrap)))
     }
 
-    /// The listeners of the bootstrap stand; from now on the state is [`ServerState::Initializing`]: the process waits for its
-    /// first configuration. Does nothing once it is [finished](Self::finish).
+    /// The listeners of the bootstrap stand; from now on the state is
+    /// [`ServerState::Initializing`]: the process waits for its first configuration. Does nothing
+    /// once it is [finished](Self::finish).
     pub fn initializing(&self) {
         self.reach(Phase::FirstConfiguration);
     }
 
-    /// The first configuration is there, or will not be waited for: from now on the process is live, for good.
+    /// The first configuration is there, or will not be waited for: from now on the process is
+    /// live, for good.
     pub fn finish(&self) {
         self.reach(Phase::Over);
     }

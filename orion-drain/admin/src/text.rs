@@ -12,7 +12,8 @@ const HEAD: [&str; 10] = [
 /// Names are shortened to this, so that one of them cannot push everything off the screen.
 const WIDEST: usize = 40;
 
-/// Rows in columns. They are as wide as the first rows need; a longer cell of a later one moves what follows it.
+/// Rows in columns. They are as wide as the first rows need; a longer cell of a later one moves
+/// what follows it.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     widths: Option<[usize; 10]>,

@@ -29,7 +29,8 @@ impl BearerToken {
         Self(token.trim().as_bytes().to_vec())
     }
 
-    /// Whether the request carries it. How long that takes does not tell how much of a guess was right.
+    /// Whether the request carries it. How long that takes does not tell how much of a guess was
+    /// right.
     ///
     /// # Errors
     ///

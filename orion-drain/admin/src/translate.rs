@@ -9,8 +9,9 @@ use super::{DrainView, ListenerView, VersionSummary};
 use orion_drain_telemetry::DrainId;
 
 impl ListenerView {
-    /// Those of `versions` that are the present one of their listener, as `/listeners` shows them: versions that were
-    /// replaced are not listed, a listener that `/drain_listeners` stopped still is, as in Envoy.
+    /// Those of `versions` that are the present one of their listener, as `/listeners` shows them:
+    /// versions that were replaced are not listed, a listener that `/drain_listeners` stopped still
+    /// is, as in Envoy.
     pub fn active(versions: &[VersionView]) -> Vec<Self> {
         let active = versions
             .iter()

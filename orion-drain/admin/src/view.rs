@@ -59,7 +59,8 @@ pub struct ServerInfo {
     /// Since the first one of the processes was started that replaced each other by hot restart.
     #[serde(serialize_with = "protobuf")]
     pub uptime_all_epochs: Duration,
-    /// Which processes can replace it by hot restart: see [`AdminHost::hot_restart_version`](crate::AdminHost::hot_restart_version).
+    /// Which processes can replace it by hot restart: see
+    /// [`AdminHost::hot_restart_version`](crate::AdminHost::hot_restart_version).
     pub hot_restart_version: String,
     /// How it was started.
     pub command_line_options: CommandLineOptions,
@@ -161,7 +162,8 @@ pub struct DrainView {
     /// The filter chain, if only that one drains.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filter_chain: Option<String>,
-    /// Why: `listener_modify`, `listener_remove`, `filter_chain_update`, `process_shutdown`, `hot_restart`, `admin`.
+    /// Why: `listener_modify`, `listener_remove`, `filter_chain_update`, `process_shutdown`,
+    /// `hot_restart`, `admin`.
     pub reason: String,
     /// `gradual` or `immediate`.
     pub strategy: String,

@@ -233,7 +233,8 @@ fn stats_are_lines_of_name_and_value() {
     );
 }
 
-/// The requests of Istio's agent, of Envoy Gateway's shutdown manager and of Contour's, word for word.
+/// The requests of Istio's agent, of Envoy Gateway's shutdown manager and of Contour's, word for
+/// word.
 #[test]
 fn statistics_are_chosen_by_regular_expressions_as_operators_programs_ask() {
     let mut host = Host::new();

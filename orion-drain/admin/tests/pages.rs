@@ -1,4 +1,5 @@
-//! The list of connections when there are very many: in pieces, with other tasks in between, and little of it for the page.
+//! The list of connections when there are very many: in pieces, with other tasks in between, and
+//! little of it for the page.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ impl ListenerConfig for Config {
 
 const MANY: usize = 100_000;
 
-/// A host with so many listeners, and so many connections, every tenth of them at the listener `rare`.
+/// A host with so many listeners, and so many connections, every tenth of them at the listener
+/// `rare`.
 async fn host(listeners: usize, connections: usize) -> (Arc<Standard<Config>>, Vec<ConnGuard>) {
     let root = DrainManager::root(DrainSettings::default());
     let tracker = ConnTracker::new();

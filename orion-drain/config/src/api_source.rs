@@ -84,8 +84,8 @@ pub struct GrpcService {
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvoyGrpc {
-    /// A static cluster whose endpoints speak HTTP/2, in clear or by its `transport_socket` over TLS.
-    /// Required.
+    /// A static cluster whose endpoints speak HTTP/2, in clear or by its `transport_socket` over
+    /// TLS. Required.
     #[serde(default)]
     pub cluster_name: String,
     /// The `:authority` of the stream. Default: the cluster's name.

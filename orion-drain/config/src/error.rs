@@ -18,8 +18,8 @@ pub struct FieldError {
     pub message: String,
     /// The line that it begins in, from 1 on; `None` if it was read from no text.
     pub line: Option<usize>,
-    /// What is written there, if the message does not say so; at most 60 characters. `None` for what
-    /// is not there, and for what is secret.
+    /// What is written there, if the message does not say so; at most 60 characters. `None` for
+    /// what is not there, and for what is secret.
     pub written: Option<String>,
 }
 
@@ -157,8 +157,8 @@ impl ConfigError {
         }
     }
 
-    /// The same with the lines of its fields in `text`, and with what is written there. In the order
-    /// of the text.
+    /// The same with the lines of its fields in `text`, and with what is written there. In the
+    /// order of the text.
     pub(super) fn in_text(mut self, text: &str, document: &Value) -> Self {
         // Each line is looked for from the beginning of the text on.
         for field in self.fields.iter_mut().take(100) {

@@ -1,7 +1,7 @@
 //! Where in its text a field stands, and what is written there.
 //!
-//! Only looked for when something is wrong. The parsers say lines in their errors alone, so the text
-//! is read once more for each field, up to the field, which is then an error.
+//! Only looked for when something is wrong. The parsers say lines in their errors alone, so the
+//! text is read once more for each field, up to the field, which is then an error.
 
 use std::cell::Cell;
 use std::fmt;

@@ -1,5 +1,5 @@
-//! Whom a request is for, and whether it says so, and how long it is, as HTTP wants it. What another
-//! server may read otherwise is answered with an error (RFC 9112, sections 3.2 and 6.1).
+//! Whom a request is for, and whether it says so, and how long it is, as HTTP wants it. What
+//! another server may read otherwise is answered with an error (RFC 9112, sections 3.2 and 6.1).
 
 use http::header::HOST;
 use http::uri::{Authority, Scheme};

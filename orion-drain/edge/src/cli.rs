@@ -232,7 +232,8 @@ impl Args {
             .with_schedule(schedule)
             .with_length(length)
             .with_close_steps(close_steps)
-            // A process that must be gone sooner than ten seconds cannot wait so long for no client.
+            // A process that must be gone sooner than ten seconds cannot wait so long for no
+            // client.
             .with_shutdown_minimum(Duration::from_secs(10).min(drain_time))
     }
 

@@ -22,8 +22,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Lacks {
-    /// An update could not be read, or a listener of it has no name: it is not known which one is not
-    /// here.
+    /// An update could not be read, or a listener of it has no name: it is not known which one is
+    /// not here.
     something: bool,
     /// Listeners that were asked for, are refused, and of which no version serves.
     listeners: BTreeSet<String>,

@@ -1,7 +1,8 @@
-//! Hot restart: this process takes the sockets of the one that serves, and later hands its own to the next one.
+//! Hot restart: this process takes the sockets of the one that serves, and later hands its own to
+//! the next one.
 //!
-//! Everything of a start that can fail comes before [`Restart::serving`]: until then the process before serves as if nothing
-//! were.
+//! Everything of a start that can fail comes before [`Restart::serving`]: until then the process
+//! before serves as if nothing were.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -54,8 +55,8 @@ impl Restart {
         self.takeover.sockets()
     }
 
-    /// This process is ready to serve, once `first` says that all of its first listeners were taken: then the process before
-    /// drains. Nothing may be accepted earlier.
+    /// This process is ready to serve, once `first` says that all of its first listeners were
+    /// taken: then the process before drains. Nothing may be accepted earlier.
     pub(crate) async fn serving(
         self,
         listeners: &Listeners<EdgeListener>,
@@ -128,7 +129,8 @@ impl Offering {
         (self.offer.epoch(), self.offer.since())
     }
 
-    /// Waits for the next process, hands over, and ends this one when that one says so, or when everything is drained.
+    /// Waits for the next process, hands over, and ends this one when that one says so, or when
+    /// everything is drained.
     pub(crate) async fn run(
         mut self,
         listeners: Listeners<EdgeListener>,

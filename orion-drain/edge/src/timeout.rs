@@ -4,8 +4,8 @@
 //! A response whose client takes nothing ends by the same times: see [`ResponseWatch`].
 //!
 //! One timer does for all three. It is set when a stream first has to wait, at the time that comes
-//! first. Bytes set a flag and nothing else: an eighth of the idle timeout is the measure, so that a
-//! stream ends when nothing has moved for that timeout, at most an eighth of it later.
+//! first. Bytes set a flag and nothing else: an eighth of the idle timeout is the measure, so that
+//! a stream ends when nothing has moved for that timeout, at most an eighth of it later.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -39,8 +39,8 @@ impl Upload {
     /// goes nowhere. An endpoint that has answered and reads no further would keep its client's
     /// connection for as long as both like.
     pub(crate) fn answered(&self) {
-        // Release: pairs with the Acquire in `is_answered`. Without it the sender, woken here, might
-        // look before the store and sleep again.
+        // Release: pairs with the Acquire in `is_answered`. Without it the sender, woken here,
+        // might look before the store and sleep again.
         self.answered.store(true, Ordering::Release);
         self.sender.wake();
     }

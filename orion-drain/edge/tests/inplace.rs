@@ -1,5 +1,5 @@
-//! Updates of filter chains as clients see them: edge's own listeners, in this process, on real sockets. The source address of a
-//! client (127.0.0.2, 127.0.0.3, ...) chooses its chain.
+//! Updates of filter chains as clients see them: edge's own listeners, in this process, on real
+//! sockets. The source address of a client (127.0.0.2, 127.0.0.3, ...) chooses its chain.
 
 // The parts of edge that serve; what only its main program uses is not used here.
 #[path = "../src/addressed.rs"]
@@ -404,7 +404,8 @@ async fn http2_connections_of_a_changed_chain_end_by_goaway_and_kept_ones_stay()
             .expect("it is served");
     }
     edge.update(1, &after()).await;
-    // The idle connection of the changed chain ends without having asked for anything, and without an error.
+    // The idle connection of the changed chain ends without having asked for anything, and without
+    // an error.
     let ended = within("the end of the connection", connections.remove(0)).await;
     assert!(ended.expect("no panic").is_ok());
     while edge.over().await != "changed" {}

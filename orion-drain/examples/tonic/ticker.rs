@@ -1,5 +1,5 @@
-//! The client and the server of `ticker.proto` for tonic, as `tonic-build` generates them, without compression, limits and
-//! interceptors; so nothing here needs `protoc`.
+//! The client and the server of `ticker.proto` for tonic, as `tonic-build` generates them, without
+//! compression, limits and interceptors; so nothing here needs `protoc`.
 //!
 //! ```proto
 //! syntax = "proto3";

@@ -16,8 +16,8 @@ use tower_service::Service;
 
 use super::{Connection, IncomingIo, ListenersIncoming};
 
-/// A set of listeners has several addresses: [`Listeners::local_address`] knows them, `local_addr` is
-/// [`Unsupported`](io::ErrorKind::Unsupported) here.
+/// A set of listeners has several addresses: [`Listeners::local_address`] knows them, `local_addr`
+/// is [`Unsupported`](io::ErrorKind::Unsupported) here.
 ///
 /// [`Listeners::local_address`]: listener_versions::Listeners::local_address
 impl<C: ListenerConfig> Listener for ListenersIncoming<C> {

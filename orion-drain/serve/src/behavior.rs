@@ -43,7 +43,8 @@ pub(super) enum Manner {
     CutAfter(Duration),
 }
 
-/// What `behavior` means for a connection that speaks `protocol`. A behaviour that names another protocol changes nothing.
+/// What `behavior` means for a connection that speaks `protocol`. A behaviour that names another
+/// protocol changes nothing.
 pub(super) fn manner(behavior: &ProtocolDrainBehavior, protocol: ConnProtocol) -> Manner {
     match (behavior, protocol) {
         (
@@ -62,8 +63,8 @@ pub(super) fn manner(behavior: &ProtocolDrainBehavior, protocol: ConnProtocol) -
     }
 }
 
-/// A [`ProtocolDrainBehavior`] that connections share and that can be changed while they are open; it counts when a
-/// connection's slot comes. Clones are handles of the same one.
+/// A [`ProtocolDrainBehavior`] that connections share and that can be changed while they are open;
+/// it counts when a connection's slot comes. Clones are handles of the same one.
 ///
 /// Durations are kept in milliseconds.
 #[derive(Clone, Default)]
@@ -117,7 +118,8 @@ impl fmt::Debug for SharedBehavior {
     }
 }
 
-/// A behaviour in a word, so that it is asked for without a lock: the low three bits say which, the others how long.
+/// A behaviour in a word, so that it is asked for without a lock: the low three bits say which, the
+/// others how long.
 #[derive(Debug, Default)]
 pub(super) struct Cell(AtomicU64);
 
@@ -148,7 +150,8 @@ impl Cell {
                 TCP | millis.min(longest) << TAG
             }
         };
-        // Relaxed: it stands for itself, and a drain that begins afterwards is published with an ordering of its own.
+        // Relaxed: it stands for itself, and a drain that begins afterwards is published with an
+        // ordering of its own.
         self.0.store(word, Ordering::Relaxed);
     }
 

@@ -17,8 +17,9 @@ use super::behavior::{Cell, Manner, ProtocolDrainBehavior, SharedBehavior, manne
 use super::stream::StreamTunnel;
 use orion_drain_telemetry::ConnTrace;
 
-/// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a handler can see the
-/// drain and its deadline, and so that whatever outlives the connection's task (a tunnel after an upgrade) keeps it open.
+/// A connection that is being served. Cheap to clone; it is in requests' extensions, so that a
+/// handler can see the drain and its deadline, and so that whatever outlives the connection's task
+/// (a tunnel after an upgrade) keeps it open.
 ///
 /// It is open until the last clone is dropped: the drain waits for it, the registry lists it.
 #[derive(Debug, Clone)]
@@ -62,7 +63,8 @@ struct Inner {
 impl Connection {
     /// A connection accepted under `node`. Closing it in the registry forces it to its deadline.
     pub fn new(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
-        // Closing it from the registry means that its own deadline is now; there is no other way to force it.
+        // Closing it from the registry means that its own deadline is now; there is no other way to
+        // force it.
         let handle = watch.handle();
         guard.set_control(move |request| {
             match request {
@@ -97,8 +99,8 @@ impl Connection {
         }
     }
 
-    /// A connection of a version that has no filter chains, or none that takes it. The registry knows how to close it
-    /// already.
+    /// A connection of a version that has no filter chains, or none that takes it. The registry
+    /// knows how to close it already.
     pub fn of<C: ListenerConfig>(
         version: &ListenerVersion<C>,
         watch: DrainWatch,
@@ -107,7 +109,8 @@ impl Connection {
         Self::of_chain(version, version.drain(), watch, guard)
     }
 
-    /// A connection of a filter chain of this version, which drains with `node`. The registry knows how to close it already.
+    /// A connection of a filter chain of this version, which drains with `node`. The registry knows
+    /// how to close it already.
     pub fn of_chain<C: ListenerConfig>(
         version: &ListenerVersion<C>,
         node: &DrainManager,
@@ -285,7 +288,8 @@ impl Connection {
     /// Moves the registry entry on; a step it has already passed is no step.
     pub(crate) fn reach(&self, state: ConnState) {
         let from = self.inner.guard.state();
-        // The registry refuses a step back only; two tasks of one connection may arrive at the same step.
+        // The registry refuses a step back only; two tasks of one connection may arrive at the same
+        // step.
         if from < state && self.inner.guard.set_state(state).is_ok() {
             self.inner.trace.moved(&self.inner.guard, from, state);
         }

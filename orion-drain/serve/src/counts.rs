@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 /// Counts what happens to the HTTP connections of a server.
 ///
-/// Each method is called once for each event, by the task of the connection: it must not block. `()` counts nothing.
+/// Each method is called once for each event, by the task of the connection: it must not block.
+/// `()` counts nothing.
 pub trait HttpCounts: Debug + Send + Sync + 'static {
     /// A connection is open.
     fn connection_opened(&self) {}
@@ -51,7 +52,8 @@ pub struct ConnectionEnd {
 
 /// Counts what happens to the connections of a [`TcpServer`](crate::TcpServer).
 ///
-/// Each method is called once for each event, by the task of the connection: it must not block. `()` counts nothing.
+/// Each method is called once for each event, by the task of the connection: it must not block.
+/// `()` counts nothing.
 pub trait TcpCounts: Debug + Send + Sync + 'static {
     /// A connection is open.
     fn connection_opened(&self) {}

@@ -1,5 +1,5 @@
-//! How an HTTP connection ended, as Envoy's `downstream_cx_destroy_*` count it: who was first to end it, and whether a
-//! request was cut by that.
+//! How an HTTP connection ended, as Envoy's `downstream_cx_destroy_*` count it: who was first to
+//! end it, and whether a request was cut by that.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -24,7 +24,8 @@ const BY_US: u8 = 2;
 /// We cut it.
 const CUT: u8 = 3;
 
-/// What the parts of one connection know of its end. Relaxed throughout: each value stands for itself.
+/// What the parts of one connection know of its end. Relaxed throughout: each value stands for
+/// itself.
 #[derive(Debug)]
 pub(super) struct Ending {
     stats: Arc<dyn HttpCounts>,
@@ -116,8 +117,8 @@ impl Ending {
     }
 }
 
-/// The transport of a counted connection: counted as open while it is there, which is longer than the connection is served
-/// if it lingers or became a tunnel.
+/// The transport of a counted connection: counted as open while it is there, which is longer than
+/// the connection is served if it lingers or became a tunnel.
 #[pin_project(PinnedDrop)]
 #[derive(Debug)]
 pub(super) struct EndingIo<IO> {

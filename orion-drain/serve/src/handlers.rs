@@ -103,8 +103,9 @@ where
 /// Serves every connection with a function over its bytes.
 ///
 /// The function's future is the connection: it ends when that ends. It learns of its slot by
-/// [`Connection::drain`]'s `signaled()`, and is dropped soon after the deadline. To relay bytes to an upstream, use
-/// [`serve_tcp`](super::serve_tcp) in a handler of your own: it knows how to end without losing any.
+/// [`Connection::drain`]'s `signaled()`, and is dropped soon after the deadline. To relay bytes to
+/// an upstream, use [`serve_tcp`](super::serve_tcp) in a handler of your own: it knows how to end
+/// without losing any.
 #[derive(Debug, Clone)]
 pub struct Tcp<F>(F);
 
@@ -145,7 +146,8 @@ pub(super) fn connection<C: ListenerConfig>(accepted: Accepted<C>) -> (Stream, C
         ..
     } = accepted;
     if let Stream::Tcp(tcp) = &stream {
-        // Small frames must not wait for each other's acknowledgements. A socket that refuses is served all the same.
+        // Small frames must not wait for each other's acknowledgements. A socket that refuses is
+        // served all the same.
         tcp.set_nodelay(true).ok();
     }
     let connection = Connection::of(&version, watch, conn);

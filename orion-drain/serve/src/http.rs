@@ -27,9 +27,9 @@ use super::{CodecType, Connection, HttpServer};
 /// Serves one HTTP connection to its end: informed at its slot, led through its goodbye, closed at
 /// the deadline.
 ///
-/// `service` may borrow; its futures may not. It is asked for every request; the [`Connection`] is in
-/// the request's extensions, unless the server says otherwise. A response that comes before the end
-/// of its request's body ends an HTTP/1 connection, and says so ([`ReceivedBody`]).
+/// `service` may borrow; its futures may not. It is asked for every request; the [`Connection`] is
+/// in the request's extensions, unless the server says otherwise. A response that comes before the
+/// end of its request's body ends an HTTP/1 connection, and says so ([`ReceivedBody`]).
 ///
 /// A connection that becomes a tunnel (101, 2xx to CONNECT) is served until its transport is
 /// dropped, by whichever task has it: the drain waits for it, the registry lists it. Shortly before

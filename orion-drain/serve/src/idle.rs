@@ -16,7 +16,8 @@ use pin_project::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How often bytes have moved through a stream. Relaxed throughout: it is compared with itself an idle timeout later.
+/// How often bytes have moved through a stream. Relaxed throughout: it is compared with itself an
+/// idle timeout later.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Moves(Arc<AtomicU64>);
 
@@ -106,8 +107,8 @@ impl<IO: AsyncWrite> AsyncWrite for WatchedIo<IO> {
 /// A relay that is closed when it is idle or has its age: what was taken is delivered, then FIN
 /// both ways.
 ///
-/// It costs a timer every 32nd part of its `idle_timeout` while bytes move, not one per chunk ([`Quiet`]), and is found idle
-/// that much late at most.
+/// It costs a timer every 32nd part of its `idle_timeout` while bytes move, not one per chunk
+/// ([`Quiet`]), and is found idle that much late at most.
 #[pin_project]
 pub(super) struct Idling<C> {
     #[pin]

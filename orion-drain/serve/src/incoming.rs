@@ -1,8 +1,8 @@
 //! Connections of a set of listeners, for servers that accept by themselves: `axum::serve`, tonic's
 //! own server.
 //!
-//! Such a server makes its connections itself and gives access to none of them. What takes part in a
-//! drain is therefore the transport, and a task beside it:
+//! Such a server makes its connections itself and gives access to none of them. What takes part in
+//! a drain is therefore the transport, and a task beside it:
 //!
 //! ```text
 //! slot ── GOAWAY(2^31-1); HTTP/1: the next response says close, if DrainApp serves it
@@ -47,10 +47,10 @@ use super::{Connection, HttpDrain, HttpIo, WeakConnection};
 /// | idle, request and age limits | yes | the server's own, if it has any |
 /// | the streams of HTTP/2 in the registry | yes | no |
 ///
-/// The drain is the shut-down: start it, wait for its end, and then let the process end, or give the
-/// server its signal. A server stops accepting at its signal, at once, and its listener is dropped
-/// with what it had accepted and not handed over: a signal before the end of the drain loses the
-/// clients that connect meanwhile.
+/// The drain is the shut-down: start it, wait for its end, and then let the process end, or give
+/// the server its signal. A server stops accepting at its signal, at once, and its listener is
+/// dropped with what it had accepted and not handed over: a signal before the end of the drain
+/// loses the clients that connect meanwhile.
 ///
 /// Each connection costs a task of its own beside the server's. One worker of the listeners: it
 /// accepts while the server asks for connections.

@@ -1,4 +1,5 @@
-//! `drain_timeout_jitter`: how much longer than the others each connection waits for its final GOAWAY.
+//! `drain_timeout_jitter`: how much longer than the others each connection waits for its final
+//! GOAWAY.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,4 +1,5 @@
-//! Serving a connection so that it can be drained: the protocol crates, the drain signal and the registry, composed.
+//! Serving a connection so that it can be drained: the protocol crates, the drain signal and the
+//! registry, composed.
 //!
 //! ```text
 //!  serve(&listeners, Http::tower(router))     one call: accepts, spawns a task a connection, and there
@@ -8,9 +9,10 @@
 //!                   both run by drain_signal::drive, which leads them through slot, last word and deadline
 //! ```
 //!
-//! [`serve`] is enough for a server. A proxy with a loop of its own takes the pieces: [`Connection`], [`serve_http`],
-//! [`serve_tcp`], [`serve_tunnel`]. A program that keeps `axum::serve`, or tonic's own server, gives it
-//! `ListenersIncoming` (features `axum-serve`, `tonic-serve`).
+//! [`serve`] is enough for a server. A proxy with a loop of its own takes the pieces:
+//! [`Connection`], [`serve_http`], [`serve_tcp`], [`serve_tunnel`]. A program that keeps
+//! `axum::serve`, or tonic's own server, gives it `ListenersIncoming` (features `axum-serve`,
+//! `tonic-serve`).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

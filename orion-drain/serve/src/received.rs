@@ -28,12 +28,14 @@ use proto_drain_http1::{Exchanges, OpenBody};
 /// How much of a body that its handler has dropped is read before the head of the response.
 const READ_FIRST: usize = 64 * 1024;
 
-/// The body of a request, as the services of [`serve_http`](super::serve_http) get it. Frames pass unchanged.
+/// The body of a request, as the services of [`serve_http`](super::serve_http) get it. Frames pass
+/// unchanged.
 ///
-/// The response to an HTTP/1 request says `connection: close` if this has not been read to its end by the time the service
-/// returns it: the connection ends with the response, as in Envoy. A body that was dropped by then is read first, as far as it
-/// has arrived, up to 64 KiB; so a small one that came with its head costs no connection. What is left is discarded, while the
-/// response is sent and in the staged close, so that the client can read the response.
+/// The response to an HTTP/1 request says `connection: close` if this has not been read to its end
+/// by the time the service returns it: the connection ends with the response, as in Envoy. A body
+/// that was dropped by then is read first, as far as it has arrived, up to 64 KiB; so a small one
+/// that came with its head costs no connection. What is left is discarded, while the response is
+/// sent and in the staged close, so that the client can read the response.
 #[derive(Debug)]
 pub struct ReceivedBody {
     /// `None` only in `drop`.
@@ -230,7 +232,8 @@ impl Remainder {
         }
     }
 
-    /// Reads what has arrived: whether that was all of it. It waits for hyper's next turn, not for the client.
+    /// Reads what has arrived: whether that was all of it. It waits for hyper's next turn, not for
+    /// the client.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         loop {
             match Pin::new(&mut self.body).poll_frame(cx) {

@@ -1,4 +1,5 @@
-//! One request: what its connection, its registry entry, its statistics and its drain do with it, in one layer.
+//! One request: what its connection, its registry entry, its statistics and its drain do with it,
+//! in one layer.
 //!
 //! ```text
 //!  hyper ── Request<Incoming> ─► Requests ── Request<ReceivedBody> ─► the program's service
@@ -36,7 +37,8 @@ pub(super) struct Requests<S> {
     shared: Arc<Shared>,
 }
 
-/// What the requests of one connection share, so that each costs one count on a line of its own connection.
+/// What the requests of one connection share, so that each costs one count on a line of its own
+/// connection.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) connection: Connection,

@@ -271,7 +271,8 @@ impl<F, B> PinnedDrop for Responding<F, B> {
     }
 }
 
-/// The body of a response: its request is counted until it is sent or dropped; a stream of HTTP/2 ends in a reset at the deadline. Frames pass unchanged.
+/// The body of a response: its request is counted until it is sent or dropped; a stream of HTTP/2
+/// ends in a reset at the deadline. Frames pass unchanged.
 #[pin_project]
 pub(super) struct ResponseBody<B> {
     /// None of a response that is not the service's.

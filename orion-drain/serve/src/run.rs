@@ -1,4 +1,5 @@
-//! One call for a whole set of listeners: every connection is accepted, tracked, drained and closed by the rules.
+//! One call for a whole set of listeners: every connection is accepted, tracked, drained and closed
+//! by the rules.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -7,8 +8,8 @@ use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners};
 
 /// What serves accepted connections, each in a task of its own.
 ///
-/// [`Http`](super::Http) and [`Tcp`](super::Tcp) do; and so does every function from an [`Accepted`] to a future, which puts
-/// the pieces of this module together as it likes.
+/// [`Http`](super::Http) and [`Tcp`](super::Tcp) do; and so does every function from an
+/// [`Accepted`] to a future, which puts the pieces of this module together as it likes.
 pub trait Handler<C>: Send + 'static {
     /// Serves one connection to its end.
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static;
@@ -24,8 +25,9 @@ where
     }
 }
 
-/// Accepts on every socket of `listeners`, now and after any update, and serves each connection in a task that is spawned
-/// on the runtime that polls this. Call it once for each runtime: they share the sockets.
+/// Accepts on every socket of `listeners`, now and after any update, and serves each connection in
+/// a task that is spawned on the runtime that polls this. Call it once for each runtime: they share
+/// the sockets.
 ///
 /// It resolves when the last handle of the listeners is gone; it holds none itself. Their
 /// [`Driver`](listener_versions::Driver) must be spawned, as always.
@@ -79,7 +81,8 @@ pub fn serve<C: ListenerConfig, H: Handler<C>>(
     })
 }
 
-/// A listener that is nothing but a name and an address, for servers that have no configuration of their own.
+/// A listener that is nothing but a name and an address, for servers that have no configuration of
+/// their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenOn {
     name: String,

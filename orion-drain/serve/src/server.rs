@@ -1,4 +1,5 @@
-//! How HTTP connections are served: codec, timeouts, limits, statistics, and what handlers are shown.
+//! How HTTP connections are served: codec, timeouts, limits, statistics, and what handlers are
+//! shown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,8 @@ use super::jitter::Jitter;
 use super::request::{ConnectionShown, RequestExtensions};
 use super::{CodecType, Connection, ConnectionAge, HttpCounts, HttpTimeouts};
 
-/// How the HTTP connections of one connection manager are served. One value for all of them; cheap to clone.
+/// How the HTTP connections of one connection manager are served. One value for all of them; cheap
+/// to clone.
 #[derive(Debug, Clone)]
 pub struct HttpServer {
     pub(super) builders: HyperBuilders,
@@ -34,7 +36,8 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// A server with these timeouts (those of an HTTP connection manager), which counts into `stats`.
+    /// A server with these timeouts (those of an HTTP connection manager), which counts into
+    /// `stats`.
     pub fn new(codec: CodecType, timeouts: &HttpTimeouts, stats: Arc<dyn HttpCounts>) -> Self {
         let mut builders = HyperBuilders::new();
         envoys_limits(&mut builders);
@@ -66,9 +69,10 @@ impl HttpServer {
         self
     }
 
-    /// The same server with Envoy 1.40's way out, as far as unmodified hyper allows it: an idle HTTP/1 connection is closed
-    /// `drain_timeout` and `delayed_close_timeout` after its slot, one that has not spoken and a [tunnel](Self::tunnels) at
-    /// their slots, and what is open at the deadline is cut without a word.
+    /// The same server with Envoy 1.40's way out, as far as unmodified hyper allows it: an idle
+    /// HTTP/1 connection is closed `drain_timeout` and `delayed_close_timeout` after its slot, one
+    /// that has not spoken and a [tunnel](Self::tunnels) at their slots, and what is open at the
+    /// deadline is cut without a word.
     #[must_use]
     pub fn with_envoy_1_40(mut self) -> Self {
         let http2 = self.drain.http2().settings().clone();
@@ -95,20 +99,23 @@ impl HttpServer {
         self
     }
 
-    /// The same server, which takes extended CONNECT ([RFC 8441](https://www.rfc-editor.org/rfc/rfc8441)): upgrades over HTTP/2.
+    /// The same server, which takes extended CONNECT ([RFC
+    /// 8441](https://www.rfc-editor.org/rfc/rfc8441)): upgrades over HTTP/2.
     #[must_use]
     pub fn with_extended_connect(mut self) -> Self {
         self.builders.http2().enable_connect_protocol();
         self
     }
 
-    /// How the tunnels of its connections (WebSocket, CONNECT) are relayed; for [`serve_tunnel`](super::serve_tunnel).
+    /// How the tunnels of its connections (WebSocket, CONNECT) are relayed; for
+    /// [`serve_tunnel`](super::serve_tunnel).
     pub const fn tunnels(&self) -> CopyOptions {
         self.tunnels
     }
 
     /// The same server with a bound on what is buffered per connection and direction (Envoy's
-    /// `per_connection_buffer_limit_bytes`), as far as the codecs have one: at least what a head may take, 60 KiB, for HTTP/1.
+    /// `per_connection_buffer_limit_bytes`), as far as the codecs have one: at least what a head
+    /// may take, 60 KiB, for HTTP/1.
     #[must_use]
     pub fn with_buffer_limit(mut self, bytes: u32) -> Self {
         self.builders
@@ -234,7 +241,8 @@ const MAX_HEADER_BYTES: u32 = 60 * 1024;
 fn envoys_limits(builders: &mut HyperBuilders) {
     builders
         .http2()
-        // Stalled uploads of a few streams must leave room for the others: 16 streams take the connection's window, not one.
+        // Stalled uploads of a few streams must leave room for the others: 16 streams take the
+        // connection's window, not one.
         .initial_stream_window_size(1 << 20)
         .initial_connection_window_size(16 << 20)
         .max_header_list_size(MAX_HEADER_BYTES)

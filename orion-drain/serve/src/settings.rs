@@ -27,7 +27,8 @@ pub struct HttpTimeouts {
     pub drain: Duration,
     /// How much longer it may be, at most: Envoy's `drain_timeout_jitter`, as a time. Default 0.
     pub drain_jitter: Duration,
-    /// From the last answer to the close, if the peer does not close: Envoy's `delayed_close_timeout`. Default 1 s.
+    /// From the last answer to the close, if the peer does not close: Envoy's
+    /// `delayed_close_timeout`. Default 1 s.
     pub delayed_close: Duration,
     /// For a request to arrive whole: Envoy's `request_timeout`. Default: no limit.
     pub request: Option<Duration>,

@@ -1,4 +1,5 @@
-//! The TCP connection under a transport, for what only a socket can do: FIN without an end of TLS, and RST.
+//! The TCP connection under a transport, for what only a socket can do: FIN without an end of TLS,
+//! and RST.
 
 use std::any::Any;
 use std::io;
@@ -9,7 +10,8 @@ use tokio::net::TcpStream;
 
 use super::TunnelUpstream;
 
-/// The TCP connection under `io`, where its type is known: tokio's, an accepted one, TLS over either, a tunnel's upstream.
+/// The TCP connection under `io`, where its type is known: tokio's, an accepted one, TLS over
+/// either, a tunnel's upstream.
 pub(super) fn tcp_under<IO: 'static>(io: &IO) -> Option<&TcpStream> {
     let io = io as &dyn Any;
     if let Some(upstream) = io.downcast_ref::<TunnelUpstream>() {

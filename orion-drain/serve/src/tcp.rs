@@ -43,8 +43,8 @@ impl TcpServer {
         }
     }
 
-    /// The same server with another `idle_timeout`: a connection on which nothing moves for so long is closed, a
-    /// 32nd part later at most. `None`: for ever.
+    /// The same server with another `idle_timeout`: a connection on which nothing moves for so long
+    /// is closed, a 32nd part later at most. `None`: for ever.
     #[must_use]
     pub const fn with_idle_timeout(mut self, timeout: Option<Duration>) -> Self {
         self.idle_timeout = timeout;
@@ -59,8 +59,8 @@ impl TcpServer {
         self
     }
 
-    /// The same server with a bound on what is taken from one side before the other has taken it (Envoy's
-    /// `per_connection_buffer_limit_bytes`).
+    /// The same server with a bound on what is taken from one side before the other has taken it
+    /// (Envoy's `per_connection_buffer_limit_bytes`).
     #[must_use]
     pub fn with_buffer_limit(mut self, bytes: u32) -> Self {
         self.options = self.options.with_chunk(bytes as usize);
@@ -68,8 +68,9 @@ impl TcpServer {
     }
 }
 
-/// Relays a TCP connection to its end. A side that was reset makes the other one end in RST, where that is a TCP connection
-/// ([`TcpStream`](tokio::net::TcpStream), [`Stream`](listener_versions::Stream), rustls over either).
+/// Relays a TCP connection to its end. A side that was reset makes the other one end in RST, where
+/// that is a TCP connection ([`TcpStream`](tokio::net::TcpStream),
+/// [`Stream`](listener_versions::Stream), rustls over either).
 ///
 /// # Cancel safety
 ///
@@ -132,8 +133,9 @@ fn has_failed(closed: &Closed<CopyReport>) -> bool {
 /// Relays an upgraded connection (WebSocket, CONNECT) to its end. If the upstream is reset, an
 /// HTTP/1 client reads RST, an HTTP/2 client RST_STREAM; and the other way round.
 ///
-/// It runs under a guard of its own: hyper's connection is over when the upgrade begins, the drain's is not. Over HTTP/2 it is a
-/// stream of its connection that ends by the same rules; how the connection is listed and why it ends is not its to say.
+/// It runs under a guard of its own: hyper's connection is over when the upgrade begins, the
+/// drain's is not. Over HTTP/2 it is a stream of its connection that ends by the same rules; how
+/// the connection is listed and why it ends is not its to say.
 ///
 /// # Cancel safety
 ///

@@ -1,5 +1,5 @@
-//! `request_timeout` for the head of an HTTP/1 request: how long it may take to arrive. Then 408. The body's is in
-//! [`Responding`](super::responding::Responding).
+//! `request_timeout` for the head of an HTTP/1 request: how long it may take to arrive. Then 408.
+//! The body's is in [`Responding`](super::responding::Responding).
 
 use std::future::Future;
 use std::io;
@@ -19,8 +19,8 @@ use super::ending::Ending;
 const TIMED_OUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// A transport on which the head of an HTTP/1 request must arrive in time, from its first byte on. It is the transport's
-/// business, since hyper's own timer also runs while a connection is idle.
+/// A transport on which the head of an HTTP/1 request must arrive in time, from its first byte on.
+/// It is the transport's business, since hyper's own timer also runs while a connection is idle.
 #[pin_project]
 pub(super) struct HeadTimeoutIo<IO> {
     #[pin]
@@ -68,7 +68,8 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
         if read.is_ready() {
             return read;
         }
-        // An exchange lasts until both bodies end, and a tunnel for ever: what comes meanwhile is no head.
+        // An exchange lasts until both bodies end, and a tunnel for ever: what comes meanwhile is
+        // no head.
         let awaits_a_head = this.exchanges.is_receiving()
             && !this.exchanges.is_answering()
             && !this.exchanges.has_open_body()
@@ -89,7 +90,8 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
         ready!(timer.as_mut().poll(cx));
         *this.timeout = None;
         this.ending.stats().request_timed_out();
-        // A client that does not even take this answer gets none. For hyper its half of the connection has ended.
+        // A client that does not even take this answer gets none. For hyper its half of the
+        // connection has ended.
         drop(this.io.poll_write(cx, TIMED_OUT));
         Poll::Ready(Ok(()))
     }

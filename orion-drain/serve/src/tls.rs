@@ -1,4 +1,5 @@
-//! TLS before anything is spoken (feature `tls`): a handshake has a bound of its own, and a nearer one in a drain.
+//! TLS before anything is spoken (feature `tls`): a handshake has a bound of its own, and a nearer
+//! one in a drain.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,8 +39,8 @@ impl Tls {
         }
     }
 
-    /// The same with another bound for handshakes, Envoy's `transport_socket_connect_timeout`. Default 10 s; Envoy has no
-    /// bound by default.
+    /// The same with another bound for handshakes, Envoy's `transport_socket_connect_timeout`.
+    /// Default 10 s; Envoy has no bound by default.
     #[must_use]
     pub fn with_handshake_timeout(mut self, handshake: Duration) -> Self {
         self.timeouts = self.timeouts.with_setup(handshake);
@@ -53,7 +54,8 @@ impl Tls {
         self
     }
 
-    /// Takes the handshake of an accepted connection. `None`: it failed, or took too long; the connection is closed.
+    /// Takes the handshake of an accepted connection. `None`: it failed, or took too long; the
+    /// connection is closed.
     ///
     /// # Cancel safety
     ///

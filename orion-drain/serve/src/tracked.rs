@@ -1,5 +1,6 @@
-//! Writes the steps of a connection's goodbye into the registry and the statistics, and takes them in the manner that the
-//! connection's [`ProtocolDrainBehavior`](crate::ProtocolDrainBehavior) asks for.
+//! Writes the steps of a connection's goodbye into the registry and the statistics, and takes them
+//! in the manner that the connection's [`ProtocolDrainBehavior`](crate::ProtocolDrainBehavior) asks
+//! for.
 
 use std::future::Future;
 use std::pin::Pin;

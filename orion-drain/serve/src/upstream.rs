@@ -1,4 +1,5 @@
-//! The upstream of a tunnel: a connection that hyper's client has upgraded, with its socket where that is known.
+//! The upstream of a tunnel: a connection that hyper's client has upgraded, with its socket where
+//! that is known.
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +11,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The upstream of a tunnel, for [`serve_tunnel`](super::serve_tunnel): over HTTP/1.1 and plain TCP it is the socket itself, so that
-/// a client's reset reaches it as a reset. Around any other connection it is that connection.
+/// The upstream of a tunnel, for [`serve_tunnel`](super::serve_tunnel): over HTTP/1.1 and plain TCP
+/// it is the socket itself, so that a client's reset reaches it as a reset. Around any other
+/// connection it is that connection.
 #[derive(Debug)]
 pub struct TunnelUpstream {
     /// What came with the response that switched.

@@ -1,4 +1,5 @@
-//! `serve` over TLS, on sockets: what ALPN chose is what is drained, and a handshake does not outlast its bound.
+//! `serve` over TLS, on sockets: what ALPN chose is what is drained, and a handshake does not
+//! outlast its bound.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! What a client says first: whether it wants TLS, the name it asks for, the protocols it offers. It is looked at and left in the
-//! socket, as Envoy's `tls_inspector` does.
+//! What a client says first: whether it wants TLS, the name it asks for, the protocols it offers.
+//! It is looked at and left in the socket, as Envoy's `tls_inspector` does.
 
 use std::io;
 use std::time::Duration;
@@ -60,7 +60,8 @@ async fn peek(stream: &TcpStream) -> io::Result<Hello> {
     let mut seen = vec![0; LONGEST];
     loop {
         let ready = stream.ready(Interest::READABLE).await?;
-        // Asked again only when more has come: readiness is taken back while the hello is not whole.
+        // Asked again only when more has come: readiness is taken back while the hello is not
+        // whole.
         let said = stream.try_io(Interest::READABLE, || {
             let (length, _) = rustix::net::recv(stream, &mut *seen, RecvFlags::PEEK)?;
             match read(&seen[..length]) {

@@ -195,7 +195,8 @@ impl DefaultConnectionManager {
     /// [`ListenersManager`](super::ListenersManager), which knows them.
     pub fn register_http_managers(&self, listener_name: &str, nodes: Vec<DrainManager>) {
         let before = lock(&self.inner.http).insert(listener_name.to_owned(), nodes);
-        // With nothing locked: the last handle of a manager drops its callbacks, which are the host's code.
+        // With nothing locked: the last handle of a manager drops its callbacks, which are the
+        // host's code.
         drop(before);
     }
 

@@ -1,4 +1,5 @@
-//! A number that many threads count and few read: one cache line for each thread, added up when it is read.
+//! A number that many threads count and few read: one cache line for each thread, added up when it
+//! is read.
 
 use std::{
     cell::Cell,
@@ -29,7 +30,8 @@ impl Sum {
         self.0[own_shard()].0.fetch_add(amount, Relaxed);
     }
 
-    /// A shard may be "negative": what one thread adds another may take away. The sum is exact once they rest.
+    /// A shard may be "negative": what one thread adds another may take away. The sum is exact once
+    /// they rest.
     fn sum(&self) -> u64 {
         self.0
             .iter()
@@ -73,7 +75,8 @@ impl Gauge {
         self.0.add(1_u64.wrapping_neg());
     }
 
-    /// Exactly so many. For gauges that one task sets; it does not go together with [`inc`](Self::inc).
+    /// Exactly so many. For gauges that one task sets; it does not go together with
+    /// [`inc`](Self::inc).
     pub fn set(&self, value: u64) {
         let (first, rest) = (&self.0.0[0], &self.0.0[1..]);
         for shard in rest {

@@ -1,4 +1,5 @@
-//! What is counted of the drains of each listener: how long they took, how many ran into their deadline, by which strategy.
+//! What is counted of the drains of each listener: how long they took, how many ran into their
+//! deadline, by which strategy.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,13 +9,15 @@ use drain_signal::DrainStrategy;
 
 use super::Counter;
 
-/// The upper bounds of the histogram's buckets, in seconds: from a drain without a connection to Envoy's parent shutdown time.
+/// The upper bounds of the histogram's buckets, in seconds: from a drain without a connection to
+/// Envoy's parent shutdown time.
 pub(super) const BOUNDS: [u64; 9] = [1, 5, 10, 30, 60, 120, 300, 600, 900];
 
 /// How many listeners that are gone still show how their last drains ended.
 const GONE: usize = 32;
 
-/// The drains of all listeners. Locked when a version begins or ends its life, and when statistics are read.
+/// The drains of all listeners. Locked when a version begins or ends its life, and when statistics
+/// are read.
 #[derive(Debug, Default)]
 pub(crate) struct Drains {
     listeners: Mutex<Listeners>,

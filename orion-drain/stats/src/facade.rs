@@ -1,4 +1,5 @@
-//! The statistics for the [`metrics`] facade, whatever recorder the process has installed (feature `metrics`).
+//! The statistics for the [`metrics`] facade, whatever recorder the process has installed (feature
+//! `metrics`).
 
 use metrics::{Label, counter, gauge};
 
@@ -6,12 +7,12 @@ use super::StatsSnapshot;
 use super::family::Value;
 use super::prometheus::metric;
 
-/// Tells the recorder what a snapshot says: counters by `absolute`, gauges by `set`, under the names of Prometheus. Call it
-/// from time to time, say every ten seconds.
+/// Tells the recorder what a snapshot says: counters by `absolute`, gauges by `set`, under the
+/// names of Prometheus. Call it from time to time, say every ten seconds.
 ///
-/// Durations of drains are not in it: [`StatsObserver`](crate::StatsObserver) records each when it ends, so that the recorder
-/// chooses the buckets. A recorder keeps what it has been told: give it an idle timeout if it has one, so that series of listeners
-/// that are gone go too.
+/// Durations of drains are not in it: [`StatsObserver`](crate::StatsObserver) records each when it
+/// ends, so that the recorder chooses the buckets. A recorder keeps what it has been told: give it
+/// an idle timeout if it has one, so that series of listeners that are gone go too.
 pub fn publish(snapshot: &StatsSnapshot) {
     for (name, value) in snapshot
         .iter()

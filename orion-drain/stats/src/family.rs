@@ -96,9 +96,10 @@ impl StatsSnapshot {
         );
     }
 
-    /// The same snapshot with what the registry and the listeners know: `orion_listener_versions_active`,
-    /// `orion_listener_drain_connections_active`, `orion_connection_state_transitions_total` and
-    /// `orion_connections_closed_total`. Their series go with the versions they are of.
+    /// The same snapshot with what the registry and the listeners know:
+    /// `orion_listener_versions_active`, `orion_listener_drain_connections_active`,
+    /// `orion_connection_state_transitions_total` and `orion_connections_closed_total`. Their
+    /// series go with the versions they are of.
     #[must_use]
     pub fn with_connections(
         mut self,
@@ -110,7 +111,8 @@ impl StatsSnapshot {
         let mut draining: BTreeMap<&str, u64> = BTreeMap::new();
         for version in versions {
             *alive.entry(&version.name).or_default() += 1;
-            // It is there, at zero, while nothing drains: a rule can tell that from a listener that is gone.
+            // It is there, at zero, while nothing drains: a rule can tell that from a listener that
+            // is gone.
             let draining = draining.entry(&version.name).or_default();
             if version.drain.is_some() {
                 *draining += version.connections as u64;

@@ -8,7 +8,8 @@ use super::cell::{SHARDS, own_shard};
 
 /// The upper bounds of the buckets, in milliseconds: Envoy's.
 ///
-/// Source: [`histogram_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/stats/histogram_impl.cc).
+/// Source:
+/// [`histogram_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/stats/histogram_impl.cc).
 pub(super) const BOUNDS: [f64; 19] = [
     0.5,
     1.0,
@@ -35,7 +36,8 @@ pub(super) const BOUNDS: [f64; 19] = [
 pub(super) const QUANTILES: [f64; 10] =
     [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
 
-/// Durations, counted by how long they are: each thread has its own buckets, and they are added up when they are read.
+/// Durations, counted by how long they are: each thread has its own buckets, and they are added up
+/// when they are read.
 #[derive(Default)]
 pub struct Histogram([Shard; SHARDS]);
 
@@ -97,8 +99,8 @@ impl Durations {
         })
     }
 
-    /// The duration, in milliseconds, that so many percent do not exceed: within its bucket as if all of it were spread evenly.
-    /// What is longer than the last bound counts as that.
+    /// The duration, in milliseconds, that so many percent do not exceed: within its bucket as if
+    /// all of it were spread evenly. What is longer than the last bound counts as that.
     pub(super) fn quantile(&self, percent: f64) -> f64 {
         let wanted = percent / 100.0 * self.count() as f64;
         let (mut below, mut lower) = (0.0, 0.0);

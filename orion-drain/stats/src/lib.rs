@@ -1,8 +1,10 @@
-//! Statistics under Envoy's names, and Orion's `orion_*`: counted without locks, read as one snapshot.
+//! Statistics under Envoy's names, and Orion's `orion_*`: counted without locks, read as one
+//! snapshot.
 //!
-//! [`Stats`] hands out scopes: a connection's code holds an [`HttpStats`], [`TcpStats`] or [`ListenerStats`] and touches
-//! atomics only, each thread its own. A scope disappears from the snapshot with its last handle, so the set of names is
-//! bounded by what is configured; keep the handle in the listener's version, not in each connection.
+//! [`Stats`] hands out scopes: a connection's code holds an [`HttpStats`], [`TcpStats`] or
+//! [`ListenerStats`] and touches atomics only, each thread its own. A scope disappears from the
+//! snapshot with its last handle, so the set of names is bounded by what is configured; keep the
+//! handle in the listener's version, not in each connection.
 //!
 //! No name or value says who a client is.
 //!
@@ -16,10 +18,11 @@
 //! | `orion_drain_strategy_usage_total` | counter, `strategy` | drains of versions and filter chains by strategy |
 //! | `orion_connections_closed_total` | counter, `reason` | connections that ended, by reason; not in the proposal |
 //!
-//! A name has one unit at most: `_seconds`, or Envoy's `_ms` and `downstream_rq_time`, which is in milliseconds too.
+//! A name has one unit at most: `_seconds`, or Envoy's `_ms` and `downstream_rq_time`, which is in
+//! milliseconds too.
 //!
-//! Gauges go with the last version of their listener. Counters and histogram of a listener stay a little longer, so that its last
-//! drain can be read: until 32 other listeners have gone after it.
+//! Gauges go with the last version of their listener. Counters and histogram of a listener stay a
+//! little longer, so that its last drain can be read: until 32 other listeners have gone after it.
 //!
 //! ```
 //! use orion_drain_stats::Stats;

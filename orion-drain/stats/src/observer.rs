@@ -1,4 +1,5 @@
-//! Counts what happens to listener versions, under Envoy's names; with the feature `tracing` it tells it too.
+//! Counts what happens to listener versions, under Envoy's names; with the feature `tracing` it
+//! tells it too.
 
 use std::collections::HashMap;
 use std::io;

@@ -32,9 +32,11 @@ const GAUGES: &[&str] = &[
 ];
 
 impl StatsSnapshot {
-    /// The statistics as Prometheus reads them: `envoy_http_downstream_cx_drain_close{envoy_http_conn_manager_prefix="in"} 1`.
+    /// The statistics as Prometheus reads them:
+    /// `envoy_http_downstream_cx_drain_close{envoy_http_conn_manager_prefix="in"} 1`.
     ///
-    /// Source: [Envoy's `/stats?format=prometheus`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#get--stats?format=prometheus).
+    /// Source: [Envoy's
+    /// `/stats?format=prometheus`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#get--stats?format=prometheus).
     pub fn to_prometheus(&self) -> String {
         let mut metrics: BTreeMap<String, (bool, Vec<(String, u64)>)> = BTreeMap::new();
         for (name, value) in self.iter().filter(|(name, _)| !self.is_of_a_family(name)) {
@@ -65,7 +67,8 @@ impl StatsSnapshot {
         text
     }
 
-    /// The same with texts: a gauge of 0 each, with the text as a label, as Envoy's `?text_readouts`.
+    /// The same with texts: a gauge of 0 each, with the text as a label, as Envoy's
+    /// `?text_readouts`.
     pub fn to_prometheus_with_texts(&self) -> String {
         let mut text = self.to_prometheus();
         for (name, value) in self.texts() {

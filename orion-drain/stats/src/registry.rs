@@ -67,7 +67,8 @@ pub struct LdsStats {
     pub update_success: Counter,
     /// Updates of which a listener breaks a rule or cannot be applied.
     pub update_rejected: Counter,
-    /// Updates that cannot be read, and streams to the control plane that could not be opened or ended.
+    /// Updates that cannot be read, and streams to the control plane that could not be opened or
+    /// ended.
     pub update_failure: Counter,
     /// The `version_info` of the last update that was taken whole.
     pub version_text: Text,
@@ -136,7 +137,8 @@ impl Stats {
         self.0.tcp.scope(stat_prefix, TcpStats::default)
     }
 
-    /// `listener.<address>.*`, with `_` for `:` as Envoy writes it (`127.0.0.1_80`); the same address is the same scope.
+    /// `listener.<address>.*`, with `_` for `:` as Envoy writes it (`127.0.0.1_80`); the same
+    /// address is the same scope.
     pub fn listener(&self, address: &str) -> Arc<ListenerStats> {
         self.0
             .listeners

@@ -47,15 +47,18 @@ pub struct HttpStats {
     pub downstream_rq_active: Gauge,
     /// Requests that did not arrive whole in time.
     pub downstream_rq_timeout: Counter,
-    /// Requests and tunnels on which nothing moved for `stream_idle_timeout`. The service that answers them counts.
+    /// Requests and tunnels on which nothing moved for `stream_idle_timeout`. The service that
+    /// answers them counts.
     pub downstream_rq_idle_timeout: Counter,
-    /// Requests and tunnels that took longer than `max_stream_duration`. The service that answers them counts.
+    /// Requests and tunnels that took longer than `max_stream_duration`. The service that answers
+    /// them counts.
     pub downstream_rq_max_duration_reached: Counter,
     /// Responses. [`responded`](Self::responded) counts them, also by their class.
     pub downstream_rq_completed: Counter,
     /// Responses by class: `1xx` to `5xx`.
     responses: [Counter; 5],
-    /// How long requests took, from their head to the end of their response. The service that answers them records it.
+    /// How long requests took, from their head to the end of their response. The service that
+    /// answers them records it.
     pub downstream_rq_time: Histogram,
     /// How long connections were open. What serves them records it.
     pub downstream_cx_length_ms: Histogram,
@@ -73,23 +76,28 @@ pub struct TcpStats {
     pub idle_timeout: Counter,
 }
 
-/// `listener.<address>.*`, some of it for each worker too, in `listener.<address>.worker_<number>.*`: workers are numbered as
-/// they are made ([`Accepted::worker`](listener_versions::Accepted::worker)).
+/// `listener.<address>.*`, some of it for each worker too, in
+/// `listener.<address>.worker_<number>.*`: workers are numbered as they are made
+/// ([`Accepted::worker`](listener_versions::Accepted::worker)).
 ///
-/// Source: [Envoy's listener statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats).
+/// Source: [Envoy's listener
+/// statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats).
 #[non_exhaustive]
 #[derive(Debug)]
 pub struct ListenerStats {
     pub(super) workers: Workers,
     /// Connections that were closed.
     pub downstream_cx_destroy: Counter,
-    /// Connections that were refused because the listener, or its version, had as many as it may have.
+    /// Connections that were refused because the listener, or its version, had as many as it may
+    /// have.
     pub downstream_cx_overflow: Counter,
     /// Connections that were refused because the process had as many as it may have.
     pub downstream_global_cx_overflow: Counter,
-    /// Connections that were refused because a draining version had as many as it may have. Not in Envoy.
+    /// Connections that were refused because a draining version had as many as it may have. Not in
+    /// Envoy.
     pub downstream_cx_drain_overflow: Counter,
-    /// Connections that were closed at once because the listener had been drained, or the system refused them. Not in Envoy.
+    /// Connections that were closed at once because the listener had been drained, or the system
+    /// refused them. Not in Envoy.
     pub downstream_cx_unserved: Counter,
     /// Connections that no filter chain takes.
     pub no_filter_chain_match: Counter,
@@ -329,7 +337,8 @@ impl TcpStats {
 }
 
 impl ListenerStats {
-    /// `worker` has accepted a connection; it is active while the result is held, here and in `server.total_connections`.
+    /// `worker` has accepted a connection; it is active while the result is held, here and in
+    /// `server.total_connections`.
     pub fn connection(self: &Arc<Self>, worker: usize) -> Held<Self> {
         let of_worker = self.workers.of(worker);
         of_worker.downstream_cx_total.inc();

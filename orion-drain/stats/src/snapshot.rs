@@ -40,7 +40,8 @@ impl StatsSnapshot {
         self.durations.insert(name.into(), durations);
     }
 
-    /// Adds a text, or replaces it. Texts are in `/stats`, in quotes; Prometheus gets them if it asks.
+    /// Adds a text, or replaces it. Texts are in `/stats`, in quotes; Prometheus gets them if it
+    /// asks.
     pub fn set_text(&mut self, name: impl Into<String>, text: impl Into<String>) {
         self.texts.insert(name.into(), text.into());
     }
@@ -74,8 +75,8 @@ impl StatsSnapshot {
         self.keep(|name, _| wanted(name));
     }
 
-    /// Only what was used, as `/stats?usedonly`: counters and histograms that counted something, gauges that were set even if they are
-    /// zero again, texts that are not empty.
+    /// Only what was used, as `/stats?usedonly`: counters and histograms that counted something,
+    /// gauges that were set even if they are zero again, texts that are not empty.
     pub fn retain_used(&mut self) {
         let used = std::mem::take(&mut self.used);
         self.keep(|name, value| value > 0 || used.contains(name));
@@ -130,8 +131,8 @@ impl StatsSnapshot {
         self.gauges.contains(name) || is_gauge(&metric(name).0)
     }
 
-    /// Counters as they are since `before`, an earlier snapshot: `/reset_counters`. One that is smaller now began anew meanwhile, and is
-    /// kept as it is.
+    /// Counters as they are since `before`, an earlier snapshot: `/reset_counters`. One that is
+    /// smaller now began anew meanwhile, and is kept as it is.
     #[must_use]
     pub fn since(mut self, before: &Self) -> Self {
         for (name, value) in &mut self.values {
@@ -196,7 +197,8 @@ impl StatTypes {
 pub struct Quantiles {
     /// Which ones, in percent.
     pub supported: &'static [f64],
-    /// Of each histogram, its name and the values in milliseconds; no value if nothing was recorded.
+    /// Of each histogram, its name and the values in milliseconds; no value if nothing was
+    /// recorded.
     pub computed: Vec<(String, Vec<Option<f64>>)>,
 }
 
@@ -227,7 +229,8 @@ impl fmt::Display for StatsSnapshot {
         lines
             .iter()
             .try_for_each(|(name, value)| writeln!(f, "{name}: {value}"))?;
-        // After all else, as in Envoy: for each quantile the value of the last interval, which nothing here counts, and of all time.
+        // After all else, as in Envoy: for each quantile the value of the last interval, which
+        // nothing here counts, and of all time.
         for (name, durations) in &self.durations {
             write!(f, "{name}:")?;
             if durations.count() == 0 {

@@ -1,4 +1,5 @@
-//! What each worker counts of a listener. The listener's own numbers are their sum, so that a connection is counted once.
+//! What each worker counts of a listener. The listener's own numbers are their sum, so that a
+//! connection is counted once.
 
 use std::sync::OnceLock;
 
@@ -7,8 +8,8 @@ use super::{Counter, Gauge};
 /// How many workers are found in one step.
 const NEAR: usize = 64;
 
-/// The connections of a listener by the worker that accepted them. Without locks; a worker's numbers are made with its first
-/// connection.
+/// The connections of a listener by the worker that accepted them. Without locks; a worker's
+/// numbers are made with its first connection.
 #[derive(Debug)]
 pub(super) struct Workers {
     near: [OnceLock<Box<OfWorker>>; NEAR],

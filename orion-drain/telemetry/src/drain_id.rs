@@ -1,12 +1,13 @@
-//! The id of a drain: the same in log events, spans and the admin interface, wherever the drain is seen.
+//! The id of a drain: the same in log events, spans and the admin interface, wherever the drain is
+//! seen.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use drain_signal::DrainEvent;
 
-/// Which drain. Two drains of a process that begin at different moments, or for different reasons, have different ids; the
-/// id says nothing else, and is not the same in another process.
+/// Which drain. Two drains of a process that begin at different moments, or for different reasons,
+/// have different ids; the id says nothing else, and is not the same in another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DrainId(u64);
 

@@ -16,14 +16,14 @@ use tracing::{Instrument, Level, Span, debug, enabled, info, info_span, warn};
 
 use super::DrainId;
 
-/// The span of an update: apply it in this, and the drains that it begins are below it. [`in_update`] does so, with the feature
-/// `tracing` and without.
+/// The span of an update: apply it in this, and the drains that it begins are below it.
+/// [`in_update`] does so, with the feature `tracing` and without.
 pub fn lds_update(version_info: &str) -> Span {
     info_span!(target: "orion_drain::listener", "lds_update", version_info)
 }
 
-/// Applies an update in its span, so that the drains that it begins are below it. Without the feature `tracing` it is the future
-/// as it is.
+/// Applies an update in its span, so that the drains that it begins are below it. Without the
+/// feature `tracing` it is the future as it is.
 ///
 /// ```
 /// # async fn update(apply: impl Future<Output = ()>) {
@@ -44,7 +44,8 @@ enum Of {
     Chain(u64),
 }
 
-/// Tells what listener-versions reports; it keeps the id and the span of every drain that is not over.
+/// Tells what listener-versions reports; it keeps the id and the span of every drain that is not
+/// over.
 #[derive(Debug, Clone, Default)]
 pub struct ListenerTrace {
     drains: Arc<Mutex<HashMap<Of, Kept>>>,

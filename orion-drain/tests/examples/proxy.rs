@@ -91,7 +91,8 @@ async fn the_proxy_takes_updates_and_drains_and_loses_nothing() {
         .await;
     assert_eq!(body(to).await, "two");
 
-    // A line that is gone is a listener that drains: its tunnel ends by a FIN, between two messages.
+    // A line that is gone is a listener that drains: its tunnel ends by a FIN, between two
+    // messages.
     write(&path, &[web(two.address)]);
     example.hangup("loaded").await;
     within("the FIN", async {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Envoy's: half a second, doubled each time up to half a minute; any part of it is waited.
 ///
-/// Source: [`backoff_strategy.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/common/backoff_strategy.cc).
+/// Source:
+/// [`backoff_strategy.cc`](https://github.com/envoyproxy/envoy/blob/main/source/common/common/backoff_strategy.cc).
 #[derive(Debug)]
 pub(super) struct Backoff {
     next: Duration,

@@ -55,11 +55,12 @@ impl fmt::Debug for Observer {
 }
 
 impl LdsClient {
-    /// A client for the control plane that the bootstrap names; `None` if its listeners come from elsewhere.
+    /// A client for the control plane that the bootstrap names; `None` if its listeners come from
+    /// elsewhere.
     ///
-    /// A cluster with a TLS `transport_socket` is asked over TLS, with ALPN `h2` (feature `tls`). The
-    /// files of certificates are read for each connection; one that cannot be read ends the attempt
-    /// like a control plane that is away.
+    /// A cluster with a TLS `transport_socket` is asked over TLS, with ALPN `h2` (feature `tls`).
+    /// The files of certificates are read for each connection; one that cannot be read ends the
+    /// attempt like a control plane that is away.
     ///
     /// Streams and updates are counted in `listener_manager.lds.*`, and in `control_plane.*` or
     /// `listener_manager.lds.control_plane.*`.
@@ -97,7 +98,8 @@ impl LdsClient {
         self
     }
 
-    /// Reads responses up to this size, in bytes. Default 16 MiB; Envoy has no limit. A larger one ends the stream.
+    /// Reads responses up to this size, in bytes. Default 16 MiB; Envoy has no limit. A larger one
+    /// ends the stream.
     #[must_use]
     pub const fn with_largest_response(mut self, bytes: usize) -> Self {
         self.largest = bytes;
@@ -116,9 +118,10 @@ impl LdsClient {
 
     /// Takes updates for ever. `apply` gets one after the other and says what it refuses of it.
     ///
-    /// A state of the world with a listener that has not even a name is refused as a whole, since no one knows which listener must then
-    /// not be taken for absent. `apply` sees of it only what is [rejected](ListenerUpdate::rejected), in an update that neither has nor
-    /// removes a listener, so that it can tell; it is refused whatever `apply` says.
+    /// A state of the world with a listener that has not even a name is refused as a whole, since
+    /// no one knows which listener must then not be taken for absent. `apply` sees of it only what
+    /// is [rejected](ListenerUpdate::rejected), in an update that neither has nor removes a
+    /// listener, so that it can tell; it is refused whatever `apply` says.
     ///
     /// # Cancel safety
     ///
@@ -239,7 +242,8 @@ impl LdsClient {
     }
 }
 
-/// A state of the world that cannot be taken as a whole changes nothing; and what is refused of it, if it is one.
+/// A state of the world that cannot be taken as a whole changes nothing; and what is refused of it,
+/// if it is one.
 fn without_nameless(update: ListenerUpdate) -> (ListenerUpdate, Option<Vec<Refused>>) {
     if !update.hides_a_listener() {
         return (update, None);

@@ -49,7 +49,8 @@ pub struct LdsFile {
 /// After how long a file is read again that the system had no descriptor or no memory for.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Asks for the file to be read again, whether it was replaced or not: at SIGHUP. Clones are the same.
+/// Asks for the file to be read again, whether it was replaced or not: at SIGHUP. Clones are the
+/// same.
 #[derive(Debug, Clone, Default)]
 pub struct Reload(Arc<Notify>);
 
@@ -87,7 +88,8 @@ impl LdsFile {
         self.reload.clone()
     }
 
-    /// Calls `unwatched` if its folder cannot be watched: then it is read again only when [`Reload::ask`] asks for it.
+    /// Calls `unwatched` if its folder cannot be watched: then it is read again only when
+    /// [`Reload::ask`] asks for it.
     #[must_use]
     pub fn with_unwatched(
         mut self,
@@ -97,13 +99,14 @@ impl LdsFile {
         self
     }
 
-    /// The file as it is now; called again, as it is after another one was moved over it, or into the watched folder, or somebody
-    /// [asked](Reload::ask). [`applied`](Self::applied) counts what became of it.
+    /// The file as it is now; called again, as it is after another one was moved over it, or into
+    /// the watched folder, or somebody [asked](Reload::ask). [`applied`](Self::applied) counts what
+    /// became of it.
     ///
     /// # Errors
     ///
-    /// It cannot be read, which is counted. Listeners stay as they are, and the next call waits for another file; if the system
-    /// was out of descriptors or memory, for a second at most.
+    /// It cannot be read, which is counted. Listeners stay as they are, and the next call waits for
+    /// another file; if the system was out of descriptors or memory, for a second at most.
     ///
     /// # Cancel safety
     ///
@@ -115,7 +118,8 @@ impl LdsFile {
                 () = self.reload.0.notified() => watch.retry(),
                 () = sleep(AGAIN), if self.unread => {}
             },
-            // Watched first, read afterwards: a file that is replaced in between is read twice, never missed.
+            // Watched first, read afterwards: a file that is replaced in between is read twice,
+            // never missed.
             None => self.begin(),
         }
         let lds = self.stats.lds();
@@ -160,7 +164,8 @@ impl LdsFile {
     }
 }
 
-/// Reads the whole file; a file of configuration is small, and a proxy that waits for it has nothing else to do.
+/// Reads the whole file; a file of configuration is small, and a proxy that waits for it has
+/// nothing else to do.
 fn read(path: &Path) -> io::Result<String> {
     std::fs::read_to_string(path)
 }

@@ -1,5 +1,6 @@
-//! Listeners that change: from a file that is replaced (`LdsFile`, feature `file`), or from a control plane (`LdsClient`, feature
-//! `grpc`): LDS over gRPC, alone or aggregated (ADS), state of the world or delta.
+//! Listeners that change: from a file that is replaced (`LdsFile`, feature `file`), or from a
+//! control plane (`LdsClient`, feature `grpc`): LDS over gRPC, alone or aggregated (ADS), state of
+//! the world or delta.
 //!
 //! ```text
 //!              ┌── LdsClient::run ──────────────────────────────────────────┐
@@ -9,9 +10,10 @@
 //!              └── stream ends ─► wait (jittered backoff) ─► another one ───┘
 //! ```
 //!
-//! The rules of the protocol are in `session`, which knows no socket and no clock; `client` is the shell around it. An update is given
-//! to a closure, which is what `apply_update` of `orion-drain` is made for, and what it refuses is told to the control
-//! plane. The listeners of the last good update go on serving whatever happens to the stream.
+//! The rules of the protocol are in `session`, which knows no socket and no clock; `client` is the
+//! shell around it. An update is given to a closure, which is what `apply_update` of `orion-drain`
+//! is made for, and what it refuses is told to the control plane. The listeners of the last good
+//! update go on serving whatever happens to the stream.
 //!
 //! ```no_run
 //! # #[cfg(feature = "grpc")] {
@@ -30,8 +32,8 @@
 //! # }
 //! ```
 //!
-//! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol), and what Envoy 1.40 was seen to do.
-//! `docs/xds.md` has the table of both.
+//! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol),
+//! and what Envoy 1.40 was seen to do. `docs/xds.md` has the table of both.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,4 +1,5 @@
-//! How often refusals are told: a control plane that answers each with the same again must not keep both busy.
+//! How often refusals are told: a control plane that answers each with the same again must not keep
+//! both busy.
 
 use std::time::{Duration, Instant};
 

@@ -1,9 +1,9 @@
 //! The rules of the protocol: what each response means, and what is answered. No socket, no clock.
 //!
-//! - The first request of a stream has no nonce, and says what is there already: the version that was last taken (state of the world),
-//!   or the version of each listener (delta).
-//! - Every response is answered with its own nonce: with its version if it was taken whole (ACK), otherwise with the version that was
-//!   taken before and with what is wrong (NACK).
+//! - The first request of a stream has no nonce, and says what is there already: the version that
+//!   was last taken (state of the world), or the version of each listener (delta).
+//! - Every response is answered with its own nonce: with its version if it was taken whole (ACK),
+//!   otherwise with the version that was taken before and with what is wrong (NACK).
 //! - A response of another type was not asked for, and is not answered.
 //!
 //! Source: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol).
@@ -223,8 +223,9 @@ impl Session for Delta {
         Some(update)
     }
 
-    /// A listener that is refused keeps the version that it had: Envoy keeps the versions of the whole response, so that after
-    /// another stream the control plane may think that it has what it has not.
+    /// A listener that is refused keeps the version that it had: Envoy keeps the versions of the
+    /// whole response, so that after another stream the control plane may think that it has what it
+    /// has not.
     fn answer(
         &mut self,
         response: &DeltaDiscoveryResponse,

@@ -1,8 +1,9 @@
 //! Files that are replaced by a rename, and the folders that they are replaced in.
 //!
-//! Only a move counts, as in Envoy: a file that is written in place is half written for a moment. With a folder of its own
-//! (`watched_directory`) any move into that folder counts, as when Kubernetes swaps `..data`; else a move to the file's name. A
-//! folder that is removed and made again is watched again, and what it brings counts as moved.
+//! Only a move counts, as in Envoy: a file that is written in place is half written for a moment.
+//! With a folder of its own (`watched_directory`) any move into that folder counts, as when
+//! Kubernetes swaps `..data`; else a move to the file's name. A folder that is removed and made
+//! again is watched again, and what it brings counts as moved.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -24,7 +25,8 @@ pub(crate) struct FolderWatch {
     watcher: Option<RecommendedWatcher>,
 }
 
-/// Device and inode of a folder: another one may come to its path. A number may be used again once its folder is gone.
+/// Device and inode of a folder: another one may come to its path. A number may be used again once
+/// its folder is gone.
 type Identity = (u64, u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,8 @@ impl FolderWatch {
     ///
     /// # Errors
     ///
-    /// The system watches no folders, or no more of them. [`changed`](Self::changed) then waits for ever.
+    /// The system watches no folders, or no more of them. [`changed`](Self::changed) then waits for
+    /// ever.
     pub(crate) fn new(folder: &Path, name: Option<&OsStr>) -> (Self, io::Result<()>) {
         let (report, seen) = mpsc::unbounded_channel();
         let mut watch = Self {
@@ -62,7 +65,8 @@ impl FolderWatch {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it forgets nothing but moves that it has seen already; read the file after each call, and before the first.
+    /// Dropped, it forgets nothing but moves that it has seen already; read the file after each
+    /// call, and before the first.
     pub(crate) async fn changed(&mut self) {
         loop {
             // The channel cannot end: one of its senders is here.
@@ -92,7 +96,8 @@ impl FolderWatch {
         }
     }
 
-    /// Watches the folder, and what is above it for another one to come; of a folder that is not there, what is.
+    /// Watches the folder, and what is above it for another one to come; of a folder that is not
+    /// there, what is.
     fn begin(&mut self) -> io::Result<()> {
         self.watcher = None;
         loop {
@@ -176,7 +181,8 @@ mod tests {
         assert!(changed.is_ok(), "{what}: not seen within 20 s");
     }
 
-    /// Whether nothing has been seen before this move: it comes to another watch of the same folder, after all before.
+    /// Whether nothing has been seen before this move: it comes to another watch of the same
+    /// folder, after all before.
     async fn nothing_before(folder: &Path, watch: &mut FolderWatch) {
         let (mut marks, begun) = FolderWatch::new(folder, Some(OsStr::new("mark")));
         begun.expect("it can be watched");

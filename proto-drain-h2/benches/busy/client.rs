@@ -39,8 +39,8 @@ pub(crate) async fn h2(io: DuplexStream, requests: usize) -> Result<(), Failure>
     Ok(())
 }
 
-/// The same requests as bytes made beforehand; of the answers only the frame headers are looked at. For small bodies:
-/// windows are opened once a batch.
+/// The same requests as bytes made beforehand; of the answers only the frame headers are looked at.
+/// For small bodies: windows are opened once a batch.
 pub(crate) async fn raw(mut io: DuplexStream, requests: usize) -> Result<(), Failure> {
     io.write_all(CLIENT_PREFACE).await?;
     io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
@@ -53,7 +53,8 @@ pub(crate) async fn raw(mut io: DuplexStream, requests: usize) -> Result<(), Fai
         let batch = left.min(STREAMS);
         left -= batch;
         out.clear();
-        // A window of 64 KiB for the connection; GET / http, indexed, and `:authority: localhost`, indexed from now on.
+        // A window of 64 KiB for the connection; GET / http, indexed, and `:authority: localhost`,
+        // indexed from now on.
         out.extend([0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0]);
         for _ in 0..batch {
             let block: &[u8] = if stream == 1 {

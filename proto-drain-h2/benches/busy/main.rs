@@ -1,9 +1,10 @@
 //! What does a busy hyper HTTP/2 connection pay for what is around it while nothing drains?
 //!
-//! `cargo bench -p proto-drain-h2 --features hyper --bench busy -- [--json FILE] [--quick] [ROW..]`. Each round plays every
-//! candidate once, so that a busy neighbour disturbs all alike; a value is the median of the rounds, a ratio the median
-//! of the ratios within one round, both of time on the processor. The part `instructions` counts those of the loads
-//! without h2's client by callgrind: it starts this program as `--play AROUND LOAD REQUESTS`, which plays one connection;
+//! `cargo bench -p proto-drain-h2 --features hyper --bench busy -- [--json FILE] [--quick]
+//! [ROW..]`. Each round plays every candidate once, so that a busy neighbour disturbs all alike; a
+//! value is the median of the rounds, a ratio the median of the ratios within one round, both of
+//! time on the processor. The part `instructions` counts those of the loads without h2's client by
+//! callgrind: it starts this program as `--play AROUND LOAD REQUESTS`, which plays one connection;
 //! the difference between two runs is what their requests take.
 #![expect(clippy::unwrap_used, reason = "a bench that fails has failed")]
 
@@ -171,7 +172,8 @@ fn candidates(load: &Load, quick: bool) -> Vec<Row> {
     ]
 }
 
-/// One connection from its preface to its end; how long its requests took, on the one thread that does everything.
+/// One connection from its preface to its end; how long its requests took, on the one thread that
+/// does everything.
 fn play(around: Around, client: Client, requests: usize, work: Work) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -194,7 +196,8 @@ fn play(around: Around, client: Client, requests: usize, work: Work) -> Duration
     })
 }
 
-/// The time that this thread has had a processor, where the system tells it (Linux): what others do meanwhile is not ours.
+/// The time that this thread has had a processor, where the system tells it (Linux): what others do
+/// meanwhile is not ours.
 fn on_cpu() -> Option<Duration> {
     // The account is closed when the thread makes way.
     std::thread::yield_now();

@@ -1,4 +1,5 @@
-//! The server: hyper's HTTP/2 connection, bare and in more and more of what this crate puts around it.
+//! The server: hyper's HTTP/2 connection, bare and in more and more of what this crate puts around
+//! it.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,5 +1,6 @@
-//! A gRPC stream that would run for ever sees the drain of its connection and ends in its own words; a tonic route,
-//! served over hyper-util, unmodified. Client and server in one process; it ends by itself after a second.
+//! A gRPC stream that would run for ever sees the drain of its connection and ends in its own
+//! words; a tonic route, served over hyper-util, unmodified. Client and server in one process; it
+//! ends by itself after a second.
 //!
 //! ```text
 //! cargo run -p proto-drain-h2 --example ticker --features hyper-util
@@ -56,7 +57,8 @@ impl Ticker for Counting {
                 .deadline()
                 .map(|deadline| deadline - Instant::now().into_std());
             println!("handler: my connection leaves, I would have {left:?} more");
-            // The code that clients of gRPC retry, on the connection that they open next. If no client listens any more, that is all the same.
+            // The code that clients of gRPC retry, on the connection that they open next. If no
+            // client listens any more, that is all the same.
             send.send(Err(Status::unavailable("draining, come back")))
                 .await
                 .ok();

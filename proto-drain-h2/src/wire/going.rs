@@ -31,8 +31,8 @@ pub(super) enum Gap {
     NotBegun,
     /// Until the timer ends.
     Running,
-    /// The peer has ended its side and can open no more streams: the final GOAWAY is due, and the codec learns of the end
-    /// when the timer ends.
+    /// The peer has ended its side and can open no more streams: the final GOAWAY is due, and the
+    /// codec learns of the end when the timer ends.
     PeerEnded,
     /// The final GOAWAY is due. The timer runs while the peer is in the middle of a frame.
     Over,

@@ -1,4 +1,5 @@
-//! Writing: which bytes of the codec go out as they are, which frames are kept back, and where ours goes in.
+//! Writing: which bytes of the codec go out as they are, which frames are kept back, and where ours
+//! goes in.
 
 use super::Wire;
 use super::going::{Gap, Shutdown};
@@ -77,7 +78,8 @@ impl Wire {
                 if self.handle.on_event(H2Event::NoticeWritten, None) {
                     going.gap = Gap::Running;
                     going.arm(self.handle.gap());
-                    // The codec has polled its reads before it wrote: it has to come back for the timer.
+                    // The codec has polled its reads before it wrote: it has to come back for the
+                    // timer.
                     cx.waker().wake_by_ref();
                 }
             }
@@ -142,8 +144,8 @@ impl Wire {
         self.on_progress();
     }
 
-    /// What becomes of `buf`, of which something may be looked at before it is written. Not to be asked before
-    /// [`Self::out`] is empty.
+    /// What becomes of `buf`, of which something may be looked at before it is written. Not to be
+    /// asked before [`Self::out`] is empty.
     pub(crate) fn next_piece(&mut self, buf: &[u8], cx: &Context<'_>) -> Piece {
         let wanted = self.wanted();
         let held = self
@@ -250,7 +252,8 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    /// Does what is due in a goodbye: writes and flushes what is ours, and goes on by time and orders.
+    /// Does what is due in a goodbye: writes and flushes what is ours, and goes on by time and
+    /// orders.
     pub(crate) fn tend<IO: AsyncWrite>(
         &mut self,
         mut io: Pin<&mut IO>,

@@ -88,7 +88,8 @@ mod served {
     use std::ops::Range;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    /// A hyper connection whose handler waits before it answers, so that each stream registers for a reset.
+    /// A hyper connection whose handler waits before it answers, so that each stream registers for
+    /// a reset.
     fn serve(wrapped: bool) -> (DuplexStream, DrainTrigger) {
         let (client, io) = tokio::io::duplex(1 << 16);
         let (trigger, signal) = drain_signal::channel();

@@ -1,4 +1,5 @@
-//! How a connection ends: the delayed close, the deadline, peers that never spoke, and what is not HTTP/2.
+//! How a connection ends: the delayed close, the deadline, peers that never spoke, and what is not
+//! HTTP/2.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;
@@ -322,7 +323,8 @@ async fn the_goaway_precedes_the_headers_of_the_response_that_triggers_it() {
     let settings = H2DrainSettings::default().with_drain_timeout(secs(2));
     let (trigger, signal) = drain_signal::channel();
     let watch = signal.watch().unwrap();
-    // The drain has begun, but only the lazy question finds out: nobody paces this connection's slot by a timer.
+    // The drain has begun, but only the lazy question finds out: nobody paces this connection's
+    // slot by a timer.
     let decision = AlwaysClose;
     let connection = H2Drain::new(settings).connection(server, |io, parts| {
         let service = NoticeFirst::new(service(), decision, watch.handle(), parts.handle().clone());

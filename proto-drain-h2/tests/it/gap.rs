@@ -1,4 +1,5 @@
-//! The time between the two GOAWAYs is the drain timeout, whatever the peer sends or does not send between them.
+//! The time between the two GOAWAYs is the drain timeout, whatever the peer sends or does not send
+//! between them.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;

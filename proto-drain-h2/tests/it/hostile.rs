@@ -95,7 +95,8 @@ fn attacks() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// What the server answers, and whether it ends the connection; heads and bodies of answers differ with the clock.
+/// What the server answers, and whether it ends the connection; heads and bodies of answers differ
+/// with the clock.
 async fn answers(attack: &[u8], wrapped: bool) -> Vec<(u8, u8, u32, Vec<u8>)> {
     let (client, io) = tokio::io::duplex(1 << 16);
     let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());

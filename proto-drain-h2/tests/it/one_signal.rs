@@ -1,5 +1,5 @@
-//! Servers that keep their connections to themselves and have one shutdown signal for all: what a listener of wrapped
-//! transports gives there, and what it cannot give.
+//! Servers that keep their connections to themselves and have one shutdown signal for all: what a
+//! listener of wrapped transports gives there, and what it cannot give.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;

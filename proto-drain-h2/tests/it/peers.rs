@@ -1,4 +1,5 @@
-//! Peers in all their ways: they break into the handshake, dribble, ignore what they were told, or come too late.
+//! Peers in all their ways: they break into the handshake, dribble, ignore what they were told, or
+//! come too late.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;
@@ -109,8 +110,8 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
                 (kind, _) => goaways += u32::from(kind == GOAWAY),
             }
         }
-        // Streams that come too late, each with a new entry for the header table and a body; three megabytes, so that the
-        // connection's window must be given back.
+        // Streams that come too late, each with a new entry for the header table and a body; three
+        // megabytes, so that the connection's window must be given back.
         let mut sent = 0;
         for late in 0..48_u32 {
             let stream = 3 + 2 * late;
@@ -139,7 +140,8 @@ async fn a_peer_that_goes_on_opening_streams_breaks_neither_hpack_nor_flow_contr
             }
         }
         assert_eq!(sent, 3 << 20);
-        // The stream that came in time ends with a trailer from the table: entry 62 is the last that was added.
+        // The stream that came in time ends with a trailer from the table: entry 62 is the last
+        // that was added.
         io.write_all(&frame(DATA, 0, 1, &[7; 1000])).await.unwrap();
         io.write_all(&frame(HEADERS, 0x5, 1, &[0x80 | 62]))
             .await
@@ -200,7 +202,8 @@ async fn a_peer_inside_a_frame_is_not_waited_for_beyond_the_deadline() {
 #[tokio::test(start_paused = true)]
 async fn told_in_the_last_second_it_has_half_of_it_between_the_goaways() {
     for server in SERVERS {
-        // The driver's last word is due one second before the deadline, so before, at and after that.
+        // The driver's last word is due one second before the deadline, so before, at and after
+        // that.
         for came in [5000, 7000, 7600, 7990] {
             let (trigger, signal) = drain_signal::channel();
             let start = Instant::now();

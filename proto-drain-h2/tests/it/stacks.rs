@@ -1,4 +1,5 @@
-//! Unmodified stacks over the wrapper: axum routers, tonic routes, TLS with ALPN; each has the exact gap.
+//! Unmodified stacks over the wrapper: axum routers, tonic routes, TLS with ALPN; each has the
+//! exact gap.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;

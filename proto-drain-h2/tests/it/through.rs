@@ -15,7 +15,8 @@ use std::task::Poll;
 use support::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
 
-/// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper, in chunks.
+/// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper,
+/// in chunks.
 async fn pass(upstream: &[u8], downstream: &[u8], chunks: &[usize]) -> (Vec<u8>, Vec<u8>) {
     let (mut client, io) = tokio::io::duplex(1 << 16);
     let (mut io, _handle) = GoawayIo::new(io, &H2Drain::default());

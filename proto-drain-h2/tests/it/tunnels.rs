@@ -55,7 +55,8 @@ async fn echo(request: Request<Incoming>, resets: ResetHandle, ends: Ends) {
     }
 }
 
-/// A tunnel over a served connection, from before the drain to its end. Returns what ended it, and when.
+/// A tunnel over a served connection, from before the drain to its end. Returns what ended it, and
+/// when.
 async fn plays(server: Server, extended: bool, ends: Ends) {
     let (io, served) = tokio::io::duplex(1 << 16);
     let settings = H2DrainSettings::default().with_drain_timeout(secs(2));

@@ -1,4 +1,5 @@
-//! Uploads without a pause: the final GOAWAY comes at its time, whatever the frames and the pace; over pipes, TCP and TLS.
+//! Uploads without a pause: the final GOAWAY comes at its time, whatever the frames and the pace;
+//! over pipes, TCP and TLS.
 #![cfg(all(feature = "hyper-util", feature = "h2"))]
 
 use crate::support;
@@ -14,7 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
-/// How a client uploads: DATA frames of one size, written in pieces of another, with a pause between two pieces.
+/// How a client uploads: DATA frames of one size, written in pieces of another, with a pause
+/// between two pieces.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     frame: usize,
@@ -143,7 +145,8 @@ async fn the_gap_is_exact_for_any_frame_size_and_pace_of_an_upload() {
             };
             let (client, served) = tokio::io::duplex(1 << 16);
             let gap = uploads(Server::Auto, client, served, shape, secs(2)).await;
-            // The rest of the frame under way, in the pace of the client, and the granularity of the timers.
+            // The rest of the frame under way, in the pace of the client, and the granularity of
+            // the timers.
             let pieces = (frame + 9).div_ceil(piece) as u32 + 1;
             let rest = pieces * shape.every + millis(2);
             assert!(
@@ -163,7 +166,8 @@ pub(crate) async fn sockets() -> (TcpStream, TcpStream) {
     (client, listener.accept().await.unwrap().0)
 }
 
-/// The first ones of the sizes above that were cut off, or late by seconds, when reads ended where they ended.
+/// The first ones of the sizes above that were cut off, or late by seconds, when reads ended where
+/// they ended.
 const SHAPES: [(usize, usize, u64); 4] = [
     (7005, 1448, 5),
     (2053, 1448, 5),
@@ -171,8 +175,8 @@ const SHAPES: [(usize, usize, u64); 4] = [
     (6000, 1448, 2),
 ];
 
-/// The gap as a client on a busy machine sees it, which may read the first GOAWAY late: what matters is that the final one
-/// comes while it goes on.
+/// The gap as a client on a busy machine sees it, which may read the first GOAWAY late: what
+/// matters is that the final one comes while it goes on.
 fn assert_ended_in_time(gap: Duration) {
     assert!(gap >= millis(400) && gap < secs(5), "{gap:?}");
 }
@@ -260,7 +264,8 @@ async fn an_upload_within_the_windows_does_not_destroy_the_last_response() {
         .unwrap();
     begin(trigger, secs(60));
     handle.reached(proto_drain_h2::H2Phase::GoingAway).await;
-    // What hyper's windows allow, 1 MiB, while nothing of the response is read; part of it comes into the delayed close.
+    // What hyper's windows allow, 1 MiB, while nothing of the response is read; part of it comes
+    // into the delayed close.
     for _ in 0..63 {
         client
             .write_all(&frame(DATA, 0, 1, &[7; 16_384]))

@@ -1,7 +1,9 @@
-//! A hand-written HTTP/1 server on a real socket that drains: the rule, the staged close and the one driver.
+//! A hand-written HTTP/1 server on a real socket that drains: the rule, the staged close and the
+//! one driver.
 //!
-//! Run it, then in another terminal: `curl -v http://127.0.0.1:8080/ http://127.0.0.1:8080/`. Ctrl-C drains; connections
-//! are told with their next response, idle ones are closed one second before the end of the ten.
+//! Run it, then in another terminal: `curl -v http://127.0.0.1:8080/ http://127.0.0.1:8080/`.
+//! Ctrl-C drains; connections are told with their next response, idle ones are closed one second
+//! before the end of the ten.
 
 mod server;
 

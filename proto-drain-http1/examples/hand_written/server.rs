@@ -1,4 +1,5 @@
-//! The hand-written server itself: a loop over requests on one transport, with the rule asked once per response.
+//! The hand-written server itself: a loop over requests on one transport, with the rule asked once
+//! per response.
 
 use std::io;
 use std::pin::Pin;
@@ -49,7 +50,8 @@ impl GracefulShutdown for Connection {
 
 /// How many bytes a request head may have.
 const MAX_HEAD: u64 = 16 * 1024;
-/// How many bytes of a body are read before a response, and for how long. What is longer or slower ends the connection.
+/// How many bytes of a body are read before a response, and for how long. What is longer or slower
+/// ends the connection.
 const MAX_BODY: u64 = 64 * 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -109,7 +111,8 @@ struct Head {
     body: Option<u64>,
 }
 
-/// Reads a request head; `None`: the client has ended the connection. One that is too long is an error.
+/// Reads a request head; `None`: the client has ended the connection. One that is too long is an
+/// error.
 async fn read_head(io: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Head>> {
     let mut io = io.take(MAX_HEAD);
     let mut lines = Vec::new();
@@ -156,7 +159,8 @@ async fn read_head(io: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<He
     }))
 }
 
-/// The length of a body that can be read: one length, no chunks, and the client is not waiting for `100 Continue`.
+/// The length of a body that can be read: one length, no chunks, and the client is not waiting for
+/// `100 Continue`.
 fn body_length(headers: &HeaderMap) -> Option<u64> {
     if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::EXPECT) {
         return None;
@@ -168,8 +172,8 @@ fn body_length(headers: &HeaderMap) -> Option<u64> {
     first.to_str().ok()?.parse().ok()
 }
 
-/// Reads the body within bounds. Left unread it makes the rule close the connection: what lies behind the head would be taken
-/// for the next request.
+/// Reads the body within bounds. Left unread it makes the rule close the connection: what lies
+/// behind the head would be taken for the next request.
 async fn read_body(io: &mut (impl AsyncRead + Unpin), head: Head) -> io::Result<RequestFacts> {
     let Some(length) = head.body.filter(|length| *length <= MAX_BODY) else {
         return Ok(head.facts);

@@ -10,15 +10,17 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The client of a WebSocket tunnel, which is let go a while after it was sent FIN, whether it ends its own side or not.
+/// The client of a WebSocket tunnel, which is let go a while after it was sent FIN, whether it ends
+/// its own side or not.
 ///
 /// A WebSocket has no half-closed state: the server's side closes first, and then the client's does
-/// ([RFC 6455, section 7.1.1](https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1)). A client that answers the Close frame
-/// of [`WebSocketIo`](super::WebSocketIo) and keeps its TCP connection open would otherwise stay until the deadline; without
-/// a drain, for ever.
+/// ([RFC 6455, section 7.1.1](https://www.rfc-editor.org/rfc/rfc6455#section-7.1.1)). A client that
+/// answers the Close frame of [`WebSocketIo`](super::WebSocketIo) and keeps its TCP connection open
+/// would otherwise stay until the deadline; without a drain, for ever.
 ///
-/// Put it around the client's side of the same two-way copy. Everything passes through; after a shutdown the end of the stream
-/// is read when the client ends its side, or [`with_close_timeout`](Self::with_close_timeout) later, so that the copy ends.
+/// Put it around the client's side of the same two-way copy. Everything passes through; after a
+/// shutdown the end of the stream is read when the client ends its side, or
+/// [`with_close_timeout`](Self::with_close_timeout) later, so that the copy ends.
 ///
 /// # Examples
 ///
@@ -54,7 +56,8 @@ impl<IO> WebSocketClientIo<IO> {
         }
     }
 
-    /// How long the client may take to end its side. Default 1 s, as Envoy's `delayed_close_timeout`.
+    /// How long the client may take to end its side. Default 1 s, as Envoy's
+    /// `delayed_close_timeout`.
     #[must_use]
     pub const fn with_close_timeout(mut self, timeout: Duration) -> Self {
         self.close_timeout = timeout;

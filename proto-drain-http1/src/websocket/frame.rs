@@ -1,4 +1,5 @@
-//! Where WebSocket frames begin and end (RFC 6455 section 5.2), at any chunking; their payload is not looked at.
+//! Where WebSocket frames begin and end (RFC 6455 section 5.2), at any chunking; their payload is
+//! not looked at.
 
 /// Follows one direction of a WebSocket connection.
 ///
@@ -119,7 +120,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A frame as section 5.2 has it, with the shortest length that fits unless a longer one is asked for.
+    /// A frame as section 5.2 has it, with the shortest length that fits unless a longer one is
+    /// asked for.
     fn frame(opcode: u8, masked: bool, length: usize, extended: u8) -> Vec<u8> {
         let mut frame = vec![0x80 | opcode];
         let mask = if masked { 0x80 } else { 0 };

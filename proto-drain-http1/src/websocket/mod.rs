@@ -1,8 +1,10 @@
-//! A WebSocket tunnel ends in its own words: a Close frame between two frames of the server, then the TCP close.
+//! A WebSocket tunnel ends in its own words: a Close frame between two frames of the server, then
+//! the TCP close.
 //!
-//! A relay that just closes a tunnel leaves its client with 1006, "abnormal closure". RFC 6455 lets a relay say 1001 or 1012
-//! in the server's direction instead, if it does so between two frames (section 5.4: a control frame may stand
-//! between the fragments of a message) and sends nothing behind it (section 5.5.1).
+//! A relay that just closes a tunnel leaves its client with 1006, "abnormal closure". RFC 6455 lets
+//! a relay say 1001 or 1012 in the server's direction instead, if it does so between two frames
+//! (section 5.4: a control frame may stand between the fragments of a message) and sends nothing
+//! behind it (section 5.5.1).
 
 mod client;
 mod code;
@@ -25,11 +27,12 @@ pub use client::WebSocketClientIo;
 pub use code::CloseCode;
 use frame::FrameWalker;
 
-/// The upstream of a WebSocket tunnel; at the connection's slot its client reads a Close frame and the end of the stream.
+/// The upstream of a WebSocket tunnel; at the connection's slot its client reads a Close frame and
+/// the end of the stream.
 ///
 /// Put it around the upstream's side of a two-way copy (proto-drain-tcp's `DrainCopy`, or
-/// [`tokio::io::copy_bidirectional`]), after the `101` was relayed, so that the first byte read begins a frame. Until the
-/// slot every byte passes through. Then:
+/// [`tokio::io::copy_bidirectional`]), after the `101` was relayed, so that the first byte read
+/// begins a frame. Until the slot every byte passes through. Then:
 ///
 /// 1. what the server has begun to send is read to the end of its frame, and what it has sent
 ///    already, 64 KiB of it at most;
@@ -48,12 +51,13 @@ use frame::FrameWalker;
 /// what the server sends from then on is dropped. Behind a Close in the client's place, what the
 /// client sends is dropped as well.
 ///
-/// If either side has closed by itself, nothing is said: the handshake is already on its way. A frame that does not end
-/// before the deadline is cut there by the copy, without a Close: in the middle of a frame there is no place for one.
+/// If either side has closed by itself, nothing is said: the handshake is already on its way. A
+/// frame that does not end before the deadline is cut there by the copy, without a Close: in the
+/// middle of a frame there is no place for one.
 ///
 /// For a server that is no relay the same is one line: send the Close when
-/// [`DrainHandle::signaled`] resolves. Over HTTP/2 (RFC 8441) the same frames go over a stream, and the end of the stream
-/// is END_STREAM.
+/// [`DrainHandle::signaled`] resolves. Over HTTP/2 (RFC 8441) the same frames go over a stream, and
+/// the end of the stream is END_STREAM.
 ///
 /// # Examples
 ///
@@ -86,7 +90,8 @@ pub struct WebSocketIo<IO> {
     cleared: usize,
     /// How long the Close still waits for the server; set when it waits.
     answer: Option<Pin<Box<Sleep>>>,
-    /// The Close frame to the server in place of a client that has not answered, and how much of it is written.
+    /// The Close frame to the server in place of a client that has not answered, and how much of it
+    /// is written.
     spoken_for: Option<(u8, [u8; 8])>,
 }
 
@@ -137,8 +142,9 @@ impl<IO> WebSocketIo<IO> {
         self
     }
 
-    /// Closes shortly before the deadline instead, when the last word is said (`CloseSteps::finish_before`): until then the tunnel is
-    /// left alone. Let the reply timeout be no longer than what is left then.
+    /// Closes shortly before the deadline instead, when the last word is said
+    /// (`CloseSteps::finish_before`): until then the tunnel is left alone. Let the reply timeout be
+    /// no longer than what is left then.
     #[must_use]
     pub fn at_last_word(mut self) -> Self {
         self.after = Phase::Signaled;
@@ -224,7 +230,8 @@ impl<IO: AsyncRead + Unpin> WebSocketIo<IO> {
         }
     }
 
-    /// Ready when the client has answered or ended, or had its time. Drops what the server still sends.
+    /// Ready when the client has answered or ended, or had its time. Drops what the server still
+    /// sends.
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         /// Reads of one poll, so that a busy server lets other tasks run.
         const ROUNDS: usize = 16;

@@ -1,4 +1,5 @@
-//! Towards the server: the client's frames, and a Close in the place of a client that does not answer.
+//! Towards the server: the client's frames, and a Close in the place of a client that does not
+//! answer.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,7 +10,8 @@ use tokio::io::AsyncWrite;
 use super::{Stage, WebSocketIo};
 
 impl<IO: AsyncWrite + Unpin> WebSocketIo<IO> {
-    /// Writes the Close frame of a client that was sent one and has not answered. Ready when it is written, or not to be.
+    /// Writes the Close frame of a client that was sent one and has not answered. Ready when it is
+    /// written, or not to be.
     pub(super) fn poll_speak_for_client(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let was_sent = matches!(self.stage, Stage::Awaiting { .. } | Stage::Ended);
         if self.spoken_for.is_none() {

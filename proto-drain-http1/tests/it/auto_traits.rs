@@ -34,7 +34,8 @@ assert_impl_all!(DrainLayer<drain_signal::DrainHandle>: Send, Sync, Unpin, Clone
 #[cfg(feature = "hyper")]
 assert_impl_all!(ExchangeBody<http_body_util::Empty<&'static [u8]>>: Send, Sync, Unpin);
 
-/// What each layer adds to a connection, in bytes on a 64-bit system. A change that adds to it shows here.
+/// What each layer adds to a connection, in bytes on a 64-bit system. A change that adds to it
+/// shows here.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn a_connection_costs_no_more_than_this() {

@@ -1,4 +1,5 @@
-//! Every step of a close has the one bound, whatever the peer does; and no more linger at a time than may.
+//! Every step of a close has the one bound, whatever the peer does; and no more linger at a time
+//! than may.
 
 use crate::sockets;
 
@@ -20,7 +21,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// More than any machine needs for what is to happen at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A transport that has taken everything and cannot flush it, as a TLS stream whose peer does not read.
+/// A transport that has taken everything and cannot flush it, as a TLS stream whose peer does not
+/// read.
 #[derive(Clone, Default)]
 struct Stuck(Arc<Mutex<Wakers>>);
 
@@ -268,7 +270,8 @@ async fn full_tls(
     let mut io =
         LingerIo::new(server, settings, counters.clone()).with_tcp(|tls| Some(tls.get_ref().0));
     let block = vec![b'r'; 64 * 1024];
-    // Taken without end by nobody: the kernels' buffers and that of TLS are full when a write waits that long.
+    // Taken without end by nobody: the kernels' buffers and that of TLS are full when a write waits
+    // that long.
     while let Ok(written) = tokio::time::timeout(Duration::from_millis(300), io.write(&block)).await
     {
         written.unwrap();

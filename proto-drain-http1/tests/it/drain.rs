@@ -186,7 +186,8 @@ async fn half_a_request_head_at_the_slot_is_served_with_close() {
 
 #[tokio::test(start_paused = true)]
 async fn half_a_request_head_at_the_last_word_is_not_lost() {
-    // The second request of the connection: here hyper's own graceful shutdown would drop what has come.
+    // The second request of the connection: here hyper's own graceful shutdown would drop what has
+    // come.
     let mut rig = serve_ok();
     rig.exchange().await;
     rig.drain().await;

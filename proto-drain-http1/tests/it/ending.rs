@@ -74,7 +74,8 @@ async fn as_envoy_idle_ones_close_after_drain_timeout_and_the_rest_is_cut_at_the
         (String::new(), Duration::ZERO)
     );
 
-    // Shortly before the deadline nothing happens: an idle one that was given no grace stays until then.
+    // Shortly before the deadline nothing happens: an idle one that was given no grace stays until
+    // then.
     let mut rig = Rig::serve(
         Http1Settings::default().with_at_deadline(AtDeadline::Cut),
         ok,
@@ -152,7 +153,8 @@ async fn a_response_framed_by_the_close_is_told_and_ends_with_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_header_timeout_after_a_response_lingers() {
-    // hyper drops the connection without a shutdown; the response before it must not be destroyed by unread data.
+    // hyper drops the connection without a shutdown; the response before it must not be destroyed
+    // by unread data.
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(hyper_util::rt::TokioTimer::new())

@@ -270,7 +270,8 @@ proptest! {
             prop_assert_eq!(&head, &before);
         }
 
-        // Saying it again changes nothing more, and the answer does not depend on having been applied.
+        // Saying it again changes nothing more, and the answer does not depend on having been
+        // applied.
         let once = head.clone();
         prop_assert_eq!(apply(leaving, &facts, status, &mut head), after);
         prop_assert_eq!(&head, &once);

@@ -1,4 +1,5 @@
-//! Over loopback TCP, where a close with unread data is an RST: the response arrives whole all the same.
+//! Over loopback TCP, where a close with unread data is an RST: the response arrives whole all the
+//! same.
 #![cfg(feature = "hyper")]
 
 use crate::rig;
@@ -17,7 +18,8 @@ use tokio::net::{TcpListener, TcpStream};
 const RESPONSE: usize = 300_000;
 const UPLOAD: usize = 200_000;
 
-/// A client that uploads, and reads only when all of it is sent; the service answers at once and reads nothing.
+/// A client that uploads, and reads only when all of it is sent; the service answers at once and
+/// reads nothing.
 async fn response_behind_an_upload(
     settings: LingerSettings,
     fails: bool,
@@ -65,7 +67,8 @@ async fn response_behind_an_upload(
     };
     drop(client);
     assert_eq!(served.await.unwrap().is_err(), fails);
-    // A handed-on transport ends by itself, when it sees the client's FIN: within the test's patience.
+    // A handed-on transport ends by itself, when it sees the client's FIN: within the test's
+    // patience.
     let ended = async {
         while counters.counts() == CloseCounters::new().counts() {
             tokio::task::yield_now().await;

@@ -1,4 +1,5 @@
-//! Over TLS on a real socket: a large response to a client that keeps sending ends in close_notify and FIN, not in RST.
+//! Over TLS on a real socket: a large response to a client that keeps sending ends in close_notify
+//! and FIN, not in RST.
 #![cfg(feature = "hyper")]
 
 use crate::rig;

@@ -119,7 +119,8 @@ fn masked(first: u8, length: u8) -> Vec<u8> {
 
 #[tokio::test(start_paused = true)]
 async fn the_close_stands_at_the_end_of_the_frame_the_slot_falls_into() {
-    // An unfinished message in two fragments with an empty ping between them, and large frames of both kinds.
+    // An unfinished message in two fragments with an empty ping between them, and large frames of
+    // both kinds.
     let frames = [
         frame(0x01, 5),
         frame(0x89, 0),

@@ -1,5 +1,6 @@
-//! One hyper connection over a pipe, under a drain of its own, with the clock in the test's hands. What the client reads is
-//! compared as text and in parts, which is why the HTTP/1 reader of `xtask/lab/rig` is not used.
+//! One hyper connection over a pipe, under a drain of its own, with the clock in the test's hands.
+//! What the client reads is compared as text and in parts, which is why the HTTP/1 reader of
+//! `xtask/lab/rig` is not used.
 #![allow(
     dead_code,
     unreachable_pub,

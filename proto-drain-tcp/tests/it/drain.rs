@@ -1,4 +1,5 @@
-//! In a drain, on paused time: when each policy closes, and that nothing taken is lost without being reported.
+//! In a drain, on paused time: when each policy closes, and that nothing taken is lost without
+//! being reported.
 
 use crate::support;
 

@@ -43,7 +43,8 @@ async fn a_talking_client_gets_every_byte_delivered_and_then_fin() {
         handle.start_now();
         read_all(upstream).await
     });
-    // The client talks all the time, and reads late: without a lingering close it would get RST and lose the answer.
+    // The client talks all the time, and reads late: without a lingering close it would get RST and
+    // lose the answer.
     let sent = 200_000;
     client.write_all(&vec![1; sent]).await.unwrap();
     let heard_by_upstream = upstream.await.unwrap();
@@ -150,8 +151,8 @@ async fn dropping_a_copy_whose_peers_take_nothing_does_not_block_the_worker() {
         let (mut client, near) = connection().await;
         let (far, upstream) = connection().await;
         let mut copy = Box::pin(DrainCopy::new(near, far).with_close_mode(mode));
-        // Until the kernel's buffers on the way to the upstream, which reads nothing, are full: unsent data is what a
-        // positive linger waits for.
+        // Until the kernel's buffers on the way to the upstream, which reads nothing, are full:
+        // unsent data is what a positive linger waits for.
         let flood = vec![7; 64 * 1024];
         let mut taken = 0;
         loop {
@@ -167,7 +168,8 @@ async fn dropping_a_copy_whose_peers_take_nothing_does_not_block_the_worker() {
             }
             taken = now;
         }
-        // This thread is the only worker: were the drop to block, the other thread would see no word from it.
+        // This thread is the only worker: were the drop to block, the other thread would see no
+        // word from it.
         let (done, dropped) = std::sync::mpsc::channel();
         let waiting = std::thread::spawn(move || dropped.recv_timeout(Duration::from_secs(20)));
         drop(copy);

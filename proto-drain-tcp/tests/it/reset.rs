@@ -1,4 +1,5 @@
-//! On real sockets: a peer that resets has not ended its data, and the other side must not read a good end.
+//! On real sockets: a peer that resets has not ended its data, and the other side must not read a
+//! good end.
 
 use crate::support;
 
@@ -97,7 +98,8 @@ async fn a_reset_that_a_write_learns_of_first_is_passed_on_too() {
     assert_pending!(copy.poll());
     client.write_all(b"more of an upload").await.unwrap();
     reset(upstream);
-    // The copy has not run meanwhile: it takes the client's bytes first, and writes them to a socket that was reset.
+    // The copy has not run meanwhile: it takes the client's bytes first, and writes them to a
+    // socket that was reset.
     let report = copy.await;
     let Ended::Failed(CopyError::Write {
         side: Side::Upstream,
@@ -121,7 +123,8 @@ async fn an_answer_that_ended_before_the_reset_ends_in_fin() {
     let mut answer = vec![0; 13];
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(end(&mut client).await.unwrap(), 0, "FIN");
-    // The upload goes on, the upstream is gone: its RST comes behind its FIN, and takes nothing from the answer.
+    // The upload goes on, the upstream is gone: its RST comes behind its FIN, and takes nothing
+    // from the answer.
     client.write_all(b"the rest of an upload").await.unwrap();
     reset(upstream);
     let mut client = client;

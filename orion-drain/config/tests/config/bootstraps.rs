@@ -10,8 +10,8 @@ const MIXED_LISTENERS: &str = include_str!("bootstraps/mixed_listeners.yaml");
 #[cfg(feature = "tls")]
 const TLS_TERMINATOR: &str = include_str!("bootstraps/tls_terminator.yaml");
 
-/// Loads it: nothing is unknown but this, routes lead somewhere, nothing contradicts itself, and what is written is read as the
-/// same.
+/// Loads it: nothing is unknown but this, routes lead somewhere, nothing contradicts itself, and
+/// what is written is read as the same.
 fn loads(yaml: &str, unknown: &[&str]) -> Bootstrap {
     let loaded = Bootstrap::from_yaml(yaml).expect("a good bootstrap");
     assert_eq!(loaded.unknown_fields, unknown);

@@ -1,5 +1,6 @@
-//! Files in the shapes that Envoy's guides show and that Istio, Envoy Gateway, Contour and Orion make: each loads, or is refused by
-//! the fields that its first line names. The test says the share that loads.
+//! Files in the shapes that Envoy's guides show and that Istio, Envoy Gateway, Contour and Orion
+//! make: each loads, or is refused by the fields that its first line names. The test says the share
+//! that loads.
 
 use std::path::Path;
 

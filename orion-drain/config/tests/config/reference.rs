@@ -1,6 +1,8 @@
-//! `docs/configuration.md` says what the types say: its tables are made of their fields and comments.
+//! `docs/configuration.md` says what the types say: its tables are made of their fields and
+//! comments.
 //!
-//! `UPDATE_REFERENCE=1 cargo test -p orion-drain-config --all-features --test config reference` writes it anew.
+//! `UPDATE_REFERENCE=1 cargo test -p orion-drain-config --all-features --test config reference`
+//! writes it anew.
 
 use std::path::Path;
 

@@ -270,7 +270,8 @@ fn an_unknown_cluster_is_refused_unless_nobody_wants_that_checked() {
     assert_eq!(super::read(&unchecked).check_clusters(&[].into()), Ok(()));
 }
 
-/// The same listener with fields of Envoy's that are not carried out: in place of `from` stands `to`.
+/// The same listener with fields of Envoy's that are not carried out: in place of `from` stands
+/// `to`.
 fn with(from: &str, to: &str) -> String {
     let listener = http_listener("");
     assert!(listener.contains(from), "{from} in {listener}");

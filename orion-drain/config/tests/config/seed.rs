@@ -1,4 +1,5 @@
-//! The example of Orion's proposal "Connection Draining for Multiple Listener Versions", as it stands there.
+//! The example of Orion's proposal "Connection Draining for Multiple Listener Versions", as it
+//! stands there.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Fields that say how connections arrive and where they go on: sockets, TLS, jitter, upstream protocols.
+//! Fields that say how connections arrive and where they go on: sockets, TLS, jitter, upstream
+//! protocols.
 
 use std::time::Duration;
 

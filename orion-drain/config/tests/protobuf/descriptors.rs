@@ -1,8 +1,8 @@
-//! `src/protobuf.bin` is an excerpt of the descriptors that `envoy-types` is generated from: those of version 0.7.7, which
-//! has fields that an older one in `Cargo.lock` has not.
+//! `src/protobuf.bin` is an excerpt of the descriptors that `envoy-types` is generated from: those
+//! of version 0.7.7, which has fields that an older one in `Cargo.lock` has not.
 //!
-//! `UPDATE_DESCRIPTORS=.../envoy-types-0.7.7/src/generated/types.bin cargo test -p orion-drain-config --all-features --test protobuf
-//! descriptors` writes it anew.
+//! `UPDATE_DESCRIPTORS=.../envoy-types-0.7.7/src/generated/types.bin cargo test -p
+//! orion-drain-config --all-features --test protobuf descriptors` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,8 @@ fn fields(set: &FileDescriptorSet) -> BTreeSet<String> {
     all
 }
 
-/// Where cargo has the sources of `envoy-types`: descriptors are in its package, though no code of it reads them.
+/// Where cargo has the sources of `envoy-types`: descriptors are in its package, though no code of
+/// it reads them.
 fn published() -> Option<PathBuf> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let told = Command::new(cargo)

@@ -11,7 +11,8 @@ use crate::support::{Edge, End, H1, Http, discovery, is_refused, until_refused};
 const FLAGS: &str = "--drain-time-s 2 --drain-strategy immediate";
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// edge with an inbound, an outbound and an unspecified listener, the first of which has a busy and an idle connection.
+/// edge with an inbound, an outbound and an unspecified listener, the first of which has a busy and
+/// an idle connection.
 async fn start() -> Edge {
     let listeners = [
         Http::new("in", 1).with("traffic_direction: INBOUND").yaml(),

@@ -1,4 +1,5 @@
-//! How old a connection may get, and how many requests it may serve, as the listener says: without any drain.
+//! How old a connection may get, and how many requests it may serve, as the listener says: without
+//! any drain.
 
 use std::time::Duration;
 

@@ -1,5 +1,6 @@
-//! The alert rules of `docs/operations/alerts.yaml`: each is silent in a process that is well, and fires in one in which the condition is
-//! made. How long a condition must last (`for`) is left to Prometheus.
+//! The alert rules of `docs/operations/alerts.yaml`: each is silent in a process that is well, and
+//! fires in one in which the condition is made. How long a condition must last (`for`) is left to
+//! Prometheus.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -59,7 +60,8 @@ fn series<'s>(metric: &'s str, scraped: &'s str) -> impl Iterator<Item = (&'s st
     })
 }
 
-/// Whether an expression holds for any series: `METRIC OP NUMBER`, or `increase(METRIC[TIME]) > NUMBER` from one scrape to another.
+/// Whether an expression holds for any series: `METRIC OP NUMBER`, or `increase(METRIC[TIME]) >
+/// NUMBER` from one scrape to another.
 fn fires(expression: &str, before: &str, now: &str) -> bool {
     let (left, operator, number) = match expression.split(' ').collect::<Vec<_>>()[..] {
         [left, operator, number] => (left, operator, number),

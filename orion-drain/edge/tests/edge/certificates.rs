@@ -1,4 +1,5 @@
-//! TLS on both sides: whom clients are asked to be, which certificate they get, which chain; and endpoints over TLS.
+//! TLS on both sides: whom clients are asked to be, which certificate they get, which chain; and
+//! endpoints over TLS.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

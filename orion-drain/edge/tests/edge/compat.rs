@@ -8,7 +8,8 @@ use crate::support::h1::get;
 use crate::support::h2::{Event, H2, NO_LIMIT};
 use crate::support::{Edge, End, H1, Http, discovery, end_of, websocket, within};
 
-/// The time since `start` is in this part of the drain time; a busy machine may be late, never early.
+/// The time since `start` is in this part of the drain time; a busy machine may be late, never
+/// early.
 fn not_before(start: Instant, seconds: u64) {
     assert!(
         start.elapsed() >= Duration::from_secs(seconds),

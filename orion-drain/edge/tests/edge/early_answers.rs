@@ -1,5 +1,5 @@
-//! An upstream that answers before it has read the request: the answer passes at once, and says that
-//! its connection ends.
+//! An upstream that answers before it has read the request: the answer passes at once, and says
+//! that its connection ends.
 
 use std::net::SocketAddr;
 
@@ -78,7 +78,8 @@ async fn an_answer_that_comes_before_the_request_is_read_says_close() {
                 assert!(response.says_close(), "{}", response.head);
             }
             if response.says_close() {
-                // Without the rest of the request, too: the response has ended, so the exchange has.
+                // Without the rest of the request, too: the response has ended, so the exchange
+                // has.
                 assert_eq!(client.end().await, End::Fin);
             }
         }

@@ -1,4 +1,5 @@
-//! Files as operators write them: everything that Envoy's parser takes, and what becomes of what is not carried out.
+//! Files as operators write them: everything that Envoy's parser takes, and what becomes of what is
+//! not carried out.
 
 use std::path::Path;
 

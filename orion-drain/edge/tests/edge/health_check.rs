@@ -1,4 +1,5 @@
-//! The filter `health_check`: a load balancer asks the listener itself, and learns of a drain there.
+//! The filter `health_check`: a load balancer asks the listener itself, and learns of a drain
+//! there.
 
 use crate::support::{Edge, H1, Http, discovery};
 

@@ -1,7 +1,8 @@
-//! edge as an operator and a client see it: the real program, its files, its signals, its lines, and bytes on sockets.
+//! edge as an operator and a client see it: the real program, its files, its signals, its lines,
+//! and bytes on sockets.
 //!
-//! The clients and upstreams here share no code with it. Nothing sleeps: tests wait for a line of the program or for the
-//! wire, and every wait has an end.
+//! The clients and upstreams here share no code with it. Nothing sleeps: tests wait for a line of
+//! the program or for the wire, and every wait has an end.
 
 mod admin;
 #[cfg(feature = "xds")]

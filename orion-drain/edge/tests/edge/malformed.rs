@@ -1,4 +1,5 @@
-//! Requests that two servers may read in two ways, and answers that a client may: none is passed on as it is.
+//! Requests that two servers may read in two ways, and answers that a client may: none is passed on
+//! as it is.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
-//! An operator's session with curl (`operator.sh`): each admin path before, during and after a drain, then what it can change.
+//! An operator's session with curl (`operator.sh`): each admin path before, during and after a
+//! drain, then what it can change.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! The admin page, seen in a headless Chromium while a version drains. `CHROMIUM` names the program; `ADMIN_SCREENSHOT` a file to
-//! write a picture to (`docs/images/admin.png` was made so).
+//! The admin page, seen in a headless Chromium while a version drains. `CHROMIUM` names the
+//! program; `ADMIN_SCREENSHOT` a file to write a picture to (`docs/images/admin.png` was made so).
 
 use std::path::Path;
 use std::process::Stdio;

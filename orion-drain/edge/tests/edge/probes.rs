@@ -1,5 +1,6 @@
-//! What other people's programs ask an Envoy, word for word, and what they make of the answer. The answers were compared with those of
-//! Envoy 1.40.0; with a path to one in `ENVOY` they are compared again.
+//! What other people's programs ask an Envoy, word for word, and what they make of the answer. The
+//! answers were compared with those of Envoy 1.40.0; with a path to one in `ENVOY` they are
+//! compared again.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -28,7 +29,8 @@ async fn json(edge: &Edge, path: &str) -> Value {
     serde_json::from_str(&answer.text()).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Istio's agent (`pilot/cmd/pilot-agent`, `activeProxyConnections`): no line with a number above zero means that it may exit.
+/// Istio's agent (`pilot/cmd/pilot-agent`, `activeProxyConnections`): no line with a number above
+/// zero means that it may exit.
 async fn istio_counts(edge: &Edge) -> u64 {
     let text = edge
         .get("/stats?usedonly&filter=downstream_cx_active$")
@@ -204,7 +206,8 @@ fn keys_of(value: &Value) -> BTreeSet<String> {
     into
 }
 
-/// Paths whose answer is JSON, and the keys that Envoy 1.40.0 gives and edge has nothing to say of: prefixes.
+/// Paths whose answer is JSON, and the keys that Envoy 1.40.0 gives and edge has nothing to say of:
+/// prefixes.
 const ANSWERS: [(&str, &[&str]); 8] = [
     ("/memory", &[]),
     ("/runtime", &[]),

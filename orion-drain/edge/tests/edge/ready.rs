@@ -1,4 +1,5 @@
-//! `/ready` before the first configuration is there: nothing comes to a process that has no listener for it yet.
+//! `/ready` before the first configuration is there: nothing comes to a process that has no
+//! listener for it yet.
 
 #[cfg(feature = "xds")]
 use std::time::Duration;

@@ -25,8 +25,8 @@ impl Served {
         Self { edge, client }
     }
 
-    /// Puts a wrong file in place: what edge says, until a line with `last`, has `says` in it, exactly the counter `counted` moves,
-    /// and the listener goes on as it was.
+    /// Puts a wrong file in place: what edge says, until a line with `last`, has `says` in it,
+    /// exactly the counter `counted` moves, and the listener goes on as it was.
     async fn refuses(
         &mut self,
         what: &str,

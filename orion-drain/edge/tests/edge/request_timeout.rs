@@ -95,7 +95,8 @@ async fn half_a_head_behind_a_request_never_breaks_into_its_response() {
     let held = edge.upstream.held().await;
     client.send("GET /next HTTP/1.1\r\nho").await;
     edge.runs_for(Duration::from_millis(900)).await;
-    // More than the system's buffers take: it is under way while the timeout passes, since the client does not read.
+    // More than the system's buffers take: it is under way while the timeout passes, since the
+    // client does not read.
     held.answer(&"x".repeat(24 << 20));
     edge.runs_for(Duration::from_millis(900)).await;
     let response = client.response().await;

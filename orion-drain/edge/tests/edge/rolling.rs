@@ -1,4 +1,5 @@
-//! A rolling restart as Kubernetes does it, in seconds: three edges behind a balancer that learns late who is going.
+//! A rolling restart as Kubernetes does it, in seconds: three edges behind a balancer that learns
+//! late who is going.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};

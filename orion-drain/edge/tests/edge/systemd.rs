@@ -1,4 +1,5 @@
-//! edge as a service of systemd, whose part is played here: its sockets, what it is told, and what it keeps.
+//! edge as a service of systemd, whose part is played here: its sockets, what it is told, and what
+//! it keeps.
 
 mod hot_restart;
 

@@ -44,8 +44,8 @@ impl Tunnel {
         }
     }
 
-    /// Talks in rounds, each of which must come back whole, and goes on listening at the end of each round; when it ended, and
-    /// how.
+    /// Talks in rounds, each of which must come back whole, and goes on listening at the end of
+    /// each round; when it ended, and how.
     async fn talk(self, mut stream: TcpStream) -> (Instant, End) {
         let mut pace = tokio::time::interval(Duration::from_millis(20));
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -68,7 +68,8 @@ impl Tunnel {
     }
 }
 
-/// Opens one tunnel, replaces the listener three times with a tunnel opened under each version, and lets all of them talk.
+/// Opens one tunnel, replaces the listener three times with a tunnel opened under each version, and
+/// lets all of them talk.
 async fn three_updates(
     tunnel: Tunnel,
     flags: &str,
@@ -86,7 +87,8 @@ async fn three_updates(
     for version in 2..=4 {
         let talking = tokio::spawn(tunnel.talk(tunnel.open(address).await));
         pace.tick().await;
-        // Its drain begins after this, so it must not end before this and the drain time, the last word's second left out.
+        // Its drain begins after this, so it must not end before this and the drain time, the last
+        // word's second left out.
         tunnels.push((Instant::now(), talking));
         edge.update(&version.to_string(), &[listener(version)])
             .await;

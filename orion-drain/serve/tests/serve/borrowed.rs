@@ -1,4 +1,5 @@
-//! A host whose service borrows from the task that serves, over a boxed stream, as Orion's filter chains have it.
+//! A host whose service borrows from the task that serves, over a boxed stream, as Orion's filter
+//! chains have it.
 
 use std::pin::Pin;
 

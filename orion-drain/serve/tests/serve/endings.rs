@@ -1,4 +1,5 @@
-//! Envoy's `downstream_cx_destroy_*`, `_idle_timeout` and `_max_duration_reached`: a table of ways in which a connection ends.
+//! Envoy's `downstream_cx_destroy_*`, `_idle_timeout` and `_max_duration_reached`: a table of ways
+//! in which a connection ends.
 
 use super::*;
 

@@ -88,7 +88,8 @@ async fn a_tunnel_passes_a_reset_on_both_ways() {
     assert_reset(upstream.read(&mut [0]).await);
 }
 
-/// An upgraded connection of hyper's client, whose server says `hi` behind its response; and that server.
+/// An upgraded connection of hyper's client, whose server says `hi` behind its response; and that
+/// server.
 async fn upgraded_upstream() -> (TunnelUpstream, TcpStream) {
     let (near, mut far) = connected().await;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near))

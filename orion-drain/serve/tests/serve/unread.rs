@@ -1,5 +1,5 @@
-//! A response that comes before the end of its request's body, over real sockets: the connection goes on, or the head says
-//! that it does not; and the client can read the response in either case.
+//! A response that comes before the end of its request's body, over real sockets: the connection
+//! goes on, or the head says that it does not; and the client can read the response in either case.
 
 use std::convert::Infallible;
 use std::sync::Arc;

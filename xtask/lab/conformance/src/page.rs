@@ -1,4 +1,5 @@
-//! What was played, as a table in the ledger: written from the results, and checked for what it names.
+//! What was played, as a table in the ledger: written from the results, and checked for what it
+//! names.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -76,7 +77,8 @@ fn table(outcome: &Outcome, today: &str) -> String {
     rig::filled(&out)
 }
 
-/// What is wrong with the table: scenarios that are gone or not in it, rows that are not in the ledger.
+/// What is wrong with the table: scenarios that are gone or not in it, rows that are not in the
+/// ledger.
 #[cfg(test)]
 fn problems(ledger: &str) -> Vec<String> {
     let Ok((before, table, _)) = parts(ledger) else {

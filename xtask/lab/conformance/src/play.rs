@@ -1,4 +1,5 @@
-//! One side on the stage: its process on a loopback address of its own, its LDS file, its admin port.
+//! One side on the stage: its process on a loopback address of its own, its LDS file, its admin
+//! port.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -172,7 +173,8 @@ impl Play {
         }
     }
 
-    /// Starts the process that follows, with these listeners; from now on it is the one that is played with. The one before.
+    /// Starts the process that follows, with these listeners; from now on it is the one that is
+    /// played with. The one before.
     pub(crate) fn replace(&mut self, setup: &Setup) -> anyhow::Result<Process> {
         let next = spawn(&self.world, (self.side, self.ip, &self.folder), setup, 1)?;
         Ok(std::mem::replace(&mut self.process, next))

@@ -92,7 +92,8 @@ impl fmt::Display for Samples {
 /// How improbable a share must be before a rule is called broken.
 pub(crate) const ERROR: f64 = 1e-6;
 
-/// Whether `hits` of `tries` may be seen if each is a hit with probability `p`: both tails are larger than [`ERROR`].
+/// Whether `hits` of `tries` may be seen if each is a hit with probability `p`: both tails are
+/// larger than [`ERROR`].
 pub(crate) fn plausible(hits: usize, tries: usize, p: f64) -> bool {
     let chance: f64 = match p {
         p if p <= 0.0 => return hits == 0,

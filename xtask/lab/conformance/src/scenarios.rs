@@ -1,4 +1,5 @@
-//! What is played: each scenario starts a process, puts connections on it, does one thing to it, and checks rules.
+//! What is played: each scenario starts a process, puts connections on it, does one thing to it,
+//! and checks rules.
 
 mod admin;
 mod chains;

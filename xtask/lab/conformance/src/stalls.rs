@@ -1,4 +1,5 @@
-//! Whether this machine stood still, or a proxy waited for a processor: then what a play measured is not the proxy's doing.
+//! Whether this machine stood still, or a proxy waited for a processor: then what a play measured
+//! is not the proxy's doing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

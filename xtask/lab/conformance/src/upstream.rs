@@ -1,4 +1,5 @@
-//! The upstreams of all plays: HTTP that takes its time, streams or switches protocols, and a TCP echo.
+//! The upstreams of all plays: HTTP that takes its time, streams or switches protocols, and a TCP
+//! echo.
 
 use std::time::Duration;
 
@@ -18,8 +19,8 @@ pub(crate) async fn start() -> std::io::Result<[Upstream; 2]> {
     Ok([Upstream::http(answer).await?, Upstream::start(echo).await?])
 }
 
-/// `/slow?ms` answers late, `/stream?ms` for long, `/ws` switches to an echo, anything else says how long the request's
-/// body was.
+/// `/slow?ms` answers late, `/stream?ms` for long, `/ws` switches to an echo, anything else says
+/// how long the request's body was.
 async fn answer(mut request: Request<Incoming>) -> Response<Body> {
     let ms = request
         .uri()

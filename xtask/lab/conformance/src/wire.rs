@@ -1,4 +1,5 @@
-//! A raw client: it writes bytes, and notes with a time stamp each head, frame, FIN and RST that comes back.
+//! A raw client: it writes bytes, and notes with a time stamp each head, frame, FIN and RST that
+//! comes back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;

@@ -90,7 +90,8 @@ impl Listener {
         self
     }
 
-    /// The same listener in another version: its answers say so, and it is no update of chains alone.
+    /// The same listener in another version: its answers say so, and it is no update of chains
+    /// alone.
     pub(crate) fn version(mut self, version: u32) -> Self {
         self.buffer = (1 << 20) + version;
         for chain in &mut self.chains {

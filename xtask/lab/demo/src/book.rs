@@ -1,4 +1,5 @@
-//! The book in which the clients write what they see: one clock, one list of records, one list of updates.
+//! The book in which the clients write what they see: one clock, one list of records, one list of
+//! updates.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,8 +67,9 @@ impl Book {
 
     /// Whether an exchange of that length, begun now, ends well before the deadline of its version.
     ///
-    /// A real client does not know deadlines. Those here that speak seldom, or for long, do, so that what they lose is the
-    /// proxy's fault and not the known race between a request and the close of a silent connection (RFC 9112 section 9.5).
+    /// A real client does not know deadlines. Those here that speak seldom, or for long, do, so
+    /// that what they lose is the proxy's fault and not the known race between a request and the
+    /// close of a silent connection (RFC 9112 section 9.5).
     pub(crate) fn in_time(&self, version: u32, takes: Duration) -> bool {
         const BEFORE_DEADLINE: Duration = Duration::from_millis(1250);
         let ends = self.now() + takes + BEFORE_DEADLINE;
@@ -83,7 +85,8 @@ impl Book {
     }
 }
 
-/// The record of one connection, written by its client. Dropping it says that the connection has ended.
+/// The record of one connection, written by its client. Dropping it says that the connection has
+/// ended.
 #[derive(Debug)]
 #[must_use = "dropping it says the connection is gone"]
 pub(crate) struct Entry {

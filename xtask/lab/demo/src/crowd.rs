@@ -1,4 +1,5 @@
-//! What every client of the crowd has: where to connect, where to write what it sees, and when to go home.
+//! What every client of the crowd has: where to connect, where to write what it sees, and when to
+//! go home.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! HTTP/1.1 as it is on the wire: a client that writes the bytes itself and sees each answer, FIN and RST.
+//! HTTP/1.1 as it is on the wire: a client that writes the bytes itself and sees each answer, FIN
+//! and RST.
 
 use std::time::Duration;
 
@@ -59,8 +60,8 @@ impl Wire {
 
     /// Asks, and reads and checks the whole answer; what is seen on the way goes into the record.
     ///
-    /// Returns the version if the answer names it, and whether the connection may be used again. A failure is written into
-    /// the record, and the connection is done.
+    /// Returns the version if the answer names it, and whether the connection may be used again. A
+    /// failure is written into the record, and the connection is done.
     pub(crate) async fn ask(&mut self, ask: &Ask, entry: &Entry) -> Option<Reuse> {
         let begun = entry.now();
         let answered = timeout(ask.takes + PATIENCE, async {
@@ -109,7 +110,8 @@ impl Wire {
             .await;
     }
 
-    /// Writes; whether that worked. If it did not, the answer may be there all the same: who reads it will see.
+    /// Writes; whether that worked. If it did not, the answer may be there all the same: who reads
+    /// it will see.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.0.stream.write_all(bytes).await.is_ok()
     }

@@ -1,4 +1,5 @@
-//! HTTP/1.1 keep-alive clients: busy, idle and silent ones. None uses a connection again after `connection: close`.
+//! HTTP/1.1 keep-alive clients: busy, idle and silent ones. None uses a connection again after
+//! `connection: close`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! HTTP/2 clients: busy, idle, and with slow streams. After the first GOAWAY new streams go to a new connection, while the
-//! old one finishes what it has and is watched until its end.
+//! HTTP/2 clients: busy, idle, and with slow streams. After the first GOAWAY new streams go to a
+//! new connection, while the old one finishes what it has and is watched until its end.
 
 use std::sync::Arc;
 use std::time::Duration;

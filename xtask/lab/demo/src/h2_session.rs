@@ -1,4 +1,5 @@
-//! One HTTP/2 connection of a client: opens streams as its habit says, until a GOAWAY tells it not to; then finishes and watches.
+//! One HTTP/2 connection of a client: opens streams as its habit says, until a GOAWAY tells it not
+//! to; then finishes and watches.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// `told` is answered, or dropped, when the client needs another connection for further streams.
+    /// `told` is answered, or dropped, when the client needs another connection for further
+    /// streams.
     pub(crate) fn new(
         crowd: Arc<Crowd>,
         habit: Habit,
@@ -87,7 +89,8 @@ impl Session {
         let mut limit = None;
         let end = loop {
             if !self.out.is_empty() {
-                // A failed write is not the news: what the peer had said before is still to be read, and then its end.
+                // A failed write is not the news: what the peer had said before is still to be
+                // read, and then its end.
                 let out = std::mem::take(&mut self.out);
                 if self.half.write_all(&out).await.is_err() {
                     self.told = None;

@@ -73,7 +73,8 @@ async fn show(
         }
         let proxy = proxy_says(admin).await;
         let now = book.now();
-        // The clients wait for the book meanwhile: what takes long is done on a copy of the few records that matter.
+        // The clients wait for the book meanwhile: what takes long is done on a copy of the few
+        // records that matter.
         let (rows, ok, suspects) =
             book.read(|pages| (rows(pages, now), ok(pages), suspects(pages)));
         let summary = summary(&suspects, ok, now, planned);
@@ -150,7 +151,8 @@ impl std::fmt::Display for Cell {
     }
 }
 
-/// A row for the newest version, and one for each older one that still has connections; the newest first.
+/// A row for the newest version, and one for each older one that still has connections; the newest
+/// first.
 fn rows(pages: &Pages, now: Duration) -> Vec<Row> {
     let updates = &pages.updates;
     let mut rows: Vec<Row> = (1..=updates.newest(now))

@@ -1,17 +1,21 @@
-//! `cargo xtask demo`: a listener is updated again and again under a crowd of real clients, and what they lost is counted.
+//! `cargo xtask demo`: a listener is updated again and again under a crowd of real clients, and
+//! what they lost is counted.
 //!
-//! With `--hot-restart` the whole proxy is replaced each time: a new process takes the sockets of the one that serves.
+//! With `--hot-restart` the whole proxy is replaced each time: a new process takes the sockets of
+//! the one that serves.
 //!
-//! The story: build the proxy (`edge`, the reference proxy of `orion-drain`) → start upstreams and proxy on loopback → let the
-//! crowd in → replace the listeners' file several times, while the clients go on → wait until the last replaced version must
-//! be gone → send the crowd home → judge what each connection saw. The clients are independent of the proxy's code: they write
-//! and read the wire themselves, so that they see each `connection: close`, GOAWAY, FIN and RST, and when.
+//! The story: build the proxy (`edge`, the reference proxy of `orion-drain`) → start upstreams and
+//! proxy on loopback → let the crowd in → replace the listeners' file several times, while the
+//! clients go on → wait until the last replaced version must be gone → send the crowd home → judge
+//! what each connection saw. The clients are independent of the proxy's code: they write and read
+//! the wire themselves, so that they see each `connection: close`, GOAWAY, FIN and RST, and when.
 //!
-//! What counts as lost is said in [`verdict`]. The clients are correct ones: none uses an HTTP/1.1 connection again after
-//! `connection: close`, or opens a stream after a GOAWAY. One thing a real client cannot do: those that speak seldom or for long know the
-//! deadline of their version and begin nothing that would not be done a good second before it, because a request that
-//! crosses the close of a silent connection is nobody's fault (RFC 9112 section 9.5). Busy clients do not know: if nobody tells them to leave,
-//! they run into the deadline, and lose.
+//! What counts as lost is said in [`verdict`]. The clients are correct ones: none uses an HTTP/1.1
+//! connection again after `connection: close`, or opens a stream after a GOAWAY. One thing a real
+//! client cannot do: those that speak seldom or for long know the deadline of their version and
+//! begin nothing that would not be done a good second before it, because a request that crosses the
+//! close of a silent connection is nobody's fault (RFC 9112 section 9.5). Busy clients do not know:
+//! if nobody tells them to leave, they run into the deadline, and lose.
 
 mod ask;
 mod book;
@@ -62,7 +66,8 @@ struct Options {
     /// How long a replaced listener version may take to drain, in seconds.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(4..=600))]
     drain_time_s: u64,
-    /// Replace the whole process each time, not only the listeners: a new one takes the sockets of the one that serves.
+    /// Replace the whole process each time, not only the listeners: a new one takes the sockets of
+    /// the one that serves.
     #[arg(long, conflicts_with = "proxy_is_envoy")]
     hot_restart: bool,
     /// How often the listeners, or the process, are replaced.
@@ -171,8 +176,8 @@ impl Outcome {
     }
 }
 
-/// Plays the demo; success means that nothing was lost and everything was said. An error means that the demo itself could not be
-/// played: edge does not build or start, or a file cannot be written.
+/// Plays the demo; success means that nothing was lost and everything was said. An error means that
+/// the demo itself could not be played: edge does not build or start, or a file cannot be written.
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let program = match &options.edge {

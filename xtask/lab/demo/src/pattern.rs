@@ -1,4 +1,5 @@
-//! Bytes that can be verified at any offset: what was sent is a function of a seed, so nothing need be kept to check it.
+//! Bytes that can be verified at any offset: what was sent is a function of a seed, so nothing need
+//! be kept to check it.
 
 /// The pattern's byte at an offset of the stream named by `seed`.
 fn byte(seed: u64, offset: u64) -> u8 {

@@ -1,4 +1,5 @@
-//! New connections, one after the other, each with one request: none may be refused, reset or left unanswered.
+//! New connections, one after the other, each with one request: none may be refused, reset or left
+//! unanswered.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use super::h1::Wire;
 use super::record::{Class, Saw};
 use super::tcp;
 
-/// Connects again and again until it is time to go home. Which version answers is judged from the record.
+/// Connects again and again until it is time to go home. Which version answers is judged from the
+/// record.
 pub(crate) async fn client(crowd: &Crowd, to: Listener) {
     while !crowd.stopping() {
         match to {

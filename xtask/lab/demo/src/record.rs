@@ -1,4 +1,5 @@
-//! What each connection saw: plain facts with their times, and no opinion about them (that is `verdict`'s).
+//! What each connection saw: plain facts with their times, and no opinion about them (that is
+//! `verdict`'s).
 
 use std::time::Duration;
 

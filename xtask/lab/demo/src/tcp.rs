@@ -1,7 +1,8 @@
 //! A TCP stream through the proxy, each byte of which is known beforehand in both directions.
 //!
-//! The client names the stream by eight bytes, from which both sides know what the other will send. The upstream answers with
-//! one byte that tells odd from even listener versions, since a TCP stream has no other way to say which version serves it.
+//! The client names the stream by eight bytes, from which both sides know what the other will send.
+//! The upstream answers with one byte that tells odd from even listener versions, since a TCP
+//! stream has no other way to say which version serves it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -157,7 +158,8 @@ async fn talk(crowd: &Crowd, stream: TcpStream, name: u64, entry: &Entry) {
     }
 }
 
-/// Sends pieces until it is time to go home, and then half-closes; `None` if the stream ended before.
+/// Sends pieces until it is time to go home, and then half-closes; `None` if the stream ended
+/// before.
 async fn send(
     crowd: &Crowd,
     mut write: OwnedWriteHalf,
@@ -209,7 +211,8 @@ pub(crate) struct TcpSide {
 
 /// Compares the two sides of a stream that has ended.
 ///
-/// After an orderly end that the client chose every byte must have arrived; after any other, those sent a while before.
+/// After an orderly end that the client chose every byte must have arrived; after any other, those
+/// sent a while before.
 pub(crate) fn missing(
     client: &Sent,
     received: u64,

@@ -1,4 +1,5 @@
-//! The timeline as inline SVG: each connection a bar in the colour of its listener version, with what it heard on it.
+//! The timeline as inline SVG: each connection a bar in the colour of its listener version, with
+//! what it heard on it.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ const ROW: f64 = 8.0;
 const BAR: f64 = 5.0;
 const GAP: f64 = 22.0;
 
-/// The height of a version's row with and without room for words in it, and from how many updates on there is none.
+/// The height of a version's row with and without room for words in it, and from how many updates
+/// on there is none.
 const VERSION_ROW: f64 = 15.0;
 const THIN_ROW: f64 = 3.0;
 const MANY: usize = 40;

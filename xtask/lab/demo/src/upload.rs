@@ -1,4 +1,5 @@
-//! Chunked HTTP/1.1 uploads that last longer than the time between two updates; the upstream checks every byte.
+//! Chunked HTTP/1.1 uploads that last longer than the time between two updates; the upstream checks
+//! every byte.
 
 use std::sync::Arc;
 use std::time::Duration;

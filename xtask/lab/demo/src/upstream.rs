@@ -190,7 +190,8 @@ async fn serve_tcp(mut stream: TcpStream, parity: u8, sides: Arc<TcpSides>, book
             let piece = tcp::piece(tcp::answer_seed(name), lock(&side).sent.total());
             let mut rest = piece.as_slice();
             while !rest.is_empty() {
-                // What is written is counted at once, for this future may be dropped between two writes.
+                // What is written is counted at once, for this future may be dropped between two
+                // writes.
                 let Ok(count) = write.write(rest).await else {
                     return;
                 };

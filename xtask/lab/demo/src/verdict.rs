@@ -1,28 +1,35 @@
-//! What is lost, and which class did not hear what it should have heard: a pure judgement over the records.
+//! What is lost, and which class did not hear what it should have heard: a pure judgement over the
+//! records.
 //!
 //! Lost is:
-//! - a request written on a connection that had not been told to leave (no `connection: close` on an earlier response; a
-//!   stream not above the final GOAWAY's last stream id), and not answered completely and correctly;
-//! - a connect that was refused, reset or not answered, or answered by a version that had been replaced;
+//! - a request written on a connection that had not been told to leave (no `connection: close` on
+//!   an earlier response; a stream not above the final GOAWAY's last stream id), and not answered
+//!   completely and correctly;
+//! - a connect that was refused, reset or not answered, or answered by a version that had been
+//!   replaced;
 //! - a byte that is wrong, or that was sent in time and did not arrive;
-//! - a WebSocket or TCP stream that ended before its version's deadline, or by RST. Close to the deadline (the last quarter of
-//!   the drain time, at most a second) it may end in a quiet moment, which takes nothing from anybody: what is in flight then
-//!   is asked for as it is at the deadline.
+//! - a WebSocket or TCP stream that ended before its version's deadline, or by RST. Close to the
+//!   deadline (the last quarter of the drain time, at most a second) it may end in a quiet moment,
+//!   which takes nothing from anybody: what is in flight then is asked for as it is at the
+//!   deadline.
 //!
-//! Not lost is an HTTP/2 stream above the final GOAWAY's last stream id: the peer has promised not to have touched it, so
-//! its client asks again elsewhere (RFC 9113 section 6.8). It is counted as retried.
+//! Not lost is an HTTP/2 stream above the final GOAWAY's last stream id: the peer has promised not
+//! to have touched it, so its client asks again elsewhere (RFC 9113 section 6.8). It is counted as
+//! retried.
 
 use std::time::Duration;
 
 use super::record::{Class, Protocol, Record, Saw, Updates};
 
-/// How much earlier than the deadline a tunnel may end in a quiet moment, at most; a quarter of the drain time if that is less.
+/// How much earlier than the deadline a tunnel may end in a quiet moment, at most; a quarter of the
+/// drain time if that is less.
 const QUIET_END: Duration = Duration::from_secs(1);
 
 /// The clocks of two processes, and the rename between them.
 const CLOCKS: Duration = Duration::from_millis(100);
 
-/// How long after half the drain time a busy connection may still wait to be told. By then both schedules have told all.
+/// How long after half the drain time a busy connection may still wait to be told. By then both
+/// schedules have told all.
 const LATE: Duration = Duration::from_millis(1500);
 
 /// How long after its version's deadline a connection may still be seen.
@@ -96,7 +103,8 @@ impl ClassVerdict {
     }
 }
 
-/// Whether a record can have lost anything: those that cannot need not be judged to know how much is lost so far.
+/// Whether a record can have lost anything: those that cannot need not be judged to know how much
+/// is lost so far.
 pub(crate) fn suspicious(record: &Record, updates: &Updates) -> bool {
     let tunnel = matches!(record.class.protocol(), Protocol::WebSocket | Protocol::Tcp);
     tunnel || !record.failures.is_empty() || stale_version(record, updates).is_some()
@@ -150,7 +158,8 @@ fn judge_class(class: Class, records: &[Record], updates: &Updates, end: Duratio
     verdict
 }
 
-/// The exchanges that count as lost; returns how many were refused in a way that makes asking again safe.
+/// The exchanges that count as lost; returns how many were refused in a way that makes asking again
+/// safe.
 fn lost_exchanges(record: &Record, updates: &Updates, lost: &mut Vec<Loss>) -> u64 {
     let mut retried = 0;
     for failure in &record.failures {

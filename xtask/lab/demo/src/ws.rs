@@ -67,7 +67,8 @@ async fn talk(crowd: &Crowd, wire: Wire, entry: &Entry) {
             match Message::take(&mut ahead) {
                 Ok(None) => break,
                 Ok(Some(message)) if message.opcode == opcode::CLOSE => {
-                    // Ours comes back when we leave; otherwise it is the end of the tunnel as any other.
+                    // Ours comes back when we leave; otherwise it is the end of the tunnel as any
+                    // other.
                     entry.saw(if leaving.is_some() {
                         Saw::Left
                     } else {

@@ -1,4 +1,5 @@
-//! The tables in documents name tests: each must exist. What conformance wrote into one of them, the laboratory checks itself.
+//! The tables in documents name tests: each must exist. What conformance wrote into one of them,
+//! the laboratory checks itself.
 
 use std::collections::BTreeSet;
 

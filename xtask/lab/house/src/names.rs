@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-/// Words that the glossary replaces where they mean one of its own, and that mean something else in a name, or are the
-/// field's: a page of a snapshot, `Future`s that `run`, nginx's lingering close, the family of an address.
+/// Words that the glossary replaces where they mean one of its own, and that mean something else in
+/// a name, or are the field's: a page of a snapshot, `Future`s that `run`, nginx's lingering close,
+/// the family of an address.
 const ORDINARY: [&str; 14] = [
     "cell",
     "completion",

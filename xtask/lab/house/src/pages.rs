@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The most columns that a line of prose has; tables, code and lines that are one link may have more.
+/// The most columns that a line of prose has; tables, code and lines that are one link may have
+/// more.
 const COLUMNS: usize = 100;
 
 /// Documents from before that rule, and the reference page, which is made of comments.

@@ -1,12 +1,14 @@
-//! `cargo xtask clients`: a drain as seen by clients that are not ours, each with its own idea of HTTP, TLS and TCP.
+//! `cargo xtask clients`: a drain as seen by clients that are not ours, each with its own idea of
+//! HTTP, TLS and TCP.
 //!
-//! The story: find the tools (curl, nghttp, h2load, Node.js, OpenSSL, Python) and make a Python environment with pinned
-//! packages under `target/clients` → build edge, the TLS example and the WebSocket relay → start them, and a Python upstream, on
-//! loopback → start every client → replace edge's listeners once, and send SIGTERM to the other two, at the same moment → judge
-//! what each client saw, and when. Lost requests are none, or the client has failed.
+//! The story: find the tools (curl, nghttp, h2load, Node.js, OpenSSL, Python) and make a Python
+//! environment with pinned packages under `target/clients` → build edge, the TLS example and the
+//! WebSocket relay → start them, and a Python upstream, on loopback → start every client → replace
+//! edge's listeners once, and send SIGTERM to the other two, at the same moment → judge what each
+//! client saw, and when. Lost requests are none, or the client has failed.
 //!
-//! A client that cannot be had is named in one line, with the way to get it, and fails the run; with `XTASK_OFFLINE` set in the
-//! environment it is only named.
+//! A client that cannot be had is named in one line, with the way to get it, and fails the run;
+//! with `XTASK_OFFLINE` set in the environment it is only named.
 
 mod judge;
 mod play;
@@ -60,11 +62,13 @@ struct Client {
 /// When a client begins, and what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Begins first, and is ready when it says this. It gets a line half a second before the update, and one after it.
+    /// Begins first, and is ready when it says this. It gets a line half a second before the
+    /// update, and one after it.
     Script { ready: &'static str },
     /// Begins half a second before the update.
     Late,
-    /// Begins first, and is ready when it says this. It is given a request ten times a second, until it says the other word.
+    /// Begins first, and is ready when it says this. It is given a request ten times a second,
+    /// until it says the other word.
     Asks {
         request: &'static str,
         ready: &'static str,

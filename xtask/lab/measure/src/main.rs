@@ -1,4 +1,5 @@
-//! Measures what draining costs, against the least that could do it and against what others offer, and writes it down.
+//! Measures what draining costs, against the least that could do it and against what others offer,
+//! and writes it down.
 
 mod page;
 
@@ -22,13 +23,14 @@ struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// The drain signal: check, wait, open and close, fan-out, completion, memory; and a busy connection with all of it.
+    /// The drain signal: check, wait, open and close, fan-out, completion, memory; and a busy
+    /// connection with all of it.
     Signal(Measure),
     /// The registry of connections, beside the design of Orion's proposal; and the versions of a
     /// listener.
     Registry(Measure),
-    /// Serving with everything on, beside hyper-util alone: instructions, system calls and time of the
-    /// processor, per connection and per request.
+    /// Serving with everything on, beside hyper-util alone: instructions, system calls and time of
+    /// the processor, per connection and per request.
     Serving(Measure),
     /// What an idle connection takes: plain hyper-util, `serve_http`, edge.
     Memory(Measure),
@@ -63,7 +65,8 @@ struct Bench {
     manifest: &'static str,
     /// Settings of glibc's allocator, for all candidates.
     tunables: &'static str,
-    /// A program that it measures, by its package's name: built as for release; `EDGE` says where it is.
+    /// A program that it measures, by its package's name: built as for release; `EDGE` says where
+    /// it is.
     program: Option<&'static str>,
 }
 
@@ -95,7 +98,8 @@ impl Bench {
 }
 
 const SIGNAL: [Bench; 4] = [
-    // Without fast bins: a million tasks leave a million crumbs there, which are tidied up in one go whenever that may be.
+    // Without fast bins: a million tasks leave a million crumbs there, which are tidied up in one
+    // go whenever that may be.
     Bench {
         tunables: "glibc.malloc.mxfast=0",
         ..Bench::with_peers("signal")
@@ -219,7 +223,8 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
     Ok(rows)
 }
 
-/// Of each row the run in the middle, whole: its ratio was measured within it. What has been measured in no run comes last.
+/// Of each row the run in the middle, whole: its ratio was measured within it. What has been
+/// measured in no run comes last.
 fn middle(runs: Vec<Vec<Value>>) -> Vec<Value> {
     let names: Vec<Value> = runs
         .first()

@@ -1,5 +1,5 @@
-//! The rows as a part of a page: one table of ratios to the floor, one list of the peers. Each command rewrites its own part
-//! and leaves the others as they are.
+//! The rows as a part of a page: one table of ratios to the floor, one list of the peers. Each
+//! command rewrites its own part and leaves the others as they are.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -149,7 +149,8 @@ impl Part {
     }
 }
 
-/// The page with this part new, and all others as they were. A part reaches to the next title of its level.
+/// The page with this part new, and all others as they were. A part reaches to the next title of
+/// its level.
 pub(crate) fn with_part(page: &str, title: &str, body: &str) -> String {
     let part = format!("## {title}\n\n{}\n", body.trim_end());
     let mut parts = page.split("\n## ");

@@ -40,8 +40,8 @@ impl Program {
         self.named.is_empty() || self.named.iter().any(|named| named == part)
     }
 
-    /// Runs the parts that are wanted, each of which makes rows; prints the rows as they come, and writes them to the
-    /// file.
+    /// Runs the parts that are wanted, each of which makes rows; prints the rows as they come, and
+    /// writes them to the file.
     ///
     /// # Panics
     ///

@@ -1,5 +1,5 @@
-//! Measuring in rounds: every candidate once a round, so that a busy neighbour disturbs all of them alike; medians over the
-//! rounds, of values and of ratios to the floor in the same round.
+//! Measuring in rounds: every candidate once a round, so that a busy neighbour disturbs all of them
+//! alike; medians over the rounds, of values and of ratios to the floor in the same round.
 
 use std::fmt;
 use std::hint::black_box;
@@ -107,12 +107,13 @@ pub fn compare(
     }
 }
 
-/// So many parts of a run are timed apart, so that a neighbour that takes the processor away spoils one and not all. Short
-/// ones with two threads: they begin together, so most of them happen while both have a processor.
+/// So many parts of a run are timed apart, so that a neighbour that takes the processor away spoils
+/// one and not all. Short ones with two threads: they begin together, so most of them happen while
+/// both have a processor.
 const PARTS: [usize; 2] = [50, 200];
 
-/// Nanoseconds that one call of `op` takes, on each of `threads` threads at once: the median of the parts of the run during
-/// which all of them were running.
+/// Nanoseconds that one call of `op` takes, on each of `threads` threads at once: the median of the
+/// parts of the run during which all of them were running.
 ///
 /// # Panics
 ///

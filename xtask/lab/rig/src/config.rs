@@ -1,4 +1,5 @@
-//! The proxy's configuration: a bootstrap with clusters, and the LDS file that each update replaces.
+//! The proxy's configuration: a bootstrap with clusters, and the LDS file that each update
+//! replaces.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -84,8 +85,8 @@ impl Config {
         yaml::bootstrap("demo", self.admin, &self.lds(), &clusters)
     }
 
-    /// Two listeners. What differs between versions is what makes a new version: the buffer limit is the listener's own, so
-    /// that the update is not one of filter chains alone.
+    /// Two listeners. What differs between versions is what makes a new version: the buffer limit
+    /// is the listener's own, so that the update is not one of filter chains alone.
     fn listeners_yaml(&self, version: u32) -> String {
         let buffer = [format!(
             "per_connection_buffer_limit_bytes: {}",

@@ -1,4 +1,5 @@
-//! The proxy as a process: started on free ports, asked over its admin port, and ended by its handle.
+//! The proxy as a process: started on free ports, asked over its admin port, and ended by its
+//! handle.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -86,7 +87,8 @@ impl Edge {
         }
     }
 
-    /// Starts the next process, with this version of the listeners, and waits until it has taken over.
+    /// Starts the next process, with this version of the listeners, and waits until it has taken
+    /// over.
     pub async fn restart(&mut self, version: u32) -> anyhow::Result<()> {
         self.config.process += 1;
         self.config.write(&self.start.clusters, version)?;

@@ -1,8 +1,9 @@
-//! HTTP/2 as it is on the wire (RFC 9113): frames written and read by hand, so that every GOAWAY is seen when it comes.
+//! HTTP/2 as it is on the wire (RFC 9113): frames written and read by hand, so that every GOAWAY is
+//! seen when it comes.
 //!
-//! A client library would hide it: most close as soon as the first GOAWAY finds them idle. Of HPACK only what a request needs is
-//! written; of a response's header block only the status is read, which is its first field, and for which the settings allow no
-//! dynamic table.
+//! A client library would hide it: most close as soon as the first GOAWAY finds them idle. Of HPACK
+//! only what a request needs is written; of a response's header block only the status is read,
+//! which is its first field, and for which the settings allow no dynamic table.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -112,7 +113,8 @@ impl Frame {
         }))
     }
 
-    /// The next frame of a stream; `None` at FIN. What is read before a cancelled call stays in `ahead` for the next one.
+    /// The next frame of a stream; `None` at FIN. What is read before a cancelled call stays in
+    /// `ahead` for the next one.
     pub async fn read(
         stream: &mut (impl AsyncRead + Unpin),
         ahead: &mut BytesMut,
@@ -131,7 +133,8 @@ impl Frame {
         }
     }
 
-    /// The next frame of a stream and no byte behind it; `None` at FIN. What a cancelled call has read is lost.
+    /// The next frame of a stream and no byte behind it; `None` at FIN. What a cancelled call has
+    /// read is lost.
     pub async fn read_alone(
         stream: &mut (impl AsyncRead + Unpin),
     ) -> std::io::Result<Option<Self>> {
@@ -163,7 +166,8 @@ pub fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) 
     out.put_slice(payload);
 }
 
-/// What a client says first: no dynamic table, no push, this window for each stream and so much more for the connection.
+/// What a client says first: no dynamic table, no push, this window for each stream and so much
+/// more for the connection.
 pub fn preface(window: u32) -> Vec<u8> {
     let mut settings = Vec::new();
     for (name, value) in [
@@ -237,7 +241,8 @@ pub fn put_goaway(out: &mut Vec<u8>) {
     put(out, kind::GOAWAY, 0, 0, &[0; 8]);
 }
 
-/// The status that a header block begins with, if it is one of the static table; 0 if it is another.
+/// The status that a header block begins with, if it is one of the static table; 0 if it is
+/// another.
 pub fn status(block: &[u8]) -> u16 {
     const TABLE_SIZE_UPDATE: u8 = 0b0010_0000;
     let is_update = |byte: &&u8| **byte & 0b1110_0000 == TABLE_SIZE_UPDATE;

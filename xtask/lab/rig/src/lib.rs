@@ -1,4 +1,5 @@
-//! What the laboratories and the tests on a wire share. None of it is made of the code that is judged.
+//! What the laboratories and the tests on a wire share. None of it is made of the code that is
+//! judged.
 #![expect(
     clippy::missing_errors_doc,
     clippy::exhaustive_enums,
@@ -27,5 +28,6 @@ pub use process::{Process, Said};
 pub use prose::filled;
 pub use upstream::Upstream;
 
-/// The exit code of a laboratory that cannot play here, because a program that is not ours cannot be had.
+/// The exit code of a laboratory that cannot play here, because a program that is not ours cannot
+/// be had.
 pub const OUT_OF_REACH: u8 = 3;

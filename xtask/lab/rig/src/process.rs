@@ -163,7 +163,8 @@ impl Said {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a line after the first `from` lines has this in it; its number. `None`: all outputs were closed before.
+    /// Waits until a line after the first `from` lines has this in it; its number. `None`: all
+    /// outputs were closed before.
     pub async fn until(&self, from: usize, part: &str) -> Option<usize> {
         let mut changed = self.0.changed.subscribe();
         loop {
@@ -184,7 +185,8 @@ impl Said {
         }
     }
 
-    /// Waits until all outputs are closed, as they are when the program and all that it has started have ended.
+    /// Waits until all outputs are closed, as they are when the program and all that it has started
+    /// have ended.
     pub async fn closed(&self) {
         let mut changed = self.0.changed.subscribe();
         // Its sender is part of what is looked at.

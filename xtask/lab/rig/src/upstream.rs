@@ -1,4 +1,5 @@
-//! What stands behind a proxy: servers on free ports of loopback, each connection in a task of its own.
+//! What stands behind a proxy: servers on free ports of loopback, each connection in a task of its
+//! own.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};

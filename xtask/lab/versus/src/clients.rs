@@ -1,7 +1,9 @@
-//! The crowd: classes of clients that are correct, know who ended each connection, and write down what they lost.
+//! The crowd: classes of clients that are correct, know who ended each connection, and write down
+//! what they lost.
 //!
-//! Each looks at its connection before it writes, as the kernel sees it: a close that was visible then is not a loss, the client
-//! connects again. Clients that are "away" write so much later than they have looked, as if the network took that long.
+//! Each looks at its connection before it writes, as the kernel sees it: a close that was visible
+//! then is not a loss, the client connects again. Clients that are "away" write so much later than
+//! they have looked, as if the network took that long.
 
 mod bytes;
 mod connection;

@@ -84,7 +84,8 @@ fn losses(figures: &[&Figure]) -> Option<Goal> {
     })
 }
 
-/// The middle values of a row, summed over the tables that begin so; "first new answer" has a row for each number of changes.
+/// The middle values of a row, summed over the tables that begin so; "first new answer" has a row
+/// for each number of changes.
 fn beside(
     figures: &[&Figure],
     table: &str,

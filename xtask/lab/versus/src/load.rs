@@ -1,4 +1,5 @@
-//! A steady load: connections that ask again as soon as they are answered, and how long each answer took.
+//! A steady load: connections that ask again as soon as they are answered, and how long each answer
+//! took.
 
 pub(crate) mod ask;
 mod streams;

@@ -1,8 +1,10 @@
-//! `cargo xtask versus`: edge beside Envoy, HAProxy, nginx and a plain hyper-util server, on this machine.
+//! `cargo xtask versus`: edge beside Envoy, HAProxy, nginx and a plain hyper-util server, on this
+//! machine.
 //!
-//! The story: build edge and the peers, find the others → for each part and each round, play each proxy in turn → tables of
-//! figures with their spread, on the terminal, as a page and as JSON. The clients are this laboratory's own, the same for all, and are
-//! checked by tests: without changes they lose nothing, and of a proxy that is broken on purpose they see the losses.
+//! The story: build edge and the peers, find the others → for each part and each round, play each
+//! proxy in turn → tables of figures with their spread, on the terminal, as a page and as JSON. The
+//! clients are this laboratory's own, the same for all, and are checked by tests: without changes
+//! they lose nothing, and of a proxy that is broken on purpose they see the losses.
 
 mod clients;
 mod figure;
@@ -42,7 +44,8 @@ use proxies::Kind;
 use stage::Stage;
 use upstream::Upstreams;
 
-/// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each lost and cost.
+/// Plays edge beside Envoy, HAProxy, nginx and a plain hyper-util server, and shows what each lost
+/// and cost.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask versus", bin_name = "cargo xtask versus")]
 struct Options {

@@ -1,4 +1,5 @@
-//! What else this machine did meanwhile: processor time that neither this process nor one below it has used.
+//! What else this machine did meanwhile: processor time that neither this process nor one below it
+//! has used.
 
 use std::time::Duration;
 
@@ -38,7 +39,8 @@ impl Noise {
     }
 }
 
-/// User, nice, system and stolen time. Interrupts are left out: those of our own packets count there.
+/// User, nice, system and stolen time. Interrupts are left out: those of our own packets count
+/// there.
 fn busy(stat: &str) -> Duration {
     let line = stat.lines().find_map(|line| line.strip_prefix("cpu "));
     let fields: Vec<u64> = line

@@ -44,7 +44,8 @@ impl Owner {
     }
 }
 
-/// How much of the whole each owner has, of what `perf report` says: lines that begin with `12.34%|dso|[.] symbol`.
+/// How much of the whole each owner has, of what `perf report` says: lines that begin with
+/// `12.34%|dso|[.] symbol`.
 pub(crate) fn owners(report: &str) -> BTreeMap<Owner, f64> {
     let mut shares = BTreeMap::new();
     for line in report.lines().filter(|line| !line.starts_with('#')) {
@@ -105,7 +106,8 @@ fn known(name: &str) -> Option<Owner> {
         "h2" => Some(Owner::H2),
         "tokio" | "mio" => Some(Owner::Tokio),
         _ if OURS.iter().any(|ours| name.starts_with(ours)) => Some(Owner::Ours),
-        // A function of Rust's library for a type of a crate counts for that crate, which stands later in the name.
+        // A function of Rust's library for a type of a crate counts for that crate, which stands
+        // later in the name.
         _ => None,
     }
 }

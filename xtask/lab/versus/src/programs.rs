@@ -1,4 +1,5 @@
-//! The programs that are compared: built, installed, or found in the system; those that cannot be had are left out.
+//! The programs that are compared: built, installed, or found in the system; those that cannot be
+//! had are left out.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +25,8 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds ours and the peers', and looks for the others. Those that are named are taken instead.
+    /// Builds ours and the peers', and looks for the others. Those that are named are taken
+    /// instead.
     pub(crate) fn find(
         peers: Option<&Path>,
         edge: Option<&Path>,

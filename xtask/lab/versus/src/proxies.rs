@@ -1,4 +1,5 @@
-//! The proxies: each a process (or a row of them) that is started on free ports, changed, replaced and ended.
+//! The proxies: each a process (or a row of them) that is started on free ports, changed, replaced
+//! and ended.
 
 mod envoys;
 mod haproxy;
@@ -25,7 +26,8 @@ use crate::clients::Doors;
 use crate::programs::Programs;
 use crate::upstream::Behind;
 
-/// How long a proxy may take to start or to be replaced: a machine under load has all the time it can need.
+/// How long a proxy may take to start or to be replaced: a machine under load has all the time it
+/// can need.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a proxy plays.
@@ -109,7 +111,8 @@ impl Proxy {
         Ok(self.version)
     }
 
-    /// Replaces the process, or the binary, by this proxy's own means; returns when that has been asked for.
+    /// Replaces the process, or the binary, by this proxy's own means; returns when that has been
+    /// asked for.
     pub(crate) async fn replace(&mut self) -> anyhow::Result<u32> {
         self.version += 1;
         self.epoch += 1;
@@ -179,7 +182,8 @@ impl Proxy {
 
     /// Ends all its processes at once.
     pub(crate) async fn stop(mut self) {
-        // Masters first, so that they start nothing any more; what has no parent any more is ours (see `tree`).
+        // Masters first, so that they start nothing any more; what has no parent any more is ours
+        // (see `tree`).
         self.process.kill().await;
         for process in &mut self.earlier {
             process.kill().await;

@@ -40,7 +40,8 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// Starts a server, and waits until it accepts. `lead`: how long ours goes on accepting after SIGTERM.
+    /// Starts a server, and waits until it accepts. `lead`: how long ours goes on accepting after
+    /// SIGTERM.
     pub(crate) async fn start(
         programs: &Programs,
         server: Server,

@@ -1,4 +1,5 @@
-//! What all parts of a run share: the programs, what is behind the proxies, and how long and how often is played.
+//! What all parts of a run share: the programs, what is behind the proxies, and how long and how
+//! often is played.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,5 @@
-//! Changes of the configuration under the crowd: what was lost, and how soon the new configuration answered.
+//! Changes of the configuration under the crowd: what was lost, and how soon the new configuration
+//! answered.
 
 use std::time::Duration;
 

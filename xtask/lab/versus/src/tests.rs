@@ -1,4 +1,5 @@
-//! The clients are checked themselves: who changes nothing loses nothing, and who drops connections is found out.
+//! The clients are checked themselves: who changes nothing loses nothing, and who drops connections
+//! is found out.
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -25,8 +26,9 @@ fn lost(classes: &[Summary]) -> u64 {
     classes.iter().map(Summary::losses).sum()
 }
 
-/// The crowd before the server itself, which drops each connection so long after its accept; the next one a little later or sooner,
-/// so that the ends meet the clients in every moment of their turns.
+/// The crowd before the server itself, which drops each connection so long after its accept; the
+/// next one a little later or sooner, so that the ends meet the clients in every moment of their
+/// turns.
 async fn without_a_proxy(lives: Duration) -> Vec<Summary> {
     let accepted = AtomicU64::new(0);
     let http = Upstream::start(move |stream| {
@@ -89,8 +91,8 @@ async fn a_proxy_that_rebinds_and_drops_is_found_out_by_every_class() {
     let broken = storm(&stage, Kind::Broken, 8, LASTS).await.unwrap();
     assert_eq!(broken.first_new.len(), 8, "{broken:#?}");
     for class in &broken.classes {
-        // Between two requests a close is visible, and a new connection is seldom hit. An upgraded connection is no more
-        // among those that are dropped.
+        // Between two requests a close is visible, and a new connection is seldom hit. An upgraded
+        // connection is no more among those that are dropped.
         if !matches!(class.class, KeepAlive | New | Pauses | WebSocket) {
             assert!(class.losses() > 0, "{class:?} of {broken:#?}");
         }

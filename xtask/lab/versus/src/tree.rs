@@ -1,4 +1,5 @@
-//! All processes below this one, as the kernel counts them: processor time, memory, and how many there are.
+//! All processes below this one, as the kernel counts them: processor time, memory, and how many
+//! there are.
 
 use std::collections::BTreeMap;
 use std::fs;

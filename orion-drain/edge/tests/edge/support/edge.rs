@@ -1,4 +1,5 @@
-//! The program as a process of its own, in a folder of its own: started, updated by renames, listened to, ended.
+//! The program as a process of its own, in a folder of its own: started, updated by renames,
+//! listened to, ended.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,7 +39,8 @@ impl DerefMut for Edge {
 }
 
 impl Edge {
-    /// Starts it with these flags and this first content of the LDS file, and waits until that is applied.
+    /// Starts it with these flags and this first content of the LDS file, and waits until that is
+    /// applied.
     pub(crate) async fn start(flags: &str, first: &str) -> Self {
         Self::start_with(flags, first, "").await
     }

@@ -29,7 +29,8 @@ pub(crate) use edge::Edge;
 pub(crate) use h1::H1;
 pub(crate) use yaml::{Http, cluster, discovery, tcp, tcp_with};
 
-/// How long anything may take that must happen soon; a machine under load has all the time it can need.
+/// How long anything may take that must happen soon; a machine under load has all the time it can
+/// need.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that must happen soon.
@@ -47,7 +48,8 @@ pub(crate) enum End {
     Reset,
 }
 
-/// Waits for the end of a connection that has nothing more to say. Over TLS `Fin` means that `close_notify` came before it.
+/// Waits for the end of a connection that has nothing more to say. Over TLS `Fin` means that
+/// `close_notify` came before it.
 pub(crate) async fn end_of(stream: &mut (impl AsyncRead + Unpin)) -> End {
     let mut late = [0; 256];
     match within("the end of a connection", stream.read(&mut late)).await {

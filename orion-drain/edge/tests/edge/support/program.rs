@@ -69,7 +69,8 @@ impl Program {
         }
     }
 
-    /// The events, as text, among what it has said so far; only with the feature `tracing` there are any.
+    /// The events, as text, among what it has said so far; only with the feature `tracing` there
+    /// are any.
     #[cfg(feature = "tracing")]
     pub(crate) fn logged(&self) -> &[String] {
         &self.logged

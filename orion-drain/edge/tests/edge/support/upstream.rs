@@ -1,5 +1,5 @@
-//! Where edge forwards to: an HTTP/1.1 server whose answers the test holds back, and a TCP server that sends back what it
-//! gets.
+//! Where edge forwards to: an HTTP/1.1 server whose answers the test holds back, and a TCP server
+//! that sends back what it gets.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! The files: a bootstrap with two clusters, and discovery responses with listeners on ports that the system chooses.
+//! The files: a bootstrap with two clusters, and discovery responses with listeners on ports that
+//! the system chooses.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +8,8 @@ use rig::yaml;
 
 use super::upstream::Upstream;
 
-/// A listener that speaks HTTP: `/version` is answered with `v<version>`, all else goes to the upstream.
+/// A listener that speaks HTTP: `/version` is answered with `v<version>`, all else goes to the
+/// upstream.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     name: &'static str,
@@ -57,7 +59,8 @@ impl Http {
         self
     }
 
-    /// The resource. What differs between versions belongs to the listener as a whole, so that it is replaced as a whole.
+    /// The resource. What differs between versions belongs to the listener as a whole, so that it
+    /// is replaced as a whole.
     pub(crate) fn yaml(self) -> String {
         let Self {
             name,
@@ -92,7 +95,8 @@ impl Http {
     }
 }
 
-/// What differs between versions belongs to the listener as a whole, so that it is replaced as a whole.
+/// What differs between versions belongs to the listener as a whole, so that it is replaced as a
+/// whole.
 fn buffer(version: u32) -> String {
     format!("per_connection_buffer_limit_bytes: {}", 1_048_576 + version)
 }

@@ -1,4 +1,5 @@
-//! A service whose process is replaced by another one: what is the unit's stays the unit's, and what is stored stays stored.
+//! A service whose process is replaced by another one: what is the unit's stays the unit's, and
+//! what is stored stays stored.
 
 use super::*;
 

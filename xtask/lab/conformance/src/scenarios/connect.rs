@@ -1,4 +1,5 @@
-//! WebSockets over HTTP/2, by extended CONNECT (RFC 8441), while their listener is replaced. Drain time 6 s, the window is [4, 5].
+//! WebSockets over HTTP/2, by extended CONNECT (RFC 8441), while their listener is replaced. Drain
+//! time 6 s, the window is [4, 5].
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::wire::{Client, Speak, What};
 use crate::yaml::{HTTP, Listener};
 use rig::h2;
 
-/// So many that not all of them have their slots so late that the deadline would end them: once in a million plays.
+/// So many that not all of them have their slots so late that the deadline would end them: once in
+/// a million plays.
 const MANY: usize = 28;
 
 /// Whether what is sent comes back.

@@ -12,7 +12,8 @@ use crate::Stage;
 use crate::rule::Checks;
 use crate::yaml::{self, ADMIN, Listener};
 
-/// What is changed of a good listener, whether Envoy takes it, and the row that says why we do not do the same.
+/// What is changed of a good listener, whether Envoy takes it, and the row that says why we do not
+/// do the same.
 struct Case {
     rule: &'static str,
     replace: (&'static str, &'static str),

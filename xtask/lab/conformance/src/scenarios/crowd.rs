@@ -139,7 +139,8 @@ impl Crowd {
         spans.collect()
     }
 
-    /// How many had a first GOAWAY that only announces, and a last one that names their last stream.
+    /// How many had a first GOAWAY that only announces, and a last one that names their last
+    /// stream.
     pub(crate) fn right_goaways(&self) -> usize {
         let right = |client: &&Arc<Client>| {
             let goaways: Vec<u32> = client.goaways().iter().map(|(_, last)| *last).collect();
@@ -270,7 +271,8 @@ impl Probes {
             .count()
     }
 
-    /// When a version answered first and last, after `start`; only those that began within the span.
+    /// When a version answered first and last, after `start`; only those that began within the
+    /// span.
     pub(crate) fn span_of(&self, start: Instant, wanted: u32) -> (Option<i64>, Option<i64>) {
         let all = self.all();
         let mut of = all.iter().filter_map(|(at, probed)| match probed {

@@ -78,7 +78,8 @@ pub(crate) async fn curve(stage: Stage) -> anyhow::Result<Checks> {
         at(start, moment + 200).await;
         let told1 = http1.first(start, What::says_close).len();
         let told2 = http2.first(start, What::is_goaway).len();
-        // Envoy rolls the die for each response, in whole seconds; ours is a place in the first quarter, fixed and even.
+        // Envoy rolls the die for each response, in whole seconds; ours is a place in the first
+        // quarter, fixed and even.
         let ramp = ((moment / 1000) as f64 / (DRAIN_TIME as f64 / 2.0).ceil()).min(1.0);
         let quarter = (moment as f64 / 1000.0 / (DRAIN_TIME as f64 / 4.0)).min(1.0);
         // What is asked within the 200 ms is a little later than the moment.
@@ -86,7 +87,8 @@ pub(crate) async fn curve(stage: Stage) -> anyhow::Result<Checks> {
             let share = told as f64 / MANY as f64;
             (quarter - 0.1..=quarter + 0.2).contains(&share)
         };
-        // Each HTTP/1.1 client has been silent for more than a sixteenth of the drain time, which is rare.
+        // Each HTTP/1.1 client has been silent for more than a sixteenth of the drain time, which
+        // is rare.
         for (told, rule, row, holds) in [
             (told1, rules[0], rows::RARELY, told1 == MANY),
             (told2, rules[1], rows::SCHEDULE, even(told2)),

@@ -16,7 +16,8 @@ use crate::{Side, Stage};
 
 const DRAINING: &str = "listener_manager.total_listeners_draining";
 
-/// Drain time 8 s, `drain_timeout` 1 s, `delayed_close_timeout` 0.5 s: the ramp ends at 4 s, the window is [5333, 7000].
+/// Drain time 8 s, `drain_timeout` 1 s, `delayed_close_timeout` 0.5 s: the ramp ends at 4 s, the
+/// window is [5333, 7000].
 pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let listeners = [Listener::http(), Listener::tcp()];

@@ -1,4 +1,5 @@
-//! Where connections wait and what they come in by: accept queues, Unix sockets; and the jitter of the drain timeout.
+//! Where connections wait and what they come in by: accept queues, Unix sockets; and the jitter of
+//! the drain timeout.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,7 +135,8 @@ pub(crate) async fn unix(stage: Stage) -> anyhow::Result<Checks> {
     Ok(checks)
 }
 
-/// `drain_timeout_jitter` 100 %: the time between the GOAWAYs is anything from one to two drain timeouts.
+/// `drain_timeout_jitter` 100 %: the time between the GOAWAYs is anything from one to two drain
+/// timeouts.
 pub(crate) async fn jitter(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let mut listener = Listener::http();

@@ -47,7 +47,8 @@ pub(crate) async fn pressure(stage: Stage) -> anyhow::Result<Checks> {
         let client = Arc::clone(client);
         tasks.spawn(async move {
             while client.is_open() && client.send(&PIECE).await {
-                // As fast as the echo comes back, and not so fast that nothing else is served on this machine.
+                // As fast as the echo comes back, and not so fast that nothing else is served on
+                // this machine.
                 sleep(Duration::from_millis(5)).await;
             }
         });

@@ -1,4 +1,5 @@
-//! What is under way while the listener is replaced. Strategy immediate, drain time 5 s, `drain_timeout` 1 s.
+//! What is under way while the listener is replaced. Strategy immediate, drain time 5 s,
+//! `drain_timeout` 1 s.
 
 use std::time::Duration;
 

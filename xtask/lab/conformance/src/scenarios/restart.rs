@@ -1,4 +1,5 @@
-//! Another process takes over: what becomes of the connections of the one before, and of those that come meanwhile.
+//! Another process takes over: what becomes of the connections of the one before, and of those that
+//! come meanwhile.
 
 use std::time::Duration;
 

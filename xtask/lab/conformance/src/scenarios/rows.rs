@@ -1,4 +1,5 @@
-//! The rows of `docs/envoy-compat.md` that a deviation may be excused with, by how their first cell begins.
+//! The rows of `docs/envoy-compat.md` that a deviation may be excused with, by how their first cell
+//! begins.
 
 pub(crate) const SCHEDULE: &str = "Signals spread within the first 25 % of the drain time";
 pub(crate) const RARELY: &str =

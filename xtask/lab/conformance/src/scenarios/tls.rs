@@ -1,4 +1,5 @@
-//! A listener with TLS and ALPN is replaced. Strategy immediate, drain time 6 s, the window is [4, 5].
+//! A listener with TLS and ALPN is replaced. Strategy immediate, drain time 6 s, the window is [4,
+//! 5].
 
 use std::net::SocketAddr;
 use std::path::Path;

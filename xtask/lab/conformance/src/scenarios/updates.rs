@@ -51,7 +51,8 @@ pub(crate) async fn nothing(stage: Stage) -> anyhow::Result<Checks> {
     Ok(checks)
 }
 
-/// Removal: refused at once, drained like a modification; the other listener sees nothing. Drain time 6 s.
+/// Removal: refused at once, drained like a modification; the other listener sees nothing. Drain
+/// time 6 s.
 pub(crate) async fn remove(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let other = Listener::http().named("other", OTHER);

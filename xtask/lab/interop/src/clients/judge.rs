@@ -1,4 +1,5 @@
-//! What a client saw, by its output: one line in figures, or what it missed. Pure functions of its lines.
+//! What a client saw, by its output: one line in figures, or what it missed. Pure functions of its
+//! lines.
 
 use anyhow::{Context, bail, ensure};
 
@@ -48,7 +49,8 @@ pub(super) fn curl_arguments(stage: &Stage) -> Vec<String> {
         .collect()
 }
 
-/// All answered; one says close in the first quarter; the next is on another connection, the new version's.
+/// All answered; one says close in the first quarter; the next is on another connection, the new
+/// version's.
 pub(super) fn curl(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     ensure!(heard.success, "it did not end well");
     let lines = &heard.lines;
@@ -204,9 +206,10 @@ pub(super) fn h2load_arguments(stage: &Stage) -> Vec<String> {
     options.map(str::to_owned).to_vec()
 }
 
-/// h2load opens no second connection. What it counts as failed is what it had planned and then could not begin, because a
-/// GOAWAY forbids new streams. One request of each connection may have been begun and still lie in its queue when the GOAWAY
-/// comes: it is done without success, and was never sent. Whatever else it began was answered, and nothing timed out.
+/// h2load opens no second connection. What it counts as failed is what it had planned and then
+/// could not begin, because a GOAWAY forbids new streams. One request of each connection may have
+/// been begun and still lie in its queue when the GOAWAY comes: it is done without success, and was
+/// never sent. Whatever else it began was answered, and nothing timed out.
 pub(super) fn h2load(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     ensure!(heard.success, "it did not end well");
     let requests = counts(heard, "requests: ").context("no count of requests")?;
@@ -287,7 +290,8 @@ pub(super) fn openssl_arguments(stage: &Stage) -> Vec<String> {
     options.map(str::to_owned).collect()
 }
 
-/// The response that says close, whole; the close_notify; and no end without it, of which OpenSSL would complain.
+/// The response that says close, whole; the close_notify; and no end without it, of which OpenSSL
+/// would complain.
 pub(super) fn openssl(heard: &Heard, drain: f64) -> anyhow::Result<String> {
     ensure!(heard.success, "it did not end well");
     let at = |what: &str| {

@@ -1,4 +1,5 @@
-//! One drain, lived through by every client: who begins when, what each is told, and how each is judged.
+//! One drain, lived through by every client: who begins when, what each is told, and how each is
+//! judged.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +11,8 @@ use super::player::Player;
 use super::stage::Stage;
 use super::{Client, Part};
 
-/// How long a client may take until its traffic flows, and all of them from the end of the drain to their own.
+/// How long a client may take until its traffic flows, and all of them from the end of the drain to
+/// their own.
 const READY: Duration = Duration::from_secs(30);
 const END: Duration = Duration::from_secs(45);
 

@@ -1,4 +1,5 @@
-//! A client as a process: its lines with the time of each, what it is told, and its end, by itself or by a limit.
+//! A client as a process: its lines with the time of each, what it is told, and its end, by itself
+//! or by a limit.
 
 use std::path::Path;
 use std::time::Duration;
@@ -86,7 +87,8 @@ impl Player {
         }
     }
 
-    /// Writes a request to its standard input ten times a second, until it says `word` or takes no more.
+    /// Writes a request to its standard input ten times a second, until it says `word` or takes no
+    /// more.
     pub(super) fn ask_until(&mut self, request: &'static str, word: &'static str) {
         let (Some(mut input), said) = (self.input.take(), self.process.said().clone()) else {
             return;

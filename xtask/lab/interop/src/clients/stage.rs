@@ -1,5 +1,5 @@
-//! What the clients talk to: edge and a WebSocket relay, with a Python upstream behind them, and a server over TLS; all end with
-//! the stage.
+//! What the clients talk to: edge and a WebSocket relay, with a Python upstream behind them, and a
+//! server over TLS; all end with the stage.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -120,7 +120,8 @@ impl Stage {
         self.edge.tail()
     }
 
-    /// Ends everything; the other servers must have ended well by themselves, as they do once they are drained.
+    /// Ends everything; the other servers must have ended well by themselves, as they do once they
+    /// are drained.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         let limit = Duration::from_secs(self.drain_time_s + 10);
         self.edge.stop().await?;

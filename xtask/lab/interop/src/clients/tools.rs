@@ -1,4 +1,5 @@
-//! Where the clients come from: programs of the machine, and Python packages in an environment of their own.
+//! Where the clients come from: programs of the machine, and Python packages in an environment of
+//! their own.
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -64,7 +65,8 @@ impl Tools {
     }
 }
 
-/// The Python of an environment with such packages, in this folder; made once for each set of versions.
+/// The Python of an environment with such packages, in this folder; made once for each set of
+/// versions.
 pub(crate) fn environment(
     python: &Path,
     folder: &Path,

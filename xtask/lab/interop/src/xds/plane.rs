@@ -33,7 +33,8 @@ pub(super) struct Answer {
     refused: bool,
     /// Whether it names the listener that is to blame, which is always this one.
     pub(super) names_b: bool,
-    /// State of the world: the version that is there. Delta: the listeners that are there, with the first request.
+    /// State of the world: the version that is there. Delta: the listeners that are there, with the
+    /// first request.
     there: String,
     subscribes: String,
 }
@@ -93,7 +94,8 @@ impl Plane {
         }
     }
 
-    /// What this node answers to the response with this version; with none: its first request of a stream.
+    /// What this node answers to the response with this version; with none: its first request of a
+    /// stream.
     pub(super) async fn answer(&mut self, node: &str, version: &str) -> anyhow::Result<Answer> {
         let wanted = |event: &Value| {
             event["event"] == "request" && event["node"] == node && event["answers"] == version

@@ -120,8 +120,8 @@ impl Side {
         })
     }
 
-    /// What a client gets from a listener, once that is as it should be, or after a while. Envoy's workers come to know of an update
-    /// a little later than its answer.
+    /// What a client gets from a listener, once that is as it should be, or after a while. Envoy's
+    /// workers come to know of an update a little later than its answer.
     pub(super) async fn served(&self, listener: &str, port: u16, wanted: &str) -> String {
         let limit = Instant::now() + Duration::from_secs(5);
         loop {

@@ -1,5 +1,5 @@
-//! Growing to a million: the slowest single registration on the way, and what one connection takes. Each run in a fresh
-//! process, because the registry of an earlier one would be used again.
+//! Growing to a million: the slowest single registration on the way, and what one connection takes.
+//! Each run in a fresh process, because the registry of an earlier one would be used again.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -27,7 +27,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         ours.push(run(OURS, live(scale)));
         proposal.push(run(PROPOSAL, live(scale)));
     }
-    // The quietest run: a rehash is in each of them, a neighbour that takes the processor away is not.
+    // The quietest run: a rehash is in each of them, a neighbour that takes the processor away is
+    // not.
     let slowest = |runs: &[Run]| {
         runs.iter()
             .map(|run| run.slowest)

@@ -1,5 +1,5 @@
-//! What does it cost to register connections, in units of the least that could do it, and beside the design of
-//! Orion's proposal?
+//! What does it cost to register connections, in units of the least that could do it, and beside
+//! the design of Orion's proposal?
 //!
 //! `cargo xtask bench registry` runs it and writes its part of `docs/performance.md`; `cargo bench --bench registry --
 //! [--json FILE] [--quick] [PART..]` in `xtask/lab/peers` runs parts alone. Nanoseconds are the machine's, ratios are the result.

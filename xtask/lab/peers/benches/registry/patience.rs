@@ -38,7 +38,8 @@ impl Stopwatch {
     }
 }
 
-/// How long this thread was ready to run and had no processor, since it began; zero where the kernel does not tell.
+/// How long this thread was ready to run and had no processor, since it began; zero where the
+/// kernel does not tell.
 fn waited() -> Duration {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let nanos = stat.split(' ').nth(1).and_then(|nanos| nanos.parse().ok());

@@ -1,4 +1,5 @@
-//! The design that Orion's proposal has for the same: string ids, a concurrent map of them, another of counts by listener.
+//! The design that Orion's proposal has for the same: string ids, a concurrent map of them, another
+//! of counts by listener.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;

@@ -50,7 +50,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
         }
     }
     let row = |what: &str, of: fn(&Delays) -> f64, target| {
-        // The quietest round: what a list causes is in each of them, what a neighbour causes is not.
+        // The quietest round: what a list causes is in each of them, what a neighbour causes is
+        // not.
         let least = |delays: &[Delays]| delays.iter().map(of).fold(f64::INFINITY, f64::min);
         Row {
             row: format!("{what} registration while another thread lists {live}"),

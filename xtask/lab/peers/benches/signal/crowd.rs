@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 /// Begins to wake all tasks. Its duration is what the caller's worker is busy for.
 pub(crate) type Trigger = Box<dyn FnOnce() + Send>;
 
-/// Counts a crowd: who has parked, who has seen it. The last one wakes the thread that waits for it, which until then takes
-/// no time from the workers.
+/// Counts a crowd: who has parked, who has seen it. The last one wakes the thread that waits for
+/// it, which until then takes no time from the workers.
 #[derive(Debug, Clone)]
 pub(crate) struct Tally {
     parked: Arc<Count>,
@@ -66,8 +66,9 @@ impl Tally {
         self.seen.wait();
     }
 
-    /// A task whose future is the wait itself. In a box of its own it would be freed apart, to a list of glibc's that is
-    /// tidied up once in a while, in one go of tens of milliseconds if there are a million.
+    /// A task whose future is the wait itself. In a box of its own it would be freed apart, to a
+    /// list of glibc's that is tidied up once in a while, in one go of tens of milliseconds if
+    /// there are a million.
     fn spawn(self, runtime: &Runtime, wait: impl Future<Output = ()> + Send + 'static) {
         runtime.spawn(async move {
             {

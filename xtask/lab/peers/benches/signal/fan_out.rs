@@ -44,7 +44,8 @@ pub(crate) fn rows(scale: &Scale) -> Vec<Row> {
 /// The same when the slots are spread over two seconds.
 pub(crate) fn gradual_rows(scale: &Scale) -> Vec<Row> {
     let rounds = if scale.quick { 1 } else { 5 };
-    // Of a thousand ticks a round, the second worst is the 99.9th percentile: one round says little.
+    // Of a thousand ticks a round, the second worst is the 99.9th percentile: one round says
+    // little.
     let (crowd, rounds) = if scale.quick {
         (1_000, 1)
     } else {
@@ -155,7 +156,8 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
         waiting.park(&runtime, tally.clone());
     }
     tally.all_parked();
-    // How long it will take is not known before: the ticker runs long enough before and is cut to the same length.
+    // How long it will take is not known before: the ticker runs long enough before and is cut to
+    // the same length.
     let idle = Ticker::start(&runtime);
     runtime.block_on(tokio::time::sleep(Duration::from_millis(200)));
     let mut idle = idle.stop(&runtime);
@@ -189,7 +191,8 @@ fn run(crowd: usize, make: impl FnOnce(usize) -> Box<dyn Crowd>) -> FanOut {
     fan_out
 }
 
-/// For how many milliseconds each worker was ready and had no processor, so far, as the kernel counts it.
+/// For how many milliseconds each worker was ready and had no processor, so far, as the kernel
+/// counts it.
 fn waited() -> HashMap<String, f64> {
     let tasks = std::fs::read_dir("/proc/self/task")
         .into_iter()

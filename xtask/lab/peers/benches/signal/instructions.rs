@@ -1,7 +1,8 @@
-//! How many instructions one operation takes, counted by callgrind: the same on a busy machine as on a quiet one.
+//! How many instructions one operation takes, counted by callgrind: the same on a busy machine as
+//! on a quiet one.
 //!
-//! The program runs itself under `valgrind --tool=callgrind` twice, with N and 2 N operations; the difference is what N
-//! operations take. Without valgrind there are no such rows.
+//! The program runs itself under `valgrind --tool=callgrind` twice, with N and 2 N operations; the
+//! difference is what N operations take. Without valgrind there are no such rows.
 
 use std::future::Future;
 use std::hint::black_box;

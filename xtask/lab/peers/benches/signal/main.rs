@@ -1,4 +1,5 @@
-//! What does a drain signal cost, in units of the least that could do it, and what do others cost in the same minute?
+//! What does a drain signal cost, in units of the least that could do it, and what do others cost
+//! in the same minute?
 //!
 //! `cargo xtask bench signal` runs it and writes its part of `docs/performance.md`; `cargo bench --bench signal -- [--json FILE]
 //! [--quick] [ROW..]` in `xtask/lab/peers` runs rows alone. Nanoseconds are the machine's, ratios are the result.

@@ -1,4 +1,5 @@
-//! What one parked wait takes, future and heap: the growth of a fresh process by a million of them, waker not counted.
+//! What one parked wait takes, future and heap: the growth of a fresh process by a million of them,
+//! waker not counted.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -141,8 +142,8 @@ pub(crate) fn child(name: &str) {
     println!("{bytes:.1}");
 }
 
-/// Each future in a box, so that it may be pinned and polled; the box is taken off again: a pointer, and what the system's
-/// allocator makes of the future's size.
+/// Each future in a box, so that it may be pinned and polled; the box is taken off again: a
+/// pointer, and what the system's allocator makes of the future's size.
 fn grow<F: Future>(make: impl Fn() -> F) -> f64 {
     let mut parked: Vec<Pin<Box<F>>> = Vec::with_capacity(PARKED);
     let before = resident();

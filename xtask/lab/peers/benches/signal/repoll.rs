@@ -1,4 +1,5 @@
-//! A connection's task is woken by its socket and polls its wait again: the same waker, nothing new.
+//! A connection's task is woken by its socket and polls its wait again: the same waker, nothing
+//! new.
 
 use std::future::Future;
 use std::hint::black_box;

@@ -1,4 +1,5 @@
-//! A server on hyper-util that changes its configuration as many do: it binds again, and lets `GracefulShutdown` end the rest.
+//! A server on hyper-util that changes its configuration as many do: it binds again, and lets
+//! `GracefulShutdown` end the rest.
 
 use std::net::SocketAddr;
 use std::time::Duration;

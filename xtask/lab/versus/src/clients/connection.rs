@@ -15,7 +15,8 @@ pub(crate) enum Visible {
     Reset,
 }
 
-/// Looks without reading. Of the runtime's own view this would be too late: it hears of a FIN some time after the kernel.
+/// Looks without reading. Of the runtime's own view this would be too late: it hears of a FIN some
+/// time after the kernel.
 pub(crate) fn look(stream: &TcpStream) -> Visible {
     let mut byte = [0];
     match recv(stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {

@@ -1,4 +1,5 @@
-//! HTTP/2: one connection after the other, a few streams at a time on each, until a GOAWAY says to open no more.
+//! HTTP/2: one connection after the other, a few streams at a time on each, until a GOAWAY says to
+//! open no more.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

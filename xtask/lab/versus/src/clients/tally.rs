@@ -103,7 +103,8 @@ struct Counts {
     ok: u64,
     again: u64,
     lost: BTreeMap<Loss, u64>,
-    /// Of requests on new connections: when each was answered, by which version, and after how many ms.
+    /// Of requests on new connections: when each was answered, by which version, and after how many
+    /// ms.
     answers: Vec<(Instant, u32, f64)>,
 }
 
@@ -162,7 +163,8 @@ impl Tally {
             .push((Instant::now(), version, took.as_secs_f64() * 1e3));
     }
 
-    /// From each change to the first answer of its version or a later one on a new connection, in ms.
+    /// From each change to the first answer of its version or a later one on a new connection, in
+    /// ms.
     pub(crate) fn first_new(&self, changes: &[(Instant, u32)]) -> Vec<f64> {
         let all = self.of();
         let Some(counts) = all.get(&Class::New) else {

@@ -1,4 +1,5 @@
-//! `memory`: what an idle connection takes, what a draining version takes, and what is left when all have gone.
+//! `memory`: what an idle connection takes, what a draining version takes, and what is left when
+//! all have gone.
 
 use std::time::Duration;
 

@@ -127,7 +127,8 @@ async fn record(ids: Vec<u32>, into: &Path, lasts: Duration) -> anyhow::Result<(
     Ok(())
 }
 
-/// One line for each function: its share, the program or library it stands in, its name as the linker knows it.
+/// One line for each function: its share, the program or library it stands in, its name as the
+/// linker knows it.
 async fn report(seen: &Path) -> anyhow::Result<String> {
     let mut perf = Command::new("perf");
     perf.args(["report", "--stdio", "--no-demangle", "--sort=dso,symbol"]);

@@ -1,4 +1,5 @@
-//! `rolling`: three instances are replaced one after the other, behind a balancer that notices late.
+//! `rolling`: three instances are replaced one after the other, behind a balancer that notices
+//! late.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

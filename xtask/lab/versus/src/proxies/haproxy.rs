@@ -1,4 +1,5 @@
-//! HAProxy in master-worker mode: a reload is a new worker that gets the listening sockets over the old one's socket.
+//! HAProxy in master-worker mode: a reload is a new worker that gets the listening sockets over the
+//! old one's socket.
 
 use anyhow::Context;
 use tokio::process::Command;

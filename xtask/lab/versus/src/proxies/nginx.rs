@@ -1,4 +1,5 @@
-//! nginx: a reload is a new set of workers; an upgrade is a new master with the sockets, which then ends the one before.
+//! nginx: a reload is a new set of workers; an upgrade is a new master with the sockets, which then
+//! ends the one before.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,7 +104,8 @@ pub(crate) fn flags(command: &mut Command, place: &Place) {
         .args(["-e", "stderr"]);
 }
 
-/// The master that serves. Only one that has become a daemon can be upgraded, so it is known by its file.
+/// The master that serves. Only one that has become a daemon can be upgraded, so it is known by its
+/// file.
 pub(crate) fn master(place: &Place) -> Option<u32> {
     let text = std::fs::read_to_string(place.folder.join("nginx.pid"));
     text.ok()?.trim().parse().ok()

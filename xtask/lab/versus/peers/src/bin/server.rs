@@ -1,7 +1,8 @@
-//! `server KIND ADDRESS SECONDS LEAD`: the application behind one server, which SIGTERM ends by the server's own means.
+//! `server KIND ADDRESS SECONDS LEAD`: the application behind one server, which SIGTERM ends by the
+//! server's own means.
 //!
-//! `SECONDS` is the drain time where the server knows one. `LEAD` is ours alone: how long all is served as ever
-//! before the drain begins.
+//! `SECONDS` is the drain time where the server knows one. `LEAD` is ours alone: how long all is
+//! served as ever before the drain begins.
 
 use std::net::SocketAddr;
 use std::time::Duration;
