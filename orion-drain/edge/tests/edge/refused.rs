@@ -98,7 +98,7 @@ async fn a_file_that_cannot_be_read_is_a_failure_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_read_is_a_failure_that_names_its_field() {
+async fn a_value_that_cannot_be_read_is_a_failure_that_names_its_line_and_field() {
     let mut served = Served::start().await;
     let manager = "resources[0].filter_chains[0].filters[0].typed_config";
     let good = Http::new("http", 2).yaml();
@@ -132,6 +132,8 @@ async fn a_value_that_cannot_be_read_is_a_failure_that_names_its_field() {
         let listener = good.replace(from, to);
         assert_ne!(listener, good, "{what}");
         let content = discovery(&format!("bad {number}"), &[listener]);
+        let before = content.find(to).expect("what is wrong");
+        let says = format!("line {}: {says}", content[..before].lines().count());
         let last = format!("lds: version \"bad {number}\": http refused");
         served
             .refuses(what, &content, &last, &says, &["update_failure"])
@@ -208,7 +210,7 @@ async fn of_two_with_one_name_the_address_of_the_first_is_told_beside_the_second
         .refuses("a name twice", &content, last, &says, &counted)
         .await;
     let said = served.edge.said();
-    let duplicate = "listener \"http\": resources[1].name: duplicate listener `http`";
+    let duplicate = "resources[1].name: duplicate listener `http`";
     assert!(
         said.iter().any(|line| line.contains(duplicate)),
         "{said:#?}"
