@@ -48,7 +48,10 @@ pub async fn apply_update<C: ListenerConfig>(
     let (mut made, mut refused, mut kept) = (Vec::new(), Vec::new(), BTreeMap::new());
     for rejected in update.rejected {
         for field in rejected.error.fields() {
-            refused.push(Refused::new(rejected.name.clone(), field.in_full().to_string()));
+            refused.push(Refused::new(
+                rejected.name.clone(),
+                field.in_full().to_string(),
+            ));
             if let Some(name) = &rejected.name {
                 kept.entry(name.clone()).or_insert_with(|| field.clone());
             }
@@ -59,7 +62,10 @@ pub async fn apply_update<C: ListenerConfig>(
         match make(listener) {
             Ok(listener) => made.push(listener),
             Err(field) => {
-                refused.push(Refused::new(Some(name.clone()), field.in_full().to_string()));
+                refused.push(Refused::new(
+                    Some(name.clone()),
+                    field.in_full().to_string(),
+                ));
                 kept.insert(name, field);
             }
         }
