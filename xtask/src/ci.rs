@@ -72,7 +72,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "features",
-        what: "each published library alone: no warning without features and with the light ones",
+        what: "each published library alone: no warning without features and with all of them",
         run: steps::features,
     },
     Step {

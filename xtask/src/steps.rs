@@ -56,20 +56,19 @@ pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{} crates", packages.len())))
 }
 
-/// Each published crate alone, with no features and with its light ones: built together with
-/// others, it would find a feature of a dependency that it forgot to ask for. The facade with its
-/// features is all crates together, which `package` builds. Each feature alone and each pair, also
-/// of the heavy ones, are left to the step `powerset`.
+/// Each published crate alone, with no features, and those below the facade's own also with all of
+/// them: built together with others, a crate would find a feature of a dependency that it forgot to
+/// ask for. The features of the facade's own crates bring Envoy's messages, gRPC and TLS, which
+/// take longer than everything else of this step together: `package` builds all of them at once,
+/// and the step `powerset` each feature alone and each pair.
 pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let mut builds = 0;
     each(metadata::published(sh)?, |package| {
         let name = &package.name;
-        let mut light = package.features.clone();
-        light.retain(|feature| !HEAVY.contains(&feature.as_str()));
         let mut sets = vec![String::new()];
-        if name != "orion-drain" && !light.is_empty() {
-            sets.push(light.join(","));
+        if !name.starts_with("orion-drain") && !package.features.is_empty() {
+            sets.push(package.features.join(","));
         }
         for features in sets {
             let features = format!("--features={features}");
@@ -84,10 +83,6 @@ pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     })?;
     Ok(Outcome::Passed(format!("{builds} builds")))
 }
-
-/// They bring Envoy's messages and gRPC, which take longer than everything else of this step
-/// together.
-const HEAVY: [&str; 2] = ["grpc", "xds"];
 
 pub(crate) fn doc(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
