@@ -106,6 +106,11 @@ impl Bootstrap {
         }
     }
 
+    /// The control plane of the aggregated stream.
+    pub fn ads_control_plane(&self) -> Option<&ApiConfigSource> {
+        self.dynamic_resources.as_ref()?.ads_config.as_ref()
+    }
+
     /// The cluster of this name.
     pub fn cluster(&self, name: &str) -> Option<&Cluster> {
         self.clusters().iter().find(|cluster| cluster.name == name)

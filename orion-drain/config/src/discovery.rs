@@ -31,7 +31,7 @@ pub struct ListenerUpdate {
     pub listeners: Vec<Listener>,
     /// Those that are refused. A listener that is named here is not absent: its present version
     /// goes on.
-    pub rejected: Vec<RejectedListener>,
+    pub rejected: Vec<RejectedResource>,
     /// The names of listeners that are gone, in a response that has only what changed. `None`: the
     /// response has all listeners, and one that is not in it is gone.
     pub removed: Option<Vec<String>>,
@@ -43,10 +43,10 @@ pub struct ListenerUpdate {
     places: Vec<usize>,
 }
 
-/// A listener that is refused.
+/// A resource that is refused: a listener, or a route configuration.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RejectedListener {
+pub struct RejectedResource {
     /// Its name, if that can be read.
     pub name: Option<String>,
     /// Its place in `resources`.
@@ -158,7 +158,7 @@ impl ListenerUpdate {
                 }
                 Err(error) => update
                     .rejected
-                    .push(RejectedListener { name, index, error }),
+                    .push(RejectedResource { name, index, error }),
             }
         }
         update
@@ -193,7 +193,7 @@ impl ListenerUpdate {
             known_clusters::unknown(&listener, &resources.index(index), known, &mut missing);
             match ConfigError::unless_empty(missing) {
                 Ok(()) => self.accept(listener, index),
-                Err(error) => self.rejected.push(RejectedListener {
+                Err(error) => self.rejected.push(RejectedResource {
                     name: Some(listener.name),
                     index,
                     error,
@@ -257,26 +257,32 @@ impl ListenerUpdate {
 
 /// Reads and checks the listener that stands at `at`.
 fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<Unknown>), ConfigError> {
+    let (listener, at) = message(resource, at, LISTENER)?;
+    Listener::from_resource(&listener, &at)
+}
+
+/// The message of this type that stands at `at`, out of its wrappers; and where it stands then.
+pub(super) fn message(
+    resource: Value,
+    at: &FieldPath,
+    kind: &str,
+) -> Result<(Value, FieldPath), ConfigError> {
     let Value::Object(mut fields) = resource else {
         return Err(ConfigError::shape(
             at,
-            format!("expected a message of type `{LISTENER}`"),
+            format!("expected a message of type `{kind}`"),
         ));
     };
-    match fields
-        .remove("@type")
-        .as_ref()
-        .and_then(Value::as_str)
-        .map(message_name)
-    {
-        Some(LISTENER) => Listener::from_resource(&Value::Object(fields), at),
+    let found = fields.remove("@type");
+    match found.as_ref().and_then(Value::as_str).map(message_name) {
+        Some(name) if name == kind => Ok((Value::Object(fields), at.clone())),
         Some(WRAPPER) => match fields.remove("resource") {
-            Some(resource) => listener(resource, &at.key("resource")),
+            Some(resource) => message(resource, &at.key("resource"), kind),
             None => Err(ConfigError::shape(at, "missing field `resource`")),
         },
         Some(other) => Err(ConfigError::shape(
             &at.key("@type"),
-            format!("unknown resource type `{other}`, expected one of `{LISTENER}`"),
+            format!("unknown resource type `{other}`, expected one of `{kind}`"),
         )),
         None => Err(ConfigError::shape(at, "missing field `@type`")),
     }

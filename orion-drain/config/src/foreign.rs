@@ -337,6 +337,8 @@ const FIELDS: &[(&str, &str)] = &[
 pub(super) enum Root {
     Bootstrap,
     Listener,
+    #[cfg(feature = "xds")]
+    RouteConfiguration,
     DiscoveryResponse,
 }
 
@@ -371,6 +373,8 @@ pub(super) fn message(path: &FieldPath, root: Root) -> Option<(&str, &str)> {
     let holder = match (holder, root) {
         (None, Root::Bootstrap) => "",
         (None, Root::DiscoveryResponse) => DISCOVERY_RESPONSE,
+        #[cfg(feature = "xds")]
+        (None | Some("resources" | "resource"), Root::RouteConfiguration) => "route_config",
         (None, Root::Listener) | (Some("resources" | "resource"), _) => "listeners",
         (Some("default_filter_chain"), _) => "filter_chains",
         (Some("clusters"), _) if around == Some("weighted_clusters") => CLUSTER_WEIGHT,

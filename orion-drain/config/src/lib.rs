@@ -82,6 +82,8 @@ mod request;
 mod rewrite;
 mod route;
 mod route_choice;
+#[cfg(feature = "xds")]
+mod route_update;
 #[cfg(feature = "serve")]
 mod serving;
 mod stream_limits;
@@ -116,7 +118,7 @@ pub use cluster::{
     Cluster, DiscoveryType, DnsLookupFamily, Endpoint, HealthStatus, LbEndpoint, LoadAssignment,
     LocalityEndpoints,
 };
-pub use discovery::{ListenerUpdate, RejectedListener, UpdateOutcome};
+pub use discovery::{ListenerUpdate, RejectedResource, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use endpoint::{EndpointAddress, HostAddress};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
@@ -149,6 +151,8 @@ pub use route::{
     RouteAction, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
 };
 pub use route_choice::ChosenRoute;
+#[cfg(feature = "xds")]
+pub use route_update::RouteUpdate;
 pub use stream_limits::StreamLimits;
 pub use target::{ChosenCluster, ClusterWeight, WeightedClusters};
 pub use tcp_proxy::TcpProxy;

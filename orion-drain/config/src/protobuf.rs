@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::any::message_name;
 use super::path::FieldPath;
-use super::{ConfigError, Listener, ListenerUpdate, Loaded};
+use super::{ConfigError, Listener, ListenerUpdate, Loaded, RouteUpdate};
 
 /// What the messages look like that a listener can hold: an excerpt of the descriptors that
 /// `envoy-types` is generated from.
@@ -55,14 +55,33 @@ impl ListenerUpdate {
         version_info: &str,
         resources: impl IntoIterator<Item = &'r Any>,
     ) -> Self {
-        let root = FieldPath::root();
-        let resources = resources.into_iter().enumerate();
-        let resources = resources.map(|(index, resource)| {
-            let at = root.key("resources").index(index);
-            any(&resource.type_url, &resource.value, &at, 0)
-        });
-        Self::of(version_info.to_owned(), resources)
+        Self::of(version_info.to_owned(), messages(resources))
     }
+}
+
+impl RouteUpdate {
+    /// Reads the resources of a discovery response as it comes over gRPC, by the same rules as a
+    /// table in a listener. Those of which the name is not `wanted` are left out unread, as in
+    /// Envoy; what is wrong with another one is in [`rejected`](Self::rejected).
+    pub fn from_resources<'r>(
+        version_info: &str,
+        resources: impl IntoIterator<Item = &'r Any>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Self {
+        Self::of(version_info.to_owned(), messages(resources), wanted)
+    }
+}
+
+/// Each resource with its `@type`, or why it cannot be read.
+fn messages<'r>(
+    resources: impl IntoIterator<Item = &'r Any>,
+) -> impl Iterator<Item = Result<Value, ConfigError>> {
+    let root = FieldPath::root();
+    let resources = resources.into_iter().enumerate();
+    resources.map(move |(index, resource)| {
+        let at = root.key("resources").index(index);
+        any(&resource.type_url, &resource.value, &at, 0)
+    })
 }
 
 /// A message with its `@type`; of an unknown type with its bytes.

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use listener_versions::ListenAddress;
 
+#[cfg(feature = "xds")]
+use super::RouteConfiguration;
 use super::{
     Address, Bootstrap, Cluster, DiscoveryType, EndpointAddress, FieldError, Listener, api_source,
     foreign::Root, path::FieldPath, read::Unknown, unsupported,
@@ -148,6 +150,15 @@ fn required(value: &str, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     if value.is_empty() {
         wrong.push(FieldError::new(at, EMPTY));
     }
+}
+
+/// The rules of a table that came by itself, by its name.
+#[cfg(feature = "xds")]
+pub(super) fn routes(table: &RouteConfiguration, at: &FieldPath) -> Vec<FieldError> {
+    let mut wrong = Vec::new();
+    required(&table.name, &at.key("name"), &mut wrong);
+    route::table(table, at, &mut wrong);
+    wrong
 }
 
 pub(super) fn listener(listener: &Listener, at: &FieldPath) -> Vec<FieldError> {

@@ -1,11 +1,13 @@
 //! The stream to the control plane: opened, read one response after the other, opened again.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
@@ -13,22 +15,25 @@ use tonic::{Request, Status};
 use super::backoff::Backoff;
 use super::connect::Target;
 use super::refusals::Refusals;
-use super::session::{Asker, Delta, StateOfTheWorld};
+use super::session::{Asker, Delta, Kind, StateOfTheWorld};
 use super::streams::Streams;
+use super::update::XdsUpdate;
 use orion_drain_config::{ApiConfigSource, ApiType, Bootstrap, ListenerUpdate, Refused};
 use orion_drain_stats::{ControlPlaneStats, Stats};
 
 /// The largest response that is read, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
 
-/// Takes listeners from a control plane.
+/// Takes listeners from a control plane, and the routes that they refer to by name.
 #[derive(Debug)]
-pub struct LdsClient {
+pub struct XdsClient {
     source: ApiConfigSource,
     aggregated: bool,
     cluster: String,
     targets: Vec<Target>,
     asker: Asker,
+    /// The names of the routes that are wanted, as they change.
+    routes: Option<watch::Receiver<BTreeSet<String>>>,
     stats: Stats,
     largest: usize,
     observer: Observer,
@@ -54,9 +59,9 @@ impl fmt::Debug for Observer {
     }
 }
 
-impl LdsClient {
-    /// A client for the control plane that the bootstrap names; `None` if its listeners come from
-    /// elsewhere.
+impl XdsClient {
+    /// A client for the control plane that listeners come from by this bootstrap; `None` if they
+    /// come from elsewhere. It asks for no routes.
     ///
     /// A cluster with a TLS `transport_socket` is asked over TLS, with ALPN `h2` (feature `tls`).
     /// The files of certificates are read for each connection; one that cannot be read ends the
@@ -66,6 +71,40 @@ impl LdsClient {
     /// `listener_manager.lds.control_plane.*`.
     pub fn of(bootstrap: &Bootstrap, stats: Stats) -> Option<Self> {
         let (source, aggregated) = bootstrap.lds_control_plane()?;
+        Self::new(bootstrap, source, aggregated, stats)
+    }
+
+    /// A client for each stream that this bootstrap asks for: that of `ads_config`, which brings
+    /// the routes of these names and, if `lds_config` says so, listeners; and that of listeners
+    /// which come over a stream of their own.
+    ///
+    /// Routes come over `ads_config` only; a stream for them alone is opened when one is wanted.
+    pub fn all(
+        bootstrap: &Bootstrap,
+        stats: &Stats,
+        routes: &watch::Receiver<BTreeSet<String>>,
+    ) -> Vec<Self> {
+        let mut listeners = Self::of(bootstrap, stats.clone());
+        if let Some(client) = listeners.as_mut().filter(|client| client.aggregated) {
+            client.routes = Some(routes.clone());
+            return listeners.into_iter().collect();
+        }
+        let ads = bootstrap.ads_control_plane();
+        let ads = ads.and_then(|ads| Self::new(bootstrap, ads, true, stats.clone()));
+        let ads = ads.map(|mut client| {
+            client.asker.want(None);
+            client.routes = Some(routes.clone());
+            client
+        });
+        listeners.into_iter().chain(ads).collect()
+    }
+
+    fn new(
+        bootstrap: &Bootstrap,
+        source: &ApiConfigSource,
+        aggregated: bool,
+        stats: Stats,
+    ) -> Option<Self> {
         let service = &source.grpc_services.first()?.envoy_grpc;
         let cluster = bootstrap.cluster(&service.cluster_name)?;
         let authority = match &*service.authority {
@@ -85,6 +124,7 @@ impl LdsClient {
                 bootstrap.node.as_ref(),
                 source.set_node_on_first_message_only,
             ),
+            routes: None,
             stats,
             largest: LARGEST,
             observer: Observer(Box::new(|_| {})),
@@ -94,7 +134,8 @@ impl LdsClient {
     /// Asks for these listeners only. Default: for all, as Envoy.
     #[must_use]
     pub fn with_names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.asker.want(names.into_iter().map(Into::into).collect());
+        let names = names.into_iter().map(Into::into).collect();
+        self.asker.want(Some(names));
         self
     }
 
@@ -117,6 +158,7 @@ impl LdsClient {
     }
 
     /// Takes updates for ever. `apply` gets one after the other and says what it refuses of it.
+    /// Routes come only to a client that [asks for them](Self::all).
     ///
     /// A state of the world with a listener that has not even a name is refused as a whole, since
     /// no one knows which listener must then not be taken for absent. `apply` sees of it only what
@@ -128,7 +170,7 @@ impl LdsClient {
     /// Dropping it closes the stream; listeners stay as they are.
     pub async fn run<F, A>(self, apply: F) -> Infallible
     where
-        F: FnMut(ListenerUpdate) -> A + Send,
+        F: FnMut(XdsUpdate) -> A + Send,
         A: Future<Output = Vec<Refused>> + Send,
     {
         match self.source.api_type {
@@ -143,19 +185,22 @@ impl LdsClient {
     async fn serve<S, F, A>(&self, mut session: S, mut apply: F) -> Infallible
     where
         S: Streams,
-        F: FnMut(ListenerUpdate) -> A + Send,
+        F: FnMut(XdsUpdate) -> A + Send,
         A: Future<Output = Vec<Refused>> + Send,
     {
-        let lds = self.stats.lds();
+        let mut routes = self.routes.clone();
         let mut backoff = Backoff::new();
-        lds.update_attempt.inc();
+        self.attempt();
         // They take turns.
         for target in self.targets.iter().cycle() {
+            self.until_wanted(&mut routes).await;
             let ended = self
-                .stream(target, &mut session, &mut apply, &mut backoff)
+                .stream(target, &mut session, &mut routes, &mut apply, &mut backoff)
                 .await;
-            lds.update_failure.inc();
-            lds.update_attempt.inc();
+            if self.asker.wants_listeners() {
+                self.stats.lds().update_failure.inc();
+            }
+            self.attempt();
             let wait = backoff.wait(fastrand::f64());
             (self.observer.0)(&StreamEnded {
                 cluster: self.cluster.clone(),
@@ -168,32 +213,54 @@ impl LdsClient {
         std::future::pending().await
     }
 
+    fn attempt(&self) {
+        if self.asker.wants_listeners() {
+            self.stats.lds().update_attempt.inc();
+        }
+    }
+
+    /// Without listeners to ask for, there is something to say only when a route is wanted.
+    async fn until_wanted(&self, routes: &mut Option<watch::Receiver<BTreeSet<String>>>) {
+        if let (false, Some(routes)) = (self.asker.wants_listeners(), routes) {
+            let is_over = routes.wait_for(|names| !names.is_empty()).await.is_err();
+            if is_over {
+                std::future::pending().await
+            }
+        }
+    }
+
     /// One stream, from connecting to its end.
     async fn stream<S, F, A>(
         &self,
         target: &Target,
         session: &mut S,
+        routes: &mut Option<watch::Receiver<BTreeSet<String>>>,
         apply: &mut F,
         backoff: &mut Backoff,
     ) -> Status
     where
         S: Streams,
-        F: FnMut(ListenerUpdate) -> A + Send,
+        F: FnMut(XdsUpdate) -> A + Send,
         A: Future<Output = Vec<Refused>> + Send,
     {
         let channel = match target.connect().await {
             Ok(channel) => channel,
             Err(error) => return Status::unavailable(with_causes(&*error)),
         };
-        let lds = self.stats.lds();
         let _connected = Connected::new(match self.aggregated {
             true => self.stats.control_plane(),
-            false => &lds.control_plane,
+            false => &self.stats.lds().control_plane,
         });
-        // One request waits at most: that of the response before the one that is read.
-        let (answers, requests) = mpsc::channel(1);
-        if answers.try_send(session.open()).is_err() {
-            return Status::internal("no room for the first request");
+        // What waits at most: the first requests, or the answer to the response before the one that
+        // is read; and room that is kept for a change of the names.
+        let (answers, requests) = mpsc::channel(Kind::COUNT + 1);
+        if let Some(routes) = routes.as_mut() {
+            session.want_routes(&routes.borrow_and_update());
+        }
+        for request in session.open() {
+            if answers.try_send(request).is_err() {
+                return Status::internal("no room for the first requests");
+            }
         }
         let mut request = Request::new(ReceiverStream::new(requests));
         let services = self.source.grpc_services.iter();
@@ -202,13 +269,29 @@ impl LdsClient {
                 request.metadata_mut().as_mut().append(name, value);
             }
         }
-        let mut responses = match S::call(channel, self.aggregated, self.largest, request).await {
+        // A control plane may say nothing, not even that there is a stream, as long as it has
+        // nothing new.
+        let mut opened = pin!(S::call(channel, self.aggregated, self.largest, request));
+        let opened = loop {
+            tokio::select! {
+                opened = &mut opened => break opened,
+                room = change(routes, &answers) => renew(session, routes, room),
+            }
+        };
+        let mut responses = match opened {
             Ok(responses) => responses.into_inner(),
             Err(status) => return status,
         };
         let mut refusals = Refusals::default();
         loop {
-            let response = match responses.message().await {
+            let response = tokio::select! {
+                response = responses.message() => response,
+                room = change(routes, &answers) => {
+                    renew(session, routes, room);
+                    continue;
+                }
+            };
+            let response = match response {
                 Ok(Some(response)) => response,
                 Ok(None) => return Status::unavailable("closed by the control plane"),
                 Err(status) => return status,
@@ -217,28 +300,70 @@ impl LdsClient {
             let Some(update) = session.read(&response) else {
                 continue;
             };
-            let version = update.version_info.clone();
-            let unknown = update.unknown_fields.len() as u64;
-            self.stats.server().dynamic_unknown_fields.add(unknown);
-            let (update, nameless) = without_nameless(update);
-            let refused = apply(update).await;
-            let refused = nameless.unwrap_or(refused);
-            if refused.is_empty() {
-                lds.update_success.inc();
-                lds.version_text.set(version);
-            } else {
-                lds.update_rejected.inc();
+            let refused = self.apply(update, apply).await;
+            if !refused.is_empty() {
                 tokio::time::sleep(refusals.wait(Instant::now().into_std())).await;
             }
-            lds.update_attempt.inc();
-            if answers
-                .send(session.answer(&response, &refused))
-                .await
-                .is_err()
-            {
+            let Some(answer) = session.answer(&response, &refused) else {
+                continue;
+            };
+            if answers.send(answer).await.is_err() {
                 return Status::unavailable("the control plane takes no answers");
             }
         }
+    }
+
+    /// Has an update applied, and counts it; what is refused of it.
+    async fn apply<F, A>(&self, update: XdsUpdate, apply: &mut F) -> Vec<Refused>
+    where
+        F: FnMut(XdsUpdate) -> A + Send,
+        A: Future<Output = Vec<Refused>> + Send,
+    {
+        let unknown = update.unknown_fields().len() as u64;
+        self.stats.server().dynamic_unknown_fields.add(unknown);
+        let update = match update {
+            XdsUpdate::Listeners(update) => update,
+            routes @ XdsUpdate::Routes(_) => return apply(routes).await,
+        };
+        let (lds, version) = (self.stats.lds(), update.version_info.clone());
+        let (update, nameless) = without_nameless(update);
+        let refused = apply(update.into()).await;
+        let refused = nameless.unwrap_or(refused);
+        if refused.is_empty() {
+            lds.update_success.inc();
+            lds.version_text.set(version);
+        } else {
+            lds.update_rejected.inc();
+        }
+        lds.update_attempt.inc();
+        refused
+    }
+}
+
+/// Waits until other routes are wanted, and there is room to say so.
+async fn change<'a, T>(
+    routes: &mut Option<watch::Receiver<BTreeSet<String>>>,
+    answers: &'a mpsc::Sender<T>,
+) -> mpsc::Permit<'a, T> {
+    // The room first: of what is dropped here nothing may be lost.
+    if let (Some(routes), Ok(room)) = (routes, answers.reserve().await) {
+        if routes.changed().await.is_ok() {
+            return room;
+        }
+    }
+    // No name changes any more, or the stream ends.
+    std::future::pending().await
+}
+
+/// Says which routes are wanted now.
+fn renew<S: Streams>(
+    session: &mut S,
+    routes: &mut Option<watch::Receiver<BTreeSet<String>>>,
+    room: mpsc::Permit<'_, S::Request>,
+) {
+    let Some(routes) = routes else { return };
+    if let Some(request) = session.want_routes(&routes.borrow_and_update()) {
+        room.send(request);
     }
 }
 

@@ -1,12 +1,12 @@
 //! Listeners that change: from a file that is replaced (`LdsFile`, feature `file`), or from a
-//! control plane (`LdsClient`, feature `grpc`): LDS over gRPC, alone or aggregated (ADS), state of
-//! the world or delta.
+//! control plane (`XdsClient`, feature `grpc`): LDS over gRPC, alone or aggregated (ADS), state of
+//! the world or delta; and over ADS the routes that they refer to by name (RDS).
 //!
 //! ```text
-//!              ┌── LdsClient::run ──────────────────────────────────────────┐
-//!  control ◄───┤ request: who asks, what is there already                   │
-//!  plane   ───►│ response ─► ListenerUpdate ─► apply (yours, one at a time) │
-//!          ◄───┤ ACK: taken whole      NACK: which listener, which field    │
+//!              ┌── XdsClient::run ──────────────────────────────────────────┐
+//!  control ◄───┤ request: who asks, what is there already, which routes     │
+//!  plane   ───►│ response ─► XdsUpdate ─► apply (yours, one at a time)      │
+//!          ◄───┤ ACK: taken whole      NACK: which resource, which field    │
 //!              └── stream ends ─► wait (jittered backoff) ─► another one ───┘
 //! ```
 //!
@@ -19,12 +19,14 @@
 //! # #[cfg(feature = "grpc")] {
 //! use orion_drain_config::Bootstrap;
 //! use orion_drain_stats::Stats;
-//! use orion_drain_xds::LdsClient;
+//! use orion_drain_xds::{XdsClient, XdsUpdate};
 //!
 //! # async fn example(bootstrap: Bootstrap) {
-//! if let Some(client) = LdsClient::of(&bootstrap, Stats::new()) {
+//! if let Some(client) = XdsClient::of(&bootstrap, Stats::new()) {
 //!     tokio::spawn(client.run(|update| async move {
-//!         println!("{} listeners as {:?}", update.listeners.len(), update.version_info);
+//!         if let XdsUpdate::Listeners(update) = update {
+//!             println!("{} listeners as {:?}", update.listeners.len(), update.version_info);
+//!         }
 //!         Vec::new() // Nothing is refused: ACK.
 //!     }));
 //! }
@@ -53,13 +55,17 @@ mod session;
 mod streams;
 #[cfg(all(feature = "grpc", feature = "tls"))]
 mod tls;
+#[cfg(feature = "grpc")]
+mod update;
 #[cfg(feature = "file")]
 mod watch;
 
 #[cfg(feature = "grpc")]
-pub use client::{LdsClient, StreamEnded};
+pub use client::{StreamEnded, XdsClient};
 #[cfg(feature = "file")]
 pub use file::{LdsFile, Reload};
+#[cfg(feature = "grpc")]
+pub use update::XdsUpdate;
 
 #[cfg(all(doctest, feature = "grpc"))]
 #[doc = include_str!("../README.md")]

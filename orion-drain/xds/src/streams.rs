@@ -1,4 +1,4 @@
-//! The four streams that listeners can come over: aggregated or alone, state of the world or delta.
+//! The four streams that updates can come over: aggregated or alone, state of the world or delta.
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient as Ads;
 use envoy_types::pb::envoy::service::listener::v3::listener_discovery_service_client::ListenerDiscoveryServiceClient as Lds;

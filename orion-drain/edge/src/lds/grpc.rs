@@ -2,14 +2,14 @@
 
 use orion_drain::config::{Bootstrap, ListenerUpdate};
 use orion_drain::listener::Refused;
-use orion_drain::xds::LdsClient;
+use orion_drain::xds::{XdsClient, XdsUpdate};
 use tokio::sync::oneshot;
 
 use super::{Lds, tell};
 
 /// Takes updates, and tells whether all of the first one was taken; ends only with the process.
 pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<bool>) {
-    let Some(client) = LdsClient::of(bootstrap, lds.maker.stats.clone()) else {
+    let Some(client) = XdsClient::of(bootstrap, lds.maker.stats.clone()) else {
         return;
     };
     let client = client.with_observer(|ended| {
@@ -25,7 +25,10 @@ pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<
         .run(|update| {
             let first = first.take();
             async move {
-                let refused = apply(lds, update).await;
+                let refused = match update {
+                    XdsUpdate::Listeners(update) => apply(lds, update).await,
+                    _ => Vec::new(),
+                };
                 // Not everybody wants to know.
                 first.map(|first| first.send(refused.is_empty()).ok());
                 lds.reload.applied.notify_one();

@@ -1,12 +1,13 @@
 //! The client, word by word, against a control plane in the same process.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use orion_drain_config::{Bootstrap, ListenerUpdate, Refused};
 use orion_drain_stats::Stats;
-use orion_drain_xds::LdsClient;
+use orion_drain_xds::{XdsClient, XdsUpdate};
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
 
 use crate::messages;
@@ -61,17 +62,20 @@ fn bootstrap(ads: bool, api_type: &str, addresses: &[String]) -> Bootstrap {
 impl Client {
     fn start(ads: bool, api_type: &str, plane: &Plane) -> Self {
         let bootstrap = bootstrap(ads, api_type, &[plane.address.to_string()]);
-        Self::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"))
+        Self::with(|stats| XdsClient::of(&bootstrap, stats).expect("a control plane"))
     }
 
-    fn with(make: impl FnOnce(Stats) -> LdsClient) -> Self {
+    fn with(make: impl FnOnce(Stats) -> XdsClient) -> Self {
         let stats = Stats::new();
         let (to_updates, updates) = mpsc::unbounded_channel();
         let (to_ended, ended) = mpsc::unbounded_channel();
         let client = make(stats.clone()).with_observer(move |stream| {
             to_ended.send(stream.reason.clone()).ok();
         });
-        tokio::spawn(client.run(move |update: ListenerUpdate| {
+        tokio::spawn(client.run(move |update| {
+            let XdsUpdate::Listeners(update) = update else {
+                panic!("{update:?}")
+            };
             let refused = update
                 .listeners
                 .iter()
@@ -292,7 +296,7 @@ async fn a_response_that_is_too_large_ends_the_stream_and_nothing_else() {
     let mut plane = Plane::start().await;
     let bootstrap = bootstrap(true, "GRPC", &[plane.address.to_string()]);
     let mut client = Client::with(|stats| {
-        let client = LdsClient::of(&bootstrap, stats).expect("a control plane");
+        let client = XdsClient::of(&bootstrap, stats).expect("a control plane");
         client.with_largest_response(1000)
     });
     let mut stream = plane.whole().await;
@@ -314,7 +318,7 @@ async fn endpoints_take_turns_and_what_is_wrong_with_one_is_told() {
     let gone = Plane::start().await.address.to_string();
     let bootstrap = bootstrap(true, "GRPC", &[gone, plane.address.to_string()]);
     let mut client =
-        Client::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"));
+        Client::with(|stats| XdsClient::of(&bootstrap, stats).expect("a control plane"));
     let reason = client.reason().await;
     assert!(reason.contains("refused"), "{reason}");
     plane.whole().await;
@@ -326,7 +330,7 @@ async fn a_control_plane_may_be_at_a_unix_socket() {
     let path = folder.path().join("xds");
     let mut plane = Plane::start_unix(&path);
     let bootstrap = bootstrap(true, "GRPC", &[path.display().to_string()]);
-    let _client = Client::with(|stats| LdsClient::of(&bootstrap, stats).expect("a control plane"));
+    let _client = Client::with(|stats| XdsClient::of(&bootstrap, stats).expect("a control plane"));
     assert_eq!(plane.whole().await.answer().await, ack("", ""));
 }
 
@@ -334,10 +338,160 @@ async fn a_control_plane_may_be_at_a_unix_socket() {
 async fn dropping_the_client_ends_the_stream() {
     let mut plane = Plane::start().await;
     let bootstrap = bootstrap(true, "GRPC", &[plane.address.to_string()]);
-    let client = LdsClient::of(&bootstrap, Stats::new()).expect("a control plane");
+    let client = XdsClient::of(&bootstrap, Stats::new()).expect("a control plane");
     let client = tokio::spawn(client.run(|_| async { Vec::new() }));
     let mut stream = plane.whole().await;
     stream.answer().await;
     client.abort();
     stream.ended().await;
+}
+
+fn names(names: &[&str]) -> BTreeSet<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn routes(name: &str) -> envoy_types::pb::google::protobuf::Any {
+    messages::routes(
+        json!({ "name": name, "virtual_hosts": [{ "name": "all", "domains": ["*"] }] }),
+    )
+}
+
+/// A client for routes; it refuses those that are called `bad`. What it gets of each update: the
+/// names.
+fn routes_client(
+    bootstrap: &Bootstrap,
+) -> (
+    watch::Sender<BTreeSet<String>>,
+    mpsc::UnboundedReceiver<Vec<String>>,
+) {
+    let (wanted, is_wanted) = watch::channel(BTreeSet::new());
+    let (to_updates, updates) = mpsc::unbounded_channel();
+    let clients = XdsClient::all(bootstrap, &Stats::new(), &is_wanted);
+    for client in clients {
+        let to_updates = to_updates.clone();
+        tokio::spawn(client.run(move |update| {
+            let names: Vec<_> = match update {
+                XdsUpdate::Routes(update) => {
+                    update.routes.into_iter().map(|table| table.name).collect()
+                }
+                _ => Vec::new(),
+            };
+            let bad = names.iter().filter(|name| *name == "bad");
+            let refused = bad
+                .map(|name| Refused::new(Some(name.clone()), "is bad"))
+                .collect();
+            to_updates.send(names).ok();
+            async move { refused }
+        }));
+    }
+    (wanted, updates)
+}
+
+#[tokio::test]
+async fn routes_are_asked_for_by_name_on_the_stream_of_the_listeners() {
+    let mut plane = Plane::start().await;
+    let bootstrap = bootstrap(true, "GRPC", &[plane.address.to_string()]);
+    let (wanted, mut updates) = routes_client(&bootstrap);
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    stream.send("7", "l", vec![]).await;
+    assert_eq!(stream.answer().await, ack("7", "l"));
+    updates.recv().await;
+
+    wanted.send_replace(names(&["a", "bad"]));
+    let asked = stream.routes_request().await;
+    assert_eq!(asked, ("", "", &["a", "bad"][..], "").into());
+    // `other` was not asked for.
+    stream
+        .send_routes("1", "r1", vec![routes("other"), routes("a")])
+        .await;
+    assert_eq!(updates.recv().await.expect("an update"), ["a"]);
+    let asked = stream.routes_request().await;
+    assert_eq!(asked, ("1", "r1", &["a", "bad"][..], "").into());
+    stream.send_routes("2", "r2", vec![routes("bad")]).await;
+    let asked = stream.routes_request().await;
+    assert_eq!(
+        asked,
+        ("1", "r2", &["a", "bad"][..], "bad: is bad\n").into()
+    );
+    wanted.send_replace(names(&["a"]));
+    assert_eq!(
+        stream.routes_request().await,
+        ("1", "r2", &["a"][..], "").into()
+    );
+
+    // Another stream asks for the listeners, then for the routes, with what is there.
+    stream.respond(Err(Status::unavailable("restarting"))).await;
+    let mut stream = plane.whole().await;
+    assert_eq!(stream.answer().await, ack("7", ""));
+    assert_eq!(
+        stream.routes_request().await,
+        ("1", "", &["a"][..], "").into()
+    );
+    wanted.send_replace(names(&[]));
+    assert_eq!(stream.routes_request().await, ("1", "", &[][..], "").into());
+}
+
+#[tokio::test]
+async fn routes_that_cannot_be_read_are_refused_with_their_path() {
+    let mut plane = Plane::start().await;
+    let bootstrap = bootstrap(true, "GRPC", &[plane.address.to_string()]);
+    let (wanted, is_wanted) = watch::channel(names(&["a"]));
+    let client = XdsClient::all(&bootstrap, &Stats::new(), &is_wanted).remove(0);
+    tokio::spawn(client.run(|update| {
+        let XdsUpdate::Routes(update) = update else {
+            panic!("{update:?}")
+        };
+        let rejected = update.rejected.into_iter();
+        let refused = rejected.map(|one| Refused::new(one.name, one.error.to_string()));
+        let refused = refused.collect();
+        async move { refused }
+    }));
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    stream.routes_request().await;
+    let table = json!({ "name": "a", "vhds": {}, "virtual_hosts": [{ "name": "all", "domains": ["*", "*"] }] });
+    stream
+        .send_routes("1", "r", vec![messages::routes(table)])
+        .await;
+    let wrong = "a: resources[0].virtual_hosts[0].domains[1]: duplicate domain `*`; resources[0].vhds: not \
+                 supported, and ignoring it would change what is served\n";
+    assert_eq!(
+        stream.routes_request().await,
+        ("", "r", &["a"][..], wrong).into()
+    );
+    drop(wanted);
+}
+
+#[tokio::test]
+async fn a_stream_for_routes_alone_is_opened_when_one_is_wanted() {
+    let mut plane = Plane::start().await;
+    let bootstrap = bootstrap(true, "DELTA_GRPC", &[plane.address.to_string()]);
+    let mut value = serde_json::to_value(&bootstrap).expect("JSON");
+    value["dynamic_resources"]["lds_config"].take();
+    let bootstrap = Bootstrap::from_json(&value.to_string())
+        .expect("a good bootstrap")
+        .value;
+    let (wanted, mut updates) = routes_client(&bootstrap);
+    wanted.send_replace(names(&["a", "b"]));
+    let mut stream = plane.delta().await;
+    assert_eq!(stream.method, "DeltaAggregatedResources");
+    let first = stream.request().await;
+    assert_eq!(
+        (&*first.type_url, &first.resource_names_subscribe[..]),
+        (messages::ROUTES, &["a".to_owned(), "b".to_owned()][..])
+    );
+    stream
+        .send_routes("n", vec![("a", "1", routes("a"))], &["b"])
+        .await;
+    assert_eq!(updates.recv().await.expect("an update"), ["a"]);
+    assert_eq!(stream.request().await.response_nonce, "n");
+    wanted.send_replace(names(&["a"]));
+    assert_eq!(stream.request().await.resource_names_unsubscribe, ["b"]);
+    drop(stream);
+    let first = plane.delta().await.request().await;
+    assert_eq!(
+        first.initial_resource_versions,
+        [("a".to_owned(), "1".to_owned())].into()
+    );
 }

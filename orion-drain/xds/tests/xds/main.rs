@@ -1,4 +1,4 @@
-//! What goes over the stream between an `LdsClient` and a control plane.
+//! What goes over the stream between an `XdsClient` and a control plane.
 
 mod client;
 #[path = "../../../config/tests/protobuf/messages.rs"]

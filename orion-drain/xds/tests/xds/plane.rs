@@ -20,7 +20,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::messages::LISTENER;
+use super::messages::{LISTENER, ROUTES};
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -128,17 +128,59 @@ impl<I: Send + 'static, O> Stream<I, O> {
     }
 }
 
+/// What a request for routes says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) version: String,
+    pub(crate) nonce: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) wrong: Option<String>,
+}
+
+/// Version, nonce, names, and what is wrong; an empty text: nothing.
+impl From<(&str, &str, &[&str], &str)> for Asked {
+    fn from((version, nonce, names, wrong): (&str, &str, &[&str], &str)) -> Self {
+        Self {
+            version: version.to_owned(),
+            nonce: nonce.to_owned(),
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            wrong: (!wrong.is_empty()).then(|| wrong.to_owned()),
+        }
+    }
+}
+
 impl Whole {
     /// Sends a state of the world.
     pub(crate) async fn send(&self, version: &str, nonce: &str, resources: Vec<Any>) {
+        self.send_of(LISTENER, version, nonce, resources).await;
+    }
+
+    /// Sends routes.
+    pub(crate) async fn send_routes(&self, version: &str, nonce: &str, resources: Vec<Any>) {
+        self.send_of(ROUTES, version, nonce, resources).await;
+    }
+
+    async fn send_of(&self, kind: &str, version: &str, nonce: &str, resources: Vec<Any>) {
         let response = DiscoveryResponse {
             version_info: version.to_owned(),
             nonce: nonce.to_owned(),
-            type_url: LISTENER.to_owned(),
+            type_url: kind.to_owned(),
             resources,
             ..DiscoveryResponse::default()
         };
         self.respond(Ok(response)).await;
+    }
+
+    /// The next request, which is for routes.
+    pub(crate) async fn routes_request(&mut self) -> Asked {
+        let request = self.request().await;
+        assert_eq!(request.type_url, ROUTES);
+        Asked {
+            version: request.version_info,
+            nonce: request.response_nonce,
+            names: request.resource_names,
+            wrong: request.error_detail.map(|detail| detail.message),
+        }
     }
 
     /// The next request: its version, its nonce, and what it says is wrong.
@@ -158,6 +200,26 @@ impl Deltas {
         changed: Vec<(&str, &str, Any)>,
         removed: &[&str],
     ) {
+        self.send_of(LISTENER, nonce, changed, removed).await;
+    }
+
+    /// The same of routes.
+    pub(crate) async fn send_routes(
+        &self,
+        nonce: &str,
+        changed: Vec<(&str, &str, Any)>,
+        removed: &[&str],
+    ) {
+        self.send_of(ROUTES, nonce, changed, removed).await;
+    }
+
+    async fn send_of(
+        &self,
+        kind: &str,
+        nonce: &str,
+        changed: Vec<(&str, &str, Any)>,
+        removed: &[&str],
+    ) {
         let resources = changed
             .into_iter()
             .map(|(name, version, resource)| discovery::Resource {
@@ -169,7 +231,7 @@ impl Deltas {
         let response = DeltaDiscoveryResponse {
             system_version_info: format!("system {nonce}"),
             nonce: nonce.to_owned(),
-            type_url: LISTENER.to_owned(),
+            type_url: kind.to_owned(),
             resources: resources.collect(),
             removed_resources: removed.iter().map(|&name| name.to_owned()).collect(),
             ..DeltaDiscoveryResponse::default()
