@@ -101,8 +101,8 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// [`SocketOptions`] does not know, such as `SO_BINDTODEVICE`, `IP_FREEBIND` and
     /// `IP_TRANSPARENT`, and network namespaces. Default: [`SocketOptions::bind`].
     ///
-    /// It is called when the listener's address is opened, and with [`ReusePort::PerWorker`] once
-    /// more for each further worker, in the worker's thread, in the configuration that is active
+    /// It is called when the listener's address is opened, and with [`reuse_port`](SocketOptions::reuse_port)
+    /// once more for each further worker, in the worker's thread, in the configuration that is active
     /// then. `address` is [`address`](Self::address) or one of
     /// [`additional_addresses`](Self::additional_addresses), with the port that the kernel chose
     /// for the first socket. It is not called for sockets that came from
@@ -148,7 +148,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
     }
 
     /// What a version that [warms](Self::warms) waits for: when the future is over, the version
-    /// takes over. The [`Driver`](crate::Driver) polls it, and drops it when the version is
+    /// takes over. The [driver](crate::Listeners::new) polls it, and drops it when the version is
     /// dropped. Default: it never is, and [`Listeners::warmed`](crate::Listeners::warmed) says so.
     /// [`Routes`](crate::Routes) are an example.
     ///
@@ -250,16 +250,24 @@ pub struct SocketOptions {
     ///
     /// A version that asks for another one at the same address gets it as soon as it accepts.
     pub backlog: u32,
-    /// Whether an IPv6 socket takes IPv4 clients as well (Envoy's `ipv4_compat`). Default: IPv6
-    /// only.
+    /// Whether an IPv6 socket takes IPv4 clients as well, which arrive as mapped addresses (Envoy's
+    /// `ipv4_compat`). Default: false, IPv6 only.
     ///
     /// It cannot change as long as the listener keeps its address.
-    pub dual_stack: DualStack,
-    /// Whether each worker has a socket of its own (Envoy's `enable_reuse_port`). Default:
-    /// [`ReusePort::Shared`].
+    pub dual_stack: bool,
+    /// Whether each worker has a socket of its own (`SO_REUSEPORT`; Envoy's `enable_reuse_port`),
+    /// opened when the worker first runs. None is closed before the listener gives up its address:
+    /// the socket of a worker that ends goes to one that stays, with its queue. On Linux and for IP
+    /// addresses; elsewhere workers always share one socket.
+    ///
+    /// Default: false, all workers accept on one socket; Envoy's default on Linux is true. From one
+    /// queue the worker that has time takes the next connection, and an address that another
+    /// process listens on is refused. A socket for each worker spreads accepting over many
+    /// processors without contention; in return what waits for a busy worker waits, and another
+    /// process of the same user that sets `SO_REUSEPORT` too shares the address unnoticed.
     ///
     /// It cannot change as long as the listener keeps its address, as in Envoy.
-    pub reuse_port: ReusePort,
+    pub reuse_port: bool,
     /// The permission bits of a Unix socket's file, `0o777` at most (Envoy's `Pipe.mode`). Default:
     /// what the process's umask leaves.
     ///
@@ -268,48 +276,6 @@ pub struct SocketOptions {
     /// came from elsewhere keeps those it has. An abstract socket has no file, and is refused with
     /// a mode, as in Envoy.
     pub mode: Option<u32>,
-}
-
-/// Whether workers accept on one socket, or each on its own.
-///
-/// In Envoy the second is the default on Linux. Here it is the first: one queue, from which the
-/// worker that has time takes the next connection, and an address that another process listens on
-/// is refused. A socket for each worker spreads accepting over many processors without contention;
-/// in return what waits for a busy worker waits, and another process of the same user that sets
-/// `SO_REUSEPORT` too shares the address unnoticed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "SO_REUSEPORT is set or not")]
-pub enum ReusePort {
-    /// All workers accept on one socket, `enable_reuse_port: false`. The default.
-    #[default]
-    Shared,
-    /// A socket for each worker, `enable_reuse_port: true`, opened when the worker first runs. None
-    /// is closed before the listener gives up its address: the socket of a worker that ends goes to
-    /// one that stays, with its queue.
-    ///
-    /// On Linux and for IP addresses; otherwise it means [`Shared`](Self::Shared).
-    PerWorker,
-}
-
-impl ReusePort {
-    /// What it means at this address, on this system.
-    pub(crate) fn at(self, address: &ListenAddress) -> Self {
-        match address {
-            ListenAddress::Socket(_) if cfg!(target_os = "linux") => self,
-            _ => Self::Shared,
-        }
-    }
-}
-
-/// Whether an IPv6 listening socket takes IPv4 clients as well.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "IPV6_V6ONLY is on or off")]
-pub enum DualStack {
-    /// IPv6 only, `ipv4_compat: false`. The default, as in Envoy.
-    #[default]
-    Ipv6Only,
-    /// IPv4 clients arrive as mapped addresses, `ipv4_compat: true`.
-    Ipv4Compat,
 }
 
 impl SocketOptions {
@@ -337,14 +303,14 @@ impl SocketOptions {
 
     /// Sets [`dual_stack`](Self::dual_stack).
     #[must_use]
-    pub fn with_dual_stack(mut self, dual_stack: DualStack) -> Self {
+    pub fn with_dual_stack(mut self, dual_stack: bool) -> Self {
         self.dual_stack = dual_stack;
         self
     }
 
     /// Sets [`reuse_port`](Self::reuse_port).
     #[must_use]
-    pub fn with_reuse_port(mut self, reuse_port: ReusePort) -> Self {
+    pub fn with_reuse_port(mut self, reuse_port: bool) -> Self {
         self.reuse_port = reuse_port;
         self
     }
@@ -354,6 +320,12 @@ impl SocketOptions {
     pub fn with_mode(mut self, mode: u32) -> Self {
         self.mode = Some(mode);
         self
+    }
+
+    /// Whether each worker has a socket of its own at this address, on this system.
+    pub(crate) fn reuse_port_at(&self, address: &ListenAddress) -> bool {
+        let can_be = cfg!(target_os = "linux") && matches!(address, ListenAddress::Socket(_));
+        self.reuse_port && can_be
     }
 
     /// The field that differs from `before`, of those that a socket keeps once it is open.
@@ -379,8 +351,8 @@ impl Default for SocketOptions {
     fn default() -> Self {
         Self {
             backlog: 1024,
-            dual_stack: DualStack::default(),
-            reuse_port: ReusePort::default(),
+            dual_stack: false,
+            reuse_port: false,
             mode: None,
         }
     }

@@ -17,7 +17,7 @@
 //!  Worker::run_each ──► the stream, Admission { version, watch, conn, .. } ──► the caller's future
 //!   (one per runtime)                                                            │ enters its filter chain, if there are any
 //!                                                                                │ ends when the connection is gone
-//!  Driver ◄──────────────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
+//!  driver ◄──────────────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
 //! ```
 //!
 //! # Example
@@ -72,8 +72,8 @@
 //!
 //! # Sockets and workers
 //!
-//! By default all workers accept on one socket. With [`ReusePort::PerWorker`] each has one of its
-//! own (`SO_REUSEPORT`), opened when it first runs. Closing such a socket resets what waits in its
+//! By default all workers accept on one socket. With [`SocketOptions::reuse_port`] each has one
+//! of its own (`SO_REUSEPORT`), opened when it first runs. Closing such a socket resets what waits in its
 //! queue, and accepting until the queue is empty does not help: more comes in between. So none is
 //! closed before the listener gives up its address; when a worker ends, or its runtime does,
 //! another one accepts on its socket too, and when there is none, the sockets wait.
@@ -91,7 +91,7 @@
 //! | --- | --- |
 //! | [`Listeners`], last handle | sockets close (what waits in their queues is served first), workers end; nothing drains |
 //! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes, also on a socket of its own |
-//! | [`Driver`] | drains that have begun are paced no more, and versions are not reaped |
+//! | the driver ([`Listeners::new`]) | drains that have begun are paced no more, and versions are not reaped |
 //! | the future of [`run_each`](Worker::run_each) | this connection is gone |
 //! | [`Accepted::watch`] or [`ChainEntry::watch`], last clone | this connection is gone: one less to wait for |
 //! | [`Accepted::conn`], last clone | this connection is not listed any more |
@@ -165,7 +165,7 @@
 //! are served; a drain ends with its last connection; a filter chain's drain is gradual, as every
 //! other ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)); all draining versions
 //! of a name are listed; a Unix socket's path is only taken over if no process listens on it;
-//! workers share one socket unless [`ReusePort`] says otherwise.
+//! workers share one socket unless [`SocketOptions::reuse_port`] says otherwise.
 //!
 //! # Features and requirements
 //!
@@ -183,9 +183,9 @@ pub use address::ListenAddress;
 pub(crate) use address::SocketKey;
 mod config;
 pub(crate) use config::Ready;
-pub use config::{DualStack, FieldError, ListenerConfig, ReusePort, SocketOptions};
+pub use config::{FieldError, ListenerConfig, SocketOptions};
 mod update;
-pub use update::{Change, ListenerReport, Update, UpdateError, UpdateReport};
+pub use update::{Change, Update, UpdateError, UpdateReport};
 mod set;
 pub use set::{ChainId, VersionState};
 pub(crate) use set::{
@@ -194,13 +194,13 @@ pub(crate) use set::{
 mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
-pub use net::{Accepted, Admission, ChainEntry, Inherited, Limits, Refusal, Stream, Worker};
+pub use net::{Accepted, Admission, ChainEntry, Inherited, Refusal, Stream, Worker};
 mod options;
 pub use options::{AcceptPolicy, ListenersOptions};
 mod live;
 pub use live::{
-    ChainView, Driver, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch,
-    Routes, VersionToken, VersionView,
+    ChainView, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch, Routes,
+    VersionToken, VersionView,
 };
 #[cfg(all(unix, feature = "handover"))]
 pub mod handover;

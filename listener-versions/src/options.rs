@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use drain_tree::{DrainReason, DrainStart, DrainStrategy};
 
-use crate::Limits;
-
 /// Settings of [`Listeners`](crate::Listeners). The defaults are Envoy's: no caps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,8 +21,20 @@ pub struct ListenersOptions {
     /// found to be beyond. Default: 5 s, Envoy's default `drain_timeout`, so that they can be asked
     /// to leave in their protocol's words.
     pub floor: Duration,
-    /// How many connections may be open. Default: no limits.
-    pub limits: Limits,
+    /// How many connections may be open over all listeners and versions. Default: no limit, as for
+    /// each of the limits.
+    ///
+    /// They are counted where the connection is accepted, from the connection tracker: what is
+    /// refused was accepted by the kernel and is closed at once, and
+    /// [reported](crate::ListenerObserver::refused).
+    pub max_connections: Option<usize>,
+    /// How many may be open of one listener, over all its versions that are not reaped yet.
+    pub max_connections_per_listener: Option<usize>,
+    /// How many may be open of one listener version.
+    pub max_connections_per_version: Option<usize>,
+    /// How many may be open over all listeners and versions when a connection comes while its
+    /// version's drain is on (a graceful drain keeps accepting).
+    pub max_connections_while_draining: Option<usize>,
     /// How long the drains of versions and filter chains last. Default: as the
     /// [drain tree's settings](drain_tree::DrainSettings::drain_time) say.
     pub drain_time: Option<Duration>,
@@ -49,11 +59,13 @@ pub enum AcceptPolicy {
 
 impl Default for ListenersOptions {
     fn default() -> Self {
-        let limits = Limits::default();
         Self {
             max_versions: None,
             floor: Duration::from_secs(5),
-            limits,
+            max_connections: None,
+            max_connections_per_listener: None,
+            max_connections_per_version: None,
+            max_connections_while_draining: None,
             drain_time: None,
             drain_strategy: None,
         }
@@ -75,10 +87,31 @@ impl ListenersOptions {
         self
     }
 
-    /// Sets [`limits`](Self::limits).
+    /// Sets [`max_connections`](Self::max_connections).
     #[must_use]
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+    pub fn with_max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = Some(connections);
+        self
+    }
+
+    /// Sets [`max_connections_per_listener`](Self::max_connections_per_listener).
+    #[must_use]
+    pub fn with_max_connections_per_listener(mut self, connections: usize) -> Self {
+        self.max_connections_per_listener = Some(connections);
+        self
+    }
+
+    /// Sets [`max_connections_per_version`](Self::max_connections_per_version).
+    #[must_use]
+    pub fn with_max_connections_per_version(mut self, connections: usize) -> Self {
+        self.max_connections_per_version = Some(connections);
+        self
+    }
+
+    /// Sets [`max_connections_while_draining`](Self::max_connections_while_draining).
+    #[must_use]
+    pub fn with_max_connections_while_draining(mut self, connections: usize) -> Self {
+        self.max_connections_while_draining = Some(connections);
         self
     }
 
@@ -102,6 +135,17 @@ impl ListenersOptions {
         start.drain_time = self.drain_time;
         start.strategy = self.drain_strategy;
         start
+    }
+
+    /// Whether connections need not be counted.
+    pub(crate) fn admits_all(&self) -> bool {
+        let limits = [
+            self.max_connections,
+            self.max_connections_per_listener,
+            self.max_connections_per_version,
+            self.max_connections_while_draining,
+        ];
+        limits == [None; 4]
     }
 
     pub(crate) fn cap(&self) -> Option<usize> {

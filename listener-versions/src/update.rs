@@ -207,19 +207,10 @@ pub enum Change {
 pub struct UpdateReport {
     /// The label that the update came with.
     pub version_info: Arc<str>,
-    /// The listeners of the update in their order, then those that were removed.
-    pub listeners: Vec<ListenerReport>,
-}
-
-/// What became of one listener of an update.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ListenerReport {
-    /// The listener's name. It comes twice if the update named it twice.
-    pub name: Arc<str>,
-    /// What was done, or why it was not taken. After an error the previous version goes on as it
-    /// was.
-    pub outcome: Result<Change, UpdateError>,
+    /// The listeners of the update by name in their order, then those that were removed: what was
+    /// done, or why the listener was not taken. After an error its previous version goes on as it
+    /// was. A name comes twice if the update named it twice.
+    pub listeners: Vec<(Arc<str>, Result<Change, UpdateError>)>,
 }
 
 impl UpdateReport {
@@ -244,14 +235,14 @@ impl UpdateReport {
     pub fn errors(&self) -> impl Iterator<Item = &UpdateError> {
         self.listeners
             .iter()
-            .filter_map(|listener| listener.outcome.as_ref().err())
+            .filter_map(|(_, outcome)| outcome.as_ref().err())
     }
 
     /// What was done, by listener.
     pub fn changes(&self) -> impl Iterator<Item = (&str, Change)> {
         self.listeners
             .iter()
-            .filter_map(|listener| Some((&*listener.name, *listener.outcome.as_ref().ok()?)))
+            .filter_map(|(name, outcome)| Some((&**name, *outcome.as_ref().ok()?)))
     }
 
     /// What became of the listener `name`; of the first one, if the update named it twice.
@@ -259,8 +250,8 @@ impl UpdateReport {
     pub fn outcome(&self, name: &str) -> Option<&Result<Change, UpdateError>> {
         self.listeners
             .iter()
-            .find(|listener| &*listener.name == name)
-            .map(|listener| &listener.outcome)
+            .find(|(listener, _)| &**listener == name)
+            .map(|(_, outcome)| outcome)
     }
 }
 

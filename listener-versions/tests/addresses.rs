@@ -8,9 +8,7 @@ use std::net::SocketAddr;
 
 use common::wire::{answer, any_port, ask, bounded, connect, lds, listeners, port};
 use common::{Config, at};
-use listener_versions::{
-    Accepted, DualStack, ListenAddress, Listeners, ReusePort, Update, UpdateError, VersionState,
-};
+use listener_versions::{Accepted, ListenAddress, Listeners, Update, UpdateError, VersionState};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -29,12 +27,7 @@ fn serve() -> Listeners<Config> {
 async fn refused(listeners: &Listeners<Config>, config: Config) -> UpdateError {
     let update = Update::delta("v", [config], [""; 0]);
     let report = listeners.apply(update).await;
-    let outcome = report
-        .listeners
-        .into_iter()
-        .next()
-        .expect("one listener")
-        .outcome;
+    let (_, outcome) = report.listeners.into_iter().next().expect("one listener");
     outcome.expect_err("it is refused")
 }
 
@@ -44,11 +37,15 @@ async fn an_ipv6_address_is_shared_by_versions_and_takes_no_ipv4_client() {
         return;
     }
     bounded(async {
-        for mode in [ReusePort::Shared, ReusePort::PerWorker] {
+        for reuse_port in [false, true] {
             let listeners = serve();
             let any: ListenAddress = "[::]:0".parse().expect("an address");
             for content in 0..2 {
-                lds(&listeners, [at("a", any.clone(), content).reuse_port(mode)]).await;
+                lds(
+                    &listeners,
+                    [at("a", any.clone(), content).reuse_port(reuse_port)],
+                )
+                .await;
                 let port = port(&listeners, "a").port();
                 let six = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], port));
                 assert_eq!(
@@ -70,7 +67,7 @@ async fn a_dual_stack_socket_takes_ipv4_clients_as_mapped_addresses() {
         return;
     }
     bounded(async {
-        for mode in [ReusePort::Shared, ReusePort::PerWorker] {
+        for reuse_port in [false, true] {
             let (listeners, driver) = listeners();
             tokio::spawn(driver);
             let (sender, mut accepted) = mpsc::unbounded_channel();
@@ -80,8 +77,9 @@ async fn a_dual_stack_socket_takes_ipv4_clients_as_mapped_addresses() {
                 let pass = move |accepted: Accepted<Config>| drop(sender.send(accepted));
                 tokio::spawn(listeners.worker().run(pass));
             }
-            let mut config = at("a", "[::]:0".parse().expect("an address"), 0).reuse_port(mode);
-            config.socket.dual_stack = DualStack::Ipv4Compat;
+            let mut config =
+                at("a", "[::]:0".parse().expect("an address"), 0).reuse_port(reuse_port);
+            config.socket.dual_stack = true;
             lds(&listeners, [config]).await;
             let port = port(&listeners, "a").port();
             for host in ["127.0.0.1", "::1"] {
@@ -105,9 +103,9 @@ async fn a_dual_stack_socket_takes_ipv4_clients_as_mapped_addresses() {
 #[tokio::test]
 async fn an_address_that_a_draining_version_had_can_be_had_by_another_listener() {
     bounded(async {
-        for mode in [ReusePort::Shared, ReusePort::PerWorker] {
+        for reuse_port in [false, true] {
             let listeners = serve();
-            lds(&listeners, [at("a", any_port(), 0).reuse_port(mode)]).await;
+            lds(&listeners, [at("a", any_port(), 0).reuse_port(reuse_port)]).await;
             let address = port(&listeners, "a");
             let mut held = connect(address).await;
             assert_eq!(held.read_u64().await.expect("it is served"), 1);
@@ -233,7 +231,7 @@ async fn the_path_of_a_unix_socket_is_taken_over_only_if_no_process_listens_on_i
         // Its path outlives a process; no process listens there any more. A socket for each worker
         // there is none.
         assert!(path.exists());
-        lds(&listeners, [config().reuse_port(ReusePort::PerWorker)]).await;
+        lds(&listeners, [config().reuse_port(true)]).await;
         tokio::spawn(listeners.worker().run(answer));
         let mut client = tokio::net::UnixStream::connect(&path)
             .await

@@ -12,7 +12,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use listener_versions::{
     Accepted, Admission, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners,
-    ListenersOptions, ReusePort, SocketOptions, Update, VersionToken,
+    ListenersOptions, SocketOptions, Update, VersionToken,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -196,7 +196,7 @@ async fn a_socket_is_opened_by_the_configuration() {
 async fn a_socket_for_each_worker_is_opened_once() {
     let (listeners, log) = (process(), Arc::new(Log::default()));
     let address = free();
-    let options = SocketOptions::default().with_reuse_port(ReusePort::PerWorker);
+    let options = SocketOptions::default().with_reuse_port(true);
     let config = |content| Config {
         options: options.clone(),
         ..Config::new(&address, content, &log)

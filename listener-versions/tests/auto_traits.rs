@@ -7,7 +7,6 @@ use listener_versions::*;
 use static_assertions::assert_impl_all;
 
 assert_impl_all!(Listeners<Config>: Clone, Send, Sync, Unpin);
-assert_impl_all!(Driver: Future<Output = ()>, Send, Unpin);
 assert_impl_all!(Worker<Config>: Send, Unpin);
 assert_impl_all!(Accepted<Config>: Send, Unpin);
 assert_impl_all!(Stream: Send, Unpin, tokio::io::AsyncRead, tokio::io::AsyncWrite);

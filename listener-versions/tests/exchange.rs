@@ -7,7 +7,7 @@ use common::wire::{
     answer, ask, ask_on, bounded, connect, free, lds, listeners, listeners_with, port,
 };
 use common::{Config, at};
-use listener_versions::{ListenAddress, Listeners, ListenersOptions, ReusePort, Update};
+use listener_versions::{ListenAddress, Listeners, ListenersOptions, Update};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
@@ -15,13 +15,13 @@ use tokio::sync::watch;
 fn configs<const N: usize>(
     addresses: &[ListenAddress; N],
     turn: usize,
-    mode: ReusePort,
+    reuse_port: bool,
 ) -> Vec<Config> {
     let names = ["a", "b", "c"].into_iter().take(N).enumerate();
     names
         .map(|(index, name)| {
             let address = addresses[(index + turn) % N].clone();
-            at(name, address, 0).reuse_port(mode)
+            at(name, address, 0).reuse_port(reuse_port)
         })
         .collect()
 }
@@ -32,14 +32,14 @@ fn number(listeners: &Listeners<Config>, name: &str) -> u64 {
 
 /// So many times each listener takes the next one's address, each time when some connection has
 /// been answered since the time before.
-async fn exchanges_under_connect_loops<const N: usize>(mode: ReusePort, times: usize) {
+async fn exchanges_under_connect_loops<const N: usize>(reuse_port: bool, times: usize) {
     let (listeners, driver) = listeners_with(ListenersOptions::default(), ());
     tokio::spawn(driver);
     for _ in 0..2 {
         tokio::spawn(listeners.worker().run(answer));
     }
     let addresses: [ListenAddress; N] = std::array::from_fn(|_| free());
-    lds(&listeners, configs(&addresses, 0, mode)).await;
+    lds(&listeners, configs(&addresses, 0, reuse_port)).await;
     let (stop, stopped) = watch::channel(());
     let (answered, mut progress) = watch::channel(0);
     let clients: Vec<_> = (0..2 * N)
@@ -53,7 +53,7 @@ async fn exchanges_under_connect_loops<const N: usize>(mode: ReusePort, times: u
             let seen = *progress.borrow_and_update();
             let further = progress.wait_for(|answered| *answered > seen).await;
             further.expect("clients live");
-            lds(&listeners, configs(&addresses, turn, mode)).await;
+            lds(&listeners, configs(&addresses, turn, reuse_port)).await;
             for name in ["a", "b", "c"].into_iter().take(N) {
                 let version = ask(port(&listeners, name)).await.expect("it listens");
                 assert_eq!(version, number(&listeners, name), "{name}");
@@ -69,14 +69,14 @@ async fn exchanges_under_connect_loops<const N: usize>(mode: ReusePort, times: u
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_listeners_that_exchange_addresses_lose_no_connection() {
-    for mode in [ReusePort::Shared, ReusePort::PerWorker] {
-        exchanges_under_connect_loops::<2>(mode, 100).await;
+    for reuse_port in [false, true] {
+        exchanges_under_connect_loops::<2>(reuse_port, 100).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_listeners_in_a_ring_that_exchange_addresses_lose_no_connection() {
-    exchanges_under_connect_loops::<3>(ReusePort::Shared, 100).await;
+    exchanges_under_connect_loops::<3>(false, 100).await;
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn what_waits_in_a_queue_is_served_by_its_address_s_new_owner_and_what_is_
         let (listeners, driver) = listeners();
         tokio::spawn(driver);
         let addresses = [free(), free()];
-        lds(&listeners, configs(&addresses, 0, ReusePort::Shared)).await;
+        lds(&listeners, configs(&addresses, 0, false)).await;
         let [x, y] = [0, 1].map(|index: usize| addresses[index].as_socket().expect("TCP"));
         let worker = tokio::spawn(listeners.worker().run(answer));
         let mut open = connect(x).await;
@@ -94,7 +94,7 @@ async fn what_waits_in_a_queue_is_served_by_its_address_s_new_owner_and_what_is_
         worker.abort();
         assert!(worker.await.is_err(), "no worker runs");
         let (mut at_x, mut at_y) = (connect(x).await, connect(y).await);
-        lds(&listeners, configs(&addresses, 1, ReusePort::Shared)).await;
+        lds(&listeners, configs(&addresses, 1, false)).await;
         tokio::spawn(listeners.worker().run(answer));
         let [a, b] = ["a", "b"].map(|name| number(&listeners, name));
         assert_eq!(at_x.read_u64().await.expect("it waited"), b);
@@ -116,11 +116,11 @@ async fn an_exchange_that_cannot_be_had_whole_changes_nothing() {
         tokio::spawn(driver);
         tokio::spawn(listeners.worker().run(answer));
         let addresses = [free(), free()];
-        lds(&listeners, configs(&addresses, 0, ReusePort::Shared)).await;
+        lds(&listeners, configs(&addresses, 0, false)).await;
         let rival = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let taken: ListenAddress = rival.local_addr().expect("an address").into();
         let opened = free();
-        let mut update = configs(&addresses, 1, ReusePort::Shared);
+        let mut update = configs(&addresses, 1, false);
         update[0].more.push(opened.clone());
         update[1].more.push(taken);
         let report = listeners.apply(Update::lds("v", update.clone())).await;

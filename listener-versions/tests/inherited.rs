@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::wire::{answer, any_port, ask, bounded, free, lds, listeners, port};
 use common::{Config, at};
 use drain_tree::DrainDirection;
-use listener_versions::{Accepted, Inherited, ListenAddress, Listeners, ReusePort};
+use listener_versions::{Accepted, Inherited, ListenAddress, Listeners};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -90,7 +90,7 @@ async fn what_waits_while_the_sockets_change_hands_is_served_by_the_new_process(
 async fn every_queue_is_served_by_as_many_workers_fewer_or_more() {
     for workers in [3, 1, 2, 5] {
         bounded(async {
-            let config = at("a", free(), 0).reuse_port(ReusePort::PerWorker);
+            let config = at("a", free(), 0).reuse_port(true);
             let old = process(3);
             lds(&old, [config.clone()]).await;
             let address = port(&old, "a");
@@ -116,10 +116,7 @@ async fn every_queue_is_served_by_as_many_workers_fewer_or_more() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn sockets_are_taken_as_they_are_whatever_the_new_configuration_says_of_reuse_port() {
-    for (before, after, sockets) in [
-        (ReusePort::PerWorker, ReusePort::Shared, 2),
-        (ReusePort::Shared, ReusePort::PerWorker, 1),
-    ] {
+    for (before, after, sockets) in [(true, false, 2), (false, true, 1)] {
         bounded(async {
             let config = at("a", free(), 0);
             let old = process(2);

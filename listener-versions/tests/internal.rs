@@ -9,8 +9,7 @@ use common::{Config, at};
 use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainManager, DrainReason, DrainSettings, DrainStrategy};
 use listener_versions::{
-    Admission, Change, Limits, ListenAddress, Listeners, ListenersOptions, Refusal, Update,
-    VersionState,
+    Admission, Change, ListenAddress, Listeners, ListenersOptions, Refusal, Update, VersionState,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -128,8 +127,7 @@ async fn what_warms_takes_connections_when_it_is_warm_and_chains_are_entered() {
 
 #[tokio::test]
 async fn limits_count_and_two_listeners_have_two_entrances_beside_sockets() {
-    let limits = Limits::default().with_per_listener(1);
-    let options = ListenersOptions::default().with_limits(limits);
+    let options = ListenersOptions::default().with_max_connections_per_listener(1);
     let listeners = listeners(options);
     tokio::spawn(listeners.worker().run(common::wire::answer));
     let both = at("both", any_port(), 0).and(ListenAddress::Internal);

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 
 use common::wire::{answer, bounded, free, listeners};
 use common::{Config, at};
-use listener_versions::{Inherited, ListenAddress, Listeners, ReusePort, Update, VersionState};
+use listener_versions::{Inherited, ListenAddress, Listeners, Update, VersionState};
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -50,7 +50,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 struct World {
     addresses: [ListenAddress; 3],
-    reuse_port: ReusePort,
+    reuse_port: bool,
     listeners: Listeners<Config>,
     workers: Vec<JoinHandle<()>>,
     /// Clients that no worker has served yet, because there is no worker.
@@ -65,7 +65,7 @@ fn process() -> Listeners<Config> {
 }
 
 impl World {
-    fn new(reuse_port: ReusePort) -> Self {
+    fn new(reuse_port: bool) -> Self {
         Self {
             addresses: [free(), free(), free()],
             reuse_port,
@@ -245,7 +245,7 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut world = World::new(if per_worker { ReusePort::PerWorker } else { ReusePort::Shared });
+            let mut world = World::new(per_worker);
             world.take(Op::Work).await;
             for op in ops {
                 world.take(op).await;

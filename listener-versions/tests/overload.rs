@@ -10,7 +10,7 @@ use common::at;
 use common::wire::{answer, bounded, connect, free, lds, listeners_with, port};
 use drain_tree::{DrainOutcome, DrainReason};
 use listener_versions::{
-    Accepted, Limits, ListenAddress, ListenerObserver, ListenersOptions, Refusal, VersionView,
+    Accepted, ListenAddress, ListenerObserver, ListenersOptions, Refusal, VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -148,30 +148,29 @@ async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {
 async fn what_is_too_much_is_refused_in_the_documented_order() {
     let cases = [
         (
-            Limits::default()
-                .with_total(1)
-                .with_per_listener(1)
-                .with_per_version(1),
+            ListenersOptions::default()
+                .with_max_connections(1)
+                .with_max_connections_per_listener(1)
+                .with_max_connections_per_version(1),
             "TotalLimit",
         ),
         (
-            Limits::default()
-                .with_total(2)
-                .with_per_listener(1)
-                .with_per_version(1),
+            ListenersOptions::default()
+                .with_max_connections(2)
+                .with_max_connections_per_listener(1)
+                .with_max_connections_per_version(1),
             "ListenerLimit",
         ),
         (
-            Limits::default()
-                .with_total(2)
-                .with_per_listener(2)
-                .with_per_version(1),
+            ListenersOptions::default()
+                .with_max_connections(2)
+                .with_max_connections_per_listener(2)
+                .with_max_connections_per_version(1),
             "VersionLimit",
         ),
     ];
-    for (limits, refusal) in cases {
+    for (options, refusal) in cases {
         let log = Log::default();
-        let options = ListenersOptions::default().with_limits(limits);
         let (listeners, driver) = listeners_with(options, log.clone());
         tokio::spawn(driver);
         let (sender, mut accepted) = tokio::sync::mpsc::unbounded_channel();

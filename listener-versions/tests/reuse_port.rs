@@ -11,14 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::wire::{answer, any_port, ask, bounded, lds, listeners, port};
 use common::{Config, at};
-use listener_versions::{Listeners, ReusePort, Update};
+use listener_versions::{Listeners, Update};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 const CONNECTIONS: usize = 64;
 
 fn content(content: u32) -> Config {
-    at("a", any_port(), content).reuse_port(ReusePort::PerWorker)
+    at("a", any_port(), content).reuse_port(true)
 }
 
 /// How many sockets of this process, or another, listen on this port of 127.0.0.1.
@@ -203,13 +203,13 @@ async fn the_kind_of_socket_cannot_change_as_long_as_the_address_stays() {
         tokio::spawn(listeners.worker().run(answer));
         lds(&listeners, [content(0)]).await;
         let address = port(&listeners, "a");
-        let shared = content(1).reuse_port(ReusePort::Shared);
+        let shared = content(1).reuse_port(false);
         assert_eq!(
             refused(&listeners, shared.clone()).await,
             "listener \"a\": enable_reuse_port: cannot change while the address stays"
         );
         // Nor with nothing but chains beside it.
-        let chains = content(0).reuse_port(ReusePort::Shared).chains([("c", 1)]);
+        let chains = content(0).reuse_port(false).chains([("c", 1)]);
         assert!(!refused(&listeners, chains).await.is_empty());
         assert_eq!(ask(address).await.expect("it goes on"), 1);
         let elsewhere = Config {
@@ -227,12 +227,12 @@ async fn with_one_socket_for_all_an_address_that_another_one_listens_on_is_refus
     let (listeners, _driver) = listeners();
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = other.local_addr().expect("its address");
-    for mode in [ReusePort::Shared, ReusePort::PerWorker] {
+    for reuse_port in [false, true] {
         // Also with SO_REUSEPORT, unless the other one has set it too.
         let report = listeners
             .apply(Update::lds(
                 "v",
-                [at("a", address.into(), 0).reuse_port(mode)],
+                [at("a", address.into(), 0).reuse_port(reuse_port)],
             ))
             .await;
         let fields: Vec<&str> = report.errors().map(|error| error.field()).collect();

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use common::wire::{answer, any_port, ask, bounded, connect, free, lds, listeners};
 use common::{Config, at};
-use listener_versions::{Inherited, ListenAddress, Listeners, ReusePort, Update};
+use listener_versions::{Inherited, ListenAddress, Listeners, Update};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
 
@@ -94,14 +94,14 @@ async fn one_version_answers_at_a_tcp_address_and_a_path_and_a_connection_knows_
 async fn what_waits_at_addresses_that_stay_is_served_by_the_new_version_and_what_waits_at_one_that_goes_by_the_old()
  {
     let folder = folder("queue");
-    for mode in [ReusePort::Shared, ReusePort::PerWorker] {
+    for reuse_port in [false, true] {
         let [stays, goes, comes] = [free(), free(), free()];
         let path = ListenAddress::Unix(folder.join("a.sock"));
         let listeners = process();
         // There is a worker, but its runtime is busy: connections wait in the queues.
         let config = |first: &ListenAddress, content| {
             at("a", first.clone(), content)
-                .reuse_port(mode)
+                .reuse_port(reuse_port)
                 .and(path.clone())
         };
         lds(&listeners, [config(&stays, 0).and(goes.clone())]).await;
@@ -112,9 +112,9 @@ async fn what_waits_at_addresses_that_stay_is_served_by_the_new_version_and_what
         // The address that was the first is one of the additional ones now.
         lds(&listeners, [config(&comes, 1).and(stays.clone())]).await;
         tokio::spawn(worker.run(answer));
-        assert_eq!(hear(waits_at_goes).await, 1, "{mode:?}");
-        assert_eq!(hear(waits_at_stays).await, 2, "{mode:?}");
-        assert_eq!(hear(waits_at_path).await, 2, "{mode:?}");
+        assert_eq!(hear(waits_at_goes).await, 1, "{reuse_port}");
+        assert_eq!(hear(waits_at_stays).await, 2, "{reuse_port}");
+        assert_eq!(hear(waits_at_path).await, 2, "{reuse_port}");
         assert_eq!(ask(socket(&comes)).await.expect("it listens"), 2);
         let refused = ask(socket(&goes)).await.expect_err("given up");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);

@@ -16,7 +16,7 @@ use common::wire::{answer, ask, lds, port};
 use common::{Config, at};
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainSettings};
-use listener_versions::{ListenerObserver, Listeners, ListenersOptions, ReusePort, VersionView};
+use listener_versions::{ListenerObserver, Listeners, ListenersOptions, VersionView};
 use tokio::sync::watch;
 
 const CONNECTIONS: usize = 100_000;
@@ -73,11 +73,8 @@ fn held() -> Held {
 /// One listener with a socket for all workers, one with a socket for each.
 async fn update(listeners: &Listeners<Config>, content: u32) {
     let any: SocketAddr = ([0, 0, 0, 0], 0).into();
-    let config = |name, mode| at(name, any.into(), content).reuse_port(mode);
-    let configs = [
-        config("shared", ReusePort::Shared),
-        config("own", ReusePort::PerWorker),
-    ];
+    let config = |name, reuse_port| at(name, any.into(), content).reuse_port(reuse_port);
+    let configs = [config("shared", false), config("own", true)];
     lds(listeners, configs).await;
 }
 

@@ -12,7 +12,7 @@ use common::{Config, at};
 use conn_tracker::{CloseReason, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::{
-    Accepted, Limits, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Refusal, Update,
+    Accepted, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Refusal, Update,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -227,7 +227,9 @@ async fn stopped_listeners_refuse_and_their_connections_stay() {
 }
 
 /// A listener with limits, and what is reported to its observer.
-async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<Refusal>) {
+async fn limited(
+    options: ListenersOptions,
+) -> (Listeners<Config>, mpsc::UnboundedReceiver<Refusal>) {
     struct Reports(mpsc::UnboundedSender<Refusal>);
     impl ListenerObserver for Reports {
         fn refused(&self, _: &ListenAddress, _: u64, refusal: Refusal) {
@@ -235,10 +237,7 @@ async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<
         }
     }
     let (sender, refusals) = mpsc::unbounded_channel();
-    let (listeners, driver) = listeners_with(
-        ListenersOptions::default().with_limits(limits),
-        Reports(sender),
-    );
+    let (listeners, driver) = listeners_with(options, Reports(sender));
     tokio::spawn(driver);
     tokio::spawn(listeners.worker().run(answer));
     lds(&listeners, [at("a", any_port(), 0)]).await;
@@ -248,7 +247,8 @@ async fn limited(limits: Limits) -> (Listeners<Config>, mpsc::UnboundedReceiver<
 #[tokio::test]
 async fn a_connection_beyond_a_limit_is_closed_and_told() {
     bounded(async {
-        let (listeners, mut refusals) = limited(Limits::default().with_per_version(1)).await;
+        let options = ListenersOptions::default().with_max_connections_per_version(1);
+        let (listeners, mut refusals) = limited(options).await;
         let address = port(&listeners, "a");
         let mut first = connect(address).await;
         assert_eq!(first.read_u64().await.expect("it is served"), 1);
@@ -266,7 +266,7 @@ async fn what_a_limit_refuses_is_counted_with_that_reason() {
     bounded(async {
         let tracker = ConnTracker::new();
         let root = DrainManager::root(DrainSettings::default());
-        let options = ListenersOptions::default().with_limits(Limits::default().with_total(0));
+        let options = ListenersOptions::default().with_max_connections(0);
         let (listeners, driver) = Listeners::new(root, tracker.clone(), options, ());
         tokio::spawn(driver);
         tokio::spawn(listeners.worker().run(answer));
@@ -281,7 +281,8 @@ async fn what_a_limit_refuses_is_counted_with_that_reason() {
 #[tokio::test]
 async fn a_listeners_limit_counts_the_connections_of_all_its_versions_and_of_no_other_listener() {
     bounded(async {
-        let (listeners, mut refusals) = limited(Limits::default().with_per_listener(2)).await;
+        let options = ListenersOptions::default().with_max_connections_per_listener(2);
+        let (listeners, mut refusals) = limited(options).await;
         let address = port(&listeners, "a");
         let mut open = Vec::new();
         for version in 1..=2u32 {

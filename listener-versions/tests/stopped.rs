@@ -12,7 +12,6 @@ use std::net::{SocketAddr, TcpStream};
 use child::Process;
 use common::at;
 use common::wire::{answer, any_port, lds, listeners, port};
-use listener_versions::ReusePort;
 use rustix::process::Signal;
 
 const CONNECTIONS: usize = 40;
@@ -70,17 +69,17 @@ fn ask(client: &mut TcpStream) -> u64 {
 #[test]
 #[ignore = "run by the tests above, in a process that is stopped"]
 fn shared() {
-    serve(ReusePort::Shared);
+    serve(false);
 }
 
 #[test]
 #[ignore = "run by the tests above, in a process that is stopped"]
 fn per_worker() {
-    serve(ReusePort::PerWorker);
+    serve(true);
 }
 
 /// Two single-threaded runtimes accept; each line of input is an update, its end is the end.
-fn serve(reuse_port: ReusePort) {
+fn serve(reuse_port: bool) {
     let (listeners, driver) = listeners();
     for index in 0..2 {
         let worker = listeners.worker();

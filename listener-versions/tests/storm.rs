@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::at;
 use common::wire::{answer, any_port, ask_on, bounded, lds, listeners_with, port};
 use drain_tree::DrainOutcome;
-use listener_versions::{ListenerObserver, ListenersOptions, ReusePort, VersionView};
+use listener_versions::{ListenerObserver, ListenersOptions, VersionView};
 use tokio::sync::watch;
 
 /// Counts what must come once for each version.
@@ -26,7 +26,7 @@ const UPDATES: u32 = 500;
 
 /// So many updates: each when some connection has been answered since the one before, or so many a
 /// second.
-async fn updates_under_four_connect_loops(reuse_port: ReusePort, updates: u32, rate: Option<u32>) {
+async fn updates_under_four_connect_loops(reuse_port: bool, updates: u32, rate: Option<u32>) {
     let reaped = Reaped::default();
     let (listeners, driver) = listeners_with(ListenersOptions::default(), reaped.clone());
     let driver = tokio::spawn(driver);
@@ -80,20 +80,20 @@ async fn updates_under_four_connect_loops(reuse_port: ReusePort, updates: u32, r
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_updates_under_connect_loops_lose_no_connection() {
-    updates_under_four_connect_loops(ReusePort::Shared, UPDATES, None).await;
+    updates_under_four_connect_loops(false, UPDATES, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_updates_under_connect_loops_lose_no_connection_with_a_socket_for_each_worker()
 {
-    updates_under_four_connect_loops(ReusePort::PerWorker, UPDATES, None).await;
+    updates_under_four_connect_loops(true, UPDATES, None).await;
 }
 
 /// Missed ticks are made up for: the rate is kept if the machine keeps up at all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "twenty seconds of work: run by `cargo xtask ci --full soak`"]
 async fn five_hundred_updates_a_second_under_connect_loops_lose_no_connection() {
-    for reuse_port in [ReusePort::Shared, ReusePort::PerWorker] {
+    for reuse_port in [false, true] {
         updates_under_four_connect_loops(reuse_port, 5_000, Some(500)).await;
     }
 }
@@ -104,7 +104,7 @@ async fn five_hundred_updates_a_second_under_connect_loops_lose_no_connection() 
 async fn workers_that_come_and_go_with_their_sockets_lose_no_connection() {
     let (listeners, driver) = listeners_with(ListenersOptions::default(), ());
     tokio::spawn(driver);
-    let content = |content| at("a", any_port(), content).reuse_port(ReusePort::PerWorker);
+    let content = |content| at("a", any_port(), content).reuse_port(true);
     lds(&listeners, [content(0)]).await;
     let address = port(&listeners, "a");
     let (stop, stopped) = watch::channel(());

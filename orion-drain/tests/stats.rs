@@ -9,8 +9,7 @@ use std::time::Duration;
 use conn_tracker::{CloseReason, ConnState, ConnTracker};
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use listener_versions::{
-    AcceptPolicy, Accepted, Limits, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
-    Update,
+    AcceptPolicy, Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update,
 };
 use orion_drain::StatsObserver;
 use orion_drain::config::ListenerUpdate;
@@ -50,13 +49,11 @@ struct Bench {
 const DRAIN_TIME: Duration = Duration::from_secs(40);
 
 impl Bench {
-    fn new(limits: Limits) -> Self {
+    fn new(options: ListenersOptions) -> Self {
         let (stats, tracker) = (Stats::new(), ConnTracker::new());
         let settings = DrainSettings::default()
             .with_drain_time(DRAIN_TIME)
             .with_strategy(DrainStrategy::Immediate);
-        let mut options = ListenersOptions::default();
-        options.limits = limits;
         let observer = StatsObserver::new(stats.clone());
         let (listeners, driver) = Listeners::new(
             DrainManager::root(settings),
@@ -116,7 +113,7 @@ impl Bench {
 
 #[tokio::test]
 async fn the_six_metrics_of_a_drain_that_empties_and_of_one_that_times_out() {
-    let mut bench = Bench::new(Limits::default());
+    let mut bench = Bench::new(ListenersOptions::default());
     bench.update(&[("in", 1)]).await;
     assert_eq!(
         bench.value("orion_listener_versions_active{listener=\"in\"}"),
@@ -208,7 +205,7 @@ async fn the_six_metrics_of_a_drain_that_empties_and_of_one_that_times_out() {
 
 #[tokio::test]
 async fn an_operators_drain_counts_once_for_each_version_whatever_follows() {
-    let mut bench = Bench::new(Limits::default());
+    let mut bench = Bench::new(ListenersOptions::default());
     bench.update(&[("in", 1), ("other", 1)]).await;
     let (_client, _open) = bench.accept().await;
     let immediate =
@@ -232,11 +229,11 @@ async fn an_operators_drain_counts_once_for_each_version_whatever_follows() {
 
 #[tokio::test]
 async fn refusals_are_counted_under_envoys_names() {
-    let limits = Limits::default()
-        .with_total(3)
-        .with_per_listener(2)
-        .with_while_draining(1);
-    let mut bench = Bench::new(limits);
+    let options = ListenersOptions::default()
+        .with_max_connections(3)
+        .with_max_connections_per_listener(2)
+        .with_max_connections_while_draining(1);
+    let mut bench = Bench::new(options);
     bench.update(&[("in", 1)]).await;
     let _first = bench.accept().await;
     let _second = bench.accept().await;
@@ -323,7 +320,7 @@ async fn a_connection_that_no_filter_chain_takes_is_counted_and_closed() {
 
 #[tokio::test]
 async fn no_metric_says_who_a_client_is() {
-    let mut bench = Bench::new(Limits::default());
+    let mut bench = Bench::new(ListenersOptions::default());
     bench.update(&[("in", 1)]).await;
     let (client, _accepted) = bench.accept().await;
     bench.update(&[("in", 2)]).await;
@@ -336,7 +333,7 @@ async fn no_metric_says_who_a_client_is() {
 
 #[tokio::test]
 async fn one_filter_picks_the_same_metrics_for_text_and_prometheus() {
-    let bench = Bench::new(Limits::default());
+    let bench = Bench::new(ListenersOptions::default());
     bench.update(&[("in", 1)]).await;
     let mut snapshot = bench.snapshot();
     snapshot.retain(|name| name.contains("versions_active"));
@@ -354,7 +351,7 @@ async fn one_filter_picks_the_same_metrics_for_text_and_prometheus() {
 
 /// Statistics in which every type, and every letter that needs care in a label, occurs.
 async fn full() -> (Bench, String) {
-    let bench = Bench::new(Limits::default());
+    let bench = Bench::new(ListenersOptions::default());
     bench
         .update(&[("in \"quoted\\\" {a=\"b\"}\nline", 1)])
         .await;

@@ -15,7 +15,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::service::service_fn;
 use listener_versions::{
-    AcceptPolicy, Accepted, Limits, ListenerConfig, Listeners, ListenersOptions, Update,
+    AcceptPolicy, Accepted, ListenerConfig, Listeners, ListenersOptions, Update,
 };
 use orion_drain::StatsObserver;
 use orion_drain::config::ListenerUpdate;
@@ -467,7 +467,7 @@ async fn a_refusal_during_a_drain_is_told_with_the_drains_id() {
     let _subscribed =
         tracing::subscriber::set_default(tracing_subscriber::registry().with(listening.clone()));
     let mut options = ListenersOptions::default();
-    options.limits = Limits::default().with_while_draining(0);
+    options.max_connections_while_draining = Some(0);
     let config = ListenOn::new("in", "127.0.0.1:0".parse().expect("an address"));
     let (listeners, address) = listen(config, options, Tcp::new(|_, _| async {})).await;
     listeners.drain(drain_tree::DrainDirection::All, AcceptPolicy::Keep);

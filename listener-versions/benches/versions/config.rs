@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
-use listener_versions::{Driver, ListenAddress, ListenerConfig, Listeners, ListenersOptions};
+use listener_versions::{ListenAddress, ListenerConfig, Listeners, ListenersOptions};
 
 #[derive(Clone, PartialEq)]
 pub(crate) struct Config {
@@ -41,7 +41,9 @@ impl ListenerConfig for Config {
     }
 }
 
-pub(crate) fn listeners(drain_time: Duration) -> (Listeners<Config>, Driver) {
+pub(crate) fn listeners(
+    drain_time: Duration,
+) -> (Listeners<Config>, impl Future<Output = ()> + Send + 'static) {
     let root = DrainManager::root(DrainSettings::default().with_drain_time(drain_time));
     Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ())
 }

@@ -99,7 +99,7 @@ pub use hooks::{Hooks, set as set_hooks};
 /// The number of the protocol: a process hands its sockets to one with the same number only.
 pub const PROTOCOL_VERSION: u16 = message::VERSION;
 
-pub use offer::{Asked, Offer};
+pub use offer::Offer;
 pub use predecessor::{Ended, Predecessor};
 pub use source::{Settled, SocketSource};
 pub use successor::{Successor, SuccessorEvent};

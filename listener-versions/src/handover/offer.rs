@@ -67,23 +67,6 @@ pub struct Offer {
     asked: Arc<watch::Sender<bool>>,
 }
 
-/// Whether a process has asked an [`Offer`] for its sockets and is not answered yet; see
-/// [`Offer::asked`].
-#[derive(Debug, Clone)]
-pub struct Asked(watch::Receiver<bool>);
-
-impl Asked {
-    /// Waits until no process waits for an answer, or the offer is gone.
-    ///
-    /// # Cancel safety
-    ///
-    /// It can be dropped and called again.
-    pub async fn answered(&mut self) {
-        // An error says that the offer is gone.
-        self.0.wait_for(|asked| !asked).await.ok();
-    }
-}
-
 /// A process has asked, until this is dropped.
 struct Asking(Arc<watch::Sender<bool>>);
 
@@ -165,11 +148,22 @@ impl Offer {
         }
     }
 
-    /// What a process that is about to end waits for: a new process that has asked meanwhile waits
-    /// for its answer, and ends if it gets none. Then no process would accept on the sockets.
+    /// Whether a process has asked for the sockets and is not answered yet; closed when the offer
+    /// is gone.
+    ///
+    /// A process that is about to end waits for `false`: a new process that has asked meanwhile
+    /// waits for its answer, and ends if it gets none. Then no process would accept on the sockets.
+    ///
+    /// ```no_run
+    /// # async fn example(offer: listener_versions::handover::Offer) {
+    /// let mut asked = offer.asked();
+    /// // .. before this process ends, also while another task awaits `offer.next(..)` ..
+    /// asked.wait_for(|asked| !asked).await.ok();
+    /// # }
+    /// ```
     #[must_use]
-    pub fn asked(&self) -> Asked {
-        Asked(self.asked.subscribe())
+    pub fn asked(&self) -> watch::Receiver<bool> {
+        self.asked.subscribe()
     }
 
     /// Writes down that this process serves.

@@ -1,10 +1,8 @@
 //! The driver: paces every drain that has begun, reaps versions and filter chains when nothing is
 //! left of them, and advances the connection registry's clock.
 
-use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,54 +46,18 @@ pub(crate) enum DrainJob<C> {
     },
 }
 
-/// Runs the drains of [`Listeners`](crate::Listeners), and lets versions that warm take over when
-/// they are [ready](crate::ListenerConfig::ready). It advances the clock of the connection registry
-/// once a second. Spawn it once, on any runtime with time enabled.
-///
-/// It ends when the last [`Listeners`](crate::Listeners) handle is gone and every drain that has
-/// begun is over: at shutdown, drop the handles and wait for it.
-///
-/// # Cancel safety
-///
-/// Dropping it leaves drains begun: no connection is asked to leave any more, deadlines do not
-/// come, versions are not reaped, and none gets warm by itself.
-#[must_use = "connections are asked to leave, and versions reaped, only while the driver is polled"]
-pub struct Driver {
-    run: Pin<Box<dyn Future<Output = ()> + Send>>,
-}
-
 enum Done<C> {
     Version(Arc<ListenerVersion<C>>, DrainOutcome),
     Chain(Arc<ListenerChain>, DrainOutcome),
     Admin(DrainDirection, AcceptPolicy),
 }
 
-impl Driver {
-    pub(crate) fn new<C: ListenerConfig>(
-        inner: Arc<Inner<C>>,
-        jobs: mpsc::UnboundedReceiver<Job<C>>,
-    ) -> Self {
-        Self {
-            run: Box::pin(drive(inner, jobs)),
-        }
-    }
-}
-
-impl Future for Driver {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.run.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Driver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Driver").finish_non_exhaustive()
-    }
-}
-
-async fn drive<C: ListenerConfig>(inner: Arc<Inner<C>>, mut jobs: mpsc::UnboundedReceiver<Job<C>>) {
+/// Runs the drains of [`Listeners`](crate::Listeners), lets versions that warm take over, and
+/// advances the connection registry's clock: see [`Listeners::new`](crate::Listeners::new).
+pub(crate) async fn drive<C: ListenerConfig>(
+    inner: Arc<Inner<C>>,
+    mut jobs: mpsc::UnboundedReceiver<Job<C>>,
+) {
     let mut running = FuturesUnordered::new();
     let mut warming = FuturesUnordered::new();
     let mut more = true;

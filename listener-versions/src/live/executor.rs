@@ -74,7 +74,7 @@ impl<C: ListenerConfig> Inner<C> {
                         continue;
                     };
                     chain.leave();
-                    let start = self.options.drain_start(reason);
+                    let start = self.shared.options.drain_start(reason);
                     let sequence = chain.drain().start_drain_sequence(start);
                     state
                         .events
@@ -86,7 +86,7 @@ impl<C: ListenerConfig> Inner<C> {
                         continue;
                     };
                     version.set_state(VersionState::Draining);
-                    let start = self.options.drain_start(reason);
+                    let start = self.shared.options.drain_start(reason);
                     let sequence = version.drain().start_drain_sequence(start);
                     state
                         .events
@@ -114,11 +114,11 @@ impl<C: ListenerConfig> Inner<C> {
     /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before
     /// the floor.
     fn hurry(&self, state: &mut State<C>, drained: &[Arc<ListenerVersion<C>>]) {
-        let Some(cap) = self.options.cap() else {
+        let Some(cap) = self.shared.options.cap() else {
             return;
         };
         for name in drained.iter().map(|version| version.name()) {
-            let deadline = tokio::time::Instant::now().into_std() + self.options.floor;
+            let deadline = tokio::time::Instant::now().into_std() + self.shared.options.floor;
             for oldest in state.set.over_cap(name, cap) {
                 let Some(version) = state.live.get(&oldest) else {
                     continue;

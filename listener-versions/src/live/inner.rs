@@ -20,7 +20,6 @@ use crate::{
 
 pub(crate) struct Inner<C> {
     pub(crate) root: DrainManager,
-    pub(crate) options: ListenersOptions,
     pub(crate) shared: Shared,
     /// How many wait to know which process goes on. Updates wait for none.
     pub(crate) held: watch::Sender<u32>,
@@ -42,7 +41,7 @@ impl<C: ListenerConfig> Inner<C> {
     ) -> Self {
         let shared = Shared {
             tracker,
-            limits: options.limits.clone(),
+            options,
             reporter: Reporter::new(observer),
         };
         let state = State {
@@ -60,7 +59,6 @@ impl<C: ListenerConfig> Inner<C> {
         };
         Self {
             root,
-            options,
             shared,
             held: watch::Sender::new(0),
             jobs,

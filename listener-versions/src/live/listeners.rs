@@ -10,8 +10,7 @@ use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainDirection, DrainManager, DrainReason, DrainStart};
 use tokio::sync::mpsc;
 
-use super::Driver;
-use super::{DrainJob, Inner, Job};
+use super::{DrainJob, Inner, Job, drive};
 #[cfg(unix)]
 use crate::SharedSocket;
 use crate::net::Worker;
@@ -23,8 +22,8 @@ use crate::{
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
 ///
 /// Dropping the last handle closes the sockets (what waits in their queues is still served) and
-/// ends the workers. Nothing drains by it: connections stay, and the [`Driver`] goes on until the
-/// drains that have begun are over.
+/// ends the workers. Nothing drains by it: connections stay, and the [driver](Self::new) goes on
+/// until the drains that have begun are over.
 pub struct Listeners<C: ListenerConfig> {
     inner: Arc<Inner<C>>,
     open: Arc<Open<C>>,
@@ -38,17 +37,25 @@ struct Open<C: ListenerConfig> {
 }
 
 impl<C: ListenerConfig> Listeners<C> {
-    /// No listeners yet. `root` is the drain manager above all of them; connections are entered in
-    /// `tracker`.
+    /// No listeners yet, and their driver. `root` is the drain manager above all of them;
+    /// connections are entered in `tracker`.
     ///
-    /// The [`Driver`] must be spawned: drains are paced, and versions reaped, only while it is
-    /// polled.
+    /// The driver paces the drains, reaps versions, and lets versions that warm take over when they
+    /// are [ready](ListenerConfig::ready). It advances the clock of the connection registry once a
+    /// second. Spawn it once, on any runtime with time enabled: all this happens only while it is
+    /// polled. It ends when the last handle is gone and every drain that has begun is over: at
+    /// shutdown, drop the handles and wait for it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the driver leaves drains begun: no connection is asked to leave any more, deadlines
+    /// do not come, versions are not reaped, and none gets warm by itself.
     pub fn new(
         root: DrainManager,
         tracker: ConnTracker,
         options: ListenersOptions,
         observer: impl ListenerObserver + 'static,
-    ) -> (Self, Driver) {
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let observer = Arc::new(observer);
         let inner = Arc::new(Inner::new(
@@ -58,7 +65,7 @@ impl<C: ListenerConfig> Listeners<C> {
             observer,
             jobs.downgrade(),
         ));
-        let driver = Driver::new(Arc::clone(&inner), queue);
+        let driver = drive(Arc::clone(&inner), queue);
         let open = Arc::new(Open {
             inner: Arc::clone(&inner),
             _jobs: jobs,

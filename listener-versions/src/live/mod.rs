@@ -17,14 +17,13 @@ mod token;
 mod version;
 
 pub use chain::{ChainView, ListenerChain};
-pub use driver::Driver;
 pub use listeners::Listeners;
 pub use observer::ListenerObserver;
 pub use routes::{RouteWatch, Routes};
 pub use token::VersionToken;
 pub use version::{ListenerVersion, VersionView};
 
-pub(crate) use driver::{DrainJob, Job};
+pub(crate) use driver::{DrainJob, Job, drive};
 pub(crate) use observer::Reporter;
 pub(crate) use token::Life;
 pub(crate) use version::Chosen;

@@ -14,7 +14,7 @@ use crate::{ChainView, ListenAddress, Refusal, UpdateError, VersionView};
 ///
 /// What happens to versions and filter chains is reported in the order in which it happened, one
 /// call after the other, whatever thread and runtime applies updates and has the
-/// [`Driver`](crate::Driver). While one thread reports, it reports also what others bring about:
+/// [driver](crate::Listeners::new). While one thread reports, it reports also what others bring about:
 /// then an update may return a moment before its events are reported. What workers have to say of
 /// sockets and connections ([`accept_error`](Self::accept_error), [`refused`](Self::refused),
 /// [`handler_panicked`](Self::handler_panicked)) waits for none of it.

@@ -12,12 +12,12 @@ use futures_util::future::{Either, select};
 
 use super::backoff::{Backoff, Next};
 use super::enter::ask;
-use super::limits::Open;
+use super::limits::{self, Open};
 use super::listening::{Acceptor, Listening};
 use super::worker_sockets::{WorkerSockets, adopt};
-use super::{Admission, Limits, Refusal, Stream};
+use super::{Admission, Refusal, Stream};
 use crate::live::Reporter;
-use crate::{ListenAddress, ListenerConfig, ListenerVersion};
+use crate::{ListenAddress, ListenerConfig, ListenerVersion, ListenersOptions};
 
 /// A connection, and the version that it belongs to for life.
 #[non_exhaustive]
@@ -63,7 +63,7 @@ impl<C> fmt::Debug for Accepted<C> {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) tracker: ConnTracker,
-    pub(crate) limits: Limits,
+    pub(crate) options: ListenersOptions,
     pub(crate) reporter: Reporter,
 }
 
@@ -239,16 +239,16 @@ fn report_refusal<C>(listening: &Listening<C>, shared: &Shared, version: u64, re
 /// The connection is counted already, so a limit is never exceeded, also by several workers at
 /// once.
 fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal> {
-    if shared.limits == Limits::default() {
+    let options = &shared.options;
+    if options.admits_all() {
         return Ok(());
     }
-    shared.limits.check(Open {
+    let per_listener = options.max_connections_per_listener;
+    let open = Open {
         total: shared.tracker.len(),
-        of_listener: shared
-            .limits
-            .per_listener
-            .map_or(0, |_| version.listener_conns().len()),
+        of_listener: per_listener.map_or(0, |_| version.listener_conns().len()),
         of_version: version.group().len(),
         version_drains: version.drain().is_draining(),
-    })
+    };
+    limits::check(options, open)
 }

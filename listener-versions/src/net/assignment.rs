@@ -1,23 +1,22 @@
 //! Which worker accepts on which socket of an address: all on the one that they share, or each on
 //! its own, and never a socket without a worker while there is one.
 
-use crate::ReusePort;
-
 /// The sockets of an address by number, and the workers by theirs. It opens and closes nothing.
 #[derive(Debug)]
 pub(super) struct Assignment {
-    mode: ReusePort,
-    /// The worker that accepts on each socket; `None` if there is no worker. In the shared mode it
-    /// means nothing.
+    /// Whether each worker has a socket of its own; otherwise all accept on each.
+    per_worker: bool,
+    /// The worker that accepts on each socket; `None` if there is no worker. It means nothing if
+    /// all accept on each.
     owners: Vec<Option<u64>>,
     workers: Vec<u64>,
 }
 
 impl Assignment {
     /// One socket, which waits for its first worker.
-    pub(super) fn new(mode: ReusePort) -> Self {
+    pub(super) fn new(per_worker: bool) -> Self {
         Self {
-            mode,
+            per_worker,
             owners: vec![None],
             workers: Vec::new(),
         }
@@ -52,9 +51,7 @@ impl Assignment {
 
     /// Whether a socket has to be opened for this worker.
     pub(super) fn needs_socket(&self, worker: u64) -> bool {
-        self.mode == ReusePort::PerWorker
-            && self.workers.contains(&worker)
-            && self.count(worker) == 0
+        self.per_worker && self.workers.contains(&worker) && self.count(worker) == 0
     }
 
     /// The next socket is this worker's.
@@ -83,7 +80,7 @@ impl Assignment {
 
     /// The sockets on which this worker accepts.
     pub(super) fn of(&self, worker: u64) -> impl Iterator<Item = usize> + '_ {
-        let shared = self.mode == ReusePort::Shared;
+        let shared = !self.per_worker;
         let sockets = self.owners.iter().enumerate();
         sockets
             .filter(move |(_, owner)| shared || **owner == Some(worker))
@@ -118,7 +115,7 @@ mod tests {
 
     #[test]
     fn workers_share_the_one_socket() {
-        let mut assignment = Assignment::new(ReusePort::Shared);
+        let mut assignment = Assignment::new(false);
         for worker in 1..4 {
             join(&mut assignment, worker);
         }
@@ -129,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_goes_leaves_its_socket_to_another_and_one_that_comes_takes_it_over() {
-        let mut assignment = Assignment::new(ReusePort::PerWorker);
+        let mut assignment = Assignment::new(true);
         join(&mut assignment, 1);
         join(&mut assignment, 2);
         assert_eq!((of(&assignment, 1), of(&assignment, 2)), (vec![0], vec![1]));
@@ -146,7 +143,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_socket_has_one_worker_and_every_worker_a_socket(ops in prop::collection::vec((any::<bool>(), 0..6u64), 1..40)) {
-            let mut assignment = Assignment::new(ReusePort::PerWorker);
+            let mut assignment = Assignment::new(true);
             let mut present = std::collections::BTreeSet::new();
             let mut most = 1;
             for (come, worker) in ops {

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::{DualStack, ListenAddress, ListenerConfig, SocketOptions};
+use crate::{ListenAddress, ListenerConfig, SocketOptions};
 
 /// A socket of this listener, as its configuration opens it.
 pub(super) fn socket<C: ListenerConfig>(config: &C, address: &ListenAddress) -> io::Result<Socket> {
@@ -33,7 +33,7 @@ pub(crate) fn bind(
                 Some(Protocol::TCP),
             )?;
             if address.is_ipv6() {
-                socket.set_only_v6(options.dual_stack == DualStack::Ipv6Only)?;
+                socket.set_only_v6(!options.dual_stack)?;
             }
             // On Unix this lets a restarted process have its port although old connections are in
             // TIME_WAIT. On Windows it would let two processes listen on one port.
@@ -41,7 +41,7 @@ pub(crate) fn bind(
             socket.set_reuse_address(true)?;
             // Only here does the kernel spread connections over the sockets of one address.
             #[cfg(target_os = "linux")]
-            if options.reuse_port == crate::ReusePort::PerWorker {
+            if options.reuse_port {
                 socket.set_reuse_port(true)?;
             }
             prepare(&socket)?;

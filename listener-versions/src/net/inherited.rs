@@ -301,7 +301,7 @@ pub struct SharedSocket {
     /// Where it listens.
     pub address: ListenAddress,
     /// Which of the sockets of this address it is, from 0: with
-    /// [`ReusePort::PerWorker`](crate::ReusePort::PerWorker) there is one for each worker.
+    /// [`SocketOptions::reuse_port`](crate::SocketOptions::reuse_port) there is one for each worker.
     pub index: usize,
     /// Another descriptor of the same socket, so with the same queue.
     pub socket: std::os::fd::OwnedFd,

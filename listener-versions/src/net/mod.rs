@@ -18,7 +18,7 @@ pub use enter::{Admission, ChainEntry};
 pub use inherited::Inherited;
 #[cfg(unix)]
 pub use inherited::SharedSocket;
-pub use limits::{Limits, Refusal};
+pub use limits::Refusal;
 pub use stream::Stream;
 pub use worker::Worker;
 

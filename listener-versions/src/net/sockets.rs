@@ -70,7 +70,7 @@ impl Sockets {
             local: ListenAddress::Internal,
             options,
             open: Vec::new(),
-            assignment: Assignment::new(crate::ReusePort::Shared),
+            assignment: Assignment::new(false),
             #[cfg(unix)]
             file: None,
             saved: VecDeque::new(),
@@ -84,7 +84,7 @@ impl Sockets {
         mut options: SocketOptions,
         config: &C,
     ) -> io::Result<Self> {
-        options.reuse_port = options.reuse_port.at(address);
+        options.reuse_port = options.reuse_port_at(address);
         let socket = bind::socket(config, address)?;
         Ok(Self {
             local: bind::local_address(&socket, address),
@@ -108,7 +108,7 @@ impl Sockets {
         mut options: SocketOptions,
         sockets: Vec<Socket>,
     ) -> Result<Self, (Vec<Socket>, io::Error)> {
-        options.reuse_port = options.reuse_port.at(address);
+        options.reuse_port = options.reuse_port_at(address);
         // Beside a socket that does not share its port no other can be opened.
         #[cfg(target_os = "linux")]
         if !matches!(address, ListenAddress::Unix(_)) {
@@ -118,7 +118,7 @@ impl Sockets {
                 .collect::<io::Result<Vec<bool>>>()
             {
                 Ok(shared) if shared.iter().all(|shared| *shared) => {}
-                Ok(_) => options.reuse_port = crate::ReusePort::Shared,
+                Ok(_) => options.reuse_port = false,
                 Err(error) => return Err((sockets, error)),
             }
         }

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use drain_tree::DrainDirection;
 
 use crate::update::Scope;
-use crate::{ListenerConfig, ListenerReport, SocketKey, Update, UpdateReport};
+use crate::{ListenerConfig, SocketKey, Update, UpdateReport};
 use effect::Work;
 use plan::Plan;
 use record::Named;
@@ -186,11 +186,11 @@ impl<C: ListenerConfig> VersionSet<C> {
         for (name, outcome) in decided.steps {
             let outcome =
                 outcome.map(|step| self.commit(&name, step, origin, &version_info, &mut work));
-            listeners.push(ListenerReport { name, outcome });
+            listeners.push((name, outcome));
         }
         for name in removed {
             let outcome = Ok(self.remove(&name, &mut work));
-            listeners.push(ListenerReport { name, outcome });
+            listeners.push((name, outcome));
         }
         for socket in left {
             self.close(&socket, &mut work);

@@ -11,9 +11,7 @@ use super::record::{Asked, Origin};
 use super::{VersionRecord, VersionSet};
 use crate::live::Life;
 use crate::update::Resource;
-use crate::{
-    Change, FieldError, ListenAddress, ListenerConfig, ListenerReport, SocketKey, UpdateError,
-};
+use crate::{Change, FieldError, ListenAddress, ListenerConfig, SocketKey, UpdateError};
 
 mod conflict;
 mod exchange;
@@ -121,7 +119,9 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
     }
 
     /// Of an atomic update nothing is taken: the report, and the sockets that were opened for it.
-    pub(crate) fn refuse_all(self) -> (Vec<ListenerReport>, Vec<SocketKey>) {
+    pub(crate) fn refuse_all(
+        self,
+    ) -> (Vec<(Arc<str>, Result<Change, UpdateError>)>, Vec<SocketKey>) {
         let listeners = self.steps.into_iter().map(|(name, outcome)| {
             let outcome = match outcome {
                 Some(Err(error)) => Err(error),
@@ -130,7 +130,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
                     listener: Arc::clone(&name),
                 }),
             };
-            ListenerReport { name, outcome }
+            (name, outcome)
         });
         (listeners.collect(), self.fresh.into_iter().collect())
     }

@@ -4,9 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use drain_tree::TrafficDirection;
-use listener_versions::{
-    ChainId, FieldError, ListenAddress, ListenerConfig, ReusePort, SocketOptions,
-};
+use listener_versions::{ChainId, FieldError, ListenAddress, ListenerConfig, SocketOptions};
 
 pub(crate) mod wire;
 
@@ -41,7 +39,7 @@ impl Config {
         self
     }
 
-    pub(crate) fn reuse_port(mut self, reuse_port: ReusePort) -> Self {
+    pub(crate) fn reuse_port(mut self, reuse_port: bool) -> Self {
         self.socket.reuse_port = reuse_port;
         self
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use listener_versions::{
-    Accepted, Driver, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Update,
+    Accepted, ListenAddress, ListenerObserver, Listeners, ListenersOptions, Update,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -44,7 +44,7 @@ pub(crate) fn free() -> ListenAddress {
 pub(crate) fn listeners_with(
     options: ListenersOptions,
     observer: impl ListenerObserver + 'static,
-) -> (Listeners<Config>, Driver) {
+) -> (Listeners<Config>, impl Future<Output = ()> + Send + 'static) {
     Listeners::new(
         DrainManager::root(DrainSettings::default()),
         ConnTracker::new(),
@@ -53,7 +53,7 @@ pub(crate) fn listeners_with(
     )
 }
 
-pub(crate) fn listeners() -> (Listeners<Config>, Driver) {
+pub(crate) fn listeners() -> (Listeners<Config>, impl Future<Output = ()> + Send + 'static) {
     listeners_with(ListenersOptions::default(), ())
 }
 

@@ -244,7 +244,7 @@ async fn twenty_handovers() {
     let meeting = Meeting::new("leaks");
     let (a, b) = (free(), free());
     let configs = || {
-        let a = at("a", a.clone(), 0).reuse_port(listener_versions::ReusePort::PerWorker);
+        let a = at("a", a.clone(), 0).reuse_port(true);
         vec![a, at("b", b.clone(), 0)]
     };
     let mut serving = process(1);

@@ -10,9 +10,7 @@ use crate::meeting::*;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainSettings};
 use listener_versions::handover::{HandoverOptions, Offer};
-use listener_versions::{
-    Inherited, ListenAddress, Listeners, ListenersOptions, ReusePort, Update, Worker,
-};
+use listener_versions::{Inherited, ListenAddress, Listeners, ListenersOptions, Update, Worker};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -64,7 +62,7 @@ impl Drop for Core {
 /// Both cores listen at `shared`, each on a socket of its own; only the second one has `own`.
 async fn configure(cores: &[Core], shared: &ListenAddress, own: &ListenAddress) {
     for (index, core) in cores.iter().enumerate() {
-        let mut configs = vec![at("shared", shared.clone(), 0).reuse_port(ReusePort::PerWorker)];
+        let mut configs = vec![at("shared", shared.clone(), 0).reuse_port(true)];
         if index == 1 {
             configs.push(at("own", own.clone(), 0));
         }

@@ -22,8 +22,8 @@ use common::{Config, at};
 use conn_tracker::{ConnId, ConnTracker};
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainSettings};
 use listener_versions::{
-    AcceptPolicy, Accepted, Change, ListenerObserver, Listeners, ListenersOptions, ReusePort,
-    Update, VersionState, VersionView,
+    AcceptPolicy, Accepted, Change, ListenerObserver, Listeners, ListenersOptions, Update,
+    VersionState, VersionView,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
@@ -109,10 +109,10 @@ struct System {
 
 impl System {
     fn apply_update(&self) -> Vec<(String, Change)> {
-        let configs = self.configs.iter().map(|(name, content)| {
-            let mode = [ReusePort::Shared, ReusePort::PerWorker][*name];
-            at(NAMES[*name], any_port(), *content).reuse_port(mode)
-        });
+        let configs = self
+            .configs
+            .iter()
+            .map(|(name, content)| at(NAMES[*name], any_port(), *content).reuse_port(*name == 1));
         let report = self
             .runtime
             .block_on(self.listeners.apply(Update::lds("v", configs)));

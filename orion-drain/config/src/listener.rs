@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use drain_tree::DrainType;
 use drain_tree::TrafficDirection;
-use listener_versions::{DualStack, ListenAddress, ReusePort, SocketOptions};
+use listener_versions::{ListenAddress, SocketOptions};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
@@ -249,10 +249,8 @@ impl Listener {
     /// How its socket at `at`, one of its addresses, is opened: `enable_reuse_port`,
     /// `tcp_backlog_size`, and the address's `ipv4_compat` or `mode`.
     pub fn socket_options(&self, at: &ListenAddress) -> SocketOptions {
-        let mut options = SocketOptions::default();
-        if self.enable_reuse_port == Some(true) {
-            options = options.with_reuse_port(ReusePort::PerWorker);
-        }
+        let reuse_port = self.enable_reuse_port == Some(true);
+        let mut options = SocketOptions::default().with_reuse_port(reuse_port);
         if let Some(connections) = self.tcp_backlog_size {
             options = options.with_backlog(connections);
         }
@@ -262,9 +260,7 @@ impl Listener {
             .find(|address| address.is_at(at))
             .unwrap_or(&self.address)
         {
-            Address::SocketAddress(address) if address.ipv4_compat => {
-                options.with_dual_stack(DualStack::Ipv4Compat)
-            }
+            Address::SocketAddress(address) if address.ipv4_compat => options.with_dual_stack(true),
             Address::Pipe(Pipe {
                 mode: Some(mode), ..
             }) => options.with_mode(*mode),

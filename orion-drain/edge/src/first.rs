@@ -65,9 +65,9 @@ impl First {
                 Some(removed) => lacks.listeners.retain(|name| !removed.contains(name)),
                 None => *lacks = Lacks::default(),
             }
-            for listener in &applied.report.listeners {
-                if listener.outcome.is_ok() {
-                    lacks.listeners.remove(&*listener.name);
+            for (name, outcome) in &applied.report.listeners {
+                if outcome.is_ok() {
+                    lacks.listeners.remove(&**name);
                 }
             }
             for Refused { name, .. } in &applied.refused {

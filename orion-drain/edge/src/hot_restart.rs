@@ -12,10 +12,10 @@ use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
-    Asked, Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
+    Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
 };
 use orion_drain::listener_versions::{Inherited, ListenAddress, Listeners};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -120,7 +120,7 @@ pub(crate) struct AdminPort {
 
 impl Offering {
     /// Whether a next process has asked and is not answered yet.
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn asked(&self) -> watch::Receiver<bool> {
         self.offer.asked()
     }
 

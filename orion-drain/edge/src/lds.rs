@@ -156,9 +156,11 @@ impl Lds {
 
 /// Says in one line what an update changed.
 fn tell(applied: &Applied) {
-    let listeners = applied.report.listeners.iter().filter_map(|listener| {
-        let name = &listener.name;
-        match &listener.outcome {
+    let listeners = applied
+        .report
+        .listeners
+        .iter()
+        .filter_map(|(name, outcome)| match outcome {
             Ok(Change::Unchanged) => None,
             Ok(Change::Added { version }) => Some(format!("{name} added (v{version})")),
             Ok(Change::Modified { version, replaced }) => {
@@ -169,8 +171,7 @@ fn tell(applied: &Applied) {
             Ok(Change::Stopped) => Some(format!("{name} not taken, listeners are stopped")),
             Ok(change) => Some(format!("{name} {change:?}")),
             Err(_) => Some(format!("{name} refused")),
-        }
-    });
+        });
     let listeners: Vec<_> = listeners.collect();
     let changed = match &listeners[..] {
         [] => "nothing changed".to_owned(),

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  bootstrap ─► drain tree, registry, listeners ─► workers accept ─► listener::serve, a task a connection
-//!  LDS       ─► Lds ─► Listeners::apply ─► new version accepts, old one drains (paced by the Driver's task)
+//!  LDS       ─► Lds ─► Listeners::apply ─► new version accepts, old one drains (paced by the driver's task)
 //!  a new process ─► takes the sockets, and this one drains (--hot-restart-path)
 //!  signals   ─► the root drains, then the process exits          admin port ─► statistics, drains, health
 //! ```
@@ -59,7 +59,7 @@ use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, Signals};
 use orion_drain::listener_versions::handover::PROTOCOL_VERSION;
-use orion_drain::listener_versions::{Limits, Listeners, ListenersOptions, Update};
+use orion_drain::listener_versions::{Listeners, ListenersOptions, Update};
 use orion_drain::orion::DefaultConnectionManager;
 use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
@@ -177,7 +177,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         ListenerManagerConfig::listeners_options,
     );
     if let Some(connections) = bootstrap.connection_limit() {
-        options = options.with_limits(Limits::default().with_total(connections));
+        options = options.with_max_connections(connections);
     }
     let (listeners, driver) = Listeners::new(
         root.clone(),

@@ -9,8 +9,7 @@ use orion_drain::lifecycle::{
     Shutdown, ShutdownEnding, ShutdownReason, ShutdownRun, ShutdownState, Signals,
 };
 use orion_drain::listener_versions::Listeners;
-use orion_drain::listener_versions::handover::Asked;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::cli::OnSigterm;
@@ -26,7 +25,7 @@ pub(crate) async fn wait(
     (shutdown, run): (&Shutdown, ShutdownRun),
     (listeners, service): (&Listeners<EdgeListener>, &Service),
     on_sigterm: OnSigterm,
-    (quit, asked): (impl Future<Output = ()>, Option<Asked>),
+    (quit, asked): (impl Future<Output = ()>, Option<watch::Receiver<bool>>),
 ) {
     let run = run.run(|| {
         service.stops();
@@ -54,7 +53,7 @@ pub(crate) async fn wait(
         if let Some(mut asked) = asked {
             // Without an answer a new process that has the sockets already would end as well.
             tokio::select! {
-                _ = timeout(FOR_ANSWER, asked.answered()) => {}
+                _ = timeout(FOR_ANSWER, asked.wait_for(|asked| !asked)) => {}
                 () = again.notified() => {}
                 () = hear => {}
             }

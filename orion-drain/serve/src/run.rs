@@ -30,7 +30,7 @@ where
 /// the sockets.
 ///
 /// It resolves when the last handle of the listeners is gone; it holds none itself. Their
-/// [`Driver`](listener_versions::Driver) must be spawned, as always.
+/// [driver](Listeners::new) must be spawned, as always.
 ///
 /// # Cancel safety
 ///

@@ -7,8 +7,8 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use listener_versions::{
-    Admission, ListenAddress, ListenerConfig, Listeners, ListenersOptions, ReusePort,
-    SocketOptions, Stream, Update,
+    Admission, ListenAddress, ListenerConfig, Listeners, ListenersOptions, SocketOptions, Stream,
+    Update,
 };
 use orion_drain_shutdown::{ShutdownEnding, ShutdownSettings, shut_down_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,7 +35,7 @@ impl ListenerConfig for Config {
     }
 
     fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
-        SocketOptions::default().with_reuse_port(ReusePort::PerWorker)
+        SocketOptions::default().with_reuse_port(true)
     }
 }
 

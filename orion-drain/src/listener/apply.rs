@@ -84,7 +84,7 @@ pub async fn apply_update<C: ListenerConfig>(
     // Those that come after them are in `refused` already, with the whole path of their fields.
     // Both may have the same name: of two with one name the second is refused when it is read.
     let outcomes = report.listeners.iter().take(taken);
-    for error in outcomes.filter_map(|listener| listener.outcome.as_ref().err()) {
+    for error in outcomes.filter_map(|(_, outcome)| outcome.as_ref().err()) {
         let (name, message) = (error.listener().to_owned(), error.to_string());
         let prefix = format!("listener {name:?}: ");
         let message = message.strip_prefix(&prefix).unwrap_or(&message);

@@ -286,8 +286,9 @@ impl<C: ListenerConfig, S: ListenerServices<C>> ListenersManager<C, S> {
         let update = Update::delta(&version_info, [listener], removed).atomic();
         let applied = shared.listeners.apply(update);
         let report = crate::telemetry::in_update(&version_info, applied).await;
-        let outcome = report.listeners.into_iter().find(|one| *one.name == *name);
-        outcome.map_or(Ok(Change::Unchanged), |one| one.outcome)
+        let mut outcomes = report.listeners.into_iter();
+        let outcome = outcomes.find(|(listener, _)| **listener == *name);
+        outcome.map_or(Ok(Change::Unchanged), |(_, outcome)| outcome)
     }
 
     /// The versions of a listener, oldest first.

@@ -18,8 +18,8 @@ use orion_drain::conn_tracker::{CloseReason, ConnTracker};
 use orion_drain::drain_tree::{DrainDirection, DrainManager};
 use orion_drain::lifecycle::{Shutdown, ShutdownOutcome, ShutdownReason, ShutdownSettings};
 use orion_drain::listener_versions::{
-    Accepted, ChainId, ListenAddress, ListenerConfig, Listeners, ListenersOptions, ReusePort,
-    RouteWatch, Routes, SocketOptions, Update, UpdateError, UpdateReport, socket2,
+    Accepted, ChainId, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch,
+    Routes, SocketOptions, Update, UpdateError, UpdateReport, socket2,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{
@@ -174,7 +174,7 @@ impl ListenerConfig for Listener {
     }
 
     fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
-        SocketOptions::default().with_reuse_port(ReusePort::PerWorker)
+        SocketOptions::default().with_reuse_port(true)
     }
 
     fn bind(&self, address: &ListenAddress) -> io::Result<socket2::Socket> {

@@ -590,7 +590,7 @@ fn what_an_open_socket_keeps_cannot_change_while_the_address_stays() {
     let mut v4 = listener("b", 81, 1);
     bench.lds([v6.clone(), v4.clone()]);
     for config in [&mut v6, &mut v4] {
-        config.socket.dual_stack = crate::DualStack::Ipv4Compat;
+        config.socket.dual_stack = true;
     }
     let (report, _) = bench.lds([v6, v4]);
     assert_eq!(

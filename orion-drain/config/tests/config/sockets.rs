@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use listener_versions::{DualStack, ListenAddress, ReusePort, SocketOptions};
+use listener_versions::{ListenAddress, SocketOptions};
 use orion_drain_config::{Bootstrap, ConfigErrorKind, Listener};
 
 use super::{http_listener, manager, read};
@@ -23,7 +23,7 @@ fn a_listener_opens_one_shared_socket_unless_it_says_otherwise() {
         read(&http_listener("")).socket_options(&at()),
         SocketOptions::default()
     );
-    for (value, mode) in [("true", ReusePort::PerWorker), ("false", ReusePort::Shared)] {
+    for (value, mode) in [("true", true), ("false", false)] {
         let yaml = format!(
             "{}enable_reuse_port: {value}\ntcp_backlog_size: 7\n",
             http_listener("")
@@ -34,7 +34,7 @@ fn a_listener_opens_one_shared_socket_unless_it_says_otherwise() {
         assert_eq!(read(&yaml).socket_options(&at()), expected);
     }
     let yaml = http_listener("").replace("127.0.0.1,", "'::', ipv4_compat: true,");
-    let expected = SocketOptions::default().with_dual_stack(DualStack::Ipv4Compat);
+    let expected = SocketOptions::default().with_dual_stack(true);
     assert_eq!(read(&yaml).socket_options(&at()), expected);
 }
 
@@ -352,7 +352,7 @@ fn additional_addresses_have_options_of_their_own_and_rules() {
     let listener = read(&more(&format!("{six}, {pipe}")));
     assert_eq!(listener.additional_addresses.len(), 2);
     assert_eq!(listener.socket_options(&at()), SocketOptions::default());
-    let dual = SocketOptions::default().with_dual_stack(DualStack::Ipv4Compat);
+    let dual = SocketOptions::default().with_dual_stack(true);
     // The second socket of a worker is asked for by the port that the kernel chose for the first.
     for address in ["[::1]:0", "[::1]:4711"] {
         let address = address.parse().expect("an address");
