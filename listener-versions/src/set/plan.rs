@@ -19,6 +19,9 @@ mod sockets;
 use conflict::Taken;
 use sockets::Next;
 
+/// A listener's name, and what became of it.
+type Reported = (Arc<str>, Result<Change, UpdateError>);
+
 pub(crate) struct Plan<'a, C> {
     set: &'a VersionSet<C>,
     steps: Vec<(Arc<str>, Option<Outcome<C>>)>,
@@ -119,9 +122,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
     }
 
     /// Of an atomic update nothing is taken: the report, and the sockets that were opened for it.
-    pub(crate) fn refuse_all(
-        self,
-    ) -> (Vec<(Arc<str>, Result<Change, UpdateError>)>, Vec<SocketKey>) {
+    pub(crate) fn refuse_all(self) -> (Vec<Reported>, Vec<SocketKey>) {
         let listeners = self.steps.into_iter().map(|(name, outcome)| {
             let outcome = match outcome {
                 Some(Err(error)) => Err(error),
