@@ -89,7 +89,7 @@ impl DrainManager {
     /// if it is nearer.
     ///
     /// The drain has begun when this returns: every node below is draining, and so is every child
-    /// that is made later. That costs some hundred nanoseconds a node, without a system call. The
+    /// that is made later. That costs some 4 000 instructions a node, without a system call. The
     /// returned future paces the drain. A start at a node whose drain is over gets its outcome.
     ///
     /// Stored [`on_drain`](Self::on_drain) callbacks are called here, on this thread.

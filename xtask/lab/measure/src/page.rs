@@ -22,8 +22,9 @@ const TITLE: &str = "# What it costs";
 
 const INTRODUCTION: &str = "
 Each value is a median of several runs, each ratio a median of ratios within one round: every
-candidate once a round, so that a busy neighbour disturbs all alike. Ratios hold within one run;
-nanoseconds are the machine's in that minute. Rows of one part may have run one after the other.
+candidate once a round, so that other work on the machine disturbs all candidates alike. Compare
+ratios of one run only; absolute times hold for that run alone. Rows of one part may have run one
+after the other.
 ";
 
 pub(crate) const SIGNAL: Part = Part {
@@ -42,13 +43,13 @@ pub(crate) const SIGNAL: Part = Part {
   task, which drops it: two additions and two subtractions that no other core contends for, where the floor is one of each.
   *Parking* adds two passes through the shard's lock, and the record of the connection. *As the product holds one*: two watches,
   four handles and a parked wait.
-- *The gradual ticker* is judged by the second worst of the thousand ticks in a round, which swings most of all rows; it
-  plays fifteen rounds, and the median is shown.
+- *The gradual ticker* is judged by the second worst of the thousand ticks in a round, which varies more than any other row;
+  it runs fifteen rounds, and the median is shown.
 - *Instructions* are counted by callgrind: those of the program, with an idle drain and one thread.
 - *Fan-out*: N tasks on two tokio workers; the floor is an array of wakers that two tasks walk 32 at a time. drain-signal is
   driven by two tasks too, one a worker (`Draining` is `Clone`); a single driver is among the peers. No wait is boxed, and
-  glibc's allocator runs without its fast bins (`GLIBC_TUNABLES=glibc.malloc.mxfast=0`): a million freed boxes, or crumbs beside
-  a million tasks, make it stand still for longer than what is measured.
+  glibc's allocator runs without its fast bins (`GLIBC_TUNABLES=glibc.malloc.mxfast=0`): freeing a million boxes, or small
+  allocations beside a million tasks, stalls the allocator for longer than what is measured.
 - *Ticker*: the same ticker on the same runtime before the drain, over as many ticks, is its floor. Time in which a worker was
   ready and had no processor is taken off both, as the kernel counts it.
 - hyper-util's `GracefulShutdown` takes hyper's own connections only, so it takes part in open and close (its `Watcher`) and
@@ -87,11 +88,12 @@ pub(crate) const SERVING: Part = Part {
   The client is a process of its own and is not counted.
 - *Instructions* are counted by callgrind: those of the program, not of the kernel. *System calls* are counted by strace. Both
   are the difference between two runs of different length, and hardly depend on how busy the machine is.
-- *Why the targets of instructions are missed*: no single cause is left. A response passes six layers of services, of which each
-  returns it by value: a fifth of what a request costs more is memcpy. The `Connection` in the extensions of every request is a
-  hash map with its allocations (`ConnectionShown::Upgrades` saves them). The rest is thirty functions of 30 to 130 instructions
-  each, mostly the transport's five layers. A short connection costs about ten allocations more: its entry, its place in the
-  drain, what transport and service share, and the codec that is boxed once the first bytes are known.
+- *Why the targets of instructions are missed*: no single cause is left. One layer around the service (`orion-drain/serve/src/request.rs`)
+  does all that concerns a request; it wraps the body of the request, the future and the body of the response. Four layers around
+  the transport see every read and write (the picture of the HTTP stack in ARCHITECTURE.md names them). The `Connection` in the
+  extensions of every request is a hash map with its allocations (`ConnectionShown::Upgrades` saves them). A short connection
+  makes more allocations than hyper-util's: its entry, its slot in the drain, what transport and service share, and the codec,
+  which is boxed once the first bytes are known.
 - *Few system calls*: a connection that ends at once sets no timer (one that is nearer than the driver's next wake costs a write to
   its eventfd), reads the preface together with the request, and asks for no local address. One `setsockopt` is ours:
   `TCP_NODELAY`.
