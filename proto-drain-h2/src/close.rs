@@ -1,5 +1,6 @@
 //! The connection: what the driver's three steps mean for a server over a
-//! [`GoawayIo`](crate::GoawayIo).
+//! [`GoawayIo`](crate::GoawayIo), and so when the two GOAWAYs are written. The first is written at
+//! `start`; the final one when the gap (`drain_timeout`) is over, or at `finish` if that comes first.
 
 use crate::drain::{H2Drain, H2Parts};
 use crate::handle::{GoawayHandle, WireProtocol};

@@ -1,10 +1,17 @@
-//! How a connection is let go: at its slot it is left to speak (or given a grace), at the deadline
-//! it closes.
+//! The steps of an HTTP/1 connection, and who closes one that is idle.
 //!
-//! HTTP/1 has no word for "I am leaving" but a header on a response, so a silent client cannot be
-//! informed. Whether its connection is closed at its slot or left until the deadline is the
-//! [`IdlePolicy`]; either way RFC 9112 section 9.5 lets a request cross the close, and no server
-//! can prevent that.
+//! HTTP/1 can announce a close only by a header on a response, so a client that sends no request
+//! cannot be informed. When its connection is closed is the [`IdlePolicy`]:
+//!
+//! | policy | an idle connection |
+//! | --- | --- |
+//! | `WhenItSpeaks`, the default | is closed by the driver's `abort` at the deadline |
+//! | `AfterGrace(d)` | is closed by [`Http1Connection`] `d` after its slot, if no byte has come meanwhile |
+//! | either, if it has never sent a byte | is closed [`pre_session_timeout`](Http1Settings::pre_session_timeout) (10 s) after its slot |
+//!
+//! In each case a request can cross the close (RFC 9112 section 9.5); no server can prevent that.
+//! Outside of a drain an idle connection is closed by its `idle_timeout`, which is orion-drain-serve's
+//! (`aging.rs`).
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,6 +1,10 @@
 //! A transport whose shutdown is the staged close of RFC 9112 section 9.6: half-close, read and
 //! discard, close.
 //!
+//! [`LingerIo`] waits for the client after the last response: until the client closes, or makes no
+//! progress for `delayed_close_timeout` (1 s), or has sent as many bytes as
+//! [`LingerSettings`] allows.
+//!
 //! A close with unread data in the socket makes the kernel answer with RST, and an RST makes the
 //! peer's kernel throw away what it has received and not yet handed out: the response. hyper (1.12)
 //! offers no staged close; it awaits the transport's `poll_shutdown`, so that is where this one

@@ -1,4 +1,10 @@
 //! The one driver: runs a connection, and leads it through the steps of its drain.
+//!
+//! Nothing else calls `start`, `finish` and `abort`. Whenever the connection is polled and still
+//! open, the driver asks which phase the drain has reached for this connection, and takes the steps
+//! up to there in their order ([`take_steps`]): `start` at the connection's slot, `finish` at
+//! [`finish_before`](crate::CloseSteps::finish_before) the deadline, `abort` at the deadline. A
+//! connection that is still open [`drop_after`](crate::CloseSteps::drop_after) later is dropped.
 
 use std::future::Future;
 use std::pin::Pin;

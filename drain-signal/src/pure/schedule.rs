@@ -1,5 +1,6 @@
-//! When is it whose turn? Pure functions of elapsed time, drain time and a sample; no clock, no
-//! randomness.
+//! When is a connection's slot? Pure functions of elapsed time, drain time and a sample; no clock, no
+//! randomness. [`push_slot`] is the answer for a connection that waits, [`signal_window`] the time in
+//! which all slots lie.
 
 use std::time::Duration;
 

@@ -1,4 +1,11 @@
-//! When a sequence is over. Pure: facts and time come in.
+//! When a sequence is over, and what is left then. Pure: facts and time come in.
+//!
+//! | the drain | is over | left |
+//! | --- | --- | --- |
+//! | closes what is left, `UntilEmpty` | with its last connection, after its minimum | none |
+//! | closes what is left, `Full` | with its last connection, at its deadline | none |
+//! | either, with connections that do not end | `drop_after` behind the deadline | those that no driver dropped |
+//! | leaves what is left (an operator's) | when its drain time is over | all that are open; they go on |
 
 use std::time::{Duration, Instant};
 

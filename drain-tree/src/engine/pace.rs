@@ -1,8 +1,10 @@
-//! Which parts a sequence looks at next: those that reported a change, and all listed parts at
-//! every step of the pace.
+//! Which connections are signaled next, from above: which parts a sequence looks at. A part is one
+//! node's share of the drain. To look at a part is to call its `Draining::advance(now)`, which
+//! signals those of its connections whose slots have come (`drain-signal/src/engine/advance.rs`).
 //!
-//! Between two steps nothing happens but what is reported; a step looks at the parts with
-//! connections and at no other.
+//! A sequence looks at the parts that reported a change (a connection opened, another deadline),
+//! and at every step of the pace at all parts with connections. At most 32 connections are woken or
+//! 64 parts are looked at in a turn; then other tasks run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

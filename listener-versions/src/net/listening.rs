@@ -1,5 +1,10 @@
-//! One listening address: who takes what comes on its sockets, as one atomic load, and who accepts
-//! there.
+//! One listening address: which version takes the next connection of its sockets, and which accept
+//! loops serve them.
+//!
+//! The version is [`Listening::current`]. An update stores the new one there before the old version
+//! drains ([`serve`](Listening::serve)); an accepted connection reads it by one atomic load
+//! ([`admit`](Listening::admit)). A connection whose version was replaced in between goes to the
+//! newer one.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

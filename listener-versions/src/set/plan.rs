@@ -1,5 +1,17 @@
 //! Decides an update without changing anything: what each listener would become, and which sockets
 //! change hands.
+//!
+//! For each listener of the update, the first line that is true:
+//!
+//! | the configuration | becomes |
+//! | --- | --- |
+//! | is named twice, or was refused by its reader; has no name | a refusal |
+//! | is of a direction that was stopped | nothing ([`Change::Stopped`]) |
+//! | has the content of the active or the warming version | nothing ([`Change::Unchanged`]) |
+//! | comes by LDS and has the name of a static listener; breaks a rule | a refusal |
+//! | differs from the active version in filter chains only, and does not warm | [`Step::InPlace`] |
+//! | wants an address that another listener keeps, or that cannot be opened | a refusal |
+//! | otherwise | a new version ([`Step::Take`]) |
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -1,4 +1,12 @@
-//! The shutdown as a pure machine: time, connections and wishes come in, steps to take come out.
+//! The shutdown as a pure machine: time, connections and requests come in, actions come out.
+//!
+//! ```text
+//!  begin ── lead_time ──► Drain ── accepting ──► StopAccepting ── last connection, after the minimum ──► over
+//!    └─ health_delay ──► not ready, FailHealth       └─ no more left than exit_at_connections ─► BringForward(now)
+//! ```
+//!
+//! [`Machine::action`] says what is to be done now; `run.rs` does it, and waits until the next time
+//! or change. A second request ([`Machine::end`]) ends it in every state.
 
 use std::time::{Duration, Instant};
 
