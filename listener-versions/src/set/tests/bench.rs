@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::common::Config;
+use super::config::Config;
 use crate::set::Wanted;
 use listener_versions::{
     Change, Effect, Update, UpdateError, UpdateReport, VersionSet, VersionState,

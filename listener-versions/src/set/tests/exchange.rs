@@ -2,7 +2,7 @@
 //! not depend on it.
 
 use super::bench::{Bench, change, error, lines_of};
-use super::common::{Config, at_port, listener};
+use super::config::{Config, at_port, listener};
 use listener_versions::{Change, Update, UpdateError, UpdateReport, VersionState};
 use proptest::prelude::*;
 

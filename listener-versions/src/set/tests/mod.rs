@@ -1,8 +1,7 @@
 //! The set of versions, without sockets.
 
 mod bench;
-#[path = "../../../tests/common/mod.rs"]
-mod common;
+mod config;
 mod exchange;
 mod model;
 mod several;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::set::Wanted;
 
-use super::common::{Config, at_port, listener};
+use super::config::{Config, at_port, listener};
 use drain_tree::DrainDirection;
 use listener_versions::{
     Change, Effect, ListenAddress, SocketKey, Update, UpdateError, UpdateReport, VersionSet,

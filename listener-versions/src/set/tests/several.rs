@@ -2,7 +2,7 @@
 //! while others stay.
 
 use super::bench::{Bench, change, error};
-use super::common::{Config, at_port, listener};
+use super::config::{Config, at_port, listener};
 use listener_versions::{Change, ListenAddress, VersionState};
 
 /// Listener `name` at these ports.

@@ -2,7 +2,7 @@
 //! given.
 
 use super::bench::{Bench, change, error, lines_of};
-use super::common::{Config, listener};
+use super::config::{Config, listener};
 use drain_tree::{DrainDirection, TrafficDirection};
 use listener_versions::{Change, FieldError, Update, UpdateError, VersionState};
 
@@ -575,7 +575,7 @@ fn a_removed_listener_that_comes_back_takes_its_address_from_the_version_that_st
 fn the_address_of_a_pipe_must_not_be_empty() {
     let mut bench = Bench::default();
     for path in ["unix:", "unix:@"] {
-        let (report, log) = bench.lds([super::common::at("a", path.parse().expect("a path"), 1)]);
+        let (report, log) = bench.lds([super::config::at("a", path.parse().expect("a path"), 1)]);
         assert_eq!(
             (error(&report, "a").field(), log.as_str()),
             ("address.pipe.path", "")
@@ -586,7 +586,7 @@ fn the_address_of_a_pipe_must_not_be_empty() {
 #[test]
 fn what_an_open_socket_keeps_cannot_change_while_the_address_stays() {
     let mut bench = Bench::default();
-    let mut v6 = super::common::at("a", "[::1]:80".parse().expect("an address"), 1);
+    let mut v6 = super::config::at("a", "[::1]:80".parse().expect("an address"), 1);
     let mut v4 = listener("b", 81, 1);
     bench.lds([v6.clone(), v4.clone()]);
     for config in [&mut v6, &mut v4] {
