@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use conn_tracker::ConnTracker;
+use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use http::{Request, Response};
 use http_body_util::Full;
@@ -21,7 +21,8 @@ use orion_drain::StatsObserver;
 use orion_drain::config::ListenerUpdate;
 use orion_drain::listener::{Entered, ServedListener};
 use orion_drain::serve::{
-    CodecType, Handler, HttpServer, HttpTimeouts, ListenOn, ReceivedBody, Tcp, serve, serve_http,
+    CodecType, Connection, Handler, HttpServer, HttpTimeouts, ListenOn, ReceivedBody, Tcp, serve,
+    serve_http,
 };
 use orion_drain::stats::Stats;
 use orion_drain::telemetry::lds_update;
@@ -520,4 +521,37 @@ async fn a_refused_listener_is_told_with_its_field() {
     assert_eq!(told.len(), 1);
     assert!(told[0]["field"].contains("filter_chains[0]"), "{told:?}");
     assert!(told[0]["error"].contains("is wrong"), "{told:?}");
+}
+
+/// A host with listeners of its own names what it serves.
+#[tokio::test]
+async fn a_connection_has_the_names_that_its_host_gives() {
+    let listening = Listening::default();
+    let _subscribed =
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(listening.clone()));
+    let node = DrainManager::root(DrainSettings::default());
+    let guard = ConnTracker::new().group("x", 9).open(Peer::Unknown);
+    let watch = node.watch().expect("nothing drains");
+    let connection = Connection::new(&node, watch, guard).with_names("own", 7);
+    let (mut client, accepted) = tokio::io::duplex(1024);
+    let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
+    let client = async move {
+        let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        client.write_all(request).await.expect("it is open");
+        client
+            .read_to_end(&mut Vec::new())
+            .await
+            .expect("an answer");
+    };
+    let served = serve_http(accepted, service_fn(answer), connection, &server);
+    let (_, closed) = tokio::join!(client, served);
+    assert!(matches!(closed.output, Some(Ok(()))));
+    let span = listening.spans("connection").pop().expect("a span");
+    assert_eq!(
+        (
+            span.fields["listener"].as_str(),
+            span.fields["version"].as_str()
+        ),
+        ("own", "7")
+    );
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use drain_tree::DrainStrategy;
 use hyper::service::service_fn;
 use orion_drain_serve::{
-    CodecType, HttpServer, HttpTimeouts, ProtocolDrainBehavior, SharedBehavior, TcpServer,
-    serve_http, serve_tcp,
+    AtDeadline, CodecType, HttpServer, HttpTimeouts, ProtocolDrainBehavior, SharedBehavior,
+    TcpServer, serve_http, serve_tcp,
 };
 use proto_drain_http1::IdlePolicy;
 use proto_drain_tcp::CopyOptions;
@@ -245,4 +245,60 @@ async fn the_first_peer_and_the_first_behavior_count() {
         .with_behavior(SharedBehavior::new(&silent))
         .with_behavior(SharedBehavior::new(&ProtocolDrainBehavior::Auto));
     assert_eq!(connection.behavior(), silent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_drain_jitter_makes_the_gap_of_some_connections_longer() {
+    let jitter = HttpTimeouts::default()
+        .with_drain(SECOND)
+        .with_drain_jitter(8 * SECOND);
+    let listener = Listener::new(DrainStrategy::Immediate);
+    let server = HttpServer::new(CodecType::Auto, &jitter, Arc::new(()));
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let (client, accepted) = duplex(64 * 1024);
+        let connection = listener.connection().expect("it is open");
+        let server = server.clone();
+        let service = service_fn(answer);
+        tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+        let mut client = H2Client::new(client).await;
+        assert_eq!(client.get("/").await, b"hello");
+        clients.push(client);
+    }
+    let start = Instant::now();
+    tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+    let gaps = clients.into_iter().map(|mut client| async move {
+        client.goaway().await;
+        client.goaway().await;
+        start.elapsed().as_secs()
+    });
+    let mut gaps = futures_util::future::join_all(gaps).await;
+    gaps.sort_unstable();
+    assert_eq!(gaps[0], 1, "{gaps:?}");
+    assert!((7..=9).contains(&gaps[7]), "{gaps:?}");
+    gaps.dedup();
+    assert!(gaps.len() >= 6, "spread evenly: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cut_at_the_deadline_leaves_out_what_the_steps_would_say() {
+    for (at_deadline, is_reset) in [(AtDeadline::Steps, true), (AtDeadline::Cut, false)] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let change =
+            |server: HttpServer| server.with_drain(|drain| drain.with_at_deadline(at_deadline));
+        let (mut http1, _) = listener.serve_with(&HttpTimeouts::default(), change);
+        let (http2, _) = listener.serve_with(&HttpTimeouts::default(), change);
+        let endless = b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n";
+        http1.write_all(endless).await.expect("it is open");
+        let mut http2 = H2Client::new(http2).await;
+        let stream = http2.open("/endless").await;
+        let start = Instant::now();
+        tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+        http2.end().await;
+        assert_eq!(http2.was_reset(stream), is_reset);
+        rest(&mut http1).await;
+        assert_eq!(start.elapsed().as_secs(), 60);
+        // Lingering takes what the client still sends; cut does not.
+        assert_eq!(http1.write_all(b"x").await.is_ok(), is_reset);
+    }
 }
