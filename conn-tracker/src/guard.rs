@@ -126,8 +126,8 @@ impl ConnGuard {
         self.block.registry.look(low);
     }
 
-    /// Sets who is on the other end, once that is known better: the PROXY protocol names the client
-    /// behind a load balancer.
+    /// Sets the address of the other end, once it is known better: the PROXY protocol names the
+    /// client behind a load balancer.
     ///
     /// ```
     /// use conn_tracker::{ConnTracker, Peer};

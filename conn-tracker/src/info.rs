@@ -57,7 +57,7 @@ pub(crate) fn close_only(closer: impl Fn() + Send + Sync + 'static) -> Closer {
     Box::new(CloseOnly(closer))
 }
 
-/// Who is on the other end. For the admin view only: keep it out of metrics.
+/// The address of the other end. For the admin view only: keep it out of metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {

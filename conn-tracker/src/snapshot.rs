@@ -34,7 +34,7 @@ pub struct ConnSnapshot {
     pub protocol: ConnProtocol,
     /// Whose connection it is.
     pub label: ConnLabel,
-    /// Who is on the other end. For operators only: keep it out of metrics.
+    /// The address of the other end. For operators only: keep it out of metrics.
     pub peer: Peer,
     /// When it was opened, since the tracker was made.
     pub established: Duration,

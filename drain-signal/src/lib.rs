@@ -1,10 +1,11 @@
-//! Is this drain on, is it my turn, must I be gone? The signal every connection of a proxy or
-//! server listens to.
+//! A drain signal for any async runtime: it says to each connection of a server when to finish and
+//! by when it must be gone, and to the server when the last connection is gone.
 //!
 //! A server that closes its connections when its configuration changes loses requests. A server
-//! that *drains* asks them, one after the other, to leave; lets them finish in their own protocol's
-//! words; and closes what is left at a deadline. Who decides when is the owner of the
-//! [`DrainTrigger`]; who says goodbye is the connection.
+//! that *drains* asks its connections, one after the other, to finish in their own protocol, and
+//! closes at a deadline what is left. The owner of the [`DrainTrigger`] decides when the drain
+//! begins. At a connection's slot its driver ([`drive`]) calls the connection's own step
+//! ([`GracefulClose::start`]): `connection: close`, GOAWAY, or FIN.
 //!
 //! ```text
 //!  DrainTrigger ── start(event) ──► Draining ── advance(now) ──► slots, deadline
@@ -44,7 +45,7 @@
 //!
 //! | dropped | means |
 //! | --- | --- |
-//! | [`DrainTrigger`] before `start` | nothing drains, ever; watchers go on |
+//! | [`DrainTrigger`] before `start` | nothing drains, ever; connections go on |
 //! | [`DrainSignal`] | nothing |
 //! | [`Draining`], all clones | the drain stays begun; no further slot comes, nothing is closed |
 //! | [`DrainWatch`] | this connection is gone (its clones say so too: the last one counts) |
@@ -74,16 +75,16 @@
 //! records of connections, and the entries of parked waits. A question is one load of the state
 //! word. A watch is opened by two atomic additions that no other core contends for, and closed by
 //! two. A wait parks with the shard locked for a few nanoseconds; a poll by the same task takes no
-//! lock. The drain walks the entries in place, 32 wakes a call; whose turn it is follows from 32
-//! bits kept beside the waker. Shards are made when one of their threads opens a watch, pages of
-//! entries are given back when they are empty, and all of it is freed with the last watch, handle
-//! and signal. The invariants are on one page, `src/engine/mod.rs`.
+//! lock. The drain walks the entries in place, 32 wakes a call; whether a slot has come follows
+//! from 32 bits kept beside the waker. Shards are made when one of their threads opens a watch,
+//! pages of entries are given back when they are empty, and all of it is freed with the last watch,
+//! handle and signal. The invariants are on one page, `src/engine/mod.rs`.
 //!
 //! # What it does not do
 //!
 //! It does not accept (listener-versions), cascade (drain-tree), list (conn-tracker), or speak any
 //! protocol (proto-drain-http1, proto-drain-h2, proto-drain-tcp). It has no timer and reads no
-//! clock (but for `pace`): time comes in.
+//! clock (but for `pace`): the caller passes the time in.
 //!
 //! # Where it follows Envoy
 //!

@@ -1,4 +1,4 @@
-//! What a process says once about its drains, and what one start may say differently.
+//! The settings of a process's drains, and those of a single start.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,19 @@ pub enum DrainType {
 }
 
 /// Process-wide settings, with Envoy's defaults.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
+///
+/// let settings = DrainSettings::default()
+///     .with_drain_time(Duration::from_secs(60)) // --drain-time-s 60
+///     .with_strategy(DrainStrategy::Immediate); // --drain-strategy immediate
+/// let root = DrainManager::root(settings);
+/// assert_eq!(root.settings().drain_time, Duration::from_secs(60));
+/// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainSettings {
@@ -40,7 +53,7 @@ pub struct DrainSettings {
     pub strategy: DrainStrategy,
     /// When connections are signaled under the gradual strategy. Default: within the first quarter.
     pub schedule: DrainSchedule,
-    /// The steps at the deadline.
+    /// The steps at the deadline. Default: `finish` 1 s before it, dropped 250 ms after it.
     pub close_steps: CloseSteps,
     /// How long a process drain lasts at least, even with no connection left. Default 10 s, Envoy
     /// Gateway's

@@ -81,7 +81,7 @@
 //!
 //! # What it does not do
 //!
-//! It holds no drain algorithm: it translates and composes.
+//! It has no drain algorithm of its own: it translates configuration and composes the crates.
 //!
 //! # Features and requirements
 //!

@@ -1,16 +1,19 @@
-//! HTTP/2 connections leave as RFC 9113 wants it, at the time you set: GOAWAY, an exact drain
-//! timeout, the final GOAWAY, the last stream, close; over unmodified h2, hyper and hyper-util.
+//! Drains HTTP/2 connections as RFC 9113 section 6.8 describes: GOAWAY, exactly `drain_timeout`,
+//! the final GOAWAY, the last stream, close; over unmodified h2, hyper and hyper-util.
 //!
-//! A closed HTTP/2 connection takes every stream with it, and a single GOAWAY loses the requests that are on their way.
-//! So a server sends GOAWAY twice ([RFC 9113 section 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)): first with
-//! the highest possible stream id, "open no more", and some time later with the last one that it has really seen. Envoy
-//! waits its `drain_timeout` (5 s) between the two. h2, and hyper on top of it, wait for the acknowledgement of a PING:
-//! one round trip with a friendly peer, for ever with one that does not answer
-//! ([hyper#4170](https://github.com/hyperium/hyper/issues/4170)), and no other PING, as hyper's keep-alive, leaves
-//! meanwhile ([hyper#3050](https://github.com/hyperium/hyper/issues/3050)). This crate makes the wait exact without
-//! touching either. It sits between the socket and the codec, writes the first GOAWAY itself, between two frames of the
-//! codec, and asks the codec for its graceful shutdown when the time is over; the codec's own first GOAWAY and its PING
-//! are kept back, and the PING is answered at once.
+//! A closed HTTP/2 connection takes every stream with it, and a single GOAWAY loses the requests
+//! that are on their way. So a server sends GOAWAY twice ([RFC 9113 section
+//! 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)): first with the highest possible
+//! stream id, "open no more", and some time later with the last one that it has really seen. Envoy
+//! waits its `drain_timeout` (5 s) between the two. h2, and hyper on top of it, wait for the
+//! acknowledgement of a PING: one round trip with a friendly peer, for ever with one that does not
+//! answer ([hyper#4170](https://github.com/hyperium/hyper/issues/4170)), and no other PING, as
+//! hyper's keep-alive, leaves meanwhile
+//! ([hyper#3050](https://github.com/hyperium/hyper/issues/3050)). This crate makes the wait exact
+//! without touching either. It sits between the socket and the codec, writes the first GOAWAY
+//! itself, between two frames of the codec, and asks the codec for its graceful shutdown when the
+//! time is over; the codec's own first GOAWAY and its PING are kept back, and the PING is answered
+//! at once.
 //!
 //! ```text
 //!  socket ◄─► GoawayIo ◄─► h2 / hyper / hyper-util auto ◄─► ResetService(your service)

@@ -1,4 +1,4 @@
-//! What a connection is doing, for those who list connections.
+//! What a connection is doing, for a list of connections.
 
 /// What a connection is doing.
 #[non_exhaustive]

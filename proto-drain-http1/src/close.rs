@@ -10,8 +10,8 @@
 //! | either, if it has never sent a byte | is closed [`pre_session_timeout`](Http1Settings::pre_session_timeout) (10 s) after its slot |
 //!
 //! In each case a request can cross the close (RFC 9112 section 9.5); no server can prevent that.
-//! Outside of a drain an idle connection is closed by its `idle_timeout`, which is orion-drain-serve's
-//! (`aging.rs`).
+//! Outside of a drain an idle connection is closed by its `idle_timeout`, which is
+//! orion-drain-serve's (`aging.rs`).
 
 use std::fmt;
 use std::pin::Pin;
@@ -65,7 +65,8 @@ pub enum AtDeadline {
     Cut,
 }
 
-/// How [`Http1Connection`] lets go.
+/// How an [`Http1Connection`] drains: what becomes of an idle one, and of what is left at the
+/// deadline.
 ///
 /// Nearest to Envoy 1.40 is [`IdlePolicy::AfterGrace`] with its `drain_timeout` (5 s), a
 /// `pre_session_timeout` of zero and [`AtDeadline::Cut`]. One thing stays different: after a
@@ -162,7 +163,7 @@ pub struct Http1Connection<C> {
     step: Step,
 }
 
-/// How far letting go has come.
+/// How far the close has come.
 enum Step {
     Serving,
     /// The slot has come; at the end of this time the connection is asked, if it still is as it

@@ -1,11 +1,12 @@
-//! HTTP/1.1 lets go in its own words: `connection: close` on the right response, then a close that
-//! destroys nothing.
+//! Drains HTTP/1.1 connections: `connection: close` on the right response, then a close in stages
+//! that loses no response.
 //!
 //! A server that just closes its connections loses requests: those in flight, those on their way,
-//! and responses that an RST wipes out of the client's buffers. In HTTP/1 the one thing a server
-//! can say is a header on a response, so it says that, processes nothing behind it, and closes in
-//! stages. *When* is not decided here: that is the drain's business, which arrives as a
-//! [`DrainDecision`](drain_signal::DrainDecision) and a [`DrainWatch`](drain_signal::DrainWatch).
+//! and responses that an RST removes from the client's receive buffer. An HTTP/1 server can
+//! announce a close only by a header on a response. With this crate a server sends that header,
+//! processes nothing behind that response, and closes the connection in stages. The drain decides
+//! *when*: it arrives as a [`DrainDecision`](drain_signal::DrainDecision) and a
+//! [`DrainWatch`](drain_signal::DrainWatch).
 //!
 //! ```text
 //!  DrainWatch ── handle ─► DrainService ── asks per response ─► apply() ── connection: close
@@ -92,8 +93,8 @@
 //!
 //! It does not parse or serve HTTP/1 (hyper, or you), decide who leaves when (drain-signal,
 //! drain-tree), accept (listener-versions), or speak HTTP/2 (proto-drain-h2). It cannot inform a
-//! silent client that its connection leaves: a close at the deadline can cross a request, and is
-//! never called lossless.
+//! silent client that its connection is about to be closed: a close at the deadline can cross a
+//! request, and that request is lost.
 //!
 //! # Where it follows Envoy
 //!

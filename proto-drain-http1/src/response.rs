@@ -15,7 +15,7 @@ use http::{StatusCode, Version};
 use crate::connection_field::{has_token, say_close};
 use crate::request::RequestFacts;
 
-/// Is this connection to be let go with the response that is about to be written?
+/// Whether the connection is to be closed after the response that is about to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a yes or no with a name")]
 pub enum Leaving {

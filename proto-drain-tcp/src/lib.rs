@@ -1,10 +1,11 @@
-//! TCP lets go in its own words: a drain-aware two-way copy that keeps half-close, delivers what it
-//! took, and ends in FIN.
+//! Drains TCP connections: a two-way copy that takes part in a drain, keeps half-close, delivers
+//! what it has read, and ends in FIN.
 //!
-//! TCP has no goodbye a peer could act on. So a proxy that drains a TCP connection chooses the
-//! moment of a close: leave it alone as long as can be, close when nothing is on its way, deliver
-//! what was taken before FIN, and never answer late bytes with an RST that destroys what was
-//! delivered. [`TcpDrainPolicy`] names the choices, with Envoy's as the default.
+//! TCP has no message by which a server asks its peer to finish. A proxy that drains a TCP
+//! connection can only choose the moment of the close: leave the connection alone as long as
+//! possible, close when nothing is under way, deliver before FIN what was read, and never answer
+//! late bytes with an RST that destroys what was delivered. [`TcpDrainPolicy`] names the choices,
+//! with Envoy's as the default.
 //!
 //! ```text
 //!                 slot: start()          shortly before the deadline: finish()     deadline: abort()
@@ -54,18 +55,20 @@
 //!
 //! # How it ends
 //!
-//! FIN both ways after everything taken is delivered, then a read-and-drop until the peers have ended, bounded in time
-//! and bytes: closing a socket with unread data sends RST, and an RST lets the peer's kernel throw away what it has not
-//! handed on yet ([RFC 9293, section 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). RST is a named
-//! choice, [`CloseMode::Reset`], and what a peer gets whose other side was reset: a reset says that the data is not complete,
-//! FIN would say that it is. The means is `SO_LINGER` with time zero. A positive `SO_LINGER` is never set; it would block
-//! the thread that drops the socket.
+//! FIN both ways after everything taken is delivered, then a read-and-drop until the peers have
+//! ended, bounded in time and bytes: closing a socket with unread data sends RST, and an RST lets
+//! the peer's kernel throw away what it has not handed on yet ([RFC 9293, section
+//! 3.6.1](https://www.rfc-editor.org/rfc/rfc9293#section-3.6.1)). RST is a named choice,
+//! [`CloseMode::Reset`], and what a peer gets whose other side was reset: a reset says that the
+//! data is not complete, FIN would say that it is. The means is `SO_LINGER` with time zero. A
+//! positive `SO_LINGER` is never set; it would block the thread that drops the socket.
 //!
 //! # What it does not do
 //!
-//! It does not decide when a drain begins or whose turn it is (drain-signal, drain-tree), accept or
-//! connect (listener-versions and its caller), or look into the bytes. It closes connections of
-//! other protocols only as byte streams: HTTP has proto-drain-http1 and proto-drain-h2.
+//! It does not decide when a drain begins or when a connection's slot is (drain-signal,
+//! drain-tree), accept or connect (listener-versions and its caller), or look into the bytes. It
+//! closes connections of other protocols only as byte streams: HTTP has proto-drain-http1 and
+//! proto-drain-h2.
 //!
 //! # Where it follows Envoy
 //!

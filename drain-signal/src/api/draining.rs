@@ -20,7 +20,7 @@ use crate::engine::{self, Drain};
 pub struct Advance {
     /// When to call again at the latest; `None`: nothing is left to come.
     pub next: Option<Instant>,
-    /// More watchers are due now: let others run, then call again.
+    /// More waits are due now: let other tasks run, then call again.
     pub more: bool,
 }
 
@@ -46,10 +46,11 @@ impl Draining {
         }
     }
 
-    /// Moves the drain on to `now` and wakes at most 32 of the watchers whose time has come.
+    /// Moves the drain on to `now` and wakes at most 32 of the waits that are due: those whose
+    /// slot, `finish_before` or deadline has come.
     ///
-    /// Several tasks may do so at once, each with a clone: threads begin with the watchers they
-    /// opened themselves, so that two of them wake almost twice as many in the same time.
+    /// Several tasks may do so at once, each with a clone: a thread begins with the waits of its
+    /// own shard, so that two threads wake almost twice as many in the same time.
     ///
     /// `now` may repeat or go back; the drain does not.
     pub fn advance(&self, now: Instant) -> Advance {
@@ -75,7 +76,7 @@ impl Draining {
         self.drain.bring_forward(deadline);
     }
 
-    /// How many watchers are open that this drain concerns.
+    /// How many watches are open that this drain concerns.
     pub fn concerned_watches(&self) -> usize {
         self.drain.concerned_watches()
     }
@@ -133,7 +134,7 @@ impl fmt::Debug for Draining {
     }
 }
 
-/// Resolves when a drain has begun and its last watcher is gone.
+/// Resolves when a drain has begun and its last watch is dropped.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Drained {

@@ -1,4 +1,4 @@
-//! The open trait: what a connection of any protocol can be asked when it is time to leave.
+//! The steps that the driver asks of a connection, and how any future becomes such a connection.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ pub struct Goodbye {
     /// The drain; `None` if this connection alone was signaled
     /// ([`DrainHandle::start_now`](crate::DrainHandle::start_now)).
     pub event: Option<Arc<DrainEvent>>,
-    /// When it must be gone, as known now; `None`: whenever it likes.
+    /// When it must be gone, as known now; `None`: the drain has no deadline.
     pub deadline: Option<Instant>,
 }
 
@@ -27,12 +27,13 @@ pub struct Goodbye {
 /// protocol. The driver ([`drive`](crate::drive)) calls the three steps in order, each at most once
 /// and none skipped, and polls the connection after each. None of them may block or wait.
 pub trait GracefulClose: Future {
-    /// The slot has come: say goodbye in the protocol's words and go on serving.
+    /// The slot has come: ask the client to finish, in the protocol's words, and go on serving.
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye);
 
-    /// The deadline is near (1 s by default): say the last word, close if idle.
+    /// The deadline is near ([`finish_before`](crate::CloseSteps::finish_before), 1 s by default):
+    /// write what the protocol says last (HTTP/2: the final GOAWAY), close if idle.
     ///
-    /// Default: nothing, for a protocol that has no last word.
+    /// Default: nothing, for a protocol that has no such message.
     fn finish(self: Pin<&mut Self>) {}
 
     /// The deadline: reset what is still open, flush, close. The driver drops the connection soon
@@ -42,7 +43,7 @@ pub trait GracefulClose: Future {
     fn abort(self: Pin<&mut Self>) {}
 }
 
-/// A future with a closure that says goodbye for it: what [`graceful`] makes.
+/// A future with the closure that is its `start` step: what [`graceful`] makes.
 #[pin_project]
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
@@ -52,8 +53,8 @@ pub struct Graceful<F, G> {
     goodbye: Option<G>,
 }
 
-/// Makes a [`GracefulClose`] of any future: at the slot `goodbye` is called with it, once, and it
-/// goes on.
+/// Makes a [`GracefulClose`] of any future: at the slot `goodbye` is called with the future, once,
+/// and the future is polled on. It has no `finish` and no `abort`: at the deadline it is dropped.
 ///
 /// # Examples
 ///

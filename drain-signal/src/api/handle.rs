@@ -14,7 +14,8 @@ use crate::engine::{Connection, FORCED, Published, SIGNALED};
 use crate::schedule::ramp_is_due;
 use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached};
 
-/// A connection's view of its drain: may I go on, is it my turn, how long have I got?
+/// A connection's view of its drain: whether one has begun, whether the connection's slot has come,
+/// and when its deadline is.
 ///
 /// Cheap to clone. It does not keep the drain open; the [`DrainWatch`](crate::DrainWatch) does. A
 /// handle outlives the connection harmlessly: it goes on answering. Any number of tasks may wait on
@@ -24,8 +25,8 @@ pub struct DrainHandle {
 }
 
 impl DrainHandle {
-    /// Whether a drain that concerns this connection has begun: one atomic load. It says nothing
-    /// about this connection's turn; see [`is_due`](DrainDecision::is_due).
+    /// Whether a drain that concerns this connection has begun: one atomic load. Whether this
+    /// connection's slot has come is [`is_due`](DrainDecision::is_due).
     #[inline]
     pub fn is_draining(&self) -> bool {
         let word = self.connection.shard.state.word();
@@ -130,7 +131,7 @@ impl DrainHandle {
     /// This connection's own deadline is now. Returns `true` if this call was the first to say so.
     ///
     /// The driver ([`drive`](crate::drive)) aborts the connection, polls it a few times more and
-    /// drops it: it waits for no one, but what the abort has to say gets its chance.
+    /// drops it, so that what the abort has to write is written if the transport takes it at once.
     pub fn force(&self) -> bool {
         self.connection.raise(FORCED)
     }

@@ -1,4 +1,4 @@
-//! The channel: who may begin the drain, and who hands out watchers.
+//! The channel: a trigger, which begins the drain, and a signal, which opens watches.
 
 use std::sync::Arc;
 
@@ -37,8 +37,8 @@ pub struct DrainTrigger {
 }
 
 impl DrainTrigger {
-    /// Begins the drain. Every watcher sees it from now on; [`Draining`] must be driven for their
-    /// slots to come.
+    /// Begins the drain. Every connection that it concerns sees it from now on
+    /// ([`is_draining`](DrainHandle::is_draining)). Slots come only while [`Draining`] is driven.
     pub fn start(self, event: DrainEvent) -> Draining {
         self.signal.drain.start(Arc::new(event));
         Draining::new(self.signal)
@@ -50,7 +50,7 @@ impl DrainTrigger {
     }
 }
 
-/// Hands out watchers, and answers questions about the drain as a whole. Cheap to clone.
+/// Opens watches, and answers questions about the drain as a whole. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DrainSignal {
     pub(crate) drain: Arc<Drain>,
@@ -67,7 +67,7 @@ impl DrainSignal {
         self.watch_with(WatchOptions::default())
     }
 
-    /// Opens a watcher with a place or a `drain_timeout` of its own.
+    /// Opens a watch with a place, a `drain_timeout` or a direction of its own.
     ///
     /// # Errors
     ///
@@ -99,8 +99,7 @@ impl DrainSignal {
         self.drain.state.lock().deadline()
     }
 
-    /// How many watchers are open. Counted shard by shard: exact when nothing moves, a good guess
-    /// otherwise.
+    /// How many watches are open. Counted shard by shard: exact if none opens or closes meanwhile.
     pub fn open_watches(&self) -> usize {
         self.drain.open_watches()
     }
@@ -120,8 +119,8 @@ impl DrainSignal {
             .collect()
     }
 
-    /// Resolves when the drain has begun and the last watcher is gone. From then on new ones are
-    /// refused.
+    /// Resolves when the drain has begun and the last watch is dropped. From then on new watches
+    /// are refused.
     ///
     /// # Cancel safety
     ///

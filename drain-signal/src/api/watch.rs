@@ -1,4 +1,4 @@
-//! The guard: as long as one exists, its connection is there.
+//! The guard of a connection: the connection is open as long as one exists.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{DrainHandle, DrainedBy, Phase, Reached};
 #[non_exhaustive]
 pub struct DrainCompleted;
 
-/// How a watcher is opened.
+/// How a watch is opened.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WatchOptions {

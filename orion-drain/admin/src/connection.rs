@@ -1,4 +1,5 @@
-//! A connection as `/connections` shows it: who is still here, why, and what happens to it next.
+//! A connection as `/connections` shows it: what it is doing, why it stays, and what happens to it
+//! next.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub struct ConnectionView {
     /// [`CloseReason`](conn_tracker::CloseReason).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub close_reason: Option<String>,
-    /// Who is on the other end.
+    /// The address of the other end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// Since it was accepted.
@@ -93,9 +94,9 @@ impl ConnectionPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NextStep {
-    /// It is asked to leave, in its protocol's words.
+    /// Its slot: it is asked to finish (`connection: close`, GOAWAY, FIN).
     Start,
-    /// The last word: what is idle is closed, HTTP/2 gets its final GOAWAY.
+    /// Shortly before the deadline: HTTP/2 gets its final GOAWAY, quiet TCP is closed.
     Finish,
     /// What is still open is reset, and it is closed.
     Abort,

@@ -29,8 +29,8 @@ pub trait AdminHost {
     /// stops at once does.
     fn drain_listeners(&self, form: DrainListeners);
 
-    /// From now on health checks fail, and listeners of drain type `DEFAULT` tell their connections
-    /// to leave.
+    /// From now on health checks fail, and listeners of drain type `DEFAULT` ask their connections
+    /// to finish.
     fn fail_health(&self);
 
     /// Takes [`fail_health`](Self::fail_health) back.
@@ -156,7 +156,7 @@ pub trait AdminHost {
     ///
     /// # Errors
     ///
-    /// What to tell the client, with 403 or, after [`Denied::without_credentials`], 401.
+    /// The text of the answer, with 403 or, after [`Denied::without_credentials`], 401.
     fn authorize(&self, request: &Parts, operation: Operation) -> Result<(), Denied> {
         let _ = (request, operation);
         Ok(())

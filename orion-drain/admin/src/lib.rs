@@ -1,9 +1,10 @@
 //! Envoy's admin interface as a function from request to response, usable in any server.
 //!
-//! [`handle`] answers a request about an [`AdminHost`], which says what is going on and does what
-//! is asked; [`answer`] does the same and bounds the body. Changing anything takes a POST, as in
-//! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin), and no POST of another
-//! site's page; who may do what is for [`AdminHost::authorize`] to say, with [`BearerToken`] or a
+//! [`handle`] answers a request from an [`AdminHost`], which knows the state of the process and does
+//! what is asked; [`answer`] does the same and bounds the body of the request. A request that
+//! changes anything must be a POST, as in
+//! [Envoy](https://www.envoyproxy.io/docs/envoy/latest/operations/admin), and not one of another
+//! site's page. [`AdminHost::authorize`] decides which client may do what, by [`BearerToken`] or a
 //! rule of the host. An interface without such a rule belongs on the loopback address. With the
 //! feature `standard` there is a host for processes with listeners of `listener_versions`, served
 //! on a port (`Standard`).
@@ -18,7 +19,7 @@
 //! | `/listeners` | `name::address`; `?format=json` |
 //! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners`, `?mask=PATHS`, `?name_regex=REGEX` |
 //! | `/clusters`, `/certs`, `/memory`, `/runtime`, `/hot_restart_version` | under Envoy's keys, as far as there is something to say |
-//! | `/connections` | who is still here, why, and what happens next (JSON); `?limit=N&offset=N&state=STATE&listener=NAME`, `?format=text`; `?summary`: the versions and how many connections each has. Envoy has no such list |
+//! | `/connections` | which connections are open, why, and what happens to each next (JSON); `?limit=N&offset=N&state=STATE&listener=NAME`, `?format=text`; `?summary`: the versions and how many connections each has. Envoy has no such list |
 //! | `/drain` | how far each drain is, and the end of the process (JSON); `?limit=N`. Envoy has no such list |
 //! | POST `/listeners/NAME/drain` | removes one listener: its connections drain, and are cut at the deadline |
 //! | POST `/listeners/NAME/drain?fraction=0.1&rate=50` | keeps the listener and asks that share of its connections to leave, so many a second; without a rate, over a quarter of the drain time. Envoy has no such drain yet ([envoy#15283](https://github.com/envoyproxy/envoy/issues/15283), [envoy#43612](https://github.com/envoyproxy/envoy/issues/43612)) |

@@ -1,4 +1,4 @@
-//! What a request asks for, before anybody does it.
+//! What a request asks for, before it is done.
 
 use super::{partial, query::Query};
 
@@ -138,7 +138,7 @@ pub(super) const PATHS: &[(&str, &str)] = &[
     ),
     (
         "/connections",
-        "who is still here, why, and what happens next: ?limit=N, ?offset=N, ?state=STATE, ?listener=NAME, \
+        "which connections are open, why, and what happens next: ?limit=N, ?offset=N, ?state=STATE, ?listener=NAME, \
          ?format=json|text; ?summary",
     ),
     ("/drain", "how far each drain is (JSON): ?limit=N"),
@@ -221,7 +221,7 @@ impl Operation {
         })
     }
 
-    /// Whether it says more than numbers: the configuration, or who is connected.
+    /// Whether it shows more than numbers: the configuration, or the addresses of peers.
     pub(super) fn reveals(self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Whether a request may come from a page of another site that somebody's browser shows.
+//! Whether a request may come from a page of another site in a browser.
 
 use std::net::IpAddr;
 

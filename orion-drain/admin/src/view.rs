@@ -64,7 +64,7 @@ pub struct ServerInfo {
     pub hot_restart_version: String,
     /// How it was started.
     pub command_line_options: CommandLineOptions,
-    /// Who it is: the bootstrap's `node`.
+    /// The bootstrap's `node`.
     pub node: Value,
 }
 

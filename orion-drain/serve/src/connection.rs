@@ -1,5 +1,4 @@
-//! What belongs to every connection: its place in the drain, its entry in the registry, its full
-//! decision.
+//! What belongs to every connection: its watch, its entry in the registry, its full decision.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -48,7 +47,7 @@ struct Inner {
     started: OnceLock<Instant>,
     /// Its decision has said yes: a response has informed its client.
     asked: AtomicBool,
-    /// Who is on the other end, if it is a socket address.
+    /// The address of the other end, if it is a socket address.
     peer: OnceLock<SocketAddr>,
     /// It is as old as it may be, or has served as many requests.
     retired: AtomicBool,
@@ -128,16 +127,16 @@ impl Connection {
         self
     }
 
-    /// The same connection with who is on the other end, for its handlers. The first address given
-    /// counts; a PROXY header is read before anything is served. The registry has an address of its
-    /// own ([`ConnGuard::set_peer`]).
+    /// The same connection with the address of the other end, for its handlers. The first address
+    /// given counts; a PROXY header is read before anything is served. The registry has an address
+    /// of its own ([`ConnGuard::set_peer`]).
     #[must_use]
     pub fn with_peer(self, peer: SocketAddr) -> Self {
         self.inner.peer.set(peer).ok();
         self
     }
 
-    /// Who is on the other end; `None` if that is unknown or a Unix socket.
+    /// The address of the other end; `None` if it is unknown or a Unix socket.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.inner.peer.get().copied()
     }
@@ -194,7 +193,7 @@ impl Connection {
         self.inner.watch.start_now();
     }
 
-    /// The connection for those who must not keep it open.
+    /// The same connection, without keeping it open.
     pub fn downgrade(&self) -> WeakConnection {
         WeakConnection(Arc::downgrade(&self.inner))
     }

@@ -1,5 +1,5 @@
-//! How an HTTP connection ended, as Envoy's `downstream_cx_destroy_*` count it: who was first to
-//! end it, and whether a request was cut by that.
+//! How an HTTP connection ended, as Envoy's `downstream_cx_destroy_*` count it: which side was
+//! first to end it, and whether a request was cut by that.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

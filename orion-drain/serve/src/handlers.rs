@@ -24,7 +24,8 @@ use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve
 
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
-/// For listeners without filter chains; who has chains enters them in a handler of his own.
+/// For listeners without filter chains. A listener with chains needs a handler that enters them
+/// ([`Admission::enter_chain`](listener_versions::Admission::enter_chain)).
 #[derive(Debug, Clone)]
 pub struct Http<S> {
     service: S,
@@ -158,7 +159,7 @@ pub(super) fn connection<C: ListenerConfig>(accepted: Accepted<C>) -> (Stream, C
     (stream, connection)
 }
 
-/// A future as a connection: it says its goodbye by itself, and the driver drops it in the end.
+/// A future as a connection: it waits for its slot by itself, and the driver drops it in the end.
 #[pin_project]
 struct Handled<F>(#[pin] F);
 

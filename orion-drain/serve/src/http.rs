@@ -24,8 +24,9 @@ use super::timeout::HeadTimeoutIo;
 use super::tracked::Tracked;
 use super::{CodecType, Connection, HttpServer};
 
-/// Serves one HTTP connection to its end: informed at its slot, led through its goodbye, closed at
-/// the deadline.
+/// Serves one HTTP connection to its end. At its slot the client is asked to finish (`connection:
+/// close` on the next response; GOAWAY, `drain_timeout`, GOAWAY); what is left at the deadline is
+/// closed in steps.
 ///
 /// `service` may borrow; its futures may not. It is asked for every request; the [`Connection`] is
 /// in the request's extensions, unless the server says otherwise. A response that comes before the

@@ -1,5 +1,5 @@
-//! One call for a whole set of listeners: every connection is accepted, tracked, drained and closed
-//! by the rules.
+//! One call for a whole set of listeners: every connection is accepted, registered, served and
+//! drained.
 
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +29,7 @@ where
 /// a task that is spawned on the runtime that polls this. Call it once for each runtime: they share
 /// the sockets.
 ///
-/// It resolves when the last handle of the listeners is gone; it holds none itself. Their
+/// It resolves when the last handle of the listeners is gone; it does not keep one itself. Their
 /// [driver](Listeners::new) must be spawned, as always.
 ///
 /// # Cancel safety

@@ -1,5 +1,5 @@
-//! The end of a process as a state machine: serve on for a while, drain, be gone; by one deadline,
-//! and seen at every moment.
+//! The end of a process as a state machine: serve on for a while, drain, exit; all by one deadline,
+//! with its progress visible at every moment.
 //!
 //! ```text
 //!  begin()        lead_time                     drain_time                            over

@@ -1,4 +1,4 @@
-//! The shell of the machine: waits for its times and for connections, and takes its steps.
+//! Runs the machine: waits for its times and for connections, and takes its steps.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
@@ -16,7 +16,8 @@ use tokio::time::Instant;
 use super::machine::{Action, Counts, Left, Machine};
 use super::{ShutdownPlan, ShutdownProgress, ShutdownReason, ShutdownSettings, ShutdownState};
 
-/// Asks a process to end, and how far it is. Clones are the same shutdown.
+/// The handle of a shutdown: it begins the shutdown, ends it at once, and says how far it is.
+/// Clones are handles of the same shutdown.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     shared: Arc<Shared>,
@@ -80,7 +81,7 @@ pub struct ShutdownOutcome {
     pub reason: Option<ShutdownReason>,
     /// How.
     pub ending: ShutdownEnding,
-    /// From the first wish to the end, with the lead time.
+    /// From [`Shutdown::begin`] to the end, with the lead time.
     pub took: Duration,
     /// What became of the drain, if it came to its end.
     pub drain: Option<DrainOutcome>,
@@ -89,8 +90,8 @@ pub struct ShutdownOutcome {
 }
 
 impl Shutdown {
-    /// A shutdown of everything below `root`, that has not begun yet. The connections are in
-    /// `tracker`.
+    /// A shutdown of everything below `root`, which has not begun yet. `tracker` has the
+    /// connections that it waits for. [`ShutdownRun::run`] must be polled from now on.
     pub fn new(
         root: &DrainManager,
         tracker: &ConnTracker,
@@ -122,8 +123,8 @@ impl Shutdown {
         self.shared.wished.notify_one();
     }
 
-    /// It is over now, whatever it was doing; also before it has begun. For `/quitquitquit`, and
-    /// for the process that has replaced this one and wants it gone: Envoy's
+    /// The shutdown is over now, in whatever state it is; also before it has begun. For
+    /// `/quitquitquit`, and for the process that has replaced this one and wants it gone: Envoy's
     /// [`--parent-shutdown-time-s`](https://www.envoyproxy.io/docs/envoy/latest/operations/cli#cmdoption-parent-shutdown-time-s).
     pub fn end_now(&self) {
         self.shared.change(Machine::end);
@@ -143,23 +144,24 @@ impl Shutdown {
         self.shared.lock().plan(reason)
     }
 
-    /// Where the process is.
+    /// How far the process is: serving, lead time, draining, minimum or done.
     pub fn state(&self) -> ShutdownState {
         *self.shared.state.borrow()
     }
 
-    /// How far it is.
+    /// How far the shutdown is: its state, what comes next and when, its deadline, and how many
+    /// connections are open.
     pub fn progress(&self) -> ShutdownProgress {
         let connections = self.shared.tracker.len();
         let now = Instant::now().into_std();
         self.shared.lock().progress(now, connections)
     }
 
-    /// Waits until the process has come so far, or further.
+    /// Waits until the process has reached `state`, or a later one.
     ///
     /// # Cancel safety
     ///
-    /// It only looks.
+    /// May be dropped and called again at any time.
     pub async fn reached(&self, state: ShutdownState) {
         let mut told = self.shared.state.subscribe();
         // The sender lives as long as this handle.

@@ -51,7 +51,7 @@ pub struct ShutdownSettings {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ShutdownHealth {
-    /// Nothing: the balancer knows already.
+    /// Nothing changes: the balancer knows already.
     Unchanged,
     /// `/ready` says 503. Connections are notified in the drain, each at its slot: notified before,
     /// a client would come back through a balancer that has not noticed yet.
@@ -80,7 +80,7 @@ impl ShutdownSettings {
         self
     }
 
-    /// The same with other words about health.
+    /// The same, and health says this from [`health_delay`](Self::health_delay) on.
     #[must_use]
     pub const fn with_health(mut self, health: ShutdownHealth) -> Self {
         self.health = health;

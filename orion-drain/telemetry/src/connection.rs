@@ -1,4 +1,4 @@
-//! What a connection tells: its states, the steps of its goodbye, and how it ended.
+//! Events and spans of a connection: its states, the steps of its drain, and how it ended.
 
 use std::future::Future;
 use std::sync::OnceLock;

@@ -1,7 +1,8 @@
-//! What happens, for logs and traces: stable names for events and spans, and an id for every drain.
+//! What happens to connections and listener versions, for logs and traces: stable names for events
+//! and spans, and an id for every drain.
 //!
 //! With the feature `tracing`, `StatsObserver` of `orion-drain-stats` and every `Connection` of
-//! `orion-drain-serve` tell [`tracing`](https://docs.rs/tracing) what happens;
+//! `orion-drain-serve` report to [`tracing`](https://docs.rs/tracing) what happens;
 //! `docs/observability.md` in the repository has the table of events, spans and fields. An event
 //! without a subscriber is not formatted. Without the feature, nothing of this is compiled but the
 //! id of a drain.

@@ -44,8 +44,8 @@ enum Of {
     Chain(u64),
 }
 
-/// Tells what listener-versions reports; it keeps the id and the span of every drain that is not
-/// over.
+/// Logs what listener-versions reports. It keeps the id and the span of every drain until the drain
+/// is over.
 #[derive(Debug, Clone, Default)]
 pub struct ListenerTrace {
     drains: Arc<Mutex<HashMap<Of, Kept>>>,

@@ -6,7 +6,7 @@ use conn_tracker::{ConnGuard, ConnState};
 use drain_signal::DrainHandle;
 use listener_versions::ListenerObserver;
 
-/// What a connection tells.
+/// Events and spans of a connection.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ConnTrace;

@@ -1,4 +1,5 @@
-//! How long to wait before the next stream: longer each time, and not the same for everybody.
+//! How long to wait before the next stream: longer each time, and with a random part, so that many
+//! processes do not come back at the same moment.
 
 use std::time::Duration;
 

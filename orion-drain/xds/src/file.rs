@@ -100,7 +100,7 @@ impl LdsFile {
     }
 
     /// The file as it is now; called again, as it is after another one was moved over it, or into
-    /// the watched folder, or somebody [asked](Reload::ask). [`applied`](Self::applied) counts what
+    /// the watched folder, or a caller [asked](Reload::ask). [`applied`](Self::applied) counts what
     /// became of it.
     ///
     /// # Errors

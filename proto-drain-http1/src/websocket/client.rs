@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// The client of a WebSocket tunnel, which is let go a while after it was sent FIN, whether it ends
+/// The client of a WebSocket tunnel, which is left a while after it was sent FIN, whether it ends
 /// its own side or not.
 ///
 /// A WebSocket has no half-closed state: the server's side closes first, and then the client's does
