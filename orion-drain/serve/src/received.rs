@@ -6,17 +6,22 @@
 //! [Envoy](https://github.com/envoyproxy/envoy/blob/main/source/common/http/conn_manager_impl.cc) does
 //! (`downstream_rq_response_before_rq_complete`), the head says `close` here if the body's end has not come by then.
 //!
+//! A request with trailers is the last one of its connection as well. hyper ends a trailer at CRLF and takes a bare LF for a
+//! part of it: where the client, or a proxy before it, ends the line there, hyper swallows the next request as one more
+//! trailer, and the responses behind it would be taken for those of other requests.
+//!
 //! ```text
 //! handler answers ─┬─ it has read the end ──────────────────────────────► the connection goes on
 //!                  ├─ it has dropped the body: what has come is read ─ the end ─► goes on
 //!                  │                                                 └ not yet ─► close ┐
+//!                  ├─ it has read trailers ───────────────────────────────────────► close ┤
 //!                  └─ it reads on ──────────────────────────────────────────────► close ┤
 //!   the transport discards the rest, while the response is sent and in the staged close ◄┘
 //! ```
 
 use std::mem;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
@@ -32,7 +37,8 @@ const READ_FIRST: usize = 64 * 1024;
 /// unchanged.
 ///
 /// The response to an HTTP/1 request says `connection: close` if this has not been read to its end
-/// by the time the service returns it: the connection ends with the response, as in Envoy. A body
+/// by the time the service returns it: the connection ends with the response, as in Envoy; and if it
+/// had trailers, since what hyper takes for one of them may have been the next request. A body
 /// that was dropped by then is read first, as far as it has arrived, up to 64 KiB; so a small one
 /// that came with its head costs no connection. What is left is discarded, while the response is
 /// sent and in the staged close, so that the client can read the response.
@@ -51,12 +57,19 @@ pub struct ReceivedBody {
 /// What a request's body and its response know of each other.
 #[derive(Debug)]
 pub(super) struct Arrival {
-    /// Nothing more comes.
-    ended: AtomicBool,
+    /// What has come: one of the values below.
+    end: AtomicU8,
     /// Of an HTTP/1 connection: its next request is behind it.
     exchanges: Option<Exchanges>,
     rest: Mutex<Rest>,
 }
+
+/// There may be more of it.
+const OPEN: u8 = 0;
+/// Nothing more comes.
+const WHOLE: u8 = 1;
+/// Nothing more comes, and it had trailers.
+const TRAILERS: u8 = 2;
 
 /// Who reads what is left of the body.
 #[derive(Debug)]
@@ -88,13 +101,17 @@ impl Arrival {
     /// Nothing more comes.
     pub(super) fn has_ended(&self) -> bool {
         // Relaxed: it says nothing about anything else.
-        self.ended.load(Ordering::Relaxed)
+        self.end.load(Ordering::Relaxed) != OPEN
     }
 
     /// The service has answered.
     pub(super) fn answered(&self) -> Unread {
-        if self.has_ended() || self.exchanges.is_none() {
+        let end = self.end.load(Ordering::Relaxed);
+        if end == WHOLE || self.exchanges.is_none() {
             return Unread::Nothing;
+        }
+        if end == TRAILERS {
+            return Unread::Something;
         }
         let mut rest = self.rest();
         match mem::replace(&mut *rest, Rest::Answered) {
@@ -130,7 +147,7 @@ impl ReceivedBody {
     ) -> (Self, Arc<Arrival>) {
         let open = exchanges.as_ref().map(Exchanges::body);
         let arrival = Arc::new(Arrival {
-            ended: AtomicBool::new(false),
+            end: AtomicU8::new(OPEN),
             exchanges,
             rest: Mutex::new(Rest::Service),
         });
@@ -162,20 +179,22 @@ impl Body for ReceivedBody {
         // Only `drop` takes it.
         let body = this.body.as_mut().expect("there until it is dropped");
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        let ended = match &frame {
-            Some(Ok(_)) => body.is_end_stream(),
+        let end = match &frame {
+            Some(Ok(frame)) if frame.is_trailers() => TRAILERS,
+            Some(Ok(_)) if body.is_end_stream() => WHOLE,
+            Some(Ok(_)) => OPEN,
             Some(Err(_)) => {
                 // It cannot be told where the next request would begin.
                 if let Some(arrival) = this.arrival.take() {
                     *arrival.rest() = Rest::Left(None);
                 }
-                false
+                OPEN
             }
-            None => true,
+            None => WHOLE,
         };
-        if ended {
+        if end != OPEN {
             if let Some(arrival) = this.arrival.take() {
-                arrival.ended.store(true, Ordering::Relaxed);
+                arrival.end.store(end, Ordering::Relaxed);
             }
             this.open = None;
         }
@@ -240,6 +259,9 @@ impl Remainder {
                 Poll::Ready(None) => return Poll::Ready(true),
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
                 Poll::Ready(Some(Ok(frame))) => {
+                    if frame.is_trailers() {
+                        return Poll::Ready(false);
+                    }
                     if self.body.is_end_stream() {
                         return Poll::Ready(true);
                     }
