@@ -125,7 +125,7 @@ pub struct HttpConnectionManager {
         skip_serializing_if = "is_default"
     )]
     pub strip_trailing_host_dot: bool,
-    /// Which upgrades are let through, e.g. `websocket`.
+    /// Which upgrades are let through, e.g. `websocket`; others are answered with 403.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upgrade_configs: Vec<UpgradeConfig>,
 }

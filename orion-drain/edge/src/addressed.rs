@@ -2,7 +2,7 @@
 //! another server may read otherwise is answered with an error (RFC 9112, sections 3.2 and 6.1).
 
 use http::header::HOST;
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 
 use crate::lengths;
@@ -28,6 +28,9 @@ pub(crate) fn check<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
         if lengths::in_chunks(request.headers()) == Some(false) {
             return Err(StatusCode::NOT_IMPLEMENTED);
         }
+    }
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return Err(StatusCode::BAD_REQUEST);
     }
     let headers = request.headers();
     let hosts = headers.get_all(HOST).iter().count();
@@ -57,7 +60,9 @@ fn check_target<B>(request: &mut Request<B>) -> Result<(), StatusCode> {
         (Some(scheme), _) => *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS,
         (None, authority) => authority.is_none(),
     };
-    if !is_form_of_method {
+    // Raw bytes beyond ASCII are for nothing that a URI may have.
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if !is_form_of_method || !path.is_ascii() {
         return Err(StatusCode::BAD_REQUEST);
     }
     let user = uri.authority().and_then(|it| it.as_str().rsplit_once('@'));

@@ -6,6 +6,8 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 
+use crate::failure::Failure;
+
 /// The body of any response.
 pub(crate) type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -48,10 +50,13 @@ pub(crate) fn closing(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The answer for an endpoint that cannot be asked. An HTTP/1 connection ends with an answer that
-/// leaves a part of the request's body unread.
-pub(crate) fn unavailable(leaves_body: bool) -> Response<Body> {
-    let answer = status(StatusCode::SERVICE_UNAVAILABLE);
+/// The answer to a request whose endpoint has given none. An HTTP/1 connection ends with an answer
+/// that leaves a part of the request's body unread.
+pub(crate) fn failed(failure: Failure, leaves_body: bool) -> Response<Body> {
+    let text = format!(
+        "upstream connect error or disconnect/reset before headers. reset reason: {failure}"
+    );
+    let answer = with_body(failure.status(), text);
     match leaves_body {
         true => closing(answer),
         false => answer,

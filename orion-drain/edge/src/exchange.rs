@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CONNECTION, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
@@ -13,7 +13,9 @@ use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
 use crate::addressed::host_of;
-use crate::answers::{Body, closing, status, unavailable};
+use crate::answers::{Body, closing, failed, status};
+use crate::failure::Failure;
+use crate::forwarded;
 use crate::hop_by_hop;
 use crate::lengths;
 use crate::timed::{RequestBody, ResponseBody};
@@ -36,13 +38,13 @@ pub(crate) async fn exchange(
     let upload = request.body_mut().upload();
     let mut response = match in_time(upstream.send(request), timer.as_mut()).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => {
+        Ok(Err(failure)) => {
             return match upload {
                 // The client's own fault, whatever became of the endpoint's connection.
                 Some(upload) if over_http1 && upload.has_broken_off() => {
                     closing(status(StatusCode::BAD_REQUEST))
                 }
-                _ => unavailable(leaves_body),
+                _ => failed(failure, leaves_body),
             };
         }
         Err(overdue) => return overdue.response(over_http1, stats),
@@ -50,7 +52,7 @@ pub(crate) async fn exchange(
     // No switch was asked for: what follows is no HTTP (RFC 9110, section 15.2.2).
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches || for_client(&mut response).is_err() {
-        return unavailable(leaves_body);
+        return failed(Failure::Protocol, leaves_body);
     }
     response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed())
 }
@@ -71,6 +73,11 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
     let asked_for = host_of(request).unwrap_or_default().to_owned();
+    let scheme = match upstream {
+        // It is not sent, and the client's pool goes by it.
+        Upstream::Http1(_) => Scheme::HTTP,
+        Upstream::Http2(_) | Upstream::Alpn(_) => scheme_of(request),
+    };
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by one name for all.
         Upstream::Http1(_) | Upstream::Alpn(_) => {
@@ -78,11 +85,7 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
             let host = HeaderValue::from_str(&asked_for).map_err(|_| StatusCode::BAD_REQUEST)?;
             request.headers_mut().insert(HOST, host);
             join_cookies(request.headers_mut())?;
-            if has_unknown_length(request.body()) {
-                // hyper would leave out the body of a GET and of a HEAD.
-                let chunked = HeaderValue::from_static("chunked");
-                request.headers_mut().insert(TRANSFER_ENCODING, chunked);
-            }
+            tell_length(request);
             *request.version_mut() = Version::HTTP_11;
             match upstream {
                 // If HTTP/2 is agreed on, it is the `:authority`.
@@ -110,11 +113,46 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
         headers.insert(UPGRADE, token);
     }
     let path = request.uri().path_and_query();
-    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority);
+    let uri = Uri::builder().scheme(scheme).authority(authority);
     let uri = uri.path_and_query(path.map_or("/", PathAndQuery::as_str));
     *request.uri_mut() = uri.build().map_err(|_| StatusCode::BAD_REQUEST)?;
     request.extensions_mut().clear();
     Ok(())
+}
+
+/// Makes the head say how long the body is, where the upstream could not know it otherwise.
+fn tell_length<B: hyper::body::Body>(request: &mut Request<B>) {
+    if request.body().is_end_stream() {
+        // Without it some servers wait for a body, or answer with 411 (RFC 9110, section 8.6).
+        let has_none = [Method::GET, Method::HEAD, Method::DELETE, Method::TRACE];
+        if !has_none.contains(request.method()) {
+            let lengths = request.headers_mut().entry(CONTENT_LENGTH);
+            lengths.or_insert(HeaderValue::from_static("0"));
+        }
+        return;
+    }
+    if request.body().size_hint().exact().is_none() {
+        // hyper would leave out the body of a GET and of a HEAD.
+        let chunked = HeaderValue::from_static("chunked");
+        request.headers_mut().insert(TRANSFER_ENCODING, chunked);
+    }
+    let headers = request.headers_mut();
+    let expects = headers.get(EXPECT).map(HeaderValue::as_bytes);
+    if expects.is_some_and(|what| what.eq_ignore_ascii_case(b"100-continue")) {
+        // The client is asked for its body here, by the first read of it.
+        headers.remove(EXPECT);
+    }
+}
+
+/// By what a client of HTTP/2 says, or else by `x-forwarded-proto`, which says at least how the
+/// client has connected.
+fn scheme_of<B>(request: &Request<B>) -> Scheme {
+    let said = request.uri().scheme();
+    match said.filter(|_| request.version() == Version::HTTP_2) {
+        Some(said) => said.clone(),
+        None if forwarded::is_https(request.headers()) => Scheme::HTTPS,
+        None => Scheme::HTTP,
+    }
 }
 
 /// HTTP/2 may send a cookie field in pieces; in HTTP/1 it is one (RFC 9113, section 8.2.3).
@@ -131,11 +169,6 @@ fn join_cookies(headers: &mut HeaderMap) -> Result<(), StatusCode> {
     Ok(())
 }
 
-/// Whether the end of a body is all that says how long it is.
-fn has_unknown_length(body: &impl hyper::body::Body) -> bool {
-    !body.is_end_stream() && body.size_hint().exact().is_none()
-}
-
 /// Makes a response of the upstream's one of ours: in our version of HTTP, no hop-by-hop headers.
 ///
 /// With the upstream's version an HTTP/1.1 client would get a body that ends with the connection
@@ -145,8 +178,12 @@ fn has_unknown_length(body: &impl hyper::body::Body) -> bool {
 ///
 /// It says of its length what cannot be.
 pub(crate) fn for_client<B>(response: &mut Response<B>) -> Result<(), lengths::Contradiction> {
+    let has_no_body = response.status() == StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     lengths::settle(headers)?;
+    if has_no_body {
+        lengths::settle_without_body(headers)?;
+    }
     hop_by_hop::strip(headers);
     *response.version_mut() = Version::HTTP_11;
     Ok(())

@@ -3,19 +3,17 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue};
 
-/// Several lengths that differ, one that is no number, or a coding that is not known here.
+/// Several lengths that differ, one that is no number, one beside chunks, or a coding that is not
+/// known here.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Contradiction;
 
-/// Leaves one length of several that are the same, and none beside `transfer-encoding`: what reads
-/// the message next must not take another length than was taken here.
+/// Leaves one length of several that are the same: what reads the message next must not take
+/// another length than was taken here.
 pub(crate) fn settle(headers: &mut HeaderMap) -> Result<(), Contradiction> {
     match in_chunks(headers) {
-        Some(true) => {
-            headers.remove(CONTENT_LENGTH);
-            return Ok(());
-        }
-        Some(false) => return Err(Contradiction),
+        Some(true) if !headers.contains_key(CONTENT_LENGTH) => return Ok(()),
+        Some(_) => return Err(Contradiction),
         None => {}
     }
     let mut lengths = headers
@@ -32,6 +30,16 @@ pub(crate) fn settle(headers: &mut HeaderMap) -> Result<(), Contradiction> {
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     Ok(())
+}
+
+/// The same for a response that has no body by its status: it may say no length but 0, which is
+/// left out (RFC 9112, section 6.3; RFC 9110, section 8.6).
+pub(crate) fn settle_without_body(headers: &mut HeaderMap) -> Result<(), Contradiction> {
+    let length = headers.remove(CONTENT_LENGTH);
+    match headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0") {
+        true => Err(Contradiction),
+        false => Ok(()),
+    }
 }
 
 /// Whether a body comes in chunks and in nothing else; `None`: it does not say so. Chunks are taken
@@ -93,7 +101,8 @@ mod tests {
             assert_eq!(settled(fields), Err(Contradiction), "{fields:?}");
         }
         let chunked = ("transfer-encoding", "chunked");
-        assert_eq!(settled(&[length("3"), chunked]), Ok(None));
+        assert_eq!(settled(&[chunked]), Ok(None));
+        assert_eq!(settled(&[length("3"), chunked]), Err(Contradiction));
         for coding in ["gzip", "gzip, chunked", "chunked, chunked"] {
             let coding = ("transfer-encoding", coding);
             assert_eq!(settled(&[coding]), Err(Contradiction), "{coding:?}");

@@ -25,6 +25,7 @@ use orion_drain::stats::{HttpStats, Stats};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::dial::Dialed;
+use crate::forwarded::Seen;
 use crate::health::{Health, HealthChecks};
 use crate::measured::Measured;
 use crate::proxy::Proxy;
@@ -132,9 +133,11 @@ impl Maker {
             health: HealthChecks::new(&manager, &self.health).map(Arc::new),
             manager: Arc::new(manager),
             clusters: self.clusters.clone(),
-            peer: None,
+            seen: Seen {
+                peer: None,
+                secure: false,
+            },
             local_port: listener.address.socket_addr().map(|at| at.port()),
-            secure: false,
             tunnels: Tunnels {
                 options: server.tunnels(),
                 websocket_close: self.websocket_close,
@@ -214,8 +217,7 @@ impl ChainFilter {
                 let _open = Measured::connection(stats);
                 let stats = Arc::clone(stats);
                 let proxy = Proxy {
-                    peer,
-                    secure,
+                    seen: Seen { peer, secure },
                     ..proxy.clone()
                 };
                 let service = service_fn(move |request| {

@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use orion_drain::config::{Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction};
 use orion_drain::serve::ReceivedBody;
@@ -17,9 +16,10 @@ use crate::addressed::{self, host_of};
 use crate::admit::admit;
 use crate::answers::{Body, closing, redirected, status, with_body};
 use crate::exchange::{exchange, for_upstream};
+use crate::forwarded::{self, Seen};
 use crate::health::HealthChecks;
 use crate::hop_by_hop;
-use crate::rewrite::{Rewritten, append_x_forwarded_for, owned, rewrite};
+use crate::rewrite::{Rewritten, owned, rewrite};
 use crate::timed::RequestBody;
 use crate::timeout::{StreamTimer, in_time};
 use crate::tunnel::Tunnels;
@@ -33,12 +33,10 @@ pub(crate) struct Proxy {
     /// What answers health checks, if anything does.
     pub(crate) health: Option<Arc<HealthChecks>>,
     pub(crate) clusters: Clusters,
-    /// The address that the client connects from.
-    pub(crate) peer: Option<SocketAddr>,
+    /// The client.
+    pub(crate) seen: Seen,
     /// The port of the listener.
     pub(crate) local_port: Option<u16>,
-    /// Whether it connects over TLS.
-    pub(crate) secure: bool,
     /// How what it upgrades is relayed.
     pub(crate) tunnels: Tunnels,
 }
@@ -48,7 +46,14 @@ enum Decision<'a> {
     /// It is answered here.
     Answer(Response<Body>),
     /// It goes to this endpoint, as the route says.
-    Forward(&'a RouteAction, Arc<Endpoint>, Rewritten),
+    Forward(&'a RouteAction, Arc<Endpoint>, Forwarded),
+}
+
+/// What a request becomes on its way to an endpoint.
+struct Forwarded {
+    rewritten: Rewritten,
+    /// The protocol that it asks to switch to, and may.
+    upgrade: Option<HeaderValue>,
 }
 
 impl Proxy {
@@ -83,10 +88,9 @@ impl Proxy {
                 let body = request.into_body();
                 self.unread(body, over_http1, answer, stats).await
             }
-            Decision::Forward(route, endpoint, rewritten) => {
+            Decision::Forward(route, endpoint, changes) => {
                 let upstream = endpoint.http(request.version());
-                self.forward(request, route, upstream, rewritten, stats)
-                    .await
+                self.forward(request, route, upstream, changes, stats).await
             }
         };
         edits.apply(response.headers_mut());
@@ -105,8 +109,8 @@ impl Proxy {
         );
         head.method = request.method();
         head.version = request.version();
-        head.secure = self.secure;
-        head.peer = self.peer;
+        head.secure = self.seen.secure;
+        head.peer = self.seen.peer;
         head.sample = fastrand::u64(..);
         if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
             return here(answer);
@@ -115,11 +119,16 @@ impl Proxy {
         let Some(chosen) = chosen.and_then(|routes| routes.choose(&head)) else {
             return here(status(StatusCode::NOT_FOUND));
         };
+        let action = &chosen.route.action;
+        let upgrade = upgrade::asked(request);
+        if upgrade.as_ref().is_some_and(|to| !self.allows(to, action)) {
+            return here(refused_upgrade(request.version()));
+        }
         if let Some((code, location)) = chosen.redirect(&head) {
             let answer = Decision::Answer(redirected(code, &location));
             return (answer, chosen.response_edits(&head, None));
         }
-        match &chosen.route.action {
+        match action {
             Action::DirectResponse(direct) => {
                 let body = direct.body.as_ref();
                 let body = body.and_then(|body| body.inline_string.clone());
@@ -131,7 +140,8 @@ impl Proxy {
                 let cluster = route.choose_cluster(&head);
                 let edits = chosen.response_edits(&head, cluster.weight);
                 let Some(endpoint) = self.clusters.next(&cluster.name) else {
-                    let answer = status(StatusCode::SERVICE_UNAVAILABLE);
+                    let code = StatusCode::SERVICE_UNAVAILABLE;
+                    let answer = with_body(code, "no healthy upstream");
                     return (Decision::Answer(answer), edits);
                 };
                 let hostname = endpoint.hostname.as_deref();
@@ -142,10 +152,19 @@ impl Proxy {
                         .map(Cow::into_owned),
                     headers: chosen.request_edits(&head, cluster.weight),
                 };
-                (Decision::Forward(route, endpoint, rewritten), edits)
+                let changes = Forwarded { rewritten, upgrade };
+                (Decision::Forward(route, endpoint, changes), edits)
             }
             _ => here(status(StatusCode::NOT_IMPLEMENTED)),
         }
+    }
+
+    /// Whether a request may switch to this protocol.
+    fn allows(&self, to: &HeaderValue, action: &Action) -> bool {
+        to.to_str().is_ok_and(|token| match action {
+            Action::Route(route) => route.allows_upgrade(token, &self.manager),
+            _ => self.manager.allows_upgrade(token),
+        })
     }
 
     /// Answers a request whose body is of no use. Over HTTP/1 it is read first: an answer that
@@ -175,11 +194,11 @@ impl Proxy {
         mut request: Request<ReceivedBody>,
         route: &RouteAction,
         upstream: &Upstream,
-        rewritten: Rewritten,
+        changes: Forwarded,
         stats: &Arc<HttpStats>,
     ) -> Response<Body> {
         let over_http1 = request.version() < Version::HTTP_2;
-        let upgrade = match self.prepare(&mut request, route, upstream, rewritten) {
+        let upgrade = match self.prepare(&mut request, route, upstream, changes) {
             Ok(upgrade) => upgrade,
             Err(code) => {
                 let body = request.into_body();
@@ -201,23 +220,26 @@ impl Proxy {
         request: &mut Request<ReceivedBody>,
         route: &RouteAction,
         upstream: &Upstream,
-        rewritten: Rewritten,
+        Forwarded { rewritten, upgrade }: Forwarded,
     ) -> Result<Option<Handshake>, StatusCode> {
-        let upgrade = upgrade::asked(request).filter(|token| {
-            token
-                .to_str()
-                .is_ok_and(|token| route.allows_upgrade(token, &self.manager))
-        });
         // Before anything is added: what the client's `connection` names is the client's own.
         hop_by_hop::strip_request(request.headers_mut())?;
-        if let Some(peer) = self.peer.filter(|_| self.manager.appends_x_forwarded_for()) {
-            append_x_forwarded_for(request.headers_mut(), peer.ip());
-        }
+        forwarded::tell(request.headers_mut(), &self.manager, self.seen);
         rewrite(request, rewritten, route.append_x_forwarded_host)?;
         match upgrade {
             Some(token) => upgrade::for_endpoint(request, upstream, token).map(Some),
             None => for_upstream(request, upstream, None).map(|()| None),
         }
+    }
+}
+
+/// The answer to a request for a switch that is not allowed. What follows over HTTP/1 may be meant
+/// in the other protocol already, so it is not read, as in Envoy.
+fn refused_upgrade(version: Version) -> Response<Body> {
+    let answer = status(StatusCode::FORBIDDEN);
+    match version {
+        Version::HTTP_2 => answer,
+        _ => closing(answer),
     }
 }
 

@@ -1,10 +1,9 @@
 //! What changes in a request before it is sent on: its path, its host, its headers.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 use http::header::{HOST, HeaderName};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderValue, Request, StatusCode, Uri};
 use orion_drain::config::HeaderEdits;
 
 use crate::addressed::host_of;
@@ -58,19 +57,4 @@ pub(crate) fn rewrite<B>(
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| StatusCode::BAD_REQUEST)?;
     }
     Ok(())
-}
-
-/// Adds the address that the client connects from, as Envoy does with `use_remote_address`.
-pub(crate) fn append_x_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
-    const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-    let mut hops: Vec<u8> = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        hops.extend_from_slice(value.as_bytes());
-        hops.extend_from_slice(b",");
-    }
-    hops.extend_from_slice(peer.to_canonical().to_string().as_bytes());
-    // Values that came as headers, a comma and an address are a value.
-    if let Ok(hops) = HeaderValue::from_bytes(&hops) {
-        headers.insert(X_FORWARDED_FOR, hops);
-    }
 }

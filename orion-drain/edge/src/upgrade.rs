@@ -13,9 +13,10 @@ use orion_drain::config::StreamLimits;
 use orion_drain::serve::{Connection, ReceivedBody};
 use orion_drain::stats::HttpStats;
 
-use crate::answers::{Body, empty, status, unavailable};
+use crate::answers::{Body, empty, failed, status};
 use crate::exchange::{for_client, for_upstream};
 use crate::extended_connect::{self, Accept};
+use crate::failure::Failure;
 use crate::hop_by_hop;
 use crate::timed::{RequestBody, ResponseBody};
 use crate::timeout::{StreamTimer, in_time};
@@ -23,7 +24,7 @@ use crate::tunnel::Tunnels;
 use crate::upstream::Upstream;
 
 /// The protocol that a request asks to switch to, by extended CONNECT or by `upgrade`.
-pub(crate) fn asked(request: &Request<ReceivedBody>) -> Option<HeaderValue> {
+pub(crate) fn asked<B>(request: &Request<B>) -> Option<HeaderValue> {
     match request.extensions().get::<Protocol>() {
         Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
         None => asked_by_header(request).cloned(),
@@ -31,14 +32,15 @@ pub(crate) fn asked(request: &Request<ReceivedBody>) -> Option<HeaderValue> {
 }
 
 /// The same in HTTP/1 (RFC 9110 section 7.8): `upgrade` counts in HTTP/1.1 alone, and only if
-/// `connection` names it.
-fn asked_by_header(request: &Request<ReceivedBody>) -> Option<&HeaderValue> {
+/// `connection` names it. A client that offers HTTP/2 is served in HTTP/1.1, as in Envoy.
+fn asked_by_header<B>(request: &Request<B>) -> Option<&HeaderValue> {
     let names_it = || {
         let mut options = hop_by_hop::options(request.headers());
         options.any(|option| option.eq_ignore_ascii_case(UPGRADE.as_str()))
     };
     let token = request.headers().get(UPGRADE)?;
-    (request.version() == Version::HTTP_11 && names_it()).then_some(token)
+    let is_h2c = token.as_bytes().eq_ignore_ascii_case(b"h2c");
+    (request.version() == Version::HTTP_11 && !is_h2c && names_it()).then_some(token)
 }
 
 /// An upgrade before it is answered: the client's side of it.
@@ -114,7 +116,7 @@ pub(crate) async fn forward(
     let mut timer = StreamTimer::new(limits);
     let mut response = match in_time(sent, timer.as_mut()).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => return unavailable(leaves_body),
+        Ok(Err(failure)) => return failed(failure, leaves_body),
         Err(overdue) => return overdue.response(!over_http2, stats),
     };
     if response.status() != agreed {
@@ -124,7 +126,7 @@ pub(crate) async fn forward(
         }
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switches || for_client(&mut response).is_err() {
-            return unavailable(leaves_body);
+            return failed(Failure::Protocol, leaves_body);
         }
         return response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed());
     }

@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use orion_drain::config::{Cluster, EndpointAddress, FieldError, Secret, UpstreamVersion};
 
 use crate::dial::{Dial, Dialed, Place};
+use crate::failure::Failure;
 use crate::timed::RequestBody;
 use crate::upstream_h2::Http2;
 
@@ -72,10 +73,14 @@ impl Upstream {
     pub(crate) async fn send(
         &self,
         request: Request<RequestBody>,
-    ) -> io::Result<Response<Incoming>> {
+    ) -> Result<Response<Incoming>, Failure> {
         match self {
             Self::Http1(client) | Self::Alpn(client) => {
-                client.request(request).await.map_err(io::Error::other)
+                let response = client.request(request).await;
+                response.map_err(|error| match error.is_connect() {
+                    true => Failure::connecting(&error),
+                    false => Failure::responding(&error),
+                })
             }
             Self::Http2(endpoint) => endpoint.request(request).await,
         }

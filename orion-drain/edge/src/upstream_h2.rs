@@ -1,8 +1,7 @@
 //! HTTP/2 to an endpoint: one connection, made when it is needed, which all requests share.
 
-use std::io;
-
 use crate::dial::Dial;
+use crate::failure::Failure;
 use crate::timed::RequestBody;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -31,7 +30,7 @@ impl Http2 {
     pub(crate) async fn request(
         &self,
         mut request: Request<RequestBody>,
-    ) -> io::Result<Response<Incoming>> {
+    ) -> Result<Response<Incoming>, Failure> {
         let mut tries = 2;
         loop {
             tries -= 1;
@@ -41,19 +40,20 @@ impl Http2 {
             };
             match error.take_message() {
                 Some(unsent) if tries > 0 => request = unsent,
-                _ => return Err(io::Error::other(error.into_error())),
+                _ => return Err(Failure::responding(&error.into_error())),
             }
         }
     }
 
-    async fn sender(&self) -> io::Result<SendRequest<RequestBody>> {
+    async fn sender(&self) -> Result<SendRequest<RequestBody>, Failure> {
         let mut sender = self.sender.lock().await;
         if let Some(sender) = sender.as_ref().filter(|sender| sender.is_ready()) {
             return Ok(sender.clone());
         }
-        let stream = self.dial.connect().await?;
+        let stream = self.dial.connect().await;
+        let stream = stream.map_err(|error| Failure::connecting(&error))?;
         let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
-        let (made, connection) = made.map_err(io::Error::other)?;
+        let (made, connection) = made.map_err(|error| Failure::responding(&error))?;
         // How it ends is told to the requests on it.
         tokio::spawn(async move { connection.await.ok() });
         *sender = Some(made.clone());

@@ -15,6 +15,10 @@ mod exchange;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/extended_connect.rs"]
 mod extended_connect;
+#[path = "../src/failure.rs"]
+mod failure;
+#[path = "../src/forwarded.rs"]
+mod forwarded;
 #[path = "../src/health.rs"]
 mod health;
 #[path = "../src/hop_by_hop.rs"]

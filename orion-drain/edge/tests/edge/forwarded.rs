@@ -4,8 +4,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use crate::support::h1::header;
-use crate::support::h2::H2;
-use crate::support::{Edge, H1, Http, cluster, discovery, websocket};
+use crate::support::h2::{Event, H2};
+use crate::support::{Edge, End, H1, Http, cluster, discovery, websocket, within};
 
 /// Starts edge with one listener that lets WebSockets through.
 async fn start(more: &'static str) -> Edge {
@@ -60,6 +60,119 @@ async fn the_address_that_the_client_connects_from_is_added_to_x_forwarded_for_i
         held.answer("done");
         assert_eq!(client.response().await.ok(), "done");
     }
+}
+
+#[tokio::test]
+async fn a_switch_that_is_not_allowed_is_refused_and_what_follows_is_not_read() {
+    let listener = Http::new("http", 1)
+        .with_http("http2_protocol_options: { allow_connect: true }")
+        .yaml()
+        .replace("upgrade_type: websocket", "upgrade_type: other");
+    let mut edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+    let address = edge.address("http").await;
+    for path in ["/held", "/version"] {
+        for token in ["websocket", "foo", "h2c, websocket"] {
+            let mut client = H1::connect(address).await;
+            client
+                .send(&format!(
+                    "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {token}\r\n\r\n\
+                     GET /version HTTP/1.1\r\nhost: a\r\n\r\n"
+                ))
+                .await;
+            let response = client.response().await;
+            let got = (response.status, response.says_close());
+            assert_eq!(got, (403, true), "{path} {token}");
+            assert_eq!(client.end().await, End::Fin, "{path} {token}");
+        }
+    }
+    let mut client = H2::connect(address).await;
+    client.connect_websocket(1, "/held").await;
+    let (stream, ok) = (1, false);
+    assert_eq!(client.next().await, Event::Head { stream, ok });
+    // Whoever offers HTTP/2 over HTTP/1.1 is served, without it.
+    let mut client = H1::connect(address).await;
+    client
+        .send("GET /held HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n")
+        .await;
+    let held = edge.upstream.held().await;
+    assert_eq!(header(&held.head, "upgrade"), None, "{}", held.head);
+    held.answer("plain");
+    assert_eq!(client.response().await.ok(), "plain");
+}
+
+#[tokio::test]
+async fn the_upstream_learns_how_the_client_connects_and_nothing_that_the_client_may_not_say() {
+    const EDGE: &str = "use_remote_address: true";
+    let own = "x-envoy-internal: true\r\nx-envoy-original-path: /other\r\n";
+    for (more, sent, name, received) in [
+        ("", "", "x-forwarded-proto", Some("http")),
+        (
+            "",
+            "x-forwarded-proto: https\r\n",
+            "x-forwarded-proto",
+            Some("https"),
+        ),
+        (EDGE, "", "x-forwarded-proto", Some("http")),
+        (
+            EDGE,
+            "x-forwarded-proto: https\r\n",
+            "x-forwarded-proto",
+            Some("http"),
+        ),
+        ("", own, "x-envoy-internal", None),
+        ("", own, "x-envoy-original-path", Some("/other")),
+        (EDGE, own, "x-envoy-internal", None),
+        (EDGE, own, "x-envoy-original-path", None),
+    ] {
+        let mut edge = start(more).await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        client
+            .send(&format!("GET /held HTTP/1.1\r\nhost: test\r\n{sent}\r\n"))
+            .await;
+        let held = edge.upstream.held().await;
+        assert_eq!(header(&held.head, name), received, "{more} {}", held.head);
+        held.answer("done");
+        assert_eq!(client.response().await.ok(), "done");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_says_so_where_one_may_be_expected() {
+    let mut edge = start("").await;
+    let address = edge.address("http").await;
+    for (method, length) in [
+        ("POST", Some("0")),
+        ("PUT", Some("0")),
+        ("OPTIONS", Some("0")),
+        ("GET", None),
+        ("HEAD", None),
+        ("DELETE", None),
+    ] {
+        let mut client = H1::connect(address).await;
+        client
+            .send(&format!("{method} /held HTTP/1.1\r\nhost: test\r\n\r\n"))
+            .await;
+        let held = edge.upstream.held().await;
+        assert_eq!(header(&held.head, "content-length"), length, "{method}");
+        held.answer("");
+        assert_eq!(client.response().await.status, 200, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn the_upstream_is_not_asked_whether_a_body_may_come_that_was_asked_for_here() {
+    let mut edge = start("").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    client
+        .send("POST /held HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n")
+        .await;
+    let head = within("a head", client.wire.head()).await.expect("a head");
+    assert_eq!(head.status(), 100);
+    client.send("abc").await;
+    let held = edge.upstream.held().await;
+    assert_eq!(header(&held.head, "expect"), None, "{}", held.head);
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
 }
 
 #[tokio::test]

@@ -51,6 +51,9 @@ async fn a_request_that_can_be_read_in_two_ways_is_refused_and_the_connection_en
         (400, "GET /", "host: a#b"),
         (400, "GET edge.test:80", "host: a"),
         (400, "GET version", "host: a"),
+        (400, "GET *", "host: a"),
+        (400, "GET /held/ö", "host: a"),
+        (400, "GET /held?ö", "host: a"),
         (400, "GET ftp://edge.test/", "host: a"),
         (501, "CONNECT edge.test:80", "host: edge.test:80"),
         (
@@ -165,9 +168,9 @@ async fn a_switch_that_nobody_asked_for_is_no_answer() {
         let mut client = H1::connect(address).await;
         client.send(request).await;
         let response = client.response().await;
-        assert_eq!(response.status, 503, "{request}");
+        assert_eq!(response.status, 502, "{request}");
         if !response.says_close() {
-            assert_eq!(client.get("/").await.status, 503, "{request}");
+            assert_eq!(client.get("/").await.status, 502, "{request}");
         }
     }
     let mut client = H2::connect(address).await;
@@ -191,8 +194,8 @@ async fn a_response_has_one_length_or_none() {
     const CHUNKS: &str = "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     for (answer, status, length) in [
         // Another length would cut the body, or wait for more of it.
-        (format!("content-length: 3\r\n{CHUNKS}"), 200, None),
-        (format!("content-length: 9\r\n{CHUNKS}"), 200, None),
+        (format!("content-length: 3\r\n{CHUNKS}"), 502, None),
+        (format!("content-length: 9\r\n{CHUNKS}"), 502, None),
         (
             "content-length: 5, 5\r\n\r\nhello".to_owned(),
             200,
@@ -205,12 +208,12 @@ async fn a_response_has_one_length_or_none() {
         ),
         (
             "content-length: 5\r\ncontent-length: 6\r\n\r\nhello".to_owned(),
-            503,
+            502,
             None,
         ),
         (
             "transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n".to_owned(),
-            503,
+            502,
             None,
         ),
     ] {
@@ -229,5 +232,30 @@ async fn a_response_has_one_length_or_none() {
         assert_eq!(head.status(), status, "{answer}");
         let lengths = head.text.to_lowercase().matches("content-length").count();
         assert!(lengths < 2, "{}", head.text);
+    }
+}
+
+#[tokio::test]
+async fn a_status_without_a_body_has_no_length() {
+    for (fields, status) in [
+        ("", 204),
+        ("content-length: 0\r\n", 204),
+        ("content-length: 5\r\n", 502),
+        ("transfer-encoding: chunked\r\n", 502),
+    ] {
+        let answer = format!("HTTP/1.1 204 No Content\r\n{fields}\r\n").leak();
+        let edge = start_answering(answer).await;
+        let address = edge.address("http").await;
+        for method in ["GET", "HEAD"] {
+            let mut client = H1::connect(address).await;
+            client
+                .send(&format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n"))
+                .await;
+            let head = within("a head", client.wire.head()).await.expect("a head");
+            assert_eq!(head.status(), status, "{method} {fields}");
+            if status == 204 {
+                assert_eq!(head.header("content-length"), None, "{}", head.text);
+            }
+        }
     }
 }

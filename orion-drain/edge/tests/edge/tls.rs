@@ -1,5 +1,6 @@
 //! Listeners over TLS: an update loses nothing, and every connection ends with `close_notify`.
 
+use crate::support::h1::header;
 use crate::support::h2::{Event, H2, NO_LIMIT};
 use crate::support::tls::Secured;
 use crate::support::{Edge, End, H1, Http, discovery, tcp, websocket};
@@ -33,6 +34,7 @@ async fn http1_over_tls_is_told_by_a_response_and_ends_with_close_notify() {
     assert_eq!(idle.get("/version").await.ok(), "v1");
     busy.ask("/held").await;
     let held = edge.upstream.held().await;
+    assert_eq!(header(&held.head, "x-forwarded-proto"), Some("https"));
 
     update(&mut edge, &secured).await;
 

@@ -12,6 +12,7 @@ use hyper::ext::Protocol;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::upstream::Upstream;
@@ -223,4 +224,127 @@ async fn an_http2_endpoint_that_is_gone_is_connected_again() {
         }
     })
     .await;
+}
+
+/// An HTTP/2 endpoint that answers with the scheme that it is asked by.
+async fn scheme_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let scheme = request.uri().scheme_str().unwrap_or_default().to_owned();
+                Ok::<_, Infallible>(Response::new(scheme))
+            });
+            let served = http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(served);
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_http2_endpoint_reads_the_scheme_that_the_client_has_come_by() {
+    let clusters = cluster("h2", &[scheme_server().await], HTTP2);
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("h2", 1)]), &clusters, "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    for (sent, scheme) in [("", "http"), ("x-forwarded-proto: https\r\n", "https")] {
+        client
+            .send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{sent}\r\n"))
+            .await;
+        assert_eq!(client.response().await.ok(), scheme, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_does_not_answer_has_envoys_status_and_its_reason() {
+    let reset = |reason: &str| {
+        format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}")
+    };
+    let [refused] = rig::free_ports().expect("a port");
+    for (more, endpoints, said, status, text) in [
+        ("", vec![], None, 503, "no healthy upstream".to_owned()),
+        (
+            "",
+            vec![refused],
+            None,
+            503,
+            reset("remote connection failure"),
+        ),
+        (
+            HTTP2,
+            vec![refused],
+            None,
+            503,
+            reset("remote connection failure"),
+        ),
+        ("", vec![], Some(""), 503, reset("connection termination")),
+        (
+            "",
+            vec![],
+            Some("HTTP/1.1 100 Continue\r\n\r\n"),
+            503,
+            reset("connection termination"),
+        ),
+        (
+            HTTP2,
+            vec![],
+            Some(""),
+            503,
+            reset("connection termination"),
+        ),
+        (
+            "",
+            vec![],
+            Some("no HTTP\r\n\r\n"),
+            502,
+            reset("protocol error"),
+        ),
+        (
+            "",
+            vec![],
+            Some("HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n"),
+            502,
+            reset("protocol error"),
+        ),
+        (
+            "",
+            vec![],
+            Some("HTTP/1.1 200 OK\r\nno field\r\n\r\n"),
+            502,
+            reset("protocol error"),
+        ),
+    ] {
+        let endpoints = match said {
+            Some(said) => vec![saying(said).await],
+            None => endpoints,
+        };
+        let odd = cluster("odd", &endpoints, more);
+        let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("odd", 1)]), &odd, "").await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        let response = client.get("/").await;
+        assert_eq!(
+            (response.status, response.text()),
+            (status, text),
+            "{said:?}"
+        );
+        // The client's own connection goes on.
+        assert_eq!(client.get("/version").await.ok(), "v1", "{said:?}");
+    }
+}
+
+/// An endpoint that reads what comes first, says this and closes.
+async fn saying(said: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut first = [0; 4096];
+            if stream.read(&mut first).await.is_ok_and(|read| read > 0) {
+                stream.write_all(said.as_bytes()).await.ok();
+            }
+        }
+    });
+    address
 }
