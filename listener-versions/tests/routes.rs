@@ -283,3 +283,53 @@ async fn the_driver_does_not_wait_for_routes() {
     drop(listeners);
     bounded(driver).await.expect("it ends");
 }
+
+#[tokio::test]
+async fn the_names_that_are_watched_are_those_that_versions_refer_to() {
+    let world = World::new();
+    let mut changes = world.routes.changes();
+    world.routes.set("blue", "blue 1".to_owned());
+    assert!(changes.changed().now_or_never().is_none(), "it is not watched");
+    world.update(1, "blue").await;
+    bounded(changes.changed()).await.expect("the routes are there");
+    assert_eq!(world.routes.watched(), ["blue".into()]);
+    world.update(2, "green").await;
+    bounded(changes.changed()).await.expect("the routes are there");
+    assert_eq!(world.routes.watched(), ["blue".into(), "green".into()]);
+    // Whose routes come by themselves needs no routes to be asked for.
+    world.routes.set("green", "green 1".to_owned());
+    bounded(world.listeners.until_warm(2)).await;
+    assert_eq!(world.ask().await, "2 green 1");
+    bounded(async {
+        // The version before has a connection, until it is seen to be gone.
+        while world.routes.watched() != ["green".into()] {
+            changes.changed().await.expect("the routes are there");
+        }
+    })
+    .await;
+    // What is not subscribed to is dropped only when it is said so.
+    assert_eq!(world.routes.all().len(), 2);
+    world.routes.drop_unwatched();
+    let all = world.routes.all();
+    assert_eq!(all, [("green".into(), "green 1".to_owned().into())]);
+    assert_eq!(
+        world.update(3, "blue").await,
+        Change::Warming { version: 3 }
+    );
+}
+
+#[tokio::test]
+async fn a_version_that_is_dropped_while_it_warms_is_waited_for_no_longer() {
+    let world = World::new();
+    world.routes.set("blue", "blue 1".to_owned());
+    world.update(1, "blue").await;
+    world.update(2, "green").await;
+    let mut warm = tokio_test::task::spawn(world.listeners.until_warm(2));
+    assert!(warm.poll().is_pending());
+    world.update(1, "blue").await;
+    assert!(warm.is_woken() && warm.poll().is_ready());
+    // Nor one that is not warming, or never was.
+    for version in [1, 2, 99] {
+        bounded(world.listeners.until_warm(version)).await;
+    }
+}

@@ -13,6 +13,9 @@ impl<C: ListenerConfig> Inner<C> {
     pub(crate) fn execute(&self, state: &mut State<C>, effects: Vec<Effect>) {
         let mut drained = Vec::new();
         let mut entrances = Vec::new();
+        let warms =
+            |effect: &Effect| matches!(effect, Effect::Activate { .. } | Effect::Discard { .. });
+        let is_one_warm = effects.iter().any(warms);
         for effect in effects {
             match effect {
                 Effect::Create { version } => {
@@ -95,6 +98,9 @@ impl<C: ListenerConfig> Inner<C> {
                     self.run(Job::Drain(DrainJob::Version { version, sequence }));
                 }
             }
+        }
+        if is_one_warm {
+            self.left_warming();
         }
         self.set_entrances(state, &entrances);
         self.hurry(state, &drained);

@@ -23,6 +23,8 @@ pub(crate) struct Inner<C> {
     pub(crate) shared: Shared,
     /// How many wait to know which process goes on. Updates wait for none.
     pub(crate) held: watch::Sender<u32>,
+    /// Changes whenever a version is not warming any more.
+    warm: watch::Sender<()>,
     /// The driver's queue. The handles keep it open: when they are gone, nothing more begins to
     /// drain.
     jobs: mpsc::WeakUnboundedSender<Job<C>>,
@@ -61,6 +63,7 @@ impl<C: ListenerConfig> Inner<C> {
             root,
             shared,
             held: watch::Sender::new(0),
+            warm: watch::Sender::new(()),
             jobs,
             entrances: ArcSwap::default(),
             state: Mutex::new(state),
@@ -145,6 +148,24 @@ impl<C: ListenerConfig> Inner<C> {
         state.events.extend(rejected);
         self.report(state);
         listening.map(|()| true)
+    }
+
+    /// Waits until the version is not warming any more.
+    pub(crate) async fn until_warm(&self, version: u64) {
+        let mut changes = self.warm.subscribe();
+        // The sender lives as long as this.
+        while self.is_warming(version) && changes.changed().await.is_ok() {}
+    }
+
+    fn is_warming(&self, version: u64) -> bool {
+        let state = self.lock();
+        let record = state.set.get(version);
+        record.is_some_and(|record| record.state == VersionState::Warming)
+    }
+
+    /// A version is not warming any more; those who wait for it find it so.
+    pub(super) fn left_warming(&self) {
+        self.warm.send_replace(());
     }
 
     pub(crate) fn stop(&self, direction: DrainDirection) -> Vec<VersionView> {

@@ -122,6 +122,16 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.warmed(version)
     }
 
+    /// Waits until this version is not [warming](crate::VersionState::Warming) any more: it
+    /// accepts, or was replaced or dropped. Returns at once for one that is not warming.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped, and called again.
+    pub async fn until_warm(&self, version: u64) {
+        self.inner.until_warm(version).await;
+    }
+
     /// The drain manager above all of them.
     #[must_use]
     pub fn root(&self) -> &DrainManager {

@@ -41,10 +41,23 @@ use tokio::sync::watch;
 /// # Ok::<_, std::net::AddrParseError>(())
 /// ```
 pub struct Routes<R> {
-    tables: Arc<Mutex<Tables<R>>>,
+    all: Arc<All<R>>,
 }
 
-type Tables<R> = BTreeMap<Arc<str>, Arc<Table<R>>>;
+struct All<R> {
+    names: Mutex<Names<R>>,
+    /// Changes whenever another set of names is watched.
+    watched: watch::Sender<()>,
+}
+
+type Names<R> = BTreeMap<Arc<str>, Entry<R>>;
+
+/// What is there of one name.
+struct Entry<R> {
+    table: Arc<Table<R>>,
+    /// How many [`RouteWatch`]es there are.
+    watches: usize,
+}
 
 struct Table<R> {
     routes: ArcSwapOption<R>,
@@ -57,7 +70,10 @@ impl<R: Send + Sync + 'static> Routes<R> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            tables: Arc::default(),
+            all: Arc::new(All {
+                names: Mutex::default(),
+                watched: watch::Sender::new(()),
+            }),
         }
     }
 
@@ -65,19 +81,32 @@ impl<R: Send + Sync + 'static> Routes<R> {
     #[must_use]
     pub fn watch(&self, name: impl Into<Arc<str>>) -> RouteWatch<R> {
         let name = name.into();
-        let table = Arc::clone(self.lock().entry(Arc::clone(&name)).or_default());
+        let table = self.watch_more(&name);
         RouteWatch {
             name,
-            table: Some(table),
+            table,
             all: self.clone(),
         }
+    }
+
+    /// One more watch of this name.
+    fn watch_more(&self, name: &Arc<str>) -> Arc<Table<R>> {
+        let mut names = self.lock();
+        let entry = names.entry(Arc::clone(name)).or_default();
+        entry.watches += 1;
+        let (table, is_new) = (Arc::clone(&entry.table), entry.watches == 1);
+        drop(names);
+        if is_new {
+            self.all.watched.send_replace(());
+        }
+        table
     }
 
     /// From now on these are the routes of this name. Connections that ask from now on find them,
     /// whatever version they belong to.
     pub fn set(&self, name: impl Into<Arc<str>>, routes: impl Into<Arc<R>>) {
         let name = name.into();
-        let table = Arc::clone(self.lock().entry(name).or_default());
+        let table = Arc::clone(&self.lock().entry(name).or_default().table);
         // Those who wait find the routes when they are woken.
         table.routes.store(Some(routes.into()));
         table.is_there.send_replace(true);
@@ -85,16 +114,15 @@ impl<R: Send + Sync + 'static> Routes<R> {
 
     /// There are no routes of this name any more.
     pub fn remove(&self, name: &str) {
-        let table = self.lock().get(name).map(Arc::clone);
+        let table = self.lock().get(name).map(|entry| Arc::clone(&entry.table));
         if let Some(table) = table {
             table.routes.store(None);
             table.is_there.send_replace(false);
-            drop(table);
             self.forget(name);
         }
     }
 
-    /// The names that are watched and have no routes: what a client of RDS should ask for.
+    /// The names that are watched and have no routes: what versions wait for.
     #[must_use]
     pub fn wanted(&self) -> Vec<Arc<str>> {
         let loaded = self.loaded().into_iter();
@@ -102,18 +130,53 @@ impl<R: Send + Sync + 'static> Routes<R> {
         wanted.map(|(name, _)| name).collect()
     }
 
+    /// The names that are watched, whether they have routes or not: what a client of RDS subscribes
+    /// to.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Arc<str>> {
+        let names = self.lock();
+        let watched = names.iter().filter(|(_, entry)| entry.watches > 0);
+        watched.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    /// Changes whenever other names may be [watched](Self::watched).
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.all.watched.subscribe()
+    }
+
+    /// Drops the routes that no version watches, because they are not subscribed to any more: the
+    /// next version that refers to them waits for new ones.
+    pub fn drop_unwatched(&self) {
+        let mut names = self.lock();
+        let unwatched = names.iter().filter(|(_, entry)| entry.watches == 0);
+        let unwatched: Vec<_> = unwatched.map(|(name, _)| Arc::clone(name)).collect();
+        let dropped = unwatched.iter().filter_map(|name| names.remove(name));
+        let dropped: Vec<_> = dropped.collect();
+        drop(names);
+        drop(dropped);
+    }
+
+    /// All routes that are there, by name.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Arc<str>, Arc<R>)> {
+        let loaded = self.loaded().into_iter();
+        loaded
+            .filter_map(|(name, routes)| Some((name, routes?)))
+            .collect()
+    }
+
     /// Drops the entry of a name that no version watches and that has no routes.
     fn forget(&self, name: &str) {
-        let mut tables = self.lock();
-        let unwatched = tables
-            .get(name)
-            .filter(|&table| Arc::strong_count(table) == 1);
-        let routes = unwatched.map(|table| table.routes.load_full());
-        if matches!(routes, Some(None)) {
-            tables.remove(name);
-        }
-        drop(tables);
-        drop(routes);
+        let mut names = self.lock();
+        let unwatched = names.get(name).filter(|entry| entry.watches == 0);
+        let routes = unwatched.map(|entry| entry.table.routes.load_full());
+        let entry = match routes {
+            Some(None) => names.remove(name),
+            _ => None,
+        };
+        drop(names);
+        drop((entry, routes));
     }
 }
 
@@ -121,15 +184,27 @@ impl<R> Routes<R> {
     /// All routes. The last reference to some may be the one taken here: it is dropped, which is
     /// code of others, with nothing locked.
     fn loaded(&self) -> Vec<(Arc<str>, Option<Arc<R>>)> {
-        let tables = self.lock();
-        let loaded = tables.iter();
-        let loaded = loaded.map(|(name, table)| (Arc::clone(name), table.routes.load_full()));
+        let names = self.lock();
+        let loaded = names.iter();
+        let loaded = loaded.map(|(name, entry)| (Arc::clone(name), entry.table.routes.load_full()));
         loaded.collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tables<R>> {
+    fn lock(&self) -> MutexGuard<'_, Names<R>> {
         // Nothing of others is called while it is held.
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all
+            .names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R> Default for Entry<R> {
+    fn default() -> Self {
+        Self {
+            table: Arc::default(),
+            watches: 0,
+        }
     }
 }
 
@@ -151,7 +226,7 @@ impl<R: Send + Sync + 'static> Default for Routes<R> {
 impl<R> Clone for Routes<R> {
     fn clone(&self) -> Self {
         Self {
-            tables: Arc::clone(&self.tables),
+            all: Arc::clone(&self.all),
         }
     }
 }
@@ -167,8 +242,7 @@ impl<R> fmt::Debug for Routes<R> {
 /// The routes of one name: the newest, for as long as it is held.
 pub struct RouteWatch<R: Send + Sync + 'static> {
     name: Arc<str>,
-    /// There until it is dropped.
-    table: Option<Arc<Table<R>>>,
+    table: Arc<Table<R>>,
     all: Routes<R>,
 }
 
@@ -182,7 +256,7 @@ impl<R: Send + Sync + 'static> RouteWatch<R> {
     /// The newest routes, without a lock; `None` as long as there are none.
     #[must_use]
     pub fn load(&self) -> Option<Arc<R>> {
-        self.table.as_ref()?.routes.load_full()
+        self.table.routes.load_full()
     }
 
     /// Waits until there are routes. The future borrows nothing.
@@ -193,29 +267,33 @@ impl<R: Send + Sync + 'static> RouteWatch<R> {
     pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static + use<R> {
         let watch = self.clone();
         async move {
-            if let Some(table) = &watch.table {
-                // The sender is in the table.
-                drop(table.is_there.subscribe().wait_for(|there| *there).await);
-            }
+            // The sender is in the table.
+            let mut is_there = watch.table.is_there.subscribe();
+            drop(is_there.wait_for(|there| *there).await);
         }
     }
 }
 
+/// One more watch of the same name.
 impl<R: Send + Sync + 'static> Clone for RouteWatch<R> {
     fn clone(&self) -> Self {
-        Self {
-            name: Arc::clone(&self.name),
-            table: self.table.clone(),
-            all: self.all.clone(),
-        }
+        self.all.watch(Arc::clone(&self.name))
     }
 }
 
 impl<R: Send + Sync + 'static> Drop for RouteWatch<R> {
     fn drop(&mut self) {
-        // Before: an entry that has a watch is not forgotten.
-        self.table = None;
-        self.all.forget(&self.name);
+        let mut names = self.all.lock();
+        let entry = names.get_mut(&self.name);
+        let left = entry.map(|entry| {
+            entry.watches -= 1;
+            entry.watches
+        });
+        drop(names);
+        if left == Some(0) {
+            self.all.forget(&self.name);
+            self.all.all.watched.send_replace(());
+        }
     }
 }
 
