@@ -10,11 +10,12 @@ use super::histogram::Durations;
 
 /// Scopes, and the label that Envoy takes their name out into.
 const SCOPES: &[(&str, &str, &str)] = &[
-    ("http.", "envoy_http_", "envoy_http_conn_manager_prefix"),
+    ("http.", "envoy_http_", MANAGER),
     ("tcp.", "envoy_tcp_", "envoy_tcp_prefix"),
     ("listener.", "envoy_listener_", LISTENER),
 ];
 
+const MANAGER: &str = "envoy_http_conn_manager_prefix";
 const LISTENER: &str = "envoy_listener_address";
 
 /// What may go down; all else only goes up.
@@ -171,19 +172,40 @@ pub(super) fn escaped(value: &str) -> String {
 
 /// A statistic's metric, and the labels that it has.
 pub(super) fn metric(name: &str) -> (String, impl Iterator<Item = (&'static str, String)> + use<>) {
-    let (metric, of, worker) = match SCOPES.iter().find_map(|scope| scoped(name, *scope)) {
-        Some((metric, label, of)) => match of.rsplit_once(WORKER).filter(|_| label == LISTENER) {
-            Some((listener, worker)) if worker.bytes().all(|byte| byte.is_ascii_digit()) => {
-                let metric = metric.replacen("envoy_listener_", "envoy_listener_worker_", 1);
-                (metric, Some((label, listener.to_owned())), Some(worker))
+    let (metric, of, inner) = match SCOPES.iter().find_map(|scope| scoped(name, *scope)) {
+        Some((metric, label, of)) => match inner(label, of) {
+            Some((outer, more, within)) => {
+                let metric = metric.replacen("envoy_", "", 1);
+                let metric = metric.replacen('_', more, 1);
+                let of = Some((label, outer.to_owned()));
+                (format!("envoy_{metric}"), of, Some(within))
             }
-            _ => (metric, Some((label, of.to_owned())), None),
+            None => (metric, Some((label, of.to_owned())), None),
         },
         None => (format!("envoy_{}", sanitized(name)), None, None),
     };
-    let worker = worker.map(|worker| ("envoy_worker_id", worker.to_owned()));
-    (metric, worker.into_iter().chain(of))
+    (metric, inner.into_iter().chain(of))
 }
+
+/// The scope inside of this one, if there is one: what is left of this one's name, how the metric
+/// goes on, and the label.
+fn inner<'n>(label: &str, of: &'n str) -> Option<(&'n str, &'static str, (&'static str, String))> {
+    if label == LISTENER {
+        let (listener, worker) = of.rsplit_once(WORKER)?;
+        let is_number = worker.bytes().all(|byte| byte.is_ascii_digit());
+        let label = ("envoy_worker_id", worker.to_owned());
+        return is_number.then_some((listener, "_worker_", label));
+    }
+    let (manager, table) = of.split_once(RDS).filter(|_| label == MANAGER)?;
+    Some((
+        manager,
+        "_rds_",
+        ("envoy_rds_route_config", table.to_owned()),
+    ))
+}
+
+/// Below a connection manager's prefix, before the name of a table.
+const RDS: &str = ".rds.";
 
 /// Below a listener's address, before what one of its workers counts.
 const WORKER: &str = ".worker_";

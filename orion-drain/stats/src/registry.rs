@@ -7,7 +7,7 @@ use std::{
 
 use super::drains::Drains;
 use super::workers::Workers;
-use super::{Counter, Gauge, HttpStats, ListenerStats, StatsSnapshot, TcpStats, Text};
+use super::{Counter, Gauge, HttpStats, ListenerStats, RdsStats, StatsSnapshot, TcpStats, Text};
 
 /// The statistics of a process. Clones are handles of the same.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +21,7 @@ pub(super) struct Inner {
     control_plane: ControlPlaneStats,
     http: Scopes<HttpStats>,
     tcp: Scopes<TcpStats>,
+    rds: Scopes<RdsStats>,
     listeners: Scopes<ListenerStats>,
 }
 
@@ -137,6 +138,12 @@ impl Stats {
         self.0.tcp.scope(stat_prefix, TcpStats::default)
     }
 
+    /// `http.<stat_prefix>.rds.<route_config_name>.*`; the same names are the same scope.
+    pub fn rds(&self, stat_prefix: &str, route_config_name: &str) -> Arc<RdsStats> {
+        let name = format!("http.{stat_prefix}.rds.{route_config_name}");
+        self.0.rds.scope(&name, RdsStats::default)
+    }
+
     /// `listener.<address>.*`, with `_` for `:` as Envoy writes it (`127.0.0.1_80`); the same
     /// address is the same scope.
     pub fn listener(&self, address: &str) -> Arc<ListenerStats> {
@@ -183,6 +190,7 @@ impl Stats {
         self.0
             .tcp
             .each(|prefix, scope| scope.write(prefix, &mut into));
+        self.0.rds.each(|name, scope| scope.write(name, &mut into));
         self.0
             .listeners
             .each(|address, scope| scope.write(address, &mut into));
