@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 use super::query::Query;
 use super::router::regex;
 use super::translate::state_name;
-use orion_drain_config::{FilterChain, Listener, NetworkFilter, format_duration};
+use orion_drain_config::{
+    FilterChain, Listener, NetworkFilter, RouteConfiguration, format_duration,
+};
 
 /// What `/config_dump` shows:
 /// [`admin.v3.ConfigDump`](https://www.envoyproxy.io/docs/envoy/latest/api-v3/admin/v3/config_dump.proto),
@@ -23,8 +25,47 @@ pub struct ConfigDump {
     pub bootstrap: Option<Value>,
     /// Every version of every listener, oldest first.
     pub listeners: Vec<ListenerConfigView>,
+    /// The tables that came over RDS, by name.
+    pub routes: Vec<RouteConfigView>,
     /// What the process drains by, whatever the configuration said: an object of the host's choice.
     pub effective: Option<Value>,
+}
+
+/// A table that came over RDS.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct RouteConfigView {
+    /// The table's name.
+    pub name: String,
+    /// The xDS `version_info` of the update that brought it.
+    pub version_info: String,
+    /// The table as it was read.
+    pub route_config: Value,
+    /// When it was taken.
+    pub last_updated: SystemTime,
+}
+
+impl RouteConfigView {
+    /// A table, its label, and when it was taken.
+    pub fn new(table: &RouteConfiguration, version_info: &str, last_updated: SystemTime) -> Self {
+        Self {
+            name: table.name.clone(),
+            version_info: version_info.to_owned(),
+            route_config: serde_json::to_value(table).unwrap_or_default(),
+            last_updated,
+        }
+    }
+
+    /// `DynamicRouteConfig`
+    fn json(&self) -> Value {
+        let mut table = self.route_config.clone();
+        if let Value::Object(fields) = &mut table {
+            let kind = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
+            fields.insert("@type".to_owned(), kind.into());
+        }
+        let last_updated = humantime::format_rfc3339_millis(self.last_updated).to_string();
+        json!({ "version_info": self.version_info, "route_config": table, "last_updated": last_updated })
+    }
 }
 
 /// One version of a listener with its configuration.
@@ -158,6 +199,7 @@ impl ConfigDump {
         let names = regex(query, "name_regex").map_err(|wrong| (StatusCode::BAD_REQUEST, wrong))?;
         if let Some(names) = names {
             self.listeners.retain(|one| names.is_match(&one.name));
+            self.routes.retain(|one| names.is_match(&one.name));
         }
         let resource = query.get("resource");
         let mut dump = self.to_json(resource).ok_or_else(|| {
@@ -206,7 +248,9 @@ impl ConfigDump {
             });
             each.collect()
         };
+        let routes: Vec<Value> = self.routes.iter().map(RouteConfigView::json).collect();
         let configs = match resource {
+            Some("dynamic_route_configs") => typed("RoutesConfigDump.DynamicRouteConfig", routes),
             Some("static_listeners") => typed("ListenersConfigDump.StaticListener", fixed),
             Some("dynamic_listeners") => typed("ListenersConfigDump.DynamicListener", dynamic),
             Some(_) => return None,
@@ -222,6 +266,10 @@ impl ConfigDump {
                     "@type": kind("ListenersConfigDump"), "version_info": version_info.unwrap_or_default(),
                     "static_listeners": fixed, "dynamic_listeners": dynamic,
                 }));
+                if !routes.is_empty() {
+                    let kind = kind("RoutesConfigDump");
+                    configs.push(json!({ "@type": kind, "dynamic_route_configs": routes }));
+                }
                 configs.push(self.effective_json());
                 configs
             }
@@ -401,5 +449,34 @@ mod tests {
         assert_eq!(json["configs"].as_array().map(Vec::len), Some(2));
         let since = &json["configs"][0]["active_state"]["last_updated"];
         assert_eq!(since, "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn tables_that_came_by_themselves_are_dumped_under_envoys_names() {
+        let mut table = RouteConfiguration::default();
+        table.name = "shop".to_owned();
+        let dump = ConfigDump {
+            routes: vec![RouteConfigView::new(&table, "7", SystemTime::UNIX_EPOCH)],
+            ..ConfigDump::default()
+        };
+        let state = json!({
+            "version_info": "7", "last_updated": "1970-01-01T00:00:00.000Z", "route_config": {
+                "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "shop",
+            },
+        });
+        let json = dump.to_json(None).expect("the whole dump");
+        let routes = json!({
+            "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump", "dynamic_route_configs": [state],
+        });
+        assert!(
+            json["configs"]
+                .as_array()
+                .is_some_and(|all| all.contains(&routes)),
+            "{json}"
+        );
+        let one = dump
+            .to_json(Some("dynamic_route_configs"))
+            .expect("a field");
+        assert_eq!(one["configs"][0]["route_config"]["name"], "shop");
     }
 }

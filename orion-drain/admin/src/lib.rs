@@ -17,7 +17,7 @@
 //! | `/server_info` | version, state, uptime, drain settings (JSON) |
 //! | `/stats` | `name: value`; `?filter=REGEX`, `?usedonly`, `?type=TYPE`, `?format=json`; `/stats/prometheus`, `?text_readouts` |
 //! | `/listeners` | `name::address`; `?format=json` |
-//! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners`, `?mask=PATHS`, `?name_regex=REGEX` |
+//! | `/config_dump` | the configuration of every version as it was read, and as it works (JSON); `?resource=dynamic_listeners` or `dynamic_route_configs`, `?mask=PATHS`, `?name_regex=REGEX` |
 //! | `/clusters`, `/certs`, `/memory`, `/runtime`, `/hot_restart_version` | under Envoy's keys, as far as there is something to say |
 //! | `/connections` | which connections are open, why, and what happens to each next (JSON); `?limit=N&offset=N&state=STATE&listener=NAME`, `?format=text`; `?summary`: the versions and how many connections each has. Envoy has no such list |
 //! | `/drain` | how far each drain is, and the end of the process (JSON); `?limit=N`. Envoy has no such list |
@@ -56,7 +56,7 @@ mod translate;
 mod view;
 
 pub use body::{AdminBody, MAX_BODY, answer};
-pub use config_dump::{ConfigDump, EffectiveListener, ListenerConfigView};
+pub use config_dump::{ConfigDump, EffectiveListener, ListenerConfigView, RouteConfigView};
 pub use connection::{ConnectionPage, ConnectionView, NextStep};
 pub use host::AdminHost;
 pub use logging::LogLevel;

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::{
     AdminHost, BearerToken, ClusterView, ConfigDump, ConnectionPage, ConnectionView, Denied,
     DrainListenerError, DrainListeners, DrainView, ListenerConfigView, ListenerView, LogLevel,
-    Operation, ServerInfo, ServerState, ShutdownView, Startup, VersionSummary,
+    Operation, RouteConfigView, ServerInfo, ServerState, ShutdownView, Startup, VersionSummary,
 };
 
 /// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve)
@@ -54,6 +54,7 @@ pub struct Standard<C: ListenerConfig> {
     stats: Stats,
     more_stats: Option<fn(&mut StatsSnapshot)>,
     bootstrap: Option<Value>,
+    routes: Option<Box<dyn Fn() -> Vec<RouteConfigView> + Send + Sync>>,
     configuration: Option<fn(&C) -> &Listener>,
     token: Option<BearerToken>,
     shutdown: Option<Shutdown>,
@@ -113,6 +114,7 @@ impl<C: ListenerConfig> Standard<C> {
             more_stats: None,
             bootstrap: None,
             configuration: None,
+            routes: None,
             token: None,
             shutdown: None,
             startup: None,
@@ -145,6 +147,16 @@ impl<C: ListenerConfig> Standard<C> {
     ) -> Self {
         self.bootstrap = Some(serde_json::to_value(bootstrap).unwrap_or_default());
         self.configuration = Some(listener);
+        self
+    }
+
+    /// The same with the tables that came over RDS, for `/config_dump`.
+    #[must_use]
+    pub fn with_routes(
+        mut self,
+        routes: impl Fn() -> Vec<RouteConfigView> + Send + Sync + 'static,
+    ) -> Self {
+        self.routes = Some(Box::new(routes));
         self
     }
 
@@ -416,6 +428,10 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
         ConfigDump {
             bootstrap: self.bootstrap.clone(),
             listeners: listeners.unwrap_or_default(),
+            routes: self
+                .routes
+                .as_ref()
+                .map_or_else(Vec::new, |routes| routes()),
             effective: Some(self.process_json()),
         }
     }
