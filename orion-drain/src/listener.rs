@@ -1,6 +1,7 @@
 //! A listener's configuration as versions need it, with what serves each of its filter chains.
 
 mod apply;
+mod awaited;
 #[cfg(feature = "tls")]
 mod hello;
 
@@ -12,8 +13,8 @@ use std::time::Duration;
 use conn_tracker::{CloseReason, Peer};
 use drain_tree::{DrainManager, DrainType, TrafficDirection};
 use listener_versions::{
-    Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, SocketOptions,
-    Stream,
+    Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, RouteWatch,
+    SocketOptions, Stream,
 };
 
 use crate::config::{
@@ -22,6 +23,8 @@ use crate::config::{
 };
 use crate::serve::{Connection, SharedBehavior};
 use crate::stats::{Held, ListenerStats, Stats};
+
+use awaited::{Awaited, AwaitedRoutes};
 
 pub use crate::config::Refused;
 pub use apply::{Applied, apply_update};
@@ -41,6 +44,7 @@ pub struct ServedListener<S> {
     ids: Vec<ChainId>,
     stats: Arc<ListenerStats>,
     behavior: Option<SharedBehavior>,
+    awaited: Vec<Box<dyn Awaited>>,
 }
 
 impl<S> ServedListener<S> {
@@ -63,6 +67,7 @@ impl<S> ServedListener<S> {
             ids: identities(&listener),
             listener,
             behavior: None,
+            awaited: Vec::new(),
         }
     }
 
@@ -70,6 +75,21 @@ impl<S> ServedListener<S> {
     #[must_use]
     pub fn with_behavior(mut self, behavior: SharedBehavior) -> Self {
         self.behavior = Some(behavior);
+        self
+    }
+
+    /// It refers to these routes, which come by themselves: as long as they are not there it
+    /// [warms](ListenerConfig::warms), and the version before it serves, for `limit` at most
+    /// (Envoy's `initial_fetch_timeout`; `None`: for ever). Then it takes over without them.
+    ///
+    /// Several limits run at the same time.
+    #[must_use]
+    pub fn with_routes<R: Send + Sync + 'static>(
+        mut self,
+        routes: RouteWatch<R>,
+        limit: Option<Duration>,
+    ) -> Self {
+        self.awaited.push(Box::new(AwaitedRoutes { routes, limit }));
         self
     }
 
@@ -169,6 +189,20 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
 
     fn traffic_direction(&self) -> TrafficDirection {
         self.listener.traffic_direction
+    }
+
+    fn warms(&self) -> bool {
+        self.awaited.iter().any(|routes| !routes.is_there())
+    }
+
+    fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let awaited = self.awaited.iter().map(|routes| routes.ready());
+        let awaited: Vec<_> = awaited.collect();
+        async move {
+            for ready in awaited {
+                ready.await;
+            }
+        }
     }
 }
 
