@@ -289,12 +289,19 @@ async fn the_names_that_are_watched_are_those_that_versions_refer_to() {
     let world = World::new();
     let mut changes = world.routes.changes();
     world.routes.set("blue", "blue 1".to_owned());
-    assert!(changes.changed().now_or_never().is_none(), "it is not watched");
+    assert!(
+        changes.changed().now_or_never().is_none(),
+        "it is not watched"
+    );
     world.update(1, "blue").await;
-    bounded(changes.changed()).await.expect("the routes are there");
+    bounded(changes.changed())
+        .await
+        .expect("the routes are there");
     assert_eq!(world.routes.watched(), ["blue".into()]);
     world.update(2, "green").await;
-    bounded(changes.changed()).await.expect("the routes are there");
+    bounded(changes.changed())
+        .await
+        .expect("the routes are there");
     assert_eq!(world.routes.watched(), ["blue".into(), "green".into()]);
     // Whose routes come by themselves needs no routes to be asked for.
     world.routes.set("green", "green 1".to_owned());

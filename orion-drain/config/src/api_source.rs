@@ -130,7 +130,7 @@ pub(super) fn validate(bootstrap: &Bootstrap, wrong: &mut Vec<FieldError>) {
         return;
     };
     let at_lds = at.key("lds_config");
-    let kinds = kinds(source);
+    let kinds = source.kinds();
     match kinds[..] {
         [] => {
             let message = "expected one of `path_config_source`, `api_config_source`, `ads`";
@@ -162,17 +162,20 @@ pub(super) fn validate(bootstrap: &Bootstrap, wrong: &mut Vec<FieldError>) {
     }
 }
 
-fn kinds(source: &ConfigSource) -> Vec<&'static str> {
-    let all = [
-        ("path", source.path.is_some()),
-        ("path_config_source", source.path_config_source.is_some()),
-        ("api_config_source", source.api_config_source.is_some()),
-        ("ads", source.ads.is_some()),
-    ];
-    all.iter()
-        .filter(|(_, set)| *set)
-        .map(|(kind, _)| *kind)
-        .collect()
+impl ConfigSource {
+    /// The sources that it names.
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
+        let all = [
+            ("path", self.path.is_some()),
+            ("path_config_source", self.path_config_source.is_some()),
+            ("api_config_source", self.api_config_source.is_some()),
+            ("ads", self.ads.is_some()),
+        ];
+        all.iter()
+            .filter(|(_, set)| *set)
+            .map(|(kind, _)| *kind)
+            .collect()
+    }
 }
 
 fn api(bootstrap: &Bootstrap, api: &ApiConfigSource, at: &FieldPath, wrong: &mut Vec<FieldError>) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{
     Action, DataSource, DirectResponse, FieldError, HttpConnectionManager, Listener, NetworkFilter,
-    path::FieldPath,
+    RouteConfiguration, path::FieldPath,
 };
 
 /// The files of answers, read.
@@ -26,18 +26,50 @@ impl Listener {
                     continue;
                 };
                 let at = at.key("filters").index(index).key("typed_config");
-                bodies.read(manager, &at.key("route_config"))?;
+                if let Some(table) = &manager.route_config {
+                    bodies.read(table, &at.key("route_config"))?;
+                }
             }
         }
         Ok(bodies)
     }
 }
 
+impl RouteConfiguration {
+    /// Reads the files of the answers of its routes.
+    ///
+    /// # Errors
+    ///
+    /// The first file that cannot be read, or is no text.
+    pub fn bodies(&self) -> Result<Bodies, FieldError> {
+        let mut bodies = Bodies::default();
+        bodies.read(self, &FieldPath::root())?;
+        Ok(bodies)
+    }
+
+    /// The same with the content of files in place of their names.
+    #[must_use]
+    pub fn with_bodies(&self, bodies: &Bodies) -> Self {
+        let mut table = self.clone();
+        let hosts = table.virtual_hosts.iter_mut();
+        for route in hosts.flat_map(|host| &mut host.routes) {
+            if let Action::DirectResponse(DirectResponse {
+                body: Some(body), ..
+            }) = &mut route.action
+            {
+                let read = body.filename.as_ref().and_then(|path| bodies.0.get(path));
+                if let Some(text) = read {
+                    body.inline_string = Some(text.clone());
+                }
+            }
+        }
+        table
+    }
+}
+
 impl Bodies {
-    fn read(&mut self, manager: &HttpConnectionManager, at: &FieldPath) -> Result<(), FieldError> {
-        let hosts = manager.route_config.iter();
-        let hosts = hosts.flat_map(|table| &table.virtual_hosts).enumerate();
-        for (host_index, host) in hosts {
+    fn read(&mut self, table: &RouteConfiguration, at: &FieldPath) -> Result<(), FieldError> {
+        for (host_index, host) in table.virtual_hosts.iter().enumerate() {
             for (route_index, route) in host.routes.iter().enumerate() {
                 let Action::DirectResponse(DirectResponse {
                     body:
@@ -69,19 +101,8 @@ impl HttpConnectionManager {
     #[must_use]
     pub fn with_bodies(&self, bodies: &Bodies) -> Self {
         let mut manager = self.clone();
-        let hosts = manager.route_config.iter_mut();
-        let hosts = hosts.flat_map(|table| &mut table.virtual_hosts);
-        for route in hosts.flat_map(|host| &mut host.routes) {
-            if let Action::DirectResponse(DirectResponse {
-                body: Some(body), ..
-            }) = &mut route.action
-            {
-                let read = body.filename.as_ref().and_then(|path| bodies.0.get(path));
-                if let Some(text) = read {
-                    body.inline_string = Some(text.clone());
-                }
-            }
-        }
+        let table = self.route_config.as_ref();
+        manager.route_config = table.map(|table| table.with_bodies(bodies));
         manager
     }
 }

@@ -120,7 +120,7 @@ pub struct ConfigSource {
     /// The older form of `path_config_source.path`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
-    /// A control plane for listeners alone.
+    /// A control plane for listeners alone; not for routes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_config_source: Option<ApiConfigSource>,
     /// The control plane of `dynamic_resources.ads_config`.
@@ -129,8 +129,8 @@ pub struct ConfigSource {
     /// The version of the resources. Only `V3`, the default here, is read.
     #[serde(default, with = "version", skip_serializing_if = "Option::is_none")]
     pub resource_api_version: Option<ApiVersion>,
-    /// How long the process waits for the first answer before it says that it is ready without one;
-    /// 0: for ever. Default 15 s.
+    /// How long the process waits for the first answer before it says that it is ready without one,
+    /// or a listener for its routes before it serves without them; 0: for ever. Default 15 s.
     #[serde(
         default,
         with = "duration::option",

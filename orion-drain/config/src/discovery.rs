@@ -6,11 +6,12 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    Address, ConfigError, ConfigErrorKind, Listener, Loaded,
+    Address, ConfigError, ConfigErrorKind, FieldError, Listener, Loaded,
     any::message_name,
     foreign::{self, Root},
     known_clusters, left_out,
     path::FieldPath,
+    rds,
     read::{self, Unknown},
     repair, unsupported, validate,
 };
@@ -183,15 +184,28 @@ impl ListenerUpdate {
     /// Refuses the listeners with a route to a cluster that is not among `known`; see
     /// [`Listener::check_clusters`].
     pub fn reject_unknown_clusters(&mut self, known: &BTreeSet<String>) {
+        self.reject(|listener, at, missing| {
+            known_clusters::unknown(listener, at, known, missing);
+        });
+    }
+
+    /// Refuses the listeners whose routes come over ADS; for a process whose bootstrap has no
+    /// [`ads_control_plane`](crate::Bootstrap::ads_control_plane).
+    pub fn reject_routes_over_ads(&mut self) {
+        self.reject(rds::without_ads);
+    }
+
+    /// Refuses the listeners in which `find` finds something.
+    fn reject(&mut self, find: impl Fn(&Listener, &FieldPath, &mut Vec<FieldError>)) {
         let resources = FieldPath::root().key("resources");
         let (listeners, places) = (
             std::mem::take(&mut self.listeners),
             std::mem::take(&mut self.places),
         );
         for (listener, index) in listeners.into_iter().zip(places) {
-            let mut missing = Vec::new();
-            known_clusters::unknown(&listener, &resources.index(index), known, &mut missing);
-            match ConfigError::unless_empty(missing) {
+            let mut wrong = Vec::new();
+            find(&listener, &resources.index(index), &mut wrong);
+            match ConfigError::unless_empty(wrong) {
                 Ok(()) => self.accept(listener, index),
                 Err(error) => self.rejected.push(RejectedResource {
                     name: Some(listener.name),

@@ -128,6 +128,7 @@ const FIELDS: &[(&str, &str)] = &[
          upgrade_configs upstream_connect_mode upstream_http_filters upstream_idle_timeout upstream_log \
          upstream_log_options use_remote_address via weighted_clusters xff_num_trusted_hops",
     ),
+    ("rds", "config_source route_config_name"),
     (
         "common_http_protocol_options",
         "headers_with_underscores_action idle_timeout max_connection_duration max_connection_duration_jitter \
@@ -385,7 +386,7 @@ pub(super) fn message(path: &FieldPath, root: Root) -> Option<(&str, &str)> {
         (Some("safe_regex_match" | "pattern"), _) => "safe_regex",
         (Some("matcher" | "allow_paths"), _) => "string_match",
         (Some("trusted_ca" | "certificate_chain" | "private_key"), _) => "body",
-        (Some("sds_config"), _) => "lds_config",
+        (Some("sds_config" | "config_source"), _) => "lds_config",
         (Some("validation_context_sds_secret_config"), _) => "tls_certificate_sds_secret_configs",
         (Some("use_downstream_protocol_config"), _) => "auto_config",
         (Some(holder), _) => holder,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EscapedSlashes, HealthCheck, HttpFilter, HttpFilterConfig, RouteConfiguration, Underscores,
-    duration, flags,
+    EscapedSlashes, HealthCheck, HttpFilter, HttpFilterConfig, Rds, RouteConfiguration,
+    Underscores, duration, flags,
     names::{self, Named, is_default},
     numbers,
 };
@@ -65,9 +65,13 @@ pub struct HttpConnectionManager {
     /// Options of HTTP/2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http2_protocol_options: Option<Http2ServerOptions>,
-    /// Where requests go.
+    /// Where requests go: this table. Either it or `rds` is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub route_config: Option<RouteConfiguration>,
+    /// Where requests go, by the name of a table that the control plane sends; newer ones of that
+    /// name are taken without a new version of the listener, and no connection drains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rds: Option<Rds>,
     /// The HTTP filters: the router, and filters that change no request, which are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_filters: Vec<HttpFilter>,

@@ -75,6 +75,7 @@ mod path;
 mod path_policy;
 #[cfg(feature = "xds")]
 mod protobuf;
+mod rds;
 mod read;
 mod refused;
 mod repair;
@@ -142,6 +143,7 @@ pub use overload::{
     DownstreamConnections, OverloadManager, ResourceMonitor, ResourceMonitorConfig,
 };
 pub use path_policy::{EscapedSlashes, PathOutcome, Underscores};
+pub use rds::Rds;
 pub use read::Loaded;
 pub use refused::Refused;
 pub use request::{RequestHead, is_grpc};

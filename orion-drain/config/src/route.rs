@@ -15,7 +15,7 @@ use super::{
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteConfiguration {
-    /// A name for logs.
+    /// A name for logs; of a table that comes by itself the one that listeners refer to, required.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The hosts, told apart by their domains.
@@ -33,8 +33,9 @@ pub struct RouteConfiguration {
     /// Headers that no response has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub response_headers_to_remove: Vec<String>,
-    /// Whether a route to a cluster that does not exist is refused. Default: yes, as Envoy for
-    /// routes in a listener.
+    /// Whether a route to a cluster that does not exist is refused. Default, as in Envoy: yes for
+    /// routes in a listener; no for a table that comes by itself, and requests to such a cluster
+    /// are answered with 503.
     #[serde(
         default,
         deserialize_with = "flags::option",

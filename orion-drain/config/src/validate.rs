@@ -12,7 +12,7 @@ use listener_versions::ListenAddress;
 use super::RouteConfiguration;
 use super::{
     Address, Bootstrap, Cluster, DiscoveryType, EndpointAddress, FieldError, Listener, api_source,
-    foreign::Root, path::FieldPath, read::Unknown, unsupported,
+    foreign::Root, path::FieldPath, rds, read::Unknown, unsupported,
 };
 
 pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<FieldError> {
@@ -29,6 +29,9 @@ pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<Field
     for (index, listener) in bootstrap.listeners().iter().enumerate() {
         let at = resources.key("listeners").index(index);
         wrong.append(&mut self::listener(listener, &at));
+        if bootstrap.ads_control_plane().is_none() {
+            rds::without_ads(listener, &at, &mut wrong);
+        }
         if let Some(first) = names.insert(&listener.name, index) {
             wrong.push(FieldError::new(
                 &at.key("name"),

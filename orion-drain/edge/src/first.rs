@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use orion_drain::admin::Startup;
 use orion_drain::listener::{Applied, Refused};
+use orion_drain::listener_versions::{Change, UpdateReport};
 
 /// What the first configuration still lacks. Clones are the same.
 #[derive(Debug, Clone)]
@@ -22,11 +23,15 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Lacks {
+    /// Nothing has come from where listeners come from.
+    update: bool,
     /// An update could not be read, or a listener of it has no name: it is not known which one is
     /// not here.
     something: bool,
     /// Listeners that were asked for, are refused, and of which no version serves.
     listeners: BTreeSet<String>,
+    /// Listeners that wait for their routes, and of which no version serves.
+    warming: BTreeSet<String>,
 }
 
 impl First {
@@ -34,8 +39,30 @@ impl First {
         Self(Arc::new(Inner {
             startup,
             any_answer,
-            lacks: Mutex::default(),
+            lacks: Mutex::new(Lacks {
+                update: true,
+                ..Lacks::default()
+            }),
         }))
+    }
+
+    /// Listeners come from nowhere else than the bootstrap.
+    pub(crate) fn for_nothing_more(&self) {
+        self.settle(|lacks| lacks.update = false);
+    }
+
+    /// Of these listeners some wait for their routes.
+    pub(crate) fn report(&self, report: &UpdateReport, serves: impl Fn(&str) -> bool) {
+        self.settle(|lacks| lacks.warming(report, serves));
+    }
+
+    /// A version of this listener does not wait for its routes any more; another one may.
+    pub(crate) fn warm(&self, name: &str, waits: bool) {
+        self.settle(|lacks| {
+            if !waits {
+                lacks.warming.remove(name);
+            }
+        });
     }
 
     /// Nothing is waited for longer than this; `None`: for ever. It returns when it is over.
@@ -48,7 +75,7 @@ impl First {
         };
         tokio::select! {
             () = self.0.startup.finished() => {}
-            () = over => self.settle(|_| {}),
+            () = over => self.for_nothing_more(),
         }
     }
 
@@ -63,8 +90,13 @@ impl First {
         self.settle(|lacks| {
             match removed {
                 Some(removed) => lacks.listeners.retain(|name| !removed.contains(name)),
-                None => *lacks = Lacks::default(),
+                None => {
+                    lacks.something = false;
+                    lacks.listeners.clear();
+                }
             }
+            lacks.update = false;
+            lacks.warming(&applied.report, &serves);
             for (name, outcome) in &applied.report.listeners {
                 if outcome.is_ok() {
                     lacks.listeners.remove(&**name);
@@ -82,7 +114,10 @@ impl First {
 
     /// An update came that cannot be used at all.
     pub(crate) fn unusable(&self) {
-        self.settle(|lacks| lacks.something = true);
+        self.settle(|lacks| {
+            lacks.update = false;
+            lacks.something = true;
+        });
     }
 
     fn settle(&self, change: impl FnOnce(&mut Lacks)) {
@@ -96,7 +131,8 @@ impl First {
         }
         let mut lacks = self.lacks();
         change(&mut lacks);
-        if *any_answer || (!lacks.something && lacks.listeners.is_empty()) {
+        let is_whole = !lacks.something && lacks.listeners.is_empty();
+        if !lacks.update && lacks.warming.is_empty() && (*any_answer || is_whole) {
             startup.finish();
         }
     }
@@ -104,5 +140,21 @@ impl First {
     fn lacks(&self) -> MutexGuard<'_, Lacks> {
         // Changed in whole steps.
         self.0.lacks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lacks {
+    fn warming(&mut self, report: &UpdateReport, serves: impl Fn(&str) -> bool) {
+        for (name, outcome) in &report.listeners {
+            let name = &**name;
+            match outcome {
+                Ok(Change::Warming { .. }) if !serves(name) => {
+                    self.warming.insert(name.to_owned());
+                }
+                // The one that is warming goes on.
+                Ok(Change::Unchanged) | Err(_) => {}
+                Ok(_) => _ = self.warming.remove(name),
+            }
+        }
     }
 }

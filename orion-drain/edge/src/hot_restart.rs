@@ -15,7 +15,7 @@ use orion_drain::listener_versions::handover::{
     Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
 };
 use orion_drain::listener_versions::{Inherited, ListenAddress, Listeners};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
@@ -56,19 +56,19 @@ impl Restart {
     }
 
     /// This process is ready to serve, once `first` says that all of its first listeners were
-    /// taken: then the process before drains. Nothing may be accepted earlier.
+    /// taken and serve: then the process before drains. Nothing may be accepted earlier.
     pub(crate) async fn serving(
         self,
         listeners: &Listeners<EdgeListener>,
-        first: Option<oneshot::Receiver<bool>>,
+        first: impl Future<Output = bool>,
         root: &DrainManager,
     ) -> anyhow::Result<Offering> {
         let Self { options, takeover } = self;
-        if let (Some(pid), Some(first)) = (takeover.pid(), first) {
+        if let Some(pid) = takeover.pid() {
             let whole = timeout(options.warm_up, first).await;
             // What this process cannot serve would be served by no process.
             anyhow::ensure!(
-                whole.is_ok_and(|whole| whole == Ok(true)),
+                whole == Ok(true),
                 "hot restart: not all listeners can be served, process {pid} goes on"
             );
         }

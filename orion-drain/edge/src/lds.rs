@@ -1,5 +1,5 @@
 //! LDS: listeners that change, from a file or from a control plane. Both come to the same
-//! `Lds::apply`.
+//! `Lds::apply`. A listener whose routes come by themselves waits for them.
 
 #[cfg(feature = "xds")]
 mod grpc;
@@ -10,13 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
 use orion_drain::listener::{Applied, apply_update};
-use orion_drain::listener_versions::{Change, Listeners};
+use orion_drain::listener_versions::{Change, Listeners, UpdateReport, VersionState};
 use orion_drain::xds::LdsFile;
 use tokio::sync::oneshot;
 
 use crate::cli::UnsupportedFields;
 use crate::first::First;
 use crate::listener::{EdgeListener, Maker};
+use crate::rds::Rds;
 use crate::service::Reload;
 
 /// What updates are applied to.
@@ -26,6 +27,8 @@ pub(crate) struct Lds {
     pub(crate) maker: Maker,
     /// What listeners are compared with, to tell of settings that contradict each other.
     pub(crate) settings: DrainSettings,
+    /// Whether routes may come over ADS.
+    pub(crate) has_ads: bool,
     /// `--reject-unknown-dynamic-fields`
     pub(crate) reject_unknown_fields: bool,
     /// What `/ready` waits for.
@@ -44,19 +47,25 @@ impl Lds {
         bootstrap.lds_path().is_some() || bootstrap.lds_control_plane().is_some()
     }
 
-    /// Takes listeners from there, for as long as the process lives; tells whether all of the first
-    /// ones were taken.
+    /// Takes listeners and routes from there, for as long as the process lives; tells whether all of
+    /// the first listeners were taken, once they serve.
     pub(crate) async fn run(self, bootstrap: Bootstrap, first: oneshot::Sender<bool>) {
-        if let Some(file) = LdsFile::of(&bootstrap, self.maker.stats.clone()) {
-            self.follow(file, first).await;
-        } else {
-            #[cfg(feature = "xds")]
-            grpc::run(self, &bootstrap, first).await;
-        }
+        let file = LdsFile::of(&bootstrap, self.maker.stats.clone());
+        let mut first = Some(first);
+        let of_file = first.take_if(|_| file.is_some());
+        let from_file = async {
+            if let Some(file) = file {
+                self.follow(file, of_file).await;
+            }
+        };
+        #[cfg(feature = "xds")]
+        tokio::join!(from_file, grpc::run(&self, &bootstrap, first));
+        #[cfg(not(feature = "xds"))]
+        from_file.await;
     }
 
     /// Takes what the file says, and every file that replaces it; ends only with the process.
-    async fn follow(self, file: LdsFile, first: oneshot::Sender<bool>) {
+    async fn follow(&self, file: LdsFile, mut first: Option<oneshot::Sender<bool>>) {
         let path = file.path().display().to_string();
         let shown = path.clone();
         let mut file = file.with_unwatched(move |error| {
@@ -70,39 +79,67 @@ impl Lds {
             }
         };
         let followed = async {
-            let mut first = Some(first);
             loop {
-                let whole = match file.next().await {
-                    Ok(update) => self.take(&file, update, &path).await,
+                match file.next().await {
+                    Ok(update) => self.take(&file, update, &path, first.take()).await,
                     Err(error) => {
                         complain!("lds: {path}: {error}");
                         self.first.unusable();
-                        false
+                        self.done(first.take(), false, async {});
                     }
-                };
-                // Not everybody wants to know.
-                first.take().map(|first| first.send(whole).ok());
-                self.reload.applied.notify_one();
+                }
             }
         };
         let ((), ()) = tokio::join!(asked, followed);
     }
 
-    /// Whether all of it was taken.
-    async fn take(&self, file: &LdsFile, update: ListenerUpdate, path: &str) -> bool {
+    async fn take(
+        &self,
+        file: &LdsFile,
+        update: ListenerUpdate,
+        path: &str,
+        first: Option<oneshot::Sender<bool>>,
+    ) {
         let version = update.version_info.clone();
         match self.apply(update, path).await {
             Ok(applied) => {
                 file.applied(&version, applied.outcome());
                 tell(&applied);
-                applied.outcome() == UpdateOutcome::Success
+                let whole = applied.outcome() == UpdateOutcome::Success;
+                self.done(first, whole, self.warming(&applied));
             }
             Err(error) => {
                 file.applied(&version, UpdateOutcome::Rejected);
                 complain!("lds: {path}: {error}");
-                false
+                self.done(first, false, async {});
             }
         }
+    }
+
+    /// An update was applied; the first one counts as that when its listeners serve.
+    fn done(
+        &self,
+        first: Option<oneshot::Sender<bool>>,
+        whole: bool,
+        warm: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let reload = Arc::clone(&self.reload);
+        let Some(first) = first else {
+            reload.applied.notify_one();
+            return;
+        };
+        tokio::spawn(async move {
+            warm.await;
+            // Not everybody wants to know.
+            first.send(whole).ok();
+            reload.applied.notify_one();
+        });
+    }
+
+    /// Over when no listener of this update waits for its routes any more.
+    fn warming(&self, applied: &Applied) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let rds = &self.maker.rds;
+        warming(&applied.report, &self.listeners, rds, &self.first)
     }
 
     /// Whether nothing was said of this field yet. Of very many, not all are said.
@@ -135,6 +172,9 @@ impl Lds {
             }
         }
         let removed = update.removed.clone();
+        if !self.has_ads {
+            update.reject_routes_over_ads();
+        }
         update.reject_unknown_clusters(&self.maker.clusters.names());
         for listener in &update.listeners {
             for warning in listener.audit(&self.settings) {
@@ -154,6 +194,55 @@ impl Lds {
     }
 }
 
+/// Follows the versions of a report that wait for their routes, each to its end; over when none
+/// waits any more.
+pub(crate) fn warming(
+    report: &UpdateReport,
+    listeners: &Listeners<EdgeListener>,
+    rds: &Rds,
+    first: &First,
+) -> impl Future<Output = ()> + Send + 'static + use<> {
+    first.report(report, |name| listeners.active(name).is_some());
+    let versions = report.listeners.iter().filter_map(|(name, outcome)| {
+        let Ok(Change::Warming { version }) = *outcome else {
+            return None;
+        };
+        let (listeners, rds) = (listeners.clone(), rds.clone());
+        let (first, name) = (first.clone(), Arc::clone(name));
+        Some(tokio::spawn(async move {
+            listeners.until_warm(version).await;
+            warm(&listeners, &rds, &name);
+            let versions = listeners.snapshot();
+            let mut of_it = versions.iter().filter(|one| one.name == name);
+            first.warm(&name, of_it.any(|one| one.state == VersionState::Warming));
+        }))
+    });
+    let versions: Vec<_> = versions.collect();
+    async move {
+        for version in versions {
+            version.await.ok();
+        }
+    }
+}
+
+/// Says what a listener serves that has waited for its routes.
+fn warm(listeners: &Listeners<EdgeListener>, rds: &Rds, name: &str) {
+    let Some(active) = listeners.active(name) else {
+        return;
+    };
+    say!(
+        "lds: {name} serves version {:?} (v{})",
+        active.version_info(),
+        active.number()
+    );
+    for missing in rds.missing(active.config().listener()) {
+        complain!(
+            "warning: listener {name:?}: route configuration {missing:?} has not come within \
+             initial_fetch_timeout: requests are answered with 404 until it does"
+        );
+    }
+}
+
 /// Says in one line what an update changed.
 fn tell(applied: &Applied) {
     let listeners = applied
@@ -167,6 +256,9 @@ fn tell(applied: &Applied) {
                 Some(format!("{name} modified (v{version} replaces v{replaced})"))
             }
             Ok(Change::UpdatedInPlace { .. }) => Some(format!("{name} updated in place")),
+            Ok(Change::Warming { version }) => {
+                Some(format!("{name} waits for its routes (v{version})"))
+            }
             Ok(Change::Removed { .. }) => Some(format!("{name} removed")),
             Ok(Change::Stopped) => Some(format!("{name} not taken, listeners are stopped")),
             Ok(change) => Some(format!("{name} {change:?}")),

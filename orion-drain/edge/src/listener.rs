@@ -29,6 +29,7 @@ use crate::forwarded::Seen;
 use crate::health::{Health, HealthChecks};
 use crate::measured::Measured;
 use crate::proxy::Proxy;
+use crate::rds::{Newest, Rds};
 use crate::tunnel::Tunnels;
 use crate::upstream::Clusters;
 
@@ -67,6 +68,8 @@ pub(crate) struct Maker {
     )]
     pub(crate) secrets: Arc<[Secret]>,
     pub(crate) stats: Stats,
+    /// The tables that listeners refer to by name.
+    pub(crate) rds: Rds,
     /// What health checks are answered by.
     pub(crate) health: Health,
     /// What draining connections are told: `listener_manager.drain_config.protocol_handling`.
@@ -94,6 +97,7 @@ impl Maker {
                 true => tls.map(|tls| tls.with_handshake_timeout_in_drain(Duration::ZERO)),
                 false => tls,
             });
+        let mut awaited = Vec::new();
         let made = ServedListener::new(listener, &self.stats, |listener, chain: &FilterChain| {
             let buffer = listener.per_connection_buffer_limit_bytes;
             ChainService {
@@ -101,12 +105,20 @@ impl Maker {
                 tls: tls.next().flatten(),
                 filter: match chain.terminal() {
                     Some(NetworkFilter::HttpConnectionManager(manager)) => {
-                        self.http(listener, manager.with_bodies(&bodies), buffer)
+                        let newest = manager.rds.as_ref().map(|rds| {
+                            let (newest, routes) = self.rds.refer(&manager.stat_prefix, rds);
+                            awaited.push((routes, rds.initial_fetch_limit()));
+                            Arc::new(newest)
+                        });
+                        self.http(listener, manager.with_bodies(&bodies), newest, buffer)
                     }
                     Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
                     _ => ChainFilter::Nothing,
                 },
             }
+        });
+        let made = awaited.into_iter().fold(made, |made, (routes, limit)| {
+            made.with_routes(routes, limit)
         });
         Ok(made.with_behavior(self.behavior.clone()))
     }
@@ -115,6 +127,7 @@ impl Maker {
         &self,
         listener: &Listener,
         manager: HttpConnectionManager,
+        rds: Option<Arc<Newest>>,
         buffer: Option<u32>,
     ) -> ChainFilter {
         let stats = self.stats.http(&manager.stat_prefix);
@@ -132,6 +145,7 @@ impl Maker {
         let proxy = Proxy {
             health: HealthChecks::new(&manager, &self.health).map(Arc::new),
             manager: Arc::new(manager),
+            rds,
             clusters: self.clusters.clone(),
             seen: Seen {
                 peer: None,

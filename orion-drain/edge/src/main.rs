@@ -29,6 +29,7 @@ mod lengths;
 mod listener;
 mod measured;
 mod proxy;
+mod rds;
 mod resolve;
 mod rewrite;
 mod service;
@@ -73,6 +74,7 @@ use crate::health::Health;
 use crate::hot_restart::{AdminPort, Restart};
 use crate::lds::Lds;
 use crate::listener::{EdgeListener, Maker};
+use crate::rds::Rds;
 use crate::service::{Before, Service, Source};
 use crate::upstream::Clusters;
 
@@ -138,7 +140,9 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         cluster: HeaderValue::from_str(cluster).unwrap_or(HeaderValue::from_static("")),
     };
     let (clusters, mut wrong) = Clusters::new(bootstrap.clusters(), bootstrap.secrets());
+    let rds = Rds::new(stats.clone());
     let maker = Maker {
+        rds: rds.clone(),
         health,
         clusters,
         secrets: bootstrap.secrets().into(),
@@ -225,6 +229,10 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         .with_own_names(args.admin_allowed_hosts.iter().cloned())
         .with_allow_paths(bootstrap.admin_allow_paths().iter().cloned())
         .with_configuration(bootstrap, EdgeListener::listener)
+        .with_routes({
+            let rds = rds.clone();
+            move || rds.dump()
+        })
         .with_more_stats(|stats| {
             stats.set("edge.dropped_log_lines", log::dropped_lines());
             let runs = hot_restart::predecessor_runs();
@@ -260,18 +268,20 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     let first = Lds::has_source(bootstrap).then_some(taken);
     let patience = bootstrap.lds_initial_fetch_limit();
     startup.initializing();
-    let waits = First::new(startup.clone(), maker.envoy_1_40);
+    let waits = First::new(startup, maker.envoy_1_40);
+    let statics_warm = lds::warming(&report, &listeners, &rds, &waits);
     match first {
         Some(_) => drop(tokio::spawn({
             let waits = waits.clone();
             async move { waits.within(patience).await }
         })),
-        None => startup.finish(),
+        None => waits.for_nothing_more(),
     }
     let lds = Lds {
         listeners: listeners.clone(),
         maker,
         settings: root.settings().clone(),
+        has_ads: bootstrap.ads_control_plane().is_some(),
         reject_unknown_fields: args.reject_unknown_dynamic_fields,
         first: waits,
         said: std::sync::Mutex::default(),
@@ -284,6 +294,13 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         patience,
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
+    let first = async move {
+        statics_warm.await;
+        match first {
+            Some(whole) => whole.await == Ok(true),
+            None => true,
+        }
+    };
     let offering = match restart {
         Some(restart) => Some(restart.serving(&listeners, first, &root).await?),
         None => None,

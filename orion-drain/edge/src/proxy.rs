@@ -8,7 +8,9 @@ use std::sync::Arc;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
-use orion_drain::config::{Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction};
+use orion_drain::config::{
+    Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction, RouteConfiguration,
+};
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 
@@ -19,6 +21,7 @@ use crate::exchange::{exchange, for_upstream};
 use crate::forwarded::{self, Seen};
 use crate::health::HealthChecks;
 use crate::hop_by_hop;
+use crate::rds::{Newest, Taken};
 use crate::rewrite::{Rewritten, owned, rewrite};
 use crate::timed::RequestBody;
 use crate::timeout::{StreamTimer, in_time};
@@ -30,6 +33,8 @@ use crate::upstream::{Clusters, Endpoint, Upstream};
 #[derive(Debug, Clone)]
 pub(crate) struct Proxy {
     pub(crate) manager: Arc<HttpConnectionManager>,
+    /// The table that comes by itself, if the manager has none of its own.
+    pub(crate) rds: Option<Arc<Newest>>,
     /// What answers health checks, if anything does.
     pub(crate) health: Option<Arc<HealthChecks>>,
     pub(crate) clusters: Clusters,
@@ -78,9 +83,15 @@ impl Proxy {
         if let Err(code) = addressed::check(&mut request) {
             return closing(status(code));
         }
+        // The newest table at this moment, for as long as the request takes.
+        let taken = self.rds.as_ref().map(|newest| newest.table());
+        let table = match &taken {
+            Some(taken) => taken.as_ref().map(Taken::routes),
+            None => self.manager.route_config.as_ref(),
+        };
         let (decision, edits) = match admit(&self.manager, self.local_port, &mut request) {
             Some(answer) => (Decision::Answer(answer), HeaderEdits::default()),
-            None => self.decide(&request),
+            None => self.decide(&request, table),
         };
         let over_http1 = request.version() < Version::HTTP_2;
         let mut response = match decision {
@@ -98,7 +109,11 @@ impl Proxy {
     }
 
     /// Chooses what becomes of a request, and what its response gets on the way.
-    fn decide<B>(&self, request: &Request<B>) -> (Decision<'_>, HeaderEdits) {
+    fn decide<'a, B>(
+        &'a self,
+        request: &Request<B>,
+        table: Option<&'a RouteConfiguration>,
+    ) -> (Decision<'a>, HeaderEdits) {
         let here = |answer| (Decision::Answer(answer), HeaderEdits::default());
         let host = host_of(request).unwrap_or_default();
         let path = request.uri().path_and_query();
@@ -115,8 +130,7 @@ impl Proxy {
         if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
             return here(answer);
         }
-        let chosen = self.manager.route_config.as_ref();
-        let Some(chosen) = chosen.and_then(|routes| routes.choose(&head)) else {
+        let Some(chosen) = table.and_then(|routes| routes.choose(&head)) else {
             return here(status(StatusCode::NOT_FOUND));
         };
         let action = &chosen.route.action;

@@ -31,6 +31,9 @@ mod listener;
 mod measured;
 #[path = "../src/proxy.rs"]
 mod proxy;
+#[allow(dead_code, reason = "edge's program uses the rest")]
+#[path = "../src/rds.rs"]
+mod rds;
 #[path = "../src/rewrite.rs"]
 mod rewrite;
 #[path = "../src/timed.rs"]
@@ -77,6 +80,7 @@ use tokio::sync::mpsc;
 
 use health::Health;
 use listener::{EdgeListener, Maker};
+use rds::Rds;
 use upstream::Clusters;
 
 /// Waits for something that must happen soon; a machine under load has all the time it can need.
@@ -151,6 +155,7 @@ impl Edge {
         Self {
             listeners,
             maker: Maker {
+                rds: Rds::new(stats.clone()),
                 clusters: Clusters::new(clusters, &[]).0,
                 secrets: [].into(),
                 stats: stats.clone(),

@@ -139,6 +139,11 @@ impl XdsClient {
         self
     }
 
+    /// Whether it asks for listeners.
+    pub const fn takes_listeners(&self) -> bool {
+        self.asker.wants_listeners()
+    }
+
     /// Reads responses up to this size, in bytes. Default 16 MiB; Envoy has no limit. A larger one
     /// ends the stream.
     #[must_use]

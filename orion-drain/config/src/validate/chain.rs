@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{required, route, tls};
 use crate::{
     CidrRange, FieldError, FilterChain, HttpConnectionManager, HttpFilterConfig, NetworkFilter,
-    Percent, TcpProxy, path::FieldPath,
+    Percent, TcpProxy, path::FieldPath, rds,
 };
 
 /// What two chains may not have in common: all that decides which of them a connection takes.
@@ -159,12 +159,22 @@ fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldEr
         let at = at.key("max_connection_duration_jitter");
         percent(options.max_connection_duration_jitter, &at, wrong);
     }
-    match &manager.route_config {
-        Some(table) => route::table(table, &at.key("route_config"), wrong),
-        None => wrong.push(FieldError::new(
-            at,
-            "missing field `route_config`, the only source of routes here",
-        )),
+    if let Some(table) = &manager.route_config {
+        route::table(table, &at.key("route_config"), wrong);
+    }
+    if let Some(rds) = &manager.rds {
+        rds::rules(rds, &at.key("rds"), wrong);
+    }
+    match (&manager.route_config, &manager.rds) {
+        (None, None) => {
+            let message = "expected one of `route_config`, `rds`, found no source of routes";
+            wrong.push(FieldError::new(at, message));
+        }
+        (Some(_), Some(_)) => {
+            let message = "expected one of `route_config`, `rds`, not both";
+            wrong.push(FieldError::new(at, message));
+        }
+        _ => {}
     }
     for (index, filter) in manager.http_filters.iter().enumerate() {
         let at = at.key("http_filters").index(index);

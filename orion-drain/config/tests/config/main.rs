@@ -10,6 +10,7 @@ mod control_planes;
 mod corpus;
 mod equality;
 mod every_error;
+mod rds;
 mod reference;
 mod refused;
 mod roundtrip;
@@ -17,6 +18,11 @@ mod routes;
 mod seed;
 mod sockets;
 mod update;
+
+#[cfg(feature = "xds")]
+#[path = "../protobuf/messages.rs"]
+#[allow(dead_code, reason = "it has more for other tests")]
+mod messages;
 
 use orion_drain_config::{HttpConnectionManager, Listener, NetworkFilter};
 

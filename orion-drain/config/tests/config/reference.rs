@@ -7,7 +7,7 @@
 use std::path::Path;
 
 /// In the order of the page.
-const FILES: [&str; 24] = [
+const FILES: [&str; 25] = [
     "bootstrap",
     "api_source",
     "manager",
@@ -16,6 +16,7 @@ const FILES: [&str; 24] = [
     "address",
     "tls",
     "hcm",
+    "rds",
     "path_policy",
     "http_filter",
     "route",

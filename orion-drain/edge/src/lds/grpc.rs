@@ -1,53 +1,104 @@
-//! LDS from a control plane: every update is answered with what was refused of it.
+//! LDS and RDS from a control plane: every update is answered with what was refused of it.
 
-use orion_drain::config::{Bootstrap, ListenerUpdate};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::future::join_all;
+use orion_drain::config::{Bootstrap, ListenerUpdate, RouteUpdate};
 use orion_drain::listener::Refused;
 use orion_drain::xds::{XdsClient, XdsUpdate};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{Lds, tell};
+use crate::cli::UnsupportedFields;
 
-/// Takes updates, and tells whether all of the first one was taken; ends only with the process.
-pub(super) async fn run(lds: Lds, bootstrap: &Bootstrap, first: oneshot::Sender<bool>) {
-    let Some(client) = XdsClient::of(bootstrap, lds.maker.stats.clone()) else {
-        return;
-    };
-    let client = client.with_observer(|ended| {
-        complain!(
-            "lds: control plane: cluster {:?}: {}; again in {:?}",
-            ended.cluster,
-            ended.reason,
-            ended.wait
-        );
-    });
-    let (lds, mut first) = (&lds, Some(first));
-    client
-        .run(|update| {
-            let first = first.take();
-            async move {
-                let refused = match update {
-                    XdsUpdate::Listeners(update) => apply(lds, update).await,
-                    _ => Vec::new(),
-                };
-                // Not everybody wants to know.
-                first.map(|first| first.send(refused.is_empty()).ok());
-                lds.reload.applied.notify_one();
-                refused
+/// Takes updates, and tells whether all of the first listeners were taken, if they come from here;
+/// ends only with the process.
+pub(super) async fn run(lds: &Lds, bootstrap: &Bootstrap, first: Option<oneshot::Sender<bool>>) {
+    let rds = &lds.maker.rds;
+    let (names, wanted) = watch::channel(rds.names());
+    let first = &Mutex::new(first);
+    let clients = XdsClient::all(bootstrap, &lds.maker.stats, &wanted).into_iter();
+    let clients = clients.map(|client| {
+        let what = match client.takes_listeners() {
+            true => "lds",
+            false => "rds",
+        };
+        let client = client.with_observer(move |ended| {
+            complain!(
+                "{what}: control plane: cluster {:?}: {}; again in {:?}",
+                ended.cluster,
+                ended.reason,
+                ended.wait
+            );
+        });
+        client.run(move |update| async move {
+            match update {
+                XdsUpdate::Listeners(update) => {
+                    let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    apply(lds, update, first).await
+                }
+                XdsUpdate::Routes(update) => apply_routes(lds, update),
+                _ => Vec::new(),
             }
         })
-        .await;
+    });
+    tokio::join!(join_all(clients), rds.follow(&names));
 }
 
 /// What is refused.
-async fn apply(lds: &Lds, update: ListenerUpdate) -> Vec<Refused> {
+async fn apply(
+    lds: &Lds,
+    update: ListenerUpdate,
+    first: Option<oneshot::Sender<bool>>,
+) -> Vec<Refused> {
     match lds.apply(update, "control plane").await {
         Ok(applied) => {
             tell(&applied);
+            lds.done(first, applied.refused.is_empty(), lds.warming(&applied));
             applied.refused
         }
         Err(error) => {
             complain!("lds: control plane: {error}");
+            lds.done(first, false, async {});
             vec![Refused::new(None, error.to_string())]
         }
     }
+}
+
+/// What is refused. Routes that are refused leave those that are there.
+fn apply_routes(lds: &Lds, update: RouteUpdate) -> Vec<Refused> {
+    let strict = match lds.reject_unknown_fields {
+        true => update.refuse_foreign_fields(),
+        false => Ok(update),
+    };
+    let strict = strict.and_then(|update| match lds.unsupported_fields {
+        UnsupportedFields::Refuse => update.refuse_unsupported_fields(),
+        UnsupportedFields::Warn => Ok(update),
+    });
+    let mut update = match strict {
+        Ok(update) => update,
+        Err(error) => {
+            complain!("rds: control plane: {error}");
+            lds.maker.rds.refused();
+            return vec![Refused::new(None, error.to_string())];
+        }
+    };
+    for field in &update.unknown_fields {
+        if lds.first_time(field) {
+            complain!("warning: control plane: {field}: not carried out here");
+        }
+    }
+    update.reject_unknown_clusters(&lds.maker.clusters.names());
+    let version = update.version_info.clone();
+    let (refused, changed) = lds.maker.rds.apply(update);
+    for one in &refused {
+        let name = one.name.as_deref().unwrap_or("?");
+        complain!("rds: control plane: {name}: {}", one.message);
+    }
+    let changed = match &changed[..] {
+        [] => "nothing changed".to_owned(),
+        names => format!("{} changed", names.join(", ")),
+    };
+    say!("rds: version {version:?}: {changed}");
+    refused
 }

@@ -31,6 +31,8 @@ mod manager_block;
 mod operator;
 mod page;
 mod probes;
+#[cfg(feature = "xds")]
+mod rds;
 mod ready;
 mod refused;
 mod removal;

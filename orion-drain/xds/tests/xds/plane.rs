@@ -42,6 +42,8 @@ pub(crate) struct Plane {
 pub(crate) struct Stream<I, O> {
     pub(crate) method: &'static str,
     pub(crate) metadata: MetadataMap,
+    /// The names of the last request for routes.
+    names: Vec<String>,
     requests: Streaming<I>,
     responses: mpsc::Sender<Result<O, Status>>,
 }
@@ -171,10 +173,17 @@ impl Whole {
         self.respond(Ok(response)).await;
     }
 
+    /// The names of the last request for routes.
+    #[allow(dead_code, reason = "tests of traffic ask for it")]
+    pub(crate) fn last_names(&self) -> &[String] {
+        &self.names
+    }
+
     /// The next request, which is for routes.
     pub(crate) async fn routes_request(&mut self) -> Asked {
         let request = self.request().await;
         assert_eq!(request.type_url, ROUTES);
+        self.names.clone_from(&request.resource_names);
         Asked {
             version: request.version_info,
             nonce: request.response_nonce,
@@ -268,6 +277,7 @@ async fn hand_over<I, O>(
     let stream = Stream {
         method,
         metadata,
+        names: Vec::new(),
         requests,
         responses,
     };

@@ -60,7 +60,7 @@ impl Program {
     }
 
     /// Until it has written a line with each of these, in any order.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", feature = "xds"))]
     pub(crate) async fn until_all(&mut self, parts: &[&str]) {
         let mut missing = parts.to_vec();
         while let Some(&part) = missing.first() {
