@@ -1,9 +1,9 @@
 //! A transport whose shutdown is the staged close of RFC 9112 section 9.6: half-close, read and
 //! discard, close.
 //!
-//! [`LingerIo`] waits for the client after the last response: until the client closes, or makes no
-//! progress for `delayed_close_timeout` (1 s), or has sent as many bytes as
-//! [`LingerSettings`] allows.
+//! [`LingerIo`] waits for the client after the last response: until the client closes, for
+//! `delayed_close_timeout` (1 s) after the half-close at most, whatever the client still sends, and
+//! for no more bytes than [`LingerSettings::discard_limit`].
 //!
 //! A close with unread data in the socket makes the kernel answer with RST, and an RST makes the
 //! peer's kernel throw away what it has received and not yet handed out: the response. hyper (1.12)
