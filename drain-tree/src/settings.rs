@@ -238,6 +238,18 @@ impl ChildOptions {
 }
 
 /// What one start of a drain says; what it does not say comes from the [`DrainSettings`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use drain_tree::{DrainDirection, DrainReason, DrainStart};
+///
+/// let start = DrainStart::new(DrainReason::Admin)
+///     .with_direction(DrainDirection::InboundOnly)
+///     .with_drain_time(Duration::from_secs(60));
+/// assert_eq!(start.strategy, None); // that of the settings
+/// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DrainStart {

@@ -6,6 +6,15 @@ use std::time::Duration;
 use drain_tree::{DrainReason, DrainStart, DrainStrategy};
 
 /// Settings of [`Listeners`](crate::Listeners). The defaults are Envoy's: no caps.
+///
+/// # Examples
+///
+/// ```
+/// use listener_versions::ListenersOptions;
+///
+/// let options = ListenersOptions::default().with_max_versions(4).with_max_connections(50_000);
+/// assert_eq!(options.max_connections_per_listener, None); // no limit
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenersOptions {

@@ -72,6 +72,17 @@ pub enum AtDeadline {
 /// `pre_session_timeout` of zero and [`AtDeadline::Cut`]. One thing stays different: after a
 /// response with `close` Envoy serves on until `drain_timeout` ends, where RFC 9112 section 9.6
 /// asks for the close, and hyper closes.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use proto_drain_http1::{Http1Settings, IdlePolicy};
+///
+/// // Idle connections are closed 5 s after their slots instead of at the deadline.
+/// let settings = Http1Settings::default().with_idle(IdlePolicy::AfterGrace(Duration::from_secs(5)));
+/// assert_eq!(settings.pre_session_timeout, Some(Duration::from_secs(10)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Http1Settings {

@@ -5,6 +5,17 @@ use std::time::Duration;
 
 /// How a [`DrainCopy`](crate::DrainCopy) behaves. Every setting has a default; none is needed for a
 /// plain copy.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use proto_drain_tcp::{CopyOptions, TcpDrainPolicy};
+///
+/// // From its slot on, a connection is closed once nothing has moved on it for 5 s.
+/// let options = CopyOptions::new().with_policy(TcpDrainPolicy::WhenQuiet(Duration::from_secs(5)));
+/// assert_eq!(options.linger_time, Duration::from_secs(1));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CopyOptions {

@@ -26,6 +26,33 @@ pub struct Goodbye {
 /// Implemented by the proto-drain crates for HTTP/1, HTTP/2 and TCP, and open for any other
 /// protocol. The driver ([`drive`](crate::drive)) calls the three steps in order, each at most once
 /// and none skipped, and polls the connection after each. None of them may block or wait.
+///
+/// # Examples
+///
+/// A connection that ends between two messages once its slot has come:
+///
+/// ```
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll};
+/// use drain_signal::{Goodbye, GracefulClose};
+///
+/// struct Chat { is_leaving: bool }
+///
+/// impl Future for Chat {
+///     type Output = ();
+///     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+///         // .. serve; and between two messages:
+///         if self.is_leaving { Poll::Ready(()) } else { Poll::Pending }
+///     }
+/// }
+///
+/// impl GracefulClose for Chat {
+///     fn start(mut self: Pin<&mut Self>, goodbye: &Goodbye) {
+///         println!("to be gone by {:?}", goodbye.deadline);
+///         self.is_leaving = true; // the driver polls the connection next
+///     }
+/// }
+/// ```
 pub trait GracefulClose: Future {
     /// The slot has come: ask the client to finish, in the protocol's words, and go on serving.
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye);

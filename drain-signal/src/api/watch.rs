@@ -13,6 +13,18 @@ use crate::{DrainHandle, DrainedBy, Phase, Reached};
 pub struct DrainCompleted;
 
 /// How a watch is opened.
+///
+/// # Examples
+///
+/// ```
+/// use drain_signal::{DrainedBy, WatchOptions};
+///
+/// let (_trigger, signal) = drain_signal::channel();
+/// // A connection of an egress listener: a drain of inbound listeners does not concern it.
+/// let watch = signal.watch_with(WatchOptions::default().with_drained_by(DrainedBy::Full))?;
+/// assert!(!watch.is_draining());
+/// # Ok::<(), drain_signal::DrainCompleted>(())
+/// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct WatchOptions {

@@ -189,6 +189,21 @@ impl Bootstrap {
     /// # Errors
     ///
     /// Text that is no JSON, or everything that is wrong with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::path::Path;
+    /// use orion_drain_config::Bootstrap;
+    ///
+    /// let loaded = Bootstrap::from_json(r#"{
+    ///     "admin": { "address": { "socket_address": { "address": "127.0.0.1", "port_value": 9901 } } },
+    ///     "dynamic_resources": { "lds_config": { "path_config_source": { "path": "/etc/edge/lds.json" } } }
+    /// }"#)?;
+    /// assert_eq!(loaded.value.lds_path(), Some(Path::new("/etc/edge/lds.json")));
+    /// assert!(loaded.unknown_fields.is_empty());
+    /// # Ok::<(), orion_drain_config::ConfigError>(())
+    /// ```
     pub fn from_json(text: &str) -> Result<Loaded<Self>, ConfigError> {
         Self::from_json_by(text, BootstrapRules::default())
     }

@@ -21,6 +21,33 @@ use orion_drain_telemetry::ConnTrace;
 /// (a tunnel after an upgrade) keeps it open.
 ///
 /// It is open until the last clone is dropped: the drain waits for it, the registry lists it.
+///
+/// # Examples
+///
+/// A handler of a long poll, which answers when the connection's slot has come:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use http::{Request, Response, StatusCode};
+/// use http_body_util::Empty;
+/// use hyper::body::Bytes;
+/// use orion_drain_serve::{Connection, ReceivedBody};
+///
+/// # async fn next_event() -> StatusCode { StatusCode::OK }
+/// async fn poll(request: Request<ReceivedBody>) -> Result<Response<Empty<Bytes>>, Infallible> {
+///     let connection = request.extensions().get::<Connection>().cloned();
+///     let status = match connection {
+///         Some(connection) => tokio::select! {
+///             status = next_event() => status,
+///             _ = connection.drain().signaled() => StatusCode::NO_CONTENT, // ask again
+///         },
+///         None => next_event().await,
+///     };
+///     let mut response = Response::new(Empty::new());
+///     *response.status_mut() = status;
+///     Ok(response)
+/// }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Connection {
     inner: Arc<Inner>,
@@ -149,7 +176,8 @@ impl Connection {
         self
     }
 
-    /// The connection's view of its drain: whether it is on, its deadline, a future of its slot.
+    /// The connection's view of its drain: whether it has begun, its deadline, a future of the
+    /// slot.
     pub fn drain(&self) -> &DrainHandle {
         &self.inner.watch
     }
@@ -159,7 +187,7 @@ impl Connection {
         &self.inner.guard
     }
 
-    /// The connection's answer to "should I leave?": its turn in a drain, or failed health.
+    /// What is asked before each response: whether the connection's slot has come, or health failed.
     pub fn decision(&self) -> &Decision {
         &self.inner.decision
     }
@@ -169,7 +197,7 @@ impl Connection {
         self.inner.requests.load(Ordering::Relaxed)
     }
 
-    /// When its goodbye began; `None` while it has not.
+    /// When it was asked to finish; `None` if it was not yet.
     pub fn drain_started_at(&self) -> Option<Instant> {
         self.inner.started.get().copied()
     }
@@ -187,7 +215,7 @@ impl Connection {
         self.inner.listener.get()?.http_drain_timeout()
     }
 
-    /// Its goodbye begins now, whatever drains, with a behaviour of its own.
+    /// The connection's slot is now, also without a drain, with a behaviour of its own.
     pub fn start_draining(&self, behavior: &ProtocolDrainBehavior) {
         self.inner.behavior.set(behavior);
         self.inner.watch.start_now();

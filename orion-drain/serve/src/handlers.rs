@@ -26,6 +26,27 @@ use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve
 ///
 /// For listeners without filter chains. A listener with chains needs a handler that enters them
 /// ([`Admission::enter_chain`](listener_versions::Admission::enter_chain)).
+///
+/// # Examples
+///
+/// ```
+/// use std::convert::Infallible;
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// # use http::{Request, Response};
+/// # use http_body_util::Empty;
+/// # use hyper::{body::Bytes, service::service_fn};
+/// # use orion_drain_serve::ReceivedBody;
+/// use orion_drain_serve::{CodecType, Http, HttpServer, HttpTimeouts};
+///
+/// # let service = service_fn(|_: Request<ReceivedBody>| async {
+/// #     Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+/// # });
+/// let timeouts = HttpTimeouts::envoy().with_request(Some(Duration::from_secs(30)));
+/// let server = HttpServer::new(CodecType::Auto, &timeouts, Arc::new(())); // counts nothing
+/// let handler = Http::new(service).with_server(server); // for `serve`
+/// # drop(handler);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Http<S> {
     service: S,

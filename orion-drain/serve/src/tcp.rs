@@ -75,6 +75,31 @@ impl TcpServer {
 /// # Cancel safety
 ///
 /// Dropping the future closes both sides at once; bytes taken and not delivered are lost.
+///
+/// # Examples
+///
+/// A handler for [`serve`](super::serve):
+///
+/// ```
+/// use std::sync::Arc;
+/// use listener_versions::Accepted;
+/// use orion_drain_serve::{Connection, ListenOn, TcpServer, serve_tcp};
+/// use proto_drain_tcp::CopyOptions;
+/// use tokio::net::TcpStream;
+///
+/// let server = Arc::new(TcpServer::new(CopyOptions::new(), Arc::new(()))); // counts nothing
+/// let handler = move |accepted: Accepted<ListenOn>| {
+///     let server = Arc::clone(&server);
+///     async move {
+///         let connection = Connection::of(&accepted.version, accepted.watch, accepted.conn);
+///         if let Ok(upstream) = TcpStream::connect("192.0.2.1:5432").await {
+///             serve_tcp(accepted.stream, upstream, connection, &server).await;
+///         }
+///     }
+/// };
+/// # fn is_handler(_: impl orion_drain_serve::Handler<ListenOn>) {}
+/// # is_handler(handler);
+/// ```
 pub async fn serve_tcp<A, B>(
     client: A,
     upstream: B,
@@ -134,8 +159,8 @@ fn has_failed(closed: &Closed<CopyReport>) -> bool {
 /// HTTP/1 client reads RST, an HTTP/2 client RST_STREAM; and the other way round.
 ///
 /// It runs under a guard of its own: hyper's connection is over when the upgrade begins, the
-/// drain's is not. Over HTTP/2 it is a stream of its connection that ends by the same rules; how
-/// the connection is listed and why it ends is not its to say.
+/// drain's is not. Over HTTP/2 it is a stream of its connection that ends by the same rules; it
+/// does not change how the connection is listed, nor its close reason.
 ///
 /// # Cancel safety
 ///

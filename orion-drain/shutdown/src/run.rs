@@ -345,6 +345,19 @@ async fn until(at: Option<Instant>) {
 /// # Panics
 ///
 /// As [`ShutdownRun::run`].
+///
+/// # Examples
+///
+/// ```
+/// # use listener_versions::{ListenerConfig, Listeners};
+/// use orion_drain_shutdown::{ShutdownSettings, shut_down};
+///
+/// # async fn example<C: ListenerConfig>(listeners: Listeners<C>, mut sigterm: tokio::sync::mpsc::Receiver<()>) {
+/// sigterm.recv().await;
+/// let outcome = shut_down(&listeners, ShutdownSettings::default()).await;
+/// println!("{} connections left after {:?}", outcome.left, outcome.took);
+/// # }
+/// ```
 pub async fn shut_down<C: ListenerConfig>(
     listeners: &Listeners<C>,
     settings: ShutdownSettings,

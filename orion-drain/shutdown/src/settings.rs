@@ -14,6 +14,22 @@ use std::time::Duration;
 /// | `minimum` | `minDrainDuration`, 10 s | [`MINIMUM_DRAIN_DURATION`], 5 s, with `EXIT_ON_ZERO_ACTIVE_CONNECTIONS` |
 /// | `exit_at_connections` | `--exit-at-connections`, 0 | `EXIT_ON_ZERO_ACTIVE_CONNECTIONS`, off; here it is always on |
 ///
+/// # Examples
+///
+/// Envoy Gateway's sequence:
+///
+/// ```
+/// use std::time::Duration;
+/// use orion_drain_shutdown::{ShutdownHealth, ShutdownSettings};
+///
+/// let settings = ShutdownSettings::default()
+///     .with_drain_time(Duration::from_secs(60))
+///     .with_minimum(Duration::from_secs(10))
+///     .with_accepting(Duration::from_secs(60))
+///     .with_health(ShutdownHealth::Failed);
+/// assert_eq!(settings.deadline, None);
+/// ```
+///
 /// [`shutdown`]: https://gateway.envoyproxy.io/docs/tasks/operations/graceful-shutdown/
 /// [#34855]: https://github.com/istio/istio/issues/34855
 /// [`terminationDrainDuration`]: https://istio.io/latest/docs/reference/config/istio.mesh.v1alpha1/

@@ -38,6 +38,25 @@ impl Applied {
 /// # Cancel safety
 ///
 /// As [`Listeners::apply`].
+///
+/// # Examples
+///
+/// ```
+/// use orion_drain::config::ListenerUpdate;
+/// use orion_drain::listener::{ServedListener, apply_update};
+/// use orion_drain::listener_versions::Listeners;
+/// # use orion_drain::stats::Stats;
+///
+/// # async fn example(update: ListenerUpdate, listeners: Listeners<ServedListener<()>>, stats: Stats) {
+/// let applied = apply_update(update, &listeners, |listener| {
+///     // In place of `()`, what serves a chain's connections.
+///     Ok(ServedListener::new(listener, &stats, |_listener, _chain| ()))
+/// });
+/// for refused in &applied.await.refused {
+///     eprintln!("{refused}");
+/// }
+/// # }
+/// ```
 pub async fn apply_update<C: ListenerConfig>(
     update: ListenerUpdate,
     listeners: &Listeners<C>,

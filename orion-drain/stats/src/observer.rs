@@ -1,5 +1,5 @@
 //! Counts what happens to listener versions, under Envoy's names; with the feature `tracing` it
-//! tells it too.
+//! logs that too.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,6 +19,21 @@ use super::{ListenerStats, Stats};
 ///
 /// Source of the names and their meaning: [Envoy's listener manager
 /// statistics](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/stats#listener-manager).
+///
+/// # Examples
+///
+/// ```
+/// # use conn_tracker::ConnTracker;
+/// # use drain_tree::{DrainManager, DrainSettings};
+/// # use listener_versions::{ListenerConfig, Listeners, ListenersOptions};
+/// use orion_drain_stats::{Stats, StatsObserver};
+///
+/// # fn example<C: ListenerConfig>(root: DrainManager, stats: Stats) -> Listeners<C> {
+/// let observer = StatsObserver::new(stats.clone());
+/// let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), observer);
+/// # drop(driver); // a program spawns it
+/// # listeners }
+/// ```
 #[derive(Debug, Clone)]
 pub struct StatsObserver {
     stats: Stats,
