@@ -6,8 +6,8 @@
 //! 6.8](https://www.rfc-editor.org/rfc/rfc9113#section-6.8)): first with the highest possible
 //! stream id, "open no more", and some time later with the last one that it has really seen. Envoy
 //! waits its `drain_timeout` (5 s) between the two. h2, and hyper on top of it, wait for the
-//! acknowledgement of a PING: one round trip with a friendly peer, for ever with one that does not
-//! answer ([hyper#4170](https://github.com/hyperium/hyper/issues/4170)), and no other PING, as
+//! acknowledgement of a PING: one round trip with a peer that answers, for ever with one that does
+//! not answer ([hyper#4170](https://github.com/hyperium/hyper/issues/4170)), and no other PING, as
 //! hyper's keep-alive, leaves meanwhile
 //! ([hyper#3050](https://github.com/hyperium/hyper/issues/3050)). This crate makes the wait exact
 //! without touching either. It sits between the socket and the codec, writes the first GOAWAY

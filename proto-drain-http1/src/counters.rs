@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Counts of the ways in which connections were closed; clones share the counts, and the bound on
 /// how many linger.
 ///
-/// One value for a listener, a filter chain or a process, as the caller likes. Touched once per
+/// One value for a listener, a filter chain or a process, as the caller chooses. Touched once per
 /// connection, at its end.
 #[derive(Clone, Default)]
 pub struct CloseCounters {

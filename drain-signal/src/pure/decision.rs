@@ -1,20 +1,22 @@
-//! Should this connection leave now? The question, and the act that follows from a yes.
+//! Whether a connection should leave now: the question, and the act that follows from a yes.
 
 use std::ops::Deref;
 
-/// Whether the connection that asks should leave now: Envoy's drain decision.
+/// Whether a connection should leave now: Envoy's drain decision.
 ///
-/// Implemented by [`DrainHandle`](crate::DrainHandle) and by everything that derefs to a decision;
-/// open for other types, which combine it with what else they know (a failed health check, an age).
+/// Implemented by [`DrainHandle`](crate::DrainHandle) and by everything that derefs to a decision.
+/// Other types may implement it, and combine a drain with other reasons (a failed health check, an
+/// age).
 pub trait DrainDecision {
-    /// Whether the connection's turn to leave has come. A look: it changes nothing, and any code
-    /// may look at any time.
+    /// Whether the connection's slot has come. The question changes nothing, and any code may ask
+    /// it at any time.
     ///
     /// While Envoy 1.40's schedule ramps, each look rolls a die of its own.
     #[doc(alias = "drainClose")]
     fn is_due(&self) -> bool;
 
-    /// Asked once per response, before its head is written. `true`: say goodbye with this response.
+    /// Asked once per response, before its head is written. `true`: this response says `close`, or
+    /// stands behind a GOAWAY.
     ///
     /// The connection is signaled by the first `true`, so that its driver begins the same goodbye.
     /// Default: as [`is_due`](Self::is_due), for a decision that has no connection to signal.
@@ -29,8 +31,8 @@ pub trait DrainDecision {
         None
     }
 
-    /// The connection leaves now, although its slot has not come. `true`: say goodbye with this
-    /// response. Default: it stays.
+    /// The connection leaves now, although its slot has not come. `true`: as for
+    /// [`leave_if_due`](Self::leave_if_due). Default: it stays.
     fn leave_early(&self) -> bool {
         false
     }

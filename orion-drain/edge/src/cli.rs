@@ -1,4 +1,4 @@
-//! The command line: Envoy's flags, and the few that choose between its way and ours.
+//! The command line: Envoy's flags, and those that choose between Envoy's behaviour and edge's.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -26,10 +26,11 @@ pub(crate) struct Args {
     /// Serve, or only say whether the bootstrap can be used.
     #[arg(long, value_enum, default_value_t = Mode::Serve)]
     pub(crate) mode: Mode,
-    /// Ignore fields of the bootstrap that Envoy has not got either, instead of refusing them.
+    /// Ignore fields of the bootstrap that Envoy does not have either, instead of refusing them.
     #[arg(long)]
     pub(crate) allow_unknown_static_fields: bool,
-    /// Refuse updates with fields that Envoy has not got either, instead of ignoring those.
+    /// Refuse updates with fields that Envoy does not have either, instead of ignoring these
+    /// fields.
     #[arg(long)]
     pub(crate) reject_unknown_dynamic_fields: bool,
     /// What becomes of fields that Envoy has, that only tune or observe, and that are not carried
@@ -39,26 +40,26 @@ pub(crate) struct Args {
     /// The name of this proxy, in place of the bootstrap's `node.id`.
     #[arg(long, value_name = "ID")]
     pub(crate) service_node: Option<String>,
-    /// The name of the cluster that it runs in, in place of the bootstrap's `node.cluster`.
+    /// The name of the cluster that this proxy runs in, in place of the bootstrap's `node.cluster`.
     #[arg(long, value_name = "NAME")]
     pub(crate) service_cluster: Option<String>,
     /// How long a drain lasts, in seconds.
     /// Default: what the bootstrap's `listener_manager.drain_config` says, or 600.
     #[arg(long)]
     pub(crate) drain_time_s: Option<u64>,
-    /// One after the other, or everybody at once. Default: what `listener_manager.drain_config`
-    /// says, or gradual.
+    /// Whether connections are asked to finish one after the other, or all at once. Default: what
+    /// `listener_manager.drain_config` says, or gradual.
     #[arg(long, value_enum)]
     pub(crate) drain_strategy: Option<Strategy>,
     /// How long a replaced process may live, in seconds. See --hot-restart-path.
     #[arg(long, default_value_t = 900)]
     pub(crate) parent_shutdown_time_s: u64,
-    /// Where a process meets the one that replaces it: a path of a Unix socket in a folder that
-    /// only its owner may write. A process that finds another one there takes its sockets, and the
-    /// other one drains.
+    /// Where an old process and the new process that replaces it meet: a path of a Unix socket, in
+    /// a folder that only its owner may write. A process that finds another process there takes its
+    /// sockets, and the other process drains. Default: none.
     #[arg(long, value_name = "PATH")]
     pub(crate) hot_restart_path: Option<PathBuf>,
-    /// When connections are told to leave. Default: first-quarter, or envoy-1.40 with `--compat
+    /// When connections are asked to finish. Default: first-quarter, or envoy-1.40 with `--compat
     /// envoy-1.40`.
     #[arg(long, value_enum)]
     pub(crate) drain_schedule: Option<Schedule>,
@@ -99,12 +100,12 @@ pub(crate) struct Args {
     pub(crate) admin_allowed_hosts: Vec<String>,
 }
 
-/// What of the end of the process is not as the library has it.
+/// How the process ends, where it is not by the library's defaults.
 #[derive(Debug, clap::Args)]
 struct ShutdownArgs {
     /// How long after SIGTERM the process must be gone, in seconds: Kubernetes'
-    /// terminationGracePeriodSeconds, systemd's TimeoutStopSec. What follows is derived from it
-    /// where it is not set, and cut to fit where it is.
+    /// terminationGracePeriodSeconds, systemd's TimeoutStopSec. The times below are derived from
+    /// this one where they are not set, and cut to fit where they are. Default: none.
     #[arg(long)]
     shutdown_deadline_s: Option<u64>,
     /// How long after SIGTERM the drain begins, in seconds. Meanwhile everything is served, and
@@ -123,13 +124,13 @@ struct ShutdownArgs {
     /// drain time at most.
     #[arg(long)]
     shutdown_accepting_s: Option<u64>,
-    /// With how many connections left, after the minimum, it is over.
+    /// With how many connections left, after the minimum, the drain is over.
     #[arg(long, default_value_t = 0)]
     shutdown_exit_at_connections: usize,
-    /// What health says from SIGTERM on.
+    /// What `/ready` says from SIGTERM on, and whether the health check fails.
     #[arg(long, value_enum, default_value_t = Health::NotReady)]
     shutdown_health: Health,
-    /// How long after SIGTERM it says so, in seconds.
+    /// How long after SIGTERM the health changes, in seconds.
     #[arg(long, default_value_t = 0)]
     shutdown_health_delay_s: u64,
 }

@@ -1,5 +1,5 @@
 //! The service that this process is: SIGHUP reads the LDS file again; and systemd, if it is there,
-//! opens and keeps sockets and is told of everything.
+//! opens and keeps sockets and is notified of each step.
 
 use std::io;
 use std::sync::Arc;

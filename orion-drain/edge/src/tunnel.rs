@@ -17,7 +17,8 @@ use crate::timeout::Progress;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tunnels {
     pub(crate) options: CopyOptions,
-    /// What a WebSocket client is told before its tunnel's deadline; `None`: it reads FIN.
+    /// The Close code that a WebSocket client reads before its tunnel's deadline; `None`: it reads
+    /// FIN.
     pub(crate) websocket_close: Option<CloseCode>,
 }
 

@@ -1,5 +1,5 @@
-//! How old a connection may become, and how many requests it may serve: then it leaves, in its
-//! protocol's words, whatever drains.
+//! How old a connection may become, and how many requests it may serve: then its client is asked to
+//! finish, also without a drain.
 //!
 //! ```text
 //! max_duration + jitter, or max_requests ── informed ──► grace ── idle HTTP/1 and TCP closed ──► cut_after ── cut
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-/// How old a connection may become. By default as old as it likes.
+/// How old a connection may become, and how many requests it may serve. Default: no limits.
 ///
 /// At its age an HTTP/1 connection is informed by `connection: close` on its next response; an
 /// HTTP/2 connection by both GOAWAYs with `drain_timeout` between them, and its streams are served;

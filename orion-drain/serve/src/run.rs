@@ -9,7 +9,7 @@ use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners};
 /// What serves accepted connections, each in a task of its own.
 ///
 /// [`Http`](super::Http) and [`Tcp`](super::Tcp) do; and so does every function from an
-/// [`Accepted`] to a future, which puts the pieces of this module together as it likes.
+/// [`Accepted`] to a future, which may put the pieces of this module together in its own way.
 pub trait Handler<C>: Send + 'static {
     /// Serves one connection to its end.
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static;

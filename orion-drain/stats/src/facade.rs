@@ -11,7 +11,7 @@ use super::prometheus::metric;
 /// names of Prometheus. Call it from time to time, say every ten seconds.
 ///
 /// Durations of drains are not in it: [`StatsObserver`](crate::StatsObserver) records each when it
-/// ends, so that the recorder chooses the buckets. A recorder keeps what it has been told: give it
+/// ends, so that the recorder chooses the buckets. A recorder keeps what was recorded: give it
 /// an idle timeout if it has one, so that series of listeners that are gone go too.
 pub fn publish(snapshot: &StatsSnapshot) {
     for (name, value) in snapshot

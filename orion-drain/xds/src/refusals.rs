@@ -1,5 +1,5 @@
-//! How often refusals are told: a control plane that answers each with the same again must not keep
-//! both busy.
+//! How often refusals are reported: a control plane that answers each with the same again must not
+//! keep both busy.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ const EACH: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// When all that were told so far would have been due, one after the other.
+    /// When all that were reported so far would have been due, one after the other.
     due: Option<Instant>,
 }
 
