@@ -3,18 +3,15 @@
 use std::convert::Infallible;
 use std::future::{Ready, pending, poll_fn, ready};
 use std::io;
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use axum::extract::ConnectInfo;
 use axum::serve::{IncomingStream, Listener};
 use conn_tracker::Peer;
-use http::Request;
 use listener_versions::ListenerConfig;
-use proto_drain_http1::DrainService;
 use tower_service::Service;
 
-use super::{Connection, IncomingIo, ListenersIncoming};
+use super::app_service::AppService;
+use super::{IncomingIo, ListenersIncoming};
 
 /// A set of listeners has several addresses: [`Listeners::local_address`] knows them, `local_addr`
 /// is [`Unsupported`](io::ErrorKind::Unsupported) here.
@@ -40,8 +37,10 @@ impl<C: ListenerConfig> Listener for ListenersIncoming<C> {
 }
 
 /// A router, or another tower service, for `axum::serve` over [`ListenersIncoming`]: from a
-/// connection's slot on its HTTP/1 responses say `connection: close`. Its requests have the
-/// [`Connection`] and axum's `ConnectInfo<SocketAddr>` in their extensions.
+/// connection's slot on its HTTP/1 responses say `connection: close`, and so does a response that
+/// comes before the end of its request's body ([`ReceivedBody`](super::ReceivedBody)). Its requests
+/// have the [`Connection`](super::Connection) and axum's `ConnectInfo<SocketAddr>` in their
+/// extensions.
 ///
 /// `axum::serve` takes a bare router as well; HTTP/1 connections then close at the deadline without
 /// a word before.
@@ -68,44 +67,7 @@ impl<S: Clone, C: ListenerConfig> Service<IncomingStream<'_, ListenersIncoming<C
 
     fn call(&mut self, incoming: IncomingStream<'_, ListenersIncoming<C>>) -> Self::Future {
         let io = incoming.io();
-        let connection = io.connection().clone();
-        let app = ConnectedApp {
-            app: self.0.clone(),
-            connection: connection.clone(),
-        };
-        ready(Ok(DrainService::new(
-            app,
-            connection,
-            io.exchanges().clone(),
-        )))
-    }
-}
-
-/// What [`DrainApp`] makes for each connection.
-pub type AppService<S> = DrainService<ConnectedApp<S>, Connection>;
-
-/// An app of one connection, whose requests know it.
-#[derive(Debug, Clone)]
-pub struct ConnectedApp<S> {
-    app: S,
-    connection: Connection,
-}
-
-impl<S: Service<Request<B>>, B> Service<Request<B>> for ConnectedApp<S> {
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.app.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
-        let extensions = request.extensions_mut();
-        if let Some(peer) = self.connection.peer() {
-            extensions.insert(ConnectInfo::<SocketAddr>(peer));
-        }
-        extensions.insert(self.connection.clone());
-        self.app.call(request)
+        let (app, connection) = (self.0.clone(), io.connection().clone());
+        ready(Ok(AppService::new(app, connection, io.exchanges().clone())))
     }
 }

@@ -40,6 +40,7 @@ use super::{Connection, HttpDrain, HttpIo, WeakConnection};
 /// | --- | --- | --- |
 /// | the registry, the drain's guards | yes | yes |
 /// | HTTP/1: `connection: close` from the slot on | yes | `axum::serve` with `DrainApp` |
+/// | HTTP/1: a response before the end of its request says `close` | yes | `axum::serve` with `DrainApp` |
 /// | HTTP/2: the first GOAWAY at the slot | yes | yes |
 /// | HTTP/2: the final GOAWAY | yes | only after the server's own signal; a client that has had the first opens nothing more, and closes |
 /// | staged close, RST for what was truncated | yes | yes |

@@ -20,6 +20,8 @@ mod age;
 mod aging;
 #[cfg(feature = "axum-serve")]
 mod app;
+#[cfg(feature = "axum-serve")]
+mod app_service;
 mod before;
 mod behavior;
 mod codec;
@@ -55,7 +57,9 @@ mod watch;
 pub use self::http::{serve_codec, serve_http};
 pub use age::ConnectionAge;
 #[cfg(feature = "axum-serve")]
-pub use app::{AppService, ConnectedApp, DrainApp};
+pub use app::DrainApp;
+#[cfg(feature = "axum-serve")]
+pub use app_service::{AppResponse, AppService};
 pub use before::SetupTimeouts;
 pub use behavior::{ProtocolDrainBehavior, SharedBehavior};
 pub use codec::HyperBuilders;

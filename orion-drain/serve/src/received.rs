@@ -33,8 +33,8 @@ use proto_drain_http1::{Exchanges, OpenBody};
 /// How much of a body that its handler has dropped is read before the head of the response.
 const READ_FIRST: usize = 64 * 1024;
 
-/// The body of a request, as the services of [`serve_http`](super::serve_http) get it. Frames pass
-/// unchanged.
+/// The body of a request, as the services of [`serve_http`](super::serve_http) get it, over the
+/// server's own. Frames pass unchanged.
 ///
 /// The response to an HTTP/1 request says `connection: close` if this has not been read to its end
 /// by the time the service returns it: the connection ends with the response, as in Envoy; and if it
@@ -43,11 +43,11 @@ const READ_FIRST: usize = 64 * 1024;
 /// that came with its head costs no connection. What is left is discarded, while the response is
 /// sent and in the staged close, so that the client can read the response.
 #[derive(Debug)]
-pub struct ReceivedBody {
+pub struct ReceivedBody<B = Incoming> {
     /// `None` only in `drop`.
-    body: Option<Incoming>,
+    body: Option<B>,
     /// Until its end.
-    arrival: Option<Arc<Arrival>>,
+    arrival: Option<Arc<Arrival<B>>>,
     /// Over HTTP/1, until its end: what comes is no head.
     open: Option<OpenBody>,
     /// The client waits to be asked for it (`expect: 100-continue`): a read asks.
@@ -56,12 +56,12 @@ pub struct ReceivedBody {
 
 /// What a request's body and its response know of each other.
 #[derive(Debug)]
-pub(super) struct Arrival {
+pub(super) struct Arrival<B = Incoming> {
     /// What has come: one of the values below.
     end: AtomicU8,
     /// Of an HTTP/1 connection: its next request is behind it.
     exchanges: Option<Exchanges>,
-    rest: Mutex<Rest>,
+    rest: Mutex<Rest<B>>,
 }
 
 /// There may be more of it.
@@ -73,28 +73,28 @@ const TRAILERS: u8 = 2;
 
 /// Who reads what is left of the body.
 #[derive(Debug)]
-enum Rest {
+enum Rest<B> {
     /// The service does, and has not answered.
     Service,
     /// Nothing does: the service has dropped it. `None`: it cannot be read to its end.
-    Left(Option<Incoming>),
+    Left(Option<B>),
     /// The service does, and has answered.
     Answered,
 }
 
 /// What is left of a body when its response comes.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(super) enum Unread<B = Incoming> {
     /// Nothing.
     Nothing,
     /// This, which the service has dropped.
-    Dropped(Remainder),
+    Dropped(Remainder<B>),
     /// A part that the connection cannot go on behind.
     Something,
 }
 
-impl Arrival {
-    fn rest(&self) -> MutexGuard<'_, Rest> {
+impl<B> Arrival<B> {
+    fn rest(&self) -> MutexGuard<'_, Rest<B>> {
         self.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +105,7 @@ impl Arrival {
     }
 
     /// The service has answered.
-    pub(super) fn answered(&self) -> Unread {
+    pub(super) fn answered(&self) -> Unread<B> {
         let end = self.end.load(Ordering::Relaxed);
         if end == WHOLE || self.exchanges.is_none() {
             return Unread::Nothing;
@@ -128,9 +128,9 @@ impl Arrival {
     }
 }
 
-impl ReceivedBody {
+impl<B> ReceivedBody<B> {
     /// A body that does not have to be looked after, as it is.
-    pub(super) const fn new(body: Incoming) -> Self {
+    pub(super) const fn new(body: B) -> Self {
         Self {
             body: Some(body),
             arrival: None,
@@ -141,10 +141,10 @@ impl ReceivedBody {
 
     /// A body whose end the response has to know of. `unasked`: its client waits for 100.
     pub(super) fn watched(
-        body: Incoming,
+        body: B,
         exchanges: Option<Exchanges>,
         unasked: bool,
-    ) -> (Self, Arc<Arrival>) {
+    ) -> (Self, Arc<Arrival<B>>) {
         let open = exchanges.as_ref().map(Exchanges::body);
         let arrival = Arc::new(Arrival {
             end: AtomicU8::new(OPEN),
@@ -160,15 +160,15 @@ impl ReceivedBody {
         (body, arrival)
     }
 
-    fn body(&self) -> &Incoming {
+    fn body(&self) -> &B {
         // Only `drop` takes it.
         self.body.as_ref().expect("there until it is dropped")
     }
 }
 
-impl Body for ReceivedBody {
+impl<B: Body<Data = Bytes> + Unpin> Body for ReceivedBody<B> {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -210,7 +210,7 @@ impl Body for ReceivedBody {
     }
 }
 
-impl Drop for ReceivedBody {
+impl<B> Drop for ReceivedBody<B> {
     fn drop(&mut self) {
         let (Some(arrival), Some(body)) = (self.arrival.take(), self.body.take()) else {
             return;
@@ -234,23 +234,25 @@ impl Drop for ReceivedBody {
 
 /// What is left of a body that its service has dropped.
 #[derive(Debug)]
-pub(super) struct Remainder {
-    body: Incoming,
+pub(super) struct Remainder<B = Incoming> {
+    body: B,
     /// How much of it may be read before the head.
     left: usize,
     /// hyper has had its turn to read since the last frame.
     has_looked: bool,
 }
 
-impl Remainder {
-    const fn new(body: Incoming) -> Self {
+impl<B> Remainder<B> {
+    const fn new(body: B) -> Self {
         Self {
             body,
             left: READ_FIRST,
             has_looked: false,
         }
     }
+}
 
+impl<B: Body<Data = Bytes> + Unpin> Remainder<B> {
     /// Reads what has arrived: whether that was all of it. It waits for hyper's next turn, not for
     /// the client.
     pub(super) fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<bool> {

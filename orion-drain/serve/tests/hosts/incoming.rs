@@ -18,7 +18,7 @@ use axum::serve::Listener;
 use bytes::Bytes;
 use conn_tracker::{ConnKind, ConnProtocol, ConnSnapshot, ConnTracker};
 use drain_tree::{DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainStart};
-use futures_util::{FutureExt, stream};
+use futures_util::{FutureExt, StreamExt as _, stream};
 use http::{HeaderMap, Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
@@ -196,6 +196,64 @@ async fn clients_of_axum_serve_lose_no_request_by_updates_and_by_the_shut_down()
         assert!(soon(client).await.unwrap() > 0);
     }
     soon(rig.tracker.wait_empty()).await;
+}
+
+#[tokio::test]
+async fn a_response_of_axum_serve_before_the_end_of_its_request_says_close_unless_the_end_has_come()
+{
+    let router = Router::new()
+        .route("/read", any(async |body: Bytes| body))
+        .route(
+            "/some",
+            any(async |body: Body| {
+                let first = body.into_data_stream().next().await;
+                first.expect("a part").expect("a part")
+            }),
+        )
+        .route("/", any(async || "hello"));
+    let rig = Rig::axum(LONG, router).await;
+    let post = |path: &str, more: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nhost: a\r\n{more}\r\n\r\n{body}")
+    };
+    let much = "y".repeat(12 << 20);
+    let length = format!("content-length: {}", much.len());
+    let chunked = "transfer-encoding: chunked";
+    let trailers = "3\r\nabc\r\n0\r\nx-sum: 1\r\n\r\n";
+    for (request, closes) in [
+        (post("/", "content-length: 3", "abc"), false),
+        (
+            post("/some", chunked, "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"),
+            false,
+        ),
+        (post("/read", "content-length: 3", "abc"), false),
+        // The rest never comes.
+        (post("/", "content-length: 9", "abc"), true),
+        (
+            post("/", "content-length: 9\r\nexpect: 100-continue", ""),
+            true,
+        ),
+        (post("/some", "content-length: 9", "abc"), true),
+        // The client sends all of it before it reads.
+        (post("/", &length, &much), true),
+        (post("/read", chunked, trailers), true),
+        (post("/", chunked, trailers), true),
+    ] {
+        let mut client = TcpStream::connect(rig.address).await.unwrap();
+        let shown = &request[..request.len().min(100)];
+        soon(client.write_all(request.as_bytes())).await.unwrap();
+        let (head, _) = soon(rig::h1::response(&mut client)).await.unwrap();
+        assert_eq!((head.status(), head.close()), (200, closes), "{shown}");
+        if closes {
+            assert_eq!(soon(client.read(&mut [0; 1])).await.unwrap(), 0, "{shown}");
+            continue;
+        }
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            .await
+            .unwrap();
+        let (head, body) = soon(rig::h1::response(&mut client)).await.unwrap();
+        assert_eq!((head.status(), &body[..]), (200, &b"hello"[..]), "{shown}");
+    }
 }
 
 async fn websocket(rig: &Rig) -> TcpStream {
