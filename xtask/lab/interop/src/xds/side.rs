@@ -17,7 +17,7 @@ const ADMIN: u16 = 9901;
 /// How listeners are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Way {
-    aggregated: bool,
+    pub(super) aggregated: bool,
     api_type: &'static str,
 }
 
