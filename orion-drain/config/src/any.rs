@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-/// A choice of messages, told apart by the type URL.
+/// A choice of messages, distinguished by the type URL.
 pub(super) trait TypedConfig: Sized {
     /// The full names of the messages that are known.
     const KNOWN: &'static [&'static str];

@@ -38,7 +38,7 @@ pub struct ApiConfigSource {
     pub set_node_on_first_message_only: bool,
 }
 
-/// How a control plane tells of changes.
+/// How a control plane sends changes.
 #[expect(
     clippy::exhaustive_enums,
     reason = "a client of control planes speaks each"

@@ -1,4 +1,4 @@
-//! Settings that can each be taken and that contradict each other: told at load, not refused.
+//! Settings that can each be taken and that contradict each other: reported at load, not refused.
 //!
 //! How the timeouts go together is in `docs/timeouts.md`. Whatever does not fit into the drain time
 //! is cut to fit.

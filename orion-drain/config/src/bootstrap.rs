@@ -24,16 +24,16 @@ use super::{
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bootstrap {
-    /// Who this proxy is.
+    /// The identity of this proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<Node>,
     /// The admin interface.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub admin: Option<Admin>,
-    /// Where listeners come from that change.
+    /// The sources of listeners that change while the process runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dynamic_resources: Option<DynamicResources>,
-    /// Listeners and clusters that stay.
+    /// Listeners, clusters and secrets that do not change while the process runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub static_resources: Option<StaticResources>,
     /// How many connections may be open.
@@ -48,7 +48,7 @@ pub struct Bootstrap {
     pub listener_manager: Option<ListenerManagerConfig>,
 }
 
-/// Who a proxy is: `config.core.v3.Node`.
+/// The identity of a proxy: `config.core.v3.Node`.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -58,13 +58,14 @@ pub struct Node {
     /// The name of the cluster it runs in.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cluster: String,
-    /// Anything that the control plane is to know, as it stands: many choose listeners by it.
+    /// Anything that the control plane is to know, passed on unchanged: many choose listeners by
+    /// it.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
     /// Where it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locality: Option<Locality>,
-    /// What it can do, beside what it says anyway.
+    /// Features of the proxy, beside those that it always announces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client_features: Vec<String>,
 }

@@ -44,8 +44,8 @@ pub struct Cluster {
     /// Which addresses of a host name are used. Default `AUTO`.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub dns_lookup_family: DnsLookupFamily,
-    /// Which endpoint is next. Default `ROUND_ROBIN`; any other is told among the fields that are
-    /// not carried out.
+    /// Which endpoint is next. Default `ROUND_ROBIN`; any other is reported with the fields that
+    /// have no effect.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub lb_policy: LbPolicy,
     /// Which version of HTTP the endpoints speak. Default: HTTP/1.1.

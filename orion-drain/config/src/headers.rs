@@ -50,7 +50,7 @@ pub struct HeaderField {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum AppendAction {
-    /// `APPEND_IF_EXISTS_OR_ADD`: it is there twice.
+    /// `APPEND_IF_EXISTS_OR_ADD`: the message has both values.
     #[default]
     AppendIfExistsOrAdd,
     /// `ADD_IF_ABSENT`: it stays as it is.

@@ -28,13 +28,13 @@ pub struct HttpFilter {
     pub disabled: bool,
 }
 
-/// The HTTP filters that are known. Beside the router and `health_check` these are read, left out,
-/// and told among the fields that are not carried out: `adaptive_concurrency`, `admission_control`,
-/// `alternate_protocols_cache`, `buffer`, `cache`, `cdn_loop`, `compressor`, `cors`, `csrf`,
-/// `decompressor`, `file_system_buffer`, `geoip`, `grpc_field_extraction`, `grpc_stats`,
-/// `grpc_web`, `header_to_metadata`, `json_to_metadata`, `on_demand`, `proto_message_extraction`,
-/// `set_filter_state`, `set_metadata`, `stateful_session` and `tap`; `fault` without settings. All
-/// others decide who is served and how, and are refused.
+/// The HTTP filters that are known. Beside the router and `health_check` these are read, have no
+/// effect, and are reported with the fields that have none: `adaptive_concurrency`,
+/// `admission_control`, `alternate_protocols_cache`, `buffer`, `cache`, `cdn_loop`, `compressor`,
+/// `cors`, `csrf`, `decompressor`, `file_system_buffer`, `geoip`, `grpc_field_extraction`,
+/// `grpc_stats`, `grpc_web`, `header_to_metadata`, `json_to_metadata`, `on_demand`,
+/// `proto_message_extraction`, `set_filter_state`, `set_metadata`, `stateful_session` and `tap`;
+/// `fault` without settings. All others decide who is served and how, and are refused.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]

@@ -7,14 +7,14 @@
 //!
 //! - A field that is not known is ignored, as Envoy does, and its path is returned
 //!   ([`Loaded::unknown_fields`]). Its content still counts when two listeners are compared. Those
-//!   that Envoy has not got either are mistakes, most likely: [`Loaded::refuse_foreign_fields`].
+//!   that Envoy does not have either are probably mistakes: [`Loaded::refuse_foreign_fields`].
 //!   Fields that Envoy has and that cannot be ignored safely, such as `server_names`, are refused.
 //!   So are transport sockets other than TLS from files (feature `tls`).
 //! - A wrong value is refused, with the path of the field, its line and what is allowed there; all
 //!   that is wrong with a text is found at once ([`ConfigError`]).
 //! - Messages of `envoy-types`, and resources as a control plane sends them, are read by the same
 //!   rules (feature `xds`).
-//! - Settings that contradict each other are told, not refused ([`Bootstrap::audit`],
+//! - Settings that contradict each other are reported, not refused ([`Bootstrap::audit`],
 //!   [`Listener::audit`]).
 //! - In an update each listener stands for itself ([`ListenerUpdate`]).
 //! - A field that was not written stays unwritten: a configuration without any drain field is

@@ -51,11 +51,11 @@ pub struct ListenerDrainConfig {
     /// Envoy's `--drain-strategy`: `gradual` (the default) or `immediate`.
     #[serde(with = "names")]
     pub drain_strategy: DrainStrategy,
-    /// What a connection is told. Default `auto`: what its protocol says.
+    /// How a connection is asked to finish. Default `auto`: by the protocol that it speaks.
     pub protocol_handling: ProtocolDrainBehavior,
 }
 
-/// What a connection is told when it drains.
+/// How a connection is asked to finish.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -126,7 +126,7 @@ impl ListenerManagerConfig {
             .with_strategy(self.drain_config.drain_strategy)
     }
 
-    /// What listener-versions is told of it: the limit of versions.
+    /// What of it concerns listener-versions: the limit of versions.
     pub fn listeners_options(&self) -> ListenersOptions {
         ListenersOptions::default().with_max_versions(self.versions_limit())
     }

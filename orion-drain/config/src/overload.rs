@@ -31,8 +31,8 @@ pub struct ResourceMonitor {
     pub typed_config: ResourceMonitorConfig,
 }
 
-/// The resource monitors that are known. All others of Envoy, e.g. of the heap, are read, left out,
-/// and told among the fields that are not carried out.
+/// The resource monitors that have an effect. All others of Envoy, such as that of the heap, are
+/// read, have no effect, and are reported with the fields that have none.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]

@@ -20,7 +20,8 @@ pub struct TcpProxy {
     /// Clusters that share the connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_clusters: Option<WeightedClusters>,
-    /// Whether data asks "may this connection go now?" while its listener drains. Default: no.
+    /// Whether, while its listener drains, a connection is closed behind the first chunk of data
+    /// after its slot. Default: no.
     #[serde(
         default,
         deserialize_with = "flags::deserialize",

@@ -141,7 +141,7 @@ fn the_reference_page_is_what_the_types_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut page = String::from(
         "# Configuration reference\n\nThe messages and fields that `orion_drain::config` reads, in Envoy's names and shapes. \
-         A field that is not here is left out,\ntold and counted, unless leaving it out would change who is served: then it is refused. \
+         A field that is not here has no effect,\nand is reported and counted; if ignoring it would change which requests are served, it is refused. \
          Durations are `600s` or `0.25s`; `10m` is read as well.\nHow the timeouts go together: [timeouts.md](timeouts.md).\n\n\
          Where a list may stand, one value is a list of one. What Envoy does with each field, and with which test this proxy does\n\
          the same: [envoy-compat.md](envoy-compat.md).\n\n\
