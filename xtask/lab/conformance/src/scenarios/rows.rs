@@ -14,7 +14,7 @@ pub(crate) const AFTER_CLOSE: &str =
 pub(crate) const SIGTERM: &str = "SIGTERM exits at once";
 pub(crate) const UNREADABLE: &str = "A listener that cannot be read refuses the whole file";
 pub(crate) const IMMEDIATE: &str =
-    "Strategy immediate tells who asks at once, and idle connections in the window";
+    "Strategy immediate notifies by the next response, and idle connections in the window";
 pub(crate) const FILTERS: &str = "Fields of Envoy that change who is served";
 pub(crate) const DURATIONS: &str = "Durations are `600s` or `0.25s`";
 pub(crate) const IDLE_TIMEOUT: &str =
