@@ -18,8 +18,8 @@ use std::{
 /// A registered connection: it is listed and counted until this and all its clones are dropped.
 ///
 /// Give a clone to a task that outlives the connection's own, above all the task of a tunnel after
-/// an upgrade: the entry, its id and its counts stay until the last clone is dropped. Any of them
-/// reports what the connection does.
+/// an upgrade: the entry, its id and its counts stay until the last clone is dropped. Every clone
+/// may report what the connection does.
 ///
 /// The calls for every request ([`request_started`](Self::request_started),
 /// [`request_ended`](Self::request_ended), [`set_kind`](Self::set_kind), [`touch`](Self::touch))
@@ -50,31 +50,31 @@ impl ConnGuard {
         self.block.shard
     }
 
-    /// The connection's name, as [`ConnTracker::close`](crate::ConnTracker::close) takes it.
+    /// The connection's id, as [`ConnTracker::close`](crate::ConnTracker::close) takes it.
     #[must_use]
     pub fn id(&self) -> ConnId {
         self.id
     }
 
-    /// How far it is on its way out.
+    /// Its state: active, draining, closing or closed.
     #[must_use]
     pub fn state(&self) -> ConnState {
         self.hot().state()
     }
 
-    /// What it is doing.
+    /// What it is doing: handshaking, idle, in a request, or a tunnel.
     #[must_use]
     pub fn kind(&self) -> ConnKind {
         self.hot().kind.load()
     }
 
-    /// What it speaks.
+    /// The protocol that it speaks.
     #[must_use]
     pub fn protocol(&self) -> ConnProtocol {
         self.hot().protocol()
     }
 
-    /// Whose connection it is.
+    /// Its label: a client's traffic, or a connection of another purpose.
     #[must_use]
     pub fn label(&self) -> ConnLabel {
         self.hot().label()
@@ -113,12 +113,12 @@ impl ConnGuard {
         self.shard().set_state(self.hot(), self.id, to)
     }
 
-    /// Sets what it speaks, once that is known or has changed.
+    /// Sets the protocol, once it is known or has changed.
     pub fn set_protocol(&self, protocol: ConnProtocol) {
         self.shard().set_protocol(self.hot(), self.id, protocol);
     }
 
-    /// Sets whose connection it is, once that is known: a metrics scrape shows itself by its path.
+    /// Sets the label, once it is known: a metrics scrape shows itself by its path.
     /// With an [excluded](crate::TrackerOptions::with_excluded) label, completion no longer waits
     /// for it.
     pub fn set_label(&self, label: ConnLabel) {

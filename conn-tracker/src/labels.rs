@@ -57,9 +57,9 @@ byte_set! {
 }
 
 byte_set! {
-    /// Whose connection it is. A label that the tracker excludes
+    /// What a connection is for. A connection with a label that the tracker excludes
     /// ([`TrackerOptions::with_excluded`]) is listed and counted like any other, but completion
-    /// does not wait for it.
+    /// does not wait for it. Default of excluded labels: `Admin` and `Metrics`.
     ///
     /// [`TrackerOptions::with_excluded`]: crate::TrackerOptions::with_excluded
     #[derive(Default)]
@@ -67,8 +67,7 @@ byte_set! {
         /// A client's. Never excluded.
         #[default]
         Traffic = "traffic",
-        /// An operator looking at the admin port; often the very one who waits for the drain to
-        /// end.
+        /// An operator's at the admin port: often of the operator who waits for the drain to end.
         Admin = "admin",
         /// A metrics scrape over a keep-alive connection that never ends.
         Metrics = "metrics",

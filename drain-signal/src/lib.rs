@@ -5,7 +5,7 @@
 //! that *drains* asks its connections, one after the other, to finish in their own protocol, and
 //! closes at a deadline what is left. The owner of the [`DrainTrigger`] decides when the drain
 //! begins. At a connection's slot its driver ([`drive`]) calls the connection's own step
-//! ([`GracefulClose::start`]): `connection: close`, GOAWAY, or FIN.
+//! ([`GracefulClose::start`]), such as `connection: close` or GOAWAY.
 //!
 //! ```text
 //!  DrainTrigger ── start(event) ──► Draining ── advance(now) ──► slots, deadline

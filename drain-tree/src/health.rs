@@ -87,8 +87,8 @@ impl Health {
     }
 }
 
-/// A connection's full answer to "should I leave?": its turn in a drain has come, or, for listeners
-/// of type `DEFAULT`, the server's health check is failed.
+/// Whether a connection should leave, by all reasons that a tree knows: its slot in a drain has
+/// come, or, for listeners of type `DEFAULT`, the server's health check is failed.
 ///
 /// Health has no direction, no ramp unless
 /// [`DrainSettings::health_ramp`](crate::DrainSettings::health_ramp) gives it one, and reverses:

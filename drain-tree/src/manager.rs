@@ -74,7 +74,8 @@ impl DrainManager {
         self.node.watch(options)
     }
 
-    /// The full answer for a connection of this node: its turn in a drain, or failed health.
+    /// The decision of a connection of this node, by all reasons: its slot in a drain, or failed
+    /// health.
     pub fn decision(&self, watch: &DrainWatch) -> Decision {
         let health =
             (self.node.drain_type == DrainType::Default).then(|| self.node.shared.health.clone());

@@ -20,7 +20,7 @@ pub enum DrainEnding {
     Empty,
     /// The deadline: what was left was closed.
     Deadline,
-    /// The drain time is over and what is left is left alone.
+    /// The drain time is over. The connections that are left stay open.
     TimeOver,
 }
 

@@ -9,7 +9,7 @@
 //!  Listeners::apply(update) ─► new version accepts ─► old version drains ─► removed
 //!                                                     (listener-versions, drain-tree)
 //!           Worker::run ─► Accepted ─► Connection ─► serve_http / serve_tcp        (serve)
-//!                                          │ slot: connection: close · GOAWAY twice · FIN
+//!                                          │ slot: connection: close · GOAWAY twice
 //!                                          │       (proto-drain-*, drain-signal)
 //!                                          └ which connections are open, and why
 //!                                            (conn-tracker, admin, stats)

@@ -94,7 +94,7 @@ impl ConnectionPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NextStep {
-    /// Its slot: it is asked to finish (`connection: close`, GOAWAY, FIN).
+    /// Its slot: it is asked to finish (`connection: close`, GOAWAY; TCP by its policy).
     Start,
     /// Shortly before the deadline: HTTP/2 gets its final GOAWAY, quiet TCP is closed.
     Finish,
