@@ -166,8 +166,14 @@ where
                 continue;
             }
             let this = self.as_mut().project();
+            let awaits =
+                this.handle.has_begun() && !this.drain.settings().first_bytes_timeout.is_zero();
             let timer = this.timer.as_mut();
             match timer.map(|timer| timer.as_mut().project().sleep.poll(cx)) {
+                // The rest of the preface, and the request behind it, are under way.
+                Some(Poll::Ready(())) if *this.step == Step::Held && awaits => {
+                    return Poll::Pending;
+                }
                 Some(Poll::Ready(())) => {
                     *this.timer = None;
                     this.handle.cut();

@@ -37,6 +37,8 @@ pub struct GoawayHandle {
 pub(crate) struct Shared {
     phase: AtomicU8,
     protocol: AtomicU8,
+    /// Some bytes have come, and not enough to show the protocol.
+    begun: AtomicBool,
     lost: AtomicBool,
     goaway_written: AtomicBool,
     /// The gap is over; the codec's own shutdown is due.
@@ -54,6 +56,7 @@ impl GoawayHandle {
             shared: Arc::new(Shared {
                 phase: AtomicU8::new(H2Phase::Serving as u8),
                 protocol: AtomicU8::new(WireProtocol::Unknown as u8),
+                begun: AtomicBool::new(false),
                 lost: AtomicBool::new(false),
                 goaway_written: AtomicBool::new(false),
                 gap_over: AtomicBool::new(false),
@@ -81,6 +84,15 @@ impl GoawayHandle {
             1 => WireProtocol::Http2,
             _ => WireProtocol::Other,
         }
+    }
+
+    /// Whether the first bytes of a preface, and not all of it, have come.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.shared.begun.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_begun(&self) {
+        self.shared.begun.store(true, Ordering::Release);
     }
 
     /// The last stream id of the final GOAWAY, once that was written.

@@ -88,7 +88,7 @@
 //! # What happens when
 //!
 //! - **At the slot** GOAWAY(2^31-1). A client that has not spoken yet gets it when its preface has
-//!   come; it has [`first_bytes_timeout`](H2DrainSettings::first_bytes_timeout) for that. With
+//!   come; it has [`first_bytes_timeout`](H2DrainSettings::first_bytes_timeout) for its first byte. With
 //!   [`NoticeFirst`] the GOAWAY precedes the HEADERS of the response that triggers it.
 //! - **In the gap** new streams are served, and the server's own PINGs go on. A peer that ends its
 //!   side in the gap can open nothing more, so the final GOAWAY is written, and its open streams

@@ -27,8 +27,9 @@ pub struct H2DrainSettings {
     /// other waits have 1 s.
     pub delayed_close_timeout: Duration,
     /// How long a connection whose slot comes before it has shown its protocol may take to do so;
-    /// then it is closed. Default 1 s. Envoy closes such a connection at once; a first request that
-    /// is already on its way would be lost by that.
+    /// then it is closed. Default 1 s. Envoy closes such a connection at once, as zero does; a first
+    /// request that is already on its way would be lost by that. One that has sent a part of its
+    /// preface has until the deadline, as a request of HTTP/1 of which a part has come.
     pub first_bytes_timeout: Duration,
     /// What becomes of the streams still open at the deadline. Default
     /// [`StreamsAtDeadline::ResetStreams`].

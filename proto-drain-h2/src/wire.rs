@@ -133,6 +133,8 @@ impl Wire {
             self.decide(WireProtocol::Other);
         } else if n == expected.len() {
             self.decide(WireProtocol::Http2);
+        } else if n > 0 {
+            self.handle.set_begun();
         }
     }
 

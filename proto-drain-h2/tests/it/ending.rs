@@ -193,22 +193,60 @@ async fn a_client_that_has_not_spoken_when_told_may_still_do_so() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_never_speaks_is_closed_in_good_order() {
     for server in SERVERS {
-        for said in [0, 1, 5, 23] {
+        let it = pair(server, 1 << 16, &H2DrainSettings::default());
+        let start = Instant::now();
+        begin(it.trigger, secs(60));
+        let end = it.ended.await.unwrap();
+        assert_took(start.elapsed(), secs(1));
+        assert_eq!(
+            (end.output, end.cause),
+            (Some(Ok(())), CloseCause::Drained),
+            "{server:?}"
+        );
+        assert_eq!(it.handle.phase(), H2Phase::Closed);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_of_a_preface_has_until_the_deadline_for_the_rest() {
+    for server in SERVERS {
+        for (said, goes_on) in [(1, true), (5, true), (23, true), (5, false)] {
             let it = pair(server, 1 << 16, &H2DrainSettings::default());
             let mut io = it.client;
             io.write_all(&CLIENT_PREFACE[..said]).await.unwrap();
             tokio::task::yield_now().await;
             let start = Instant::now();
             begin(it.trigger, secs(60));
-            let end = it.ended.await.unwrap();
-            assert_took(start.elapsed(), secs(1));
-            assert_eq!(
-                (end.output, end.cause),
-                (Some(Ok(())), CloseCause::Drained),
-                "{server:?} {said}"
-            );
-            assert_eq!(it.handle.phase(), H2Phase::Closed);
+            if !goes_on {
+                it.ended.await.unwrap();
+                assert_took(start.elapsed(), secs(60) + StreamsAtDeadline::GRACE);
+                continue;
+            }
+            tokio::time::sleep(secs(30)).await;
+            io.write_all(&CLIENT_PREFACE[said..]).await.unwrap();
+            io.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+            io.write_all(&request(1, "/")).await.unwrap();
+            let mut client = RawClient { io };
+            assert_eq!(client.expect(GOAWAY).await.goaway_id(), NOTICE);
+            client.expect_ok(1).await;
+            drop(client);
+            assert_eq!(it.ended.await.unwrap().output, Some(Ok(())), "{server:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_time_for_the_first_bytes_a_part_of_a_preface_is_closed_at_once() {
+    for server in SERVERS {
+        let settings = H2DrainSettings::default().with_first_bytes_timeout(secs(0));
+        let it = pair(server, 1 << 16, &settings);
+        let mut io = it.client;
+        io.write_all(&CLIENT_PREFACE[..5]).await.unwrap();
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        begin(it.trigger, secs(60));
+        it.ended.await.unwrap();
+        assert_took(start.elapsed(), secs(0));
     }
 }
 

@@ -217,6 +217,30 @@ async fn an_idle_connection_is_left_alone_until_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_slow_with_its_first_bytes_in_a_drain_is_served() {
+    let preface = rig::h2::preface(65_535);
+    let http2 = [preface, rig::h2::request("GET", "/", 1, true)].concat();
+    let http1 = b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    // One byte, and each half of the preface, may be of either version.
+    for (bytes, part) in [(&http2[..], 10), (&http2, 1), (&http2, 23), (http1, 1)] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let (mut client, _served) = listener.serve(&HttpTimeouts::default());
+        let drain = tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        client.write_all(&bytes[..part]).await.expect("it is open");
+        tokio::time::sleep(T / 4).await;
+        client.write_all(&bytes[part..]).await.expect("it is open");
+        let mut answer = vec![];
+        while !answer.ends_with(b"hello") {
+            let read = client.read_buf(&mut answer).await.expect("it is open");
+            assert_ne!(read, 0, "{part}: {answer:?}");
+        }
+        drop(client);
+        assert_eq!(drain.await.unwrap().ending, DrainEnding::Empty);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_registry_shows_how_far_a_connection_is() {
     let listener = Listener::new(DrainStrategy::Immediate);
     let (mut client, served) = listener.serve(&HttpTimeouts::default());
