@@ -1,5 +1,5 @@
-//! Settings of a set of listeners: how many versions may live, how many connections, and who
-//! accepts during an admin drain.
+//! Settings of a set of listeners: how many versions may live, how many connections may be open, and
+//! whether listeners accept during an admin drain.
 
 use std::time::Duration;
 
@@ -30,19 +30,21 @@ pub struct ListenersOptions {
     /// found to be beyond. Default: 5 s, Envoy's default `drain_timeout`, so that they can be asked
     /// to leave in their protocol's words.
     pub floor: Duration,
-    /// How many connections may be open over all listeners and versions. Default: no limit, as for
-    /// each of the limits.
+    /// How many connections may be open over all listeners and versions: Envoy's
+    /// [`global_downstream_max_connections`](https://www.envoyproxy.io/docs/envoy/latest/configuration/operations/overload_manager/overload_manager).
+    /// Default: no limit, as for each of the limits.
     ///
     /// They are counted where the connection is accepted, from the connection tracker: what is
     /// refused was accepted by the kernel and is closed at once, and
     /// [reported](crate::ListenerObserver::refused).
     pub max_connections: Option<usize>,
-    /// How many may be open of one listener, over all its versions that are not reaped yet.
+    /// How many may be open of one listener, over all its versions that are not reaped yet: Envoy's
+    /// runtime key `envoy.resource_limits.listener.NAME.connection_limit`.
     pub max_connections_per_listener: Option<usize>,
-    /// How many may be open of one listener version.
+    /// How many may be open of one listener version. Envoy has no such limit.
     pub max_connections_per_version: Option<usize>,
     /// How many may be open over all listeners and versions when a connection comes while its
-    /// version's drain is on (a graceful drain keeps accepting).
+    /// version's drain is on (a graceful drain keeps accepting). Envoy has no such limit.
     pub max_connections_while_draining: Option<usize>,
     /// How long the drains of versions and filter chains last. Default: as the
     /// [drain tree's settings](drain_tree::DrainSettings::drain_time) say.
@@ -52,7 +54,8 @@ pub struct ListenersOptions {
     pub drain_strategy: Option<DrainStrategy>,
 }
 
-/// Who accepts while an admin drain (Envoy's `/drain_listeners`) is on.
+/// Whether listeners accept during an admin drain (Envoy's
+/// [`/drain_listeners`](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AcceptPolicy {

@@ -2,7 +2,7 @@
 //! the next one.
 //!
 //! Everything of a start that can fail comes before [`Restart::serving`]: until then the process
-//! before serves as if nothing were.
+//! before serves unchanged.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

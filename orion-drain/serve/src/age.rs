@@ -19,6 +19,20 @@ use tokio::time::{Instant, Sleep};
 /// a TCP connection gets FIN in its next quiet moment, behind every byte that was read. In the
 /// registry its reason is [`Aged`](conn_tracker::CloseReason::Aged) from then on. A tunnel that an
 /// HTTP/1 connection has become has no age, as in Envoy; one over HTTP/2 ends with its connection.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use orion_drain_serve::ConnectionAge;
+///
+/// // Connections leave after an hour, not all in the same minute, or with their 10 000th request.
+/// let age = ConnectionAge::default()
+///     .with_max_duration(Some(Duration::from_secs(3600)))
+///     .with_jitter(Duration::from_secs(600))
+///     .with_max_requests(Some(10_000));
+/// assert_eq!(age.cut_after, None);
+/// ```
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConnectionAge {

@@ -60,8 +60,8 @@ impl fmt::Debug for Observer {
 }
 
 impl XdsClient {
-    /// A client for the control plane that listeners come from by this bootstrap; `None` if they
-    /// come from elsewhere. It asks for no routes.
+    /// A client of the control plane that this bootstrap names as the source of listeners; `None`
+    /// if listeners come from elsewhere. It asks for no routes.
     ///
     /// A cluster with a TLS `transport_socket` is asked over TLS, with ALPN `h2` (feature `tls`).
     /// The files of certificates are read for each connection; one that cannot be read ends the

@@ -55,7 +55,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Reload(Arc<Notify>);
 
 impl Reload {
-    /// It is read again, soon; once for several questions at once.
+    /// The file is read again soon; calls before that count once.
     pub fn ask(&self) {
         self.0.notify_one();
     }
@@ -99,14 +99,15 @@ impl LdsFile {
         self
     }
 
-    /// The file as it is now; called again, as it is after another one was moved over it, or into
-    /// the watched folder, or a caller [asked](Reload::ask). [`applied`](Self::applied) counts what
-    /// became of it.
+    /// The file as it is now; called again, as it is after another file was moved over it or into
+    /// the watched folder, or after [`Reload::ask`]. [`applied`](Self::applied) counts what became
+    /// of it.
     ///
     /// # Errors
     ///
-    /// It cannot be read, which is counted. Listeners stay as they are, and the next call waits for
-    /// another file; if the system was out of descriptors or memory, for a second at most.
+    /// The file cannot be read, which is counted. Listeners stay as they are, and the next call
+    /// waits for another file; if the system was out of descriptors or memory, for a second at
+    /// most.
     ///
     /// # Cancel safety
     ///

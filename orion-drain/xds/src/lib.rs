@@ -10,10 +10,10 @@
 //!              └── stream ends ─► wait (jittered backoff) ─► another one ───┘
 //! ```
 //!
-//! The rules of the protocol are in `session`, which knows no socket and no clock; `client` is the
-//! shell around it. An update is given to a closure, which is what `apply_update` of `orion-drain`
-//! is made for, and what it refuses is reported to the control plane. The listeners of the last
-//! good update go on serving whatever happens to the stream.
+//! The rules of the protocol are in `session`, which knows no socket and no clock; `client` keeps
+//! the stream. An update is given to a closure, which is what `apply_update` of `orion-drain` is
+//! made for, and what it refuses is reported to the control plane. The listeners of the last good
+//! update go on serving whatever happens to the stream.
 //!
 //! ```no_run
 //! # #[cfg(feature = "grpc")] {

@@ -1,4 +1,4 @@
-//! A WebSocket tunnel ends in its own words: a Close frame between two frames of the server, then
+//! A WebSocket tunnel ends in a Close frame between two frames of the server, then
 //! the TCP close.
 //!
 //! A relay that just closes a tunnel leaves its client with 1006, "abnormal closure". RFC 6455 lets
