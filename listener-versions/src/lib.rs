@@ -1,13 +1,13 @@
-//! Versions of named listeners: an update accepts at once on the same socket, and the version
-//! before it finishes its connections in peace.
+//! Versions of named listeners: a new version accepts at once on the same socket, and the version
+//! before it drains.
 //!
 //! Closing a listener and opening it again refuses connections in between, and resets those that
 //! wait in the kernel's accept queue
 //! ([pingora#427](https://github.com/cloudflare/pingora/issues/427)). Here the socket belongs to
-//! the *address*: it lives as long as some version listens there, and an update only changes who
-//! takes what comes next. The caller brings configurations (any type with a name, an address and a
-//! comparison, [`ListenerConfig`]) and serves connections; this crate decides what an update means,
-//! and gives every connection the version that it belongs to for life.
+//! the *address*: it stays open as long as some version listens there, and an update only changes
+//! which version takes the next connection. The caller brings configurations (any type with a name,
+//! an address and a comparison, [`ListenerConfig`]) and serves connections; this crate decides what
+//! an update means, and gives every connection the version that it belongs to for life.
 //!
 //! ```text
 //!  Update ──► Listeners::apply ──► the set of versions   what each listener becomes, in which order
@@ -72,10 +72,10 @@
 //!
 //! # Sockets and workers
 //!
-//! By default all workers accept on one socket. With [`SocketOptions::reuse_port`] each has one
-//! of its own (`SO_REUSEPORT`), opened when it first runs. Closing such a socket resets what waits in its
-//! queue, and accepting until the queue is empty does not help: more comes in between. So none is
-//! closed before the listener gives up its address; when a worker ends, or its runtime does,
+//! By default all workers accept on one socket. With [`SocketOptions::reuse_port`] each has one of
+//! its own (`SO_REUSEPORT`), opened when it first runs. Closing such a socket resets what waits in
+//! its queue, and accepting until the queue is empty does not help: more comes in between. So none
+//! is closed before the listener gives up its address; when a worker ends, or its runtime does,
 //! another one accepts on its socket too, and when there is none, the sockets wait.
 //!
 //! # Sockets that another process has too
@@ -148,8 +148,9 @@
 //!
 //! # What it does not do
 //!
-//! It speaks no protocol and closes no connection: `drain-signal` asks connections to leave, and
-//! the `proto-drain-*` crates say it in their protocol's words. It spawns nothing.
+//! It speaks no protocol and closes no connection: `drain-signal` decides when a connection is
+//! asked to finish, and the `proto-drain-*` crates ask it in its protocol. Only
+//! [`Worker::run_each`] spawns.
 //!
 //! # Where it follows Envoy, and where not
 //!
