@@ -11,8 +11,8 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings};
 use listener_versions::{
-    Admission, ListenAddress, ListenerConfig, ListenerObserver, Listeners, ListenersOptions,
-    Stream, Update, VersionView,
+    Accepted, ListenAddress, ListenerConfig, ListenerObserver, Listeners, ListenersOptions, Update,
+    VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, copy};
 use tokio::net::TcpStream;
@@ -72,8 +72,9 @@ impl ListenerObserver for Print {
 }
 
 /// The banner, then an echo until the client has said all.
-async fn serve(stream: Stream, admission: Admission<Echo>) {
-    let version = &admission.version;
+async fn serve(accepted: Accepted<Echo>) {
+    let (stream, connection) = accepted.split();
+    let version = &connection.version;
     let (read, mut write) = tokio::io::split(stream);
     let echoed = async {
         write.write_all(version.config().banner.as_bytes()).await?;

@@ -4,11 +4,13 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use drain_tree::{DrainType, TrafficDirection};
+use tokio_util::sync::CancellationToken;
 
-use crate::{ChainId, ListenAddress, VersionToken};
+use crate::ListenAddress;
 
 /// A listener's configuration, as far as versions need to know it. serde and xDS types stay with
 /// the caller.
@@ -58,7 +60,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// No two of them may have the same identity: the listener is refused with the field
     /// `filter_chains`. In an update that [differs only in chains](Self::differs_only_in_chains),
     /// chains of the same identity that are equal keep their connections.
-    fn chains(&self) -> Vec<(ChainId, &Self::Chain)> {
+    fn chains(&self) -> Vec<(Arc<str>, &Self::Chain)> {
         Vec::new()
     }
 
@@ -161,12 +163,16 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// taken, after everything else has been checked but the opening of a socket, and never for one
     /// that changes nothing. Default: nothing is to be made.
     ///
-    /// What it makes can be kept in a `OnceLock` of the configuration. Tasks that it starts can end
-    /// with `token`.
+    /// What it makes can be kept in a `OnceLock` of the configuration. Tasks that it starts, such as
+    /// those that renew certificates, can end with `token`: it is cancelled when the version is
+    /// drained, or dropped before it ever accepted. A configuration that an update in place has
+    /// replaced ends with its last connection, and with its version at the latest. One that was
+    /// refused after it was built has ended too.
     ///
     /// ```
     /// use std::sync::OnceLock;
-    /// use listener_versions::{FieldError, ListenAddress, ListenerConfig, VersionToken};
+    /// use listener_versions::{FieldError, ListenAddress, ListenerConfig};
+    /// use listener_versions::tokio_util::sync::CancellationToken;
     ///
     /// struct Greeter { address: ListenAddress, greeting: String, shout: OnceLock<String> }
     ///
@@ -175,14 +181,14 @@ pub trait ListenerConfig: Send + Sync + 'static {
     ///     fn name(&self) -> &str { "greeter" }
     ///     fn address(&self) -> &ListenAddress { &self.address }
     ///     fn same_content(&self, other: &Self) -> bool { self.greeting == other.greeting }
-    ///     fn build(&self, token: &VersionToken) -> Result<(), FieldError> {
+    ///     fn build(&self, token: &CancellationToken) -> Result<(), FieldError> {
     ///         if self.greeting.is_empty() {
     ///             return Err(FieldError::new("greeting", "must not be empty"));
     ///         }
     ///         self.shout.set(self.greeting.to_uppercase()).ok();
     ///         let token = token.clone();
     ///         # if false {
-    ///         tokio::spawn(async move { token.run(std::future::pending::<()>()).await });
+    ///         tokio::spawn(async move { token.run_until_cancelled(std::future::pending::<()>()).await });
     ///         # }
     ///         Ok(())
     ///     }
@@ -193,7 +199,7 @@ pub trait ListenerConfig: Send + Sync + 'static {
     ///
     /// The field because of which it cannot be made. The listener is refused and its previous
     /// version goes on.
-    fn build(&self, token: &VersionToken) -> Result<(), FieldError> {
+    fn build(&self, token: &CancellationToken) -> Result<(), FieldError> {
         let _ = token;
         Ok(())
     }

@@ -14,7 +14,7 @@
 //!                   │ 1 the socket's snapshot is swapped: the new version takes what comes next
 //!                   │ 2 the old version drains: its node in the drain tree, its deadline
 //!                   ▼
-//!  Worker::run_each ──► the stream, Admission { version, watch, conn, .. } ──► the caller's future
+//!  Worker::run_each ──► Accepted { stream, version, watch, conn, .. } ──► the caller's future
 //!   (one per runtime)                                                            │ enters its filter chain, if there are any
 //!                                                                                │ ends when the connection is gone
 //!  driver ◄──────────────────────────────────────────────────────────────────────┘ empty or deadline: reaped, reported once
@@ -25,7 +25,7 @@
 //! ```
 //! use conn_tracker::ConnTracker;
 //! use drain_tree::{DrainManager, DrainSettings};
-//! use listener_versions::{Admission, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
+//! use listener_versions::{Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update};
 //! use tokio::io::{AsyncReadExt, AsyncWriteExt};
 //!
 //! #[derive(PartialEq)]
@@ -43,9 +43,9 @@
 //! let root = DrainManager::root(DrainSettings::default());
 //! let (listeners, driver) = Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
 //! tokio::spawn(driver);
-//! tokio::spawn(listeners.worker().run_each(|mut stream, admission: Admission<Greeter>| async move {
-//!     let greeting = admission.version.config().greeting;
-//!     stream.write_all(greeting.as_bytes()).await.ok();
+//! tokio::spawn(listeners.worker().run_each(|mut accepted: Accepted<Greeter>| async move {
+//!     let greeting = accepted.version.config().greeting;
+//!     accepted.stream.write_all(greeting.as_bytes()).await.ok();
 //! }));
 //!
 //! let address: ListenAddress = "127.0.0.1:0".parse()?;
@@ -93,7 +93,7 @@
 //! | [`Worker`], or its future | this runtime accepts no more; other workers take what comes, also on a socket of its own |
 //! | the driver ([`Listeners::new`]) | drains that have begun are paced no more, and versions are not reaped |
 //! | the future of [`run_each`](Worker::run_each) | this connection is gone |
-//! | [`Accepted::watch`] or [`ChainEntry::watch`], last clone | this connection is gone: one less to wait for |
+//! | [`Accepted::watch`], last clone | this connection is gone: one less to wait for |
 //! | [`Accepted::conn`], last clone | this connection is not listed any more |
 //!
 //! # The life of a version
@@ -118,7 +118,7 @@
 //! version goes on, with its number and socket. Chains that are the same keep their connections,
 //! which see nothing of it; those that changed or are gone drain, each with a deadline of its own
 //! ([`DrainReason::FilterChainUpdate`](drain_tree::DrainReason::FilterChainUpdate)). A connection
-//! enters its chain with [`Admission::enter_chain`], which chooses again if the chain is taken away
+//! enters its chain with [`Accepted::enter_chain`], which chooses again if the chain is taken away
 //! at that very moment; also after bytes were read, for SNI or a PROXY header.
 //!
 //! ```text
@@ -177,7 +177,7 @@
 
 /// What stands in signatures here.
 #[doc(no_inline)]
-pub use {conn_tracker, drain_tree, socket2};
+pub use {conn_tracker, drain_tree, socket2, tokio_util};
 
 mod address;
 pub use address::ListenAddress;
@@ -188,20 +188,19 @@ pub use config::{FieldError, ListenerConfig, SocketOptions};
 mod update;
 pub use update::{Change, Update, UpdateError, UpdateReport};
 mod set;
-pub use set::{ChainId, VersionState};
+pub use set::VersionState;
 pub(crate) use set::{
     ChainRecord, Effect, InvalidTransition, VersionEvent, VersionRecord, VersionSet,
 };
 mod net;
 #[cfg(unix)]
 pub use net::SharedSocket;
-pub use net::{Accepted, Admission, ChainEntry, Inherited, Refusal, Stream, Worker};
+pub use net::{Accepted, Inherited, Refusal, Stream, Worker};
 mod options;
 pub use options::{AcceptPolicy, ListenersOptions};
 mod live;
 pub use live::{
-    ChainView, ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch, Routes,
-    VersionToken, VersionView,
+    ListenerChain, ListenerObserver, ListenerVersion, Listeners, RouteWatch, Routes, VersionView,
 };
 #[cfg(all(unix, feature = "handover"))]
 pub mod handover;

@@ -11,18 +11,19 @@ use common::wire::{bounded, free};
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use listener_versions::{
-    Accepted, Admission, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners,
-    ListenersOptions, SocketOptions, Update, VersionToken,
+    Accepted, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
+    SocketOptions, Update,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// What happened to the configurations of a test.
 #[derive(Default)]
 struct Log {
     bound: AtomicUsize,
-    built: Mutex<Vec<(u32, VersionToken)>>,
+    built: Mutex<Vec<(u32, CancellationToken)>>,
 }
 
 impl Log {
@@ -31,7 +32,7 @@ impl Log {
         built.iter().map(|(content, _)| *content).collect()
     }
 
-    fn token(&self, content: u32) -> VersionToken {
+    fn token(&self, content: u32) -> CancellationToken {
         let built = self.built.lock().expect("no panic");
         let token = built.iter().rev().find(|(built, _)| *built == content);
         token.expect("it was built").1.clone()
@@ -77,10 +78,10 @@ impl ListenerConfig for Config {
     fn same_content(&self, other: &Self) -> bool {
         (self.content, &self.chains) == (other.content, &other.chains)
     }
-    fn chains(&self) -> Vec<(ChainId, &u32)> {
+    fn chains(&self) -> Vec<(Arc<str>, &u32)> {
         let chains = self.chains.iter();
         chains
-            .map(|(id, content)| (ChainId::from(*id), content))
+            .map(|(id, content)| (Arc::from(*id), content))
             .collect()
     }
     fn differs_only_in_chains(&self, other: &Self) -> bool {
@@ -101,7 +102,7 @@ impl ListenerConfig for Config {
             Ok(())
         })
     }
-    fn build(&self, token: &VersionToken) -> Result<(), FieldError> {
+    fn build(&self, token: &CancellationToken) -> Result<(), FieldError> {
         if let Some(field) = self.error {
             return Err(FieldError::new(field, "cannot be made"));
         }
@@ -286,13 +287,17 @@ async fn a_token_ends_with_its_version() {
     let first = log.token(1);
     let task = tokio::spawn({
         let first = first.clone();
-        async move { first.run(std::future::pending::<()>()).await }
+        async move {
+            first
+                .run_until_cancelled(std::future::pending::<()>())
+                .await
+        }
     });
     put(&listeners, config(2)).expect("it is taken");
-    assert!(!first.has_ended(), "it has a connection");
-    assert!(!connection.version.token().has_ended());
+    assert!(!first.is_cancelled(), "it has a connection");
+    assert!(!connection.version.token().is_cancelled());
     drop(connection);
-    bounded(first.ended()).await;
+    bounded(first.cancelled()).await;
     assert_eq!(bounded(task).await.expect("no panic"), None);
     // One that never got warm.
     put(
@@ -304,9 +309,9 @@ async fn a_token_ends_with_its_version() {
     )
     .expect("it warms");
     let third = log.token(3);
-    assert!(!third.has_ended());
+    assert!(!third.is_cancelled());
     put(&listeners, config(4)).expect("it is taken");
-    assert!(third.has_ended() && !log.token(4).has_ended());
+    assert!(third.is_cancelled() && !log.token(4).is_cancelled());
     // In place the version goes on, and what its old configuration has built ends with its last
     // connection.
     let chained = |chain| Config {
@@ -316,14 +321,14 @@ async fn a_token_ends_with_its_version() {
     put(&listeners, chained(1)).expect("it is taken");
     let before = log.token(5);
     put(&listeners, chained(2)).expect("it is taken in place");
-    bounded(before.ended()).await;
-    assert!(!log.token(5).has_ended());
+    bounded(before.cancelled()).await;
+    assert!(!log.token(5).is_cancelled());
     listeners
         .apply(Update::remove("a"))
         .await
         .into_result()
         .expect("it is removed");
-    bounded(log.token(5).ended()).await;
+    bounded(log.token(5).cancelled()).await;
 }
 
 /// As with SNI: the first bytes say which chain it is, and the chain may change meanwhile.
@@ -340,7 +345,7 @@ async fn a_connection_chooses_its_chain_after_bytes_were_read() {
     let mut client = TcpStream::connect(local(&listeners))
         .await
         .expect("it listens");
-    let (mut stream, admission) = bounded(accepted.recv())
+    let (mut stream, connection) = bounded(accepted.recv())
         .await
         .expect("it is accepted")
         .split();
@@ -348,10 +353,10 @@ async fn a_connection_chooses_its_chain_after_bytes_were_read() {
     client.write_all(b"y").await.expect("it is open");
     let mut name = [0];
     stream.read_exact(&mut name).await.expect("it is open");
-    let admission = admission
+    let connection = connection
         .enter_chain(|_| Some("z".into()))
         .expect_err("there is no such chain");
-    let entry = admission
+    let (entry, _) = connection
         .enter_chain(|_| Some("y".into()))
         .expect("there is");
     assert_eq!(entry.version.config().chains[1], ("y", 2), "the newest one");
@@ -359,7 +364,7 @@ async fn a_connection_chooses_its_chain_after_bytes_were_read() {
     assert!(entry.watch.is_draining() && !entry.version.drain().is_draining());
     let left = listeners.draining_chains();
     assert_eq!(
-        left.iter().filter(|chain| chain.connections == 1).count(),
+        left.iter().filter(|chain| chain.connections() == 1).count(),
         1
     );
     drop(entry);
@@ -374,13 +379,12 @@ async fn the_guards_of_a_connection_are_held_until_its_future_ends() {
     let (listeners, log) = (process(), Arc::new(Log::default()));
     let address = free();
     let worker = listeners.worker();
-    tokio::spawn(
-        worker.run_each(|mut stream, admission: Admission<Config>| async move {
-            drop(admission);
-            stream.write_u8(1).await.ok();
-            stream.read_u8().await.ok();
-        }),
-    );
+    tokio::spawn(worker.run_each(|accepted: Accepted<Config>| async move {
+        let (mut stream, rest) = accepted.split();
+        drop(rest);
+        stream.write_u8(1).await.ok();
+        stream.read_u8().await.ok();
+    }));
     put(&listeners, Config::new(&address, 1, &log)).expect("it is taken");
     let mut client = TcpStream::connect(local(&listeners))
         .await

@@ -3,6 +3,7 @@
 mod common;
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::wire::{bounded, free};
@@ -10,7 +11,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings, DrainType, TrafficDirection};
 use futures_util::FutureExt as _;
 use listener_versions::{
-    Accepted, ChainId, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
+    Accepted, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
     SocketOptions, Update,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +65,7 @@ impl ListenerConfig for Config {
         other.reach("same_content");
         self.content == other.content
     }
-    fn chains(&self) -> Vec<(ChainId, &Chain)> {
+    fn chains(&self) -> Vec<(Arc<str>, &Chain)> {
         self.reach("chains");
         vec![("all".into(), &self.chain)]
     }

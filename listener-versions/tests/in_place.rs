@@ -4,6 +4,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Config, at};
@@ -11,7 +12,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainOutcome, DrainReason, DrainSettings, DrainWatch};
 use futures_util::FutureExt;
 use listener_versions::{
-    Accepted, ChainView, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
+    Accepted, ListenerChain, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -35,13 +36,19 @@ impl ListenerObserver for Reports {
             version.number, version.version_info
         ));
     }
-    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
-        self.line(format!("draining {}#{} {reason:?}", chain.id, chain.number));
+    fn chain_drain_started(&self, chain: &Arc<ListenerChain>, reason: DrainReason) {
+        self.line(format!(
+            "draining {}#{} {reason:?}",
+            chain.id(),
+            chain.number()
+        ));
     }
-    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+    fn chain_drained(&self, chain: &Arc<ListenerChain>, outcome: &DrainOutcome) {
         self.line(format!(
             "drained {}#{} {:?}",
-            chain.id, chain.number, outcome.ending
+            chain.id(),
+            chain.number(),
+            outcome.ending
         ));
     }
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {
@@ -147,7 +154,7 @@ async fn a_changed_chain_drains_gradually_and_a_kept_one_sees_nothing() {
     assert_eq!(
         draining
             .iter()
-            .map(|chain| chain.open_watches)
+            .map(|chain| chain.drain().open_watches())
             .collect::<Vec<_>>(),
         [1, 1]
     );
@@ -255,7 +262,7 @@ async fn a_chain_changed_again_and_again_drains_each_time_by_itself_and_no_cap_c
     assert_eq!(
         listed
             .iter()
-            .map(|chain| chain.deadline)
+            .map(|chain| chain.drain().deadline())
             .collect::<Vec<_>>(),
         deadlines.iter().copied().map(Some).collect::<Vec<_>>()
     );
@@ -289,12 +296,9 @@ async fn a_connection_whose_chain_is_taken_away_while_it_enters_chooses_again() 
         }
         config.chain("x")
     });
-    let (_stream, entered) = entered.expect("there is a chain for it");
+    let (entered, chain) = entered.expect("there is a chain for it");
     assert_eq!(asked, [vec![("x", 1)], vec![("new", 1), ("x", 2)]]);
-    assert_eq!(
-        (entered.chain.id().as_str(), entered.chain.version_info()),
-        ("x", "v2")
-    );
+    assert_eq!((&**chain.id(), chain.version_info()), ("x", "v2"));
     assert_eq!(
         (entered.version.number(), entered.version.version_info()),
         (1, "v2")
@@ -320,7 +324,7 @@ async fn a_connection_that_enters_when_its_version_is_drained_keeps_the_guard_th
     bench.update(2, [("x", 1)]);
     while bench.next().await != "drained 1 Deadline" {}
     let entered = accepted.enter_chain(|config| config.chain("x"));
-    let (_stream, entered) = entered.expect("it is not lost");
+    let (entered, _) = entered.expect("it is not lost");
     assert_eq!(entered.version.number(), 1);
     // What serves it closes it at once, in its protocol's words.
     entered.watch.expired().await;
@@ -357,7 +361,7 @@ async fn closing_an_entered_connection_from_the_registry_reaches_its_watch_in_th
         if close_first {
             bench.tracker.close(id).expect("it is open");
         }
-        let (_stream, entered) = accepted.enter_chain(|_| Some("x".into())).expect("a chain");
+        let (entered, _) = accepted.enter_chain(|_| Some("x".into())).expect("a chain");
         if !close_first {
             bench.tracker.close(id).expect("it is open");
         }
@@ -380,7 +384,8 @@ async fn a_storm_of_chain_updates_under_connect_loops_loses_no_connection() {
             tokio::spawn(bench.listeners.worker().run(|accepted: Accepted<Config>| {
                 tokio::spawn(async move {
                     let entered = accepted.enter_chain(|config| config.chain("x"));
-                    let (mut stream, entered) = entered.expect("there is always such a chain");
+                    let (entered, _) = entered.expect("there is always such a chain");
+                    let (mut stream, entered) = entered.split();
                     let config = entered.version.config();
                     let (_, content) = config.chains[config.find("x").expect("it is there")];
                     if stream.write_u32(content).await.is_ok() {
@@ -451,7 +456,7 @@ async fn a_chain_that_drains_counts_its_connections_not_their_guards() {
     let _client = TcpStream::connect(address).await.expect("a connection");
     let accepted = accepted.recv().await.expect("it is accepted");
     let entered = accepted.enter_chain(|_| Some("changed".into()));
-    let (_stream, entered) = entered.expect("a chain takes it");
+    let (entered, _) = entered.expect("a chain takes it");
     let tunnel = (entered.watch.clone(), entered.conn.clone());
     bench.update(1, [("changed", 2)]);
     let count = || {
@@ -459,7 +464,7 @@ async fn a_chain_that_drains_counts_its_connections_not_their_guards() {
             .listeners
             .draining_chains()
             .first()
-            .map(|chain| chain.connections)
+            .map(|chain| chain.connections())
     };
     assert_eq!(count(), Some(1));
     drop(entered);

@@ -9,7 +9,7 @@ use common::{Config, at};
 use conn_tracker::{ConnTracker, Peer};
 use drain_tree::{DrainManager, DrainReason, DrainSettings, DrainStrategy};
 use listener_versions::{
-    Admission, Change, ListenAddress, Listeners, ListenersOptions, Refusal, Update, VersionState,
+    Accepted, Change, ListenAddress, Listeners, ListenersOptions, Refusal, Update, VersionState,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -34,8 +34,8 @@ async fn host(listeners: Listeners<Config>) -> SocketAddr {
     let at = socket.local_addr().expect("an address");
     tokio::spawn(async move {
         while let Ok((stream, peer)) = socket.accept().await {
-            if let Ok(admission) = listeners.enter("inner", peer) {
-                tokio::spawn(serve(stream, admission));
+            if let Ok(accepted) = listeners.enter("inner", peer) {
+                tokio::spawn(serve(stream, accepted));
             }
         }
     });
@@ -43,10 +43,10 @@ async fn host(listeners: Listeners<Config>) -> SocketAddr {
 }
 
 /// Says which version took the connection, and `0` when it is asked to leave.
-async fn serve(mut stream: TcpStream, admission: Admission<Config>) {
-    drop(stream.write_u64(admission.version.number()).await);
+async fn serve(mut stream: TcpStream, accepted: Accepted<Config, ()>) {
+    drop(stream.write_u64(accepted.version.number()).await);
     let mut byte = [0];
-    let left = admission
+    let left = accepted
         .watch
         .run_until_signaled(stream.read(&mut byte))
         .await;
@@ -112,8 +112,8 @@ async fn what_warms_takes_connections_when_it_is_warm_and_chains_are_entered() {
         Refusal::NoListener
     );
     listeners.warmed(1).expect("it warms");
-    let admission = listeners.enter("inner", Peer::Unknown).expect("it is warm");
-    let entry = admission
+    let accepted = listeners.enter("inner", Peer::Unknown).expect("it is warm");
+    let (entry, _) = accepted
         .enter_chain(|config| config.chain("api"))
         .expect("there is one");
     // Another content of the chain: the version goes on, the chain drains.

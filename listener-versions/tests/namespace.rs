@@ -15,7 +15,7 @@ use common::wire::{bounded, free};
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use listener_versions::{
-    Admission, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Stream, Update, socket2,
+    Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, Update, socket2,
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::io::AsyncWriteExt;
@@ -89,8 +89,9 @@ fn ask(address: SocketAddr) -> io::Result<u8> {
     Ok(byte[0])
 }
 
-async fn serve(mut stream: Stream, admission: Admission<Config>) {
-    drop(stream.write_u8(admission.version.config().content).await);
+async fn serve(mut accepted: Accepted<Config>) {
+    let content = accepted.version.config().content;
+    drop(accepted.stream.write_u8(content).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -101,17 +101,14 @@ async fn the_soft_cap_hurries_the_oldest_and_cuts_nobody() {
     let (listeners, driver) = listeners_with(options, log.clone());
     tokio::spawn(driver);
     // An echo until the client ends.
-    tokio::spawn(
-        listeners
-            .worker()
-            .run_each(|mut stream, _admission| async move {
-                while let Ok(byte) = stream.read_u8().await {
-                    if stream.write_u8(byte).await.is_err() {
-                        return;
-                    }
-                }
-            }),
-    );
+    tokio::spawn(listeners.worker().run_each(|mut accepted| async move {
+        let stream = &mut accepted.stream;
+        while let Ok(byte) = stream.read_u8().await {
+            if stream.write_u8(byte).await.is_err() {
+                return;
+            }
+        }
+    }));
     let address = free();
     let mut clients = Vec::new();
     for content in 0..5 {

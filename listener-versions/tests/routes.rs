@@ -11,7 +11,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings};
 use futures_util::FutureExt as _;
 use listener_versions::{
-    Admission, Change, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch,
+    Accepted, Change, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch,
     Routes, Update, VersionState,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,11 +64,11 @@ impl World {
         // "404" where there are no routes.
         let worker = listeners.worker();
         tokio::spawn(
-            worker.run_each(|mut stream, admission: Admission<Ingress>| async move {
-                let routes = admission.version.config().routes.load();
+            worker.run_each(|mut accepted: Accepted<Ingress>| async move {
+                let routes = accepted.version.config().routes.load();
                 let routes = routes.as_deref().map_or("404", String::as_str);
-                let answer = format!("{} {routes}", admission.version.config().content);
-                stream.write_all(answer.as_bytes()).await.ok();
+                let answer = format!("{} {routes}", accepted.version.config().content);
+                accepted.stream.write_all(answer.as_bytes()).await.ok();
             }),
         );
         Self {

@@ -13,8 +13,7 @@ use std::time::Duration;
 use conn_tracker::{CloseReason, Peer};
 use drain_tree::{DrainManager, DrainType, TrafficDirection};
 use listener_versions::{
-    Accepted, ChainEntry, ChainId, ListenAddress, ListenerConfig, ListenerVersion, RouteWatch,
-    SocketOptions, Stream,
+    Accepted, ListenAddress, ListenerConfig, ListenerVersion, RouteWatch, SocketOptions, Stream,
 };
 
 use crate::config::{
@@ -41,7 +40,7 @@ pub struct ServedListener<S> {
     /// One per filter chain, in the order of [`Listener::all_chains`].
     services: Vec<Arc<S>>,
     /// What identifies each of them.
-    ids: Vec<ChainId>,
+    ids: Vec<Arc<str>>,
     stats: Arc<ListenerStats>,
     behavior: Option<SharedBehavior>,
     awaited: Vec<Box<dyn Awaited>>,
@@ -153,7 +152,7 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
         self.listener.same_content(&other.listener)
     }
 
-    fn chains(&self) -> Vec<(ChainId, &FilterChain)> {
+    fn chains(&self) -> Vec<(Arc<str>, &FilterChain)> {
         self.ids
             .iter()
             .cloned()
@@ -207,8 +206,8 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
 }
 
 /// Envoy takes chains of the same name: later ones get a number.
-fn identities(listener: &Listener) -> Vec<ChainId> {
-    let mut seen = HashMap::<ChainId, usize>::new();
+fn identities(listener: &Listener) -> Vec<Arc<str>> {
+    let mut seen = HashMap::<Arc<str>, usize>::new();
     let chains = listener.all_chains().enumerate();
     let ids = chains.map(|(index, chain)| {
         let id = identity(chain, index >= listener.filter_chains.len());
@@ -216,7 +215,7 @@ fn identities(listener: &Listener) -> Vec<ChainId> {
         *count += 1;
         match *count {
             1 => id,
-            count => ChainId::from(format!("{id} #{count}")),
+            count => Arc::from(format!("{id} #{count}")),
         }
     });
     ids.collect()
@@ -224,16 +223,16 @@ fn identities(listener: &Listener) -> Vec<ChainId> {
 
 /// A chain's name; without one, the connections that it takes: no two chains of a listener take the
 /// same.
-fn identity(chain: &FilterChain, is_default: bool) -> ChainId {
+fn identity(chain: &FilterChain, is_default: bool) -> Arc<str> {
     if !chain.name.is_empty() {
-        return ChainId::from(&*chain.name);
+        return Arc::from(&*chain.name);
     }
     let rule = chain.filter_chain_match.as_ref();
     let parts = rule.map(told).unwrap_or_default();
     match (is_default, parts.is_empty()) {
-        (true, _) => ChainId::from("default"),
-        (false, true) => ChainId::from("all"),
-        (false, false) => ChainId::from(parts.join(" ")),
+        (true, _) => Arc::from("default"),
+        (false, true) => Arc::from("all"),
+        (false, false) => Arc::from(parts.join(" ")),
     }
 }
 
@@ -338,7 +337,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
             facts.destination = accepted.local().as_socket();
         }
         let mut index = None;
-        let (stream, entry) = accepted
+        let (entered, chain) = accepted
             .enter_chain(|listener| {
                 index = listener.choose(&facts);
                 listener.ids.get(index?).cloned()
@@ -352,14 +351,14 @@ impl<S: Send + Sync + 'static> Entered<S> {
                     .set_close_reason(CloseReason::NoFilterChain);
             })
             .ok()?;
-        let ChainEntry {
+        let Accepted {
+            stream,
             peer,
             version,
-            chain,
             watch,
             conn,
             ..
-        } = entry;
+        } = entered;
         let mut connection = Connection::of_chain(&version, chain.drain(), watch, conn);
         if let Some(behavior) = &version.config().behavior {
             connection = connection.with_behavior(behavior.clone());

@@ -4,12 +4,11 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use conn_tracker::{ConnChain, ConnGroup};
-use drain_tree::{ChildOptions, DrainEvent, DrainManager, DrainWatch, WatchOptions};
+use drain_tree::{ChildOptions, DrainManager, DrainWatch, WatchOptions};
 
-use crate::{ChainId, ChainRecord, ListenerConfig, VersionRecord};
+use crate::{ChainRecord, ListenerConfig, VersionRecord};
 
 /// One filter chain of a listener, from the update that brought it to the one in which it is
 /// changed or gone.
@@ -18,9 +17,12 @@ use crate::{ChainId, ChainRecord, ListenerConfig, VersionRecord};
 /// drains with its version, or by itself. It holds no configuration: what serves it is found in any
 /// configuration that has it, the newest above all
 /// ([`ListenerVersion::chains`](crate::ListenerVersion::chains)).
+///
+/// What it says of its connections and its drain is so at the moment; its handle keeps nothing but
+/// itself alive.
 pub struct ListenerChain {
     number: u64,
-    id: ChainId,
+    id: Arc<str>,
     version_info: Arc<str>,
     listener: Arc<str>,
     version: u64,
@@ -71,9 +73,9 @@ impl ListenerChain {
         self.number
     }
 
-    /// What identifies it within its listener.
+    /// What identifies it within its listener: its name, or the connections that it takes.
     #[must_use]
-    pub fn id(&self) -> &ChainId {
+    pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
@@ -83,7 +85,26 @@ impl ListenerChain {
         &self.version_info
     }
 
-    /// Its drain manager, below its version's.
+    /// The listener's name.
+    #[must_use]
+    pub fn listener(&self) -> &str {
+        &self.listener
+    }
+
+    /// The number of the listener's version.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// How many of its connections are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.conns.get().map_or(0, ConnChain::len)
+    }
+
+    /// Its drain manager, below its version's: it knows the facts of its drain, its deadline, and
+    /// how many guards of its connections are held (a tunnel holds one beside its connection's).
     #[must_use]
     pub fn drain(&self) -> &DrainManager {
         &self.drain
@@ -107,22 +128,7 @@ impl ListenerChain {
     }
 
     pub(crate) fn conns(&self) -> &ConnChain {
-        self.conns
-            .get_or_init(|| self.group.chain(self.id.as_str()))
-    }
-
-    pub(crate) fn view(&self) -> ChainView {
-        ChainView {
-            number: self.number,
-            id: self.id.clone(),
-            listener: Arc::clone(&self.listener),
-            version: self.version,
-            version_info: Arc::clone(&self.version_info),
-            open_watches: self.drain.open_watches(),
-            connections: self.conns.get().map_or(0, ConnChain::len),
-            drain: self.drain.event(),
-            deadline: self.drain.deadline(),
-        }
+        self.conns.get_or_init(|| self.group.chain(&*self.id))
     }
 }
 
@@ -135,28 +141,4 @@ impl fmt::Debug for ListenerChain {
             .field("number", &self.number)
             .finish_non_exhaustive()
     }
-}
-
-/// What is to be seen of a filter chain at one moment.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ChainView {
-    /// Larger than that of every chain before it, of any listener.
-    pub number: u64,
-    /// What identifies it within its listener.
-    pub id: ChainId,
-    /// The listener's name.
-    pub listener: Arc<str>,
-    /// The number of the listener's version.
-    pub version: u64,
-    /// The xDS `version_info` of the update that brought the chain.
-    pub version_info: Arc<str>,
-    /// How many guards of its connections are held; a tunnel holds one beside its connection's.
-    pub open_watches: usize,
-    /// How many of its connections are open.
-    pub connections: usize,
-    /// The facts of its drain, once it has begun.
-    pub drain: Option<Arc<DrainEvent>>,
-    /// When what is left of it is closed. It may come nearer.
-    pub deadline: Option<Instant>,
 }

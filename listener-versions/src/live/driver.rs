@@ -13,9 +13,10 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::Inner;
-use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion, Ready, VersionToken};
+use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion, Ready};
 
 /// What the driver is given to run.
 pub(crate) enum Job<C> {
@@ -27,7 +28,7 @@ pub(crate) enum Job<C> {
 pub(crate) struct WarmJob {
     pub(crate) version: u64,
     pub(crate) ready: Ready,
-    pub(crate) token: VersionToken,
+    pub(crate) token: CancellationToken,
 }
 
 pub(crate) enum DrainJob<C> {
@@ -87,7 +88,7 @@ pub(crate) async fn drive<C: ListenerConfig>(
         loop {
             match running.poll_next_unpin(cx) {
                 Poll::Ready(Some(Done::Version(version, outcome))) => inner.reap(&version, outcome),
-                Poll::Ready(Some(Done::Chain(chain, outcome))) => inner.reap_chain(&chain, outcome),
+                Poll::Ready(Some(Done::Chain(chain, outcome))) => inner.reap_chain(chain, outcome),
                 Poll::Ready(Some(Done::Admin(direction, AcceptPolicy::UntilDrainTimeEnds))) => {
                     inner.stop(direction);
                 }
@@ -129,7 +130,7 @@ impl Clock {
 async fn warm(job: WarmJob, mut held: watch::Receiver<u32>) -> Option<u64> {
     // The future is the configuration's own: its panic concerns no other version.
     let ready = AssertUnwindSafe(job.ready).catch_unwind();
-    job.token.run(ready).await?.ok()?;
+    job.token.run_until_cancelled(ready).await?.ok()?;
     // While it is decided which process goes on, no socket begins to listen.
     held.wait_for(|held| *held == 0).await.ok()?;
     Some(job.version)

@@ -7,11 +7,11 @@ use conn_tracker::Peer;
 
 use super::{Inner, State};
 use crate::net::enter;
-use crate::{Admission, ListenerConfig, Refusal, SocketKey};
+use crate::{Accepted, ListenerConfig, Refusal, SocketKey};
 
 impl<C: ListenerConfig> Inner<C> {
     /// A connection that the program hands in, for the listener `name`.
-    pub(crate) fn enter(&self, name: &str, peer: Peer) -> Result<Admission<C>, Refusal>
+    pub(crate) fn enter(&self, name: &str, peer: Peer) -> Result<Accepted<C, ()>, Refusal>
     where
         C: ListenerConfig,
     {

@@ -81,7 +81,7 @@ impl<C: ListenerConfig> Inner<C> {
                     let sequence = chain.drain().start_drain_sequence(start);
                     state
                         .events
-                        .push(Event::ChainDrainStarted(chain.view(), reason));
+                        .push(Event::ChainDrainStarted(Arc::clone(&chain), reason));
                     self.run(Job::Drain(DrainJob::Chain { chain, sequence }));
                 }
                 Effect::Drain { version, reason } => {

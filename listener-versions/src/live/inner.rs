@@ -13,9 +13,8 @@ use super::{Event, Job, Reporter, State, offer};
 use crate::net::{Listening, Shared, Worker};
 use crate::set::Wanted;
 use crate::{
-    ChainView, Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState,
-    VersionView,
+    Inherited, ListenAddress, ListenerChain, ListenerConfig, ListenerObserver, ListenerVersion,
+    ListenersOptions, Update, UpdateError, UpdateReport, VersionSet, VersionState, VersionView,
 };
 
 pub(crate) struct Inner<C> {
@@ -221,14 +220,12 @@ impl<C: ListenerConfig> Inner<C> {
     }
 
     /// A filter chain's own drain is over: it is taken out and reported, once.
-    pub(crate) fn reap_chain(&self, chain: &ListenerChain, outcome: DrainOutcome) {
+    pub(crate) fn reap_chain(&self, chain: Arc<ListenerChain>, outcome: DrainOutcome) {
         let mut state = self.lock();
         let reaped = state.set.complete_chain(chain.number());
         debug_assert!(reaped.is_some(), "{chain:?} was reaped before");
         state.gone.remove(&chain.number());
-        state
-            .events
-            .push(Event::ChainDrained(chain.view(), outcome));
+        state.events.push(Event::ChainDrained(chain, outcome));
         self.report(state);
     }
 
@@ -287,12 +284,8 @@ impl<C: ListenerConfig> Inner<C> {
         self.lock().views().collect()
     }
 
-    pub(crate) fn draining_chains(&self) -> Vec<ChainView> {
-        self.lock()
-            .gone
-            .values()
-            .map(|chain| chain.view())
-            .collect()
+    pub(crate) fn draining_chains(&self) -> Vec<Arc<ListenerChain>> {
+        self.lock().gone.values().cloned().collect()
     }
 
     pub(crate) fn active(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {

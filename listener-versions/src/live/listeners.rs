@@ -15,8 +15,9 @@ use super::{DrainJob, Inner, Job, drive};
 use crate::SharedSocket;
 use crate::net::Worker;
 use crate::{
-    AcceptPolicy, Admission, ChainView, Inherited, ListenAddress, ListenerConfig, ListenerObserver,
-    ListenerVersion, ListenersOptions, Refusal, Update, UpdateError, UpdateReport, VersionView,
+    AcceptPolicy, Accepted, Inherited, ListenAddress, ListenerChain, ListenerConfig,
+    ListenerObserver, ListenerVersion, ListenersOptions, Refusal, Update, UpdateError,
+    UpdateReport, VersionView,
 };
 
 /// All listeners of a process, in all their versions. Clones are handles on the same listeners.
@@ -159,7 +160,7 @@ impl<C: ListenerConfig> Listeners<C> {
     /// The filter chains that drain by themselves, because their version went on without them,
     /// oldest first.
     #[must_use]
-    pub fn draining_chains(&self) -> Vec<ChainView> {
+    pub fn draining_chains(&self) -> Vec<Arc<ListenerChain>> {
         self.inner.draining_chains()
     }
 
@@ -195,7 +196,7 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// The version that is active takes it, as if it had been accepted on a socket: it counts
     /// against the limits, it is listed under `peer`, it enters a filter chain, and it drains with
-    /// the version. [`Admission::worker`] is 0.
+    /// the version.
     ///
     /// It takes no lock, and may be called in any thread.
     ///
@@ -205,11 +206,11 @@ impl<C: ListenerConfig> Listeners<C> {
     /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
     /// # async fn example<C: ListenerConfig>(listeners: &Listeners<C>) -> Result<tokio::io::DuplexStream, Refusal> {
     /// let (mut theirs, ours) = tokio::io::duplex(1024);
-    /// let admission = listeners.enter("inner", Peer::Unknown)?;
+    /// let accepted = listeners.enter("inner", Peer::Unknown)?;
     /// tokio::spawn(async move {
     ///     tokio::select! {
     ///         greeted = theirs.write_all(b"hello") => drop(greeted),
-    ///         _ = admission.watch.expired() => {}
+    ///         _ = accepted.watch.expired() => {}
     ///     }
     /// });
     /// # Ok(ours) }
@@ -219,7 +220,7 @@ impl<C: ListenerConfig> Listeners<C> {
     ///
     /// [`Refusal::NoListener`] if no active version has this name and an internal address;
     /// otherwise why the connection is not taken, which the observer is notified of as well.
-    pub fn enter(&self, name: &str, peer: impl Into<Peer>) -> Result<Admission<C>, Refusal> {
+    pub fn enter(&self, name: &str, peer: impl Into<Peer>) -> Result<Accepted<C, ()>, Refusal> {
         self.inner.enter(name, peer.into())
     }
 

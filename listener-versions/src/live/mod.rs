@@ -16,11 +16,10 @@ mod state;
 mod token;
 mod version;
 
-pub use chain::{ChainView, ListenerChain};
+pub use chain::ListenerChain;
 pub use listeners::Listeners;
 pub use observer::ListenerObserver;
 pub use routes::{RouteWatch, Routes};
-pub use token::VersionToken;
 pub use version::{ListenerVersion, VersionView};
 
 pub(crate) use driver::{DrainJob, Job, drive};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use drain_tree::{DrainOutcome, DrainReason};
 
-use crate::{ChainView, ListenAddress, Refusal, UpdateError, VersionView};
+use crate::{ListenAddress, ListenerChain, Refusal, UpdateError, VersionView};
 
 /// Is notified of what happens to versions and sockets. Every method does nothing unless it is
 /// written.
@@ -57,13 +57,13 @@ pub trait ListenerObserver: Send + Sync {
 
     /// The version went on without this filter chain, and the chain's connections are asked to
     /// leave.
-    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
+    fn chain_drain_started(&self, chain: &Arc<ListenerChain>, reason: DrainReason) {
         let _ = (chain, reason);
     }
 
     /// Nothing is left of the filter chain. Called exactly once for each chain that drained by
     /// itself.
-    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+    fn chain_drained(&self, chain: &Arc<ListenerChain>, outcome: &DrainOutcome) {
         let _ = (chain, outcome);
     }
 

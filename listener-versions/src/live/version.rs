@@ -10,15 +10,13 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use conn_tracker::ConnGroup;
 use drain_tree::{DrainCompleted, DrainEvent, DrainManager, DrainWatch, WatchOptions};
+use tokio_util::sync::CancellationToken;
 
 use super::Life;
 use super::ListenerConns;
 use super::Opened;
 use crate::set::Origin;
-use crate::{
-    ChainId, ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState,
-    VersionToken,
-};
+use crate::{ListenAddress, ListenerChain, ListenerConfig, SocketKey, VersionRecord, VersionState};
 
 /// One version of one listener. A connection holds it for life and keeps its configuration,
 /// whatever updates come.
@@ -58,7 +56,7 @@ struct Revision<C> {
     life: Arc<Life>,
     /// In the order of the configuration's.
     chains: Vec<Arc<ListenerChain>>,
-    by_id: HashMap<ChainId, Arc<ListenerChain>>,
+    by_id: HashMap<Arc<str>, Arc<ListenerChain>>,
 }
 
 /// Where a connection goes.
@@ -155,7 +153,7 @@ impl<C> ListenerVersion<C> {
     /// if no chain takes it.
     pub(crate) fn enter(
         &self,
-        choose: &mut impl FnMut(&C) -> Option<ChainId>,
+        choose: &mut impl FnMut(&C) -> Option<Arc<str>>,
     ) -> Option<Chosen<C>> {
         loop {
             let revision = self.stable.newest.load_full();
@@ -212,9 +210,10 @@ impl<C> ListenerVersion<C> {
         self.revision.is_static
     }
 
-    /// Says when this configuration has ended, for tasks that must end with it.
+    /// Is cancelled when this configuration ends, for tasks that must end with it; see
+    /// [`ListenerConfig::build`].
     #[must_use]
-    pub fn token(&self) -> VersionToken {
+    pub fn token(&self) -> CancellationToken {
         self.revision.life.token()
     }
 

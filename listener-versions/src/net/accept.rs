@@ -1,63 +1,21 @@
 //! The accept loop of one address in one worker. It lives as long as the sockets, whatever versions
 //! come and go.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
-use conn_tracker::{CloseReason, ConnGuard, ConnInfo, ConnTracker, Peer};
-use drain_tree::DrainWatch;
+use conn_tracker::{CloseReason, ConnInfo, ConnTracker, Peer};
 use futures_util::future::{Either, select};
 
+use super::accepted::ask;
 use super::backoff::{Backoff, Next};
-use super::enter::ask;
 use super::limits::{self, Open};
 use super::listening::{Acceptor, Listening};
 use super::worker_sockets::{WorkerSockets, adopt};
-use super::{Admission, Refusal, Stream};
+use super::{Accepted, Refusal, Stream};
 use crate::live::Reporter;
-use crate::{ListenAddress, ListenerConfig, ListenerVersion, ListenersOptions};
-
-/// A connection, and the version that it belongs to for life.
-#[non_exhaustive]
-#[must_use = "dropping it closes the connection"]
-pub struct Accepted<C> {
-    /// The connection, registered with the runtime of the worker that accepted it.
-    pub stream: Stream,
-    /// Who connected.
-    pub peer: Peer,
-    /// The version that took it: its configuration, and its place in the drain tree. If it has
-    /// filter chains, [`enter_chain`](Self::enter_chain) is next.
-    pub version: Arc<ListenerVersion<C>>,
-    /// Its guard in the drain of the version, opened before any later update could drain it. Held
-    /// means open.
-    pub watch: DrainWatch,
-    /// Its guard in the connection tracker, in the group of the version.
-    pub conn: ConnGuard,
-    /// Which worker accepted it: 0 for the first that was made, as in Envoy's `worker_0`.
-    pub worker: usize,
-}
-
-impl<C> Accepted<C> {
-    /// The address that the client connected to. It is asked for here (`getsockname`), and not
-    /// before.
-    #[must_use]
-    pub fn local(&self) -> ListenAddress {
-        let local = self.stream.local();
-        local.unwrap_or_else(|| self.version.configured().clone())
-    }
-}
-
-impl<C> fmt::Debug for Accepted<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accepted")
-            .field("peer", &self.peer)
-            .field("version", &self.version)
-            .field("conn", &self.conn.id())
-            .finish_non_exhaustive()
-    }
-}
+use crate::{ListenerConfig, ListenerVersion, ListenersOptions};
 
 /// What accept loops share with the one who applies updates.
 #[derive(Clone, Debug)]
@@ -172,16 +130,14 @@ fn take<C, F: Fn(Accepted<C>)>(
     peer: Peer,
     worker: usize,
 ) {
-    let admission = match admit(listening, shared, peer, worker) {
-        Ok(admission) => admission,
+    let accepted = match admit(listening, shared, stream, peer, worker) {
+        Ok(accepted) => accepted,
         Err((version, refusal)) => {
-            drop(stream);
             report_refusal(listening, shared, version, refusal);
             return;
         }
     };
-    let number = admission.version.number();
-    let accepted = admission.join(stream);
+    let number = accepted.version.number();
     // The handler is not ours: a panic over one connection must not end the socket's accept loop.
     if catch_unwind(AssertUnwindSafe(|| handler(accepted))).is_err() {
         shared
@@ -195,21 +151,22 @@ pub(crate) fn enter<C: ListenerConfig>(
     listening: &Listening<C>,
     shared: &Shared,
     peer: Peer,
-) -> Result<Admission<C>, Refusal> {
-    admit(listening, shared, peer, 0).map_err(|(version, refusal)| {
+) -> Result<Accepted<C, ()>, Refusal> {
+    admit(listening, shared, (), peer, 0).map_err(|(version, refusal)| {
         report_refusal(listening, shared, version, refusal);
         refusal
     })
 }
 
-/// Gives a connection to the version that takes it; or the number of the version that refuses it,
+/// Gives a connection to the version that takes it; or closes it, and says which version refuses it
 /// and why.
-fn admit<C>(
+fn admit<C, S>(
     listening: &Listening<C>,
     shared: &Shared,
+    stream: S,
     peer: Peer,
     worker: usize,
-) -> Result<Admission<C>, (u64, Refusal)> {
+) -> Result<Accepted<C, S>, (u64, Refusal)> {
     let (version, watch) = listening
         .admit()
         .map_err(|version| (version.map_or(0, |v| v.number()), Refusal::DrainCompleted))?;
@@ -220,7 +177,8 @@ fn admit<C>(
         conn.set_close_reason(CloseReason::Refused);
         return Err((version.number(), refusal));
     }
-    Ok(Admission {
+    Ok(Accepted {
+        stream,
         peer,
         version,
         watch,

@@ -1,10 +1,10 @@
 //! Sockets by address, shared between versions, and the loops that accept on them.
 
 mod accept;
+mod accepted;
 mod assignment;
 mod backoff;
 mod bind;
-mod enter;
 mod inherited;
 mod limits;
 mod listening;
@@ -13,8 +13,7 @@ mod stream;
 mod worker;
 mod worker_sockets;
 
-pub use accept::Accepted;
-pub use enter::{Admission, ChainEntry};
+pub use accepted::Accepted;
 pub use inherited::Inherited;
 #[cfg(unix)]
 pub use inherited::SharedSocket;

@@ -8,9 +8,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
+use super::Accepted;
 use super::accept::{Shared, accept_loop};
 use super::listening::Acceptor;
-use super::{Accepted, Admission, Stream};
 use crate::ListenerConfig;
 
 /// Accepts on every socket, for the runtime that runs it. Any number of workers share the sockets:
@@ -86,19 +86,19 @@ impl<C> Worker<C> {
 impl<C: ListenerConfig> Worker<C> {
     /// Accepts, and runs the future that `serve` makes of every connection as a task of its own.
     ///
-    /// The connection counts as open until its future ends, whatever becomes of the [`Admission`]:
-    /// its guards are also held here. [`run`](Self::run) is for those who do not spawn, or hold the
-    /// guards themselves.
+    /// The connection counts as open until its future ends, whatever becomes of the guards in
+    /// [`Accepted`]: they are also held here. [`run`](Self::run) is for those who do not spawn, or
+    /// hold the guards themselves.
     ///
     /// ```
-    /// # use listener_versions::{Admission, ListenerConfig, Listeners, Stream};
+    /// # use listener_versions::{Accepted, ListenerConfig, Listeners};
     /// # fn example<C: ListenerConfig>(listeners: &Listeners<C>) {
     /// use tokio::io::AsyncWriteExt;
     ///
-    /// let worker = listeners.worker().run_each(|mut stream: Stream, admission: Admission<C>| async move {
+    /// let worker = listeners.worker().run_each(|mut accepted: Accepted<C>| async move {
     ///     tokio::select! {
-    ///         greeted = stream.write_all(b"hello") => drop(greeted),
-    ///         _ = admission.watch.expired() => {}
+    ///         greeted = accepted.stream.write_all(b"hello") => drop(greeted),
+    ///         _ = accepted.watch.expired() => {}
     ///     }
     /// });
     /// # tokio::spawn(worker);
@@ -114,13 +114,12 @@ impl<C: ListenerConfig> Worker<C> {
     /// As [`run`](Self::run).
     pub async fn run_each<F, Served>(self, serve: F)
     where
-        F: Fn(Stream, Admission<C>) -> Served,
+        F: Fn(Accepted<C>) -> Served,
         Served: Future<Output = ()> + Send + 'static,
     {
         self.run(|accepted| {
-            let (stream, admission) = accepted.split();
-            let guards = (admission.watch.clone(), admission.conn.clone());
-            let served = serve(stream, admission);
+            let guards = (accepted.watch.clone(), accepted.conn.clone());
+            let served = serve(accepted);
             tokio::spawn(async move {
                 served.await;
                 drop(guards);

@@ -2,36 +2,9 @@
 //! same.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use crate::ListenerConfig;
-
-/// What identifies a filter chain within its listener: its name, or the connections that it takes.
-///
-/// Operators see it beside the connections that the chain serves.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChainId(Arc<str>);
-
-impl ChainId {
-    /// The identity as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<T: Into<Arc<str>>> From<T> for ChainId {
-    fn from(id: T) -> Self {
-        Self(id.into())
-    }
-}
-
-impl fmt::Display for ChainId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
 
 /// For each chain of the new configuration, in its order, whether the old one has it unchanged. The
 /// order of chains means nothing.
@@ -39,7 +12,7 @@ impl fmt::Display for ChainId {
 /// Content is compared only between chains of the same identity, so there are as many comparisons
 /// as chains.
 pub(crate) fn kept<C: ListenerConfig>(old: &C, new: &C) -> Vec<bool> {
-    let old: HashMap<ChainId, &C::Chain> = old.chains().into_iter().collect();
+    let old: HashMap<Arc<str>, &C::Chain> = old.chains().into_iter().collect();
     let new = new.chains().into_iter();
     new.map(|(id, chain)| old.get(&id).is_some_and(|before| *before == chain))
         .collect()
@@ -68,10 +41,10 @@ mod tests {
             self.1 == other.1
         }
 
-        fn chains(&self) -> Vec<(ChainId, &u32)> {
+        fn chains(&self) -> Vec<(Arc<str>, &u32)> {
             let chains = self.1.iter();
             chains
-                .map(|(id, content)| (ChainId::from(*id), content))
+                .map(|(id, content)| (Arc::from(*id), content))
                 .collect()
         }
     }

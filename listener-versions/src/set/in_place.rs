@@ -14,7 +14,7 @@ use super::chain_diff::kept;
 use super::decision::Candidate;
 use super::effect::Work;
 use super::record::Origin;
-use crate::{ChainId, ChainRecord, Change, Effect, ListenerConfig, VersionRecord, VersionSet};
+use crate::{ChainRecord, Change, Effect, ListenerConfig, VersionRecord, VersionSet};
 
 /// Which chains stay if `active` goes on with this configuration: it takes what comes, and nothing
 /// outside of the chains differs.
@@ -48,13 +48,13 @@ impl<C: ListenerConfig> VersionSet<C> {
     }
 
     /// The records of a new version's chains.
-    pub(crate) fn new_chains(&mut self, version: u64, ids: &[ChainId]) -> Vec<ChainRecord> {
+    pub(crate) fn new_chains(&mut self, version: u64, ids: &[Arc<str>]) -> Vec<ChainRecord> {
         ids.iter()
             .map(|id| self.new_chain(version, id.clone()))
             .collect()
     }
 
-    fn new_chain(&mut self, version: u64, id: ChainId) -> ChainRecord {
+    fn new_chain(&mut self, version: u64, id: Arc<str>) -> ChainRecord {
         let number = self.next_chain;
         self.next_chain += 1;
         ChainRecord {
@@ -78,7 +78,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         let version = self.names.get(name)?.active?;
         let record = self.versions.get_mut(&version)?;
         let old = std::mem::take(&mut record.chains);
-        let mut old: HashMap<ChainId, ChainRecord> = old
+        let mut old: HashMap<Arc<str>, ChainRecord> = old
             .into_iter()
             .map(|chain| (chain.id.clone(), chain))
             .collect();

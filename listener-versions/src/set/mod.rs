@@ -17,7 +17,6 @@ mod steps;
 #[cfg(test)]
 mod tests;
 
-pub use chain_diff::ChainId;
 pub(crate) use decision::Wanted;
 pub(crate) use effect::Effect;
 pub(crate) use record::{Asked, ChainRecord, Origin, VersionRecord};

@@ -209,7 +209,7 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
         if let Some(id) = asked.chain_twice() {
             return invalid(FieldError::new(
                 "filter_chains",
-                format!("{id:?} identifies two of them", id = id.as_str()),
+                format!("{id:?} identifies two of them"),
             ));
         }
         if let Some(socket) = asked.socket_twice() {

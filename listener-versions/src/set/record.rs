@@ -9,7 +9,7 @@ use std::time::Duration;
 use drain_tree::{DrainReason, DrainType, TrafficDirection};
 
 use crate::live::Life;
-use crate::{ChainId, ListenerConfig, Ready, SocketKey, SocketOptions, VersionState};
+use crate::{ListenerConfig, Ready, SocketKey, SocketOptions, VersionState};
 
 /// One version of one listener, as the set knows it.
 pub(crate) struct VersionRecord<C> {
@@ -68,7 +68,7 @@ pub(crate) struct ChainRecord {
     /// Larger than that of every chain before it, of any listener.
     pub(crate) number: u64,
     /// What identifies it within its listener.
-    pub(crate) id: ChainId,
+    pub(crate) id: Arc<str>,
     /// The number of its listener's version.
     pub(crate) version: u64,
 }
@@ -78,7 +78,7 @@ pub(crate) struct ChainRecord {
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     pub(crate) warms: bool,
-    pub(crate) chains: Vec<ChainId>,
+    pub(crate) chains: Vec<Arc<str>>,
     pub(crate) traffic_direction: TrafficDirection,
     pub(crate) drain_type: DrainType,
     pub(crate) drain_timeout: Duration,
@@ -105,7 +105,7 @@ impl Asked {
     }
 
     /// A chain whose identity another one has too.
-    pub(crate) fn chain_twice(&self) -> Option<&ChainId> {
+    pub(crate) fn chain_twice(&self) -> Option<&Arc<str>> {
         let mut seen = HashSet::with_capacity(self.chains.len());
         self.chains.iter().find(|id| !seen.insert(*id))
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use conn_tracker::{ConnId, ConnKind, ConnSnapshot, ConnState, Peer};
 use drain_signal::{DrainEvent, schedule::signal_window};
-use listener_versions::{ChainView, VersionView};
+use listener_versions::{ListenerChain, VersionView};
 use serde::Serialize;
 
 use super::view::{millis, optional_millis};
@@ -133,7 +133,7 @@ impl ConnectionView {
         connections: &[ConnSnapshot],
         tracked_at: Duration,
         versions: &[VersionView],
-        chains: &[ChainView],
+        chains: &[Arc<ListenerChain>],
         now: Instant,
     ) -> Vec<Self> {
         let covering = |event: &Option<Arc<DrainEvent>>, deadline| {
@@ -151,8 +151,9 @@ impl ConnectionView {
         let of_chains: HashMap<_, _> = chains
             .iter()
             .filter_map(|chain| {
-                let key = (chain.version, chain.id.as_str());
-                Some((key, covering(&chain.drain, chain.deadline)?))
+                let key = (chain.version(), &**chain.id());
+                let drain = chain.drain();
+                Some((key, covering(&drain.event(), drain.deadline())?))
             })
             .collect();
         let view = |connection: &ConnSnapshot| {

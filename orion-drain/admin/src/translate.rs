@@ -1,9 +1,10 @@
 //! What the crates below know, as the admin interface shows it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use drain_signal::{DrainEvent, DrainStrategy};
-use listener_versions::{ChainView, ListenAddress, VersionState, VersionView};
+use listener_versions::{ListenAddress, ListenerChain, VersionState, VersionView};
 
 use super::{DrainView, ListenerView, VersionSummary};
 use orion_drain_telemetry::DrainId;
@@ -69,14 +70,15 @@ impl DrainView {
 
     /// Filter chains that drain by themselves at `now`: see
     /// [`Listeners::draining_chains`](listener_versions::Listeners::draining_chains).
-    pub fn draining_chains(chains: &[ChainView], now: Instant) -> Vec<Self> {
-        let view = |chain: &ChainView| {
-            let drain = Self::progress(chain.drain.as_ref()?, chain.deadline, now);
+    pub fn draining_chains(chains: &[Arc<ListenerChain>], now: Instant) -> Vec<Self> {
+        let view = |chain: &Arc<ListenerChain>| {
+            let (event, deadline) = (chain.drain().event()?, chain.drain().deadline());
+            let drain = Self::progress(&event, deadline, now);
             Some(Self {
-                listener: Some(chain.listener.to_string()),
-                version: Some(chain.version),
-                filter_chain: Some(chain.id.to_string()),
-                connections: chain.connections,
+                listener: Some(chain.listener().to_owned()),
+                version: Some(chain.version()),
+                filter_chain: Some(chain.id().to_string()),
+                connections: chain.connections(),
                 ..drain
             })
         };

@@ -54,6 +54,7 @@ mod upstream_h2;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,7 +70,7 @@ use orion_drain::drain_tree::{
 };
 use orion_drain::lifecycle::{Shutdown, ShutdownSettings};
 use orion_drain::listener_versions::{
-    ChainView, Change, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
+    Change, ListenerChain, ListenerObserver, Listeners, ListenersOptions, Update, VersionView,
 };
 use orion_drain::serve::SharedBehavior;
 use orion_drain::stats::Stats;
@@ -104,13 +105,15 @@ impl ListenerObserver for Observer {
     fn in_place_updated(&self, version: &VersionView) {
         self.0.in_place_updated(version);
     }
-    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
+    fn chain_drain_started(&self, chain: &Arc<ListenerChain>, reason: DrainReason) {
         assert_eq!(reason, DrainReason::FilterChainUpdate);
         self.0.chain_drain_started(chain, reason);
     }
-    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+    fn chain_drained(&self, chain: &Arc<ListenerChain>, outcome: &DrainOutcome) {
         self.0.chain_drained(chain, outcome);
-        self.1.send(chain.id.to_string()).expect("the test listens");
+        self.1
+            .send(chain.id().to_string())
+            .expect("the test listens");
     }
     fn drain_started(&self, version: &VersionView, reason: DrainReason) {
         self.0.drain_started(version, reason);

@@ -25,7 +25,7 @@ use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
 /// For listeners without filter chains. A listener with chains needs a handler that enters them
-/// ([`Admission::enter_chain`](listener_versions::Admission::enter_chain)).
+/// ([`Accepted::enter_chain`](listener_versions::Accepted::enter_chain)).
 ///
 /// # Examples
 ///

@@ -7,8 +7,7 @@ use std::time::Duration;
 use conn_tracker::ConnTracker;
 use drain_tree::{DrainManager, DrainSettings, DrainStrategy};
 use listener_versions::{
-    Admission, ListenAddress, ListenerConfig, Listeners, ListenersOptions, SocketOptions, Stream,
-    Update,
+    Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, SocketOptions, Update,
 };
 use orion_drain_shutdown::{ShutdownEnding, ShutdownSettings, shut_down_all};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -40,10 +39,11 @@ impl ListenerConfig for Config {
 }
 
 /// Says `a` at first, and `z` when the connection is asked to leave.
-async fn serve(mut stream: Stream, admission: Admission<Config>) {
+async fn serve(accepted: Accepted<Config>) {
+    let (mut stream, connection) = accepted.split();
     drop(stream.write_all(b"a").await);
     let mut byte = [0];
-    let asked = admission
+    let asked = connection
         .watch
         .run_until_signaled(stream.read(&mut byte))
         .await;

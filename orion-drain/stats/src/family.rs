@@ -1,9 +1,10 @@
 //! Metrics with labels: the `orion_*` ones, which Envoy has not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use conn_tracker::{CloseReason, ConnState, ConnTracker};
-use listener_versions::{ChainView, VersionView};
+use listener_versions::{ListenerChain, VersionView};
 
 use super::drains::{Drains, Histogram};
 use super::prometheus::escaped;
@@ -105,7 +106,7 @@ impl StatsSnapshot {
         mut self,
         tracker: &ConnTracker,
         versions: &[VersionView],
-        chains: &[ChainView],
+        chains: &[Arc<ListenerChain>],
     ) -> Self {
         let mut alive: BTreeMap<&str, u64> = BTreeMap::new();
         let mut draining: BTreeMap<&str, u64> = BTreeMap::new();
@@ -122,9 +123,9 @@ impl StatsSnapshot {
             // Those of a version that drains as well are counted with it.
             if !versions
                 .iter()
-                .any(|one| one.number == chain.version && one.drain.is_some())
+                .any(|one| one.number == chain.version() && one.drain.is_some())
             {
-                *draining.entry(&chain.listener).or_default() += chain.connections as u64;
+                *draining.entry(chain.listener()).or_default() += chain.connections() as u64;
             }
         }
         let gauges = |of: BTreeMap<&str, u64>| -> Vec<_> {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use drain_tree::{DrainEnding, DrainEvent, DrainOutcome, DrainReason};
 use listener_versions::{
-    ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView,
+    ListenAddress, ListenerChain, ListenerObserver, Refusal, UpdateError, VersionView,
 };
 
 use orion_drain_telemetry::ListenerTrace;
@@ -142,18 +142,18 @@ impl ListenerObserver for StatsObserver {
         stats.listener_in_place_updated.inc();
     }
 
-    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
+    fn chain_drain_started(&self, chain: &Arc<ListenerChain>, reason: DrainReason) {
         self.trace.chain_drain_started(chain, reason);
-        self.drain_begins(chain.drain.as_ref());
+        self.drain_begins(chain.drain().event().as_ref());
         self.stats
             .listener_manager()
             .total_filter_chains_draining
             .inc();
     }
 
-    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
+    fn chain_drained(&self, chain: &Arc<ListenerChain>, outcome: &DrainOutcome) {
         self.trace.chain_drained(chain, outcome);
-        self.drain_ends(&chain.listener, outcome);
+        self.drain_ends(chain.listener(), outcome);
         self.stats
             .listener_manager()
             .total_filter_chains_draining

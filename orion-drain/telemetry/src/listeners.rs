@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use drain_signal::DrainEvent;
 use drain_tree::{DrainOutcome, DrainReason};
 use listener_versions::{
-    ChainView, ListenAddress, ListenerObserver, Refusal, UpdateError, VersionView,
+    ListenAddress, ListenerChain, ListenerObserver, Refusal, UpdateError, VersionView,
 };
 use tracing::field::{DisplayValue, Empty, display};
 use tracing::{Instrument, Level, Span, debug, enabled, info, info_span, warn};
@@ -136,19 +136,20 @@ impl ListenerObserver for ListenerTrace {
         );
     }
 
-    fn chain_drain_started(&self, chain: &ChainView, reason: DrainReason) {
-        let event = chain.drain.as_ref();
+    fn chain_drain_started(&self, chain: &Arc<ListenerChain>, reason: DrainReason) {
+        let event = chain.drain().event();
+        let event = event.as_ref();
         let span = info_span!(
-            target: "orion_drain::listener", "drain", drain_id = drain_id(event), listener = &*chain.listener,
-            version = chain.version, filter_chain = chain.id.as_str(), reason = reason.as_str(), left = Empty,
+            target: "orion_drain::listener", "drain", drain_id = drain_id(event), listener = chain.listener(),
+            version = chain.version(), filter_chain = &**chain.id(), reason = reason.as_str(), left = Empty,
         );
         info!(
-            target: "orion_drain::listener", parent: &span, drain_id = drain_id(event), listener = &*chain.listener,
-            version = chain.version, filter_chain = chain.id.as_str(), reason = reason.as_str(),
+            target: "orion_drain::listener", parent: &span, drain_id = drain_id(event), listener = chain.listener(),
+            version = chain.version(), filter_chain = &**chain.id(), reason = reason.as_str(),
             strategy = event.map(|event| strategy(event)), drain_time_ms = event.map(|event| millis(event.drain_time)),
-            connections = chain.connections, "drain started",
+            connections = chain.connections(), "drain started",
         );
-        self.begin(Of::Chain(chain.number), event, span);
+        self.begin(Of::Chain(chain.number()), event, span);
     }
 
     fn drain_hurried(&self, version: &VersionView, _: Instant) {
@@ -167,11 +168,11 @@ impl ListenerObserver for ListenerTrace {
         );
     }
 
-    fn chain_drained(&self, chain: &ChainView, outcome: &DrainOutcome) {
-        let span = self.end(Of::Chain(chain.number), outcome);
+    fn chain_drained(&self, chain: &Arc<ListenerChain>, outcome: &DrainOutcome) {
+        let span = self.end(Of::Chain(chain.number()), outcome);
         info!(
-            target: "orion_drain::close", parent: &span, drain_id = drain_id(chain.drain.as_ref()),
-            listener = &*chain.listener, version = chain.version, filter_chain = chain.id.as_str(),
+            target: "orion_drain::close", parent: &span, drain_id = drain_id(chain.drain().event().as_ref()),
+            listener = chain.listener(), version = chain.version(), filter_chain = &**chain.id(),
             reason = outcome.reason.as_str(), took_ms = millis(outcome.took), left = outcome.left, "drained",
         );
     }

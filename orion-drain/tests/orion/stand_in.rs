@@ -18,8 +18,8 @@ use orion_drain::conn_tracker::{CloseReason, ConnTracker};
 use orion_drain::drain_tree::{DrainDirection, DrainManager};
 use orion_drain::lifecycle::{Shutdown, ShutdownOutcome, ShutdownReason, ShutdownSettings};
 use orion_drain::listener_versions::{
-    Accepted, ChainId, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch,
-    Routes, SocketOptions, Update, UpdateError, UpdateReport, socket2,
+    Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch, Routes,
+    SocketOptions, Update, UpdateError, UpdateReport, socket2,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{
@@ -134,12 +134,12 @@ impl Listener {
         }
     }
 
-    fn select_filterchain(&self, first: u8) -> Option<ChainId> {
+    fn select_filterchain(&self, first: u8) -> Option<Arc<str>> {
         let wanted = if first == b'T' { "tcp" } else { "http" };
         let mut chains = self.filter_chains.keys();
         chains
             .find(|chain| chain.0 == wanted)
-            .map(|chain| ChainId::from(chain.0))
+            .map(|chain| Arc::from(chain.0))
     }
 }
 
@@ -158,12 +158,12 @@ impl ListenerConfig for Listener {
         self.differs_only_in_chains(other) && self.chains() == other.chains()
     }
 
-    fn chains(&self) -> Vec<(ChainId, &FilterChainConfig)> {
+    fn chains(&self) -> Vec<(Arc<str>, &FilterChainConfig)> {
         let chains = self.filter_chains.iter();
         let mut chains: Vec<_> = chains
-            .map(|(rule, chain)| (ChainId::from(rule.0), &chain.config))
+            .map(|(rule, chain)| (Arc::<str>::from(rule.0), &chain.config))
             .collect();
-        chains.sort_by(|one, other| one.0.as_str().cmp(other.0.as_str()));
+        chains.sort_by(|one, other| one.0.cmp(&other.0));
         chains
     }
 
@@ -248,24 +248,25 @@ impl ListenersManager {
 const INSPECTOR_TIMEOUT: Duration = Duration::from_secs(15);
 
 async fn process_listener_update(accepted: Accepted<Listener>) {
-    let (stream, admission) = accepted.split();
+    let (stream, accepted) = accepted.split();
     let inspecting = inspect_client_hello(Box::new(stream));
-    let inspecting = admission.watch.run_until_expired(inspecting);
+    let inspecting = accepted.watch.run_until_expired(inspecting);
     let Ok(Some(Ok((first, stream)))) = tokio::time::timeout(INSPECTOR_TIMEOUT, inspecting).await
     else {
-        admission.conn.set_close_reason(CloseReason::Error);
+        accepted.conn.set_close_reason(CloseReason::Error);
         return;
     };
-    let Ok(entry) = admission.enter_chain(|listener| listener.select_filterchain(first)) else {
+    let Ok((entered, chain)) = accepted.enter_chain(|listener| listener.select_filterchain(first))
+    else {
         return;
     };
     let connection =
-        Connection::of_chain(&entry.version, entry.chain.drain(), entry.watch, entry.conn);
-    let listener = Arc::clone(entry.version.config());
+        Connection::of_chain(&entered.version, chain.drain(), entered.watch, entered.conn);
+    let listener = Arc::clone(entered.version.config());
     let chain = listener
         .filter_chains
         .iter()
-        .find(|(rule, _)| rule.0 == entry.chain.id().as_str());
+        .find(|(rule, _)| rule.0 == &**chain.id());
     if let Some((_, chain)) = chain {
         chain
             .start_filterchain(stream, connection, &listener.routes)

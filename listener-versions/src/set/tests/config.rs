@@ -4,8 +4,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+use std::sync::Arc;
+
 use drain_tree::TrafficDirection;
-use listener_versions::{ChainId, FieldError, ListenAddress, ListenerConfig, SocketOptions};
+use listener_versions::{FieldError, ListenAddress, ListenerConfig, SocketOptions};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
@@ -59,8 +61,8 @@ impl Config {
     }
 
     /// The chain `id`, if there is one.
-    pub(crate) fn chain(&self, id: &str) -> Option<ChainId> {
-        self.find(id).map(|_| ChainId::from(id))
+    pub(crate) fn chain(&self, id: &str) -> Option<Arc<str>> {
+        self.find(id).map(|_| Arc::from(id))
     }
 
     pub(crate) fn bad(mut self, field: &str) -> Self {
@@ -113,10 +115,10 @@ impl ListenerConfig for Config {
         self == other
     }
 
-    fn chains(&self) -> Vec<(ChainId, &u32)> {
+    fn chains(&self) -> Vec<(Arc<str>, &u32)> {
         let chains = self.chains.iter();
         chains
-            .map(|(id, content)| (ChainId::from(*id), content))
+            .map(|(id, content)| (Arc::from(*id), content))
             .collect()
     }
 

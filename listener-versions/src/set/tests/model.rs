@@ -136,7 +136,7 @@ impl Notebook {
             .flat_map(|version| {
                 let chains = version.chains.iter().zip(&version.config.chains);
                 chains.map(|(record, (id, content))| {
-                    assert_eq!((record.version, record.id.as_str()), (version.number, *id));
+                    assert_eq!((record.version, &*record.id), (version.number, *id));
                     (record.number, (version.number, *id, *content))
                 })
             })

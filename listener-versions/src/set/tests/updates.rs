@@ -423,7 +423,7 @@ fn if_only_chains_differ_the_version_goes_on_and_what_changed_or_is_gone_drains(
         bench
             .set
             .complete_chain(2)
-            .is_some_and(|chain| chain.id.as_str() == "changed")
+            .is_some_and(|chain| &*chain.id == "changed")
     );
     assert!(bench.set.complete_chain(2).is_none(), "only once");
     assert!(bench.set.complete_chain(1).is_none(), "it does not drain");
