@@ -52,6 +52,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use futures_util::FutureExt as _;
 use http::HeaderValue;
 use orion_drain::StatsObserver;
 use orion_drain::admin::{Standard, Startup};
@@ -270,6 +271,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     startup.initializing();
     let waits = First::new(startup, maker.envoy_1_40);
     let statics_warm = lds::warming(&report, &listeners, &rds, &waits);
+    let statics_warm = statics_warm.boxed().shared();
     match first {
         Some(_) => drop(tokio::spawn({
             let waits = waits.clone();
@@ -292,6 +294,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         has_file: bootstrap.lds_path().is_some(),
         reload: first.is_some().then(|| Arc::clone(&lds.reload)),
         patience,
+        statics_warm: statics_warm.clone(),
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
     let first = async move {

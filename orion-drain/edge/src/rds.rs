@@ -75,11 +75,8 @@ impl Rds {
         let name = &to.route_config_name;
         let stats = self.0.stats.rds(stat_prefix, name);
         let mut scopes = self.scopes();
-        scopes.retain(|_, of_name| {
-            of_name.retain(|scope| scope.strong_count() > 0);
-            !of_name.is_empty()
-        });
         let of_name = scopes.entry(name.clone()).or_default();
+        of_name.retain(|scope| scope.strong_count() > 0);
         let new = Arc::downgrade(&stats);
         if !of_name.iter().any(|scope| scope.ptr_eq(&new)) {
             of_name.push(new);

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, Shared};
 use orion_drain::lifecycle::Shutdown;
 #[cfg(feature = "systemd")]
 use orion_drain::lifecycle::systemd::{self, PassedSockets};
@@ -31,17 +32,23 @@ pub(crate) struct Source {
     pub(crate) reload: Option<Arc<Reload>>,
     /// How long the first listeners may take: `initial_fetch_timeout`; `None`: for ever.
     pub(crate) patience: Option<Duration>,
+    /// The listeners of the bootstrap have their routes, or have waited for them long enough.
+    pub(crate) statics_warm: Shared<BoxFuture<'static, ()>>,
 }
 
 impl Source {
-    /// Something has come from there, or it has taken too long.
+    /// Something has come from there, and static listeners serve; or it has taken too long.
     async fn first(&self) {
+        let first = async {
+            self.statics_warm.clone().await;
+            self.applied().await;
+        };
         match self.patience {
             Some(patience) => {
-                let applied = tokio::time::timeout(patience, self.applied());
-                applied.await.unwrap_or_default();
+                let first = tokio::time::timeout(patience, first);
+                first.await.unwrap_or_default();
             }
-            None => self.applied().await,
+            None => first.await,
         }
     }
 

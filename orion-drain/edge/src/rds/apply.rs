@@ -26,6 +26,8 @@ impl Rds {
         loop {
             let names = self.names();
             self.0.tables.drop_unwatched();
+            self.scopes()
+                .retain(|_, of_name| of_name.iter().any(|scope| scope.strong_count() > 0));
             wanted.send_if_modified(|before| {
                 let is_another = *before != names;
                 *before = names;

@@ -446,39 +446,41 @@ fn free_port() -> u16 {
 
 #[tokio::test]
 async fn a_process_that_takes_over_does_so_when_the_routes_of_its_listeners_are_there() {
+    for is_static in [false, true] {
+        take_over(is_static).await;
+    }
+}
+
+async fn take_over(is_static: bool) {
     let mut plane = Plane::start().await;
     let folder = tempfile::TempDir::new().expect("a folder");
     let meeting = folder.path().join("meeting");
     let flags = format!("{FLAGS} --hot-restart-path {}", meeting.display());
     let (address, port) = (plane.address, free_port());
-    let listener = || {
-        messages::resource(json_of(
-            Http::new("http", 1).at("127.0.0.1", port),
-            "shop",
-            "0s",
-        ))
-    };
+    let listener = || json_of(Http::new("http", 1).at("127.0.0.1", port), "shop", "0s");
     let start = || {
         Edge::start_of(&flags, |folder, upstream| {
-            let source = "  lds_config: { ads: {}, resource_api_version: V3 }\n";
-            with_ads(&bootstrap(folder, upstream, ""), address, source, &[])
+            let mut fixed = listener();
+            fixed.as_object_mut().expect("fields").remove("@type");
+            let text = bootstrap(folder, upstream, "");
+            match is_static {
+                true => with_ads(&text, address, "", &[fixed]),
+                false => {
+                    let source = "  lds_config: { ads: {}, resource_api_version: V3 }\n";
+                    with_ads(&text, address, source, &[])
+                }
+            }
         })
     };
     let mut old = start().await;
-    let mut of_old = plane.whole().await;
-    of_old.answer().await;
-    send(&mut of_old, "1", vec![listener()]).await;
-    until_names(&mut of_old, &["shop"]).await;
+    let mut of_old = until_asked(&mut plane, is_static, listener()).await;
     send_routes(&mut of_old, "r1", vec![routes("shop", "old")]).await;
     old.until("lds: http serves").await;
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     assert_eq!(version_at(at).await, "old");
 
     let mut new = start().await;
-    let mut of_new = plane.whole().await;
-    of_new.answer().await;
-    send(&mut of_new, "1", vec![listener()]).await;
-    until_names(&mut of_new, &["shop"]).await;
+    let mut of_new = until_asked(&mut plane, is_static, listener()).await;
     for _ in 0..3 {
         assert_eq!(version_at(at).await, "old");
     }
@@ -487,4 +489,53 @@ async fn a_process_that_takes_over_does_so_when_the_routes_of_its_listeners_are_
     new.until(&format!("hot restart: process {} drains", old.pid()))
         .await;
     assert_eq!(version_at(at).await, "new");
+}
+
+/// The next stream, on which this listener is sent if it is not static, and its routes are asked
+/// for.
+async fn until_asked(plane: &mut Plane, is_static: bool, listener: Value) -> Whole {
+    let mut stream = plane.whole().await;
+    if !is_static {
+        stream.answer().await;
+        send(&mut stream, "1", vec![messages::resource(listener)]).await;
+    }
+    until_names(&mut stream, &["shop"]).await;
+    stream
+}
+
+#[cfg(feature = "systemd")]
+#[tokio::test]
+async fn systemd_hears_that_it_is_ready_when_static_listeners_have_their_routes() {
+    let mut plane = Plane::start().await;
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let path = folder.path().join("notify");
+    let notified = tokio::net::UnixDatagram::bind(&path).expect("a socket");
+    let mut command = tokio::process::Command::new(crate::support::program::program());
+    command.env("NOTIFY_SOCKET", &path);
+    let mut fixed = json_of(Http::new("fixed", 1), "shop", "0s");
+    fixed.as_object_mut().expect("fields").remove("@type");
+    let address = plane.address;
+    let edge = Edge::start_as(command, FLAGS, |folder, upstream| {
+        with_ads(&bootstrap(folder, upstream, ""), address, "", &[fixed])
+    })
+    .await;
+    let mut stream = plane.whole().await;
+    until_names(&mut stream, &["shop"]).await;
+    assert_eq!(edge.get("/ready").await.status, 503);
+    let mut text = [0; 4096];
+    while let Ok(length) = notified.try_recv(&mut text) {
+        let text = String::from_utf8_lossy(&text[..length]);
+        assert!(!text.contains("READY=1"), "{text}");
+    }
+    send_routes(&mut stream, "r1", vec![routes("shop", "one")]).await;
+    within("READY=1", async {
+        loop {
+            let length = notified.recv(&mut text).await.expect("a message");
+            if String::from_utf8_lossy(&text[..length]).contains("READY=1") {
+                return;
+            }
+        }
+    })
+    .await;
+    assert_eq!(version_at(edge.address("fixed").await).await, "one");
 }
