@@ -31,10 +31,10 @@ const NEVER: [HeaderName; 4] = [
 /// answers.
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Result<(), StatusCode> {
     if options(headers).any(|name| {
-        name.starts_with(':')
+        name.starts_with(b":")
             || NEVER
                 .iter()
-                .any(|never| name.eq_ignore_ascii_case(never.as_str()))
+                .any(|never| name.eq_ignore_ascii_case(never.as_str().as_bytes()))
     }) {
         return Err(StatusCode::BAD_REQUEST);
     }
@@ -54,18 +54,17 @@ pub(crate) fn strip_request(headers: &mut HeaderMap) -> Result<(), StatusCode> {
 /// Removes the hop-by-hop headers of any message.
 pub(crate) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = options(headers)
-        .filter_map(|name| name.parse().ok())
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect();
     for name in named.iter().chain(&ALWAYS) {
         headers.remove(name);
     }
 }
 
-/// What `connection` lists.
-pub(crate) fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// What `connection` lists, whatever else is in the list.
+pub(crate) fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let values = headers.get_all(CONNECTION).iter();
     values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }

@@ -27,20 +27,28 @@ use crate::upstream::Upstream;
 pub(crate) fn asked<B>(request: &Request<B>) -> Option<HeaderValue> {
     match request.extensions().get::<Protocol>() {
         Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
-        None => asked_by_header(request).cloned(),
+        None => asked_by_header(request),
     }
 }
 
 /// The same in HTTP/1 (RFC 9110 section 7.8): `upgrade` counts in HTTP/1.1 alone, and only if
-/// `connection` names it. A client that offers HTTP/2 is served in HTTP/1.1, as in Envoy.
-fn asked_by_header<B>(request: &Request<B>) -> Option<&HeaderValue> {
+/// `connection` names it. A client that offers HTTP/2 is served in HTTP/1.1, as in Envoy. Several
+/// protocols are a list, of which no route allows anything.
+fn asked_by_header<B>(request: &Request<B>) -> Option<HeaderValue> {
     let names_it = || {
         let mut options = hop_by_hop::options(request.headers());
-        options.any(|option| option.eq_ignore_ascii_case(UPGRADE.as_str()))
+        options.any(|option| option.eq_ignore_ascii_case(UPGRADE.as_str().as_bytes()))
     };
-    let token = request.headers().get(UPGRADE)?;
+    let mut tokens = request.headers().get_all(UPGRADE).iter();
+    let token = tokens.next()?;
+    if request.version() != Version::HTTP_11 || !names_it() {
+        return None;
+    }
+    if let Some(more) = tokens.next() {
+        return HeaderValue::from_bytes(&[token.as_bytes(), more.as_bytes()].join(&b',')).ok();
+    }
     let is_h2c = token.as_bytes().eq_ignore_ascii_case(b"h2c");
-    (request.version() == Version::HTTP_11 && !is_h2c && names_it()).then_some(token)
+    (!is_h2c).then(|| token.clone())
 }
 
 /// An upgrade before it is answered: the client's side of it.

@@ -71,7 +71,12 @@ async fn a_switch_that_is_not_allowed_is_refused_and_what_follows_is_not_read() 
     let mut edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
     let address = edge.address("http").await;
     for path in ["/held", "/version"] {
-        for token in ["websocket", "foo", "h2c, websocket"] {
+        for token in [
+            "websocket",
+            "foo",
+            "h2c, websocket",
+            "other\r\nupgrade: foo",
+        ] {
             let mut client = H1::connect(address).await;
             client
                 .send(&format!(
@@ -182,7 +187,8 @@ async fn what_concerns_the_clients_connection_alone_does_not_reach_the_upstream(
     let mut client = H1::connect(address).await;
     client
         .send(
-            "GET /held HTTP/1.1\r\nhost: test\r\nconnection: x-one, X-Two , keep-alive\r\nx-one: 1\r\nx-two: 2\r\n\
+            "GET /held HTTP/1.1\r\nhost: test\r\nconnection: x-one, X-Two , keep-alive\r\n\
+             connection: \u{f6}, x-four\r\nx-one: 1\r\nx-two: 2\r\nx-four: 4\r\n\
              keep-alive: timeout=5\r\nproxy-connection: keep-alive\r\nte: gzip, trailers\r\nx-three: 3\r\n\r\n",
         )
         .await;
@@ -191,6 +197,7 @@ async fn what_concerns_the_clients_connection_alone_does_not_reach_the_upstream(
         "connection",
         "x-one",
         "x-two",
+        "x-four",
         "keep-alive",
         "proxy-connection",
     ] {
