@@ -128,7 +128,7 @@ impl ListenerChain {
     }
 
     pub(crate) fn conns(&self) -> &ConnChain {
-        self.conns.get_or_init(|| self.group.chain(&*self.id))
+        self.conns.get_or_init(|| self.group.chain(&self.id))
     }
 }
 
