@@ -39,6 +39,13 @@ impl<C: ListenerConfig> SocketSource for Listeners<C> {
     }
 }
 
+/// One is several of which there is one: a handover takes a slice of them.
+impl<C: ListenerConfig> AsRef<[Self]> for Listeners<C> {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
+    }
+}
+
 /// One of several does what each does, with its own sockets.
 impl<C: ListenerConfig> SocketSource for [Listeners<C>] {
     fn share(&self) -> io::Result<Vec<SharedSocket>> {

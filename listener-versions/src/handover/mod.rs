@@ -13,7 +13,7 @@
 //!     │ serves; updates wait                       │ configures, and accepts nothing yet
 //!     │ ◄──── drain, these sockets are taken ───── │ Takeover::serving
 //!  Successor: stops accepting, drains              │
-//!     │ ── draining, with the lock and the path ─► │ Predecessor, Offer: now it accepts, and the next one finds it
+//!     │ ── draining, with the lock and the path ─► │ Offer: now it accepts, and the next one finds it
 //!     │ ◄────────────── terminate ──────────────── │ after the parent shutdown time
 //!     ▼ exits: asked to, or drained                ▼
 //! ```
@@ -53,8 +53,8 @@
 //! let mut takeover = start(path, &options).await?;
 //! listeners.inherit(takeover.sockets());
 //! // .. the configuration is applied; an error here leaves the old process serving ..
-//! let (predecessor, mut offer) = takeover.serving(&listeners).await?;
-//! tokio::spawn(predecessor.ends(tokio::time::sleep(Duration::from_secs(900))));
+//! let mut offer = takeover.serving(&listeners).await?;
+//! tokio::spawn(offer.predecessor_ends(tokio::time::sleep(Duration::from_secs(900))));
 //! // .. workers run ..
 //! let mut successor = loop {
 //!     match offer.next(&listeners, &options, &Default::default()).await {
@@ -100,8 +100,7 @@ pub use hooks::{Hooks, set as set_hooks};
 pub const PROTOCOL_VERSION: u16 = message::VERSION;
 
 pub use offer::Offer;
-pub use predecessor::{Ended, Predecessor};
-pub use source::{Settled, SocketSource};
+pub(crate) use source::{Settled, SocketSource};
 pub use successor::{Successor, SuccessorEvent};
 pub use takeover::{Takeover, start, take_over};
 

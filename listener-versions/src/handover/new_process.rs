@@ -12,10 +12,11 @@ use tokio::time::sleep;
 
 use super::message::Message;
 use super::path::Lock;
+use super::predecessor::Predecessor;
 use super::seek::{Answer, Found, seek};
 use super::source::{SocketSource, Unsettled};
 use super::taking::{Taking, TakingAction, TakingEvent};
-use super::{HandoverError, HandoverOptions, Offer, Predecessor, hooks, path};
+use super::{HandoverError, HandoverOptions, Offer, hooks, path};
 use crate::{Inherited, ListenAddress};
 
 /// How often, and after how long, a process looks again for a path that is gone.
@@ -67,7 +68,7 @@ impl NewProcess {
     pub(super) async fn serving<S: SocketSource + ?Sized>(
         mut self,
         source: &S,
-    ) -> Result<(Predecessor, Offer), HandoverError> {
+    ) -> Result<Offer, HandoverError> {
         self.can_be_found().await?;
         let offered = self.offered();
         let (unsettled, mut claimed) = Unsettled::claim(source, &offered);
@@ -174,12 +175,7 @@ impl NewProcess {
         Ok(Some((Lock::given(lock), path::given(listener)?)))
     }
 
-    fn owner(
-        self,
-        is_alone: bool,
-        lock: Lock,
-        listener: Option<UnixListener>,
-    ) -> (Predecessor, Offer) {
+    fn owner(self, is_alone: bool, lock: Lock, listener: Option<UnixListener>) -> Offer {
         let Answer {
             wire,
             pid,
@@ -194,8 +190,9 @@ impl NewProcess {
         let connection = connection.map(Arc::new);
         let row = (hello.epoch.saturating_add(1), since);
         let predecessor = Predecessor::new(wire, Some(pid), &self.options, connection.clone());
-        let mut offer = Offer::new(&self.path, row, connection, (lock, listener));
+        let offer = Offer::new(&self.path, row, connection, (lock, listener));
+        let mut offer = offer.after(predecessor);
         offer.own();
-        (predecessor, offer)
+        offer
     }
 }

@@ -17,12 +17,13 @@ use super::giving::{Giving, GivingAction, GivingEvent};
 use super::hello::{Hello, random};
 use super::message::Message;
 use super::path::{FileId, Keeping, Lock, There};
+use super::predecessor::Predecessor;
 use super::removals::Removals;
 use super::session::{PAUSE, exchange, greet, one_at_a_time};
 use super::source::{SocketSource, Unsettled};
 use super::wire::Wire;
 use super::{HandoverError, HandoverOptions, Successor, hooks, path};
-use crate::{Inherited, SharedSocket};
+use crate::{Inherited, ListenerConfig, Listeners, SharedSocket};
 
 /// What this process is for the next one.
 #[derive(Debug)]
@@ -65,6 +66,7 @@ pub struct Offer {
     is_owner: bool,
     /// Whether a process has asked and is not answered yet.
     asked: Arc<watch::Sender<bool>>,
+    predecessor: Predecessor,
 }
 
 /// A process has asked, until this is dropped.
@@ -145,7 +147,14 @@ impl Offer {
             file,
             is_owner: false,
             asked: Arc::new(watch::Sender::new(false)),
+            predecessor: Predecessor::none(),
         }
+    }
+
+    /// The offer of a process that has taken over from another one.
+    pub(super) fn after(mut self, predecessor: Predecessor) -> Self {
+        self.predecessor = predecessor;
+        self
     }
 
     /// Whether a process has asked for the sockets and is not answered yet; closed when the offer
@@ -186,9 +195,41 @@ impl Offer {
         self.identity.since.into_std()
     }
 
+    /// The process number of the old process, which had this one's sockets, as the kernel knows it.
+    /// `None` if this process began afresh, or after
+    /// [`predecessor_ends`](Self::predecessor_ends).
+    #[must_use]
+    pub fn predecessor(&self) -> Option<u32> {
+        self.predecessor.pid()
+    }
+
+    /// Waits until the old process has ended by itself, or asks it to when `terminate` is ready:
+    /// the parent shutdown sequence
+    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence),
+    /// Envoy's `--parent-shutdown-time-s`). It is asked by the first call only; without an old
+    /// process this is ready at once. The future borrows nothing of the offer.
+    ///
+    /// # Errors
+    ///
+    /// [`HandoverError::TimedOut`]: the old process was asked to end, and is still there after
+    /// [`HandoverOptions::patience`]. It may hang.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, or never called, the old process is left alone: it ends when it is drained.
+    pub fn predecessor_ends<F: Future<Output = ()>>(
+        &mut self,
+        terminate: F,
+    ) -> impl Future<Output = Result<(), HandoverError>> + use<F> {
+        std::mem::replace(&mut self.predecessor, Predecessor::none()).ends(terminate)
+    }
+
     /// Waits for a new process, and hands over: the listeners stop, and drain for
     /// [`HotRestart`](drain_tree::DrainReason::HotRestart). `more` sockets go with theirs, such as
     /// an admin port's; the caller stops to accept on them when this returns.
+    ///
+    /// `listeners` are one or several, `[Listeners<C>]`: a program that shares nothing between its
+    /// runtimes has one for each.
     ///
     /// While it is not sure which process goes on, updates of the listeners wait: a socket opened
     /// now would be lost later.
@@ -203,12 +244,13 @@ impl Offer {
     /// Dropped while it waits, nothing has happened. Dropped in the middle of an attempt, the
     /// attempt comes to nothing. There is no moment between: the listeners stop, and the new
     /// process is sent the answer, in one step.
-    pub async fn next<S: SocketSource + ?Sized>(
+    pub async fn next<C: ListenerConfig>(
         &mut self,
-        source: &S,
+        listeners: &(impl AsRef<[Listeners<C>]> + ?Sized),
         options: &HandoverOptions,
         more: &Inherited,
     ) -> Result<Successor, HandoverError> {
+        let source = listeners.as_ref();
         self.own();
         loop {
             // An attempt that was dropped in the middle. What it held back was released by it.

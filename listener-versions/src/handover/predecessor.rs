@@ -9,31 +9,19 @@ use tokio::time::timeout;
 
 use super::message::Message;
 use super::wire::Wire;
-use super::{HandoverOptions, tellable};
+use super::{HandoverError, HandoverOptions, tellable};
 
 /// The process that had this one's sockets, and drains; or none, if this process began afresh.
 ///
 /// Dropping it leaves the old process alone: it ends when it is drained.
 #[derive(Debug)]
-pub struct Predecessor {
+pub(super) struct Predecessor {
     /// `None` if it is gone already.
     wire: Option<Wire>,
     pid: Option<u32>,
     options: HandoverOptions,
     /// The connection stays open as long as this or the [`Offer`](super::Offer) is there.
     _connection: Option<Arc<OwnedFd>>,
-}
-
-/// How an old process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Ended {
-    /// By itself, in time: its connections were done. Or there was none.
-    ByItself,
-    /// This process has asked it to end.
-    Terminated,
-    /// This process has asked it to end, and it is still there. It may hang.
-    Lingers,
 }
 
 impl Predecessor {
@@ -56,35 +44,28 @@ impl Predecessor {
         Self::new(None, None, &HandoverOptions::default(), None)
     }
 
-    /// Its process number, as the kernel knows it; `None` if there was no process.
-    #[must_use]
-    pub fn pid(&self) -> Option<u32> {
+    /// Its process number; `None` if there was no process.
+    pub(super) fn pid(&self) -> Option<u32> {
         self.pid
     }
 
-    /// Waits until the old process has ended by itself, or asks it to when `terminate` is ready:
-    /// the parent shutdown sequence
-    /// ([`start_parent_shutdown_sequence`](drain_tree::DrainManager::start_parent_shutdown_sequence),
-    /// Envoy's `--parent-shutdown-time-s`).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, the old process is left alone.
-    pub async fn ends(mut self, terminate: impl Future<Output = ()>) -> Ended {
+    /// See [`Offer::predecessor_ends`](super::Offer::predecessor_ends).
+    pub(super) async fn ends(
+        mut self,
+        terminate: impl Future<Output = ()>,
+    ) -> Result<(), HandoverError> {
         let Some(wire) = &mut self.wire else {
-            return Ended::ByItself;
+            return Ok(());
         };
         if let Either::Left(_) = select(pin!(gone(wire)), pin!(terminate)).await {
-            return Ended::ByItself;
+            return Ok(());
         }
         let patience = self.options.patience;
         if wire.send(&Message::Terminate, &[], patience).await.is_err() {
-            return Ended::ByItself;
+            return Ok(());
         }
-        match timeout(tellable(patience), gone(wire)).await {
-            Ok(()) => Ended::Terminated,
-            Err(_) => Ended::Lingers,
-        }
+        let gone = timeout(tellable(patience), gone(wire)).await;
+        gone.map_err(|_| HandoverError::TimedOut)
     }
 }
 

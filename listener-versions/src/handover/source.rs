@@ -5,10 +5,9 @@ use std::io;
 
 use crate::{Inherited, ListenAddress, SharedSocket};
 
-/// Listening sockets that may change hands. [`Listeners`](crate::Listeners) are one. Several of
-/// them, `[Listeners<C>]`, are one as well: a program that shares nothing between its runtimes has
-/// one for each.
-pub trait SocketSource {
+/// Listening sockets that may change hands: those of one or several
+/// [`Listeners`](crate::Listeners). A handover knows no more of them.
+pub(crate) trait SocketSource {
     /// The old process: a descriptor of each listening socket. Until [`settle`](Self::settle), no
     /// socket is opened that is not among them, and closing one of them does not end listening.
     ///
@@ -28,8 +27,7 @@ pub trait SocketSource {
 
 /// How a handover ended for one of the two processes.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Settled<'a> {
+pub(crate) enum Settled<'a> {
     /// It came to nothing: everything is as it was before.
     Unchanged {
         /// What [`share`](SocketSource::share) said; nothing for the new process.

@@ -5,10 +5,9 @@ use std::path::Path;
 
 use super::new_process::NewProcess;
 use super::seek::{Found, seek};
-use super::source::SocketSource;
 use super::taking::Taking;
-use super::{HandoverError, HandoverOptions, Offer, Predecessor};
-use crate::{Inherited, ListenAddress};
+use super::{HandoverError, HandoverOptions, Offer};
+use crate::{Inherited, ListenAddress, ListenerConfig, Listeners};
 
 /// A process that begins: with the sockets of the process that serves at the path or, if there is
 /// none, with none.
@@ -22,7 +21,7 @@ pub struct Takeover(Begun);
 #[derive(Debug)]
 enum Begun {
     /// No process serves at the path. The next one finds this one.
-    Afresh(Offer),
+    Afresh(Box<Offer>),
     /// Another process serves, and has sent its sockets.
     After(Box<NewProcess>),
 }
@@ -41,7 +40,7 @@ enum Begun {
 pub async fn start(path: &Path, options: &HandoverOptions) -> Result<Takeover, HandoverError> {
     let mut taking = Taking::Looking { ready: false };
     let begun = match seek(&mut taking, path, options, None).await? {
-        Found::NoProcess(lock) => Begun::Afresh(Offer::first(lock, path)?),
+        Found::NoProcess(lock) => Begun::Afresh(Box::new(Offer::first(lock, path)?)),
         Found::Process(answer) => {
             Begun::After(Box::new(NewProcess::new(taking, path, options, answer)))
         }
@@ -103,7 +102,8 @@ impl Takeover {
         }
     }
 
-    /// This process is configured: the old one stops accepting, and drains. When this returns, the
+    /// This process is configured, and has its sockets in `listeners`, one or several: the old one
+    /// stops accepting, and drains. When this returns, the
     /// sockets are this process's alone; those that no listener wants are closed, after the old
     /// process has served what waited there. The next process finds this one at the same path.
     /// Updates of the listeners wait meanwhile. Without an old process, this returns at once.
@@ -123,13 +123,13 @@ impl Takeover {
     ///
     /// Dropped before it returns, this process must not accept. The old process goes on, or, if it
     /// has stopped by then, keeps the sockets for another one, as if this process had died.
-    pub async fn serving<S: SocketSource + ?Sized>(
+    pub async fn serving<C: ListenerConfig>(
         self,
-        source: &S,
-    ) -> Result<(Predecessor, Offer), HandoverError> {
+        listeners: &(impl AsRef<[Listeners<C>]> + ?Sized),
+    ) -> Result<Offer, HandoverError> {
         match self.0 {
-            Begun::Afresh(offer) => Ok((Predecessor::none(), offer)),
-            Begun::After(new) => new.serving(source).await,
+            Begun::Afresh(offer) => Ok(*offer),
+            Begun::After(new) => new.serving(listeners.as_ref()).await,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
 use drain_tree::DrainDirection;
-use listener_versions::handover::{Ended, HandoverError, HandoverOptions, Offer, SuccessorEvent};
+use listener_versions::handover::{HandoverError, HandoverOptions, Offer, SuccessorEvent};
 use listener_versions::{Inherited, Update};
 use tokio::time::sleep;
 
@@ -40,7 +40,7 @@ async fn a_new_process_that_goes_away_leaves_the_old_one_as_it_was() {
         assert_eq!(ask(at_a).await.expect("it serves"), 2);
         // And it may be asked again.
         let attempt = offering(offer, &old);
-        let (new, _predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (new, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let _successor = replaced(attempt).await;
         assert_eq!(ask(at_a).await.expect("it serves"), 1);
         drop(new);
@@ -104,13 +104,11 @@ async fn an_old_process_that_dies_before_it_is_asked_to_drain_leaves_its_sockets
         let new = process(0);
         new.inherit(takeover.sockets());
         lds(&new, [at("a", a, 0)]).await;
-        let (predecessor, _offer) = takeover.serving(&new).await.expect("it is alone");
+        let mut offer = takeover.serving(&new).await.expect("it is alone");
         work(&new, 1);
         answered(parked).await;
-        assert_eq!(
-            predecessor.ends(sleep(Duration::from_secs(900))).await,
-            Ended::ByItself
-        );
+        let ended = offer.predecessor_ends(std::future::pending()).await;
+        ended.expect("it has ended by itself");
     })
     .await;
 }
@@ -151,12 +149,11 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         lds(&first, [at("a", a.clone(), 0), at("b", b.clone(), 0)]).await;
         let (at_a, at_b) = (port(&first, "a"), port(&first, "b"));
         let attempt = offered(&meeting, &first).await;
-        let (second, predecessor, offer) =
-            restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
+        let (second, offer) = restart(&meeting, vec![at("a", a.clone(), 0), at("b", b, 0)]).await;
         let mut successor = replaced(attempt).await;
         let terminated = tokio::spawn(async move { successor.terminated().await });
         // As the kernel ends it: no socket is shut down.
-        killed((predecessor, offer, second.share_sockets())).await;
+        killed((offer, second.share_sockets())).await;
         drop(second);
         let parked = park(at_a);
         // One that comes to nothing, as soon as the first one has noticed; then one that has no use
@@ -168,7 +165,7 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         let third = process(0);
         third.inherit(takeover.sockets());
         lds(&third, [at("a", a, 0)]).await;
-        let (predecessor, _offer) = takeover
+        let mut offer = takeover
             .serving(&third)
             .await
             .expect("the first one has kept them");
@@ -176,9 +173,10 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
         answered(parked).await;
         refused(at_b).await;
         // It is the first one's successor in every respect.
-        let (ended, terminated) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), terminated);
+        let (ended, terminated) =
+            tokio::join!(offer.predecessor_ends(sleep(Duration::ZERO)), terminated);
         terminated.expect("no panic");
-        assert_eq!(ended, Ended::Terminated);
+        ended.expect("it ends when it is asked to");
     })
     .await;
 }
@@ -191,9 +189,9 @@ async fn sockets_that_no_process_comes_for_are_closed() {
     lds(&first, [at("a", a.clone(), 0)]).await;
     let at_a = port(&first, "a");
     let attempt = offered(&meeting, &first).await;
-    let (second, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+    let (second, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
     let mut successor = replaced(attempt).await;
-    killed((predecessor, offer, second.share_sockets())).await;
+    killed((offer, second.share_sockets())).await;
     drop(second);
     // Only time makes it do anything.
     let keep = HandoverOptions::default().keep;
@@ -232,13 +230,13 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             let second = process(0);
             second.inherit(takeover.sockets());
             lds(&second, [at("a", a.clone(), 0)]).await;
-            let (predecessor, offer) = takeover
+            let offer = takeover
                 .serving(&second)
                 .await
                 .expect("the first one agrees");
             let mut successor = replaced(attempt).await;
             // As the kernel ends it.
-            killed((predecessor, offer, second.share_sockets())).await;
+            killed((offer, second.share_sockets())).await;
             drop(second);
             assert_eq!(successor.next().await, SuccessorEvent::Died);
             // No process comes, and nothing is closed.
@@ -250,16 +248,16 @@ async fn times_that_no_clock_can_tell_are_waited_for_without_a_limit() {
             let third = process(0);
             third.inherit(takeover.sockets());
             lds(&third, [at("a", a, 0)]).await;
-            let (predecessor, _offer) = takeover
+            let mut offer = takeover
                 .serving(&third)
                 .await
                 .expect("the first one has kept it");
             work(&third, 1);
             answered(parked).await;
             let (ended, terminated) =
-                tokio::join!(predecessor.ends(sleep(Duration::ZERO)), terminated);
+                tokio::join!(offer.predecessor_ends(sleep(Duration::ZERO)), terminated);
             terminated.expect("no panic");
-            assert_eq!(ended, Ended::Terminated);
+            ended.expect("it ends when it is asked to");
         }
     })
     .await;

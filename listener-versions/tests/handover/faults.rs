@@ -37,7 +37,7 @@ async fn a_new_process_that_dies_as_it_hears_draining_leaves_its_sockets_to_the_
         assert_eq!(successor.next().await, SuccessorEvent::Died);
         let parked = park(at_a);
         let given = tokio::spawn(async move { successor.next().await });
-        let (_new, _predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (_new, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         answered(parked).await;
         assert_eq!(given.await.expect("no panic"), SuccessorEvent::Replaced);
     })
@@ -66,10 +66,10 @@ async fn dropped_after(polls: usize) {
         .await
         .expect("no process is there");
     let attempt = offering_with(offer, &first, options);
-    let (second, predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+    let (second, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
     let mut successor = replaced(attempt).await;
     // As the kernel ends it.
-    killed((predecessor, offer, second.share_sockets())).await;
+    killed((offer, second.share_sockets())).await;
     drop(second);
     assert_eq!(successor.next().await, SuccessorEvent::Died);
     let third = tokio::spawn(async move {
@@ -115,9 +115,9 @@ async fn a_living_process_that_drops_what_the_handover_gave_it_serves_on() {
             .await
             .expect("no process is there");
         let attempt = offering_with(offer, &old, options);
-        let (_new, predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (_new, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let mut successor = replaced(attempt).await;
-        drop((predecessor, offer));
+        drop(offer);
         // Longer than the old process keeps anything.
         let terminated = timeout(Duration::from_millis(500), successor.terminated()).await;
         assert!(terminated.is_err(), "no process wants it gone");

@@ -18,7 +18,7 @@ use std::time::Duration;
 use common::at;
 use common::wire::{answer, ask, bounded, free, lds, port};
 use drain_tree::DrainReason;
-use listener_versions::handover::{Ended, HandoverOptions, Offer, take_over};
+use listener_versions::handover::{HandoverOptions, Offer, take_over};
 use listener_versions::{Inherited, ListenAddress};
 use meeting::*;
 use tokio::time::sleep;
@@ -47,10 +47,10 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
         assert_eq!(mode & 0o777, 0o600);
         // No process accepts: these wait while the sockets change hands.
         let (parked_at_a, parked_at_b) = (park(at_a), park(at_b));
-        let (new, predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (new, mut offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let mut successor = replaced(attempt).await;
         assert_eq!(
-            (successor.pid(), predecessor.pid()),
+            (successor.pid(), offer.predecessor()),
             (std::process::id(), Some(std::process::id()))
         );
         answered(parked_at_a).await;
@@ -61,11 +61,11 @@ async fn the_new_process_goes_on_with_what_it_took_and_the_old_one_drains() {
         refused(at_b).await;
         tokio::spawn(worker.run(answer));
         answered(parked_at_b).await;
-        let (ended, ()) = tokio::join!(predecessor.ends(sleep(Duration::ZERO)), async {
+        let (ended, ()) = tokio::join!(offer.predecessor_ends(sleep(Duration::ZERO)), async {
             successor.terminated().await;
             drop(successor);
         });
-        assert_eq!(ended, Ended::Terminated);
+        ended.expect("it ends when it is asked to");
         // Ours alone now.
         lds(&new, []).await;
         refused(at_a).await;
@@ -88,7 +88,7 @@ async fn as_many_listeners_as_do_not_fit_into_one_message_change_hands() {
             .iter()
             .map(|name| park(port(&old, name)).swap_remove(0))
             .collect();
-        let (new, _predecessor, _offer) = restart(&meeting, configs).await;
+        let (new, _offer) = restart(&meeting, configs).await;
         let _successor = replaced(attempt).await;
         answered(parked).await;
         assert_eq!(new.unclaimed(), []);
@@ -125,7 +125,7 @@ async fn a_third_process_finds_the_second_one_while_the_first_drains() {
         lds(&first, [at("a", a.clone(), 0)]).await;
         let at_a = port(&first, "a");
         let attempt = offered(&meeting, &first).await;
-        let (second, _predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+        let (second, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
         let mut successor = replaced(attempt).await;
         // The third one comes before the second waits for it, while the first drains.
         let third = tokio::spawn({
@@ -256,13 +256,11 @@ async fn twenty_handovers() {
         drop(meeting.take_over().await);
         let (offer, _) = failed(attempt).await;
         attempt = offering(offer, &serving);
-        let (new, predecessor, offer) = restart(&meeting, configs()).await;
+        let (new, mut offer) = restart(&meeting, configs()).await;
+        let ended = offer.predecessor_ends(std::future::pending());
         drop(replaced(attempt).await);
         attempt = offering(offer, &new);
-        assert_eq!(
-            predecessor.ends(sleep(Duration::from_secs(1))).await,
-            Ended::ByItself
-        );
+        ended.await.expect("it ends by itself");
         serving = new;
         assert_eq!(ask(port(&serving, "a")).await.expect("it serves"), 1);
         // The workers of the one before have gone by the time when this one has answered some.
@@ -296,7 +294,7 @@ async fn what_somebody_keeps_listens_on_after_the_process_that_took_it_over() {
         old.inherit(passed);
         lds(&old, [at("a", a.clone(), 0)]).await;
         let attempt = offered(&meeting, &old).await;
-        let (new, _predecessor, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (new, _offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let _successor = replaced(attempt).await;
         answered(park(at_a)).await;
         lds(&new, []).await;

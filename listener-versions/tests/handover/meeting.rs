@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::common::Config;
 use crate::common::wire::{answer, lds, listeners};
 use listener_versions::handover::{
-    HandoverError, HandoverOptions, Offer, Predecessor, Successor, Takeover, take_over,
+    HandoverError, HandoverOptions, Offer, Successor, Takeover, take_over,
 };
 use listener_versions::{Inherited, Listeners};
 use tokio::io::AsyncReadExt;
@@ -106,31 +106,28 @@ pub(crate) async fn replaced(attempt: Offering) -> Successor {
 }
 
 /// The whole of a new process.
-pub(crate) async fn restart(
-    meeting: &Meeting,
-    configs: Vec<Config>,
-) -> (Listeners<Config>, Predecessor, Offer) {
+pub(crate) async fn restart(meeting: &Meeting, configs: Vec<Config>) -> (Listeners<Config>, Offer) {
     let mut takeover = meeting.take_over().await;
     let new = process(0);
     new.inherit(takeover.sockets());
     lds(&new, configs).await;
-    let (predecessor, offer) = takeover.serving(&new).await.expect("the old one agrees");
+    let offer = takeover.serving(&new).await.expect("the old one agrees");
     work(&new, 1);
-    (new, predecessor, offer)
+    (new, offer)
 }
 
 /// The same, if it is not refused at the last moment.
 pub(crate) async fn try_restart(
     meeting: &Meeting,
     configs: Vec<Config>,
-) -> Option<(Listeners<Config>, Predecessor, Offer)> {
+) -> Option<(Listeners<Config>, Offer)> {
     let mut takeover = meeting.ask().await.ok()??;
     let new = process(0);
     new.inherit(takeover.sockets());
     lds(&new, configs).await;
-    let (predecessor, offer) = takeover.serving(&new).await.ok()?;
+    let offer = takeover.serving(&new).await.ok()?;
     work(&new, 1);
-    Some((new, predecessor, offer))
+    Some((new, offer))
 }
 
 /// As the kernel ends a process: no goodbye is said.

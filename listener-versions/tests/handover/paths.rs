@@ -8,7 +8,7 @@ use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::common::{Config, at};
 use crate::meeting::*;
 use listener_versions::handover::{
-    Ended, HandoverError, HandoverOptions, Offer, Successor, SuccessorEvent, start, take_over,
+    HandoverError, HandoverOptions, Offer, Successor, SuccessorEvent, start, take_over,
 };
 use listener_versions::{Listeners, socket2};
 
@@ -17,9 +17,9 @@ async fn begin_afresh(meeting: &Meeting, listeners: &Listeners<Config>) -> Offer
     let begun = start(&meeting.path(), &HandoverOptions::default()).await;
     let mut begun = begun.expect("no process is there");
     assert_eq!((begun.pid(), begun.sockets().len()), (None, 0));
-    let (predecessor, offer) = begun.serving(listeners).await.expect("none has to agree");
-    let ended = predecessor.ends(std::future::pending()).await;
-    assert_eq!(ended, Ended::ByItself);
+    let mut offer = begun.serving(listeners).await.expect("none has to agree");
+    let ended = offer.predecessor_ends(std::future::pending()).await;
+    ended.expect("there is none");
     offer
 }
 
@@ -171,11 +171,11 @@ async fn an_offer_says_which_process_in_a_row_it_is() {
         assert_eq!(offer.epoch(), 0);
         let since = offer.since();
         let attempt = offering(offer, &first);
-        let (second, _predecessor, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+        let (second, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
         let _successor = replaced(attempt).await;
         assert_eq!(offer.epoch(), 1);
         let attempt = offering(offer, &second);
-        let (_third, _predecessor, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
+        let (_third, offer) = restart(&meeting, vec![at("a", a, 0)]).await;
         let _successor = replaced(attempt).await;
         assert_eq!(offer.epoch(), 2);
         // Milliseconds are said, and some pass.
@@ -220,11 +220,11 @@ async fn replaced_by_one_that_dies(
     attempt: Offering,
     a: &listener_versions::ListenAddress,
 ) -> Successor {
-    let (second, predecessor, offer) = restart(meeting, vec![at("a", a.clone(), 0)]).await;
+    let (second, offer) = restart(meeting, vec![at("a", a.clone(), 0)]).await;
     let mut successor = replaced(attempt).await;
     assert_eq!(ask(port(&second, "a")).await.expect("it serves"), 1);
     let sockets = second.share_sockets().expect("descriptors");
-    killed((predecessor, offer, sockets, second)).await;
+    killed((offer, sockets, second)).await;
     assert_eq!(successor.next().await, SuccessorEvent::Died);
     successor
 }
@@ -302,7 +302,7 @@ async fn a_path_that_is_removed_while_a_process_configures_itself_is_made_anew_b
         new.inherit(takeover.sockets());
         lds(&new, [at("a", a.clone(), 0)]).await;
         remove(&meeting, &["edge.sock"]);
-        let (_predecessor, offer) = takeover.serving(&new).await.expect("the old one agrees");
+        let offer = takeover.serving(&new).await.expect("the old one agrees");
         let _successor = replaced(attempt).await;
         let attempt = offering(offer, &new);
         while !meeting.path().exists() {

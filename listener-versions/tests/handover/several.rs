@@ -130,7 +130,7 @@ async fn two_runtimes_with_listeners_of_their_own_hand_over_without_losing_a_cli
         }
         configure(&new, &shared, &own).await;
         let served = takeover.serving(&listeners_of(&new)[..]).await;
-        let (_predecessor, _offer) = served.expect("the old one agrees");
+        let _offer = served.expect("the old one agrees");
         let _successor = attempt.await.expect("no panic");
         // The old process ends when it is drained. Its clients are those of the new one from now
         // on.
@@ -185,7 +185,7 @@ async fn a_socket_that_two_runtimes_share_stays_one_however_often_it_changes_han
                 assert!(report.is_success(), "{report:?}");
             }
             let served = takeover.serving(&listeners_of(&new)[..]).await;
-            let (_predecessor, next) = served.expect("the old process agrees");
+            let next = served.expect("the old process agrees");
             let replaced = attempt.await.expect("no panic");
             let _successor = replaced.expect("it is replaced");
             (old, offer) = (new, next);
@@ -235,7 +235,7 @@ async fn split_in_two(
         lds(new, [at("a", address.clone(), 0)]).await;
     }
     let served = takeover.serving(&new[..]).await;
-    let (_predecessor, _offer) = served.expect("the old process agrees");
+    let _offer = served.expect("the old process agrees");
     let _successor = replaced(attempt).await;
     let workers = new.iter().map(Listeners::worker).collect();
     (new, workers)

@@ -134,9 +134,9 @@ async fn begin(
         println!("configures");
         until(|orders| orders.configure.then_some(()));
     }
-    let (predecessor, offer) = begun.serving(listeners).await?;
+    let mut offer = begun.serving(listeners).await?;
     // The old process drains as long as it likes.
-    tokio::spawn(predecessor.ends(std::future::pending()));
+    tokio::spawn(offer.predecessor_ends(std::future::pending()));
     Ok(offer)
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use orion_drain::drain_tree::DrainManager;
 use orion_drain::lifecycle::{Shutdown, ShutdownReason};
 use orion_drain::listener_versions::handover::{
-    Ended, HandoverOptions, Offer, Predecessor, SuccessorEvent, Takeover, start,
+    HandoverError, HandoverOptions, Offer, SuccessorEvent, Takeover, start,
 };
 use orion_drain::listener_versions::{Inherited, ListenAddress, Listeners};
 use tokio::sync::watch;
@@ -72,10 +72,14 @@ impl Restart {
                 "hot restart: not all listeners can be served, process {pid} goes on"
             );
         }
-        let (predecessor, offer) = takeover.serving(listeners).await.context("hot restart")?;
-        if let Some(pid) = predecessor.pid() {
+        let mut offer = takeover.serving(listeners).await.context("hot restart")?;
+        if let Some(pid) = offer.predecessor() {
             let terminate = root.start_parent_shutdown_sequence();
-            tokio::spawn(see_off(pid, predecessor, terminate));
+            let ended = offer.predecessor_ends(async move {
+                terminate.await;
+                say!("hot restart: process {pid} was asked to end");
+            });
+            tokio::spawn(see_off(pid, ended));
         }
         Ok(Offering { offer, options })
     }
@@ -90,16 +94,14 @@ pub(crate) fn predecessor_runs() -> bool {
     PREDECESSOR_RUNS.load(Ordering::Relaxed)
 }
 
-async fn see_off(pid: u32, predecessor: Predecessor, terminate: impl Future<Output = ()>) {
+async fn see_off(pid: u32, ended: impl Future<Output = Result<(), HandoverError>>) {
     PREDECESSOR_RUNS.store(true, Ordering::Relaxed);
     say!("hot restart: process {pid} drains");
-    let ended = predecessor.ends(terminate).await;
-    let is_over = matches!(ended, Ended::ByItself | Ended::Terminated);
-    PREDECESSOR_RUNS.store(!is_over, Ordering::Relaxed);
+    let ended = ended.await;
+    PREDECESSOR_RUNS.store(ended.is_err(), Ordering::Relaxed);
     match ended {
-        Ended::ByItself => say!("hot restart: process {pid} is done"),
-        Ended::Terminated => say!("hot restart: process {pid} was asked to end"),
-        _ => complain!("hot restart: process {pid} was asked to end, and has not"),
+        Ok(()) => say!("hot restart: process {pid} is done"),
+        Err(_) => complain!("hot restart: process {pid} was asked to end, and has not"),
     }
 }
 
