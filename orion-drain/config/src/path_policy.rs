@@ -112,7 +112,8 @@ impl HttpConnectionManager {
         })
     }
 
-    /// The host as routes and upstreams see it. `local_port` is the listener's.
+    /// The host as routes and upstreams see it. `local_port` is the one that the client connected
+    /// to; only `strip_matching_host_port` looks at it.
     pub fn host<'h>(&self, host: &'h str, local_port: Option<u16>) -> &'h str {
         let (name, port) = split_port(host);
         let own = port.and_then(|port| port.parse().ok()) == local_port;

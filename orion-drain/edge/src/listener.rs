@@ -12,7 +12,7 @@ use orion_drain::config::{
 };
 use orion_drain::conn_tracker::CloseReason;
 use orion_drain::listener::{Entered, ServedListener};
-use orion_drain::listener_versions::Accepted;
+use orion_drain::listener_versions::{Accepted, Stream};
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
 use orion_drain::proto_drain_http1::CloseCode;
 use orion_drain::serve::{
@@ -110,7 +110,7 @@ impl Maker {
                             awaited.push((routes, rds.initial_fetch_limit()));
                             Arc::new(newest)
                         });
-                        self.http(listener, manager.with_bodies(&bodies), newest, buffer)
+                        self.http(manager.with_bodies(&bodies), newest, buffer)
                     }
                     Some(NetworkFilter::TcpProxy(proxy)) => self.tcp(proxy, buffer),
                     _ => ChainFilter::Nothing,
@@ -125,7 +125,6 @@ impl Maker {
 
     fn http(
         &self,
-        listener: &Listener,
         manager: HttpConnectionManager,
         rds: Option<Arc<Newest>>,
         buffer: Option<u32>,
@@ -151,7 +150,7 @@ impl Maker {
                 peer: None,
                 secure: false,
             },
-            local_port: listener.address.socket_addr().map(|at| at.port()),
+            local_port: None,
             tunnels: Tunnels {
                 options: server.tunnels(),
                 websocket_close: self.websocket_close,
@@ -195,6 +194,7 @@ pub(crate) async fn serve(
     else {
         return;
     };
+    let local_port = service.filter.asks_for_port(&stream);
     if let Some(audited) = audited {
         audited.on_connection_established("", ConnectionInfo::of(&connection));
     }
@@ -205,22 +205,37 @@ pub(crate) async fn serve(
             let (filter, stream) = (&service.filter, Box::new(stream));
             // Boxed, as every wait below that most connections never come to: the task of a
             // connection is as large as the largest of them.
-            Box::pin(filter.serve(stream, connection, peer, codec, true)).await;
+            Box::pin(filter.serve(stream, connection, (peer, local_port), codec, true)).await;
         }
         return;
     }
     let (filter, codec) = (&service.filter, CodecType::Auto);
-    filter.serve(stream, connection, peer, codec, false).await;
+    filter
+        .serve(stream, connection, (peer, local_port), codec, false)
+        .await;
     drop(counted);
 }
 
 impl ChainFilter {
+    /// The port that the client connected to, if hosts are compared with it: the listener's own
+    /// may be 0, and it may have several addresses.
+    fn asks_for_port(&self, stream: &Stream) -> Option<u16> {
+        match (self, stream) {
+            (Self::Http(_, proxy, _), Stream::Tcp(tcp))
+                if proxy.manager.strip_matching_host_port =>
+            {
+                tcp.local_addr().ok().map(|local| local.port())
+            }
+            _ => None,
+        }
+    }
+
     /// Serves what a connection says, once it is clear.
     async fn serve<IO>(
         &self,
         stream: IO,
         connection: Connection,
-        peer: Option<SocketAddr>,
+        (peer, local_port): (Option<SocketAddr>, Option<u16>),
         codec: CodecType,
         secure: bool,
     ) where
@@ -232,6 +247,7 @@ impl ChainFilter {
                 let stats = Arc::clone(stats);
                 let proxy = Proxy {
                     seen: Seen { peer, secure },
+                    local_port,
                     ..proxy.clone()
                 };
                 let service = service_fn(move |request| {

@@ -40,7 +40,7 @@ pub(crate) struct Proxy {
     pub(crate) clusters: Clusters,
     /// The client.
     pub(crate) seen: Seen,
-    /// The port of the listener.
+    /// The port that the client connected to, if hosts are compared with it.
     pub(crate) local_port: Option<u16>,
     /// How what it upgrades is relayed.
     pub(crate) tunnels: Tunnels,
