@@ -20,10 +20,10 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::support::tls::Secured;
 use crate::support::{Edge, H1, Http, discovery, within};
 
-const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
-const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
+pub(crate) const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
+pub(crate) const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3";
 
-fn downstream(common: &str, more: &str) -> String {
+pub(crate) fn downstream(common: &str, more: &str) -> String {
     format!(
         "transport_socket: {{ name: tls, typed_config: {{ \"@type\": {TLS}.DownstreamTlsContext, \
          common_tls_context: {{ {common} }}{more} }} }}"
@@ -31,14 +31,18 @@ fn downstream(common: &str, more: &str) -> String {
 }
 
 /// A client of a listener over TLS.
-struct Client<'c> {
-    trusts: &'c [&'c Secured],
-    is: Option<&'c Secured>,
-    versions: &'c [&'static tokio_rustls::rustls::SupportedProtocolVersion],
+pub(crate) struct Client<'c> {
+    pub(crate) trusts: &'c [&'c Secured],
+    pub(crate) is: Option<&'c Secured>,
+    pub(crate) versions: &'c [&'static tokio_rustls::rustls::SupportedProtocolVersion],
 }
 
 impl Client<'_> {
-    async fn connect(&self, at: SocketAddr, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn connect(
+        &self,
+        at: SocketAddr,
+        name: &str,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         for trusted in self.trusts {
             roots.extend(trusted.trusted().roots);
@@ -61,7 +65,7 @@ impl Client<'_> {
     }
 
     /// Whether it is served.
-    async fn is_served(&self, at: SocketAddr, name: &str) -> bool {
+    pub(crate) async fn is_served(&self, at: SocketAddr, name: &str) -> bool {
         let Ok(stream) = self.connect(at, name).await else {
             return false;
         };
@@ -74,7 +78,8 @@ impl Client<'_> {
     }
 }
 
-const ALL: &[&tokio_rustls::rustls::SupportedProtocolVersion] = tokio_rustls::rustls::ALL_VERSIONS;
+pub(crate) const ALL: &[&tokio_rustls::rustls::SupportedProtocolVersion] =
+    tokio_rustls::rustls::ALL_VERSIONS;
 
 #[tokio::test]
 async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
@@ -276,7 +281,11 @@ async fn a_certificate_comes_from_a_secret_in_a_file() {
 }
 
 /// An endpoint over TLS that says what it was asked: by which name, in which version, by whom.
-async fn endpoint(secured: &Secured, clients: Option<&Secured>, protocols: &[&str]) -> SocketAddr {
+pub(crate) async fn endpoint(
+    secured: &Secured,
+    clients: Option<&Secured>,
+    protocols: &[&str],
+) -> SocketAddr {
     let builder = ServerConfig::builder();
     let builder = match clients {
         None => builder.with_no_client_auth(),

@@ -13,12 +13,15 @@ mod ages;
 mod alerts;
 #[cfg(feature = "tls")]
 mod certificates;
+mod chain_fields;
+mod cluster_fields;
 mod clusters;
 mod compat;
 mod connection_limit;
 mod early_answers;
 mod files;
 mod forwarded;
+mod header_fields;
 #[cfg(target_os = "linux")]
 mod health_check;
 mod hot_restart;
@@ -38,6 +41,7 @@ mod refused;
 mod removal;
 mod request_timeout;
 mod rolling;
+mod route_fields;
 mod routes;
 mod signals;
 mod startup;
@@ -48,6 +52,8 @@ mod support;
 mod systemd;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_fields;
 mod tunnels;
 mod unread_responses;
 mod update;

@@ -27,7 +27,7 @@ async fn a_route_rewrites_path_host_and_headers() {
         "{ match: { prefix: /api/ }, request_headers_to_remove: [x-secret], request_headers_to_add: [ \
          { header: { key: x-from, value: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%' } }, \
          { header: { key: x-seen, value: '%REQ(:path)% %PROTOCOL%' } } ], \
-         response_headers_to_remove: [content-type], \
+         response_headers_to_remove: [x-upstream], \
          response_headers_to_add: { header: { key: x-asked, value: '%REQ(x-secret)%' } }, \
          route: { cluster: http, prefix_rewrite: /v2/, host_rewrite_literal: shop.test, append_x_forwarded_host: yes } }",
         "{ match: { safe_regex: { regex: '/item/.*' } }, route: { cluster: http, host_rewrite_header: x-host, \
@@ -56,7 +56,7 @@ async fn a_route_rewrites_path_host_and_headers() {
     held.answer("done");
     let response = client.response().await;
     assert_eq!(response.header("x-asked"), Some("s"));
-    assert_eq!(response.header("content-type"), None);
+    assert_eq!(response.header("x-upstream"), None);
 
     client
         .send("GET /item/7?q HTTP/1.1\r\nhost: edge.test\r\nx-host: other.test\r\n\r\n")

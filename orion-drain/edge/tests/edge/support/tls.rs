@@ -26,19 +26,30 @@ impl Secured {
 
     /// The same for another name.
     pub(crate) fn of(name: &str) -> Self {
-        let signed = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        Self::signed(rcgen::CertificateParams::new([name.to_owned()]).expect("a name"))
+    }
+
+    /// The same for a URI, such as SPIFFE's names.
+    pub(crate) fn of_uri(uri: &str) -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        let uri = uri.try_into().expect("an ASCII text");
+        params.subject_alt_names = vec![rcgen::SanType::URI(uri)];
+        Self::signed(params)
+    }
+
+    fn signed(params: rcgen::CertificateParams) -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let cert = params.self_signed(&key).expect("a certificate");
         let folder = TempDir::new().expect("a folder for the certificate");
         std::fs::write(
             folder.path().join("cert.pem"),
-            pem("CERTIFICATE", signed.cert.der()),
+            pem("CERTIFICATE", cert.der()),
         )
         .expect("the certificate");
-        let key = pem("PRIVATE KEY", &signed.signing_key.serialize_der());
+        let key = pem("PRIVATE KEY", &key.serialize_der());
         std::fs::write(folder.path().join("key.pem"), key).expect("the key");
         let mut trusted = RootCertStore::empty();
-        trusted
-            .add(signed.cert.der().clone())
-            .expect("it is trusted");
+        trusted.add(cert.der().clone()).expect("it is trusted");
         Self { folder, trusted }
     }
 

@@ -98,7 +98,7 @@ async fn answer(stream: TcpStream, hold: mpsc::UnboundedSender<Held>) -> io::Res
             .map_err(io::Error::other)?;
         let body = answered.await.map_err(io::Error::other)?;
         let response = format!(
-            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            "HTTP/1.1 200 OK\r\nx-upstream: test\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         wire.stream.write_all(response.as_bytes()).await?;
