@@ -45,7 +45,11 @@ fn bootstrap(ads: bool, api_type: &str, addresses: &[String]) -> Bootstrap {
         false => json!({ "lds_config": { "api_config_source": source } }),
     };
     let bootstrap = json!({
-        "node": { "id": "me", "cluster": "here" },
+        "node": {
+            "id": "me", "cluster": "here", "metadata": { "ROLE": "edge" },
+            "locality": { "region": "r", "zone": "z", "sub_zone": "s" },
+            "client_features": ["envoy.lb.does_not_support_overprovisioning"],
+        },
         "dynamic_resources": dynamic,
         "static_resources": { "clusters": [{
             "name": "plane", "http2_protocol_options": {},
@@ -57,6 +61,10 @@ fn bootstrap(ads: bool, api_type: &str, addresses: &[String]) -> Bootstrap {
     Bootstrap::from_json(&bootstrap.to_string())
         .expect("a good bootstrap")
         .value
+}
+
+fn json_of(bootstrap: &Bootstrap) -> serde_json::Value {
+    serde_json::to_value(bootstrap).expect("a bootstrap is JSON")
 }
 
 impl Client {
@@ -158,6 +166,34 @@ async fn two_responses_in_flight_are_answered_in_order_each_with_its_own_nonce()
     assert!(prometheus.contains("# TYPE envoy_control_plane_connected_state gauge\n"));
     // A text is no number.
     assert!(!prometheus.contains("version_text"));
+}
+
+#[tokio::test]
+async fn the_whole_node_is_in_each_request_or_in_the_first_alone() {
+    for first_only in [false, true] {
+        let mut plane = Plane::start().await;
+        let mut json = json_of(&bootstrap(true, "GRPC", &[plane.address.to_string()]));
+        json["dynamic_resources"]["ads_config"]["set_node_on_first_message_only"] =
+            json!(first_only);
+        let bootstrap = Bootstrap::from_json(&json.to_string()).expect("a good bootstrap");
+        let bootstrap = bootstrap.value;
+        let _client =
+            Client::with(|stats| XdsClient::of(&bootstrap, stats).expect("a control plane"));
+        let mut stream = plane.whole().await;
+        let node = stream.request().await.node.expect("a node");
+        let place = node.locality.expect("a locality");
+        assert_eq!(
+            (&*place.region, &*place.zone, &*place.sub_zone),
+            ("r", "z", "s")
+        );
+        assert!(node.metadata.expect("metadata").fields.contains_key("ROLE"));
+        let features = ["envoy.lb.does_not_support_overprovisioning"];
+        assert_eq!(node.client_features, features);
+        stream.send("1", "a", vec![listener("x")]).await;
+        let again = stream.request().await.node;
+        assert_eq!(again.is_none(), first_only);
+        assert!(again.is_none_or(|node| node.id == "me"));
+    }
 }
 
 #[tokio::test]
