@@ -72,6 +72,7 @@ use std::time::Duration;
 
 use crate::ListenAddress;
 
+mod arrivals;
 mod giving;
 mod hello;
 mod hooks;

@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::arrivals::Arrivals;
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::hello::{Hello, random};
 use super::message::Message;
@@ -64,6 +65,8 @@ pub struct Offer {
     file: Option<FileId>,
     /// Whether the lock file says that this process serves.
     is_owner: bool,
+    /// The connections that have said nothing yet.
+    arrivals: Arrivals,
     /// Whether a process has asked and is not answered yet.
     asked: Arc<watch::Sender<bool>>,
     predecessor: Predecessor,
@@ -146,6 +149,7 @@ impl Offer {
             listener,
             file,
             is_owner: false,
+            arrivals: Arrivals::default(),
             asked: Arc::new(watch::Sender::new(false)),
             predecessor: Predecessor::none(),
         }
@@ -304,19 +308,18 @@ impl Offer {
         let removals = Removals::of(&self.identity.path);
         self.restore().await?;
         let listener = self.listener.as_ref().ok_or(HandoverError::Given)?;
-        let stream = match select(pin!(listener.accept()), pin!(removals.next())).await {
-            Either::Left((Ok((stream, _)), _)) => stream,
-            Either::Left((Err(error), _)) => {
-                sleep(PAUSE).await;
-                return Err(error.into());
-            }
+        let arrived = self.arrivals.next(listener, options.patience);
+        let (mut wire, heard) = match select(pin!(arrived), pin!(removals.next())).await {
+            Either::Left((arrived, _)) => arrived?,
             Either::Right(_) => return Ok(None),
         };
-        let mut wire = Wire::new(stream)?;
+        if heard.is_ok() {
+            self.arrivals.say_busy(wire.peer());
+        }
         let (pid, hello, giving) = (wire.peer(), self.identity.hello(), &mut self.giving);
         let asked = &self.asked;
         let session = async {
-            match greet(&mut wire, &hello, options).await {
+            match greet(&mut wire, heard, &hello, options).await {
                 Ok(()) => {}
                 Err(HandoverError::Lost) => return Ok(None),
                 Err(error) => return Err(error),

@@ -10,6 +10,7 @@ use futures_util::future::{Either, select};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
 
+use super::arrivals::Heard;
 use super::hello::Hello;
 use super::message::{BATCH, MOST_SOCKETS, Message};
 use super::wire::Wire;
@@ -43,14 +44,14 @@ fn say_busy(other: UnixStream, pid: u32) {
     }
 }
 
-/// Hears what the new process is, and says what this one is, also to one that cannot be spoken
-/// with: both name both.
+/// Takes what the new process has said that it is, and says what this one is, also to one that
+/// cannot be spoken with: both name both.
 pub(super) async fn greet(
     wire: &mut Wire,
+    heard: Heard,
     ours: &Hello,
     options: &HandoverOptions,
 ) -> Result<(), HandoverError> {
-    let heard = wire.receive(options.patience).await;
     if let Err(error @ HandoverError::Version { .. }) = heard {
         drop(wire.send_now(&Message::Hello(ours.clone()), &[]));
         return Err(error);

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 use socket2::SockRef;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::arrivals::{Arrivals, Heard};
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::message::Message;
 use super::offer::{Identity, give};
@@ -46,6 +47,8 @@ pub struct Successor {
     listener: Option<UnixListener>,
     /// The socket's file at the path.
     file: Option<FileId>,
+    /// Who has connected and said nothing yet.
+    arrivals: Arrivals,
     until: Option<Instant>,
     again: Duration,
 }
@@ -70,6 +73,7 @@ impl Successor {
             lock: None,
             listener: None,
             file: None,
+            arrivals: Arrivals::default(),
             until: None,
             again: TRY_AGAIN.0,
         }
@@ -212,36 +216,34 @@ impl Successor {
             return None;
         };
         // `None`: the path or the lock file was removed.
+        let arrived = self.arrivals.next(listener, self.options.patience);
         let next = async {
-            match select(pin!(listener.accept()), pin!(removals.next())).await {
-                Either::Left((accepted, _)) => Some(accepted),
+            match select(pin!(arrived), pin!(removals.next())).await {
+                Either::Left((arrived, _)) => Some(arrived),
                 Either::Right(_) => None,
             }
         };
-        let stream = match timeout_at(until, next).await {
-            Ok(Some(Ok((stream, _)))) => stream,
-            // Out of descriptors, most likely.
-            Ok(Some(Err(_))) => {
-                sleep(PAUSE).await;
-                return None;
-            }
-            Ok(None) => return None,
+        let (wire, heard) = match timeout_at(until, next).await {
+            Ok(Some(Ok(arrived))) => arrived,
+            Ok(Some(Err(_)) | None) => return None,
             Err(_) => return Some(GivingEvent::TimeOver),
         };
-        match self.session(stream).await {
+        match self.session(wire, heard).await {
             Ok(()) => Some(GivingEvent::Drain),
             Err(_) => Some(GivingEvent::Failed),
         }
     }
 
-    async fn session(&mut self, stream: UnixStream) -> Result<(), HandoverError> {
+    async fn session(&mut self, mut wire: Wire, heard: Heard) -> Result<(), HandoverError> {
         self.kept.retain(is_listening);
-        let mut wire = Wire::new(stream)?;
+        if heard.is_ok() {
+            self.arrivals.say_busy(wire.peer());
+        }
         let (pid, hello) = (wire.peer(), self.identity.hello());
         let listener = self.listener.as_ref().ok_or(HandoverError::Lost)?;
         let (giving, kept, options) = (&mut self.giving, &self.kept, &self.options);
         let session = async {
-            greet(&mut wire, &hello, options).await?;
+            greet(&mut wire, heard, &hello, options).await?;
             let actions = giving.on(GivingEvent::Asked);
             debug_assert_eq!(actions, [GivingAction::Share]);
             exchange(&mut wire, kept, options).await

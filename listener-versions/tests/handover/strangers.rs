@@ -2,11 +2,14 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
-use listener_versions::handover::{HandoverError, HandoverOptions, take_over};
+use listener_versions::handover::{
+    HandoverError, HandoverOptions, Offer, SuccessorEvent, take_over,
+};
 
 /// What a process that is none of ours says, and what is heard of it.
 const NONSENSE: [(&[u8], &str); 6] = [
@@ -105,6 +108,66 @@ async fn neither_side_waits_for_ever() {
     let error = take_over(&meeting.0.join("silent.sock"), &HandoverOptions::default()).await;
     assert!(matches!(error, Err(HandoverError::TimedOut)), "{error:?}");
     drop(silent);
+}
+
+#[tokio::test]
+async fn silent_clients_keep_no_new_process_out() {
+    // More than may be silent at once, of which none gives up by itself.
+    const SILENT: usize = 100;
+    let patient = HandoverOptions::default().with_patience(Duration::from_secs(1000));
+    bounded(async {
+        let (meeting, a) = (Meeting::new("silent-crowd"), free());
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let offer = Offer::bind(&meeting.path()).await.expect("it is free");
+        let attempt = offering_with(offer, &old, patient.clone());
+        let mut silent = Vec::new();
+        for count in 0..SILENT {
+            let connected = tokio::net::UnixStream::connect(meeting.path()).await;
+            let mut stream = connected.expect("it listens").into_std().expect("a socket");
+            stream.set_nonblocking(false).expect("a socket");
+            if count % 2 == 0 {
+                // The beginning of a hello is no hello.
+                stream.write_all(b"LVHO\0").ok();
+            }
+            silent.push(stream);
+            tokio::task::yield_now().await;
+        }
+        let new = restart(&meeting, vec![at("a", a, 0)]).await;
+        let successor = replaced(attempt).await;
+        drop((silent, new, successor));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn silent_clients_keep_no_process_from_sockets_of_a_dead_one() {
+    let patient = HandoverOptions::default()
+        .with_patience(Duration::from_secs(1000))
+        .with_keep(Duration::from_secs(1000));
+    bounded(async {
+        let (meeting, a) = (Meeting::new("silent-keep"), free());
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let offer = Offer::bind(&meeting.path()).await.expect("it is free");
+        let attempt = offering_with(offer, &old, patient);
+        let (first, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+        let mut successor = replaced(attempt).await;
+        killed((offer, first.share_sockets())).await;
+        drop(first);
+        assert_eq!(successor.next().await, SuccessorEvent::Died);
+        let keeping = tokio::spawn(async move { successor.next().await });
+        let mut silent = Vec::new();
+        for _ in 0..30 {
+            let connected = tokio::net::UnixStream::connect(meeting.path()).await;
+            silent.push(connected.expect("it listens"));
+            tokio::task::yield_now().await;
+        }
+        let second = restart(&meeting, vec![at("a", a, 0)]).await;
+        assert_eq!(keeping.await.expect("no panic"), SuccessorEvent::Replaced);
+        drop((silent, second));
+    })
+    .await;
 }
 
 /// The path, for the process in another network namespace.
