@@ -88,7 +88,8 @@ impl ListenerUpdate {
     ///
     /// # Errors
     ///
-    /// Text that is no discovery response at all. What is wrong with a single listener is in
+    /// Text that is no discovery response: everything that is wrong with it and its listeners. Of a
+    /// response that can be read, what is wrong with a single listener is in
     /// [`rejected`](Self::rejected).
     pub fn from_json(text: &str) -> Result<Self, ConfigError> {
         Self::from_prepared(read::json(text)?, text)
@@ -98,7 +99,8 @@ impl ListenerUpdate {
     ///
     /// # Errors
     ///
-    /// Text that is no discovery response at all. What is wrong with a single listener is in
+    /// Text that is no discovery response: everything that is wrong with it and its listeners. Of a
+    /// response that can be read, what is wrong with a single listener is in
     /// [`rejected`](Self::rejected).
     #[cfg(feature = "yaml")]
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
@@ -106,8 +108,16 @@ impl ListenerUpdate {
     }
 
     fn from_prepared(json: Value, text: &str) -> Result<Self, ConfigError> {
-        let read = read::typed::<Response>(&json, &FieldPath::root());
-        let (response, unknown) = read.map_err(|error| error.in_text(text, &json))?;
+        let root = FieldPath::root();
+        let read = repair::read::<Response>(&json, &root, |_, _, _| Vec::new());
+        let (response, unknown) = read.map_err(|error| {
+            // What is wrong with its listeners is found all the same.
+            let listeners = json.get("resources").and_then(Value::as_array);
+            let listeners = listeners.into_iter().flatten().cloned().map(Ok);
+            let rejected = Self::of(String::new(), listeners).rejected;
+            let fields = rejected.into_iter().flat_map(|one| one.error.into_fields());
+            error.with(fields).in_text(text, &json)
+        })?;
         let mut update = Self::of(
             response.version_info,
             response.resources.into_iter().map(Ok),

@@ -173,6 +173,16 @@ impl ConfigError {
         self
     }
 
+    /// The same with more fields.
+    pub(super) fn with(mut self, fields: impl Iterator<Item = FieldError>) -> Self {
+        self.fields.extend(fields);
+        self
+    }
+
+    pub(super) fn into_fields(self) -> Vec<FieldError> {
+        self.fields
+    }
+
     /// `Ok` if nothing was found.
     pub(super) fn unless_empty(fields: Vec<FieldError>) -> Result<(), Self> {
         if fields.is_empty() {

@@ -197,6 +197,7 @@ pub(super) struct ReadError {
 }
 
 /// Reads the value that stands at `at` in its document.
+#[cfg(feature = "tls")]
 pub(super) fn typed<T: DeserializeOwned>(
     value: &Value,
     at: &FieldPath,

@@ -215,3 +215,41 @@ fn errors_of_json_have_lines_too() {
     let lines: Vec<_> = error.fields().iter().map(|field| field.line).collect();
     assert_eq!(lines, [Some(1), Some(1), Some(3), Some(4)], "{error}");
 }
+
+#[test]
+fn a_discovery_response_says_all_that_is_wrong_with_itself_and_with_its_listeners() {
+    let text = r#"version_info: [1]
+resources:
+- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+  name: first
+  address: { socket_address: { address: 127.0.0.1, port_value: 70000 } }
+  filter_chains: [{}]
+  tcp_backlog_size: many
+- "@type": type.googleapis.com/envoy.config.listener.v3.Listener
+  name: second
+  address: { socket_address: { address: 127.0.0.1, port_value: 1 } }
+  filter_chains: [{}]
+  use_original_dst: true
+"#;
+    let error = ListenerUpdate::from_yaml(text).expect_err("it is wrong");
+    let found: Vec<_> = error
+        .fields()
+        .iter()
+        .map(|field| (field.line, field.path.as_str()))
+        .collect();
+    let expected = [
+        (Some(1), "version_info"),
+        (Some(5), "resources[0].address.socket_address.port_value"),
+        (Some(7), "resources[0].tcp_backlog_size"),
+        (Some(12), "resources[1].use_original_dst"),
+    ];
+    assert_eq!(found, expected, "{error}");
+    let both = "{ version_info: {}, resources: 7 }";
+    let error = ListenerUpdate::from_yaml(both).expect_err("it is wrong");
+    let paths: Vec<_> = error.fields().iter().map(|field| &*field.path).collect();
+    assert!(paths.contains(&"version_info"), "{error}");
+    assert!(
+        paths.iter().any(|path| path.starts_with("resources")),
+        "{error}"
+    );
+}

@@ -130,6 +130,32 @@ async fn a_refused_listener_is_told_by_name_and_field_and_the_others_change() {
 }
 
 #[tokio::test]
+async fn one_answer_says_all_that_is_wrong_with_all_listeners() {
+    let mut plane = Plane::start().await;
+    let edge = start("GRPC", plane.address).await;
+    let mut stream = begin(&mut plane).await;
+    let bad = |name, options| {
+        let listener = Http::new(name, 1).with("use_original_dst: true");
+        message(listener.with_http(options))
+    };
+    let first = bad("first", "drain_timeout_jitter: { value: 101 }");
+    let second = bad("second", "original_ip_detection_extensions: [{ name: x }]");
+    stream.send("2", "b", vec![first, second, http(2)]).await;
+    let wrong = stream.answer().await.2.expect("what is wrong");
+    for part in [
+        "first: ",
+        "resources[0].use_original_dst: ",
+        "resources[0].filter_chains[0].filters[0].typed_config.drain_timeout_jitter.value: ",
+        "second: ",
+        "resources[1].use_original_dst: ",
+        "resources[1].filter_chains[0].filters[0].typed_config.original_ip_detection_extensions: ",
+    ] {
+        assert!(wrong.contains(part), "{part}: {wrong}");
+    }
+    assert_eq!(version_at(edge.address("http").await).await, "v2");
+}
+
+#[tokio::test]
 async fn a_listener_without_a_name_is_told_and_the_last_listeners_serve_on() {
     let mut plane = Plane::start().await;
     let mut edge = start("GRPC", plane.address).await;
