@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::{
     Action, DataSource, DirectResponse, FieldError, HttpConnectionManager, Listener, NetworkFilter,
-    RouteConfiguration, path::FieldPath,
+    RouteConfiguration, path::FieldPath, read_text,
 };
 
 /// The files of answers, read.
@@ -82,7 +82,7 @@ impl Bodies {
                 else {
                     continue;
                 };
-                let text = std::fs::read_to_string(path).map_err(|error| {
+                let text = read_text(path).map_err(|error| {
                     let at = at.key("virtual_hosts").index(host_index);
                     let at = at.key("routes").index(route_index);
                     let at = at.key("direct_response").key("body").key("filename");

@@ -56,6 +56,7 @@ mod document;
 mod duration;
 mod endpoint;
 mod error;
+mod file;
 mod flags;
 mod foreign;
 mod format;
@@ -123,6 +124,7 @@ pub use discovery::{ListenerUpdate, RejectedResource, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use endpoint::{EndpointAddress, HostAddress};
 pub use error::{ConfigError, ConfigErrorKind, FieldError};
+pub use file::{read_file, read_text};
 pub use hcm::{
     CodecType, Http2ServerOptions, HttpConnectionManager, HttpProtocolOptions, HttpTimeouts,
     KeepaliveSettings, Percent, UpgradeConfig,

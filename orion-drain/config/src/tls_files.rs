@@ -17,7 +17,7 @@ use tokio_rustls::rustls::{
 use super::{
     CertificateValidationContext, CommonTlsContext, FieldError, PemSource, SdsSecretConfig, Secret,
     TlsCertificate, TlsParameters, TlsProtocol, any::message_name, foreign::Root, path::FieldPath,
-    read, unsupported,
+    read, read_file, read_text, unsupported,
 };
 
 /// BoringSSL's names of the suites of TLS 1.2.
@@ -215,7 +215,7 @@ fn chain(source: &PemSource, at: &FieldPath) -> Result<Vec<CertificateDer<'stati
 fn text(source: &PemSource, at: &FieldPath) -> Result<Vec<u8>, FieldError> {
     match source {
         PemSource::InlineString(text) => Ok(text.as_bytes().to_vec()),
-        PemSource::Filename(path) => std::fs::read(path).map_err(|error| {
+        PemSource::Filename(path) => read_file(path).map_err(|error| {
             let message = format!("cannot read {}: {error}", path.display());
             FieldError::new(&at.key("filename"), message)
         }),
@@ -245,7 +245,7 @@ fn secret(
     let unusable = |why: &dyn std::fmt::Display| {
         FieldError::new(&at_source, format!("cannot use {shown}: {why}"))
     };
-    let text = std::fs::read_to_string(path).map_err(|error| unusable(&error))?;
+    let text = read_text(path).map_err(|error| unusable(&error))?;
     let found = in_response(&text).map_err(|error| unusable(&error))?;
     found
         .into_iter()

@@ -273,7 +273,7 @@ impl Args {
         let Some(path) = &self.admin_token_file else {
             return Ok(None);
         };
-        let token = std::fs::read_to_string(path);
+        let token = orion_drain::config::read_text(path);
         let token = token.with_context(|| format!("cannot read {}", path.display()))?;
         anyhow::ensure!(!token.trim().is_empty(), "{} is empty", path.display());
         Ok(Some(BearerToken::new(&token)))

@@ -351,7 +351,7 @@ struct Configuration {
 
 /// Reads the bootstrap as strictly as Envoy does.
 fn load(args: &Args) -> anyhow::Result<Configuration> {
-    let text = std::fs::read_to_string(&args.config_path)?;
+    let text = orion_drain::config::read_text(&args.config_path)?;
     let mut rules = BootstrapRules::default();
     rules.no_foreign_fields = !args.allow_unknown_static_fields;
     rules.no_unsupported_fields = matches!(args.unsupported_fields, UnsupportedFields::Refuse);

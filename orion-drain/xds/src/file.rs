@@ -1,5 +1,7 @@
 //! LDS from a file: a discovery response that is replaced by an atomic rename.
 
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,9 +107,9 @@ impl LdsFile {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, which is counted. Listeners stay as they are, and the next call
-    /// waits for another file; if the system was out of descriptors or memory, for a second at
-    /// most.
+    /// The file cannot be read, or is a folder, a device or a socket, which is counted. Listeners
+    /// stay as they are, and the next call waits for another file; if the system was out of
+    /// descriptors or memory, for a second at most.
     ///
     /// # Cancel safety
     ///
@@ -125,7 +127,10 @@ impl LdsFile {
         }
         let lds = self.stats.lds();
         lds.update_attempt.inc();
-        let text = (self.read)(&self.path);
+        let text = match is_fifo(&self.path) {
+            true => from_fifo(self.path.clone()).await,
+            false => (self.read)(&self.path),
+        };
         self.unread = text.as_ref().is_err_and(is_shortage);
         let update = text.and_then(|text| {
             ListenerUpdate::from_yaml(&text)
@@ -165,10 +170,34 @@ impl LdsFile {
     }
 }
 
+/// The longest text that is read from a FIFO, whose writer may never end it.
+const LONGEST: u64 = 64 << 20;
+
+fn is_fifo(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_fifo())
+}
+
+/// All that is written into a FIFO until it is closed. It is waited for by a thread that has nothing
+/// else to do.
+async fn from_fifo(path: PathBuf) -> io::Result<String> {
+    let read = move || {
+        let mut text = String::new();
+        let fifo = std::fs::File::open(path)?;
+        fifo.take(LONGEST + 1).read_to_string(&mut text)?;
+        match text.len() as u64 {
+            0..=LONGEST => Ok(text),
+            _ => Err(io::Error::other("longer than 64 MiB")),
+        }
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
 /// Reads the whole file; a file of configuration is small, and a proxy that waits for it has
 /// nothing else to do.
 fn read(path: &Path) -> io::Result<String> {
-    std::fs::read_to_string(path)
+    orion_drain_config::read_text(path)
 }
 
 /// Whether the system may do tomorrow what it does not do now: ENFILE, EMFILE, ENOMEM.

@@ -79,3 +79,51 @@ async fn each_file_that_is_moved_into_place_is_read_and_counted_and_so_is_a_bad_
         .map(ToOwned::to_owned);
     assert_eq!(version.as_deref(), Some("3"));
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn no_folder_device_or_socket_is_read_and_a_fifo_holds_up_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lds.yaml");
+    let fifo = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo is there").success());
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::os::unix::fs::symlink(&fifo, &path).expect("a link");
+    let bootstrap = format!(
+        "dynamic_resources: {{ lds_config: {{ path_config_source: {{ path: {path:?} }} }} }}"
+    );
+    let bootstrap = Bootstrap::from_yaml(&bootstrap).expect("a bootstrap").value;
+    let mut file = LdsFile::of(&bootstrap, Stats::new()).expect("a file");
+    // Each is linked to the path. A FIFO is waited for, and the runtime's thread goes on.
+    let mut next = Box::pin(file.next());
+    tokio::select! {
+        biased;
+        read = &mut next => panic!("nothing was written: {read:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    let into = fifo.clone();
+    tokio::task::spawn_blocking(move || std::fs::write(into, listeners("0")));
+    let read = tokio::time::timeout(Duration::from_secs(60), &mut next).await;
+    assert_eq!(read.expect("in time").expect("listeners").version_info, "0");
+    drop(next);
+    for target in [folder.path(), &socket, "/dev/zero".as_ref()] {
+        let next = folder.path().join("next");
+        std::os::unix::fs::symlink(target, &next).expect("a link");
+        std::fs::rename(&next, &path).expect("it is moved");
+        file.reload().ask();
+        let refused = tokio::time::timeout(Duration::from_secs(60), file.next()).await;
+        let error = refused.expect("in time").expect_err("no regular file");
+        assert_eq!(error.to_string(), "not a regular file", "{target:?}");
+    }
+    replace(&path, &listeners("1"));
+    until(&mut file, Ok("1")).await;
+    // A link to a file is one.
+    let other = folder.path().join("other.yaml");
+    std::fs::write(&other, listeners("2")).expect("a file");
+    let next = folder.path().join("next");
+    std::os::unix::fs::symlink(&other, &next).expect("a link");
+    std::fs::rename(&next, &path).expect("it is moved");
+    until(&mut file, Ok("2")).await;
+}

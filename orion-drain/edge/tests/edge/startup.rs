@@ -151,3 +151,43 @@ async fn everything_that_is_wrong_with_a_file_is_said_at_once_with_lines() {
         }
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_bootstrap_that_is_no_regular_file_is_refused_and_so_is_what_it_names() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let fifo = folder.path().join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.expect("mkfifo is there").success());
+    let shown = fifo.display().to_string();
+    for path in [shown.as_str(), "/dev/zero", "/"] {
+        let mut command = tokio::process::Command::new(crate::support::program::program());
+        command
+            .args(["--mode", "validate", "-c", path])
+            .kill_on_drop(true);
+        let ended = crate::support::within("the end of edge", command.output()).await;
+        let ended = ended.expect("edge starts");
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success(), "{path}: {said}");
+        let expected = format!("cannot use {path}: not a regular file");
+        assert!(said.contains(&expected), "{said}");
+    }
+    let upstream = crate::support::upstream::Upstream::start().await;
+    let listener = crate::support::Http::new("http", 1).yaml().replace(
+        "body: { inline_string: 'v1' }",
+        &format!("body: {{ filename: {shown:?} }}"),
+    );
+    let listener = listener
+        .split_once('\n')
+        .expect("lines")
+        .1
+        .trim_start()
+        .to_owned();
+    let listener = format!("  listeners:\n  - {}\n", listener.replace('\n', "\n  "));
+    let text = crate::support::yaml::bootstrap("/nowhere".as_ref(), &upstream, "") + &listener;
+    let (success, said) = run(&text).await;
+    assert!(!success, "{said}");
+    let expected =
+        format!("direct_response.body.filename: cannot read {shown}: not a regular file");
+    assert!(said.contains(&expected), "{said}");
+}
