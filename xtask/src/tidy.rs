@@ -64,6 +64,9 @@ const CARRIED: &[&str] = &["README.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-
 /// The documents whose tables name tests, from the root.
 const LEDGERS: [&str; 3] = ["docs/envoy-compat.md", "docs/protocols.md", "docs/xds.md"];
 
+/// The fields of configurations, each with the test that sends it over a socket.
+const FIELDS: &str = "docs/configuration.md";
+
 /// Everything in the workspace at `root` that breaks a rule.
 pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>> {
     let siblings: Vec<String> = packages
@@ -123,6 +126,15 @@ pub(crate) fn problems(root: &Path, packages: &[Package]) -> Result<Vec<String>>
         let missing = ledger::missing(&page, &texts).into_iter();
         problems.extend(missing.map(|name| format!("{path}: there is no test `{name}`")));
     }
+    let page = fs::read_to_string(root.join(FIELDS)).context(FIELDS)?;
+    let untested = ledger::untested(&page).into_iter();
+    problems.extend(untested.map(|row| format!("{FIELDS}: {row} has no test and no reason")));
+    let cells: Vec<_> = ledger::tested(&page)
+        .into_iter()
+        .map(|(_, cell)| cell)
+        .collect();
+    let missing = ledger::missing(&cells.join(" "), &texts).into_iter();
+    problems.extend(missing.map(|name| format!("{FIELDS}: there is no test `{name}`")));
     let releasing = fs::read_to_string(root.join("RELEASING.md"))?;
     problems.extend(release::order_problems(&releasing, packages));
     Ok(problems)

@@ -4,6 +4,7 @@
 //! `UPDATE_REFERENCE=1 cargo test -p orion-drain-config --all-features --test config reference`
 //! writes it anew.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// In the order of the page.
@@ -35,9 +36,38 @@ const FILES: [&str; 25] = [
     "format",
 ];
 
+/// Which test sends a field over a socket, or why none can, by message and field.
+type Played = BTreeMap<(String, String), String>;
+
+fn played() -> Played {
+    let mut played = Played::new();
+    let lines = include_str!("played.txt").lines();
+    for line in lines.filter(|line| !line.starts_with('#')) {
+        let (fields, tests) = line.split_once(" = ").expect("`Message: fields = tests`");
+        let (message, fields) = fields.split_once(": ").expect("`Message: fields`");
+        let cell = match tests.strip_prefix("- ") {
+            Some(reason) => format!("none: {reason}"),
+            None => {
+                let tests: Vec<_> = tests.split(' ').map(|test| format!("`{test}`")).collect();
+                tests.join(", ")
+            }
+        };
+        for field in fields.split(' ') {
+            let key = (message.to_owned(), field.to_owned());
+            let twice = played.insert(key, cell.clone());
+            assert!(
+                twice.is_none(),
+                "{message}.{field} stands twice in played.txt"
+            );
+        }
+    }
+    played
+}
+
 /// The fields and values that a source file declares, as sections of the page.
-fn sections(source: &str, page: &mut String) {
+fn sections(source: &str, played: &mut Played, page: &mut String) {
     let (mut comment, mut owner, mut rename) = (Vec::new(), None, None::<&str>);
+    let mut message = "";
     let mut in_attribute = false;
     for line in source.lines() {
         let text = line.trim();
@@ -56,11 +86,12 @@ fn sections(source: &str, page: &mut String) {
         if line == "}" {
             owner = None;
         } else if let Some((name, is_enum)) = declared(line) {
+            message = name;
             *page += &format!("\n### {name}\n\n{}\n", told(&comment));
             if !line.ends_with("{}") {
                 owner = Some(is_enum);
                 let what = if is_enum { "value" } else { "field" };
-                *page += &format!("\n| {what} | meaning |\n| --- | --- |\n");
+                *page += &format!("\n| {what} | meaning | test |\n| --- | --- | --- |\n");
             }
         } else if let (Some(is_enum), Some("    "), false) =
             (owner, line.get(..4), line.starts_with("     "))
@@ -77,7 +108,12 @@ fn sections(source: &str, page: &mut String) {
                     Some(url) => url.rsplit('/').next().unwrap_or(url).to_owned(),
                     None => own_name(&comment).unwrap_or_else(|| snake_case(name)),
                 };
-                *page += &format!("| `{name}` | {} |\n", told(&comment).replace('|', "\\|"));
+                // The name of an extension ends in that of its message.
+                let short = name.rsplit('.').next().unwrap_or(&name).to_owned();
+                let test = played.remove(&(message.to_owned(), short));
+                let test = test.unwrap_or_else(|| panic!("played.txt has no {message}.{name}"));
+                let meaning = told(&comment).replace('|', "\\|");
+                *page += &format!("| `{name}` | {meaning} | {test} |\n");
             }
         }
         rename = None;
@@ -145,16 +181,23 @@ fn the_reference_page_is_what_the_types_say() {
          Durations are `600s` or `0.25s`; `10m` is read as well.\nHow the timeouts go together: [timeouts.md](timeouts.md).\n\n\
          Where a list may stand, one value is a list of one. What Envoy does with each field, and with which test this proxy does\n\
          the same: [envoy-compat.md](envoy-compat.md).\n\n\
+         The last column names the test that sends a field over a socket and reads its effect there, or says why none can.\n\
          This page is made of the types' own comments; a test compares the two.\n",
     );
+    let mut played = played();
     for file in FILES {
         let source =
             std::fs::read_to_string(root.join(format!("src/{file}.rs"))).expect("a source file");
         sections(
             source.split("#[cfg(test)]").next().unwrap_or_default(),
+            &mut played,
             &mut page,
         );
     }
+    assert!(
+        played.is_empty(),
+        "played.txt has what is not read: {played:?}"
+    );
     let file = root.join("../../docs/configuration.md");
     if std::env::var_os("UPDATE_REFERENCE").is_some() {
         std::fs::write(&file, &page).expect("the page is written");

@@ -16,6 +16,41 @@ pub fn missing(ledger: &str, code: &[String]) -> BTreeSet<String> {
     named
 }
 
+/// The rows of the tables whose last column is called `test`: what stands in the first cell, and in
+/// the last.
+#[must_use]
+pub fn tested(page: &str) -> Vec<(String, String)> {
+    let (mut rows, mut is_table) = (Vec::new(), false);
+    for line in page.lines() {
+        let Some(row) = line.strip_prefix("| ") else {
+            is_table = false;
+            continue;
+        };
+        let mut cells = row.trim_end_matches('|').split(" | ").map(str::trim);
+        let (first, last) = (cells.next(), cells.last());
+        if last == Some("test") {
+            is_table = true;
+        } else if let (true, Some(first), Some(last)) = (is_table, first, last) {
+            rows.push((first.to_owned(), last.to_owned()));
+        }
+    }
+    rows.retain(|(first, _)| !first.starts_with("---"));
+    rows
+}
+
+/// The rows of such tables that name no test and give no reason.
+#[must_use]
+pub fn untested(page: &str) -> Vec<String> {
+    let is_open = |cell: &str| {
+        let reason = cell.strip_prefix("none: ");
+        named(cell).is_empty() && reason.is_none_or(|reason| reason.trim().is_empty())
+    };
+    let rows = tested(page).into_iter();
+    rows.filter(|(_, cell)| is_open(cell))
+        .map(|(row, _)| row)
+        .collect()
+}
+
 /// Code words with at least three underscores: the names of tests are sentences, nothing else is.
 fn named(ledger: &str) -> BTreeSet<String> {
     let is_sentence = |word: &str| {
@@ -36,6 +71,17 @@ fn named(ledger: &str) -> BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_needs_a_test_or_a_reason() {
+        let page = "| a | b |\n| --- | --- |\n| `x` | no test |\n\n| field | meaning | test |\n| --- | --- | --- |\n\
+            | `a_b_c_d` | One \\| two. | `it_is_read_on_a_socket` |\n| `b` | Two. | none: a label |\n\
+            | `c` | Three. | none: |\n| `d` | Four. |  |\n";
+        assert_eq!(untested(page), ["`c`", "`d`"]);
+        let cells: Vec<_> = tested(page).into_iter().map(|(_, cell)| cell).collect();
+        let missing: Vec<_> = missing(&cells.join(" "), &[]).into_iter().collect();
+        assert_eq!(missing, ["it_is_read_on_a_socket"]);
+    }
 
     #[test]
     fn a_named_test_must_exist() {
