@@ -18,6 +18,7 @@ pub(crate) struct Programs {
     /// Of the workspace of the peers.
     pub(crate) plain: Option<PathBuf>,
     pub(crate) server: Option<PathBuf>,
+    pub(crate) pingora: Option<PathBuf>,
     /// A self-signed certificate and its key.
     pem: (String, String),
     /// What is left out, and why.
@@ -36,6 +37,15 @@ impl Programs {
             Some(folder) => Self::in_folder(folder)?,
             None => Self::peers()?,
         };
+        if peers.is_none() {
+            found.pingora = match pingora() {
+                Ok(program) => Some(program),
+                Err(error) => {
+                    found.absent.push(format!("pingora-core: {error:#}"));
+                    None
+                }
+            };
+        }
         found.edge = Some(match edge {
             Some(edge) => edge.to_owned(),
             None => rig::build_edge("release", "tls")?,
@@ -64,18 +74,7 @@ impl Programs {
 
     /// Only the programs of the workspace of the peers, in release mode.
     pub(crate) fn peers() -> anyhow::Result<Self> {
-        let folder = rig::root().join("xtask/lab/versus/peers");
-        let target = rig::root().join("target");
-        let mut command = Command::new(rig::cargo());
-        command
-            .args(["build", "--release", "--bins", "--target-dir"])
-            .arg(&target)
-            .arg("--manifest-path")
-            .arg(folder.join("Cargo.toml"));
-        println!("$ {command:?}");
-        let built = command.status().context("building the peers")?;
-        ensure!(built.success(), "building the peers: {built}");
-        Self::in_folder(&target.join("release"))
+        Self::in_folder(&release("peers")?)
     }
 
     fn in_folder(folder: &Path) -> anyhow::Result<Self> {
@@ -84,6 +83,7 @@ impl Programs {
         Ok(Self {
             plain: Some(folder.join("plain")),
             server: Some(folder.join("server")),
+            pingora: Some(folder.join("versus-pingora")).filter(|program| program.is_file()),
             pem: (made.cert.pem(), made.signing_key.serialize_pem()),
             ..Self::default()
         })
@@ -147,6 +147,31 @@ impl Programs {
         .flatten()
         .collect()
     }
+}
+
+/// Builds the programs of one of the workspaces beside this one in release mode; the folder that
+/// they are in.
+fn release(workspace: &str) -> anyhow::Result<PathBuf> {
+    let manifest = rig::root().join("xtask/lab/versus").join(workspace);
+    let target = rig::root().join("target");
+    let mut command = Command::new(rig::cargo());
+    command
+        .args(["build", "--release", "--locked", "--bins", "--target-dir"])
+        .arg(&target)
+        .arg("--manifest-path")
+        .arg(manifest.join("Cargo.toml"));
+    println!("$ {command:?}");
+    let built = command.status().context(workspace.to_owned())?;
+    ensure!(built.success(), "building {workspace}: {built}");
+    Ok(target.join("release"))
+}
+
+/// pingora-core brings a compression library that is built with cmake, also where no compression is
+/// asked for.
+fn pingora() -> anyhow::Result<PathBuf> {
+    let cmake = Command::new("cmake").arg("--version").output();
+    cmake.context("cmake, with which a part of it is built, is not installed")?;
+    Ok(release("pingora")?.join("versus-pingora"))
 }
 
 /// Where the system has a program; servers are often where a user's path does not lead.

@@ -1,6 +1,7 @@
 //! The servers of `peers`: the same application behind each, ended by SIGTERM.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -22,7 +23,7 @@ const fn server(name: &'static str, kind: &'static str) -> Server {
     Server { name, kind }
 }
 
-pub(crate) const SERVERS: [Server; 7] = [
+const SERVERS: [Server; 8] = [
     server("ours under axum", "ours-axum"),
     server("ours under tonic", "ours-tonic"),
     server("axum::serve", "axum"),
@@ -30,7 +31,28 @@ pub(crate) const SERVERS: [Server; 7] = [
     server("tonic", "tonic"),
     server("hyper-util", "hyper-util"),
     server("tokio-graceful", "tokio-graceful"),
+    server("pingora-core", PINGORA),
 ];
+
+/// A program of its own.
+const PINGORA: &str = "pingora";
+
+/// Those that can be compared here.
+pub(crate) fn present(programs: &Programs) -> Vec<Server> {
+    let mut servers = SERVERS.to_vec();
+    servers.retain(|server| server.program(programs).is_some());
+    servers
+}
+
+impl Server {
+    fn program(self, programs: &Programs) -> Option<&Path> {
+        let program = match self.kind {
+            PINGORA => &programs.pingora,
+            _ => &programs.server,
+        };
+        program.as_deref()
+    }
+}
 
 /// One that runs; it ends with this value.
 #[derive(Debug)]
@@ -49,11 +71,8 @@ impl Instance {
         lead: Duration,
     ) -> anyhow::Result<Self> {
         let [address] = rig::free_ports()?;
-        let program = programs
-            .server
-            .as_ref()
-            .context("the servers are not built")?;
-        let mut command = Command::new(program);
+        let program = server.program(programs);
+        let mut command = Command::new(program.context("it is not built")?);
         command
             .args([server.kind, &address.to_string()])
             .args([limit, lead].map(|time| time.as_secs().to_string()));

@@ -11,7 +11,7 @@ use crate::figure::Figures;
 use crate::guests::{self, Case, Polite};
 use crate::noise::Noise;
 use crate::programs::Programs;
-use crate::servers::{Instance, SERVERS, Server};
+use crate::servers::{Instance, Server, present};
 use crate::stage::Stage;
 
 pub(crate) const MEANING: &str = "\
@@ -19,8 +19,8 @@ The same application behind each server gets SIGTERM while eight polite clients 
 a second, four ask on kept-alive connections 20 ms away until the server ends them. Beside them are two clients of the kind that the row
 names. Every server that knows a deadline is given 3 s; `axum::serve` and tonic's own server know none. The process is ended by force
 after 12 s. *Lost* are requests of the polite clients.
-The WebSocket's handler says Close where its connection has a drain to hear of; elsewhere it cannot know. pingora-core is left out: it brings a TLS stack and a runtime of its own, which would
-take longer to build than everything else here, and it sleeps its whole grace period even when no connection is left.";
+The WebSocket's handler says Close where its connection has a drain to hear of; elsewhere it cannot know. That of pingora-core
+takes messages and answers none. pingora-core sleeps its whole grace period, which is the 3 s here, also when no connection is left.";
 
 const LIMIT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -38,16 +38,17 @@ struct Exit {
 pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     let places = Arc::new(Semaphore::new(AT_ONCE));
+    let servers = present(&stage.programs);
     for round in 1..=stage.rounds {
         println!(
             "exit, round {round}: {} servers, {} kinds of clients",
-            SERVERS.len(),
+            servers.len(),
             Case::ALL.len()
         );
         let noise = Noise::since_now();
         let mut plays = JoinSet::new();
         for case in Case::ALL {
-            for server in SERVERS {
+            for server in servers.iter().copied() {
                 let (programs, places) = (stage.programs.clone(), Arc::clone(&places));
                 plays.spawn(async move {
                     // It is never closed.
@@ -59,7 +60,7 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Figures> {
         let played = plays.join_all().await;
         let others = noise.others();
         for case in Case::ALL {
-            for server in SERVERS {
+            for server in servers.iter().copied() {
                 let mut of = played
                     .iter()
                     .filter(|(at, by, _)| *at == case && *by == server);

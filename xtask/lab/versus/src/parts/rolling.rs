@@ -16,7 +16,7 @@ use crate::clients::{Loss, Visible, answer, look};
 use crate::figure::Figures;
 use crate::noise::Noise;
 use crate::programs::Programs;
-use crate::servers::{Instance, SERVERS, Server};
+use crate::servers::{Instance, Server, present};
 use crate::stage::Stage;
 
 pub(crate) const MEANING: &str = "\
@@ -76,11 +76,12 @@ impl Balancer {
 pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Figures> {
     let mut figures = Figures::default();
     let places = Arc::new(Semaphore::new(AT_ONCE));
+    let servers = present(&stage.programs);
     for round in 1..=stage.rounds {
-        println!("rolling, round {round}: {} servers", SERVERS.len());
+        println!("rolling, round {round}: {} servers", servers.len());
         let noise = Noise::since_now();
         let mut plays = JoinSet::new();
-        for server in SERVERS {
+        for server in servers.iter().copied() {
             let (programs, places) = (stage.programs.clone(), Arc::clone(&places));
             plays.spawn(async move {
                 // It is never closed.
@@ -90,7 +91,7 @@ pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Figures> {
         }
         let mut played = plays.join_all().await;
         let others = noise.others();
-        played.sort_by_key(|(server, _)| SERVERS.iter().position(|at| at == server));
+        played.sort_by_key(|(server, _)| servers.iter().position(|at| at == server));
         for (server, rolled) in played {
             let Some(balancer) = stage.or_say(server.name, "rolling", rolled) else {
                 continue;
