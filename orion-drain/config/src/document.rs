@@ -44,8 +44,10 @@ impl<'de> Visitor<'de> for Any {
         Ok(value.into())
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        // Of YAML, where `.nan` and `.inf` are numbers too: no field takes them.
+        let number = Number::from_f64(value).map(Value::Number);
+        number.ok_or_else(|| E::custom(format!("`{value}` is not a finite number")))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

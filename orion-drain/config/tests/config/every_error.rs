@@ -253,3 +253,14 @@ resources:
         "{error}"
     );
 }
+
+#[cfg(feature = "yaml")]
+#[test]
+fn a_number_that_is_not_finite_is_not_read_as_nothing() {
+    for number in [".nan", ".inf", "-.inf"] {
+        let text = format!("node:\n  metadata: {{ share: {number} }}\n");
+        let error = Bootstrap::from_yaml(&text).expect_err(number).to_string();
+        assert!(error.contains("node.metadata"), "{error}");
+        assert!(error.contains("is not a finite number"), "{error}");
+    }
+}
