@@ -15,6 +15,11 @@ impl<'de> Deserialize<'de> for Document {
     }
 }
 
+/// The text behind a byte order mark, which some editors put in front.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 struct Any;
 
 impl<'de> Visitor<'de> for Any {

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use super::document::without_mark;
 use super::read::snake_case;
 
 /// The longest text that is shown.
@@ -107,12 +108,12 @@ fn seek(text: &str, path: &str) -> Option<usize> {
     };
     #[cfg(feature = "yaml")]
     let line = {
-        let text = yaml_serde::Deserializer::from_str(text);
+        let text = yaml_serde::Deserializer::from_str(without_mark(text));
         seek.deserialize(text).err()?.location()?.line()
     };
     #[cfg(not(feature = "yaml"))]
     let line = {
-        let mut text = serde_json::Deserializer::from_str(text);
+        let mut text = serde_json::Deserializer::from_str(without_mark(text));
         seek.deserialize(&mut text).err()?.line()
     };
     Some(line).filter(|_| found.get())

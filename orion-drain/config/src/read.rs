@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     ConfigError,
-    document::Document,
+    document::{Document, without_mark},
     foreign::{self, Root},
     path::FieldPath,
 };
@@ -64,7 +64,7 @@ pub(super) struct Unknown {
 }
 
 pub(super) fn json(text: &str) -> Result<Value, ConfigError> {
-    serde_json::from_str(text)
+    serde_json::from_str(without_mark(text))
         .map(|Document(value)| prepare(value))
         .map_err(|error| ConfigError::syntax(format!("not JSON: {error}")))
 }
@@ -72,6 +72,7 @@ pub(super) fn json(text: &str) -> Result<Value, ConfigError> {
 /// YAML, which includes JSON.
 #[cfg(feature = "yaml")]
 pub(super) fn yaml(text: &str) -> Result<Value, ConfigError> {
+    let text = without_mark(text);
     let read = yaml_serde::from_str(text).or_else(|error| {
         // Envoy's parser takes a tab before a comment.
         let spaced = text.contains('\t').then(|| tabs_before_comments(text));

@@ -256,6 +256,22 @@ resources:
 
 #[cfg(feature = "yaml")]
 #[test]
+fn a_byte_order_mark_is_no_document_and_costs_no_line() {
+    let good = Bootstrap::from_yaml("\u{feff}admin: {}\n").expect("a good bootstrap");
+    assert!(good.value.admin.is_some());
+    let errors = |text: &str| {
+        let error = Bootstrap::from_yaml(text).expect_err("mistakes");
+        let fields = error.fields().iter();
+        let fields = fields.map(|field| field.in_full().to_string());
+        fields.collect::<Vec<_>>()
+    };
+    let without = errors(BOOTSTRAP);
+    assert!(without[0].starts_with("line 4: "), "{without:?}");
+    assert_eq!(errors(&format!("\u{feff}{BOOTSTRAP}")), without);
+}
+
+#[cfg(feature = "yaml")]
+#[test]
 fn a_number_that_is_not_finite_is_not_read_as_nothing() {
     for number in [".nan", ".inf", "-.inf"] {
         let text = format!("node:\n  metadata: {{ share: {number} }}\n");
