@@ -80,18 +80,18 @@ const CASES: &[Case] = &[
         "name: ing\n    drain_type: MODIFY_ONLY\n    traffic_direction: INBOUND\n",
     ),
     refused(
-        "a field that nobody knows",
+        "an unknown field",
         NAME,
         "name: ing\n    no_such_field: 1\n",
     ),
     accepted(
-        "a field that nobody knows, and a flag that allows it",
+        "an unknown field, and a flag that allows it",
         NAME,
         "name: ing\n    no_such_field: 1\n",
     )
     .with(&["--allow-unknown-static-fields"]),
     refused(
-        "a field that nobody knows, deep inside",
+        "an unknown field, deep inside",
         "inline_string: 'v1'",
         "inline_strings: 'v1'",
     ),

@@ -68,7 +68,7 @@ pub(crate) async fn health(stage: Stage) -> anyhow::Result<Checks> {
     );
     let none = told(&only, Speak::Http1).await;
     checks.rule(
-        "health failed: a MODIFY_ONLY listener tells nobody",
+        "health failed: a MODIFY_ONLY listener tells no client",
         of(none, 6),
         none == 0,
     );
@@ -103,7 +103,11 @@ pub(crate) async fn health(stage: Stage) -> anyhow::Result<Checks> {
     );
     play.post("/healthcheck/ok").await?;
     let again = told(&idle1, Speak::Http1).await + told(&idle2, Speak::Http2).await;
-    checks.rule("health restored: nobody is told", of(again, 12), again == 0);
+    checks.rule(
+        "health restored: no client is told",
+        of(again, 12),
+        again == 0,
+    );
     let (status, ready) = play.admin("GET", "/ready").await?;
     checks.rule(
         "health restored: /ready",

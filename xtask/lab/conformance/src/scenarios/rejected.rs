@@ -181,7 +181,7 @@ pub(crate) async fn rejected(stage: Stage) -> anyhow::Result<Checks> {
     Ok(checks)
 }
 
-/// Updates with fields that nobody knows, and a flag that forbids them.
+/// Updates with unknown fields, and a flag that forbids them.
 pub(crate) async fn strict(stage: Stage) -> anyhow::Result<Checks> {
     let mut checks = Checks::default();
     let mut setup = Setup::gradual(60, [Listener::http()]);

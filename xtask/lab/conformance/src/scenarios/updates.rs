@@ -47,7 +47,7 @@ pub(crate) async fn nothing(stage: Stage) -> anyhow::Result<Checks> {
         open == 12,
     );
     let told = idle2.first(start, What::is_goaway).len();
-    checks.rule("the same content: nobody is told", told, told == 0);
+    checks.rule("the same content: no client is told", told, told == 0);
     Ok(checks)
 }
 
