@@ -1,5 +1,4 @@
 //! The pure schedule: when whose slot comes, for any value.
-#![cfg(not(any(loom, shuttle)))]
 
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};

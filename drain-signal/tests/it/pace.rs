@@ -1,5 +1,4 @@
 //! A drain paced on tokio's clock, paused.
-#![cfg(not(any(loom, shuttle)))]
 
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Wake, Waker};

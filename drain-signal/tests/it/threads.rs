@@ -1,6 +1,5 @@
 //! Threads come, go and are many: each of the first few opens watchers in a shard that it owns, the
 //! others share.
-#![cfg(not(any(loom, shuttle)))]
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};

@@ -1,7 +1,5 @@
 //! Wakers that let connections, waits and the drain go while they are woken: nothing hangs, no wake
 //! is lost, and nothing stays.
-#![cfg(not(any(loom, shuttle)))]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,6 +1,5 @@
 //! Any number of waits on one connection, from any tasks and under any combinator: each is woken,
 //! and each takes what it has with it.
-#![cfg(not(any(loom, shuttle)))]
 
 use std::future::Future;
 use std::pin::Pin;

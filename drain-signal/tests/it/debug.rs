@@ -1,6 +1,5 @@
 //! The debug text of every handle is short, however many connections there are, and is written with
 //! nothing locked: what it is written to may use the drain.
-#![cfg(not(any(loom, shuttle)))]
 
 use std::fmt::{self, Write};
 use std::future::Future;
