@@ -55,7 +55,7 @@
 //! manager](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc) a
 //! drain flows down only, starting twice joins, a drain never stops, and failed health drains
 //! listeners of type `DEFAULT` without being a drain. Envoy's own test cases are replayed in
-//! `tests/polled.rs`, `tests/callbacks.rs` and `tests/event.rs`.
+//! `tests/it/polled.rs`, `tests/it/callbacks.rs` and `tests/it/event.rs`.
 //!
 //! On purpose different, with Envoy's way where an operator may depend on it:
 //!

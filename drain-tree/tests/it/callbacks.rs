@@ -6,8 +6,6 @@
 //! the rules are those of
 //! [`drain_manager_impl.cc`](https://github.com/envoyproxy/envoy/blob/main/source/server/drain_manager_impl.cc).
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,8 +1,6 @@
 //! Several runtimes, tasks aborted in the middle, wakers that panic: a drain goes on with
 //! the tasks that are left.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
