@@ -1,5 +1,4 @@
 //! When waiting for the end is over, and when it is not.
-#![cfg(not(loom))]
 
 use conn_tracker::{CloseReason, ConnInfo, ConnLabel, ConnTracker, Peer, TrackerOptions};
 use std::{

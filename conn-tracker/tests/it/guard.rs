@@ -1,5 +1,4 @@
 //! What a guard says is what the tracker shows.
-#![cfg(not(loom))]
 
 use conn_tracker::{
     CloseReason, ConnKind, ConnLabel, ConnProtocol, ConnState, ConnTracker, InvalidTransition, Peer,

@@ -1,6 +1,5 @@
 //! A guard goes with a request's extensions into the tunnel's task, and keeps the connection
 //! registered there.
-#![cfg(not(loom))]
 
 use conn_tracker::{ConnGuard, ConnKind, ConnProtocol, ConnTracker, Peer};
 use http_body_util::Empty;

@@ -1,5 +1,4 @@
 //! What an operator sees and can do.
-#![cfg(not(loom))]
 
 use conn_tracker::{
     AttachError, CloseError, CloseReason, ConnGuard, ConnId, ConnInfo, ConnLabel, ConnProtocol,

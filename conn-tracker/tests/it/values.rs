@@ -1,5 +1,4 @@
 //! No value that a user can pass panics or hangs.
-#![cfg(not(loom))]
 
 use conn_tracker::{
     ConnInfo, ConnKind, ConnLabel, ConnProtocol, ConnTracker, Peer, TrackerOptions,

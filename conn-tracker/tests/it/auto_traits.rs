@@ -1,5 +1,4 @@
 //! Losing `Send` or `Sync` breaks this build, not a user's.
-#![cfg(not(loom))]
 
 use conn_tracker::{
     AttachError, CloseError, CloseReason, ConnChain, ConnCounts, ConnGroup, ConnGuard, ConnId,

@@ -1,5 +1,4 @@
 //! Any sequence of calls against a list that does the same slowly.
-#![cfg(not(loom))]
 
 use conn_tracker::{
     ConnGuard, ConnInfo, ConnLabel, ConnProtocol, ConnState, ConnTracker, Peer, TrackerOptions,

@@ -1,6 +1,5 @@
 //! A connection asked through the registry: to leave, and to end. No request is lost, none comes
 //! twice at a time.
-#![cfg(not(loom))]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
