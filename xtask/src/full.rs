@@ -306,7 +306,7 @@ pub(crate) fn soak(sh: &Shell) -> Result<Outcome> {
     // Optimised, so that it is a matter of seconds.
     cmd!(
         sh,
-        "{cargo} test --release --package listener-versions --test soak --test storm -- --ignored --nocapture"
+        "{cargo} test --release --package listener-versions --test soak -- --ignored --nocapture --test-threads=1"
     )
     .run()?;
     Ok(Outcome::Passed(

@@ -159,7 +159,7 @@ fn the_table_of_kills_is_what_the_state_machines_do() {
     let Ok(page) = read("../docs/hot-restart.md") else {
         return;
     };
-    let tests = read("tests/kills/main.rs").expect("they are beside the page");
+    let tests = read("tests/processes/kills/mod.rs").expect("they are beside the page");
     let table = table();
     assert!(page.contains(&table), "docs/hot-restart.md lacks:\n{table}");
     for (_, who, _) in WHO {

@@ -1,0 +1,232 @@
+//! The code of a configuration is not ours: where it panics, nothing has changed, of any listener.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::common::wire::{bounded, free};
+use conn_tracker::ConnTracker;
+use drain_tree::{DrainManager, DrainSettings, DrainType, TrafficDirection};
+use futures_util::FutureExt as _;
+use listener_versions::{
+    Accepted, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
+    SocketOptions, Update,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+struct Config {
+    name: &'static str,
+    address: ListenAddress,
+    content: u32,
+    warms: bool,
+    /// In which of its methods it panics.
+    panics: Option<&'static str>,
+    chain: Chain,
+}
+
+impl Config {
+    fn reach(&self, method: &str) {
+        assert_ne!(
+            self.panics,
+            Some(method),
+            "the configuration's own code panics"
+        );
+    }
+}
+
+/// Never the same as another one.
+struct Chain(Option<&'static str>);
+
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        assert_ne!(
+            self.0.or(other.0),
+            Some("same chain"),
+            "the chain's own code panics"
+        );
+        false
+    }
+}
+
+impl ListenerConfig for Config {
+    type Chain = Chain;
+    fn name(&self) -> &str {
+        self.reach("name");
+        self.name
+    }
+    fn address(&self) -> &ListenAddress {
+        self.reach("address");
+        &self.address
+    }
+    fn same_content(&self, other: &Self) -> bool {
+        other.reach("same_content");
+        self.content == other.content
+    }
+    fn chains(&self) -> Vec<(Arc<str>, &Chain)> {
+        self.reach("chains");
+        vec![("all".into(), &self.chain)]
+    }
+    fn differs_only_in_chains(&self, other: &Self) -> bool {
+        other.reach("differs_only_in_chains");
+        true
+    }
+    fn drain_type(&self) -> DrainType {
+        self.reach("drain_type");
+        DrainType::default()
+    }
+    fn traffic_direction(&self) -> TrafficDirection {
+        self.reach("traffic_direction");
+        TrafficDirection::Unspecified
+    }
+    fn drain_timeout(&self) -> Duration {
+        self.reach("drain_timeout");
+        Duration::ZERO
+    }
+    fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
+        self.reach("socket_options");
+        SocketOptions::default()
+    }
+    fn warms(&self) -> bool {
+        self.reach("warms");
+        self.warms
+    }
+    fn validate(&self) -> Result<(), FieldError> {
+        self.reach("validate");
+        Ok(())
+    }
+}
+
+const METHODS: [&str; 12] = [
+    "name",
+    "address",
+    "same_content",
+    "chains",
+    "same chain",
+    "differs_only_in_chains",
+    "drain_type",
+    "traffic_direction",
+    "drain_timeout",
+    "socket_options",
+    "warms",
+    "validate",
+];
+
+fn process() -> Listeners<Config> {
+    let root = DrainManager::root(DrainSettings::default());
+    let (listeners, driver) =
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ());
+    tokio::spawn(driver);
+    tokio::spawn(listeners.worker().run(|mut accepted: Accepted<Config>| {
+        tokio::spawn(async move {
+            let content = accepted.version.config().content;
+            drop(accepted.stream.write_u32(content).await);
+            drop(accepted);
+        });
+    }));
+    listeners
+}
+
+async fn content_at(address: &ListenAddress) -> u32 {
+    let address = address.as_socket().expect("TCP");
+    let mut client = TcpStream::connect(address).await.expect("it listens");
+    bounded(client.read_u32()).await.expect("it is served")
+}
+
+fn listed(listeners: &Listeners<Config>) -> Vec<String> {
+    let views = listeners.snapshot();
+    let views = views.iter();
+    views
+        .map(|view| {
+            format!(
+                "{} {} {} {}",
+                view.name, view.number, view.state, view.accepting
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn an_update_that_panics_has_changed_nothing_of_any_listener() {
+    for method in METHODS {
+        let listeners = process();
+        let (at_good, at_bad, at_new) = (free(), free(), free());
+        let good = |content| Config {
+            name: "good",
+            address: at_good.clone(),
+            content,
+            warms: false,
+            panics: None,
+            chain: Chain(None),
+        };
+        let bad = |content, panics| Config {
+            name: "bad",
+            address: at_bad.clone(),
+            content,
+            warms: false,
+            panics,
+            chain: Chain(panics),
+        };
+        let new = || Config {
+            name: "new",
+            address: at_new.clone(),
+            content: 7,
+            warms: false,
+            panics: None,
+            chain: Chain(None),
+        };
+        let first = listeners
+            .apply(Update::lds("1", [good(1), bad(1, None)]))
+            .await;
+        assert!(first.is_success(), "{first:?}");
+        let before = listed(&listeners);
+        let update = Update::lds("2", [new(), good(2), bad(2, Some(method))]);
+        let panicked = AssertUnwindSafe(listeners.apply(update))
+            .catch_unwind()
+            .await;
+        assert!(panicked.is_err(), "{method} is never asked");
+        assert_eq!(listed(&listeners), before, "{method}");
+        assert_eq!(content_at(&at_good).await, 1);
+        assert_eq!(content_at(&at_bad).await, 1);
+        let at_new = at_new.as_socket().expect("TCP");
+        assert!(
+            TcpStream::connect(at_new).await.is_err(),
+            "nothing was opened for it: {method}"
+        );
+        // And everything works as ever.
+        let update = listeners
+            .apply(Update::lds("3", [new(), good(3), bad(3, None)]))
+            .await;
+        assert!(update.is_success(), "{method}: {update:?}");
+        assert_eq!(content_at(&at_good).await, 3);
+        assert_eq!(content_at(&at_bad).await, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_version_whose_code_panics_as_it_gets_warm_stays_warming() {
+    for method in ["differs_only_in_chains", "same chain"] {
+        let listeners = process();
+        let address = free();
+        let config = |content, warms, panics| Config {
+            name: "a",
+            address: address.clone(),
+            content,
+            warms,
+            panics,
+            chain: Chain(panics),
+        };
+        listeners
+            .apply(Update::lds("1", [config(1, false, None)]))
+            .await;
+        let report = listeners
+            .apply(Update::lds("2", [config(2, true, Some(method))]))
+            .await;
+        assert!(report.is_success(), "{report:?}");
+        let before = listed(&listeners);
+        let warmed = std::panic::catch_unwind(AssertUnwindSafe(|| listeners.warmed(2)));
+        assert!(warmed.is_err(), "{method} is never asked");
+        assert_eq!(listed(&listeners), before, "{method}");
+        assert_eq!(content_at(&address).await, 1);
+    }
+}
