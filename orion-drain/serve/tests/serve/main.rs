@@ -1,6 +1,7 @@
 //! Connections served by the facade, from the client's side of the wire, on a paused clock.
 
 mod age;
+mod alone;
 mod borrowed;
 mod counts;
 mod endings;
@@ -9,6 +10,8 @@ mod limits;
 mod resets;
 mod settings;
 mod timers;
+#[cfg(feature = "tls")]
+mod tls;
 mod unread;
 
 use std::convert::Infallible;

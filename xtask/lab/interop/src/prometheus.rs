@@ -41,7 +41,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let cargo = cargo();
     cmd!(
         sh,
-        "{cargo} test --package orion-drain --test stats the_exposition"
+        "{cargo} test --package orion-drain --test it stats::the_exposition"
     )
     .run()?;
     let judges = judges.join(" and ");
