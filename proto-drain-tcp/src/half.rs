@@ -52,7 +52,8 @@ pub(crate) struct Half {
     unflushed: bool,
     /// There is nothing more to read from the source.
     source_ended: bool,
-    /// The source was reset, or failed: it never said that this was all.
+    /// The receiving side got a part: the source was reset or failed and never said that this was
+    /// all, or the time to deliver was over.
     broke_off: bool,
     bytes: Bytes,
 }
@@ -105,6 +106,15 @@ impl Half {
             self.state = State::Broken;
             self.bytes.undelivered += (self.kept.len() - self.sent) as u64;
             self.release();
+        }
+    }
+
+    /// The time to deliver is over. A receiving side that has not taken everything must not read a
+    /// good end.
+    pub(crate) fn time_is_over(&mut self) {
+        if !self.is_over() {
+            self.broke_off |= self.owes();
+            self.give_up();
         }
     }
 

@@ -12,7 +12,7 @@
 //! A failed side closes too, but the direction away from it goes on to its end: what a peer said
 //! before it went is still delivered. If it went without an end of its own (RST, a TLS stream
 //! without close_notify), the other side is reset behind that, and no FIN makes it take a part for
-//! the whole.
+//! the whole. A side that has not taken everything when the time to deliver is over is reset too.
 
 use crate::{
     CloseMode, CopyError, CopyReport, DrainCopy, DrainPoint, Ended, Flow, Rule, Side, Step,
@@ -126,8 +126,8 @@ where
             } else {
                 return Poll::Pending;
             }
-            self.up.give_up();
-            self.down.give_up();
+            self.up.time_is_over();
+            self.down.time_is_over();
         }
         let lingers = if self.passes_reset_on() {
             Duration::ZERO

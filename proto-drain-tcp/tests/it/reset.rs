@@ -3,7 +3,8 @@
 
 use crate::support;
 
-use proto_drain_tcp::{CloseMode, CopyError, DrainCopy, Ended, Side, reset_on_drop};
+use drain_signal::drive;
+use proto_drain_tcp::{CloseMode, CopyError, CopyReport, DrainCopy, Ended, Side, reset_on_drop};
 use std::{
     io,
     pin::Pin,
@@ -12,11 +13,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
-use support::{connection, read_all, reset};
+use support::{begin, connection, drain, read_all, reset};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    task::JoinHandle,
 };
 use tokio_test::{assert_pending, task};
 
@@ -132,6 +135,43 @@ async fn an_answer_that_ended_before_the_reset_ends_in_fin() {
         tokio::task::yield_now().await;
     }
     assert!(matches!(copy.await.unwrap().ended, Ended::Failed(_)));
+}
+
+/// At the deadline the copy has bytes that the slow side never took.
+async fn is_too_slow(slow: &mut TcpStream, source: TcpStream, ending: JoinHandle<CopyReport>) {
+    let flood = vec![7; 64 * 1024];
+    // Until the copy ends: what is in the kernel's buffers by then is a part of what was sent.
+    let sent = async move {
+        let mut source = source;
+        while source.write_all(&flood).await.is_ok() {}
+    };
+    let (report, ()) = tokio::join!(ending, sent);
+    let report = report.unwrap();
+    assert!(!report.is_lossless(), "{report:?}");
+    let read = slow.read_to_end(&mut Vec::new()).await;
+    assert_eq!(
+        read.map_err(|error| error.kind()),
+        Err(io::ErrorKind::ConnectionReset)
+    );
+}
+
+#[tokio::test]
+async fn a_side_that_is_too_slow_for_the_deadline_reads_rst_and_not_fin() {
+    for client_is_slow in [true, false] {
+        let (mut client, near) = connection().await;
+        let (far, mut upstream) = connection().await;
+        let (trigger, signal) = drain();
+        let watch = signal.watch().unwrap();
+        let ending = tokio::spawn(async move {
+            let closed = drive(DrainCopy::new(near, far), watch).await;
+            closed.output.expect("a report")
+        });
+        begin(trigger, Duration::from_millis(300));
+        match client_is_slow {
+            true => is_too_slow(&mut client, upstream, ending).await,
+            false => is_too_slow(&mut upstream, client, ending).await,
+        }
+    }
 }
 
 /// A transport that notes whether its end was announced, as TLS does by close_notify.
