@@ -288,6 +288,49 @@ async fn a_process_that_keeps_a_dead_ones_sockets_is_found_after_its_path_or_loc
     .await;
 }
 
+/// The process that waits for a new one has noticed what was done meanwhile.
+#[cfg(target_os = "linux")]
+async fn noticed() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_process_whose_folder_is_gone_for_a_while_is_found_once_it_is_there_again() {
+    bounded(async {
+        for is_moved in [false, true] {
+            let around = Meeting::new("folder");
+            let above = around.0.join("run");
+            let meeting = Meeting(above.join("edge"));
+            std::fs::create_dir_all(&meeting.0).expect("a folder");
+            let a = free();
+            let first = process(1);
+            lds(&first, [at("a", a.clone(), 0)]).await;
+            let attempt = offered(&meeting, &first).await;
+            noticed().await;
+            match is_moved {
+                true => std::fs::rename(&above, around.0.join("old")),
+                false => std::fs::remove_dir_all(&above),
+            }
+            .expect("it is there");
+            noticed().await;
+            std::fs::create_dir(around.0.join("another")).expect("a folder");
+            noticed().await;
+            std::fs::create_dir(&above).expect("it is gone");
+            noticed().await;
+            std::fs::create_dir(&meeting.0).expect("it is gone");
+            while !meeting.path().exists() {
+                tokio::task::yield_now().await;
+            }
+            let _second = restart(&meeting, vec![at("a", a, 0)]).await;
+            let _successor = replaced(attempt).await;
+        }
+    })
+    .await;
+}
+
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_path_that_is_removed_while_a_process_configures_itself_is_made_anew_by_the_new_one() {
