@@ -18,7 +18,7 @@ use orion_drain::config::{Cluster, EndpointAddress, FieldError, Secret, Upstream
 use crate::dial::{Dial, Dialed, Place};
 use crate::failure::Failure;
 use crate::timed::RequestBody;
-use crate::upstream_h2::Http2;
+use crate::upstream_h2::{CONNECTION_WINDOW, Http2, MAX_HEADER_BYTES, STREAM_WINDOW};
 
 /// The clusters of the bootstrap, by name.
 #[derive(Debug, Clone)]
@@ -196,6 +196,9 @@ impl Endpoints {
             let client = Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(Duration::from_secs(60))
+                .http2_initial_stream_window_size(STREAM_WINDOW)
+                .http2_initial_connection_window_size(CONNECTION_WINDOW)
+                .http2_max_header_list_size(MAX_HEADER_BYTES)
                 .build(dial);
             Box::new(client)
         };

@@ -2,11 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::ext::Protocol;
 use hyper::server::conn::http2;
@@ -16,7 +19,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::upstream::Upstream;
-use crate::support::{Edge, End, H1, Http, cluster, discovery, end_of, websocket, within};
+use crate::support::{
+    Edge, End, H1, Http, cluster, discovery, end_of, full_endpoint, websocket, within,
+};
 
 const FLAGS: &str = "--drain-time-s 20 --drain-strategy immediate";
 const HTTP2: &str = "typed_extension_protocol_options: { envoy.extensions.upstreams.http.v3.HttpProtocolOptions: { \
@@ -224,6 +229,98 @@ async fn an_http2_endpoint_that_is_gone_is_connected_again() {
         }
     })
     .await;
+}
+
+/// An HTTP/2 endpoint: one of its responses has no end, one a large head; and how many pieces of the
+/// endless ones were taken.
+async fn endless_server() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let taken = Arc::new(AtomicUsize::new(0));
+    let pieces = Arc::clone(&taken);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let pieces = Arc::clone(&pieces);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let pieces = Arc::clone(&pieces);
+                let endless = stream::repeat_with(move || {
+                    pieces.fetch_add(1, Ordering::Relaxed);
+                    Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[b'x'; 16 * 1024])))
+                });
+                let response = match request.uri().path() {
+                    "/endless" => Response::new(StreamBody::new(endless).boxed()),
+                    "/large" => Response::builder()
+                        .header("x-large", "x".repeat(40_000))
+                        .body(Full::from("large").boxed())
+                        .expect("a response"),
+                    _ => Response::new(Full::from("here").boxed()),
+                };
+                async { Ok::<_, Infallible>(response) }
+            });
+            let served = http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(served);
+        }
+    });
+    (address, taken)
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_hold_up_no_other_response_of_an_http2_endpoint() {
+    let (endpoint, taken) = endless_server().await;
+    let clusters = cluster("endless", &[endpoint], HTTP2);
+    let first = discovery("1", &[to("endless", 1)]);
+    let edge = Edge::start_beside(FLAGS, &first, &clusters, "").await;
+    let address = edge.address("http").await;
+    let mut slow = Vec::new();
+    for _ in 0..8 {
+        let mut client = H1::connect(address).await;
+        client.ask("/endless").await;
+        slow.push(client);
+    }
+    // Until nothing more of them is taken.
+    let mut before = 0;
+    let mut pace = tokio::time::interval(Duration::from_millis(300));
+    loop {
+        pace.tick().await;
+        let now = taken.load(Ordering::Relaxed);
+        if now > 0 && now == before {
+            break;
+        }
+        before = now;
+    }
+    let mut client = H1::connect(address).await;
+    assert_eq!(client.get("/").await.ok(), "here");
+}
+
+#[tokio::test]
+async fn a_response_of_an_http2_endpoint_may_have_a_head_of_60_kilobytes() {
+    let (endpoint, _) = endless_server().await;
+    let clusters = cluster("endless", &[endpoint], HTTP2);
+    let first = discovery("1", &[to("endless", 1)]);
+    let edge = Edge::start_beside(FLAGS, &first, &clusters, "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/large").await.ok(), "large");
+}
+
+#[tokio::test]
+async fn all_requests_that_wait_for_a_connection_to_an_http2_endpoint_fail_with_it() {
+    let (endpoint, _waiting) = full_endpoint().await;
+    let endpoint_at = endpoint.local_addr().expect("an address");
+    let full = cluster(
+        "full",
+        &[endpoint_at],
+        &format!("connect_timeout: 4s, {HTTP2}"),
+    );
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("full", 1)]), &full, "").await;
+    let address = edge.address("http").await;
+    // One after the other they would take longer than the route's timeout of 15 s.
+    let asking = (0..6).map(|_| async {
+        let mut client = H1::connect(address).await;
+        client.get("/").await.status
+    });
+    let statuses = futures_util::future::join_all(asking).await;
+    assert_eq!(statuses, [503; 6]);
 }
 
 /// An HTTP/2 endpoint that answers with the scheme that it is asked by.

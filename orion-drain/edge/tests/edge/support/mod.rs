@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 pub(crate) use edge::Edge;
 pub(crate) use h1::H1;
@@ -39,6 +39,22 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("{what}: did not happen within {PATIENCE:?}"),
     }
+}
+
+/// An endpoint to which no connection can be made, as its queue is full; and what is in the queue.
+pub(crate) async fn full_endpoint() -> (TcpListener, Vec<TcpStream>) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("a free port");
+    let listener = socket.listen(1).expect("it listens");
+    let address = listener.local_addr().expect("an address");
+    let mut waiting = Vec::new();
+    // The kernel answers at once as long as there is room.
+    let moment = Duration::from_millis(500);
+    while let Ok(taken) = tokio::time::timeout(moment, TcpStream::connect(address)).await {
+        waiting.push(taken.expect("a connection"));
+    }
+    (listener, waiting)
 }
 
 /// How a connection ended.
