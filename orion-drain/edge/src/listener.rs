@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-#[cfg(feature = "tls")]
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -16,8 +15,8 @@ use orion_drain::listener_versions::{Accepted, Stream};
 use orion_drain::orion::{ConnectionInfo, ConnectionManager as _, DefaultConnectionManager};
 use orion_drain::proto_drain_http1::CloseCode;
 use orion_drain::serve::{
-    CodecType, Connection, ConnectionShown, HttpServer, SharedBehavior, TcpServer, serve_codec,
-    serve_tcp,
+    CodecType, Connection, ConnectionShown, HttpServer, SetupTimeouts, SharedBehavior, TcpServer,
+    serve_codec, serve_tcp,
 };
 #[cfg(feature = "tls")]
 use orion_drain::serve::{Tls, negotiated};
@@ -267,15 +266,21 @@ impl ChainFilter {
                 clusters,
             } => {
                 let cluster = proxy.choose_cluster(fastrand::u64(..));
-                match Box::pin(clusters.connect(cluster)).await {
-                    Ok(Dialed::Clear(upstream)) => {
+                // `connect_timeout` bounds it, and the drain's deadline.
+                let limits = SetupTimeouts::default()
+                    .with_setup(Duration::MAX)
+                    .with_setup_in_drain(Duration::MAX);
+                let dialed = connection.within_timeouts(limits, clusters.connect(cluster));
+                match Box::pin(dialed).await {
+                    Some(Ok(Dialed::Clear(upstream))) => {
                         let _ = Box::pin(serve_tcp(stream, upstream, connection, server)).await;
                     }
                     #[cfg(feature = "tls")]
-                    Ok(Dialed::Secured(upstream)) => {
+                    Some(Ok(Dialed::Secured(upstream))) => {
                         let _ = Box::pin(serve_tcp(stream, *upstream, connection, server)).await;
                     }
-                    Err(_) => connection.guard().set_close_reason(CloseReason::Error),
+                    Some(Err(_)) => connection.guard().set_close_reason(CloseReason::Error),
+                    None => {}
                 }
             }
             Self::Nothing => {}
