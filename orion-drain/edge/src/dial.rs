@@ -77,6 +77,21 @@ pub(crate) enum Dialed {
     Secured(Box<tokio_rustls::client::TlsStream<Stream>>),
 }
 
+impl Dialed {
+    /// The TCP connection, also under TLS.
+    pub(crate) fn tcp(&self) -> Option<&TcpStream> {
+        let stream = match self {
+            Self::Clear(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Secured(stream) => stream.get_ref().0,
+        };
+        match stream {
+            Stream::Tcp(tcp) => Some(tcp),
+            _ => None,
+        }
+    }
+}
+
 impl Connection for Dialed {
     fn connected(&self) -> Connected {
         let connected = Connected::new();

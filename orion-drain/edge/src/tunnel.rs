@@ -10,6 +10,7 @@ use orion_drain::proto_drain_http1::{CloseCode, WebSocketClientIo, WebSocketIo};
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{Connection, TunnelUpstream, serve_tunnel};
 
+use crate::dial::Dialed;
 use crate::timed::TimedIo;
 use crate::timeout::Progress;
 
@@ -38,7 +39,7 @@ impl Tunnels {
         };
         let (client, upstream) = (
             TimedIo::new(TokioIo::new(client), progress),
-            TunnelUpstream::new(upstream),
+            TunnelUpstream::over(upstream, Dialed::tcp),
         );
         // Over HTTP/2 the connection is more than this tunnel.
         if is_websocket && connection.guard().protocol() != ConnProtocol::Http2 {

@@ -22,7 +22,14 @@ pub(super) fn tcp_under<IO: 'static>(io: &IO) -> Option<&TcpStream> {
     }
     #[cfg(feature = "tls")]
     {
+        use tokio_rustls::client::TlsStream as Upstream;
         use tokio_rustls::server::TlsStream;
+        if let Some(tls) = io.downcast_ref::<Upstream<Stream>>() {
+            return plain(tls.get_ref().0);
+        }
+        if let Some(tls) = io.downcast_ref::<Upstream<TcpStream>>() {
+            return plain(tls.get_ref().0);
+        }
         if let Some(tls) = io.downcast_ref::<TlsStream<Stream>>() {
             return plain(tls.get_ref().0);
         }

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::support::h2::{Event, H2, NO_LIMIT};
-use crate::support::{Edge, End, Http, discovery, end_of, tcp, websocket, within};
+use crate::support::{
+    Edge, End, Http, cluster, discovery, end_of, full_endpoint, tcp, websocket, within,
+};
 
 const DRAIN_TIME: Duration = Duration::from_secs(4);
 
@@ -167,6 +170,84 @@ async fn a_websocket_is_told_to_come_again_before_its_own_versions_deadline() {
 #[tokio::test]
 async fn a_tcp_stream_carries_data_until_its_own_versions_deadline_and_ends_in_fin() {
     three_updates(Tunnel::Bytes, "", "tcp", |version| tcp("tcp", version)).await;
+}
+
+/// An endpoint that switches to WebSocket and says how the connection ends.
+async fn switching() -> (SocketAddr, JoinHandle<End>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let ends = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        head(&mut stream).await;
+        let switched =
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        stream.write_all(switched.as_bytes()).await.expect("taken");
+        match stream.read_to_end(&mut Vec::new()).await {
+            Ok(_) => End::Fin,
+            Err(_) => End::Reset,
+        }
+    });
+    (address, ends)
+}
+
+async fn head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a head"));
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_is_reset_is_reset_towards_its_endpoint() {
+    const RESET: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+    for over_http2 in [false, true] {
+        let (endpoint, ends) = switching().await;
+        let listener = Http::new("http", 1)
+            .with_http("http2_protocol_options: { allow_connect: true }")
+            .yaml()
+            .replace("cluster: http", "cluster: chat");
+        let chat = cluster("chat", &[endpoint], "");
+        let edge = Edge::start_beside("", &discovery("1", &[listener]), &chat, "").await;
+        let address = edge.address("http").await;
+        if over_http2 {
+            let mut client = H2::connect(address).await;
+            client.connect_websocket(1, "/chat").await;
+            let opened = Event::Head {
+                stream: 1,
+                ok: true,
+            };
+            assert_eq!(client.next().await, opened);
+            client.raw(&RESET).await;
+            let ended = within("the end of the endpoint's side", ends).await;
+            assert_eq!(ended.expect("it runs"), End::Reset, "HTTP/2");
+        } else {
+            let mut client = TcpStream::connect(address).await.expect("a connection");
+            let asks = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+            client.write_all(asks.as_bytes()).await.expect("taken");
+            within("the switch", head(&mut client)).await;
+            client.set_zero_linger().expect("a socket");
+            drop(client);
+            let ended = within("the end of the endpoint's side", ends).await;
+            assert_eq!(ended.expect("it runs"), End::Reset, "HTTP/1.1");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_endpoint_takes_no_connection_is_let_go_at_the_deadline() {
+    let (endpoint, _waiting) = full_endpoint().await;
+    let address = endpoint.local_addr().expect("an address");
+    let full =
+        cluster("full", &[address], "").replace("connect_timeout: 5s", "connect_timeout: 600s");
+    let listener = |version| tcp("tcp", version).replace("cluster: echo", "cluster: full");
+    let first = discovery("1", &[listener(1)]);
+    let mut edge = Edge::start_beside("--drain-time-s 1", &first, &full, "").await;
+    let client = TcpStream::connect(edge.address("tcp").await).await;
+    let mut client = client.expect("a connection");
+    edge.until_connections(|open| !open.is_empty()).await;
+    edge.update("2", &[listener(2)]).await;
+    assert_eq!(end_of(&mut client).await, End::Fin);
+    edge.until_list("/drain", <[_]>::is_empty).await;
 }
 
 #[tokio::test]
