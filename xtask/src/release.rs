@@ -119,7 +119,12 @@ pub(crate) fn package(sh: &Shell) -> Result<()> {
 pub(crate) fn pack(sh: &Shell, crates: &[Package], folder: &Path) -> Result<()> {
     let cargo = cargo();
     let names = metadata::selected(crates);
-    cmd!(sh, "{cargo} package {names...} --allow-dirty --no-verify").run()?;
+    // The lock file of a library is for nobody, and for each cargo would ask the registry anew.
+    cmd!(
+        sh,
+        "{cargo} package {names...} --allow-dirty --no-verify --exclude-lockfile"
+    )
+    .run()?;
     let packages = metadata::target_directory(sh)?.join("package");
     for package in crates {
         let archive = packages.join(format!("{}.crate", alone::unpacked(package)));
