@@ -35,7 +35,7 @@ struct Woken(atomic::AtomicBool);
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.store(true, atomic::Ordering::SeqCst);
+        self.0.store(true, Ordering::SeqCst);
     }
 }
 
@@ -52,13 +52,13 @@ impl Polled {
     }
 
     fn poll(&mut self) -> Poll<()> {
-        self.woken.0.store(false, atomic::Ordering::SeqCst);
+        self.woken.0.store(false, Ordering::SeqCst);
         let waker = Waker::from(Arc::clone(&self.woken));
         Pin::new(&mut self.wait).poll(&mut Context::from_waker(&waker))
     }
 
     fn is_woken(&self) -> bool {
-        self.woken.0.load(atomic::Ordering::SeqCst)
+        self.woken.0.load(Ordering::SeqCst)
     }
 }
 
@@ -243,8 +243,8 @@ fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
     model(|| {
         let tracker = tracker();
         let group = tracker.group("a", 1);
-        let calls = std::sync::Arc::new(());
-        let held = std::sync::Arc::clone(&calls);
+        let calls = Arc::new(());
+        let held = Arc::clone(&calls);
         let guard =
             group.open(ConnInfo::new(Peer::Unknown).with_closer(move || drop(held.clone())));
         let id = guard.id();
@@ -256,7 +256,7 @@ fn a_connection_that_ends_while_it_is_closed_takes_its_closer_along() {
             tracker.close(next.id()).is_err(),
             "the closer was the other's"
         );
-        assert_eq!(std::sync::Arc::strong_count(&calls), 1);
+        assert_eq!(Arc::strong_count(&calls), 1);
         let forced = tracker.closed(CloseReason::Admin);
         assert!(forced == 0 || closed);
         drop(next);
@@ -319,7 +319,7 @@ fn a_shard_that_is_built_while_a_wait_begins_is_waited_for() {
         let tracker = tracker();
         let group = tracker.group("a", 1);
         let first = group.open(Peer::Unknown);
-        let has_ended = std::sync::Arc::new(AtomicBool::new(false));
+        let has_ended = Arc::new(AtomicBool::new(false));
         let task = thread::spawn({
             let (group, has_ended) = (group.clone(), has_ended.clone());
             move || {
@@ -391,14 +391,14 @@ fn a_chain_is_attached_while_its_old_one_is_waited_for() {
 fn a_close_reaches_the_closer_that_is_set_at_that_moment() {
     model(|| {
         let tracker = tracker();
-        let [old, new] = [(); 2].map(|()| std::sync::Arc::new(AtomicBool::new(false)));
-        let called = std::sync::Arc::clone(&old);
+        let [old, new] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let called = Arc::clone(&old);
         let info =
             ConnInfo::new(Peer::Unix).with_closer(move || called.store(true, Ordering::SeqCst));
         let guard = tracker.group("ingress", 1).open(info);
         let id = guard.id();
         let closing = thread::spawn(move || assert_eq!(tracker.close(id), Ok(())));
-        let called = std::sync::Arc::clone(&new);
+        let called = Arc::clone(&new);
         guard.set_closer(move || called.store(true, Ordering::SeqCst));
         // As listener-versions does when a filter chain takes the connection.
         let was_closed = old.load(Ordering::SeqCst);
