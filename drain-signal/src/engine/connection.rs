@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use drain_sync::{AtomicU32, MutexGuard, Ordering, wake_each};
+use drain_sync::{AtomicU32, Ordering, wake_each};
 
 use super::entries::{Entries, NO_ENTRY};
 use super::records::{NO_RECORD, Record};
@@ -46,20 +46,20 @@ impl Connection {
         }
     }
 
-    /// The record, claimed if there is none; `None` only beyond 2^28 connections a shard.
-    fn record_or_claim(&self, entries: &mut MutexGuard<'_, Entries>) -> Option<&Record> {
-        if self.record().is_none() {
-            let number = entries.free_records.claim(&self.shard.records)?;
+    /// The record, claimed if there is none.
+    fn record_or_claim(&self, entries: &mut Entries) -> &Record {
+        self.record().unwrap_or_else(|| {
+            let (number, record) = entries.free_records.claim(&self.shard.records);
             // Release pairs with the Acquire in `record`: the record is claimed before its number
             // is seen.
             self.record.store(number, Ordering::Release);
-        }
-        self.record()
+            record
+        })
     }
 
-    fn shared_record(&self) -> Option<&Record> {
+    fn shared_record(&self) -> &Record {
         self.record()
-            .or_else(|| self.record_or_claim(&mut self.shard.lock()))
+            .unwrap_or_else(|| self.record_or_claim(&mut self.shard.lock()))
     }
 
     /// Whether the drain that `word` speaks of concerns the connection. Out of line: while nothing
@@ -85,19 +85,13 @@ impl Connection {
 
     /// Another handle of the same connection.
     pub(crate) fn share(&self) -> Self {
-        let record = match self.shared_record() {
-            Some(record) => {
-                record.share();
-                // Relaxed: `shared_record` has loaded the number with Acquire, and it never changes
-                // after that.
-                self.record.load(Ordering::Relaxed)
-            }
-            None => NO_RECORD,
-        };
+        self.shared_record().share();
         Self {
             shard: Arc::clone(&self.shard),
             slot: self.slot,
-            record: AtomicU32::new(record),
+            // Relaxed: `shared_record` has loaded the number with Acquire, and it never changes
+            // after that.
+            record: AtomicU32::new(self.record.load(Ordering::Relaxed)),
         }
     }
 
@@ -117,7 +111,7 @@ impl Connection {
                 else {
                     continue;
                 };
-                let slot = entries.slot(record.first());
+                let slot = entries.slot(record);
                 let Some(slot) = slot.filter(|_| record.phase() == Phase::Open) else {
                     continue;
                 };
@@ -138,9 +132,7 @@ impl Connection {
 
     /// Notifies or forces the connection, whatever the drain. Whether this call was the first to.
     pub(crate) fn raise(&self, bit: u32) -> bool {
-        let Some(record) = self.shared_record() else {
-            return false;
-        };
+        let record = self.shared_record();
         let is_first = record.raise(bit);
         if is_first {
             // Invariant 6: the flag first, then the lock.
@@ -164,21 +156,18 @@ impl Connection {
         let slot = self.slot.tagged(after);
         let (data, is_known) = (clone.data().addr(), self.shard.knows(&clone));
         let mut replaced = None;
-        let entry = match parked.entry {
-            NO_ENTRY => self
-                .record_or_claim(&mut entries)
-                .and_then(|record| entries.insert(slot, clone, record)),
-            entry => {
-                replaced = entries.replace(entry, slot, clone);
-                Some(entry)
-            }
-        };
-        *parked = entry.map_or(Parked::NOWHERE, |entry| Parked {
+        if parked.entry == NO_ENTRY {
+            let record = self.record_or_claim(&mut entries);
+            parked.entry = entries.insert(slot, clone, record);
+        } else {
+            replaced = entries.replace(parked.entry, slot, clone);
+        }
+        *parked = Parked {
             data,
-            entry,
             after,
             is_known,
-        });
+            ..*parked
+        };
         let key = self
             .slot
             .key(self.shard.state.word(), self.shard.state.clock());
@@ -188,10 +177,6 @@ impl Connection {
         if is_earliest {
             // The pacer of the drain is to come later than this slot.
             self.shard.state.waiters.wake_all();
-        }
-        if entry.is_none() {
-            // No room for more waits of a shard, or connections with one: look again and again.
-            waker.wake_by_ref();
         }
         Poll::Pending
     }

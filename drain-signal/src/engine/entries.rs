@@ -42,12 +42,13 @@ impl Page {
 /// What one shard keeps under its lock.
 #[derive(Default)]
 pub(crate) struct Entries {
-    /// A page without a wait is given back to the system; its number is used again.
+    /// A page without a wait is taken out; its number is used again.
     pages: Vec<Option<Box<Page>>>,
     /// The pages that are not full, and those that are not there.
     room: Vec<u32>,
-    /// One empty page is kept, so that a lone wait that comes and goes allocates nothing.
-    empty_pages: u32,
+    /// The page taken out last is kept, so that a lone wait that comes and goes allocates nothing;
+    /// the one before is given back to the system.
+    spare: Option<Box<Page>>,
     waiting: u64,
     walk: Walk,
     pub(crate) free_records: FreeRecords,
@@ -84,27 +85,23 @@ impl Entries {
         Some((self.pages.get_mut(page)?.as_deref_mut()?, at))
     }
 
-    /// Parks a wait of `record`'s connection; `None` if there are 2^32 of them. `slot` is tagged
-    /// with the phase to pass.
-    pub(crate) fn insert(&mut self, slot: Slot, waker: Waker, record: &Record) -> Option<u32> {
+    /// Parks a wait of `record`'s connection. `slot` is tagged with the phase to pass.
+    ///
+    /// # Panics
+    ///
+    /// With 2^32 waits of one shard; they would take 120 GB.
+    pub(crate) fn insert(&mut self, slot: Slot, waker: Waker, record: &Record) -> u32 {
         let Some(&number) = self.room.last() else {
-            let number = u32::try_from(self.pages.len()).ok()?;
-            if number >= NO_ENTRY / PAGE as u32 {
-                return None;
-            }
+            let number = self.pages.len();
+            assert!(number < NO_ENTRY as usize / PAGE, "fewer than 2^32 waits");
             self.pages.push(None);
-            self.room.push(number);
+            self.room.push(number as u32);
             // The round that is under way is one page longer.
             self.walk.left += usize::from(self.walk.left > 0);
             return self.insert(slot, waker, record);
         };
-        let page = self.pages[number as usize].get_or_insert_with(|| {
-            self.empty_pages += 1;
-            Box::default()
-        });
-        if page.used == 0 {
-            self.empty_pages -= 1;
-        }
+        let page = self.pages[number as usize]
+            .get_or_insert_with(|| self.spare.take().unwrap_or_default());
         let at = page.used.trailing_ones() as usize;
         let entry = number * PAGE as u32 + at as u32;
         let next = record.first();
@@ -121,14 +118,13 @@ impl Entries {
         }
         record.set_first(entry);
         self.waiting += 1;
-        Some(entry)
+        entry
     }
 
-    /// The slot of the wait in `entry`, if there is one.
-    pub(crate) fn slot(&mut self, entry: u32) -> Option<Slot> {
-        let (page, at) = self.page(entry)?;
-        let is_used = page.used & (1 << at) != 0;
-        is_used.then(|| page.slots[at])
+    /// The slot of the first wait of a connection that has a handle; `None` if no wait is parked.
+    pub(crate) fn slot(&mut self, record: &Record) -> Option<Slot> {
+        let (page, at) = self.page(record.first())?;
+        Some(page.slots[at])
     }
 
     /// Another waker or another phase for the same wait. The old waker.
@@ -162,11 +158,7 @@ impl Entries {
             self.room.push(number as u32);
         }
         if is_empty {
-            if self.empty_pages == 0 {
-                self.empty_pages = 1;
-            } else {
-                self.pages[number] = None;
-            }
+            self.spare = self.pages[number].take();
         }
         self.waiting -= u64::from(waker.is_some());
         waker

@@ -104,21 +104,25 @@ impl Default for FreeRecords {
 }
 
 impl FreeRecords {
-    /// A record for a connection with one handle; `None` if 2^28 connections of the shard have one.
-    pub(crate) fn claim(&mut self, records: &Table<Record>) -> Option<u32> {
+    /// A record for a connection with one handle, and its number.
+    ///
+    /// # Panics
+    ///
+    /// If 2^28 connections of the shard have one.
+    pub(crate) fn claim<'r>(&mut self, records: &'r Table<Record>) -> (u32, &'r Record) {
         let (number, record) = match records.get(self.first) {
             Some(record) => (mem::replace(&mut self.first, record.first()), record),
             None => {
-                let record = records.get_or_make(self.made, Record::default)?;
+                let record = records.get_or_make(self.made, Record::default);
                 self.made += 1;
-                (self.made - 1, record)
+                (self.made - 1, record.expect("fewer than 2^28 connections"))
             }
         };
         record.set_first(NO_ENTRY);
         // Relaxed: the Release store of its number in `Connection::record_or_claim` comes after
         // this.
         record.state.store(REF, Ordering::Relaxed);
-        Some(number)
+        (number, record)
     }
 
     /// The last handle has gone, and so have all waits.
