@@ -100,7 +100,7 @@ fn keep_pace(drain: &Drain, now: Instant) -> Option<Progress> {
     let is_walked = || drain.shards.iter().all(|shard| shard.is_walked(word));
     if pace > published.pace && (is_pressing || is_walked()) {
         published.pace = pace;
-        let mut next = published.next_word(&event, word.state());
+        let mut next = published.next_word(word.state());
         if next == word && next.is_envoy() {
             next = next.touched();
         }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use drain_sync::PerShard;
@@ -135,19 +136,19 @@ impl Drain {
             return;
         }
         published.deadline = event.deadline().map_or(NEVER, |_| micros(event.drain_time));
-        let word = published.next_word(&event, DrainState::Draining);
         published.event = Some(event);
-        self.publish(&mut published, word);
+        self.publish(&mut published, DrainState::Draining);
         drop(published);
         // The tasks that wait for the end of a drain that had not begun.
         self.state.waiters.wake_all();
     }
 
-    /// Publishes `word`, and sets the bit of every count that it concerns.
-    fn publish(&self, published: &mut Published, word: Word) {
+    /// Publishes the facts, and sets the bit of every count that the drain concerns.
+    fn publish(&self, published: &mut Published, state: DrainState) {
+        let word = published.next_word(state);
         self.state.publish(published, word);
         for shard in self.shards.iter() {
-            for by in BOTH.into_iter().filter(|&by| word.concerns(by)) {
+            for &by in concerned(published.word) {
                 shard.count(by).begin();
             }
         }
@@ -169,9 +170,8 @@ impl Drain {
             stage = DrainState::Draining;
             self.reopen_counts(&BOTH);
         }
-        let word = published.next_word(&event, stage);
         published.event = Some(event);
-        self.publish(&mut published, word);
+        self.publish(&mut published, stage);
         drop(published);
         self.state.waiters.wake_all();
         true
@@ -179,7 +179,7 @@ impl Drain {
 
     pub(crate) fn bring_forward(&self, deadline: Instant) {
         let mut published = self.state.lock();
-        let Some(event) = published.event.clone() else {
+        let Some(event) = &published.event else {
             return;
         };
         let deadline = micros(deadline.saturating_duration_since(event.start));
@@ -187,7 +187,7 @@ impl Drain {
             return;
         }
         published.deadline = deadline;
-        let word = published.next_word(&event, published.word.state());
+        let word = published.next_word(published.word.state());
         self.state.publish(&mut published, word);
         drop(published);
         // The pacer of the drain looks again: its next step has come nearer.
@@ -230,7 +230,7 @@ impl Drain {
             self.reopen_counts(which);
             return false;
         }
-        self.publish_completed(&mut published);
+        self.publish(&mut published, DrainState::Completed);
         drop(published);
         self.state.waiters.wake_all();
         true
@@ -241,17 +241,10 @@ impl Drain {
         let mut published = self.state.lock();
         if published.word.state() == DrainState::Draining {
             self.close_counts(concerned(published.word));
-            self.publish_completed(&mut published);
+            self.publish(&mut published, DrainState::Completed);
         }
         drop(published);
         self.state.waiters.wake_all();
-    }
-
-    fn publish_completed(&self, published: &mut Published) {
-        if let Some(event) = published.event.clone() {
-            let word = published.next_word(&event, DrainState::Completed);
-            self.state.publish(published, word);
-        }
     }
 
     /// Whether the drain is over: completed, and no watch that it concerns is open.
@@ -276,14 +269,11 @@ const fn concerned(word: Word) -> &'static [DrainedBy] {
 /// Each shard begins elsewhere in the queue, so that the connections of a thousand drains with a
 /// connection each have as many slots.
 fn first_turn() -> u64 {
-    #[cfg(not(any(loom, shuttle)))]
-    {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        // Relaxed: numbers need to differ, and order nothing.
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    }
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     // A model must be the same each time.
-    #[cfg(any(loom, shuttle))]
-    0
+    if cfg!(any(loom, shuttle)) {
+        return 0;
+    }
+    // Relaxed: numbers need to differ, and order nothing.
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }

@@ -40,8 +40,12 @@ pub(crate) struct Published {
 }
 
 impl Published {
-    /// The word after the present one, in `state` and at the present pace.
-    pub(crate) fn next_word(&self, event: &DrainEvent, state: DrainState) -> Word {
+    /// The word after the present one, in `state` and at the present pace; the present one before
+    /// there is an event.
+    pub(crate) fn next_word(&self, state: DrainState) -> Word {
+        let Some(event) = &self.event else {
+            return self.word;
+        };
         self.word.then(Progress {
             state,
             step: Steps::new(event, self.deadline).at(self.pace),
