@@ -105,17 +105,8 @@ mod api;
 mod engine;
 mod pure;
 
-pub use api::{
-    Advance, CloseCause, Closed, DrainCompleted, DrainHandle, DrainSignal, DrainTrigger,
-    DrainWatch, Drained, Draining, Drive, Goodbye, Graceful, GracefulClose, PhaseWait, Reached,
-    WatchOptions, channel, drive, drive_held, graceful,
-};
-pub(crate) use pure::phase;
-pub use pure::schedule;
-pub use pure::{
-    CloseSteps, DEFAULT_DRAIN_TIME, DrainDecision, DrainDirection, DrainEnd, DrainEvent,
-    DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainedBy, Phase,
-};
+pub use api::*;
+pub use pure::*;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use drain_sync::MutexGuard;
 
-use crate::engine::{Connection, FORCED, Published, SIGNALED};
+use crate::engine::{ALL_PLACES, Connection, FORCED, Published, SIGNALED};
 use crate::schedule::ramp_is_due;
 use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached};
 
@@ -81,11 +81,6 @@ impl DrainHandle {
         Reached::new(self, Phase::Open)
     }
 
-    /// [`expired`](Self::expired) that owns its handle.
-    pub const fn expired_owned(self) -> Reached {
-        Reached::new(self, Phase::Finishing)
-    }
-
     /// Runs `future` until it is done or the connection's slot comes, whichever is first; `None`:
     /// the slot, and `future` was dropped. `future` is polled first.
     ///
@@ -149,10 +144,9 @@ impl DrainHandle {
     /// What a connection learns at its slot. One lock, under a drain: a million may ask at once.
     pub(crate) fn goodbye(&self) -> Goodbye {
         let published = self.published();
-        let published = published.as_deref();
         Goodbye {
-            event: published.and_then(|published| published.event.clone()),
-            deadline: published.and_then(Published::deadline),
+            event: published.as_ref().and_then(|facts| facts.event.clone()),
+            deadline: published.and_then(|facts| facts.deadline()),
         }
     }
 }
@@ -163,18 +157,18 @@ impl DrainDecision for DrainHandle {
     fn is_due(&self) -> bool {
         let Connection { shard, slot, .. } = &self.connection;
         let word = shard.state.word();
-        if word.is_idle() || !self.connection.is_concerned(word) {
-            return self.connection.own_phase() > Phase::Open;
-        }
-        if self.connection.own_phase() > Phase::Open {
+        if self.is_started() {
             return true;
+        }
+        if word.is_idle() || !self.connection.is_concerned(word) {
+            return false;
         }
         if !word.is_envoy() {
             return slot.response_leaves(word);
         }
         let clock = shard.state.clock();
         let [drain_time, elapsed] = [clock.drain_time, clock.pace].map(Duration::from_micros);
-        word.is_past_all() || ramp_is_due(drain_time / 2, elapsed, || fastrand::u64(..))
+        word.threshold() == ALL_PLACES || ramp_is_due(drain_time / 2, elapsed, || fastrand::u64(..))
     }
 
     /// One load while nothing drains. The first `true` signals the connection, so that a drain

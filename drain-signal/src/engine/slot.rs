@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn a_drain_timeout_is_kept_to_ten_milliseconds_or_a_second() {
         let kept = |ms| {
-            Slot::new(Place::FIRST, DrainedBy::Full, Duration::from_millis(ms)).drain_timeout()
+            Slot::new(Place::new(0), DrainedBy::Full, Duration::from_millis(ms)).drain_timeout()
         };
         assert_eq!(kept(5_000), Duration::from_secs(5));
         assert_eq!(kept(1), Duration::from_millis(10));

@@ -105,11 +105,6 @@ impl Word {
         !self.is_idle() && (self.0 & NARROW == 0 || matches!(by, DrainedBy::Any))
     }
 
-    /// Whether every place has had its slot.
-    pub(crate) const fn is_past_all(self) -> bool {
-        self.0 & (ALL_PLACES as u64) << THRESHOLD_SHIFT != 0
-    }
-
     /// How many of 65536 places have had their slot.
     pub(crate) const fn threshold(self) -> u32 {
         (self.0 >> THRESHOLD_SHIFT & (ALL_PLACES as u64 * 2 - 1)) as u32
@@ -137,7 +132,7 @@ mod tests {
         assert!(
             word.is_envoy() && word.concerns(DrainedBy::Any) && !word.concerns(DrainedBy::Full)
         );
-        assert!(word.threshold() == ALL_PLACES && word.is_past_all());
+        assert_eq!(word.threshold(), ALL_PLACES);
     }
 
     #[test]

@@ -13,9 +13,6 @@ use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 pub struct Place(u16);
 
 impl Place {
-    /// The place that is signaled first.
-    pub const FIRST: Self = Self(0);
-
     /// `numerator` of 65536 parts of the window.
     pub const fn new(numerator: u16) -> Self {
         Self(numerator)

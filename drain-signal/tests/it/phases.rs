@@ -135,7 +135,7 @@ proptest! {
             if let Ok(watch) = signal.watch_with(options) {
                 watched.push(Watched {
                     watch: PhaseWait::new(watch),
-                    place: options.place.unwrap_or(Place::FIRST),
+                    place: options.place.unwrap_or(Place::new(0)),
                     outside: options.drained_by == DrainedBy::Full,
                     timeout: options.drain_timeout,
                     opened,

@@ -27,13 +27,13 @@ fn immediate_signals_every_connection_at_the_start() {
 fn a_connection_opened_after_the_first_quarter_has_no_slot() {
     let event = event(60 * SECOND);
     let opened = Some(20 * SECOND);
-    assert_eq!(push_slot(&event, Place::FIRST, opened, SECOND), None);
+    assert_eq!(push_slot(&event, Place::new(0), opened, SECOND), None);
 }
 
 #[test]
 fn envoys_window_is_empty_when_the_drain_timeout_takes_a_third() {
     let event = event(12 * SECOND).with_schedule(DrainSchedule::Envoy140);
-    let slot = |opened, timeout| push_slot(&event, Place::FIRST, opened, timeout);
+    let slot = |opened, timeout| push_slot(&event, Place::new(0), opened, timeout);
     assert_eq!(slot(None, 4 * SECOND), None);
     assert_eq!(slot(None, 2 * SECOND), Some(8 * SECOND));
     assert_eq!(slot(Some(9 * SECOND), 2 * SECOND), None);

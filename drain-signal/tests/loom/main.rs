@@ -29,7 +29,7 @@ fn event() -> DrainEvent {
 }
 
 fn options() -> WatchOptions {
-    WatchOptions::default().with_place(Place::FIRST)
+    WatchOptions::default().with_place(Place::new(0))
 }
 
 fn model(scenario: impl Fn() + Sync + Send + 'static) {
