@@ -1,6 +1,5 @@
 //! What this crate must know about a listener's configuration, and nothing more.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use drain_tree::{DrainType, TrafficDirection};
 use tokio_util::sync::CancellationToken;
 
-use crate::ListenAddress;
+use crate::{FieldError, ListenAddress};
 
 /// A listener's configuration, as far as versions need to know it. serde and xDS types stay with
 /// the caller.
@@ -216,36 +215,6 @@ pub trait ListenerConfig: Send + Sync + 'static {
 
 /// Over when a version is warm: what the configuration said, boxed.
 pub(crate) type Ready = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A field of a listener's configuration that cannot be taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {message}")]
-pub struct FieldError {
-    field: String,
-    message: String,
-}
-
-impl FieldError {
-    /// The path of the field, as in `filter_chains[0].filters`, and what is wrong with it.
-    pub fn new(field: impl Into<String>, message: impl fmt::Display) -> Self {
-        Self {
-            field: field.into(),
-            message: message.to_string(),
-        }
-    }
-
-    /// The path of the field.
-    #[must_use]
-    pub fn field(&self) -> &str {
-        &self.field
-    }
-
-    /// What is wrong with it.
-    #[must_use]
-    pub fn message(&self) -> &str {
-        &self.message
-    }
-}
 
 /// How a listening socket is opened. `SO_REUSEADDR` is always set.
 #[derive(Clone, Debug, PartialEq, Eq)]

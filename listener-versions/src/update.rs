@@ -344,7 +344,7 @@ impl UpdateError {
         match self {
             Self::DuplicateName { .. } | Self::Static { .. } => "name",
             Self::AddressConflict { field, .. } | Self::Bind { field, .. } => field,
-            Self::Invalid { source, .. } => source.field(),
+            Self::Invalid { source, .. } => &source.path,
             Self::NotApplied { .. } => "atomic_updates",
         }
     }

@@ -4,96 +4,16 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{locate, path::FieldPath};
-
-/// What was wrong with one field.
-#[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
-    /// The path of the field from the root of the document, as in
-    /// `resources[0].filter_chains[1].filters[0].typed_config.drain_timeout`; empty for the
-    /// document itself.
-    pub path: String,
-    /// What is wrong with it.
-    pub message: String,
-    /// The line that it begins in, from 1 on; `None` if it was read from no text.
-    pub line: Option<usize>,
-    /// What is written there, if the message does not say so; at most 60 characters. `None` for
-    /// what is not there, and for what is secret.
-    pub written: Option<String>,
-}
-
-impl FieldError {
-    pub(super) fn new(path: &FieldPath, message: impl Into<String>) -> Self {
-        Self::at(path.to_string(), message.into())
-    }
-
-    /// What is wrong with the field at this path.
-    pub fn at(path: String, message: String) -> Self {
-        Self {
-            path,
-            message,
-            line: None,
-            written: None,
-        }
-    }
-
-    /// The same error of a field below `holder`.
-    #[must_use]
-    pub fn below(mut self, holder: &str) -> Self {
-        self.path = match self.path.starts_with('[') || self.path.is_empty() {
-            true => format!("{holder}{}", self.path),
-            false => format!("{holder}.{}", self.path),
-        };
-        self
-    }
-
-    /// The same error with the line of its field in `text`, which it was read from.
-    #[must_use]
-    pub fn in_text(mut self, text: &str) -> Self {
-        self.line = locate::line(text, &self.path);
-        self
-    }
-
-    /// All of it in one line: `line 12: admin.allow_paths: must not be empty (written: [])`.
-    pub fn in_full(&self) -> impl fmt::Display {
-        InFull(self)
-    }
-}
-
-struct InFull<'e>(&'e FieldError);
-
-impl fmt::Display for InFull<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.0.line {
-            write!(f, "line {line}: ")?;
-        }
-        write!(f, "{}", self.0)?;
-        match &self.0.written {
-            Some(written) => write!(f, " (written: {written})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for FieldError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            f.write_str(&self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
-        }
-    }
-}
+use super::{FieldError, locate, path::FieldPath};
 
 /// A field that Envoy has not got.
 pub(super) fn no_such(path: &str) -> FieldError {
-    FieldError::at(path.to_owned(), "no such field".to_owned())
+    FieldError::new(path, "no such field")
 }
 
 /// A field that Envoy has and that is left out here.
 pub(super) fn left_out(path: &str) -> FieldError {
-    FieldError::at(path.to_owned(), "not carried out here".to_owned())
+    FieldError::new(path, "not carried out here")
 }
 
 /// How far a configuration came before it was refused.
@@ -118,21 +38,21 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    pub(super) fn syntax(message: impl Into<String>) -> Self {
+    pub(super) fn syntax(message: impl fmt::Display) -> Self {
         Self {
             kind: ConfigErrorKind::Syntax,
             fields: vec![FieldError::new(&FieldPath::root(), message)],
         }
     }
 
-    pub(super) fn shape(path: &FieldPath, message: impl Into<String>) -> Self {
+    pub(super) fn shape(path: &FieldPath, message: impl fmt::Display) -> Self {
         Self {
             kind: ConfigErrorKind::Shape,
             fields: vec![FieldError::new(path, message)],
         }
     }
 
-    pub(super) fn invalid(path: &FieldPath, message: impl Into<String>) -> Self {
+    pub(super) fn invalid(path: &FieldPath, message: impl fmt::Display) -> Self {
         Self {
             kind: ConfigErrorKind::Invalid,
             fields: vec![FieldError::new(path, message)],
@@ -162,7 +82,7 @@ impl ConfigError {
     pub(super) fn in_text(mut self, text: &str, document: &Value) -> Self {
         // Each line is looked for from the beginning of the text on.
         for field in self.fields.iter_mut().take(100) {
-            field.line = locate::line(text, &field.path);
+            field.line = locate::line_of(text, &field.path);
             let written = locate::written(document, &field.path);
             field.written = written.filter(|written| {
                 let bare = written.trim_matches('"');

@@ -123,7 +123,7 @@ pub use cluster::{
 pub use discovery::{ListenerUpdate, RejectedResource, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use endpoint::{EndpointAddress, HostAddress};
-pub use error::{ConfigError, ConfigErrorKind, FieldError};
+pub use error::{ConfigError, ConfigErrorKind};
 pub use file::{read_file, read_text};
 pub use hcm::{
     CodecType, Http2ServerOptions, HttpConnectionManager, HttpProtocolOptions, HttpTimeouts,
@@ -134,6 +134,8 @@ pub use http_filter::{HealthCheck, HttpFilter, HttpFilterConfig, LeftOutFilter, 
 pub use listener::{
     AdditionalAddress, Filter, FilterChain, FilterChainMatch, Listener, NetworkFilter, SourceType,
 };
+pub use listener_versions::FieldError;
+pub use locate::line_of;
 pub use manager::{
     CleanupPolicy, ListenerDrainConfig, ListenerManagerConfig, ProtocolDrainBehavior,
 };

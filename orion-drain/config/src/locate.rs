@@ -25,9 +25,15 @@ const SECRET: &[&str] = &[
     "secrets",
 ];
 
-/// The line that the field at `path` begins in, from 1 on; the line of what would contain it if it
-/// is not there.
-pub(super) fn line(text: &str, path: &str) -> Option<usize> {
+/// The line of a YAML or JSON text that the field at `path` begins in, from 1 on; the line of what
+/// would contain it if it is not there. `None` if the text cannot be read; YAML needs the feature
+/// `yaml`.
+///
+/// ```
+/// let text = "{\n \"admin\": {\n  \"address\": {} }}";
+/// assert_eq!(orion_drain_config::line_of(text, "admin.address"), Some(3));
+/// ```
+pub fn line_of(text: &str, path: &str) -> Option<usize> {
     #[cfg(feature = "yaml")]
     let spaced = super::read::tabs_before_comments(text);
     #[cfg(feature = "yaml")]
@@ -286,13 +292,13 @@ mod tests {
             ("filter_chains[0].filters[1].b.none.at_all", 7),
             ("domains[0]", 8),
         ] {
-            assert_eq!(line(text, path), Some(expected), "{path}");
+            assert_eq!(line_of(text, path), Some(expected), "{path}");
         }
         assert_eq!(
-            line("envoy_bootstrap:\n  admin:\n    x: 1\n", "admin.x"),
+            line_of("envoy_bootstrap:\n  admin:\n    x: 1\n", "admin.x"),
             Some(3)
         );
-        assert_eq!(line("{\n \"a\":\n {\"b\": 1}}", "a.b"), Some(3));
+        assert_eq!(line_of("{\n \"a\":\n {\"b\": 1}}", "a.b"), Some(3));
     }
 
     #[test]

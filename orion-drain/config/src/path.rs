@@ -118,6 +118,12 @@ impl From<&serde_ignored::Path<'_>> for FieldPath {
     }
 }
 
+impl From<&FieldPath> for String {
+    fn from(path: &FieldPath) -> Self {
+        path.to_string()
+    }
+}
+
 impl fmt::Display for FieldPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, step) in self.0.iter().enumerate() {

@@ -40,7 +40,7 @@ pub(super) fn read<T: DeserializeOwned>(
             Ok(read) => break Some(read),
             Err(error) => {
                 let path = repair.original(&join(at, &error.path));
-                wrong.push(FieldError::at(path, error.message.clone()));
+                wrong.push(FieldError::new(path, &error.message));
                 if wrong.len() == MOST || !repair.go_on::<T>(&error) {
                     break None;
                 }

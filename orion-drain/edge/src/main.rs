@@ -57,7 +57,7 @@ use http::HeaderValue;
 use orion_drain::StatsObserver;
 use orion_drain::admin::{Standard, Startup};
 use orion_drain::config::{
-    Address, Bootstrap, BootstrapRules, FieldError, ListenerManagerConfig, Loaded,
+    Address, Bootstrap, BootstrapRules, FieldError, ListenerManagerConfig, Loaded, line_of,
 };
 use orion_drain::conn_tracker::ConnTracker;
 use orion_drain::drain_tree::DrainManager;
@@ -162,7 +162,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     if !wrong.is_empty() {
         let wrong: Vec<_> = wrong
             .into_iter()
-            .map(|field| field.in_text(&text))
+            .map(|field| located(field, &text))
             .collect();
         anyhow::bail!("cannot use {path}: {}", all(&wrong));
     }
@@ -365,10 +365,16 @@ fn load(args: &Args) -> anyhow::Result<Configuration> {
     loaded.value = loaded.value.with_node(node, cluster);
     if let Some(Address::Pipe(_)) = loaded.value.admin_address() {
         let message = "not supported, the admin interface has an IP address and a port";
-        let field = FieldError::at("admin.address.pipe".to_owned(), message.to_owned());
-        anyhow::bail!("{}", field.in_text(&text).in_full());
+        let field = FieldError::new("admin.address.pipe", message);
+        anyhow::bail!("{}", located(field, &text).in_full());
     }
     Ok(Configuration { loaded, text })
+}
+
+/// The same error with the line of its field in the text that it was read from.
+fn located(mut field: FieldError, text: &str) -> FieldError {
+    field.line = line_of(text, &field.path);
+    field
 }
 
 /// All that is wrong with a file: one error, or each in a line of its own.

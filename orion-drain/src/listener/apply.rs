@@ -95,9 +95,8 @@ pub async fn apply_update<C: ListenerConfig>(
         None => Update::lds(&update.version_info, made),
         Some(removed) => Update::delta(&update.version_info, made, removed),
     };
-    for (name, field) in &kept {
-        let error = listener_versions::FieldError::new(&*field.path, &field.message);
-        wanted = wanted.with_refused(name, error);
+    for (name, field) in kept {
+        wanted = wanted.with_refused(name, field);
     }
     let report = in_update(&update.version_info, listeners.apply(wanted)).await;
     // Those that come after them are in `refused` already, with the whole path of their fields.
