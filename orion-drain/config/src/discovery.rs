@@ -1,25 +1,24 @@
 //! A new set of listeners: `service.discovery.v3.DiscoveryResponse`, each listener on its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
     Address, ConfigError, ConfigErrorKind, FieldError, Listener, Loaded,
-    any::message_name,
     foreign::{self, Root},
     known_clusters, left_out,
     path::FieldPath,
     rds,
     read::{self, Unknown},
-    repair, unsupported, validate,
+    repair,
+    resources::{self, Raw, Resource, Resources},
+    unsupported, validate,
 };
 
-pub(super) const LISTENER: &str = "envoy.config.listener.v3.Listener";
 /// Of so many listeners that are refused the lines are looked for.
 const LOCATED: usize = 20;
-const WRAPPER: &str = "envoy.service.discovery.v3.Resource";
 
 /// The listeners of a discovery response. A listener that is wrong is refused; the others are
 /// taken, as in [Envoy](https://www.envoyproxy.io/docs/envoy/latest/configuration/listeners/lds).
@@ -113,16 +112,18 @@ impl ListenerUpdate {
         let (response, unknown) = read.map_err(|error| {
             // What is wrong with its listeners is found all the same.
             let listeners = json.get("resources").and_then(Value::as_array);
-            let listeners = listeners.into_iter().flatten().cloned().map(Ok);
-            let rejected = Self::of(String::new(), listeners).rejected;
-            let fields = rejected.into_iter().flat_map(|one| one.error.into_fields());
-            error.with(fields).in_text(text, &json)
+            let listeners = listeners.into_iter().flatten().cloned().map(Raw::from);
+            let update = Self::of(String::new(), listeners);
+            error.with(&update.rejected).in_text(text, &json)
         })?;
         let mut update = Self::of(
             response.version_info,
-            response.resources.into_iter().map(Ok),
+            response.resources.into_iter().map(Raw::from),
         );
-        update.ignore(&unknown, Root::DiscoveryResponse);
+        let paths = unknown.iter().map(|field| field.path.to_string());
+        update.unknown_fields.extend(paths);
+        let mut foreign = foreign::find(&unknown, Root::DiscoveryResponse);
+        update.foreign_fields.append(&mut foreign);
         // Each line is looked for from the beginning of the text on.
         for rejected in update.rejected.iter_mut().take(LOCATED) {
             rejected.error = rejected.error.clone().in_text(text, &json);
@@ -130,49 +131,18 @@ impl ListenerUpdate {
         Ok(update)
     }
 
-    /// Reads and checks the listeners one by one; those that are not even JSON any more come as
-    /// errors.
-    pub(super) fn of(
-        version_info: String,
-        resources: impl Iterator<Item = Result<Value, ConfigError>>,
-    ) -> Self {
-        let root = FieldPath::root();
-        let mut update = Self {
+    /// Reads and checks the listeners one by one.
+    pub(super) fn of(version_info: String, listeners: impl Iterator<Item = Raw>) -> Self {
+        let read = Resources::read(listeners, |_| true);
+        Self {
             version_info,
-            ..Self::default()
-        };
-        let mut first_places = BTreeMap::new();
-        for (index, resource) in resources.enumerate() {
-            let at = root.key("resources").index(index);
-            let name = resource.as_ref().ok().and_then(name_of);
-            let read = resource.and_then(|resource| listener(resource, &at));
-            let read =
-                read.and_then(
-                    |(listener, unknown)| match first_places.get(&listener.name) {
-                        Some(first) => Err(ConfigError::invalid(
-                            &at.key("name"),
-                            format!(
-                                "duplicate listener `{}`, it is in resources[{first}] already",
-                                listener.name
-                            ),
-                        )),
-                        None => Ok((listener, unknown)),
-                    },
-                );
-            if let Some(name) = &name {
-                first_places.entry(name.clone()).or_insert(index);
-            }
-            match read {
-                Ok((listener, unknown)) => {
-                    update.accept(listener, index);
-                    update.ignore(&unknown, Root::Listener);
-                }
-                Err(error) => update
-                    .rejected
-                    .push(RejectedResource { name, index, error }),
-            }
+            listeners: read.taken,
+            rejected: read.rejected,
+            removed: None,
+            unknown_fields: read.unknown_fields,
+            foreign_fields: read.foreign_fields,
+            places: read.places,
         }
-        update
     }
 
     /// Which of Envoy's counters this update belongs to, as far as its content goes. Applying it
@@ -207,23 +177,12 @@ impl ListenerUpdate {
 
     /// Refuses the listeners in which `find` finds something.
     fn reject(&mut self, find: impl Fn(&Listener, &FieldPath, &mut Vec<FieldError>)) {
-        let resources = FieldPath::root().key("resources");
-        let (listeners, places) = (
-            std::mem::take(&mut self.listeners),
-            std::mem::take(&mut self.places),
+        resources::reject(
+            &mut self.listeners,
+            &mut self.places,
+            &mut self.rejected,
+            find,
         );
-        for (listener, index) in listeners.into_iter().zip(places) {
-            let mut wrong = Vec::new();
-            find(&listener, &resources.index(index), &mut wrong);
-            match ConfigError::unless_empty(wrong) {
-                Ok(()) => self.accept(listener, index),
-                Err(error) => self.rejected.push(RejectedResource {
-                    name: Some(listener.name),
-                    index,
-                    error,
-                }),
-            }
-        }
     }
 
     /// The same update, if Envoy has all of its fields; as Envoy asks if
@@ -231,9 +190,10 @@ impl ListenerUpdate {
     ///
     /// # Errors
     ///
-    /// Every field that Envoy has not got, in any of its listeners.
+    /// Every field that Envoy has not got, in any of its listeners; and what is wrong with those
+    /// that are refused.
     pub fn refuse_foreign_fields(self) -> Result<Self, ConfigError> {
-        ConfigError::no_such(&self.foreign_fields)?;
+        ConfigError::no_such(&self.foreign_fields).map_err(|error| error.with(&self.rejected))?;
         Ok(self)
     }
 
@@ -241,11 +201,11 @@ impl ListenerUpdate {
     ///
     /// # Errors
     ///
-    /// Every field that Envoy has and that is left out here, in any of its listeners.
+    /// Every field that Envoy has and that is left out here, in any of its listeners; and what is
+    /// wrong with those that are refused.
     pub fn refuse_unsupported_fields(self) -> Result<Self, ConfigError> {
-        let left_out = self.unknown_fields.iter();
-        let left_out = left_out.filter(|path| !self.foreign_fields.contains(path));
-        ConfigError::left_out(left_out)?;
+        ConfigError::left_out(&self.unknown_fields, &self.foreign_fields)
+            .map_err(|error| error.with(&self.rejected))?;
         Ok(self)
     }
 
@@ -265,63 +225,36 @@ impl ListenerUpdate {
             ..Self::default()
         }
     }
-
-    fn ignore(&mut self, unknown: &[Unknown], root: Root) {
-        let paths = unknown.iter().map(|field| field.path.to_string());
-        self.unknown_fields.extend(paths);
-        self.foreign_fields
-            .append(&mut foreign::find(unknown, root));
-    }
-
-    fn accept(&mut self, listener: Listener, index: usize) {
-        self.listeners.push(listener);
-        self.places.push(index);
-    }
 }
 
-/// Reads and checks the listener that stands at `at`.
-fn listener(resource: Value, at: &FieldPath) -> Result<(Listener, Vec<Unknown>), ConfigError> {
-    let (listener, at) = message(resource, at, LISTENER)?;
-    Listener::from_resource(&listener, &at)
-}
+impl Resource for Listener {
+    const KIND: &'static str = "envoy.config.listener.v3.Listener";
+    const ROOT: Root = Root::Listener;
 
-/// The message of this type that stands at `at`, out of its wrappers; and where it stands then.
-pub(super) fn message(
-    resource: Value,
-    at: &FieldPath,
-    kind: &str,
-) -> Result<(Value, FieldPath), ConfigError> {
-    let Value::Object(mut fields) = resource else {
-        return Err(ConfigError::shape(
-            at,
-            format!("expected a message of type `{kind}`"),
-        ));
-    };
-    let found = fields.remove("@type");
-    match found.as_ref().and_then(Value::as_str).map(message_name) {
-        Some(name) if name == kind => Ok((Value::Object(fields), at.clone())),
-        Some(WRAPPER) => match fields.remove("resource") {
-            Some(resource) => message(resource, &at.key("resource"), kind),
-            None => Err(ConfigError::shape(at, "missing field `resource`")),
-        },
-        Some(other) => Err(ConfigError::shape(
-            &at.key("@type"),
-            format!("unknown resource type `{other}`, expected one of `{kind}`"),
-        )),
-        None => Err(ConfigError::shape(at, "missing field `@type`")),
+    fn name_in(message: &Value) -> Option<String> {
+        match message.get("name").map_or(Some(""), Value::as_str)? {
+            "" => Some(
+                Address::deserialize(message.get("address")?)
+                    .ok()?
+                    .to_string(),
+            ),
+            name => Some(name.to_owned()),
+        }
     }
-}
 
-/// The name of a listener, wrong as it may be otherwise.
-fn name_of(resource: &Value) -> Option<String> {
-    let listener = resource.get("resource").unwrap_or(resource);
-    match listener.get("name").map_or(Some(""), Value::as_str)? {
-        "" => Some(
-            Address::deserialize(listener.get("address")?)
-                .ok()?
-                .to_string(),
-        ),
-        name => Some(name.to_owned()),
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read(message: &Value, at: &FieldPath) -> Result<(Self, Vec<Unknown>), ConfigError> {
+        repair::read::<Self>(message, at, |listener, unknown, _| {
+            listener.keep_unknown(at, unknown);
+            listener.make_up_name();
+            let mut wrong = validate::listener(listener, at);
+            wrong.extend(unsupported::find(unknown, Root::Listener));
+            unknown.extend(left_out::find(listener, at));
+            wrong
+        })
     }
 }
 
@@ -358,19 +291,8 @@ impl Listener {
         if let Value::Object(fields) = &mut json {
             fields.remove("@type");
         }
-        let (value, unknown) = Self::from_resource(&json, &FieldPath::root())?;
+        let (value, unknown) = Self::read(&json, &FieldPath::root())?;
         Ok(Loaded::new(value, &unknown, Root::Listener))
-    }
-
-    fn from_resource(json: &Value, at: &FieldPath) -> Result<(Self, Vec<Unknown>), ConfigError> {
-        repair::read::<Self>(json, at, |listener, unknown, _| {
-            listener.keep_unknown(at, unknown);
-            listener.make_up_name();
-            let mut wrong = validate::listener(listener, at);
-            wrong.extend(unsupported::find(unknown, Root::Listener));
-            unknown.extend(left_out::find(listener, at));
-            wrong
-        })
     }
 
     /// Whether every HTTP route leads to one of the `known` clusters, as Envoy asks for routes that

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{FieldError, locate, path::FieldPath};
+use super::{FieldError, RejectedResource, locate, path::FieldPath};
 
 /// A field that Envoy has not got.
 pub(super) fn no_such(path: &str) -> FieldError {
@@ -64,9 +64,35 @@ impl ConfigError {
         Self::unless_empty(paths.iter().map(|path| no_such(path)).collect())
     }
 
-    /// `Ok` if there are none.
-    pub(super) fn left_out<'p>(paths: impl Iterator<Item = &'p String>) -> Result<(), Self> {
+    /// `Ok` if all of the `unknown` fields are `foreign` ones.
+    pub(super) fn left_out(unknown: &[String], foreign: &[String]) -> Result<(), Self> {
+        let paths = unknown.iter().filter(|path| !foreign.contains(path));
         Self::unless_empty(paths.map(|path| left_out(path)).collect())
+    }
+
+    /// What was read, unless some of it was `unreadable` before: that, and whatever else is wrong.
+    /// What reading has found in an unreadable field is not said: the field was empty by then.
+    pub(super) fn beside<T>(
+        mut unreadable: Vec<FieldError>,
+        read: Result<T, Self>,
+    ) -> Result<T, Self> {
+        if unreadable.is_empty() {
+            return read;
+        }
+        let mut found = read.err().map_or_else(Vec::new, |error| error.fields);
+        let is_new = |field: &FieldError| {
+            let mut before = unreadable.iter();
+            !before.any(|before| locate::is_within(&field.path, &before.path))
+        };
+        found.retain(is_new);
+        unreadable.append(&mut found);
+        Err(Self::shapes(unreadable))
+    }
+
+    /// Both.
+    pub(super) fn and(mut self, mut other: Self) -> Self {
+        self.fields.append(&mut other.fields);
+        self
     }
 
     /// Values that cannot be read, and whatever else is wrong beside them.
@@ -93,14 +119,11 @@ impl ConfigError {
         self
     }
 
-    /// The same with more fields.
-    pub(super) fn with(mut self, fields: impl Iterator<Item = FieldError>) -> Self {
-        self.fields.extend(fields);
+    /// The same with what is wrong with these.
+    pub(super) fn with(mut self, rejected: &[RejectedResource]) -> Self {
+        let fields = rejected.iter().flat_map(|one| &one.error.fields);
+        self.fields.extend(fields.cloned());
         self
-    }
-
-    pub(super) fn into_fields(self) -> Vec<FieldError> {
-        self.fields
     }
 
     /// `Ok` if nothing was found.

@@ -81,6 +81,7 @@ mod read;
 mod refused;
 mod repair;
 mod request;
+mod resources;
 mod rewrite;
 mod route;
 mod route_choice;

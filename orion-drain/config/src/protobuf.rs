@@ -19,7 +19,8 @@ use serde_json::{Map, Value};
 
 use super::any::message_name;
 use super::path::FieldPath;
-use super::{ConfigError, Listener, ListenerUpdate, Loaded, RouteUpdate};
+use super::resources::{Raw, Resource as _, place};
+use super::{ConfigError, FieldError, Listener, ListenerUpdate, Loaded, RouteUpdate};
 
 /// What the messages look like that a listener can hold: an excerpt of the descriptors that
 /// `envoy-types` is generated from.
@@ -39,11 +40,12 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The first field that has a wrong value, or every field that breaks a rule.
+    /// Every field that is wrong.
     pub fn from_protobuf(listener: &pb::Listener) -> Result<Loaded<Self>, ConfigError> {
+        let mut reader = Reader::default();
         let bytes = listener.encode_to_vec();
-        let json = known(super::discovery::LISTENER, &bytes, &FieldPath::root(), 0)?;
-        Self::from_prepared(json)
+        let json = reader.message_of(Self::KIND, &bytes, &FieldPath::root(), 0);
+        ConfigError::beside(reader.unreadable, Self::from_prepared(json))
     }
 }
 
@@ -72,124 +74,159 @@ impl RouteUpdate {
     }
 }
 
-/// Each resource with its `@type`, or why it cannot be read.
-fn messages<'r>(
-    resources: impl IntoIterator<Item = &'r Any>,
-) -> impl Iterator<Item = Result<Value, ConfigError>> {
-    let root = FieldPath::root();
+/// Each resource with its `@type`.
+fn messages<'r>(resources: impl IntoIterator<Item = &'r Any>) -> impl Iterator<Item = Raw> {
     let resources = resources.into_iter().enumerate();
-    resources.map(move |(index, resource)| {
-        let at = root.key("resources").index(index);
-        any(&resource.type_url, &resource.value, &at, 0)
+    resources.map(|(index, resource)| {
+        let mut reader = Reader::default();
+        let json = reader.any(&resource.type_url, &resource.value, &place(index), 0);
+        Raw {
+            json,
+            unreadable: reader.unreadable,
+        }
     })
 }
 
-/// A message with its `@type`; of an unknown type with its bytes.
-fn any(type_url: &str, bytes: &[u8], at: &FieldPath, depth: usize) -> Result<Value, ConfigError> {
-    let name = message_name(type_url);
-    let mut message = match POOL.get_message_by_name(name) {
-        Some(_) if depth >= NESTED => return Err(ConfigError::shape(at, "too deep")),
-        Some(_) => match known(name, bytes, at, depth + 1)? {
+/// Turns messages into JSON. What cannot be turned is empty there, so that everything else is read.
+#[derive(Default)]
+struct Reader {
+    unreadable: Vec<FieldError>,
+}
+
+impl Reader {
+    fn refuse(&mut self, at: &FieldPath, why: impl std::fmt::Display) {
+        self.unreadable.push(FieldError::new(at, why));
+    }
+
+    /// A message with its `@type`; of an unknown type with its bytes.
+    fn any(&mut self, type_url: &str, bytes: &[u8], at: &FieldPath, depth: usize) -> Value {
+        let name = message_name(type_url);
+        let value = match POOL.get_message_by_name(name) {
+            Some(_) if depth >= NESTED => {
+                self.refuse(at, "too deep");
+                Value::Object(Map::new())
+            }
+            Some(_) => self.message_of(name, bytes, at, depth + 1),
+            None => Value::String(hex(bytes)),
+        };
+        let mut message = match value {
             Value::Object(fields) => fields,
             value => Map::from_iter([("value".to_owned(), value)]),
-        },
-        None => Map::from_iter([("value".to_owned(), Value::String(hex(bytes)))]),
-    };
-    message.insert("@type".to_owned(), Value::String(type_url.to_owned()));
-    Ok(Value::Object(message))
-}
+        };
+        message.insert("@type".to_owned(), Value::String(type_url.to_owned()));
+        Value::Object(message)
+    }
 
-fn known(name: &str, bytes: &[u8], at: &FieldPath, depth: usize) -> Result<Value, ConfigError> {
-    let refuse =
-        |why: &dyn std::fmt::Display| ConfigError::shape(at, format!("not a `{name}`: {why}"));
-    let descriptor = POOL.get_message_by_name(name);
-    let descriptor = descriptor.ok_or_else(|| refuse(&"its type is not known"))?;
-    let decoded = DynamicMessage::decode(descriptor, bytes).map_err(|error| refuse(&error))?;
-    message(&decoded, at, depth)
-}
-
-fn message(message: &DynamicMessage, at: &FieldPath, depth: usize) -> Result<Value, ConfigError> {
-    let descriptor = message.descriptor();
-    let name = descriptor.full_name();
-    if name == "google.protobuf.Any" {
-        let part = |number| message.get_field_by_number(number);
-        let (url, bytes) = (part(1), part(2));
-        let url = url
-            .as_ref()
-            .and_then(|url| url.as_str())
-            .unwrap_or_default();
-        let bytes = bytes.as_ref().and_then(|bytes| bytes.as_bytes());
-        return any(url, bytes.map_or(&[], |bytes| bytes), at, depth);
-    }
-    if name.starts_with("google.protobuf.") {
-        return well_known(message, at);
-    }
-    let mut fields = Map::new();
-    for (field, value) in message.fields() {
-        let at = at.key(field.name());
-        fields.insert(field.name().to_owned(), content(&field, value, &at, depth)?);
-    }
-    let mut unknown = BTreeMap::<u32, String>::new();
-    for field in message.unknown_fields() {
-        let content = unknown.entry(field.number()).or_default();
-        content.push_str(&bytes_of(field));
-    }
-    for (number, content) in unknown {
-        fields.insert(format!("unknown_{number}"), Value::String(content));
-    }
-    Ok(Value::Object(fields))
-}
-
-fn content(
-    field: &FieldDescriptor,
-    value: &Field,
-    at: &FieldPath,
-    depth: usize,
-) -> Result<Value, ConfigError> {
-    let one = |kind: &Kind, value: &Field, at: &FieldPath| match value {
-        Field::Message(inner) => message(inner, at, depth),
-        Field::EnumNumber(number) => {
-            let name = kind.as_enum().and_then(|kind| kind.get_value(*number));
-            Ok(name.map_or_else(|| (*number).into(), |name| name.name().into()))
+    /// The message of this type.
+    fn message_of(&mut self, name: &str, bytes: &[u8], at: &FieldPath, depth: usize) -> Value {
+        let descriptor = POOL.get_message_by_name(name);
+        let descriptor = descriptor.ok_or_else(|| "its type is not known".to_owned());
+        let decoded = descriptor.and_then(|descriptor| {
+            DynamicMessage::decode(descriptor, bytes).map_err(|error| error.to_string())
+        });
+        match decoded {
+            Ok(decoded) => self.message(&decoded, at, depth),
+            Err(why) => {
+                self.refuse(at, format_args!("not a `{name}`: {why}"));
+                Value::Object(Map::new())
+            }
         }
-        Field::Bool(value) => Ok((*value).into()),
-        Field::I32(number) => Ok((*number).into()),
-        Field::I64(number) => Ok((*number).into()),
-        Field::U32(number) => Ok((*number).into()),
-        Field::U64(number) => Ok((*number).into()),
-        Field::F32(number) => Ok(f64::from(*number).into()),
-        Field::F64(number) => Ok((*number).into()),
-        Field::String(text) => Ok(text.as_str().into()),
-        Field::Bytes(bytes) => Ok(hex(bytes).into()),
-        Field::List(_) | Field::Map(_) => Err(ConfigError::shape(at, "a list in a list")),
-    };
-    let kind = field.kind();
-    match value {
-        Field::List(items) => {
-            let items = items.iter().enumerate();
-            let items = items.map(|(index, item)| one(&kind, item, &at.index(index)));
-            items.collect::<Result<Vec<_>, _>>().map(Value::Array)
-        }
-        Field::Map(entries) => {
-            let kind = kind
-                .as_message()
-                .map(|entry| entry.map_entry_value_field().kind());
-            let entries = entries.iter().map(|(key, value)| {
-                let key = key_text(key);
-                let value = one(kind.as_ref().unwrap_or(&Kind::Bool), value, &at.key(&key))?;
-                Ok((key, value))
-            });
-            entries.collect::<Result<_, _>>().map(Value::Object)
-        }
-        value => one(&kind, value, at),
     }
-}
 
-/// Durations, wrappers and the like, as protobuf's JSON mapping says.
-fn well_known(message: &DynamicMessage, at: &FieldPath) -> Result<Value, ConfigError> {
-    let options = SerializeOptions::new();
-    let json = message.serialize_with_options(serde_json::value::Serializer, &options);
-    json.map_err(|error| ConfigError::shape(at, error.to_string()))
+    fn message(&mut self, message: &DynamicMessage, at: &FieldPath, depth: usize) -> Value {
+        let descriptor = message.descriptor();
+        let name = descriptor.full_name();
+        if name == "google.protobuf.Any" {
+            let part = |number| message.get_field_by_number(number);
+            let (url, bytes) = (part(1), part(2));
+            let url = url
+                .as_ref()
+                .and_then(|url| url.as_str())
+                .unwrap_or_default();
+            let bytes = bytes.as_ref().and_then(|bytes| bytes.as_bytes());
+            return self.any(url, bytes.map_or(&[], |bytes| bytes), at, depth);
+        }
+        if name.starts_with("google.protobuf.") {
+            return self.well_known(message, at);
+        }
+        let mut fields = Map::new();
+        for (field, value) in message.fields() {
+            let content = self.content(&field, value, &at.key(field.name()), depth);
+            fields.insert(field.name().to_owned(), content);
+        }
+        let mut unknown = BTreeMap::<u32, String>::new();
+        for field in message.unknown_fields() {
+            let content = unknown.entry(field.number()).or_default();
+            content.push_str(&bytes_of(field));
+        }
+        for (number, content) in unknown {
+            fields.insert(format!("unknown_{number}"), Value::String(content));
+        }
+        Value::Object(fields)
+    }
+
+    fn content(
+        &mut self,
+        field: &FieldDescriptor,
+        value: &Field,
+        at: &FieldPath,
+        depth: usize,
+    ) -> Value {
+        let kind = field.kind();
+        match value {
+            Field::List(items) => {
+                let items = items.iter().enumerate();
+                let items =
+                    items.map(|(index, item)| self.one(&kind, item, &at.index(index), depth));
+                Value::Array(items.collect())
+            }
+            Field::Map(entries) => {
+                let kind = kind
+                    .as_message()
+                    .map_or(Kind::Bool, |entry| entry.map_entry_value_field().kind());
+                let entries = entries.iter().map(|(key, value)| {
+                    let key = key_text(key);
+                    let value = self.one(&kind, value, &at.key(&key), depth);
+                    (key, value)
+                });
+                Value::Object(entries.collect())
+            }
+            value => self.one(&kind, value, at, depth),
+        }
+    }
+
+    fn one(&mut self, kind: &Kind, value: &Field, at: &FieldPath, depth: usize) -> Value {
+        match value {
+            Field::Message(inner) => self.message(inner, at, depth),
+            Field::EnumNumber(number) => {
+                let name = kind.as_enum().and_then(|kind| kind.get_value(*number));
+                name.map_or_else(|| (*number).into(), |name| name.name().into())
+            }
+            Field::Bool(value) => (*value).into(),
+            Field::I32(number) => (*number).into(),
+            Field::I64(number) => (*number).into(),
+            Field::U32(number) => (*number).into(),
+            Field::U64(number) => (*number).into(),
+            Field::F32(number) => f64::from(*number).into(),
+            Field::F64(number) => (*number).into(),
+            Field::String(text) => text.as_str().into(),
+            Field::Bytes(bytes) => hex(bytes).into(),
+            Field::List(_) | Field::Map(_) => {
+                self.refuse(at, "a list in a list");
+                Value::Null
+            }
+        }
+    }
+
+    /// Durations, wrappers and the like, as protobuf's JSON mapping says.
+    fn well_known(&mut self, message: &DynamicMessage, at: &FieldPath) -> Value {
+        let options = SerializeOptions::new();
+        let json = message.serialize_with_options(serde_json::value::Serializer, &options);
+        json.unwrap_or_else(|error| {
+            self.refuse(at, error);
+            Value::Null
+        })
+    }
 }
 
 fn key_text(key: &MapKey) -> String {
@@ -221,9 +258,6 @@ mod tests {
 
     #[test]
     fn the_descriptors_can_be_read() {
-        assert!(
-            POOL.get_message_by_name(super::super::discovery::LISTENER)
-                .is_some()
-        );
+        assert!(POOL.get_message_by_name(Listener::KIND).is_some());
     }
 }

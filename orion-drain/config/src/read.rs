@@ -38,9 +38,7 @@ impl<T> Loaded<T> {
     ///
     /// Every field that Envoy has and that is left out here.
     pub fn refuse_unsupported_fields(self) -> Result<Self, ConfigError> {
-        let left_out = self.unknown_fields.iter();
-        let left_out = left_out.filter(|path| !self.foreign_fields.contains(path));
-        ConfigError::left_out(left_out)?;
+        ConfigError::left_out(&self.unknown_fields, &self.foreign_fields)?;
         Ok(self)
     }
 

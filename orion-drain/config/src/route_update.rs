@@ -1,19 +1,19 @@
 //! Route configurations that come by themselves (RDS), each on its own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{
-    ConfigError, RejectedResource, RouteConfiguration, discovery,
-    foreign::{self, Root},
+    ConfigError, RejectedResource, RouteConfiguration,
+    foreign::Root,
     known_clusters,
     path::FieldPath,
     read::Unknown,
-    repair, unsupported, validate,
+    repair,
+    resources::{self, Raw, Resource, Resources},
+    unsupported, validate,
 };
-
-const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
 
 /// The route configurations of a discovery response. One that is wrong is refused, and the routes
 /// that its name had go on; the others are taken. One that is absent is not gone, as in
@@ -36,78 +36,37 @@ pub struct RouteUpdate {
 }
 
 impl RouteUpdate {
-    /// Reads and checks them one by one; those that are not even JSON any more come as errors.
+    /// Reads and checks one by one those whose name is `wanted`.
     pub(super) fn of(
         version_info: String,
-        resources: impl Iterator<Item = Result<Value, ConfigError>>,
+        routes: impl Iterator<Item = Raw>,
         wanted: impl Fn(&str) -> bool,
     ) -> Self {
-        let mut update = Self {
+        let read = Resources::read(routes, wanted);
+        Self {
             version_info,
-            ..Self::default()
-        };
-        let mut first_places = BTreeMap::new();
-        for (index, resource) in resources.enumerate() {
-            let at = FieldPath::root().key("resources").index(index);
-            let name = resource.as_ref().ok().and_then(name_of);
-            if name.as_ref().is_some_and(|name| !wanted(name)) {
-                continue;
-            }
-            let read = resource.and_then(|resource| table(resource, &at));
-            let first = name.as_ref().and_then(|name| first_places.get(name));
-            let read = match first {
-                Some(first) => Err(ConfigError::invalid(
-                    &at.key("name"),
-                    format!("duplicate, resources[{first}] has it already"),
-                )),
-                None => read,
-            };
-            if let Some(name) = &name {
-                first_places.entry(name.clone()).or_insert(index);
-            }
-            match read {
-                Ok((table, unknown)) => {
-                    update.routes.push(table);
-                    update.places.push(index);
-                    let paths = unknown.iter().map(|field| field.path.to_string());
-                    update.unknown_fields.extend(paths);
-                    let mut foreign = foreign::find(&unknown, Root::RouteConfiguration);
-                    update.foreign_fields.append(&mut foreign);
-                }
-                Err(error) => update
-                    .rejected
-                    .push(RejectedResource { name, index, error }),
-            }
+            routes: read.taken,
+            rejected: read.rejected,
+            unknown_fields: read.unknown_fields,
+            foreign_fields: read.foreign_fields,
+            places: read.places,
         }
-        update
     }
 
     /// Refuses the tables that say `validate_clusters: true` and have a route to a cluster that is
     /// not among `known`. A table that does not say so is taken, as in Envoy, and requests to such
     /// a cluster are answered with 503.
     pub fn reject_unknown_clusters(&mut self, known: &BTreeSet<String>) {
-        let resources = FieldPath::root().key("resources");
-        let (routes, places) = (
-            std::mem::take(&mut self.routes),
-            std::mem::take(&mut self.places),
-        );
-        for (table, index) in routes.into_iter().zip(places) {
-            let mut missing = Vec::new();
-            if table.validate_clusters == Some(true) {
-                known_clusters::in_table(&table, &resources.index(index), known, &mut missing);
-            }
-            match ConfigError::unless_empty(missing) {
-                Ok(()) => {
-                    self.routes.push(table);
-                    self.places.push(index);
+        resources::reject(
+            &mut self.routes,
+            &mut self.places,
+            &mut self.rejected,
+            |table: &RouteConfiguration, at, missing| {
+                if table.validate_clusters == Some(true) {
+                    known_clusters::in_table(table, at, known, missing);
                 }
-                Err(error) => self.rejected.push(RejectedResource {
-                    name: Some(table.name),
-                    index,
-                    error,
-                }),
-            }
-        }
+            },
+        );
     }
 
     /// The same update, if Envoy has all of its fields; as Envoy asks if
@@ -115,9 +74,10 @@ impl RouteUpdate {
     ///
     /// # Errors
     ///
-    /// Every field that Envoy has not got, in any of its tables.
+    /// Every field that Envoy has not got, in any of its tables; and what is wrong with those that
+    /// are refused.
     pub fn refuse_foreign_fields(self) -> Result<Self, ConfigError> {
-        ConfigError::no_such(&self.foreign_fields)?;
+        ConfigError::no_such(&self.foreign_fields).map_err(|error| error.with(&self.rejected))?;
         Ok(self)
     }
 
@@ -125,31 +85,33 @@ impl RouteUpdate {
     ///
     /// # Errors
     ///
-    /// Every field that Envoy has and that is left out here, in any of its tables.
+    /// Every field that Envoy has and that is left out here, in any of its tables; and what is
+    /// wrong with those that are refused.
     pub fn refuse_unsupported_fields(self) -> Result<Self, ConfigError> {
-        let left_out = self.unknown_fields.iter();
-        let left_out = left_out.filter(|path| !self.foreign_fields.contains(path));
-        ConfigError::left_out(left_out)?;
+        ConfigError::left_out(&self.unknown_fields, &self.foreign_fields)
+            .map_err(|error| error.with(&self.rejected))?;
         Ok(self)
     }
 }
 
-/// Reads and checks the table that stands at `at`.
-fn table(
-    resource: Value,
-    at: &FieldPath,
-) -> Result<(RouteConfiguration, Vec<Unknown>), ConfigError> {
-    let (table, at) = discovery::message(resource, at, ROUTES)?;
-    repair::read::<RouteConfiguration>(&table, &at, |table, unknown, _| {
-        let mut wrong = validate::routes(table, &at);
-        wrong.extend(unsupported::find(unknown, Root::RouteConfiguration));
-        wrong
-    })
-}
+impl Resource for RouteConfiguration {
+    const KIND: &'static str = "envoy.config.route.v3.RouteConfiguration";
+    const ROOT: Root = Root::RouteConfiguration;
 
-/// The name of a table, wrong as it may be otherwise.
-fn name_of(resource: &Value) -> Option<String> {
-    let table = resource.get("resource").unwrap_or(resource);
-    let name = table.get("name").map_or(Some(""), Value::as_str)?;
-    (!name.is_empty()).then(|| name.to_owned())
+    fn name_in(message: &Value) -> Option<String> {
+        let name = message.get("name").map_or(Some(""), Value::as_str)?;
+        (!name.is_empty()).then(|| name.to_owned())
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn read(message: &Value, at: &FieldPath) -> Result<(Self, Vec<Unknown>), ConfigError> {
+        repair::read::<Self>(message, at, |table, unknown, _| {
+            let mut wrong = validate::routes(table, at);
+            wrong.extend(unsupported::find(unknown, Root::RouteConfiguration));
+            wrong
+        })
+    }
 }

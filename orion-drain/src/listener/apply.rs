@@ -76,9 +76,11 @@ pub async fn apply_update<C: ListenerConfig>(
             }
         }
     }
-    for listener in update.listeners.into_iter().filter(|_| !takes_nothing) {
+    for listener in update.listeners {
         let name = listener.name.clone();
         match make(listener) {
+            // What is wrong with the others is said all the same.
+            Ok(_) if takes_nothing => {}
             Ok(listener) => made.push(listener),
             Err(field) => {
                 refused.push(Refused::new(
@@ -113,5 +115,53 @@ pub async fn apply_update<C: ListenerConfig>(
         refused,
         report,
         read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conn_tracker::ConnTracker;
+    use drain_tree::{DrainManager, DrainSettings};
+    use listener_versions::{ListenersOptions, UpdateError};
+
+    use super::*;
+    use crate::listener::ServedListener;
+
+    fn listeners() -> Listeners<ServedListener<()>> {
+        let root = DrainManager::root(DrainSettings::default());
+        Listeners::new(root, ConnTracker::new(), ListenersOptions::default(), ()).0
+    }
+
+    fn read(before: &str, drain_type: &str) -> ListenerUpdate {
+        let text = format!(
+            r#"{{ "resources": [{before} {{
+ "@type": "type.googleapis.com/envoy.config.listener.v3.Listener", "name": "in",
+ "address": {{ "socket_address": {{ "address": "127.0.0.1", "port_value": 0 }} }},
+ "drain_type": "{drain_type}",
+ "filter_chains": [{{}}] }}] }}"#
+        );
+        ListenerUpdate::from_json(&text).expect("a response")
+    }
+
+    #[tokio::test]
+    async fn the_report_has_the_line_of_what_cannot_be_read() {
+        let make = |_| unreachable!("it cannot be read");
+        let applied = apply_update(read("", "SOMETIMES"), &listeners(), make).await;
+        let outcome = applied.report.outcome("in").expect("it is reported");
+        let Err(UpdateError::Invalid { source, .. }) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let path = "resources[0].drain_type";
+        assert_eq!((&*source.path, source.line), (path, Some(4)), "{source:?}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_made_is_said_although_nothing_can_be_taken() {
+        let make = |_| Err(FieldError::new("tls", "cannot be used"));
+        let applied = apply_update(read("7,", "DEFAULT"), &listeners(), make).await;
+        let refused: Vec<_> = applied.refused.iter().map(ToString::to_string).collect();
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        assert!(refused[0].contains("resources[0]: "), "{refused:?}");
+        assert_eq!(refused[1], "listener \"in\": tls: cannot be used");
     }
 }

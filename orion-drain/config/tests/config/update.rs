@@ -71,9 +71,27 @@ fn the_second_listener_of_a_name_is_refused() {
     let error = update.rejected[0].error.to_string();
     assert_eq!(
         error,
-        "resources[1].name: duplicate listener `one`, it is in resources[0] already"
+        "resources[1].name: duplicate, resources[0] has it already"
     );
     assert_eq!(update.outcome(), UpdateOutcome::Rejected);
+    // What is wrong with it otherwise is said too.
+    let bad = named("one").replace("stat_prefix: ing", "stat_prefix: [7]");
+    let update = ListenerUpdate::from_yaml(&response(&[named("one"), bad])).expect("a response");
+    let fields = update.rejected[0].error.fields().iter();
+    let paths: Vec<_> = fields.map(|field| &*field.path).collect();
+    let manager = "resources[1].filter_chains[0].filters[0].typed_config.stat_prefix";
+    assert_eq!(paths, ["resources[1].name", manager]);
+}
+
+#[test]
+fn a_strict_reader_says_what_is_wrong_with_refused_listeners_too() {
+    let bad = named("bad").replace("stat_prefix: ing", "stat_prefix: [7]");
+    let odd = format!("bogus: 1\n{}", named("odd"));
+    let update = ListenerUpdate::from_yaml(&response(&[bad, odd])).expect("a response");
+    let error = update.refuse_foreign_fields().expect_err("`bogus`");
+    let paths: Vec<_> = error.fields().iter().map(|field| &*field.path).collect();
+    let manager = "resources[0].filter_chains[0].filters[0].typed_config.stat_prefix";
+    assert_eq!(paths, ["resources[1].bogus", manager]);
 }
 
 #[test]

@@ -295,6 +295,76 @@ fn bytes_that_are_no_listener_are_refused_and_hold_up_nobody() {
 }
 
 #[test]
+fn bytes_that_are_no_message_hide_no_other_mistake() {
+    let listener = tcp(json!({ "use_original_dst": true }));
+    let mut message =
+        Message::decode(&*messages::resource(listener.clone()).value).expect("a listener");
+    let mut chain = message.filter_chains[0].clone();
+    chain.name = "other".into();
+    message.filter_chains.push(chain);
+    for chain in &mut message.filter_chains {
+        let Some(filter::ConfigType::TypedConfig(config)) = &mut chain.filters[0].config_type
+        else {
+            panic!("{chain:?}")
+        };
+        config.value = vec![0xff];
+    }
+    let nested = Any {
+        value: message.encode_to_vec(),
+        ..messages::resource(listener.clone())
+    };
+    let mut garbage = nested.clone();
+    garbage.value = vec![0xff];
+    let update =
+        ListenerUpdate::from_resources("3", [&garbage, &nested, &messages::resource(listener)]);
+    let fields = update.rejected.iter().flat_map(|one| one.error.fields());
+    let proxy = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
+    let expected = [
+        (
+            "resources[0]",
+            "not a `envoy.config.listener.v3.Listener`: ".to_owned(),
+        ),
+        (
+            "resources[1].filter_chains[0].filters[0].typed_config",
+            format!("not a `{proxy}`: "),
+        ),
+        (
+            "resources[1].filter_chains[1].filter_chain_match",
+            "filter_chains[0] has the same".to_owned(),
+        ),
+        (
+            "resources[1].filter_chains[1].filters[0].typed_config",
+            format!("not a `{proxy}`: "),
+        ),
+        ("resources[1].use_original_dst", "not supported".to_owned()),
+        (
+            "resources[2].name",
+            "duplicate, resources[1] has it already".to_owned(),
+        ),
+        ("resources[2].use_original_dst", "not supported".to_owned()),
+    ];
+    let found: Vec<_> = fields.collect();
+    let paths: Vec<_> = found.iter().map(|field| &*field.path).collect();
+    let mut sorted = paths.clone();
+    sorted.sort_unstable();
+    assert_eq!(
+        sorted,
+        expected.each_ref().map(|(path, _)| *path),
+        "{found:#?}"
+    );
+    for (path, message) in &expected {
+        let field = found
+            .iter()
+            .find(|field| field.path == *path)
+            .expect("it is there");
+        assert!(field.message.starts_with(message), "{field}");
+    }
+    assert_eq!(update.rejected[1].name.as_deref(), Some("in"));
+    let error = Listener::from_protobuf(&message).expect_err("it is wrong");
+    assert_eq!(error.fields().len(), 4, "{error}");
+}
+
+#[test]
 fn a_wrapped_listener_is_read_and_wrappers_have_a_bottom() {
     let wrap = |inner: Any| Any {
         type_url: "type.googleapis.com/envoy.service.discovery.v3.Resource".into(),

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use envoy_types::pb::envoy::config::listener::v3::Listener as ListenerMessage;
+use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
 use envoy_types::pb::google::protobuf::Any;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -153,6 +156,41 @@ async fn one_answer_says_all_that_is_wrong_with_all_listeners() {
         assert!(wrong.contains(part), "{part}: {wrong}");
     }
     assert_eq!(version_at(edge.address("http").await).await, "v2");
+}
+
+#[tokio::test]
+async fn one_answer_says_all_that_is_wrong_although_bytes_of_some_are_no_protobuf() {
+    let mut plane = Plane::start().await;
+    let edge = start("GRPC", plane.address).await;
+    let mut stream = begin(&mut plane).await;
+    let odd = |name| Http::new(name, 1).with("use_original_dst: true");
+    let (mut garbage, mut nested) = (http(2), message(odd("nested")));
+    garbage.value = vec![0xff];
+    // The type of its filter, and then what is no message of it.
+    let mut listener = ListenerMessage::decode(&*nested.value).expect("a listener");
+    let filter = &mut listener.filter_chains[0].filters[0].config_type;
+    let Some(ConfigType::TypedConfig(config)) = filter else {
+        panic!("{filter:?}")
+    };
+    config.value = vec![0xff];
+    nested.value = listener.encode_to_vec();
+    let resources = vec![garbage, nested, message(odd("last")), http(2)];
+    stream.send("2", "b", resources).await;
+    let wrong = stream.answer().await.2.expect("what is wrong");
+    for part in [
+        "resources[0]: not a `envoy.config.listener.v3.Listener`: ",
+        "nested: resources[1].filter_chains[0].filters[0].typed_config: not a `envoy.extensions.filters.",
+        "; resources[1].use_original_dst: ",
+        "last: resources[2].use_original_dst: ",
+    ] {
+        assert!(wrong.contains(part), "{part}: {wrong}");
+    }
+    assert_eq!(wrong.lines().count(), 3, "{wrong}");
+    // Of one not even the name is known, so nothing is taken.
+    assert_eq!(version_at(edge.address("http").await).await, "v1");
+    stream.send("3", "c", vec![http(3)]).await;
+    assert_eq!(stream.answer().await.2, None);
+    assert_eq!(version_at(edge.address("http").await).await, "v3");
 }
 
 #[tokio::test]

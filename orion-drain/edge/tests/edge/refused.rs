@@ -210,7 +210,7 @@ async fn of_two_with_one_name_the_address_of_the_first_is_told_beside_the_second
         .refuses("a name twice", &content, last, &says, &counted)
         .await;
     let said = served.edge.said();
-    let duplicate = "resources[1].name: duplicate listener `http`";
+    let duplicate = "resources[1].name: duplicate, resources[0] has it already";
     assert!(
         said.iter().any(|line| line.contains(duplicate)),
         "{said:#?}"
