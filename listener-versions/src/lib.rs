@@ -162,8 +162,8 @@
 //! the address stays; what warms is replaced without a drain; a stopped direction takes no updates;
 //! where only filter chains differ, only they drain. On purpose different: an address that one
 //! listener leaves can be taken by another in the same update whatever their order, with socket and
-//! queue, also if each wants the other's; connections that wait in the queue of a removed listener
-//! are served; a drain ends with its last connection; a filter chain's drain is gradual, as every
+//! queue, also if each wants the other's, unless one of the two warms; connections that wait in the
+//! queue of a removed listener are served; a drain ends with its last connection; a filter chain's drain is gradual, as every
 //! other ([envoy#35085](https://github.com/envoyproxy/envoy/issues/35085)); all draining versions
 //! of a name are listed; a Unix socket's path is only taken over if no process listens on it;
 //! workers share one socket unless [`SocketOptions::reuse_port`] says otherwise.

@@ -5,7 +5,7 @@ use crate::common::wire::{
     answer, ask, ask_on, bounded, connect, free, lds, listeners, listeners_with, port,
 };
 use crate::common::{Config, at};
-use listener_versions::{ListenAddress, Listeners, ListenersOptions, Update};
+use listener_versions::{ListenAddress, Listeners, ListenersOptions, Update, VersionState};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
@@ -133,6 +133,71 @@ async fn an_exchange_that_cannot_be_had_whole_changes_nothing() {
         lds(&listeners, update).await;
         let version = ask(opened.as_socket().expect("TCP")).await;
         assert_eq!(version.expect("it listens"), number(&listeners, "a"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_of_listeners_that_warm_is_refused_and_no_client_sees_anything_of_it() {
+    bounded(async {
+        let (listeners, driver) = listeners();
+        tokio::spawn(driver);
+        tokio::spawn(listeners.worker().run(answer));
+        let [x, y, z] = [free(), free(), free()];
+        lds(&listeners, [at("a", x.clone(), 0), at("b", y.clone(), 0)]).await;
+        let (stop, stopped) = watch::channel(());
+        let (answered, mut progress) = watch::channel(0);
+        let clients = [&x, &y].map(|address| {
+            let address = address.as_socket().expect("TCP");
+            tokio::spawn(ask_on(address, answered.clone(), stopped.clone()))
+        });
+        let (a, b) = (
+            at("a", y.clone(), 1).warming(),
+            at("b", x.clone(), 1).warming(),
+        );
+        for _ in 0..20 {
+            let seen = *progress.borrow_and_update();
+            let update = Update::lds("v", [a.clone(), b.clone()]);
+            let report = listeners.apply(update).await;
+            let errors: Vec<String> = report.errors().map(ToString::to_string).collect();
+            assert_eq!(errors.len(), 2, "{errors:?}");
+            for error in errors {
+                let names_both = error.contains("\"a\"") && error.contains("\"b\"");
+                assert!(
+                    names_both && error.contains("by way of a free one"),
+                    "{error}"
+                );
+            }
+            let further = progress.wait_for(|answered| *answered > seen).await;
+            further.expect("clients live");
+        }
+        drop(stop);
+        for client in clients {
+            client.await.expect("no connection was lost");
+        }
+        let versions = [&x, &y].map(|address| address.as_socket().expect("TCP"));
+        for (address, version) in versions.into_iter().zip(1..) {
+            assert_eq!(ask(address).await.expect("it is as it was"), version);
+        }
+        // What the refusal says.
+        let b_elsewhere = at("b", z, 1).warming();
+        for update in [
+            [at("a", x.clone(), 0), b_elsewhere.clone()],
+            [a.clone(), b_elsewhere],
+            [a, at("b", x, 2).warming()],
+        ] {
+            lds(&listeners, update).await;
+            let warming = listeners.snapshot();
+            let mut warming = warming
+                .iter()
+                .filter(|version| version.state == VersionState::Warming);
+            let version = warming.next().expect("one warms").number;
+            listeners.warmed(version).expect("it warms");
+        }
+        for (address, name) in versions.into_iter().zip(["b", "a"]) {
+            let version = ask(address).await.expect("it is served");
+            assert_eq!(version, number(&listeners, name));
+        }
     })
     .await;
 }

@@ -23,7 +23,7 @@ mod way_out {
         ", which is refused in this update and stays as it was: correct that one first";
     pub(super) const IT_WARMS: &str =
         ", which leaves it as soon as its new version is warm: send this listener again then";
-    pub(super) const BOTH_WARM: &str = ", which leaves it only when its new version is warm: exchange addresses in two updates, by way of a free address";
+    pub(super) const EXCHANGE_WARMS: &str = ", which leaves it only when its new version is warm: exchange the two addresses by way of a free one, each listener in an update of its own, when the one before is warm";
 }
 
 impl<C: ListenerConfig> Plan<'_, C> {
@@ -52,17 +52,23 @@ impl<C: ListenerConfig> Plan<'_, C> {
             field: asked.field_of(socket),
             address: socket.address().clone(),
             held_by: Arc::clone(held_by),
-            way_out: self.way_out(held_by, socket),
+            way_out: self.way_out(name, held_by, socket),
         }
     }
 
-    fn way_out(&self, held_by: &Arc<str>, socket: &SocketKey) -> &'static str {
+    fn way_out(&self, name: &Arc<str>, held_by: &Arc<str>, socket: &SocketKey) -> &'static str {
         if self.claimed.get(socket) == Some(held_by) {
             return way_out::IT_STAYS;
         }
         let step = self.by_name.get(held_by).map(|index| &self.steps[*index].1);
         let warms_elsewhere = |asked: &Asked| asked.warms && !asked.sockets.contains(socket);
         match step {
+            // The other one of the two that exchange.
+            Some(Some(Err(UpdateError::AddressConflict {
+                held_by: other,
+                way_out: way_out::EXCHANGE_WARMS,
+                ..
+            }))) if other == name => way_out::EXCHANGE_WARMS,
             Some(Some(Err(_))) => way_out::IT_WAS_REFUSED,
             Some(Some(Ok(Step::Take(candidate)))) if warms_elsewhere(&candidate.asked) => {
                 way_out::IT_WARMS
@@ -70,7 +76,7 @@ impl<C: ListenerConfig> Plan<'_, C> {
             Some(None)
                 if (self.waiting.get(held_by)).is_some_and(|asked| warms_elsewhere(asked)) =>
             {
-                way_out::BOTH_WARM
+                way_out::EXCHANGE_WARMS
             }
             // As it was.
             None | Some(Some(Ok(Step::Leave(_)))) => {
