@@ -170,7 +170,7 @@ fn named(pid: u32) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandoverError {
-    /// Another new process was faster.
+    /// Another new process was faster, and is still there after this one has asked for a second.
     #[error("{} is taking over already", named(*pid))]
     Busy {
         /// That process, as the old one's kernel knows it; 0 if it is in another pid namespace.

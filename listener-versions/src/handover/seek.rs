@@ -18,6 +18,10 @@ use crate::{Inherited, ListenAddress};
 /// Between two attempts, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// For so long a process that is not ready asks again while another one is first: that one may have
+/// died, and the old process may not have noticed it.
+const BUSY: Duration = Duration::from_secs(1);
+
 /// What a process has said that was asked.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -51,6 +55,7 @@ pub(super) async fn seek(
     let limit = Instant::now() + tellable(options.patience);
     let mut pause = PAUSE.0;
     let mut why = HandoverError::Lost;
+    let mut busy_until = None;
     loop {
         let mut action = match path::connect(path).await? {
             There::Process(stream) => {
@@ -92,6 +97,14 @@ pub(super) async fn seek(
         if action != TakingAction::Wait {
             return Err(why);
         }
+        let is_busy = matches!(why, HandoverError::Busy { .. });
+        busy_until = busy_until.filter(|_| is_busy);
+        let limit = match taking {
+            Taking::Looking { ready: false } if is_busy => {
+                limit.min(*busy_until.get_or_insert_with(|| Instant::now() + BUSY))
+            }
+            _ => limit,
+        };
         if Instant::now() + pause > limit {
             taking.on(TakingEvent::TimedOut);
             return Err(why);

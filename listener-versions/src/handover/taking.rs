@@ -102,10 +102,11 @@ impl Taking {
             (Self::Looking { ready }, E::LockHeld | E::Full) => (Self::Looking { ready }, Wait),
             (Self::Asked { ready: false }, E::Sockets) => (Self::Configures, Configure),
             (Self::Asked { ready: true }, E::Sockets) => (Self::Ready, SayDrain),
-            // The process that is in the way has had no time to configure itself. This one is
-            // ready.
-            (Self::Asked { ready: true }, E::Busy) => (Self::Looking { ready: true }, Wait),
-            (Self::Asked { ready }, E::Ended | E::Goodbye) => (Self::Looking { ready }, Wait),
+            // The process that is in the way may be dead, which the old process has not noticed
+            // yet; or this one is ready, and that one is not.
+            (Self::Asked { ready }, E::Busy | E::Ended | E::Goodbye) => {
+                (Self::Looking { ready }, Wait)
+            }
             (Self::Configures, E::Configured) => (Self::Ready, SayDrain),
             (Self::Ready, E::Draining) => (Self::Owner, Accept),
             // The next one serves, or keeps the sockets of the dead one, or there is none.

@@ -83,6 +83,32 @@ proptest! {
     }
 
     #[test]
+    fn one_that_is_started_before_the_death_of_others_is_noticed_serves(
+        moves in moves(12),
+        order in prop::collection::vec(0..1_000_usize, 0..60),
+    ) {
+        let mut world = play(&moves);
+        let new: Vec<usize> = world
+            .alive()
+            .filter(|(_, process)| matches!(process.role, Role::Takes(_)))
+            .map(|(index, _)| index)
+            .collect();
+        for index in new {
+            world.kill(index);
+        }
+        let next = world.start();
+        for which in order {
+            let steps = world.steps();
+            if !steps.is_empty() {
+                world.take(steps[which % steps.len()]);
+                world.check();
+            }
+        }
+        world.settle();
+        prop_assert!(world.processes[next].accepts, "{next}: {:#?}", world.story);
+    }
+
+    #[test]
     fn whatever_has_happened_the_next_one_serves(moves in moves(15)) {
         the_next_one_serves(&mut play(&moves));
     }
