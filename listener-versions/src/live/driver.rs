@@ -2,7 +2,7 @@
 //! left of them, and advances the connection registry's clock.
 
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -77,28 +77,47 @@ pub(crate) async fn drive<C: ListenerConfig>(
         }
         if !more {
             // The handles are gone, and with them the sockets.
-            warming.clear();
+            without_panic(|| warming.clear());
         }
-        while let Poll::Ready(Some(warm)) = warming.poll_next_unpin(cx) {
-            if let Some(version) = warm {
-                // If it cannot listen, the observer was notified.
-                drop(inner.warmed(version));
+        loop {
+            // If it cannot listen, the observer was notified. If its code panics, it stays warming.
+            match without_panic(|| warming.poll_next_unpin(cx)) {
+                Some(Poll::Ready(Some(Some(version)))) => {
+                    without_panic(|| drop(inner.warmed(version)));
+                }
+                None | Some(Poll::Ready(Some(None))) => {}
+                Some(Poll::Ready(None) | Poll::Pending) => break,
             }
         }
         loop {
             match running.poll_next_unpin(cx) {
-                Poll::Ready(Some(Done::Version(version, outcome))) => inner.reap(&version, outcome),
-                Poll::Ready(Some(Done::Chain(chain, outcome))) => inner.reap_chain(chain, outcome),
-                Poll::Ready(Some(Done::Admin(direction, AcceptPolicy::UntilDrainTimeEnds))) => {
-                    inner.stop(direction);
+                Poll::Ready(Some(done)) => {
+                    without_panic(|| finish(&inner, done));
                 }
-                Poll::Ready(Some(Done::Admin(..))) => {}
                 Poll::Ready(None) if !more => return Poll::Ready(()),
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
     })
     .await;
+}
+
+/// What is left of a version that has drained is dropped here, with its configuration.
+fn finish<C: ListenerConfig>(inner: &Inner<C>, done: Done<C>) {
+    match done {
+        Done::Version(version, outcome) => inner.reap(&version, outcome),
+        Done::Chain(chain, outcome) => inner.reap_chain(chain, outcome),
+        Done::Admin(direction, AcceptPolicy::UntilDrainTimeEnds) => {
+            inner.stop(direction);
+        }
+        Done::Admin(..) => {}
+    }
+}
+
+/// A configuration's code is not ours: a panic of it, also while it is dropped, ends neither the
+/// driver nor an update, and concerns no other version.
+pub(super) fn without_panic<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
 /// Advances the registry's clock once a second, so that connections know how old and how quiet they

@@ -9,7 +9,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
-use super::{Event, Job, Reporter, State, offer};
+use super::{Event, Job, Reporter, State, offer, without_panic};
 use crate::net::{Listening, Shared, Worker};
 use crate::set::Wanted;
 use crate::{
@@ -238,7 +238,7 @@ impl<C: ListenerConfig> Inner<C> {
             let unused = std::mem::take(&mut state.unused);
             if !unused.is_empty() {
                 drop(state);
-                drop(unused);
+                without_panic(|| drop(unused));
                 state = self.lock();
                 continue;
             }

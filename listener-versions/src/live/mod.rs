@@ -28,6 +28,7 @@ pub(crate) use token::Life;
 pub(crate) use version::Chosen;
 
 use chain::Opened;
+use driver::without_panic;
 use events::Event;
 use inner::Inner;
 use listener_conns::ListenerConns;

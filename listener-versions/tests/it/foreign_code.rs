@@ -35,6 +35,17 @@ impl Config {
     }
 }
 
+impl Drop for Config {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.reach("drop");
+        }
+    }
+}
+
+/// From this content on, a version that warms is ready at once.
+const READY: u32 = 100;
+
 /// Never the same as another one.
 struct Chain(Option<&'static str>);
 
@@ -90,6 +101,14 @@ impl ListenerConfig for Config {
     fn warms(&self) -> bool {
         self.reach("warms");
         self.warms
+    }
+    fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
+        let is_ready = self.content >= READY;
+        async move {
+            if !is_ready {
+                std::future::pending().await
+            }
+        }
     }
     fn validate(&self) -> Result<(), FieldError> {
         self.reach("validate");
@@ -228,5 +247,52 @@ async fn a_version_whose_code_panics_as_it_gets_warm_stays_warming() {
         assert!(warmed.is_err(), "{method} is never asked");
         assert_eq!(listed(&listeners), before, "{method}");
         assert_eq!(content_at(&address).await, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_driver_outlives_code_that_panics_as_a_version_gets_warm_or_is_dropped() {
+    for (method, moves) in [
+        ("differs_only_in_chains", false),
+        ("same chain", false),
+        ("drop", false),
+        ("drop", true),
+    ] {
+        let listeners = process();
+        let [at_good, at_bad, elsewhere] = [free(), free(), free()];
+        let config = |name, address: &ListenAddress, content, panics| Config {
+            name,
+            address: address.clone(),
+            content,
+            warms: content == READY,
+            panics,
+            chain: Chain(panics),
+        };
+        let put = async |config| {
+            let report = listeners.apply(Update::put(config)).await;
+            assert!(report.is_success(), "{method}: {report:?}");
+        };
+        put(config("good", &at_good, 1, None)).await;
+        if method == "drop" {
+            // In place, or by a drain: the driver drops what has drained.
+            let next = if moves { &elsewhere } else { &at_bad };
+            put(config("bad", &at_bad, 1, Some(method))).await;
+            put(config("bad", next, 2, None)).await;
+        } else {
+            put(config("bad", &at_bad, 1, None)).await;
+            put(config("bad", &at_bad, READY, Some(method))).await;
+        }
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        // It still reaps what drains.
+        put(config("good", &at_good, 2, None)).await;
+        bounded(async {
+            while !listeners.draining_chains().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(content_at(&at_good).await, 2);
     }
 }
