@@ -109,6 +109,10 @@ impl<C: ListenerConfig> Listeners<C> {
             true => *held += 1,
             false => *held -= 1,
         });
+        let is_undecided = *self.inner().held.borrow() > 0;
+        for listening in state.listening.values() {
+            listening.set_undecided(is_undecided);
+        }
         drop(state);
     }
 

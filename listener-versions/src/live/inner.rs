@@ -9,6 +9,7 @@ use conn_tracker::ConnTracker;
 use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
+use super::driver::WarmJob;
 use super::{Event, Job, Reporter, State, offer, without_panic};
 use crate::net::{Listening, Shared, Worker};
 use crate::set::Wanted;
@@ -118,6 +119,19 @@ impl<C: ListenerConfig> Inner<C> {
 
     pub(crate) fn warmed(&self, version: u64) -> Result<bool, UpdateError> {
         let mut state = self.lock();
+        if *self.held.borrow() > 0 {
+            // While it is decided which process goes on, no socket begins to listen.
+            let live = state.live.get(&version);
+            let live = live.filter(|live| live.state() == VersionState::Warming);
+            if let Some(live) = live {
+                self.run(Job::Warm(WarmJob {
+                    version,
+                    ready: Box::pin(std::future::ready(())),
+                    token: live.token(),
+                }));
+            }
+            return Ok(live.is_some());
+        }
         let listening = match state
             .set
             .get(version)

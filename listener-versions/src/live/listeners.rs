@@ -115,6 +115,9 @@ impl<C: ListenerConfig> Listeners<C> {
     /// that it replaces drains. `false`: it is not warming, since it accepts already, was replaced
     /// or never was.
     ///
+    /// While a new process is taking over, it accepts as soon as that is decided, if it comes to
+    /// nothing: the [driver](Self::new) sees to it.
+    ///
     /// # Errors
     ///
     /// One of its addresses cannot be listened on. The version is dropped, and an active version

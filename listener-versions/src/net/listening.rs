@@ -150,6 +150,14 @@ impl<C> Listening<C> {
         self.lock().sockets.set_shared_as(before);
     }
 
+    /// Whether it is undecided which process goes on: no worker opens another socket meanwhile.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(crate) fn set_undecided(&self, is_undecided: bool) {
+        if self.lock().sockets.set_undecided(is_undecided) {
+            self.changes.send_modify(|_| {});
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

@@ -39,6 +39,9 @@ pub(super) struct Sockets {
     /// descriptors. They let no other client in.
     closing: VecDeque<Socket>,
     is_closed: bool,
+    /// It is not decided whether another process goes on with these sockets: it would not know of
+    /// one that is opened now.
+    is_undecided: bool,
 }
 
 impl Sockets {
@@ -76,6 +79,7 @@ impl Sockets {
             saved: VecDeque::new(),
             closing: VecDeque::new(),
             is_closed: false,
+            is_undecided: false,
         }
     }
 
@@ -99,6 +103,7 @@ impl Sockets {
             saved: VecDeque::new(),
             closing: VecDeque::new(),
             is_closed: false,
+            is_undecided: false,
         })
     }
 
@@ -138,6 +143,7 @@ impl Sockets {
             saved: VecDeque::new(),
             closing: VecDeque::new(),
             is_closed: false,
+            is_undecided: false,
         })
     }
 
@@ -172,7 +178,8 @@ impl Sockets {
     }
 
     /// The worker accepts here, from now on. `true`: others have to look at [what is
-    /// theirs](Self::of). `config` opens another socket, if one is wanted.
+    /// theirs](Self::of). `config` opens another socket, if one is wanted; while it is undecided
+    /// which process goes on, none is opened, and the worker has to look again.
     pub(super) fn join<C: ListenerConfig>(
         &mut self,
         worker: u64,
@@ -182,7 +189,7 @@ impl Sockets {
             return Ok(false);
         }
         let moved = self.assignment.join(worker);
-        if self.assignment.needs_socket(worker) {
+        if self.assignment.needs_socket(worker) && !self.is_undecided {
             let config = config.ok_or(io::ErrorKind::NotConnected)?;
             let socket = bind::socket(config, &self.local)?;
             bind::listen(&socket, &self.options)?;
@@ -234,6 +241,14 @@ impl Sockets {
         for (open, before) in self.open.iter_mut().zip(before) {
             open.shared = *before;
         }
+    }
+
+    /// Whether it is undecided which process goes on. `true`: workers have to look again, and may
+    /// open sockets now.
+    #[cfg(all(unix, feature = "handover"))]
+    pub(super) fn set_undecided(&mut self, is_undecided: bool) -> bool {
+        let was_undecided = std::mem::replace(&mut self.is_undecided, is_undecided);
+        was_undecided && !is_undecided && self.options.reuse_port
     }
 
     /// Refuses new connections from this moment on, in every worker; those that wait in the queues

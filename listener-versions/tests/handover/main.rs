@@ -9,6 +9,7 @@ mod meeting;
 mod paths;
 mod several;
 mod strangers;
+mod undecided;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
