@@ -81,7 +81,7 @@ impl NewProcess {
             let event = match self.drain(&claimed).await {
                 Ok(Some((lock, listener))) => {
                     self.taking.on(TakingEvent::Draining);
-                    break (lock, Some(listener));
+                    break (lock, listener);
                 }
                 Ok(None) => TakingEvent::Goodbye,
                 Err(HandoverError::Lost) => TakingEvent::Ended,
@@ -148,7 +148,7 @@ impl NewProcess {
     async fn drain(
         &mut self,
         claimed: &HashSet<ListenAddress>,
-    ) -> Result<Option<(Lock, UnixListener)>, HandoverError> {
+    ) -> Result<Option<(Lock, Option<UnixListener>)>, HandoverError> {
         let Answer { wire, offered, .. } = &mut *self.answer;
         let numbered = offered.iter().zip(0_u32..);
         let taken: Vec<u32> = numbered
@@ -156,6 +156,9 @@ impl NewProcess {
             .map(|(_, number)| number)
             .collect();
         let patience = self.options.patience;
+        // For the two descriptors of the answer, without which the old process would have stopped
+        // in vain.
+        let room = [wire.descriptor()?, wire.descriptor()?];
         for message in Message::drain(&taken) {
             match wire.send(&message, &[], patience).await {
                 // What it has said before its end says whether it lives.
@@ -164,6 +167,8 @@ impl NewProcess {
             }
         }
         hooks::at("new: drain said");
+        wire.readable(patience).await?;
+        drop(room);
         let (message, fds) = wire.receive(patience).await?;
         if message == Message::Goodbye {
             return Ok(None);
@@ -172,7 +177,8 @@ impl NewProcess {
         else {
             return Err(HandoverError::Malformed("it did not say that it drains"));
         };
-        Ok(Some((Lock::given(lock), path::given(listener)?)))
+        // Without a listener, the next process cannot find this one. `Offer::next` tries again.
+        Ok(Some((Lock::given(lock), path::given(listener).ok())))
     }
 
     fn owner(self, is_alone: bool, lock: Lock, listener: Option<UnixListener>) -> Offer {

@@ -2,7 +2,7 @@
 //! time.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,14 +16,13 @@ use tokio::time::{Instant, sleep};
 use super::arrivals::Arrivals;
 use super::giving::{Giving, GivingAction, GivingEvent};
 use super::hello::{Hello, random};
-use super::message::Message;
 use super::path::{FileId, Keeping, Lock, There};
 use super::predecessor::Predecessor;
 use super::removals::Removals;
-use super::session::{PAUSE, exchange, greet, one_at_a_time};
+use super::session::{PAUSE, exchange, give, greet, one_at_a_time};
 use super::source::{SocketSource, Unsettled};
 use super::wire::Wire;
-use super::{HandoverError, HandoverOptions, Successor, hooks, path};
+use super::{HandoverError, HandoverOptions, Successor, path};
 use crate::{Inherited, ListenerConfig, Listeners, SharedSocket};
 
 /// What this process is for the next one.
@@ -355,14 +354,3 @@ impl Offer {
 
 /// The connection to the new process, and what this one keeps in case that the new one dies.
 type Given = (Wire, Vec<SharedSocket>, Option<Keeping>);
-
-/// Says `draining`, with the lock and the path's listener, and closes this process's descriptors of
-/// them: from now on, the new process is the one that lives there. If it is dead, the kernel
-/// releases the lock.
-pub(super) fn give(wire: &mut Wire, lock: &mut Option<Lock>, listener: &mut Option<UnixListener>) {
-    hooks::at("old: stopped");
-    if let (Some(lock), Some(listener)) = (lock.take(), listener.take()) {
-        wire.say_goodbye(false);
-        drop(wire.send_now(&Message::Draining, &[lock.fd().as_fd(), listener.as_fd()]));
-    }
-}

@@ -1,6 +1,7 @@
 //! The new process looks for the one that serves at the path, and asks for its sockets.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,8 +58,8 @@ pub(super) async fn seek(
     let mut why = HandoverError::Lost;
     let mut busy_until = None;
     loop {
-        let mut action = match path::connect(path).await? {
-            There::Process(stream) => {
+        let mut action = match path::connect(path).await {
+            Ok(There::Process(stream)) => {
                 taking.on(TakingEvent::Found);
                 match ask(stream, options).await {
                     Ok(answer) => {
@@ -71,28 +72,33 @@ pub(super) async fn seek(
                     }
                 }
             }
-            There::Full => {
+            Ok(There::Full) => {
                 why = HandoverError::TimedOut;
                 taking.on(TakingEvent::Full)
             }
-            There::NoProcess => taking.on(TakingEvent::NoProcess),
+            Ok(There::NoProcess) => taking.on(TakingEvent::NoProcess),
+            Err(error) => {
+                why = wait_after(error, owner)?;
+                TakingAction::Wait
+            }
         };
         if action == TakingAction::TryLock {
-            if let Some(lock) = Lock::try_get(path)? {
-                if owner.is_some_and(|owner| owner != lock.owner()) {
-                    taking.on(TakingEvent::Overtaken);
-                    return Err(HandoverError::Overtaken);
+            (action, why) = match Lock::try_get(path) {
+                Ok(Some(lock)) => {
+                    if owner.is_some_and(|owner| owner != lock.owner()) {
+                        taking.on(TakingEvent::Overtaken);
+                        return Err(HandoverError::Overtaken);
+                    }
+                    if owner.is_some() || !Keeping::is_any(path) {
+                        taking.on(TakingEvent::LockGot);
+                        return Ok(Found::NoProcess(lock));
+                    }
+                    drop(lock);
+                    (taking.on(TakingEvent::Kept), HandoverError::NotOffered)
                 }
-                if owner.is_some() || !Keeping::is_any(path) {
-                    taking.on(TakingEvent::LockGot);
-                    return Ok(Found::NoProcess(lock));
-                }
-                drop(lock);
-                action = taking.on(TakingEvent::Kept);
-            } else {
-                action = taking.on(TakingEvent::LockHeld);
-            }
-            why = HandoverError::NotOffered;
+                Ok(None) => (taking.on(TakingEvent::LockHeld), HandoverError::NotOffered),
+                Err(error) => (TakingAction::Wait, wait_after(error, owner)?),
+            };
         }
         if action != TakingAction::Wait {
             return Err(why);
@@ -111,6 +117,15 @@ pub(super) async fn seek(
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// A process that has the sockets, of an old process that is dead, may be the only one that can
+/// serve: it looks again. What the system lacks may be there then.
+fn wait_after(error: io::Error, owner: Option<u64>) -> Result<HandoverError, HandoverError> {
+    match owner {
+        Some(_) => Ok(error.into()),
+        None => Err(error.into()),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::arrivals::Heard;
 use super::hello::Hello;
 use super::message::{BATCH, MOST_SOCKETS, Message};
+use super::path::Lock;
 use super::wire::Wire;
 use super::{HandoverError, HandoverOptions, hooks};
 use crate::{ListenAddress, SharedSocket};
@@ -139,5 +140,51 @@ async fn taken(
             return Ok(addresses);
         }
         patience = options.patience;
+    }
+}
+
+/// Says `draining`, with the lock and the path's listener, and closes this process's descriptors of
+/// them: from now on, the new process is the one that lives there. If it is dead, the kernel
+/// releases the lock.
+///
+/// If it cannot be said, for example for want of memory, the connection ends: the new process finds
+/// the lock free, or this process keeping the sockets.
+pub(super) fn give(wire: &mut Wire, lock: &mut Option<Lock>, listener: &mut Option<UnixListener>) {
+    hooks::at("old: stopped");
+    if let (Some(lock), Some(listener)) = (lock.take(), listener.take()) {
+        wire.say_goodbye(false);
+        let descriptors = [lock.fd().as_fd(), listener.as_fd()];
+        if wire.send_now(&Message::Draining, &descriptors).is_err() {
+            wire.hang_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_cannot_be_answered_finds_the_lock_free() {
+        let name = format!("handover-give-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        drop(std::fs::remove_dir_all(&folder));
+        std::fs::create_dir(&folder).expect("a folder");
+        let path = folder.join("edge.sock");
+        let mut lock = Lock::try_get(&path).expect("a file");
+        let listener = lock.as_ref().expect("it is free").listen(&path);
+        let mut listener = Some(listener.expect("it is free"));
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        let mut wire = Wire::new(ours).expect("the same user");
+        // There is no room for an answer.
+        while wire.send_now(&Message::Goodbye, &[]).is_ok() {}
+        give(&mut wire, &mut lock, &mut listener);
+        let mut heard = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(60), theirs.read_to_end(&mut heard));
+        ended.await.expect("it ends").expect("in order");
+        assert!(Lock::try_get(&path).expect("a file").is_some());
+        drop((wire, std::fs::remove_dir_all(&folder)));
     }
 }

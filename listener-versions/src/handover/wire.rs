@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
@@ -109,6 +111,30 @@ impl Wire {
         Ok(())
     }
 
+    /// Ends the connection for both, without a goodbye.
+    pub(super) fn hang_up(&mut self) {
+        self.says_goodbye = false;
+        drop(SockRef::from(&self.stream).shutdown(Shutdown::Both));
+    }
+
+    /// Waits until something has come, or the connection has ended. Nothing is read.
+    pub(super) async fn readable(&self, patience: Duration) -> Result<(), HandoverError> {
+        if !self.bytes.is_empty() {
+            return Ok(());
+        }
+        let peeked = self.stream.async_io(Interest::READABLE, || self.peek());
+        let peeked = tokio::time::timeout(tellable(patience), peeked);
+        let peeked = peeked.await.map_err(|_| HandoverError::TimedOut)?;
+        peeked.map(drop).map_err(lost)
+    }
+
+    /// How many bytes can be read, at most one; none if the connection has ended.
+    fn peek(&self) -> io::Result<usize> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let (_, length) = recv(&self.stream, &mut [0], flags)?;
+        Ok(length)
+    }
+
     /// Another descriptor of the connection.
     pub(super) fn descriptor(&self) -> io::Result<OwnedFd> {
         self.stream.as_fd().try_clone_to_owned()
@@ -154,15 +180,9 @@ impl Wire {
 
     /// Whether the other process has closed the connection by now.
     pub(super) fn has_hung_up(&self) -> bool {
-        let mut byte = [0];
-        let peeked = recv(
-            &self.stream,
-            &mut byte,
-            RecvFlags::PEEK | RecvFlags::DONTWAIT,
-        );
-        match peeked {
-            Ok((_, length)) => length == 0,
-            Err(error) => io::Error::from(error).kind() != io::ErrorKind::WouldBlock,
+        match self.peek() {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         }
     }
 }

@@ -4,7 +4,8 @@
 use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
-use listener_versions::VersionState;
+use listener_versions::handover::{HandoverOptions, Offer};
+use listener_versions::{Inherited, VersionState};
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
@@ -63,4 +64,54 @@ async fn a_version_that_gets_warm_meanwhile_accepts_when_it_is_decided() {
         assert!(!old.warmed(version).expect("it is active"));
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_ready_waits_for_what_the_system_lacks_when_the_old_one_is_dead() {
+    let meeting = Meeting::new("lacks");
+    let a = free();
+    let old = process(0);
+    lds(&old, [at("a", a.clone(), 0)]).await;
+    let at_a = port(&old, "a");
+    let mut offer = Offer::bind(&meeting.path())
+        .await
+        .expect("no process is there");
+    let (kill, killed) = tokio::sync::oneshot::channel();
+    let attempt = tokio::spawn({
+        let old = old.clone();
+        async move {
+            let (options, more) = (HandoverOptions::default(), Inherited::new());
+            let mut next = std::pin::pin!(offer.next(&old, &options, &more));
+            tokio::select! {
+                _ = &mut next => panic!("it was not asked"),
+                _ = killed => std::panic::resume_unwind(Box::new("killed")),
+            }
+        }
+    });
+    let mut takeover = meeting.take_over().await;
+    let parked = park(at_a);
+    // As the kernel closes them.
+    kill.send(()).expect("it waits");
+    attempt.await.expect_err("it was killed");
+    drop(old.share_sockets());
+    drop(old);
+    let new = process(0);
+    new.inherit(takeover.sockets());
+    lds(&new, [at("a", a, 0)]).await;
+    // The lock file cannot be opened, as without a descriptor.
+    let (lock, aside) = (meeting.0.join("edge.sock.lock"), meeting.0.join("aside"));
+    std::fs::rename(&lock, &aside).expect("it is there");
+    std::fs::create_dir(&lock).expect("a folder");
+    let serving = tokio::spawn({
+        let new = new.clone();
+        async move { takeover.serving(&new).await }
+    });
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    std::fs::remove_dir(&lock).expect("it is empty");
+    std::fs::rename(&aside, &lock).expect("it is there");
+    let _offer = serving.await.expect("no panic").expect("it is alone");
+    work(&new, 1);
+    answered(parked).await;
 }

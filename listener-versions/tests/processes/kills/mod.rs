@@ -144,6 +144,26 @@ fn advance(old: &mut Process, new: &mut Process, point: Point) {
     }
 }
 
+#[test]
+fn a_new_process_without_descriptors_hears_that_the_old_one_has_stopped() {
+    let place = Place::new();
+    let _old = place.serving(OLD);
+    let mut new = place.start_with(NEW, &[("LACKS_AT", "new: drain said")]);
+    new.until("serving");
+    assert_eq!(place.ask(), NEW);
+}
+
+#[test]
+fn drain_is_not_said_without_room_for_its_answer() {
+    let place = Place::new();
+    let mut old = place.serving(OLD);
+    let mut new = place.start_with(NEW, &[("LACKS_AT", "new: ready")]);
+    let said = new.until("failed");
+    assert!(said.contains("Too many open files"), "{said}");
+    old.until("goes on");
+    assert_eq!(place.ask(), OLD);
+}
+
 /// The second of three processes is killed at any moment while it hands over to the third.
 fn kill_the_middle_one(rounds: u64) {
     for round in 0..rounds {

@@ -1,6 +1,7 @@
 //! One of the processes: this test program, started again.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::BufRead as _;
 use std::sync::{Condvar, Mutex};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use listener_versions::handover::{
     HandoverOptions, Hooks, Offer, SuccessorEvent, Takeover, set_hooks, start,
 };
 use listener_versions::{Accepted, Inherited, Listeners};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::common::wire::{lds, listeners};
@@ -35,8 +37,25 @@ fn until<T>(mut found: impl FnMut(&mut Orders) -> Option<T>) -> T {
     }
 }
 
+/// Every descriptor that this process may have, as long as they are here.
+static OPENED: Mutex<Vec<File>> = Mutex::new(Vec::new());
+
+/// Opens files until there are no descriptors left.
+fn use_up_descriptors() {
+    let few = Rlimit {
+        current: Some(64),
+        maximum: getrlimit(Resource::Nofile).maximum,
+    };
+    setrlimit(Resource::Nofile, few).expect("fewer are allowed");
+    let mut opened = OPENED.lock().expect("no panic");
+    opened.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+}
+
 /// Stops the whole process at a point: its runtime has one thread.
 fn stop_at(point: &'static str) {
+    if variable("LACKS_AT").as_deref() == Some(point) {
+        use_up_descriptors();
+    }
     if !until(|orders| Some(orders.stops.contains(point))) {
         return;
     }
@@ -116,6 +135,7 @@ async fn process() {
         Ok(offer) => offer,
         Err(error) => return println!("failed: {error}"),
     };
+    OPENED.lock().expect("no panic").clear();
     println!("serving");
     hand_over(offer, &listeners, &options).await;
 }
@@ -134,6 +154,7 @@ async fn begin(
         println!("configures");
         until(|orders| orders.configure.then_some(()));
     }
+    stop_at("new: ready");
     let mut offer = begun.serving(listeners).await?;
     // The old process drains as long as it likes.
     tokio::spawn(offer.predecessor_ends(std::future::pending()));
