@@ -81,7 +81,12 @@ impl Restart {
             });
             tokio::spawn(see_off(pid, ended));
         }
-        Ok(Offering { offer, options })
+        let keeps = watch::Sender::new(false);
+        Ok(Offering {
+            offer,
+            options,
+            keeps,
+        })
     }
 }
 
@@ -109,6 +114,8 @@ async fn see_off(pid: u32, ended: impl Future<Output = Result<(), HandoverError>
 pub(crate) struct Offering {
     offer: Offer,
     options: HandoverOptions,
+    /// Whether this process keeps the sockets of a dead one for another.
+    keeps: watch::Sender<bool>,
 }
 
 /// The admin port goes along.
@@ -124,6 +131,13 @@ impl Offering {
     /// Whether a next process has asked and is not answered yet.
     pub(crate) fn asked(&self) -> watch::Receiver<bool> {
         self.offer.asked()
+    }
+
+    /// Whether the next process has died, and this one keeps the sockets for another: for
+    /// [`HandoverOptions::keep`] at most. Clients that connect meanwhile wait in queues that end
+    /// with this process.
+    pub(crate) fn keeps(&self) -> watch::Receiver<bool> {
+        self.keeps.subscribe()
     }
 
     /// Which process in a row this one is, and when the first one was started.
@@ -159,6 +173,7 @@ impl Offering {
         loop {
             let event = successor.next().await;
             let pid = successor.pid();
+            self.keeps.send_replace(event == SuccessorEvent::Died);
             match event {
                 SuccessorEvent::Terminate => {
                     say!("hot restart: process {pid} wants this one gone");

@@ -321,7 +321,9 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         let accepting = tokio::spawn(Arc::clone(&host).serve(admin_port));
         admin.accepting = Some(accepting.abort_handle());
     }
-    let asked = offering.as_ref().map(hot_restart::Offering::asked);
+    let next = offering
+        .as_ref()
+        .map(|offering| (offering.asked(), offering.keeps()));
     if let Some(offering) = offering {
         let ends = (shutdown.clone(), service.clone());
         tokio::spawn(offering.run(listeners.clone(), admin, ends));
@@ -337,7 +339,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         (&shutdown, run),
         (&listeners, &service),
         args.on_sigterm(),
-        (host.quit_asked(), asked),
+        (host.quit_asked(), next),
     )
     .await;
     Ok(())

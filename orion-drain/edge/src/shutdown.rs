@@ -19,13 +19,17 @@ use crate::service::Service;
 /// How long a drained process waits for a new one to become ready that has asked for its sockets.
 const FOR_ANSWER: Duration = Duration::from_secs(10);
 
+/// Whether a next process has asked and is not answered yet, and whether the sockets of a dead one
+/// are kept for another.
+type NextProcess = (watch::Receiver<bool>, watch::Receiver<bool>);
+
 /// Returns when the process may exit.
 pub(crate) async fn wait(
     signals: Signals,
     (shutdown, run): (&Shutdown, ShutdownRun),
     (listeners, service): (&Listeners<EdgeListener>, &Service),
     on_sigterm: OnSigterm,
-    (quit, asked): (impl Future<Output = ()>, Option<watch::Receiver<bool>>),
+    (quit, next): (impl Future<Output = ()>, Option<NextProcess>),
 ) {
     let run = run.run(|| {
         service.stops();
@@ -50,10 +54,17 @@ pub(crate) async fn wait(
     if outcome.ending == ShutdownEnding::Drained {
         let took = outcome.drain.map_or(outcome.took, |drain| drain.took);
         say!("drained after {took:?}, {} left", connections(listeners));
-        if let Some(mut asked) = asked {
-            // Without an answer a new process that has the sockets already would end as well.
+        if let Some((mut asked, mut keeps)) = next {
+            let next = async {
+                // Without an answer a new process that has the sockets already would end as well.
+                timeout(FOR_ANSWER, asked.wait_for(|asked| !asked))
+                    .await
+                    .ok();
+                // What waits in the queues of a dead process ends with this one.
+                keeps.wait_for(|keeps| !keeps).await.ok();
+            };
             tokio::select! {
-                _ = timeout(FOR_ANSWER, asked.wait_for(|asked| !asked)) => {}
+                () = next => {}
                 () = again.notified() => {}
                 () = hear => {}
             }

@@ -233,6 +233,29 @@ async fn killed_after_the_handover_the_new_process_leaves_its_sockets_to_the_nex
 }
 
 #[tokio::test]
+async fn drained_while_it_keeps_the_sockets_of_a_dead_process_the_old_one_waits_for_the_next() {
+    let mut site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    let mut busy = H1::connect(site.http()).await;
+    busy.ask("/held").await;
+    let held = site.upstream.held().await;
+    let mut new = site.next(&mut old, DRAIN).await;
+    new.kill().await;
+    old.until("has died").await;
+    let parked = site.park(16).await;
+    held.answer("done");
+    assert_eq!(busy.response().await.ok(), "done");
+    old.until("drained after").await;
+    site.update(2);
+    let mut third = site.start(DRAIN);
+    third.until("drains").await;
+    answered(parked).await;
+    assert_eq!(site.ask().await.1, "v2");
+    assert_eq!(old.exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_third_process_follows_while_the_first_still_drains() {
     let mut site = Site::new().await;
     site.update(1);
