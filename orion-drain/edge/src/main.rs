@@ -31,6 +31,7 @@ mod measured;
 mod proxy;
 mod rds;
 mod resolve;
+mod response_watch;
 mod rewrite;
 mod service;
 mod shutdown;

@@ -13,6 +13,7 @@ use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::response_watch::watch;
 use crate::timeout::{Progress, StreamTimer};
 use crate::upload::{Upload, UploadError};
 
@@ -163,7 +164,7 @@ impl Body for ResponseBody {
             this.end();
         } else {
             this.times = match std::mem::replace(&mut this.times, Times::None) {
-                Times::Begun(timer, stats) => Times::Watched(timer.watch(stats)),
+                Times::Begun(timer, stats) => Times::Watched(watch(timer, stats)),
                 times => times,
             };
         }

@@ -1,7 +1,7 @@
 //! How long a stream may take, as in Envoy: a route's `timeout`, from the end of the request to the
 //! end of the response; `stream_idle_timeout`, without a byte either way; `max_stream_duration`.
 //!
-//! A response whose client takes nothing ends by the same times: see [`ResponseWatch`].
+//! A response whose client takes nothing ends by the same times: see [`crate::response_watch`].
 //!
 //! One timer does for all three. It is set when a stream first has to wait, at the time that comes
 //! first. Bytes set a flag and nothing else: an eighth of the idle timeout is the measure, so that
@@ -15,7 +15,6 @@ use std::task::{Context, Poll, ready};
 use atomic_waker::AtomicWaker;
 use http::{Response, StatusCode};
 use orion_drain::config::StreamLimits;
-use orion_drain::serve::{Watched, watch_response};
 use orion_drain::stats::HttpStats;
 use tokio::time::{Instant, Sleep};
 
@@ -97,6 +96,15 @@ impl Progress {
         self.answered.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// This time is over while the response is under way.
+    pub(crate) fn is_over(&self, overdue: Overdue) {
+        self.overdue.get_or_init(|| overdue);
+    }
+
     /// Which time is over while the response is under way.
     pub(crate) fn overdue(&self) -> Option<Overdue> {
         self.overdue.get().copied()
@@ -149,16 +157,9 @@ impl StreamTimer {
         Arc::clone(self.progress.get_or_insert_default())
     }
 
-    /// The same for a response that is under way: its task watches it, also while the client takes
-    /// nothing of it.
-    pub(crate) fn watch(mut self, stats: Arc<HttpStats>) -> Arc<Progress> {
-        let progress = Arc::clone(self.progress.get_or_insert_default());
-        watch_response(ResponseWatch {
-            timer: self,
-            progress: Arc::clone(&progress),
-            stats,
-        });
-        progress
+    /// The same for a response that is under way: what is told of it.
+    pub(crate) fn answers(&mut self) -> Arc<Progress> {
+        Arc::clone(self.progress.get_or_insert_default())
     }
 
     /// Something of the response has moved.
@@ -246,34 +247,6 @@ impl Future for StreamTimer {
             }
             rearm = true;
         }
-    }
-}
-
-/// The watch of a response: what it says when a time is over.
-struct ResponseWatch {
-    timer: StreamTimer,
-    progress: Arc<Progress>,
-    stats: Arc<HttpStats>,
-}
-
-impl Future for ResponseWatch {
-    type Output = Watched;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Watched> {
-        let this = self.get_mut();
-        if this.progress.answered.load(Ordering::Relaxed) {
-            return Poll::Ready(Watched::Ended);
-        }
-        if let Some(overdue) = this.progress.overdue() {
-            // The body was not asked: the client takes nothing.
-            overdue.count(&this.stats);
-            return Poll::Ready(Watched::Cut);
-        }
-        let overdue = ready!(Pin::new(&mut this.timer).poll(cx));
-        // Its body comes first, if there is room for a frame: it ends the response with an error.
-        this.progress.overdue.get_or_init(|| overdue);
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 

@@ -34,6 +34,8 @@ mod proxy;
 #[allow(dead_code, reason = "edge's program uses the rest")]
 #[path = "../src/rds.rs"]
 mod rds;
+#[path = "../src/response_watch.rs"]
+mod response_watch;
 #[path = "../src/rewrite.rs"]
 mod rewrite;
 #[path = "../src/timed.rs"]
