@@ -5,6 +5,7 @@
 mod grpc;
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, UpdateOutcome};
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::cli::UnsupportedFields;
 use crate::first::First;
 use crate::listener::{EdgeListener, Maker};
-use crate::rds::Rds;
+use crate::rds::{Missing, Rds};
 use crate::service::Reload;
 
 /// What updates are applied to.
@@ -85,7 +86,7 @@ impl Lds {
                     Err(error) => {
                         complain!("lds: {path}: {error}");
                         self.first.unusable();
-                        self.done(first.take(), false, async {});
+                        self.done(first.take(), false, ready(true));
                     }
                 }
             }
@@ -111,7 +112,7 @@ impl Lds {
             Err(error) => {
                 file.applied(&version, UpdateOutcome::Rejected);
                 complain!("lds: {path}: {error}");
-                self.done(first, false, async {});
+                self.done(first, false, ready(true));
             }
         }
     }
@@ -121,7 +122,7 @@ impl Lds {
         &self,
         first: Option<oneshot::Sender<bool>>,
         whole: bool,
-        warm: impl Future<Output = ()> + Send + 'static,
+        warm: impl Future<Output = bool> + Send + 'static,
     ) {
         let reload = Arc::clone(&self.reload);
         let Some(first) = first else {
@@ -129,15 +130,16 @@ impl Lds {
             return;
         };
         tokio::spawn(async move {
-            warm.await;
+            let whole = warm.await && whole;
             // Not everybody wants to know.
             first.send(whole).ok();
             reload.applied.notify_one();
         });
     }
 
-    /// Over when no listener of this update waits for its routes any more.
-    fn warming(&self, applied: &Applied) -> impl Future<Output = ()> + Send + 'static + use<> {
+    /// Over when no listener of this update waits for its routes any more; whether none of them was
+    /// refused.
+    fn warming(&self, applied: &Applied) -> impl Future<Output = bool> + Send + 'static + use<> {
         let rds = &self.maker.rds;
         warming(&applied.report, &self.listeners, rds, &self.first)
     }
@@ -195,13 +197,13 @@ impl Lds {
 }
 
 /// Follows the versions of a report that wait for their routes, each to its end; over when none
-/// waits any more.
+/// waits any more. Whether no routes were refused.
 pub(crate) fn warming(
     report: &UpdateReport,
     listeners: &Listeners<EdgeListener>,
     rds: &Rds,
     first: &First,
-) -> impl Future<Output = ()> + Send + 'static + use<> {
+) -> impl Future<Output = bool> + Send + 'static + use<> {
     first.report(report, |name| listeners.active(name).is_some());
     let versions = report.listeners.iter().filter_map(|(name, outcome)| {
         let Ok(Change::Warming { version }) = *outcome else {
@@ -211,36 +213,41 @@ pub(crate) fn warming(
         let (first, name) = (first.clone(), Arc::clone(name));
         Some(tokio::spawn(async move {
             listeners.until_warm(version).await;
-            warm(&listeners, &rds, &name);
+            let none_refused = warm(&listeners, &rds, &name);
             let versions = listeners.snapshot();
             let mut of_it = versions.iter().filter(|one| one.name == name);
             first.warm(&name, of_it.any(|one| one.state == VersionState::Warming));
+            none_refused
         }))
     });
     let versions: Vec<_> = versions.collect();
     async move {
+        let mut none_refused = true;
         for version in versions {
-            version.await.ok();
+            none_refused &= version.await.unwrap_or(false);
         }
+        none_refused
     }
 }
 
-/// Says what a listener serves that has waited for its routes.
-fn warm(listeners: &Listeners<EdgeListener>, rds: &Rds, name: &str) {
+/// Says what a listener serves that has waited for its routes; whether none of them was refused.
+fn warm(listeners: &Listeners<EdgeListener>, rds: &Rds, name: &str) -> bool {
     let Some(active) = listeners.active(name) else {
-        return;
+        return true;
     };
     say!(
         "lds: {name} serves version {:?} (v{})",
         active.version_info(),
         active.number()
     );
-    for missing in rds.missing(active.config().listener()) {
+    let missing = rds.missing(active.config().listener());
+    for (missing, why) in &missing {
         complain!(
-            "warning: listener {name:?}: route configuration {missing:?} has not come within \
-             initial_fetch_timeout: requests are answered with 404 until it does"
+            "warning: listener {name:?}: route configuration {missing:?} {why}: requests are \
+             answered with 404 until one comes"
         );
     }
+    missing.iter().all(|(_, why)| *why != Missing::Refused)
 }
 
 /// Says in one line what an update changed.

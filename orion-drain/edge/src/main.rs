@@ -299,10 +299,10 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
     let first = async move {
-        statics_warm.await;
+        let statics_whole = statics_warm.await;
         match first {
-            Some(whole) => whole.await == Ok(true),
-            None => true,
+            Some(whole) => whole.await == Ok(true) && statics_whole,
+            None => statics_whole,
         }
     };
     let offering = match restart {

@@ -44,6 +44,15 @@ pub(crate) struct Newest {
     _stats: Arc<RdsStats>,
 }
 
+/// Why a table is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub(crate) enum Missing {
+    #[error("has not come within initial_fetch_timeout")]
+    Late,
+    #[error("was refused")]
+    Refused,
+}
+
 /// A table for one request.
 pub(crate) struct Taken(Arc<Table>);
 
@@ -91,9 +100,8 @@ impl Rds {
         (newest, awaited)
     }
 
-    /// Which tables of a listener are not there. It serves without them, if it serves, since they
-    /// did not come in time.
-    pub(crate) fn missing(&self, listener: &Listener) -> Vec<String> {
+    /// Which tables of a listener are not there, and why not. It serves without them, if it serves.
+    pub(crate) fn missing(&self, listener: &Listener) -> Vec<(String, Missing)> {
         let managers = listener
             .all_chains()
             .filter_map(|chain| match chain.terminal() {
@@ -103,10 +111,15 @@ impl Rds {
         let mut missing = Vec::new();
         for (manager, rds) in managers.filter_map(|one| Some((one, one.rds.as_ref()?))) {
             let name = &rds.route_config_name;
-            if self.0.tables.watch(&**name).load().is_none() {
-                let stats = self.0.stats.rds(&manager.stat_prefix, name);
-                stats.init_fetch_timeout.inc();
-                missing.push(name.clone());
+            let table = self.0.tables.watch(&**name);
+            match (table.load(), table.is_ready()) {
+                (Some(_), _) => {}
+                (None, true) => missing.push((name.clone(), Missing::Refused)),
+                (None, false) => {
+                    let stats = self.0.stats.rds(&manager.stat_prefix, name);
+                    stats.init_fetch_timeout.inc();
+                    missing.push((name.clone(), Missing::Late));
+                }
             }
         }
         missing.sort();
