@@ -160,9 +160,18 @@ pub struct LocalityEndpoints {
 pub struct LbEndpoint {
     /// The endpoint.
     pub endpoint: Endpoint,
-    /// What is known of it. One that is `DRAINING`, `UNHEALTHY` or `TIMEOUT` gets no new requests.
+    /// What is known of it. One that is `DRAINING`, `UNHEALTHY` or `TIMEOUT` gets no new requests, as
+    /// long as the cluster has another one.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub health_status: HealthStatus,
+    /// How many requests it gets for each that an endpoint of weight 1 gets. At least 1, which is
+    /// the default.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub load_balancing_weight: Option<u32>,
 }
 
 /// What is known of an endpoint: `config.core.v3.HealthStatus`.
@@ -207,12 +216,17 @@ pub struct Endpoint {
 }
 
 impl LbEndpoint {
-    /// Whether it gets new requests.
+    /// Whether it gets new requests while others do.
     pub const fn is_used(&self) -> bool {
         !matches!(
             self.health_status,
             HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout
         )
+    }
+
+    /// Its weight as it takes effect.
+    pub fn weight(&self) -> u32 {
+        self.load_balancing_weight.unwrap_or(1)
     }
 }
 
@@ -228,6 +242,7 @@ impl Cluster {
                     hostname: String::new(),
                 },
                 health_status: HealthStatus::Unknown,
+                load_balancing_weight: None,
             })
             .collect();
         let load_assignment = LoadAssignment {
@@ -253,18 +268,20 @@ impl Cluster {
         endpoints.map(|lb_endpoint| &lb_endpoint.endpoint.address)
     }
 
-    /// The endpoints that get requests: those of the best priority that has any.
-    pub fn used_endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+    /// The endpoints that get requests: those of the best priority that has any. If all are
+    /// `DRAINING`, `UNHEALTHY` or `TIMEOUT`, all of them do, as in Envoy's
+    /// [panic mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold):
+    /// an answer of any of them is better than none.
+    pub fn used_endpoints(&self) -> impl Iterator<Item = &LbEndpoint> {
         let used =
             |locality: &&LocalityEndpoints| locality.lb_endpoints.iter().any(LbEndpoint::is_used);
         let best = self.localities().iter().filter(used);
         let best = best.map(|locality| locality.priority).min();
         let localities = self.localities().iter();
         localities
-            .filter(move |locality| Some(locality.priority) == best)
+            .filter(move |locality| best.is_none_or(|best| locality.priority == best))
             .flat_map(|locality| &locality.lb_endpoints)
-            .filter(|endpoint| endpoint.is_used())
-            .map(|endpoint| &endpoint.endpoint)
+            .filter(move |endpoint| best.is_none() || endpoint.is_used())
     }
 
     pub(super) fn localities(&self) -> &[LocalityEndpoints] {

@@ -145,7 +145,7 @@ const FIELDS: &[(&str, &str)] = &[
         "endpoints",
         "load_balancing_weight locality metadata proximity",
     ),
-    ("lb_endpoints", "load_balancing_weight metadata"),
+    ("lb_endpoints", "metadata"),
     (
         "endpoint",
         "health_check_config hostname observability_name",

@@ -82,8 +82,12 @@ fn cluster(cluster: &Cluster, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     for (index, locality) in cluster.localities().iter().enumerate() {
         let at = at.key("load_assignment").key("endpoints").index(index);
         for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {
-            let at = at.key("lb_endpoints").index(index).key("endpoint");
-            let at = at.key("address");
+            let at = at.key("lb_endpoints").index(index);
+            if endpoint.load_balancing_weight == Some(0) {
+                let at = at.key("load_balancing_weight");
+                wrong.push(FieldError::new(&at, "must be at least 1"));
+            }
+            let at = at.key("endpoint").key("address");
             match &endpoint.endpoint.address {
                 EndpointAddress::Pipe(pipe) => {
                     let pipe = Address::Pipe(pipe.clone());

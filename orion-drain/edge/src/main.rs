@@ -38,6 +38,7 @@ mod shutdown;
 mod timed;
 mod timeout;
 mod tunnel;
+mod turns;
 mod upgrade;
 mod upload;
 mod upstream;

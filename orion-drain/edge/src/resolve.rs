@@ -15,7 +15,7 @@ use orion_drain::config::{DiscoveryType, DnsLookupFamily};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::dial::Place;
-use crate::upstream::{Clusters, Endpoints, place};
+use crate::upstream::{Clusters, Endpoints, Found, place};
 
 /// How long the start waits for the first answers. What has no address by then is answered with 503
 /// until it has.
@@ -50,9 +50,14 @@ async fn keep(endpoints: Arc<Endpoints>, first: tokio::sync::oneshot::Sender<()>
     let mut names = Names::default();
     loop {
         let mut places = Vec::new();
-        for endpoint in cluster.used_endpoints() {
+        for used in cluster.used_endpoints() {
+            let (endpoint, weight) = (&used.endpoint, used.weight());
             let Some((name, port)) = endpoint.address.host_name() else {
-                places.extend(place(&endpoint.address).map(|place| (place, None)));
+                places.extend(place(&endpoint.address).map(|place| Found {
+                    place,
+                    hostname: None,
+                    weight,
+                }));
                 continue;
             };
             let found = names.look_up(name, port, &cluster.name).await;
@@ -64,16 +69,16 @@ async fn keep(endpoints: Arc<Endpoints>, first: tokio::sync::oneshot::Sender<()>
                 "" => name,
                 hostname => hostname,
             };
-            places.extend(
-                found
-                    .into_iter()
-                    .map(|place| (place, Some(hostname.to_owned()))),
-            );
+            places.extend(found.into_iter().map(|place| Found {
+                place,
+                hostname: Some(hostname.to_owned()),
+                weight,
+            }));
         }
         // Several names may have one address.
-        let mut distinct: Vec<(Place, Option<String>)> = Vec::new();
+        let mut distinct: Vec<Found> = Vec::new();
         for place in places {
-            if !distinct.contains(&place) {
+            if !distinct.iter().any(|have| have.is_same(&place)) {
                 distinct.push(place);
             }
         }

@@ -18,6 +18,7 @@ use orion_drain::config::{Cluster, EndpointAddress, FieldError, Secret, Upstream
 use crate::dial::{Dial, Dialed, Place};
 use crate::failure::Failure;
 use crate::timed::RequestBody;
+use crate::turns::turns;
 use crate::upstream_h2::{CONNECTION_WINDOW, Http2, MAX_HEADER_BYTES, STREAM_WINDOW};
 
 /// The clusters of the bootstrap, by name.
@@ -32,8 +33,24 @@ pub(crate) struct Endpoints {
     pub(crate) cluster: Cluster,
     #[cfg(feature = "tls")]
     tls: Option<orion_drain::config::UpstreamTls>,
+    /// In the order of their turns: each as often as its weight says.
     known: ArcSwap<Vec<Arc<Endpoint>>>,
     next: AtomicUsize,
+}
+
+/// Where an endpoint was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    /// The name that it was found by.
+    pub(crate) hostname: Option<String>,
+    pub(crate) weight: u32,
+}
+
+impl Found {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.place, &self.hostname) == (&other.place, &other.hostname)
+    }
 }
 
 /// An endpoint. Its connections live as long as it is known.
@@ -125,9 +142,13 @@ impl Clusters {
                 next: AtomicUsize::new(0),
             };
             // Names are resolved later.
-            let places = cluster.used_endpoints().filter_map(|endpoint| {
-                let hostname = Some(endpoint.hostname.clone()).filter(|name| !name.is_empty());
-                Some((place(&endpoint.address)?, hostname))
+            let places = cluster.used_endpoints().filter_map(|used| {
+                let hostname = Some(used.endpoint.hostname.clone());
+                Some(Found {
+                    place: place(&used.endpoint.address)?,
+                    hostname: hostname.filter(|name| !name.is_empty()),
+                    weight: used.weight(),
+                })
             });
             endpoints.set(places.collect());
             by_name.insert(cluster.name.clone(), Arc::new(endpoints));
@@ -176,18 +197,22 @@ impl Endpoints {
     }
 
     /// These are the endpoints from now on. One that was known already keeps its connections.
-    pub(crate) fn set(&self, places: Vec<(Place, Option<String>)>) {
+    pub(crate) fn set(&self, places: Vec<Found>) {
         let known = self.known.load_full();
-        let endpoints = places.into_iter().map(|(place, hostname)| {
+        let weights: Vec<u32> = places.iter().map(|found| found.weight).collect();
+        let endpoints = places.into_iter().map(|found| {
             let same = |endpoint: &&Arc<Endpoint>| {
-                endpoint.place == place && endpoint.hostname == hostname
+                endpoint.place == found.place && endpoint.hostname == found.hostname
             };
             match known.iter().find(same) {
                 Some(endpoint) => Arc::clone(endpoint),
-                None => Arc::new(self.endpoint(place, hostname)),
+                None => Arc::new(self.endpoint(found.place, found.hostname)),
             }
         });
-        self.known.store(Arc::new(endpoints.collect()));
+        let endpoints: Vec<_> = endpoints.collect();
+        let turns = turns(&weights).into_iter();
+        let turns = turns.filter_map(|index| endpoints.get(index).cloned());
+        self.known.store(Arc::new(turns.collect()));
     }
 
     fn endpoint(&self, place: Place, hostname: Option<String>) -> Endpoint {

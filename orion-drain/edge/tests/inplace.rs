@@ -44,6 +44,8 @@ mod timed;
 mod timeout;
 #[path = "../src/tunnel.rs"]
 mod tunnel;
+#[path = "../src/turns.rs"]
+mod turns;
 #[path = "../src/upgrade.rs"]
 mod upgrade;
 #[path = "../src/upload.rs"]

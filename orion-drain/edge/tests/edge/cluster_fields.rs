@@ -33,37 +33,65 @@ fn listener(names: &[&str], more: &str) -> String {
     )
 }
 
+/// How many of eight requests through this cluster each of two upstreams gets.
+async fn shares(cluster: &str, [first, second]: [&mut Upstream; 2]) -> [u32; 2] {
+    let discovery = discovery("1", &[listener(&["both"], "")]);
+    let edge = Edge::start_beside(FLAGS, &discovery, cluster, "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    let mut counts = [0, 0];
+    for _ in 0..8 {
+        client.ask("/both").await;
+        let (index, held) = tokio::select! {
+            held = first.held() => (0, held),
+            held = second.held() => (1, held),
+        };
+        counts[index] += 1;
+        held.answer("done");
+        assert_eq!(client.response().await.ok(), "done");
+    }
+    counts
+}
+
 #[tokio::test]
 async fn an_endpoint_gets_requests_by_what_is_known_of_its_health() {
-    let mut upstream = Upstream::start().await;
-    let port = upstream.http.port();
-    let cases = [
-        ("unknown", "UNKNOWN", true),
-        ("healthy", "HEALTHY", true),
-        ("degraded", "DEGRADED", true),
-        ("unhealthy", "UNHEALTHY", false),
-        ("draining", "DRAINING", false),
-        ("timeout", "TIMEOUT", false),
+    let (mut marked, mut plain) = (Upstream::start().await, Upstream::start().await);
+    for (status, other, expected) in [
+        ("UNKNOWN", "HEALTHY", [4, 4]),
+        ("HEALTHY", "UNKNOWN", [4, 4]),
+        ("DEGRADED", "HEALTHY", [4, 4]),
+        ("UNHEALTHY", "HEALTHY", [0, 8]),
+        ("DRAINING", "HEALTHY", [0, 8]),
+        ("TIMEOUT", "UNKNOWN", [0, 8]),
+        // An answer of any of them is better than none.
+        ("DRAINING", "UNHEALTHY", [4, 4]),
+        ("TIMEOUT", "DRAINING", [4, 4]),
+    ] {
+        let endpoints = [(status, &marked), (other, &plain)].map(|(status, upstream)| {
+            let outer = format!("health_status: {status}, ");
+            endpoint("127.0.0.1", upstream.http.port(), &outer, "")
+        });
+        let cluster = cluster("both", "type: STATIC, ", &endpoints.join(", "));
+        let shares = shares(&cluster, [&mut marked, &mut plain]).await;
+        assert_eq!(shares, expected, "{status} beside {other}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_gets_requests_by_its_weight() {
+    let (mut light, mut heavy) = (Upstream::start().await, Upstream::start().await);
+    let both = [
+        endpoint("127.0.0.1", light.http.port(), "", ""),
+        endpoint(
+            "127.0.0.1",
+            heavy.http.port(),
+            "load_balancing_weight: 3, ",
+            "",
+        ),
     ];
-    let clusters = cases.map(|(name, status, _)| {
-        let outer = format!("health_status: {status}, ");
-        cluster(
-            name,
-            "type: STATIC, ",
-            &endpoint("127.0.0.1", port, &outer, ""),
-        )
-    });
-    let names = cases.map(|(name, ..)| name);
-    let discovery = discovery("1", &[listener(&names, "")]);
-    let edge = Edge::start_beside(FLAGS, &discovery, &clusters.concat(), "").await;
-    let mut client = H1::connect(edge.address("http").await).await;
-    for (name, status, expected) in cases {
-        client.ask(&format!("/{name}")).await;
-        if expected {
-            upstream.held().await.answer("done");
-        }
-        let answered = client.response().await.status;
-        assert_eq!(answered, if expected { 200 } else { 503 }, "{status}");
+    for kind in ["STATIC", "STRICT_DNS"] {
+        let both = cluster("both", &format!("type: {kind}, "), &both.join(", "));
+        let shares = shares(&both, [&mut light, &mut heavy]).await;
+        assert_eq!(shares, [2, 6], "{kind}");
     }
 }
 
