@@ -82,6 +82,15 @@ pub trait ListenerConfig: Send + Sync + 'static {
         TrafficDirection::Unspecified
     }
 
+    /// How many connections this version may have: Envoy's runtime key
+    /// `envoy.resource_limits.listener.NAME.connection_limit`, which counts each version by itself.
+    /// One more is closed as soon as it is accepted, and
+    /// [reported](crate::ListenerObserver::refused). Default: as
+    /// [`ListenersOptions`](crate::ListenersOptions::max_connections_per_version) say.
+    fn max_connections(&self) -> Option<usize> {
+        None
+    }
+
     /// What its connections need between being asked to leave and being gone (the longest
     /// `drain_timeout` of its HTTP connection managers). Only the
     /// [`Envoy140`](drain_tree::DrainSchedule::Envoy140) schedule asks. Default: nothing.

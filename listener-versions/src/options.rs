@@ -38,10 +38,11 @@ pub struct ListenersOptions {
     /// refused was accepted by the kernel and is closed at once, and
     /// [reported](crate::ListenerObserver::refused).
     pub max_connections: Option<usize>,
-    /// How many may be open of one listener, over all its versions that are not reaped yet: Envoy's
-    /// runtime key `envoy.resource_limits.listener.NAME.connection_limit`.
+    /// How many may be open of one listener, over all its versions that are not reaped yet. Envoy
+    /// has no such limit.
     pub max_connections_per_listener: Option<usize>,
-    /// How many may be open of one listener version. Envoy has no such limit.
+    /// How many may be open of one listener version; a configuration may
+    /// [say less](crate::ListenerConfig::max_connections).
     pub max_connections_per_version: Option<usize>,
     /// How many may be open over all listeners and versions when a connection comes while its
     /// version's drain is on (a graceful drain keeps accepting). Envoy has no such limit.

@@ -44,6 +44,7 @@ pub struct ServedListener<S> {
     stats: Arc<ListenerStats>,
     behavior: Option<SharedBehavior>,
     awaited: Vec<Box<dyn Awaited>>,
+    max_connections: Option<usize>,
 }
 
 impl<S> ServedListener<S> {
@@ -67,7 +68,15 @@ impl<S> ServedListener<S> {
             listener,
             behavior: None,
             awaited: Vec::new(),
+            max_connections: None,
         }
+    }
+
+    /// Each version has so many connections at most; `None`: no limit.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: Option<usize>) -> Self {
+        self.max_connections = connections;
+        self
     }
 
     /// Its connections drain with this behaviour.
@@ -167,6 +176,10 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
 
     fn drain_type(&self) -> DrainType {
         self.listener.drain_type
+    }
+
+    fn max_connections(&self) -> Option<usize> {
+        self.max_connections
     }
 
     fn drain_timeout(&self) -> Duration {

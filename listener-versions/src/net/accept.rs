@@ -85,7 +85,7 @@ pub(super) async fn accept_loop<C: ListenerConfig, F: Fn(Accepted<C>)>(
 }
 
 /// Serves what was in the queues when the sockets closed.
-async fn serve_saved<C, F: Fn(Accepted<C>)>(
+async fn serve_saved<C: ListenerConfig, F: Fn(Accepted<C>)>(
     listening: &Listening<C>,
     shared: &Shared,
     worker: usize,
@@ -122,7 +122,7 @@ async fn serve_saved<C, F: Fn(Accepted<C>)>(
 }
 
 /// Gives a connection to the version that takes it, or refuses it and says why.
-fn take<C, F: Fn(Accepted<C>)>(
+fn take<C: ListenerConfig, F: Fn(Accepted<C>)>(
     listening: &Listening<C>,
     shared: &Shared,
     handler: &F,
@@ -160,7 +160,7 @@ pub(crate) fn enter<C: ListenerConfig>(
 
 /// Gives a connection to the version that takes it; or closes it, and says which version refuses it
 /// and why.
-fn admit<C, S>(
+fn admit<C: ListenerConfig, S>(
     listening: &Listening<C>,
     shared: &Shared,
     stream: S,
@@ -196,9 +196,10 @@ fn report_refusal<C>(listening: &Listening<C>, shared: &Shared, version: u64, re
 
 /// The connection is counted already, so a limit is never exceeded, also by several workers at
 /// once.
-fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal> {
+fn check<C: ListenerConfig>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal> {
     let options = &shared.options;
-    if options.admits_all() {
+    let version_limit = version.config().max_connections();
+    if options.admits_all() && version_limit.is_none() {
         return Ok(());
     }
     let per_listener = options.max_connections_per_listener;
@@ -206,6 +207,7 @@ fn check<C>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal
         total: shared.tracker.len(),
         of_listener: per_listener.map_or(0, |_| version.listener_conns().len()),
         of_version: version.group().len(),
+        version_limit,
         version_drains: version.drain().is_draining(),
     };
     limits::check(options, open)

@@ -11,7 +11,9 @@ pub(super) fn check(limits: &ListenersOptions, open: Open) -> Result<(), Refusal
     if over(limits.max_connections_per_listener, open.of_listener) {
         return Err(Refusal::ListenerLimit);
     }
-    if over(limits.max_connections_per_version, open.of_version) {
+    if over(limits.max_connections_per_version, open.of_version)
+        || over(open.version_limit, open.of_version)
+    {
         return Err(Refusal::VersionLimit);
     }
     if open.version_drains && over(limits.max_connections_while_draining, open.total) {
@@ -26,6 +28,8 @@ pub(super) struct Open {
     pub(super) total: usize,
     pub(super) of_listener: usize,
     pub(super) of_version: usize,
+    /// The version's own limit.
+    pub(super) version_limit: Option<usize>,
     pub(super) version_drains: bool,
 }
 
@@ -39,7 +43,8 @@ pub enum Refusal {
     /// [`ListenersOptions::max_connections_per_listener`] is reached.
     #[error("the limit of connections of this listener is reached")]
     ListenerLimit,
-    /// [`ListenersOptions::max_connections_per_version`] is reached.
+    /// [`ListenersOptions::max_connections_per_version`] is reached, or
+    /// [`ListenerConfig::max_connections`](crate::ListenerConfig::max_connections).
     #[error("the limit of connections of this listener version is reached")]
     VersionLimit,
     /// [`ListenersOptions::max_connections_while_draining`] is reached.
@@ -72,9 +77,15 @@ mod tests {
             total,
             of_listener,
             of_version,
+            version_limit: None,
             version_drains,
         };
         assert_eq!(check(&limits, open(4, 3, 2, false)), Ok(()));
+        let own = Open {
+            version_limit: Some(1),
+            ..open(4, 3, 2, false)
+        };
+        assert_eq!(check(&limits, own), Err(Refusal::VersionLimit));
         assert_eq!(
             check(&limits, open(5, 1, 1, false)),
             Err(Refusal::TotalLimit)

@@ -1,6 +1,11 @@
 //! The file a proxy starts with: `config.bootstrap.v3.Bootstrap`.
 
-use std::{collections::BTreeSet, path::Path, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    path::PathBuf,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,7 +20,7 @@ use super::{
     manager, names,
     path::FieldPath,
     read::{self, Unknown},
-    repair, validate,
+    repair, runtime, validate,
 };
 
 /// What a proxy starts with, as in
@@ -39,6 +44,13 @@ pub struct Bootstrap {
     /// How many connections may be open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overload_manager: Option<OverloadManager>,
+    /// Envoy's `config.bootstrap.v3.LayeredRuntime`. Of the values in a `static_layer`, limits of
+    /// connections take effect: `envoy.resource_limits.listener.NAME.connection_limit` for each
+    /// version of a listener, and `overload.global_downstream_max_connections` unless
+    /// `overload_manager` says so. Beside any other the field is reported with those that have no
+    /// effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layered_runtime: Option<Map<String, Value>>,
     /// Limits of listener versions, and how they drain.
     #[serde(
         default,
@@ -277,6 +289,16 @@ impl Bootstrap {
             unknown.extend(overload.left_out(&root.key("overload_manager")));
         }
         unknown.extend(left_out::find_in_clusters(self.clusters(), &clusters));
+        if let Some(runtime) = &self.layered_runtime {
+            let at = root.key("layered_runtime");
+            runtime::rules(runtime, &at, unknown, &mut wrong);
+            if runtime::values(Some(runtime)).have_more {
+                unknown.push(Unknown {
+                    path: at,
+                    value: Value::Object(runtime.clone()),
+                });
+            }
+        }
         let foreign = foreign::find(unknown, Root::Bootstrap);
         if rules.no_foreign_fields {
             wrong.extend(foreign.iter().map(|path| error::no_such(path)));
@@ -309,7 +331,15 @@ impl Bootstrap {
 
     /// How many connections may be open over all listeners; `None`: no limit.
     pub fn connection_limit(&self) -> Option<usize> {
-        self.overload_manager.as_ref()?.connection_limit()
+        let manager = self.overload_manager.as_ref();
+        let limit = manager.and_then(OverloadManager::connection_limit);
+        limit.or_else(|| runtime::values(self.layered_runtime.as_ref()).connection_limit())
+    }
+
+    /// How many connections each version of a listener may have, by the listener's name; the others
+    /// have no limit.
+    pub fn listener_connection_limits(&self) -> BTreeMap<String, usize> {
+        runtime::values(self.layered_runtime.as_ref()).listener_limits()
     }
 
     /// The paths that the admin interface answers; none: all.

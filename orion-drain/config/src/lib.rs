@@ -87,6 +87,7 @@ mod route;
 mod route_choice;
 #[cfg(feature = "xds")]
 mod route_update;
+mod runtime;
 #[cfg(feature = "serve")]
 mod serving;
 mod stream_limits;

@@ -1,5 +1,6 @@
 //! What serves the connections of a listener's filter chains.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,6 +72,8 @@ pub(crate) struct Maker {
     pub(crate) rds: Rds,
     /// What health checks are answered by.
     pub(crate) health: Health,
+    /// How many connections each listener may have, by its name.
+    pub(crate) connection_limits: Arc<BTreeMap<String, usize>>,
     /// What draining connections are told: `listener_manager.drain_config.protocol_handling`.
     pub(crate) behavior: SharedBehavior,
     /// Whether connections are let go as Envoy 1.40 does.
@@ -87,6 +90,7 @@ impl Maker {
     /// A certificate or key that cannot be used, or the file of an answer that cannot be read.
     pub(crate) fn listener(&self, listener: Listener) -> Result<EdgeListener, FieldError> {
         let bodies = listener.bodies()?;
+        let connections = self.connection_limits.get(&listener.name).copied();
         #[cfg(feature = "tls")]
         let mut tls = listener
             .tls(&self.secrets)?
@@ -119,6 +123,7 @@ impl Maker {
         let made = awaited.into_iter().fold(made, |made, (routes, limit)| {
             made.with_routes(routes, limit)
         });
+        let made = made.with_max_connections(connections);
         Ok(made.with_behavior(self.behavior.clone()))
     }
 

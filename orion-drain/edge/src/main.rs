@@ -150,6 +150,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         clusters,
         secrets: bootstrap.secrets().into(),
         stats: stats.clone(),
+        connection_limits: bootstrap.listener_connection_limits().into(),
         behavior: behavior.unwrap_or_default(),
         envoy_1_40: args.compat == Some(Compat::Envoy140),
         websocket_close: args.websocket_close(),

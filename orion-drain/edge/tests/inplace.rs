@@ -166,6 +166,7 @@ impl Edge {
                 clusters: Clusters::new(clusters, &[]).0,
                 secrets: [].into(),
                 stats: stats.clone(),
+                connection_limits: Arc::default(),
                 health: Health {
                     root,
                     shutdown,

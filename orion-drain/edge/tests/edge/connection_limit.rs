@@ -51,3 +51,78 @@ async fn a_limit_that_cannot_be_kept_is_refused_by_its_field() {
         assert!(!ok && said.contains(at), "{wrong}: {said}");
     }
 }
+
+/// Limits as Envoy's guide to edge proxies sets them.
+fn runtime(values: &str) -> String {
+    format!("layered_runtime: {{ layers: [ {{ name: static, static_layer: {values} }} ] }}\n")
+}
+
+#[tokio::test]
+async fn one_connection_more_than_a_version_of_a_listener_may_have_is_closed_at_once() {
+    let listeners = |version| [Http::new("http", version).yaml(), tcp("tcp", 1)];
+    let limits = runtime(
+        "{ envoy: { resource_limits: { listener: { http: { connection_limit: 1 } } } }, \
+         overload.global_downstream_max_connections: '4' }",
+    );
+    let mut edge = Edge::start_with("", &discovery("1", &listeners(1)), &limits).await;
+    assert_eq!(edge.stat("server.static_unknown_fields").await, 0);
+    let (http, tcp) = (edge.address("http").await, edge.address("tcp").await);
+    let closed = async |address| {
+        let mut more = TcpStream::connect(address).await.expect("it listens");
+        let read = within("the end", more.read(&mut [0; 64])).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    };
+    let mut first = H1::connect(http).await;
+    assert_eq!(first.get("/version").await.ok(), "v1");
+    closed(http).await;
+    let overflow = "listener.127.0.0.1_0.downstream_cx_overflow";
+    assert_eq!(edge.stat(overflow).await, 1);
+    assert_eq!(first.get("/version").await.ok(), "v1");
+    // Another version has its own.
+    edge.update("2", &listeners(2)).await;
+    let mut second = H1::connect(http).await;
+    assert_eq!(second.get("/version").await.ok(), "v2");
+    closed(http).await;
+    let _others = [
+        TcpStream::connect(tcp).await.expect("it listens"),
+        TcpStream::connect(tcp).await.expect("it listens"),
+    ];
+    edge.until_connections(|connections| connections.len() == 4)
+        .await;
+    closed(tcp).await;
+    let overflow = "listener.127.0.0.1_0.downstream_global_cx_overflow";
+    assert_eq!(edge.stat(overflow).await, 1);
+}
+
+#[tokio::test]
+async fn a_runtime_value_that_would_change_what_is_served_is_refused() {
+    let edge = Edge::start("", &discovery("1", &[])).await;
+    let route = "{ match: { prefix: /, runtime_fraction: { default_value: { numerator: 100 }, runtime_key: canary } }, \
+                 direct_response: { status: 200 } }";
+    let listener = Http::new("http", 1).yaml().replace(
+        "{ match: { prefix: / }, route: { cluster: http, timeout: 0s } }",
+        route,
+    );
+    let listener = listener.replace('\n', "\n  ");
+    let file = bootstrap("/nowhere".as_ref(), &edge.upstream, "");
+    let file = format!("{file}  listeners:\n  {listener}\n");
+    for (values, wrong) in [
+        (
+            "{ canary: 0 }",
+            ".runtime_fraction.runtime_key: not supported: `canary` is set in `layered_runtime`",
+        ),
+        (
+            "{ canary: { numerator: 0 } }",
+            ".runtime_fraction.runtime_key: not supported: `canary`",
+        ),
+        (
+            "{ envoy.resource_limits.listener.http.connection_limit: some }",
+            "layered_runtime: `envoy.resource_limits.listener.http.connection_limit`: expected a number",
+        ),
+    ] {
+        let (ok, said) = run(&(file.clone() + &runtime(values))).await;
+        assert!(!ok && said.contains(wrong), "{values}: {said}");
+    }
+    let (_, said) = run(&(file + &runtime("{ other: 0 }"))).await;
+    assert!(!said.contains("runtime_key: not supported"), "{said}");
+}
