@@ -1,7 +1,7 @@
 //! Headers that concern one connection alone: a proxy does not pass them on (RFC 9110, section 7.6.1).
 
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Version};
 
 /// What is never passed on, whether `connection` names it or not.
 const ALWAYS: [HeaderName; 6] = [
@@ -10,8 +10,11 @@ const ALWAYS: [HeaderName; 6] = [
     TRANSFER_ENCODING,
     UPGRADE,
     HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
+    PROXY_CONNECTION,
 ];
+
+/// What old clients of proxies say in place of `connection`.
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// What a request may not name in `connection`: the upstream relies on it, and a client could make
 /// the proxy remove it.
@@ -61,9 +64,24 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether a client of HTTP/1 says by `proxy-connection: close` that this is its last request.
+/// Envoy reads it as well. `connection: close` is read where HTTP/1 is.
+pub(crate) fn is_last<B>(request: &Request<B>) -> bool {
+    let mut options = listed(request.headers(), &PROXY_CONNECTION);
+    request.version() < Version::HTTP_2
+        && options.any(|option| option.eq_ignore_ascii_case(b"close"))
+}
+
 /// What `connection` lists, whatever else is in the list.
 pub(crate) fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values = headers.get_all(CONNECTION).iter();
+    listed(headers, &CONNECTION)
+}
+
+fn listed<'h>(
+    headers: &'h HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'h [u8]> + use<'h> {
+    let values = headers.get_all(name).iter();
     values
         .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
         .map(<[u8]>::trim_ascii)

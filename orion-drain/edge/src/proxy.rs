@@ -68,7 +68,11 @@ impl Proxy {
         request: Request<ReceivedBody>,
         stats: &Arc<HttpStats>,
     ) -> Result<Response<Body>, Infallible> {
+        let is_last = hop_by_hop::is_last(&request);
         let mut response = self.respond(request, stats).await;
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response = closing(response);
+        }
         if let Some(health) = &self.health {
             health.mark(response.headers_mut());
         }

@@ -34,6 +34,29 @@ async fn an_upgrade_counts_only_over_http_1_1_and_if_connection_names_it() {
 }
 
 #[tokio::test]
+async fn proxy_connection_close_ends_a_connection_as_connection_close_does() {
+    let edge = start("").await;
+    let address = edge.address("http").await;
+    for (options, ends) in [
+        ("Close", true),
+        ("keep-alive, close", true),
+        ("keep-alive", false),
+    ] {
+        let mut client = H1::connect(address).await;
+        let request =
+            format!("GET /version HTTP/1.1\r\nhost: test\r\nproxy-connection: {options}\r\n\r\n");
+        client.send(&request).await;
+        let response = client.response().await;
+        assert_eq!(response.ok(), "v1");
+        assert_eq!(response.says_close(), ends, "{options}");
+        match ends {
+            true => assert_eq!(client.end().await, End::Fin),
+            false => assert_eq!(client.get("/version").await.ok(), "v1"),
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_address_that_the_client_connects_from_is_added_to_x_forwarded_for_if_it_is_asked_for()
 {
     for (more, sent, received) in [
