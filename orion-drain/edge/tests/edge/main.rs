@@ -27,6 +27,7 @@ mod health_check;
 mod hot_restart;
 mod http2_options;
 mod in_progress;
+mod listener_fields;
 #[cfg(feature = "tracing")]
 mod logs;
 mod malformed;

@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::support::h2::{Event, H2, NO_LIMIT};
 use crate::support::{Edge, Http, discovery, tcp, within};
 
 fn block(drain_config: &str) -> String {
@@ -77,5 +78,54 @@ async fn its_http1_handling_serves_on_without_a_word() {
             (response.ok().as_str(), response.says_close()),
             ("v1", false)
         );
+    }
+}
+
+#[tokio::test]
+async fn its_http2_handling_says_goaway_or_serves_on_without_it() {
+    for send in [true, false] {
+        let block = block(&format!(
+            "{{ drain_time: 60s, drain_strategy: immediate, protocol_handling: {{ http2: {{ send_goaway: {send} }} }} }}"
+        ));
+        let mut edge =
+            Edge::start_with("", &discovery("1", &[Http::new("in", 1).yaml()]), &block).await;
+        let mut client = H2::connect(edge.address("in").await).await;
+        assert_eq!(client.get(1, "/version").await, "v1");
+        edge.update("2", &[Http::new("in", 2).yaml()]).await;
+        match send {
+            true => assert_eq!(client.next().await, Event::GoAway(NO_LIMIT)),
+            false => {
+                for stream in [3, 5, 7, 9] {
+                    // Nothing else comes meanwhile.
+                    assert_eq!(client.get(stream, "/version").await, "v1");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn versions_beyond_its_limit_are_hurried_long_before_their_deadline() {
+    let block = block("{ drain_time: 600s, drain_strategy: gradual, protocol_handling: auto }");
+    let mut edge = Edge::start_with("", &discovery("1", &[tcp("echo", 1)]), &block).await;
+    let mut clients = Vec::new();
+    for version in 1..=3 {
+        if version > 1 {
+            edge.update(&version.to_string(), &[tcp("echo", version)])
+                .await;
+        }
+        let client = TcpStream::connect(edge.address("echo").await).await;
+        clients.push(client.expect("it listens"));
+        edge.until_connections(|open| open.len() == clients.len())
+            .await;
+    }
+    let mut byte = [0; 1];
+    let read = within("the end of the oldest", clients[0].read(&mut byte)).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    for client in &mut clients[1..] {
+        client.write_all(b"x").await.expect("it is open");
+        within("the echo", client.read_exact(&mut byte))
+            .await
+            .expect("it is open");
     }
 }
