@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::query::Query;
 use super::router::regex;
+use super::static_dump::{NEVER, name_of, routes_of, static_of};
 use super::translate::state_name;
 use orion_drain_config::{
     FilterChain, Listener, NetworkFilter, RouteConfiguration, format_duration,
@@ -197,11 +198,16 @@ impl ConfigDump {
     /// What a query asks for: `?resource=FIELD`, `?mask=PATHS`, `?name_regex=REGEX`.
     pub(super) fn chosen(mut self, query: &Query) -> Result<Value, (StatusCode, String)> {
         let names = regex(query, "name_regex").map_err(|wrong| (StatusCode::BAD_REQUEST, wrong))?;
-        if let Some(names) = names {
+        if let Some(names) = &names {
             self.listeners.retain(|one| names.is_match(&one.name));
             self.routes.retain(|one| names.is_match(&one.name));
         }
         let resource = query.get("resource");
+        if let Some("bootstrap") = resource {
+            let message =
+                "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field";
+            return Err((StatusCode::BAD_REQUEST, message.to_owned()));
+        }
         let mut dump = self.to_json(resource).ok_or_else(|| {
             let resource = resource.unwrap_or_default();
             (
@@ -209,10 +215,13 @@ impl ConfigDump {
                 format!("{resource} not found in config dump"),
             )
         })?;
-        let configs = dump["configs"]
+        let mut configs = dump["configs"]
             .as_array_mut()
             .map(std::mem::take)
             .unwrap_or_default();
+        if let Some(names) = names.filter(|_| resource.is_some()) {
+            configs.retain(|config| name_of(config).is_none_or(|name| names.is_match(name)));
+        }
         let configs = match query.get("mask") {
             Some(mask) => masked(configs, mask),
             None => configs,
@@ -249,15 +258,26 @@ impl ConfigDump {
             each.collect()
         };
         let routes: Vec<Value> = self.routes.iter().map(RouteConfigView::json).collect();
+        let mut bootstrap = self.bootstrap.clone();
+        bootstrap.iter_mut().for_each(redact);
+        let fixed_of = |field: &str| static_of(bootstrap.as_ref(), field);
         let configs = match resource {
+            Some("static_clusters") => {
+                typed("ClustersConfigDump.StaticCluster", fixed_of("clusters"))
+            }
+            Some("static_route_configs") => typed(
+                "RoutesConfigDump.StaticRouteConfig",
+                routes_of(&self.listeners),
+            ),
+            Some("static_secrets") => typed("SecretsConfigDump.StaticSecret", fixed_of("secrets")),
+            Some(resource) if NEVER.contains(&resource) => Vec::new(),
             Some("dynamic_route_configs") => typed("RoutesConfigDump.DynamicRouteConfig", routes),
             Some("static_listeners") => typed("ListenersConfigDump.StaticListener", fixed),
             Some("dynamic_listeners") => typed("ListenersConfigDump.DynamicListener", dynamic),
             Some(_) => return None,
             None => {
                 let mut configs = Vec::new();
-                if let Some(mut bootstrap) = self.bootstrap.clone() {
-                    redact(&mut bootstrap);
+                if let Some(bootstrap) = &bootstrap {
                     configs.push(
                         json!({ "@type": kind("BootstrapConfigDump"), "bootstrap": bootstrap }),
                     );
@@ -266,9 +286,28 @@ impl ConfigDump {
                     "@type": kind("ListenersConfigDump"), "version_info": version_info.unwrap_or_default(),
                     "static_listeners": fixed, "dynamic_listeners": dynamic,
                 }));
-                if !routes.is_empty() {
-                    let kind = kind("RoutesConfigDump");
-                    configs.push(json!({ "@type": kind, "dynamic_route_configs": routes }));
+                let routes = vec![
+                    ("static_route_configs", routes_of(&self.listeners)),
+                    ("dynamic_route_configs", routes),
+                ];
+                for (name, lists) in [
+                    (
+                        "ClustersConfigDump",
+                        vec![("static_clusters", fixed_of("clusters"))],
+                    ),
+                    ("RoutesConfigDump", routes),
+                    (
+                        "SecretsConfigDump",
+                        vec![("static_secrets", fixed_of("secrets"))],
+                    ),
+                ] {
+                    let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
+                    let lists = lists.map(|(field, list)| (field.to_owned(), list.into()));
+                    let mut fields: Map<String, Value> = lists.collect();
+                    if !fields.is_empty() {
+                        fields.insert("@type".to_owned(), kind(name).into());
+                        configs.push(Value::Object(fields));
+                    }
                 }
                 configs.push(self.effective_json());
                 configs
@@ -449,6 +488,72 @@ mod tests {
         assert_eq!(json["configs"].as_array().map(Vec::len), Some(2));
         let since = &json["configs"][0]["active_state"]["last_updated"];
         assert_eq!(since, "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn what_the_bootstrap_brought_is_dumped_under_envoys_names() {
+        let manager = json!({ "typed_config": { "route_config": { "name": "shop" } } });
+        let listener = ListenerConfigView {
+            name: "in".to_owned(),
+            version: 1,
+            version_info: String::new(),
+            state: VersionState::Active,
+            is_static: true,
+            listener: json!({ "filter_chains": [{ "filters": [manager] }] }),
+            effective: None,
+            last_updated: SystemTime::UNIX_EPOCH,
+        };
+        let key = json!({ "private_key": { "inline_string": "-----BEGIN" } });
+        let fixed = json!({
+            "clusters": [{ "name": "up" }, { "name": "down" }],
+            "secrets": [{ "name": "own", "tls_certificate": key }],
+        });
+        let dump = ConfigDump {
+            bootstrap: Some(json!({ "static_resources": fixed })),
+            listeners: vec![listener],
+            ..ConfigDump::default()
+        };
+        let chosen = |query: &str| {
+            let uri = format!("/config_dump?{query}").parse().expect("a path");
+            dump.clone().chosen(&Query::of(&uri))
+        };
+        let kind = |name: &str| format!("type.googleapis.com/envoy.{name}");
+        let cluster = json!({ "@type": kind("config.cluster.v3.Cluster"), "name": "up" });
+        assert_eq!(
+            chosen("resource=static_clusters&name_regex=up").expect("a field"),
+            json!({ "configs": [
+                { "@type": kind("admin.v3.ClustersConfigDump.StaticCluster"), "cluster": cluster },
+            ] })
+        );
+        let table = json!({ "@type": kind("config.route.v3.RouteConfiguration"), "name": "shop" });
+        assert_eq!(
+            chosen("resource=static_route_configs").expect("a field"),
+            json!({ "configs": [
+                { "@type": kind("admin.v3.RoutesConfigDump.StaticRouteConfig"), "route_config": table },
+            ] })
+        );
+        let secrets = chosen("resource=static_secrets").expect("a field");
+        let secret = &secrets["configs"][0]["secret"];
+        assert_eq!(secrets["configs"][0]["name"], "own");
+        assert_eq!(
+            secret["tls_certificate"]["private_key"]["inline_string"],
+            "[redacted]"
+        );
+        let whole = chosen("").expect("all").to_string();
+        for part in [
+            "ClustersConfigDump",
+            "RoutesConfigDump",
+            "SecretsConfigDump",
+        ] {
+            assert!(whole.contains(&format!("admin.v3.{part}\"")), "{whole}");
+        }
+        for never in ["dynamic_active_clusters", "dynamic_endpoint_configs"] {
+            let none = chosen(&format!("resource={never}"));
+            assert_eq!(none.expect("a field"), json!({}));
+        }
+        let wrong = |query: &str| chosen(query).expect_err("no such list").0;
+        assert_eq!(wrong("resource=bootstrap"), StatusCode::BAD_REQUEST);
+        assert_eq!(wrong("resource=clusters"), StatusCode::NOT_FOUND);
     }
 
     #[test]
