@@ -46,12 +46,14 @@ impl FolderWatch {
     /// ever.
     pub(crate) fn new(folder: &Path, name: Option<&OsStr>) -> (Self, io::Result<()>) {
         let (report, seen) = mpsc::unbounded_channel();
+        // `file.yaml` is in the folder that the process works in.
+        let folder = match folder.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => folder,
+        };
         let mut watch = Self {
-            // `file.yaml` is in the folder that the process works in.
-            folder: match folder.as_os_str().is_empty() {
-                true => PathBuf::from("."),
-                false => folder.to_owned(),
-            },
+            // What moves is reported by whole paths.
+            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()),
             name: name.map(ToOwned::to_owned),
             seen,
             report,
@@ -212,6 +214,22 @@ mod tests {
         nothing_before(folder.path(), &mut watch).await;
         replace(&file, "2");
         within("the move", &mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn a_folder_may_be_named_from_where_the_process_works() {
+        let here = std::env::current_dir().expect("a folder");
+        let folder = TempDir::new_in(&here).expect("a folder");
+        let from_here = folder.path().strip_prefix(&here).expect("it is in it");
+        for name in [from_here.to_owned(), Path::new(".").join(from_here)] {
+            let (mut watch, begun) = FolderWatch::new(&name, Some(OsStr::new("lds.yaml")));
+            begun.expect("it can be watched");
+            replace(&name.join("lds.yaml"), "1");
+            within("the move", &mut watch).await;
+        }
+        let (watch, begun) = FolderWatch::new(Path::new(""), Some(OsStr::new("lds.yaml")));
+        begun.expect("it can be watched");
+        assert_eq!(watch.folder, here);
     }
 
     #[tokio::test]
