@@ -3,7 +3,10 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, VariantAccess,
+    Visitor,
+};
 use serde_json::{Map, Number, Value};
 
 /// A value without a key that stands twice.
@@ -69,6 +72,13 @@ impl<'de> Visitor<'de> for Any {
             list.push(item);
         }
         Ok(Value::Array(list))
+    }
+
+    /// A tag of the writer's own, such as `!secret`, says nothing here, as in Envoy.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Value, A::Error> {
+        let (IgnoredAny, tagged) = tagged.variant()?;
+        let Document(value) = tagged.newtype_variant()?;
+        Ok(value)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {

@@ -139,7 +139,7 @@ pub struct HttpConnectionManager {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Percent {
     /// 0 (the default) to 100.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "numbers::real")]
     pub value: f64,
 }
 

@@ -6,7 +6,10 @@
 use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess,
+    VariantAccess, Visitor,
+};
 use serde_json::Value;
 
 use super::document::without_mark;
@@ -229,6 +232,11 @@ impl<'de> Visitor<'de> for Seek<'_> {
             }
         }
         Ok(())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<(), A::Error> {
+        let (IgnoredAny, tagged) = tagged.variant()?;
+        tagged.newtype_variant_seed(self)
     }
 }
 

@@ -71,6 +71,41 @@ pub(super) fn option<'de, N: Number, D: Deserializer<'de>>(
     deserialize(deserializer).map(Some)
 }
 
+struct Real;
+
+impl de::Visitor<'_> for Real {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<f64, E> {
+        Ok(number)
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<f64, E> {
+        Ok(number as f64)
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<f64, E> {
+        Ok(number as f64)
+    }
+
+    fn visit_str<E: de::Error>(self, digits: &str) -> Result<f64, E> {
+        let number = digits
+            .parse()
+            .ok()
+            .filter(|number: &f64| number.is_finite());
+        number.ok_or_else(|| E::invalid_value(de::Unexpected::Str(digits), &self))
+    }
+}
+
+/// A number that need not be whole, in quotes or not.
+pub(super) fn real<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    deserializer.deserialize_any(Real)
+}
+
 struct Signed;
 
 impl de::Visitor<'_> for Signed {

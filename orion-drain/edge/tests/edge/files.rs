@@ -13,11 +13,12 @@ const TYPES: &str = "type.googleapis.com/envoy.extensions.filters";
 fn loose(filters: &str) -> String {
     format!(
         "admin:\n  address: {{ socket_address: {{ address: 127.0.0.1, port_value: \"0\" }} }}\t# anywhere\n\
-         static_resources:\n  listeners:\n    name: in\n    address: {{ socket_address: {{ address: 127.0.0.1, portValue: 0.0 }} }}\n\
+         static_resources:\n  listeners:\n    name: in\n    address: !own {{ socket_address: {{ address: 127.0.0.1, portValue: !own 0.0 }} }}\n\
          \x20   traffic_direction: inbound\n    filter_chains:\n      filters:\n        name: http\n        typed_config:\n\
          \x20         stat_prefix: in\n          codec_type: auto\t\t# either\n\
          \x20         '@type': {TYPES}.network.http_connection_manager.v3.HttpConnectionManager\n\
          \x20         drain_timeout: {{ seconds: 2, nanos: 500000000 }}\n          use_remote_address: \"true\"\n\
+         \x20         drain_timeout_jitter: {{ value: \"12.5\" }}\n\
          \x20         route_config:\n            virtual_hosts:\n              name: all\n              domains: \"*\"\n\
          \x20             routes:\n                match: {{ prefix: / }}\n\
          \x20               direct_response: {{ status: 200, body: {{ inline_string: loose }} }}\n\
@@ -124,6 +125,13 @@ async fn a_key_that_stands_twice_is_refused_with_its_line() {
         "{said}"
     );
     assert!(said.contains("line "), "{said}");
+    // A tag hides no line.
+    let unknown = loose("").replace("codec_type: auto", "codec_type: !own circus");
+    let (success, said) = run_with(VALIDATE, &unknown).await;
+    assert!(
+        !success && said.contains("codec_type: unknown value `circus`") && said.contains("line "),
+        "{said}"
+    );
     let (success, said) = run_with(VALIDATE, "{ \"admin\": {}, \"admin\": {} }").await;
     assert!(!success && said.contains("duplicate key `admin`"), "{said}");
 }
