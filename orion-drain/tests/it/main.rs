@@ -2,6 +2,7 @@
 //! example.
 
 mod auto_traits;
+mod orion;
 mod serve_all;
 mod shutdown;
 mod stats;

@@ -6,7 +6,10 @@ mod borrowed;
 mod counts;
 mod endings;
 mod h2_wire;
+#[cfg(all(feature = "axum-serve", feature = "tonic-serve"))]
+mod hosts;
 mod limits;
+mod memory;
 mod resets;
 mod settings;
 mod timers;

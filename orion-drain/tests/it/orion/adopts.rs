@@ -11,10 +11,10 @@ use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::stand_in::{
+use super::stand_in::{
     FilterChainConfig, FilterChainMatch, FilterchainType, Listener, ListenersManager, shut_down,
 };
-use crate::support::{closes, connect, ends, get, within};
+use super::support::{closes, connect, ends, get, within};
 
 /// Lines without their indentation.
 fn lines(text: &str) -> Vec<&str> {

@@ -10,7 +10,7 @@ use orion_drain::orion::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{
+use super::support::{
     Managed, closes, connect, echo, ends, get, http, immediate, listener, routes, within,
 };
 

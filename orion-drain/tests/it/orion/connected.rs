@@ -20,8 +20,8 @@ use orion_drain::stats::Stats;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::signaling::update;
-use crate::support::{
+use super::signaling::update;
+use super::support::{
     Managed, closes, connect, echo, ends, get, http, immediate, listener, within,
 };
 

@@ -19,7 +19,7 @@ use orion_drain::stats::Stats;
 use tokio::io::{DuplexStream, duplex};
 use tokio::time::Instant;
 
-use crate::support::{closes, echo, ends, get, http, immediate, listener};
+use super::support::{closes, echo, ends, get, http, immediate, listener};
 
 const T: Duration = Duration::from_secs(60);
 

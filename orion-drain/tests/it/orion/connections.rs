@@ -7,7 +7,7 @@ use orion_drain::orion::{
     DefaultConnectionManager, ProtocolDrainBehavior,
 };
 
-use crate::support::{Managed, closes, connect, ends, get, http, immediate, listener, within};
+use super::support::{Managed, closes, connect, ends, get, http, immediate, listener, within};
 
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     within(what, async {

@@ -10,8 +10,8 @@ use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::Instant;
 
-use crate::signaling::{client, context, signaling, update};
-use crate::support::{closes, ends, get};
+use super::signaling::{client, context, signaling, update};
+use super::support::{closes, ends, get};
 
 const SILENT: ProtocolDrainBehavior = ProtocolDrainBehavior::Http1 {
     connection_close: false,
