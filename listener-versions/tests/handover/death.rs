@@ -9,10 +9,9 @@ use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
 use drain_tree::DrainDirection;
 use listener_versions::handover::{
-    HandoverError, HandoverOptions, Offer, SuccessorEvent, Takeover, take_over,
+    HandoverError, HandoverOptions, Offer, SuccessorEvent, take_over,
 };
 use listener_versions::{Inherited, Update};
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -184,43 +183,6 @@ async fn when_the_new_process_dies_the_old_one_keeps_its_sockets_for_another() {
     .await;
 }
 
-/// A process that asks, and has said so by the time that this returns.
-async fn asks(meeting: &Meeting) -> JoinHandle<Result<Option<Takeover>, HandoverError>> {
-    let path = meeting.path();
-    let asks = tokio::spawn(async move { take_over(&path, &HandoverOptions::default()).await });
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-    }
-    asks
-}
-
-async fn gets_the_sockets(next: JoinHandle<Result<Option<Takeover>, HandoverError>>) {
-    let asked = next.await.expect("no panic");
-    let takeover = asked.expect("it is not refused").expect("one is there");
-    drop(takeover);
-}
-
-#[tokio::test]
-async fn a_process_that_died_before_the_old_one_looked_keeps_the_next_one_out_of_nothing() {
-    bounded(async {
-        let meeting = Meeting::new("unseen");
-        let old = process(1);
-        lds(&old, [at("a", free(), 0)]).await;
-        let offer = Offer::bind(&meeting.path())
-            .await
-            .expect("no process is there");
-        // One says hello and dies, and the next one says hello: then the old one has time.
-        let mut dead = UnixStream::connect(meeting.path()).expect("it listens");
-        dead.write_all(&hello(1)).expect("hello");
-        drop(dead);
-        let next = asks(&meeting).await;
-        let attempt = offering(offer, &old);
-        gets_the_sockets(next).await;
-        failed(attempt).await;
-    })
-    .await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_process_that_hears_of_another_one_first_asks_again_in_case_that_one_is_dying() {
     let meeting = Meeting::new("dying");
@@ -230,11 +192,16 @@ async fn a_process_that_hears_of_another_one_first_asks_again_in_case_that_one_i
     // As if a child of it had its descriptors a moment longer than the process lives.
     let mut dying = UnixStream::connect(meeting.path()).expect("it listens");
     dying.write_all(&hello(1)).expect("hello");
-    let next = asks(&meeting).await;
+    let path = meeting.path();
+    let next = tokio::spawn(async move { take_over(&path, &HandoverOptions::default()).await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     drop(dying);
     let (offer, _) = failed(attempt).await;
     let attempt = offering(offer, &old);
-    gets_the_sockets(next).await;
+    let asked = next.await.expect("no panic").expect("it is not refused");
+    drop(asked.expect("the old one is there"));
     failed(attempt).await;
 }
 
