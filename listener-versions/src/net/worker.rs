@@ -1,10 +1,10 @@
 //! One runtime's share of the accepting: all sockets, in one future.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::task::Poll;
+use std::future::Future;
 
 use futures_util::StreamExt;
+use futures_util::future::Either;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
@@ -21,17 +21,13 @@ use crate::ListenerConfig;
 /// instead.
 #[must_use = "a worker accepts nothing until it runs"]
 pub struct Worker<C> {
-    acceptors: mpsc::UnboundedReceiver<Acceptor<C>>,
+    acceptors: Acceptors<C>,
     shared: Shared,
     number: usize,
 }
 
 impl<C> Worker<C> {
-    pub(crate) fn new(
-        acceptors: mpsc::UnboundedReceiver<Acceptor<C>>,
-        shared: Shared,
-        number: usize,
-    ) -> Self {
+    pub(crate) fn new(acceptors: Acceptors<C>, shared: Shared, number: usize) -> Self {
         Self {
             acceptors,
             shared,
@@ -53,34 +49,33 @@ impl<C> Worker<C> {
     /// # Panics
     ///
     /// If it is polled outside of a tokio runtime with I/O and time enabled.
-    pub async fn run<F: Fn(Accepted<C>)>(mut self, handler: F)
+    pub async fn run<F: Fn(Accepted<C>)>(self, handler: F)
     where
         C: ListenerConfig,
     {
         let (shared, number, handler) = (&self.shared, self.number, &handler);
-        let acceptors = &mut self.acceptors;
-        let mut loops = FuturesUnordered::new();
-        let mut more = true;
-        poll_fn(|cx| {
-            while more {
-                match acceptors.poll_recv(cx) {
-                    Poll::Ready(Some(acceptor)) => {
-                        loops.push(accept_loop(acceptor, shared, number, handler))
-                    }
-                    Poll::Ready(None) => more = false,
-                    Poll::Pending => break,
-                }
+        // Each is polled when it is woken, not whenever another one is: a connection that is
+        // accepted looks for no new acceptor.
+        let mut running = FuturesUnordered::new();
+        running.push(Either::Left(next(self.acceptors)));
+        while let Some(ended) = running.next().await {
+            if let Some((acceptor, acceptors)) = ended {
+                running.push(Either::Right(async move {
+                    accept_loop(acceptor, shared, number, handler).await;
+                    None
+                }));
+                running.push(Either::Left(next(acceptors)));
             }
-            loop {
-                match loops.poll_next_unpin(cx) {
-                    Poll::Ready(Some(())) => {}
-                    Poll::Ready(None) if !more => return Poll::Ready(()),
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
-                }
-            }
-        })
-        .await;
+        }
     }
+}
+
+type Acceptors<C> = mpsc::UnboundedReceiver<Acceptor<C>>;
+
+/// The next acceptor, and those behind it.
+async fn next<C>(mut acceptors: Acceptors<C>) -> Option<(Acceptor<C>, Acceptors<C>)> {
+    let acceptor = acceptors.recv().await?;
+    Some((acceptor, acceptors))
 }
 
 impl<C: ListenerConfig> Worker<C> {
