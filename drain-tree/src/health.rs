@@ -95,46 +95,48 @@ impl Health {
 /// connections not yet signaled are left alone again once it is restored (Envoy polls it for that
 /// reason, see
 /// [`drain_close_util.h`](https://github.com/envoyproxy/envoy/blob/main/source/common/network/drain_close_util.h)).
+///
+/// `H` is the connection's watch, its handle, or a reference to either.
 #[derive(Debug, Clone)]
-pub struct Decision {
-    handle: DrainHandle,
+pub struct Decision<H = DrainHandle> {
+    handle: H,
     /// `None` for `MODIFY_ONLY`: there health is not even read.
     health: Option<Health>,
 }
 
-impl Decision {
-    pub(crate) const fn new(handle: DrainHandle, health: Option<Health>) -> Self {
+impl<H: AsRef<DrainHandle>> Decision<H> {
+    pub(crate) const fn new(handle: H, health: Option<Health>) -> Self {
         Self { handle, health }
     }
 
     /// The connection's handle.
-    pub const fn handle(&self) -> &DrainHandle {
-        &self.handle
+    pub fn handle(&self) -> &DrainHandle {
+        self.handle.as_ref()
     }
 }
 
-impl DrainDecision for Decision {
+impl<H: AsRef<DrainHandle>> DrainDecision for Decision<H> {
     /// Two atomic loads while nothing drains.
     fn is_due(&self) -> bool {
         let now = || tokio::time::Instant::now().into_std();
         let unhealthy = |health: &Health| health.is_due(now, || fastrand::u64(..));
-        self.health.as_ref().is_some_and(unhealthy) || self.handle.is_due()
+        self.health.as_ref().is_some_and(unhealthy) || self.handle().is_due()
     }
 
     /// Two atomic loads while nothing drains. The first `true` starts the connection's goodbye.
     fn leave_if_due(&self) -> bool {
         let is_due = self.is_due();
         if is_due {
-            self.handle.start_now();
+            self.handle().start_now();
         }
         is_due
     }
 
     fn progress(&self) -> Option<u16> {
-        self.handle.progress()
+        self.handle().progress()
     }
 
     fn leave_early(&self) -> bool {
-        self.handle.leave_early()
+        self.handle().leave_early()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use drain_signal::{DrainCompleted, DrainEvent, DrainState, DrainWatch, WatchOptions};
+use drain_signal::{DrainCompleted, DrainEvent, DrainHandle, DrainState, DrainWatch, WatchOptions};
 
 use crate::engine::cascade;
 use crate::engine::node::{Node, Shared};
@@ -75,11 +75,11 @@ impl DrainManager {
     }
 
     /// The decision of a connection of this node, by all reasons: its slot in a drain, or failed
-    /// health.
-    pub fn decision(&self, watch: &DrainWatch) -> Decision {
+    /// health. It takes the connection's watch, its handle, or a reference to either.
+    pub fn decision<H: AsRef<DrainHandle>>(&self, handle: H) -> Decision<H> {
         let health =
             (self.node.drain_type == DrainType::Default).then(|| self.node.shared.health.clone());
-        Decision::new(watch.handle(), health)
+        Decision::new(handle, health)
     }
 
     /// Begins a drain here and below, at `tokio::time::Instant::now()`; or joins the one that runs.

@@ -10,12 +10,9 @@ use drain_signal::{Goodbye, GracefulClose};
 use pin_project::pin_project;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
-
-#[cfg(feature = "hyper")]
-use crate::reset::ResetHandle;
 
 /// A server connection that [`drain_signal::drive`] can lead through a drain, made by
 /// [`H2Drain::connection`].
@@ -40,8 +37,6 @@ pub struct H2Connection<C> {
     server: C,
     handle: GoawayHandle,
     drain: H2Drain,
-    #[cfg(feature = "hyper")]
-    resets: Option<ResetHandle>,
     step: Step,
     /// Started, and not polled since.
     just_started: bool,
@@ -84,8 +79,6 @@ impl<C> H2Connection<C> {
             server,
             handle: parts.handle,
             drain,
-            #[cfg(feature = "hyper")]
-            resets: parts.resets.into_inner(),
             step: Step::Serving,
             just_started: false,
             asked: false,
@@ -166,20 +159,18 @@ where
                 continue;
             }
             let this = self.as_mut().project();
+            let Some(timer) = this.timer else {
+                return Poll::Pending;
+            };
+            ready!(timer.as_mut().project().sleep.poll(cx));
             let awaits =
                 this.handle.has_begun() && !this.drain.settings().first_bytes_timeout.is_zero();
-            let timer = this.timer.as_mut();
-            match timer.map(|timer| timer.as_mut().project().sleep.poll(cx)) {
+            if *this.step == Step::Held && awaits {
                 // The rest of the preface, and the request behind it, are under way.
-                Some(Poll::Ready(())) if *this.step == Step::Held && awaits => {
-                    return Poll::Pending;
-                }
-                Some(Poll::Ready(())) => {
-                    *this.timer = None;
-                    this.handle.cut();
-                }
-                Some(Poll::Pending) | None => return Poll::Pending,
+                return Poll::Pending;
             }
+            *this.timer = None;
+            this.handle.cut();
         }
     }
 }
@@ -220,9 +211,7 @@ where
             StreamsAtDeadline::ResetStreams => {
                 *this.step = Step::Aborted;
                 #[cfg(feature = "hyper")]
-                if let Some(resets) = this.resets {
-                    resets.reset();
-                }
+                this.handle.resets().reset();
                 this.handle.end();
                 *this.timer = Some(Timer::new(StreamsAtDeadline::GRACE, None));
             }

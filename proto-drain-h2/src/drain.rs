@@ -9,8 +9,6 @@ use std::sync::Arc;
 
 #[cfg(feature = "hyper")]
 use crate::{reset::ResetHandle, stream::ResetService};
-#[cfg(feature = "hyper")]
-use std::cell::OnceCell;
 
 /// How the HTTP/2 connections of a server leave: one value for all of them, cheap to clone.
 ///
@@ -62,11 +60,7 @@ impl H2Drain {
         serve: impl FnOnce(GoawayIo<IO>, &H2Parts) -> C,
     ) -> H2Connection<C> {
         let (io, handle) = GoawayIo::new(io, self);
-        let parts = H2Parts {
-            handle,
-            #[cfg(feature = "hyper")]
-            resets: OnceCell::new(),
-        };
+        let parts = H2Parts { handle };
         let server = serve(io, &parts);
         H2Connection::new(server, self.clone(), parts)
     }
@@ -76,8 +70,6 @@ impl H2Drain {
 #[derive(Debug)]
 pub struct H2Parts {
     pub(crate) handle: GoawayHandle,
-    #[cfg(feature = "hyper")]
-    pub(crate) resets: OnceCell<ResetHandle>,
 }
 
 impl H2Parts {
@@ -87,12 +79,12 @@ impl H2Parts {
         &self.handle
     }
 
-    /// The handle that resets the connection's streams at the deadline, as far as they are served
-    /// through it.
+    /// The handle that resets the connection's streams at the deadline; see
+    /// [`GoawayHandle::resets`].
     #[cfg(feature = "hyper")]
     #[must_use]
     pub fn resets(&self) -> &ResetHandle {
-        self.resets.get_or_init(ResetHandle::new)
+        self.handle.resets()
     }
 
     /// A service whose streams are reset at the deadline.

@@ -6,9 +6,14 @@ use crate::phase::{H2Event, H2Phase};
 use crate::settings::nanos;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "hyper")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+
+#[cfg(feature = "hyper")]
+use crate::reset::ResetHandle;
 
 /// What the client speaks, as far as its first bytes show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +51,9 @@ pub(crate) struct Shared {
     last_stream_id: AtomicU32,
     gap_nanos: AtomicU64,
     orders: Orders,
+    /// Once there is a stream that can be reset: a connection of HTTP/1 has none.
+    #[cfg(feature = "hyper")]
+    resets: OnceLock<ResetHandle>,
     /// Tasks that wait for a protocol or a phase.
     changed: Notify,
 }
@@ -63,6 +71,8 @@ impl GoawayHandle {
                 last_stream_id: AtomicU32::new(u32::MAX),
                 gap_nanos: AtomicU64::new(0),
                 orders: Orders::default(),
+                #[cfg(feature = "hyper")]
+                resets: OnceLock::new(),
                 changed: Notify::new(),
             }),
         };
@@ -139,6 +149,14 @@ impl GoawayHandle {
         self.shared
             .orders
             .give(Orders::FINISH | Orders::END | Orders::CUT);
+    }
+
+    /// The handle that resets the connection's streams at the deadline, as far as they are served
+    /// through it.
+    #[cfg(feature = "hyper")]
+    #[must_use]
+    pub fn resets(&self) -> &ResetHandle {
+        self.shared.resets.get_or_init(ResetHandle::new)
     }
 
     /// Whether a GOAWAY was written, also after the end.

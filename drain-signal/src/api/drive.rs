@@ -70,12 +70,17 @@ pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
 }
 
 /// [`drive`] for a connection whose guard lives elsewhere, for longer than the returned future. So
-/// a connection that is shared by several tasks is counted once.
+/// a connection that is shared by several tasks is counted once. `held` is the connection's handle,
+/// or a reference to it, which costs nothing.
 ///
 /// # Cancel safety
 ///
 /// Dropping the returned future drops the connection.
-pub fn drive_held<C: GracefulClose>(connection: C, held: DrainHandle) -> Drive<C, DrainHandle> {
+pub fn drive_held<C, H>(connection: C, held: H) -> Drive<C, H>
+where
+    C: GracefulClose,
+    H: AsRef<DrainHandle>,
+{
     Drive::new(connection, held)
 }
 

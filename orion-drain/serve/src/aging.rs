@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -19,11 +18,11 @@ use super::quiet::{Look, Quiet};
 
 /// A connection that may grow too old or be idle too long.
 #[pin_project]
-pub(super) struct Aging<C> {
+pub(super) struct Aging<'a, C> {
     #[pin]
     inner: C,
-    connection: Connection,
-    ending: Arc<Ending>,
+    connection: &'a Connection,
+    ending: &'a Ending,
     /// Where it has any.
     limits: Option<Box<Limits>>,
 }
@@ -45,11 +44,11 @@ struct Idle {
     was_busy: bool,
 }
 
-impl<C> Aging<C> {
+impl<'a, C> Aging<'a, C> {
     pub(super) fn new(
         inner: C,
-        connection: Connection,
-        ending: Arc<Ending>,
+        connection: &'a Connection,
+        ending: &'a Ending,
         idle: Option<Duration>,
         age: Option<Age>,
     ) -> Self {
@@ -152,7 +151,7 @@ pub(super) trait CloseWhenIdle {
     fn close_when_idle(self: Pin<&mut Self>);
 }
 
-impl<C: GracefulClose + CloseWhenIdle> Future for Aging<C> {
+impl<C: GracefulClose + CloseWhenIdle> Future for Aging<'_, C> {
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -164,7 +163,7 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<C> {
             let Some(limits) = this.limits.as_mut() else {
                 return Poll::Pending;
             };
-            let connection = &*this.connection;
+            let connection = *this.connection;
             let is_over = match ready!(limits.poll(cx, connection)) {
                 Over::Age(Due::Aged) => {
                     if !connection.has_retired() {
@@ -194,7 +193,7 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<C> {
     }
 }
 
-impl<C: GracefulClose + CloseWhenIdle> GracefulClose for Aging<C> {
+impl<C: GracefulClose + CloseWhenIdle> GracefulClose for Aging<'_, C> {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
         self.project().inner.start(goodbye);
     }

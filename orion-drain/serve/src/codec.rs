@@ -7,7 +7,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -18,7 +18,6 @@ use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
 use hyper::service::HttpService;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pin_project::pin_project;
 use proto_drain_h2::H2Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -92,7 +91,7 @@ impl HyperBuilders {
         connection.stage = match codec {
             CodecType::Http1 => connection.http1(io, service),
             CodecType::Http2 => connection.http2(io, service),
-            CodecType::Auto => Stage::Unknown(Some(Unknown {
+            CodecType::Auto => Stage::Unknown(Box::new(Unknown {
                 io: io.io,
                 service,
                 first: Vec::new(),
@@ -116,21 +115,19 @@ pub(super) trait AnswerBody: Body<Error: Into<BoxError>> + 'static {}
 impl<B: Body<Error: Into<BoxError>> + 'static> AnswerBody for B {}
 
 /// A connection of either codec.
-#[pin_project]
 pub(super) struct Codec<'a, IO, S: HttpService<Incoming>> {
     builders: &'a HyperBuilders,
-    #[pin]
     stage: Stage<IO, S>,
     /// Of the response under way, over HTTP/1.
     watch: WatchSlot,
 }
 
-#[pin_project(project = StageProj)]
+// Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which takes
+// twice as much, nor for its own beginning; and the layers around it, and the task, are made by
+// moving it.
 enum Stage<IO, S: HttpService<Incoming>> {
-    /// The client has not shown which. `None` only while that changes.
-    Unknown(Option<Unknown<IO, S>>),
-    // Boxed, each as large as it is: a connection of HTTP/1 has no room for one of HTTP/2, which
-    // takes twice as much.
+    /// The client has not shown which.
+    Unknown(Box<Unknown<IO, S>>),
     Http1(Pin<Box<Http1<IO, S>>>),
     Http2(Pin<Box<Http2<IO, S>>>),
     Ended,
@@ -167,6 +164,15 @@ where
             .http2
             .serve_connection(TokioIo::new(io), service);
         Stage::Http2(Box::pin(served))
+    }
+
+    fn shut_down(&mut self) {
+        match &mut self.stage {
+            Stage::Http1(http1) => http1.as_mut().graceful_shutdown(),
+            Stage::Http2(http2) => http2.as_mut().graceful_shutdown(),
+            Stage::Unknown(unknown) => unknown.leaves = true,
+            Stage::Ended => {}
+        }
     }
 }
 
@@ -207,47 +213,39 @@ where
 {
     type Output = Result<(), BoxError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
         loop {
-            let this = self.as_mut().project();
-            let known = match this.stage.project() {
-                StageProj::Http1(http1) => {
+            let is_http2 = match &mut this.stage {
+                Stage::Http1(http1) => {
                     let served = this.watch.poll_around(cx, |cx| http1.as_mut().poll(cx));
                     if let Some(served) = served {
                         return served.map_err(Into::into);
                     }
-                    self.as_mut().project().stage.set(Stage::Ended);
+                    this.stage = Stage::Ended;
                     return Poll::Ready(Err("the client does not take its response".into()));
                 }
-                StageProj::Http2(http2) => return http2.as_mut().poll(cx).map_err(Into::into),
+                Stage::Http2(http2) => return http2.as_mut().poll(cx).map_err(Into::into),
                 // Polled after completion: a future may stay pending then.
-                StageProj::Ended => return Poll::Pending,
-                StageProj::Unknown(unknown) => {
-                    let Some(reading) = unknown.as_mut() else {
-                        return Poll::Pending;
-                    };
-                    if reading.leaves && reading.first.is_empty() {
-                        return Poll::Ready(Ok(()));
-                    }
-                    let is_http2 = ready!(reading.poll_version(cx))?;
-                    unknown.take().map(|known| (is_http2, known))
+                Stage::Ended => return Poll::Pending,
+                Stage::Unknown(unknown) if unknown.leaves && unknown.first.is_empty() => {
+                    return Poll::Ready(Ok(()));
                 }
+                Stage::Unknown(unknown) => ready!(unknown.poll_version(cx))?,
             };
-            let Some((is_http2, known)) = known else {
+            let Stage::Unknown(known) = mem::replace(&mut this.stage, Stage::Ended) else {
                 return Poll::Pending;
             };
-            let leaves = known.leaves;
             let io = FirstIo {
                 first: Bytes::from(known.first),
                 io: known.io,
             };
-            let stage = match is_http2 {
-                true => self.http2(io, known.service),
-                false => self.http1(io, known.service),
+            this.stage = match is_http2 {
+                true => this.http2(io, known.service),
+                false => this.http1(io, known.service),
             };
-            self.as_mut().project().stage.set(stage);
-            if leaves {
-                H2Shutdown::graceful_shutdown(self.as_mut());
+            if known.leaves {
+                this.shut_down();
             }
         }
     }
@@ -260,12 +258,7 @@ where
     StreamTasks: Http2ServerConnExec<S::Future, S::ResBody>,
 {
     fn graceful_shutdown(self: Pin<&mut Self>) {
-        match self.project().stage.project() {
-            StageProj::Http1(http1) => http1.as_mut().graceful_shutdown(),
-            StageProj::Http2(http2) => http2.as_mut().graceful_shutdown(),
-            StageProj::Unknown(Some(unknown)) => unknown.leaves = true,
-            StageProj::Unknown(None) | StageProj::Ended => {}
-        }
+        self.get_mut().shut_down();
     }
 }
 

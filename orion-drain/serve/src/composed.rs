@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use drain_signal::{DrainDecision, DrainHandle, Goodbye, GracefulClose};
 use pin_project::pin_project;
 use proto_drain_h2::{
-    GoawayHandle, GoawayIo, H2Connection, H2Parts, H2Shutdown, NoticeFirst, ResetHandle,
-    ResetService, StreamsAtDeadline, WireProtocol,
+    GoawayHandle, GoawayIo, H2Connection, H2Parts, H2Shutdown, NoticeFirst, ResetService,
+    StreamsAtDeadline, WireProtocol,
 };
 use proto_drain_http1::{
     DrainService, Exchanges, GracefulShutdown, Http1Connection, LingerIo, Outcome,
@@ -137,11 +137,6 @@ impl HttpParts<'_> {
     /// The handle of its GOAWAYs.
     pub fn goaway(&self) -> &GoawayHandle {
         self.http2.handle()
-    }
-
-    /// The handle that resets its streams at the deadline.
-    pub(super) fn resets(&self) -> &ResetHandle {
-        self.http2.resets()
     }
 }
 

@@ -64,8 +64,8 @@ struct Inner {
     /// Dropped before the watch: when the drain has seen its last connection gone, the registry
     /// counts none.
     guard: ConnGuard,
-    watch: DrainWatch,
-    decision: Decision,
+    /// Has the watch.
+    decision: Decision<DrainWatch>,
     requests: AtomicU64,
     trace: ConnTrace,
     /// Its own behaviour; unset, that of its listener counts.
@@ -80,7 +80,7 @@ struct Inner {
     retired: AtomicBool,
     /// The handler leads the tunnel that it has become.
     led_by_handler: AtomicBool,
-    /// What its transport knows, if it speaks HTTP/1.
+    /// What its transport knows, once it is a tunnel that HTTP/1 has become.
     exchanges: OnceLock<Exchanges>,
     /// Dropped with the connection.
     attached: OnceLock<Box<dyn Any + Send + Sync>>,
@@ -102,13 +102,11 @@ impl Connection {
     }
 
     fn accepted(node: &DrainManager, watch: DrainWatch, guard: ConnGuard) -> Self {
-        let decision = node.decision(&watch);
         let trace = ConnTrace::opened(&guard);
         Self {
             inner: Arc::new(Inner {
-                watch,
                 guard,
-                decision,
+                decision: node.decision(watch),
                 requests: AtomicU64::new(0),
                 trace,
                 behavior: Cell::default(),
@@ -179,7 +177,7 @@ impl Connection {
     /// The connection's view of its drain: whether it has begun, its deadline, a future of the
     /// slot.
     pub fn drain(&self) -> &DrainHandle {
-        &self.inner.watch
+        self.inner.decision.handle()
     }
 
     /// The connection's entry in the registry.
@@ -188,7 +186,7 @@ impl Connection {
     }
 
     /// What is asked before each response: whether the connection's slot has come, or health failed.
-    pub fn decision(&self) -> &Decision {
+    pub fn decision(&self) -> &Decision<DrainWatch> {
         &self.inner.decision
     }
 
@@ -218,7 +216,7 @@ impl Connection {
     /// The connection's slot is now, also without a drain, with a behaviour of its own.
     pub fn start_draining(&self, behavior: &ProtocolDrainBehavior) {
         self.inner.behavior.set(behavior);
-        self.inner.watch.start_now();
+        self.drain().start_now();
     }
 
     /// The same connection, without keeping it open.
@@ -231,9 +229,10 @@ impl Connection {
         self.inner.attached.set(Box::new(value)).ok();
     }
 
-    pub(super) fn speaks_over(&self, exchanges: Exchanges) {
-        // A connection is served once.
-        self.inner.exchanges.set(exchanges).ok();
+    /// It becomes a tunnel over the transport of these exchanges.
+    pub(super) fn switched(&self, exchanges: &Exchanges) {
+        // It becomes one once.
+        self.inner.exchanges.set(exchanges.clone()).ok();
     }
 
     /// The same connection, for the request that opens this tunnel on it.
@@ -280,7 +279,7 @@ impl Connection {
         // Relaxed: the connection's task, which `start_now` wakes, reads it.
         self.inner.retired.store(true, Ordering::Relaxed);
         self.inner.guard.set_close_reason(CloseReason::Aged);
-        self.inner.watch.start_now();
+        self.drain().start_now();
     }
 
     pub(super) fn has_retired(&self) -> bool {
@@ -300,9 +299,7 @@ impl Connection {
     /// Its goodbye begins.
     pub(super) fn started(&self) {
         self.reach(ConnState::Draining);
-        self.inner
-            .trace
-            .started(&self.inner.guard, &self.inner.watch);
+        self.inner.trace.started(&self.inner.guard, self.drain());
         self.inner.started.get_or_init(Instant::now);
     }
 
@@ -338,7 +335,7 @@ impl Connection {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.trace.closed(&self.guard, &self.watch);
+        self.trace.closed(&self.guard, self.decision.handle());
     }
 }
 
@@ -353,25 +350,30 @@ impl WeakConnection {
 }
 
 impl Connection {
-    /// Asks, unless its goodbye is silent.
-    fn asks(&self, leaves: impl FnOnce(&Decision) -> bool) -> bool {
-        let silent = || self.manner(self.inner.guard.protocol()) == Manner::Silent;
-        let leaves = !silent() && leaves(&self.inner.decision);
-        if leaves {
-            // Relaxed: the connection's own tasks ask, and its own task reads it.
-            self.inner.asked.store(true, Ordering::Relaxed);
+    fn is_silent(&self) -> bool {
+        self.manner(self.inner.guard.protocol()) == Manner::Silent
+    }
+
+    /// It is to leave with this response: whether it does. Its slot is now.
+    fn leaves(&self) -> bool {
+        if self.is_silent() {
+            return false;
         }
-        leaves
+        // Relaxed: the connection's own tasks ask, and its own task reads it.
+        self.inner.asked.store(true, Ordering::Relaxed);
+        self.drain().start_now();
+        true
     }
 }
 
 impl DrainDecision for Connection {
     fn is_due(&self) -> bool {
-        self.manner(self.inner.guard.protocol()) != Manner::Silent && self.inner.decision.is_due()
+        // Nearly every response says no: how it leaves is looked at after a yes.
+        self.inner.decision.is_due() && !self.is_silent()
     }
 
     fn leave_if_due(&self) -> bool {
-        self.asks(Decision::leave_if_due)
+        self.inner.decision.is_due() && self.leaves()
     }
 
     fn progress(&self) -> Option<u16> {
@@ -379,6 +381,6 @@ impl DrainDecision for Connection {
     }
 
     fn leave_early(&self) -> bool {
-        self.asks(Decision::leave_early)
+        self.leaves()
     }
 }

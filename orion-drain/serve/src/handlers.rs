@@ -16,11 +16,10 @@ use hyper_util::service::TowerToHyperService;
 use listener_versions::{Accepted, ListenerConfig, Stream};
 use pin_project::pin_project;
 
-#[cfg(feature = "tls")]
 use super::http::serve_codec;
 use super::run::Handler;
 use super::tracked::Tracked;
-use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, serve_http};
+use super::{CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody};
 
 /// Serves every connection with one HTTP service, over HTTP/1.1 or HTTP/2 as its client speaks.
 ///
@@ -101,13 +100,11 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     fn handle(&self, accepted: Accepted<C>) -> impl Future<Output = ()> + Send + 'static {
-        let Self {
-            service, server, ..
-        } = self.clone();
+        let (service, server) = (self.service.clone(), Arc::clone(&self.server));
         #[cfg(feature = "tls")]
         let tls = self.tls.clone();
+        let (stream, connection) = connection(accepted);
         async move {
-            let (stream, connection) = connection(accepted);
             #[cfg(feature = "tls")]
             if let Some(tls) = tls {
                 if let Some(stream) = tls.accept(stream, &connection).await {
@@ -117,7 +114,7 @@ where
                 return;
             }
             // How it ended is in the registry and the statistics.
-            serve_http(stream, service, connection, &server).await;
+            serve_codec(stream, service, connection, &server, CodecType::Auto).await;
         }
     }
 }
@@ -150,8 +147,8 @@ where
         connection.guard().set_kind(ConnKind::Tunnel);
         let served = Handled(self.0(stream, connection.clone()));
         async move {
-            let tracked = Tracked::new(served, connection.clone(), || {});
-            let closed = drive_held(tracked, connection.drain().clone()).await;
+            let tracked = Tracked::new(served, &connection, || {});
+            let closed = drive_held(tracked, connection.drain()).await;
             connection.ended(closed.cause, false);
         }
     }

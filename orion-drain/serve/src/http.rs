@@ -20,7 +20,7 @@ use super::ending::{Ending, EndingIo};
 use super::received::ReceivedBody;
 use super::request::{Requests, Shared};
 use super::socket::{has_plain_shutdown, tcp_under};
-use super::timeout::HeadTimeoutIo;
+use super::timeout::{Head, HeadTimeoutIo};
 use super::tracked::Tracked;
 use super::{CodecType, Connection, HttpServer};
 
@@ -90,7 +90,7 @@ where
     let led = led(served, &connection, server, &ending);
     let mut closed = connection
         .trace()
-        .around(drive_held(led, connection.drain().clone()))
+        .around(drive_held(led, connection.drain()))
         .await;
     if let Some(tunnel) = ending.tunnel() {
         // Boxed: few connections become one.
@@ -136,18 +136,14 @@ where
     server
         .drain
         .connection_over(io, tcp::<IO>, has_plain_shutdown, |io, parts| {
-            connection.speaks_over(parts.exchanges().clone());
             let own = connection.http_drain_timeout();
             if let Some(drain_timeout) = own.or_else(|| server.next_drain_timeout()) {
                 parts.goaway().set_drain_timeout(drain_timeout);
             }
-            let io = HeadTimeoutIo::new(
-                io,
-                server.head_timeout,
-                parts.exchanges().clone(),
-                parts.goaway().clone(),
-                Arc::clone(ending),
-            );
+            let head = server
+                .head_timeout
+                .map(|timeout| Head::new(timeout, parts.exchanges(), parts.goaway(), ending));
+            let io = HeadTimeoutIo::new(io, head);
             serve(io, parts)
         })
 }
@@ -165,7 +161,6 @@ fn service<S>(
         ending: Arc::clone(ending),
         exchanges: parts.exchanges().clone(),
         goaway: parts.goaway().clone(),
-        resets: parts.resets().clone(),
         shown: server.shown,
         extensions: server.extensions.clone(),
         request_timeout: server.request_timeout,
@@ -175,20 +170,19 @@ fn service<S>(
 }
 
 /// The connection with its own limits, and what others learn of it.
-fn led<C>(
+fn led<'a, C>(
     served: HttpConnection<C>,
-    connection: &Connection,
+    connection: &'a Connection,
     server: &HttpServer,
-    ending: &Arc<Ending>,
-) -> Tracked<Aging<HttpConnection<C>>, impl FnOnce() + use<C>> {
+    ending: &'a Ending,
+) -> Tracked<'a, Aging<'a, HttpConnection<C>>, impl FnOnce() + use<'a, C>> {
     let jitter = server.age_jitter.as_ref().map(|jitter| jitter.next());
     let aging = Aging::new(
         served,
-        connection.clone(),
-        Arc::clone(ending),
+        connection,
+        ending,
         server.idle_timeout,
         Age::new(&server.age, jitter.unwrap_or_default()),
     );
-    let stats = Arc::clone(&server.stats);
-    Tracked::new(aging, connection.clone(), move || stats.drain_started())
+    Tracked::new(aging, connection, move || ending.stats().drain_started())
 }

@@ -176,12 +176,11 @@ impl IncomingIo {
             settings: drain.http2().settings().clone(),
             goaway,
         };
-        let tracked = Tracked::new(led, connection.clone(), || {});
-        let led = connection.clone();
+        let of = connection.clone();
         tokio::spawn(async move {
-            let driven = drive_held(tracked, led.drain().clone());
-            let closed = led.trace().around(driven).await;
-            led.ended(closed.cause, false);
+            let driven = drive_held(Tracked::new(led, &of, || {}), of.drain());
+            let closed = of.trace().around(driven).await;
+            of.ended(closed.cause, false);
         });
         Self {
             io,

@@ -21,13 +21,13 @@ use http::{Extensions, Method, Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
-use proto_drain_h2::{GoawayHandle, ResetHandle};
+use proto_drain_h2::GoawayHandle;
 use proto_drain_http1::Exchanges;
 
 use super::Connection;
 use super::ending::Ending;
 use super::received::ReceivedBody;
-use super::responding::{Responding, ResponseBody};
+use super::responding::{Rare, Responding, ResponseBody};
 use super::stream::StreamTunnel;
 
 /// The service of one connection, as hyper asks it.
@@ -45,7 +45,6 @@ pub(super) struct Shared {
     pub(super) ending: Arc<Ending>,
     pub(super) exchanges: Exchanges,
     pub(super) goaway: GoawayHandle,
-    pub(super) resets: ResetHandle,
     pub(super) shown: ConnectionShown,
     pub(super) extensions: Option<RequestExtensions>,
     pub(super) request_timeout: Option<Duration>,
@@ -153,20 +152,20 @@ where
         let stream = StreamTunnel::asked_for(&request);
         shared.extend(&mut request, stream.as_ref());
         let open = OpenRequest::new(Arc::clone(shared));
-        let reset = is_http2.then(|| shared.resets.stream());
+        let reset = is_http2.then(|| shared.goaway.resets().stream());
         if !has_body || is_http2 && shared.request_timeout.is_none() {
             let future = self.inner.call(request.map(ReceivedBody::new));
-            return Responding::new(future, taken, open, reset).with_stream(stream);
+            let rare = Rare::new(None, stream);
+            return Responding::new(future, taken, open, reset, None, rare);
         }
         let unasked =
             request.version() == Version::HTTP_11 && request.headers().contains_key(EXPECT);
-        let exchanges = taken.is_http1().then(|| shared.exchanges.clone());
+        let exchanges = (!is_http2).then(|| shared.exchanges.clone());
         let (head, body) = request.into_parts();
         let (body, arrival) = ReceivedBody::watched(body, exchanges, unasked);
         let future = self.inner.call(Request::from_parts(head, body));
-        Responding::new(future, taken, open, reset)
-            .with_body(arrival, shared.request_timeout)
-            .with_stream(stream)
+        let rare = Rare::new(shared.request_timeout, stream);
+        Responding::new(future, taken, open, reset, Some(arrival), rare)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use http::response::Parts;
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project::{pin_project, pinned_drop};
@@ -38,7 +39,7 @@ pub(super) struct Responding<F, B> {
 }
 
 /// What few requests have.
-struct Rare<B> {
+pub(super) struct Rare<B> {
     /// `request_timeout`, while the body arrives.
     timer: Option<Pin<Box<Sleep>>>,
     /// What CONNECT opens over HTTP/2.
@@ -46,13 +47,21 @@ struct Rare<B> {
     waiting: Option<Waiting<B>>,
 }
 
-impl<B> Default for Rare<B> {
-    fn default() -> Self {
-        Self {
-            timer: None,
-            stream: None,
-            waiting: None,
+impl<B> Rare<B> {
+    /// `timeout`: in which the body must arrive. `stream`: what the response opens, if it succeeds.
+    #[inline]
+    pub(super) fn new(
+        timeout: Option<Duration>,
+        stream: Option<Arc<StreamTunnel>>,
+    ) -> Option<Box<Self>> {
+        if timeout.is_none() && stream.is_none() {
+            return None;
         }
+        Some(Box::new(Self {
+            timer: timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout))),
+            stream,
+            waiting: None,
+        }))
     }
 }
 
@@ -84,33 +93,17 @@ impl<F, B> Responding<F, B> {
         taken: TakenRequest,
         open: OpenRequest,
         reset: Option<ResetStream>,
+        arrival: Option<Arc<Arrival>>,
+        rare: Option<Box<Rare<B>>>,
     ) -> Self {
         Self {
             future,
             taken,
             open: Some(open),
             reset,
-            arrival: None,
-            rare: None,
+            arrival,
+            rare,
         }
-    }
-
-    /// With a body, which must arrive within this time.
-    pub(super) fn with_body(mut self, arrival: Arc<Arrival>, timeout: Option<Duration>) -> Self {
-        self.arrival = Some(arrival);
-        if let Some(timeout) = timeout {
-            let timer = Box::pin(tokio::time::sleep(timeout));
-            self.rare.get_or_insert_default().timer = Some(timer);
-        }
-        self
-    }
-
-    /// Opens this tunnel, if it succeeds.
-    pub(super) fn with_stream(mut self, stream: Option<Arc<StreamTunnel>>) -> Self {
-        if stream.is_some() {
-            self.rare.get_or_insert_default().stream = stream;
-        }
-        self
     }
 }
 
@@ -154,7 +147,13 @@ where
                 AtHead::Stays => return Poll::Ready(Ok(self.hand_on(response, false))),
                 AtHead::Closes => return Poll::Ready(Ok(self.hand_on(response, true))),
                 AtHead::Waits(until) => {
-                    let rare = self.as_mut().project().rare.get_or_insert_default();
+                    let rare = self.as_mut().project().rare.get_or_insert_with(|| {
+                        Box::new(Rare {
+                            timer: None,
+                            stream: None,
+                            waiting: None,
+                        })
+                    });
                     rare.waiting = Some(Waiting { response, until });
                 }
             }
@@ -213,9 +212,9 @@ where
         }
         ready!(timer.as_mut().poll(cx));
         open.shared().ending.stats().request_timed_out();
-        let mut response = Response::new(None);
-        *response.status_mut() = StatusCode::REQUEST_TIMEOUT;
-        Poll::Ready(Ok(self.hand_on_body(response, true)))
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.status = StatusCode::REQUEST_TIMEOUT;
+        Poll::Ready(Ok(self.hand_on_parts(head, None, true)))
     }
 
     fn hand_on(
@@ -223,23 +222,25 @@ where
         response: Response<B>,
         closes: bool,
     ) -> Response<ResponseBody<B>> {
-        self.hand_on_body(response.map(Some), closes)
+        let (head, body) = response.into_parts();
+        self.hand_on_parts(head, Some(body), closes)
     }
 
     /// The head goes to the codec now.
-    fn hand_on_body(
+    fn hand_on_parts(
         self: Pin<&mut Self>,
-        response: Response<Option<B>>,
+        head: Parts,
+        body: Option<B>,
         closes: bool,
     ) -> Response<ResponseBody<B>> {
         let this = self.project();
-        let open = this.open.take();
-        let mut response = response.map(|body| ResponseBody {
+        let body = ResponseBody {
             body,
             reset: this.reset.take(),
             open: None,
-        });
-        let Some(open) = open else {
+        };
+        let mut response = Response::from_parts(head, body);
+        let Some(open) = this.open.take() else {
             return response;
         };
         let (shared, taken) = (open.shared(), *this.taken);
@@ -251,6 +252,7 @@ where
             shared.exchanges.respond(taken, leaving, &mut response);
             if taken.switches(response.status()) {
                 let connection = &shared.connection;
+                connection.switched(&shared.exchanges);
                 let tunnel = || Tunnel::new(connection.clone(), &response);
                 shared.ending.begin_tunnel(tunnel);
             }

@@ -226,7 +226,11 @@ impl HttpServer {
     pub(super) fn count_closes(&self) {
         let (http1, http2) = (self.drain.closes().counts(), self.drain.http2().counts());
         let timed_out = http1.timed_out + http1.stalled + http2.timed_out + http2.stalled;
-        // Relaxed: each step of the maximum is counted by the one call that made it.
+        // Relaxed: each step of the maximum is counted by the one call that made it. Nearly every
+        // close only reads.
+        if self.counted.load(Ordering::Relaxed) >= timed_out {
+            return;
+        }
         let before = self.counted.fetch_max(timed_out, Ordering::Relaxed);
         for _ in before..timed_out {
             self.stats.delayed_close_timed_out();

@@ -118,7 +118,7 @@ where
     let copy = DrainCopy::new(client, upstream)
         .with_resets(|client| reset_on_drop(client.get_ref()), reset_on_drop)
         .with_options(server.options)
-        .with_decision(connection.decision().clone());
+        .with_decision(connection.decision());
     let was_idle = Arc::new(AtomicBool::new(false));
     let (idle, idles) = (Arc::clone(&was_idle), Arc::clone(stats));
     let guard = connection.downgrade();
@@ -134,10 +134,10 @@ where
             connection.guard().set_close_reason(CloseReason::Finished);
         }
     });
-    let tracked = Tracked::new(copy, connection.clone(), || {});
+    let tracked = Tracked::new(copy, &connection, || {});
     let closed = connection
         .trace()
-        .around(drive_held(tracked, connection.drain().clone()))
+        .around(drive_held(tracked, connection.drain()))
         .await;
     let by_drain = closed
         .output
@@ -185,20 +185,19 @@ where
     let copy = DrainCopy::new(client, upstream)
         .with_resets(TunnelClient::reset, reset_on_drop)
         .with_options(options)
-        .with_decision(connection.decision().clone());
+        .with_decision(connection.decision());
     if connection.guard().protocol() == ConnProtocol::Http2 {
-        let drain = connection.drain().clone();
         // Counted twice while hyper's task of its sending half is there, and until both directions
         // have ended.
-        let _open = OpenStream::new(connection);
-        return drive_held(copy, drain).await;
+        let _open = OpenStream::new(connection.clone());
+        return drive_held(copy, connection.drain()).await;
     }
     connection.lead_by_handler();
     connection.guard().set_kind(ConnKind::Tunnel);
-    let tracked = Tracked::new(copy, connection.clone(), || {});
+    let tracked = Tracked::new(copy, &connection, || {});
     let closed = connection
         .trace()
-        .around(drive_held(tracked, connection.drain().clone()))
+        .around(drive_held(tracked, connection.drain()))
         .await;
     connection.ended(closed.cause, has_failed(&closed));
     closed

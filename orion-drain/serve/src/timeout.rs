@@ -25,7 +25,13 @@ const TIMED_OUT: &[u8] =
 pub(super) struct HeadTimeoutIo<IO> {
     #[pin]
     io: IO,
-    timeout: Option<Duration>,
+    /// Where there is a limit, until it is reached.
+    head: Option<Box<Head>>,
+}
+
+/// The head that is awaited.
+pub(super) struct Head {
+    timeout: Duration,
     exchanges: Exchanges,
     goaway: GoawayHandle,
     ending: Arc<Ending>,
@@ -34,23 +40,54 @@ pub(super) struct HeadTimeoutIo<IO> {
     is_writing: bool,
 }
 
-impl<IO> HeadTimeoutIo<IO> {
-    pub(super) const fn new(
-        io: IO,
-        timeout: Option<Duration>,
-        exchanges: Exchanges,
-        goaway: GoawayHandle,
-        ending: Arc<Ending>,
+impl Head {
+    pub(super) fn new(
+        timeout: Duration,
+        exchanges: &Exchanges,
+        goaway: &GoawayHandle,
+        ending: &Arc<Ending>,
     ) -> Self {
         Self {
-            io,
             timeout,
-            exchanges,
-            goaway,
-            ending,
+            exchanges: exchanges.clone(),
+            goaway: goaway.clone(),
+            ending: Arc::clone(ending),
             timer: None,
             is_writing: false,
         }
+    }
+
+    /// Nothing is there to be read: ready when the head has taken too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // An exchange lasts until both bodies end, and a tunnel for ever: what comes meanwhile is
+        // no head.
+        let awaits_a_head = self.exchanges.is_receiving()
+            && !self.exchanges.is_answering()
+            && !self.exchanges.has_open_body()
+            && !self.exchanges.is_tunnel()
+            && !self.is_writing
+            && !self.ending.is_in_request();
+        if self.goaway.protocol() != WireProtocol::Other || !awaits_a_head {
+            self.timer = None;
+            return Poll::Pending;
+        }
+        if self.exchanges.took_head() {
+            // It ran for that head.
+            self.timer = None;
+        }
+        let timeout = self.timeout;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        timer.as_mut().poll(cx)
+    }
+}
+
+impl<IO> HeadTimeoutIo<IO> {
+    /// Without a `head` there is no limit.
+    pub(super) fn new(io: IO, head: Option<Head>) -> Self {
+        let head = head.map(Box::new);
+        Self { io, head }
     }
 }
 
@@ -62,39 +99,25 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
     ) -> Poll<io::Result<()>> {
         let mut this = self.project();
         let read = this.io.as_mut().poll_read(cx, buf);
-        let Some(timeout) = *this.timeout else {
+        let (Poll::Pending, Some(head)) = (&read, &mut *this.head) else {
             return read;
         };
-        if read.is_ready() {
-            return read;
-        }
-        // An exchange lasts until both bodies end, and a tunnel for ever: what comes meanwhile is
-        // no head.
-        let awaits_a_head = this.exchanges.is_receiving()
-            && !this.exchanges.is_answering()
-            && !this.exchanges.has_open_body()
-            && !this.exchanges.is_tunnel()
-            && !*this.is_writing
-            && !this.ending.is_in_request();
-        if this.goaway.protocol() != WireProtocol::Other || !awaits_a_head {
-            *this.timer = None;
-            return Poll::Pending;
-        }
-        if this.exchanges.took_head() {
-            // It ran for that head.
-            *this.timer = None;
-        }
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        ready!(timer.as_mut().poll(cx));
-        *this.timeout = None;
-        this.ending.stats().request_timed_out();
+        ready!(head.poll_late(cx));
+        head.ending.stats().request_timed_out();
+        *this.head = None;
         // A client that does not even take this answer gets none. For hyper its half of the
         // connection has ended.
         drop(this.io.poll_write(cx, TIMED_OUT));
         Poll::Ready(Ok(()))
     }
+}
+
+/// What a write returns: whether it waits.
+fn written<T>(head: &mut Option<Box<Head>>, polled: Poll<T>) -> Poll<T> {
+    if let Some(head) = head {
+        head.is_writing = polled.is_pending();
+    }
+    polled
 }
 
 impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
@@ -104,9 +127,7 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        let wrote = this.io.poll_write(cx, buf);
-        *this.is_writing = wrote.is_pending();
-        wrote
+        written(this.head, this.io.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -115,9 +136,7 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.project();
-        let wrote = this.io.poll_write_vectored(cx, bufs);
-        *this.is_writing = wrote.is_pending();
-        wrote
+        written(this.head, this.io.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -127,7 +146,9 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let flushed = this.io.poll_flush(cx);
-        *this.is_writing |= flushed.is_pending();
+        if let (Poll::Pending, Some(head)) = (&flushed, this.head) {
+            head.is_writing = true;
+        }
         flushed
     }
 

@@ -16,10 +16,10 @@ use super::behavior::Manner;
 
 /// A connection whose steps are seen.
 #[pin_project]
-pub(super) struct Tracked<C, F> {
+pub(super) struct Tracked<'a, C, F> {
     #[pin]
     inner: C,
-    connection: Connection,
+    connection: &'a Connection,
     /// Called once, when the goodbye begins: Envoy's `downstream_cx_drain_close`.
     on_start: Option<F>,
     silent: bool,
@@ -27,8 +27,8 @@ pub(super) struct Tracked<C, F> {
     cut: Option<Pin<Box<Sleep>>>,
 }
 
-impl<C, F: FnOnce()> Tracked<C, F> {
-    pub(super) const fn new(inner: C, connection: Connection, on_start: F) -> Self {
+impl<'a, C, F: FnOnce()> Tracked<'a, C, F> {
+    pub(super) const fn new(inner: C, connection: &'a Connection, on_start: F) -> Self {
         Self {
             inner,
             connection,
@@ -39,7 +39,7 @@ impl<C, F: FnOnce()> Tracked<C, F> {
     }
 }
 
-impl<C: Future, F: FnOnce()> Future for Tracked<C, F> {
+impl<C: Future, F: FnOnce()> Future for Tracked<'_, C, F> {
     type Output = C::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -65,7 +65,7 @@ impl<C: Future, F: FnOnce()> Future for Tracked<C, F> {
     }
 }
 
-impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
+impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<'_, C, F> {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
         let this = self.project();
         this.connection.started();
@@ -88,7 +88,7 @@ impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
     fn finish(self: Pin<&mut Self>) {
         let this = self.project();
         if !*this.silent {
-            let connection = &*this.connection;
+            let connection = this.connection;
             connection
                 .trace()
                 .finishing(connection.guard(), connection.drain());
@@ -98,7 +98,7 @@ impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<C, F> {
 
     fn abort(self: Pin<&mut Self>) {
         let this = self.project();
-        let connection = &*this.connection;
+        let connection = this.connection;
         connection.reach(ConnState::Closing);
         connection
             .trace()

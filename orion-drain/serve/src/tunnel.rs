@@ -105,7 +105,7 @@ impl Tunnel {
             gone: Box::pin(self.gone.notified()),
             tunnel: self,
         };
-        drive_held(led, self.connection.drain().clone()).await.cause
+        drive_held(led, self.connection.drain()).await.cause
     }
 
     fn is_led_here(&self) -> bool {
