@@ -58,18 +58,21 @@ impl ConnGuard {
 
     /// Its state: active, draining, closing or closed.
     #[must_use]
+    #[inline]
     pub fn state(&self) -> ConnState {
         self.hot().state()
     }
 
     /// What it is doing: handshaking, idle, in a request, or a tunnel.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> ConnKind {
         self.hot().kind.load()
     }
 
     /// The protocol that it speaks.
     #[must_use]
+    #[inline]
     pub fn protocol(&self) -> ConnProtocol {
         self.hot().protocol()
     }

@@ -65,10 +65,12 @@ impl KindWord {
         decode(self.0.load(Relaxed))
     }
 
+    #[inline]
     pub(crate) fn stream_started(&self) {
         self.change(|word| (word & TUNNEL) | (word & STREAMS).saturating_add(1).min(STREAMS));
     }
 
+    #[inline]
     pub(crate) fn stream_ended(&self) {
         self.change(|word| (word & !STREAMS) | (word & STREAMS).saturating_sub(1));
     }

@@ -82,12 +82,14 @@ impl GoawayHandle {
 
     /// How far the goodbye has come.
     #[must_use]
+    #[inline]
     pub fn phase(&self) -> H2Phase {
         H2Phase::from_u8(self.shared.phase.load(Ordering::Acquire))
     }
 
     /// What the client speaks.
     #[must_use]
+    #[inline]
     pub fn protocol(&self) -> WireProtocol {
         match self.shared.protocol.load(Ordering::Acquire) {
             0 => WireProtocol::Unknown,
@@ -97,6 +99,7 @@ impl GoawayHandle {
     }
 
     /// Whether the first bytes of a preface, and not all of it, have come.
+    #[inline]
     pub(crate) fn has_begun(&self) -> bool {
         self.shared.begun.load(Ordering::Acquire)
     }
@@ -209,14 +212,17 @@ impl GoawayHandle {
         Duration::from_nanos(self.shared.gap_nanos.load(Ordering::Acquire))
     }
 
+    #[inline]
     pub(crate) fn orders(&self) -> &Orders {
         &self.shared.orders
     }
 
+    #[inline]
     pub(crate) fn is_cut(&self) -> bool {
         self.shared.orders.has(Orders::CUT)
     }
 
+    #[inline]
     pub(crate) fn is_gap_over(&self) -> bool {
         self.shared.gap_over.load(Ordering::Acquire)
     }

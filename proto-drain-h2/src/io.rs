@@ -99,7 +99,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
                 return Poll::Ready(Ok(()));
             }
             // Nearly every read is quiet.
-            if !wire.is_quiet() && wire.protocol() != WireProtocol::Other {
+            if wire.protocol() != WireProtocol::Other && !wire.is_quiet() {
                 if buf.remaining() == 0 {
                     return Poll::Ready(Ok(()));
                 }

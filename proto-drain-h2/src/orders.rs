@@ -32,16 +32,19 @@ impl Orders {
         self.task.wake();
     }
 
+    #[inline]
     pub(crate) fn given(&self) -> u8 {
         self.given.load(Ordering::Acquire)
     }
 
+    #[inline]
     pub(crate) fn has(&self, order: u8) -> bool {
         self.given() & order != 0
     }
 
     /// To be asked before pending is returned, by a task that has acted on the orders in `known`:
     /// pending if there are no others, and the next one wakes the task.
+    #[inline]
     pub(crate) fn pending(&self, cx: &Context<'_>, known: u8) -> Poll<()> {
         self.task.register(cx.waker());
         if self.given() == known {

@@ -56,15 +56,18 @@ impl Wire {
         }
     }
 
+    #[inline]
     pub(crate) const fn protocol(&self) -> WireProtocol {
         self.protocol
     }
 
+    #[inline]
     pub(crate) fn is_cut(&self) -> bool {
         self.handle.is_cut()
     }
 
     /// Whether HTTP/2 is read and nothing is to be done about it.
+    #[inline]
     pub(crate) fn is_quiet(&self) -> bool {
         self.protocol == WireProtocol::Http2
             && self.going.is_none()
@@ -83,6 +86,7 @@ impl Wire {
     // Reading.
 
     /// What may be read now.
+    #[inline]
     pub(crate) fn reading(&self) -> Reading {
         if self.ended {
             return Reading::Ended;
@@ -115,6 +119,7 @@ impl Wire {
     }
 
     /// Bytes of the peer go to the codec.
+    #[inline]
     pub(crate) fn on_read(&mut self, chunk: &[u8]) {
         if self.protocol == WireProtocol::Unknown {
             self.sniff(chunk);
@@ -203,6 +208,7 @@ impl Wire {
     }
 
     /// The peer has sent or taken something.
+    #[inline]
     fn on_progress(&mut self) {
         match self.going.as_deref_mut() {
             Some(going) if going.gap == Gap::Over && going.timer.is_some() => {
@@ -213,6 +219,7 @@ impl Wire {
     }
 
     /// Gives back what is needed no more.
+    #[inline]
     fn rest(&mut self) {
         if self.going.as_deref().is_some_and(Going::is_over) {
             self.going = None;

@@ -98,6 +98,7 @@ impl Exchanges {
     /// [`begin`](Self::begin) without a guard, for the connection's own task;
     /// [`answered`](Self::answered) ends it.
     #[cfg(any(feature = "hyper", feature = "tower"))]
+    #[inline]
     pub(crate) fn answer(&self, has_body: bool) {
         self.taken(has_body);
         let inner = &self.inner;
@@ -111,6 +112,7 @@ impl Exchanges {
 
     /// The response is handed on, or will never be.
     #[cfg(any(feature = "hyper", feature = "tower"))]
+    #[inline]
     pub(crate) fn answered(&self) {
         let inner = &self.inner;
         inner.answering.store(false, Ordering::Relaxed);
@@ -119,6 +121,7 @@ impl Exchanges {
         }
     }
 
+    #[inline]
     fn taken(&self, has_body: bool) {
         let inner = &self.inner;
         inner.tracked.store(true, Ordering::Relaxed);
@@ -132,6 +135,7 @@ impl Exchanges {
     }
 
     /// Nothing is being answered any more.
+    #[inline]
     fn over(&self) {
         let inner = &self.inner;
         if inner.body.load(Ordering::Relaxed) {
@@ -255,12 +259,14 @@ impl Exchanges {
         self.inner.discards.store(true, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn discards_rest(&self) -> bool {
         self.inner.discards.load(Ordering::Relaxed)
     }
 
     /// Whether the connection has become a tunnel.
     #[must_use]
+    #[inline]
     pub fn is_tunnel(&self) -> bool {
         self.inner.tunnel.load(Ordering::Relaxed)
     }
@@ -324,6 +330,7 @@ impl Exchanges {
 
     /// Whether a request is being answered.
     #[must_use]
+    #[inline]
     pub fn is_answering(&self) -> bool {
         self.inner.answering.load(Ordering::Relaxed)
             || self.inner.active.load(Ordering::Relaxed) > 0
@@ -333,6 +340,7 @@ impl Exchanges {
     ///
     /// Not seen: half a head that came in one piece with the end of the previous request's *body*.
     #[must_use]
+    #[inline]
     pub fn is_receiving(&self) -> bool {
         self.inner.pending.load(Ordering::Relaxed)
     }
@@ -371,6 +379,7 @@ impl Exchanges {
         }
     }
 
+    #[inline]
     fn report(&self, activity: Activity) {
         if let Some(observer) = &self.inner.observer {
             observer.activity(activity);

@@ -20,6 +20,7 @@ pub struct TakenRequest {
 impl TakenRequest {
     /// Whether it came over HTTP/1; over HTTP/2 it is none of this crate's exchanges.
     #[must_use]
+    #[inline]
     pub fn is_http1(self) -> bool {
         self.head.is_http1()
     }
@@ -27,6 +28,7 @@ impl TakenRequest {
     /// Whether a response with this status makes a tunnel of an HTTP/1 connection: 101, or 2xx to
     /// CONNECT.
     #[must_use]
+    #[inline]
     pub fn switches(self, status: http::StatusCode) -> bool {
         self.is_http1() && self.head.switches(status)
     }

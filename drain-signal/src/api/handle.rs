@@ -182,6 +182,7 @@ impl DrainDecision for DrainHandle {
         is_due
     }
 
+    #[inline]
     fn progress(&self) -> Option<u16> {
         let state = &self.connection.shard.state;
         let word = state.word();

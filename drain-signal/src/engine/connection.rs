@@ -79,6 +79,7 @@ impl Connection {
     }
 
     /// How far the connection was brought by itself, whatever the drain.
+    #[inline]
     pub(crate) fn own_phase(&self) -> Phase {
         self.record().map_or(Phase::Open, Record::phase)
     }

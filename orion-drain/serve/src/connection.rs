@@ -176,11 +176,13 @@ impl Connection {
 
     /// The connection's view of its drain: whether it has begun, its deadline, a future of the
     /// slot.
+    #[inline]
     pub fn drain(&self) -> &DrainHandle {
         self.inner.decision.handle()
     }
 
     /// The connection's entry in the registry.
+    #[inline]
     pub fn guard(&self) -> &ConnGuard {
         &self.inner.guard
     }
@@ -269,6 +271,7 @@ impl Connection {
     }
 
     /// A request begins; its number.
+    #[inline]
     pub(crate) fn request_started(&self) -> u64 {
         self.inner.guard.request_started();
         self.inner.requests.fetch_add(1, Ordering::Relaxed) + 1
@@ -305,6 +308,7 @@ impl Connection {
 
     /// Whether a response has informed its client. It may have ended with that,
     /// before its goodbye was begun.
+    #[inline]
     pub(super) fn was_asked(&self) -> bool {
         self.inner.asked.load(Ordering::Relaxed)
     }

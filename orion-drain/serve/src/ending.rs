@@ -48,6 +48,7 @@ impl Ending {
         })
     }
 
+    #[inline]
     pub(super) fn stats(&self) -> &dyn HttpCounts {
         &*self.stats
     }
@@ -58,6 +59,7 @@ impl Ending {
     }
 
     /// What it has become, if that is a tunnel.
+    #[inline]
     pub(super) fn tunnel(&self) -> Option<&Tunnel> {
         self.tunnel.get().map(|tunnel| &**tunnel)
     }
@@ -179,6 +181,7 @@ impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
 }
 
 /// What a write returns: an error is the client's end; of a tunnel that is cut, ours.
+#[inline]
 fn written<T>(
     ending: &Ending,
     cx: &Context<'_>,
@@ -196,6 +199,7 @@ fn written<T>(
 }
 
 /// Nothing more is written to a tunnel that is cut.
+#[inline]
 fn is_open(ending: &Ending) -> io::Result<()> {
     if ending.tunnel().is_some_and(Tunnel::is_cut) {
         ending.cut();

@@ -184,6 +184,7 @@ impl OpenRequest {
     }
 
     /// What the requests of its connection share.
+    #[inline]
     pub(super) fn shared(&self) -> &Shared {
         &self.0
     }

@@ -64,6 +64,7 @@ impl Tunnel {
     // Towards the transport. Release in `order` pairs with the Acquire in `has`; the wakers order
     // it before the next look.
 
+    #[inline]
     pub(super) fn is_cut(&self) -> bool {
         self.has(CUT)
     }

@@ -46,6 +46,7 @@ impl Wire {
         self.poll_out(io, cx)
     }
 
+    #[inline]
     pub(super) fn is_notice_due(&self) -> bool {
         self.handle.orders().has(Orders::NOTICE)
             && self.protocol == WireProtocol::Http2
@@ -57,6 +58,7 @@ impl Wire {
     }
 
     /// What is written before anything else.
+    #[inline]
     fn out(&self) -> &[u8] {
         self.going
             .as_ref()
@@ -91,10 +93,12 @@ impl Wire {
     }
 
     /// Whether what was written here, not by the codec, is still to be flushed.
+    #[inline]
     fn is_unflushed(&self) -> bool {
         self.going.as_ref().is_some_and(|going| going.unflushed)
     }
 
+    #[inline]
     fn on_flushed(&mut self) {
         if let Some(going) = self.going.as_deref_mut() {
             going.unflushed = false;
@@ -133,6 +137,7 @@ impl Wire {
     }
 
     /// All of what [`Self::passes_whole`] was written.
+    #[inline]
     pub(crate) fn on_written_whole(&mut self, ahead: FrameWalker) {
         self.written = ahead;
         self.on_progress();
@@ -172,6 +177,7 @@ impl Wire {
         Piece::Taken(taken)
     }
 
+    #[inline]
     fn wanted(&self) -> Wanted {
         let shutdown = self.going.as_ref().map(|going| going.shutdown);
         if shutdown == Some(Shutdown::Announced) {
@@ -212,6 +218,7 @@ impl Wire {
     }
 
     /// What was held goes out after all.
+    #[inline]
     fn release(&mut self) {
         if let Some(going) = self
             .going
