@@ -243,7 +243,8 @@ async fn a_status_without_a_body_has_no_length() {
         ("content-length: 5\r\n", 502),
         ("transfer-encoding: chunked\r\n", 502),
     ] {
-        let answer = format!("HTTP/1.1 204 No Content\r\n{fields}\r\n").leak();
+        // Each request has a connection of its own.
+        let answer = format!("HTTP/1.1 204 No Content\r\nconnection: close\r\n{fields}\r\n").leak();
         let edge = start_answering(answer).await;
         let address = edge.address("http").await;
         for method in ["GET", "HEAD"] {
