@@ -61,7 +61,7 @@ struct Entry<R> {
 
 struct Table<R> {
     routes: ArcSwapOption<R>,
-    /// Whether nobody has to wait: there are any, or they were given up.
+    /// Whether no version has to wait: there are any, or they were given up.
     settled: watch::Sender<bool>,
 }
 
