@@ -49,12 +49,13 @@ pub(crate) async fn exchange(
         }
         Err(overdue) => return overdue.response(over_http1, stats),
     };
+    let over_http2 = response.version() == Version::HTTP_2;
     // No switch was asked for: what follows is no HTTP (RFC 9110, section 15.2.2).
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if switches || for_client(&mut response).is_err() {
         return failed(Failure::Protocol, leaves_body);
     }
-    response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed())
+    response.map(|body| ResponseBody::new(body, timer, (upload, over_http2), stats).boxed())
 }
 
 /// Makes a request what the upstream gets: in its version of HTTP.

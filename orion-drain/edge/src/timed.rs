@@ -98,6 +98,9 @@ pub(crate) struct ResponseBody {
     times: Times,
     /// Of its request, if that had not come whole when the response began.
     upload: Option<Arc<Upload>>,
+    /// A stream of HTTP/2 whose request was sent whole: its end is END_STREAM. hyper makes an end of
+    /// a reset with NO_ERROR too, which before the request's end may stand behind a whole response.
+    is_stream: bool,
 }
 
 /// The times of a response.
@@ -110,11 +113,12 @@ enum Times {
 }
 
 impl ResponseBody {
-    /// A body that `timer` limits, if there is one. What is over is counted in `stats`.
+    /// A body that `timer` limits, if there is one. What is over is counted in `stats`. `over_http2`:
+    /// how it comes from the endpoint.
     pub(crate) fn new(
         body: Incoming,
         timer: Option<StreamTimer>,
-        upload: Option<Arc<Upload>>,
+        (upload, over_http2): (Option<Arc<Upload>>, bool),
         stats: &Arc<HttpStats>,
     ) -> Self {
         let times = match timer {
@@ -124,6 +128,7 @@ impl ResponseBody {
         Self {
             body,
             times,
+            is_stream: over_http2 && upload.is_none(),
             upload,
         }
     }
@@ -170,6 +175,9 @@ impl Body for ResponseBody {
         }
         if let (Poll::Ready(_), Times::Watched(progress)) = (&frame, &this.times) {
             progress.moved();
+        }
+        if matches!(frame, Poll::Ready(None)) && this.is_stream && !this.body.is_end_stream() {
+            return Poll::Ready(Some(Err("the endpoint has reset the stream".into())));
         }
         frame.map_err(Into::into)
     }

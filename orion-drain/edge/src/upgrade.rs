@@ -136,6 +136,8 @@ pub(crate) async fn forward(
         if switches || for_client(&mut response).is_err() {
             return failed(Failure::Protocol, leaves_body);
         }
+        // What an endpoint refuses may be followed by a reset of the stream that it leaves unread.
+        let upload = (upload, false);
         return response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed());
     }
     if let Some(accept) = accept {

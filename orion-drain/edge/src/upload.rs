@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
 use atomic_waker::AtomicWaker;
+use orion_drain::serve::BodyError;
 
 /// The body of a request that has not come whole.
 #[derive(Debug, Default)]
@@ -20,7 +21,7 @@ pub(crate) struct Upload {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
     #[error("the client's request: {0}")]
-    Client(#[source] hyper::Error),
+    Client(#[source] BodyError),
     #[error("the response has ended before its request")]
     Answered,
 }

@@ -70,6 +70,8 @@ where
                 arrival = Some(watched);
                 Body::new(body)
             });
+        } else if has_body {
+            request = request.map(|body| Body::new(ReceivedBody::new(body, true)));
         }
         AppResponse {
             future: self.app.call(request),

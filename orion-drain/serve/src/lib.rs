@@ -70,7 +70,7 @@ pub use handlers::{Http, Tcp};
 pub use http_drain::{AtDeadline, HttpDrain};
 #[cfg(any(feature = "axum-serve", feature = "tonic-serve"))]
 pub use incoming::{IncomingIo, ListenersIncoming};
-pub use received::ReceivedBody;
+pub use received::{BodyError, ReceivedBody};
 pub use request::ConnectionShown;
 pub use run::{Handler, ListenOn, serve};
 pub use server::HttpServer;

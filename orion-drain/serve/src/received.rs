@@ -19,6 +19,8 @@
 //!   the transport discards the rest, while the response is sent and in the staged close ◄┘
 //! ```
 
+use std::error::Error;
+use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -36,6 +38,9 @@ const READ_FIRST: usize = 64 * 1024;
 /// The body of a request, as the services of [`serve_http`](super::serve_http) get it, over the
 /// server's own. Frames pass unchanged.
 ///
+/// A stream of HTTP/2 that its client resets before the end is a [`BodyError`], whatever its code.
+/// hyper makes an end of one with NO_ERROR, and half an upload would count as whole.
+///
 /// The response to an HTTP/1 request says `connection: close` if this has not been read to its end
 /// by the time the service returns it: the connection ends with the response, as in Envoy; and if it
 /// had trailers, since what hyper takes for one of them may have been the next request. A body
@@ -52,6 +57,36 @@ pub struct ReceivedBody<B = Incoming> {
     open: Option<OpenBody>,
     /// The client waits to be asked for it (`expect: 100-continue`): a read asks.
     unasked: bool,
+    /// A stream of HTTP/2, until its end: no end without END_STREAM.
+    is_stream: bool,
+}
+
+/// Why the body of a request ends before its end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BodyError<E = hyper::Error> {
+    /// The server's own error.
+    Server(E),
+    /// The client has reset its stream of HTTP/2.
+    Reset,
+}
+
+impl<E> fmt::Display for BodyError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Server(_) => "the body cannot be read",
+            Self::Reset => "the client has reset the stream",
+        })
+    }
+}
+
+impl<E: Error + 'static> Error for BodyError<E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Server(error) => Some(error),
+            Self::Reset => None,
+        }
+    }
 }
 
 /// What a request's body and its response know of each other.
@@ -129,13 +164,14 @@ impl<B> Arrival<B> {
 }
 
 impl<B> ReceivedBody<B> {
-    /// A body that does not have to be looked after, as it is.
-    pub(super) const fn new(body: B) -> Self {
+    /// A body that does not have to be looked after, as it is; of a stream of HTTP/2 or not.
+    pub(super) const fn new(body: B, is_stream: bool) -> Self {
         Self {
             body: Some(body),
             arrival: None,
             open: None,
             unasked: false,
+            is_stream,
         }
     }
 
@@ -146,6 +182,7 @@ impl<B> ReceivedBody<B> {
         unasked: bool,
     ) -> (Self, Arc<Arrival<B>>) {
         let open = exchanges.as_ref().map(Exchanges::body);
+        let is_stream = exchanges.is_none();
         let arrival = Arc::new(Arrival {
             end: AtomicU8::new(OPEN),
             exchanges,
@@ -156,6 +193,7 @@ impl<B> ReceivedBody<B> {
             arrival: Some(Arc::clone(&arrival)),
             open,
             unasked,
+            is_stream,
         };
         (body, arrival)
     }
@@ -168,7 +206,7 @@ impl<B> ReceivedBody<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Body for ReceivedBody<B> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BodyError<B::Error>;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -178,7 +216,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ReceivedBody<B> {
         this.unasked = false;
         // Only `drop` takes it.
         let body = this.body.as_mut().expect("there until it is dropped");
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None if this.is_stream && !body.is_end_stream() => {
+                this.is_stream = false;
+                Some(Err(BodyError::Reset))
+            }
+            frame => frame.map(|frame| frame.map_err(BodyError::Server)),
+        };
         let end = match &frame {
             Some(Ok(frame)) if frame.is_trailers() => TRAILERS,
             Some(Ok(_)) if body.is_end_stream() => WHOLE,

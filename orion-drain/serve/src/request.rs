@@ -154,7 +154,8 @@ where
         let open = OpenRequest::new(Arc::clone(shared));
         let reset = is_http2.then(|| shared.goaway.resets().stream());
         if !has_body || is_http2 && shared.request_timeout.is_none() {
-            let future = self.inner.call(request.map(ReceivedBody::new));
+            let request = request.map(|body| ReceivedBody::new(body, is_http2));
+            let future = self.inner.call(request);
             let rare = Rare::new(None, stream);
             return Responding::new(future, taken, open, reset, None, rare);
         }

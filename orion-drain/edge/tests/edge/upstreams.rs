@@ -17,7 +17,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
+use crate::support::h2::H2;
 use crate::support::upstream::Upstream;
 use crate::support::{
     Edge, End, H1, Http, cluster, discovery, end_of, full_endpoint, websocket, within,
@@ -317,6 +319,78 @@ async fn all_requests_that_wait_for_a_connection_to_an_http2_endpoint_fail_with_
     });
     let statuses = futures_util::future::join_all(asking).await;
     assert_eq!(statuses, [503; 20]);
+}
+
+/// RST_STREAM of the first stream with NO_ERROR.
+const RESET: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+
+/// An HTTP/2 endpoint that says half a response, and resets its stream with NO_ERROR when that
+/// is read.
+async fn half_answering(read_by_client: Arc<Notify>) -> SocketAddr {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const OK: [u8; 10] = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+    const HALF: [u8; 13] = *b"\0\0\x04\0\0\0\0\0\x01half";
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        stream.write_all(&SETTINGS).await.expect("taken");
+        let mut read = vec![0; 24];
+        stream.read_exact(&mut read).await.expect("the preface");
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.expect("a frame");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            read.resize(length as usize, 0);
+            stream.read_exact(&mut read).await.expect("its payload");
+            if head[3] == 1 {
+                let half = [&OK[..], &HALF].concat();
+                stream.write_all(&half).await.expect("taken");
+                read_by_client.notified().await;
+                stream.write_all(&RESET).await.expect("taken");
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn half_a_response_of_an_http2_endpoint_is_not_a_whole_one() {
+    let read = Arc::new(Notify::new());
+    let half = cluster("half", &[half_answering(Arc::clone(&read)).await], HTTP2);
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("half", 1)]), &half, "").await;
+    let client = TcpStream::connect(edge.address("http").await).await;
+    let mut client = client.expect("a connection");
+    let asks = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    client.write_all(asks).await.expect("taken");
+    let mut got = Vec::new();
+    while !got.ends_with(b"half\r\n") {
+        got.push(within("half", client.read_u8()).await.expect("half"));
+    }
+    read.notify_one();
+    let mut rest = Vec::new();
+    let end = within("the end", client.read_to_end(&mut rest)).await;
+    assert!(rest.is_empty(), "{rest:?}, {end:?}");
+}
+
+#[tokio::test]
+async fn half_an_upload_of_an_http2_client_is_not_a_whole_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let one = cluster("one", &[listener.local_addr().expect("an address")], "");
+    let endpoint = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut got = Vec::new();
+        stream.read_to_end(&mut got).await.ok();
+        String::from_utf8_lossy(&got).into_owned()
+    });
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("one", 1)]), &one, "").await;
+    let mut client = H2::connect(edge.address("http").await).await;
+    client.begin(1, "/").await;
+    client.data(1, b"half").await;
+    client.raw(&RESET).await;
+    let got = within("the end of the request", endpoint).await;
+    let got = got.expect("it runs");
+    assert!(!got.ends_with("0\r\n\r\n"), "{got:?}");
 }
 
 /// An HTTP/2 endpoint that answers with the scheme that it is asked by.
