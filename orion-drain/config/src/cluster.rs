@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, EndpointAddress, Http2Options, LbPolicy, UpstreamOptions, UpstreamTransportSocket,
-    UpstreamVersion, duration,
+    Address, EndpointAddress, Http2Options, LbPolicy, Percent, UpstreamOptions,
+    UpstreamTransportSocket, UpstreamVersion, duration,
     names::{self, Named, is_default},
     numbers,
 };
@@ -48,6 +48,9 @@ pub struct Cluster {
     /// have no effect.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub lb_policy: LbPolicy,
+    /// What becomes of requests when no endpoint is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_lb_config: Option<CommonLbConfig>,
     /// Which version of HTTP the endpoints speak. Default: HTTP/1.1.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub typed_extension_protocol_options: BTreeMap<String, UpstreamOptions>,
@@ -60,6 +63,16 @@ pub struct Cluster {
     /// The endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_assignment: Option<LoadAssignment>,
+}
+
+/// What all ways to choose an endpoint have in common: `config.cluster.v3.Cluster.CommonLbConfig`.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommonLbConfig {
+    /// 0: requests are answered with 503 when no endpoint is well. Any other share, such as the
+    /// default of 50: then all endpoints get them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_panic_threshold: Option<Percent>,
 }
 
 /// How endpoints are found.
@@ -271,17 +284,20 @@ impl Cluster {
     /// The endpoints that get requests: those of the best priority that has any. If all are
     /// `DRAINING`, `UNHEALTHY` or `TIMEOUT`, all of them do, as in Envoy's
     /// [panic mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold):
-    /// an answer of any of them is better than none.
+    /// an answer of any of them is better than none. `healthy_panic_threshold: 0` forbids it.
     pub fn used_endpoints(&self) -> impl Iterator<Item = &LbEndpoint> {
         let used =
             |locality: &&LocalityEndpoints| locality.lb_endpoints.iter().any(LbEndpoint::is_used);
         let best = self.localities().iter().filter(used);
         let best = best.map(|locality| locality.priority).min();
+        let common = self.common_lb_config.as_ref();
+        let threshold = common.and_then(|common| common.healthy_panic_threshold);
+        let panics = threshold.is_none_or(|threshold| threshold.value > 0.0);
         let localities = self.localities().iter();
         localities
             .filter(move |locality| best.is_none_or(|best| locality.priority == best))
             .flat_map(|locality| &locality.lb_endpoints)
-            .filter(move |endpoint| best.is_none() || endpoint.is_used())
+            .filter(move |endpoint| (best.is_none() && panics) || endpoint.is_used())
     }
 
     pub(super) fn localities(&self) -> &[LocalityEndpoints] {

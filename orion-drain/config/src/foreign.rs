@@ -285,6 +285,12 @@ const FIELDS: &[(&str, &str)] = &[
          wait_for_warm_on_init",
     ),
     (
+        "common_lb_config",
+        "close_connections_on_host_set_change consistent_hashing_lb_config healthy_panic_threshold \
+         ignore_new_hosts_until_first_hc locality_weighted_lb_config override_host_status \
+         update_merge_window zone_aware_lb_config",
+    ),
+    (
         "load_assignment",
         "cluster_name endpoints named_endpoints policy",
     ),

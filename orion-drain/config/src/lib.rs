@@ -119,8 +119,8 @@ pub use bootstrap::{
 pub use bootstrap_rules::BootstrapRules;
 pub use chain_choice::{ConnectionFacts, choose_chain};
 pub use cluster::{
-    Cluster, DiscoveryType, DnsLookupFamily, Endpoint, HealthStatus, LbEndpoint, LoadAssignment,
-    LocalityEndpoints,
+    Cluster, CommonLbConfig, DiscoveryType, DnsLookupFamily, Endpoint, HealthStatus, LbEndpoint,
+    LoadAssignment, LocalityEndpoints,
 };
 pub use discovery::{ListenerUpdate, RejectedResource, UpdateOutcome};
 pub use duration::{DurationError, format_duration, parse_duration};

@@ -130,7 +130,7 @@ const FIELDS: &[(&str, &str)] = &[
     (
         "clusters",
         "alt_stat_name circuit_breakers cleanup_interval close_connections_on_host_health_failure \
-         common_http_protocol_options common_lb_config connect_timeout \
+         common_http_protocol_options connect_timeout \
          connection_pool_per_downstream_connection dns_failure_refresh_rate dns_jitter dns_lookup_family \
          dns_refresh_rate dns_resolution_config dns_resolvers health_checks http2_protocol_options \
          http_protocol_options ignore_health_on_host_removal least_request_lb_config \
@@ -140,6 +140,11 @@ const FIELDS: &[(&str, &str)] = &[
          stats_matcher track_cluster_stats track_timeout_budgets typed_dns_resolver_config \
          upstream_connection_options upstream_http_protocol_options use_tcp_for_dns_lookups \
          wait_for_warm_on_init",
+    ),
+    (
+        "common_lb_config",
+        "close_connections_on_host_set_change consistent_hashing_lb_config ignore_new_hosts_until_first_hc \
+         locality_weighted_lb_config override_host_status update_merge_window zone_aware_lb_config",
     ),
     (
         "endpoints",

@@ -97,6 +97,9 @@ fn cluster(cluster: &Cluster, at: &FieldPath, wrong: &mut Vec<FieldError>) {
             }
         }
     }
+    let common = cluster.common_lb_config.unwrap_or_default();
+    let threshold = at.key("common_lb_config").key("healthy_panic_threshold");
+    chain::percent(common.healthy_panic_threshold, &threshold, wrong);
     let count = cluster.addresses().count();
     if cluster.discovery_type == DiscoveryType::LogicalDns && count != 1 {
         let message = format!("a `LOGICAL_DNS` cluster has exactly one endpoint, found {count}");

@@ -111,7 +111,7 @@ pub(super) fn rules(chain: &FilterChain, at: &FieldPath, wrong: &mut Vec<FieldEr
     }
 }
 
-fn percent(share: Option<Percent>, at: &FieldPath, wrong: &mut Vec<FieldError>) {
+pub(super) fn percent(share: Option<Percent>, at: &FieldPath, wrong: &mut Vec<FieldError>) {
     let Some(Percent { value }) = share else {
         return;
     };

@@ -77,6 +77,32 @@ async fn an_endpoint_gets_requests_by_what_is_known_of_its_health() {
 }
 
 #[tokio::test]
+async fn without_panic_endpoints_that_are_unwell_get_no_requests() {
+    let mut upstream = Upstream::start().await;
+    let unwell = endpoint(
+        "127.0.0.1",
+        upstream.http.port(),
+        "health_status: DRAINING, ",
+        "",
+    );
+    for (threshold, answered) in [("0", false), ("'50'", true)] {
+        let fields =
+            format!("common_lb_config: {{ healthy_panic_threshold: {{ value: {threshold} }} }}, ");
+        let cluster = cluster("one", &fields, &unwell);
+        let discovery = discovery("1", &[listener(&["one"], "")]);
+        let edge = Edge::start_beside(FLAGS, &discovery, &cluster, "").await;
+        assert_eq!(edge.stat("server.static_unknown_fields").await, 0);
+        let mut client = H1::connect(edge.address("http").await).await;
+        client.ask("/one").await;
+        if answered {
+            upstream.held().await.answer("done");
+        }
+        let status = client.response().await.status;
+        assert_eq!(status, if answered { 200 } else { 503 }, "{threshold}");
+    }
+}
+
+#[tokio::test]
 async fn an_endpoint_gets_requests_by_its_weight() {
     let (mut light, mut heavy) = (Upstream::start().await, Upstream::start().await);
     let both = [
