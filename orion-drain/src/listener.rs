@@ -86,10 +86,9 @@ impl<S> ServedListener<S> {
         self
     }
 
-    /// It refers to these routes, which come by themselves: as long as they are neither there nor
-    /// [given up](listener_versions::Routes::give_up) it [warms](ListenerConfig::warms), and the
-    /// version before it serves, for `limit` at most (Envoy's `initial_fetch_timeout`; `None`: for
-    /// ever). Then it takes over without them.
+    /// It refers to these routes, which come by themselves: as long as they are not there it
+    /// [warms](ListenerConfig::warms), and the version before it serves, for `limit` at most
+    /// (Envoy's `initial_fetch_timeout`; `None`: for ever). Then it takes over without them.
     ///
     /// Several limits run at the same time.
     #[must_use]
@@ -205,7 +204,7 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
     }
 
     fn warms(&self) -> bool {
-        self.awaited.iter().any(|routes| !routes.is_ready())
+        self.awaited.iter().any(|routes| !routes.is_there())
     }
 
     fn ready(&self) -> impl Future<Output = ()> + Send + 'static {

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 ///     fn name(&self) -> &str { "ingress" }
 ///     fn address(&self) -> &ListenAddress { &self.address }
 ///     fn same_content(&self, other: &Self) -> bool { self.routes.name() == other.routes.name() }
-///     fn warms(&self) -> bool { !self.routes.is_ready() }
+///     fn warms(&self) -> bool { self.routes.load().is_none() }
 ///     fn ready(&self) -> impl Future<Output = ()> + Send + 'static { self.routes.ready() }
 /// }
 ///
@@ -61,8 +61,8 @@ struct Entry<R> {
 
 struct Table<R> {
     routes: ArcSwapOption<R>,
-    /// Whether no version has to wait: there are any, or they were given up.
-    settled: watch::Sender<bool>,
+    /// Whether there are any, for those who wait.
+    is_there: watch::Sender<bool>,
 }
 
 impl<R: Send + Sync + 'static> Routes<R> {
@@ -109,17 +109,7 @@ impl<R: Send + Sync + 'static> Routes<R> {
         let table = Arc::clone(&self.lock().entry(name).or_default().table);
         // Those who wait find the routes when they are woken.
         table.routes.store(Some(routes.into()));
-        table.settled.send_replace(true);
-    }
-
-    /// Routes of this name came and cannot be used: versions that wait for them take over without
-    /// any, as in Envoy, and so do later ones for as long as the name is watched. Routes that are
-    /// there stay.
-    pub fn give_up(&self, name: &str) {
-        let table = self.lock().get(name).map(|entry| Arc::clone(&entry.table));
-        if let Some(table) = table {
-            table.settled.send_replace(true);
-        }
+        table.is_there.send_replace(true);
     }
 
     /// There are no routes of this name any more.
@@ -127,7 +117,7 @@ impl<R: Send + Sync + 'static> Routes<R> {
         let table = self.lock().get(name).map(|entry| Arc::clone(&entry.table));
         if let Some(table) = table {
             table.routes.store(None);
-            table.settled.send_replace(false);
+            table.is_there.send_replace(false);
             self.forget(name);
         }
     }
@@ -222,7 +212,7 @@ impl<R> Default for Table<R> {
     fn default() -> Self {
         Self {
             routes: ArcSwapOption::empty(),
-            settled: watch::Sender::new(false),
+            is_there: watch::Sender::new(false),
         }
     }
 }
@@ -269,15 +259,7 @@ impl<R: Send + Sync + 'static> RouteWatch<R> {
         self.table.routes.load_full()
     }
 
-    /// Whether [`ready`](Self::ready) is over: there are routes, or they were
-    /// [given up](Routes::give_up).
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        *self.table.settled.borrow()
-    }
-
-    /// Waits until there are routes, or they are [given up](Routes::give_up). The future borrows
-    /// nothing.
+    /// Waits until there are routes. The future borrows nothing.
     ///
     /// # Cancel safety
     ///
@@ -286,8 +268,8 @@ impl<R: Send + Sync + 'static> RouteWatch<R> {
         let watch = self.clone();
         async move {
             // The sender is in the table.
-            let mut settled = watch.table.settled.subscribe();
-            drop(settled.wait_for(|settled| *settled).await);
+            let mut is_there = watch.table.is_there.subscribe();
+            drop(is_there.wait_for(|there| *there).await);
         }
     }
 }

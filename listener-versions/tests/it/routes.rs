@@ -36,7 +36,7 @@ impl ListenerConfig for Ingress {
         (self.content, self.routes.name()) == (other.content, other.routes.name())
     }
     fn warms(&self) -> bool {
-        !self.routes.is_ready()
+        self.routes.load().is_none()
     }
     fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
         let (ready, panics) = (self.routes.ready(), self.panics);
@@ -321,28 +321,6 @@ async fn the_names_that_are_watched_are_those_that_versions_refer_to() {
         world.update(3, "blue").await,
         Change::Warming { version: 3 }
     );
-}
-
-#[tokio::test]
-async fn routes_that_are_given_up_are_waited_for_no_longer_and_may_still_come() {
-    let world = World::new();
-    world.routes.set("blue", "blue 1".to_owned());
-    world.update(1, "blue").await;
-    world.update(2, "green").await;
-    world.routes.give_up("red");
-    world.routes.give_up("blue");
-    assert_eq!(world.ask().await, "1 blue 1", "what is there stays");
-    world.routes.give_up("green");
-    world.until_warm(2).await;
-    assert_eq!(world.ask().await, "2 404");
-    // A later version does not wait either.
-    let change = world.update(3, "green").await;
-    assert!(matches!(change, Change::Modified { .. }), "{change:?}");
-    assert_eq!(world.ask().await, "3 404");
-    world.routes.set("green", "green 1".to_owned());
-    assert_eq!(world.ask().await, "3 green 1");
-    // A name that was not watched when it was given up is waited for.
-    assert_eq!(world.update(4, "red").await, Change::Warming { version: 4 });
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@
 mod grpc;
 
 use std::collections::BTreeSet;
-use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, UpdateOutcome};
@@ -18,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::cli::UnsupportedFields;
 use crate::first::First;
 use crate::listener::{EdgeListener, Maker};
-use crate::rds::{Missing, Rds};
+use crate::rds::Rds;
 use crate::service::Reload;
 
 /// What updates are applied to.
@@ -86,7 +85,7 @@ impl Lds {
                     Err(error) => {
                         complain!("lds: {path}: {error}");
                         self.first.unusable();
-                        self.done(first.take(), false, ready(true));
+                        self.done(first.take(), false, async {});
                     }
                 }
             }
@@ -112,7 +111,7 @@ impl Lds {
             Err(error) => {
                 file.applied(&version, UpdateOutcome::Rejected);
                 complain!("lds: {path}: {error}");
-                self.done(first, false, ready(true));
+                self.done(first, false, async {});
             }
         }
     }
@@ -122,7 +121,7 @@ impl Lds {
         &self,
         first: Option<oneshot::Sender<bool>>,
         whole: bool,
-        warm: impl Future<Output = bool> + Send + 'static,
+        warm: impl Future<Output = ()> + Send + 'static,
     ) {
         let reload = Arc::clone(&self.reload);
         let Some(first) = first else {
@@ -130,16 +129,15 @@ impl Lds {
             return;
         };
         tokio::spawn(async move {
-            let whole = warm.await && whole;
+            warm.await;
             // Not everybody wants to know.
             first.send(whole).ok();
             reload.applied.notify_one();
         });
     }
 
-    /// Over when no listener of this update waits for its routes any more; whether none of them was
-    /// refused.
-    fn warming(&self, applied: &Applied) -> impl Future<Output = bool> + Send + 'static + use<> {
+    /// Over when no listener of this update waits for its routes any more.
+    fn warming(&self, applied: &Applied) -> impl Future<Output = ()> + Send + 'static + use<> {
         let rds = &self.maker.rds;
         warming(&applied.report, &self.listeners, rds, &self.first)
     }
@@ -197,13 +195,13 @@ impl Lds {
 }
 
 /// Follows the versions of a report that wait for their routes, each to its end; over when none
-/// waits any more. Whether no routes were refused.
+/// waits any more.
 pub(crate) fn warming(
     report: &UpdateReport,
     listeners: &Listeners<EdgeListener>,
     rds: &Rds,
     first: &First,
-) -> impl Future<Output = bool> + Send + 'static + use<> {
+) -> impl Future<Output = ()> + Send + 'static + use<> {
     first.report(report, |name| listeners.active(name).is_some());
     let versions = report.listeners.iter().filter_map(|(name, outcome)| {
         let Ok(Change::Warming { version }) = *outcome else {
@@ -213,41 +211,36 @@ pub(crate) fn warming(
         let (first, name) = (first.clone(), Arc::clone(name));
         Some(tokio::spawn(async move {
             listeners.until_warm(version).await;
-            let none_refused = warm(&listeners, &rds, &name);
+            warm(&listeners, &rds, &name);
             let versions = listeners.snapshot();
             let mut of_it = versions.iter().filter(|one| one.name == name);
             first.warm(&name, of_it.any(|one| one.state == VersionState::Warming));
-            none_refused
         }))
     });
     let versions: Vec<_> = versions.collect();
     async move {
-        let mut none_refused = true;
         for version in versions {
-            none_refused &= version.await.unwrap_or(false);
+            version.await.ok();
         }
-        none_refused
     }
 }
 
-/// Says what a listener serves that has waited for its routes; whether none of them was refused.
-fn warm(listeners: &Listeners<EdgeListener>, rds: &Rds, name: &str) -> bool {
+/// Says what a listener serves that has waited for its routes.
+fn warm(listeners: &Listeners<EdgeListener>, rds: &Rds, name: &str) {
     let Some(active) = listeners.active(name) else {
-        return true;
+        return;
     };
     say!(
         "lds: {name} serves version {:?} (v{})",
         active.version_info(),
         active.number()
     );
-    let missing = rds.missing(active.config().listener());
-    for (missing, why) in &missing {
+    for missing in rds.missing(active.config().listener()) {
         complain!(
-            "warning: listener {name:?}: route configuration {missing:?} {why}: requests are \
-             answered with 404 until one comes"
+            "warning: listener {name:?}: route configuration {missing:?} has not come within \
+             initial_fetch_timeout: requests are answered with 404 until it does"
         );
     }
-    missing.iter().all(|(_, why)| *why != Missing::Refused)
 }
 
 /// Says in one line what an update changed.

@@ -301,10 +301,10 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
     };
     tokio::spawn(lds.run(bootstrap.clone(), applied));
     let first = async move {
-        let statics_whole = statics_warm.await;
+        statics_warm.await;
         match first {
-            Some(whole) => whole.await == Ok(true) && statics_whole,
-            None => statics_whole,
+            Some(whole) => whole.await == Ok(true),
+            None => true,
         }
     };
     let offering = match restart {

@@ -44,15 +44,6 @@ pub(crate) struct Newest {
     _stats: Arc<RdsStats>,
 }
 
-/// Why a table is not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub(crate) enum Missing {
-    #[error("has not come within initial_fetch_timeout")]
-    Late,
-    #[error("was refused")]
-    Refused,
-}
-
 /// A table for one request.
 pub(crate) struct Taken(Arc<Table>);
 
@@ -100,8 +91,9 @@ impl Rds {
         (newest, awaited)
     }
 
-    /// Which tables of a listener are not there, and why not. It serves without them, if it serves.
-    pub(crate) fn missing(&self, listener: &Listener) -> Vec<(String, Missing)> {
+    /// Which tables of a listener are not there. It serves without them, if it serves, since they
+    /// did not come in time.
+    pub(crate) fn missing(&self, listener: &Listener) -> Vec<String> {
         let managers = listener
             .all_chains()
             .filter_map(|chain| match chain.terminal() {
@@ -111,15 +103,10 @@ impl Rds {
         let mut missing = Vec::new();
         for (manager, rds) in managers.filter_map(|one| Some((one, one.rds.as_ref()?))) {
             let name = &rds.route_config_name;
-            let table = self.0.tables.watch(&**name);
-            match (table.load(), table.is_ready()) {
-                (Some(_), _) => {}
-                (None, true) => missing.push((name.clone(), Missing::Refused)),
-                (None, false) => {
-                    let stats = self.0.stats.rds(&manager.stat_prefix, name);
-                    stats.init_fetch_timeout.inc();
-                    missing.push((name.clone(), Missing::Late));
-                }
+            if self.0.tables.watch(&**name).load().is_none() {
+                let stats = self.0.stats.rds(&manager.stat_prefix, name);
+                stats.init_fetch_timeout.inc();
+                missing.push(name.clone());
             }
         }
         missing.sort();

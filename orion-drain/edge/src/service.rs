@@ -32,9 +32,8 @@ pub(crate) struct Source {
     pub(crate) reload: Option<Arc<Reload>>,
     /// How long the first listeners may take: `initial_fetch_timeout`; `None`: for ever.
     pub(crate) patience: Option<Duration>,
-    /// The listeners of the bootstrap have their routes, or have waited for them long enough;
-    /// whether none were refused.
-    pub(crate) statics_warm: Shared<BoxFuture<'static, bool>>,
+    /// The listeners of the bootstrap have their routes, or have waited for them long enough.
+    pub(crate) statics_warm: Shared<BoxFuture<'static, ()>>,
 }
 
 impl Source {

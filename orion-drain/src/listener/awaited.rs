@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// Routes that may not be there yet.
 pub(super) trait Awaited: Send + Sync {
-    fn is_ready(&self) -> bool;
+    fn is_there(&self) -> bool;
 
-    /// Over when they are there or given up, or have been waited for long enough from now on.
+    /// Over when they are there, or have been waited for long enough from now on.
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
@@ -20,8 +20,8 @@ pub(super) struct AwaitedRoutes<R: Send + Sync + 'static> {
 }
 
 impl<R: Send + Sync + 'static> Awaited for AwaitedRoutes<R> {
-    fn is_ready(&self) -> bool {
-        self.routes.is_ready()
+    fn is_there(&self) -> bool {
+        self.routes.load().is_some()
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {

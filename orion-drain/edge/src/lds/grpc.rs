@@ -1,6 +1,5 @@
 //! LDS and RDS from a control plane: every update is answered with what was refused of it.
 
-use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::join_all;
@@ -60,7 +59,7 @@ async fn apply(
         }
         Err(error) => {
             complain!("lds: control plane: {error}");
-            lds.done(first, false, ready(true));
+            lds.done(first, false, async {});
             vec![Refused::new(None, error.to_string())]
         }
     }

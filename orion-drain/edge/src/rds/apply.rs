@@ -42,28 +42,13 @@ impl Rds {
     /// An update was refused whole.
     pub(crate) fn refused(&self) {
         self.count(None, |stats| stats.update_rejected.inc());
-        self.give_up(None);
-    }
-
-    /// Listeners wait no longer for a table of this name; `None`: for any.
-    fn give_up(&self, name: Option<&str>) {
-        match name {
-            Some(name) => self.0.tables.give_up(name),
-            None => {
-                for name in self.0.tables.wanted() {
-                    self.0.tables.give_up(&name);
-                }
-            }
-        }
     }
 
     /// Takes the tables of an update that can be had; what is refused, and the names of those that
     /// are others than before. Nothing drains by it.
     pub(crate) fn apply(&self, update: RouteUpdate) -> (Vec<Refused>, Vec<String>) {
         let mut refused = Vec::new();
-        let mut given_up = Vec::new();
         for rejected in update.rejected {
-            given_up.push(rejected.name.clone());
             self.count(rejected.name.as_deref(), |stats| {
                 stats.update_rejected.inc();
             });
@@ -80,14 +65,9 @@ impl Rds {
                 Ok(false) => {}
                 Err(message) => {
                     self.count(Some(&name), |stats| stats.update_rejected.inc());
-                    given_up.push(Some(name.clone()));
                     refused.push(Refused::new(Some(name), message));
                 }
             }
-        }
-        // After the tables that are taken: a listener that waits for two finds them together.
-        for name in &given_up {
-            self.give_up(name.as_deref());
         }
         (refused, changed)
     }

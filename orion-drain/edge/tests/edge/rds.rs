@@ -120,6 +120,31 @@ async fn the_old_version_serves_until_the_routes_of_the_new_one_come() {
 }
 
 #[tokio::test]
+async fn while_the_first_routes_of_the_new_version_are_refused_the_old_one_serves() {
+    let mut plane = Plane::start().await;
+    let mut edge = start("GRPC", plane.address).await;
+    let mut stream = begin(&mut plane).await;
+    let address = edge.address("http").await;
+    send(&mut stream, "2", vec![by_rds("http", 2, "shop", "0s")]).await;
+    until_names(&mut stream, &["shop"]).await;
+
+    let twice = json!({ "virtual_hosts": [{ "name": "all", "domains": ["*", "*"] }] });
+    let bad = to("shop", "bad", "http", twice);
+    stream.send_routes("r1", "r1", vec![bad]).await;
+    let nack = stream.routes_request().await;
+    let wrong = "shop: resources[0].virtual_hosts[0].domains[1]: duplicate domain `*`\n";
+    assert_eq!(nack, ("", "r1", &["shop"][..], wrong).into());
+    for _ in 0..3 {
+        assert_eq!(version_at(address).await, "v1");
+    }
+    assert_eq!(edge.stat("total_listeners_warming").await, 1);
+
+    send_routes(&mut stream, "r2", vec![routes("shop", "one")]).await;
+    edge.until("lds: http serves version \"2\"").await;
+    assert_eq!(version_at(address).await, "one");
+}
+
+#[tokio::test]
 async fn a_filter_chain_waits_for_its_routes_too_when_the_listener_goes_on() {
     let mut plane = Plane::start().await;
     let mut edge = start("GRPC", plane.address).await;
@@ -196,45 +221,6 @@ async fn a_listener_waits_no_longer_than_the_initial_fetch_timeout_and_answers_4
     assert_eq!(
         (response.ok().as_str(), response.says_close()),
         ("late", false)
-    );
-}
-
-#[tokio::test]
-async fn a_first_table_that_is_refused_is_waited_for_no_longer() {
-    let mut plane = Plane::start().await;
-    let mut edge = start("GRPC", plane.address).await;
-    let mut stream = plane.whole().await;
-    stream.answer().await;
-    let both = vec![
-        by_rds("http", 1, "shop", "0s"),
-        by_rds("other", 1, "market", "0s"),
-    ];
-    send(&mut stream, "1", both).await;
-    until_names(&mut stream, &["market", "shop"]).await;
-    let twice = json!({ "virtual_hosts": [{ "name": "all", "domains": ["*", "*"] }] });
-    let bad = to("shop", "bad", "http", twice);
-    stream
-        .send_routes("r1", "r1", vec![bad, routes("market", "fish")])
-        .await;
-    let nack = stream.routes_request().await;
-    let wrong = "shop: resources[0].virtual_hosts[0].domains[1]: duplicate domain `*`\n";
-    assert_eq!(nack, ("", "r1", &["market", "shop"][..], wrong).into());
-    edge.until("warning: listener \"http\": route configuration \"shop\" was refused")
-        .await;
-    until_ready(&edge).await;
-    assert_eq!(version_at(edge.address("other").await).await, "fish");
-    let mut client = H1::connect(edge.address("http").await).await;
-    assert_eq!(client.get("/version").await.status, 404);
-    let stats = edge.stats().await;
-    assert_eq!(stats["http.http.rds.shop.init_fetch_timeout"], 0);
-    assert_eq!(stats["listener_manager.total_listeners_warming"], 0);
-    // The next one is taken, for the client that is connected too.
-    let all = vec![routes("shop", "one"), routes("market", "fish")];
-    send_routes(&mut stream, "r2", all).await;
-    let response = client.get("/version").await;
-    assert_eq!(
-        (response.ok().as_str(), response.says_close()),
-        ("one", false)
     );
 }
 
@@ -528,37 +514,6 @@ async fn take_over(is_static: bool) {
     new.until(&format!("hot restart: process {} drains", old.pid()))
         .await;
     assert_eq!(version_at(at).await, "new");
-}
-
-#[tokio::test]
-async fn a_process_whose_first_routes_are_refused_leaves_the_old_process_serving() {
-    let mut plane = Plane::start().await;
-    let folder = tempfile::TempDir::new().expect("a folder");
-    let meeting = folder.path().join("meeting");
-    let flags = format!("{FLAGS} --hot-restart-path {}", meeting.display());
-    let (address, port) = (plane.address, free_port());
-    let listener = || json_of(Http::new("http", 1).at("127.0.0.1", port), "shop", "0s");
-    let start = || {
-        Edge::start_of(&flags, |folder, upstream| {
-            let source = "  lds_config: { ads: {}, resource_api_version: V3 }\n";
-            with_ads(&bootstrap(folder, upstream, ""), address, source, &[])
-        })
-    };
-    let mut old = start().await;
-    let mut of_old = until_asked(&mut plane, false, listener()).await;
-    send_routes(&mut of_old, "r1", vec![routes("shop", "old")]).await;
-    old.until("lds: http serves").await;
-    let at = SocketAddr::from(([127, 0, 0, 1], port));
-    let mut new = start().await;
-    let of_new = until_asked(&mut plane, false, listener()).await;
-    let twice = json!({ "virtual_hosts": [{ "name": "all", "domains": ["*", "*"] }] });
-    let bad = to("shop", "bad", "http", twice);
-    of_new.send_routes("r1", "r1", vec![bad]).await;
-    new.until("hot restart: not all listeners can be served")
-        .await;
-    assert!(!new.exit().await.success());
-    assert_eq!(version_at(at).await, "old");
-    assert_eq!(old.get("/ready").await.status, 200);
 }
 
 /// The next stream, on which this listener is sent if it is not static, and its routes are asked
