@@ -128,7 +128,9 @@ where
                     }
                     Until::Read(remainder) => !ready!(remainder.poll_ended(cx)),
                 };
-                let waiting = this.rare.take().and_then(|rare| rare.waiting);
+                // The tunnel that the response opens stays: it is handed on with the head.
+                let rare = this.rare.as_deref_mut();
+                let waiting = rare.and_then(|rare| rare.waiting.take());
                 let Some(Waiting { response, until }) = waiting else {
                     return Poll::Pending;
                 };

@@ -233,6 +233,34 @@ async fn a_tunnel_whose_client_is_reset_is_reset_towards_its_endpoint() {
     }
 }
 
+/// The GOAWAY stands before the head that opens the tunnel.
+#[tokio::test]
+async fn a_tunnel_that_opens_with_the_goaway_of_its_connection_ends_as_any_other() {
+    const RESET: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 8];
+    const END: [u8; 9] = [0, 0, 0, 0, 1, 0, 0, 0, 1];
+    for (frame, end) in [(&RESET[..], End::Reset), (&END[..], End::Fin)] {
+        let (endpoint, ends) = switching().await;
+        let listener = Http::new("http", 1)
+            .with_http("http2_protocol_options: { allow_connect: true }")
+            .yaml()
+            .replace("cluster: http", "cluster: chat");
+        let chat = cluster("chat", &[endpoint], "");
+        let edge = Edge::start_beside("", &discovery("1", &[listener]), &chat, "").await;
+        let mut client = H2::connect(edge.address("http").await).await;
+        edge.post("/healthcheck/fail").await;
+        client.connect_websocket(1, "/chat").await;
+        assert_eq!(client.next().await, Event::GoAway(NO_LIMIT));
+        let opened = Event::Head {
+            stream: 1,
+            ok: true,
+        };
+        assert_eq!(client.next().await, opened);
+        client.raw(frame).await;
+        let ended = within("the end of the endpoint's side", ends).await;
+        assert_eq!(ended.expect("it runs"), end, "{frame:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_whose_endpoint_takes_no_connection_is_let_go_at_the_deadline() {
     let (endpoint, _waiting) = full_endpoint().await;
