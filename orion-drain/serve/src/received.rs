@@ -67,7 +67,8 @@ pub struct ReceivedBody<B = Incoming> {
 pub enum BodyError<E = hyper::Error> {
     /// The server's own error.
     Server(E),
-    /// The client has reset its stream of HTTP/2.
+    /// The stream of HTTP/2 has ended without END_STREAM: its client has reset it, or has not
+    /// answered a keep-alive.
     Reset,
 }
 
@@ -75,7 +76,7 @@ impl<E> fmt::Display for BodyError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Server(_) => "the body cannot be read",
-            Self::Reset => "the client has reset the stream",
+            Self::Reset => "the stream has ended before the body",
         })
     }
 }
