@@ -285,7 +285,8 @@ impl Offer {
 
     /// The path and the lock file are there again if another process or an operator has removed
     /// them: a new process must find this one, and must not begin afresh beside it.
-    async fn restore(&mut self) -> Result<(), HandoverError> {
+    /// `true`: one was made anew.
+    async fn restore(&mut self) -> Result<bool, HandoverError> {
         let lock = self.lock.as_mut().ok_or(HandoverError::Given)?;
         if self.listener.is_none() {
             // It could not be had when this process took over.
@@ -305,7 +306,10 @@ impl Offer {
     ) -> Result<Option<Given>, HandoverError> {
         // Before the look at what is there: the kernel notifies this process of later removals.
         let removals = Removals::of(&self.identity.path);
-        self.restore().await?;
+        if self.restore().await? {
+            // It was not there to be watched: the next attempt watches it.
+            return Ok(None);
+        }
         let listener = self.listener.as_ref().ok_or(HandoverError::Given)?;
         let arrived = self.arrivals.next(listener, options.patience);
         let (mut wire, heard) = match select(pin!(arrived), pin!(removals.next())).await {

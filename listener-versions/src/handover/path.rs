@@ -149,6 +149,7 @@ impl Lock {
     }
 
     /// The lock file and the path are there again if they were removed. `file` is the path's file.
+    /// `true`: one of them was made anew, so that watches of them have to begin again.
     ///
     /// # Errors
     ///
@@ -158,36 +159,41 @@ impl Lock {
         path: &Path,
         listener: &mut Option<UnixListener>,
         file: &mut Option<FileId>,
-    ) -> io::Result<()> {
-        self.restore_file(path);
+    ) -> io::Result<bool> {
+        let is_new = self.restore_file(path);
         // With another lock file there, another process serves there too: its socket stays.
         let is_there = file.is_some() && *file == file_at(path);
         let is_right = is_there || !self.is_at(path);
         if listener.is_some() && is_right {
-            return Ok(());
+            return Ok(is_new);
         }
-        match self.listen(path) {
-            Ok(new) => *listener = Some(new),
+        let is_new = match self.listen(path) {
+            Ok(new) => {
+                *listener = Some(new);
+                true
+            }
             // Something else is there, or the folder is gone. Processes that have connected are
             // answered, and more cannot come.
-            Err(_) if listener.is_some() => {}
+            Err(_) if listener.is_some() => is_new,
             Err(error) => return Err(error),
-        }
+        };
         *file = file_at(path);
-        Ok(())
+        Ok(is_new)
     }
 
     /// The lock file is there again if it was removed, so that no other process gets the lock. Does
     /// nothing if another process has made it anew already.
-    fn restore_file(&mut self, path: &Path) {
+    fn restore_file(&mut self, path: &Path) -> bool {
         if self.is_at(path) {
-            return;
+            return false;
         }
         let owner = self.owner();
-        if let Ok(Some(lock)) = Self::try_get(path) {
-            lock.set_owner(owner);
-            *self = lock;
-        }
+        let Ok(Some(lock)) = Self::try_get(path) else {
+            return false;
+        };
+        lock.set_owner(owner);
+        *self = lock;
+        true
     }
 
     pub(super) fn fd(&self) -> &File {

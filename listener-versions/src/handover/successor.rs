@@ -136,7 +136,8 @@ impl Successor {
             GivingAction::Wait => self.again = (self.again * 2).min(TRY_AGAIN.1),
             GivingAction::Listen => {
                 self.until = Some(Instant::now() + tellable(self.options.keep));
-                self.listen();
+                // `keep` looks again.
+                let _ = self.listen();
             }
             GivingAction::Give => {
                 if let Some(wire) = &mut self.wire {
@@ -158,13 +159,16 @@ impl Successor {
         None
     }
 
-    /// Listens at the path, also after it or the lock file was removed.
-    fn listen(&mut self) {
-        if let Some(lock) = &mut self.lock {
-            let path = &self.identity.path;
-            // Without a listener, it is tried again until the time is over.
-            lock.restore(path, &mut self.listener, &mut self.file).ok();
-        }
+    /// Listens at the path, also after it or the lock file was removed. `true`: one of them was
+    /// made anew.
+    fn listen(&mut self) -> bool {
+        let Some(lock) = &mut self.lock else {
+            return false;
+        };
+        let path = &self.identity.path;
+        // Without a listener, it is tried again until the time is over.
+        lock.restore(path, &mut self.listener, &mut self.file)
+            .unwrap_or(false)
     }
 
     async fn hear(&mut self) -> Option<GivingEvent> {
@@ -206,7 +210,10 @@ impl Successor {
         let until = self.until?;
         // Before the look at what is there: the kernel notifies this process of later removals.
         let removals = Removals::of(&self.identity.path);
-        self.listen();
+        if self.listen() {
+            // It was not there to be watched: the next look watches it.
+            return None;
+        }
         let Some(listener) = &self.listener else {
             let again = Instant::now() + PAUSE;
             if again > until {

@@ -252,7 +252,10 @@ async fn a_process_whose_path_or_lock_file_is_removed_is_found_all_the_same() {
             lds(&first, [at("a", a.clone(), 0)]).await;
             let at_a = port(&first, "a");
             let attempt = offered(&meeting, &first).await;
-            removed_and_made_anew(&meeting, names).await;
+            // What is made anew is watched too.
+            for _ in 0..3 {
+                removed_and_made_anew(&meeting, names).await;
+            }
             // The second one's death is known by the new lock file.
             let successor = replaced_by_one_that_dies(&meeting, attempt, &a).await;
             let parked = park(at_a);
@@ -279,7 +282,11 @@ async fn a_process_that_keeps_a_dead_ones_sockets_is_found_after_its_path_or_loc
             let parked = park(at_a);
             tokio::select! {
                 event = successor.next() => panic!("{event:?}"),
-                () = removed_and_made_anew(&meeting, names) => {}
+                () = async {
+                    for _ in 0..3 {
+                        removed_and_made_anew(&meeting, names).await;
+                    }
+                } => {}
             }
             replaced_again(&meeting, successor, a).await;
             answered(parked).await;
