@@ -53,6 +53,7 @@ struct Revision<C> {
     is_static: bool,
     since: SystemTime,
     watch: WatchOptions,
+    max_connections: Option<usize>,
     life: Arc<Life>,
     /// In the order of the configuration's.
     chains: Vec<Arc<ListenerChain>>,
@@ -91,6 +92,7 @@ impl<C: ListenerConfig> Revision<C> {
             is_static: record.origin == Origin::Static,
             since: SystemTime::now(),
             watch: WatchOptions::default().with_drain_timeout(record.asked.drain_timeout),
+            max_connections: record.asked.max_connections,
             life: Arc::clone(&record.life),
             by_id: chains
                 .iter()
@@ -238,6 +240,11 @@ impl<C> ListenerVersion<C> {
     #[must_use]
     pub fn group(&self) -> &ConnGroup {
         &self.stable.group
+    }
+
+    /// How many connections it may have, as its configuration said.
+    pub(crate) fn max_connections(&self) -> Option<usize> {
+        self.revision.max_connections
     }
 
     /// Its listener's connections, over all versions.

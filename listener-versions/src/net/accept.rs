@@ -198,7 +198,7 @@ fn report_refusal<C>(listening: &Listening<C>, shared: &Shared, version: u64, re
 /// once.
 fn check<C: ListenerConfig>(shared: &Shared, version: &ListenerVersion<C>) -> Result<(), Refusal> {
     let options = &shared.options;
-    let version_limit = version.config().max_connections();
+    let version_limit = version.max_connections();
     if options.admits_all() && version_limit.is_none() {
         return Ok(());
     }

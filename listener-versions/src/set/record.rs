@@ -82,6 +82,7 @@ pub(crate) struct Asked {
     pub(crate) traffic_direction: TrafficDirection,
     pub(crate) drain_type: DrainType,
     pub(crate) drain_timeout: Duration,
+    pub(crate) max_connections: Option<usize>,
     /// In the order of its addresses: at least one, and none twice.
     pub(crate) sockets: Vec<SocketKey>,
     /// Of each of the sockets.
@@ -97,6 +98,7 @@ impl Asked {
             traffic_direction: config.traffic_direction(),
             drain_type: config.drain_type(),
             drain_timeout: config.drain_timeout(),
+            max_connections: config.max_connections(),
             sockets: SocketKey::of(name, addresses()),
             socket_options: addresses()
                 .map(|address| config.socket_options(address))

@@ -94,6 +94,10 @@ impl ListenerConfig for Config {
         self.reach("drain_timeout");
         Duration::ZERO
     }
+    fn max_connections(&self) -> Option<usize> {
+        self.reach("max_connections");
+        None
+    }
     fn socket_options(&self, _: &ListenAddress) -> SocketOptions {
         self.reach("socket_options");
         SocketOptions::default()
@@ -116,7 +120,7 @@ impl ListenerConfig for Config {
     }
 }
 
-const METHODS: [&str; 12] = [
+const METHODS: [&str; 13] = [
     "name",
     "address",
     "same_content",
@@ -126,6 +130,7 @@ const METHODS: [&str; 12] = [
     "drain_type",
     "traffic_direction",
     "drain_timeout",
+    "max_connections",
     "socket_options",
     "warms",
     "validate",
