@@ -154,6 +154,10 @@ pub(super) fn prepare(value: Value) -> Value {
                     // A struct of somebody else's: its keys are no fields.
                     "metadata" => _ = prepared.insert(key, value),
                     _ if value.is_null() => {}
+                    // Neither are the runtime's, such as the name of a listener.
+                    "static_layer" | "staticLayer" => {
+                        prepared.insert("static_layer".to_owned(), value);
+                    }
                     _ => {
                         let key = snake_case(key);
                         let mut value = prepare(value);

@@ -53,6 +53,7 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
                 flatten(&key, value, into);
             }
         }
+        Value::Null => {}
         value => drop(into.insert(prefix.to_owned(), value.clone())),
     }
 }

@@ -108,6 +108,10 @@ async fn a_runtime_value_that_would_change_what_is_served_is_refused() {
     let file = format!("{file}  listeners:\n  {listener}\n");
     for (values, wrong) in [
         (
+            "{ canaryShare: 0 }",
+            ".runtime_fraction.runtime_key: not supported: `canaryShare` is set in `layered_runtime`",
+        ),
+        (
             "{ canary: 0 }",
             ".runtime_fraction.runtime_key: not supported: `canary` is set in `layered_runtime`",
         ),
@@ -120,7 +124,13 @@ async fn a_runtime_value_that_would_change_what_is_served_is_refused() {
             "layered_runtime: `envoy.resource_limits.listener.http.connection_limit`: expected a number",
         ),
     ] {
-        let (ok, said) = run(&(file.clone() + &runtime(values))).await;
+        let key = if values.contains("canaryShare") {
+            "canaryShare"
+        } else {
+            "canary"
+        };
+        let file = file.replace("runtime_key: canary", &format!("runtime_key: {key}"));
+        let (ok, said) = run(&(file + &runtime(values))).await;
         assert!(!ok && said.contains(wrong), "{values}: {said}");
     }
     let (_, said) = run(&(file + &runtime("{ other: 0 }"))).await;
