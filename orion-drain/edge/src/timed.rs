@@ -71,6 +71,9 @@ impl Body for RequestBody {
             if let Some(progress) = this.progress.take() {
                 progress.ended();
             }
+            if let (None | Some(Ok(_)), Some(upload)) = (&frame, &this.upload) {
+                upload.has_come_whole();
+            }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client)))
     }
@@ -98,9 +101,11 @@ pub(crate) struct ResponseBody {
     times: Times,
     /// Of its request, if that had not come whole when the response began.
     upload: Option<Arc<Upload>>,
-    /// A stream of HTTP/2 whose request was sent whole: its end is END_STREAM. hyper makes an end of
-    /// a reset with NO_ERROR too, which before the request's end may stand behind a whole response.
+    /// A stream of HTTP/2: once its request has been sent whole, its end is END_STREAM. hyper makes
+    /// an end of a reset with NO_ERROR too, which may stand behind a whole response before that.
     is_stream: bool,
+    /// All of it was read: a reset of the request's rest, by another thread, changes nothing.
+    is_whole: bool,
 }
 
 /// The times of a response.
@@ -128,7 +133,8 @@ impl ResponseBody {
         Self {
             body,
             times,
-            is_stream: over_http2 && upload.is_none(),
+            is_stream: over_http2,
+            is_whole: false,
             upload,
         }
     }
@@ -153,6 +159,9 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
+        if this.is_whole {
+            return Poll::Ready(None);
+        }
         if let Times::Watched(progress) = &this.times {
             if let Some(overdue) = progress.overdue() {
                 this.end();
@@ -160,9 +169,13 @@ impl Body for ResponseBody {
             }
         }
         let frame = Pin::new(&mut this.body).poll_frame(cx);
+        // Both are asked before `end`, which lets the request reset the stream.
+        this.is_whole =
+            matches!(frame, Poll::Ready(None | Some(Ok(_)))) && this.body.is_end_stream();
+        let is_sent = this.upload.as_ref().is_none_or(|upload| upload.is_whole());
         let ends = match &frame {
             Poll::Pending => false,
-            Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),
+            Poll::Ready(Some(Ok(_))) => this.is_whole,
             Poll::Ready(_) => true,
         };
         if ends {
@@ -176,14 +189,14 @@ impl Body for ResponseBody {
         if let (Poll::Ready(_), Times::Watched(progress)) = (&frame, &this.times) {
             progress.moved();
         }
-        if matches!(frame, Poll::Ready(None)) && this.is_stream && !this.body.is_end_stream() {
+        if matches!(frame, Poll::Ready(None)) && this.is_stream && is_sent && !this.is_whole {
             return Poll::Ready(Some(Err("the endpoint has reset the stream".into())));
         }
         frame.map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.is_whole || self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
