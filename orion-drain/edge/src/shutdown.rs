@@ -35,12 +35,14 @@ pub(crate) async fn wait(
         service.stops();
         listeners.stop_listeners(DrainDirection::All);
     });
+    let again = Notify::new();
     let quit = async {
         quit.await;
         shutdown.end_now();
+        again.notify_one();
         std::future::pending().await
     };
-    let again = Notify::new();
+    let mut quit = pin!(quit);
     let mut hear = pin!(hear(signals, shutdown, on_sigterm, &again));
     let outcome = tokio::select! {
         // In this order: a step is taken before it is told, and told before the next signal is
@@ -49,7 +51,7 @@ pub(crate) async fn wait(
         outcome = run => outcome,
         () = tell(shutdown, listeners) => return,
         () = &mut hear => return,
-        () = quit => return,
+        () = &mut quit => return,
     };
     if outcome.ending == ShutdownEnding::Drained {
         let took = outcome.drain.map_or(outcome.took, |drain| drain.took);
@@ -67,6 +69,7 @@ pub(crate) async fn wait(
                 () = next => {}
                 () = again.notified() => {}
                 () = hear => {}
+                () = quit => {}
             }
         }
     }
@@ -76,7 +79,10 @@ pub(crate) async fn wait(
 async fn hear(mut signals: Signals, shutdown: &Shutdown, on_sigterm: OnSigterm, again: &Notify) {
     signals.next().await;
     match on_sigterm {
-        OnSigterm::Exit => shutdown.end_now(),
+        OnSigterm::Exit => {
+            shutdown.end_now();
+            again.notify_one();
+        }
         OnSigterm::Drain => shutdown.begin(ShutdownReason::ProcessShutdown),
     }
     signals.next().await;
