@@ -1,43 +1,35 @@
 //! In which order endpoints take turns: each as often as its weight says, spread evenly.
 
-/// How many turns a round has at most, if there are fewer endpoints than that: a weight is kept to
-/// about a thousandth.
+/// How many turns a round has at most, if there are few endpoints: a share is kept to about a
+/// thousandth.
 const MOST: u64 = 1024;
+
+/// How many turns there may be for each of many endpoints.
+const EACH: u64 = 64;
 
 /// Which endpoint is next, and so on, for a round.
 pub(crate) fn turns(weights: &[u32]) -> Vec<usize> {
     let weights = reduced(weights);
-    if weights.iter().all(|weight| *weight == 1) {
-        return (0..weights.len()).collect();
-    }
-    let total: i64 = weights.iter().sum();
-    // In every turn each is owed its weight, and the one that is owed most is next.
-    let mut owed = vec![0; weights.len()];
-    let turns = (0..total).map(|_| {
-        let mut next = 0;
-        for (index, weight) in weights.iter().enumerate() {
-            owed[index] += weight;
-            if owed[index] > owed[next] {
-                next = index;
-            }
-        }
-        owed[next] -= total;
-        next
-    });
-    turns.collect()
+    let each = weights.iter().enumerate();
+    // The turns of each are evenly spread: in the middle of its parts of the round.
+    let mut turns: Vec<(i64, usize)> = each
+        .flat_map(|(index, weight)| (0..*weight).map(move |turn| (2 * turn + 1, index)))
+        .collect();
+    let at = |turn: i64, other: usize| i128::from(turn) * i128::from(weights[other]);
+    turns.sort_by(|&(a, i), &(b, j)| at(a, j).cmp(&at(b, i)).then(i.cmp(&j)));
+    turns.into_iter().map(|(_, index)| index).collect()
 }
 
 /// The smallest weights that are as good.
 fn reduced(weights: &[u32]) -> Vec<i64> {
     let by = weights.iter().copied().fold(0, divisor).max(1);
     let total: u64 = weights.iter().map(|weight| u64::from(weight / by)).sum();
-    let most = MOST.max(weights.len() as u64);
+    let most = MOST.max(EACH * weights.len() as u64);
     let scaled = weights.iter().map(|weight| {
-        let weight = i64::from(weight / by);
+        let weight = u64::from(weight / by);
         match total > most {
-            // Both are far below 2^32.
-            true => (weight * most as i64 / total as i64).max(1),
-            false => weight,
+            true => (u128::from(weight) * u128::from(most) / u128::from(total)).max(1) as i64,
+            false => weight as i64,
         }
     });
     scaled.collect()
@@ -61,6 +53,14 @@ mod tests {
         assert_eq!(turns(&[5, 5, 5]), [0, 1, 2]);
         assert_eq!(turns(&[1, 3]), [1, 0, 1, 1]);
         assert_eq!(turns(&[50, 100, 50]), [1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn many_endpoints_have_their_shares_too() {
+        let weights: Vec<u32> = (0..1000).map(|index| [1, 3, 100][index % 3]).collect();
+        let round = turns(&weights);
+        let of = |index| round.iter().filter(|turn| **turn == index).count();
+        assert_eq!((of(0), of(1), of(2)), (1, 5, 184));
     }
 
     #[test]
