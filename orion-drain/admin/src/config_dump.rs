@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 use listener_versions::{ListenerConfig, ListenerVersion, VersionState};
+use regex_lite::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -196,32 +197,25 @@ impl ListenerConfigView {
 
 impl ConfigDump {
     /// What a query asks for: `?resource=FIELD`, `?mask=PATHS`, `?name_regex=REGEX`.
-    pub(super) fn chosen(mut self, query: &Query) -> Result<Value, (StatusCode, String)> {
+    pub(super) fn chosen(self, query: &Query) -> Result<Value, (StatusCode, String)> {
         let names = regex(query, "name_regex").map_err(|wrong| (StatusCode::BAD_REQUEST, wrong))?;
-        if let Some(names) = &names {
-            self.listeners.retain(|one| names.is_match(&one.name));
-            self.routes.retain(|one| names.is_match(&one.name));
-        }
         let resource = query.get("resource");
         if let Some("bootstrap") = resource {
             let message =
                 "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field";
             return Err((StatusCode::BAD_REQUEST, message.to_owned()));
         }
-        let mut dump = self.to_json(resource).ok_or_else(|| {
+        let mut dump = self.to_json(resource, names.as_ref()).ok_or_else(|| {
             let resource = resource.unwrap_or_default();
             (
                 StatusCode::NOT_FOUND,
                 format!("{resource} not found in config dump"),
             )
         })?;
-        let mut configs = dump["configs"]
+        let configs = dump["configs"]
             .as_array_mut()
             .map(std::mem::take)
             .unwrap_or_default();
-        if let Some(names) = names.filter(|_| resource.is_some()) {
-            configs.retain(|config| name_of(config).is_none_or(|name| names.is_match(name)));
-        }
         let configs = match query.get("mask") {
             Some(mask) => masked(configs, mask),
             None => configs,
@@ -234,10 +228,16 @@ impl ConfigDump {
     }
 
     /// The JSON of the whole dump, or of one of its repeated fields
-    /// (`?resource=dynamic_listeners`); `None` if there is no such field.
-    pub(super) fn to_json(&self, resource: Option<&str>) -> Option<Value> {
-        let (fixed, dynamic): (Vec<_>, Vec<_>) =
-            self.listeners.iter().partition(|one| one.is_static);
+    /// (`?resource=dynamic_listeners`), with the entries of these names; `None` if there is no such
+    /// field.
+    pub(super) fn to_json(&self, resource: Option<&str>, names: Option<&Regex>) -> Option<Value> {
+        let is_named = |name: &str| names.is_none_or(|names| names.is_match(name));
+        let named = |mut entries: Vec<Value>| {
+            entries.retain(|entry| name_of(entry).is_none_or(is_named));
+            entries
+        };
+        let listeners = self.listeners.iter().filter(|one| is_named(&one.name));
+        let (fixed, dynamic): (Vec<_>, Vec<_>) = listeners.partition(|one| one.is_static);
         let fixed: Vec<Value> = fixed
             .into_iter()
             .map(ListenerConfigView::state_json)
@@ -257,18 +257,18 @@ impl ConfigDump {
             });
             each.collect()
         };
-        let routes: Vec<Value> = self.routes.iter().map(RouteConfigView::json).collect();
+        let routes = self.routes.iter().filter(|one| is_named(&one.name));
+        let routes: Vec<Value> = routes.map(RouteConfigView::json).collect();
+        // Tables have names of their own, whatever their listener's is.
+        let tables = named(routes_of(&self.listeners));
         let mut bootstrap = self.bootstrap.clone();
         bootstrap.iter_mut().for_each(redact);
-        let fixed_of = |field: &str| static_of(bootstrap.as_ref(), field);
+        let fixed_of = |field: &str| named(static_of(bootstrap.as_ref(), field));
         let configs = match resource {
             Some("static_clusters") => {
                 typed("ClustersConfigDump.StaticCluster", fixed_of("clusters"))
             }
-            Some("static_route_configs") => typed(
-                "RoutesConfigDump.StaticRouteConfig",
-                routes_of(&self.listeners),
-            ),
+            Some("static_route_configs") => typed("RoutesConfigDump.StaticRouteConfig", tables),
             Some("static_secrets") => typed("SecretsConfigDump.StaticSecret", fixed_of("secrets")),
             Some(resource) if NEVER.contains(&resource) => Vec::new(),
             Some("dynamic_route_configs") => typed("RoutesConfigDump.DynamicRouteConfig", routes),
@@ -287,7 +287,7 @@ impl ConfigDump {
                     "static_listeners": fixed, "dynamic_listeners": dynamic,
                 }));
                 let routes = vec![
-                    ("static_route_configs", routes_of(&self.listeners)),
+                    ("static_route_configs", tables),
                     ("dynamic_route_configs", routes),
                 ];
                 for (name, lists) in [
@@ -309,7 +309,7 @@ impl ConfigDump {
                         configs.push(Value::Object(fields));
                     }
                 }
-                configs.push(self.effective_json());
+                configs.push(self.effective_json(is_named));
                 configs
             }
         };
@@ -317,10 +317,11 @@ impl ConfigDump {
     }
 
     /// Not Envoy's: what is in force, with every default filled in.
-    fn effective_json(&self) -> Value {
+    fn effective_json(&self, is_named: impl Fn(&str) -> bool) -> Value {
         let listeners: Vec<_> = self
             .listeners
             .iter()
+            .filter(|one| is_named(&one.name))
             .map(|one| {
                 let state = state_name(one.state);
                 json!({ "name": one.name, "version": one.version, "version_info": one.version_info,
@@ -441,7 +442,7 @@ mod tests {
             bootstrap: Some(json!({ "transport_socket": socket })),
             ..ConfigDump::default()
         };
-        let json = dump.to_json(None).expect("the whole dump");
+        let json = dump.to_json(None, None).expect("the whole dump");
         let certificates =
             &json["configs"][0]["bootstrap"]["transport_socket"]["common_tls_context"];
         assert_eq!(
@@ -475,7 +476,9 @@ mod tests {
             ],
             ..ConfigDump::default()
         };
-        let json = dump.to_json(Some("dynamic_listeners")).expect("a field");
+        let json = dump
+            .to_json(Some("dynamic_listeners"), None)
+            .expect("a field");
         let info = |at: usize, state: &str| json["configs"][at][state]["version_info"].as_str();
         assert_eq!(
             (info(0, "active_state"), info(0, "warming_state")),
@@ -532,6 +535,17 @@ mod tests {
                 { "@type": kind("admin.v3.RoutesConfigDump.StaticRouteConfig"), "route_config": table },
             ] })
         );
+        // Each list by the names of its own entries.
+        let shop = chosen("resource=static_route_configs&name_regex=shop").expect("a field");
+        assert_eq!(shop["configs"][0]["route_config"]["name"], "shop");
+        let listener = chosen("resource=static_route_configs&name_regex=^in$");
+        assert_eq!(listener.expect("a field"), json!({}));
+        let up = chosen("name_regex=^up$").expect("all")["configs"].to_string();
+        let (_, behind_bootstrap) = up.split_once("ListenersConfigDump").expect("a list");
+        assert!(behind_bootstrap.contains("\"up\""), "{up}");
+        for other in ["\"down\"", "\"own\"", "\"shop\""] {
+            assert!(!behind_bootstrap.contains(other), "{other} in {up}");
+        }
         let secrets = chosen("resource=static_secrets").expect("a field");
         let secret = &secrets["configs"][0]["secret"];
         assert_eq!(secrets["configs"][0]["name"], "own");
@@ -569,7 +583,7 @@ mod tests {
                 "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "name": "shop",
             },
         });
-        let json = dump.to_json(None).expect("the whole dump");
+        let json = dump.to_json(None, None).expect("the whole dump");
         let routes = json!({
             "@type": "type.googleapis.com/envoy.admin.v3.RoutesConfigDump", "dynamic_route_configs": [state],
         });
@@ -580,7 +594,7 @@ mod tests {
             "{json}"
         );
         let one = dump
-            .to_json(Some("dynamic_route_configs"))
+            .to_json(Some("dynamic_route_configs"), None)
             .expect("a field");
         assert_eq!(one["configs"][0]["route_config"]["name"], "shop");
     }
