@@ -212,7 +212,7 @@ async fn so_many_connections_wait_to_be_accepted_as_the_backlog_says() {
     let edge = Edge::start(FLAGS, &discovery("1", &listeners)).await;
     let (short, long) = (edge.address("short").await, edge.address("long").await);
     // Stopped, it accepts nothing. The kernel takes one connection more than it is asked to.
-    edge.signal("STOP").await;
+    edge.stop().await;
     let mut taken = Vec::new();
     for (at, limit) in [(short, 3), (long, 65)] {
         let mut waiting = Vec::new();

@@ -252,6 +252,27 @@ impl Edge {
         self.process.signal(name).await.expect("edge is running");
     }
 
+    /// Stops every thread, until it gets CONT.
+    #[cfg(target_os = "linux")]
+    pub(crate) async fn stop(&self) {
+        self.signal("STOP").await;
+        let tasks = format!("/proc/{}/task", self.process.id().expect("it runs"));
+        // The signal is sent, and each thread takes it when it runs next.
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.expect("a thread").path().join("stat"));
+            let stat = stat.expect("its state");
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|rest| rest.starts_with('T'))
+        };
+        let all_stop = async {
+            while !std::fs::read_dir(&tasks).expect("threads").all(is_stopped) {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("a stop of all threads", all_stop).await;
+    }
+
     /// Lets this time pass, in which it goes on running.
     pub(crate) async fn runs_for(&mut self, time: Duration) {
         let ended = self.process.end(time).await;
