@@ -8,10 +8,10 @@ use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
 use drain_tree::DrainDirection;
+use listener_versions::Update;
 use listener_versions::handover::{
     HandoverError, HandoverOptions, Offer, SuccessorEvent, take_over,
 };
-use listener_versions::{Inherited, Update};
 use tokio::time::sleep;
 
 #[tokio::test]
@@ -81,28 +81,10 @@ async fn an_old_process_that_dies_before_it_is_asked_to_drain_leaves_its_sockets
         let old = process(0);
         lds(&old, [at("a", a.clone(), 0)]).await;
         let at_a = port(&old, "a");
-        let mut offer = Offer::bind(&meeting.path())
-            .await
-            .expect("no process is there");
-        let (kill, killed) = tokio::sync::oneshot::channel();
-        let attempt = tokio::spawn({
-            let old = old.clone();
-            async move {
-                let (options, more) = (HandoverOptions::default(), Inherited::new());
-                let mut next = std::pin::pin!(offer.next(&old, &options, &more));
-                tokio::select! {
-                    _ = &mut next => panic!("it was not asked"),
-                    _ = killed => std::panic::resume_unwind(Box::new("killed")),
-                }
-            }
-        });
+        let kill = offering_until_killed(&meeting, &old).await;
         let mut takeover = meeting.take_over().await;
         let parked = park(at_a);
-        // As the kernel closes them.
-        kill.send(()).expect("it waits");
-        attempt.await.expect_err("it was killed");
-        drop(old.share_sockets());
-        drop(old);
+        kill(old).await;
         let new = process(0);
         new.inherit(takeover.sockets());
         lds(&new, [at("a", a, 0)]).await;

@@ -139,6 +139,34 @@ pub(crate) async fn killed(handles: impl Send + 'static) {
     killed.await.expect_err("it was killed");
 }
 
+/// The process waits for the next one, until what is returned kills it.
+pub(crate) async fn offering_until_killed(
+    meeting: &Meeting,
+    old: &Listeners<Config>,
+) -> impl AsyncFnOnce(Listeners<Config>) + use<> {
+    let mut offer = Offer::bind(&meeting.path())
+        .await
+        .expect("no process is there");
+    let (kill, killed) = tokio::sync::oneshot::channel();
+    let attempt = tokio::spawn({
+        let old = old.clone();
+        async move {
+            let (options, more) = (HandoverOptions::default(), Inherited::new());
+            let mut next = std::pin::pin!(offer.next(&old, &options, &more));
+            tokio::select! {
+                _ = &mut next => panic!("it was not asked"),
+                _ = killed => std::panic::resume_unwind(Box::new("killed")),
+            }
+        }
+    });
+    async move |old: Listeners<Config>| {
+        kill.send(()).expect("it waits");
+        attempt.await.expect_err("it was killed");
+        // As the kernel closes them.
+        drop(old.share_sockets());
+    }
+}
+
 /// What a process says first that speaks this version of the protocol, as it is written.
 pub(crate) fn hello(version: u8) -> Vec<u8> {
     let mut hello = b"LVHO\0\x01\x01\0\0\0\0\x28".to_vec();

@@ -4,8 +4,7 @@
 use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
-use listener_versions::handover::{HandoverOptions, Offer};
-use listener_versions::{Inherited, VersionState};
+use listener_versions::VersionState;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 
@@ -73,28 +72,10 @@ async fn a_process_that_is_ready_waits_for_what_the_system_lacks_when_the_old_on
     let old = process(0);
     lds(&old, [at("a", a.clone(), 0)]).await;
     let at_a = port(&old, "a");
-    let mut offer = Offer::bind(&meeting.path())
-        .await
-        .expect("no process is there");
-    let (kill, killed) = tokio::sync::oneshot::channel();
-    let attempt = tokio::spawn({
-        let old = old.clone();
-        async move {
-            let (options, more) = (HandoverOptions::default(), Inherited::new());
-            let mut next = std::pin::pin!(offer.next(&old, &options, &more));
-            tokio::select! {
-                _ = &mut next => panic!("it was not asked"),
-                _ = killed => std::panic::resume_unwind(Box::new("killed")),
-            }
-        }
-    });
+    let kill = offering_until_killed(&meeting, &old).await;
     let mut takeover = meeting.take_over().await;
     let parked = park(at_a);
-    // As the kernel closes them.
-    kill.send(()).expect("it waits");
-    attempt.await.expect_err("it was killed");
-    drop(old.share_sockets());
-    drop(old);
+    kill(old).await;
     let new = process(0);
     new.inherit(takeover.sockets());
     lds(&new, [at("a", a, 0)]).await;
