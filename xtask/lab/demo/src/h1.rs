@@ -44,7 +44,7 @@ pub(crate) enum Pause {
     Over,
     /// The connection ended.
     Ended(Saw),
-    /// Bytes that nobody asked for.
+    /// Bytes that no request asked for.
     Unasked,
 }
 

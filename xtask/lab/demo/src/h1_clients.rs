@@ -68,7 +68,7 @@ async fn use_up(crowd: &Crowd, class: Class, wire: &mut Wire, entry: &Entry) -> 
                 entry.failed(
                     entry.now(),
                     None,
-                    How::Wrong("bytes that nobody asked for".to_owned()),
+                    How::Wrong("bytes that no request asked for".to_owned()),
                 );
                 return After::Ended;
             }

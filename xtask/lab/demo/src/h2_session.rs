@@ -257,7 +257,7 @@ impl Session {
             self.wrong(format!("GOAWAY with error {error}"));
         }
         if let Some(told) = self.told.take() {
-            // Nobody listens any more if the client is being dropped.
+            // The receiver is gone if the client is being dropped.
             match told.send(()) {
                 Ok(()) | Err(()) => {}
             }

@@ -164,7 +164,7 @@ pub(crate) async fn gradual(stage: Stage) -> anyhow::Result<Checks> {
             "busy H2: GOAWAY(2^31-1), GOAWAY(last stream)",
         ),
     ] {
-        // Whoever is told later is cut by the deadline.
+        // A client that is notified later is cut by the deadline.
         let deadline = start + Duration::from_secs(8);
         let twice = crowd.told_before(deadline, 1000);
         let gap = twice.goaway_gap();

@@ -302,7 +302,7 @@ pub(crate) async fn rapid(stage: Stage) -> anyhow::Result<Checks> {
             &text,
             draining == [2, 4, 6, 0],
         )
-        // The HTTP listeners of ours have nobody to drain.
+        // The HTTP listeners of ours have no connection to drain.
         .or_alike(
             rows::LENGTH,
             at_most && draining[2] >= 3 && draining[3] == 0,
