@@ -3,20 +3,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use crate::common::wire::{answer, any_port, ask, bounded, connect, free, lds, listeners};
 use crate::common::{Config, at};
 use listener_versions::{Inherited, ListenAddress, Listeners, Update};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream};
-
-/// A folder of this test's own.
-fn folder(test: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("several-{test}-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    folder
-}
 
 fn process() -> Listeners<Config> {
     let (listeners, driver) = listeners();
@@ -49,8 +41,8 @@ async fn hear(mut client: impl tokio::io::AsyncRead + Unpin) -> u64 {
 
 #[tokio::test]
 async fn one_version_answers_at_a_tcp_address_and_a_path_and_a_connection_knows_its_own() {
-    let folder = folder("one");
-    let (tcp, path) = (free(), ListenAddress::Unix(folder.join("a.sock")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tcp, path) = (free(), ListenAddress::Unix(folder.path().join("a.sock")));
     let listeners = process();
     let (sender, mut locals) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(
@@ -91,10 +83,10 @@ async fn one_version_answers_at_a_tcp_address_and_a_path_and_a_connection_knows_
 #[tokio::test]
 async fn what_waits_at_addresses_that_stay_is_served_by_the_new_version_and_what_waits_at_one_that_goes_by_the_old()
  {
-    let folder = folder("queue");
+    let folder = tempfile::tempdir().expect("a folder");
     for reuse_port in [false, true] {
         let [stays, goes, comes] = [free(), free(), free()];
-        let path = ListenAddress::Unix(folder.join("a.sock"));
+        let path = ListenAddress::Unix(folder.path().join("a.sock"));
         let listeners = process();
         // There is a worker, but its runtime is busy: connections wait in the queues.
         let config = |first: &ListenAddress, content| {
@@ -145,9 +137,9 @@ async fn one_address_of_two_changes_its_listener_with_its_queue() {
 
 #[tokio::test]
 async fn an_address_that_another_process_has_refuses_the_update_and_nothing_else_changes() {
-    let folder = folder("refused");
+    let folder = tempfile::tempdir().expect("a folder");
     let [x, fresh] = [free(), free()];
-    let path = ListenAddress::Unix(folder.join("new.sock"));
+    let path = ListenAddress::Unix(folder.path().join("new.sock"));
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
     let taken = taken
         .local_addr()
@@ -197,8 +189,8 @@ async fn two_ports_that_the_kernel_chooses_are_two_sockets_and_stay_with_the_lis
 
 #[tokio::test]
 async fn another_process_gets_every_socket_with_its_queue() {
-    let folder = folder("shared");
-    let (tcp, path) = (free(), ListenAddress::Unix(folder.join("a.sock")));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tcp, path) = (free(), ListenAddress::Unix(folder.path().join("a.sock")));
     let config = || at("a", tcp.clone(), 0).and(path.clone());
     let old = process();
     lds(&old, [config()]).await;
