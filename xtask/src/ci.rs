@@ -72,7 +72,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "features",
-        what: "each published library alone: no warning without features and with all of them",
+        what: "each library below the facade alone: no warning without features and with all of them",
         run: steps::features,
     },
     Step {
@@ -102,7 +102,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "demo",
-        what: "three listener updates, and three hot restarts, under live traffic lose nothing",
+        what: "three listener updates, and a hot restart, under live traffic lose nothing",
         run: steps::demo,
     },
 ];
@@ -116,7 +116,7 @@ const FULL: &[Step] = &[
     },
     Step {
         name: "powerset",
-        what: "each published library alone: no warning with each feature and each pair",
+        what: "each published library alone: no warning without features, with each feature and each pair",
         run: full::powerset,
     },
     Step {

@@ -224,8 +224,7 @@ pub(crate) fn native(sh: &Shell) -> Result<Outcome> {
 
 /// The arguments for the crates that do not ask for Linux: those below the facade's own.
 fn leaves(sh: &Shell) -> Result<(Vec<String>, String)> {
-    let mut leaves = metadata::published(sh)?;
-    leaves.retain(|package| !package.name.starts_with("orion-drain"));
+    let leaves = metadata::below_facade(sh)?;
     Ok((metadata::selected(&leaves), metadata::all_features(&leaves)))
 }
 

@@ -100,6 +100,13 @@ pub(crate) fn published(sh: &Shell) -> Result<Vec<Package>> {
         .collect())
 }
 
+/// The published ones that are not the facade's own. They ask for no Linux.
+pub(crate) fn below_facade(sh: &Shell) -> Result<Vec<Package>> {
+    let mut packages = published(sh)?;
+    packages.retain(|package| !package.name.starts_with("orion-drain"));
+    Ok(packages)
+}
+
 /// Where the workspace in `sh`'s folder is built.
 pub(crate) fn target_directory(sh: &Shell) -> Result<PathBuf> {
     let cargo = crate::cargo();

@@ -56,18 +56,18 @@ pub(crate) fn clippy(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::Passed(format!("{} crates", packages.len())))
 }
 
-/// Each published crate alone, with no features, and those below the facade's own also with all of
-/// them: built together with others, a crate would find a feature of a dependency that it forgot to
-/// ask for. The features of the facade's own crates bring Envoy's messages, gRPC and TLS, which
-/// take longer than everything else of this step together: `package` builds all of them at once,
-/// and the step `powerset` each feature alone and each pair.
+/// Each published crate below the facade's own alone, with no features and with all of them: built
+/// together with others, a crate would find a feature of a dependency that it forgot to ask for.
+/// The facade's own bring Envoy's messages, gRPC and TLS, and take longer than everything else of
+/// this step together: `package` builds all of them at once, and the step `powerset` each without
+/// features, with each feature and with each pair.
 pub(crate) fn features(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();
     let mut builds = 0;
-    each(metadata::published(sh)?, |package| {
+    each(metadata::below_facade(sh)?, |package| {
         let name = &package.name;
         let mut sets = vec![String::new()];
-        if !name.starts_with("orion-drain") && !package.features.is_empty() {
+        if !package.features.is_empty() {
             sets.push(package.features.join(","));
         }
         for features in sets {
@@ -113,13 +113,13 @@ fn tests(sh: &Shell) -> Result<Command> {
     command.current_dir(root()).env("CARGO_INCREMENTAL", "0");
     if std::env::var_os(THREADS).is_none() {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        command.env(THREADS, cores.max(8).to_string());
+        command.env(THREADS, cores.max(24).to_string());
     }
     Ok(command)
 }
 
-/// How many tests of one program run at once. Those that start processes mostly wait for them, so
-/// two cores are idle with two such tests.
+/// How many tests of one program run at once. Those that start processes mostly wait for them: with
+/// eight at once, two cores are still idle for a third of the time.
 const THREADS: &str = "RUST_TEST_THREADS";
 
 /// Benches that compare with crates of others, and tests under executors of others: a workspace of
@@ -207,7 +207,8 @@ pub(crate) fn package(sh: &Shell) -> Result<Outcome> {
     Ok(Outcome::PASSED)
 }
 
-/// With the programs that the tests have been built with.
+/// With the programs that the tests have been built with; with short times, for the step is a smoke
+/// test.
 pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
     let built = tests(sh)?
         .args(["--no-run", "--quiet", "--test=edge", "--test=program"])
@@ -215,11 +216,12 @@ pub(crate) fn demo(sh: &Shell) -> Result<Outcome> {
     ensure!(built.success(), "building edge and the demo: {built}");
     let programs = metadata::target_directory(sh)?.join("debug");
     let (demo, edge) = (programs.join("lab-demo"), programs.join("edge"));
+    let times = ["--drain-time-s=4", "--interval-ms=1500"];
     for what in [
-        ["--updates", "3"].as_slice(),
-        &["--hot-restart", "--restarts=3"],
+        ["--updates=3"].as_slice(),
+        &["--hot-restart", "--restarts=1"],
     ] {
-        cmd!(sh, "{demo} --edge {edge} {what...}")
+        cmd!(sh, "{demo} --edge {edge} {times...} {what...}")
             .run()
             .context("it says above what was lost")?;
     }

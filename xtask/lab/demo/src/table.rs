@@ -26,8 +26,10 @@ pub(crate) fn render(outcome: &Outcome) -> String {
     }
     if outcome.good() {
         let updates = outcome.updates.at.len();
-        let event = outcome.event;
-        out += &format!("{updates} {event}s, nothing lost, every class heard what it should.\n");
+        let (event, plural) = (outcome.event, if updates == 1 { "" } else { "s" });
+        out += &format!(
+            "{updates} {event}{plural}, nothing lost, every class heard what it should.\n"
+        );
     }
     out
 }
