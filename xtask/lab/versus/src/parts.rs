@@ -76,8 +76,7 @@ impl Part {
             Self::Restart => restarts::play(stage).await,
             Self::Speed => speed::play(stage, (lasts / 6).max(SHORT)).await,
             Self::Profile => profile::play(stage, (lasts / 6).max(SHORT)).await,
-            // Sizes differ little from round to round.
-            Self::Memory => memory::play(stage, stage.rounds.div_ceil(2)).await,
+            Self::Memory => memory::play(stage).await,
             Self::Exit => exits::play(stage).await,
             Self::Rolling => rolling::play(stage).await,
         }

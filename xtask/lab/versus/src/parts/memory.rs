@@ -56,10 +56,10 @@ const ALL: [(Speaks, &str); 4] = [
 /// Whatever keeps a connection open.
 type Kept = Box<dyn std::any::Any + Send>;
 
-pub(crate) async fn play(stage: &Stage, rounds: u32) -> anyhow::Result<Figures> {
+pub(crate) async fn play(stage: &Stage) -> anyhow::Result<Figures> {
     const TABLE: &str = "Memory, in KiB";
     let mut figures = Figures::default();
-    for round in 1..=rounds {
+    for round in 1..=stage.rounds {
         for kind in stage.kinds.iter().copied() {
             println!("memory, round {round}: {}", kind.name());
             for (speaks, row) in ALL {
