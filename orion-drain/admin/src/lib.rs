@@ -50,7 +50,6 @@ mod server;
 mod standard;
 #[cfg(feature = "standard")]
 mod startup;
-mod static_dump;
 mod text;
 mod token;
 mod translate;

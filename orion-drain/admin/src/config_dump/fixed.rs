@@ -4,7 +4,7 @@
 use listener_versions::VersionState;
 use serde_json::{Value, json};
 
-use super::config_dump::ListenerConfigView;
+use super::ListenerConfigView;
 
 /// Lists of Envoy's that are always empty here: there is no discovery service for them.
 pub(super) const NEVER: [&str; 9] = [
