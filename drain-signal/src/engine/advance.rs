@@ -59,8 +59,7 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
     let next = if more {
         Some(progress.pace)
     } else {
-        let is_open = drain.open_watches() > 0;
-        next(&progress, earliest, waiting, is_open)
+        next(&progress, earliest, waiting)
     };
     Advance {
         next: next.and_then(|pace| at(progress.event.start, pace)),
@@ -69,7 +68,7 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
 }
 
 /// The pace at which something is to be done next.
-fn next(progress: &Progress, earliest: Option<u64>, waiting: u64, is_open: bool) -> Option<u64> {
+fn next(progress: &Progress, earliest: Option<u64>, waiting: u64) -> Option<u64> {
     let Progress {
         event, steps, pace, ..
     } = progress;
@@ -82,9 +81,7 @@ fn next(progress: &Progress, earliest: Option<u64>, waiting: u64, is_open: bool)
         };
         slot.max(pace.saturating_add(waiting.saturating_mul(REST_PER_PARKED).div_ceil(1000)))
     });
-    let tick = tick(event, *pace)
-        .filter(|_| is_open)
-        .map(|tick| pace.saturating_add(tick));
+    let tick = tick(event, *pace).map(|tick| pace.saturating_add(tick));
     [slot, tick, steps.next(*pace)].into_iter().flatten().min()
 }
 

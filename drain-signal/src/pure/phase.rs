@@ -88,7 +88,7 @@ impl Steps {
 }
 
 /// How often, in microseconds, the pace must move on so that responses see their slots; `None`: not
-/// at all any more.
+/// at all any more. Also while no watch is open: one may open and only ask.
 pub(crate) fn tick(event: &DrainEvent, pace: u64) -> Option<u64> {
     if event.strategy == DrainStrategy::Immediate {
         return None;

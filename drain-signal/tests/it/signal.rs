@@ -158,6 +158,19 @@ fn the_next_call_is_asked_for_at_the_next_slot() {
 }
 
 #[test]
+fn a_connection_that_opens_under_an_empty_drain_leaves_at_its_slot() {
+    let (trigger, signal) = channel();
+    let start = instant();
+    let draining = trigger.start(event(start));
+    let mut next = draining.advance(start).next;
+    let watch = watch_at(&signal, 0x8000);
+    while let Some(now) = next.filter(|&now| now <= start + T / 4) {
+        next = draining.advance(now).next;
+    }
+    assert!(watch.leave_if_due(), "it waits for nothing and only asks");
+}
+
+#[test]
 fn the_close_steps_come_step_by_step() {
     let (trigger, signal) = channel();
     let watch = watch_at(&signal, 0);
