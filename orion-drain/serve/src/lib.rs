@@ -13,6 +13,15 @@
 //! [`Connection`], [`serve_http`], [`serve_tcp`], [`serve_tunnel`]. A program that keeps
 //! `axum::serve`, or tonic's own server, gives it `ListenersIncoming` (features `axum-serve`,
 //! `tonic-serve`).
+//!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | [`Connection`], last clone | the connection is gone: the drain and the registry count it out |
+//! | the future of [`serve_http`], [`serve_tcp`] or [`serve_tunnel`] | the connection is closed at once |
+//! | the future of [`serve`] | this runtime accepts no more; connections that were accepted go on in their tasks |
+//! | `ListenersIncoming` | it accepts no more; connections that it has accepted and not handed over are closed |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

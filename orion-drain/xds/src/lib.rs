@@ -34,6 +34,14 @@
 //! # }
 //! ```
 //!
+//! # What dropping means
+//!
+//! | dropped | means |
+//! | --- | --- |
+//! | the future of `XdsClient::run` | the stream is closed; listeners and routes stay as they are |
+//! | the future of `LdsFile::next` | it may forget that the file was replaced: keep the future, or ask for the file again with `Reload::ask` |
+//! | `LdsFile` | the file is not watched any more |
+//!
 //! Sources: [the xDS protocol](https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol),
 //! and what Envoy 1.40 was seen to do. `docs/xds.md` has the table of both.
 
