@@ -8,8 +8,8 @@
 //! - A field that is not known is ignored, as Envoy does, and its path is returned
 //!   ([`Loaded::unknown_fields`]). Its content still counts when two listeners are compared. Those
 //!   that Envoy does not have either are probably mistakes: [`Loaded::refuse_foreign_fields`].
-//!   Fields that Envoy has and that cannot be ignored safely, such as `server_names`, are refused.
-//!   So are transport sockets other than TLS from files (feature `tls`).
+//!   Fields that Envoy has and that cannot be ignored safely, such as `require_sni`, are refused. So
+//!   are transport sockets other than `raw_buffer` and TLS (feature `tls`).
 //! - A wrong value is refused, with the path of the field, its line and what is allowed there; all
 //!   that is wrong with a text is found at once ([`ConfigError`]).
 //! - Messages of `envoy-types`, and resources as a control plane sends them, are read by the same
