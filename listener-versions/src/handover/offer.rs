@@ -104,6 +104,10 @@ impl Offer {
     /// [`io::ErrorKind::AddrInUse`] if a process lives there; [`io::ErrorKind::InvalidInput`] if
     /// the path is too long for a Unix socket (107 bytes); [`io::ErrorKind::AlreadyExists`] if
     /// there is a file that is not a socket; else what the system says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future offers nothing: it waits only before it makes a file.
     pub async fn bind(path: &Path) -> io::Result<Self> {
         // A process may be there whose lock file was removed.
         let there = path::connect(path).await?;

@@ -209,6 +209,11 @@ impl DefaultConnectionManager {
     /// Drains the HTTP connections of a listener, and leaves its TCP connections alone. The drain
     /// has begun when this returns; the future paces it, and resolves with the outcome of each HTTP
     /// connection manager.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the drain begun, without further slots or deadline, until another
+    /// start joins it.
     pub fn start_draining_http_managers(
         &self,
         listener_name: &str,

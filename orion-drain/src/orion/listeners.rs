@@ -198,12 +198,21 @@ impl<C: ListenerConfig, S: ListenerServices<C>> ListenersManager<C, S> {
     /// # Errors
     ///
     /// Why it was not taken; its previous version goes on.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`listener_versions::Listeners::apply`].
     pub async fn start_listener(&self, listener: impl Into<Arc<C>>) -> Result<Change, UpdateError> {
         self.apply(listener.into(), Vec::new()).await
     }
 
     /// Removes a listener: it accepts no more, and its connections drain. The returned future
     /// follows that drain; polling it is not needed. `None`: there is no such listener.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`listener_versions::Listeners::apply`]. [`Self::start_drain_monitor`] follows a
+    /// drain of which the future was lost.
     pub async fn start_draining(&self, name: &str) -> Option<DrainSequence> {
         let version = self.shared.listeners.active(name)?.number();
         self.shared.listeners.apply(Update::remove(name)).await;
@@ -248,6 +257,10 @@ impl<C: ListenerConfig, S: ListenerServices<C>> ListenersManager<C, S> {
     /// # Errors
     ///
     /// As [`start_listener`](Self::start_listener); then no listener was removed.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`listener_versions::Listeners::apply`].
     pub async fn resolve_address_conflicts(
         &self,
         listener: impl Into<Arc<C>>,

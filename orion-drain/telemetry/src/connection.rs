@@ -141,7 +141,7 @@ impl ConnTrace {
             .in_scope(step)
     }
 
-    /// Serves the connection in its span.
+    /// Serves the connection in its span. Dropping the returned future drops `future`.
     pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         future.instrument(self.connection.clone())
     }

@@ -23,7 +23,7 @@ pub fn lds_update(version_info: &str) -> Span {
 }
 
 /// Applies an update in its span, so that the drains that it begins are below it. Without the
-/// feature `tracing` it is the future as it is.
+/// feature `tracing` it is the future as it is. Dropping the returned future drops `future`.
 ///
 /// ```
 /// # async fn update(apply: impl Future<Output = ()>) {

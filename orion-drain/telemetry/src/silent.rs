@@ -60,7 +60,8 @@ impl ListenerTrace {
 
 impl ListenerObserver for ListenerTrace {}
 
-/// The future of an update; with the feature `tracing` in a span.
+/// The future of an update; with the feature `tracing` in a span. Dropping the returned future drops
+/// `future`.
 pub fn in_update<F: Future>(_: &str, future: F) -> impl Future<Output = F::Output> + use<F> {
     future
 }
