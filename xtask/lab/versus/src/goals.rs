@@ -56,7 +56,7 @@ pub(crate) fn of(figures: &[&Figure]) -> Vec<Goal> {
         figures,
         "How soon",
         "first new answer",
-        "first new answer, in ms: as soon as Envoy's",
+        "first new answer, in ms, the sum of both storms: as soon as Envoy's",
         |ours, theirs| ours <= theirs + 1.0,
     ));
     goals.extend(exits(figures));

@@ -19,9 +19,9 @@ const BETTER: &str = "\
   than plain hyper's. To be below Envoy for HTTP/1.1 in each run, hyper would have to give its read buffer
   back while a connection rests; for HTTP/2, h2 its buffers while no stream is open; for TLS, the handshake's buffers of rustls would
   have to be smaller.
-- **Processor time of proxied HTTP/2, HAProxy and nginx.** One thread does everything for a connection there, on one buffer. In edge
-  a request crosses from h2's connection task to the service and back, and from hyper's client to its pool: each crossing wakes a
-  task. The tables of the profile above say which part is h2's, hyper's and the kernel's.
+- **Processor time of proxied requests, HAProxy and nginx.** One thread does everything for a connection there, on one buffer. In edge
+  a request crosses from hyper's client to its pool, and over HTTP/2 also from h2's connection task to the service and back: each
+  crossing wakes a task. The tables of the profile above say which part is h2's, hyper's and the kernel's.
 - **Time to exit with idle HTTP/1.1 connections.** Servers that close such a connection at once are gone sooner, and lose the request that
   crosses the close. Ours says `connection: close` with the next answer and closes the silent ones at the deadline; `IdlePolicy` chooses
   otherwise.
