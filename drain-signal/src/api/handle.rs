@@ -163,7 +163,7 @@ impl DrainDecision for DrainHandle {
         if word.is_idle() || !self.connection.is_concerned(word) {
             return false;
         }
-        if !word.is_envoy() {
+        if !word.is_envoy() || word.step() > Phase::Open {
             return slot.response_leaves(word);
         }
         let clock = shard.state.clock();

@@ -146,7 +146,7 @@ impl Slot {
         .map(micros)
     }
 
-    /// Whether a response says goodbye under [`DrainSchedule::FirstQuarter`].
+    /// Whether a response says goodbye; under Envoy 1.40's schedule, once its ramp is over.
     #[inline]
     pub(crate) const fn response_leaves(self, word: Word) -> bool {
         self.is_late()

@@ -236,6 +236,18 @@ fn a_connection_opened_after_the_window_is_told_with_its_first_response_only() {
 }
 
 #[test]
+fn every_response_leaves_near_a_deadline_that_came_forward_before_envoys_ramp_was_over() {
+    let (trigger, signal) = channel();
+    let watch = signal.watch().unwrap();
+    let start = instant();
+    let draining = trigger.start(event(start).with_schedule(DrainSchedule::Envoy140));
+    draining.bring_forward(start + T / 10);
+    draining.advance(start + T / 10 - Duration::from_secs(1));
+    assert_eq!(watch.phase(), Phase::Finishing);
+    assert!((0..100).all(|_| watch.is_due()));
+}
+
+#[test]
 fn envoys_ramp_is_flat_in_the_first_second_and_certain_from_half_time() {
     let (trigger, signal) = channel();
     let start = instant();
