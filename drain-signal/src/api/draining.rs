@@ -5,14 +5,13 @@ use std::future::Future;
 use std::mem;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use drain_sync::{Mutex, WaitList, Waiter, lock};
+use drain_sync::{Mutex, Waiter, lock};
 
 use crate::DrainSignal;
-use crate::engine::{self, Drain};
+use crate::engine;
 
 /// What to do after [`Draining::advance`].
 #[non_exhaustive]
@@ -83,12 +82,12 @@ impl Draining {
 
     /// Refuses new watches from now on, also if some are open.
     pub fn complete(&self) {
-        self.drain.complete();
+        self.drain.complete(true);
     }
 
     /// Completes the drain if no watch is left. Whether it is completed.
     pub fn complete_if_empty(&self) -> bool {
-        self.drain.complete_if_empty()
+        self.drain.complete(false)
     }
 
     /// Registers `waker` for the moment when the drain may have become empty, its deadline has
@@ -97,13 +96,9 @@ impl Draining {
     /// Each clone has one registration, which goes with it: the last waker that was registered,
     /// until it has been woken.
     pub fn wake_on_change(&self, waker: &Waker) {
-        let waker = waker.clone();
-        let replaced = self.waiters().put(&mut lock(&self.waiter), waker);
+        let (waiters, waker) = (&self.drain.state.waiters, waker.clone());
+        let replaced = waiters.put(&mut lock(&self.waiter), waker);
         drop(replaced);
-    }
-
-    fn waiters(&self) -> &WaitList {
-        &self.drain.state.waiters
     }
 }
 
@@ -124,7 +119,7 @@ impl Clone for Draining {
 impl Drop for Draining {
     fn drop(&mut self) {
         let mut waiter = mem::take(&mut *lock(&self.waiter));
-        self.waiters().remove(&mut waiter);
+        self.drain.state.waiters.remove(&mut waiter);
     }
 }
 
@@ -137,17 +132,11 @@ impl fmt::Debug for Draining {
 /// Resolves when a drain has begun and its last watch is dropped.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Drained {
-    drain: Arc<Drain>,
-    waiter: Waiter,
-}
+pub struct Drained(Draining);
 
 impl Drained {
-    pub(crate) fn new(drain: Arc<Drain>) -> Self {
-        Self {
-            drain,
-            waiter: Waiter::default(),
-        }
+    pub(crate) fn new(signal: DrainSignal) -> Self {
+        Self(Draining::new(signal))
     }
 }
 
@@ -155,19 +144,12 @@ impl Future for Drained {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self { drain, waiter } = self.get_mut();
-        drain.state.waiters.register(waiter, cx.waker());
-        if drain.is_drained() {
-            drain.state.waiters.remove(waiter);
+        let Self(draining) = self.get_mut();
+        draining.wake_on_change(cx.waker());
+        if draining.drain.is_drained() {
             Poll::Ready(())
         } else {
             Poll::Pending
         }
-    }
-}
-
-impl Drop for Drained {
-    fn drop(&mut self) {
-        self.drain.state.waiters.remove(&mut self.waiter);
     }
 }

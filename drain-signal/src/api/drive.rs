@@ -2,11 +2,12 @@
 //!
 //! Nothing else calls `start`, `finish` and `abort`. Whenever the connection is polled and still
 //! open, the driver asks which phase the drain has reached for this connection, and takes the steps
-//! up to there in their order ([`take_steps`]): `start` at the connection's slot, `finish` at
+//! up to there in their order: `start` at the connection's slot, `finish` at
 //! [`finish_before`](crate::CloseSteps::finish_before) the deadline, `abort` at the deadline. A
 //! connection that is still open [`drop_after`](crate::CloseSteps::drop_after) later is dropped.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -66,7 +67,7 @@ pub struct Closed<T> {
 ///
 /// Dropping the returned future drops the connection and then its guard.
 pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
-    Drive::new(connection, watch)
+    drive_held(connection, watch)
 }
 
 /// [`drive`] for a connection whose guard lives elsewhere, for longer than the returned future. So
@@ -76,12 +77,13 @@ pub fn drive<C: GracefulClose>(connection: C, watch: DrainWatch) -> Drive<C> {
 /// # Cancel safety
 ///
 /// Dropping the returned future drops the connection.
-pub fn drive_held<C, H>(connection: C, held: H) -> Drive<C, H>
-where
-    C: GracefulClose,
-    H: AsRef<DrainHandle>,
-{
-    Drive::new(connection, held)
+pub fn drive_held<C: GracefulClose, H: AsRef<DrainHandle>>(connection: C, held: H) -> Drive<C, H> {
+    Drive {
+        connection: Some(connection),
+        taken: Phase::Open,
+        last_turns: LAST_TURNS,
+        watch: Some(PhaseWait::new(held)),
+    }
 }
 
 /// The future of [`drive`] and [`drive_held`].
@@ -96,17 +98,6 @@ pub struct Drive<C, W: AsRef<DrainHandle> = DrainWatch> {
     /// Left to a connection that is forced to close.
     last_turns: u8,
     watch: Option<PhaseWait<W>>,
-}
-
-impl<C, W: AsRef<DrainHandle>> Drive<C, W> {
-    const fn new(connection: C, watch: W) -> Self {
-        Self {
-            connection: Some(connection),
-            taken: Phase::Open,
-            last_turns: LAST_TURNS,
-            watch: Some(PhaseWait::new(watch)),
-        }
-    }
 }
 
 /// How often a connection that is forced to close is polled after its abort. There is no time for
@@ -126,14 +117,13 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
                 return Poll::Pending;
             };
             // The connection first: what it has done by itself is not the drain's doing.
-            if let Poll::Ready(output) = connection.as_mut().poll(cx) {
-                break (
-                    Some(output),
-                    cause(*this.taken, wait.handle().as_ref().is_forced()),
-                );
+            let output = connection.as_mut().poll(cx);
+            let is_forced = wait.handle().as_ref().is_forced();
+            if let Poll::Ready(output) = output {
+                break (Some(output), cause(*this.taken, is_forced));
             }
             if *this.taken == Phase::Overdue {
-                if !wait.handle().as_ref().is_forced() {
+                if !is_forced {
                     break (None, CloseCause::Overdue);
                 }
                 if *this.last_turns == 0 {
@@ -146,31 +136,22 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
             let Poll::Ready(phase) = wait.poll_phase(cx, *this.taken) else {
                 return Poll::Pending;
             };
-            take_steps(connection, wait.handle().as_ref(), *this.taken, phase);
-            *this.taken = phase;
+            let taken = mem::replace(this.taken, phase);
+            let passed = |step: Phase| taken < step && step <= phase;
+            if passed(Phase::Signaled) {
+                let goodbye = wait.handle().as_ref().goodbye();
+                connection.as_mut().start(&goodbye);
+            }
+            if passed(Phase::Finishing) {
+                connection.as_mut().finish();
+            }
+            if passed(Phase::Expired) {
+                connection.abort();
+            }
         };
         this.connection.set(None);
         *this.watch = None;
         Poll::Ready(Closed { output, cause })
-    }
-}
-
-/// Takes every step from the one after `taken` up to `phase`.
-fn take_steps<C: GracefulClose>(
-    mut connection: Pin<&mut C>,
-    watch: &DrainHandle,
-    taken: Phase,
-    phase: Phase,
-) {
-    let passed = |step: Phase| taken < step && step <= phase;
-    if passed(Phase::Signaled) {
-        connection.as_mut().start(&watch.goodbye());
-    }
-    if passed(Phase::Finishing) {
-        connection.as_mut().finish();
-    }
-    if passed(Phase::Expired) {
-        connection.abort();
     }
 }
 

@@ -6,12 +6,11 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use drain_sync::MutexGuard;
 
-use crate::engine::{ALL_PLACES, Connection, FORCED, Published, SIGNALED};
-use crate::schedule::ramp_is_due;
+use crate::engine::{Clock, Connection, FORCED, Published, SIGNALED};
 use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached};
 
 /// A connection's view of its drain: whether one has begun, whether the connection's slot has come,
@@ -19,7 +18,8 @@ use crate::{DrainDecision, DrainEvent, Goodbye, Phase, PhaseWait, Reached};
 ///
 /// Cheap to clone. It does not keep the drain open; the [`DrainWatch`](crate::DrainWatch) does. A
 /// handle outlives the connection harmlessly: it goes on answering. Any number of tasks may wait on
-/// one handle.
+/// one handle. A clone is another handle of the same connection, with the same slot.
+#[derive(Clone)]
 pub struct DrainHandle {
     pub(crate) connection: Connection,
 }
@@ -29,8 +29,7 @@ impl DrainHandle {
     /// connection's slot has come is [`is_due`](DrainDecision::is_due).
     #[inline]
     pub fn is_draining(&self) -> bool {
-        let word = self.connection.shard.state.word();
-        !word.is_idle() && self.connection.is_concerned(word)
+        self.connection.word().is_some()
     }
 
     /// The facts of the drain, once one has begun that concerns this connection.
@@ -156,56 +155,28 @@ impl DrainDecision for DrainHandle {
     #[inline]
     fn is_due(&self) -> bool {
         let Connection { shard, slot, .. } = &self.connection;
-        let word = shard.state.word();
-        if self.is_started() {
-            return true;
-        }
-        if word.is_idle() || !self.connection.is_concerned(word) {
-            return false;
-        }
-        if !word.is_envoy() || word.step() > Phase::Open {
-            return slot.response_leaves(word);
-        }
-        let clock = shard.state.clock();
-        let [drain_time, elapsed] = [clock.drain_time, clock.pace].map(Duration::from_micros);
-        word.threshold() == ALL_PLACES || ramp_is_due(drain_time / 2, elapsed, || fastrand::u64(..))
+        let leaves = |word| slot.response_leaves(word, shard.state.clock());
+        self.is_started() || self.connection.word().is_some_and(leaves)
     }
 
     /// One load while nothing drains. The first `true` signals the connection, so that a drain
     /// learnt of by asking and one pushed at the slot begin the same goodbye, once.
     #[inline]
     fn leave_if_due(&self) -> bool {
-        let is_due = self.is_due();
-        if is_due {
-            self.start_now();
-        }
-        is_due
+        self.is_due() && self.leave_early()
     }
 
     #[inline]
     fn progress(&self) -> Option<u16> {
-        let state = &self.connection.shard.state;
-        let word = state.word();
-        if word.is_envoy() || !self.connection.is_concerned(word) {
-            return None;
-        }
-        let clock = state.clock();
-        let share =
-            u128::from(clock.pace) * u128::from(u16::MAX) / u128::from(clock.drain_time.max(1));
+        self.connection.word().filter(|word| !word.is_envoy())?;
+        let Clock { drain_time, pace } = self.connection.shard.state.clock();
+        let share = u128::from(pace) * u128::from(u16::MAX) / u128::from(drain_time.max(1));
         Some(u16::try_from(share).unwrap_or(u16::MAX))
     }
 
     fn leave_early(&self) -> bool {
         self.start_now();
         true
-    }
-}
-
-impl Clone for DrainHandle {
-    /// Another handle of the same connection, with the same slot.
-    fn clone(&self) -> Self {
-        let connection = self.connection.share();
-        Self { connection }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
 /// # Ok::<(), drain_signal::DrainCompleted>(())
 /// ```
 pub fn channel() -> (DrainTrigger, DrainSignal) {
-    let drain = Arc::new(Drain::new());
+    let drain = Arc::<Drain>::default();
     let signal = DrainSignal { drain };
     let trigger = DrainTrigger {
         signal: signal.clone(),
@@ -42,11 +42,6 @@ impl DrainTrigger {
     pub fn start(self, event: DrainEvent) -> Draining {
         self.signal.drain.start(Arc::new(event));
         Draining::new(self.signal)
-    }
-
-    /// The signal this trigger belongs to.
-    pub const fn signal(&self) -> &DrainSignal {
-        &self.signal
     }
 }
 
@@ -113,10 +108,8 @@ impl DrainSignal {
     /// is in it or not. It takes 16 bytes for each, and a lock of each shard for 64 connections at
     /// a time.
     pub fn waiting(&self) -> Vec<DrainHandle> {
-        let waiting = self.drain.waiting().into_iter();
-        waiting
-            .map(|connection| DrainHandle { connection })
-            .collect()
+        let handle = |connection| DrainHandle { connection };
+        self.drain.waiting().into_iter().map(handle).collect()
     }
 
     /// Resolves when the drain has begun and the last watch is dropped. From then on new watches
@@ -126,6 +119,6 @@ impl DrainSignal {
     ///
     /// May be dropped and called again at any time.
     pub fn drained(&self) -> Drained {
-        Drained::new(Arc::clone(&self.drain))
+        Drained::new(self.clone())
     }
 }

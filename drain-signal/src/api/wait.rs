@@ -41,17 +41,14 @@ impl<H: AsRef<DrainHandle>> PhaseWait<H> {
     pub fn poll_phase(&mut self, cx: &mut Context<'_>, after: Phase) -> Poll<Phase> {
         let connection = &self.handle.as_ref().connection;
         let phase = connection.phase();
-        if phase <= after {
-            // What every wake-up for another reason finds: nothing is new, and this task is parked.
-            if self.parked.is_parked(&connection.shard, cx.waker(), after) {
-                return Poll::Pending;
-            }
-            if connection
-                .park(&mut self.parked, cx.waker(), after)
-                .is_pending()
-            {
-                return Poll::Pending;
-            }
+        let (parked, waker) = (&mut self.parked, cx.waker());
+        // First what every wake-up for another reason finds: nothing is new, and this task is
+        // parked.
+        let is_parked = phase <= after
+            && (parked.is_parked(&connection.shard, waker, after)
+                || connection.park(parked, waker, after));
+        if is_parked {
+            return Poll::Pending;
         }
         connection.unpark(&mut self.parked);
         Poll::Ready(connection.phase())

@@ -1,19 +1,15 @@
 //! Moves a drain on to an instant: stores the pace, wakes those whose time has come, and says when
 //! to come again.
 
-use std::task::Waker;
 use std::time::Instant;
 
 use drain_sync::wake_each;
 
 use super::drain::Drain;
+use super::entries::{BATCH, Walked};
 use crate::phase::{Steps, at, tick};
 use crate::schedule::{Place, micros, signal_window};
 use crate::{Advance, DrainEvent, DrainSchedule};
-
-/// How many tasks one call wakes. A tokio worker's own queue holds 256 and a task that yields comes
-/// back after 61 polls; 32 keeps both from spilling over.
-const BATCH: usize = 32;
 
 /// How far, in microseconds, time may run ahead of a walk before the pace moves on. Until then the
 /// walk looks for the same slots in all shards.
@@ -37,29 +33,19 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
     let Some(progress) = keep_pace(drain, now) else {
         return Advance::default();
     };
-    let mut wakers: [Option<Waker>; BATCH] = [const { None }; BATCH];
-    let (mut taken, mut waiting, mut earliest) = (0, 0, None);
+    let mut walked = Walked::default();
+    // Here, so that nothing is allocated under a lock.
+    walked.wakers.reserve(BATCH);
     let mut shards = drain.shards.iter_from_mine();
-    let all_seen = loop {
-        let Some(shard) = shards.next() else {
-            break true;
-        };
-        if taken == BATCH {
-            break false;
-        }
-        let walked = shard.take_due(&mut wakers[taken..]);
-        taken += walked.taken;
-        waiting += walked.waiting;
-        earliest = earliest.into_iter().chain(walked.earliest).min();
-    };
-    wake_each(wakers.into_iter().flatten());
+    let all_seen = shards.all(|shard| shard.take_due(&mut walked));
+    wake_each(walked.wakers);
     let word = drain.state.word();
     let more =
         progress.is_behind || !all_seen || drain.shards.iter().any(|shard| !shard.is_walked(word));
     let next = if more {
         Some(progress.pace)
     } else {
-        next(&progress, earliest, waiting)
+        next(&progress, walked.earliest, walked.waiting)
     };
     Advance {
         next: next.and_then(|pace| at(progress.event.start, pace)),
@@ -69,20 +55,20 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
 
 /// The pace at which something is to be done next.
 fn next(progress: &Progress, earliest: Option<u64>, waiting: u64) -> Option<u64> {
-    let Progress {
-        event, steps, pace, ..
-    } = progress;
+    let (event, pace) = (&progress.event, progress.pace);
+    let rest = waiting.saturating_mul(REST_PER_PARKED).div_ceil(1000);
     let slot = earliest.map(|key| {
         let slot = match (event.schedule, u16::try_from(key)) {
             (DrainSchedule::FirstQuarter, Ok(place)) => {
-                micros(Place::new(place).of(signal_window(event)))
+                micros(Place(place).of(signal_window(event)))
             }
             _ => key,
         };
-        slot.max(pace.saturating_add(waiting.saturating_mul(REST_PER_PARKED).div_ceil(1000)))
+        slot.max(pace.saturating_add(rest))
     });
-    let tick = tick(event, *pace).map(|tick| pace.saturating_add(tick));
-    [slot, tick, steps.next(*pace)].into_iter().flatten().min()
+    let tick = tick(event, pace).map(|tick| pace.saturating_add(tick));
+    let step = progress.steps.next(pace);
+    [slot, tick, step].into_iter().flatten().min()
 }
 
 /// Stores how far the drain has come, unless a walk is still busy with how far it had come before.

@@ -3,7 +3,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use drain_sync::{AtomicU32, Ordering, wake_each};
 
@@ -62,10 +62,16 @@ impl Connection {
             .unwrap_or_else(|| self.record_or_claim(&mut self.shard.lock()))
     }
 
-    /// Whether the drain that `word` speaks of concerns the connection. Out of line: while nothing
-    /// drains, a question is the load of the word and nothing else.
+    /// The word, if it speaks of a drain that concerns the connection.
+    #[inline]
+    pub(crate) fn word(&self) -> Option<Word> {
+        let word = self.shard.state.word();
+        (!word.is_idle() && self.is_concerned(word)).then_some(word)
+    }
+
+    /// Out of line: while nothing drains, a question is the load of the word and nothing else.
     #[cold]
-    pub(crate) fn is_concerned(&self, word: Word) -> bool {
+    fn is_concerned(&self, word: Word) -> bool {
         word.concerns(self.slot.drained_by())
     }
 
@@ -73,9 +79,9 @@ impl Connection {
     /// it.
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
-        let brought = self.shard.phase(self.slot);
-        self.record()
-            .map_or(brought, |record| brought.max(record.phase()))
+        let state = &self.shard.state;
+        let brought = self.slot.phase(state.word(), || state.clock());
+        brought.max(self.own_phase())
     }
 
     /// How far the connection was brought by itself, whatever the drain.
@@ -84,50 +90,32 @@ impl Connection {
         self.record().map_or(Phase::Open, Record::phase)
     }
 
-    /// Another handle of the same connection.
-    pub(crate) fn share(&self) -> Self {
-        self.shared_record().share();
-        Self {
-            shard: Arc::clone(&self.shard),
-            slot: self.slot,
-            // Relaxed: `shared_record` has loaded the number with Acquire, and it never changes
-            // after that.
-            record: AtomicU32::new(self.record.load(Ordering::Relaxed)),
-        }
-    }
-
-    /// Adds a handle of every connection of `shard` that waits and has not been notified by itself.
+    /// Adds a handle of every connection of `shard` that waits.
     ///
     /// In portions, so that the shard is not locked for long. A record with a wait has a handle,
     /// which is there as long as the entries are locked: the one made here is never the first
     /// (invariant 7).
     pub(crate) fn waiting_in(shard: &Arc<Shard>, found: &mut Vec<Self>) {
-        let mut numbers = 0..PORTION;
-        loop {
+        let (mut number, mut made) = (0, 1);
+        while number < made {
             found.reserve(PORTION as usize);
             let mut entries = shard.lock();
-            let made = entries.free_records.made;
-            for number in numbers.start..numbers.end.min(made) {
-                let Some(record) = shard.records.get(number).filter(|record| !record.is_free())
-                else {
+            made = entries.free_records.made;
+            for number in number..made.min(number + PORTION) {
+                let record = shard.records.get(number);
+                let Some(record) = record.filter(|record| !record.is_free()) else {
                     continue;
                 };
-                let slot = entries.slot(record);
-                let Some(slot) = slot.filter(|_| record.phase() == Phase::Open) else {
-                    continue;
-                };
-                record.share();
-                found.push(Self {
-                    shard: Arc::clone(shard),
-                    slot: slot.tagged(Phase::Open),
-                    record: AtomicU32::new(number),
-                });
+                if let Some(slot) = entries.slot(record) {
+                    record.share();
+                    found.push(Self {
+                        shard: Arc::clone(shard),
+                        slot: slot.tagged(Phase::Open),
+                        record: AtomicU32::new(number),
+                    });
+                }
             }
-            drop(entries);
-            if numbers.end >= made {
-                return;
-            }
-            numbers = numbers.end..numbers.end + PORTION;
+            number += PORTION;
         }
     }
 
@@ -143,43 +131,40 @@ impl Connection {
         is_first
     }
 
-    /// Parks a wait until the connection passes `after`, unless it has.
-    pub(crate) fn park(&self, parked: &mut Parked, waker: &Waker, after: Phase) -> Poll<Phase> {
-        let clone = waker.clone();
+    /// Parks a wait until the connection passes `after`, unless it has. Whether it is parked.
+    pub(crate) fn park(&self, parked: &mut Parked, waker: &Waker, after: Phase) -> bool {
+        let state = &self.shard.state;
+        // Both wakers outlive the lock: what is declared later is dropped first.
+        let (waker, mut replaced) = (waker.clone(), None);
         let mut entries = self.shard.lock();
         // Invariant 6: the look after the lock.
-        let phase = self.phase();
-        if phase > after {
-            drop(entries);
-            drop(clone);
-            return Poll::Ready(phase);
+        if self.phase() > after {
+            return false;
         }
         let slot = self.slot.tagged(after);
-        let (data, is_known) = (clone.data().addr(), self.shard.knows(&clone));
-        let mut replaced = None;
-        if parked.entry == NO_ENTRY {
+        let (data, is_known) = (waker.data().addr(), self.shard.knows(&waker));
+        let mut entry = parked.entry;
+        if entry == NO_ENTRY {
             let record = self.record_or_claim(&mut entries);
-            parked.entry = entries.insert(slot, clone, record);
+            entry = entries.insert(slot, waker, record);
         } else {
-            replaced = entries.replace(parked.entry, slot, clone);
+            replaced = entries.replace(entry, slot, waker);
         }
         *parked = Parked {
             data,
+            entry,
             after,
             is_known,
-            ..*parked
         };
-        let key = self
-            .slot
-            .key(self.shard.state.word(), self.shard.state.clock());
-        let is_earliest = key.is_some_and(|key| entries.is_earliest(key));
+        let key = self.slot.key(state.word(), state.clock());
+        let is_earliest = key.is_some_and(|key| entries.walk.see(key));
         drop(entries);
         drop(replaced);
         if is_earliest {
             // The pacer of the drain is to come later than this slot.
-            self.shard.state.waiters.wake_all();
+            state.waiters.wake_all();
         }
-        Poll::Pending
+        true
     }
 
     /// A wait is over, or dropped: its entry goes with it.
@@ -201,15 +186,9 @@ impl Connection {
     #[inline]
     pub(crate) fn count_out(&self) {
         if self.shard.count(self.slot.drained_by()).leave() {
-            self.wake_waiters();
+            // Invariant 4.
+            self.shard.state.waiters.wake_all();
         }
-    }
-
-    /// Invariant 4.
-    #[cold]
-    #[inline(never)]
-    fn wake_waiters(&self) {
-        self.shard.state.waiters.wake_all();
     }
 
     #[inline(never)]
@@ -217,6 +196,20 @@ impl Connection {
         let records = &self.shard.records;
         if records.get(number).is_some_and(Record::unshare) {
             self.shard.lock().free_records.free(records, number);
+        }
+    }
+}
+
+/// Another handle of the same connection.
+impl Clone for Connection {
+    fn clone(&self) -> Self {
+        self.shared_record().share();
+        Self {
+            shard: Arc::clone(&self.shard),
+            slot: self.slot,
+            // Relaxed: `shared_record` has loaded the number with Acquire, and it never changes
+            // after that.
+            record: AtomicU32::new(self.record.load(Ordering::Relaxed)),
         }
     }
 }

@@ -39,8 +39,8 @@ impl Found {
         self.0 & CLOSED != 0
     }
 
-    const fn watches(self) -> u64 {
-        (self.0 & WATCHES) / WATCH
+    const fn watches(self) -> usize {
+        ((self.0 & WATCHES) / WATCH) as usize
     }
 
     /// The place in the queue of the watch that opened: the golden-ratio sequence, which fills any
@@ -53,10 +53,8 @@ impl Found {
 
 impl Count {
     pub(crate) fn new(first_turn: u64, draining: bool, closed: bool) -> Self {
-        let flag = |on: bool, bit| if on { bit } else { 0 };
-        Self(AtomicU64::new(
-            first_turn.wrapping_mul(TURN) | flag(draining, DRAINING) | flag(closed, CLOSED),
-        ))
+        let bits = (u64::from(draining) * DRAINING) | (u64::from(closed) * CLOSED);
+        Self(AtomicU64::new(first_turn.wrapping_mul(TURN) | bits))
     }
 
     /// Counts a watch in.
@@ -93,7 +91,7 @@ impl Count {
     /// Acquire pairs with the Release in `leave`: a thread that reads zero sees all that the
     /// connections did. Without it `drained()` could resolve before their last writes are visible
     /// to its task.
-    pub(crate) fn watches(&self) -> u64 {
+    pub(crate) fn watches(&self) -> usize {
         Found(self.0.load(Ordering::Acquire)).watches()
     }
 

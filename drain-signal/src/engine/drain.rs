@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use drain_sync::PerShard;
 
 use super::connection::Connection;
-use super::count::Found;
+use super::count::{Count, Found};
 use super::shard::Shard;
 use super::slot::Slot;
 use super::state::{Published, State};
 use super::word::Word;
-use crate::phase::NEVER;
 use crate::schedule::micros;
 use crate::{
     DrainCompleted, DrainDirection, DrainEvent, DrainState, DrainedBy, Phase, WatchOptions,
@@ -22,6 +21,7 @@ use crate::{
 
 /// Shared by the trigger, the signals and the begun drain; watches and handles keep their shard and
 /// the state beyond it.
+#[derive(Default)]
 pub(crate) struct Drain {
     pub(crate) state: Arc<State>,
     pub(crate) shards: PerShard<Arc<Shard>>,
@@ -40,13 +40,6 @@ impl fmt::Debug for Drain {
 const BOTH: [DrainedBy; 2] = [DrainedBy::Any, DrainedBy::Full];
 
 impl Drain {
-    pub(crate) fn new() -> Self {
-        Self {
-            state: Arc::new(State::new()),
-            shards: PerShard::new(),
-        }
-    }
-
     /// All open watches.
     pub(crate) fn open_watches(&self) -> usize {
         self.watches(&BOTH)
@@ -57,15 +50,14 @@ impl Drain {
         self.watches(concerned(self.state.word()))
     }
 
-    fn watches(&self, which: &[DrainedBy]) -> usize {
-        let open = |shard: &Arc<Shard>| {
-            which
-                .iter()
-                .map(|&by| shard.count(by).watches())
-                .sum::<u64>()
-        };
-        let sum: u64 = self.shards.iter().map(open).sum();
-        usize::try_from(sum).unwrap_or(usize::MAX)
+    fn watches(&self, which: &'static [DrainedBy]) -> usize {
+        self.counts(which).map(Count::watches).sum()
+    }
+
+    /// The counts of the watches that are drained by one of `which`.
+    fn counts(&self, which: &'static [DrainedBy]) -> impl Iterator<Item = &Count> {
+        let shards = self.shards.iter();
+        shards.flat_map(move |shard| which.iter().map(|&by| shard.count(by)))
     }
 
     /// A handle of every connection that waits, and that neither the drain nor a handle has
@@ -115,10 +107,8 @@ impl Drain {
 
     #[inline]
     fn my_shard(&self) -> &Arc<Shard> {
-        match self.shards.mine() {
-            Some(shard) => shard,
-            None => self.make_shard(),
-        }
+        let shard = self.shards.mine();
+        shard.unwrap_or_else(|| self.make_shard())
     }
 
     #[cold]
@@ -135,7 +125,7 @@ impl Drain {
         if published.event.is_some() {
             return;
         }
-        published.deadline = event.deadline().map_or(NEVER, |_| micros(event.drain_time));
+        published.deadline = event.deadline().map(|_| micros(event.drain_time));
         published.event = Some(event);
         self.publish(&mut published, DrainState::Draining);
         drop(published);
@@ -147,31 +137,24 @@ impl Drain {
     fn publish(&self, published: &mut Published, state: DrainState) {
         let word = published.next_word(state);
         self.state.publish(published, word);
-        for shard in self.shards.iter() {
-            for &by in concerned(published.word) {
-                shard.count(by).begin();
-            }
-        }
+        self.counts(concerned(word)).for_each(Count::begin);
     }
 
     /// The same drain for all connections. Whether it was narrower before.
     pub(crate) fn widen(&self) -> bool {
         let mut published = self.state.lock();
-        let Some(event) = published.event.as_deref() else {
+        let event = published.event.as_deref();
+        let Some(event) = event.filter(|event| event.direction != DrainDirection::All) else {
             return false;
         };
-        if event.direction == DrainDirection::All {
-            return false;
-        }
         let event = Arc::new(event.clone().with_direction(DrainDirection::All));
-        let mut stage = published.word.state();
-        let is_completed = stage == DrainState::Completed && self.close_counts(&[DrainedBy::Full]);
-        if stage == DrainState::Completed && !is_completed {
-            stage = DrainState::Draining;
-            self.reopen_counts(&BOTH);
+        let mut state = published.word.state();
+        if state == DrainState::Completed && !self.close_counts(&[DrainedBy::Full]) {
+            state = DrainState::Draining;
+            self.counts(&BOTH).for_each(Count::reopen);
         }
         published.event = Some(event);
-        self.publish(&mut published, stage);
+        self.publish(&mut published, state);
         drop(published);
         self.state.waiters.wake_all();
         true
@@ -183,51 +166,38 @@ impl Drain {
             return;
         };
         let deadline = micros(deadline.saturating_duration_since(event.start));
-        if deadline >= published.deadline {
+        if published.deadline.is_some_and(|known| known <= deadline) {
             return;
         }
-        published.deadline = deadline;
-        let word = published.next_word(published.word.state());
-        self.state.publish(&mut published, word);
+        published.deadline = Some(deadline);
+        let state = published.word.state();
+        self.publish(&mut published, state);
         drop(published);
         // The pacer of the drain looks again: its next step has come nearer.
         self.state.waiters.wake_all();
     }
 
     /// Closes the counts of those drained by one of `which` (invariant 3). Whether all were empty.
-    fn close_counts(&self, which: &[DrainedBy]) -> bool {
-        let mut all_empty = true;
-        for shard in self.shards.iter() {
-            for &by in which {
-                all_empty &= shard.count(by).close();
-            }
-        }
-        all_empty
+    fn close_counts(&self, which: &'static [DrainedBy]) -> bool {
+        let not_empty = self.counts(which).filter(|count| !count.close());
+        not_empty.count() == 0
     }
 
-    fn reopen_counts(&self, which: &[DrainedBy]) {
-        for shard in self.shards.iter() {
-            for &by in which {
-                shard.count(by).reopen();
-            }
-        }
-    }
-
-    /// Refuses new watches if no watch is open. Whether the drain is completed.
-    pub(crate) fn complete_if_empty(&self) -> bool {
+    /// Refuses new watches from now on, if no watch is open or `also_if_open`. Whether the drain is
+    /// completed.
+    pub(crate) fn complete(&self, also_if_open: bool) -> bool {
         let mut published = self.state.lock();
-        match published.word.state() {
-            DrainState::NotDraining => return false,
-            DrainState::Completed => return true,
-            DrainState::Draining => {}
+        let state = published.word.state();
+        if state != DrainState::Draining {
+            return state == DrainState::Completed;
         }
         let which = concerned(published.word);
         // The look spares threads that open watches the wait for a decision that is known.
-        if self.watches(which) > 0 {
+        if !also_if_open && self.watches(which) > 0 {
             return false;
         }
-        if !self.close_counts(which) {
-            self.reopen_counts(which);
+        if !self.close_counts(which) && !also_if_open {
+            self.counts(which).for_each(Count::reopen);
             return false;
         }
         self.publish(&mut published, DrainState::Completed);
@@ -236,24 +206,10 @@ impl Drain {
         true
     }
 
-    /// Refuses new watches from now on, also if some are open.
-    pub(crate) fn complete(&self) {
-        let mut published = self.state.lock();
-        if published.word.state() == DrainState::Draining {
-            self.close_counts(concerned(published.word));
-            self.publish(&mut published, DrainState::Completed);
-        }
-        drop(published);
-        self.state.waiters.wake_all();
-    }
-
     /// Whether the drain is over: completed, and no watch that it concerns is open.
     pub(crate) fn is_drained(&self) -> bool {
-        if self.state.word().is_idle() || self.concerned_watches() > 0 {
-            return false;
-        }
         // The last look is for a drain that was completed with watches left, or widened meanwhile.
-        self.complete_if_empty() && self.concerned_watches() == 0
+        self.concerned_watches() == 0 && self.complete(false) && self.concerned_watches() == 0
     }
 }
 

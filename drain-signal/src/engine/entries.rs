@@ -11,6 +11,9 @@ use crate::Phase;
 
 const PAGE: usize = 32;
 pub(crate) const NO_ENTRY: u32 = u32::MAX;
+/// How many tasks one call wakes. A tokio worker's own queue holds 256 and a task that yields comes
+/// back after 61 polls; 32 keeps both from spilling over.
+pub(super) const BATCH: usize = 32;
 /// How many pages one call looks at with the shard locked.
 const LOOK: usize = 128;
 
@@ -50,38 +53,51 @@ pub(crate) struct Entries {
     /// the one before is given back to the system.
     spare: Option<Box<Page>>,
     waiting: u64,
-    walk: Walk,
+    pub(super) walk: Walk,
     pub(crate) free_records: FreeRecords,
 }
 
 /// A walk through all pages, in portions, round and round: when the word changes on the way, it
 /// goes on from where it is for another whole round.
 #[derive(Default)]
-struct Walk {
+pub(super) struct Walk {
     word: Word,
     at: usize,
     left: usize,
+    /// The smallest [`Slot::key`] still to come.
     earliest: Option<u64>,
 }
 
-/// What a portion of a walk found.
-#[derive(Debug, Clone, Copy)]
+impl Walk {
+    /// Whether the slot is to come before all that the walk has seen. Of a wait that parks: then
+    /// the pacer of the drain is to look again.
+    pub(super) fn see(&mut self, key: u64) -> bool {
+        let is_earliest = self.earliest.is_none_or(|earliest| key < earliest);
+        if is_earliest {
+            self.earliest = Some(key);
+        }
+        is_earliest
+    }
+}
+
+/// What portions of the walks through several shards found.
+#[derive(Default)]
 pub(crate) struct Walked {
-    pub(crate) taken: usize,
-    /// Every wait that is over has been taken.
-    pub(crate) done: bool,
-    /// The smallest [`Slot::key`] still to come.
+    pub(crate) wakers: Vec<Waker>,
+    /// As in [`Walk`].
     pub(crate) earliest: Option<u64>,
     pub(crate) waiting: u64,
 }
 
-const fn split(entry: u32) -> (usize, usize) {
-    (entry as usize / PAGE, entry as usize % PAGE)
+impl Walked {
+    pub(crate) fn has_room(&self) -> bool {
+        self.wakers.len() < BATCH
+    }
 }
 
 impl Entries {
     fn page(&mut self, entry: u32) -> Option<(&mut Page, usize)> {
-        let (page, at) = split(entry);
+        let (page, at) = (entry as usize / PAGE, entry as usize % PAGE);
         Some((self.pages.get_mut(page)?.as_deref_mut()?, at))
     }
 
@@ -130,11 +146,10 @@ impl Entries {
     /// Another waker or another phase for the same wait. The old waker.
     pub(crate) fn replace(&mut self, entry: u32, slot: Slot, waker: Waker) -> Option<Waker> {
         let (page, at) = self.page(entry)?;
-        let was_waiting = page.waiting & (1 << at) != 0;
         page.waiting |= 1 << at;
         page.slots[at] = slot;
         let old = page.wakers[at].replace(waker);
-        self.waiting += u64::from(!was_waiting);
+        self.waiting += u64::from(old.is_none());
         old
     }
 
@@ -153,7 +168,7 @@ impl Entries {
         if let Some((page, at)) = self.page(after) {
             page.links[at].0 = before;
         }
-        let number = split(entry).0;
+        let number = entry as usize / PAGE;
         if was_full {
             self.room.push(number as u32);
         }
@@ -179,33 +194,13 @@ impl Entries {
         wakers
     }
 
-    /// Whether a slot is to come before all that the walk has seen: then the pacer of the drain is
-    /// to look again.
-    pub(crate) fn is_earliest(&mut self, key: u64) -> bool {
-        let is_earliest = self.walk.earliest.is_none_or(|earliest| key < earliest);
-        if is_earliest {
-            self.walk.earliest = Some(key);
-        }
-        is_earliest
-    }
-
-    /// Takes the wakers of waits that are over at `word`, as many as `wakers` has room for.
-    pub(crate) fn take_due(
-        &mut self,
-        word: Word,
-        clock: Clock,
-        wakers: &mut [Option<Waker>],
-    ) -> Walked {
+    /// Takes the wakers of waits that are over at `word`, as many as `walked` has room for. Whether
+    /// every wait that is over has been taken.
+    pub(crate) fn take_due(&mut self, word: Word, clock: Clock, walked: &mut Walked) -> bool {
         let walk = &mut self.walk;
         if walk.word != word {
-            *walk = Walk {
-                word,
-                at: walk.at,
-                left: self.pages.len(),
-                earliest: None,
-            };
+            (walk.word, walk.left, walk.earliest) = (word, self.pages.len(), None);
         }
-        let mut taken = 0;
         let mut looks = LOOK;
         'pages: while walk.left > 0 && looks > 0 {
             let at = walk.at % self.pages.len();
@@ -217,26 +212,21 @@ impl Entries {
                     waiting &= waiting - 1;
                     let slot = page.slots[bit];
                     if slot.phase(word, || clock) > slot.tag() {
-                        let Some(room) = wakers.get_mut(taken) else {
+                        if !walked.has_room() {
                             break 'pages;
-                        };
-                        *room = page.take(bit);
-                        taken += 1;
+                        }
+                        walked.wakers.extend(page.take(bit));
+                        self.waiting -= 1;
                     } else if let Some(key) = slot.key(word, clock) {
-                        walk.earliest =
-                            Some(walk.earliest.map_or(key, |earliest| earliest.min(key)));
+                        walk.see(key);
                     }
                 }
             }
             walk.at = at + 1;
             walk.left -= 1;
         }
-        self.waiting -= taken as u64;
-        Walked {
-            taken,
-            done: walk.left == 0,
-            earliest: walk.earliest,
-            waiting: self.waiting,
-        }
+        walked.waiting += self.waiting;
+        walked.earliest = walked.earliest.into_iter().chain(walk.earliest).min();
+        walk.left == 0
     }
 }

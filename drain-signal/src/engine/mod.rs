@@ -71,5 +71,6 @@ pub(crate) use connection::Connection;
 pub(crate) use drain::Drain;
 pub(crate) use records::{FORCED, SIGNALED};
 pub(crate) use shard::Parked;
+pub(crate) use slot::Clock;
 pub(crate) use state::Published;
 pub(crate) use word::ALL_PLACES;

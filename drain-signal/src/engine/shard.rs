@@ -8,7 +8,6 @@ use drain_sync::{AtomicU64, AtomicUsize, CachePadded, Mutex, MutexGuard, Orderin
 use super::count::Count;
 use super::entries::{Entries, NO_ENTRY, Walked};
 use super::records::Record;
-use super::slot::Slot;
 use super::state::State;
 use super::word::Word;
 use crate::{DrainState, DrainedBy, Phase};
@@ -56,28 +55,16 @@ impl Shard {
         lock(&self.entries)
     }
 
-    /// How far the drain has brought a slot.
-    #[inline]
-    pub(crate) fn phase(&self, slot: Slot) -> Phase {
-        let word = self.state.word();
-        if word.is_idle() {
-            Phase::Open
-        } else {
-            slot.phase(word, || self.state.clock())
-        }
-    }
-
-    /// Takes up to `wakers.len()` of the waits that are over. The word is read with the lock held
-    /// (invariant 6).
-    pub(crate) fn take_due(&self, wakers: &mut [Option<Waker>]) -> Walked {
+    /// Takes as many of the waits that are over as there is room for. Whether there is more room.
+    /// The word is read with the lock held (invariant 6).
+    pub(crate) fn take_due(&self, walked: &mut Walked) -> bool {
         let mut entries = self.lock();
         let word = self.state.word();
-        let walked = entries.take_due(word, self.state.clock(), wakers);
-        if walked.done {
+        if entries.take_due(word, self.state.clock(), walked) {
             // Release pairs with the Acquire in `is_walked`.
-            self.walked.store(word.bits(), Ordering::Release);
+            self.walked.store(word.0, Ordering::Release);
         }
-        walked
+        walked.has_room()
     }
 
     /// Whether every wait that is over at `word` has been taken.
@@ -86,7 +73,7 @@ impl Shard {
     /// also finds the entries as that walk has left them. Without it the driver could report the
     /// drain as idle and count a waker as waiting that has been taken.
     pub(crate) fn is_walked(&self, word: Word) -> bool {
-        self.walked.load(Ordering::Acquire) == word.bits()
+        self.walked.load(Ordering::Acquire) == word.0
     }
 
     /// Whether `waker` has the vtable that this shard knows; the first that asks makes it known.

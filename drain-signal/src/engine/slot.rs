@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::word::Word;
+use super::word::{ALL_PLACES, Word};
 use crate::phase::Phase;
-use crate::schedule::{Place, envoy_slot, micros, place_at, push_slot, signal_window};
+use crate::schedule::{Place, envoy_slot, micros, place_at, push_slot, ramp_is_due, signal_window};
 use crate::{DrainEvent, DrainSchedule, DrainedBy};
 
 /// ```text
@@ -37,16 +37,9 @@ pub(crate) struct Clock {
 impl Slot {
     #[inline]
     pub(crate) fn new(place: Place, by: DrainedBy, drain_timeout: Duration) -> Self {
-        let full = match by {
-            DrainedBy::Any => 0,
-            DrainedBy::Full => FULL,
-        };
-        let timeout = if drain_timeout.is_zero() {
-            0
-        } else {
-            timeout_code(drain_timeout)
-        };
-        Self(u32::from(place.numerator()) | full | timeout << TIMEOUT_SHIFT)
+        let full = by as u32 * FULL;
+        let timeout = (!drain_timeout.is_zero()).then(|| timeout_code(drain_timeout));
+        Self(u32::from(place.0) | full | timeout.unwrap_or(0) << TIMEOUT_SHIFT)
     }
 
     #[inline]
@@ -96,30 +89,25 @@ impl Slot {
             return self;
         }
         let window = signal_window(event);
-        Self(self.0 & !0xffff | u32::from(place_at(micros(slot), micros(window)).numerator()))
+        Self(self.0 & !0xffff | u32::from(place_at(micros(slot), micros(window)).0))
     }
 
     /// How far the drain has brought this connection (invariant 1).
+    #[inline]
     pub(crate) fn phase(self, word: Word, clock: impl FnOnce() -> Clock) -> Phase {
-        if !word.concerns(self.drained_by()) {
-            return Phase::Open;
-        }
         match word.step() {
-            Phase::Open => {}
-            step => return step,
+            _ if !word.concerns(self.drained_by()) => Phase::Open,
+            Phase::Open if self.has_come(word, clock) => Phase::Signaled,
+            step => step,
         }
-        let has_come = if word.is_envoy() {
-            let clock = clock();
-            self.envoy_slot(clock)
-                .is_some_and(|slot| slot <= clock.pace)
-        } else {
-            !self.is_late() && u32::from(self.place().numerator()) < word.threshold()
-        };
-        if has_come {
-            Phase::Signaled
-        } else {
-            Phase::Open
+    }
+
+    fn has_come(self, word: Word, clock: impl FnOnce() -> Clock) -> bool {
+        if !word.is_envoy() {
+            return !self.is_late() && u32::from(self.place().0) < word.threshold();
         }
+        let clock = clock();
+        self.envoy_slot(clock).is_some_and(|at| at <= clock.pace)
     }
 
     /// Orders slots that are still to come: by place, or by microseconds since the start under
@@ -130,28 +118,24 @@ impl Slot {
         } else if word.is_envoy() {
             self.envoy_slot(clock).filter(|&slot| slot > clock.pace)
         } else {
-            let place = self.place().numerator();
+            let place = self.place().0;
             (!self.is_late() && u32::from(place) >= word.threshold()).then(|| place.into())
         }
     }
 
     fn envoy_slot(self, clock: Clock) -> Option<u64> {
         let drain_time = Duration::from_micros(clock.drain_time);
-        envoy_slot(
-            drain_time,
-            self.place(),
-            self.is_late(),
-            self.drain_timeout(),
-        )
-        .map(micros)
+        let (place, is_late) = (self.place(), self.is_late());
+        envoy_slot(drain_time, place, is_late, self.drain_timeout()).map(micros)
     }
 
-    /// Whether a response says goodbye; under Envoy 1.40's schedule, once its ramp is over.
-    #[inline]
-    pub(crate) const fn response_leaves(self, word: Word) -> bool {
-        self.is_late()
-            || (self.0 & 0xffff) < word.threshold()
-            || !matches!(word.step(), Phase::Open)
+    /// Whether a response says goodbye.
+    pub(crate) fn response_leaves(self, word: Word, clock: Clock) -> bool {
+        if !word.is_envoy() || word.step() > Phase::Open {
+            return self.is_late() || self.phase(word, || clock) > Phase::Open;
+        }
+        let [drain_time, elapsed] = [clock.drain_time, clock.pace].map(Duration::from_micros);
+        word.threshold() == ALL_PLACES || ramp_is_due(drain_time / 2, elapsed, || fastrand::u64(..))
     }
 }
 

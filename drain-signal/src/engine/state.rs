@@ -7,10 +7,10 @@ use std::time::Instant;
 use drain_sync::{AtomicU64, Mutex, MutexGuard, Ordering, WaitList, lock};
 
 use super::slot::Clock;
-use super::word::{Progress, Word};
-use crate::phase::{NEVER, Steps, at};
+use super::word::Word;
+use crate::phase::{Steps, at};
 use crate::schedule::{micros, places_signaled, signal_window};
-use crate::{DrainDirection, DrainEvent, DrainSchedule, DrainState};
+use crate::{DrainEvent, DrainState};
 
 /// Read by every connection at every question, and written when the drain moves on: on a cache line
 /// of its own.
@@ -22,6 +22,7 @@ struct Words {
     drain_time: AtomicU64,
 }
 
+#[derive(Default)]
 pub(crate) struct State {
     words: Words,
     published: Mutex<Published>,
@@ -31,10 +32,11 @@ pub(crate) struct State {
 }
 
 /// The facts. They change under the lock and are published in one store of the word.
+#[derive(Default)]
 pub(crate) struct Published {
     pub(crate) event: Option<Arc<DrainEvent>>,
     /// Microseconds since the start, as is the next.
-    pub(crate) deadline: u64,
+    pub(crate) deadline: Option<u64>,
     pub(crate) pace: u64,
     pub(crate) word: Word,
 }
@@ -46,35 +48,17 @@ impl Published {
         let Some(event) = &self.event else {
             return self.word;
         };
-        self.word.then(Progress {
-            state,
-            step: Steps::new(event, self.deadline).at(self.pace),
-            envoy: event.schedule == DrainSchedule::Envoy140,
-            narrow: event.direction == DrainDirection::InboundOnly,
-            threshold: places_signaled(self.pace, micros(signal_window(event))),
-        })
+        let step = Steps::new(event, self.deadline).at(self.pace);
+        let threshold = places_signaled(self.pace, micros(signal_window(event)));
+        self.word.then(event, state, step, threshold)
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let event = self.event.as_ref()?;
-        (self.deadline != NEVER).then(|| at(event.start, self.deadline))?
+        at(self.event.as_ref()?.start, self.deadline?)
     }
 }
 
 impl State {
-    pub(crate) fn new() -> Self {
-        Self {
-            words: Words::default(),
-            published: Mutex::new(Published {
-                event: None,
-                deadline: NEVER,
-                pace: 0,
-                word: Word::IDLE,
-            }),
-            waiters: WaitList::default(),
-        }
-    }
-
     pub(crate) fn lock(&self) -> MutexGuard<'_, Published> {
         lock(&self.published)
     }
@@ -85,7 +69,7 @@ impl State {
     /// leave at once.
     #[inline]
     pub(crate) fn word(&self) -> Word {
-        Word::from_bits(self.words.word.load(Ordering::Acquire))
+        Word(self.words.word.load(Ordering::Acquire))
     }
 
     /// Relaxed, both: the Acquire load of the word came before, and pairs with the Release store
@@ -102,13 +86,11 @@ impl State {
     /// two stores before it are Relaxed, because that Release orders them; writers exclude each
     /// other by the lock on `published`.
     pub(crate) fn publish(&self, published: &mut Published, word: Word) {
-        let drain_time = published
-            .event
-            .as_ref()
-            .map_or(0, |event| micros(event.drain_time));
+        let event = published.event.as_ref();
+        let drain_time = event.map_or(0, |event| micros(event.drain_time));
         published.word = word;
         self.words.drain_time.store(drain_time, Ordering::Relaxed);
         self.words.pace.store(published.pace, Ordering::Relaxed);
-        self.words.word.store(word.bits(), Ordering::Release);
+        self.words.word.store(word.0, Ordering::Release);
     }
 }

@@ -2,7 +2,7 @@
 //! Invariant 1.
 
 use crate::phase::Phase;
-use crate::{DrainState, DrainedBy};
+use crate::{DrainDirection, DrainEvent, DrainSchedule, DrainState, DrainedBy};
 
 /// Zero: nothing drains. Otherwise
 ///
@@ -18,7 +18,7 @@ use crate::{DrainState, DrainedBy};
 /// narrow, inbound only. The version rises with every change, so that a walk through the parked
 /// knows whether it has seen this very word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Word(u64);
+pub(crate) struct Word(pub(super) u64);
 
 const STATE: u64 = 0b11;
 const STEP_SHIFT: u32 = 2;
@@ -31,35 +31,21 @@ const CONTENT: u64 = (1 << VERSION_SHIFT) - 1;
 /// The threshold at which every place has had its slot.
 pub(crate) const ALL_PLACES: u32 = 1 << 16;
 
-/// What a word says, before it is packed.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Progress {
-    pub(crate) state: DrainState,
-    pub(crate) step: Phase,
-    pub(crate) envoy: bool,
-    pub(crate) narrow: bool,
-    pub(crate) threshold: u32,
-}
-
 impl Word {
-    pub(crate) const IDLE: Self = Self(0);
-
-    pub(crate) const fn from_bits(bits: u64) -> Self {
-        Self(bits)
-    }
-
-    pub(crate) const fn bits(self) -> u64 {
-        self.0
-    }
-
-    /// The word after `self` that says `progress`; `self` if it says so already.
-    pub(crate) fn then(self, progress: Progress) -> Self {
-        let flag = |on: bool, bit: u64| if on { bit } else { 0 };
-        let content = progress.state as u64
-            | (progress.step as u64) << STEP_SHIFT
-            | flag(progress.envoy, ENVOY)
-            | flag(progress.narrow, NARROW)
-            | u64::from(progress.threshold) << THRESHOLD_SHIFT;
+    /// The word after `self` that says how far the drain with `event` has come; `self` if it says
+    /// so already.
+    pub(crate) fn then(
+        self,
+        event: &DrainEvent,
+        state: DrainState,
+        step: Phase,
+        threshold: u32,
+    ) -> Self {
+        let content = state as u64
+            | (step as u64) << STEP_SHIFT
+            | (u64::from(event.schedule == DrainSchedule::Envoy140) * ENVOY)
+            | (u64::from(event.direction == DrainDirection::InboundOnly) * NARROW)
+            | u64::from(threshold) << THRESHOLD_SHIFT;
         if content == self.0 & CONTENT {
             self
         } else {
@@ -113,18 +99,23 @@ impl Word {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::DrainReason;
+
+    fn event() -> DrainEvent {
+        #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+        let start = Instant::now();
+        DrainEvent::new(start, Duration::from_secs(60), DrainReason::Admin)
+    }
 
     #[test]
     fn a_word_says_what_was_put_in() {
-        let progress = Progress {
-            state: DrainState::Draining,
-            step: Phase::Expired,
-            envoy: true,
-            narrow: true,
-            threshold: ALL_PLACES,
-        };
-        let word = Word::IDLE.then(progress);
+        let event = event()
+            .with_schedule(DrainSchedule::Envoy140)
+            .with_direction(DrainDirection::InboundOnly);
+        let word = Word::default().then(&event, DrainState::Draining, Phase::Expired, ALL_PLACES);
         assert_eq!(
             (word.state(), word.step()),
             (DrainState::Draining, Phase::Expired)
@@ -137,20 +128,11 @@ mod tests {
 
     #[test]
     fn the_version_rises_with_a_change_and_not_without() {
-        let progress = Progress {
-            state: DrainState::Draining,
-            step: Phase::Open,
-            envoy: false,
-            narrow: false,
-            threshold: 7,
-        };
-        let word = Word::IDLE.then(progress);
-        assert_eq!(word.then(progress), word);
-        let next = word.then(Progress {
-            threshold: 8,
-            ..progress
-        });
-        assert!(next.bits() >> 32 > word.bits() >> 32);
+        let then =
+            |word: Word, places| word.then(&event(), DrainState::Draining, Phase::Open, places);
+        let word = then(Word::default(), 7);
+        assert_eq!(then(word, 7), word);
+        assert!(then(word, 8).0 >> 32 > word.0 >> 32);
         assert_ne!(word.touched(), word);
     }
 }

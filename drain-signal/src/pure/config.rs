@@ -1,5 +1,7 @@
 //! The words of a drain: state, direction, strategy, schedule, reason, end; and Envoy's defaults.
 
+#![expect(clippy::exhaustive_enums, reason = "most are closed in Envoy as well")]
+
 use std::time::Duration;
 
 /// How long a drain lasts unless its owner says otherwise: 600 s, Envoy's `--drain-time-s`.
@@ -11,10 +13,6 @@ pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
 ///
 /// Source: Envoy's [drain
 /// documentation](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/draining).
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the three states the documentation names"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainState {
     /// Connections are opened, used and closed without a further thought.
@@ -30,10 +28,6 @@ pub enum DrainState {
 /// Envoy's third value, `None`, means "nothing drains" and cannot be expressed here: no drain, no
 /// direction. Source:
 /// [`Network::DrainDirection`](https://github.com/envoyproxy/envoy/blob/main/envoy/network/drain_decision.h).
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "closed in Envoy as well: inbound, or everything"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum DrainDirection {
     /// Only listeners whose `traffic_direction` is `INBOUND`.
@@ -44,10 +38,6 @@ pub enum DrainDirection {
 }
 
 /// Which drains concern a connection.
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "as closed as the directions of a drain"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(usize)]
 pub enum DrainedBy {
@@ -62,15 +52,11 @@ pub enum DrainedBy {
 impl DrainedBy {
     /// Whether a drain in `direction` concerns the connection.
     pub const fn covers(self, direction: DrainDirection) -> bool {
-        matches!(
-            (self, direction),
-            (Self::Any, _) | (Self::Full, DrainDirection::All)
-        )
+        matches!(self, Self::Any) || matches!(direction, DrainDirection::All)
     }
 }
 
 /// Whether connections are signaled one after the other or all at once: Envoy's `--drain-strategy`.
-#[expect(clippy::exhaustive_enums, reason = "closed in Envoy as well")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DrainStrategy {
     /// Spread by the [`DrainSchedule`]. Envoy's default.
@@ -146,17 +132,7 @@ impl DrainReason {
     }
 }
 
-impl std::fmt::Display for DrainReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// What happens to connections that are left when the drain time is over.
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "either they are closed or they are left alone"
-)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DrainEnd {
     /// They are closed, in the steps of the [`CloseSteps`](crate::CloseSteps).

@@ -132,10 +132,8 @@ impl DrainEvent {
 
     /// The deadline as it was when the drain began; `None` if what is left is left alone.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.end {
-            DrainEnd::Close => self.start.checked_add(self.drain_time),
-            DrainEnd::Leave => None,
-        }
+        let deadline = self.start.checked_add(self.drain_time);
+        deadline.filter(|_| self.end == DrainEnd::Close)
     }
 
     /// `close_steps.finish_before`, cut to a quarter of the drain time so that a short drain keeps

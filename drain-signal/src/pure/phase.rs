@@ -3,14 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::schedule::micros;
-use crate::{DrainEvent, DrainSchedule, DrainStrategy};
+use crate::schedule::{micros, signal_window};
+use crate::{DrainEvent, DrainSchedule};
 
 /// How far a connection has come on the way from serving to gone. It only moves forward.
-#[expect(
-    clippy::exhaustive_enums,
-    reason = "the close steps; a new step would be a new contract"
-)]
+#[expect(clippy::exhaustive_enums, reason = "a new step, a new contract")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Phase {
@@ -43,57 +40,47 @@ pub(crate) fn at(start: Instant, micros: u64) -> Option<Instant> {
     start.checked_add(Duration::from_micros(micros))
 }
 
-/// No deadline, in microseconds since the start.
-pub(crate) const NEVER: u64 = u64::MAX;
+/// No instant, in microseconds since the start.
+const NEVER: u64 = u64::MAX;
 
-/// The instants at which all connections of a drain move on, in microseconds since the start.
+/// The instants at which all connections of a drain come to [`Phase::Finishing`],
+/// [`Phase::Expired`] and [`Phase::Overdue`], in microseconds since the start; three times
+/// [`NEVER`]: there is no deadline.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Steps {
-    pub(crate) finishing: u64,
-    pub(crate) expired: u64,
-    pub(crate) overdue: u64,
-}
+pub(crate) struct Steps([u64; 3]);
 
 impl Steps {
-    pub(crate) fn new(event: &DrainEvent, deadline: u64) -> Self {
-        let finish_before = match deadline {
-            NEVER => 0,
-            _ => micros(event.finish_before()),
+    pub(crate) fn new(event: &DrainEvent, deadline: Option<u64>) -> Self {
+        let Some(deadline) = deadline else {
+            return Self([NEVER; 3]);
         };
-        Self {
-            finishing: deadline.saturating_sub(finish_before),
-            expired: deadline,
-            overdue: deadline.saturating_add(micros(event.close_steps.drop_after)),
-        }
+        let finishing = deadline.saturating_sub(micros(event.finish_before()));
+        let overdue = deadline.saturating_add(micros(event.close_steps.drop_after));
+        Self([finishing, deadline, overdue])
     }
 
     /// The step reached at `pace`; [`Phase::Open`]: none yet.
-    pub(crate) const fn at(self, pace: u64) -> Phase {
-        match pace {
+    pub(crate) fn at(self, pace: u64) -> Phase {
+        match self.0.map(|at| at <= pace) {
             // At the end of time too.
-            _ if self.expired == NEVER => Phase::Open,
-            _ if pace >= self.overdue => Phase::Overdue,
-            _ if pace >= self.expired => Phase::Expired,
-            _ if pace >= self.finishing => Phase::Finishing,
+            _ if self.0 == [NEVER; 3] => Phase::Open,
+            [_, _, true] => Phase::Overdue,
+            [_, true, _] => Phase::Expired,
+            [true, ..] => Phase::Finishing,
             _ => Phase::Open,
         }
     }
 
     /// The first step after `pace`.
     pub(crate) fn next(self, pace: u64) -> Option<u64> {
-        [self.finishing, self.expired, self.overdue]
-            .into_iter()
-            .find(|&at| at > pace && at != NEVER)
+        self.0.into_iter().find(|&at| at > pace && at != NEVER)
     }
 }
 
 /// How often, in microseconds, the pace must move on so that responses see their slots; `None`: not
 /// at all any more. Also while no watch is open: one may open and only ask.
 pub(crate) fn tick(event: &DrainEvent, pace: u64) -> Option<u64> {
-    if event.strategy == DrainStrategy::Immediate {
-        return None;
-    }
-    let window = micros(crate::schedule::signal_window(event));
+    let window = micros(signal_window(event));
     (pace < window).then(|| match event.schedule {
         // A 256th of the window is finer than any client can measure, and never busier than a tick
         // a millisecond.

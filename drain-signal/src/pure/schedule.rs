@@ -10,7 +10,7 @@ use crate::{DrainEvent, DrainSchedule, DrainStrategy};
 /// A connection's place in the queue: a fraction of one in 1/65536 steps, fixed when its watcher
 /// opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place(u16);
+pub struct Place(pub(crate) u16);
 
 impl Place {
     /// `numerator` of 65536 parts of the window.
@@ -18,17 +18,10 @@ impl Place {
         Self(numerator)
     }
 
-    pub(crate) const fn numerator(self) -> u16 {
-        self.0
-    }
-
     /// This place's share of `window`.
     pub fn of(self, window: Duration) -> Duration {
-        let micros = micros(window);
-        // 48 bits of whole part times 16 bits: split, so that no window overflows.
-        let share =
-            (micros >> 16) * u64::from(self.0) + (((micros & 0xffff) * u64::from(self.0)) >> 16);
-        Duration::from_micros(share)
+        let share = (u128::from(micros(window)) * u128::from(self.0)) >> 16;
+        Duration::from_micros(share as u64)
     }
 }
 
@@ -89,11 +82,8 @@ pub fn push_slot(
 
 /// When Envoy 1.40's window opens in which idle connections are woken.
 pub(crate) fn envoy_window(drain_time: Duration) -> Duration {
-    // Twice a third would overflow at the end of the type, a third twice would lose up to two
-    // nanoseconds.
-    drain_time
-        .checked_mul(2)
-        .map_or(drain_time / 3 * 2, |twice| twice / 3)
+    // Twice the drain time would overflow at the end of the type.
+    drain_time - drain_time / 3
 }
 
 /// Envoy 1.40 wakes an idle connection in [2T/3, T - drain_timeout], under both strategies, if that
@@ -115,10 +105,9 @@ pub(crate) fn places_signaled(pace: u64, window: u64) -> u32 {
     if window == 0 || pace >= window {
         return ALL_PLACES;
     }
-    // The largest place p with floor(window * p / 65536) <= pace, and 0 is the first place. Both
-    // are below 2^64, and the quotient is below 65536 because pace < window.
-    let last = ((u128::from(pace) + 1) << 16).div_ceil(u128::from(window)) - 1;
-    u32::try_from(last).map_or(ALL_PLACES, |last| (last + 1).min(ALL_PLACES))
+    // One more than the largest place p with floor(window * p / 65536) <= pace.
+    let come = ((u128::from(pace) + 1) << 16).div_ceil(u128::from(window));
+    come.min(ALL_PLACES.into()) as u32
 }
 
 /// The place that has its slot at `slot` in a window of `window`, both in microseconds.

@@ -95,6 +95,7 @@ impl WaitList {
     }
 
     /// Takes all entries out and wakes them.
+    #[cold]
     pub fn wake_all(&self) {
         let (first, others) = lock(&self.entries).take_all();
         wake_each(first.into_iter().chain(others));

@@ -7,7 +7,7 @@ use std::task::{Poll, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use drain_signal::{DrainEvent, DrainReason, DrainStrategy, DrainTrigger, Draining};
+use drain_signal::{DrainEvent, DrainReason, DrainSignal, DrainStrategy, DrainTrigger, Draining};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -169,6 +169,7 @@ impl Crowd for Flat {
 /// drain-signal, driven by so many tasks.
 pub(crate) struct Ours {
     pub(crate) trigger: DrainTrigger,
+    pub(crate) signal: DrainSignal,
     pub(crate) drivers: usize,
     pub(crate) strategy: DrainStrategy,
     pub(crate) drain_time: Duration,
@@ -176,8 +177,10 @@ pub(crate) struct Ours {
 
 impl Ours {
     pub(crate) fn immediate(drivers: usize) -> Self {
+        let (trigger, signal) = drain_signal::channel();
         Self {
-            trigger: drain_signal::channel().0,
+            trigger,
+            signal,
             drivers,
             strategy: DrainStrategy::Immediate,
             drain_time: Duration::from_secs(600),
@@ -195,7 +198,7 @@ impl Ours {
 
 impl Crowd for Ours {
     fn park(&self, runtime: &Runtime, tally: Tally) {
-        let signal = self.trigger.signal().clone();
+        let signal = self.signal.clone();
         tally.spawn(runtime, async move {
             // Opened where it runs, as a worker's connections are, and all that a connection keeps.
             let watch = signal.watch().expect("not completed");
