@@ -60,9 +60,10 @@ struct Entry<R> {
 }
 
 struct Table<R> {
+    /// Changed under the lock of the names, read without it.
     routes: ArcSwapOption<R>,
-    /// Whether there are any, for those who wait.
-    is_there: watch::Sender<bool>,
+    /// Changes when they come, for those who wait.
+    come: watch::Sender<()>,
 }
 
 impl<R: Send + Sync + 'static> Routes<R> {
@@ -105,21 +106,24 @@ impl<R: Send + Sync + 'static> Routes<R> {
     /// From now on these are the routes of this name. Connections that ask from now on find them,
     /// whatever version they belong to.
     pub fn set(&self, name: impl Into<Arc<str>>, routes: impl Into<Arc<R>>) {
-        let name = name.into();
-        let table = Arc::clone(&self.lock().entry(name).or_default().table);
+        let (name, routes) = (name.into(), routes.into());
+        let mut names = self.lock();
+        let table = Arc::clone(&names.entry(name).or_default().table);
+        let before = table.routes.swap(Some(routes));
+        drop(names);
         // Those who wait find the routes when they are woken.
-        table.routes.store(Some(routes.into()));
-        table.is_there.send_replace(true);
+        table.come.send_replace(());
+        drop(before);
     }
 
     /// There are no routes of this name any more.
     pub fn remove(&self, name: &str) {
-        let table = self.lock().get(name).map(|entry| Arc::clone(&entry.table));
-        if let Some(table) = table {
-            table.routes.store(None);
-            table.is_there.send_replace(false);
-            self.forget(name);
-        }
+        let mut names = self.lock();
+        let before = names.get(name).map(|entry| entry.table.routes.swap(None));
+        let unwatched = names.get(name).is_some_and(|entry| entry.watches == 0);
+        let entry = if unwatched { names.remove(name) } else { None };
+        drop(names);
+        drop((entry, before));
     }
 
     /// The names that are watched and have no routes: what versions wait for.
@@ -212,7 +216,7 @@ impl<R> Default for Table<R> {
     fn default() -> Self {
         Self {
             routes: ArcSwapOption::empty(),
-            is_there: watch::Sender::new(false),
+            come: watch::Sender::new(()),
         }
     }
 }
@@ -267,9 +271,9 @@ impl<R: Send + Sync + 'static> RouteWatch<R> {
     pub fn ready(&self) -> impl Future<Output = ()> + Send + 'static + use<R> {
         let watch = self.clone();
         async move {
+            let mut come = watch.table.come.subscribe();
             // The sender is in the table.
-            let mut is_there = watch.table.is_there.subscribe();
-            drop(is_there.wait_for(|there| *there).await);
+            while watch.load().is_none() && come.changed().await.is_ok() {}
         }
     }
 }

@@ -338,3 +338,47 @@ async fn a_version_that_is_dropped_while_it_warms_is_waited_for_no_longer() {
         bounded(world.listeners.until_warm(version)).await;
     }
 }
+
+/// Panics when they are dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the routes' own code panics");
+    }
+}
+
+#[test]
+fn routes_that_panic_when_they_are_dropped_are_gone_nevertheless() {
+    let routes = Routes::<Bomb>::new();
+    let watch = routes.watch("blue");
+    routes.set("blue", Bomb);
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| routes.remove("blue")))
+        .expect_err("its drop panics");
+    assert!(watch.load().is_none());
+    assert!(watch.ready().now_or_never().is_none(), "a version waits");
+}
+
+#[test]
+fn a_version_waits_exactly_if_routes_that_are_set_and_removed_at_once_are_gone() {
+    let routes = Routes::<u32>::new();
+    let watch = routes.watch("blue");
+    let (both, mut wrong) = (std::sync::Barrier::new(2), 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..5_000 {
+                both.wait();
+                routes.remove("blue");
+                both.wait();
+            }
+        });
+        for round in 0..5_000 {
+            both.wait();
+            routes.set("blue", round);
+            both.wait();
+            let is_ready = watch.ready().now_or_never().is_some();
+            wrong += u32::from(is_ready != watch.load().is_some());
+        }
+    });
+    assert_eq!(wrong, 0, "rounds after which it waits or does not, in vain");
+}
