@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,10 @@ use crate::{FieldError, ListenAddress};
 
 /// A listener's configuration, as far as versions need to know it. serde and xDS types stay with
 /// the caller.
+///
+/// Updates ask a configuration while the versions are locked: no method may call
+/// [`Listeners`](crate::Listeners), which panics then. Tasks that a method spawns may,
+/// [`ready`](Self::ready) and its future may, and so may the configuration's drop.
 ///
 /// ```
 /// use listener_versions::{ListenAddress, ListenerConfig};
@@ -118,8 +121,6 @@ pub trait ListenerConfig: Send + Sync + 'static {
     /// for the first socket. It is not called for sockets that came from
     /// [elsewhere](crate::Listeners::inherit).
     ///
-    /// It must not call [`Listeners`](crate::Listeners).
-    ///
     /// ```
     /// use std::io;
     /// use listener_versions::{ListenAddress, ListenerConfig, socket2};
@@ -158,11 +159,12 @@ pub trait ListenerConfig: Send + Sync + 'static {
     }
 
     /// What a version that [warms](Self::warms) waits for: when the future is over, the version
-    /// takes over. The [driver](crate::Listeners::new) polls it, and drops it when the version is
-    /// dropped. Default: it never is, and [`Listeners::warmed`](crate::Listeners::warmed) says so.
-    /// [`Routes`](crate::Routes) are an example.
+    /// takes over. The [driver](crate::Listeners::new) calls this once for each version that is
+    /// taken, polls the future, and drops it when the version is dropped. Default: it never is, and
+    /// [`Listeners::warmed`](crate::Listeners::warmed) says so. [`Routes`](crate::Routes) are an
+    /// example.
     ///
-    /// A version whose future panics stays warming.
+    /// A version that panics here, or whose future does, stays warming.
     fn ready(&self) -> impl Future<Output = ()> + Send + 'static {
         std::future::pending()
     }
@@ -221,9 +223,6 @@ pub trait ListenerConfig: Send + Sync + 'static {
         Ok(())
     }
 }
-
-/// Over when a version is warm: what the configuration said, boxed.
-pub(crate) type Ready = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How a listening socket is opened. `SO_REUSEADDR` is always set.
 #[derive(Clone, Debug, PartialEq, Eq)]

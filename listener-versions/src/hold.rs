@@ -4,11 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::Shutdown;
+use std::sync::Arc;
 
 use drain_tree::{DrainDirection, DrainReason, DrainStart};
 
 use crate::handover::{Settled, SocketSource};
-use crate::live::{DrainJob, Job};
+use crate::live::{DrainJob, Job, Later};
 use crate::{AcceptPolicy, ListenAddress, ListenerConfig, Listeners, SharedSocket, VersionState};
 
 impl<C: ListenerConfig> SocketSource for Listeners<C> {
@@ -104,16 +105,22 @@ fn of_part(shared: &[SharedSocket], part: usize) -> &[SharedSocket] {
 impl<C: ListenerConfig> Listeners<C> {
     fn let_updates_wait(&self, wait: bool) {
         // Under the lock: an update is done by now, or waits.
-        let state = self.inner().lock();
-        self.inner().held.send_modify(|held| match wait {
-            true => *held += 1,
-            false => *held -= 1,
+        let mut state = self.inner().lock();
+        self.inner().held.send_if_modified(|held| {
+            match wait {
+                true => *held += 1,
+                false => *held -= 1,
+            }
+            false
         });
         let is_undecided = *self.inner().held.borrow() > 0;
-        for listening in state.listening.values() {
-            listening.set_undecided(is_undecided);
-        }
-        drop(state);
+        let listening = state.listening.values();
+        let look = listening.filter(|listening| listening.set_undecided(is_undecided));
+        let look: Vec<_> = look.map(|at| Later::Look(Arc::clone(at), None)).collect();
+        state.later.extend(look);
+        self.inner().report(state);
+        // Wakes those who wait, with nothing locked.
+        self.inner().held.send_modify(|_| {});
     }
 
     /// What was shared is this process's alone again, but for what another one has `taken`.

@@ -183,7 +183,6 @@ mod address;
 pub use address::ListenAddress;
 pub(crate) use address::SocketKey;
 mod config;
-pub(crate) use config::Ready;
 pub use config::{ListenerConfig, SocketOptions};
 mod field_error;
 pub use field_error::FieldError;

@@ -113,5 +113,6 @@ impl<C: ListenerConfig> Inner<C> {
             listening.set_shared(kept.contains(listening.local()));
         }
         state.release();
+        self.report(state);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,19 +17,30 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Inner;
-use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion, Ready};
+use crate::{AcceptPolicy, ListenerChain, ListenerConfig, ListenerVersion};
 
 /// What the driver is given to run.
 pub(crate) enum Job<C> {
-    Warm(WarmJob),
+    Warm(WarmJob<C>),
     Drain(DrainJob<C>),
 }
 
 /// The version takes over when it is ready.
-pub(crate) struct WarmJob {
-    pub(crate) version: u64,
-    pub(crate) ready: Ready,
-    pub(crate) token: CancellationToken,
+pub(crate) struct WarmJob<C> {
+    version: u64,
+    /// That says when; `None`: it is warm.
+    config: Option<Arc<C>>,
+    token: CancellationToken,
+}
+
+impl<C> WarmJob<C> {
+    pub(super) fn new(version: &ListenerVersion<C>, waits: bool) -> Self {
+        Self {
+            version: version.number(),
+            config: waits.then(|| Arc::clone(version.config())),
+            token: version.token(),
+        }
+    }
 }
 
 pub(crate) enum DrainJob<C> {
@@ -77,7 +89,7 @@ pub(crate) async fn drive<C: ListenerConfig>(
         }
         if !more {
             // The handles are gone, and with them the sockets.
-            without_panic(|| warming.clear());
+            warming.clear();
         }
         loop {
             // If it cannot listen, the observer was notified. If its code panics, it stays warming.
@@ -145,10 +157,39 @@ impl Clock {
     }
 }
 
+/// A future that is a configuration's own. A panic while it is dropped ends here: several are
+/// dropped at once, and a second panic would end the process.
+struct Foreign(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Future for Foreign {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(future) => future.as_mut().poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        without_panic(|| drop(self.0.take()));
+    }
+}
+
 /// The number of the version, if it is still there and warm.
-async fn warm(job: WarmJob, mut held: watch::Receiver<u32>) -> Option<u64> {
-    // The future is the configuration's own: its panic concerns no other version.
-    let ready = AssertUnwindSafe(job.ready).catch_unwind();
+async fn warm<C: ListenerConfig>(job: WarmJob<C>, mut held: watch::Receiver<u32>) -> Option<u64> {
+    // The future is the configuration's own: its panic concerns no other version. It is made here,
+    // so that there is none that a lock could be held over.
+    let ready = async {
+        if let Some(config) = job.config {
+            let ready = Foreign(Some(Box::pin(config.ready())));
+            drop(config);
+            ready.await;
+        }
+    };
+    let ready = AssertUnwindSafe(ready).catch_unwind();
     job.token.run_until_cancelled(ready).await?.ok()?;
     // While it is decided which process goes on, no socket begins to listen.
     held.wait_for(|held| *held == 0).await.ok()?;

@@ -1,17 +1,18 @@
-//! Does to sockets and drains what the version set has decided, in its order.
+//! Does to sockets and drains what the version set has decided, in its order. Where code runs that
+//! is not ours, it is left for [later](super::later).
 
 use std::sync::Arc;
 
 use drain_tree::ChildOptions;
 
-use super::driver::{DrainJob, Job, WarmJob};
-use super::{Event, Inner, State};
+use super::driver::{Job, WarmJob};
+use super::{Event, Inner, Later, State};
 use crate::{Effect, ListenerConfig, ListenerVersion, VersionState};
 
 impl<C: ListenerConfig> Inner<C> {
-    /// Does to sockets and drains what the set has decided, in its order.
+    /// Does to sockets and drains what the set has decided, in its order. The caller
+    /// [does the rest](Inner::do_later).
     pub(crate) fn execute(&self, state: &mut State<C>, effects: Vec<Effect>) {
-        let mut drained = Vec::new();
         let mut entrances = Vec::new();
         let warms =
             |effect: &Effect| matches!(effect, Effect::Activate { .. } | Effect::Discard { .. });
@@ -20,15 +21,12 @@ impl<C: ListenerConfig> Inner<C> {
             match effect {
                 Effect::Create { version } => {
                     if let Some(created) = self.create(state, version) {
-                        let token = created.token();
-                        state.live.insert(version, Arc::new(created));
-                        if let Some(ready) = state.set.take_ready(version) {
-                            self.run(Job::Warm(WarmJob {
-                                version,
-                                ready,
-                                token,
-                            }));
+                        let asked = state.set.get(version).map(|record| &record.asked);
+                        if asked.is_some_and(|asked| asked.warms) {
+                            let job = WarmJob::new(&created, true);
+                            state.later.push(Later::Run(Job::Warm(job)));
                         }
+                        state.live.insert(version, Arc::new(created));
                         state.record(version, Event::Created);
                     }
                 }
@@ -50,19 +48,19 @@ impl<C: ListenerConfig> Inner<C> {
                     if let Some(discarded) = state.live.remove(&version) {
                         discarded.set_state(VersionState::Drained);
                         state.events.push(Event::Discarded(discarded.view()));
-                        state.unused.push(discarded);
+                        state.later.push(Later::End(discarded));
                     }
                 }
                 Effect::Close { socket, last } => {
                     // The version's drain begins later than this, so the guard can still be had.
-                    let last =
+                    let mut last =
                         last.and_then(|version| state.live.get(&version)?.drain().watch().ok());
                     if let Some(listening) = state.listening.remove(&socket) {
                         // The other process that has it goes on; an update to come may want it
                         // again.
-                        state
-                            .inherited
-                            .put(listening.local().clone(), listening.close(last));
+                        let shared = listening.close(&mut last);
+                        state.inherited.put(listening.local().clone(), shared);
+                        state.later.push(Later::Look(listening, last));
                     }
                     if socket.is_internal() {
                         entrances.push(socket);
@@ -77,33 +75,21 @@ impl<C: ListenerConfig> Inner<C> {
                         continue;
                     };
                     chain.leave();
-                    let start = self.shared.options.drain_start(reason);
-                    let sequence = chain.drain().start_drain_sequence(start);
-                    state
-                        .events
-                        .push(Event::ChainDrainStarted(Arc::clone(&chain), reason));
-                    self.run(Job::Drain(DrainJob::Chain { chain, sequence }));
+                    state.later.push(Later::DrainChain(chain, reason));
                 }
                 Effect::Drain { version, reason } => {
                     let Some(version) = state.live.get(&version).cloned() else {
                         continue;
                     };
                     version.set_state(VersionState::Draining);
-                    let start = self.shared.options.drain_start(reason);
-                    let sequence = version.drain().start_drain_sequence(start);
-                    state
-                        .events
-                        .push(Event::DrainStarted(version.view(), reason));
-                    drained.push(Arc::clone(&version));
-                    self.run(Job::Drain(DrainJob::Version { version, sequence }));
+                    state.later.push(Later::Drain(version, reason));
                 }
             }
         }
         if is_one_warm {
-            self.left_warming();
+            state.later.push(Later::LeftWarming);
         }
         self.set_entrances(state, &entrances);
-        self.hurry(state, &drained);
     }
 
     fn create(&self, state: &State<C>, version: u64) -> Option<ListenerVersion<C>> {
@@ -115,30 +101,5 @@ impl<C: ListenerConfig> Inner<C> {
         let listener_conns = state.listener_conns(&record.name);
         let drain = self.root.child(child);
         Some(ListenerVersion::new(record, drain, group, listener_conns))
-    }
-
-    /// Beyond the soft cap the oldest drains end earlier. None is forgotten, and none ends before
-    /// the floor.
-    fn hurry(&self, state: &mut State<C>, drained: &[Arc<ListenerVersion<C>>]) {
-        let Some(cap) = self.shared.options.cap() else {
-            return;
-        };
-        for name in drained.iter().map(|version| version.name()) {
-            let deadline = tokio::time::Instant::now().into_std() + self.shared.options.floor;
-            for oldest in state.set.over_cap(name, cap) {
-                let Some(version) = state.live.get(&oldest) else {
-                    continue;
-                };
-                if version
-                    .drain()
-                    .deadline()
-                    .is_some_and(|now| now <= deadline)
-                {
-                    continue;
-                }
-                version.drain().bring_forward(deadline);
-                state.events.push(Event::Hurried(version.view(), deadline));
-            }
-        }
     }
 }

@@ -2,6 +2,8 @@
 //! execute its effects.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -10,7 +12,8 @@ use drain_tree::{DrainDirection, DrainManager, DrainOutcome, DrainReason};
 use tokio::sync::{mpsc, watch};
 
 use super::driver::WarmJob;
-use super::{Event, Job, Reporter, State, offer, without_panic};
+use super::state::offers;
+use super::{Event, Job, Later, Reporter, State, without_panic};
 use crate::net::{Listening, Shared, Worker};
 use crate::set::Wanted;
 use crate::{
@@ -31,6 +34,38 @@ pub(crate) struct Inner<C> {
     /// What connections that the program hands in are given to, by listener. Read without a lock.
     pub(super) entrances: ArcSwap<HashMap<Arc<str>, Arc<Listening<C>>>>,
     state: Mutex<State<C>>,
+    /// The thread that has locked the state, by the address of its [`MARK`].
+    locked_by: AtomicUsize,
+}
+
+thread_local! {
+    static MARK: u8 = const { 0 };
+}
+
+/// The state, locked.
+pub(crate) struct Locked<'a, C> {
+    state: MutexGuard<'a, State<C>>,
+    locked_by: &'a AtomicUsize,
+}
+
+impl<C> Deref for Locked<'_, C> {
+    type Target = State<C>;
+
+    fn deref(&self) -> &State<C> {
+        &self.state
+    }
+}
+
+impl<C> DerefMut for Locked<'_, C> {
+    fn deref_mut(&mut self) -> &mut State<C> {
+        &mut self.state
+    }
+}
+
+impl<C> Drop for Locked<'_, C> {
+    fn drop(&mut self) {
+        self.locked_by.store(0, Ordering::Relaxed);
+    }
 }
 
 impl<C: ListenerConfig> Inner<C> {
@@ -56,7 +91,7 @@ impl<C: ListenerConfig> Inner<C> {
             workers_made: 0,
             events: Vec::new(),
             is_reporting: false,
-            unused: Vec::new(),
+            later: Vec::new(),
             held_back: None,
         };
         Self {
@@ -67,6 +102,7 @@ impl<C: ListenerConfig> Inner<C> {
             jobs,
             entrances: ArcSwap::default(),
             state: Mutex::new(state),
+            locked_by: AtomicUsize::new(0),
         }
     }
 
@@ -102,7 +138,8 @@ impl<C: ListenerConfig> Inner<C> {
                 }
                 Wanted::Close(socket) => {
                     if let Some(listening) = fresh.remove(socket) {
-                        inherited.put(listening.local().clone(), listening.close(None));
+                        let shared = listening.close(&mut None);
+                        inherited.put(listening.local().clone(), shared);
                     }
                 }
             }
@@ -110,10 +147,13 @@ impl<C: ListenerConfig> Inner<C> {
         });
         state.listening.extend(fresh);
         self.execute(&mut state, effects);
+        let mut state = self.do_later(state);
         let rejected = report.errors().cloned().map(Event::Rejected);
         state.events.extend(rejected);
         self.report(state);
-        drop(configs);
+        for config in configs {
+            without_panic(|| drop(config));
+        }
         Ok(report)
     }
 
@@ -123,21 +163,19 @@ impl<C: ListenerConfig> Inner<C> {
             // While it is decided which process goes on, no socket begins to listen.
             let live = state.live.get(&version);
             let live = live.filter(|live| live.state() == VersionState::Warming);
-            if let Some(live) = live {
-                self.run(Job::Warm(WarmJob {
-                    version,
-                    ready: Box::pin(std::future::ready(())),
-                    token: live.token(),
-                }));
-            }
-            return Ok(live.is_some());
+            let job = live.map(|live| WarmJob::new(live, false));
+            let is_warming = job.is_some();
+            let later = job.map(|job| Later::Run(Job::Warm(job)));
+            state.later.extend(later);
+            self.report(state);
+            return Ok(is_warming);
         }
-        let listening = match state
-            .set
-            .get(version)
-            .filter(|record| record.state == VersionState::Warming)
-        {
-            Some(record) => record.asked.sockets.iter().try_for_each(|socket| {
+        // The configurations' own code, before a socket begins to listen.
+        let Ok(when_warm) = state.set.when_warm(version) else {
+            return Ok(false);
+        };
+        let listening = state.set.get(version).map_or(Ok(()), |record| {
+            record.asked.sockets.iter().try_for_each(|socket| {
                 let listening = state.listening.get(socket);
                 let listens = listening.map_or(Ok(()), |listening| listening.listen());
                 listens.map_err(|source| UpdateError::Bind {
@@ -146,17 +184,15 @@ impl<C: ListenerConfig> Inner<C> {
                     address: socket.address().clone(),
                     source: Arc::new(source),
                 })
-            }),
-            None => Ok(()),
-        };
+            })
+        });
         let effects = match &listening {
-            Ok(()) => state.set.warmed(version),
-            Err(_) => state.set.abandon(version),
-        };
-        let Ok(effects) = effects else {
-            return Ok(false);
+            Ok(()) => state.set.warmed(when_warm),
+            // It is warming.
+            Err(_) => state.set.abandon(version).unwrap_or_default(),
         };
         self.execute(&mut state, effects);
+        let mut state = self.do_later(state);
         let rejected = listening.as_ref().err().cloned().map(Event::Rejected);
         state.events.extend(rejected);
         self.report(state);
@@ -189,6 +225,7 @@ impl<C: ListenerConfig> Inner<C> {
             .filter_map(|version| state.view(*version))
             .collect();
         self.execute(&mut state, effects);
+        let mut state = self.do_later(state);
         state
             .events
             .extend(views.iter().cloned().map(Event::Stopped));
@@ -227,7 +264,7 @@ impl<C: ListenerConfig> Inner<C> {
         let reaped = state.set.complete(version.number());
         debug_assert!(reaped.is_ok(), "{version:?}: {reaped:?}");
         let live = state.live.remove(&version.number());
-        state.unused.extend(live);
+        state.later.extend(live.map(Later::End));
         version.set_state(VersionState::Drained);
         state.events.push(Event::Drained(version.view(), outcome));
         self.report(state);
@@ -243,19 +280,13 @@ impl<C: ListenerConfig> Inner<C> {
         self.report(state);
     }
 
-    /// Reports what has happened, in that order, and drops what is unused. The lock is not held
+    /// Does what is left to do, and reports what has happened, in that order. The lock is not held
     /// meanwhile.
     ///
     /// If another thread reports already, that one goes on with these events too.
-    fn report<'a>(&'a self, mut state: MutexGuard<'a, State<C>>) {
+    pub(crate) fn report<'a>(&'a self, mut state: Locked<'a, C>) {
         loop {
-            let unused = std::mem::take(&mut state.unused);
-            if !unused.is_empty() {
-                drop(state);
-                without_panic(|| drop(unused));
-                state = self.lock();
-                continue;
-            }
+            state = self.do_later(state);
             if state.is_reporting || state.events.is_empty() {
                 return;
             }
@@ -263,9 +294,11 @@ impl<C: ListenerConfig> Inner<C> {
             let events = std::mem::take(&mut state.events);
             drop(state);
             for event in events {
-                self.shared
-                    .reporter
-                    .report(|observer| event.report(observer));
+                // With its drop, which may be code of others too.
+                self.shared.reporter.report(move |observer| {
+                    event.report(observer);
+                    drop(event);
+                });
             }
             state = self.lock();
             state.is_reporting = false;
@@ -276,21 +309,17 @@ impl<C: ListenerConfig> Inner<C> {
         let (acceptors, queue) = mpsc::unbounded_channel();
         let mut state = self.lock();
         let held_back = state.held_back.as_deref().unwrap_or_default();
-        for listening in state
-            .listening
-            .values()
-            .filter(|listening| listening.current().is_some())
-        {
-            if !held_back
-                .iter()
-                .any(|held_back| Arc::ptr_eq(held_back, listening))
-            {
-                offer(&acceptors, listening);
-            }
-        }
+        let is_held_back =
+            |listening| (held_back.iter()).any(|held_back| Arc::ptr_eq(held_back, listening));
+        let there = (state.listening.values())
+            .filter(|listening| listening.current().is_some() && !is_held_back(listening));
+        let acceptor = std::slice::from_ref(&acceptors);
+        let later: Vec<_> = there.flat_map(|there| offers(acceptor, there)).collect();
+        state.later.extend(later);
         state.workers.push(acceptors);
         let number = state.workers_made;
         state.workers_made += 1;
+        self.report(state);
         Worker::new(queue, self.shared.clone(), number)
     }
 
@@ -339,19 +368,39 @@ impl<C: ListenerConfig> Inner<C> {
     /// No update can come any more: sockets close, workers end.
     pub(crate) fn close_all(&self) {
         let mut state = self.lock();
-        state.workers.clear();
+        let workers = std::mem::take(&mut state.workers);
+        let listening = std::mem::take(&mut state.listening);
         self.entrances.store(Arc::default());
-        for (_, listening) in state.listening.drain() {
-            let last = listening
-                .current()
-                .and_then(|version| version.drain().watch().ok());
-            drop(listening.close(last));
+        drop(state);
+        // Which wakes them.
+        drop(workers);
+        for listening in listening.into_values() {
+            let current = listening.current();
+            let mut last = current.and_then(|version| version.drain().watch().ok());
+            drop(listening.close(&mut last));
+            listening.look_again();
         }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State<C>> {
-        // Observers and handlers are called without it. What can panic under it is the
-        // configuration's own code, which runs before anything is changed.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// # Panics
+    ///
+    /// If this thread has locked it: code of a configuration has called
+    /// [`Listeners`](crate::Listeners), which would wait for ever.
+    pub(crate) fn lock(&self) -> Locked<'_, C> {
+        let thread = MARK.with(|mark| std::ptr::from_ref(mark).addr());
+        // Relaxed, as all of it: only this thread writes its own mark.
+        assert_ne!(
+            self.locked_by.load(Ordering::Relaxed),
+            thread,
+            "a configuration's method has called its Listeners"
+        );
+        // What can panic under it is the configuration's own code, which runs before anything is
+        // changed.
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.locked_by.store(thread, Ordering::Relaxed);
+        Locked {
+            state,
+            locked_by: &self.locked_by,
+        }
     }
 }

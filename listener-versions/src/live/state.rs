@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Event, ListenerConns};
+use super::{Event, Later, ListenerConns};
 use crate::net::{Acceptor, Listening};
 use crate::{
     Inherited, ListenerChain, ListenerConfig, ListenerVersion, SocketKey, VersionRecord,
@@ -29,9 +29,8 @@ pub(crate) struct State<C> {
     pub(crate) events: Vec<Event>,
     /// A thread reports events, without the lock, until there are none left.
     pub(crate) is_reporting: bool,
-    /// Versions that nothing needs any more. They are dropped without the lock: the code of their
-    /// configurations is not ours.
-    pub(crate) unused: Vec<Arc<ListenerVersion<C>>>,
+    /// What is left to do without the lock.
+    pub(crate) later: Vec<Later<C>>,
     /// Listenings that no worker gets as long as another process accepts on inherited sockets;
     /// `None` if there is no such process.
     pub(crate) held_back: Option<Vec<Arc<Listening<C>>>>,
@@ -85,9 +84,7 @@ impl<C: ListenerConfig> State<C> {
                     Some(held_back) => held_back.push(Arc::clone(listening)),
                     None => {
                         self.workers.retain(|worker| !worker.is_closed());
-                        self.workers
-                            .iter()
-                            .for_each(|worker| offer(worker, listening));
+                        self.later.extend(offers(&self.workers, listening));
                     }
                 }
             }
@@ -98,9 +95,7 @@ impl<C: ListenerConfig> State<C> {
     pub(crate) fn release(&mut self) {
         self.workers.retain(|worker| !worker.is_closed());
         for listening in self.held_back.take().unwrap_or_default() {
-            self.workers
-                .iter()
-                .for_each(|worker| offer(worker, &listening));
+            self.later.extend(offers(&self.workers, &listening));
         }
     }
 
@@ -121,7 +116,8 @@ impl<C: ListenerConfig> State<C> {
         }
         self.gone
             .extend(gone.into_iter().map(|chain| (chain.number(), chain)));
-        self.unused.extend(self.live.insert(version, updated));
+        let unused = self.live.insert(version, updated);
+        self.later.extend(unused.map(Later::Unused));
     }
 
     /// Writes down what has happened to a version.
@@ -154,9 +150,13 @@ impl<C: ListenerConfig> State<C> {
     }
 }
 
-pub(crate) fn offer<C>(worker: &mpsc::UnboundedSender<Acceptor<C>>, listening: &Arc<Listening<C>>) {
-    if let Some(acceptor) = listening.acceptor() {
-        // A worker that is gone gives its acceptor back by dropping it.
-        drop(worker.send(acceptor));
-    }
+/// Each worker accepts there, unless it is closed by now.
+pub(super) fn offers<C>(
+    workers: &[mpsc::UnboundedSender<Acceptor<C>>],
+    listening: &Arc<Listening<C>>,
+) -> impl Iterator<Item = Later<C>> {
+    workers.iter().filter_map(|worker| {
+        let acceptor = listening.acceptor()?;
+        Some(Later::Offer(worker.clone(), acceptor))
+    })
 }

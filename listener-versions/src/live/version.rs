@@ -263,9 +263,13 @@ impl<C> ListenerVersion<C> {
     pub(crate) fn set_state(&self, state: VersionState) {
         if state == VersionState::Drained {
             self.stable.listener_conns.leave(self.stable.number);
-            self.stable.newest.load().life.end();
         }
         self.stable.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Its newest configuration has ended with it.
+    pub(crate) fn end(&self) {
+        self.stable.newest.load_full().life.end();
     }
 
     /// Where it is configured to listen.

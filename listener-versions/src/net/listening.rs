@@ -15,6 +15,7 @@ use drain_tree::DrainWatch;
 use socket2::{SockAddr, Socket};
 use tokio::sync::watch;
 
+use super::bind;
 use super::sockets::Sockets;
 use crate::{
     Inherited, ListenAddress, ListenerConfig, ListenerVersion, SocketKey, SocketOptions,
@@ -104,12 +105,13 @@ impl<C> Listening<C> {
     }
 
     /// Refuses new connections from this moment on, in every worker, and keeps those that wait in
-    /// the queue for the version that is current; `last` is one guard of it. It must not drain
-    /// earlier.
+    /// the queue for the version that is current; `last` is one guard of it, which is taken if it is
+    /// needed. The version must not drain earlier. The caller lets the workers
+    /// [look](Self::look_again).
     ///
     /// Sockets that another process has too are returned. They listen on, and no worker of this
     /// process accepts on them.
-    pub(crate) fn close(&self, last: Option<DrainWatch>) -> Vec<Socket> {
+    pub(crate) fn close(&self, last: &mut Option<DrainWatch>) -> Vec<Socket> {
         self.closed.store(true, Ordering::Release);
         let mut inner = self.lock();
         if inner.sockets.is_closed() {
@@ -117,13 +119,18 @@ impl<C> Listening<C> {
         }
         let shared = inner.sockets.close();
         if inner.acceptors > 0 {
-            inner.last = last;
+            inner.last = last.take();
         } else {
             inner.sockets.drop_saved();
         }
-        drop(inner);
-        self.changes.send_replace(true);
         shared
+    }
+
+    /// Wakes the accept loops: a socket may have become theirs, or all are closed.
+    pub(crate) fn look_again(&self) {
+        // Once it is closed, and no earlier: the queues are saved then.
+        let all_closed = self.lock().sockets.is_closed();
+        self.changes.send_modify(|closed| *closed |= all_closed);
     }
 
     /// Another descriptor of each socket, by index, and whether another process has it by now.
@@ -151,11 +158,10 @@ impl<C> Listening<C> {
     }
 
     /// Whether it is undecided which process goes on: no worker opens another socket meanwhile.
+    /// `true`: they have to [look](Self::look_again).
     #[cfg(all(unix, feature = "handover"))]
-    pub(crate) fn set_undecided(&self, is_undecided: bool) {
-        if self.lock().sockets.set_undecided(is_undecided) {
-            self.changes.send_modify(|_| {});
-        }
+    pub(crate) fn set_undecided(&self, is_undecided: bool) -> bool {
+        self.lock().sockets.set_undecided(is_undecided)
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -188,10 +194,18 @@ impl<C> Listening<C> {
     where
         C: ListenerConfig,
     {
-        let current = self.current();
-        let config = current.as_ref().map(|version| &**version.config());
         let mut inner = self.lock();
-        let moved = inner.sockets.join(acceptor, config)?;
+        let moved = inner.sockets.join(acceptor);
+        if inner.sockets.wants_another(acceptor) {
+            drop(inner);
+            // The configuration's own code, with nothing locked.
+            let opened = self.open_another();
+            inner = self.lock();
+            // It may be wanted no more.
+            if inner.sockets.wants_another(acceptor) {
+                inner.sockets.add(acceptor, opened?)?;
+            }
+        }
         let sockets = inner
             .sockets
             .of(acceptor)
@@ -211,6 +225,14 @@ impl<C> Listening<C> {
             self.changes.send_modify(|_| {});
         }
         sockets
+    }
+
+    fn open_another(&self) -> io::Result<Socket>
+    where
+        C: ListenerConfig,
+    {
+        let current = self.current().ok_or(io::ErrorKind::NotConnected)?;
+        bind::socket(&**current.config(), &self.local)
     }
 
     /// The next of those that were in the queues when the sockets closed.

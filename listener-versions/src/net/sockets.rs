@@ -178,28 +178,26 @@ impl Sockets {
     }
 
     /// The worker accepts here, from now on. `true`: others have to look at [what is
-    /// theirs](Self::of). `config` opens another socket, if one is wanted; while it is undecided
-    /// which process goes on, none is opened, and the worker has to look again.
-    pub(super) fn join<C: ListenerConfig>(
-        &mut self,
-        worker: u64,
-        config: Option<&C>,
-    ) -> io::Result<bool> {
-        if self.is_closed() {
-            return Ok(false);
-        }
-        let moved = self.assignment.join(worker);
-        if self.assignment.needs_socket(worker) && !self.is_undecided {
-            let config = config.ok_or(io::ErrorKind::NotConnected)?;
-            let socket = bind::socket(config, &self.local)?;
-            bind::listen(&socket, &self.options)?;
-            self.open.push(Open {
-                socket,
-                shared: false,
-            });
-            self.assignment.opened(worker);
-        }
-        Ok(moved)
+    /// theirs](Self::of).
+    pub(super) fn join(&mut self, worker: u64) -> bool {
+        !self.is_closed() && self.assignment.join(worker)
+    }
+
+    /// Whether another socket is to be [opened](Self::add) for this worker. While it is undecided
+    /// which process goes on, none is, and the worker has to look again.
+    pub(super) fn wants_another(&self, worker: u64) -> bool {
+        !self.is_closed() && !self.is_undecided && self.assignment.needs_socket(worker)
+    }
+
+    /// Listens on another socket, which is this worker's.
+    pub(super) fn add(&mut self, worker: u64, socket: Socket) -> io::Result<()> {
+        bind::listen(&socket, &self.options)?;
+        self.open.push(Open {
+            socket,
+            shared: false,
+        });
+        self.assignment.opened(worker);
+        Ok(())
     }
 
     /// The worker is gone. `true`: others have to look at [what is theirs](Self::of).

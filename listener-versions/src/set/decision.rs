@@ -5,34 +5,36 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::record::Asked;
+use super::record::{Asked, VersionRecord};
 use crate::live::Life;
-use crate::{Change, FieldError, ListenerConfig, Ready, SocketKey, UpdateError};
+use crate::{Change, FieldError, ListenerConfig, SocketKey, UpdateError};
 
 /// A configuration, and all that it says of itself.
 pub(crate) struct Candidate<C> {
     pub(crate) config: Arc<C>,
     pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
-    /// When it is warm, if it warms.
-    pub(crate) ready: Option<Ready>,
     pub(crate) is_built: bool,
 }
 
 impl<C: ListenerConfig> Candidate<C> {
+    /// The configuration of a version that warms.
+    pub(super) fn of(record: &VersionRecord<C>) -> Self {
+        Self {
+            config: Arc::clone(&record.config),
+            asked: Arc::clone(&record.asked),
+            life: Arc::clone(&record.life),
+            is_built: true,
+        }
+    }
+
     /// The configuration's own code, once: its panic refuses the listener, and concerns no other.
     pub(super) fn build(&mut self) -> Result<(), FieldError> {
         if self.is_built {
             return Ok(());
         }
-        let build = || {
-            self.config.build(&self.life.token())?;
-            Ok(self
-                .asked
-                .warms
-                .then(|| Box::pin(self.config.ready()) as Ready))
-        };
-        self.ready = catch_unwind(AssertUnwindSafe(build))
+        let build = || self.config.build(&self.life.token());
+        catch_unwind(AssertUnwindSafe(build))
             .unwrap_or_else(|_| Err(FieldError::new("build", "the configuration panicked")))?;
         self.is_built = true;
         Ok(())

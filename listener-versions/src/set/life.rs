@@ -9,52 +9,60 @@ use super::decision::Candidate;
 use super::effect::Work;
 use super::in_place;
 use crate::{
-    Effect, InvalidTransition, ListenerConfig, Ready, SocketKey, VersionEvent, VersionRecord,
-    VersionSet, VersionState,
+    Effect, InvalidTransition, ListenerConfig, SocketKey, VersionEvent, VersionRecord, VersionSet,
+    VersionState,
 };
 
-impl<C: ListenerConfig> VersionSet<C> {
-    /// When the version is warm, if it warms. It is given to the first caller.
-    pub(crate) fn take_ready(&mut self, version: u64) -> Option<Ready> {
-        self.versions.get_mut(&version)?.ready.take()
-    }
+/// What becomes of a version that is ready.
+#[derive(Debug)]
+pub(crate) struct WhenWarm {
+    version: u64,
+    /// For each of its chains, whether the active version has it unchanged.
+    kept: Option<Vec<bool>>,
+}
 
-    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If
-    /// only filter chains differ, the active one goes on with them instead, and the one that was
-    /// warming is dropped.
+impl<C: ListenerConfig> VersionSet<C> {
+    /// What becomes of a version that was warming, now that it is ready: the chains that stay, if
+    /// only filter chains differ from the active version, which then goes on with them; otherwise
+    /// it takes over. The configurations are asked here, and nothing changes.
     ///
     /// # Errors
     ///
-    /// [`InvalidTransition`] if the version is not warming (any more); nothing has changed then.
-    pub(crate) fn warmed(&mut self, version: u64) -> Result<Vec<Effect>, InvalidTransition> {
+    /// [`InvalidTransition`] if the version is not warming (any more).
+    pub(crate) fn when_warm(&self, version: u64) -> Result<WhenWarm, InvalidTransition> {
         let unknown = InvalidTransition {
             state: VersionState::Drained,
             event: VersionEvent::Activate,
         };
         let record = self.versions.get(&version).ok_or(unknown)?;
         record.state.on(VersionEvent::Activate)?;
+        let active = self.active(&record.name);
+        let kept = active.and_then(|active| in_place::diff(active, &Candidate::of(record)));
+        Ok(WhenWarm { version, kept })
+    }
+
+    /// A version that was warming is ready: it accepts, and the one that it replaces drains. If
+    /// only filter chains differ, the active one goes on with them instead, and the one that was
+    /// warming is dropped.
+    pub(crate) fn warmed(&mut self, WhenWarm { version, kept }: WhenWarm) -> Vec<Effect> {
+        let Some(record) = self.versions.get(&version) else {
+            return Vec::new();
+        };
         let name = Arc::clone(&record.name);
         let mut work = Work::default();
-        let candidate = Candidate {
-            config: Arc::clone(&record.config),
-            asked: Arc::clone(&record.asked),
-            life: Arc::clone(&record.life),
-            ready: None,
-            is_built: true,
-        };
-        let active = self.active(&name);
-        if let Some(kept) = active.and_then(|active| in_place::diff(active, &candidate)) {
+        if let Some(kept) = kept {
             let (origin, version_info) = (record.origin, Arc::clone(&record.version_info));
+            let candidate = Candidate::of(record);
             self.discard(&name, &mut work);
             self.update_in_place(&name, candidate, &kept, origin, &version_info, &mut work);
-            return Ok(work.into_effects());
+            return work.into_effects();
         }
         let old = self.activate(&name, version, &mut work);
         let left = old.and_then(|old| Some(Arc::clone(&self.versions.get(&old)?.asked)));
         for left in left.iter().flat_map(|asked| &asked.sockets) {
             self.close_unless_needed(&name, left, &mut work);
         }
-        Ok(work.into_effects())
+        work.into_effects()
     }
 
     /// Gives up a version that is warming, for example because one of its sockets cannot be

@@ -221,7 +221,6 @@ impl<'a, C: ListenerConfig> Plan<'a, C> {
             config,
             asked,
             life,
-            ready: None,
             is_built: false,
         };
         // Of a version that warms, this is decided when it is warm.

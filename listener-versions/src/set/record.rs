@@ -9,7 +9,7 @@ use std::time::Duration;
 use drain_tree::{DrainReason, DrainType, TrafficDirection};
 
 use crate::live::Life;
-use crate::{ListenerConfig, Ready, SocketKey, SocketOptions, VersionState};
+use crate::{ListenerConfig, SocketKey, SocketOptions, VersionState};
 
 /// One version of one listener, as the set knows it.
 pub(crate) struct VersionRecord<C> {
@@ -35,8 +35,6 @@ pub(crate) struct VersionRecord<C> {
     pub(crate) origin: Origin,
     pub(crate) asked: Arc<Asked>,
     pub(crate) life: Arc<Life>,
-    /// Until the driver waits for it.
-    pub(crate) ready: Option<Ready>,
 }
 
 impl<C> VersionRecord<C> {

@@ -31,7 +31,6 @@ impl<C: ListenerConfig> VersionSet<C> {
             config,
             asked,
             life,
-            ready,
             ..
         } = match step {
             Step::Leave(change) => return change,
@@ -64,7 +63,6 @@ impl<C: ListenerConfig> VersionSet<C> {
             origin,
             asked,
             life,
-            ready,
         };
         self.versions.insert(version, record);
         self.names.entry(Arc::clone(name)).or_default().warming = Some(version);

@@ -40,6 +40,7 @@ impl Drop for Config {
         if !std::thread::panicking() {
             self.reach("drop");
         }
+        self.reach("every drop");
     }
 }
 
@@ -300,4 +301,41 @@ async fn the_driver_outlives_code_that_panics_as_a_version_gets_warm_or_is_dropp
         .await;
         assert_eq!(content_at(&at_good).await, 2);
     }
+}
+
+#[tokio::test]
+async fn an_update_and_the_driver_outlive_several_configurations_that_panic_when_they_are_dropped()
+{
+    let listeners = process();
+    let addresses = [free(), free()];
+    let configs = |content, warms| {
+        ["a", "b"]
+            .into_iter()
+            .zip(&addresses)
+            .map(move |(name, address)| Config {
+                name,
+                address: address.clone(),
+                content,
+                warms,
+                panics: Some("every drop"),
+                chain: Chain(None),
+            })
+    };
+    // Refused, replaced while they warm, unchanged, and drained.
+    let error = FieldError::new("field", "is wrong");
+    let refused = Update::delta("1", configs(1, false), None::<String>).with_refused("c", error);
+    assert_eq!(listeners.apply(refused.atomic()).await.errors().count(), 3);
+    for (content, warms) in [(1, true), (2, false), (2, false)] {
+        let update = Update::delta("2", configs(content, warms), None::<String>);
+        assert!(listeners.apply(update).await.is_success());
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(content_at(&addresses[0]).await, 2);
+    listeners.apply(Update::lds("3", None::<Config>)).await;
+    bounded(async {
+        while !listeners.snapshot().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

@@ -8,6 +8,7 @@ mod common;
 mod addresses;
 mod adopters;
 mod auto_traits;
+mod calls_back;
 mod events;
 mod exchange;
 mod foreign_code;

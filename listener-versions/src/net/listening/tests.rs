@@ -138,7 +138,11 @@ async fn the_last_version_of_a_closed_socket_is_not_drained_before_its_last_acce
     let (listening, [version, _]) = listening();
     listening.serve(Arc::clone(&version));
     let acceptors = [listening.acceptor().unwrap(), listening.acceptor().unwrap()];
-    assert!(listening.close(version.drain().watch().ok()).is_empty());
+    assert!(
+        listening
+            .close(&mut version.drain().watch().ok())
+            .is_empty()
+    );
     assert!(
         listening.acceptor().is_none(),
         "no further worker accepts here"

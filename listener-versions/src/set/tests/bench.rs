@@ -5,7 +5,7 @@ use std::io;
 use super::config::Config;
 use crate::set::Wanted;
 use listener_versions::{
-    Change, Effect, Update, UpdateError, UpdateReport, VersionSet, VersionState,
+    Change, Effect, InvalidTransition, Update, UpdateError, UpdateReport, VersionSet, VersionState,
 };
 
 /// A set whose sockets all open, and a log of what it asked for.
@@ -59,6 +59,14 @@ impl Bench {
             .map(|version| (version.number, version.state))
             .collect()
     }
+}
+
+pub(super) fn warm(
+    set: &mut VersionSet<Config>,
+    version: u64,
+) -> Result<Vec<Effect>, InvalidTransition> {
+    let warm = set.when_warm(version)?;
+    Ok(set.warmed(warm))
 }
 
 pub(super) fn lines_of(effects: &[Effect]) -> String {

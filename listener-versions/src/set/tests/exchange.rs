@@ -1,7 +1,7 @@
 //! Listeners that exchange addresses in one update: all of them or, if one cannot, those that do
 //! not depend on it.
 
-use super::bench::{Bench, change, error, lines_of};
+use super::bench::{Bench, change, error, lines_of, warm};
 use super::config::{Config, at_port, listener};
 use listener_versions::{Change, Update, UpdateError, UpdateReport, VersionState};
 use proptest::prelude::*;
@@ -155,7 +155,7 @@ fn a_listener_that_warms_has_its_address_until_then_and_the_refusal_says_what_to
         assert_eq!(errors(&report), [text]);
     }
     let warming = bench.states().last().expect("it warms").0;
-    let log = lines_of(&bench.set.warmed(warming).expect("it warms"));
+    let log = lines_of(&warm(&mut bench.set, warming).expect("it warms"));
     assert!(log.contains("close 127.0.0.1:80"), "{log}");
     let (report, _) = bench.lds(moved());
     assert!(report.is_success(), "{report:?}");
@@ -198,7 +198,7 @@ fn an_exchange_with_a_listener_that_warms_is_refused_with_both_names_and_what_to
                 .map(|(version, _)| version)
                 .collect();
             for version in warming {
-                bench.set.warmed(version).expect("it is warming");
+                warm(&mut bench.set, version).expect("it is warming");
             }
         }
         let at = |name| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::set::Wanted;
 
+use super::bench::warm;
 use super::config::{Config, at_port, listener};
 use drain_tree::DrainDirection;
 use listener_versions::{
@@ -288,7 +289,7 @@ proptest! {
                     let warming = pick(&set, VersionState::Warming, index);
                     let Some(version) = warming else { continue };
                     let name = Arc::clone(&set.get(version).expect("it is warming").name);
-                    let effects = set.warmed(version).expect("it is warming");
+                    let effects = warm(&mut set, version).expect("it is warming");
                     notebook.effects(&effects);
                     let record = set.active(&name).expect("it is active now, or the one before took its chains");
                     notebook.serving.insert(record.name.to_string(), (*record.config).clone());

@@ -1,7 +1,7 @@
 //! Listeners with several addresses: one version over all of them, and addresses that come and go
 //! while others stay.
 
-use super::bench::{Bench, change, error};
+use super::bench::{Bench, change, error, lines_of, warm};
 use super::config::{Config, at_port, listener};
 use listener_versions::{Change, ListenAddress, VersionState};
 
@@ -107,7 +107,7 @@ fn a_version_that_waits_for_one_of_its_addresses_leaves_all_others_as_they_are_u
     assert!(!log.contains("drain") && !log.contains("close"), "{log}");
     let first = bench.set.get(1).expect("it serves what is left");
     assert_eq!((first.state, first.serves.len()), (VersionState::Active, 1));
-    let effects = super::bench::lines_of(&bench.set.warmed(4).expect("it warms"));
+    let effects = lines_of(&warm(&mut bench.set, 4).expect("it warms"));
     assert_eq!(
         effects,
         "activate 4 on 127.0.0.1:82, 127.0.0.1:81\ndrain 1 ListenerModify\ndrain 2 ListenerModify\n"

@@ -1,7 +1,7 @@
 //! What an update makes of the versions: one rule a test, as the effects that the outside is
 //! given.
 
-use super::bench::{Bench, change, error, lines_of};
+use super::bench::{Bench, change, error, lines_of, warm};
 use super::config::{Config, listener};
 use drain_tree::{DrainDirection, TrafficDirection};
 use listener_versions::{Change, FieldError, Update, UpdateError, VersionState};
@@ -275,15 +275,13 @@ fn a_warming_version_accepts_only_when_it_is_warm_and_the_active_one_serves_unti
             "bind 127.0.0.1:81\ncreate 2\n"
         )
     );
-    let effects = bench.set.warmed(2).expect("it is warming");
+    let effects = warm(&mut bench.set, 2).expect("it is warming");
     assert_eq!(
         lines_of(&effects),
         "activate 2 on 127.0.0.1:81\nclose 127.0.0.1:80 after Some(1)\ndrain 1 ListenerModify\n"
     );
     assert_eq!(
-        bench
-            .set
-            .warmed(2)
+        warm(&mut bench.set, 2)
             .map_err(|error| error.to_string())
             .err()
             .as_deref(),
@@ -468,7 +466,7 @@ fn chains_that_warm_are_taken_in_place_when_they_are_warm() {
     let (report, log) = bench.lds([listener("a", 80, 1).chains([("x", 1), ("y", 2)]).warming()]);
     assert_eq!(change(&report, "a"), Change::Warming { version: 2 });
     assert_eq!(log, "create 2\n");
-    let effects = bench.set.warmed(2).expect("it is warming");
+    let effects = warm(&mut bench.set, 2).expect("it is warming");
     assert_eq!(
         lines_of(&effects),
         "discard 2\nupdate 1 in place\ndrain chain 2 FilterChainUpdate\n"
@@ -524,7 +522,7 @@ fn a_version_that_warms_leaves_the_one_before_it_at_the_address_until_it_is_warm
         log,
         "bind 127.0.0.1:81\ncreate 2\nactivate 2 on 127.0.0.1:81\ncreate 3\n"
     );
-    let effects = bench.set.warmed(3).expect("it is warming");
+    let effects = warm(&mut bench.set, 3).expect("it is warming");
     assert_eq!(
         lines_of(&effects),
         "activate 3 on 127.0.0.1:80\ndrain 1 ListenerModify\n"
