@@ -44,11 +44,14 @@ impl<C: ListenerConfig> Inner<C> {
                     state.activate(version, &sockets);
                     state.record(version, |view| Event::Activated(view, replaces));
                 }
-                Effect::Discard { version } => {
+                Effect::Discard { version, lives_on } => {
                     if let Some(discarded) = state.live.remove(&version) {
                         discarded.set_state(VersionState::Drained);
                         state.events.push(Event::Discarded(discarded.view()));
-                        state.later.push(Later::End(discarded));
+                        state.later.push(match lives_on {
+                            true => Later::Unused(discarded),
+                            false => Later::End(discarded),
+                        });
                     }
                 }
                 Effect::Close { socket, last } => {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -44,6 +44,8 @@ struct Stable<C> {
     state: AtomicU8,
     /// What new connections get.
     newest: ArcSwap<Revision<C>>,
+    /// Of all its configurations that have not ended yet.
+    lives: Mutex<Vec<Weak<Life>>>,
 }
 
 /// What an update in place replaces.
@@ -67,6 +69,13 @@ pub(crate) struct Chosen<C> {
     pub(crate) chain: Arc<ListenerChain>,
     /// None if a drain of the version or of all is completed.
     pub(crate) watch: Option<DrainWatch>,
+}
+
+impl<C> Stable<C> {
+    fn lives(&self) -> MutexGuard<'_, Vec<Weak<Life>>> {
+        // Nothing panics while it is held.
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<C: ListenerConfig> Revision<C> {
@@ -125,6 +134,7 @@ impl<C> ListenerVersion<C> {
             listener_conns,
             state: AtomicU8::new(VersionState::Warming as u8),
             newest: ArcSwap::new(Arc::clone(&revision)),
+            lives: Mutex::new(vec![Arc::downgrade(&revision.life)]),
         };
         Self {
             stable: Arc::new(stable),
@@ -141,6 +151,10 @@ impl<C> ListenerVersion<C> {
         let stable = Arc::clone(&self.stable);
         let revision = Revision::new(record, &self.revision.chains, &stable.drain, &stable.group);
         stable.newest.store(Arc::clone(&revision));
+        let mut lives = stable.lives();
+        lives.retain(|life| life.strong_count() > 0);
+        lives.push(Arc::downgrade(&revision.life));
+        drop(lives);
         let stays: std::collections::HashSet<u64> =
             revision.chains.iter().map(|chain| chain.number()).collect();
         let gone = self.revision.chains.iter();
@@ -267,9 +281,13 @@ impl<C> ListenerVersion<C> {
         self.stable.state.store(state as u8, Ordering::Release);
     }
 
-    /// Its newest configuration has ended with it.
+    /// All its configurations have ended with it.
     pub(crate) fn end(&self) {
-        self.stable.newest.load_full().life.end();
+        // Tasks are woken by it, with nothing locked.
+        let lives = std::mem::take(&mut *self.stable.lives());
+        for life in lives.iter().filter_map(Weak::upgrade) {
+            life.end();
+        }
     }
 
     /// Where it is configured to listen.

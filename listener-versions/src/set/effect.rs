@@ -17,6 +17,8 @@ pub(crate) enum Effect {
     Discard {
         /// The version that is no more.
         version: u64,
+        /// The active version goes on with its configuration, which so has not ended.
+        lives_on: bool,
     },
     /// From now on this version takes what comes on its sockets.
     Activate {

@@ -53,7 +53,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         if let Some(kept) = kept {
             let (origin, version_info) = (record.origin, Arc::clone(&record.version_info));
             let candidate = Candidate::of(record);
-            self.discard(&name, &mut work);
+            self.discard(&name, true, &mut work);
             self.update_in_place(&name, candidate, &kept, origin, &version_info, &mut work);
             return work.into_effects();
         }
@@ -80,7 +80,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         record.state.on(VersionEvent::Discard)?;
         let (name, asked) = (Arc::clone(&record.name), Arc::clone(&record.asked));
         let mut work = Work::default();
-        self.discard(&name, &mut work);
+        self.discard(&name, false, &mut work);
         for socket in &asked.sockets {
             self.close_unless_needed(&name, socket, &mut work);
         }
@@ -147,7 +147,7 @@ impl<C: ListenerConfig> VersionSet<C> {
             let serves = |socket: &&SocketKey| record.serves.contains(*socket);
             let served: Vec<_> = asked.sockets.iter().filter(serves).collect();
             if is_warming {
-                self.discard(&name, &mut work);
+                self.discard(&name, false, &mut work);
                 for socket in &asked.sockets {
                     self.close_unless_needed(&name, socket, &mut work);
                 }

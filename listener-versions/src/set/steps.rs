@@ -35,11 +35,11 @@ impl<C: ListenerConfig> VersionSet<C> {
         } = match step {
             Step::Leave(change) => return change,
             Step::DropWarming(version) => {
-                self.discard(name, work);
+                self.discard(name, false, work);
                 return Change::WarmingDropped { version };
             }
             Step::InPlace(candidate, kept) => {
-                self.discard(name, work);
+                self.discard(name, false, work);
                 let change =
                     self.update_in_place(name, candidate, &kept, origin, version_info, work);
                 // The plan has just seen the version that is active.
@@ -49,7 +49,7 @@ impl<C: ListenerConfig> VersionSet<C> {
         };
         let version = self.next;
         self.next += 1;
-        self.discard(name, work);
+        self.discard(name, false, work);
         let warms = asked.warms;
         let record = VersionRecord {
             number: version,
@@ -197,7 +197,7 @@ impl<C: ListenerConfig> VersionSet<C> {
     }
 
     pub(crate) fn remove(&mut self, name: &Arc<str>, work: &mut Work) -> Change {
-        self.discard(name, work);
+        self.discard(name, false, work);
         let active = self
             .names
             .get_mut(name)
@@ -209,12 +209,18 @@ impl<C: ListenerConfig> VersionSet<C> {
         Change::Removed { version: active }
     }
 
-    /// Drops the version of `name` that is warming, if there is one.
-    pub(crate) fn discard(&mut self, name: &Arc<str>, work: &mut Work) -> Option<u64> {
+    /// Drops the version of `name` that is warming, if there is one. `lives_on`: the active version
+    /// goes on with its configuration.
+    pub(crate) fn discard(
+        &mut self,
+        name: &Arc<str>,
+        lives_on: bool,
+        work: &mut Work,
+    ) -> Option<u64> {
         let version = self.names.get_mut(name)?.warming.take()?;
         self.step(version, VersionEvent::Discard);
         self.versions.remove(&version);
-        work.begin.push(Effect::Discard { version });
+        work.begin.push(Effect::Discard { version, lives_on });
         self.forget_if_empty(name);
         Some(version)
     }

@@ -329,6 +329,55 @@ async fn a_token_ends_with_its_version() {
     bounded(log.token(5).cancelled()).await;
 }
 
+/// The active version goes on with what the warming one has built.
+#[tokio::test]
+async fn a_token_outlives_the_warming_version_whose_chains_are_taken_in_place() {
+    let (listeners, log) = (process(), Arc::new(Log::default()));
+    let address = free();
+    let config = |chain, warms| Config {
+        chains: vec![("x", chain)],
+        warms,
+        ..Config::new(&address, 1, &log)
+    };
+    put(&listeners, config(1, false)).expect("it is taken");
+    put(&listeners, config(2, true)).expect("it warms");
+    let token = log.token(1);
+    assert_eq!(log.built(), [1, 1]);
+    assert!(listeners.warmed(2).expect("it listens"));
+    let active = listeners.active("a").expect("it is active");
+    assert_eq!((active.number(), active.config().chains[0].1), (1, 2));
+    assert!(!token.is_cancelled() && !active.token().is_cancelled());
+    drop(active);
+    let removed = listeners.apply(Update::remove("a")).await;
+    removed.into_result().expect("it is removed");
+    bounded(token.cancelled()).await;
+}
+
+/// Also if connections are left behind its deadline.
+#[tokio::test(start_paused = true)]
+async fn a_token_of_a_replaced_configuration_ends_with_its_version_at_the_latest() {
+    let (listeners, log) = (process(), Arc::new(Log::default()));
+    let mut accepted = accept(&listeners);
+    let address = free();
+    let config = |chain| Config {
+        chains: vec![("x", chain)],
+        ..Config::new(&address, 1, &log)
+    };
+    put(&listeners, config(1)).expect("it is taken");
+    let _client = TcpStream::connect(local(&listeners)).await;
+    let connection = accepted.recv().await.expect("it is accepted");
+    let before = log.token(1);
+    put(&listeners, config(2)).expect("it is taken in place");
+    assert!(!before.is_cancelled(), "it has a connection");
+    let removed = listeners.apply(Update::remove("a")).await;
+    removed.into_result().expect("it is removed");
+    let hour = std::time::Duration::from_secs(3600);
+    let ended = tokio::time::timeout(hour, before.cancelled()).await;
+    ended.expect("its version has drained");
+    assert!(listeners.snapshot().is_empty());
+    drop(connection);
+}
+
 /// As with SNI: the first bytes say which chain it is, and the chain may change meanwhile.
 #[tokio::test]
 async fn a_connection_chooses_its_chain_after_bytes_were_read() {

@@ -72,7 +72,7 @@ pub(super) fn warm(
 pub(super) fn lines_of(effects: &[Effect]) -> String {
     let line = |effect: &Effect| match effect {
         Effect::Create { version } => format!("create {version}\n"),
-        Effect::Discard { version } => format!("discard {version}\n"),
+        Effect::Discard { version, .. } => format!("discard {version}\n"),
         Effect::Activate {
             version, sockets, ..
         } => {

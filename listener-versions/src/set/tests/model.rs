@@ -69,7 +69,7 @@ impl Notebook {
                         self.current.insert(socket.clone(), *version);
                     }
                 }
-                Effect::Discard { version } => {
+                Effect::Discard { version, .. } => {
                     assert!(!self.activated.contains(version) && self.ended.insert(*version));
                 }
                 Effect::Drain { version, .. } => {
