@@ -1,6 +1,6 @@
-//! A new process takes the listening sockets of the running one, and no connection is lost.
+//! A new process takes the listening sockets of the running process, and no connection is lost.
 //!
-//! The two meet at a path that the operator names. The new process asks for the sockets, configures
+//! The two processes meet at a path that the operator names. The new process asks for the sockets, configures
 //! itself, and says when it is ready. Only then does the old process stop accepting, and drain.
 //! Until that moment the old process serves as before, whatever becomes of the new one. While a
 //! socket changes hands no process accepts on it: what comes waits in its queue.
@@ -18,28 +18,30 @@
 //!     ▼ exits: asked to, or drained                ▼
 //! ```
 //!
-//! As [Envoy's hot
-//! restart](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/hot_restart);
-//! without shared memory, so that any two versions of a program can follow each other which speak
-//! the same version of this protocol.
+//! It does what [Envoy's hot
+//! restart](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/operations/hot_restart)
+//! does, without shared memory: a version of a program can follow any other version that speaks the
+//! same version of this protocol.
 //!
-//! # Who lives
+//! # Which process lives
 //!
 //! The process that serves has a lock (`flock`) on the file `PATH.lock`, and listens at the path. A
 //! handover gives both to the new process as descriptors, so exactly one process has them, and the
-//! kernel releases the lock when that process ends. The connection between the two stays open for
-//! life. A process is dead when its connection has ended, the lock is free, and it has not written
-//! into the lock file that it lives on. No process number decides anything. The lock file also says
-//! which process served last, so that one which was sent the sockets before knows that it was
-//! overtaken.
+//! kernel releases the lock when that process ends. The connection between the two processes stays
+//! open until one of them ends. A process is dead when its connection has ended, the lock is free,
+//! and the process has not written into the lock file that it lives on. No process number decides
+//! anything. The lock file also says which process served last: a process that was sent the sockets
+//! before that reads there that another process has taken over since.
 //!
-//! A process closes descriptors of sockets that it has given away, and never shuts one down.
+//! A process closes its descriptors of sockets that it has given away. It never shuts such a socket
+//! down.
 //!
-//! # Who is trusted
+//! # Which process is trusted
 //!
-//! A process that gets the sockets gets the traffic. The path's socket has mode 0600, and each side
-//! asks the kernel who the other one is (`SO_PEERCRED`): another user is refused, and so is another
-//! network namespace. Every message is bounded in length, number of descriptors and time.
+//! A process that gets the sockets gets the traffic. The path's socket has mode 0600, and each
+//! process asks the kernel for the user of the other process (`SO_PEERCRED`). A process of another
+//! user is refused, and so is a process in another network namespace. Every message is bounded in
+//! length, number of descriptors and time.
 //!
 //! # Example
 //!
