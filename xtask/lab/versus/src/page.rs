@@ -22,9 +22,9 @@ const BETTER: &str = "\
 - **Processor time of proxied requests, HAProxy and nginx.** One thread does everything for a connection there, on one buffer. In edge
   a request crosses from hyper's client to its pool, and over HTTP/2 also from h2's connection task to the service and back: each
   crossing wakes a task. The tables of the profile above say which part is h2's, hyper's and the kernel's.
-- **Time to exit with idle HTTP/1.1 connections.** Servers that close such a connection at once are gone sooner, and lose the request that
-  crosses the close. Ours says `connection: close` with the next answer and closes the silent ones at the deadline; `IdlePolicy` chooses
-  otherwise.
+- **Time to exit with idle HTTP/1.1 connections.** Servers that close such a connection at once are gone sooner, and can lose a request
+  that crosses the close, as the tables of the storm show. Ours says `connection: close` with the next answer and closes the silent ones
+  at the deadline; `IdlePolicy` chooses otherwise.
 - **nginx and HAProxy keep an old process for each change.** That is simple and isolates versions, and is what makes their first new answer
   late and their memory grow under many changes.
 ";

@@ -19,8 +19,9 @@ The same application behind each server gets SIGTERM while eight polite clients 
 a second, four ask on kept-alive connections 20 ms away until the server ends them. Beside them are two clients of the kind that the row
 names. Every server that knows a deadline is given 3 s; `axum::serve` and tonic's own server know none. The process is ended by force
 after 12 s. *Lost* are requests of the polite clients.
-The WebSocket's handler says Close where its connection has a drain to hear of; elsewhere it cannot know. That of pingora-core
-takes messages and answers none. pingora-core sleeps its whole grace period, which is the 3 s here, also when no connection is left.";
+The handler of the WebSocket sends a Close frame in ours, where the connection reports the drain to it; elsewhere the handler cannot
+know of the drain. pingora-core's handler takes messages and answers none. pingora-core sleeps its whole grace period, which is the
+3 s here, also when no connection is left.";
 
 const LIMIT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(12);

@@ -21,10 +21,10 @@ use crate::stage::Stage;
 
 pub(crate) const MEANING: &str = "\
 Three instances of each server are replaced one after the other: a new one starts, the old one gets SIGTERM, and the balancer
-takes it from its list 2 s later, as a Kubernetes service does at best. Clients connect to whom the list names; four open a connection for each
-request, eight use theirs again from 10 ms away. Ours serves all as ever for 3 s after SIGTERM (`lead_time`). The others refuse
-at once what still comes: they need a `preStop` hook that sleeps before SIGTERM, and then lose only
-what a kept-alive connection loses in the table above.";
+takes it from its list 2 s later, as a Kubernetes service does at best. Clients connect to the instances that the list names: four
+clients open a connection for each request, eight use their connections again from 10 ms away. Ours serves as before for 3 s after
+SIGTERM (`lead_time`). The others refuse new connections at once. They need a `preStop` hook that sleeps before SIGTERM; then only
+a request that crosses the close of a kept-alive connection can be lost.";
 
 const LIMIT: Duration = Duration::from_secs(3);
 const LEAD: Duration = Duration::from_secs(3);
