@@ -309,8 +309,9 @@ impl<S: Send + Sync + 'static> Entered<S> {
     }
 
     /// The same once the client has begun, if a filter chain asks for what it says first: whether
-    /// it wants TLS, by which name, for which protocols. It waits 15 s at most, Envoy's
-    /// `listener_filters_timeout`, and one second in a drain.
+    /// it wants TLS, by which name, for which protocols. The wait ends 15 s after the call (Envoy's
+    /// default of `listener_filters_timeout`), or in a drain one second after the connection's
+    /// slot.
     ///
     /// # Cancel safety
     ///
