@@ -67,6 +67,8 @@
 //! - [`admin`]: Envoy's admin paths as a function from request to response.
 //! - [`stats`]: Envoy's statistics; [`StatsObserver`] counts what happens to listener versions.
 //! - [`telemetry`]: the id of a drain; with the feature `tracing` also log events and spans.
+//! - `xds` (features `xds` and `lds-file`): listeners and routes that change, from a control plane or
+//!   a file.
 //!
 //! The crates underneath are re-exported: [`listener_versions`], [`drain_tree`], [`drain_signal`],
 //! [`conn_tracker`], [`proto_drain_http1`], [`proto_drain_h2`], [`proto_drain_tcp`]. The program
@@ -90,8 +92,8 @@
 //! - `handover`: a new process takes the listening sockets of the running one, by
 //!   `listener_versions::handover`.
 //! - `tls`: `serve` and filter chains over TLS, by rustls with ring.
-//! - `xds`: listeners from a control plane over gRPC (`xds`); [`config`] reads messages of
-//!   `envoy-types`.
+//! - `xds`: listeners and routes from a control plane over gRPC (`xds`); [`config`] reads messages
+//!   of `envoy-types`.
 //! - `lds-file`: listeners from a file that is replaced (`xds::LdsFile`).
 //! - `tracing`: log events and spans, see [`telemetry`].
 //! - `metrics`: `stats::publish` hands the statistics to the `metrics` facade.
