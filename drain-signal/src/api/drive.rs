@@ -118,12 +118,12 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
             };
             // The connection first: what it has done by itself is not the drain's doing.
             let output = connection.as_mut().poll(cx);
-            let is_forced = wait.handle().as_ref().is_forced();
+            let handle = wait.handle().as_ref();
             if let Poll::Ready(output) = output {
-                break (Some(output), cause(*this.taken, is_forced));
+                break (Some(output), cause(*this.taken, handle));
             }
             if *this.taken == Phase::Overdue {
-                if !is_forced {
+                if !handle.is_forced() {
                     break (None, CloseCause::Overdue);
                 }
                 if *this.last_turns == 0 {
@@ -155,9 +155,9 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
     }
 }
 
-const fn cause(taken: Phase, forced: bool) -> CloseCause {
+fn cause(taken: Phase, handle: &DrainHandle) -> CloseCause {
     match taken {
-        _ if forced => CloseCause::Forced,
+        _ if handle.is_forced() => CloseCause::Forced,
         Phase::Open => CloseCause::BeforeDrain,
         Phase::Signaled => CloseCause::Drained,
         Phase::Finishing => CloseCause::Finished,

@@ -95,8 +95,10 @@ impl Slot {
     /// How far the drain has brought this connection (invariant 1).
     #[inline]
     pub(crate) fn phase(self, word: Word, clock: impl FnOnce() -> Clock) -> Phase {
+        if !word.concerns(self.drained_by()) {
+            return Phase::Open;
+        }
         match word.step() {
-            _ if !word.concerns(self.drained_by()) => Phase::Open,
             Phase::Open if self.has_come(word, clock) => Phase::Signaled,
             step => step,
         }
