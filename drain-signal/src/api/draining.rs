@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use drain_sync::{Mutex, Waiter, lock};
+use drain_sync::{Mutex, Waiter, get_mut, lock};
 
 use crate::DrainSignal;
 use crate::engine;
@@ -118,8 +117,8 @@ impl Clone for Draining {
 
 impl Drop for Draining {
     fn drop(&mut self) {
-        let mut waiter = mem::take(&mut *lock(&self.waiter));
-        self.drain.state.waiters.remove(&mut waiter);
+        let Self { signal, waiter } = self;
+        signal.drain.state.waiters.remove(get_mut(waiter));
     }
 }
 
@@ -144,9 +143,10 @@ impl Future for Drained {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Self(draining) = self.get_mut();
-        draining.wake_on_change(cx.waker());
-        if draining.drain.is_drained() {
+        let Self(Draining { signal, waiter }) = self.get_mut();
+        let drain = &signal.drain;
+        drain.state.waiters.register(get_mut(waiter), cx.waker());
+        if drain.is_drained() {
             Poll::Ready(())
         } else {
             Poll::Pending

@@ -25,7 +25,7 @@ pub use crossbeam_utils::CachePadded;
 pub use per_shard::PerShard;
 pub use primitives::{
     AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, fence,
-    lock,
+    get_mut, lock,
 };
 pub use table::Table;
 pub use thread::{shards, thread_number};

@@ -25,6 +25,14 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// The value of a mutex that its owner has alone, without a lock; as [`lock`] after a panic.
+#[inline]
+pub fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
+    mutex
+        .get_mut()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// As much of `once_cell::race::OnceBox` as is used here, and the model's view of it.
 #[cfg(any(loom, shuttle))]
 #[derive(Debug)]
