@@ -301,7 +301,7 @@ impl<S: Send + Sync + 'static> Entered<S> {
     /// ends.
     ///
     /// Chains that ask for a name, a protocol or TLS do not match:
-    /// [`after_hello`](Self::after_hello) knows what they ask for.
+    /// `after_hello` (feature `tls`) knows what they ask for.
     pub fn new(accepted: Accepted<ServedListener<S>>) -> Option<Self> {
         let source = accepted.peer.as_socket();
         let facts = ConnectionFacts::new(source, None);

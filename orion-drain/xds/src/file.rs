@@ -1,15 +1,15 @@
 //! LDS from a file: a discovery response that is replaced by an atomic rename.
 
 use std::io::Read as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use orion_drain_config::{Bootstrap, ListenerUpdate, UpdateOutcome};
 use orion_drain_stats::Stats;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::sleep;
 
 use super::watch::FolderWatch;
@@ -44,6 +44,8 @@ pub struct LdsFile {
     /// Since the first look at the file.
     watch: Option<FolderWatch>,
     read: fn(&Path) -> io::Result<String>,
+    /// A FIFO at the path, which is waited for.
+    fifo: Option<Fifo>,
     /// The file may be good, but the system was short of what reading it takes.
     unread: bool,
 }
@@ -76,6 +78,7 @@ impl LdsFile {
             unwatched: Box::new(|_| {}),
             watch: None,
             read,
+            fifo: None,
             unread: false,
         })
     }
@@ -113,23 +116,38 @@ impl LdsFile {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it may forget that the file was replaced.
+    /// Dropped, it forgets nothing: the next call goes on.
     pub async fn next(&mut self) -> io::Result<ListenerUpdate> {
-        match &mut self.watch {
-            Some(watch) => tokio::select! {
-                () = watch.changed() => {}
-                () = self.reload.0.notified() => watch.retry(),
-                () = sleep(AGAIN), if self.unread => {}
-            },
-            // Watched first, read afterwards: a file that is replaced in between is read twice,
-            // never missed.
-            None => self.begin(),
-        }
-        let lds = self.stats.lds();
-        lds.update_attempt.inc();
-        let text = match is_fifo(&self.path) {
-            true => from_fifo(self.path.clone()).await,
-            false => (self.read)(&self.path),
+        let stats = self.stats.clone();
+        let lds = stats.lds();
+        let text = loop {
+            match &mut self.watch {
+                Some(watch) => tokio::select! {
+                    () = watch.changed() => {}
+                    () = self.reload.0.notified() => watch.retry(),
+                    () = sleep(AGAIN), if self.unread => {}
+                    text = written(&mut self.fifo) => {
+                        self.fifo = None;
+                        break text;
+                    }
+                },
+                // Watched first, read afterwards: a file that is replaced in between is read
+                // twice, never missed.
+                None => self.begin(),
+            }
+            let Some(fifo) = fifo_at(&self.path) else {
+                lds.update_attempt.inc();
+                self.fifo = None;
+                break (self.read)(&self.path);
+            };
+            // Of two that read one FIFO, the first would take what was written for the second.
+            if self.fifo.as_ref().is_none_or(|read| read.identity != fifo) {
+                lds.update_attempt.inc();
+                match Fifo::read(fifo, self.path.clone()) {
+                    Ok(fifo) => self.fifo = Some(fifo),
+                    Err(error) => break Err(error),
+                }
+            }
         };
         self.unread = text.as_ref().is_err_and(is_shortage);
         let update = text.and_then(|text| {
@@ -173,25 +191,52 @@ impl LdsFile {
 /// The longest text that is read from a FIFO, whose writer may never end it.
 const LONGEST: u64 = 64 << 20;
 
-fn is_fifo(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|metadata| metadata.file_type().is_fifo())
+/// A FIFO that is being read, by a thread of its own: no runtime waits for it when it ends, and the
+/// writer may never come.
+struct Fifo {
+    identity: Identity,
+    text: oneshot::Receiver<io::Result<String>>,
 }
 
-/// All that is written into a FIFO until it is closed. It is waited for by a thread that has nothing
-/// else to do.
-async fn from_fifo(path: PathBuf) -> io::Result<String> {
-    let read = move || {
-        let mut text = String::new();
-        let fifo = std::fs::File::open(path)?;
-        fifo.take(LONGEST + 1).read_to_string(&mut text)?;
-        match text.len() as u64 {
-            0..=LONGEST => Ok(text),
-            _ => Err(io::Error::other("longer than 64 MiB")),
+/// Device and inode.
+type Identity = (u64, u64);
+
+/// The FIFO at this path, if it is one.
+fn fifo_at(path: &Path) -> Option<Identity> {
+    let metadata = path.metadata().ok()?;
+    let identity = (metadata.dev(), metadata.ino());
+    metadata.file_type().is_fifo().then_some(identity)
+}
+
+impl Fifo {
+    /// Takes all that is written until the writers have closed it.
+    fn read(identity: Identity, path: PathBuf) -> io::Result<Self> {
+        let read = move || {
+            let mut text = String::new();
+            let fifo = std::fs::File::open(path)?;
+            fifo.take(LONGEST + 1).read_to_string(&mut text)?;
+            match text.len() as u64 {
+                0..=LONGEST => Ok(text),
+                _ => Err(io::Error::other("longer than 64 MiB")),
+            }
+        };
+        let (done, text) = oneshot::channel();
+        thread::Builder::new()
+            .name("lds fifo".to_owned())
+            .spawn(move || done.send(read()).ok())?;
+        Ok(Self { identity, text })
+    }
+}
+
+/// What was written into the FIFO. Without one it never ends.
+async fn written(fifo: &mut Option<Fifo>) -> io::Result<String> {
+    match fifo {
+        Some(fifo) => {
+            let read = (&mut fifo.text).await;
+            read.unwrap_or_else(|error| Err(io::Error::other(error)))
         }
-    };
-    let read = tokio::task::spawn_blocking(read).await;
-    read.unwrap_or_else(|error| Err(io::Error::other(error)))
+        None => std::future::pending().await,
+    }
 }
 
 /// Reads the whole file; a file of configuration is small, and a proxy that waits for it has

@@ -127,3 +127,38 @@ async fn no_folder_device_or_socket_is_read_and_a_fifo_holds_up_nothing() {
     std::fs::rename(&next, &path).expect("it is moved");
     until(&mut file, Ok("2")).await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_fifo_is_read_by_the_next_call_too_and_given_up_for_another_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lds.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.expect("mkfifo is there").success());
+    let bootstrap = format!(
+        "dynamic_resources: {{ lds_config: {{ path_config_source: {{ path: {path:?} }} }} }}"
+    );
+    let bootstrap = Bootstrap::from_yaml(&bootstrap).expect("a bootstrap").value;
+    let mut file = LdsFile::of(&bootstrap, Stats::new()).expect("a file");
+    // Two calls that are dropped while nothing is written.
+    for _ in 0..2 {
+        tokio::select! {
+            biased;
+            read = file.next() => panic!("nothing was written: {read:?}"),
+            () = tokio::task::yield_now() => file.reload().ask(),
+        }
+    }
+    let into = path.clone();
+    let writer = tokio::task::spawn_blocking(move || std::fs::write(into, listeners("0")));
+    until(&mut file, Ok("0")).await;
+    writer.await.expect("it ends").expect("it is written");
+    // Nobody writes into it again.
+    file.reload().ask();
+    tokio::select! {
+        biased;
+        read = file.next() => panic!("nothing was written: {read:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    replace(&path, &listeners("1"));
+    until(&mut file, Ok("1")).await;
+}
