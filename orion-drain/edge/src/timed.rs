@@ -71,9 +71,6 @@ impl Body for RequestBody {
             if let Some(progress) = this.progress.take() {
                 progress.ended();
             }
-            if let (None | Some(Ok(_)), Some(upload)) = (&frame, &this.upload) {
-                upload.has_come_whole();
-            }
         }
         Poll::Ready(frame.map(|frame| frame.map_err(UploadError::Client)))
     }
@@ -101,8 +98,8 @@ pub(crate) struct ResponseBody {
     times: Times,
     /// Of its request, if that had not come whole when the response began.
     upload: Option<Arc<Upload>>,
-    /// A stream of HTTP/2: once its request has been sent whole, its end is END_STREAM. hyper makes
-    /// an end of a reset with NO_ERROR too, which may stand behind a whole response before that.
+    /// A stream of HTTP/2: its end is END_STREAM, also if a reset stands behind that (RFC 9113,
+    /// section 8.1). hyper makes an end of a reset with NO_ERROR alone, too.
     is_stream: bool,
     /// All of it was read: a reset of the request's rest, by another thread, changes nothing.
     is_whole: bool,
@@ -172,7 +169,6 @@ impl Body for ResponseBody {
         // Both are asked before `end`, which lets the request reset the stream.
         this.is_whole =
             matches!(frame, Poll::Ready(None | Some(Ok(_)))) && this.body.is_end_stream();
-        let is_sent = this.upload.as_ref().is_none_or(|upload| upload.is_whole());
         let ends = match &frame {
             Poll::Pending => false,
             Poll::Ready(Some(Ok(_))) => this.is_whole,
@@ -189,7 +185,7 @@ impl Body for ResponseBody {
         if let (Poll::Ready(_), Times::Watched(progress)) = (&frame, &this.times) {
             progress.moved();
         }
-        if matches!(frame, Poll::Ready(None)) && this.is_stream && is_sent && !this.is_whole {
+        if matches!(frame, Poll::Ready(None)) && this.is_stream && !this.is_whole {
             return Poll::Ready(Some(Err("the endpoint has reset the stream".into())));
         }
         frame.map_err(Into::into)

@@ -132,12 +132,12 @@ pub(crate) async fn forward(
             // To the client any success is an open tunnel (RFC 8441, section 4), and there is none.
             return status(StatusCode::BAD_GATEWAY);
         }
+        let over_endpoint_http2 = response.version() == Version::HTTP_2;
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switches || for_client(&mut response).is_err() {
             return failed(Failure::Protocol, leaves_body);
         }
-        // What an endpoint refuses may be followed by a reset of the stream that it leaves unread.
-        let upload = (upload, false);
+        let upload = (upload, over_endpoint_http2);
         return response.map(|body| ResponseBody::new(body, timer, upload, stats).boxed());
     }
     if let Some(accept) = accept {

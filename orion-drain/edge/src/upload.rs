@@ -6,13 +6,11 @@ use std::task::Context;
 use atomic_waker::AtomicWaker;
 use orion_drain::serve::BodyError;
 
-/// The body of a request that has not come whole when its response may begin.
+/// The body of a request that has not come whole.
 #[derive(Debug, Default)]
 pub(crate) struct Upload {
     /// What the client sent cannot be read, or ended too early.
     broken_off: AtomicBool,
-    /// It has come whole.
-    is_whole: AtomicBool,
     /// The response has ended.
     answered: AtomicBool,
     /// What sends the body to the endpoint.
@@ -36,15 +34,6 @@ impl Upload {
 
     pub(crate) fn has_broken_off(&self) -> bool {
         self.broken_off.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn has_come_whole(&self) {
-        // Relaxed: an endpoint that has read its end answers later than this.
-        self.is_whole.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_whole(&self) -> bool {
-        self.is_whole.load(Ordering::Relaxed)
     }
 
     /// The response has ended, or is given up: as in Envoy, what is still to come of the request

@@ -324,12 +324,16 @@ async fn all_requests_that_wait_for_a_connection_to_an_http2_endpoint_fail_with_
 /// RST_STREAM of the first stream with NO_ERROR.
 const RESET: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 0];
 
-/// An HTTP/2 endpoint that says half a response, and resets its stream with NO_ERROR when that
-/// is read.
-async fn half_answering(read_by_client: Arc<Notify>) -> SocketAddr {
-    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    const OK: [u8; 10] = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
-    const HALF: [u8; 13] = *b"\0\0\x04\0\0\0\0\0\x01half";
+/// An HTTP/2 endpoint that answers the first request of a connection with these frames, once it has
+/// come whole or at its head, and resets its stream with NO_ERROR: when the answer is read, if
+/// there is something to wait for.
+async fn resetting(
+    answer: &'static [u8],
+    at_head: bool,
+    is_read: Option<Arc<Notify>>,
+) -> SocketAddr {
+    // SETTINGS_ENABLE_CONNECT_PROTOCOL.
+    const SETTINGS: [u8; 15] = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1];
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -343,27 +347,50 @@ async fn half_answering(read_by_client: Arc<Notify>) -> SocketAddr {
             let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
             read.resize(length as usize, 0);
             stream.read_exact(&mut read).await.expect("its payload");
-            // HEADERS or DATA with END_STREAM: all of the request is there.
-            if head[3] <= 1 && head[4] & 1 == 1 {
-                let half = [&OK[..], &HALF].concat();
-                stream.write_all(&half).await.expect("taken");
-                read_by_client.notified().await;
-                stream.write_all(&RESET).await.expect("taken");
+            let [.., kind, flags, _, _, _, _] = head;
+            // HEADERS, or what has END_STREAM: DATA, too.
+            if (at_head && kind == 1) || (kind <= 1 && flags & 1 == 1) {
+                match &is_read {
+                    Some(is_read) => {
+                        stream.write_all(answer).await.expect("taken");
+                        is_read.notified().await;
+                        stream.write_all(&RESET).await.expect("taken");
+                    }
+                    None => {
+                        let both = [answer, &RESET].concat();
+                        stream.write_all(&both).await.expect("taken");
+                    }
+                }
             }
         }
     });
     address
 }
 
+const UPLOAD: &str = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nhalf";
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\
+    upgrade: websocket\r\nsec-websocket-version: 13\r\n\
+    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
 #[tokio::test]
 async fn half_a_response_of_an_http2_endpoint_is_not_a_whole_one() {
-    for asks in [
-        "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nwhole",
-        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n",
+    const HALF: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x8d\0\0\x04\0\0\0\0\0\x01half";
+    for (asks, at_head) in [
+        ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", false),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nwhole",
+            false,
+        ),
+        (
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n",
+            false,
+        ),
+        (UPLOAD, true),
+        (HANDSHAKE, true),
     ] {
         let read = Arc::new(Notify::new());
-        let half = cluster("half", &[half_answering(Arc::clone(&read)).await], HTTP2);
+        let endpoint = resetting(HALF, at_head, Some(Arc::clone(&read))).await;
+        let half = cluster("half", &[endpoint], HTTP2);
         let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("half", 1)]), &half, "").await;
         let client = TcpStream::connect(edge.address("http").await).await;
         let mut client = client.expect("a connection");
@@ -376,6 +403,35 @@ async fn half_a_response_of_an_http2_endpoint_is_not_a_whole_one() {
         let mut rest = Vec::new();
         let end = within("the end", client.read_to_end(&mut rest)).await;
         assert!(rest.is_empty(), "{asks}: {rest:?}, {end:?}");
+    }
+}
+
+/// RFC 9113, section 8.1: so it asks the client to send no more.
+#[tokio::test]
+async fn a_reset_behind_a_whole_response_of_an_http2_endpoint_takes_nothing_from_it() {
+    // With END_STREAM on the DATA, on the HEADERS, and on trailers.
+    const WHOLE: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x8d\0\0\x04\0\x01\0\0\0\x01full";
+    const EMPTY: &[u8] = b"\0\0\x01\x01\x05\0\0\0\x01\x8d";
+    const TRAILERS: &[u8] = b"\0\0\x01\x01\x04\0\0\0\x01\x8d\0\0\x04\0\0\0\0\0\x01full\
+        \0\0\x05\x01\x05\0\0\0\x01\0\x01a\x01b";
+    for (asks, answer, ends) in [
+        (UPLOAD, WHOLE, "full\r\n0\r\n\r\n"),
+        (UPLOAD, EMPTY, "\r\n\r\n"),
+        (UPLOAD, TRAILERS, "full\r\n0\r\n\r\n"),
+        (HANDSHAKE, WHOLE, "full\r\n0\r\n\r\n"),
+        (HANDSHAKE, EMPTY, "\r\n\r\n"),
+    ] {
+        let whole = cluster("whole", &[resetting(answer, true, None).await], HTTP2);
+        let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("whole", 1)]), &whole, "").await;
+        let client = TcpStream::connect(edge.address("http").await).await;
+        let mut client = client.expect("a connection");
+        client.write_all(asks.as_bytes()).await.expect("taken");
+        let mut got = Vec::new();
+        while !got.ends_with(ends.as_bytes()) {
+            let byte = within("the response", client.read_u8()).await;
+            got.push(byte.unwrap_or_else(|end| panic!("{asks}: {}: {end}", got.escape_ascii())));
+        }
+        assert!(got.starts_with(b"HTTP/1.1 404 "), "{}", got.escape_ascii());
     }
 }
 
