@@ -188,7 +188,7 @@ impl<S: Send + Sync + 'static> ListenerConfig for ServedListener<S> {
             .filter_map(|chain| match chain.terminal() {
                 Some(NetworkFilter::HttpConnectionManager(manager)) => {
                     let timeouts = manager.timeouts();
-                    Some(timeouts.drain + timeouts.drain_jitter)
+                    Some(timeouts.drain.saturating_add(timeouts.drain_jitter))
                 }
                 _ => None,
             });

@@ -76,7 +76,9 @@ impl HttpServer {
     #[must_use]
     pub fn with_envoy_1_40(mut self) -> Self {
         let http2 = self.drain.http2().settings().clone();
-        let grace = http2.drain_timeout + http2.delayed_close_timeout;
+        let grace = http2
+            .drain_timeout
+            .saturating_add(http2.delayed_close_timeout);
         let http1 = self
             .drain
             .http1()
@@ -218,7 +220,8 @@ impl HttpServer {
     /// The drain timeout of the next HTTP/2 connection, if it is not the settings'.
     pub(super) fn next_drain_timeout(&self) -> Option<Duration> {
         let jitter = self.jitter.as_ref()?;
-        Some(self.drain.http2().settings().drain_timeout + jitter.next())
+        let drain_timeout = self.drain.http2().settings().drain_timeout;
+        Some(drain_timeout.saturating_add(jitter.next()))
     }
 
     /// Brings the statistics up to date: a transport that outlived its connection's task is counted

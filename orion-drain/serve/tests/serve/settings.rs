@@ -7,8 +7,8 @@ use std::time::Duration;
 use drain_tree::DrainStrategy;
 use hyper::service::service_fn;
 use orion_drain_serve::{
-    AtDeadline, CodecType, HttpServer, HttpTimeouts, ProtocolDrainBehavior, SharedBehavior,
-    TcpServer, serve_http, serve_tcp,
+    AtDeadline, CodecType, ConnectionAge, HttpServer, HttpTimeouts, ProtocolDrainBehavior,
+    SharedBehavior, TcpServer, serve_http, serve_tcp,
 };
 use proto_drain_http1::IdlePolicy;
 use proto_drain_tcp::CopyOptions;
@@ -300,5 +300,38 @@ async fn cut_at_the_deadline_leaves_out_what_the_steps_would_say() {
         assert_eq!(start.elapsed().as_secs(), 60);
         // Lingering takes what the client still sends; cut does not.
         assert_eq!(http1.write_all(b"x").await.is_ok(), is_reset);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_none() {
+    for as_envoy in [false, true] {
+        let never = HttpTimeouts::default()
+            .with_drain(Duration::MAX)
+            .with_drain_jitter(Duration::MAX)
+            .with_delayed_close(Duration::MAX);
+        let age = ConnectionAge::default()
+            .with_max_duration(Some(Duration::MAX))
+            .with_jitter(Duration::MAX)
+            .with_grace(Duration::MAX)
+            .with_cut_after(Some(Duration::MAX))
+            .with_max_requests(Some(1));
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let server = HttpServer::new(CodecType::Auto, &never, Arc::new(())).with_age(age);
+        let server = match as_envoy {
+            true => server.with_envoy_1_40(),
+            false => server,
+        };
+        // Not the first one: that has no share of the jitter.
+        for _ in 0..3 {
+            let (client, accepted) = duplex(64 * 1024);
+            let connection = listener.connection().expect("it is open");
+            let (server, service) = (server.clone(), service_fn(answer));
+            tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+            let mut client = H2Client::new(client).await;
+            assert_eq!(client.get("/").await, b"hello");
+            assert_eq!(client.goaway().await, 0x7fff_ffff);
+            assert_eq!(client.get("/").await, b"hello");
+        }
     }
 }
