@@ -198,7 +198,8 @@ impl NewProcess {
         let predecessor = Predecessor::new(wire, Some(pid), &self.options, connection.clone());
         let offer = Offer::new(&self.path, row, connection, (lock, listener));
         let mut offer = offer.after(predecessor);
-        offer.own();
+        // `Offer::next` tries again, and says why.
+        drop(offer.own());
         offer
     }
 }

@@ -62,8 +62,10 @@ pub struct Offer {
     listener: Option<UnixListener>,
     /// The socket's file at the path.
     file: Option<FileId>,
-    /// Whether the lock file says that this process serves.
+    /// Whether this process serves.
     is_owner: bool,
+    /// Whether the caller has been told that the lock file cannot be written.
+    is_told: bool,
     /// The connections that have said nothing yet.
     arrivals: Arrivals,
     /// Whether a process has asked and is not answered yet.
@@ -90,8 +92,14 @@ impl Drop for Asking {
 impl Drop for Offer {
     fn drop(&mut self) {
         // A process that panics is about to die.
-        if let (Some(lock), true, false) = (&self.lock, self.is_owner, std::thread::panicking()) {
-            lock.set_owner(0);
+        if !self.is_owner || std::thread::panicking() {
+            return;
+        }
+        // Without one of the two, others would take this process for dead.
+        if let Some(lock) = self.lock.take() {
+            if lock.set_owner(0).is_err() {
+                lock.keep_for_life();
+            }
         }
     }
 }
@@ -152,6 +160,7 @@ impl Offer {
             listener,
             file,
             is_owner: false,
+            is_told: false,
             arrivals: Arrivals::default(),
             asked: Arc::new(watch::Sender::new(false)),
             predecessor: Predecessor::none(),
@@ -182,12 +191,24 @@ impl Offer {
         self.asked.subscribe()
     }
 
-    /// Writes down that this process serves.
-    pub(super) fn own(&mut self) {
-        if let (Some(lock), false) = (&self.lock, self.is_owner) {
-            lock.set_owner(self.identity.owner);
-            self.is_owner = true;
-        }
+    /// Writes down that this process serves, unless it is written there.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written. That is no reason not to serve, nor not to hand over.
+    pub(super) fn own(&mut self) -> io::Result<()> {
+        self.is_owner = true;
+        let (owner, path) = (self.identity.owner, &self.identity.path);
+        let lock = self
+            .lock
+            .as_ref()
+            .filter(|lock| lock.owner() != Some(owner));
+        let written = lock.map_or(Ok(()), |lock| lock.set_owner(owner));
+        written.map_err(|error| {
+            let file = Lock::file(path);
+            let text = format!("{} cannot be written: {error}", file.display());
+            io::Error::new(error.kind(), text)
+        })
     }
 
     /// The number of this process in the row, from 0 (Envoy's `--restart-epoch`).
@@ -245,6 +266,8 @@ impl Offer {
     ///
     /// [`HandoverError`]: this attempt came to nothing, and the listeners go on as if it had not
     /// been. Call it again. [`HandoverError::Given`]: they were given away before.
+    /// [`HandoverError::Io`], once: the lock file cannot be written, as on a full disk. The next call
+    /// hands over nevertheless.
     ///
     /// # Cancel safety
     ///
@@ -258,8 +281,15 @@ impl Offer {
         more: &Inherited,
     ) -> Result<Successor, HandoverError> {
         let source = listeners.as_ref();
-        self.own();
         loop {
+            match self.own() {
+                Ok(()) => self.is_told = false,
+                Err(_) if self.is_told => {}
+                Err(error) => {
+                    self.is_told = true;
+                    return Err(error.into());
+                }
+            }
             // An attempt that was dropped in the middle. What it held back was released by it.
             if self.giving == Giving::Asked {
                 self.giving.on(GivingEvent::Failed);
@@ -359,6 +389,9 @@ impl Offer {
         Ok(Some((wire, kept, keeping)))
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// The connection to the new process, and what this one keeps in case that the new one dies.
 type Given = (Wire, Vec<SharedSocket>, Option<Keeping>);

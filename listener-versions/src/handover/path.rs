@@ -191,7 +191,10 @@ impl Lock {
         let Ok(Some(lock)) = Self::try_get(path) else {
             return false;
         };
-        lock.set_owner(owner);
+        if let Some(owner) = owner {
+            // `Offer::own` tries again.
+            drop(lock.set_owner(owner));
+        }
         *self = lock;
         true
     }
@@ -201,19 +204,26 @@ impl Lock {
     }
 
     /// The process that has served last under this lock, by its random number; 0 if it lives on,
-    /// and gives nothing away.
-    pub(super) fn owner(&self) -> u64 {
+    /// and gives nothing away. `None` if no process could write it: one that lives on has kept the
+    /// lock then.
+    pub(super) fn owner(&self) -> Option<u64> {
         let mut owner = [0; 8];
-        match self.0.read_exact_at(&mut owner, 0) {
-            Ok(()) => u64::from_be_bytes(owner),
-            Err(_) => 0,
-        }
+        self.0.read_exact_at(&mut owner, 0).ok()?;
+        Some(u64::from_be_bytes(owner))
     }
 
     /// See [`owner`](Self::owner).
-    pub(super) fn set_owner(&self, owner: u64) {
-        // A file that cannot be written is no reason not to serve.
-        drop(self.0.write_all_at(&owner.to_be_bytes(), 0));
+    ///
+    /// # Errors
+    ///
+    /// What the system says, such as that the disk is full.
+    pub(super) fn set_owner(&self, owner: u64) -> io::Result<()> {
+        self.0.write_all_at(&owner.to_be_bytes(), 0)
+    }
+
+    /// Keeps it until this process has ended.
+    pub(super) fn keep_for_life(self) {
+        std::mem::forget(self);
     }
 
     /// Listens at the path of this lock. What is there is a dead process's.

@@ -85,7 +85,8 @@ pub(super) async fn seek(
         if action == TakingAction::TryLock {
             (action, why) = match Lock::try_get(path) {
                 Ok(Some(lock)) => {
-                    if owner.is_some_and(|owner| owner != lock.owner()) {
+                    let served_last = lock.owner().or(owner);
+                    if owner.is_some() && served_last != owner {
                         taking.on(TakingEvent::Overtaken);
                         return Err(HandoverError::Overtaken);
                     }

@@ -194,9 +194,9 @@ impl Successor {
             sleep(self.again).await;
         }
         match Lock::try_get(&self.identity.path) {
-            Ok(Some(lock)) if lock.owner() == 0 => Some(GivingEvent::LivesOn),
+            Ok(Some(lock)) if lock.owner() == Some(0) => Some(GivingEvent::LivesOn),
             Ok(Some(lock)) => {
-                self.identity.owner = lock.owner();
+                self.identity.owner = lock.owner().unwrap_or(self.identity.owner);
                 self.lock = Some(lock);
                 Some(GivingEvent::LockGot)
             }

@@ -338,3 +338,31 @@ async fn listeners_that_stop_during_a_handover_that_comes_to_nothing_refuse_ever
     })
     .await;
 }
+
+/// As on a full disk.
+#[tokio::test]
+async fn a_process_that_died_and_could_not_write_the_lock_file_leaves_its_sockets_to_the_next() {
+    bounded(async {
+        let meeting = Meeting::new("unwritten");
+        let a = free();
+        let old = process(1);
+        lds(&old, [at("a", a.clone(), 0)]).await;
+        let at_a = port(&old, "a");
+        let attempt = offered(&meeting, &old).await;
+        let (new, offer) = restart(&meeting, vec![at("a", a.clone(), 0)]).await;
+        let mut successor = replaced(attempt).await;
+        let mut lock = meeting.path().into_os_string();
+        lock.push(".lock");
+        std::fs::write(lock, "").expect("it is there");
+        // As the kernel closes them.
+        drop(new.share_sockets());
+        killed((new, offer)).await;
+        assert_eq!(successor.next().await, SuccessorEvent::Died);
+        let parked = park(at_a);
+        let third = tokio::spawn(async move { restart(&meeting, vec![at("a", a, 0)]).await });
+        assert_eq!(successor.next().await, SuccessorEvent::Replaced);
+        answered(parked).await;
+        drop(third.await.expect("no panic"));
+    })
+    .await;
+}
