@@ -104,7 +104,7 @@ impl Lds {
         match self.apply(update, path).await {
             Ok(applied) => {
                 file.applied(&version, applied.outcome());
-                tell(&applied);
+                tell(&applied, path);
                 let whole = applied.outcome() == UpdateOutcome::Success;
                 self.done(first, whole, self.warming(&applied));
             }
@@ -176,19 +176,20 @@ impl Lds {
             update.reject_routes_over_ads();
         }
         update.reject_unknown_clusters(&self.maker.clusters.names());
-        for listener in &update.listeners {
-            for warning in listener.audit(&self.settings) {
-                complain!("warning: {source}: listener {:?}: {warning}", listener.name);
-            }
-        }
+        let audited = update.listeners.iter();
+        let audited = audited.map(|one| (one.name.clone(), one.audit(&self.settings)));
+        let warnings: Vec<_> = audited.collect();
         let applied = apply_update(update, &self.listeners, |listener| {
             self.maker.listener(listener)
         })
         .await;
         let serves = |name: &str| self.listeners.active(name).is_some();
         self.first.applied(removed.as_deref(), &applied, serves);
-        for refused in &applied.refused {
-            complain!("lds: {source}: {refused}");
+        for (name, warnings) in warnings {
+            let is_taken = changes(&applied).any(|changed| **changed == *name);
+            for warning in warnings.iter().filter(|_| is_taken) {
+                complain!("warning: {source}: listener {name:?}: {warning}");
+            }
         }
         Ok(applied)
     }
@@ -243,8 +244,18 @@ fn warm(listeners: &Listeners<EdgeListener>, rds: &Rds, name: &str) {
     }
 }
 
-/// Says in one line what an update changed.
-fn tell(applied: &Applied) {
+/// The listeners that an update changed.
+fn changes(applied: &Applied) -> impl Iterator<Item = &Arc<str>> {
+    let all = applied.report.listeners.iter();
+    all.filter(|(_, outcome)| !matches!(outcome, Ok(Change::Unchanged) | Err(_)))
+        .map(|(name, _)| name)
+}
+
+/// Says what of an update is refused, and in one line what it changed.
+fn tell(applied: &Applied, source: &str) {
+    for refused in &applied.refused {
+        complain!("lds: {source}: {refused}");
+    }
     let listeners = applied
         .report
         .listeners

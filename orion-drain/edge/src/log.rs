@@ -21,6 +21,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, registry};
 
+#[cfg(feature = "xds")]
+pub(crate) use budget::Budget;
+pub(crate) use budget::withheld;
 use levels::{Levels, Part};
 pub(crate) use levels::{levels, set_level};
 
@@ -40,8 +43,8 @@ const WAITING_LINES: usize = 8192;
 /// What is logged, and how.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct LogArgs {
-    /// What is worth a line; `POST /logging` changes it. Of other libraries, warnings at most, and
-    /// a hundred of them a minute.
+    /// What is worth a line; `POST /logging` changes it. Of other libraries, warnings at most; and
+    /// of what clients cause, less than a hundred lines a minute.
     #[arg(short = 'l', long, value_enum, default_value_t = Level::Info)]
     log_level: Level,
     /// Lines for people, or an object of JSON a line.

@@ -239,6 +239,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         })
         .with_more_stats(|stats| {
             stats.set("edge.dropped_log_lines", log::dropped_lines());
+            stats.set("edge.withheld_log_lines", log::withheld());
             let runs = hot_restart::predecessor_runs();
             stats.set_gauge("edge.predecessor_running", runs.into(), runs);
         });

@@ -8,8 +8,13 @@ use orion_drain::listener::Refused;
 use orion_drain::xds::{XdsClient, XdsUpdate};
 use tokio::sync::{oneshot, watch};
 
-use super::{Lds, tell};
+use super::{Lds, changes, tell};
 use crate::cli::UnsupportedFields;
+use crate::log::Budget;
+
+/// Bounds what is said of streams that end and of updates that change nothing: a control plane that
+/// sends again what was refused does so as often as it likes.
+static IDLE: Budget = Budget::new(30, 10);
 
 /// Takes updates, and tells whether all of the first listeners were taken, if they come from here;
 /// ends only with the process.
@@ -24,12 +29,14 @@ pub(super) async fn run(lds: &Lds, bootstrap: &Bootstrap, first: Option<oneshot:
             false => "rds",
         };
         let client = client.with_observer(move |ended| {
-            complain!(
-                "{what}: control plane: cluster {:?}: {}; again in {:?}",
-                ended.cluster,
-                ended.reason,
-                ended.wait
-            );
+            if IDLE.has_room() {
+                complain!(
+                    "{what}: control plane: cluster {:?}: {}; again in {:?}",
+                    ended.cluster,
+                    ended.reason,
+                    ended.wait
+                );
+            }
         });
         client.run(move |update| async move {
             match update {
@@ -53,12 +60,16 @@ async fn apply(
 ) -> Vec<Refused> {
     match lds.apply(update, "control plane").await {
         Ok(applied) => {
-            tell(&applied);
+            if changes(&applied).next().is_some() || IDLE.has_room() {
+                tell(&applied, "control plane");
+            }
             lds.done(first, applied.refused.is_empty(), lds.warming(&applied));
             applied.refused
         }
         Err(error) => {
-            complain!("lds: control plane: {error}");
+            if IDLE.has_room() {
+                complain!("lds: control plane: {error}");
+            }
             lds.done(first, false, async {});
             vec![Refused::new(None, error.to_string())]
         }
@@ -78,7 +89,9 @@ fn apply_routes(lds: &Lds, update: RouteUpdate) -> Vec<Refused> {
     let mut update = match strict {
         Ok(update) => update,
         Err(error) => {
-            complain!("rds: control plane: {error}");
+            if IDLE.has_room() {
+                complain!("rds: control plane: {error}");
+            }
             lds.maker.rds.refused();
             return vec![Refused::new(None, error.to_string())];
         }
@@ -91,6 +104,9 @@ fn apply_routes(lds: &Lds, update: RouteUpdate) -> Vec<Refused> {
     update.reject_unknown_clusters(&lds.maker.clusters.names());
     let version = update.version_info.clone();
     let (refused, changed) = lds.maker.rds.apply(update);
+    if changed.is_empty() && !IDLE.has_room() {
+        return refused;
+    }
     for one in &refused {
         let name = one.name.as_deref().unwrap_or("?");
         complain!("rds: control plane: {name}: {}", one.message);

@@ -92,15 +92,37 @@ pub(crate) fn set_level(name: &str, level: LogLevel) {
     }
 }
 
-/// Lets through what is worth a line; of other libraries, as much as the budget has room for.
-#[derive(Debug, Default)]
+/// Lets through what is worth a line. Of what clients can cause as often as they like, as much as
+/// the budgets have room for: 90 lines in any minute.
+#[derive(Debug)]
 pub(super) struct Levels {
     others: Budget,
+    /// Its warnings: connections that are cut at the end of a drain, or find no descriptor left.
+    drain: Budget,
+}
+
+impl Default for Levels {
+    fn default() -> Self {
+        Self {
+            others: Budget::new(30, 20),
+            drain: Budget::new(30, 10),
+        }
+    }
 }
 
 impl Levels {
     fn is_heard(part: Part, level: Level) -> bool {
         level <= part.filter()
+    }
+
+    /// What bounds this; a span says nothing by itself.
+    fn budget(&self, part: Part, metadata: &Metadata<'_>) -> Option<&Budget> {
+        match part {
+            _ if metadata.is_span() => None,
+            Part::Others => Some(&self.others),
+            Part::Drain => (*metadata.level() == Level::WARN).then_some(&self.drain),
+            Part::Edge => None,
+        }
     }
 }
 
@@ -108,15 +130,14 @@ impl<S: Subscriber> Filter<S> for Levels {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         let part = Part::of(metadata.target());
         let is_heard = Self::is_heard(part, *metadata.level());
-        // A span says nothing by itself.
-        is_heard && (part != Part::Others || metadata.is_span() || self.others.has_room())
+        is_heard && self.budget(part, metadata).is_none_or(Budget::has_room)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
         let part = Part::of(metadata.target());
         match Self::is_heard(part, *metadata.level()) {
             false => Interest::never(),
-            true if part == Part::Others => Interest::sometimes(),
+            true if self.budget(part, metadata).is_some() => Interest::sometimes(),
             true => Interest::always(),
         }
     }

@@ -133,6 +133,27 @@ async fn a_refused_listener_is_told_by_name_and_field_and_the_others_change() {
 }
 
 #[tokio::test]
+async fn what_is_refused_again_and_again_is_answered_each_time_and_soon_not_said_any_more() {
+    let mut plane = Plane::start().await;
+    let mut edge = start("GRPC", plane.address).await;
+    let mut stream = begin(&mut plane).await;
+    let bad = message(Http::new("bad", 1).with_http("drain_timeout_jitter: { value: 101 }"));
+    for nonce in 0..90 {
+        let again = vec![bad.clone(), http(1)];
+        stream.send("2", &nonce.to_string(), again).await;
+        assert!(stream.answer().await.2.is_some());
+    }
+    // What changes something is said.
+    stream.send("3", "good", vec![http(3)]).await;
+    assert_eq!(stream.answer().await.2, None);
+    let said = edge.until("lds: version \"3\": http modified").await;
+    let refusals = said.iter().filter(|line| line.ends_with("bad refused"));
+    let refusals = refusals.count();
+    assert!((1..50).contains(&refusals), "{refusals}: {said:#?}");
+    assert!(edge.stat("edge.withheld_log_lines").await > 40);
+}
+
+#[tokio::test]
 async fn one_answer_says_all_that_is_wrong_with_all_listeners() {
     let mut plane = Plane::start().await;
     let edge = start("GRPC", plane.address).await;

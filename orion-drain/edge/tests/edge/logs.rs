@@ -189,3 +189,33 @@ async fn a_log_whose_reader_stops_costs_no_update_and_no_request() {
     let _full = edge.fill_log();
     serves_on(edge).await;
 }
+
+/// How many events there was no room for.
+async fn withheld(edge: &Edge) -> u64 {
+    edge.stat("edge.withheld_log_lines").await
+}
+
+#[tokio::test]
+async fn of_connections_that_are_cut_no_more_is_said_than_anybody_reads() {
+    let listener = |version| Http::new("http", version).yaml();
+    let flags = "--drain-time-s 1 --drain-strategy immediate";
+    let mut edge = Edge::start(flags, &discovery("1", &[listener(1)])).await;
+    let address = edge.address("http").await;
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        let mut client = H1::connect(address).await;
+        client.ask("/held").await;
+        clients.push((client, edge.upstream.held().await));
+    }
+    assert_eq!(withheld(&edge).await, 0);
+    edge.update("2", &[listener(2)]).await;
+    edge.until_list("/drain", |drains| drains.is_empty()).await;
+    // Each is cut, and closed by force.
+    let withheld = withheld(&edge).await;
+    assert!(withheld > 50, "{withheld}");
+    // What the update did is said.
+    edge.update("3", &[listener(3)]).await;
+    let logged = edge.logged().iter();
+    let warnings = logged.filter(|line| line.contains(" WARN ")).count() as u64;
+    assert_eq!(warnings + withheld, 100, "{:#?}", edge.logged());
+}
