@@ -22,7 +22,7 @@ use envoy_types::pb::google::rpc::Status;
 use serde_json::{Map, Value};
 
 use super::update::XdsUpdate;
-use orion_drain_config::{self as config, ListenerUpdate, Refused, RouteUpdate};
+use orion_drain_config::{self as config, ListenerUpdate, Refused, RejectedResource, RouteUpdate};
 
 /// What a NACK says, as Envoy's: `INTERNAL`.
 const CODE: i32 = 13;
@@ -367,15 +367,19 @@ impl Session for Delta {
         let asked = asked.find(|one| one.kind.type_url() == response.type_url)?;
         let (version, empty) = (&response.system_version_info, Any::default());
         let all = response.resources.iter();
-        // What cannot be read has a name all the same.
-        let name = |index: usize| Some(response.resources.get(index)?.name.clone());
+        // What cannot be read has a name all the same, whatever stands inside it.
+        let name = |rejected: &mut RejectedResource| {
+            let named = response.resources.get(rejected.index);
+            let named = named
+                .map(|named| &named.name)
+                .filter(|name| !name.is_empty());
+            rejected.name = named.cloned().or_else(|| rejected.name.take());
+        };
         Some(match asked.kind {
             Kind::Listeners => {
                 let resources = all.map(|named| named.resource.as_ref().unwrap_or(&empty));
                 let mut update = ListenerUpdate::from_resources(version, resources);
-                for rejected in &mut update.rejected {
-                    rejected.name = rejected.name.take().or_else(|| name(rejected.index));
-                }
+                update.rejected.iter_mut().for_each(name);
                 update.removed = Some(response.removed_resources.clone());
                 update.into()
             }
@@ -384,9 +388,7 @@ impl Session for Delta {
                 let resources = all.map(|named| named.resource.as_ref().unwrap_or(&empty));
                 let wanted = |name: &str| asked.names.contains(name);
                 let mut update = RouteUpdate::from_resources(version, resources, wanted);
-                for rejected in &mut update.rejected {
-                    rejected.name = rejected.name.take().or_else(|| name(rejected.index));
-                }
+                update.rejected.iter_mut().for_each(name);
                 update.into()
             }
         })

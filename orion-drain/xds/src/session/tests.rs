@@ -2,7 +2,9 @@
 
 mod routes;
 
+use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::service::discovery::v3::Resource;
+use prost::Message as _;
 
 use super::*;
 
@@ -128,6 +130,18 @@ fn what_cannot_be_read_in_a_delta_is_refused_by_its_name() {
     let update = listeners(session.read(&delta("a", &[("x", "1")], &["y"])));
     assert_eq!(update.rejected[0].name.as_deref(), Some("x"));
     assert_eq!(update.removed, Some(vec!["y".to_owned()]));
+    // Whatever it calls itself: its version is kept by the name that the response gives it.
+    let mut inside = delta("b", &[("x", "2")], &[]);
+    let listener = Listener {
+        name: "inside".to_owned(),
+        ..Listener::default()
+    };
+    inside.resources[0].resource = Some(Any {
+        type_url: Kind::Listeners.type_url().to_owned(),
+        value: listener.encode_to_vec(),
+    });
+    let update = listeners(session.read(&inside));
+    assert_eq!(update.rejected[0].name.as_deref(), Some("x"));
 }
 
 #[test]
