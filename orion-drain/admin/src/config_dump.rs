@@ -75,12 +75,13 @@ impl ConfigDump {
     /// field.
     pub(super) fn to_json(&self, resource: Option<&str>, names: Option<&Regex>) -> Option<Value> {
         let is_named = |name: &str| names.is_none_or(|names| names.is_match(name));
-        let lists = self.lists(&is_named);
+        let mut bootstrap = self.bootstrap.clone();
+        bootstrap.iter_mut().for_each(redact);
+        let lists = self.lists(bootstrap.as_ref(), &is_named);
         let configs = match resource {
             Some(field) => lists.one(field)?,
             None => {
-                let bootstrap = self.bootstrap.clone().map(|mut bootstrap| {
-                    redact(&mut bootstrap);
+                let bootstrap = bootstrap.map(|bootstrap| {
                     json!({ "@type": kind("BootstrapConfigDump"), "bootstrap": bootstrap })
                 });
                 let mut configs = Vec::from_iter(bootstrap);
@@ -93,7 +94,7 @@ impl ConfigDump {
     }
 
     /// The repeated fields, each with the entries of these names.
-    fn lists(&self, is_named: &dyn Fn(&str) -> bool) -> Lists {
+    fn lists(&self, bootstrap: Option<&Value>, is_named: &dyn Fn(&str) -> bool) -> Lists {
         let named = |mut entries: Vec<Value>| {
             entries.retain(|entry| name_of(entry).is_none_or(is_named));
             entries
@@ -104,9 +105,7 @@ impl ConfigDump {
             .iter()
             .rfind(|one| one.state == VersionState::Active);
         let routes = self.routes.iter().filter(|one| is_named(&one.name));
-        let mut bootstrap = self.bootstrap.clone();
-        bootstrap.iter_mut().for_each(redact);
-        let fixed_of = |field: &str| named(static_of(bootstrap.as_ref(), field));
+        let fixed_of = |field: &str| named(static_of(bootstrap, field));
         Lists {
             version_info: newest.map_or_else(String::new, |one| one.version_info.clone()),
             static_listeners: fixed.iter().map(|one| one.state_json()).collect(),
