@@ -1,9 +1,9 @@
 //! A new process takes the listening sockets of the running process, and no connection is lost.
 //!
-//! The two processes meet at a path that the operator names. The new process asks for the sockets, configures
-//! itself, and says when it is ready. Only then does the old process stop accepting, and drain.
-//! Until that moment the old process serves as before, whatever becomes of the new one. While a
-//! socket changes hands no process accepts on it: what comes waits in its queue.
+//! The two processes meet at a path that the operator names. The new process asks for the sockets,
+//! configures itself, and says when it is ready. Only then does the old process stop accepting, and
+//! drain. Until that moment the old process serves as before, whatever becomes of the new process.
+//! While a socket changes hands no process accepts on it: what comes waits in its queue.
 //!
 //! ```text
 //!  old process                                   new process

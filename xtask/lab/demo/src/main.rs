@@ -13,9 +13,9 @@
 //! What counts as lost is said in [`verdict`]. The clients are correct ones: none uses an HTTP/1.1
 //! connection again after `connection: close`, or opens a stream after a GOAWAY. One thing a real
 //! client cannot do: those that speak seldom or for long know the deadline of their version and
-//! begin nothing that would not be done a good second before it, because a request that crosses the
-//! close of a silent connection is nobody's fault (RFC 9112 section 9.5). Busy clients do not know:
-//! if nobody tells them to leave, they run into the deadline, and lose.
+//! begin nothing that would not be done a good second before it, because no proxy can save a
+//! request that crosses the close of a silent connection (RFC 9112 section 9.5). Busy clients do not
+//! know: if the proxy does not tell them to leave, they run into the deadline, and lose.
 
 mod ask;
 mod book;
