@@ -244,3 +244,24 @@ fn a_node_and_its_watch_that_go_at_once_leave_nothing_to_wait_for() {
         assert_eq!(wait(&mut sequence).ending, DrainEnding::Empty);
     });
 }
+
+/// Invariant 3, of a deadline: the child and who brings it nearer see one another, at the node that
+/// the drain was started at and below it.
+#[test]
+fn a_child_made_while_a_deadline_comes_nearer_has_the_nearer_one() {
+    for below in [false, true] {
+        model(move || {
+            let root = listener();
+            let listener = root.child(ChildOptions::default());
+            let node = if below { &listener } else { &root };
+            let sequence = root.start_drain_sequence(LASTING);
+            let near = sequence.event().start + Duration::from_secs(20);
+            let parent = node.clone();
+            let maker = thread::spawn(move || parent.child(ChildOptions::default()));
+            node.bring_forward(near);
+            let child = maker.join().unwrap();
+            assert_eq!(child.deadline(), Some(near));
+            drop(sequence);
+        });
+    }
+}

@@ -22,7 +22,8 @@
 //! 3. What runs at a node runs at every node below it that it covers. A start marks all of them,
 //!    parents first, before it returns. A child is added to its parent and reads what the parent
 //!    has joined under one lock, which a start takes to join the parent and to read its children:
-//!    so one of the two sees the other.
+//!    so one of the two sees the other. Of a deadline that comes nearer the same holds: it is
+//!    written before the children are read, and a child reads it after it was added.
 //! 4. To mark a node twice does nothing more than once. A start that joins a sequence whose first
 //!    walk is not finished therefore walks itself, and the promise of 3 holds for it too.
 //!

@@ -256,13 +256,14 @@ impl Node {
         }
     }
 
-    /// The deadline of what drains at this node alone; the nodes below it.
+    /// The deadline of what drains at this node alone; the nodes below it, which are read after the
+    /// deadline was written: a child reads it after it was added (invariant 3).
     fn bring_own_forward(&self, deadline: Instant) -> Vec<Arc<Self>> {
-        let (draining, started_here, children) = {
+        let (draining, started_here) = {
             let state = self.lock();
             let here = state.joined.iter().filter(|joined| joined.is_origin);
             let here: Vec<_> = here.map(|joined| Arc::clone(&joined.sequence)).collect();
-            (state.draining(), here, state.children())
+            (state.draining(), here)
         };
         for sequence in started_here {
             // A node that joins later takes the sequence's deadline.
@@ -273,7 +274,7 @@ impl Node {
         if let Some(draining) = draining {
             draining.bring_forward(deadline);
         }
-        children
+        self.lock().children()
     }
 }
 
