@@ -43,22 +43,24 @@ pub(crate) enum Last {
 /// How long to wait at most for a task that looks at parts: it wakes the sequence when it is done.
 pub(crate) const A_WHILE: Duration = Duration::from_secs(1);
 
+/// From when on a sequence that ends at `deadline` is over, whatever is open.
+pub(crate) fn last(event: &DrainEvent, deadline: Instant) -> Instant {
+    match event.end {
+        DrainEnd::Leave => deadline,
+        DrainEnd::Close => later(deadline, event.close_steps.drop_after),
+    }
+}
+
 impl Facts<'_> {
     /// How the sequence ends at `now`; otherwise when to ask again.
     pub(crate) fn at(self, now: Instant) -> Result<Last, Instant> {
-        let end = self.deadline;
-        let (earliest, last) = match self.event.end {
-            DrainEnd::Leave if now >= end => return Ok(Last::TimeOver),
-            DrainEnd::Leave => return Err(end),
-            DrainEnd::Close => {
-                let earliest = match self.length {
-                    DrainLength::UntilEmpty => later(self.event.start, self.minimum).min(end),
-                    DrainLength::Full => end,
-                };
-                (earliest, later(end, self.event.close_steps.drop_after))
-            }
+        let (end, last) = (self.deadline, last(self.event, self.deadline));
+        let closes = self.event.end == DrainEnd::Close;
+        let earliest = match self.length {
+            DrainLength::UntilEmpty if closes => later(self.event.start, self.minimum).min(end),
+            DrainLength::UntilEmpty | DrainLength::Full => end,
         };
-        if self.is_empty && now >= earliest {
+        if closes && self.is_empty && now >= earliest {
             return Ok(Last::Empty);
         }
         if now < last {
@@ -67,10 +69,14 @@ impl Facts<'_> {
         }
         if self.is_looking {
             // The parts may have been looked at as of long ago, if the thread that does it lost its
-            // processor meanwhile.
+            // processor meanwhile; and there may be more to wake than it wakes at a time.
             return Err(later(now, A_WHILE));
         }
-        Ok(Last::Overdue)
+        Ok(if closes {
+            Last::Overdue
+        } else {
+            Last::TimeOver
+        })
     }
 }
 

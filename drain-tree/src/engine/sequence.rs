@@ -11,7 +11,7 @@ use drain_sync::{AtomicBool, Mutex, Ordering, WaitList, lock};
 use slab::Slab;
 
 use super::completing::{Completing, Portion, Progress};
-use super::ending::{A_WHILE, Facts, outcome};
+use super::ending::{A_WHILE, Facts, last, outcome};
 use super::later;
 use super::looks::Looks;
 use super::pace::List;
@@ -263,9 +263,9 @@ impl Sequence {
             for (look, advance) in batch.iter().zip(advances) {
                 state.list.put_back(look, advance);
             }
-            let overdue = later(state.deadline, self.event.close_steps.drop_after);
             // Another task may wait for the end of this look: see `ending`.
-            let may_be_awaited = state.list.looking == 0 && now >= overdue;
+            let is_last = now >= last(&self.event, state.deadline);
+            let may_be_awaited = state.list.looking == 0 && is_last;
             drop(state);
             drop(batch);
             if may_be_awaited {

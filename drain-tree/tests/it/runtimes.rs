@@ -3,15 +3,17 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use drain_tree::drain_signal::schedule::Place;
 use drain_tree::drain_signal::{Phase, PhaseWait};
 use drain_tree::{
     ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence,
-    DrainSettings, DrainStart, DrainStrategy,
+    DrainSettings, DrainStart, DrainStrategy, WatchOptions,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -348,4 +350,44 @@ fn a_drain_does_not_end_while_another_sequence_is_still_waking() {
         .is_pending()
     {}
     assert_eq!(watch.phase(), Phase::Overdue);
+}
+
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// An operator's drain, which leaves its connections alone when its time is over: each of them has
+/// been asked to leave by then.
+#[test]
+fn a_drain_that_leaves_connections_open_ends_when_all_of_them_were_asked() {
+    let listener = listener();
+    let start = DrainStart::new(DrainReason::Admin);
+    let far_ahead = Arc::new(FarAhead {
+        outcome: Mutex::new(None),
+        sequence: Mutex::new(listener.start_drain_sequence(start)),
+    });
+    let mut telling = listener.start_drain_sequence(start);
+    let halfway = WatchOptions::default().with_place(Place::new(0x8000));
+    let woken = Arc::new(Woken::default());
+    let wakers = std::iter::once(Waker::from(Arc::clone(&far_ahead)))
+        .chain(std::iter::repeat(Waker::from(Arc::clone(&woken))));
+    let waits: Vec<_> = wakers
+        .take(200)
+        .map(|waker| {
+            let mut wait = PhaseWait::new(listener.watch_with(halfway).unwrap());
+            let polled = wait.poll_phase(&mut Context::from_waker(&waker), Phase::Open);
+            assert!(polled.is_pending());
+            wait
+        })
+        .collect();
+    let (end, mut next) = (telling.event().start + T, None);
+    let mut cx = Context::from_waker(Waker::noop());
+    while telling.poll_at(end, &mut cx, &mut next).is_pending() {}
+    assert_eq!(woken.0.load(Ordering::Relaxed), 199);
+    drop(waits);
 }
