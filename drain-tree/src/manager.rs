@@ -128,6 +128,10 @@ impl DrainManager {
     }
 
     /// The deadline of what drains here and below comes nearer; never later.
+    ///
+    /// What drains without one gets this one for as long as a sequence of that drain is polled,
+    /// which still lasts its drain time. To close what an operator's drain leaves open, start a
+    /// drain that closes, and bring that one forward.
     pub fn bring_forward(&self, deadline: Instant) {
         self.node.bring_forward(deadline);
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use conn_tracker::{ConnGroup, ConnTracker};
 use drain_signal::{DEFAULT_DRAIN_TIME, DrainEvent, DrainStrategy};
-use drain_tree::{ChildOptions, DrainManager, DrainOutcome, DrainStart, DrainType};
+use drain_tree::{
+    ChildOptions, DrainEnd, DrainManager, DrainOutcome, DrainReason, DrainStart, DrainType,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -211,13 +213,14 @@ impl DrainSignalingManager {
     }
 
     /// Ends the drain now: its deadline is now, and it resolves when the last connection is gone.
-    /// Health that this manager has failed is restored; health that was failed before is not. A
-    /// drained listener is never revived; `None` if none was draining.
+    /// Also of an operator's drain from above, which has no deadline of its own. Health that this
+    /// manager has failed is restored; health that was failed before is not. A drained listener is
+    /// never revived; `None` if none was draining.
     ///
     /// # Cancel safety
     ///
     /// The deadline has come with the first poll. Dropped afterwards, the drain ends as its
-    /// [`ListenerDrain`] is polled.
+    /// [`ListenerDrain`] is polled; an operator's, as long as that is paced.
     pub async fn stop_listener_draining(&self) -> Option<DrainOutcome> {
         let inner = &*self.inner;
         let state = std::mem::take(&mut *lock(&inner.state));
@@ -225,8 +228,12 @@ impl DrainSignalingManager {
             inner.node.restore_health();
         }
         let event = inner.node.event()?;
-        // It drains, so this joins.
-        let start = DrainStart::new(event.reason).with_direction(event.direction);
+        // It drains, so this joins; unless that drain cuts nothing, as an operator's from above.
+        let reason = match event.end {
+            DrainEnd::Close => event.reason,
+            DrainEnd::Leave => DrainReason::Other("stopped"),
+        };
+        let start = DrainStart::new(reason).with_direction(event.direction);
         let sequence = inner.node.start_drain_sequence(start);
         inner.node.bring_forward(Instant::now().into_std());
         let outcome = sequence.await;

@@ -9,7 +9,10 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use orion_drain::conn_tracker::{ConnTracker, Peer};
-use orion_drain::drain_tree::{DrainEnding, DrainManager, DrainSettings};
+use orion_drain::drain_signal::Phase;
+use orion_drain::drain_tree::{
+    ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart,
+};
 use orion_drain::orion::{
     DrainScenario, DrainSignalingManager, DrainStrategy, DrainType, ListenerDrainContext,
     ListenerDrainState, ListenerDrainStrategy,
@@ -114,6 +117,26 @@ async fn a_stopped_drain_is_over_now_and_the_listener_is_not_revived() {
     ends(&mut idle).await;
     drain.await.expect("it runs");
     assert!(manager.is_listener_draining() && context.completed());
+}
+
+/// An operator's drain from above has no deadline. Stopped, it has one, also when its time is over.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_drain_of_an_operator_is_over_now_too() {
+    for drained in [Duration::ZERO, 2 * T] {
+        let root = DrainManager::root(DrainSettings::default().with_drain_time(T));
+        let node = root.child(ChildOptions::default());
+        let manager = DrainSignalingManager::new(node, ConnTracker::new());
+        let connection = context(&manager).drain().watch().expect("nothing drains");
+        let start = DrainStart::new(DrainReason::Admin);
+        let drain = tokio::spawn(root.start_drain_sequence(start));
+        tokio::time::sleep(drained).await;
+        let start = Instant::now();
+        let outcome = manager.stop_listener_draining().await.expect("it drained");
+        assert_eq!((outcome.ending, outcome.left), (DrainEnding::Deadline, 1));
+        assert!(start.elapsed() < Duration::from_secs(1));
+        assert_eq!(connection.phase(), Phase::Overdue);
+        drain.abort();
+    }
 }
 
 #[tokio::test(start_paused = true)]
