@@ -103,10 +103,10 @@ impl DrainManager {
     /// the sequence [by hand](DrainSequence::poll_at).
     pub fn start_drain_sequence_at(&self, start: DrainStart, now: Instant) -> DrainSequence {
         let settings = self.settings();
-        let sequence = {
+        let (sequence, is_origin) = {
             let mut state = self.node.lock();
-            if let Some(running) = state.running(start.direction, start.reason.end()) {
-                Arc::clone(running)
+            if let Some(joined) = state.running(start.direction, start.reason.end()) {
+                (Arc::clone(&joined.sequence), joined.is_origin)
             } else {
                 let drain_time = start.drain_time.unwrap_or(settings.drain_time);
                 let event = DrainEvent::new(now, drain_time, start.reason)
@@ -120,10 +120,10 @@ impl DrainManager {
                     .unwrap_or_else(|| settings.minimum(start.reason));
                 let sequence = Sequence::new(event, minimum, settings.length);
                 state.join(&self.node, &sequence, true);
-                sequence
+                (sequence, true)
             }
         };
-        cascade::mark(&sequence, &self.node, now);
+        cascade::mark(&sequence, &self.node, is_origin, now);
         DrainSequence::new(sequence)
     }
 

@@ -229,6 +229,27 @@ fn a_start_that_joins_does_not_end_the_drain_of_a_node_with_a_connection() {
     });
 }
 
+/// The same, if one of the two starts below the other: its walk is not that of the whole tree.
+#[test]
+fn a_start_below_one_that_begins_does_not_end_the_drain_of_a_node_beside_it() {
+    model(|| {
+        let root = listener();
+        // The walk comes to the last child first.
+        let [beside, below] = [(); 2].map(|()| root.child(ChildOptions::default()));
+        let watch = beside.watch().unwrap();
+        let other = thread::spawn(move || {
+            let mut sequence = below.start_drain_sequence(IMMEDIATE);
+            let start = sequence.event().start;
+            settle(&mut sequence, start);
+        });
+        let mut sequence = root.start_drain_sequence(IMMEDIATE);
+        other.join().unwrap();
+        let start = sequence.event().start;
+        assert_eq!(settle(&mut sequence, start), None);
+        assert!(is_signaled(&watch));
+    });
+}
+
 /// Invariants 6 and 8: a node and its last watch go at once, and no task polls.
 #[test]
 fn a_node_and_its_watch_that_go_at_once_leave_nothing_to_wait_for() {

@@ -9,8 +9,8 @@ use super::node::Node;
 use super::sequence::Sequence;
 
 /// Marks `from` and everything below it, unless that has been done; then calls the callbacks that
-/// were stored there.
-pub(crate) fn mark(sequence: &Arc<Sequence>, from: &Arc<Node>, now: Instant) {
+/// were stored there. A walk that begins at the sequence's origin marks all that there is.
+pub(crate) fn mark(sequence: &Arc<Sequence>, from: &Arc<Node>, is_origin: bool, now: Instant) {
     if sequence.is_marked() {
         return;
     }
@@ -23,7 +23,9 @@ pub(crate) fn mark(sequence: &Arc<Sequence>, from: &Arc<Node>, now: Instant) {
         }
         nodes.extend(children);
     }
-    sequence.set_marked();
+    if is_origin {
+        sequence.set_marked();
+    }
     for callbacks in stored {
         call(callbacks, sequence.remaining(now));
     }

@@ -25,7 +25,9 @@
 //!    so one of the two sees the other. Of a deadline that comes nearer the same holds: it is
 //!    written before the children are read, and a child reads it after it was added.
 //! 4. To mark a node twice does nothing more than once. A start that joins a sequence whose first
-//!    walk is not finished therefore walks itself, and the promise of 3 holds for it too.
+//!    walk is not finished therefore walks itself, and the promise of 3 holds for it too. Only a
+//!    walk from the node that the sequence was started at says that all is marked: before that, no
+//!    sequence is over.
 //!
 //! **Watches**
 //!

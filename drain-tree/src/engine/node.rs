@@ -50,7 +50,7 @@ pub(crate) struct Joined {
     /// `None` if the node's traffic is not covered.
     part: Option<Arc<Part>>,
     /// Whether it was started here.
-    is_origin: bool,
+    pub(crate) is_origin: bool,
 }
 
 enum Drain {
@@ -332,13 +332,9 @@ impl State {
     }
 
     /// The sequence that a start in `direction` that ends as `end` joins here.
-    pub(crate) fn running(
-        &self,
-        direction: DrainDirection,
-        end: DrainEnd,
-    ) -> Option<&Arc<Sequence>> {
-        let mut sequences = self.joined.iter().map(|joined| &joined.sequence);
-        sequences.find(|sequence| sequence.covers(direction, end))
+    pub(crate) fn running(&self, direction: DrainDirection, end: DrainEnd) -> Option<&Joined> {
+        let mut joined = self.joined.iter();
+        joined.find(|joined| joined.sequence.covers(direction, end))
     }
 
     /// The node's part in `sequence`, which it joins if it has not done so; `None` if its traffic

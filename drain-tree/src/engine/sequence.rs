@@ -23,7 +23,7 @@ pub(crate) struct Sequence {
     minimum: Duration,
     length: DrainLength,
     this: Weak<Self>,
-    /// The first walk of a start is finished.
+    /// A walk from the node that it was started at is finished.
     is_marked: AtomicBool,
     /// Set under the lock, with the outcome; a hint elsewhere.
     is_over: AtomicBool,
