@@ -326,7 +326,8 @@ impl<S: Send + Sync + 'static> Entered<S> {
         if !rules.any(FilterChainMatch::asks_for_hello) {
             return Self::new(accepted);
         }
-        let said = hello::wait(&accepted).await?;
+        // Boxed: few listeners wait for it, and the task of every connection would have room for it.
+        let said = Box::pin(hello::wait(&accepted)).await?;
         let source = accepted.peer.as_socket();
         let mut facts = ConnectionFacts::new(source, None);
         facts.tls = said.tls;

@@ -64,7 +64,7 @@ struct Forwarded {
 impl Proxy {
     /// Answers one request; what goes wrong upstream becomes a status.
     pub(crate) async fn answer(
-        self,
+        &self,
         request: Request<ReceivedBody>,
         stats: &Arc<HttpStats>,
     ) -> Result<Response<Body>, Infallible> {
