@@ -132,7 +132,10 @@ impl ListenerUpdate {
     }
 
     /// Reads and checks the listeners one by one.
-    pub(super) fn of(version_info: String, listeners: impl Iterator<Item = Raw>) -> Self {
+    pub(super) fn of(
+        version_info: String,
+        listeners: impl Iterator<Item = impl Into<Option<Raw>>>,
+    ) -> Self {
         let read = Resources::read(listeners, |_| true);
         Self {
             version_info,

@@ -52,10 +52,10 @@ impl Listener {
 impl ListenerUpdate {
     /// Reads the resources of a discovery response as it comes over gRPC, by the same rules as
     /// [`from_json`](Self::from_json). What is wrong with a single listener is in
-    /// [`rejected`](Self::rejected).
+    /// [`rejected`](Self::rejected). `None` has a place in the response, and nothing to read.
     pub fn from_resources<'r>(
         version_info: &str,
-        resources: impl IntoIterator<Item = &'r Any>,
+        resources: impl IntoIterator<Item = impl Into<Option<&'r Any>>>,
     ) -> Self {
         Self::of(version_info.to_owned(), messages(resources))
     }
@@ -64,10 +64,11 @@ impl ListenerUpdate {
 impl RouteUpdate {
     /// Reads the resources of a discovery response as it comes over gRPC, by the same rules as a
     /// table in a listener. Those of which the name is not `wanted` are left out unread, as in
-    /// Envoy; what is wrong with another one is in [`rejected`](Self::rejected).
+    /// Envoy; what is wrong with another one is in [`rejected`](Self::rejected). `None` has a place
+    /// in the response, and nothing to read.
     pub fn from_resources<'r>(
         version_info: &str,
-        resources: impl IntoIterator<Item = &'r Any>,
+        resources: impl IntoIterator<Item = impl Into<Option<&'r Any>>>,
         wanted: impl Fn(&str) -> bool,
     ) -> Self {
         Self::of(version_info.to_owned(), messages(resources), wanted)
@@ -75,15 +76,18 @@ impl RouteUpdate {
 }
 
 /// Each resource with its `@type`.
-fn messages<'r>(resources: impl IntoIterator<Item = &'r Any>) -> impl Iterator<Item = Raw> {
+fn messages<'r>(
+    resources: impl IntoIterator<Item = impl Into<Option<&'r Any>>>,
+) -> impl Iterator<Item = Option<Raw>> {
     let resources = resources.into_iter().enumerate();
     resources.map(|(index, resource)| {
+        let resource = resource.into()?;
         let mut reader = Reader::default();
         let json = reader.any(&resource.type_url, &resource.value, &place(index), 0);
-        Raw {
+        Some(Raw {
             json,
             unreadable: reader.unreadable,
-        }
+        })
     })
 }
 

@@ -61,9 +61,10 @@ pub(super) struct Resources<T> {
 }
 
 impl<T: Resource> Resources<T> {
-    /// Reads and checks those whose name is `wanted`, and those that have none.
+    /// Reads and checks those whose name is `wanted`, and those that have none. `None` has a place
+    /// in the response, and nothing to read.
     pub(super) fn read(
-        resources: impl IntoIterator<Item = Raw>,
+        resources: impl IntoIterator<Item = impl Into<Option<Raw>>>,
         wanted: impl Fn(&str) -> bool,
     ) -> Self {
         let mut all = Self {
@@ -75,7 +76,9 @@ impl<T: Resource> Resources<T> {
         };
         let mut first_places = BTreeMap::new();
         for (index, raw) in resources.into_iter().enumerate() {
+            let Some(raw) = raw.into() else { continue };
             let at = place(index);
+            let ends = ends_by_itself(&raw.json);
             let name = T::name_in(raw.json.get("resource").unwrap_or(&raw.json));
             if name.as_ref().is_some_and(|name| !wanted(name)) {
                 continue;
@@ -101,6 +104,8 @@ impl<T: Resource> Resources<T> {
                     all.places.push(index);
                     let paths = unknown.iter().map(|field| field.path.to_string());
                     all.unknown_fields.extend(paths);
+                    let ttl = ends.then(|| at.key("ttl").to_string());
+                    all.unknown_fields.extend(ttl);
                     all.foreign_fields
                         .append(&mut foreign::find(&unknown, T::ROOT));
                 }
@@ -141,6 +146,12 @@ pub(super) fn reject<T: Resource>(
 /// Where the resource of this index stands.
 pub(super) fn place(index: usize) -> FieldPath {
     FieldPath::root().key("resources").index(index)
+}
+
+/// Whether its wrapper says that it goes unless it is renewed, which is not carried out here.
+fn ends_by_itself(resource: &Value) -> bool {
+    let found = resource.get("@type").and_then(Value::as_str);
+    found.map(message_name) == Some(WRAPPER) && resource.get("ttl").is_some()
 }
 
 /// The message of this type that stands at `at`, out of its wrappers; and where it stands then.

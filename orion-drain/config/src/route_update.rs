@@ -39,7 +39,7 @@ impl RouteUpdate {
     /// Reads and checks one by one those whose name is `wanted`.
     pub(super) fn of(
         version_info: String,
-        routes: impl Iterator<Item = Raw>,
+        routes: impl Iterator<Item = impl Into<Option<Raw>>>,
         wanted: impl Fn(&str) -> bool,
     ) -> Self {
         let read = Resources::read(routes, wanted);

@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use envoy_types::pb::envoy::config::core::v3::{Locality, Node, node::UserAgentVersionType};
 use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::protobuf::{self, ListValue, Struct, value::Kind as JsonKind};
 use envoy_types::pb::google::rpc::Status;
+use prost::Message as _;
 use serde_json::{Map, Value};
 
 use super::update::XdsUpdate;
@@ -274,7 +275,10 @@ impl Session for StateOfTheWorld {
             Kind::Listeners => ListenerUpdate::from_resources(version, resources).into(),
             Kind::Routes => {
                 let wanted = |name: &str| asked.names.contains(name);
-                RouteUpdate::from_resources(version, resources, wanted).into()
+                let is_known = *version == asked.version;
+                let news = resources.iter();
+                let news = news.map(|one| (!is_known || !is_heartbeat(one)).then_some(one));
+                RouteUpdate::from_resources(version, news, wanted).into()
             }
         })
     }
@@ -312,6 +316,11 @@ impl Delta {
 }
 
 impl Subscription<BTreeMap<String, String>> {
+    /// Whether a resource only says that the one which is there is still meant: a heartbeat.
+    fn is_renewed_by(&self, named: &Resource) -> bool {
+        named.resource.is_none() && self.version.get(&named.name) == Some(&named.version)
+    }
+
     fn request(&self, node: Option<Node>) -> DeltaDiscoveryRequest {
         DeltaDiscoveryRequest {
             node,
@@ -367,6 +376,15 @@ impl Session for Delta {
         let asked = asked.find(|one| one.kind.type_url() == response.type_url)?;
         let (version, empty) = (&response.system_version_info, Any::default());
         let all = response.resources.iter();
+        let news = all.map(|named| (!asked.is_renewed_by(named)).then_some(named));
+        let bodies = news
+            .clone()
+            .map(|named| Some(named?.resource.as_ref().unwrap_or(&empty)));
+        // What is not carried out is said.
+        let ttls = news.enumerate().filter_map(|(index, named)| {
+            named?.ttl.as_ref()?;
+            Some(format!("resources[{index}].ttl"))
+        });
         // What cannot be read has a name all the same, whatever stands inside it.
         let name = |rejected: &mut RejectedResource| {
             let named = response.resources.get(rejected.index);
@@ -377,18 +395,18 @@ impl Session for Delta {
         };
         Some(match asked.kind {
             Kind::Listeners => {
-                let resources = all.map(|named| named.resource.as_ref().unwrap_or(&empty));
-                let mut update = ListenerUpdate::from_resources(version, resources);
+                let mut update = ListenerUpdate::from_resources(version, bodies);
                 update.rejected.iter_mut().for_each(name);
+                update.unknown_fields.extend(ttls);
                 update.removed = Some(response.removed_resources.clone());
                 update.into()
             }
             // Routes that are removed go on, as in Envoy: a listener refers to them.
             Kind::Routes => {
-                let resources = all.map(|named| named.resource.as_ref().unwrap_or(&empty));
                 let wanted = |name: &str| asked.names.contains(name);
-                let mut update = RouteUpdate::from_resources(version, resources, wanted);
+                let mut update = RouteUpdate::from_resources(version, bodies, wanted);
                 update.rejected.iter_mut().for_each(name);
+                update.unknown_fields.extend(ttls);
                 update.into()
             }
         })
@@ -423,6 +441,15 @@ impl Session for Delta {
             ..asked.request(self.asker.node())
         })
     }
+}
+
+/// Whether a resource is a wrapper around nothing, as a state of the world has a heartbeat.
+fn is_heartbeat(resource: &Any) -> bool {
+    let wrapper = resource
+        .type_url
+        .ends_with("/envoy.service.discovery.v3.Resource");
+    let read = wrapper.then(|| Resource::decode(&*resource.value));
+    read.is_some_and(|read| read.is_ok_and(|read| read.resource.is_none()))
 }
 
 /// What is wrong, in Envoy's words; `None` if nothing is.

@@ -3,8 +3,6 @@
 mod routes;
 
 use envoy_types::pb::envoy::config::listener::v3::Listener;
-use envoy_types::pb::envoy::service::discovery::v3::Resource;
-use prost::Message as _;
 
 use super::*;
 

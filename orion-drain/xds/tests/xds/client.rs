@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
+use envoy_types::pb::google::protobuf::{Any, Duration as Seconds};
 use orion_drain_config::{Bootstrap, ListenerUpdate, Refused};
 use orion_drain_stats::Stats;
 use orion_drain_xds::{XdsClient, XdsUpdate};
+use prost::Message as _;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
@@ -123,7 +126,7 @@ impl Client {
     }
 }
 
-fn listener(name: &str) -> envoy_types::pb::google::protobuf::Any {
+fn listener(name: &str) -> Any {
     messages::resource(json!({
         "name": name,
         "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
@@ -275,6 +278,134 @@ async fn a_delta_stream_adds_and_removes_and_another_one_says_what_is_there() {
     );
 }
 
+/// Resources without a body: name, version, and whether they end by themselves.
+fn bodiless(kind: &str, nonce: &str, resources: &[(&str, &str, bool)]) -> DeltaDiscoveryResponse {
+    let resource = |&(name, version, ends): &(&str, &str, bool)| Resource {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        ttl: ends.then(|| Seconds {
+            seconds: 60,
+            ..Seconds::default()
+        }),
+        ..Resource::default()
+    };
+    DeltaDiscoveryResponse {
+        nonce: nonce.to_owned(),
+        type_url: kind.to_owned(),
+        resources: resources.iter().map(resource).collect(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_a_delta_changes_nothing_and_one_of_another_version_is_refused_by_name() {
+    let mut plane = Plane::start().await;
+    let mut client = Client::start(true, "DELTA_GRPC", &plane);
+    let mut stream = plane.delta().await;
+    stream.answer().await;
+    let (x, y) = (("x", "1", listener("x")), ("y", "1", listener("y")));
+    stream.send("a", vec![x, y], &[]).await;
+    assert_eq!(stream.answer().await, ("a".to_owned(), vec![], None));
+    client.update().await;
+
+    let heartbeat = bodiless(messages::LISTENER, "b", &[("x", "1", true)]);
+    stream.respond(Ok(heartbeat)).await;
+    assert_eq!(stream.answer().await, ("b".to_owned(), vec![], None));
+    assert_eq!(client.update().await, (vec![], Some(vec![])));
+    // What is behind a heartbeat has its own place.
+    let mut mixed = bodiless(
+        messages::LISTENER,
+        "c",
+        &[("x", "1", false), ("y", "2", false), ("z", "1", false)],
+    );
+    mixed.resources[2].resource = Some(listener("z"));
+    stream.respond(Ok(mixed)).await;
+    let (nonce, _, wrong) = stream.answer().await;
+    let wrong = wrong.expect("`y` has another version");
+    let expected = "y: resources[1].@type: unknown resource type ``";
+    assert!(nonce == "c" && wrong.contains(expected), "{wrong}");
+    assert_eq!(client.update().await, (vec!["z".to_owned()], Some(vec![])));
+
+    drop(stream);
+    let there = ["x", "y", "z"].map(|name| (name.to_owned(), "1".to_owned()));
+    let (_, told, _) = plane.delta().await.answer().await;
+    assert_eq!(told, there);
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_routes_changes_nothing_and_one_of_another_version_is_refused() {
+    let mut plane = Plane::start().await;
+    for api_type in ["GRPC", "DELTA_GRPC"] {
+        let bootstrap = bootstrap(true, api_type, &[plane.address.to_string()]);
+        let (wanted, mut updates) = routes_client(&bootstrap);
+        wanted.send_replace(names(&["a"]));
+        if api_type == "DELTA_GRPC" {
+            let mut stream = plane.delta().await;
+            stream.answer().await;
+            stream.request().await;
+            stream
+                .send_routes("r", vec![("a", "1", routes("a"))], &[])
+                .await;
+            assert_eq!(updates.recv().await.expect("an update"), ["a"]);
+            stream.request().await;
+            for (version, is_refused) in [("1", false), ("2", true)] {
+                let heartbeat = bodiless(messages::ROUTES, version, &[("a", version, true)]);
+                stream.respond(Ok(heartbeat)).await;
+                assert_eq!(updates.recv().await.expect("an update"), [""; 0]);
+                let answer = stream.request().await;
+                let is_nack = answer.error_detail.is_some();
+                assert_eq!((&*answer.response_nonce, is_nack), (version, is_refused));
+            }
+            continue;
+        }
+        let mut stream = plane.whole().await;
+        stream.answer().await;
+        stream.routes_request().await;
+        stream.send_routes("1", "r", vec![routes("a")]).await;
+        assert_eq!(updates.recv().await.expect("an update"), ["a"]);
+        stream.routes_request().await;
+        let heartbeat = Any {
+            type_url: "type.googleapis.com/envoy.service.discovery.v3.Resource".to_owned(),
+            value: bodiless("", "", &[("a", "", true)]).resources[0].encode_to_vec(),
+        };
+        let wrong = "a: resources[0]: missing field `resource`\n";
+        for (version, wrong) in [("1", ""), ("2", wrong)] {
+            let resources = vec![heartbeat.clone()];
+            stream.send_routes(version, version, resources).await;
+            assert_eq!(updates.recv().await.expect("an update"), [""; 0]);
+            let answer = stream.routes_request().await;
+            assert_eq!(answer, ("1", version, &["a"][..], wrong).into());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_listener_that_would_end_by_itself_is_taken_and_counted() {
+    let mut plane = Plane::start().await;
+    let body = Some(listener("x"));
+    let mut ending = bodiless(messages::LISTENER, "a", &[("x", "1", true)]);
+    ending.resources[0].resource = body;
+    let wrapped = Any {
+        type_url: "type.googleapis.com/envoy.service.discovery.v3.Resource".to_owned(),
+        value: ending.resources[0].encode_to_vec(),
+    };
+    let mut delta = Client::start(true, "DELTA_GRPC", &plane);
+    let mut stream = plane.delta().await;
+    stream.answer().await;
+    stream.respond(Ok(ending)).await;
+    assert_eq!(stream.answer().await, ("a".to_owned(), vec![], None));
+    let mut whole = Client::start(true, "GRPC", &plane);
+    let mut stream = plane.whole().await;
+    stream.answer().await;
+    stream.send("1", "a", vec![wrapped]).await;
+    assert_eq!(stream.answer().await, ack("1", "a"));
+    for client in [&mut delta, &mut whole] {
+        let update = client.updates.recv().await.expect("an update");
+        assert_eq!(update.unknown_fields, ["resources[0].ttl"]);
+        assert_eq!(client.stat("server.dynamic_unknown_fields"), 1);
+    }
+}
+
 #[tokio::test]
 async fn a_listener_service_is_asked_for_changes_too() {
     let mut plane = Plane::start().await;
@@ -386,7 +517,7 @@ fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|&name| name.to_owned()).collect()
 }
 
-fn routes(name: &str) -> envoy_types::pb::google::protobuf::Any {
+fn routes(name: &str) -> Any {
     messages::routes(
         json!({ "name": name, "virtual_hosts": [{ "name": "all", "domains": ["*"] }] }),
     )
@@ -406,16 +537,16 @@ fn routes_client(
     for client in clients {
         let to_updates = to_updates.clone();
         tokio::spawn(client.run(move |update| {
-            let names: Vec<_> = match update {
-                XdsUpdate::Routes(update) => {
-                    update.routes.into_iter().map(|table| table.name).collect()
-                }
-                _ => Vec::new(),
+            let (routes, rejected) = match update {
+                XdsUpdate::Routes(update) => (update.routes, update.rejected),
+                _ => (Vec::new(), Vec::new()),
             };
+            let names: Vec<_> = routes.into_iter().map(|table| table.name).collect();
             let bad = names.iter().filter(|name| *name == "bad");
-            let refused = bad
-                .map(|name| Refused::new(Some(name.clone()), "is bad"))
-                .collect();
+            let refused = bad.map(|name| Refused::new(Some(name.clone()), "is bad"));
+            let rejected = rejected.into_iter();
+            let rejected = rejected.map(|one| Refused::new(one.name, one.error.to_string()));
+            let refused = refused.chain(rejected).collect();
             to_updates.send(names).ok();
             async move { refused }
         }));
