@@ -88,7 +88,8 @@ impl<D: DrainDecision> Answer<D> {
             decision,
             exchanges,
         } = &*self.connection;
-        exchanges.respond(self.taken, exchanges.leaving(decision), response);
+        let leaving = exchanges.leaving_with(self.taken, response.status(), decision);
+        exchanges.respond(self.taken, leaving, response);
     }
 }
 

@@ -4,7 +4,8 @@
 //! For servers that keep track of a connection's persistence themselves, as hyper does. A
 //! hand-written server asks [`apply`](crate::apply).
 
-use http::{Request, Response};
+use drain_signal::DrainDecision;
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 
 use crate::exchange::Exchanges;
@@ -29,7 +30,7 @@ impl TakenRequest {
     /// CONNECT.
     #[must_use]
     #[inline]
-    pub fn switches(self, status: http::StatusCode) -> bool {
+    pub fn switches(self, status: StatusCode) -> bool {
         self.is_http1() && self.head.switches(status)
     }
 }
@@ -51,6 +52,21 @@ impl Exchanges {
             self.untrack();
         }
         TakenRequest { head }
+    }
+
+    /// [`leaving`](Self::leaving) with a response of this status. One that makes a tunnel is not
+    /// asked about: it cannot inform its client, and the tunnel's slot is still to come.
+    #[inline]
+    pub fn leaving_with(
+        &self,
+        taken: TakenRequest,
+        status: StatusCode,
+        decision: &impl DrainDecision,
+    ) -> Leaving {
+        match taken.switches(status) {
+            true => Leaving::No,
+            false => self.leaving(decision),
+        }
     }
 
     /// The head of this response is handed on: it says `connection: close` if the connection is

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use drain_signal::DrainDecision;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use proto_drain_http1::{
     CloseCounters, DrainLayer, Exchanges, GracefulShutdown, Http1Connection, Http1Settings,
     LingerIo, LingerSettings,
@@ -27,7 +27,7 @@ impl DrainDecision for Counting {
     }
 }
 
-/// Answers, or fails if the request asks for it.
+/// Answers, takes what switches, or fails if the request asks for it.
 #[derive(Clone)]
 struct Inner;
 
@@ -44,7 +44,11 @@ impl Service<Request<()>> for Inner {
         ready(if request.uri() == "/fail" {
             Err("asked to")
         } else {
-            Ok(Response::new(String::new()))
+            let mut response = Response::new(String::new());
+            if request.uri() == "/switch" {
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            }
+            Ok(response)
         })
     }
 }
@@ -75,6 +79,22 @@ async fn the_decision_is_asked_once_per_http1_response_and_never_for_http2() {
         1,
         "an error is no response"
     );
+}
+
+#[tokio::test]
+async fn a_response_that_makes_a_tunnel_is_not_asked_about() {
+    for (method, path) in [(Method::GET, "/switch"), (Method::CONNECT, "a:1")] {
+        let (decision, exchanges) = (Counting::default(), Exchanges::new());
+        let mut service = DrainLayer::new(decision.clone(), exchanges.clone()).layer(Inner);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .body(())
+            .unwrap();
+        let response = service.call(request).await.unwrap();
+        assert!(exchanges.is_tunnel() && !response.headers().contains_key("connection"));
+        assert_eq!(decision.0.load(Ordering::Relaxed), 0, "{path}");
+    }
 }
 
 #[tokio::test]
