@@ -50,6 +50,8 @@ pub struct ConnectionAge {
     pub cut_after: Option<Duration>,
     /// The response to this request is the first that informs the client: Envoy's
     /// `max_requests_per_connection`. Zero counts as no limit, as in Envoy. Default: no limit.
+    ///
+    /// A response that makes a tunnel of an HTTP/1 connection informs nobody: the tunnel goes on.
     pub max_requests: Option<u64>,
 }
 

@@ -146,7 +146,8 @@ impl<F, R: http_body::Body> AppResponse<F, R> {
         if let Some((connection, exchanges)) = this.of.take() {
             // For streams of HTTP/2 it is a GOAWAY, and the decision is asked when that is sent.
             if this.taken.is_http1() {
-                let leaving = match exchanges.leaving(&connection) {
+                let status = response.status();
+                let leaving = match exchanges.leaving_with(*this.taken, status, &connection) {
                     Leaving::No => leaving,
                     yes => yes,
                 };

@@ -151,7 +151,7 @@ where
         }
         let stream = StreamTunnel::asked_for(&request);
         shared.extend(&mut request, stream.as_ref());
-        let open = OpenRequest::new(Arc::clone(shared));
+        let open = OpenRequest::new(Arc::clone(shared), is_http2);
         let reset = is_http2.then(|| shared.goaway.resets().stream());
         if !has_body || is_http2 && shared.request_timeout.is_none() {
             let request = request.map(|body| ReceivedBody::new(body, is_http2));
@@ -175,13 +175,25 @@ where
 pub(super) struct OpenRequest(Arc<Shared>);
 
 impl OpenRequest {
-    fn new(shared: Arc<Shared>) -> Self {
+    fn new(shared: Arc<Shared>, is_http2: bool) -> Self {
         if shared.connection.request_started() == shared.last_request {
             shared.ending.stats().max_requests_reached();
-            shared.connection.retire();
+            if is_http2 {
+                shared.connection.retire();
+            }
         }
         shared.ending.stats().request_started();
         Self(shared)
+    }
+
+    /// The head of an HTTP/1 response is next: that to the last request informs the client, unless
+    /// it makes a tunnel of the connection, which has no age.
+    #[inline]
+    pub(super) fn retire_unless(&self, switches: bool) {
+        let connection = &self.0.connection;
+        if connection.requests() == self.0.last_request && !switches {
+            connection.retire();
+        }
     }
 
     /// What the requests of its connection share.

@@ -247,13 +247,14 @@ where
         };
         let (shared, taken) = (open.shared(), *this.taken);
         if taken.is_http1() {
-            let leaving = match shared.exchanges.leaving(&shared.connection) {
+            let (connection, status) = (&shared.connection, response.status());
+            open.retire_unless(taken.switches(status));
+            let leaving = match shared.exchanges.leaving_with(taken, status, connection) {
                 Leaving::No if closes => Leaving::Yes,
                 leaving => leaving,
             };
             shared.exchanges.respond(taken, leaving, &mut response);
-            if taken.switches(response.status()) {
-                let connection = &shared.connection;
+            if taken.switches(status) {
                 connection.switched(&shared.exchanges);
                 let tunnel = || Tunnel::new(connection.clone(), &response);
                 shared.ending.begin_tunnel(tunnel);

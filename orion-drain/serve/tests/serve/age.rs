@@ -1,6 +1,7 @@
 //! How old connections become, and how each protocol's client learns of it.
 
 use orion_drain_serve::ConnectionAge;
+use proto_drain_tcp::TcpDrainPolicy;
 
 use super::*;
 
@@ -215,4 +216,57 @@ async fn a_client_that_asked_for_the_close_is_not_waited_for_and_one_that_sends_
         served.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), waited, "{more:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_leaves_at_its_own_slot_whatever_its_connection_would_have_said_instead() {
+    for is_last in [true, false] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let last = is_last.then_some(1);
+        let age = ConnectionAge::default().with_max_requests(last);
+        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
+        let server = server.with_age(age);
+        if !is_last {
+            // Every response says `close` now, but one that opens a tunnel.
+            listener.node.fail_health();
+        }
+        let (mut client, accepted) = duplex(64 * 1024);
+        let connection = listener.connection().expect("it is open");
+        let service = service_fn(tunnel_at_slot);
+        tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+        let ask = b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: echo\r\nconnection: upgrade\r\n\r\n";
+        client.write_all(ask).await.unwrap();
+        assert_eq!(rig::h1::head(&mut client).await.unwrap().status(), 101);
+        for _ in 0..3 {
+            client.write_all(b"ping").await.unwrap();
+            let echoed = client.read_exact(&mut [0; 4]).await;
+            echoed.unwrap_or_else(|error| panic!("{is_last}: {error}"));
+            tokio::time::sleep(AGE).await;
+        }
+        let start = Instant::now();
+        tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+        assert!(rest(&mut client).await.is_empty());
+        assert!(start.elapsed() < T / 4, "{is_last}: {:?}", start.elapsed());
+    }
+}
+
+/// A tunnel to an echo, which closes at its slot.
+async fn tunnel_at_slot(
+    mut request: Request<ReceivedBody>,
+) -> Result<Response<Full<Bytes>>, http::Error> {
+    let connection = request.extensions().get::<Connection>().cloned();
+    let connection = connection.expect("every request has its connection");
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let (near, far) = duplex(1024);
+        tokio::spawn(async move {
+            let (mut read, mut write) = tokio::io::split(far);
+            tokio::io::copy(&mut read, &mut write).await
+        });
+        let client = TokioIo::new(upgraded.await.expect("a tunnel"));
+        let options = CopyOptions::new().with_policy(TcpDrainPolicy::AtSlot);
+        serve_tunnel(client, near, connection, options).await
+    });
+    let head = Response::builder().status(101).header("upgrade", "echo");
+    head.header("connection", "upgrade").body(Full::default())
 }
