@@ -77,6 +77,7 @@ mod path_policy;
 #[cfg(feature = "xds")]
 mod protobuf;
 mod rds;
+mod re2;
 mod read;
 mod refused;
 mod repair;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     RequestHead, flags,
     names::{self, Named, is_default},
-    numbers,
+    numbers, re2,
 };
 
 /// A regular expression that has to match a text whole: `type.matcher.v3.RegexMatcher`.
@@ -40,9 +40,10 @@ impl TryFrom<RegexFields> for RegexMatcher {
             Regex::new(pattern)
                 .map_err(|error| format!("`{regex}` is not a regular expression: {error}"))
         };
+        let pattern = re2::translate(&regex);
         Ok(Self {
-            whole: compiled(&format!(r"\A(?:{regex})\z"))?,
-            anywhere: compiled(&regex)?,
+            whole: compiled(&format!(r"\A(?:{pattern})\z"))?,
+            anywhere: compiled(&pattern)?,
             regex,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use orion_drain_config::{Action, ChosenRoute, RequestHead, RouteConfiguration};
 
 use super::{http_listener, manager, read};
@@ -202,6 +202,55 @@ fn a_header_matches_by_its_pattern() {
         }
         let chosen = table.choose(&RequestHead::new("h", "/", &headers));
         assert_eq!(chosen.is_some(), matches, "{matcher} {value:?}");
+    }
+}
+
+/// As seen of Envoy 1.40.0.
+#[test]
+fn an_expression_is_read_as_re2_reads_it() {
+    for (regex, fits, fits_not) in [
+        (r"\d+", "3", "٣"),
+        (r"\D+", "٣", "3"),
+        (r"\w+", "a_9", "ä"),
+        (r"\W+", "ä", "a"),
+        (r"[\w-]+", "a-b", "ä"),
+        (r"[^\d]+", "٣", "3"),
+        (r"[\D]+", "٣", "3"),
+        (r"[\d-z]+", "3-z", "y"),
+        (r"a\sb", "a b", "a\u{a0}b"),
+        (r"[a\s]+", "a a", "a\u{a0}a"),
+        (r".*\bb", "äb", "ab"),
+        (r"\<a\>", "<a>", "a"),
+        (r"[a&&b]+", "a&b", "c"),
+        (r"[&&]", "&", "a"),
+        (r"[ab~~b]+", "a~b", "c"),
+        (r"[+--]", ",", "/"),
+        (r"[a-c--e]+", "b-d", "f"),
+        (r"[--/]", ".", "0"),
+        (r"[[a]]", "[]", "a"),
+        (r"[[-]+", "[-", "a"),
+        (r"[]a]+", "]a", "b"),
+        (r"[^]a]", "b", "]"),
+        (r"[[:alpha:]_]+", "a_", "ä"),
+        (r"[a\]b]+", "]", "c"),
+        (r"[\[\]]+", "[]", "a"),
+        (r"\[a-c\]", "[a-c]", "b"),
+        (r"[a-]+", "a-", "b"),
+        (r"[\x41-\x43]", "B", "-"),
+        (r"(?i)k", "K", "j"),
+        (r"\\d", r"\d", "3"),
+    ] {
+        let matcher = format!("safe_regex_match: {{ regex: '{regex}' }}");
+        for (value, is_it) in [(fits, true), (fits_not, false)] {
+            let table = numbered(&[&format!(
+                "prefix: /, headers: [{{ name: X-Test, {matcher} }}]"
+            )]);
+            let mut headers = HeaderMap::new();
+            let bytes = value.as_bytes();
+            headers.insert("x-test", HeaderValue::from_bytes(bytes).expect("a value"));
+            let chosen = table.choose(&RequestHead::new("h", "/", &headers));
+            assert_eq!(chosen.is_some(), is_it, "{regex} {value:?}");
+        }
     }
 }
 

@@ -59,6 +59,12 @@ async fn a_header_chooses_a_route_by_each_kind_of_pattern() {
             &["aab"],
         ),
         ("safe_regex_match: { regex: 'a+' }", &["aa"], &["aab"]),
+        // What another library would read otherwise than RE2.
+        (
+            r"safe_regex_match: { regex: '\d[&&a][+--]' }",
+            &["3&-", "3a,"],
+            &["٣a,", "3x,", "3a/"],
+        ),
         (
             "range_match: { start: 1, end: 3 }",
             &["1", "2"],
