@@ -42,6 +42,11 @@ impl<'de, T: TypedConfig> Visitor<'de> for Message<T> {
         let mut early = Map::new();
         while let Some(key) = fields.next_key::<String>()? {
             if key != "@type" {
+                // It sorts before `@type`: no field has such a name. What is behind it would be
+                // read by itself, and fields that are not known would go unseen.
+                if !key.starts_with(|first: char| first.is_ascii_alphabetic()) {
+                    return Err(A::Error::custom(format_args!("`{key}`: no such field")));
+                }
                 early.insert(key, fields.next_value()?);
                 continue;
             }

@@ -7,7 +7,7 @@ use super::{
     ConfigError,
     document::{Document, without_mark},
     foreign::{self, Root},
-    path::FieldPath,
+    path::{FieldPath, Step},
 };
 
 /// A value that was read, and what was in the document beside it.
@@ -63,8 +63,8 @@ pub(super) struct Unknown {
 
 pub(super) fn json(text: &str) -> Result<Value, ConfigError> {
     serde_json::from_str(without_mark(text))
-        .map(|Document(value)| prepare(value))
         .map_err(|error| ConfigError::syntax(format!("not JSON: {error}")))
+        .and_then(|Document(value)| prepare(value).map_err(|twice| twice.error(text)))
 }
 
 /// YAML, which includes JSON.
@@ -78,8 +78,8 @@ pub(super) fn yaml(text: &str) -> Result<Value, ConfigError> {
             .and_then(|text| yaml_serde::from_str(&text).ok())
             .ok_or(error)
     });
-    read.map(|Document(value)| prepare(value))
-        .map_err(|error| ConfigError::syntax(format!("not YAML: {error}")))
+    read.map_err(|error| ConfigError::syntax(format!("not YAML: {error}")))
+        .and_then(|Document(value)| prepare(value).map_err(|twice| twice.error(text)))
 }
 
 /// The text with spaces for tabs that stand before a comment, or at the end of a line.
@@ -142,8 +142,8 @@ const LISTS: &[&str] = &[
 /// What protobuf's JSON mapping says before fields have types: `null` is absent, and `portValue` is
 /// `port_value`. Puts `@type` first, so that a message is read in one pass once its type is known,
 /// and errors in it have a path.
-pub(super) fn prepare(value: Value) -> Value {
-    match value {
+fn prepare(value: Value) -> Result<Value, Twice> {
+    Ok(match value {
         Value::Object(mut map) => {
             let mut prepared = Map::new();
             if let Some(type_url) = map.remove("@type") {
@@ -160,7 +160,12 @@ pub(super) fn prepare(value: Value) -> Value {
                     }
                     _ => {
                         let key = snake_case(key);
-                        let mut value = prepare(value);
+                        if prepared.contains_key(&key) {
+                            return Err(Twice(vec![Step::Key(key)]));
+                        }
+                        let value = prepare(value);
+                        let mut value =
+                            value.map_err(|twice| twice.within(Step::Key(key.clone())))?;
                         if LISTS.contains(&key.as_str()) && !value.is_array() {
                             value = Value::Array(vec![value]);
                         }
@@ -170,8 +175,31 @@ pub(super) fn prepare(value: Value) -> Value {
             }
             Value::Object(prepared)
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(prepare).collect()),
+        Value::Array(items) => {
+            let items = items.into_iter().enumerate().map(|(index, item)| {
+                prepare(item).map_err(|twice| twice.within(Step::Index(index)))
+            });
+            Value::Array(items.collect::<Result<_, _>>()?)
+        }
         other => other,
+    })
+}
+
+/// A field that stands in one message as `port_value` and as `portValue`; its path, from the inside
+/// out.
+#[derive(Debug)]
+struct Twice(Vec<Step>);
+
+impl Twice {
+    fn within(mut self, step: Step) -> Self {
+        self.0.push(step);
+        self
+    }
+
+    fn error(self, text: &str) -> ConfigError {
+        let path: FieldPath = self.0.into_iter().rev().collect();
+        let error = ConfigError::shape(&path, "duplicate key, once in camel case");
+        error.in_text(text, &Value::Null)
     }
 }
 

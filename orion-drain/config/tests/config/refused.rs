@@ -108,6 +108,38 @@ fn a_number_may_stand_in_quotes_as_in_protobufs_json() {
     }
 }
 
+/// In Envoy, too, `<<` is a field that no message has.
+#[test]
+fn a_key_that_no_field_can_have_hides_nothing_in_a_typed_config() {
+    for key in ["<<", "0", "@note", "//"] {
+        let field = format!("{key:?}: {{ use_remote_address: true }}");
+        let (kind, error) = refused(&http_listener(&field));
+        assert_eq!(kind, ConfigErrorKind::Shape);
+        assert_eq!(error, format!("{FILTER}: `{key}`: no such field"));
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_once_in_camel_case_is_refused_with_its_path() {
+    let twice = http_listener("use_remote_address: true\nuseRemoteAddress: false");
+    let error = Listener::from_yaml(&twice).expect_err("one of them would be lost");
+    let [field] = error.fields() else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (&*field.path, &*field.message),
+        (
+            &*format!("{FILTER}.use_remote_address"),
+            "duplicate key, once in camel case"
+        )
+    );
+    assert!(field.line.is_some(), "{field:?}");
+    // Keys of metadata are no fields.
+    let metadata = "metadata: { filter_metadata: { a: { a_b: 1, aB: 2 } } }\nname:";
+    let listener = http_listener("").replacen("name:", metadata, 1);
+    Listener::from_yaml(&listener).expect("all of it is kept");
+}
+
 #[test]
 fn an_unknown_filter_is_named() {
     let (kind, error) =
