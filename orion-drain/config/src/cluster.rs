@@ -26,7 +26,7 @@ pub struct Cluster {
         skip_serializing_if = "is_default"
     )]
     pub discovery_type: DiscoveryType,
-    /// How long a connection may take to be made. Default 5 s.
+    /// How long a connection may take to be made, above 0. Default 5 s.
     #[serde(
         default,
         with = "duration::option",

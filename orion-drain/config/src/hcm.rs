@@ -267,7 +267,7 @@ pub struct KeepaliveSettings {
         skip_serializing_if = "Option::is_none"
     )]
     pub interval: Option<Duration>,
-    /// How long its answer may take; then the connection is closed. Required.
+    /// How long its answer may take, 1 ms at least; then the connection is closed. Required.
     #[serde(
         default,
         with = "duration::option",

@@ -79,6 +79,10 @@ fn cluster(cluster: &Cluster, at: &FieldPath, wrong: &mut Vec<FieldError>) {
             EMPTY,
         ));
     }
+    if cluster.connect_timeout.is_some_and(|limit| limit.is_zero()) {
+        let message = "must be above 0: no connection would be made";
+        wrong.push(FieldError::new(&at.key("connect_timeout"), message));
+    }
     for (index, locality) in cluster.localities().iter().enumerate() {
         let at = at.key("load_assignment").key("endpoints").index(index);
         for (index, endpoint) in locality.lb_endpoints.iter().enumerate() {

@@ -213,9 +213,15 @@ fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldEr
             }
         }
         let keepalive = options.connection_keepalive.as_ref();
-        if keepalive.is_some_and(|keepalive| keepalive.timeout.is_none()) {
+        if let Some(keepalive) = keepalive {
             let at = at.key("connection_keepalive").key("timeout");
-            wrong.push(FieldError::new(&at, "is required"));
+            match keepalive.timeout {
+                None => wrong.push(FieldError::new(&at, "is required")),
+                Some(timeout) if timeout < Duration::from_millis(1) => {
+                    wrong.push(FieldError::new(&at, "must be at least 0.001s"));
+                }
+                Some(_) => {}
+            }
         }
     }
     for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! What is refused, and which field is named.
 
-use orion_drain_config::{ConfigErrorKind, Listener};
+use orion_drain_config::{Bootstrap, ConfigErrorKind, Listener};
 
 use super::http_listener;
 
@@ -138,6 +138,21 @@ fn a_key_that_stands_twice_once_in_camel_case_is_refused_with_its_path() {
     let metadata = "metadata: { filter_metadata: { a: { a_b: 1, aB: 2 } } }\nname:";
     let listener = http_listener("").replacen("name:", metadata, 1);
     Listener::from_yaml(&listener).expect("all of it is kept");
+}
+
+#[test]
+fn times_of_0_that_would_break_every_connection_are_refused() {
+    let (_, error) = refused(&http_listener(
+        "http2_protocol_options: { connection_keepalive: { interval: 1s, timeout: 0s } }",
+    ));
+    let at = "http2_protocol_options.connection_keepalive.timeout";
+    assert_eq!(error, format!("{FILTER}.{at}: must be at least 0.001s"));
+    let bootstrap =
+        r#"{ "static_resources": { "clusters": [{ "name": "a", "connect_timeout": "0s" }] } }"#;
+    let error = Bootstrap::from_json(bootstrap).expect_err("no connection would be made");
+    let at = "static_resources.clusters[0].connect_timeout";
+    let error = error.to_string();
+    assert!(error.contains(&format!("{at}: must be above 0")), "{error}");
 }
 
 #[test]
