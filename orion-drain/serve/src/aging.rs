@@ -180,7 +180,7 @@ impl<C: GracefulClose + CloseWhenIdle> Future for Aging<'_, C> {
                 }
                 Over::Idle => {
                     this.ending.stats().idle_timed_out();
-                    connection.drain().start_now();
+                    connection.reach_limit();
                     true
                 }
             };

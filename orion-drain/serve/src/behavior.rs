@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use conn_tracker::ConnProtocol;
 
-/// How a connection leaves when it drains.
+/// How a connection leaves when it drains. At its idle timeout, its age or its last request it says
+/// goodbye in its protocol's words, whatever stands here.
 #[non_exhaustive]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ProtocolDrainBehavior {

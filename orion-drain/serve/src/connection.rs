@@ -78,6 +78,8 @@ struct Inner {
     peer: OnceLock<SocketAddr>,
     /// It is as old as it may be, or has served as many requests.
     retired: AtomicBool,
+    /// A limit of its own ends it, not a drain.
+    limited: AtomicBool,
     /// The handler leads the tunnel that it has become.
     led_by_handler: AtomicBool,
     /// What its transport knows, once it is a tunnel that HTTP/1 has become.
@@ -115,6 +117,7 @@ impl Connection {
                 asked: AtomicBool::new(false),
                 peer: OnceLock::new(),
                 retired: AtomicBool::new(false),
+                limited: AtomicBool::new(false),
                 led_by_handler: AtomicBool::new(false),
                 exchanges: OnceLock::new(),
                 attached: OnceLock::new(),
@@ -282,11 +285,23 @@ impl Connection {
         // Relaxed: the connection's task, which `start_now` wakes, reads it.
         self.inner.retired.store(true, Ordering::Relaxed);
         self.inner.guard.set_close_reason(CloseReason::Aged);
+        self.reach_limit();
+    }
+
+    /// A limit of its own ends it: its goodbye begins, and is said whatever is left unsaid in a
+    /// drain.
+    pub(super) fn reach_limit(&self) {
+        // Relaxed: as above.
+        self.inner.limited.store(true, Ordering::Relaxed);
         self.drain().start_now();
     }
 
     pub(super) fn has_retired(&self) -> bool {
         self.inner.retired.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_limited(&self) -> bool {
+        self.inner.limited.load(Ordering::Relaxed)
     }
 
     /// Its log events and spans.
@@ -296,7 +311,10 @@ impl Connection {
 
     /// What its goodbye is like, by what it speaks.
     pub(super) fn manner(&self, protocol: ConnProtocol) -> Manner {
-        manner(&self.behavior(), protocol)
+        match manner(&self.behavior(), protocol) {
+            Manner::Silent if self.is_limited() => Manner::Says,
+            manner => manner,
+        }
     }
 
     /// Its goodbye begins.

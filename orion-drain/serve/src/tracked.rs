@@ -22,7 +22,8 @@ pub(super) struct Tracked<'a, C, F> {
     connection: &'a Connection,
     /// Called once, when the goodbye begins: Envoy's `downstream_cx_drain_close`.
     on_start: Option<F>,
-    silent: bool,
+    /// What it leaves unsaid in a drain. A limit of its own makes it say it.
+    unsaid: Option<Box<Goodbye>>,
     /// When it is cut, if its behaviour says how long after its slot that is.
     cut: Option<Pin<Box<Sleep>>>,
 }
@@ -33,18 +34,36 @@ impl<'a, C, F: FnOnce()> Tracked<'a, C, F> {
             inner,
             connection,
             on_start: Some(on_start),
-            silent: false,
+            unsaid: None,
             cut: None,
         }
     }
 }
 
-impl<C: Future, F: FnOnce()> Future for Tracked<'_, C, F> {
+impl<C: GracefulClose, F: FnOnce()> Tracked<'_, C, F> {
+    /// Its goodbye begins in its protocol's words.
+    fn say(self: Pin<&mut Self>, goodbye: &Goodbye) {
+        let this = self.project();
+        if let Some(on_start) = this.on_start.take() {
+            on_start();
+        }
+        let trace = this.connection.trace();
+        trace.handler(|| this.inner.start(goodbye));
+    }
+}
+
+impl<C: GracefulClose, F: FnOnce()> Future for Tracked<'_, C, F> {
     type Output = C::Output;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let mut polled = self.as_mut().project().inner.poll(cx);
+        if polled.is_pending() && self.unsaid.is_some() && self.connection.is_limited() {
+            if let Some(goodbye) = self.as_mut().project().unsaid.take() {
+                self.as_mut().say(&goodbye);
+                polled = self.as_mut().project().inner.poll(cx);
+            }
+        }
         let this = self.project();
-        let polled = this.inner.poll(cx);
         if polled.is_ready() && this.connection.was_asked() {
             if let Some(on_start) = this.on_start.take() {
                 this.connection.started();
@@ -66,28 +85,23 @@ impl<C: Future, F: FnOnce()> Future for Tracked<'_, C, F> {
 }
 
 impl<C: GracefulClose, F: FnOnce()> GracefulClose for Tracked<'_, C, F> {
-    fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
-        let this = self.project();
+    fn start(mut self: Pin<&mut Self>, goodbye: &Goodbye) {
+        let this = self.as_mut().project();
         this.connection.started();
         match this.connection.manner(this.connection.guard().protocol()) {
             Manner::Silent => {
-                *this.silent = true;
+                *this.unsaid = Some(Box::new(goodbye.clone()));
                 return;
             }
             Manner::CutAfter(time) => *this.cut = Some(Box::pin(tokio::time::sleep(time))),
             Manner::Says => {}
         }
-        if let Some(on_start) = this.on_start.take() {
-            on_start();
-        }
-        this.connection
-            .trace()
-            .handler(|| this.inner.start(goodbye));
+        self.say(goodbye);
     }
 
     fn finish(self: Pin<&mut Self>) {
         let this = self.project();
-        if !*this.silent {
+        if this.unsaid.is_none() {
             let connection = this.connection;
             connection
                 .trace()

@@ -1,6 +1,6 @@
 //! How old connections become, and how each protocol's client learns of it.
 
-use orion_drain_serve::ConnectionAge;
+use orion_drain_serve::{ConnectionAge, ProtocolDrainBehavior, SharedBehavior};
 use proto_drain_tcp::TcpDrainPolicy;
 
 use super::*;
@@ -215,6 +215,63 @@ async fn a_client_that_asked_for_the_close_is_not_waited_for_and_one_that_sends_
         assert!(rest(&mut client).await.ends_with(b"hello"));
         served.await.unwrap();
         assert_eq!(start.elapsed().as_secs(), waited, "{more:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_that_says_nothing_in_a_drain_still_leaves_when_it_is_idle_or_old() {
+    let idle = timeouts(|timeouts| timeouts.idle = Some(AGE));
+    let old = timeouts(|timeouts| timeouts.max_connection_duration = Some(AGE));
+    for (limits, drains) in [(idle, false), (idle, true), (old, false), (old, true)] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let server = HttpServer::new(CodecType::Auto, &limits, listener.http.clone());
+        let (client, accepted) = duplex(64 * 1024);
+        let silent = ProtocolDrainBehavior::Http2 { send_goaway: false };
+        let connection = listener.connection().expect("it is open");
+        let connection = connection.with_behavior(SharedBehavior::new(&silent));
+        let service = service_fn(answer);
+        tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+        let mut client = H2Client::new(client).await;
+        assert_eq!(client.get("/").await, b"hello");
+        let start = Instant::now();
+        if drains {
+            tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+        }
+        let goaway = tokio::time::timeout(T, client.goaway()).await;
+        assert_eq!(goaway.expect("it leaves"), 0x7fff_ffff);
+        let elapsed = start.elapsed().as_secs();
+        assert!((9..=11).contains(&elapsed), "{drains}: {elapsed} s");
+        client.end().await;
+        assert!(start.elapsed() < AGE * 2, "{drains}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http1_that_says_nothing_in_a_drain_says_close_at_its_age() {
+    for (max_duration, max_requests) in [(Some(AGE), None), (None, Some(3))] {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let age = ConnectionAge::default()
+            .with_max_duration(max_duration)
+            .with_max_requests(max_requests);
+        let server = HttpServer::new(CodecType::Auto, &HttpTimeouts::default(), Arc::new(()));
+        let server = server.with_age(age);
+        let (mut client, accepted) = duplex(64 * 1024);
+        let silent = ProtocolDrainBehavior::Http1 {
+            connection_close: false,
+        };
+        let connection = listener.connection().expect("it is open");
+        let connection = connection.with_behavior(SharedBehavior::new(&silent));
+        let service = service_fn(answer);
+        tokio::spawn(async move { serve_http(accepted, service, connection, &server).await });
+        request(&mut client, "/").await;
+        tokio::spawn(listener.node.start_drain_sequence(MODIFY));
+        tokio::time::sleep(AGE / 2).await;
+        let drained = request(&mut client, "/").await;
+        assert!(!drained.contains("connection: close"), "{drained}");
+        tokio::time::sleep(AGE).await;
+        let aged = request(&mut client, "/").await;
+        assert!(aged.contains("connection: close"), "{aged}");
+        assert!(rest(&mut client).await.is_empty());
     }
 }
 
