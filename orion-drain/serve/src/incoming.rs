@@ -43,7 +43,8 @@ use super::{Connection, HttpDrain, HttpIo, WeakConnection};
 /// | HTTP/1: a response before the end of its request says `close` | yes | `axum::serve` with `DrainApp` |
 /// | HTTP/2: the first GOAWAY at the slot | yes | yes |
 /// | HTTP/2: the final GOAWAY | yes | only after the server's own signal; a client that has had the first opens nothing more, and closes |
-/// | staged close, RST for what was truncated | yes | yes |
+/// | staged close | yes | yes |
+/// | HTTP/1.0: RST where a body that the close ends was truncated | yes | `axum::serve` with `DrainApp` |
 /// | the deadline | streams are reset, tunnels end in two steps | reads end and writes fail |
 /// | idle, request and age limits | yes | the server's own, if it has any |
 /// | the streams of HTTP/2 in the registry | yes | no |
