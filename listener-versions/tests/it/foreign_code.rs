@@ -2,11 +2,14 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use crate::common::wire::{bounded, free};
 use conn_tracker::ConnTracker;
-use drain_tree::{DrainManager, DrainSettings, DrainType, TrafficDirection};
+use drain_tree::{
+    DrainManager, DrainReason, DrainSettings, DrainStart, DrainType, TrafficDirection,
+};
 use futures_util::FutureExt as _;
 use listener_versions::{
     Accepted, FieldError, ListenAddress, ListenerConfig, Listeners, ListenersOptions,
@@ -338,4 +341,48 @@ async fn an_update_and_the_driver_outlive_several_configurations_that_panic_when
         }
     })
     .await;
+}
+
+/// The waker of a task whose executor panics.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("the executor's own code panics");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_is_driven_to_its_deadline_although_a_waker_panics_as_its_drain_begins() {
+    let listeners = process();
+    let address = free();
+    let config = Config {
+        name: "a",
+        address: address.clone(),
+        content: 1,
+        warms: false,
+        panics: None,
+        chain: Chain(None),
+    };
+    assert!(listeners.apply(Update::put(config)).await.is_success());
+    let version = listeners.active("a").expect("it is active");
+    let connection = version.drain().watch().expect("it does not drain");
+    // A task that has a clock of its own paces a drain without a deadline.
+    let start = DrainStart::new(DrainReason::Admin);
+    let mut sequence = listeners.root().start_drain_sequence(start);
+    let (now, waker) = (sequence.event().start, Waker::from(Arc::new(Panics)));
+    let mut cx = Context::from_waker(&waker);
+    assert!(sequence.poll_at(now, &mut cx, &mut None).is_pending());
+    assert!(listeners.apply(Update::remove("a")).await.is_success());
+    let day = Duration::from_secs(86_400);
+    let expired = tokio::time::timeout(day, connection.expired()).await;
+    expired.expect("the drain has a deadline");
+    drop(connection);
+    let gone = async {
+        while !listeners.snapshot().is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let gone = tokio::time::timeout(day, gone).await;
+    gone.expect("it is taken out");
 }
