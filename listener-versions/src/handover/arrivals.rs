@@ -32,16 +32,22 @@ enum Come {
     Accepted(io::Result<(UnixStream, SocketAddr)>),
 }
 
-/// The connections that have said nothing so far, and until when each may.
+/// The connections that have said nothing so far.
 #[derive(Debug, Default)]
-pub(super) struct Arrivals(VecDeque<(Wire, Instant)>);
+pub(super) struct Arrivals {
+    /// Until when each may be silent.
+    silent: VecDeque<(Wire, Instant)>,
+    /// Whether the caller has been told that the listener fails.
+    is_told: bool,
+}
 
 impl Arrivals {
     /// The next connection that has said something, has ended or has been silent for too long.
     ///
     /// # Errors
     ///
-    /// The listener fails, or a process of another user has connected.
+    /// The listener fails, which is said once until it accepts again; or a process of another user
+    /// has connected.
     ///
     /// # Cancel safety
     ///
@@ -53,7 +59,7 @@ impl Arrivals {
     ) -> Result<(Wire, Heard), HandoverError> {
         loop {
             let come = {
-                let silent = &mut self.0;
+                let silent = &mut self.silent;
                 let spoken = async {
                     if silent.is_empty() {
                         return pending().await;
@@ -70,7 +76,7 @@ impl Arrivals {
                 }
             };
             let stream = match come {
-                Come::Spoken((index, heard)) => match self.0.remove(index) {
+                Come::Spoken((index, heard)) => match self.silent.remove(index) {
                     Some((wire, _)) => return Ok((wire, heard)),
                     None => continue,
                 },
@@ -78,21 +84,25 @@ impl Arrivals {
                 Come::Accepted(Err(error)) => {
                     // Out of descriptors, most likely.
                     sleep(PAUSE).await;
+                    if std::mem::replace(&mut self.is_told, true) {
+                        continue;
+                    }
                     return Err(error.into());
                 }
             };
+            self.is_told = false;
             let wire = Wire::new(stream)?;
-            if self.0.len() == MOST {
-                self.0.pop_front();
+            if self.silent.len() == MOST {
+                self.silent.pop_front();
             }
-            self.0
+            self.silent
                 .push_back((wire, Instant::now() + tellable(patience)));
         }
     }
 
     /// All that are silent hear that this process is first. One that is a new process asks again.
     pub(super) fn say_busy(&mut self, pid: u32) {
-        for (wire, _) in self.0.drain(..) {
+        for (wire, _) in self.silent.drain(..) {
             drop(wire.send_now(&Message::Busy { pid }, &[]));
         }
     }

@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
 
 use tokio::net::UnixListener;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::arrivals::Arrivals;
 use super::giving::{Giving, GivingAction, GivingEvent};
@@ -24,6 +25,9 @@ use super::source::{SocketSource, Unsettled};
 use super::wire::Wire;
 use super::{HandoverError, HandoverOptions, Successor, path};
 use crate::{Inherited, ListenerConfig, Listeners, SharedSocket};
+
+/// How long a process that nothing can find waits, at most, until it tries to listen again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What this process is for the next one.
 #[derive(Debug)]
@@ -66,6 +70,8 @@ pub struct Offer {
     is_owner: bool,
     /// Whether the caller has been told that the lock file cannot be written.
     is_told: bool,
+    /// Whether the caller has been told that nothing can listen at the path.
+    is_told_unheard: bool,
     /// The connections that have said nothing yet.
     arrivals: Arrivals,
     /// Whether a process has asked and is not answered yet.
@@ -161,6 +167,7 @@ impl Offer {
             file,
             is_owner: false,
             is_told: false,
+            is_told_unheard: false,
             arrivals: Arrivals::default(),
             asked: Arc::new(watch::Sender::new(false)),
             predecessor: Predecessor::none(),
@@ -266,8 +273,9 @@ impl Offer {
     ///
     /// [`HandoverError`]: this attempt came to nothing, and the listeners go on as if it had not
     /// been. Call it again. [`HandoverError::Given`]: they were given away before.
-    /// [`HandoverError::Io`], once: the lock file cannot be written, as on a full disk. The next call
-    /// hands over nevertheless.
+    /// [`HandoverError::Io`] for what keeps on is returned once, until it is over: the lock file
+    /// cannot be written, as on a full disk, and the next call hands over nevertheless; nothing can
+    /// listen at the path, or the path's listener fails, and the next call waits until that is over.
     ///
     /// # Cancel safety
     ///
@@ -319,15 +327,29 @@ impl Offer {
 
     /// The path and the lock file are there again if another process or an operator has removed
     /// them: a new process must find this one, and must not begin afresh beside it.
-    /// `true`: one was made anew.
-    async fn restore(&mut self) -> Result<bool, HandoverError> {
+    /// `true`: one was made anew, or has to be looked for again.
+    async fn restore(&mut self, removals: &Removals) -> Result<bool, HandoverError> {
         let lock = self.lock.as_mut().ok_or(HandoverError::Given)?;
-        if self.listener.is_none() {
-            // It could not be had when this process took over.
-            sleep(PAUSE).await;
-        }
         let path = &self.identity.path;
-        Ok(lock.restore(path, &mut self.listener, &mut self.file)?)
+        match lock.restore(path, &mut self.listener, &mut self.file) {
+            Ok(is_new) => {
+                self.is_told_unheard = false;
+                Ok(is_new)
+            }
+            // There was none when this process took over.
+            Err(_) if self.is_told_unheard => {
+                // What is in the way may change all the time.
+                sleep(PAUSE).await;
+                // Removed, the kernel says so; what the system lacks comes back unsaid.
+                timeout(LOOK_AGAIN, removals.next()).await.ok();
+                Ok(true)
+            }
+            Err(error) => {
+                self.is_told_unheard = true;
+                let text = format!("nothing listens at {}: {error}", path.display());
+                Err(io::Error::new(error.kind(), text).into())
+            }
+        }
     }
 
     /// Waits for one process. `None`: it only looked whether this one is here, or the path was
@@ -340,7 +362,7 @@ impl Offer {
     ) -> Result<Option<Given>, HandoverError> {
         // Before the look at what is there: the kernel notifies this process of later removals.
         let removals = Removals::of(&self.identity.path);
-        if self.restore().await? {
+        if self.restore(&removals).await? {
             // It was not there to be watched: the next attempt watches it.
             return Ok(None);
         }
