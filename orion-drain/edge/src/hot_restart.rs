@@ -20,7 +20,12 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::listener::EdgeListener;
+use crate::log::Budget;
 use crate::service::Service;
+
+/// Bounds what is said of attempts that come to nothing: whoever may connect makes as many as it
+/// likes.
+static ATTEMPTS: Budget = Budget::new(30, 10);
 
 /// A process that may be one of several in a row.
 pub(crate) struct Restart {
@@ -160,7 +165,11 @@ impl Offering {
                 .await
             {
                 Ok(successor) => break successor,
-                Err(error) => complain!("hot restart: {error}; serving on"),
+                Err(error) => {
+                    if ATTEMPTS.has_room() {
+                        complain!("hot restart: {error}; serving on");
+                    }
+                }
             }
         };
         service.replaced();

@@ -21,9 +21,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, registry};
 
-#[cfg(feature = "xds")]
-pub(crate) use budget::Budget;
-pub(crate) use budget::withheld;
+pub(crate) use budget::{Budget, withheld};
 use levels::{Levels, Part};
 pub(crate) use levels::{levels, set_level};
 

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use orion_drain::listener_versions::handover::{HandoverOptions, take_over};
 use site::Site;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -337,6 +339,31 @@ async fn answered(parked: Vec<H1>) {
     for mut client in parked {
         assert!(client.response().await.ok().starts_with('v'));
     }
+}
+
+#[tokio::test]
+async fn of_attempts_that_come_to_nothing_no_more_is_said_than_anybody_reads() {
+    let site = Site::new().await;
+    site.update(1);
+    let mut old = site.first(DRAIN).await;
+    for _ in 0..100 {
+        let mut stranger = UnixStream::connect(site.meeting())
+            .await
+            .expect("it listens");
+        stranger.write_all(b"nonsense").await.expect("it is there");
+        // Hung up, perhaps before all was read.
+        stranger.read_to_end(&mut Vec::new()).await.ok();
+    }
+    let stats = H1::connect(site.admin()).await.get("/stats").await.ok();
+    let withheld = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("edge.withheld_log_lines: "));
+    let withheld: usize = withheld.expect("it is there").parse().expect("a number");
+    assert!(withheld > 50, "{withheld}");
+    site.next(&mut old, DRAIN).await;
+    let said = old.said().iter();
+    let said = said.filter(|line| line.contains("serving on")).count();
+    assert_eq!(said + withheld, 100, "{:#?}", old.said());
 }
 
 /// Clients that never rest: half of them with a connection for each request.
