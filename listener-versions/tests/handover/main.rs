@@ -1,4 +1,7 @@
 //! A new process takes the sockets of an old one; both are in this test.
+//!
+//! No test here starts a program: until it runs, it has the sockets and locks of all other tests,
+//! and these find them open when they should be closed. Such tests are in `processes`.
 #![cfg(unix)]
 
 #[path = "../common/mod.rs"]
@@ -220,61 +223,6 @@ async fn a_socket_of_another_kind_goes_along() {
         drop(client);
     })
     .await;
-}
-
-/// All descriptors are counted, so no other test may run in this process.
-#[test]
-#[cfg(target_os = "linux")]
-fn nothing_is_left_of_twenty_handovers() {
-    let test = std::env::current_exe().expect("this program");
-    let output = std::process::Command::new(test)
-        .args(["--ignored", "--exact", "twenty_handovers"])
-        .output()
-        .expect("it runs");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
-    );
-}
-
-#[tokio::test]
-#[ignore = "run by the test above, in a process of its own"]
-#[cfg(target_os = "linux")]
-async fn twenty_handovers() {
-    let meeting = Meeting::new("leaks");
-    let (a, b) = (free(), free());
-    let configs = || {
-        let a = at("a", a.clone(), 0).reuse_port(true);
-        vec![a, at("b", b.clone(), 0)]
-    };
-    let mut serving = process(1);
-    lds(&serving, configs()).await;
-    let mut attempt = offered(&meeting, &serving).await;
-    let mut counts = Vec::new();
-    for _ in 0..20 {
-        // One that comes to nothing, and one that does.
-        drop(meeting.take_over().await);
-        let (offer, _) = failed(attempt).await;
-        attempt = offering(offer, &serving);
-        let (new, mut offer) = restart(&meeting, configs()).await;
-        let ended = offer.predecessor_ends(std::future::pending());
-        drop(replaced(attempt).await);
-        attempt = offering(offer, &new);
-        ended.await.expect("it ends by itself");
-        serving = new;
-        assert_eq!(ask(port(&serving, "a")).await.expect("it serves"), 1);
-        // The workers of the one before have gone by the time when this one has answered some.
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
-        }
-        counts.push(std::fs::read_dir("/proc/self/fd").expect("Linux").count());
-    }
-    assert_eq!(
-        counts[2..].iter().min(),
-        counts[2..].iter().max(),
-        "{counts:?}"
-    );
 }
 
 #[tokio::test]

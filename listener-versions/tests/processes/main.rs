@@ -9,5 +9,11 @@ mod common;
 mod descriptors;
 #[cfg(all(feature = "handover", feature = "__test"))]
 mod kills;
+#[cfg(feature = "handover")]
+#[path = "../handover/meeting.rs"]
+#[expect(dead_code, reason = "the tests of `handover` use the rest")]
+mod meeting;
 mod namespace;
 mod stopped;
+#[cfg(feature = "handover")]
+mod takeovers;

