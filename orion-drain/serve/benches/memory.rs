@@ -7,6 +7,16 @@
 //! ```
 //!
 //! Without `EDGE` the rows of edge are left out. Linux only.
+//!
+//! What a connection is made of: this program is one of its servers, and tells its address.
+//!
+//! ```console
+//! $ cargo test -p orion-drain-serve --bench memory --no-run      # not optimized: names each function
+//! $ valgrind --tool=dhat --num-callers=40 target/debug/deps/memory-... server serve_http
+//! ```
+//!
+//! Open connections that make a request each, then end it with SIGTERM. Of two runs with different
+//! numbers of connections, subtract the bytes at the time of most bytes (`gb`) by stack.
 
 #![expect(
     clippy::disallowed_methods,
