@@ -16,9 +16,9 @@ const BETTER: &str = "\
 - **Memory of an idle connection.** HAProxy and nginx release a connection's buffers while nothing happens on it: what is left is a
   record of a few hundred bytes. The column of the plain hyper-util server is hyper's and h2's share: their buffers stay, and so does the
   connection's future. In edge the future of a request is boxed and goes with the request, so an idle HTTP/1.1 connection takes no more
-  than plain hyper's. To be below Envoy for HTTP/1.1 in each run, hyper would have to give its read buffer
-  back while a connection rests; for HTTP/2, h2 its buffers while no stream is open; for TLS, the handshake's buffers of rustls would
-  have to be smaller.
+  than plain hyper's. To be below Envoy for HTTP/2 as well, h2 would have to give its buffers back while no stream is open.
+- **Endless TCP.** A message that is under way at a version's deadline is cut, in edge as in Envoy: which one has such a message in a
+  run is chance.
 - **Processor time of proxied requests, HAProxy and nginx.** One thread does everything for a connection there, on one buffer. In edge
   a request crosses from hyper's client to its pool, and over HTTP/2 also from h2's connection task to the service and back: each
   crossing wakes a task. The tables of the profile above say which part is h2's, hyper's and the kernel's.
