@@ -23,8 +23,8 @@ use crate::listener::EdgeListener;
 use crate::log::Budget;
 use crate::service::Service;
 
-/// Bounds what is said of attempts that come to nothing: whoever may connect makes as many as it
-/// likes.
+/// Bounds what is said of attempts that come to nothing: a process that may connect to the path can
+/// make as many as it likes.
 static ATTEMPTS: Budget = Budget::new(30, 10);
 
 /// A process that may be one of several in a row.

@@ -51,7 +51,8 @@ pub struct ConnectionAge {
     /// The response to this request is the first that informs the client: Envoy's
     /// `max_requests_per_connection`. Zero counts as no limit, as in Envoy. Default: no limit.
     ///
-    /// A response that makes a tunnel of an HTTP/1 connection informs nobody: the tunnel goes on.
+    /// A response that makes a tunnel of an HTTP/1 connection does not inform the client: the tunnel
+    /// goes on.
     pub max_requests: Option<u64>,
 }
 
