@@ -1,13 +1,13 @@
 //! One exchange with an endpoint: the request in its version of HTTP, and the response in the
 //! client's.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
-use hyper::body::Body as _;
 use orion_drain::config::StreamLimits;
 use orion_drain::serve::ReceivedBody;
 use orion_drain::stats::HttpStats;
@@ -32,11 +32,16 @@ pub(crate) async fn exchange(
     limits: StreamLimits,
     stats: &Arc<HttpStats>,
 ) -> Response<Body> {
-    let leaves_body = over_http1 && !request.body().is_end_stream();
     let mut timer = StreamTimer::new(limits);
-    let mut request = request.map(|body| RequestBody::new(body, timer.as_mut()));
-    let upload = request.body_mut().upload();
-    let mut response = match in_time(upstream.send(request), timer.as_mut()).await {
+    let mut upload = None;
+    let request = request.map(|body| {
+        let mut body = RequestBody::new(body, timer.as_mut());
+        upload = body.upload();
+        body
+    });
+    let leaves_body = over_http1 && upload.is_some();
+    let sent = pin!(upstream.send(request));
+    let mut response = match in_time(sent, timer.as_mut()).await {
         Ok(Ok(response)) => response,
         Ok(Err(failure)) => {
             return match upload {

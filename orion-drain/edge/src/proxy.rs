@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::uri::PathAndQuery;
@@ -201,7 +202,7 @@ impl Proxy {
         }
         let mut timer = StreamTimer::new(self.manager.stream_limits());
         let body = RequestBody::new(body, timer.as_mut());
-        match in_time(discard(body), timer.as_mut()).await {
+        match in_time(pin!(discard(body)), timer.as_mut()).await {
             Ok(()) => answer,
             Err(overdue) => overdue.response(over_http1, stats),
         }
@@ -226,7 +227,12 @@ impl Proxy {
         let limits = route.stream_limits(&self.manager);
         match upgrade {
             Some(handshake) => {
-                upgrade::forward(upstream, request, handshake, self.tunnels, limits, stats).await
+                let tunnels = self.tunnels;
+                // Boxed: it is larger than other requests are.
+                Box::pin(upgrade::forward(
+                    upstream, request, handshake, tunnels, limits, stats,
+                ))
+                .await
             }
             None => exchange(upstream, request, over_http1, limits, stats).await,
         }
@@ -263,4 +269,23 @@ fn refused_upgrade(version: Version) -> Response<Body> {
 
 async fn discard(mut body: RequestBody) {
     while let Some(Ok(_)) = body.frame().await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<'a, F>(
+        _: impl Fn(&'a Proxy, Request<ReceivedBody>, &'a Arc<HttpStats>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    /// It took 8 500 bytes, and the next connection's buffer of 8 KiB lay where one had been, on
+    /// pages that were written to: 2 KiB more for each idle connection.
+    #[test]
+    fn a_request_keeps_a_small_future() {
+        let bytes = size_of_future(Proxy::answer);
+        assert!(bytes <= 4_096, "{bytes} bytes");
+    }
 }

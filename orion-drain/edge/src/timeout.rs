@@ -250,9 +250,10 @@ impl Future for StreamTimer {
     }
 }
 
-/// What a stream waits for, unless a time is over before.
+/// What a stream waits for, unless a time is over before. It stays where the caller pinned it: a
+/// request's future is kept small.
 pub(crate) async fn in_time<T>(
-    waits: impl Future<Output = T>,
+    waits: Pin<&mut impl Future<Output = T>>,
     timer: Option<&mut StreamTimer>,
 ) -> Result<T, Overdue> {
     let Some(timer) = timer else {

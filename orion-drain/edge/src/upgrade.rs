@@ -1,6 +1,7 @@
 //! Upgrades: which one a request asks for, the handshake with an endpoint, and the tunnel behind
 //! it.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::UPGRADE;
@@ -119,7 +120,7 @@ pub(crate) async fn forward(
     let leaves_body = !over_http2 && !request.body().is_end_stream();
     let mut request = request.map(|body| RequestBody::new(body, None));
     let upload = request.body_mut().upload();
-    let sent = upstream.send(request);
+    let sent = pin!(upstream.send(request));
     // An upgrade has no end of its own: its times run until it is answered.
     let mut timer = StreamTimer::new(limits);
     let mut response = match in_time(sent, timer.as_mut()).await {

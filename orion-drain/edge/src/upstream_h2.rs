@@ -80,7 +80,8 @@ impl Http2 {
                 return Err(failure);
             }
         }
-        match self.connect().await {
+        // Boxed: most requests find a connection, and keep no room for making one.
+        match Box::pin(self.connect()).await {
             Ok(sender) => {
                 made.sender = Some(sender.clone());
                 Ok(sender)
