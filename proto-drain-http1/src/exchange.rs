@@ -368,7 +368,9 @@ impl Exchanges {
                 }),
         };
         inner.tail.store(tail, Ordering::Relaxed);
-        inner.pending.store(true, Ordering::Relaxed);
+        if !is_blank(bytes) {
+            inner.pending.store(true, Ordering::Relaxed);
+        }
         inner.read.store(true, Ordering::Relaxed);
     }
 
@@ -438,6 +440,14 @@ impl Drop for OpenBody {
 /// may be late for its slot.
 const fn speaks_rarely(before: u16, now: u16) -> bool {
     now.saturating_sub(before) > u16::MAX / 16
+}
+
+/// Whether these are empty lines alone, which begin no request: some clients send one behind a
+/// request, and servers skip them ([RFC 9112 section
+/// 2.2](https://www.rfc-editor.org/rfc/rfc9112#section-2.2)).
+#[inline]
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
 }
 
 /// Whether the last bytes end a request head: an empty line, with the line ends that parsers

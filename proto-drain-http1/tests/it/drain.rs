@@ -164,6 +164,29 @@ async fn a_request_that_lies_in_the_socket_when_the_grace_ends_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_empty_line_behind_a_request_begins_no_other() {
+    let grace = Duration::from_millis(50);
+    let policies = [
+        (IdlePolicy::WhenItSpeaks, DRAIN_TIME),
+        (IdlePolicy::AfterGrace(grace), grace),
+    ];
+    for (idle, closed) in policies {
+        let mut rig = Rig::serve(Http1Settings::default().with_idle(idle), ok);
+        rig.exchange().await;
+        rig.send("\r\n").await;
+        assert!(!rig.exchanges.is_receiving());
+        rig.exchange().await;
+        rig.send("\r\n").await;
+        rig.drain().await;
+        assert_eq!(rig.rest().await, "");
+        assert_eq!(rig.elapsed(), closed);
+        let (closed, counters) = rig.end().await;
+        assert!(matches!(closed.output, Some(Outcome::Ended(Ok(())))));
+        assert_eq!(counters.counts().aborted, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn half_a_request_head_at_the_slot_is_served_with_close() {
     for first_of_the_connection in [true, false] {
         let mut rig = serve_ok();
