@@ -10,8 +10,9 @@
 //! | either, if it has never sent a byte | is closed [`pre_session_timeout`](Http1Settings::pre_session_timeout) (10 s) after its slot |
 //!
 //! In each case a request can cross the close (RFC 9112 section 9.5); no server can prevent that.
+//! A drain closes no connection on half a request head before the deadline.
 //! Outside of a drain an idle connection is closed by its `idle_timeout`, which is
-//! orion-drain-serve's (`aging.rs`).
+//! orion-drain-serve's (`aging.rs`), and half a head holds that up for 10 s.
 
 use std::fmt;
 use std::pin::Pin;
@@ -174,14 +175,18 @@ pub struct Http1Connection<C> {
     step: Step,
 }
 
+/// How long half a request head holds up the close of a connection that is otherwise idle.
+const REST_OF_A_HEAD: Duration = Duration::from_secs(10);
+
 /// How far the close has come.
 enum Step {
     Serving,
     /// The slot has come; at the end of this time the connection is asked, if it still is as it
     /// was.
     Waiting(Pin<Box<Sleep>>, Still),
-    /// It is asked as soon as nothing would be lost by it.
-    Closing,
+    /// It is asked as soon as nothing would be lost by it. Half a head has this long for its rest,
+    /// from when it is first seen to hold up the close.
+    Closing(Option<Pin<Box<Sleep>>>),
     /// The deadline: asked, and dropped if that does not close it at once.
     Ending,
     Asked,
@@ -192,6 +197,8 @@ enum Step {
 enum Still {
     Unspoken,
     Idle,
+    /// Idle; and if it is not, it closes as soon as it can.
+    Leaving,
 }
 
 impl<C: GracefulShutdown> Http1Connection<C> {
@@ -211,18 +218,22 @@ impl<C: GracefulShutdown> Http1Connection<C> {
 
 impl<C> Http1Connection<C> {
     /// Closes as soon as no request is under way: at once if it is idle, as for an idle timeout. A
-    /// request whose first bytes have come counts as under way; its response says `close`. With
-    /// [`IdlePolicy::AfterGrace`] a connection that has spoken is closed that much later, as after
-    /// its slot.
+    /// request whose first bytes have come counts as under way, and its response says `close`, if
+    /// the rest of its head comes within 10 s. With [`IdlePolicy::AfterGrace`] a connection that has
+    /// spoken is closed that much later, as after its slot.
     pub fn close_when_idle(self: Pin<&mut Self>) {
         let this = self.project();
-        match (&*this.step, this.settings.idle) {
-            (Step::Asked | Step::Ending | Step::Waiting(_, Still::Idle), _) => {}
+        match (&mut *this.step, this.settings.idle) {
+            (Step::Asked | Step::Ending | Step::Closing(_), _) => {}
+            // A grace that runs goes on.
+            (Step::Waiting(_, still @ (Still::Idle | Still::Leaving)), _) => {
+                *still = Still::Leaving
+            }
             (_, IdlePolicy::AfterGrace(grace)) if this.exchanges.has_spoken() => {
                 let timer = Box::pin(tokio::time::sleep(grace));
-                *this.step = Step::Waiting(timer, Still::Idle);
+                *this.step = Step::Waiting(timer, Still::Leaving);
             }
-            _ => *this.step = Step::Closing,
+            _ => *this.step = Step::Closing(None),
         }
     }
 
@@ -249,7 +260,14 @@ impl<C: GracefulShutdown> Future for Http1Connection<C> {
             }
             let ask = match this.step {
                 Step::Serving | Step::Asked => false,
-                Step::Closing => loses_nothing(this.exchanges),
+                Step::Closing(rest) => {
+                    loses_nothing(this.exchanges)
+                        || rest
+                            .get_or_insert_with(|| Box::pin(tokio::time::sleep(REST_OF_A_HEAD)))
+                            .as_mut()
+                            .poll(cx)
+                            .is_ready()
+                }
                 Step::Ending => {
                     if !this.exchanges.is_shut_down() {
                         this.connection.set(None);
@@ -265,6 +283,10 @@ impl<C: GracefulShutdown> Future for Http1Connection<C> {
                     let ask = match still {
                         Still::Unspoken => !this.exchanges.has_spoken(),
                         Still::Idle => loses_nothing(this.exchanges),
+                        Still::Leaving => {
+                            *this.step = Step::Closing(None);
+                            continue;
+                        }
                     };
                     *this.step = Step::Serving;
                     ask
@@ -272,6 +294,10 @@ impl<C: GracefulShutdown> Future for Http1Connection<C> {
             };
             if !ask {
                 return Poll::Pending;
+            }
+            if waits_for_first_head(this.exchanges) {
+                this.connection.set(None);
+                continue;
             }
             connection.graceful_shutdown();
             *this.step = Step::Asked;
@@ -282,6 +308,9 @@ impl<C: GracefulShutdown> Future for Http1Connection<C> {
 impl<C: GracefulShutdown> GracefulClose for Http1Connection<C> {
     fn start(self: Pin<&mut Self>, _goodbye: &Goodbye) {
         let this = self.project();
+        if let Step::Closing(_) | Step::Waiting(_, Still::Leaving) = this.step {
+            return;
+        }
         let wait = match (this.settings.pre_session_timeout, this.settings.idle) {
             (Some(timeout), _) if !this.exchanges.has_spoken() => Some((timeout, Still::Unspoken)),
             (_, IdlePolicy::AfterGrace(grace)) => Some((grace, Still::Idle)),
@@ -324,12 +353,22 @@ fn loses_nothing(exchanges: &Exchanges) -> bool {
     !exchanges.is_tracked() || exchanges.is_answering() || !exchanges.is_receiving()
 }
 
+/// Whether a graceful shutdown now leaves the connection open: hyper waits for the rest of a first
+/// head without end, also if all that has come is an empty line. Nothing was written that a drop
+/// could cut off.
+fn waits_for_first_head(exchanges: &Exchanges) -> bool {
+    exchanges.is_tracked()
+        && exchanges.has_spoken()
+        && !exchanges.has_answered()
+        && !exchanges.is_answering()
+}
+
 impl<C> fmt::Debug for Http1Connection<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let step = match self.step {
             Step::Serving => "serving",
             Step::Waiting(..) => "waiting",
-            Step::Closing => "closing",
+            Step::Closing(_) => "closing",
             Step::Ending => "ending",
             Step::Asked => "asked",
         };

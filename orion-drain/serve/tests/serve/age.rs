@@ -327,3 +327,103 @@ async fn tunnel_at_slot(
     let head = Response::builder().status(101).header("upgrade", "echo");
     head.header("connection", "upgrade").body(Full::default())
 }
+
+/// Sends `bytes`, behind a request that is answered or first of all.
+async fn speak(client: &mut DuplexStream, answered: bool, bytes: &[u8]) {
+    if answered {
+        request(client, "/").await;
+    }
+    client.write_all(bytes).await.expect("it is open");
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_a_head_does_not_keep_a_connection_that_is_idle_or_old() {
+    let idle = timeouts(|timeouts| timeouts.idle = Some(AGE));
+    let old = timeouts(|timeouts| timeouts.max_connection_duration = Some(AGE));
+    // From the accept to the close; as Envoy an idle one stays `drain_timeout` and
+    // `delayed_close_timeout` longer. The grace of the age is 5 s.
+    for (limits, as_envoy, closed) in [(idle, false, 10), (idle, true, 16), (old, false, 15)] {
+        // Half a head has ten seconds for its rest. An old client's line end is no head.
+        let first = [("P", 10), ("GET / HT", 10), ("\r\n", 0)];
+        for ((bytes, more), answered) in first.into_iter().flat_map(|f| [(f, true), (f, false)]) {
+            if as_envoy && bytes == "P" && !answered {
+                // That might be HTTP/2, whose preface has no time there.
+                continue;
+            }
+            let listener = Listener::new(DrainStrategy::Immediate);
+            let (mut client, _served) = listener.serve_with(&limits, |server| match as_envoy {
+                true => server.with_envoy_1_40(),
+                false => server,
+            });
+            let start = Instant::now();
+            speak(&mut client, answered, bytes.as_bytes()).await;
+            let end = tokio::time::timeout(T, rest(&mut client)).await;
+            let case = format!("{bytes:?} of {closed} s, answered: {answered}");
+            assert!(end.unwrap_or_else(|_| panic!("{case}: open")).is_empty());
+            assert_eq!(start.elapsed().as_secs(), closed + more, "{case}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_head_that_comes_behind_the_limit_is_answered_with_close() {
+    let idle = timeouts(|timeouts| timeouts.idle = Some(AGE));
+    let old = timeouts(|timeouts| timeouts.max_connection_duration = Some(AGE));
+    for (limits, as_envoy) in [(idle, false), (idle, true), (old, false), (old, true)] {
+        for answered in [true, false] {
+            let listener = Listener::new(DrainStrategy::Immediate);
+            let (mut client, _served) = listener.serve_with(&limits, |server| match as_envoy {
+                true => server.with_envoy_1_40(),
+                false => server,
+            });
+            speak(&mut client, answered, b"G").await;
+            tokio::time::sleep(AGE * 19 / 10).await;
+            client
+                .write_all(b"ET / HTTP/1.1\r\nhost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let answer = String::from_utf8(rest(&mut client).await).unwrap();
+            assert!(
+                answer.contains("connection: close") && answer.ends_with("hello"),
+                "{answered}, as Envoy {as_envoy}: {answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_whose_preface_comes_around_the_limit_leaves_by_its_goaways() {
+    let drain = |timeouts: &mut HttpTimeouts| timeouts.drain = Duration::from_secs(30);
+    let idle = timeouts(|timeouts| {
+        drain(timeouts);
+        timeouts.idle = Some(AGE);
+    });
+    let old = timeouts(|timeouts| {
+        drain(timeouts);
+        timeouts.max_connection_duration = Some(AGE);
+    });
+    // So much of the preface and the first request comes at once, the rest behind the limit, and
+    // behind the grace of the age.
+    let parts = [(idle, 12, 1), (idle, 12, 23), (old, 17, 1), (old, 17, 23)];
+    // Behind the whole preface its request has more time than the rest of a head of HTTP/1.
+    for (limits, behind, part) in parts.into_iter().chain([(idle, 22, 24), (old, 27, 34)]) {
+        let listener = Listener::new(DrainStrategy::Immediate);
+        let (mut client, _served) = listener.serve(&limits);
+        let preface = rig::h2::preface(65_535);
+        let bytes = [preface, rig::h2::request("GET", "/", 1, true)].concat();
+        client.write_all(&bytes[..part]).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(behind)).await;
+        client.write_all(&bytes[part..]).await.unwrap();
+        let mut answer = vec![];
+        while !answer.windows(5).any(|bytes| bytes == b"hello") {
+            let read = client.read_buf(&mut answer).await.unwrap();
+            assert_ne!(read, 0, "{part}: {answer:?}");
+        }
+        // A request between the two GOAWAYs.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let more = rig::h2::request("GET", "/", 3, true);
+        client.write_all(&more).await.unwrap();
+        let answer = rest(&mut client).await;
+        assert!(answer.windows(5).any(|bytes| bytes == b"hello"), "{part}");
+    }
+}
