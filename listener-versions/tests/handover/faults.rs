@@ -3,11 +3,13 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::common::at;
 use crate::common::wire::{ask, bounded, free, lds, port};
 use crate::meeting::*;
+use listener_versions::Inherited;
 use listener_versions::handover::{HandoverOptions, Offer, SuccessorEvent};
 use tokio::time::{interval, timeout};
 
@@ -73,12 +75,8 @@ async fn dropped_after(polls: usize) {
     drop(second);
     assert_eq!(successor.next().await, SuccessorEvent::Died);
     let third = tokio::spawn(async move {
-        let third = loop {
-            // An attempt comes to nothing if it is dropped in the middle.
-            if let Some(third) = try_restart(&meeting, vec![at("a", a.clone(), 0)]).await {
-                break third;
-            }
-        };
+        // An attempt comes to nothing if it is dropped in the middle.
+        let third = restart_at_last(&meeting, || vec![at("a", a.clone(), 0)]).await;
         (third, meeting)
     });
     let mut next = tokio_test::task::spawn(successor.next());
@@ -124,4 +122,113 @@ async fn a_living_process_that_drops_what_the_handover_gave_it_serves_on() {
         assert_eq!(ask(at_a).await.expect("the new process serves"), 1);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_new_process_that_gives_up_at_any_moment_leaves_the_sockets_to_the_next_one() {
+    bounded(async {
+        for turns in [0, 1, 2, 3, 5, 8, 13, 200] {
+            for polls in 0..3 {
+                given_up_after(polls, turns).await;
+            }
+        }
+    })
+    .await;
+}
+
+/// `serving` is polled so many times, with turns of the old process in between, and dropped.
+async fn given_up_after(polls: usize, turns: usize) {
+    let meeting = Meeting::new("gives-up");
+    let a = free();
+    let old = process(1);
+    lds(&old, [at("a", a.clone(), 0)]).await;
+    let at_a = port(&old, "a");
+    let mut offer = Offer::bind(&meeting.path())
+        .await
+        .expect("no process is there");
+    let old = tokio::spawn(async move {
+        let (options, more) = (HandoverOptions::default(), Inherited::new());
+        let mut successor = loop {
+            if let Ok(successor) = offer.next(&old, &options, &more).await {
+                break successor;
+            }
+        };
+        successor.terminated().await;
+    });
+    let mut takeover = meeting.take_over().await;
+    let new = process(0);
+    new.inherit(takeover.sockets());
+    lds(&new, [at("a", a.clone(), 0)]).await;
+    let mut serving = tokio_test::task::spawn(takeover.serving(&new));
+    let mut served = None;
+    for _ in 0..polls {
+        if let Poll::Ready(offer) = serving.poll() {
+            served = Some(offer.expect("the old one agrees"));
+            break;
+        }
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+    let parked = park(at_a);
+    drop(serving);
+    let _serves = match served {
+        Some(offer) => {
+            work(&new, 1);
+            (new, offer)
+        }
+        None => {
+            drop(new);
+            // It is refused while the old process has not noticed that the new one is gone.
+            restart_at_last(&meeting, || vec![at("a", a.clone(), 0)]).await
+        }
+    };
+    answered(parked).await;
+    old.abort();
+}
+
+#[tokio::test]
+async fn an_old_process_whose_next_is_dropped_at_any_moment_is_replaced_by_a_later_attempt() {
+    bounded(async {
+        for polls in 0..12 {
+            asked_again_after(polls).await;
+        }
+    })
+    .await;
+}
+
+/// `Offer::next` is polled so many times while a process takes over, dropped, and called again.
+async fn asked_again_after(polls: usize) {
+    let meeting = Meeting::new("asked-again");
+    let a = free();
+    let old = process(1);
+    lds(&old, [at("a", a.clone(), 0)]).await;
+    let at_a = port(&old, "a");
+    let mut offer = Offer::bind(&meeting.path())
+        .await
+        .expect("no process is there");
+    let (options, more) = (HandoverOptions::default(), Inherited::new());
+    let parked = park(at_a);
+    let new = tokio::spawn(async move {
+        let new = restart_at_last(&meeting, || vec![at("a", a.clone(), 0)]).await;
+        (new, meeting)
+    });
+    let mut successor = None;
+    let mut next = tokio_test::task::spawn(offer.next(&old, &options, &more));
+    for _ in 0..polls {
+        if let Poll::Ready(replaced) = next.poll() {
+            successor = replaced.ok();
+            break;
+        }
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    drop(next);
+    while successor.is_none() {
+        successor = offer.next(&old, &options, &more).await.ok();
+    }
+    let _new = new.await.expect("no panic");
+    answered(parked).await;
+    answered(park(at_a)).await;
 }

@@ -130,6 +130,20 @@ pub(crate) async fn try_restart(
     Some((new, offer))
 }
 
+/// The same, until it is not refused.
+pub(crate) async fn restart_at_last(
+    meeting: &Meeting,
+    configs: impl Fn() -> Vec<Config>,
+) -> (Listeners<Config>, Offer) {
+    loop {
+        if let Some(new) = try_restart(meeting, configs()).await {
+            return new;
+        }
+        // So that a test that waits in vain ends.
+        tokio::task::yield_now().await;
+    }
+}
+
 /// As the kernel ends a process: no goodbye is said.
 pub(crate) async fn killed(handles: impl Send + 'static) {
     let killed = tokio::spawn(async move {
