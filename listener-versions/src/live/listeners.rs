@@ -121,7 +121,8 @@ impl<C: ListenerConfig> Listeners<C> {
     /// # Errors
     ///
     /// One of its addresses cannot be listened on. The version is dropped, and an active version
-    /// goes on.
+    /// goes on. For a moment the dropped version may have listened at its other addresses:
+    /// connections that reached one where no active version listens are reset.
     pub fn warmed(&self, version: u64) -> Result<bool, UpdateError> {
         self.inner.warmed(version)
     }
