@@ -79,8 +79,9 @@ impl DrainManager {
     /// after which to close.
     ///
     /// Before such a drain it is stored, and called when one starts, by
-    /// [`start_drain_sequence`](Self::start_drain_sequence) on its thread. The stored callbacks of
-    /// a node are spread over the first quarter of the drain time in the order of their
+    /// [`start_drain_sequence`](Self::start_drain_sequence) on its thread (or by another start, or
+    /// a [`bring_forward`](Self::bring_forward), that meets it half-way). The stored callbacks of a
+    /// node are spread over the first quarter of the drain time in the order of their
     /// registration. During a drain it is called at once, with a random share of what is left of
     /// the drain time, and nothing is returned. To act on the delay is the callback's part.
     ///

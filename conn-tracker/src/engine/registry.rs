@@ -247,7 +247,6 @@ impl Registry {
                 self.remove_if_gone(&mut lock(&self.table), &group);
             }
         }
-        // Last: a waker that panics keeps no other task waiting, and no group.
         wake_each(wakers);
     }
 

@@ -91,8 +91,7 @@ fn wakers_that_panic_keep_no_other_from_being_woken() {
     for (waiter, waker) in waiters.iter_mut().zip(wakers) {
         list.register(waiter, waker);
     }
-    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| list.wake_all()));
-    assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"woken"));
+    list.wake_all();
     let woken = tasks
         .iter()
         .map(|(count, _)| count.0.load(Ordering::Relaxed));

@@ -247,7 +247,7 @@ fn a_waker_that_panics_takes_nobody_elses_drain_with_it() {
     let event = immediate();
     let start = event.start;
     let draining = trigger.start(event);
-    assert!(catch_unwind(AssertUnwindSafe(|| advance(&draining, start))).is_err());
+    advance(&draining, start);
     assert_ready!(task::spawn(good.signaled()).poll());
     drop(wait);
     drop((bad, good));

@@ -3,12 +3,10 @@
 
 use std::sync::Arc;
 
-use drain_sync::lock;
 use slab::Slab;
 
 use super::ending::Last;
 use super::part::Part;
-use super::sequence::Sequence;
 use crate::DrainOutcome;
 
 /// How many members one poll completes.
@@ -45,11 +43,6 @@ impl Completing {
         Some((from, parts.collect()))
     }
 
-    /// The portion from `from` on is to be done again.
-    pub(crate) const fn give_back(&mut self, from: usize) {
-        self.next = Some(from);
-    }
-
     /// The portion from `from` on is completed. The outcome, if it was the last.
     pub(crate) fn done(&mut self, from: usize, members: &Slab<Arc<Part>>) -> Option<DrainOutcome> {
         let next = from + PORTION;
@@ -58,21 +51,5 @@ impl Completing {
             return None;
         }
         Some(self.outcome)
-    }
-}
-
-/// Members that are being completed. If a waker panics, they are completed again.
-pub(super) struct Portion<'a> {
-    pub(super) sequence: &'a Sequence,
-    pub(super) from: Option<usize>,
-}
-
-impl Drop for Portion<'_> {
-    fn drop(&mut self) {
-        let Some(from) = self.from else { return };
-        if let Progress::Completing(completing) = &mut lock(&self.sequence.state).progress {
-            completing.give_back(from);
-        }
-        self.sequence.waiters.wake_all();
     }
 }

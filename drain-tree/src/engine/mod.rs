@@ -27,7 +27,8 @@
 //! 4. To mark a node twice does nothing more than once. A start that joins a sequence whose first
 //!    walk is not finished therefore walks itself, and the promise of 3 holds for it too. Only a
 //!    walk from the node that the sequence was started at says that all is marked: before that, no
-//!    sequence is over.
+//!    sequence is over. Who brings a deadline nearer meanwhile walks too, so that no node below
+//!    joins with the old one afterwards.
 //!
 //! **Watches**
 //!
@@ -53,13 +54,13 @@
 //!     locked at once, and no two sequences.
 //! 11. No waker is cloned, woken or dropped, and no callback called or dropped, under a lock.
 //!     Callbacks are called when the walk is finished: one that starts a drain, makes a child or
-//!     panics finds all nodes marked.
+//!     panics finds all nodes marked. A panic of either ends there (`drain_sync::wake_each`): no
+//!     walk, look or completion is left half done by it.
 
 pub(crate) mod callbacks;
 pub(crate) mod cascade;
 mod completing;
 mod ending;
-mod looks;
 pub(crate) mod node;
 mod pace;
 pub(crate) mod part;

@@ -168,12 +168,6 @@ impl List {
             self.next = [self.next, advance.next].into_iter().flatten().min();
         }
     }
-
-    /// A look was broken off by a panic: it is repeated.
-    pub(crate) fn put_back_unseen(&mut self, look: &Look) {
-        self.looking -= 1;
-        self.call(&look.1);
-    }
 }
 
 #[cfg(test)]

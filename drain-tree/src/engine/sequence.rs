@@ -10,10 +10,9 @@ use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining
 use drain_sync::{AtomicBool, Mutex, Ordering, WaitList, lock};
 use slab::Slab;
 
-use super::completing::{Completing, Portion, Progress};
+use super::completing::{Completing, Progress};
 use super::ending::{A_WHILE, Facts, last, outcome};
 use super::later;
-use super::looks::Looks;
 use super::pace::List;
 use super::part::{Part, Place, Unlisted};
 use crate::{DrainLength, DrainOutcome};
@@ -27,20 +26,20 @@ pub(crate) struct Sequence {
     is_marked: AtomicBool,
     /// Set under the lock, with the outcome; a hint elsewhere.
     is_over: AtomicBool,
-    pub(super) state: Mutex<State>,
+    state: Mutex<State>,
     pub(crate) waiters: WaitList,
 }
 
-pub(super) struct State {
+struct State {
     /// The parts of all living nodes that are covered: completed at the end.
     members: Slab<Arc<Part>>,
-    pub(super) list: List,
+    list: List,
     /// When the drain time is over, or the deadline brought nearer.
     deadline: Instant,
     /// How far the drain has come.
     now: Instant,
     left_at_deadline: Option<usize>,
-    pub(super) progress: Progress,
+    progress: Progress,
 }
 
 /// What a turn leaves to do.
@@ -248,18 +247,10 @@ impl Sequence {
             (state.list.take_batch(now), now)
         };
         if !batch.is_empty() {
-            let mut looks = Looks {
-                sequence: self,
-                batch,
-            };
             // Connections are woken here, with nothing locked.
-            let advances: Vec<_> = looks
-                .batch
-                .iter()
-                .map(|(_, part)| part.draining.advance(now))
-                .collect();
+            let looks = batch.iter();
+            let advances: Vec<_> = looks.map(|(_, part)| part.draining.advance(now)).collect();
             let mut state = lock(&self.state);
-            let batch = std::mem::take(&mut looks.batch);
             for (look, advance) in batch.iter().zip(advances) {
                 state.list.put_back(look, advance);
             }
@@ -298,7 +289,10 @@ impl Sequence {
         };
         let last = match facts.at(now) {
             Ok(last) => last,
-            Err(at) => return Turn::Sleep(state.list.next.map_or(at, |next| next.min(at))),
+            Err(at) => {
+                let nexts = [state.list.next];
+                return Turn::Sleep(nexts.into_iter().flatten().fold(at, Instant::min));
+            }
         };
         let left = state
             .left_at_deadline
@@ -332,14 +326,9 @@ impl Sequence {
             // Another task has it, and wakes this one.
             return Turn::Sleep(later(now, A_WHILE));
         };
-        let mut portion = Portion {
-            sequence: self,
-            from: Some(from),
-        };
         for part in &parts {
             part.complete(&self.event, last, now);
         }
-        portion.from = None;
         self.completed(from)
     }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use drain_tree::drain_signal::schedule::Place;
 use drain_tree::drain_signal::{Phase, PhaseWait};
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainOutcome, DrainReason, DrainSequence,
-    DrainSettings, DrainStart, DrainStrategy, WatchOptions,
+    ChildOptions, DrainDirection, DrainEnding, DrainManager, DrainOutcome, DrainReason,
+    DrainSequence, DrainSettings, DrainStart, DrainStrategy, WatchOptions,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -390,4 +390,51 @@ fn a_drain_that_leaves_connections_open_ends_when_all_of_them_were_asked() {
     while telling.poll_at(end, &mut cx, &mut next).is_pending() {}
     assert_eq!(woken.0.load(Ordering::Relaxed), 199);
     drop(waits);
+}
+
+/// A waker that panics, without a message on stderr.
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        std::panic::resume_unwind(Box::new("woken"));
+    }
+}
+
+/// An operator's drain, paced by a task whose executor panics, gets a deadline from a start above.
+#[test]
+fn a_waker_that_panics_keeps_no_node_from_a_drain_or_its_deadline() {
+    let root = DrainManager::root(DrainSettings::default().with_drain_time(T));
+    let listeners = [(); 3].map(|()| root.child(ChildOptions::default()));
+    let watches = [0, 1, 2].map(|listener: usize| listeners[listener].watch().unwrap());
+    let calls = Arc::new(AtomicUsize::new(0));
+    let _callbacks = [&root, &listeners[0], &listeners[2]].map(|node| {
+        let calls = Arc::clone(&calls);
+        let call = move |_| {
+            calls.fetch_add(1, Ordering::Relaxed);
+        };
+        node.on_drain(DrainDirection::All, call)
+    });
+    let panics = Waker::from(Arc::new(Panics));
+    let now = tokio::time::Instant::now().into_std();
+    let admin = DrainStart::new(DrainReason::Admin);
+    let mut operators = listeners[1].start_drain_sequence_at(admin, now);
+    let mut pace = || {
+        // A poll that has more to do wakes its own task.
+        for waker in [Waker::noop(), Waker::noop(), Waker::noop(), &panics] {
+            let mut cx = Context::from_waker(waker);
+            assert!(operators.poll_at(now, &mut cx, &mut None).is_pending());
+        }
+    };
+    pace();
+    let mut sequence = root.start_drain_sequence_at(MODIFY, now);
+    assert!(listeners.iter().all(DrainManager::is_draining));
+    assert_eq!(calls.load(Ordering::Relaxed), 3);
+    pace();
+    root.bring_forward(now + T / 2);
+    let deadlines = listeners.each_ref().map(DrainManager::deadline);
+    assert_eq!(deadlines, [Some(now + T / 2); 3]);
+    let (mut cx, mut next) = (Context::from_waker(Waker::noop()), None);
+    while sequence.poll_at(now + T, &mut cx, &mut next).is_pending() {}
+    assert!(watches.iter().all(|watch| watch.phase() == Phase::Overdue));
 }
