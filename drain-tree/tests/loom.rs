@@ -286,3 +286,24 @@ fn a_child_made_while_a_deadline_comes_nearer_has_the_nearer_one() {
         });
     }
 }
+
+/// Invariants 3 and 4, of a deadline: what a start above has not reached yet drains until then, too.
+#[test]
+fn a_deadline_that_comes_nearer_below_a_start_reaches_what_drains_there() {
+    model(|| {
+        let root = listener();
+        let listener = root.child(ChildOptions::default());
+        let chain = listener.child(ChildOptions::default());
+        let now = tokio::time::Instant::now().into_std();
+        let near = now + Duration::from_secs(20);
+        let starter = thread::spawn(move || root.start_drain_sequence_at(LASTING, now));
+        let has_begun = listener.is_draining();
+        listener.bring_forward(near);
+        let sequence = starter.join().unwrap();
+        if has_begun {
+            let deadlines = [&listener, &chain].map(DrainManager::deadline);
+            assert_eq!(deadlines, [Some(near); 2]);
+        }
+        drop(sequence);
+    });
+}

@@ -12,6 +12,7 @@ use drain_sync::{Mutex, MutexGuard, lock};
 use slab::Slab;
 
 use super::callbacks::{Callback, Callbacks};
+use super::cascade;
 use super::part::{Part, Unlisted};
 use super::sequence::Sequence;
 use crate::health::Health;
@@ -143,7 +144,7 @@ impl Node {
     }
 
     /// The drain of an empty node does not advance; a new watch's slot lies between now and the end
-    /// of the window.
+    /// of the window. Now is as of the last poll, which is a tick ago at most.
     #[cold]
     #[inline(never)]
     fn catch_up(&self) {
@@ -249,7 +250,7 @@ impl Node {
     }
 
     /// The deadline of what drains here and below comes nearer.
-    pub(crate) fn bring_forward(&self, deadline: Instant) {
+    pub(crate) fn bring_forward(self: &Arc<Self>, deadline: Instant) {
         let mut below = self.bring_own_forward(deadline);
         while let Some(node) = below.pop() {
             below.extend(node.bring_own_forward(deadline));
@@ -258,18 +259,20 @@ impl Node {
 
     /// The deadline of what drains at this node alone; the nodes below it, which are read after the
     /// deadline was written: a child reads it after it was added (invariant 3).
-    fn bring_own_forward(&self, deadline: Instant) -> Vec<Arc<Self>> {
-        let (draining, started_here) = {
+    fn bring_own_forward(self: &Arc<Self>, deadline: Instant) -> Vec<Arc<Self>> {
+        let (draining, joined) = {
             let state = self.lock();
-            let here = state.joined.iter().filter(|joined| joined.is_origin);
-            let here: Vec<_> = here.map(|joined| Arc::clone(&joined.sequence)).collect();
-            (state.draining(), here)
+            let joined = state.joined.iter();
+            let joined = joined.map(|joined| (Arc::clone(&joined.sequence), joined.is_origin));
+            (state.draining(), joined.collect::<Vec<_>>())
         };
-        for sequence in started_here {
+        for (sequence, is_origin) in joined {
             // A node that joins later takes the sequence's deadline.
-            if sequence.event.end == DrainEnd::Close {
+            if is_origin && sequence.event.end == DrainEnd::Close {
                 sequence.bring_forward(deadline);
             }
+            // What a start has not reached yet would keep the old deadline (invariant 4).
+            cascade::mark(&sequence, self, false, sequence.now());
         }
         if let Some(draining) = draining {
             draining.bring_forward(deadline);
