@@ -122,8 +122,8 @@ pub use partial::{InvalidShare, PartialDrain, PartialOutcome, PartialStart, Shar
 pub use schedule::Rounding;
 pub use sequence::{DrainEnding, DrainOutcome, DrainSequence};
 pub use settings::{
-    ChildOptions, DEFAULT_PARENT_SHUTDOWN_TIME, DrainLength, DrainSettings, DrainStart, DrainType,
-    TrafficDirection,
+    ChildOptions, DEFAULT_DRAIN_TIME, DEFAULT_PARENT_SHUTDOWN_TIME, DrainLength, DrainSettings,
+    DrainStart, DrainType, TrafficDirection,
 };
 
 #[cfg(doctest)]

@@ -105,7 +105,7 @@ impl DrainManager {
         let settings = self.settings();
         let (sequence, is_origin) = {
             let mut state = self.node.lock();
-            if let Some(joined) = state.running(start.direction, start.reason.end()) {
+            if let Some(joined) = state.running(start.direction, start.end()) {
                 (Arc::clone(&joined.sequence), joined.is_origin)
             } else {
                 let drain_time = start.drain_time.unwrap_or(settings.drain_time);
@@ -113,7 +113,7 @@ impl DrainManager {
                     .with_strategy(start.strategy.unwrap_or(settings.strategy))
                     .with_schedule(settings.schedule)
                     .with_direction(start.direction)
-                    .with_end(start.reason.end())
+                    .with_end(start.end())
                     .with_close_steps(settings.close_steps);
                 let minimum = start
                     .minimum

@@ -5,8 +5,13 @@ use std::time::{Duration, Instant};
 use crate::Rounding;
 use crate::engine::later;
 use drain_signal::{
-    CloseSteps, DEFAULT_DRAIN_TIME, DrainDirection, DrainReason, DrainSchedule, DrainStrategy,
+    CloseSteps, DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainStrategy,
 };
+
+/// How long a drain lasts unless its owner says otherwise: 600 s, Envoy's `--drain-time-s`.
+///
+/// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
+pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
 
 /// How long a replaced process may live: 900 s, Envoy's `--parent-shutdown-time-s`.
 ///
@@ -274,6 +279,17 @@ impl DrainStart {
             drain_time: None,
             strategy: None,
             minimum: None,
+        }
+    }
+
+    /// What becomes of the connections that are left: an operator's drain paces and, in its graceful
+    /// form, stops accepting at the end, but cuts nothing, as in [Envoy's admin
+    /// interface](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
+    /// Every other reason closes them.
+    pub const fn end(&self) -> DrainEnd {
+        match self.reason {
+            DrainReason::Admin => DrainEnd::Leave,
+            _ => DrainEnd::Close,
         }
     }
 

@@ -131,13 +131,7 @@ impl fmt::Debug for Draining {
 /// Resolves when a drain has begun and its last watch is dropped.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
-pub struct Drained(Draining);
-
-impl Drained {
-    pub(crate) fn new(signal: DrainSignal) -> Self {
-        Self(Draining::new(signal))
-    }
-}
+pub struct Drained(pub(crate) Draining);
 
 impl Future for Drained {
     type Output = ();

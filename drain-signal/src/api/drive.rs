@@ -9,7 +9,7 @@
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use pin_project::pin_project;
 
@@ -133,9 +133,7 @@ impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let Poll::Ready(phase) = wait.poll_phase(cx, *this.taken) else {
-                return Poll::Pending;
-            };
+            let phase = ready!(wait.poll_phase(cx, *this.taken));
             let taken = mem::replace(this.taken, phase);
             let passed = |step: Phase| taken < step && step <= phase;
             if passed(Phase::Signaled) {

@@ -119,6 +119,6 @@ impl DrainSignal {
     ///
     /// May be dropped and called again at any time.
     pub fn drained(&self) -> Drained {
-        Drained::new(self.clone())
+        Drained(Draining::new(self.clone()))
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::schedule::Place;
-use crate::{DrainHandle, DrainedBy, Phase, Reached};
+use crate::{DrainHandle, DrainedBy};
 
 /// The drain is completed: no new connection may join it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,11 +74,6 @@ impl DrainWatch {
     /// A handle that is not counted.
     pub fn handle(&self) -> DrainHandle {
         self.handle.clone()
-    }
-
-    /// [`signaled`](DrainHandle::signaled) that keeps the watch until it is dropped.
-    pub const fn signaled_owned(self) -> Reached<Self> {
-        Reached::new(self, Phase::Open)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Moves a drain on to an instant: stores the pace, wakes those whose time has come, and says when
 //! to come again.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use drain_sync::wake_each;
 
+use super::Published;
 use super::drain::Drain;
 use super::entries::{BATCH, Walked};
-use crate::phase::{Steps, at, tick};
-use crate::schedule::{Place, micros, signal_window};
+use crate::phase::{Steps, at};
+use crate::schedule::{Place, micros, signal_window, tick};
 use crate::{Advance, DrainEvent, DrainSchedule};
 
 /// How far, in microseconds, time may run ahead of a walk before the pace moves on. Until then the
@@ -20,17 +21,9 @@ const PATIENCE: u64 = 10_000;
 /// ms late, of one among a thousand 30 us.
 const REST_PER_PARKED: u64 = 30;
 
-/// How far a drain has come.
-struct Progress {
-    event: DrainEvent,
-    steps: Steps,
-    pace: u64,
-    /// Time is ahead of the pace: a walk is still busy.
-    is_behind: bool,
-}
-
 pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
-    let Some(progress) = keep_pace(drain, now) else {
+    let published = keep_pace(drain, now);
+    let Some(event) = &published.event else {
         return Advance::default();
     };
     let mut walked = Walked::default();
@@ -38,26 +31,29 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
     walked.wakers.reserve(BATCH);
     let mut shards = drain.shards.iter_from_mine();
     let all_seen = shards.all(|shard| shard.take_due(&mut walked));
-    wake_each(walked.wakers);
-    let word = drain.state.word();
-    let more =
-        progress.is_behind || !all_seen || drain.shards.iter().any(|shard| !shard.is_walked(word));
+    wake_each(walked.wakers.drain(..));
+    // Time may be ahead of the pace: then a walk is still busy.
+    let is_behind = micros(now.saturating_duration_since(event.start)) > published.pace;
+    let more = is_behind || !all_seen || !drain.is_walked(drain.state.word());
     let next = if more {
-        Some(progress.pace)
+        Some(published.pace)
     } else {
-        next(&progress, walked.earliest, walked.waiting)
+        next(event, &published, &walked)
     };
     Advance {
-        next: next.and_then(|pace| at(progress.event.start, pace)),
+        next: next.and_then(|pace| at(event.start, pace)),
         more,
     }
 }
 
 /// The pace at which something is to be done next.
-fn next(progress: &Progress, earliest: Option<u64>, waiting: u64) -> Option<u64> {
-    let (event, pace) = (&progress.event, progress.pace);
-    let rest = waiting.saturating_mul(REST_PER_PARKED).div_ceil(1000);
-    let slot = earliest.map(|key| {
+fn next(event: &DrainEvent, published: &Published, walked: &Walked) -> Option<u64> {
+    let pace = published.pace;
+    let rest = walked
+        .waiting
+        .saturating_mul(REST_PER_PARKED)
+        .div_ceil(1000);
+    let slot = walked.earliest.map(|key| {
         let slot = match (event.schedule, u16::try_from(key)) {
             (DrainSchedule::FirstQuarter, Ok(place)) => {
                 micros(Place(place).of(signal_window(event)))
@@ -66,35 +62,30 @@ fn next(progress: &Progress, earliest: Option<u64>, waiting: u64) -> Option<u64>
         };
         slot.max(pace.saturating_add(rest))
     });
-    let tick = tick(event, pace).map(|tick| pace.saturating_add(tick));
-    let step = progress.steps.next(pace);
-    [slot, tick, step].into_iter().flatten().min()
+    let tick = tick(event, Duration::from_micros(pace));
+    let tick = tick.map(|tick| pace.saturating_add(micros(tick)));
+    let step = Steps::new(event, published.deadline).next(pace);
+    let nexts = [slot, tick, step].into_iter().flatten();
+    // At the end of time nothing is.
+    nexts.filter(|&next| next > pace).min()
 }
 
 /// Stores how far the drain has come, unless a walk is still busy with how far it had come before.
-fn keep_pace(drain: &Drain, now: Instant) -> Option<Progress> {
+/// The facts after that.
+fn keep_pace(drain: &Drain, now: Instant) -> Published {
     let mut published = drain.state.lock();
-    let event = DrainEvent::clone(published.event.as_deref()?);
-    let steps = Steps::new(&event, published.deadline);
-    let word = published.word;
-    let pace = micros(now.saturating_duration_since(event.start)).max(published.pace);
-    let is_pressing =
-        steps.at(pace) != steps.at(published.pace) || pace - published.pace >= PATIENCE;
-    let is_walked = || drain.shards.iter().all(|shard| shard.is_walked(word));
-    if pace > published.pace && (is_pressing || is_walked()) {
-        published.pace = pace;
-        let mut next = published.next_word(word.state());
-        if next == word && next.is_envoy() {
-            next = next.touched();
-        }
-        if next != word {
-            drain.state.publish(&mut published, next);
+    if let Some(event) = &published.event {
+        let steps = Steps::new(event, published.deadline);
+        let pace = micros(now.saturating_duration_since(event.start));
+        let (before, word) = (published.pace, published.word);
+        let is_pressing = || steps.at(pace) != steps.at(before) || pace - before >= PATIENCE;
+        if pace > before && (is_pressing() || drain.is_walked(word)) {
+            published.pace = pace;
+            let next = published.next_word(word.state());
+            if next != word {
+                drain.state.publish(&mut published, next);
+            }
         }
     }
-    Some(Progress {
-        event,
-        steps,
-        is_behind: published.pace < pace,
-        pace: published.pace,
-    })
+    published.clone()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use drain_sync::PerShard;
+use drain_sync::{MutexGuard, PerShard};
 
 use super::connection::Connection;
 use super::count::{Count, Found};
@@ -119,25 +119,22 @@ impl Drain {
         self.shards.mine_or_init(make)
     }
 
-    /// Begins the drain; a second event changes nothing.
+    /// Begins the drain: once, as there is one trigger.
     pub(crate) fn start(&self, event: Arc<DrainEvent>) {
         let mut published = self.state.lock();
-        if published.event.is_some() {
-            return;
-        }
         published.deadline = event.deadline().map(|_| micros(event.drain_time));
         published.event = Some(event);
-        self.publish(&mut published, DrainState::Draining);
-        drop(published);
-        // The tasks that wait for the end of a drain that had not begun.
-        self.state.waiters.wake_all();
+        self.publish(published, DrainState::Draining);
     }
 
-    /// Publishes the facts, and sets the bit of every count that the drain concerns.
-    fn publish(&self, published: &mut Published, state: DrainState) {
+    /// Publishes the facts, sets the bit of every count that the drain concerns, and wakes the
+    /// tasks that look again: those that pace the drain or wait for its end.
+    fn publish(&self, mut published: MutexGuard<'_, Published>, state: DrainState) {
         let word = published.next_word(state);
-        self.state.publish(published, word);
+        self.state.publish(&mut published, word);
         self.counts(concerned(word)).for_each(Count::begin);
+        drop(published);
+        self.state.waiters.wake_all();
     }
 
     /// The same drain for all connections. Whether it was narrower before.
@@ -154,9 +151,7 @@ impl Drain {
             self.counts(&BOTH).for_each(Count::reopen);
         }
         published.event = Some(event);
-        self.publish(&mut published, state);
-        drop(published);
-        self.state.waiters.wake_all();
+        self.publish(published, state);
         true
     }
 
@@ -171,10 +166,7 @@ impl Drain {
         }
         published.deadline = Some(deadline);
         let state = published.word.state();
-        self.publish(&mut published, state);
-        drop(published);
-        // The pacer of the drain looks again: its next step has come nearer.
-        self.state.waiters.wake_all();
+        self.publish(published, state);
     }
 
     /// Closes the counts of those drained by one of `which` (invariant 3). Whether all were empty.
@@ -186,7 +178,7 @@ impl Drain {
     /// Refuses new watches from now on, if no watch is open or `also_if_open`. Whether the drain is
     /// completed.
     pub(crate) fn complete(&self, also_if_open: bool) -> bool {
-        let mut published = self.state.lock();
+        let published = self.state.lock();
         let state = published.word.state();
         if state != DrainState::Draining {
             return state == DrainState::Completed;
@@ -200,10 +192,13 @@ impl Drain {
             self.counts(which).for_each(Count::reopen);
             return false;
         }
-        self.publish(&mut published, DrainState::Completed);
-        drop(published);
-        self.state.waiters.wake_all();
+        self.publish(published, DrainState::Completed);
         true
+    }
+
+    /// Whether every wait that is over at `word` has been taken.
+    pub(crate) fn is_walked(&self, word: Word) -> bool {
+        self.shards.iter().all(|shard| shard.is_walked(word))
     }
 
     /// Whether the drain is over: completed, and no watch that it concerns is open.

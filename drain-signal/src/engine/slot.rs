@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::word::{ALL_PLACES, Word};
 use crate::phase::Phase;
-use crate::schedule::{Place, envoy_slot, micros, place_at, push_slot, ramp_is_due, signal_window};
+use crate::schedule::{
+    Place, ceil_seconds, envoy_slot, micros, push_slot, ramp_is_due, signal_window,
+};
 use crate::{DrainEvent, DrainSchedule, DrainedBy};
 
 /// ```text
@@ -89,7 +91,7 @@ impl Slot {
             return self;
         }
         let window = signal_window(event);
-        Self(self.0 & !0xffff | u32::from(place_at(micros(slot), micros(window)).0))
+        Self(self.0 & !0xffff | u32::from(Place::at(micros(slot), micros(window)).0))
     }
 
     /// How far the drain has brought this connection (invariant 1).
@@ -148,9 +150,8 @@ fn timeout_code(timeout: Duration) -> u32 {
     if steps < u128::from(IN_SECONDS) {
         return steps as u32;
     }
-    let most = u64::from(IN_SECONDS) - 1;
-    let seconds = timeout.as_secs().min(most) + u64::from(timeout.subsec_nanos() > 0);
-    IN_SECONDS | seconds.min(most) as u32
+    let seconds = ceil_seconds(timeout).as_secs();
+    IN_SECONDS | seconds.min(u64::from(IN_SECONDS) - 1) as u32
 }
 
 #[cfg(test)]

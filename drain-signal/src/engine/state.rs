@@ -32,7 +32,7 @@ pub(crate) struct State {
 }
 
 /// The facts. They change under the lock and are published in one store of the word.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Published {
     pub(crate) event: Option<Arc<DrainEvent>>,
     /// Microseconds since the start, as is the next.

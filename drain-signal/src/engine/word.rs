@@ -33,7 +33,7 @@ pub(crate) const ALL_PLACES: u32 = 1 << 16;
 
 impl Word {
     /// The word after `self` that says how far the drain with `event` has come; `self` if it says
-    /// so already.
+    /// so already and no slot follows the pace.
     pub(crate) fn then(
         self,
         event: &DrainEvent,
@@ -46,19 +46,9 @@ impl Word {
             | (u64::from(event.schedule == DrainSchedule::Envoy140) * ENVOY)
             | (u64::from(event.direction == DrainDirection::InboundOnly) * NARROW)
             | u64::from(threshold) << THRESHOLD_SHIFT;
-        if content == self.0 & CONTENT {
-            self
-        } else {
-            self.renewed(content)
+        if content == self.0 & CONTENT && !self.is_envoy() {
+            return self;
         }
-    }
-
-    /// The same content under a new version: slots that follow the pace have moved on.
-    pub(crate) const fn touched(self) -> Self {
-        self.renewed(self.0 & CONTENT)
-    }
-
-    const fn renewed(self, content: u64) -> Self {
         Self(((self.0 >> VERSION_SHIFT).wrapping_add(1) << VERSION_SHIFT) | content)
     }
 
@@ -133,6 +123,8 @@ mod tests {
         let word = then(Word::default(), 7);
         assert_eq!(then(word, 7), word);
         assert!(then(word, 8).0 >> 32 > word.0 >> 32);
-        assert_ne!(word.touched(), word);
+        let envoys = event().with_schedule(DrainSchedule::Envoy140);
+        let then = |word: Word| word.then(&envoys, DrainState::Draining, Phase::Open, 7);
+        assert_ne!(then(then(word)), then(word));
     }
 }

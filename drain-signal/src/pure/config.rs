@@ -1,13 +1,6 @@
-//! The words of a drain: state, direction, strategy, schedule, reason, end; and Envoy's defaults.
+//! The words of a drain: state, direction, strategy, schedule, reason, end.
 
 #![expect(clippy::exhaustive_enums, reason = "most are closed in Envoy as well")]
-
-use std::time::Duration;
-
-/// How long a drain lasts unless its owner says otherwise: 600 s, Envoy's `--drain-time-s`.
-///
-/// Source: [Envoy's command line](https://www.envoyproxy.io/docs/envoy/latest/operations/cli).
-pub const DEFAULT_DRAIN_TIME: Duration = Duration::from_secs(600);
 
 /// The three states of a drain.
 ///
@@ -105,19 +98,6 @@ pub enum DrainReason {
 }
 
 impl DrainReason {
-    /// Whether Envoy closes the connections that are left at the end of the drain time. An event
-    /// says so itself: [`DrainEvent::end`](crate::DrainEvent::end).
-    ///
-    /// An operator's drain paces and, in its graceful form, stops accepting at the end, but cuts
-    /// nothing, as in [Envoy's admin
-    /// interface](https://www.envoyproxy.io/docs/envoy/latest/operations/admin#post--drain_listeners).
-    pub const fn end(self) -> DrainEnd {
-        match self {
-            Self::Admin => DrainEnd::Leave,
-            _ => DrainEnd::Close,
-        }
-    }
-
     /// The reason as a stable lower-case word for logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -8,8 +8,7 @@ pub(crate) mod phase;
 pub mod schedule;
 
 pub use config::{
-    DEFAULT_DRAIN_TIME, DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainState,
-    DrainStrategy, DrainedBy,
+    DrainDirection, DrainEnd, DrainReason, DrainSchedule, DrainState, DrainStrategy, DrainedBy,
 };
 pub use decision::DrainDecision;
 pub use event::{CloseSteps, DrainEvent};

@@ -23,6 +23,12 @@ impl Place {
         let share = (u128::from(micros(window)) * u128::from(self.0)) >> 16;
         Duration::from_micros(share as u64)
     }
+
+    /// The place that has its slot at `slot` in a window of `window`, both in microseconds.
+    pub(crate) fn at(slot: u64, window: u64) -> Self {
+        let place = (u128::from(slot) << 16).div_ceil(u128::from(window.max(1)));
+        Self(u16::try_from(place).unwrap_or(u16::MAX))
+    }
 }
 
 /// Whole microseconds of a duration, saturating (584 000 years).
@@ -71,13 +77,28 @@ pub fn push_slot(
             None => Some(place.of(window)),
             Some(opened) => (opened < window).then(|| opened + place.of(window - opened)),
         },
-        DrainSchedule::Envoy140 => envoy_slot(
-            event.drain_time,
-            place,
-            opened.is_some_and(|opened| opened >= envoy_window(event.drain_time)),
-            drain_timeout,
-        ),
+        DrainSchedule::Envoy140 => {
+            let is_late = opened.is_some_and(|opened| opened >= envoy_window(event.drain_time));
+            envoy_slot(event.drain_time, place, is_late, drain_timeout)
+        }
     }
+}
+
+/// How long after `elapsed` the time matters next, whether a connection is open or not: one may open
+/// and be given a slot in what is left, and one that only asks sees its slot. `None`: not at all any
+/// more.
+///
+/// A 256th of the window is finer than a client can measure, and a millisecond often enough. Whole
+/// seconds under [`DrainSchedule::Envoy140`], on the second.
+pub fn tick(event: &DrainEvent, elapsed: Duration) -> Option<Duration> {
+    let window = match event.schedule {
+        DrainSchedule::FirstQuarter => signal_window(event),
+        DrainSchedule::Envoy140 => envoy_window(event.drain_time),
+    };
+    (elapsed < window).then(|| match event.schedule {
+        DrainSchedule::FirstQuarter => (window / 256).max(Duration::from_millis(1)),
+        DrainSchedule::Envoy140 => Duration::new(1, 0) - Duration::new(0, elapsed.subsec_nanos()),
+    })
 }
 
 /// When Envoy 1.40's window opens in which idle connections are woken.
@@ -110,12 +131,6 @@ pub(crate) fn places_signaled(pace: u64, window: u64) -> u32 {
     come.min(ALL_PLACES.into()) as u32
 }
 
-/// The place that has its slot at `slot` in a window of `window`, both in microseconds.
-pub(crate) fn place_at(slot: u64, window: u64) -> Place {
-    let place = (u128::from(slot) << 16).div_ceil(u128::from(window.max(1)));
-    Place::new(u16::try_from(place).unwrap_or(u16::MAX))
-}
-
 /// What Envoy answers a response when `elapsed` of a drain have passed: the odds of a yes rise to
 /// one at the end of `ramp`, in whole seconds. `sample` is called only before that, at most once.
 ///
@@ -128,11 +143,8 @@ pub fn ramp_is_due(ramp: Duration, elapsed: Duration, sample: impl FnOnce() -> u
 
 /// A duration in whole seconds, rounded up.
 pub fn ceil_seconds(duration: Duration) -> Duration {
-    Duration::from_secs(
-        duration
-            .as_secs()
-            .saturating_add(u64::from(duration.subsec_nanos() > 0)),
-    )
+    let begun = u64::from(duration.subsec_nanos() > 0);
+    Duration::from_secs(duration.as_secs().saturating_add(begun))
 }
 
 #[cfg(test)]
@@ -164,7 +176,7 @@ mod tests {
         #[test]
         fn a_place_found_for_a_slot_is_not_signaled_before_it(window in 1_u64..1 << 50, slot in 0_u64..1 << 50) {
             let slot = slot % window;
-            let place = place_at(slot, window);
+            let place = Place::at(slot, window);
             prop_assert!(place == Place::new(u16::MAX) || micros(place.of(Duration::from_micros(window))) >= slot);
         }
     }

@@ -24,7 +24,7 @@ async fn everybody_leaves_at_a_slot_of_the_first_quarter() {
         .map(|_| {
             let watch = signal.watch().unwrap();
             tokio::spawn(async move {
-                watch.signaled_owned().await;
+                watch.signaled().await;
                 start.elapsed()
             })
         })
@@ -139,7 +139,7 @@ async fn a_pacer_that_is_dropped_at_any_await_is_taken_up_by_the_next() {
     let start = Instant::now();
     for _ in 0..200 {
         let watch = signal.watch().unwrap();
-        tokio::spawn(async move { watch.signaled_owned().await });
+        tokio::spawn(async move { watch.signaled().await });
     }
     tokio::task::yield_now().await;
     let draining = trigger.start(event());
@@ -167,7 +167,7 @@ fn a_pacer_whose_runtime_is_shut_down_is_taken_up_on_another() {
     let (trigger, signal) = channel();
     for _ in 0..50 {
         let watch = signal.watch().unwrap();
-        second.spawn(async move { watch.signaled_owned().await });
+        second.spawn(async move { watch.signaled().await });
     }
     let draining = first.block_on(async {
         let draining = trigger.start(event());

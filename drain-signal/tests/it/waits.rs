@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainDecision, DrainEvent, DrainReason, DrainStrategy, DrainTrigger, DrainWatch,
-    Draining, Goodbye, GracefulClose, Phase, PhaseWait, WatchOptions, channel, drive,
+    CloseCause, DrainDecision, DrainEnd, DrainEvent, DrainReason, DrainStrategy, DrainTrigger,
+    DrainWatch, Draining, Goodbye, GracefulClose, Phase, PhaseWait, WatchOptions, channel, drive,
     schedule::Place,
 };
 use futures_util::future::FutureExt;
@@ -20,10 +20,10 @@ use tokio_test::{assert_pending, assert_ready, task};
 const T: Duration = Duration::from_secs(60);
 
 /// All slots are at the start.
-fn start(trigger: DrainTrigger, reason: DrainReason) -> Draining {
+fn start(trigger: DrainTrigger, end: DrainEnd) -> Draining {
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
-    let event = DrainEvent::new(Instant::now(), T, reason)
-        .with_end(reason.end())
+    let event = DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify)
+        .with_end(end)
         .with_strategy(DrainStrategy::Immediate);
     let now = event.start;
     let draining = trigger.start(event);
@@ -91,7 +91,7 @@ async fn many_tasks_wait_on_one_shared_watch() {
             })
         })
         .collect();
-    let draining = start(trigger, DrainReason::ListenerModify);
+    let draining = start(trigger, DrainEnd::Close);
     let event = draining.event().unwrap();
     while draining.advance(event.start + T).more {}
     for task in tasks {
@@ -110,7 +110,7 @@ fn waits_of_one_task_under_combinators_with_wakers_of_their_own() {
     waits.push(watch.handle().signaled_twice().boxed());
     let mut next = task::spawn(async { waits.next().await });
     assert_pending!(next.poll());
-    let draining = start(trigger, DrainReason::ListenerModify);
+    let draining = start(trigger, DrainEnd::Close);
     assert!(next.is_woken());
     drop(next);
     let mut come = vec![];
@@ -152,7 +152,7 @@ fn a_wait_that_moved_to_another_task_wakes_that_one_alone() {
     for waker in [&one, &one, &two, &two, &one, &two] {
         assert_pending!(wait.poll_phase(&mut Context::from_waker(waker), Phase::Open));
     }
-    let _draining = start(trigger, DrainReason::ListenerModify);
+    let _draining = start(trigger, DrainEnd::Close);
     assert_eq!((first.woken(), second.woken()), (0, 1));
 }
 
@@ -162,7 +162,7 @@ fn a_wait_for_the_end_is_not_woken_at_the_slot() {
     let watch = signal.watch().unwrap();
     let mut expired = task::spawn(watch.expired());
     assert_pending!(expired.poll());
-    let draining = start(trigger, DrainReason::ListenerModify);
+    let draining = start(trigger, DrainEnd::Close);
     watch.start_now();
     assert!(!expired.is_woken());
     while draining.advance(draining.event().unwrap().start + T).more {}
@@ -180,7 +180,7 @@ fn a_force_reaches_the_driver_after_a_stream_of_its_connection_has_ended() {
     assert_pending!(driver_wait.poll());
     assert_pending!(stream_wait.poll());
     // An operator's drain has no deadline: the force is all that ends the connection.
-    let _draining = start(trigger, DrainReason::Admin);
+    let _draining = start(trigger, DrainEnd::Leave);
     assert!(driver_wait.is_woken() && stream_wait.is_woken());
     assert_ready!(driver_wait.poll());
     let mut driver_wait = task::spawn(driver.expired());
@@ -209,7 +209,7 @@ async fn a_driven_connection_is_forced_whatever_its_streams_do() {
             (operator, streams, tokio::spawn(drive(Never, watch)))
         })
         .collect();
-    let _draining = start(trigger, DrainReason::Admin);
+    let _draining = start(trigger, DrainEnd::Leave);
     for (operator, streams, driven) in connections {
         for stream in streams {
             within("the slot", stream).await.unwrap();
@@ -281,7 +281,7 @@ fn waits_for_the_end_of_the_drain_that_are_dropped_leave_nothing() {
     let watch = signal.watch().unwrap();
     let (count, waker) = Count::task();
     let mut cx = Context::from_waker(&waker);
-    let draining = start(trigger, DrainReason::ListenerModify);
+    let draining = start(trigger, DrainEnd::Close);
     for _ in 0..1000 {
         assert_pending!(Pin::new(&mut signal.drained()).poll(&mut cx));
         draining.clone().wake_on_change(&waker);
@@ -345,7 +345,7 @@ fn a_waker_may_use_the_drain_that_wakes_or_drops_it() {
     assert_pending!(replaced.poll_phase(&mut Context::from_waker(Waker::noop()), Phase::Open));
     drop(park(&waker()));
     let woken = park(&waker());
-    let draining = start(trigger, DrainReason::Admin);
+    let draining = start(trigger, DrainEnd::Leave);
     drop((replaced, woken));
     let mut forced = PhaseWait::new(&watch);
     assert_pending!(forced.poll_phase(&mut Context::from_waker(&waker()), Phase::Signaled));
@@ -375,7 +375,7 @@ impl Drop for Again {
 fn a_waker_may_register_with_the_drain_that_replaces_it() {
     let (trigger, signal) = channel();
     let watch = signal.watch().unwrap();
-    let draining = Arc::new(start(trigger, DrainReason::Admin));
+    let draining = Arc::new(start(trigger, DrainEnd::Leave));
     for _ in 0..3 {
         draining.wake_on_change(&Waker::from(Arc::new(Again(Arc::downgrade(&draining)))));
     }

@@ -95,7 +95,7 @@ impl ServerInfo {
             hot_restart_version: "disabled".to_owned(),
             node: Value::Object(serde_json::Map::new()),
             command_line_options: CommandLineOptions {
-                drain_time: drain_signal::DEFAULT_DRAIN_TIME,
+                drain_time: drain_tree::DEFAULT_DRAIN_TIME,
                 drain_strategy: "Gradual".to_owned(),
                 parent_shutdown_time: drain_tree::DEFAULT_PARENT_SHUTDOWN_TIME,
                 restart_epoch: 0,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use drain_signal::{DEFAULT_DRAIN_TIME, DrainStrategy};
-use drain_tree::DrainSettings;
+use drain_signal::DrainStrategy;
+use drain_tree::{DEFAULT_DRAIN_TIME, DrainSettings};
 use listener_versions::ListenersOptions;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use conn_tracker::{ConnGroup, ConnTracker};
-use drain_signal::{DEFAULT_DRAIN_TIME, DrainEvent, DrainStrategy};
+use drain_signal::{DrainEvent, DrainStrategy};
 use drain_tree::{
-    ChildOptions, DrainEnd, DrainManager, DrainOutcome, DrainReason, DrainStart, DrainType,
+    ChildOptions, DEFAULT_DRAIN_TIME, DrainEnd, DrainManager, DrainOutcome, DrainReason,
+    DrainStart, DrainType,
 };
 use tokio::time::Instant;
 
