@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use drain_signal::schedule::tick;
 use drain_signal::{DrainDirection, DrainEnd, DrainEvent, DrainStrategy, Draining};
 use drain_sync::{AtomicBool, Mutex, Ordering, WaitList, lock};
 use slab::Slab;
@@ -290,7 +291,7 @@ impl Sequence {
         let last = match facts.at(now) {
             Ok(last) => last,
             Err(at) => {
-                let nexts = [state.list.next];
+                let nexts = [state.list.next, self.tick(now)];
                 return Turn::Sleep(nexts.into_iter().flatten().fold(at, Instant::min));
             }
         };
@@ -308,6 +309,13 @@ impl Sequence {
         drop(state);
         drop(listed);
         self.complete(now)
+    }
+
+    /// When to come again although no connection is there: one that opens at an empty node gets its
+    /// slot as of `State::now`.
+    fn tick(&self, now: Instant) -> Option<Instant> {
+        let elapsed = now.saturating_duration_since(self.event.start);
+        tick(&self.event, elapsed).map(|tick| later(now, tick))
     }
 
     /// Completes the next portion of the members.

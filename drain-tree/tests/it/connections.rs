@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use drain_tree::DrainDirection::InboundOnly;
 use drain_tree::drain_signal::DrainedBy;
+use drain_tree::drain_signal::schedule::{Place, push_slot};
 use drain_tree::{
-    ChildOptions, DrainEnding, DrainManager, DrainReason, DrainSettings, DrainStart,
-    TrafficDirection, WatchOptions,
+    ChildOptions, DrainEnding, DrainLength, DrainManager, DrainReason, DrainSchedule,
+    DrainSettings, DrainStart, TrafficDirection, WatchOptions,
 };
 use tokio::time::{Instant, advance};
 
@@ -111,4 +112,36 @@ async fn the_first_connection_of_an_empty_node_gets_a_slot_in_what_is_left() {
         start.elapsed() <= T / 4 + T / 1024,
         "a tick after the quarter at the latest"
     );
+}
+
+/// E3: also if no connection is open in the whole drain.
+#[tokio::test(start_paused = true)]
+async fn the_first_connection_of_an_empty_drain_gets_a_slot_as_of_now() {
+    for schedule in [DrainSchedule::FirstQuarter, DrainSchedule::Envoy140] {
+        let settings = DrainSettings::default().with_length(DrainLength::Full);
+        let root = DrainManager::root(settings.with_drain_time(T).with_schedule(schedule));
+        let sequence = root.start_drain_sequence(MODIFY);
+        let event = sequence.event().clone();
+        tokio::spawn(sequence);
+        let start = Instant::now();
+        let early = WatchOptions::default().with_place(Place::new(0x1000));
+        for opened in [T / 8, T * 3 / 4] {
+            tokio::time::sleep_until(start + opened).await;
+            let watch = root.watch_with(early).unwrap();
+            watch.signaled().await;
+            let slot = push_slot(&event, early.place.unwrap(), Some(opened), Duration::ZERO);
+            // One that comes too late for a slot stays until shortly before the deadline.
+            let slot = slot.unwrap_or(T - event.finish_before());
+            let late = if schedule == DrainSchedule::Envoy140 {
+                seconds(1)
+            } else {
+                A_TICK
+            };
+            assert!(
+                start.elapsed().abs_diff(slot) <= late,
+                "opened at {opened:?}, signaled at {:?} instead of {slot:?}",
+                start.elapsed()
+            );
+        }
+    }
 }
