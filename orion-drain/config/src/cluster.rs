@@ -69,8 +69,8 @@ pub struct Cluster {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommonLbConfig {
-    /// 0: requests are answered with 503 when no endpoint is well. Any other share, such as the
-    /// default of 50: then all endpoints get them.
+    /// Where fewer percent of a priority's endpoints are well, and the others cannot take their
+    /// requests, all of them get requests. Default 50; 0: none that is not well ever does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub healthy_panic_threshold: Option<Percent>,
 }
@@ -158,7 +158,8 @@ pub struct LocalityEndpoints {
     /// The endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lb_endpoints: Vec<LbEndpoint>,
-    /// 0, the default, is best. Endpoints of the best priority that has any are used.
+    /// 0, the default, is best. The next one gets what the endpoints of this one that are well
+    /// cannot take: each takes 1.4 times its part, so that none goes on while 72 % are well.
     #[serde(
         default,
         deserialize_with = "numbers::deserialize",
@@ -174,7 +175,7 @@ pub struct LbEndpoint {
     /// The endpoint.
     pub endpoint: Endpoint,
     /// What is known of it. One that is `DRAINING`, `UNHEALTHY` or `TIMEOUT` gets no new requests, as
-    /// long as the cluster has another one.
+    /// long as enough others are well: see `healthy_panic_threshold`.
     #[serde(default, with = "names", skip_serializing_if = "is_default")]
     pub health_status: HealthStatus,
     /// How many requests it gets for each that an endpoint of weight 1 gets. At least 1, which is
@@ -198,11 +199,11 @@ pub enum HealthStatus {
     Healthy,
     /// `UNHEALTHY`
     Unhealthy,
-    /// `DRAINING`
+    /// `DRAINING`: the others are counted without it.
     Draining,
     /// `TIMEOUT`
     Timeout,
-    /// `DEGRADED`: it is used.
+    /// `DEGRADED`: it gets what those that are healthy cannot take.
     Degraded,
 }
 
@@ -229,14 +230,6 @@ pub struct Endpoint {
 }
 
 impl LbEndpoint {
-    /// Whether it gets new requests while others do.
-    pub const fn is_used(&self) -> bool {
-        !matches!(
-            self.health_status,
-            HealthStatus::Unhealthy | HealthStatus::Draining | HealthStatus::Timeout
-        )
-    }
-
     /// Its weight as it takes effect.
     pub fn weight(&self) -> u32 {
         self.load_balancing_weight.unwrap_or(1)
@@ -279,25 +272,6 @@ impl Cluster {
             .iter()
             .flat_map(|locality| &locality.lb_endpoints);
         endpoints.map(|lb_endpoint| &lb_endpoint.endpoint.address)
-    }
-
-    /// The endpoints that get requests: those of the best priority that has any. If all are
-    /// `DRAINING`, `UNHEALTHY` or `TIMEOUT`, all of them do, as in Envoy's
-    /// [panic mode](https://www.envoyproxy.io/docs/envoy/latest/intro/arch_overview/upstream/load_balancing/panic_threshold):
-    /// an answer of any of them is better than none. `healthy_panic_threshold: 0` forbids it.
-    pub fn used_endpoints(&self) -> impl Iterator<Item = &LbEndpoint> {
-        let used =
-            |locality: &&LocalityEndpoints| locality.lb_endpoints.iter().any(LbEndpoint::is_used);
-        let best = self.localities().iter().filter(used);
-        let best = best.map(|locality| locality.priority).min();
-        let common = self.common_lb_config.as_ref();
-        let threshold = common.and_then(|common| common.healthy_panic_threshold);
-        let panics = threshold.is_none_or(|threshold| threshold.value > 0.0);
-        let localities = self.localities().iter();
-        localities
-            .filter(move |locality| best.is_none_or(|best| locality.priority == best))
-            .flat_map(|locality| &locality.lb_endpoints)
-            .filter(move |endpoint| (best.is_none() && panics) || endpoint.is_used())
     }
 
     pub(super) fn localities(&self) -> &[LocalityEndpoints] {

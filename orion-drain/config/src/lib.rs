@@ -92,6 +92,7 @@ mod runtime;
 #[cfg(feature = "serve")]
 mod serving;
 mod stream_limits;
+mod shares;
 mod target;
 mod tcp_proxy;
 mod tls;
@@ -162,6 +163,7 @@ pub use route::{
 pub use route_choice::ChosenRoute;
 #[cfg(feature = "xds")]
 pub use route_update::RouteUpdate;
+pub use shares::Host;
 pub use stream_limits::StreamLimits;
 pub use target::{ChosenCluster, ClusterWeight, WeightedClusters};
 pub use tcp_proxy::TcpProxy;

@@ -50,13 +50,13 @@ async fn keep(endpoints: Arc<Endpoints>, first: tokio::sync::oneshot::Sender<()>
     let mut names = Names::default();
     loop {
         let mut places = Vec::new();
-        for used in cluster.used_endpoints() {
-            let (endpoint, weight) = (&used.endpoint, used.weight());
+        for (host, used) in cluster.hosts() {
+            let endpoint = &used.endpoint;
             let Some((name, port)) = endpoint.address.host_name() else {
                 places.extend(place(&endpoint.address).map(|place| Found {
                     place,
                     hostname: None,
-                    weight,
+                    host,
                 }));
                 continue;
             };
@@ -72,7 +72,7 @@ async fn keep(endpoints: Arc<Endpoints>, first: tokio::sync::oneshot::Sender<()>
             places.extend(found.into_iter().map(|place| Found {
                 place,
                 hostname: Some(hostname.to_owned()),
-                weight,
+                host,
             }));
         }
         // Several names may have one address.

@@ -13,7 +13,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use orion_drain::config::{Cluster, EndpointAddress, FieldError, Secret, UpstreamVersion};
+use orion_drain::config::{Cluster, EndpointAddress, FieldError, Host, Secret, UpstreamVersion};
 
 use crate::dial::{Dial, Dialed, Place};
 use crate::failure::Failure;
@@ -44,7 +44,8 @@ pub(crate) struct Found {
     pub(crate) place: Place,
     /// The name that it was found by.
     pub(crate) hostname: Option<String>,
-    pub(crate) weight: u32,
+    /// What its share goes by.
+    pub(crate) host: Host,
 }
 
 impl Found {
@@ -142,12 +143,12 @@ impl Clusters {
                 next: AtomicUsize::new(0),
             };
             // Names are resolved later.
-            let places = cluster.used_endpoints().filter_map(|used| {
+            let places = cluster.hosts().filter_map(|(host, used)| {
                 let hostname = Some(used.endpoint.hostname.clone());
                 Some(Found {
                     place: place(&used.endpoint.address)?,
                     hostname: hostname.filter(|name| !name.is_empty()),
-                    weight: used.weight(),
+                    host,
                 })
             });
             endpoints.set(places.collect());
@@ -197,9 +198,13 @@ impl Endpoints {
     }
 
     /// These are the endpoints from now on. One that was known already keeps its connections.
-    pub(crate) fn set(&self, places: Vec<Found>) {
+    pub(crate) fn set(&self, mut places: Vec<Found>) {
         let known = self.known.load_full();
-        let weights: Vec<u32> = places.iter().map(|found| found.weight).collect();
+        let hosts: Vec<Host> = places.iter().map(|found| found.host).collect();
+        let mut shares = self.cluster.shares(&hosts);
+        let mut each = shares.iter();
+        places.retain(|_| each.next().is_some_and(|share| *share > 0));
+        shares.retain(|share| *share > 0);
         let endpoints = places.into_iter().map(|found| {
             let same = |endpoint: &&Arc<Endpoint>| {
                 endpoint.place == found.place && endpoint.hostname == found.hostname
@@ -210,7 +215,7 @@ impl Endpoints {
             }
         });
         let endpoints: Vec<_> = endpoints.collect();
-        let turns = turns(&weights).into_iter();
+        let turns = turns(&shares).into_iter();
         let turns = turns.filter_map(|index| endpoints.get(index).cloned());
         self.known.store(Arc::new(turns.collect()));
     }

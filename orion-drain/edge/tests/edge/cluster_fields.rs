@@ -33,13 +33,13 @@ fn listener(names: &[&str], more: &str) -> String {
     )
 }
 
-/// How many of eight requests through this cluster each of two upstreams gets.
+/// How many of twenty requests through this cluster each of two upstreams gets.
 async fn shares(cluster: &str, [first, second]: [&mut Upstream; 2]) -> [u32; 2] {
     let discovery = discovery("1", &[listener(&["both"], "")]);
     let edge = Edge::start_beside(FLAGS, &discovery, cluster, "").await;
     let mut client = H1::connect(edge.address("http").await).await;
     let mut counts = [0, 0];
-    for _ in 0..8 {
+    for _ in 0..20 {
         client.ask("/both").await;
         let (index, held) = tokio::select! {
             held = first.held() => (0, held),
@@ -56,15 +56,17 @@ async fn shares(cluster: &str, [first, second]: [&mut Upstream; 2]) -> [u32; 2] 
 async fn an_endpoint_gets_requests_by_what_is_known_of_its_health() {
     let (mut marked, mut plain) = (Upstream::start().await, Upstream::start().await);
     for (status, other, expected) in [
-        ("UNKNOWN", "HEALTHY", [4, 4]),
-        ("HEALTHY", "UNKNOWN", [4, 4]),
-        ("DEGRADED", "HEALTHY", [4, 4]),
-        ("UNHEALTHY", "HEALTHY", [0, 8]),
-        ("DRAINING", "HEALTHY", [0, 8]),
-        ("TIMEOUT", "UNKNOWN", [0, 8]),
+        ("UNKNOWN", "HEALTHY", [10, 10]),
+        ("HEALTHY", "UNKNOWN", [10, 10]),
+        // A healthy half can take 70 of 100 requests.
+        ("DEGRADED", "HEALTHY", [6, 14]),
+        ("DEGRADED", "UNHEALTHY", [20, 0]),
+        ("UNHEALTHY", "HEALTHY", [0, 20]),
+        ("DRAINING", "HEALTHY", [0, 20]),
+        ("TIMEOUT", "UNKNOWN", [0, 20]),
         // An answer of any of them is better than none.
-        ("DRAINING", "UNHEALTHY", [4, 4]),
-        ("TIMEOUT", "DRAINING", [4, 4]),
+        ("DRAINING", "UNHEALTHY", [10, 10]),
+        ("TIMEOUT", "DRAINING", [10, 10]),
     ] {
         let endpoints = [(status, &marked), (other, &plain)].map(|(status, upstream)| {
             let outer = format!("health_status: {status}, ");
@@ -73,6 +75,41 @@ async fn an_endpoint_gets_requests_by_what_is_known_of_its_health() {
         let cluster = cluster("both", "type: STATIC, ", &endpoints.join(", "));
         let shares = shares(&cluster, [&mut marked, &mut plain]).await;
         assert_eq!(shares, expected, "{status} beside {other}");
+    }
+}
+
+/// Played against Envoy 1.40.0: what is well of the first priority takes 1.4 times its part, and
+/// where that of all priorities is too little, all endpoints get requests.
+#[tokio::test]
+async fn a_worse_priority_gets_what_the_better_one_cannot_take() {
+    let (mut best, mut next) = (Upstream::start().await, Upstream::start().await);
+    for (priority, fields, statuses, expected) in [
+        (1, "", ["HEALTHY", "UNHEALTHY"], [14, 6]),
+        (1, "", ["HEALTHY", "DRAINING"], [20, 0]),
+        (1, "", ["DEGRADED", "DEGRADED"], [0, 20]),
+        (0, "", ["HEALTHY", "UNHEALTHY"], [10, 10]),
+        (0, "", ["UNHEALTHY", "UNHEALTHY"], [14, 6]),
+        (0, "50", ["UNHEALTHY", "UNHEALTHY"], [14, 6]),
+        (0, "30", ["UNHEALTHY", "UNHEALTHY"], [0, 20]),
+    ] {
+        let at = |upstream: &Upstream, status: &str| {
+            let outer = format!("health_status: {status}, ");
+            endpoint("127.0.0.1", upstream.http.port(), &outer, "")
+        };
+        let [first, second] = statuses.map(|status| at(&best, status));
+        let more = format!(
+            "{first}, {second} ] }}, {{ priority: {priority}, lb_endpoints: [ {}",
+            at(&next, "HEALTHY")
+        );
+        let fields = match fields {
+            "" => String::new(),
+            value => {
+                format!("common_lb_config: {{ healthy_panic_threshold: {{ value: {value} }} }}, ")
+            }
+        };
+        let cluster = cluster("both", &fields, &more);
+        let shares = shares(&cluster, [&mut best, &mut next]).await;
+        assert_eq!(shares, expected, "{priority} {fields} {statuses:?}");
     }
 }
 
@@ -117,7 +154,7 @@ async fn an_endpoint_gets_requests_by_its_weight() {
     for kind in ["STATIC", "STRICT_DNS"] {
         let both = cluster("both", &format!("type: {kind}, "), &both.join(", "));
         let shares = shares(&both, [&mut light, &mut heavy]).await;
-        assert_eq!(shares, [2, 6], "{kind}");
+        assert_eq!(shares, [5, 15], "{kind}");
     }
 }
 

@@ -139,7 +139,7 @@ async fn endpoints_that_drain_and_those_of_a_worse_priority_get_no_requests() {
     let mut named = cluster(
         "some",
         "lb_policy: LEAST_REQUEST",
-        &[marked("DRAINING"), used, marked("UNHEALTHY")].join(", "),
+        &[marked("DRAINING"), used, marked("DRAINING")].join(", "),
     );
     let worse = format!(
         " endpoints: [ {{ priority: 1, lb_endpoints: [ {} ] }},",
