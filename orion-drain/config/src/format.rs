@@ -153,7 +153,11 @@ fn value<'r>(name: &str, argument: Option<&str>, request: &RequestHead<'r>) -> C
         };
         return Cow::Borrowed(version);
     }
-    let Some(address) = request.peer else {
+    let address = match name.starts_with("DOWNSTREAM_DIRECT_") {
+        true => request.peer,
+        false => request.client.or(request.peer),
+    };
+    let Some(address) = address else {
         return Cow::default();
     };
     Cow::Owned(if name.ends_with("_WITHOUT_PORT") {

@@ -90,6 +90,14 @@ pub struct HttpConnectionManager {
         skip_serializing_if = "is_default"
     )]
     pub skip_xff_append: bool,
+    /// How many proxies in front are trusted: which address of `x-forwarded-for` is the client's
+    /// goes by it, and above 0 `x-forwarded-proto` is taken from them. Default: 0.
+    #[serde(
+        default,
+        deserialize_with = "numbers::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub xff_num_trusted_hops: u32,
     /// Whether paths are made plain before routes look at them: no segments of dots, `\` as `/`.
     /// Default: no.
     #[serde(

@@ -50,6 +50,7 @@ mod bodies;
 mod bootstrap;
 mod bootstrap_rules;
 mod chain_choice;
+mod client_address;
 mod cluster;
 mod discovery;
 mod document;

@@ -20,10 +20,13 @@ pub struct RequestHead<'r> {
     pub headers: &'r HeaderMap,
     /// The version of HTTP.
     pub version: Version,
-    /// Whether it came over TLS.
+    /// Whether its client came over TLS, as far as that is known.
     pub secure: bool,
-    /// Where the client connects from.
+    /// Where it connects from.
     pub peer: Option<SocketAddr>,
+    /// The address of its client, if it is not `peer`: see
+    /// [`HttpConnectionManager::client`](crate::HttpConnectionManager::client).
+    pub client: Option<SocketAddr>,
     /// Any number, by chance: shares of requests and weights go by it.
     pub sample: u64,
 }
@@ -39,6 +42,7 @@ impl<'r> RequestHead<'r> {
             version: Version::HTTP_11,
             secure: false,
             peer: None,
+            client: None,
             sample: 0,
         }
     }

@@ -74,8 +74,7 @@ const FIELDS: &[(&str, &str)] = &[
          respect_expected_rq_timeout server_header_transformation server_name session_ticket_keys \
          session_timeout start_child_span stream_error_on_invalid_http_message stream_flush_timeout \
          strict_check_headers suppress_envoy_headers \
-         suppress_grpc_request_failure_code_stats tracing upstream_log upstream_log_options \
-         xff_num_trusted_hops",
+         suppress_grpc_request_failure_code_stats tracing upstream_log upstream_log_options",
     ),
     (
         "common_http_protocol_options",

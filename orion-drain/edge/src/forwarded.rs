@@ -8,7 +8,35 @@ use orion_drain::config::HttpConnectionManager;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_ENVOY_INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
+
+/// What a client may not say: Envoys say it to each other, and act on it.
+const INTERNAL: [&str; 15] = [
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-max-retries",
+    "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-upstream-rq-timeout-ms",
+];
+
+/// What it may not say either where no other proxy stands in front.
+const EDGE: [&str; 6] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-external-address",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+];
 
 /// What edge sees of a client by itself.
 #[derive(Debug, Clone, Copy)]
@@ -18,24 +46,31 @@ pub(crate) struct Seen {
     pub(crate) secure: bool,
 }
 
-/// Says in the headers of a request where it comes from. With `use_remote_address` nothing that the
-/// client says of itself counts but `x-forwarded-for`, as in Envoy.
+/// Says in the headers of a request where it comes from, before any route looks at them. With
+/// `use_remote_address` nothing that the client says of itself counts but `x-forwarded-for`, as in
+/// Envoy, and `x-forwarded-proto` only if proxies in front are trusted.
 pub(crate) fn tell(headers: &mut HeaderMap, manager: &HttpConnectionManager, seen: Seen) {
+    let is_for_envoys = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-envoy-")
+            && (INTERNAL.contains(&name) || manager.use_remote_address && EDGE.contains(&name))
+    };
+    let names: Vec<_> = headers.keys().filter(is_for_envoys).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
     let scheme = HeaderValue::from_static(match seen.secure {
         true => "https",
         false => "http",
     });
     if !manager.use_remote_address {
-        headers.remove(X_ENVOY_INTERNAL);
         headers.entry(X_FORWARDED_PROTO).or_insert(scheme);
         return;
     }
-    let names = headers.keys();
-    let names = names.filter(|name| name.as_str().starts_with("x-envoy-"));
-    for name in names.cloned().collect::<Vec<_>>() {
-        headers.remove(name);
+    match manager.xff_num_trusted_hops {
+        0 => _ = headers.insert(X_FORWARDED_PROTO, scheme),
+        _ => _ = headers.entry(X_FORWARDED_PROTO).or_insert(scheme),
     }
-    headers.insert(X_FORWARDED_PROTO, scheme);
     if let Some(peer) = seen.peer.filter(|_| manager.appends_x_forwarded_for()) {
         append(headers, peer.ip());
     }

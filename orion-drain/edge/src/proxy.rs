@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -88,15 +89,18 @@ impl Proxy {
         if let Err(code) = addressed::check(&mut request) {
             return closing(status(code));
         }
+        let upgrade = upgrade::asked(&request);
+        let client = self.manager.client(request.headers(), self.seen.peer);
+        let admitted = self.admit(&mut request);
         // The newest table at this moment, for as long as the request takes.
         let taken = self.rds.as_ref().map(|newest| newest.table());
         let table = match &taken {
             Some(taken) => taken.as_ref().map(Taken::routes),
             None => self.manager.route_config.as_ref(),
         };
-        let (decision, edits) = match admit(&self.manager, self.local_port, &mut request) {
-            Some(answer) => (Decision::Answer(answer), HeaderEdits::default()),
-            None => self.decide(&request, table),
+        let (decision, edits) = match admitted {
+            Err(answer) => (Decision::Answer(answer), HeaderEdits::default()),
+            Ok(()) => self.decide(&request, client, upgrade, table),
         };
         let over_http1 = request.version() < Version::HTTP_2;
         let mut response = match decision {
@@ -113,10 +117,20 @@ impl Proxy {
         response
     }
 
+    /// Makes of a request what routes may look at. `Err`: it is answered here.
+    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Response<Body>> {
+        // Before anything is added: what the client's `connection` names is the client's own.
+        hop_by_hop::strip_request(request.headers_mut()).map_err(status)?;
+        forwarded::tell(request.headers_mut(), &self.manager, self.seen);
+        admit(&self.manager, self.local_port, request).map_or(Ok(()), Err)
+    }
+
     /// Chooses what becomes of a request, and what its response gets on the way.
     fn decide<'a, B>(
         &'a self,
         request: &Request<B>,
+        client: Option<SocketAddr>,
+        upgrade: Option<HeaderValue>,
         table: Option<&'a RouteConfiguration>,
     ) -> (Decision<'a>, HeaderEdits) {
         let here = |answer| (Decision::Answer(answer), HeaderEdits::default());
@@ -129,8 +143,9 @@ impl Proxy {
         );
         head.method = request.method();
         head.version = request.version();
-        head.secure = self.seen.secure;
+        head.secure = forwarded::is_https(request.headers());
         head.peer = self.seen.peer;
+        head.client = client;
         head.sample = fastrand::u64(..);
         if let Some(answer) = self.health.as_ref().and_then(|it| it.answer(&head)) {
             return here(answer);
@@ -139,7 +154,6 @@ impl Proxy {
             return here(status(StatusCode::NOT_FOUND));
         };
         let action = &chosen.route.action;
-        let upgrade = upgrade::asked(request);
         if upgrade.as_ref().is_some_and(|to| !self.allows(to, action)) {
             return here(refused_upgrade(request.version()));
         }
@@ -246,9 +260,6 @@ impl Proxy {
         upstream: &Upstream,
         Forwarded { rewritten, upgrade }: Forwarded,
     ) -> Result<Option<Handshake>, StatusCode> {
-        // Before anything is added: what the client's `connection` names is the client's own.
-        hop_by_hop::strip_request(request.headers_mut())?;
-        forwarded::tell(request.headers_mut(), &self.manager, self.seen);
         rewrite(request, rewritten, route.append_x_forwarded_host)?;
         match upgrade {
             Some(token) => upgrade::for_endpoint(request, upstream, token).map(Some),

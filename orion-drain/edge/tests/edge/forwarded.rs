@@ -3,6 +3,7 @@
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
+use crate::route_fields::routed;
 use crate::support::h1::header;
 use crate::support::h2::{Event, H2};
 use crate::support::{Edge, End, H1, Http, cluster, discovery, websocket, within};
@@ -131,6 +132,7 @@ async fn a_switch_that_is_not_allowed_is_refused_and_what_follows_is_not_read() 
 #[tokio::test]
 async fn the_upstream_learns_how_the_client_connects_and_nothing_that_the_client_may_not_say() {
     const EDGE: &str = "use_remote_address: true";
+    const TRUSTING: &str = "use_remote_address: true, xff_num_trusted_hops: 1";
     let own = "x-envoy-internal: true\r\nx-envoy-original-path: /other\r\n";
     for (more, sent, name, received) in [
         ("", "", "x-forwarded-proto", Some("http")),
@@ -147,6 +149,16 @@ async fn the_upstream_learns_how_the_client_connects_and_nothing_that_the_client
             "x-forwarded-proto",
             Some("http"),
         ),
+        ("", "x-envoy-retry-on: 5xx\r\n", "x-envoy-retry-on", None),
+        ("", "x-envoy-peer: a\r\n", "x-envoy-peer", Some("a")),
+        (EDGE, "x-envoy-peer: a\r\n", "x-envoy-peer", Some("a")),
+        (TRUSTING, "", "x-forwarded-proto", Some("http")),
+        (
+            TRUSTING,
+            "x-forwarded-proto: https\r\n",
+            "x-forwarded-proto",
+            Some("https"),
+        ),
         ("", own, "x-envoy-internal", None),
         ("", own, "x-envoy-original-path", Some("/other")),
         (EDGE, own, "x-envoy-internal", None),
@@ -159,6 +171,122 @@ async fn the_upstream_learns_how_the_client_connects_and_nothing_that_the_client
             .await;
         let held = edge.upstream.held().await;
         assert_eq!(header(&held.head, name), received, "{more} {}", held.head);
+        held.answer("done");
+        assert_eq!(client.response().await.ok(), "done");
+    }
+}
+
+/// Each row was played against Envoy 1.40.0.
+#[tokio::test]
+async fn routes_see_of_a_client_what_the_upstream_will() {
+    const EDGE: &str = "use_remote_address: true";
+    const TRUSTING: &str = "use_remote_address: true, xff_num_trusted_hops: 1";
+    let route = |status: u16, name: &str, pattern: &str| {
+        format!(
+            "{{ match: {{ prefix: /, headers: {{ name: {name}, {pattern} }} }}, \
+             direct_response: {{ status: {status} }} }}"
+        )
+    };
+    let routes = [
+        route(201, "x-envoy-internal", "present_match: true"),
+        route(202, "x-named", "present_match: true"),
+        route(203, "connection", "present_match: true"),
+        route(207, "x-forwarded-proto", "string_match: { exact: https }"),
+        route(
+            208,
+            "x-forwarded-for",
+            "string_match: { exact: '192.0.2.1,127.0.0.1' }",
+        ),
+        route(206, "x-forwarded-proto", "string_match: { exact: http }"),
+    ];
+    for (more, expected) in [
+        ("", [206, 206, 206, 202, 206, 207, 206]),
+        (EDGE, [206, 206, 206, 202, 206, 206, 208]),
+        (TRUSTING, [206, 206, 206, 202, 206, 207, 208]),
+    ] {
+        let listener = routed("http", more, &routes);
+        let edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        for (sent, expected) in [
+            "",
+            "x-envoy-internal: true\r\n",
+            "connection: x-named\r\nx-named: 1\r\n",
+            "x-named: 1\r\n",
+            "connection: keep-alive\r\n",
+            "x-forwarded-proto: https\r\n",
+            "x-forwarded-for: 192.0.2.1\r\n",
+        ]
+        .into_iter()
+        .zip(expected)
+        {
+            let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{sent}\r\n");
+            client.send(&request).await;
+            assert_eq!(client.response().await.status, expected, "{more} {sent}");
+        }
+    }
+}
+
+/// A proxy in front has taken TLS off: sent to `https`, the client would come the same way again.
+#[tokio::test]
+async fn a_request_that_has_come_over_tls_is_not_sent_to_https_again() {
+    for (more, sent, expected) in [
+        ("", "", 301),
+        ("", "x-forwarded-proto: https\r\n", 200),
+        ("", "x-forwarded-proto: http\r\n", 301),
+        (
+            "use_remote_address: true",
+            "x-forwarded-proto: https\r\n",
+            301,
+        ),
+        (
+            "use_remote_address: true, xff_num_trusted_hops: 1",
+            "x-forwarded-proto: https\r\n",
+            200,
+        ),
+    ] {
+        let listener = Http::new("http", 1).with_http(more).yaml();
+        let listener = listener.replace("{ name: all, ", "{ name: all, require_tls: ALL, ");
+        let edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        let request = format!("GET /version HTTP/1.1\r\nhost: a\r\n{sent}\r\n");
+        client.send(&request).await;
+        assert_eq!(client.response().await.status, expected, "{more} {sent}");
+    }
+}
+
+/// Each row was played against Envoy 1.40.0.
+#[tokio::test]
+async fn the_client_is_the_one_that_trusted_proxies_name() {
+    let added = "{ name: r, request_headers_to_add: [ \
+                 { header: { key: x-client, value: '%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%' } }, \
+                 { header: { key: x-peer, value: '%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%' } } ], ";
+    let both = "x-forwarded-for: 192.0.2.1, 192.0.2.2\r\n";
+    for (more, sent, expected) in [
+        ("", "", "127.0.0.1"),
+        ("", both, "192.0.2.2"),
+        ("", "x-forwarded-for: 192.0.2.1, unknown\r\n", "127.0.0.1"),
+        ("xff_num_trusted_hops: 1", both, "192.0.2.1"),
+        ("xff_num_trusted_hops: 2", both, "127.0.0.1"),
+        ("use_remote_address: true", both, "127.0.0.1"),
+        (
+            "use_remote_address: true, xff_num_trusted_hops: 1",
+            both,
+            "192.0.2.2",
+        ),
+    ] {
+        let listener = Http::new("http", 1).with_http(more).yaml();
+        let listener = listener.replace("{ name: r, ", added);
+        let mut edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        let request = format!("GET /held HTTP/1.1\r\nhost: a\r\n{sent}\r\n");
+        client.send(&request).await;
+        let held = edge.upstream.held().await;
+        assert_eq!(
+            header(&held.head, "x-client"),
+            Some(expected),
+            "{more} {sent}"
+        );
+        assert_eq!(header(&held.head, "x-peer"), Some("127.0.0.1"), "{more}");
         held.answer("done");
         assert_eq!(client.response().await.ok(), "done");
     }
