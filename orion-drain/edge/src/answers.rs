@@ -20,15 +20,14 @@ pub(crate) fn status(code: StatusCode) -> Response<Body> {
 }
 
 pub(crate) fn with_body(code: StatusCode, body: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(
-        Full::new(body.into())
-            .map_err(|never| match never {})
-            .boxed(),
-    );
+    let body = body.into();
+    let is_text = !body.is_empty();
+    let mut response = Response::new(Full::new(body).map_err(|never| match never {}).boxed());
     *response.status_mut() = code;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if is_text {
+        let text = HeaderValue::from_static("text/plain");
+        response.headers_mut().insert(CONTENT_TYPE, text);
+    }
     response
 }
 

@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
+use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use orion_drain::config::{
     Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction, RouteConfiguration,
@@ -106,7 +107,9 @@ impl Proxy {
         let mut response = match decision {
             Decision::Answer(answer) => {
                 let body = request.into_body();
-                self.unread(body, over_http1, answer, stats).await
+                let mut answer = self.unread(body, over_http1, answer, stats).await;
+                edit_answer(answer.headers_mut(), edits);
+                return answer;
             }
             Decision::Forward(route, endpoint, changes) => {
                 let upstream = endpoint.http(request.version());
@@ -265,6 +268,16 @@ impl Proxy {
             Some(token) => upgrade::for_endpoint(request, upstream, token).map(Some),
             None => for_upstream(request, upstream, None).map(|()| None),
         }
+    }
+}
+
+/// Makes a route's changes in an answer of the proxy's own. What the body is, it says unless the
+/// route does, as in Envoy.
+fn edit_answer(headers: &mut HeaderMap, edits: HeaderEdits) {
+    let own = headers.remove(CONTENT_TYPE);
+    edits.apply(headers);
+    if let Some(own) = own {
+        headers.entry(CONTENT_TYPE).or_insert(own);
     }
 }
 
