@@ -42,6 +42,14 @@ pub struct RouteConfiguration {
         skip_serializing_if = "Option::is_none"
     )]
     pub validate_clusters: Option<bool>,
+    /// Whether the port of a host does not count where its virtual host is chosen. Default: it
+    /// does, and the domain `a.example` is not that of `a.example:8080`.
+    #[serde(
+        default,
+        deserialize_with = "flags::deserialize",
+        skip_serializing_if = "is_default"
+    )]
+    pub ignore_port_in_host_matching: bool,
 }
 
 /// Routes for some domains: `config.route.v3.VirtualHost`.

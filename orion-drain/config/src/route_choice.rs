@@ -218,7 +218,10 @@ impl RouteConfiguration {
     /// does](https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/route/v3/route_components.proto).
     fn virtual_host(&self, host: &str) -> Option<&VirtualHost> {
         let host = host.to_ascii_lowercase();
-        let (bare, _) = split_port(&host);
+        let host = match self.ignore_port_in_host_matching {
+            true => split_port(&host).0,
+            false => &host,
+        };
         self.virtual_hosts
             .iter()
             .flat_map(|candidate| {
@@ -227,12 +230,7 @@ impl RouteConfiguration {
                     .iter()
                     .map(move |domain| (domain, candidate))
             })
-            .filter_map(|(domain, candidate)| {
-                Some((
-                    specificity(domain, &host).or_else(|| specificity(domain, bare))?,
-                    candidate,
-                ))
-            })
+            .filter_map(|(domain, candidate)| Some((specificity(domain, host)?, candidate)))
             // The first of equals, as they stand in the file.
             .reduce(|best, next| if next.0 > best.0 { next } else { best })
             .map(|(_, candidate)| candidate)

@@ -45,9 +45,10 @@ fn the_most_specific_domain_wins() {
     ));
     for (name, expected) in [
         ("a.b.example", "exact"),
-        ("A.B.example:8080", "exact"),
+        ("A.B.example", "exact"),
+        ("A.B.example:8080", "prefix"),
         ("c.example:81", "exact"),
-        ("c.example:82", "suffix"),
+        ("c.example:82", "any"),
         ("x.b.example", "longer"),
         ("a.c.example", "suffix"),
         ("a.org", "prefix"),
@@ -56,6 +57,27 @@ fn the_most_specific_domain_wins() {
         ("[::1]:80", "any"),
     ] {
         assert_eq!(body(&table, name, "/"), Some(expected), "{name}");
+    }
+}
+
+#[test]
+fn a_port_counts_in_a_host_unless_it_is_ignored() {
+    let hosts = format!(
+        "virtual_hosts:{}{}{}",
+        host("named", "['a.example', '[::1]']"),
+        host("with_port", "['a.example:81']"),
+        host("any", "['*']"),
+    );
+    let ignoring = table(&format!("ignore_port_in_host_matching: true\n{hosts}"));
+    let table = table(&hosts);
+    for (name, expected, ignored) in [
+        ("a.example", "named", "named"),
+        ("a.example:80", "any", "named"),
+        ("a.example:81", "with_port", "named"),
+        ("[::1]:80", "any", "named"),
+    ] {
+        assert_eq!(body(&table, name, "/"), Some(expected), "{name}");
+        assert_eq!(body(&ignoring, name, "/"), Some(ignored), "{name}");
     }
 }
 

@@ -280,6 +280,60 @@ async fn hosts_have_routes_of_their_own() {
 }
 
 #[tokio::test]
+async fn the_port_of_a_host_counts_unless_it_is_ignored() {
+    let host = "virtual_hosts: [ { name: named, domains: a.test, routes: { match: { prefix: / }, \
+                direct_response: { status: 200, body: { inline_string: named } } } }, ";
+    for (field, body) in [
+        ("", "v1"),
+        ("ignore_port_in_host_matching: true, ", "named"),
+    ] {
+        let listener = Http::new("http", 1).yaml();
+        let listener = listener.replace("virtual_hosts: [ ", &format!("{field}{host}"));
+        let edge = Edge::start(FLAGS, &discovery("1", &[listener])).await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        for (host, body) in [("a.test", "named"), ("a.test:8080", body)] {
+            let request = format!("GET /version HTTP/1.1\r\nhost: {host}\r\n\r\n");
+            client.send(&request).await;
+            assert_eq!(client.response().await.ok(), body, "{field}{host}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_the_proxys_own_has_the_content_type_of_its_route_or_that_of_text() {
+    let answer = |path: &str, body: &str, more: &str| {
+        format!(
+            "{{ match: {{ path: {path} }}, direct_response: {{ status: 200, {body} }}, {more} }}"
+        )
+    };
+    let body = "body: { inline_string: '{}' }";
+    let json =
+        "response_headers_to_add: { header: { key: content-type, value: application/json } }";
+    let routes = [
+        answer("/text", body, ""),
+        answer("/json", body, json),
+        answer("/removed", body, "response_headers_to_remove: content-type"),
+        answer("/empty", "", ""),
+        answer("/empty-json", "", json),
+    ];
+    let (_edge, mut client) = start(&routes).await;
+    for (path, expected) in [
+        ("/text", &["text/plain"][..]),
+        ("/json", &["application/json"]),
+        ("/removed", &["text/plain"]),
+        ("/empty", &[]),
+        ("/empty-json", &["application/json"]),
+    ] {
+        let response = client.get(path).await;
+        let lines = response.head.lines();
+        let types: Vec<_> = lines
+            .filter_map(|line| line.strip_prefix("content-type: "))
+            .collect();
+        assert_eq!(types, expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_route_to_a_cluster_that_is_not_there_is_taken_if_it_is_asked_for() {
     let route = ["{ match: { prefix: / }, route: { cluster: nowhere } }".to_owned()];
     let listener = |checks: &str| {
