@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use super::{
     Address, AggregatedConfigSource, ApiConfigSource, ApiVersion, BootstrapRules, Cluster,
-    ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, OverloadManager, Secret,
-    StringMatcher, duration, error,
+    ConfigError, FieldError, Listener, ListenerManagerConfig, Loaded, OverloadManager,
+    RuntimeValues, Secret, StringMatcher, duration, error,
     foreign::{self, Root},
     known_clusters, left_out,
     locate::is_within,
@@ -334,6 +334,12 @@ impl Bootstrap {
         let manager = self.overload_manager.as_ref();
         let limit = manager.and_then(OverloadManager::connection_limit);
         limit.or_else(|| runtime::values(self.layered_runtime.as_ref()).connection_limit())
+    }
+
+    /// The values of its runtime, which may stand in the place of what fields of listeners and
+    /// routes say.
+    pub fn runtime_values(&self) -> RuntimeValues {
+        runtime::values(self.layered_runtime.as_ref())
     }
 
     /// How many connections each version of a listener may have, by the listener's name; the others

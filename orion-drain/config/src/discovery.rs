@@ -6,7 +6,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    Address, ConfigError, ConfigErrorKind, FieldError, Listener, Loaded,
+    Address, ConfigError, ConfigErrorKind, FieldError, Listener, Loaded, RuntimeValues,
     foreign::{self, Root},
     known_clusters, left_out,
     path::FieldPath,
@@ -41,6 +41,8 @@ pub struct ListenerUpdate {
     pub foreign_fields: Vec<String>,
     /// Where in the response each of `listeners` stands.
     places: Vec<usize>,
+    /// The fields that name a value of the runtime.
+    runtime_keys: Vec<Unknown>,
 }
 
 /// A resource that is refused: a listener, or a route configuration.
@@ -145,6 +147,7 @@ impl ListenerUpdate {
             unknown_fields: read.unknown_fields,
             foreign_fields: read.foreign_fields,
             places: read.places,
+            runtime_keys: read.runtime_keys,
         }
     }
 
@@ -185,6 +188,18 @@ impl ListenerUpdate {
             &mut self.places,
             &mut self.rejected,
             find,
+        );
+    }
+
+    /// Refuses the listeners of which a field names a value that the bootstrap's runtime has: it would
+    /// stand in the field's place.
+    pub fn reject_runtime_values(&mut self, runtime: &RuntimeValues) {
+        resources::reject_runtime_values(
+            &mut self.listeners,
+            &mut self.places,
+            &mut self.rejected,
+            &self.runtime_keys,
+            runtime,
         );
     }
 

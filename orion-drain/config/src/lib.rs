@@ -92,8 +92,8 @@ mod route_update;
 mod runtime;
 #[cfg(feature = "serve")]
 mod serving;
-mod stream_limits;
 mod shares;
+mod stream_limits;
 mod target;
 mod tcp_proxy;
 mod tls;
@@ -164,6 +164,7 @@ pub use route::{
 pub use route_choice::ChosenRoute;
 #[cfg(feature = "xds")]
 pub use route_update::RouteUpdate;
+pub use runtime::RuntimeValues;
 pub use shares::Host;
 pub use stream_limits::StreamLimits;
 pub use target::{ChosenCluster, ClusterWeight, WeightedClusters};

@@ -55,7 +55,7 @@ impl<T> Loaded<T> {
 }
 
 /// A field that no type has.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unknown {
     pub(super) path: FieldPath,
     pub(super) value: Value,

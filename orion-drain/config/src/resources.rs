@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{
-    ConfigError, FieldError, RejectedResource,
+    ConfigError, FieldError, RejectedResource, RuntimeValues,
     any::message_name,
     foreign::{self, Root},
     path::FieldPath,
     read::Unknown,
+    runtime,
 };
 
 const WRAPPER: &str = "envoy.service.discovery.v3.Resource";
@@ -58,6 +59,8 @@ pub(super) struct Resources<T> {
     pub(super) unknown_fields: Vec<String>,
     /// The paths of those among them that Envoy has not got either.
     pub(super) foreign_fields: Vec<String>,
+    /// Those that name a value of the runtime.
+    pub(super) runtime_keys: Vec<Unknown>,
 }
 
 impl<T: Resource> Resources<T> {
@@ -73,6 +76,7 @@ impl<T: Resource> Resources<T> {
             rejected: Vec::new(),
             unknown_fields: Vec::new(),
             foreign_fields: Vec::new(),
+            runtime_keys: Vec::new(),
         };
         let mut first_places = BTreeMap::new();
         for (index, raw) in resources.into_iter().enumerate() {
@@ -108,6 +112,8 @@ impl<T: Resource> Resources<T> {
                     all.unknown_fields.extend(ttl);
                     all.foreign_fields
                         .append(&mut foreign::find(&unknown, T::ROOT));
+                    let keys = unknown.into_iter().filter(runtime::is_named_by);
+                    all.runtime_keys.extend(keys);
                 }
                 Err(error) => all.rejected.push(RejectedResource { name, index, error }),
             }
@@ -141,6 +147,20 @@ pub(super) fn reject<T: Resource>(
             }),
         }
     }
+}
+
+/// Refuses those of which a field names a value that `runtime` has.
+pub(super) fn reject_runtime_values<T: Resource>(
+    taken: &mut Vec<T>,
+    places: &mut Vec<usize>,
+    rejected: &mut Vec<RejectedResource>,
+    keys: &[Unknown],
+    runtime: &RuntimeValues,
+) {
+    reject(taken, places, rejected, |_, at, wrong| {
+        let of_this = keys.iter().filter(|key| key.path.below(at).is_some());
+        runtime.replaced(&of_this.cloned().collect::<Vec<_>>(), wrong);
+    });
 }
 
 /// Where the resource of this index stands.

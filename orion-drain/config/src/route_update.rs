@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    ConfigError, RejectedResource, RouteConfiguration,
+    ConfigError, RejectedResource, RouteConfiguration, RuntimeValues,
     foreign::Root,
     known_clusters,
     path::FieldPath,
@@ -33,6 +33,8 @@ pub struct RouteUpdate {
     pub foreign_fields: Vec<String>,
     /// Where in the response each of `routes` stands.
     places: Vec<usize>,
+    /// The fields that name a value of the runtime.
+    runtime_keys: Vec<Unknown>,
 }
 
 impl RouteUpdate {
@@ -50,6 +52,7 @@ impl RouteUpdate {
             unknown_fields: read.unknown_fields,
             foreign_fields: read.foreign_fields,
             places: read.places,
+            runtime_keys: read.runtime_keys,
         }
     }
 
@@ -66,6 +69,18 @@ impl RouteUpdate {
                     known_clusters::in_table(table, at, known, missing);
                 }
             },
+        );
+    }
+
+    /// Refuses the tables of which a field names a value that the bootstrap's runtime has: it would
+    /// stand in the field's place.
+    pub fn reject_runtime_values(&mut self, runtime: &RuntimeValues) {
+        resources::reject_runtime_values(
+            &mut self.routes,
+            &mut self.places,
+            &mut self.rejected,
+            &self.runtime_keys,
+            runtime,
         );
     }
 

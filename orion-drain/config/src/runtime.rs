@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::{FieldError, path::FieldPath, read::Unknown};
+use super::{
+    FieldError,
+    path::{FieldPath, Step},
+    read::Unknown,
+};
 
-/// The values of all static layers: a later layer replaces what an earlier one says.
-#[derive(Debug, Default)]
-pub(super) struct Values {
+/// The values of all static layers of a bootstrap's `layered_runtime`: a later layer replaces what
+/// an earlier one says.
+#[derive(Debug, Clone, Default)]
+pub struct RuntimeValues {
     by_key: BTreeMap<String, Value>,
     /// Some have no effect here, or come from elsewhere.
     pub(super) have_more: bool,
@@ -18,8 +23,8 @@ pub(super) struct Values {
 const GLOBAL_LIMIT: &str = "overload.global_downstream_max_connections";
 
 /// The values of a runtime; none if there is no runtime.
-pub(super) fn values(runtime: Option<&Map<String, Value>>) -> Values {
-    let mut values = Values::default();
+pub(super) fn values(runtime: Option<&Map<String, Value>>) -> RuntimeValues {
+    let mut values = RuntimeValues::default();
     let layers = runtime.and_then(|runtime| runtime.get("layers"));
     let layers = match layers {
         Some(Value::Array(layers)) => &layers[..],
@@ -71,7 +76,7 @@ fn number(value: &Value) -> Option<usize> {
     }
 }
 
-impl Values {
+impl RuntimeValues {
     pub(super) fn connection_limit(&self) -> Option<usize> {
         number(self.by_key.get(GLOBAL_LIMIT)?)
     }
@@ -89,12 +94,44 @@ impl Values {
         self.by_key.contains_key(key) || self.by_key.contains_key(&format!("{key}.numerator"))
     }
 
+    /// The fields among these in whose place a value stands.
+    pub(super) fn replaced(&self, unknown: &[Unknown], wrong: &mut Vec<FieldError>) {
+        for field in unknown {
+            let Some(key) = field.value.as_str().filter(|key| !key.is_empty()) else {
+                continue;
+            };
+            let replaces = match key_of(field) {
+                Some("runtime_key") => self.set(key),
+                Some("runtime_key_prefix") => self.sets_below(key),
+                _ => false,
+            };
+            if replaces {
+                let message = format!(
+                    "not supported: `{key}` is set in `layered_runtime`, and would change what is served"
+                );
+                wrong.push(FieldError::new(&field.path, message));
+            }
+        }
+    }
+
     fn sets_below(&self, prefix: &str) -> bool {
         let mut keys = self.by_key.keys();
         keys.any(|key| {
             key.strip_prefix(prefix)
                 .is_some_and(|key| key.starts_with('.'))
         })
+    }
+}
+
+/// Whether a field names a value that may stand in its place.
+pub(super) fn is_named_by(field: &Unknown) -> bool {
+    matches!(key_of(field), Some("runtime_key" | "runtime_key_prefix"))
+}
+
+fn key_of(field: &Unknown) -> Option<&str> {
+    match field.path.steps().last()? {
+        Step::Key(key) => Some(key),
+        Step::Index(_) => None,
     }
 }
 
@@ -113,20 +150,5 @@ pub(super) fn rules(
             wrong.push(FieldError::new(at, message));
         }
     }
-    for field in unknown {
-        let Some(key) = field.value.as_str().filter(|key| !key.is_empty()) else {
-            continue;
-        };
-        let path = field.path.to_string();
-        let replaces = match path.rsplit('.').next() {
-            Some("runtime_key") => values.set(key),
-            Some("runtime_key_prefix") => values.sets_below(key),
-            _ => false,
-        };
-        if replaces {
-            let message =
-                format!("not supported: `{key}` is set in `{at}`, and would change what is served");
-            wrong.push(FieldError::new(&field.path, message));
-        }
-    }
+    values.replaced(unknown, wrong);
 }

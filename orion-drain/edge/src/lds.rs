@@ -7,7 +7,7 @@ mod grpc;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, UpdateOutcome};
+use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, RuntimeValues, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
 use orion_drain::listener::{Applied, apply_update};
 use orion_drain::listener_versions::{Change, Listeners, UpdateReport, VersionState};
@@ -29,6 +29,8 @@ pub(crate) struct Lds {
     pub(crate) settings: DrainSettings,
     /// Whether routes may come over ADS.
     pub(crate) has_ads: bool,
+    /// The bootstrap's values that no listener may ask for.
+    pub(crate) runtime: RuntimeValues,
     /// `--reject-unknown-dynamic-fields`
     pub(crate) reject_unknown_fields: bool,
     /// What `/ready` waits for.
@@ -176,6 +178,7 @@ impl Lds {
             update.reject_routes_over_ads();
         }
         update.reject_unknown_clusters(&self.maker.clusters.names());
+        update.reject_runtime_values(&self.runtime);
         let audited = update.listeners.iter();
         let audited = audited.map(|one| (one.name.clone(), one.audit(&self.settings)));
         let warnings: Vec<_> = audited.collect();

@@ -288,6 +288,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         maker,
         settings: root.settings().clone(),
         has_ads: bootstrap.ads_control_plane().is_some(),
+        runtime: bootstrap.runtime_values(),
         reject_unknown_fields: args.reject_unknown_dynamic_fields,
         first: waits,
         said: std::sync::Mutex::default(),

@@ -102,6 +102,7 @@ fn apply_routes(lds: &Lds, update: RouteUpdate) -> Vec<Refused> {
         }
     }
     update.reject_unknown_clusters(&lds.maker.clusters.names());
+    update.reject_runtime_values(&lds.runtime);
     let version = update.version_info.clone();
     let (refused, changed) = lds.maker.rds.apply(update);
     if changed.is_empty() && !IDLE.has_room() {

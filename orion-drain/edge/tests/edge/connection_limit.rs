@@ -136,3 +136,25 @@ async fn a_runtime_value_that_would_change_what_is_served_is_refused() {
     let (_, said) = run(&(file + &runtime("{ other: 0 }"))).await;
     assert!(!said.contains("runtime_key: not supported"), "{said}");
 }
+
+#[tokio::test]
+async fn an_update_that_asks_for_a_runtime_value_that_is_set_is_refused_and_the_old_version_serves()
+{
+    let first = discovery("1", &[Http::new("http", 1).yaml()]);
+    let mut edge = Edge::start_with("", &first, &runtime("{ canary: 0 }")).await;
+    let asking = |key: &str| {
+        let fraction = format!(
+            "{{ match: {{ prefix: /, runtime_fraction: {{ default_value: {{ numerator: 100 }}, runtime_key: {key} }} }},"
+        );
+        let listener = Http::new("http", 2).yaml();
+        listener.replace("{ match: { prefix: / },", &fraction)
+    };
+    let mut client = H1::connect(edge.address("http").await).await;
+    let said = edge.update("2", &[asking("canary")]).await.join("\n");
+    let wrong = "runtime_fraction.runtime_key: not supported: `canary` is set in `layered_runtime`";
+    assert!(said.contains(wrong), "{said}");
+    assert_eq!(client.get("/version").await.ok(), "v1");
+    edge.update("3", &[asking("other")]).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    assert_eq!(client.get("/version").await.ok(), "v2");
+}
