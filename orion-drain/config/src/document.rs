@@ -83,7 +83,11 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut message = Map::new();
-        while let Some(key) = fields.next_key::<String>()? {
+        while let Some(Key(key)) = fields.next_key()? {
+            let Some(key) = key else {
+                let IgnoredAny = fields.next_value()?;
+                continue;
+            };
             if message.contains_key(&key) {
                 return Err(A::Error::custom(format_args!("duplicate key `{key}`")));
             }
@@ -91,5 +95,50 @@ impl<'de> Visitor<'de> for Any {
             message.insert(key, value);
         }
         Ok(Value::Object(message))
+    }
+}
+
+/// A key; `None`: it is marked `!ignore`, which is for anchors, and stands for nothing, as in Envoy.
+struct Key(Option<String>);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyVisitor)
+    }
+}
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Key, E> {
+        Ok(Key(Some(key.to_owned())))
+    }
+
+    fn visit_bool<E: Error>(self, key: bool) -> Result<Key, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_u64<E: Error>(self, key: u64) -> Result<Key, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, key: i64) -> Result<Key, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, key: f64) -> Result<Key, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Key, A::Error> {
+        let (tag, key) = tagged.variant::<String>()?;
+        let Key(key) = key.newtype_variant()?;
+        Ok(Key(key.filter(|_| tag.trim_start_matches('!') != "ignore")))
     }
 }
