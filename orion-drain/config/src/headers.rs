@@ -74,6 +74,9 @@ impl Named for AppendAction {
     ];
 }
 
+/// They are the codec's: where one contradicts the body, the message is cut off.
+const FRAMING: [&str; 2] = ["content-length", "transfer-encoding"];
+
 impl HeaderField {
     /// The header as HTTP has it; `None` if it is none.
     pub fn parts(&self) -> Option<(HeaderName, HeaderValue)> {
@@ -88,6 +91,11 @@ impl HeaderField {
         let key = &self.key;
         if key.starts_with(':') || key.eq_ignore_ascii_case("host") {
             return Some("`:`-prefixed or host headers may not be modified".to_owned());
+        }
+        if FRAMING.iter().any(|name| key.eq_ignore_ascii_case(name)) {
+            return Some(format!(
+                "`{key}` says how long a message is, and no route can"
+            ));
         }
         if self.parts().is_none() {
             return Some("not a header that HTTP allows".to_owned());

@@ -108,6 +108,33 @@ fn a_number_may_stand_in_quotes_as_in_protobufs_json() {
     }
 }
 
+/// Played against Envoy 1.40.0: such a key is where an anchor stands, and no field.
+#[test]
+fn a_key_that_is_marked_ignore_stands_for_nothing() {
+    let listener = http_listener("use_remote_address: *yes\nnormalize_path: !mine true");
+    let listener = format!("!ignore shared: [ &yes true, {{ any: thing }} ]\n{listener}");
+    let loaded = Listener::from_yaml(&listener).expect("a listener");
+    assert_eq!(loaded.unknown_fields, [""; 0]);
+    let listener = listener.replace("!ignore shared", "!other shared");
+    let loaded = Listener::from_yaml(&listener).expect("a listener");
+    assert_eq!(loaded.foreign_fields, ["shared"]);
+}
+
+#[test]
+fn a_header_that_says_how_long_a_message_is_cannot_be_added() {
+    for key in ["Content-Length", "transfer-encoding"] {
+        for list in ["request_headers_to_add", "response_headers_to_add"] {
+            let more = format!(
+                "{list}: {{ header: {{ key: {key}, value: '5' }} }}\n        virtual_hosts:"
+            );
+            let listener = http_listener("").replace("virtual_hosts:", &more);
+            let error = Listener::from_yaml(&listener).expect_err(key).to_string();
+            let wrong = format!("{list}[0].header: `{key}` says how long a message is");
+            assert!(error.contains(&wrong), "{error}");
+        }
+    }
+}
+
 /// In Envoy, too, `<<` is a field that no message has.
 #[test]
 fn a_key_that_no_field_can_have_hides_nothing_in_a_typed_config() {
