@@ -25,7 +25,7 @@ pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<Field
         );
     }
     let resources = FieldPath::root().key("static_resources");
-    let mut names = BTreeMap::new();
+    let (mut names, mut addresses) = (BTreeMap::new(), BTreeMap::new());
     for (index, listener) in bootstrap.listeners().iter().enumerate() {
         let at = resources.key("listeners").index(index);
         wrong.append(&mut self::listener(listener, &at));
@@ -37,6 +37,24 @@ pub(super) fn bootstrap(bootstrap: &Bootstrap, unknown: &[Unknown]) -> Vec<Field
                 &at.key("name"),
                 format!("duplicate, listeners[{first}] has it already"),
             ));
+        }
+        let more = listener.additional_addresses.iter().enumerate();
+        let more = more.map(|(index, more)| {
+            let at = at.key("additional_addresses").index(index);
+            (at.key("address"), &more.address)
+        });
+        for (at, address) in [(at.key("address"), &listener.address)]
+            .into_iter()
+            .chain(more)
+        {
+            let is_any = address.socket_addr().is_some_and(|it| it.port() == 0);
+            if is_any {
+                continue;
+            }
+            if let Some(first) = addresses.insert(address.to_string(), index) {
+                let message = format!("duplicate, listeners[{first}] has it already");
+                wrong.push(FieldError::new(&at, message));
+            }
         }
     }
     let mut names = BTreeMap::new();

@@ -131,6 +131,10 @@ fn route(route: &Route, at: &FieldPath, wrong: &mut Vec<FieldError>) {
                 let message = format!("{} is over 65535", redirect.port_redirect);
                 wrong.push(FieldError::new(&at.key("port_redirect"), message));
             }
+            if redirect.https_redirect && !redirect.scheme_redirect.is_empty() {
+                let message = "expected one of `https_redirect`, `scheme_redirect`";
+                wrong.push(FieldError::new(&at, message));
+            }
             let rewrites = [
                 !redirect.path_redirect.is_empty(),
                 redirect.prefix_rewrite.is_some(),

@@ -120,6 +120,51 @@ fn a_key_that_is_marked_ignore_stands_for_nothing() {
     assert_eq!(loaded.foreign_fields, ["shared"]);
 }
 
+/// Played against Envoy 1.40.0.
+#[test]
+fn two_listeners_at_one_address_are_refused_unless_the_system_chooses_the_port() {
+    let bootstrap = |second: &str, more: &str| {
+        let listener = |name: &str, address: &str, more: &str| {
+            let listener = http_listener("").replace("ingress", name) + more;
+            let listener = listener.replace("127.0.0.1, port_value: 10000", address);
+            format!("\n  - {}", listener.trim().replace('\n', "\n    "))
+        };
+        let first = listener("a", "127.0.0.1, port_value: 81", "");
+        let third = listener("c", "127.0.0.1, port_value: 0", "");
+        let fourth = listener("d", "127.0.0.1, port_value: 0", "");
+        let second = listener("b", second, more);
+        let all = [first, second, third, fourth].concat();
+        Bootstrap::from_yaml(&format!("static_resources:\n  listeners:{all}\n"))
+    };
+    let taken = bootstrap("127.0.0.1, port_value: 82", "");
+    assert!(taken.is_ok(), "{taken:?}");
+    let additional = "additional_addresses: { address: { socket_address: { address: 127.0.0.1, port_value: 81 } } }";
+    for (second, more, field) in [
+        ("127.0.0.1, port_value: 81", "", "address"),
+        (
+            "127.0.0.1, port_value: 82",
+            additional,
+            "additional_addresses[0].address",
+        ),
+    ] {
+        let error = bootstrap(second, more).expect_err(field).to_string();
+        let wrong = format!("listeners[1].{field}: duplicate, listeners[0] has it already");
+        assert!(error.contains(&wrong), "{error}");
+    }
+}
+
+#[test]
+fn a_redirect_to_two_schemes_is_refused() {
+    let redirect = "redirect: { https_redirect: true, scheme_redirect: ftp }";
+    let listener = http_listener("").replace(
+        "direct_response: { status: 200, body: { inline_string: \"v1\" } }",
+        redirect,
+    );
+    let error = Listener::from_yaml(&listener).expect_err("two schemes");
+    let wrong = "redirect: expected one of `https_redirect`, `scheme_redirect`";
+    assert!(error.to_string().contains(wrong), "{error}");
+}
+
 #[test]
 fn a_header_that_says_how_long_a_message_is_cannot_be_added() {
     for key in ["Content-Length", "transfer-encoding"] {
