@@ -100,8 +100,8 @@ impl Proxy {
             None => self.manager.route_config.as_ref(),
         };
         let (decision, edits) = match admitted {
-            Err(answer) => (Decision::Answer(answer), HeaderEdits::default()),
-            Ok(()) => self.decide(&request, client, upgrade, table),
+            Some(answer) => (Decision::Answer(answer), HeaderEdits::default()),
+            None => self.decide(&request, client, upgrade, table),
         };
         let over_http1 = request.version() < Version::HTTP_2;
         let mut response = match decision {
@@ -120,12 +120,14 @@ impl Proxy {
         response
     }
 
-    /// Makes of a request what routes may look at. `Err`: it is answered here.
-    fn admit<B>(&self, request: &mut Request<B>) -> Result<(), Response<Body>> {
+    /// Makes of a request what routes may look at. `Some`: it is answered here.
+    fn admit<B>(&self, request: &mut Request<B>) -> Option<Response<Body>> {
         // Before anything is added: what the client's `connection` names is the client's own.
-        hop_by_hop::strip_request(request.headers_mut()).map_err(status)?;
+        if let Err(code) = hop_by_hop::strip_request(request.headers_mut()) {
+            return Some(status(code));
+        }
         forwarded::tell(request.headers_mut(), &self.manager, self.seen);
-        admit(&self.manager, self.local_port, request).map_or(Ok(()), Err)
+        admit(&self.manager, self.local_port, request)
     }
 
     /// Chooses what becomes of a request, and what its response gets on the way.
