@@ -42,13 +42,6 @@ enum Done<C> {
     Hurried(Arc<ListenerVersion<C>>, std::time::Instant),
 }
 
-/// Begins or hurries a drain, also if the waker of a task panics by it: the drain must be driven to
-/// its end. A waker is woken for what has changed already, so the next try meets other wakers.
-fn in_spite_of_panics<T>(run: impl Fn() -> T) -> Option<T> {
-    const TRIES: usize = 100;
-    (0..TRIES).find_map(|_| without_panic(&run))
-}
-
 impl<C: ListenerConfig> Inner<C> {
     /// Unlocks the state, does what is left to do, and locks it again.
     pub(crate) fn do_later<'a>(&'a self, mut state: Locked<'a, C>) -> Locked<'a, C> {
@@ -80,17 +73,15 @@ impl<C: ListenerConfig> Inner<C> {
             Later::End(version) => version.end(),
             Later::Unused(version) => drop(version),
             Later::Drain(version, reason) => {
-                let begin = || version.drain().start_drain_sequence(start(reason));
-                let sequence = in_spite_of_panics(begin)?;
+                let sequence = version.drain().start_drain_sequence(start(reason));
                 return Some(Done::Draining(version, reason, sequence));
             }
             Later::DrainChain(chain, reason) => {
-                let begin = || chain.drain().start_drain_sequence(start(reason));
-                let sequence = in_spite_of_panics(begin)?;
+                let sequence = chain.drain().start_drain_sequence(start(reason));
                 return Some(Done::ChainDraining(chain, reason, sequence));
             }
             Later::Hurry(version, deadline) => {
-                in_spite_of_panics(|| version.drain().bring_forward(deadline))?;
+                version.drain().bring_forward(deadline);
                 return Some(Done::Hurried(version, deadline));
             }
         }
