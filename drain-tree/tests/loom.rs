@@ -287,7 +287,7 @@ fn a_child_made_while_a_deadline_comes_nearer_has_the_nearer_one() {
     }
 }
 
-/// Invariants 3 and 4, of a deadline: what a start above has not reached yet drains until then, too.
+/// Invariants 3 and 4, of a deadline: what a start above has not reached yet drains until then too.
 #[test]
 fn a_deadline_that_comes_nearer_below_a_start_reaches_what_drains_there() {
     model(|| {
