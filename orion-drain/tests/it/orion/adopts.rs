@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use orion_drain::conn_tracker::ConnTracker;
-use orion_drain::drain_tree::{DrainManager, DrainSettings, DrainStrategy};
+use orion_drain::drain_tree::{DrainSettings, DrainStrategy};
 use orion_drain::listener_versions::VersionState;
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,12 +63,7 @@ async fn the_stand_in_warms_updates_in_place_and_shuts_down_without_a_loss() {
         .with_strategy(DrainStrategy::Immediate)
         .with_drain_time(Duration::from_secs(5))
         .with_shutdown_minimum(Duration::ZERO);
-    let (root, tracker, stats) = (
-        DrainManager::root(settings),
-        ConnTracker::new(),
-        Stats::new(),
-    );
-    let manager = ListenersManager::new(root.clone(), tracker.clone(), &stats);
+    let manager = ListenersManager::new(settings, &Stats::new());
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     let to = free.expect("a port");
 
@@ -107,21 +101,21 @@ async fn the_stand_in_warms_updates_in_place_and_shuts_down_without_a_loss() {
     assert_eq!(get(&mut web).await.1, "two");
 
     // The process ends: both are asked, and both end.
-    let managers = [manager];
+    let listeners = [manager.listeners.clone()];
     let ending = async {
         assert!(closes(&get(&mut web).await));
         ends(&mut web).await;
         ends(&mut tcp).await;
         drop((web, tcp));
     };
-    let (outcome, ()) = tokio::join!(shut_down(&root, &tracker, &managers), async {
-        while !root.is_draining() {
+    let (outcomes, ()) = tokio::join!(shut_down(&listeners), async {
+        while !listeners[0].root().is_draining() {
             tokio::task::yield_now().await;
         }
         within("the end of the clients", ending).await;
     });
-    assert_eq!(outcome.left, 0);
+    assert_eq!(outcomes[0].left, 0);
     assert!(TcpStream::connect(to).await.is_err(), "it listens no more");
-    managers[0].stop_listener("ingress").await;
-    managers[0].process_route_update("shop", None);
+    manager.stop_listener("ingress").await;
+    manager.process_route_update("shop", None);
 }

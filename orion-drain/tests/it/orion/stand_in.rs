@@ -15,15 +15,16 @@ use http_body_util::Full;
 use hyper::service::service_fn;
 use orion_drain::StatsObserver;
 use orion_drain::conn_tracker::{CloseReason, ConnTracker};
-use orion_drain::drain_tree::{DrainDirection, DrainManager};
-use orion_drain::lifecycle::{Shutdown, ShutdownOutcome, ShutdownReason, ShutdownSettings};
+use orion_drain::drain_tree::{DrainManager, DrainSettings};
+use orion_drain::lifecycle::{ShutdownOutcome, ShutdownSettings, shut_down_all};
 use orion_drain::listener_versions::{
     Accepted, ListenAddress, ListenerConfig, Listeners, ListenersOptions, RouteWatch, Routes,
     SocketOptions, Update, UpdateError, UpdateReport, socket2,
 };
 use orion_drain::proto_drain_tcp::CopyOptions;
 use orion_drain::serve::{
-    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, TcpServer, serve_http, serve_tcp,
+    CodecType, Connection, HttpServer, HttpTimeouts, ReceivedBody, TcpServer, serve_codec,
+    serve_tcp,
 };
 use orion_drain::stats::Stats;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, split};
@@ -201,9 +202,10 @@ pub(crate) struct ListenersManager {
 }
 
 impl ListenersManager {
-    pub(crate) fn new(root: DrainManager, tracker: ConnTracker, stats: &Stats) -> Self {
+    pub(crate) fn new(settings: DrainSettings, stats: &Stats) -> Self {
         let observer = StatsObserver::new(stats.clone());
         let options = ListenersOptions::default();
+        let (root, tracker) = (DrainManager::root(settings), ConnTracker::new());
         let (listeners, driver) = Listeners::new(root, tracker, options, observer);
         tokio::spawn(driver);
         let worker = listeners.worker();
@@ -288,7 +290,9 @@ impl FilterchainType {
                     let req_handler = Arc::clone(&req_handler);
                     async move { req_handler.call(request).await }
                 });
-                serve_http(stream, service, connection, server).await;
+                // What ALPN has chosen.
+                let codec = CodecType::Auto;
+                serve_codec(stream, service, connection, server, codec).await;
             }
             ConnectionHandler::Tcp(server) => {
                 serve_tcp(stream, connect(), connection, server).await;
@@ -297,19 +301,8 @@ impl FilterchainType {
     }
 }
 
-// === The end of the process, over the managers of all runtimes. ===
+// === The end of the process, over the listeners of all runtimes. ===
 
-pub(crate) async fn shut_down(
-    root: &DrainManager,
-    tracker: &ConnTracker,
-    managers: &[ListenersManager],
-) -> ShutdownOutcome {
-    let (shutdown, run) = Shutdown::new(root, tracker, ShutdownSettings::default());
-    shutdown.begin(ShutdownReason::ProcessShutdown);
-    let stop_accepting = || {
-        for manager in managers {
-            manager.listeners.stop_listeners(DrainDirection::All);
-        }
-    };
-    run.run(stop_accepting).await
+pub(crate) async fn shut_down(listeners: &[Listeners<Listener>]) -> Vec<ShutdownOutcome> {
+    shut_down_all(listeners, ShutdownSettings::default()).await
 }
