@@ -79,6 +79,9 @@ pub use handlers::{Http, Tcp};
 pub use http_drain::{AtDeadline, HttpDrain};
 #[cfg(any(feature = "axum-serve", feature = "tonic-serve"))]
 pub use incoming::{IncomingIo, ListenersIncoming};
+/// What [`TcpServer`] is made with, and what [`serve_tcp`] and [`serve_tunnel`] return.
+#[doc(no_inline)]
+pub use proto_drain_tcp::{CopyError, CopyOptions, CopyReport, Ended, TcpDrainPolicy};
 pub use received::{BodyError, ReceivedBody};
 pub use request::ConnectionShown;
 pub use run::{Handler, ListenOn, serve};
