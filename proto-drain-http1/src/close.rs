@@ -223,6 +223,7 @@ impl<C> Http1Connection<C> {
     /// spoken is closed that much later, as after its slot.
     pub fn close_when_idle(self: Pin<&mut Self>) {
         let this = self.project();
+        this.exchanges.leave();
         match (&mut *this.step, this.settings.idle) {
             (Step::Asked | Step::Ending | Step::Closing(_), _) => {}
             // A grace that runs goes on.

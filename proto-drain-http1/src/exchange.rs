@@ -61,6 +61,8 @@ struct Inner {
     /// The transport's owner closes in stages by itself.
     owner_waits: AtomicBool,
     cut: AtomicBool,
+    /// The connection closes as soon as it can.
+    leaves: AtomicBool,
     /// How far the drain had come at the last response; zero before it.
     spoke_at: AtomicU16,
     observer: Option<Box<dyn ActivityObserver + Send + Sync>>,
@@ -191,7 +193,8 @@ impl Exchanges {
     }
 
     /// Asks `decision` whether the connection leaves with the response that is about to be written;
-    /// once per response.
+    /// once per response. One that [closes](crate::Http1Connection::close_when_idle) as soon as it
+    /// can leaves in any case.
     ///
     /// Its slot decides; and a connection that speaks rarely leaves before its slot: one whose
     /// drain has come further by more than a sixteenth of its drain time since the connection's
@@ -199,8 +202,8 @@ impl Exchanges {
     /// spread already, and may not speak again before the deadline.
     pub fn leaving(&self, decision: &impl DrainDecision) -> Leaving {
         let leaving = Leaving::ask(decision);
-        if leaving == Leaving::Yes {
-            return leaving;
+        if leaving == Leaving::Yes || self.inner.leaves.load(Ordering::Relaxed) {
+            return Leaving::Yes;
         }
         let Some(progress) = decision.progress() else {
             return leaving;
@@ -310,6 +313,11 @@ impl Exchanges {
     /// The transport, once it is dropped, does not linger.
     pub(crate) fn cut(&self) {
         self.inner.cut.store(true, Ordering::Relaxed);
+    }
+
+    /// The connection closes as soon as it can: the next response says so.
+    pub(crate) fn leave(&self) {
+        self.inner.leaves.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_cut(&self) -> bool {

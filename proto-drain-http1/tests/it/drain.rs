@@ -8,11 +8,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use drain_signal::CloseCause;
+use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use proto_drain_http1::Activity;
-use proto_drain_http1::{ExchangeBody, Http1Settings, IdlePolicy, Outcome};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use proto_drain_http1::{
+    Activity, CloseCounters, DrainService, ExchangeBody, Http1Connection, Http1Settings,
+    IdlePolicy, LingerIo, LingerSettings, Outcome,
+};
 use rig::{Answer, DRAIN_TIME, GET, Rig, full, ok, settle, streaming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -372,7 +378,7 @@ async fn the_interim_100_says_nothing_and_the_final_response_says_close() {
 async fn upgrade(mut request: Request<Incoming>, late: mpsc::UnboundedSender<[u8; 4]>) -> Answer {
     tokio::spawn(async move {
         let upgraded = hyper::upgrade::on(&mut request).await.unwrap();
-        let mut io = hyper_util::rt::TokioIo::new(upgraded);
+        let mut io = TokioIo::new(upgraded);
         let mut word = [0; 4];
         io.read_exact(&mut word).await.unwrap();
         io.write_all(&word).await.unwrap();
@@ -478,4 +484,42 @@ async fn an_observer_learns_of_requests_and_idleness_with_the_body() {
     drop(frames);
     settle().await;
     assert_eq!(*rig.activities.lock().unwrap(), [busy, Activity::Idle]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_a_head_that_holds_up_a_close_gets_a_response_with_close() {
+    let grace = IdlePolicy::AfterGrace(SECOND);
+    let policies = [IdlePolicy::WhenItSpeaks, grace];
+    for (idle, answered) in policies.into_iter().flat_map(|p| [(p, true), (p, false)]) {
+        let (_trigger, signal) = drain_signal::channel();
+        let (mut client, server) = tokio::io::duplex(1024);
+        let watch = signal.watch().unwrap();
+        let io = LingerIo::new(server, LingerSettings::default(), CloseCounters::new());
+        let exchanges = io.exchanges().clone();
+        let service = DrainService::new(service_fn(ok), watch.handle(), exchanges.clone());
+        let server = http1::Builder::new().serve_connection(TokioIo::new(io), service);
+        let settings = Http1Settings::default().with_idle(idle);
+        let mut connection = Box::pin(Http1Connection::new(server, exchanges, settings));
+        let first = if answered { &[GET, "G"].concat() } else { "G" };
+        client.write_all(first.as_bytes()).await.unwrap();
+        assert!((&mut connection).now_or_never().is_none());
+        let mut before = [0; 1024];
+        let before = if answered {
+            client.read(&mut before).await.unwrap()
+        } else {
+            0
+        };
+        assert_eq!(before > 0, answered);
+        connection.as_mut().close_when_idle();
+        let served = tokio::spawn(connection);
+        tokio::time::sleep(5 * SECOND).await;
+        client.write_all(&GET.as_bytes()[1..]).await.unwrap();
+        let mut response = String::new();
+        client.read_to_string(&mut response).await.unwrap();
+        assert!(
+            response.contains("connection: close\r\n") && response.ends_with("ok"),
+            "{idle:?}, answered: {answered}: {response}"
+        );
+        assert!(matches!(served.await, Ok(Outcome::Ended(Ok(())))));
+    }
 }
