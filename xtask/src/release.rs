@@ -128,9 +128,11 @@ pub(crate) fn pack(sh: &Shell, crates: &[Package], folder: &Path) -> Result<()> 
     let packages = metadata::target_directory(sh)?.join("package");
     for package in crates {
         let archive = packages.join(format!("{}.crate", alone::unpacked(package)));
+        // `-m`: the times in an archive are always the same, and cargo would take what it has built
+        // of another version for this one.
         cmd!(
             sh,
-            "tar --extract --gzip --file {archive} --directory {folder}"
+            "tar --extract --gzip -m --file {archive} --directory {folder}"
         )
         .run()?;
     }
