@@ -17,7 +17,7 @@ impl Listener {
     ///
     /// # Errors
     ///
-    /// The first file that cannot be read, or is no text.
+    /// The first file that cannot be read, is no text, or is larger than an answer may be.
     pub fn bodies(&self) -> Result<Bodies, FieldError> {
         let mut bodies = Bodies::default();
         for (at, chain) in self.chains_at(&FieldPath::root()) {
@@ -40,7 +40,7 @@ impl RouteConfiguration {
     ///
     /// # Errors
     ///
-    /// The first file that cannot be read, or is no text.
+    /// The first file that cannot be read, is no text, or is larger than an answer may be.
     pub fn bodies(&self) -> Result<Bodies, FieldError> {
         let mut bodies = Bodies::default();
         bodies.read(self, &FieldPath::root())?;
@@ -82,13 +82,17 @@ impl Bodies {
                 else {
                     continue;
                 };
-                let text = read_text(path).map_err(|error| {
+                let wrong = |message| {
                     let at = at.key("virtual_hosts").index(host_index);
                     let at = at.key("routes").index(route_index);
                     let at = at.key("direct_response").key("body").key("filename");
-                    let message = format!("cannot read {}: {error}", path.display());
                     FieldError::new(&at, message)
-                })?;
+                };
+                let text = read_text(path)
+                    .map_err(|error| wrong(format!("cannot read {}: {error}", path.display())))?;
+                if let Some(problem) = table.body_problem(&text) {
+                    return Err(wrong(format!("{}: {problem}", path.display())));
+                }
                 self.0.insert(path.clone(), text);
             }
         }

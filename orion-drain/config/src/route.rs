@@ -50,6 +50,25 @@ pub struct RouteConfiguration {
         skip_serializing_if = "is_default"
     )]
     pub ignore_port_in_host_matching: bool,
+    /// How many bytes the body of a `direct_response` may have. Default 4096, as in Envoy.
+    #[serde(
+        default,
+        deserialize_with = "numbers::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_direct_response_body_size_bytes: Option<u32>,
+}
+
+impl RouteConfiguration {
+    /// What is wrong with an answer whose body is this text.
+    pub(super) fn body_problem(&self, text: &str) -> Option<String> {
+        let most = self.max_direct_response_body_size_bytes.unwrap_or(4096);
+        let is_over = u32::try_from(text.len()).map_or(true, |bytes| bytes > most);
+        is_over.then(|| {
+            let bytes = text.len();
+            format!("{bytes} bytes, and `max_direct_response_body_size_bytes` is {most}")
+        })
+    }
 }
 
 /// Routes for some domains: `config.route.v3.VirtualHost`.

@@ -83,7 +83,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("http_filters", "is_optional name"),
     (
         "route_config",
-        "max_direct_response_body_size_bytes metadata name request_mirror_policies validate_clusters",
+        "metadata name request_mirror_policies validate_clusters",
     ),
     (
         "virtual_hosts",

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{EMPTY, required};
 use crate::{
-    Action, DataSource, FieldError, HeaderValueOption, PathMatch, Route, RouteAction,
-    RouteConfiguration, WeightedClusters, headers, path::FieldPath,
+    Action, DataSource, DirectResponse, FieldError, HeaderValueOption, PathMatch, Route,
+    RouteAction, RouteConfiguration, WeightedClusters, headers, path::FieldPath,
 };
 
 pub(super) fn table(table: &RouteConfiguration, at: &FieldPath, wrong: &mut Vec<FieldError>) {
@@ -72,7 +72,21 @@ pub(super) fn table(table: &RouteConfiguration, at: &FieldPath, wrong: &mut Vec<
             }
         }
         for (index, route) in host.routes.iter().enumerate() {
-            self::route(route, &at.key("routes").index(index), wrong);
+            let at = at.key("routes").index(index);
+            self::route(route, &at, wrong);
+            if let Action::DirectResponse(DirectResponse {
+                body:
+                    Some(DataSource {
+                        inline_string: Some(text),
+                        ..
+                    }),
+                ..
+            }) = &route.action
+                && let Some(problem) = table.body_problem(text)
+            {
+                let at = at.key("direct_response").key("body").key("inline_string");
+                wrong.push(FieldError::new(&at, problem));
+            }
         }
     }
 }

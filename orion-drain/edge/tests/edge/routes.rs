@@ -156,6 +156,41 @@ async fn a_redirect_and_an_answer_from_a_file_reach_no_upstream() {
 }
 
 #[tokio::test]
+async fn an_answer_is_no_larger_than_it_may_be() {
+    let folder = tempfile::TempDir::new().expect("a folder");
+    let page = folder.path().join("page.txt");
+    let large = "x".repeat(4_097);
+    std::fs::write(&page, &large).expect("a file");
+    let answer = |body: &str| {
+        format!(
+            "{{ match: {{ prefix: / }}, direct_response: {{ status: 200, body: {{ {body} }} }} }}"
+        )
+    };
+    let whole = answer(&format!("inline_string: {:?}", &large[1..]));
+    let mut edge = start(&[&whole]).await;
+    let mut client = client(&edge).await;
+    assert_eq!(client.get("/").await.ok(), &large[1..]);
+    let bodies = [
+        format!("inline_string: {large:?}"),
+        format!("filename: {page:?}"),
+    ];
+    for (version, body) in ["2", "3"].into_iter().zip(&bodies) {
+        let lines = edge.update(version, &[routed(&[&answer(body)])]).await;
+        let problem = "4097 bytes, and `max_direct_response_body_size_bytes` is 4096";
+        let is_told = lines.iter().any(|line| line.contains(problem));
+        assert!(is_told, "{lines:?}");
+        assert_eq!(client.get("/").await.ok(), &large[1..]);
+    }
+    let listener = routed(&[&answer(&bodies[1])]).replace(
+        "{ name: r, ",
+        "{ name: r, max_direct_response_body_size_bytes: 4097, ",
+    );
+    edge.update("4", &[listener]).await;
+    let address = edge.address("http").await;
+    assert_eq!(H1::connect(address).await.get("/").await.ok(), large);
+}
+
+#[tokio::test]
 async fn clusters_share_requests_by_weight_and_a_header_can_name_one() {
     let listener = routed(&[
         "{ match: { prefix: /weighted }, route: { weighted_clusters: { clusters: [ { name: gone, weight: 0 }, \
