@@ -114,17 +114,16 @@ impl HttpConnectionManager {
 
     /// The host as routes and upstreams see it. `local_port` is the one that the client connected
     /// to; only `strip_matching_host_port` looks at it.
-    pub fn host<'h>(&self, host: &'h str, local_port: Option<u16>) -> &'h str {
+    pub fn host<'h>(&self, host: &'h str, local_port: Option<u16>) -> Cow<'h, str> {
         let (name, port) = split_port(host);
         let own = port.and_then(|port| port.parse().ok()) == local_port;
         let strips = self.strip_any_host_port || (self.strip_matching_host_port && own);
-        let host = match port {
-            Some(_) if strips => name,
-            _ => host,
-        };
-        match host.strip_suffix('.') {
-            Some(bare) if self.strip_trailing_host_dot => bare,
-            _ => host,
+        let bare = name.strip_suffix('.');
+        match (bare.filter(|_| self.strip_trailing_host_dot), port) {
+            (Some(bare), Some(port)) if !strips => format!("{bare}:{port}").into(),
+            (Some(bare), _) => bare.into(),
+            (None, Some(_)) if !strips => host.into(),
+            (None, _) => name.into(),
         }
     }
 }
@@ -249,6 +248,8 @@ mod tests {
             (&own, "a:81", "a:81"),
             (&own, "a", "a"),
             (&dot, "a.", "a"),
+            (&dot, "a.:80", "a:80"),
+            (&dot, "a:80", "a:80"),
         ] {
             assert_eq!(manager.host(host, Some(80)), expected, "{host}");
         }

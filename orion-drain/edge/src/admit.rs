@@ -41,7 +41,7 @@ pub(crate) fn admit<B>(
     };
     let asked = host_of(request).unwrap_or_default();
     let host = manager.host(asked, local_port);
-    let host = (host != asked).then(|| host.to_owned());
+    let host = (host != asked).then(|| host.into_owned());
     if path.is_none() && host.is_none() {
         return None;
     }

@@ -193,6 +193,7 @@ async fn hosts_slashes_underscores_and_x_forwarded_for_become_what_each_option_s
         ("matching", "a.test:1", "/", Some(("a.test:1", "/"))),
         ("any", "a.test:1", "/", Some(("a.test", "/"))),
         ("dot", "a.test.", "/", Some(("a.test", "/"))),
+        ("dot", "a.test.:81", "/", Some(("a.test:81", "/"))),
         ("plain", "a.test.", "/", Some(("a.test.", "/"))),
         ("default", "a", "/a%2Fb", Some(("a", "/a%2fb"))),
         ("keep", "a", "/a%2Fb%5Cc", Some(("a", "/a%2fb%5cc"))),
