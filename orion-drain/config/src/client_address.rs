@@ -26,7 +26,8 @@ impl HttpConnectionManager {
 
 /// The last address of `x-forwarded-for` but `skipped`.
 fn written(headers: &HeaderMap, skipped: u32) -> Option<IpAddr> {
-    let mut values = headers.get_all("x-forwarded-for").iter().rev();
+    let values = headers.get_all("x-forwarded-for").iter().rev();
+    let mut values = values.filter(|value| !value.is_empty());
     let mut skipped = usize::try_from(skipped).ok()?;
     loop {
         let value = values.next()?.as_bytes();
@@ -56,6 +57,8 @@ mod tests {
             (false, 1, &["192.0.2.1, 192.0.2.2"], "192.0.2.1:0"),
             (false, 1, &["192.0.2.1", "192.0.2.2"], "192.0.2.1:0"),
             (false, 2, &["192.0.2.1", "192.0.2.2"], "192.0.2.9:7"),
+            (false, 0, &["192.0.2.1", ""], "192.0.2.1:0"),
+            (false, 1, &["192.0.2.1", "", "192.0.2.2"], "192.0.2.1:0"),
             (true, 0, &["192.0.2.1, 192.0.2.2"], "192.0.2.9:7"),
             (true, 1, &["192.0.2.1, 192.0.2.2"], "192.0.2.2:0"),
             (true, 2, &["192.0.2.1, 192.0.2.2"], "192.0.2.1:0"),

@@ -22,6 +22,8 @@ pub struct RequestHead<'r> {
     pub version: Version,
     /// Whether its client came over TLS, as far as that is known.
     pub secure: bool,
+    /// The scheme of its URL, if it may be another one than goes with `secure`.
+    pub scheme: Option<&'r str>,
     /// Where it connects from.
     pub peer: Option<SocketAddr>,
     /// The address of its client, if it is not `peer`: see
@@ -41,6 +43,7 @@ impl<'r> RequestHead<'r> {
             headers,
             version: Version::HTTP_11,
             secure: false,
+            scheme: None,
             peer: None,
             client: None,
             sample: 0,
@@ -53,9 +56,13 @@ impl<'r> RequestHead<'r> {
         path.split_once('?').map_or(path, |(path, _)| path)
     }
 
-    /// `http` or `https`.
-    pub const fn scheme(&self) -> &'static str {
-        if self.secure { "https" } else { "http" }
+    /// The scheme of its URL: `http` or `https`, unless its client says another one.
+    pub const fn scheme(&self) -> &'r str {
+        match (self.scheme, self.secure) {
+            (Some(scheme), _) => scheme,
+            (None, true) => "https",
+            (None, false) => "http",
+        }
     }
 
     /// The value of a header; several of one name have commas between them.

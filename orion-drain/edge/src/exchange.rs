@@ -82,7 +82,7 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
     let scheme = match upstream {
         // It is not sent, and the client's pool goes by it.
         Upstream::Http1(_) => Scheme::HTTP,
-        Upstream::Http2(_) | Upstream::Alpn(_) => scheme_of(request),
+        Upstream::Http2(_) | Upstream::Alpn(_) => forwarded::scheme_of(request, false),
     };
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by one name for all.
@@ -147,17 +147,6 @@ fn tell_length<B: hyper::body::Body>(request: &mut Request<B>) {
     if expects.is_some_and(|what| what.eq_ignore_ascii_case(b"100-continue")) {
         // The client is asked for its body here, by the first read of it.
         headers.remove(EXPECT);
-    }
-}
-
-/// By what a client of HTTP/2 says, or else by `x-forwarded-proto`, which says at least how the
-/// client has connected.
-fn scheme_of<B>(request: &Request<B>) -> Scheme {
-    let said = request.uri().scheme();
-    match said.filter(|_| request.version() == Version::HTTP_2) {
-        Some(said) => said.clone(),
-        None if forwarded::is_https(request.headers()) => Scheme::HTTPS,
-        None => Scheme::HTTP,
     }
 }
 

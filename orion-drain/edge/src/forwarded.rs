@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::HeaderName;
-use http::{HeaderMap, HeaderValue};
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderValue, Request};
 use orion_drain::config::HttpConnectionManager;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -76,18 +77,44 @@ pub(crate) fn tell(headers: &mut HeaderMap, manager: &HttpConnectionManager, see
     }
 }
 
-/// Whether the client has come over TLS, as far as it is known.
+/// Whether the client has come over TLS, as far as it is known. What several headers say is one
+/// value, and `https` in it is not enough.
 pub(crate) fn is_https(headers: &HeaderMap) -> bool {
-    let scheme = headers.get(X_FORWARDED_PROTO);
-    scheme.is_some_and(|scheme| scheme.as_bytes().eq_ignore_ascii_case(b"https"))
+    forwarded_proto(headers).is_some_and(|scheme| scheme == b"https")
+}
+
+/// The scheme of a request's URL, as its client says it, or else by `x-forwarded-proto`. `secure`:
+/// the client connects over TLS, which counts where neither says anything.
+pub(crate) fn scheme_of<B>(request: &Request<B>, secure: bool) -> Scheme {
+    if let Some(said) = request.uri().scheme() {
+        return said.clone();
+    }
+    let forwarded = forwarded_proto(request.headers()).unwrap_or_default();
+    let is_https = forwarded.eq_ignore_ascii_case(b"https");
+    match is_https || (secure && !forwarded.eq_ignore_ascii_case(b"http")) {
+        true => Scheme::HTTPS,
+        false => Scheme::HTTP,
+    }
+}
+
+/// What `x-forwarded-proto` says, if there is one: several are a list, which is no scheme.
+fn forwarded_proto(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(X_FORWARDED_PROTO).iter();
+    let only = values.next()?;
+    values.next().is_none().then_some(only.as_bytes())
+}
+
+/// The values of all headers of a name, with commas between them.
+pub(crate) fn joined(headers: &HeaderMap, name: &HeaderName) -> Vec<u8> {
+    let values = headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    values.collect::<Vec<_>>().join(&b',')
 }
 
 /// Adds the address that the client connects from.
 fn append(headers: &mut HeaderMap, peer: IpAddr) {
-    let mut hops: Vec<u8> = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        hops.extend_from_slice(value.as_bytes());
-        hops.extend_from_slice(b",");
+    let mut hops = joined(headers, &X_FORWARDED_FOR);
+    if !hops.is_empty() {
+        hops.push(b',');
     }
     hops.extend_from_slice(peer.to_canonical().to_string().as_bytes());
     // Values that came as headers, a comma and an address are a value.

@@ -162,6 +162,8 @@ impl Proxy {
         if upgrade.as_ref().is_some_and(|to| !self.allows(to, action)) {
             return here(refused_upgrade(request.version()));
         }
+        let scheme = forwarded::scheme_of(request, self.seen.secure);
+        head.scheme = Some(scheme.as_str());
         if let Some((code, location)) = chosen.redirect(&head) {
             let answer = Decision::Answer(redirected(code, &location));
             return (answer, chosen.response_edits(&head, None));

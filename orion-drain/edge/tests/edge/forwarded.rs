@@ -226,6 +226,43 @@ async fn routes_see_of_a_client_what_the_upstream_will() {
     }
 }
 
+/// Each row was played against Envoy 1.40.0.
+#[tokio::test]
+async fn the_scheme_that_a_client_says_comes_before_x_forwarded_proto() {
+    let is_https = "{ name: ':scheme', string_match: { exact: https } }";
+    let routes = [
+        format!(
+            "{{ match: {{ path: /, headers: [ {is_https} ] }}, direct_response: {{ status: 200 }} }}"
+        ),
+        "{ match: { path: /r }, redirect: { path_redirect: /x } }".to_owned(),
+        "{ match: { prefix: / }, direct_response: { status: 404 } }".to_owned(),
+    ];
+    let listener = routed("http", "", &routes);
+    let edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    for (target, sent, scheme) in [
+        ("", "", "http"),
+        ("", "x-forwarded-proto: HTTPS\r\n", "https"),
+        ("", "x-forwarded-proto: ftp\r\n", "http"),
+        ("https://a", "", "https"),
+        ("https://a", "x-forwarded-proto: http\r\n", "https"),
+        ("http://a", "x-forwarded-proto: https\r\n", "http"),
+    ] {
+        let ask = |path| format!("GET {target}{path} HTTP/1.1\r\nhost: a\r\n{sent}\r\n");
+        client.send(&ask("/")).await;
+        let status = if scheme == "https" { 200 } else { 404 };
+        assert_eq!(client.response().await.status, status, "{target} {sent}");
+        client.send(&ask("/r")).await;
+        let response = client.response().await;
+        let location = format!("{scheme}://a/x");
+        assert_eq!(
+            response.header("location"),
+            Some(&*location),
+            "{target} {sent}"
+        );
+    }
+}
+
 /// A proxy in front has taken TLS off: sent to `https`, the client would come the same way again.
 #[tokio::test]
 async fn a_request_that_has_come_over_tls_is_not_sent_to_https_again() {
@@ -233,6 +270,12 @@ async fn a_request_that_has_come_over_tls_is_not_sent_to_https_again() {
         ("", "", 301),
         ("", "x-forwarded-proto: https\r\n", 200),
         ("", "x-forwarded-proto: http\r\n", 301),
+        ("", "x-forwarded-proto: HTTPS\r\n", 301),
+        (
+            "",
+            "x-forwarded-proto: https\r\nx-forwarded-proto: http\r\n",
+            301,
+        ),
         (
             "use_remote_address: true",
             "x-forwarded-proto: https\r\n",
