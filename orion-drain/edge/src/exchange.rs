@@ -108,7 +108,9 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
             {
                 return Err(StatusCode::NOT_IMPLEMENTED);
             }
-            request.headers_mut().remove(HOST);
+            for name in [HOST, CONNECTION, UPGRADE] {
+                request.headers_mut().remove(name);
+            }
             *request.version_mut() = Version::HTTP_2;
             asked_for
         }

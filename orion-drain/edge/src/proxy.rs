@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use orion_drain::config::{
     Action, HeaderEdits, HttpConnectionManager, RequestHead, RouteAction, RouteConfiguration,
@@ -92,7 +92,7 @@ impl Proxy {
         }
         let upgrade = upgrade::asked(&request);
         let client = self.manager.client(request.headers(), self.seen.peer);
-        let admitted = self.admit(&mut request);
+        let admitted = self.admit(&mut request, upgrade.as_ref());
         // The newest table at this moment, for as long as the request takes.
         let taken = self.rds.as_ref().map(|newest| newest.table());
         let table = match &taken {
@@ -121,11 +121,20 @@ impl Proxy {
     }
 
     /// Makes of a request what routes may look at. `Some`: it is answered here.
-    fn admit<B>(&self, request: &mut Request<B>) -> Option<Response<Body>> {
+    fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+        upgrade: Option<&HeaderValue>,
+    ) -> Option<Response<Body>> {
+        let handshake = upgrade.map(|to| upgrade::handshake(request.headers(), to));
         // Before anything is added: what the client's `connection` names is the client's own.
         if let Err(code) = hop_by_hop::strip_request(request.headers_mut()) {
             return Some(status(code));
         }
+        // Routes may ask for it, as in Envoy.
+        request
+            .headers_mut()
+            .extend(handshake.into_iter().flatten());
         forwarded::tell(request.headers_mut(), &self.manager, self.seen);
         admit(&self.manager, self.local_port, request)
     }
@@ -146,9 +155,15 @@ impl Proxy {
             path.map_or("/", PathAndQuery::as_str),
             request.headers(),
         );
-        head.method = request.method();
+        head.method = match &upgrade {
+            // As if it had come over HTTP/1.1.
+            Some(_) if request.method() == Method::CONNECT => &Method::GET,
+            _ => request.method(),
+        };
         head.version = request.version();
         head.secure = forwarded::is_https(request.headers());
+        let scheme = forwarded::scheme_of(request, self.seen.secure);
+        head.scheme = Some(scheme.as_str());
         head.peer = self.seen.peer;
         head.client = client;
         head.sample = fastrand::u64(..);
@@ -162,8 +177,6 @@ impl Proxy {
         if upgrade.as_ref().is_some_and(|to| !self.allows(to, action)) {
             return here(refused_upgrade(request.version()));
         }
-        let scheme = forwarded::scheme_of(request, self.seen.secure);
-        head.scheme = Some(scheme.as_str());
         if let Some((code, location)) = chosen.redirect(&head) {
             let answer = Decision::Answer(redirected(code, &location));
             return (answer, chosen.response_edits(&head, None));

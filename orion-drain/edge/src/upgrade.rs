@@ -4,8 +4,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::header::UPGRADE;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, HeaderName, UPGRADE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use hyper::ext::Protocol;
@@ -18,6 +18,7 @@ use crate::answers::{Body, empty, failed, status};
 use crate::exchange::{for_client, for_upstream};
 use crate::extended_connect::{self, Accept};
 use crate::failure::Failure;
+use crate::forwarded;
 use crate::hop_by_hop;
 use crate::timed::{RequestBody, ResponseBody};
 use crate::timeout::{StreamTimer, in_time};
@@ -50,6 +51,14 @@ fn asked_by_header<B>(request: &Request<B>) -> Option<HeaderValue> {
     }
     let is_h2c = token.as_bytes().eq_ignore_ascii_case(b"h2c");
     (!is_h2c).then(|| token.clone())
+}
+
+/// The headers by which HTTP/1.1 asks for it: the client's, or what a client of HTTP/2 would say.
+pub(crate) fn handshake(headers: &HeaderMap, to: &HeaderValue) -> [(HeaderName, HeaderValue); 2] {
+    let connection = HeaderValue::from_bytes(&forwarded::joined(headers, &CONNECTION));
+    let connection = connection.ok().filter(|said| !said.is_empty());
+    let connection = connection.unwrap_or(HeaderValue::from_static("upgrade"));
+    [(UPGRADE, to.clone()), (CONNECTION, connection)]
 }
 
 /// An upgrade before it is answered: the client's side of it.

@@ -228,6 +228,47 @@ async fn routes_see_of_a_client_what_the_upstream_will() {
 
 /// Each row was played against Envoy 1.40.0.
 #[tokio::test]
+async fn routes_see_which_switch_a_request_asks_for() {
+    let header = |name, pattern| format!("{{ name: '{name}', string_match: {{ {pattern} }} }}");
+    let headers = [
+        header("upgrade", "exact: websocket"),
+        header("connection", "contains: upgrade, ignore_case: true"),
+        header(":method", "exact: GET"),
+    ];
+    let headers = headers.join(", ");
+    let routes = [
+        format!(
+            "{{ match: {{ prefix: /, headers: [ {headers} ] }}, direct_response: {{ status: 200 }} }}"
+        ),
+        "{ match: { prefix: / }, direct_response: { status: 404 } }".to_owned(),
+    ];
+    let more = "http2_protocol_options: { allow_connect: true }";
+    let listener = routed("http", more, &routes);
+    let edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+    let address = edge.address("http").await;
+    for (sent, expected) in [
+        ("connection: Upgrade\r\nupgrade: websocket\r\n", 200),
+        (
+            "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\n",
+            200,
+        ),
+        ("upgrade: websocket\r\n", 404),
+        ("connection: keep-alive\r\nupgrade: websocket\r\n", 404),
+        ("connection: upgrade\r\nupgrade: h2c\r\n", 404),
+    ] {
+        let mut client = H1::connect(address).await;
+        let request = format!("GET /chat HTTP/1.1\r\nhost: a\r\n{sent}\r\n");
+        client.send(&request).await;
+        assert_eq!(client.response().await.status, expected, "{sent}");
+    }
+    let mut client = H2::connect(address).await;
+    client.connect_websocket(1, "/chat").await;
+    let (stream, ok) = (1, true);
+    assert_eq!(client.next().await, Event::Head { stream, ok });
+}
+
+/// Each row was played against Envoy 1.40.0.
+#[tokio::test]
 async fn the_scheme_that_a_client_says_comes_before_x_forwarded_proto() {
     let is_https = "{ name: ':scheme', string_match: { exact: https } }";
     let routes = [
