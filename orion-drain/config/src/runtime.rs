@@ -46,10 +46,10 @@ pub(super) fn values(runtime: Option<&Map<String, Value>>) -> RuntimeValues {
     values
 }
 
-/// What `a: { b: 1 }` and `a.b: 1` say is the same.
+/// What `a: { b: 1 }` and `a.b: 1` say is the same, unless it is a share.
 fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
     match value {
-        Value::Object(fields) => {
+        Value::Object(fields) if prefix.is_empty() || !is_share(fields) => {
             for (key, value) in fields {
                 let key = match prefix {
                     "" => key.clone(),
@@ -61,6 +61,11 @@ fn flatten(prefix: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
         Value::Null => {}
         value => drop(into.insert(prefix.to_owned(), value.clone())),
     }
+}
+
+/// Whether a message is one value. Envoy takes one without fields for a share, too: of nothing.
+fn is_share(fields: &Map<String, Value>) -> bool {
+    fields.is_empty() || fields.contains_key("numerator") || fields.contains_key("denominator")
 }
 
 /// The listener whose connections this key limits.
@@ -89,11 +94,6 @@ impl RuntimeValues {
         limits.collect()
     }
 
-    /// Whether a field that names this key means what is set here. A share may be set as a message.
-    fn set(&self, key: &str) -> bool {
-        self.by_key.contains_key(key) || self.by_key.contains_key(&format!("{key}.numerator"))
-    }
-
     /// The fields among these in whose place a value stands.
     pub(super) fn replaced(&self, unknown: &[Unknown], wrong: &mut Vec<FieldError>) {
         for field in unknown {
@@ -101,7 +101,7 @@ impl RuntimeValues {
                 continue;
             };
             let replaces = match key_of(field) {
-                Some("runtime_key") => self.set(key),
+                Some("runtime_key") => self.by_key.contains_key(key),
                 Some("runtime_key_prefix") => self.sets_below(key),
                 _ => false,
             };

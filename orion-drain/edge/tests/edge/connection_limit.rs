@@ -120,6 +120,14 @@ async fn a_runtime_value_that_would_change_what_is_served_is_refused() {
             ".runtime_fraction.runtime_key: not supported: `canary`",
         ),
         (
+            "{ canary: { denominator: MILLION } }",
+            ".runtime_fraction.runtime_key: not supported: `canary`",
+        ),
+        (
+            "{ canary: {} }",
+            ".runtime_fraction.runtime_key: not supported: `canary`",
+        ),
+        (
             "{ envoy.resource_limits.listener.http.connection_limit: some }",
             "layered_runtime: `envoy.resource_limits.listener.http.connection_limit`: expected a number",
         ),
