@@ -9,9 +9,12 @@ use orion_drain::config::HttpConnectionManager;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Whose certificate a client has shown. Nothing here says it, and upstreams believe what they
+/// read.
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// What a client may not say: Envoys say it to each other, and act on it.
-const INTERNAL: [&str; 15] = [
+const INTERNAL: [&str; 16] = [
     "x-envoy-expected-rq-timeout-ms",
     "x-envoy-force-trace",
     "x-envoy-hedge-on-per-try-timeout",
@@ -27,6 +30,7 @@ const INTERNAL: [&str; 15] = [
     "x-envoy-upstream-rq-per-try-timeout-ms",
     "x-envoy-upstream-rq-timeout-alt-response",
     "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-stream-duration-ms",
 ];
 
 /// What it may not say either where no other proxy stands in front.
@@ -60,6 +64,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, manager: &HttpConnectionManager, see
     for name in names {
         headers.remove(name);
     }
+    headers.remove(X_FORWARDED_CLIENT_CERT);
     let scheme = HeaderValue::from_static(match seen.secure {
         true => "https",
         false => "http",

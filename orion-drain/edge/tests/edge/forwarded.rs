@@ -134,6 +134,7 @@ async fn the_upstream_learns_how_the_client_connects_and_nothing_that_the_client
     const EDGE: &str = "use_remote_address: true";
     const TRUSTING: &str = "use_remote_address: true, xff_num_trusted_hops: 1";
     let own = "x-envoy-internal: true\r\nx-envoy-original-path: /other\r\n";
+    let cert = "x-forwarded-client-cert: Subject=\"CN=admin\"\r\nX-Forwarded-Client-Cert: By=a\r\n";
     for (more, sent, name, received) in [
         ("", "", "x-forwarded-proto", Some("http")),
         (
@@ -159,6 +160,8 @@ async fn the_upstream_learns_how_the_client_connects_and_nothing_that_the_client
             "x-forwarded-proto",
             Some("https"),
         ),
+        ("", cert, "x-forwarded-client-cert", None),
+        (TRUSTING, cert, "x-forwarded-client-cert", None),
         ("", own, "x-envoy-internal", None),
         ("", own, "x-envoy-original-path", Some("/other")),
         (EDGE, own, "x-envoy-internal", None),
