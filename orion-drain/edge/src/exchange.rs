@@ -15,7 +15,6 @@ use orion_drain::stats::HttpStats;
 use crate::addressed::host_of;
 use crate::answers::{Body, closing, failed, status};
 use crate::failure::Failure;
-use crate::forwarded;
 use crate::hop_by_hop;
 use crate::lengths;
 use crate::timed::{RequestBody, ResponseBody};
@@ -71,6 +70,7 @@ pub(crate) async fn exchange(
 pub(crate) fn for_upstream<B: hyper::body::Body>(
     request: &mut Request<B>,
     upstream: &Upstream,
+    scheme: Scheme,
     mut upgrade: Option<HeaderValue>,
 ) -> Result<(), StatusCode> {
     lengths::settle(request.headers_mut())
@@ -82,7 +82,7 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
     let scheme = match upstream {
         // It is not sent, and the client's pool goes by it.
         Upstream::Http1(_) => Scheme::HTTP,
-        Upstream::Http2(_) | Upstream::Alpn(_) => forwarded::scheme_of(request, false),
+        Upstream::Http2(_) | Upstream::Alpn(_) => scheme,
     };
     let authority = match upstream {
         // Whom the client asked for is in `host`; the client's pool goes by one name for all.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::CONTENT_TYPE;
-use http::uri::PathAndQuery;
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use orion_drain::config::{
@@ -62,6 +62,8 @@ struct Forwarded {
     rewritten: Rewritten,
     /// The protocol that it asks to switch to, and may.
     upgrade: Option<HeaderValue>,
+    /// As it was before the route's changes.
+    scheme: Scheme,
 }
 
 impl Proxy {
@@ -113,7 +115,10 @@ impl Proxy {
             }
             Decision::Forward(route, endpoint, changes) => {
                 let upstream = endpoint.http(request.version());
-                self.forward(request, route, upstream, changes, stats).await
+                // Here, so that the future below does not keep room for the changes.
+                let upgrade = self.prepare(&mut request, route, upstream, changes);
+                self.forward(request, over_http1, route, upstream, upgrade, stats)
+                    .await
             }
         };
         edits.apply(response.headers_mut());
@@ -205,7 +210,11 @@ impl Proxy {
                         .map(Cow::into_owned),
                     headers: chosen.request_edits(&head, cluster.weight),
                 };
-                let changes = Forwarded { rewritten, upgrade };
+                let changes = Forwarded {
+                    rewritten,
+                    upgrade,
+                    scheme,
+                };
                 (Decision::Forward(route, endpoint, changes), edits)
             }
             _ => here(status(StatusCode::NOT_IMPLEMENTED)),
@@ -244,14 +253,14 @@ impl Proxy {
 
     async fn forward(
         &self,
-        mut request: Request<ReceivedBody>,
+        request: Request<ReceivedBody>,
+        over_http1: bool,
         route: &RouteAction,
         upstream: &Upstream,
-        changes: Forwarded,
+        upgrade: Result<Option<Handshake>, StatusCode>,
         stats: &Arc<HttpStats>,
     ) -> Response<Body> {
-        let over_http1 = request.version() < Version::HTTP_2;
-        let upgrade = match self.prepare(&mut request, route, upstream, changes) {
+        let upgrade = match upgrade {
             Ok(upgrade) => upgrade,
             Err(code) => {
                 let body = request.into_body();
@@ -278,12 +287,17 @@ impl Proxy {
         request: &mut Request<ReceivedBody>,
         route: &RouteAction,
         upstream: &Upstream,
-        Forwarded { rewritten, upgrade }: Forwarded,
+        changes: Forwarded,
     ) -> Result<Option<Handshake>, StatusCode> {
+        let Forwarded {
+            rewritten,
+            upgrade,
+            scheme,
+        } = changes;
         rewrite(request, rewritten, route.append_x_forwarded_host)?;
         match upgrade {
-            Some(token) => upgrade::for_endpoint(request, upstream, token).map(Some),
-            None => for_upstream(request, upstream, None).map(|()| None),
+            Some(token) => upgrade::for_endpoint(request, upstream, scheme, token).map(Some),
+            None => for_upstream(request, upstream, scheme, None).map(|()| None),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, HeaderName, UPGRADE};
+use http::uri::Scheme;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
@@ -81,6 +82,7 @@ pub(crate) struct Handshake {
 pub(crate) fn for_endpoint(
     request: &mut Request<ReceivedBody>,
     upstream: &Upstream,
+    scheme: Scheme,
     token: HeaderValue,
 ) -> Result<Handshake, StatusCode> {
     let connection = request.extensions().get::<Connection>().cloned();
@@ -91,7 +93,7 @@ pub(crate) fn for_endpoint(
     if over_http2 {
         extended_connect::to_handshake(request)?;
     }
-    for_upstream(request, upstream, Some(token))?;
+    for_upstream(request, upstream, scheme, Some(token))?;
     let accept = match upstream {
         Upstream::Http1(_) | Upstream::Alpn(_) => None,
         Upstream::Http2(_) => Some(extended_connect::connect(request)?),

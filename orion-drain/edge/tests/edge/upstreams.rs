@@ -476,13 +476,17 @@ async fn scheme_server() -> SocketAddr {
 #[tokio::test]
 async fn an_http2_endpoint_reads_the_scheme_that_the_client_has_come_by() {
     let clusters = cluster("h2", &[scheme_server().await], HTTP2);
-    let edge = Edge::start_beside(FLAGS, &discovery("1", &[to("h2", 1)]), &clusters, "").await;
-    let mut client = H1::connect(edge.address("http").await).await;
-    for (sent, scheme) in [("", "http"), ("x-forwarded-proto: https\r\n", "https")] {
-        client
-            .send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{sent}\r\n"))
-            .await;
-        assert_eq!(client.response().await.ok(), scheme, "{sent}");
+    // A route that removes the header does not change the scheme.
+    for edits in ["", "request_headers_to_remove: [ x-forwarded-proto ], "] {
+        let listener = to("h2", 1).replace("{ name: r, ", &format!("{{ name: r, {edits}"));
+        let edge = Edge::start_beside(FLAGS, &discovery("1", &[listener]), &clusters, "").await;
+        let mut client = H1::connect(edge.address("http").await).await;
+        for (sent, scheme) in [("", "http"), ("x-forwarded-proto: https\r\n", "https")] {
+            client
+                .send(&format!("GET / HTTP/1.1\r\nhost: a\r\n{sent}\r\n"))
+                .await;
+            assert_eq!(client.response().await.ok(), scheme, "{edits}{sent}");
+        }
     }
 }
 
