@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{EMPTY, required};
 use crate::{
-    Action, DataSource, DirectResponse, FieldError, HeaderValueOption, PathMatch, Route,
-    RouteAction, RouteConfiguration, WeightedClusters, headers, path::FieldPath,
+    Action, DataSource, FieldError, HeaderValueOption, PathMatch, Route, RouteAction,
+    RouteConfiguration, WeightedClusters, headers, path::FieldPath,
 };
 
 pub(super) fn table(table: &RouteConfiguration, at: &FieldPath, wrong: &mut Vec<FieldError>) {
@@ -74,18 +74,15 @@ pub(super) fn table(table: &RouteConfiguration, at: &FieldPath, wrong: &mut Vec<
         for (index, route) in host.routes.iter().enumerate() {
             let at = at.key("routes").index(index);
             self::route(route, &at, wrong);
-            if let Action::DirectResponse(DirectResponse {
-                body:
-                    Some(DataSource {
-                        inline_string: Some(text),
-                        ..
-                    }),
-                ..
-            }) = &route.action
-                && let Some(problem) = table.body_problem(text)
-            {
-                let at = at.key("direct_response").key("body").key("inline_string");
-                wrong.push(FieldError::new(&at, problem));
+            if let Action::DirectResponse(answer) = &route.action {
+                let text = answer
+                    .body
+                    .as_ref()
+                    .and_then(|body| body.inline_string.as_ref());
+                if let Some(problem) = text.and_then(|text| table.body_problem(text)) {
+                    let at = at.key("direct_response").key("body").key("inline_string");
+                    wrong.push(FieldError::new(&at, problem));
+                }
             }
         }
     }
