@@ -71,6 +71,22 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn a_read_into_no_room_is_no_end() {
+    let (mut client, io) = tokio::io::duplex(64);
+    let (mut io, handle) = GoawayIo::new(io, &H2Drain::default());
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let mut buf = [0; 64];
+    for bytes in [&CLIENT_PREFACE[..], &settings] {
+        client.write_all(bytes).await.unwrap();
+        assert_eq!(io.read(&mut buf).await.unwrap(), bytes.len());
+        assert_eq!(io.read(&mut []).await.unwrap(), 0);
+    }
+    assert!(!handle.is_lost());
+    client.write_all(&settings).await.unwrap();
+    assert_eq!(io.read(&mut buf).await.unwrap(), settings.len());
+}
+
 const PAYLOAD: &[u8; 8] = b"goodbye!";
 
 /// What a client may send between two others: a frame, or a header block in pieces.
