@@ -49,8 +49,9 @@ pub(crate) struct Entries {
     pages: Vec<Option<Box<Page>>>,
     /// The pages that are not full, and those that are not there.
     room: Vec<u32>,
-    /// The page taken out last is kept, so that a lone wait that comes and goes allocates nothing;
-    /// the one before is given back to the system.
+    /// One page that was taken out is kept, so that a lone wait that comes and goes allocates
+    /// nothing; later ones are given back to the system. The first, not the last: an allocator gives
+    /// back what no page in use lies above.
     spare: Option<Box<Page>>,
     waiting: u64,
     pub(super) walk: Walk,
@@ -173,7 +174,8 @@ impl Entries {
             self.room.push(number as u32);
         }
         if is_empty {
-            self.spare = self.pages[number].take();
+            let taken = self.pages[number].take();
+            self.spare = self.spare.take().or(taken);
         }
         self.waiting -= u64::from(waker.is_some());
         waker
