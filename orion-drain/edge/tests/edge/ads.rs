@@ -62,7 +62,9 @@ pub(crate) async fn start_by(api_type: &str, plane: SocketAddr, more: &str, opti
         // It begins with its type, which a static listener does not say.
         let fixed = fixed.split_once('\n').expect("lines").1.trim_start();
         let fixed = format!("- {}", fixed.replace('\n', "\n  "));
-        text.replace(file, &ads) + "  listeners:\n  " + &fixed + "\n"
+        let runtime =
+            "layered_runtime: { layers: [ { name: static, static_layer: { canary: 0 } } ] }";
+        text.replace(file, &ads) + "  listeners:\n  " + &fixed + "\n" + runtime + "\n"
     });
     edge.await
 }

@@ -292,6 +292,10 @@ async fn routes_that_are_refused_are_named_with_their_field_and_the_old_ones_go_
         { "match": { "prefix": "/" }, "direct_response": { "status": 200, "body": { "filename": missing } } },
     ] }] });
     let checks = json!({ "validate_clusters": true });
+    let by_key = json!({ "default_value": { "numerator": 100 }, "runtime_key": "canary" });
+    let canary = json!({ "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [
+        { "match": { "prefix": "/", "runtime_fraction": by_key }, "direct_response": { "status": 200 } },
+    ] }] });
     for (number, (table, wrong)) in [
         (to("shop", "bad", "http", twice), "resources[0].virtual_hosts[0].domains[1]: duplicate domain `*`"),
         (to("shop", "bad", "http", vhds), "resources[0].vhds: not supported, and ignoring it would change what is served"),
@@ -302,6 +306,11 @@ async fn routes_that_are_refused_are_named_with_their_field_and_the_old_ones_go_
         (
             to("shop", "bad", "nowhere", checks),
             "resources[0].virtual_hosts[0].routes[1].route.cluster: unknown cluster `nowhere`",
+        ),
+        (
+            to("shop", "bad", "http", canary),
+            "resources[0].virtual_hosts[0].routes[0].match.runtime_fraction.runtime_key: not supported: `canary` \
+             is set in `layered_runtime`, and would change what is served",
         ),
     ]
     .into_iter()
@@ -314,7 +323,7 @@ async fn routes_that_are_refused_are_named_with_their_field_and_the_old_ones_go_
         assert_eq!(nack, ("r1", &*version, &["shop"][..], &*wrong).into());
         assert_eq!(version_at(address).await, "one");
     }
-    assert_eq!(edge.stat("http.http.rds.shop.update_rejected").await, 4);
+    assert_eq!(edge.stat("http.http.rds.shop.update_rejected").await, 5);
     send_routes(&mut stream, "r2", vec![routes("shop", "two")]).await;
     assert_eq!(version_at(address).await, "two");
 }
