@@ -50,8 +50,8 @@ pub(crate) struct Entries {
     /// The pages that are not full, and those that are not there.
     room: Vec<u32>,
     /// One page that was taken out is kept, so that a lone wait that comes and goes allocates
-    /// nothing; later ones are given back to the system. The first, not the last: an allocator gives
-    /// back what no page in use lies above.
+    /// nothing; later ones are given back to the system. The first is kept: the last may lie at the
+    /// end of the heap, and glibc gives back nothing that lies below memory in use.
     spare: Option<Box<Page>>,
     waiting: u64,
     pub(super) walk: Walk,
