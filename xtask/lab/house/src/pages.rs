@@ -22,7 +22,10 @@ const OTHERS: [&str; 7] = [
 
 /// Everything that a document may point at.
 #[derive(Debug)]
-#[expect(clippy::exhaustive_structs, reason = "whoever asks names everything")]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "the one who asks names everything"
+)]
 pub struct House<'a> {
     /// Paths from the root, with `/`.
     pub files: BTreeSet<String>,

@@ -109,7 +109,7 @@ fn all(options: &Options) -> anyhow::Result<Result<String, String>> {
             if envoy == edge {
                 println!("same     {way}, {name}: {edge}");
             } else if envoy == &edge.without_names() {
-                println!("better   {way}, {name}: {edge}; Envoy names nobody");
+                println!("better   {way}, {name}: {edge}; Envoy names none");
             } else {
                 different += 1;
                 println!("DIFFERS  {way}, {name}\n         Envoy: {envoy}\n         edge:  {edge}");
