@@ -87,7 +87,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "peers",
-        what: "the workspace of the benches' peers builds, and drains run under smol",
+        what: "drains run under smol, in the workspace of the benches' peers",
         run: steps::peers,
     },
     Step {
@@ -118,6 +118,11 @@ const FULL: &[Step] = &[
         name: "powerset",
         what: "each published library alone: no warning without features, with each feature and each pair",
         run: full::powerset,
+    },
+    Step {
+        name: "benches",
+        what: "no warning in the benches that compare with crates of others",
+        run: full::benches,
     },
     Step {
         name: "semver",

@@ -13,7 +13,7 @@ use crate::{
     cargo,
     ci::Outcome,
     metadata, root,
-    steps::{Counts, each},
+    steps::{Counts, each, peers_workspace},
 };
 
 /// The crates whose wait-and-notify code everything else stands on.
@@ -335,6 +335,14 @@ pub(crate) fn newcomer(sh: &Shell) -> Result<Outcome> {
         "{cargo} test --package orion-drain --all-features --test newcomer -- --include-ignored"
     )
     .run()?;
+    Ok(Outcome::PASSED)
+}
+
+/// Their peers bring dependencies of their own, which take longer than looking at the benches does.
+pub(crate) fn benches(sh: &Shell) -> Result<Outcome> {
+    let cargo = cargo();
+    let of = peers_workspace();
+    cmd!(sh, "{cargo} clippy {of...} --all-targets -- -D warnings").run()?;
     Ok(Outcome::PASSED)
 }
 
