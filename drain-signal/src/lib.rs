@@ -75,10 +75,11 @@
 //! records of connections, and the entries of parked waits. A question is one load of the state
 //! word. A watch is opened by two atomic additions that no other core contends for, and closed by
 //! two. A wait parks with the shard locked for a few nanoseconds; a poll by the same task takes no
-//! lock. The drain walks the entries in place, 32 wakes a call; whether a slot has come follows
-//! from 32 bits kept beside the waker. Shards are made when one of their threads opens a watch,
-//! pages of entries are given back when they are empty, and all of it is freed with the last watch,
-//! handle and signal. The invariants are on one page, `src/engine/mod.rs`.
+//! lock. The drain walks the entries in place, 32 wakes a call, and passes over pages in which no
+//! slot has come; whether one has follows from 32 bits kept beside the waker. Shards are made when
+//! one of their threads opens a watch, pages of entries are given back when they are empty, and all
+//! of it is freed with the last watch, handle and signal. The invariants are on one page,
+//! `src/engine/mod.rs`.
 //!
 //! # What it does not do
 //!

@@ -5,7 +5,7 @@
 use std::task::Waker;
 
 use super::records::{FreeRecords, Record};
-use super::slot::{Clock, Slot};
+use super::slot::{Clock, Slot, has_come};
 use super::word::Word;
 use crate::Phase;
 
@@ -14,8 +14,8 @@ pub(crate) const NO_ENTRY: u32 = u32::MAX;
 /// How many tasks one call wakes. A tokio worker's own queue holds 256 and a task that yields comes
 /// back after 61 polls; 32 keeps both from spilling over.
 pub(super) const BATCH: usize = 32;
-/// How many pages one call looks at with the shard locked.
-const LOOK: usize = 128;
+/// How many waits one call looks at with the shard locked; a page that is passed over is one.
+const LOOK: usize = 128 * PAGE;
 
 /// Slots and wakers apart: a walk that wakes no task reads the slots alone, 16 to a cache line.
 #[derive(Default)]
@@ -29,11 +29,50 @@ struct Page {
     used: u32,
     /// A bit for each entry whose waker has not been taken.
     waiting: u32,
+    /// What the last look at each wait went by: [`Word::beside_threshold`]; zero if a wait has parked
+    /// since.
+    seen: u64,
+    /// No wait is over before this [`Slot::key`] as long as `seen` is true. It may be too low.
+    earliest: Option<u64>,
 }
 
 impl Page {
     const fn is_full(&self) -> bool {
         self.used == u32::MAX
+    }
+
+    /// Parks a wait. The waker that was there.
+    fn put(&mut self, at: usize, slot: Slot, waker: Waker) -> Option<Waker> {
+        self.seen = 0;
+        self.waiting |= 1 << at;
+        self.slots[at] = slot;
+        self.wakers[at].replace(waker)
+    }
+
+    /// Whether no wait is over at `word`, as far as that is known without a look at each.
+    fn is_quiet(&self, word: Word, clock: Clock) -> bool {
+        self.seen == word.beside_threshold()
+            && !self.earliest.is_some_and(|key| has_come(key, word, clock))
+    }
+
+    /// Takes the wakers of waits that are over at `word`. `false`: `walked` has no room for all.
+    fn take_due(&mut self, word: Word, clock: Clock, walked: &mut Walked) -> bool {
+        let (mut waiting, mut earliest) = (self.waiting, None);
+        while waiting != 0 {
+            let at = waiting.trailing_zeros() as usize;
+            waiting &= waiting - 1;
+            let slot = self.slots[at];
+            if slot.phase(word, || clock) > slot.tag() {
+                if !walked.has_room() {
+                    return false;
+                }
+                walked.wakers.extend(self.take(at));
+            } else if let Some(key) = slot.key(word, clock) {
+                earliest = Some(earliest.map_or(key, |earliest: u64| earliest.min(key)));
+            }
+        }
+        (self.seen, self.earliest) = (word.beside_threshold(), earliest);
+        true
     }
 
     fn take(&mut self, at: usize) -> Option<Waker> {
@@ -123,9 +162,7 @@ impl Entries {
         let entry = number * PAGE as u32 + at as u32;
         let next = record.first();
         page.used |= 1 << at;
-        page.waiting |= 1 << at;
-        page.slots[at] = slot;
-        page.wakers[at] = Some(waker);
+        page.put(at, slot, waker);
         page.links[at] = (NO_ENTRY, next);
         if page.is_full() {
             self.room.pop();
@@ -147,9 +184,7 @@ impl Entries {
     /// Another waker or another phase for the same wait. The old waker.
     pub(crate) fn replace(&mut self, entry: u32, slot: Slot, waker: Waker) -> Option<Waker> {
         let (page, at) = self.page(entry)?;
-        page.waiting |= 1 << at;
-        page.slots[at] = slot;
-        let old = page.wakers[at].replace(waker);
+        let old = page.put(at, slot, waker);
         self.waiting += u64::from(old.is_none());
         old
     }
@@ -204,24 +239,19 @@ impl Entries {
             (walk.word, walk.left, walk.earliest) = (word, self.pages.len(), None);
         }
         let mut looks = LOOK;
-        'pages: while walk.left > 0 && looks > 0 {
+        while walk.left > 0 && looks > 0 {
             let at = walk.at % self.pages.len();
             if let Some(page) = &mut self.pages[at] {
-                looks -= 1;
-                let mut waiting = page.waiting;
-                while waiting != 0 {
-                    let bit = waiting.trailing_zeros() as usize;
-                    waiting &= waiting - 1;
-                    let slot = page.slots[bit];
-                    if slot.phase(word, || clock) > slot.tag() {
-                        if !walked.has_room() {
-                            break 'pages;
-                        }
-                        walked.wakers.extend(page.take(bit));
-                        self.waiting -= 1;
-                    } else if let Some(key) = slot.key(word, clock) {
-                        walk.see(key);
-                    }
+                let is_quiet = page.is_quiet(word, clock);
+                looks = looks.saturating_sub(if is_quiet { 1 } else { PAGE });
+                let before = walked.wakers.len();
+                let is_done = is_quiet || page.take_due(word, clock, walked);
+                self.waiting -= (walked.wakers.len() - before) as u64;
+                if !is_done {
+                    break;
+                }
+                if let Some(key) = page.earliest {
+                    walk.see(key);
                 }
             }
             walk.at = at + 1;

@@ -36,6 +36,14 @@ pub(crate) struct Clock {
     pub(crate) pace: u64,
 }
 
+/// Whether the slot with this [`Slot::key`], which was still to come, has come by now.
+pub(crate) fn has_come(key: u64, word: Word, clock: Clock) -> bool {
+    match word.is_envoy() {
+        true => key <= clock.pace,
+        false => key < u64::from(word.threshold()),
+    }
+}
+
 impl Slot {
     #[inline]
     pub(crate) fn new(place: Place, by: DrainedBy, drain_timeout: Duration) -> Self {

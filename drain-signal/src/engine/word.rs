@@ -25,6 +25,7 @@ const STEP_SHIFT: u32 = 2;
 const ENVOY: u64 = 1 << 5;
 const NARROW: u64 = 1 << 6;
 const THRESHOLD_SHIFT: u32 = 7;
+const THRESHOLD: u64 = ALL_PLACES as u64 * 2 - 1;
 const VERSION_SHIFT: u32 = 32;
 const CONTENT: u64 = (1 << VERSION_SHIFT) - 1;
 
@@ -81,9 +82,14 @@ impl Word {
         !self.is_idle() && (self.0 & NARROW == 0 || matches!(by, DrainedBy::Any))
     }
 
+    /// What the word says, but for its threshold: zero if nothing drains.
+    pub(crate) const fn beside_threshold(self) -> u64 {
+        self.0 & CONTENT & !(THRESHOLD << THRESHOLD_SHIFT)
+    }
+
     /// How many of 65536 places have had their slot.
     pub(crate) const fn threshold(self) -> u32 {
-        (self.0 >> THRESHOLD_SHIFT & (ALL_PLACES as u64 * 2 - 1)) as u32
+        (self.0 >> THRESHOLD_SHIFT & THRESHOLD) as u32
     }
 }
 

@@ -9,12 +9,15 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use drain_signal::{
-    CloseCause, DrainDecision, DrainEnd, DrainEvent, DrainReason, DrainStrategy, DrainTrigger,
-    DrainWatch, Draining, Goodbye, GracefulClose, Phase, PhaseWait, WatchOptions, channel, drive,
-    schedule::Place,
+    CloseCause, DrainDecision, DrainDirection, DrainEnd, DrainEvent, DrainReason, DrainSchedule,
+    DrainStrategy, DrainTrigger, DrainWatch, DrainedBy, Draining, Goodbye, GracefulClose, Phase,
+    PhaseWait, WatchOptions, channel, drive, schedule::Place,
 };
 use futures_util::future::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptest};
+use proptest::sample::select;
 use tokio_test::{assert_pending, assert_ready, task};
 
 const T: Duration = Duration::from_secs(60);
@@ -454,4 +457,134 @@ fn the_connections_that_wait_are_found_and_no_others() {
     drop(waits);
     assert!(signal.waiting().is_empty());
     assert!(found.iter().all(|handle| handle.phase() == Phase::Signaled));
+}
+
+#[test]
+fn a_slot_among_ten_thousand_is_found_in_one_look() {
+    let (trigger, signal) = channel();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waits: Vec<_> = (0..10_000)
+        .map(|_| PhaseWait::new(signal.watch().unwrap()))
+        .collect();
+    for wait in &mut waits {
+        assert_pending!(wait.poll_phase(&mut cx, Phase::Open));
+    }
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+    let event = DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify);
+    let mut now = event.start;
+    let draining = trigger.start(event);
+    let mut looks = 0;
+    for _ in 0..1000 {
+        let advance = draining.advance(now);
+        looks += usize::from(advance.more);
+        now = advance.next.expect("it has come to no end");
+    }
+    // Each has to be looked at once: in portions, as the shard is locked meanwhile.
+    assert!(looks < 10, "{looks} looks found no end");
+    let come = waits
+        .iter()
+        .filter(|wait| wait.handle().phase() > Phase::Open);
+    assert!((900..1000).contains(&come.count()));
+}
+
+/// What happens to the waits of a drain.
+#[derive(Debug, Clone)]
+enum Act {
+    /// So many connections open and wait to pass a phase, all of one kind.
+    Park(usize, Place, DrainedBy, Phase),
+    /// One of them polls again, to pass another phase.
+    Again(usize, Phase),
+    Drop(usize),
+    Force(usize),
+    Widen,
+    /// Milliseconds pass.
+    Pass(u64),
+    /// The deadline comes so many milliseconds nearer.
+    Nearer(u64),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let phase = || {
+        let phases = [
+            Phase::Open,
+            Phase::Signaled,
+            Phase::Finishing,
+            Phase::Expired,
+        ];
+        select(phases.to_vec())
+    };
+    let by = select(vec![DrainedBy::Any, DrainedBy::Full]);
+    let place = any::<u16>().prop_map(Place::new);
+    prop_oneof![
+        4 => (1..40usize, place, by, phase()).prop_map(|(n, place, by, phase)| Act::Park(n, place, by, phase)),
+        3 => (any::<usize>(), phase()).prop_map(|(wait, phase)| Act::Again(wait, phase)),
+        3 => any::<usize>().prop_map(Act::Drop),
+        1 => any::<usize>().prop_map(Act::Force),
+        1 => Just(Act::Widen),
+        8 => (0..4000u64).prop_map(Act::Pass),
+        1 => (0..10_000u64).prop_map(Act::Nearer),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_wait_is_woken_when_its_time_has_come_and_not_before(
+        before in vec(act(), 0..20),
+        during in vec(act(), 1..80),
+        schedule in select(vec![DrainSchedule::FirstQuarter, DrainSchedule::Envoy140]),
+    ) {
+        let (trigger, signal) = channel();
+        #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+        let event = DrainEvent::new(Instant::now(), T, DrainReason::Admin)
+            .with_direction(DrainDirection::InboundOnly)
+            .with_schedule(schedule);
+        let (mut now, mut deadline) = (event.start, event.start + T);
+        let (mut trigger, mut event, mut draining) = (Some(trigger), Some(event), None);
+        let mut waits: Vec<(Arc<Count>, PhaseWait<DrainWatch>, Phase)> = vec![];
+        let start = before.len();
+        for (nth, act) in before.into_iter().chain(during).enumerate() {
+            if nth == start {
+                draining = trigger.take().zip(event.take()).map(|(trigger, event)| trigger.start(event));
+            }
+            match (act, &draining) {
+                (Act::Park(many, place, by, after), _) => for _ in 0..many {
+                    let options = WatchOptions::default().with_place(place).with_drained_by(by);
+                    let Ok(watch) = signal.watch_with(options) else { continue };
+                    let ((count, waker), mut wait) = (Count::task(), PhaseWait::new(watch));
+                    if wait.poll_phase(&mut Context::from_waker(&waker), after).is_pending() {
+                        waits.push((count, wait, after));
+                    }
+                },
+                (Act::Again(wait, to), _) if !waits.is_empty() => {
+                    let wait = wait % waits.len();
+                    let (_, mut again, _) = waits.swap_remove(wait);
+                    let (count, waker) = Count::task();
+                    if again.poll_phase(&mut Context::from_waker(&waker), to).is_pending() {
+                        waits.push((count, again, to));
+                    }
+                }
+                (Act::Drop(wait), _) if !waits.is_empty() => {
+                    let wait = wait % waits.len();
+                    drop(waits.swap_remove(wait));
+                }
+                (Act::Force(wait), _) if !waits.is_empty() => {
+                    let wait = wait % waits.len();
+                    waits[wait].1.handle().force();
+                }
+                (Act::Widen, Some(draining)) => { draining.widen(); }
+                (Act::Pass(time), Some(_)) => now += Duration::from_millis(time),
+                (Act::Nearer(by), Some(draining)) => {
+                    deadline -= Duration::from_millis(by);
+                    draining.bring_forward(deadline);
+                }
+                _ => {}
+            }
+            if let Some(draining) = &draining {
+                while draining.advance(now).more {}
+            }
+            for (count, wait, after) in &waits {
+                prop_assert_eq!(count.woken(), usize::from(wait.handle().phase() > *after), "{:?}", wait);
+            }
+        }
+    }
 }
