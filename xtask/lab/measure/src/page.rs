@@ -73,6 +73,11 @@ pub(crate) const REGISTRY: Part = Part {
 - *Bytes*: growth of a fresh process by a million connections, each with peer, protocol, chain, stamps and closer.
 - *While another thread lists*: the same registrations are timed as long without the list, with the other processor as
   busy; the quietest round of each, and waits for a processor are taken off too.
+- *Storm*: client, worker and updates have a thread each. On two processors an update of whatever listeners keeps some
+  connections waiting. So a second row compares with as many updates of listeners that have no clients.
+- *Idle*: from the beginning of the drain until the last connection has ended, the kernel's part included. Both sides accept
+  through this crate and ask each connection to leave at a slot of its own. Ours waits for the slot and for the deadline by its
+  watch; the other one sleeps by a timer of tokio's until each.
 ",
 };
 
