@@ -32,17 +32,17 @@ pub(crate) fn advance(drain: &Drain, now: Instant) -> Advance {
     let mut shards = drain.shards.iter_from_mine();
     let all_seen = shards.all(|shard| shard.take_due(&mut walked));
     wake_each(walked.wakers.drain(..));
-    // Time may be ahead of the pace: then a walk is still busy.
-    let is_behind = micros(now.saturating_duration_since(event.start)) > published.pace;
-    let more = is_behind || !all_seen || !drain.is_walked(drain.state.word());
-    let next = if more {
-        Some(published.pace)
-    } else {
+    let is_walked = all_seen && drain.is_walked(drain.state.word());
+    let next = if is_walked {
         next(event, &published, &walked)
+    } else {
+        Some(published.pace)
     };
+    // Time goes on while a walk is busy: what is next may have come by now.
+    let elapsed = micros(now.saturating_duration_since(event.start));
     Advance {
         next: next.and_then(|pace| at(event.start, pace)),
-        more,
+        more: !is_walked || next.is_some_and(|next| next <= elapsed),
     }
 }
 

@@ -487,6 +487,34 @@ fn a_slot_among_ten_thousand_is_found_in_one_look() {
     assert!((900..1000).contains(&come.count()));
 }
 
+#[test]
+fn a_drain_rests_although_time_goes_on_while_it_looks() {
+    let (trigger, signal) = channel();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut waits: Vec<_> = (0..150_000)
+        .map(|_| PhaseWait::new(signal.watch().unwrap()))
+        .collect();
+    for wait in &mut waits {
+        assert_pending!(wait.poll_phase(&mut cx, Phase::Open));
+    }
+    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
+    let event = DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify);
+    let mut now = event.start;
+    let draining = trigger.start(event);
+    let mut rests = 0;
+    for _ in 0..1000 {
+        let advance = draining.advance(now);
+        // So long it takes; several connections have their slot meanwhile.
+        now += Duration::from_millis(1);
+        let next = advance.next.expect("it has come to no end");
+        if !advance.more && next > now {
+            rests += 1;
+            now = next;
+        }
+    }
+    assert!(rests > 200, "{rests} rests");
+}
+
 /// What happens to the waits of a drain.
 #[derive(Debug, Clone)]
 enum Act {
