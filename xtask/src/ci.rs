@@ -175,6 +175,11 @@ const FULL: &[Step] = &[
         run: full::memcheck,
     },
     Step {
+        name: "jemalloc",
+        what: "edge builds with jemalloc and serves (skipped without make)",
+        run: full::jemalloc,
+    },
+    Step {
         name: "newcomer",
         what: "who follows docs/adopting.md ends with a working drain",
         run: full::newcomer,

@@ -327,6 +327,20 @@ pub(crate) fn rarely(sh: &Shell) -> Result<Outcome> {
     ))
 }
 
+/// edge with jemalloc, which no other step builds.
+pub(crate) fn jemalloc(sh: &Shell) -> Result<Outcome> {
+    let make = cmd!(sh, "make --version").quiet().ignore_stdout();
+    if make.ignore_stderr().run().is_err() {
+        return Ok(Outcome::Skipped("make is not installed".to_owned()));
+    }
+    let mut counts = Counts::default();
+    let mut command = Command::new(cargo());
+    command.args(["test", "--package", "edge", "--features", "jemalloc"]);
+    command.args(["--test", "edge", "update::"]);
+    counts.add(command.current_dir(root()))?;
+    Ok(Outcome::Passed(counts.to_string()))
+}
+
 /// The recipes of `docs/adopting.md`, followed to the letter in a project of their own.
 pub(crate) fn newcomer(sh: &Shell) -> Result<Outcome> {
     let cargo = cargo();

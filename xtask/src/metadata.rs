@@ -19,7 +19,7 @@ pub(crate) struct Package {
     pub(crate) default: bool,
     /// The folder of its manifest.
     pub(crate) dir: PathBuf,
-    /// Without `default`, and without those that only bring a model checker.
+    /// Without `default`, those that only bring a model checker, and those that need `make`.
     pub(crate) features: Vec<String>,
     /// Names of its integration tests.
     pub(crate) tests: Vec<String>,
@@ -30,6 +30,10 @@ pub(crate) struct Package {
 
 /// Features of the models: they bring loom and shuttle, which nothing else needs.
 const MODELS: [&str; 2] = ["__loom", "__shuttle"];
+
+/// Features whose dependencies are built with `make`. All checks are to pass where there are only
+/// Rust and a C compiler; the step `jemalloc` builds it where there is `make`.
+const NEEDS_MAKE: [&str; 1] = ["jemalloc"];
 
 impl Package {
     /// The argument for all of its features.
@@ -161,7 +165,10 @@ fn package(json: &Value, default: bool) -> Result<Package> {
         features: features
             .unwrap_or_default()
             .into_iter()
-            .filter(|feature| feature != "default" && !MODELS.contains(&feature.as_str()))
+            .filter(|feature| {
+                let feature = feature.as_str();
+                feature != "default" && !MODELS.contains(&feature) && !NEEDS_MAKE.contains(&feature)
+            })
             .collect(),
         tests: list(&json["targets"])
             .iter()

@@ -13,6 +13,8 @@ mod log;
 
 mod addressed;
 mod admit;
+#[cfg(feature = "jemalloc")]
+mod allocator;
 mod answers;
 mod cli;
 mod dial;
