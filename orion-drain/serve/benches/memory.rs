@@ -6,7 +6,8 @@
 //! $ EDGE=target/release/edge cargo bench -p orion-drain-serve --bench memory [-- --json FILE]
 //! ```
 //!
-//! Without `EDGE` the rows of edge are left out. Linux only.
+//! `EDGE_JEMALLOC` names an edge that was built with `--features jemalloc`. Without one of them its
+//! rows are left out. Linux only.
 //!
 //! What a connection is made of: this program is one of its servers, and tells its address.
 //!
@@ -75,7 +76,7 @@ fn main() {
     }
 }
 
-/// An idle connection of one version in each server, and what edge keeps of it.
+/// An idle connection of one version in each server, and what edge keeps of it with each allocator.
 fn rows(own: &str, connections: usize, http2: bool) -> Vec<Row> {
     let version = if http2 { "HTTP/2" } else { "HTTP/1" };
     let plain = Server::own(own, "plain").measure(connections, http2);
@@ -91,11 +92,14 @@ fn rows(own: &str, connections: usize, http2: bool) -> Vec<Row> {
     };
     let served = Server::own(own, "serve_http").measure(connections, http2);
     let mut rows = vec![row("serve_http", &served, 1.05)];
-    if let Ok(path) = std::env::var("EDGE") {
+    for (name, path) in [("edge", "EDGE"), ("edge with jemalloc", "EDGE_JEMALLOC")] {
+        let Ok(path) = std::env::var(path) else {
+            continue;
+        };
         let edge = Server::edge(&path).measure(connections, http2);
-        rows.push(row("edge", &edge, 1.15));
+        rows.push(row(name, &edge, 1.15));
         rows.push(Row {
-            row: format!("what edge keeps of an {version} connection 2 s after all have closed"),
+            row: format!("what {name} keeps of an {version} connection 2 s after all have closed"),
             unit: "KiB",
             value: edge.left,
             floor_name: "open",

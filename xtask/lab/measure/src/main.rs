@@ -65,9 +65,9 @@ struct Bench {
     manifest: &'static str,
     /// Settings of glibc's allocator, for all candidates.
     tunables: &'static str,
-    /// A program that it measures, by its package's name: built as for release; `EDGE` says where
-    /// it is.
-    program: Option<&'static str>,
+    /// Whether it measures edge: built as for release; `EDGE` says where it is, and
+    /// `EDGE_JEMALLOC` where the one with jemalloc is.
+    edge: bool,
 }
 
 impl Bench {
@@ -79,7 +79,7 @@ impl Bench {
             features: &["--all-features"],
             manifest: "Cargo.toml",
             tunables: "",
-            program: None,
+            edge: false,
         }
     }
 
@@ -130,7 +130,7 @@ const REGISTRY: [Bench; 2] = [
 ];
 
 const MEMORY: [Bench; 1] = [Bench {
-    program: Some("edge"),
+    edge: true,
     ..Bench::new("orion-drain-serve", "memory")
 }];
 
@@ -191,16 +191,10 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
         features,
         manifest,
         tunables,
-        program,
+        edge,
     } in benches
     {
-        if let Some(program) = program {
-            cmd!(
-                sh,
-                "{cargo} build --release --package {program} --target-dir {built}"
-            )
-            .run()?;
-        }
+        let edge = if *edge { build_edge(sh)? } else { vec![] };
         let mut runs: Vec<Vec<Value>> = vec![];
         for _ in 0..options.runs.get() {
             let bench = ["--bench", *target, "--package", *package];
@@ -210,7 +204,7 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
                 "{cargo} bench --manifest-path {manifest} --target-dir {built} {bench...} {features...} -- {quick...} --json {file} {parts...}"
             )
             .env("GLIBC_TUNABLES", tunables)
-            .env("EDGE", built.join("release/edge"))
+            .envs(edge.iter().map(|(name, path)| (name, path)))
             .run()?;
             let text = fs::read_to_string(&file).context("the bench has written its rows")?;
             // What a machine that is too busy has left unmeasured.
@@ -221,6 +215,27 @@ fn measure(sh: &Shell, benches: &[Bench], options: &Measure) -> Result<Vec<Value
         rows.extend(middle(runs));
     }
     Ok(rows)
+}
+
+/// The variables that say where edge is. jemalloc is built with `make`, which may be missing.
+fn build_edge(sh: &Shell) -> Result<Vec<(&'static str, PathBuf)>> {
+    let cargo = cargo();
+    let built = root().join("target");
+    let of = ["--release", "--package", "edge", "--target-dir"];
+    let edge = built.join("release/edge");
+    let mut variables = vec![];
+    let make = cmd!(sh, "make --version").quiet().ignore_stdout();
+    if make.ignore_stderr().run().is_ok() {
+        cmd!(sh, "{cargo} build {of...} {built} --features jemalloc").run()?;
+        let with_jemalloc = built.join("release/edge-jemalloc");
+        fs::copy(&edge, &with_jemalloc)?;
+        variables.push(("EDGE_JEMALLOC", with_jemalloc));
+    } else {
+        println!("make is not installed: no rows of edge with jemalloc");
+    }
+    cmd!(sh, "{cargo} build {of...} {built}").run()?;
+    variables.push(("EDGE", edge));
+    Ok(variables)
 }
 
 /// Of each row the run in the middle, whole: its ratio was measured within it. What has been

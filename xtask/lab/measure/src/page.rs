@@ -136,6 +136,8 @@ pub(crate) const MEMORY: Part = Part {
 - 4 000 connections that made one request each, in a fresh process for each row; growth of its proportional set size.
 - edge answers by itself (`direct_response`), with its worker threads as by default; the other servers have one thread.
 - *What edge keeps*: growth that is still there 2 s after all have closed.
+- *edge with jemalloc*: built with `--features jemalloc`, where `make` is installed; the other edge has the system's
+  allocator, glibc's.
 ",
 };
 
