@@ -165,7 +165,7 @@ struct Http1Inside<C> {
     #[pin]
     http1: Http1Connection<Asked<C>>,
     goaway: GoawayHandle,
-    goodbye: Option<Goodbye>,
+    goodbye: Option<Box<Goodbye>>,
 }
 
 /// The server itself, for proto-drain-http1.
@@ -208,7 +208,7 @@ where
 {
     fn start(self: Pin<&mut Self>, goodbye: &Goodbye) {
         let mut http2 = self.project().http2;
-        *http2.as_mut().get_pin_mut().project().goodbye = Some(goodbye.clone());
+        *http2.as_mut().get_pin_mut().project().goodbye = Some(Box::new(goodbye.clone()));
         http2.start(goodbye);
     }
 
