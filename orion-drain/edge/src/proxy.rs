@@ -19,7 +19,7 @@ use orion_drain::stats::HttpStats;
 
 use crate::addressed::{self, host_of};
 use crate::admit::admit;
-use crate::answers::{Body, closing, redirected, status, with_body};
+use crate::answers::{Body, closing, is_own, redirected, status, with_body};
 use crate::exchange::{exchange, for_upstream};
 use crate::forwarded::{self, Seen};
 use crate::health::HealthChecks;
@@ -121,7 +121,10 @@ impl Proxy {
                     .await
             }
         };
-        edits.apply(response.headers_mut());
+        match is_own(&response) {
+            true => edit_answer(response.headers_mut(), edits),
+            false => edits.apply(response.headers_mut()),
+        }
         response
     }
 
@@ -303,12 +306,13 @@ impl Proxy {
 }
 
 /// Makes a route's changes in an answer of the proxy's own. What the body is, it says unless the
-/// route does, as in Envoy.
+/// route does; without a body there is none, as in Envoy.
 fn edit_answer(headers: &mut HeaderMap, edits: HeaderEdits) {
     let own = headers.remove(CONTENT_TYPE);
     edits.apply(headers);
-    if let Some(own) = own {
-        headers.entry(CONTENT_TYPE).or_insert(own);
+    match own {
+        Some(own) => _ = headers.entry(CONTENT_TYPE).or_insert(own),
+        None => _ = headers.remove(CONTENT_TYPE),
     }
 }
 

@@ -315,6 +315,9 @@ async fn an_answer_of_the_proxys_own_has_the_content_type_of_its_route_or_that_o
         answer("/removed", body, "response_headers_to_remove: content-type"),
         answer("/empty", "", ""),
         answer("/empty-json", "", json),
+        format!("{{ match: {{ path: /sent }}, redirect: {{ path_redirect: / }}, {json} }}"),
+        // No HTTP comes from there: 502.
+        format!("{{ match: {{ path: /failed }}, route: {{ cluster: echo }}, {json} }}"),
     ];
     let (_edge, mut client) = start(&routes).await;
     for (path, expected) in [
@@ -322,7 +325,9 @@ async fn an_answer_of_the_proxys_own_has_the_content_type_of_its_route_or_that_o
         ("/json", &["application/json"]),
         ("/removed", &["text/plain"]),
         ("/empty", &[]),
-        ("/empty-json", &["application/json"]),
+        ("/empty-json", &[]),
+        ("/sent", &[]),
+        ("/failed", &["application/json"]),
     ] {
         let response = client.get(path).await;
         let lines = response.head.lines();
