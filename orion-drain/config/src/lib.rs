@@ -158,8 +158,8 @@ pub use refused::Refused;
 pub use request::{RequestHead, is_grpc};
 pub use rewrite::{RedirectAction, RedirectCode, RegexRewrite};
 pub use route::{
-    Action, DataSource, DirectResponse, GrpcMatch, MaxStreamDuration, PathMatch, Route,
-    RouteAction, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
+    Action, ClusterNotFound, DataSource, DirectResponse, GrpcMatch, MaxStreamDuration, PathMatch,
+    Route, RouteAction, RouteConfiguration, RouteMatch, TlsRequirement, VirtualHost,
 };
 pub use route_choice::ChosenRoute;
 #[cfg(feature = "xds")]

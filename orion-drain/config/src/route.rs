@@ -223,10 +223,12 @@ pub struct RouteAction {
     /// Clusters that share the requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weighted_clusters: Option<WeightedClusters>,
-    /// The header of the request that names the cluster. A cluster that does not exist is answered
-    /// with 503.
+    /// The header of the request that names the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_header: Option<String>,
+    /// The status of a request whose cluster does not exist. Default `SERVICE_UNAVAILABLE`, 503.
+    #[serde(default, with = "names", skip_serializing_if = "is_default")]
+    pub cluster_not_found_response_code: ClusterNotFound,
     /// What stands for the part of the path that the route's `prefix` or `path` has matched.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prefix_rewrite: String,
@@ -275,6 +277,38 @@ pub struct RouteAction {
     /// How long a stream may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_stream_duration: Option<MaxStreamDuration>,
+}
+
+/// What a request is answered with whose cluster does not exist.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum ClusterNotFound {
+    /// `SERVICE_UNAVAILABLE`: 503.
+    #[default]
+    ServiceUnavailable,
+    /// `NOT_FOUND`: 404.
+    NotFound,
+    /// `INTERNAL_SERVER_ERROR`: 500.
+    InternalServerError,
+}
+
+impl Named for ClusterNotFound {
+    const NAMES: &'static [(&'static str, u64, Self)] = &[
+        ("SERVICE_UNAVAILABLE", 0, Self::ServiceUnavailable),
+        ("NOT_FOUND", 1, Self::NotFound),
+        ("INTERNAL_SERVER_ERROR", 2, Self::InternalServerError),
+    ];
+}
+
+impl ClusterNotFound {
+    /// The status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::ServiceUnavailable => 503,
+            Self::NotFound => 404,
+            Self::InternalServerError => 500,
+        }
+    }
 }
 
 /// How long a stream may take: `config.route.v3.RouteAction.MaxStreamDuration`.

@@ -98,7 +98,7 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     (
         "route",
-        "append_x_forwarded_host cluster_not_found_response_code cors early_data_policy flush_timeout \
+        "append_x_forwarded_host cors early_data_policy flush_timeout \
          grpc_timeout_offset hash_policy hedge_policy include_vh_rate_limits max_grpc_timeout \
          priority rate_limits request_mirror_policies retry_policy \
          retry_policy_typed_config",

@@ -42,11 +42,6 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
     ),
     (
         "route",
-        "cluster_not_found_response_code",
-        "\"SERVICE_UNAVAILABLE\"",
-    ),
-    (
-        "route",
         "internal_redirect_action",
         "\"PASS_THROUGH_INTERNAL_REDIRECT\"",
     ),

@@ -201,8 +201,14 @@ impl Proxy {
                 let cluster = route.choose_cluster(&head);
                 let edits = chosen.response_edits(&head, cluster.weight);
                 let Some(endpoint) = self.clusters.next(&cluster.name) else {
-                    let code = StatusCode::SERVICE_UNAVAILABLE;
-                    let answer = with_body(code, "no healthy upstream");
+                    let answer = match self.clusters.has(&cluster.name) {
+                        true => with_body(StatusCode::SERVICE_UNAVAILABLE, "no healthy upstream"),
+                        false => {
+                            let code = route.cluster_not_found_response_code.status();
+                            let code = StatusCode::from_u16(code);
+                            status(code.unwrap_or(StatusCode::SERVICE_UNAVAILABLE))
+                        }
+                    };
                     return (Decision::Answer(answer), edits);
                 };
                 let hostname = endpoint.hostname.as_deref();

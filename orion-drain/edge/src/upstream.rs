@@ -164,6 +164,11 @@ impl Clusters {
         self.by_name.keys().cloned().collect()
     }
 
+    /// Whether there is such a cluster.
+    pub(crate) fn has(&self, cluster: &str) -> bool {
+        self.by_name.contains_key(cluster)
+    }
+
     /// The endpoint of a cluster whose turn it is.
     pub(crate) fn next(&self, cluster: &str) -> Option<Arc<Endpoint>> {
         self.by_name.get(cluster)?.next()

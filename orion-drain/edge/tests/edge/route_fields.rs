@@ -339,6 +339,48 @@ async fn an_answer_of_the_proxys_own_has_the_content_type_of_its_route_or_that_o
 }
 
 #[tokio::test]
+async fn a_cluster_that_is_not_there_is_answered_as_its_route_says() {
+    let route =
+        |path: &str, to: &str| format!("{{ match: {{ path: {path} }}, route: {{ {to} }} }}");
+    let routes = [
+        route("/default", "cluster_header: to"),
+        route(
+            "/503",
+            "cluster_header: to, cluster_not_found_response_code: SERVICE_UNAVAILABLE",
+        ),
+        route(
+            "/404",
+            "cluster_header: to, cluster_not_found_response_code: NOT_FOUND",
+        ),
+        route(
+            "/500",
+            "cluster_header: to, cluster_not_found_response_code: INTERNAL_SERVER_ERROR",
+        ),
+    ];
+    let listener = routed("http", "", &routes);
+    let empty = cluster("empty", &[], "");
+    let edge = Edge::start_beside(FLAGS, &discovery("1", &[listener]), &empty, "").await;
+    let mut client = H1::connect(edge.address("http").await).await;
+    for (path, status) in [
+        ("/default", 503),
+        ("/503", 503),
+        ("/404", 404),
+        ("/500", 500),
+    ] {
+        for (to, expected) in [
+            ("", status),
+            ("to: nowhere\r\n", status),
+            ("to: empty\r\n", 503),
+        ] {
+            client
+                .send(&format!("GET {path} HTTP/1.1\r\nhost: a\r\n{to}\r\n"))
+                .await;
+            assert_eq!(client.response().await.status, expected, "{path} {to}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_route_to_a_cluster_that_is_not_there_is_taken_if_it_is_asked_for() {
     let route = ["{ match: { prefix: / }, route: { cluster: nowhere } }".to_owned()];
     let listener = |checks: &str| {
