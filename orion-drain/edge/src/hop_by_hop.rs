@@ -25,20 +25,25 @@ const NEVER: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-proto"),
 ];
 
+/// How many options `connection` may list.
+const MOST_OPTIONS: usize = 9;
+
 /// Removes a request's hop-by-hop headers. `te: trailers` stays, as in Envoy: gRPC servers ask for
 /// it.
 ///
 /// # Errors
 ///
-/// 400 if `connection` names a header that the upstream relies on, or a pseudo header, as Envoy
-/// answers.
+/// 400 if `connection` names a header that the upstream relies on, or a pseudo header, or lists
+/// more than nine, as Envoy answers.
 pub(crate) fn strip_request(headers: &mut HeaderMap) -> Result<(), StatusCode> {
-    if options(headers).any(|name| {
+    let listed = options(headers).filter(|name| !name.is_empty()).count();
+    let has_wrong = options(headers).any(|name| {
         name.starts_with(b":")
             || NEVER
                 .iter()
                 .any(|never| name.eq_ignore_ascii_case(never.as_str().as_bytes()))
-    }) {
+    });
+    if has_wrong || listed > MOST_OPTIONS {
         return Err(StatusCode::BAD_REQUEST);
     }
     let takes_trailers = headers.get_all(TE).iter().any(|te| {
