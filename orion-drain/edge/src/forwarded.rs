@@ -92,7 +92,12 @@ pub(crate) fn is_https(headers: &HeaderMap) -> bool {
 /// the client connects over TLS, which counts where neither says anything.
 pub(crate) fn scheme_of<B>(request: &Request<B>, secure: bool) -> Scheme {
     if let Some(said) = request.uri().scheme() {
-        return said.clone();
+        // Over HTTP/2 it may come in capitals, and is the same (RFC 3986, section 3.1).
+        return match said.as_str() {
+            name if name.eq_ignore_ascii_case("http") => Scheme::HTTP,
+            name if name.eq_ignore_ascii_case("https") => Scheme::HTTPS,
+            _ => said.clone(),
+        };
     }
     let forwarded = forwarded_proto(request.headers()).unwrap_or_default();
     let is_https = forwarded.eq_ignore_ascii_case(b"https");

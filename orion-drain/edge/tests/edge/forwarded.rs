@@ -1,5 +1,6 @@
 //! What of a request the upstream gets to see: upgrades that count, and whom the client is.
 
+use rig::h2::{self, flag, kind};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
@@ -307,6 +308,30 @@ async fn the_scheme_that_a_client_says_comes_before_x_forwarded_proto() {
     }
 }
 
+#[tokio::test]
+async fn a_scheme_in_capitals_is_the_same_scheme() {
+    let routes = ["https", "http"].map(|scheme| {
+        let is = format!("headers: [ {{ name: ':scheme', string_match: {{ exact: {scheme} }} }} ]");
+        format!(
+            "{{ match: {{ path: /, {is} }}, direct_response: {{ status: 200, body: {{ inline_string: {scheme} }} }} }}"
+        )
+    });
+    let listener = routed("http", "", &routes);
+    let edge = Edge::start("--drain-time-s 20", &discovery("1", &[listener])).await;
+    let mut client = H2::connect(edge.address("http").await).await;
+    for (stream, said, scheme) in [(1, "HTTP", "http"), (3, "Https", "https")] {
+        let block = h2::block("GET", "/");
+        // In place of the method's neighbour in the static table, `:scheme` as a literal.
+        let literal = [&[6, said.len() as u8], said.as_bytes()].concat();
+        let block = [&block[..1], &literal, &block[2..]].concat();
+        let flags = flag::END_HEADERS | flag::END_STREAM;
+        client
+            .raw(&h2::frame(kind::HEADERS, flags, stream, &block))
+            .await;
+        assert_eq!(client.answered(stream).await, scheme);
+    }
+}
+
 /// A proxy in front has taken TLS off: sent to `https`, the client would come the same way again.
 #[tokio::test]
 async fn a_request_that_has_come_over_tls_is_not_sent_to_https_again() {
@@ -524,10 +549,8 @@ async fn the_body_of_a_get_passes_however_its_length_is_told() {
 async fn the_data_of_a_get_over_http2_passes() {
     let mut edge = start("").await;
     let mut client = H2::connect(edge.address("http").await).await;
-    client
-        .raw(&rig::h2::request("GET", "/held", 1, false))
-        .await;
-    client.raw(&rig::h2::data(1, b"abc", true)).await;
+    client.raw(&h2::request("GET", "/held", 1, false)).await;
+    client.raw(&h2::data(1, b"abc", true)).await;
     let held = edge.upstream.held().await;
     assert_eq!(held.body, b"abc", "{}", held.head);
     held.answer("done");
