@@ -78,6 +78,7 @@ pub(crate) fn for_upstream<B: hyper::body::Body>(
     if request.method() == Method::CONNECT {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
+    ask_here(request.headers_mut());
     let asked_for = host_of(request).unwrap_or_default().to_owned();
     let scheme = match upstream {
         // It is not sent, and the client's pool goes by it.
@@ -144,10 +145,12 @@ fn tell_length<B: hyper::body::Body>(request: &mut Request<B>) {
         let chunked = HeaderValue::from_static("chunked");
         request.headers_mut().insert(TRANSFER_ENCODING, chunked);
     }
-    let headers = request.headers_mut();
+}
+
+/// The client is asked for its body here, by the first read of it.
+fn ask_here(headers: &mut HeaderMap) {
     let expects = headers.get(EXPECT).map(HeaderValue::as_bytes);
     if expects.is_some_and(|what| what.eq_ignore_ascii_case(b"100-continue")) {
-        // The client is asked for its body here, by the first read of it.
         headers.remove(EXPECT);
     }
 }

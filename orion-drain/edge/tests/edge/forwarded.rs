@@ -441,6 +441,14 @@ async fn the_upstream_is_not_asked_whether_a_body_may_come_that_was_asked_for_he
     assert_eq!(header(&held.head, "expect"), None, "{}", held.head);
     held.answer("done");
     assert_eq!(client.response().await.ok(), "done");
+    // Nor for a body that is none.
+    client
+        .send("GET /held HTTP/1.1\r\nhost: test\r\nexpect: 100-Continue\r\n\r\n")
+        .await;
+    let held = edge.upstream.held().await;
+    assert_eq!(header(&held.head, "expect"), None, "{}", held.head);
+    held.answer("done");
+    assert_eq!(client.response().await.ok(), "done");
 }
 
 #[tokio::test]
