@@ -12,7 +12,9 @@ use listener_versions::VersionState;
 use regex_lite::Regex;
 use serde_json::{Map, Value, json};
 
-pub use self::views::{EffectiveListener, ListenerConfigView, RouteConfigView};
+pub use self::views::{
+    EffectiveListener, ListenerConfigView, RefusedListenerView, RouteConfigView,
+};
 
 use self::fixed::{NEVER, name_of, routes_of, static_of};
 use self::mask::masked;
@@ -32,6 +34,8 @@ pub struct ConfigDump {
     pub bootstrap: Option<Value>,
     /// Every version of every listener, oldest first.
     pub listeners: Vec<ListenerConfigView>,
+    /// The listeners that the last update asked for, and that were refused.
+    pub refused: Vec<RefusedListenerView>,
     /// The tables that came over RDS, by name.
     pub routes: Vec<RouteConfigView>,
     /// What the process drains by, whatever the configuration said: an object of the host's choice.
@@ -104,12 +108,13 @@ impl ConfigDump {
         let newest = dynamic
             .iter()
             .rfind(|one| one.state == VersionState::Active);
+        let refused = self.refused.iter().filter(|one| is_named(&one.name));
         let routes = self.routes.iter().filter(|one| is_named(&one.name));
         let fixed_of = |field: &str| named(static_of(bootstrap, field));
         Lists {
             version_info: newest.map_or_else(String::new, |one| one.version_info.clone()),
             static_listeners: fixed.iter().map(|one| one.state_json()).collect(),
-            dynamic_listeners: dynamic_listeners(&dynamic),
+            dynamic_listeners: dynamic_listeners(&dynamic, &Vec::from_iter(refused)),
             static_clusters: fixed_of("clusters"),
             // Tables have names of their own, whatever their listener's is.
             static_route_configs: named(routes_of(&self.listeners)),
@@ -215,15 +220,25 @@ fn kind(name: &str) -> String {
 }
 
 /// By name; the newest draining version of a name stands beside the active one, as in Envoy, and
-/// older ones by themselves.
-fn dynamic_listeners(versions: &[&ListenerConfigView]) -> Vec<Value> {
-    let mut names: Vec<&str> = versions.iter().map(|one| one.name.as_str()).collect();
+/// older ones by themselves. What was refused of a name stands there too, whether or not it has a
+/// version.
+fn dynamic_listeners(
+    versions: &[&ListenerConfigView],
+    refused: &[&RefusedListenerView],
+) -> Vec<Value> {
+    let serving = versions.iter().map(|one| one.name.as_str());
+    let mut names: Vec<&str> = serving
+        .chain(refused.iter().map(|one| one.name.as_str()))
+        .collect();
     names.sort_unstable();
     names.dedup();
     let mut listeners = Vec::new();
     for name in names {
         let mut first = Map::from_iter([("name".to_owned(), Value::from(name))]);
         let mut older = Vec::new();
+        if let Some(refused) = refused.iter().find(|one| one.name == name) {
+            first.insert("error_state".to_owned(), refused.json());
+        }
         for version in versions.iter().rev().filter(|one| one.name == name) {
             let field = match version.state {
                 VersionState::Active => "active_state",

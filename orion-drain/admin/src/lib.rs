@@ -56,7 +56,9 @@ mod translate;
 mod view;
 
 pub use body::{AdminBody, MAX_BODY, answer};
-pub use config_dump::{ConfigDump, EffectiveListener, ListenerConfigView, RouteConfigView};
+pub use config_dump::{
+    ConfigDump, EffectiveListener, ListenerConfigView, RefusedListenerView, RouteConfigView,
+};
 pub use connection::{ConnectionPage, ConnectionView, NextStep};
 pub use host::AdminHost;
 pub use logging::LogLevel;

@@ -22,7 +22,8 @@ use tokio::time::Instant;
 use super::{
     AdminHost, BearerToken, ClusterView, ConfigDump, ConnectionPage, ConnectionView, Denied,
     DrainListenerError, DrainListeners, DrainView, ListenerConfigView, ListenerView, LogLevel,
-    Operation, RouteConfigView, ServerInfo, ServerState, ShutdownView, Startup, VersionSummary,
+    Operation, RefusedListenerView, RouteConfigView, ServerInfo, ServerState, ShutdownView,
+    Startup, VersionSummary,
 };
 
 /// An [`AdminHost`] for a process with listeners of [`listener_versions`]. [`serve`](Self::serve)
@@ -54,7 +55,8 @@ pub struct Standard<C: ListenerConfig> {
     stats: Stats,
     more_stats: Option<fn(&mut StatsSnapshot)>,
     bootstrap: Option<Value>,
-    routes: Option<Box<dyn Fn() -> Vec<RouteConfigView> + Send + Sync>>,
+    refused: Option<Shown<RefusedListenerView>>,
+    routes: Option<Shown<RouteConfigView>>,
     configuration: Option<fn(&C) -> &Listener>,
     token: Option<BearerToken>,
     shutdown: Option<Shutdown>,
@@ -71,6 +73,9 @@ pub struct Standard<C: ListenerConfig> {
     first: StdInstant,
     pub(super) quit: Quit,
 }
+
+/// What the host shows at each request.
+type Shown<T> = Box<dyn Fn() -> Vec<T> + Send + Sync>;
 
 /// The parts of a log and how each is changed.
 #[derive(Clone, Copy)]
@@ -114,6 +119,7 @@ impl<C: ListenerConfig> Standard<C> {
             more_stats: None,
             bootstrap: None,
             configuration: None,
+            refused: None,
             routes: None,
             token: None,
             shutdown: None,
@@ -147,6 +153,17 @@ impl<C: ListenerConfig> Standard<C> {
     ) -> Self {
         self.bootstrap = Some(serde_json::to_value(bootstrap).unwrap_or_default());
         self.configuration = Some(listener);
+        self
+    }
+
+    /// The same with the listeners that the last update asked for, and that were refused, for
+    /// `/config_dump`.
+    #[must_use]
+    pub fn with_refused_listeners(
+        mut self,
+        refused: impl Fn() -> Vec<RefusedListenerView> + Send + Sync + 'static,
+    ) -> Self {
+        self.refused = Some(Box::new(refused));
         self
     }
 
@@ -428,10 +445,8 @@ impl<C: ListenerConfig> AdminHost for Standard<C> {
         ConfigDump {
             bootstrap: self.bootstrap.clone(),
             listeners: listeners.unwrap_or_default(),
-            routes: self
-                .routes
-                .as_ref()
-                .map_or_else(Vec::new, |routes| routes()),
+            refused: self.refused.as_ref().map_or_else(Vec::new, |shown| shown()),
+            routes: self.routes.as_ref().map_or_else(Vec::new, |shown| shown()),
             effective: Some(self.process_json()),
         }
     }

@@ -4,12 +4,14 @@
 #[cfg(feature = "xds")]
 mod grpc;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use orion_drain::admin::RefusedListenerView;
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, RuntimeValues, UpdateOutcome};
 use orion_drain::drain_tree::DrainSettings;
-use orion_drain::listener::{Applied, apply_update};
+use orion_drain::listener::{Applied, Refused, apply_update};
 use orion_drain::listener_versions::{Change, Listeners, UpdateReport, VersionState};
 use orion_drain::xds::LdsFile;
 use tokio::sync::oneshot;
@@ -35,12 +37,40 @@ pub(crate) struct Lds {
     pub(crate) reject_unknown_fields: bool,
     /// What `/ready` waits for.
     pub(crate) first: First,
+    /// What `/config_dump` shows of the last update.
+    pub(crate) last_refused: LastRefused,
     /// The fields of which was said already that they are not carried out.
     pub(crate) said: Mutex<BTreeSet<String>>,
     /// `--unsupported-fields`
     pub(crate) unsupported_fields: UnsupportedFields,
     /// Who reads the file again, and who wants to know that it was read.
     pub(crate) reload: Arc<Reload>,
+}
+
+/// What of the last update was refused, by listener. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LastRefused(Arc<Mutex<Vec<RefusedListenerView>>>);
+
+impl LastRefused {
+    pub(crate) fn views(&self) -> Vec<RefusedListenerView> {
+        let views = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        views.clone()
+    }
+
+    /// In place of what was refused of the update before, as in Envoy.
+    fn set(&self, refused: &[Refused], version_info: &str) {
+        let mut by_name = BTreeMap::<&str, Vec<&str>>::new();
+        for one in refused {
+            let name = one.name.as_deref().unwrap_or_default();
+            by_name.entry(name).or_default().push(&one.message);
+        }
+        let now = SystemTime::now();
+        let view = |(name, details): (&str, Vec<&str>)| {
+            RefusedListenerView::new(name, version_info, details.join("; "), now)
+        };
+        let views = by_name.into_iter().map(view).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = views;
+    }
 }
 
 impl Lds {
@@ -160,13 +190,19 @@ impl Lds {
         mut update: ListenerUpdate,
         source: &str,
     ) -> Result<Applied, ConfigError> {
+        let version_info = update.version_info.clone();
+        let unusable = |error: &ConfigError| {
+            self.first.unusable();
+            let whole = [Refused::new(None, error.to_string())];
+            self.last_refused.set(&whole, &version_info);
+        };
         if self.reject_unknown_fields {
             let known = update.refuse_foreign_fields();
-            update = known.inspect_err(|_| self.first.unusable())?;
+            update = known.inspect_err(unusable)?;
         }
         if self.unsupported_fields == UnsupportedFields::Refuse {
             let carried_out = update.refuse_unsupported_fields();
-            update = carried_out.inspect_err(|_| self.first.unusable())?;
+            update = carried_out.inspect_err(unusable)?;
         }
         for field in &update.unknown_fields {
             if self.first_time(field) {
@@ -186,6 +222,7 @@ impl Lds {
             self.maker.listener(listener)
         })
         .await;
+        self.last_refused.set(&applied.refused, &version_info);
         let serves = |name: &str| self.listeners.active(name).is_some();
         self.first.applied(removed.as_deref(), &applied, serves);
         for (name, warnings) in warnings {

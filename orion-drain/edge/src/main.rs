@@ -77,7 +77,7 @@ use crate::cli::{Args, Compat, Mode, UnsupportedFields};
 use crate::first::First;
 use crate::health::Health;
 use crate::hot_restart::{AdminPort, Restart};
-use crate::lds::Lds;
+use crate::lds::{LastRefused, Lds};
 use crate::listener::{EdgeListener, Maker};
 use crate::rds::Rds;
 use crate::service::{Before, Service, Source};
@@ -228,6 +228,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         anyhow::bail!("{path}: {error}");
     }
     let startup = Startup::new();
+    let last_refused = LastRefused::default();
     let mut host = Standard::new(root.clone(), tracker, listeners.clone(), stats.clone())
         .with_shutdown(shutdown.clone())
         .with_startup(startup.clone())
@@ -235,6 +236,10 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         .with_own_names(args.admin_allowed_hosts.iter().cloned())
         .with_allow_paths(bootstrap.admin_allow_paths().iter().cloned())
         .with_configuration(bootstrap, EdgeListener::listener)
+        .with_refused_listeners({
+            let last = last_refused.clone();
+            move || last.views()
+        })
         .with_routes({
             let rds = rds.clone();
             move || rds.dump()
@@ -293,6 +298,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         runtime: bootstrap.runtime_values(),
         reject_unknown_fields: args.reject_unknown_dynamic_fields,
         first: waits,
+        last_refused,
         said: std::sync::Mutex::default(),
         unsupported_fields: args.unsupported_fields,
         reload: Arc::default(),

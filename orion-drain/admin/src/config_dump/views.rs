@@ -49,6 +49,44 @@ impl RouteConfigView {
     }
 }
 
+/// A listener that the last update of listeners asked for, and that was refused.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedListenerView {
+    /// The listener's name; empty if it could not be read.
+    pub name: String,
+    /// The xDS `version_info` of the update.
+    pub version_info: String,
+    /// What is wrong with it.
+    pub details: String,
+    /// When it was refused.
+    pub last_update_attempt: SystemTime,
+}
+
+impl RefusedListenerView {
+    /// A listener by its name, the label of its update, what is wrong with it, and when it was
+    /// refused.
+    pub fn new(
+        name: impl Into<String>,
+        version_info: impl Into<String>,
+        details: impl Into<String>,
+        last_update_attempt: SystemTime,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            version_info: version_info.into(),
+            details: details.into(),
+            last_update_attempt,
+        }
+    }
+
+    /// `UpdateFailureState`
+    pub(super) fn json(&self) -> Value {
+        let since = humantime::format_rfc3339_millis(self.last_update_attempt).to_string();
+        json!({ "last_update_attempt": since, "details": self.details, "version_info": self.version_info })
+    }
+}
+
 /// One version of a listener with its configuration.
 #[non_exhaustive]
 #[derive(Debug, Clone)]

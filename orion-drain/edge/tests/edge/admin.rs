@@ -308,6 +308,46 @@ async fn the_config_dump_shows_a_version_beside_the_one_that_it_replaces_until_t
 }
 
 #[tokio::test]
+async fn the_config_dump_says_what_was_refused_of_the_last_update() {
+    let listener = |name, version| Http::new(name, version).yaml();
+    let wrong = |name| Http::new(name, 2).with("drain_type: LATER").yaml();
+    let mut edge = Edge::start(FLAGS, &discovery("1", &[listener("http", 1)])).await;
+    edge.update("2", &[wrong("http"), wrong("new")]).await;
+    let during = dump(&edge).await;
+    let [http, new] = &during["dynamic_listeners"].as_array().expect("a list")[..] else {
+        panic!("two names: {during}");
+    };
+    assert_eq!(http["active_state"]["version_info"], "1");
+    assert_eq!(
+        (&new["name"], new.get("active_state")),
+        (&json!("new"), None)
+    );
+    for refused in [http, new] {
+        let error = &refused["error_state"];
+        assert_eq!(error["version_info"], "2");
+        assert!(
+            error["last_update_attempt"]
+                .as_str()
+                .is_some_and(|at| at.ends_with('Z'))
+        );
+        let details = error["details"].as_str().expect("words");
+        assert!(
+            details.contains("drain_type: unknown value `LATER`"),
+            "{details}"
+        );
+    }
+    // As in Envoy, it is said until the next update.
+    edge.update("3", &[listener("http", 1), wrong("other")])
+        .await;
+    let after = dump(&edge).await;
+    let [http, other] = &after["dynamic_listeners"].as_array().expect("a list")[..] else {
+        panic!("two names: {after}");
+    };
+    assert_eq!(http.get("error_state"), None);
+    assert_eq!(other["error_state"]["version_info"], "3");
+}
+
+#[tokio::test]
 async fn the_config_dump_says_what_is_effective() {
     let edge = Edge::start(FLAGS, &discovery("1", &[Http::new("http", 1).yaml()])).await;
     let dump: Value = serde_json::from_str(&edge.get("/config_dump").await.text()).expect("JSON");
