@@ -255,6 +255,17 @@ fn stats<H: AdminHost + ?Sized>(
         Ok(None) => {}
         Err(wrong) => return plain(StatusCode::BAD_REQUEST, wrong),
     }
+    let buckets = match format {
+        Some("prometheus") => "cumulative",
+        _ => "summary",
+    };
+    // Others are not kept, and these would be taken for them.
+    if let Some(asked) = query.get("histogram_buckets")
+        && !["", buckets].contains(&asked)
+    {
+        let usage = format!("usage: /stats?histogram_buckets={buckets}\n");
+        return plain(StatusCode::BAD_REQUEST, usage);
+    }
     match format {
         None | Some("" | "text") => plain(StatusCode::OK, snapshot.to_string()),
         Some("json") => {

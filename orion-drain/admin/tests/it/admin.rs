@@ -512,6 +512,26 @@ fn a_host_may_deny_an_operation_before_it_happens() {
 }
 
 #[test]
+fn histograms_are_given_in_no_other_shape_than_asked_for() {
+    let host = Host::new();
+    for (path, is_given) in [
+        ("/stats?histogram_buckets=summary", true),
+        ("/stats?histogram_buckets=cumulative", false),
+        ("/stats?format=json&histogram_buckets=detailed", false),
+        ("/stats/prometheus?histogram_buckets=cumulative", true),
+        ("/stats/prometheus?histogram_buckets=summary", false),
+        (
+            "/stats?format=prometheus&histogram_buckets=prometheusnative",
+            false,
+        ),
+    ] {
+        let status = ask(&host, Method::GET, path).status();
+        let expected = [StatusCode::BAD_REQUEST, StatusCode::OK][usize::from(is_given)];
+        assert_eq!(status, expected, "{path}");
+    }
+}
+
+#[test]
 fn prometheus_reads_the_statistics_under_envoys_names_and_labels() {
     let host = Host::new();
     let http = host.stats.http("in.gress\"");
