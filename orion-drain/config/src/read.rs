@@ -126,6 +126,8 @@ const LISTS: &[&str] = &[
     "query_parameters",
     "request_headers_to_add",
     "request_headers_to_remove",
+    "resource_monitors",
+    "resources",
     "response_headers_to_add",
     "response_headers_to_remove",
     "routes",

@@ -1,6 +1,6 @@
 //! A discovery response: each listener for itself.
 
-use orion_drain_config::{ListenerUpdate, UpdateOutcome};
+use orion_drain_config::{Bootstrap, ListenerUpdate, UpdateOutcome};
 
 use super::http_listener;
 
@@ -45,6 +45,27 @@ fn a_bad_listener_is_refused_and_the_others_are_taken() {
          `never` is not a duration such as `600s`, `0.25s` or `10m`"
     );
     assert_eq!(update.outcome(), UpdateOutcome::Failure);
+}
+
+#[test]
+fn one_value_is_a_list_of_one_here_and_in_the_overload_manager() {
+    let listed = response(&[named("one")]);
+    let alone = listed.replace("\n- \"@type\"", "\n  \"@type\"");
+    assert_ne!(alone, listed);
+    let update = ListenerUpdate::from_yaml(&alone).expect("a response");
+    assert_eq!(
+        update,
+        ListenerUpdate::from_yaml(&listed).expect("a response")
+    );
+    let monitors = |open, close| {
+        let kind = "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig";
+        let config = format!("{{ '@type': {kind}, max_active_downstream_connections: 7 }}");
+        let monitor = format!("{{ name: m, typed_config: {config} }}");
+        let bootstrap =
+            format!("overload_manager: {{ resource_monitors: {open}{monitor}{close} }}");
+        Bootstrap::from_yaml(&bootstrap).expect("a bootstrap").value
+    };
+    assert_eq!(monitors("", ""), monitors("[", "]"));
 }
 
 #[test]
@@ -204,15 +225,14 @@ resources:
 
 #[test]
 fn no_response_at_all_is_a_failure_of_the_whole() {
-    for text in [
-        "",
-        "null",
-        "[]",
-        "resources: 7",
-        "resources: [",
-        "resources: {}",
-    ] {
+    for text in ["", "null", "[]", "resources: ["] {
         ListenerUpdate::from_yaml(text).expect_err(text);
+    }
+    // One resource that is none, and has no name: nothing may count as absent.
+    for text in ["resources: 7", "resources: {}"] {
+        let update = ListenerUpdate::from_yaml(text).expect(text);
+        assert!(update.hides_a_listener(), "{text}");
+        assert_eq!(update.outcome(), UpdateOutcome::Failure, "{text}");
     }
     assert_eq!(
         ListenerUpdate::from_yaml("version_info: a")

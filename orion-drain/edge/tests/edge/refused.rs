@@ -88,7 +88,7 @@ async fn a_file_that_cannot_be_read_is_a_failure_and_changes_nothing() {
         (
             "resources that are no list",
             "resources: many",
-            "resources: ",
+            "resources[0]: ",
         ),
     ] {
         served
