@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{required, route, tls};
 use crate::{
     CidrRange, FieldError, FilterChain, HttpConnectionManager, HttpFilterConfig, NetworkFilter,
-    Percent, TcpProxy, path::FieldPath, rds,
+    Percent, TcpProxy, UpgradeConfig, path::FieldPath, rds,
 };
 
 /// What two chains may not have in common: all that decides which of them a connection takes.
@@ -214,21 +214,32 @@ fn http(manager: &HttpConnectionManager, at: &FieldPath, wrong: &mut Vec<FieldEr
         }
         let keepalive = options.connection_keepalive.as_ref();
         if let Some(keepalive) = keepalive {
-            let at = at.key("connection_keepalive").key("timeout");
-            match keepalive.timeout {
-                None => wrong.push(FieldError::new(&at, "is required")),
-                Some(timeout) if timeout < Duration::from_millis(1) => {
-                    wrong.push(FieldError::new(&at, "must be at least 0.001s"));
+            let at = at.key("connection_keepalive");
+            if keepalive.timeout.is_none() {
+                wrong.push(FieldError::new(&at.key("timeout"), "is required"));
+            }
+            for (field, value) in [
+                ("timeout", keepalive.timeout),
+                ("interval", keepalive.interval),
+            ] {
+                if value.is_some_and(|value| value < Duration::from_millis(1)) {
+                    wrong.push(FieldError::new(&at.key(field), "must be at least 0.001s"));
                 }
-                Some(_) => {}
             }
         }
     }
-    for (index, upgrade) in manager.upgrade_configs.iter().enumerate() {
-        required(
-            &upgrade.upgrade_type,
-            &at.key("upgrade_configs").index(index).key("upgrade_type"),
-            wrong,
-        );
+    upgrades(&manager.upgrade_configs, at, wrong);
+}
+
+/// What `upgrade_configs` says of protocols, each of which it may name once.
+pub(super) fn upgrades(configs: &[UpgradeConfig], at: &FieldPath, wrong: &mut Vec<FieldError>) {
+    let mut named = BTreeSet::new();
+    for (index, upgrade) in configs.iter().enumerate() {
+        let at = at.key("upgrade_configs").index(index).key("upgrade_type");
+        let name = &upgrade.upgrade_type;
+        required(name, &at, wrong);
+        if !named.insert(name.to_ascii_lowercase()) {
+            wrong.push(FieldError::new(&at, format!("duplicate upgrade `{name}`")));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{EMPTY, required};
+use super::{EMPTY, chain::upgrades, required};
 use crate::{
     Action, DataSource, FieldError, HeaderValueOption, PathMatch, Route, RouteAction,
     RouteConfiguration, WeightedClusters, headers, path::FieldPath,
@@ -207,10 +207,7 @@ fn forward(action: &RouteAction, at: &FieldPath, wrong: &mut Vec<FieldError>) {
         let at = at.key("regex_rewrite").key("substitution");
         wrong.push(FieldError::new(&at, problem));
     }
-    for (index, upgrade) in action.upgrade_configs.iter().enumerate() {
-        let at = at.key("upgrade_configs").index(index).key("upgrade_type");
-        required(&upgrade.upgrade_type, &at, wrong);
-    }
+    upgrades(&action.upgrade_configs, at, wrong);
     let hosts = [
         !action.host_rewrite_literal.is_empty(),
         !action.host_rewrite_header.is_empty(),

@@ -214,17 +214,31 @@ fn a_key_that_stands_twice_once_in_camel_case_is_refused_with_its_path() {
 
 #[test]
 fn times_of_0_that_would_break_every_connection_are_refused() {
-    let (_, error) = refused(&http_listener(
-        "http2_protocol_options: { connection_keepalive: { interval: 1s, timeout: 0s } }",
-    ));
-    let at = "http2_protocol_options.connection_keepalive.timeout";
-    assert_eq!(error, format!("{FILTER}.{at}: must be at least 0.001s"));
+    for (wrong, times) in [
+        ("timeout", "interval: 1s, timeout: 0s"),
+        ("interval", "interval: 0.0001s, timeout: 1s"),
+        ("interval", "interval: 0s, timeout: 1s"),
+    ] {
+        let (_, error) = refused(&http_listener(&format!(
+            "http2_protocol_options: {{ connection_keepalive: {{ {times} }} }}"
+        )));
+        let at = format!("http2_protocol_options.connection_keepalive.{wrong}");
+        assert_eq!(error, format!("{FILTER}.{at}: must be at least 0.001s"));
+    }
     let bootstrap =
         r#"{ "static_resources": { "clusters": [{ "name": "a", "connect_timeout": "0s" }] } }"#;
     let error = Bootstrap::from_json(bootstrap).expect_err("no connection would be made");
     let at = "static_resources.clusters[0].connect_timeout";
     let error = error.to_string();
     assert!(error.contains(&format!("{at}: must be above 0")), "{error}");
+}
+
+#[test]
+fn an_upgrade_is_named_once() {
+    let configs = "upgrade_configs: [ { upgrade_type: websocket, enabled: false }, { upgrade_type: WebSocket } ]";
+    let (_, error) = refused(&http_listener(configs));
+    let at = "upgrade_configs[1].upgrade_type: duplicate upgrade `WebSocket`";
+    assert_eq!(error, format!("{FILTER}.{at}"));
 }
 
 #[test]
