@@ -37,6 +37,10 @@ pub(crate) struct Args {
     /// out here.
     #[arg(long, value_enum, default_value_t = UnsupportedFields::Warn)]
     pub(crate) unsupported_fields: UnsupportedFields,
+    /// How often the LDS file is looked at, in seconds, where the system reports no moves, as on
+    /// some network file systems. Default: never.
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lds_poll_s: Option<u32>,
     /// The name of this proxy, in place of the bootstrap's `node.id`.
     #[arg(long, value_name = "ID")]
     pub(crate) service_node: Option<String>,

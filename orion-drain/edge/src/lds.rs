@@ -6,7 +6,7 @@ mod grpc;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use orion_drain::admin::RefusedListenerView;
 use orion_drain::config::{Bootstrap, ConfigError, ListenerUpdate, RuntimeValues, UpdateOutcome};
@@ -43,6 +43,8 @@ pub(crate) struct Lds {
     pub(crate) said: Mutex<BTreeSet<String>>,
     /// `--unsupported-fields`
     pub(crate) unsupported_fields: UnsupportedFields,
+    /// `--lds-poll-s`
+    pub(crate) poll: Option<Duration>,
     /// Who reads the file again, and who wants to know that it was read.
     pub(crate) reload: Arc<Reload>,
 }
@@ -100,9 +102,16 @@ impl Lds {
     async fn follow(&self, file: LdsFile, mut first: Option<oneshot::Sender<bool>>) {
         let path = file.path().display().to_string();
         let shown = path.clone();
+        let until = match self.poll {
+            Some(period) => format!("looked at every {period:?}"),
+            None => "read again after SIGHUP only".to_owned(),
+        };
         let mut file = file.with_unwatched(move |error| {
-            complain!("lds: {error}; {shown} is read again after SIGHUP only");
+            complain!("lds: {error}; {shown} is {until}");
         });
+        if let Some(period) = self.poll {
+            file = file.with_poll(period);
+        }
         let reload = file.reload();
         let asked = async {
             loop {

@@ -301,6 +301,7 @@ async fn serve(args: &Args, before: Before) -> anyhow::Result<()> {
         last_refused,
         said: std::sync::Mutex::default(),
         unsupported_fields: args.unsupported_fields,
+        poll: args.lds_poll_s.map(|s| Duration::from_secs(s.into())),
         reload: Arc::default(),
     };
     let source = Source {

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fmt, io, thread};
 
 use orion_drain_config::{Bootstrap, ListenerUpdate, UpdateOutcome};
@@ -48,7 +48,20 @@ pub struct LdsFile {
     fifo: Option<Fifo>,
     /// The file may be good, but the system was short of what reading it takes.
     unread: bool,
+    poll: Option<Poll>,
 }
+
+/// A file that is looked at now and then.
+struct Poll {
+    period: Duration,
+    /// What was read last.
+    read: Option<Stamp>,
+    /// What stood there at the last look.
+    seen: Option<Stamp>,
+}
+
+/// Which file it is, and when it was written.
+type Stamp = (Identity, Option<SystemTime>);
 
 /// After how long a file is read again that the system had no descriptor or no memory for.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -80,6 +93,7 @@ impl LdsFile {
             read,
             fifo: None,
             unread: false,
+            poll: None,
         })
     }
 
@@ -101,6 +115,17 @@ impl LdsFile {
         unwatched: impl Fn(&io::Error) + Send + Sync + 'static,
     ) -> Self {
         self.unwatched = Box::new(unwatched);
+        self
+    }
+
+    /// Looks at the file this often as well, for where the system reports no moves, as on some
+    /// network file systems. Another file, or another time of its last change, counts when it
+    /// stands there at the next look too: a file that is written in place is half written for a
+    /// moment. Default: never.
+    #[must_use]
+    pub fn with_poll(mut self, period: Duration) -> Self {
+        let (read, seen) = (None, None);
+        self.poll = Some(Poll { period, read, seen });
         self
     }
 
@@ -126,6 +151,7 @@ impl LdsFile {
                     () = watch.changed() => {}
                     () = self.reload.0.notified() => watch.retry(),
                     () = sleep(AGAIN), if self.unread => {}
+                    () = another(&mut self.poll, &self.path) => {}
                     text = written(&mut self.fifo) => {
                         self.fifo = None;
                         break text;
@@ -134,6 +160,9 @@ impl LdsFile {
                 // Watched first, read afterwards: a file that is replaced in between is read
                 // twice, never missed.
                 None => self.begin(),
+            }
+            if let Some(poll) = &mut self.poll {
+                poll.read = stamp(&self.path);
             }
             let Some(fifo) = fifo_at(&self.path) else {
                 lds.update_attempt.inc();
@@ -186,6 +215,28 @@ impl LdsFile {
         }
         self.watch = Some(watch);
     }
+}
+
+/// Waits until another file than the one that was read last stands at the path at two looks.
+/// Without a period it never ends.
+async fn another(poll: &mut Option<Poll>, path: &Path) {
+    let Some(poll) = poll else {
+        return std::future::pending().await;
+    };
+    loop {
+        sleep(poll.period).await;
+        let now = stamp(path);
+        let before = std::mem::replace(&mut poll.seen, now);
+        if now.is_some() && now == before && now != poll.read {
+            return;
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = path.metadata().ok()?;
+    let identity = (metadata.dev(), metadata.ino());
+    Some((identity, metadata.modified().ok()))
 }
 
 /// The longest text that is read from a FIFO, whose writer may never end it.
@@ -263,6 +314,42 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_of_which_no_move_is_reported_is_looked_at_if_that_is_asked_for() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let path = folder.path().join("lds.yaml");
+        let mut written = SystemTime::UNIX_EPOCH;
+        // No move, so that nothing else reports it.
+        let mut write = |version: &str| {
+            let text = format!("version_info: '{version}'\nresources: []");
+            std::fs::write(&path, text).expect("a file");
+            written += AGAIN;
+            let file = std::fs::File::options().append(true).open(&path);
+            let set = file.expect("the file").set_modified(written);
+            set.expect("another time");
+        };
+        let bootstrap = format!(
+            "dynamic_resources: {{ lds_config: {{ path_config_source: {{ path: {path:?} }} }} }}"
+        );
+        let bootstrap = Bootstrap::from_yaml(&bootstrap).expect("a bootstrap").value;
+        let mut file = LdsFile::of(&bootstrap, Stats::new()).expect("a file");
+        write("1");
+        let first = file.next().await.expect("the file");
+        assert_eq!(first.version_info, "1");
+        write("2");
+        let unasked = tokio::time::timeout(AGAIN * 100, file.next()).await;
+        unasked.expect_err("looked at");
+        let mut file = file.with_poll(AGAIN * 10);
+        let start = tokio::time::Instant::now();
+        let second = file.next().await.expect("the file");
+        assert_eq!((&*second.version_info, start.elapsed()), ("2", AGAIN * 20));
+        let more = tokio::time::timeout(AGAIN * 100, file.next());
+        more.await.expect_err("read again");
+        write("3");
+        let third = file.next().await.expect("the file");
+        assert_eq!(third.version_info, "3");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_system_was_too_short_of_descriptors_to_read_is_read_again() {
