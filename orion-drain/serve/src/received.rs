@@ -256,8 +256,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ReceivedBody<B> {
 }
 
 impl<B> Drop for ReceivedBody<B> {
+    #[inline]
     fn drop(&mut self) {
-        let (Some(arrival), Some(body)) = (self.arrival.take(), self.body.take()) else {
+        let Some(arrival) = self.arrival.take() else {
             return;
         };
         if arrival.exchanges.is_none() {
@@ -267,7 +268,7 @@ impl<B> Drop for ReceivedBody<B> {
         let is_answered = matches!(*rest, Rest::Answered);
         if let Rest::Service = *rest {
             // A client that was not asked for its body may not send it.
-            *rest = Rest::Left((!self.unasked).then_some(body));
+            *rest = Rest::Left(self.body.take_if(|_| !self.unasked));
         }
         // Nothing is woken with the lock taken.
         drop(rest);

@@ -154,10 +154,10 @@ where
         let open = OpenRequest::new(Arc::clone(shared), is_http2);
         let reset = is_http2.then(|| shared.goaway.resets().stream());
         if !has_body || is_http2 && shared.request_timeout.is_none() {
-            let request = request.map(|body| ReceivedBody::new(body, is_http2));
-            let future = self.inner.call(request);
             let rare = Rare::new(None, stream);
-            return Responding::new(future, taken, open, reset, None, rare);
+            let request = request.map(|body| ReceivedBody::new(body, is_http2));
+            // The service's future last: it is made where it stays, and not moved there.
+            return Responding::new(self.inner.call(request), taken, open, reset, None, rare);
         }
         let unasked =
             request.version() == Version::HTTP_11 && request.headers().contains_key(EXPECT);
@@ -175,6 +175,7 @@ where
 pub(super) struct OpenRequest(Arc<Shared>);
 
 impl OpenRequest {
+    #[inline]
     fn new(shared: Arc<Shared>, is_http2: bool) -> Self {
         if shared.connection.request_started() == shared.last_request {
             shared.ending.stats().max_requests_reached();
@@ -204,6 +205,7 @@ impl OpenRequest {
 }
 
 impl Drop for OpenRequest {
+    #[inline]
     fn drop(&mut self) {
         self.0.ending.stats().request_ended();
         self.0.connection.guard().request_ended();

@@ -145,9 +145,9 @@ where
                 Poll::Ready(answered) => answered.map_err(Into::into)?,
                 Poll::Pending => return self.poll_limits(cx),
             };
-            match self.as_ref().at_head(response.status()) {
-                AtHead::Stays => return Poll::Ready(Ok(self.hand_on(response, false))),
-                AtHead::Closes => return Poll::Ready(Ok(self.hand_on(response, true))),
+            let closes = match self.as_ref().at_head(response.status()) {
+                AtHead::Stays => false,
+                AtHead::Closes => true,
                 AtHead::Waits(until) => {
                     let rare = self.as_mut().project().rare.get_or_insert_with(|| {
                         Box::new(Rare {
@@ -157,8 +157,10 @@ where
                         })
                     });
                     rare.waiting = Some(Waiting { response, until });
+                    continue;
                 }
-            }
+            };
+            return Poll::Ready(Ok(self.hand_on(response, closes)));
         }
     }
 }
@@ -219,6 +221,7 @@ where
         Poll::Ready(Ok(self.hand_on_parts(head, None, true)))
     }
 
+    #[inline]
     fn hand_on(
         self: Pin<&mut Self>,
         response: Response<B>,
@@ -229,6 +232,7 @@ where
     }
 
     /// The head goes to the codec now.
+    #[inline]
     fn hand_on_parts(
         self: Pin<&mut Self>,
         head: Parts,
