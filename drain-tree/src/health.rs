@@ -61,6 +61,7 @@ impl Health {
 
     /// Whether failed health makes a connection that asks leave. `now` is asked for only if there
     /// is a ramp, `sample` only inside it.
+    #[inline]
     pub(crate) fn is_due(
         &self,
         now: impl FnOnce() -> Instant,
@@ -117,6 +118,7 @@ impl<H: AsRef<DrainHandle>> Decision<H> {
 
 impl<H: AsRef<DrainHandle>> DrainDecision for Decision<H> {
     /// Two atomic loads while nothing drains.
+    #[inline]
     fn is_due(&self) -> bool {
         let now = || tokio::time::Instant::now().into_std();
         let unhealthy = |health: &Health| health.is_due(now, || fastrand::u64(..));
@@ -124,6 +126,7 @@ impl<H: AsRef<DrainHandle>> DrainDecision for Decision<H> {
     }
 
     /// Two atomic loads while nothing drains. The first `true` starts the connection's goodbye.
+    #[inline]
     fn leave_if_due(&self) -> bool {
         let is_due = self.is_due();
         if is_due {
@@ -132,6 +135,7 @@ impl<H: AsRef<DrainHandle>> DrainDecision for Decision<H> {
         is_due
     }
 
+    #[inline]
     fn progress(&self) -> Option<u16> {
         self.handle().progress()
     }

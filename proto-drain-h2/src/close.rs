@@ -144,6 +144,7 @@ where
 {
     type Output = Result<(), E>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         *self.as_mut().project().just_started = false;
         if self.step == Step::Cut {

@@ -84,6 +84,7 @@ impl<IO> GoawayIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for GoawayIo<IO> {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -159,6 +160,7 @@ fn read_up_to<IO: AsyncRead>(
 
 impl<IO: AsyncRead + AsyncWrite> GoawayIo<IO> {
     /// Writes `bufs` as they are if nothing in them is looked at before, or a part of them.
+    #[inline]
     fn poll_write_bufs(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -240,6 +242,7 @@ fn cut<T>(wire: &Wire) -> io::Result<T> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -248,6 +251,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
         self.poll_write_bufs(cx, &[IoSlice::new(buf)])
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -260,6 +264,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncWrite for GoawayIo<IO> {
         self.inner.is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let (mut inner, wire) = (this.inner, this.wire);

@@ -383,6 +383,7 @@ impl<IO: AsyncRead + Unpin> LingerIo<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -401,6 +402,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for LingerIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
+    #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -413,6 +415,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
         Poll::Ready(written)
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -429,6 +432,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingerIo<IO> {
         self.get_ref().is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let flushed = Pin::new(this.io_mut()).poll_flush(cx);
@@ -457,6 +461,7 @@ impl<IO> LingerIo<IO> {
         }
     }
 
+    #[inline]
     fn wrote(&mut self, written: &io::Result<usize>) {
         match written {
             Ok(0) => {}

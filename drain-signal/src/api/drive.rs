@@ -107,6 +107,7 @@ const LAST_TURNS: u8 = 8;
 impl<C: GracefulClose, W: AsRef<DrainHandle>> Future for Drive<C, W> {
     type Output = Closed<C::Output>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let (output, cause) = loop {

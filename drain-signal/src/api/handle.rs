@@ -118,6 +118,7 @@ impl DrainHandle {
 
     /// Whether this connection was notified by itself: by [`start_now`](Self::start_now), by a
     /// `true` of [`leave_if_due`](DrainDecision::leave_if_due), or by [`force`](Self::force).
+    #[inline]
     pub fn is_started(&self) -> bool {
         self.connection.own_phase() > Phase::Open
     }

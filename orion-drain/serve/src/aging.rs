@@ -154,6 +154,7 @@ pub(super) trait CloseWhenIdle {
 impl<C: GracefulClose + CloseWhenIdle> Future for Aging<'_, C> {
     type Output = C::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let mut this = self.project();
         loop {

@@ -213,6 +213,7 @@ where
 {
     type Output = Result<(), BoxError>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
@@ -270,6 +271,7 @@ pub(super) struct FirstIo<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for FirstIo<IO> {
+    #[inline]
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -289,6 +291,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for FirstIo<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for FirstIo<IO> {
+    #[inline]
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -297,6 +300,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FirstIo<IO> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
+    #[inline]
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -309,6 +313,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for FirstIo<IO> {
         self.io.is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_flush(cx)
     }

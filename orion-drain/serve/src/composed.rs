@@ -190,6 +190,7 @@ where
 {
     type Output = Result<(), E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let polled = this.http2.poll(cx);
@@ -245,6 +246,7 @@ where
 {
     type Output = Result<(), E>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // An aborted HTTP/1 connection has come to its end, like any other.
         self.project().http1.poll(cx).map(|outcome| match outcome {
@@ -274,6 +276,7 @@ where
 impl<C: Future> Future for Asked<C> {
     type Output = C::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         self.project().0.poll(cx)
     }

@@ -389,15 +389,18 @@ impl Connection {
 }
 
 impl DrainDecision for Connection {
+    #[inline]
     fn is_due(&self) -> bool {
         // Nearly every response says no: how it leaves is looked at after a yes.
         self.inner.decision.is_due() && !self.is_silent()
     }
 
+    #[inline]
     fn leave_if_due(&self) -> bool {
         self.inner.decision.is_due() && self.leaves()
     }
 
+    #[inline]
     fn progress(&self) -> Option<u16> {
         self.inner.decision.progress()
     }

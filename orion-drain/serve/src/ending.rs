@@ -151,6 +151,7 @@ impl<IO> PinnedDrop for EndingIo<IO> {
 }
 
 impl<IO: AsyncRead> AsyncRead for EndingIo<IO> {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -209,6 +210,7 @@ fn is_open(ending: &Ending) -> io::Result<()> {
 }
 
 impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -220,6 +222,7 @@ impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
         written(this.ending, cx, result)
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -235,6 +238,7 @@ impl<IO: AsyncWrite> AsyncWrite for EndingIo<IO> {
         self.io.is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let result = this.io.poll_flush(cx);

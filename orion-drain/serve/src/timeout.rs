@@ -92,6 +92,7 @@ impl<IO> HeadTimeoutIo<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
+    #[inline]
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,6 +114,7 @@ impl<IO: AsyncRead + AsyncWrite> AsyncRead for HeadTimeoutIo<IO> {
 }
 
 /// What a write returns: whether it waits.
+#[inline]
 fn written<T>(head: &mut Option<Box<Head>>, polled: Poll<T>) -> Poll<T> {
     if let Some(head) = head {
         head.is_writing = polled.is_pending();
@@ -121,6 +123,7 @@ fn written<T>(head: &mut Option<Box<Head>>, polled: Poll<T>) -> Poll<T> {
 }
 
 impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
+    #[inline]
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -130,6 +133,7 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
         written(this.head, this.io.poll_write(cx, buf))
     }
 
+    #[inline]
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -143,6 +147,7 @@ impl<IO: AsyncWrite> AsyncWrite for HeadTimeoutIo<IO> {
         self.io.is_write_vectored()
     }
 
+    #[inline]
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.project();
         let flushed = this.io.poll_flush(cx);

@@ -55,6 +55,7 @@ impl<C: GracefulClose, F: FnOnce()> Tracked<'_, C, F> {
 impl<C: GracefulClose, F: FnOnce()> Future for Tracked<'_, C, F> {
     type Output = C::Output;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let mut polled = self.as_mut().project().inner.poll(cx);
         if polled.is_pending() && self.unsaid.is_some() && self.connection.is_limited() {

@@ -45,6 +45,7 @@ pub(super) struct WatchSlot(Option<Watch>);
 
 impl WatchSlot {
     /// Polls what serves the response, then its watch. `None`: the response is cut off.
+    #[inline]
     pub(super) fn poll_around<T>(
         &mut self,
         cx: &mut Context<'_>,

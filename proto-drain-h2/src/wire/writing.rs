@@ -107,6 +107,7 @@ impl Wire {
     }
 
     /// Where the peer stands behind `bufs`, if nothing in them is looked at before it is written.
+    #[inline]
     pub(crate) fn passes_whole<'a>(
         &self,
         bufs: impl IntoIterator<Item = &'a [u8]>,
@@ -246,6 +247,7 @@ impl Wire {
     }
 
     /// Flushes everything that counts as written.
+    #[inline]
     pub(crate) fn poll_flush<IO: AsyncWrite>(
         &mut self,
         mut io: Pin<&mut IO>,
