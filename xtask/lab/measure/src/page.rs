@@ -105,25 +105,25 @@ pub(crate) const SERVING: Part = Part {
 
 ### Where the instructions go
 
-What `serve_http` takes above hyper-util's own, by callgrind's profile of functions on 2026-11-29 (`valgrind --tool=callgrind` as
+What `serve_http` takes above hyper-util's own, by callgrind's profile of functions on 2026-11-30 (`valgrind --tool=callgrind` as
 the first lines of `orion-drain/benches/serving/main.rs` say, a release build without link-time optimization); the rows of a
 column add up to the whole difference.
 
 | cause | a request, HTTP/1.1 | a short connection |
 | --- | --- | --- |
-| The `Connection` in the request's extensions: a hash map, its table and the value, allocated and freed. `ConnectionShown::Upgrades` saves it. | 718 | 718 |
-| The layer about a request (`request.rs`, `responding.rs`): what is kept until the response's end, counts, statistics. | 678 | 1 098 |
-| The layers around the transport (`ending.rs`, LingerIo, GoawayIo, the head's timeout, the first bytes): two reads, a write and two flushes a request; made and closed. | 445 | 1 039 |
-| The layers around the connection, polled whenever its task is woken: driver, steps of both versions, age, watch of a response; the codec in its box. | 315 | 724 |
-| A timer in the runtime: the registry's clock ticks once a second, and whenever its thread has nothing to do tokio computes the time until the next tick. A host that has any timer pays it already. | 313 | 333 |
-| Moving values: requests, their futures and responses are larger. A connection is smaller than hyper-util's, which has room for both codecs. | 313 | -389 |
-| Whether the request says `connection: close`: its header is searched once, and the value read where there is one. | 114 | 206 |
-| The drain: a watch, a handle for the registry, a parked wait; the decision before each response. | 76 | 458 |
-| The registry: an entry, and counts by protocol, which is known with the first request. | 0 | 274 |
-| Accepting: a set of accept loops, the wait for changes of the sockets, the version of the listener. | 0 | 1 033 |
-| The allocator, other than the extensions: 22 allocations a connection instead of 14. The plain server's requests take its slow path. | -584 | 447 |
-| The head is parsed once: hyper-util's reads of the preface alone make hyper parse it twice. | 0 | -1 168 |
-| The rest of hyper, http and tokio; drops of shared values. | 36 | 808 |
+| The layer about a request (`request.rs`, `responding.rs`): what is kept until the response's end, counts, statistics. | 722 | 876 |
+| The `Connection` in the request's extensions: a hash map, its table and the value, allocated and freed. `ConnectionShown::Upgrades` saves it. | 679 | 679 |
+| The layers around the transport (`ending.rs`, LingerIo, GoawayIo, the head's timeout, the first bytes): two reads, a write and two flushes a request; made and closed. | 380 | 1 418 |
+| A timer in the runtime: the registry's clock ticks once a second, and whenever its thread has nothing to do tokio computes the time until the next tick. A host that has any timer pays it already. | 295 | 294 |
+| Moving values: requests, their futures and responses are larger. A connection is smaller than hyper-util's, which has room for both codecs. | 225 | -381 |
+| The drain: a watch, a handle for the registry, a parked wait; the decision before each response. | 123 | 424 |
+| Whether the request says `connection: close`: its header is searched once, and the value read where there is one. | 114 | 510 |
+| The layers around the connection, polled whenever its task is woken: driver, steps of both versions, age, watch of a response; the codec in its box. | 92 | 398 |
+| The registry: an entry, and counts by protocol, which is known with the first request. | 0 | 307 |
+| Accepting: a set of accept loops, the wait for changes of the sockets, the version of the listener. | 0 | 731 |
+| The allocator, other than the extensions: 22 allocations a connection instead of 14. The plain server's requests take its slow path. | -586 | 407 |
+| The head is parsed once: hyper-util's reads of the preface alone make hyper parse it twice. | 0 | -940 |
+| The rest of hyper, http and tokio; drops of shared values. | 25 | 637 |
 ",
 };
 
