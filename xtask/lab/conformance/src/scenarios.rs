@@ -15,6 +15,7 @@ mod places;
 mod pressure;
 mod progress;
 mod rejected;
+mod requests;
 mod restart;
 mod rows;
 mod shutdown;
@@ -89,4 +90,7 @@ pub(crate) const ALL: &[Scenario] = scenarios![
     "workers-one" => workers::one,
     "workers-four" => workers::four,
     "corpus" => corpus::corpus,
+    "requests-framing" => requests::framing,
+    "requests-limits" => requests::limits,
+    "requests-probes" => requests::probes,
 ];

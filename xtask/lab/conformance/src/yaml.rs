@@ -28,6 +28,12 @@ pub(crate) struct Listener {
     pub(crate) secured: Option<PathBuf>,
     /// `drain_timeout_jitter` in percent.
     pub(crate) jitter: Option<u32>,
+    /// One more field of its connection manager.
+    pub(crate) http: &'static str,
+    /// One more of its `common_http_protocol_options`.
+    pub(crate) stream: &'static str,
+    /// The `timeout` of the route to the upstream.
+    pub(crate) route: &'static str,
     /// Put behind its fields, for what is invalid or unknown.
     pub(crate) more: &'static str,
 }
@@ -71,6 +77,9 @@ impl Listener {
             pipe: None,
             secured: None,
             jitter: None,
+            http: "",
+            stream: "",
+            route: "0s",
             more: "",
         }
     }
@@ -162,6 +171,7 @@ impl Listener {
         if let Some(max) = self.max_duration {
             options.push(format!("max_connection_duration: {}", seconds(max)));
         }
+        options.extend(Some(self.stream.to_owned()).filter(|field| !field.is_empty()));
         let mut fields = vec![format!(
             "drain_timeout: {}",
             seconds(self.drain_timeout + skew)
@@ -174,11 +184,13 @@ impl Listener {
             format!("common_http_protocol_options: {{ {} }}", options.join(", ")),
             "http2_protocol_options: { allow_connect: true }".to_owned(),
         ]);
+        fields.extend(Some(self.http.to_owned()).filter(|field| !field.is_empty()));
         let version = chain.version;
         let header = yaml::response_header("x-version", &version.to_string());
         let routes = [
             yaml::answer("/v", &header, &format!("v{version}")),
-            yaml::forward("http", &header),
+            yaml::forward("http", &header)
+                .replace("timeout: 0s", &format!("timeout: {}", self.route)),
         ];
         yaml::manager("ing", &fields, &routes)
     }

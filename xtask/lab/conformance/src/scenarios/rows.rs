@@ -26,6 +26,12 @@ pub(crate) const NAMELESS: &str = "A listener without a name gets another one wi
 pub(crate) const WEBSOCKETS: &str = "WebSockets are cut in the window of idle connections";
 pub(crate) const RESTART: &str =
     "Hot restart: the new process gets the listening sockets, then the old one drains";
+pub(crate) const HOSTS: &str = "A request without `host` is answered with 400";
+pub(crate) const BOTH_LENGTHS: &str =
+    "`content-length` beside `transfer-encoding` is answered with 400";
+pub(crate) const TWO_WAYS: &str = "A request whose host has characters that no host has";
+pub(crate) const FRAGMENT: &str = "A fragment in a path is answered with 400";
+pub(crate) const METHOD: &str = "A method that is not registered is answered with 400 over HTTP/1";
 pub(crate) const LENGTH: &str = "A drain lasts the full drain time even with no connections";
 
 #[cfg(test)]
