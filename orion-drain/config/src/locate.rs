@@ -80,8 +80,7 @@ fn below_item(path: &str, index: usize) -> Option<&str> {
 
 /// What is written at `path`, as short as it fits into a line; `None`: nothing, or what is secret.
 pub(super) fn written(document: &Value, path: &str) -> Option<String> {
-    let mut keys = path.split(['.', '[']);
-    if keys.any(|key| SECRET.contains(&key)) {
+    if is_secret(path) {
         return None;
     }
     let value = find(document, path)?;
@@ -92,6 +91,19 @@ pub(super) fn written(document: &Value, path: &str) -> Option<String> {
     match text.char_indices().nth(SHOWN) {
         None => Some(text),
         Some((end, _)) => Some(format!("{}..", &text[..end])),
+    }
+}
+
+fn is_secret(path: &str) -> bool {
+    let mut keys = path.split(['.', '[']);
+    keys.any(|key| SECRET.contains(&key))
+}
+
+/// The message of serde's about the value at `path`, without the value if that is secret.
+pub(super) fn without_secret(path: &str, message: String) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if is_secret(path) => format!("invalid value, expected {expected}"),
+        _ => message,
     }
 }
 

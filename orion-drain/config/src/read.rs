@@ -7,6 +7,7 @@ use super::{
     ConfigError,
     document::{Document, without_mark},
     foreign::{self, Root},
+    locate,
     path::{FieldPath, Step},
 };
 
@@ -267,9 +268,10 @@ pub(super) fn parse<T: DeserializeOwned>(value: &Value) -> Result<(T, Vec<Unknow
     });
     match read {
         Ok(read) => Ok((read, unknown)),
-        Err(error) => Err(ReadError {
-            path: FieldPath::from(&track.path()),
-            message: error.to_string(),
-        }),
+        Err(error) => {
+            let path = FieldPath::from(&track.path());
+            let message = locate::without_secret(&path.to_string(), error.to_string());
+            Err(ReadError { path, message })
+        }
     }
 }

@@ -217,6 +217,27 @@ fn a_tls_context_is_read_and_written_as_it_was() {
 }
 
 #[test]
+fn of_a_key_that_cannot_be_read_no_error_says_what_it_is() {
+    for (wrong, field) in [
+        ("'KEY, expected no more'", "private_key"),
+        ("[KEY]", "private_key"),
+        ("{ inline_string: [KEY] }", "private_key.inline_string"),
+        ("{ inline_string: 834719 }", "private_key.inline_string"),
+    ] {
+        let certificate = CERTIFICATE.replace("{ inline_string: b }", wrong);
+        let context = format!("common_tls_context: {{ tls_certificates: [{certificate}] }}");
+        let error = Listener::from_yaml(&tls(&context)).expect_err(wrong);
+        let error = error.to_string();
+        let at = format!("tls_certificates[0].{field}: ");
+        assert!(error.contains(&at), "{error}");
+        assert!(
+            !error.contains("KEY") && !error.contains("834719"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn tls_that_is_not_served_is_refused_with_its_path() {
     let socket = "filter_chains[0].transport_socket.typed_config";
     let common = format!("{socket}.common_tls_context");
