@@ -25,7 +25,7 @@ const NEVER: [HeaderName; 4] = [
     HeaderName::from_static("x-forwarded-proto"),
 ];
 
-/// How many options `connection` may list.
+/// How many options `connection` may list; blanks between two commas are one, as in Envoy.
 const MOST_OPTIONS: usize = 9;
 
 /// Removes a request's hop-by-hop headers. `te: trailers` stays, as in Envoy: gRPC servers ask for
@@ -34,16 +34,17 @@ const MOST_OPTIONS: usize = 9;
 /// # Errors
 ///
 /// 400 if `connection` names a header that the upstream relies on, or a pseudo header, or lists
-/// more than nine, as Envoy answers.
-pub(crate) fn strip_request(headers: &mut HeaderMap) -> Result<(), StatusCode> {
-    let listed = options(headers).filter(|name| !name.is_empty()).count();
+/// more than nine, as Envoy answers. A request that `switches` may list more, as in Envoy.
+pub(crate) fn strip_request(headers: &mut HeaderMap, switches: bool) -> Result<(), StatusCode> {
+    let all = listed(headers, &CONNECTION).filter(|option| !option.is_empty());
+    let has_many = all.count() > MOST_OPTIONS;
     let has_wrong = options(headers).any(|name| {
         name.starts_with(b":")
             || NEVER
                 .iter()
                 .any(|never| name.eq_ignore_ascii_case(never.as_str().as_bytes()))
     });
-    if has_wrong || listed > MOST_OPTIONS {
+    if has_wrong || has_many && !switches {
         return Err(StatusCode::BAD_REQUEST);
     }
     let takes_trailers = headers.get_all(TE).iter().any(|te| {
@@ -72,14 +73,14 @@ pub(crate) fn strip(headers: &mut HeaderMap) {
 /// Whether a client of HTTP/1 says by `proxy-connection: close` that this is its last request.
 /// Envoy reads it as well. `connection: close` is read where HTTP/1 is.
 pub(crate) fn is_last<B>(request: &Request<B>) -> bool {
-    let mut options = listed(request.headers(), &PROXY_CONNECTION);
+    let mut options = listed(request.headers(), &PROXY_CONNECTION).map(<[u8]>::trim_ascii);
     request.version() < Version::HTTP_2
         && options.any(|option| option.eq_ignore_ascii_case(b"close"))
 }
 
 /// What `connection` lists, whatever else is in the list.
 pub(crate) fn options(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    listed(headers, &CONNECTION)
+    listed(headers, &CONNECTION).map(<[u8]>::trim_ascii)
 }
 
 fn listed<'h>(
@@ -87,7 +88,5 @@ fn listed<'h>(
     name: &HeaderName,
 ) -> impl Iterator<Item = &'h [u8]> + use<'h> {
     let values = headers.get_all(name).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
+    values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
 }

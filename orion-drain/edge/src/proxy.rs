@@ -136,7 +136,7 @@ impl Proxy {
     ) -> Option<Response<Body>> {
         let handshake = upgrade.map(|to| upgrade::handshake(request.headers(), to));
         // Before anything is added: what the client's `connection` names is the client's own.
-        if let Err(code) = hop_by_hop::strip_request(request.headers_mut()) {
+        if let Err(code) = hop_by_hop::strip_request(request.headers_mut(), upgrade.is_some()) {
             return Some(status(code));
         }
         // Routes may ask for it, as in Envoy.

@@ -256,6 +256,15 @@ async fn routes_see_which_switch_a_request_asks_for() {
             "connection: keep-alive, Upgrade\r\nupgrade: websocket\r\n",
             200,
         ),
+        // However many more options there are.
+        (
+            "connection: upgrade,a,b,c,d,e,f,g,h,i,j\r\nupgrade: websocket\r\n",
+            200,
+        ),
+        (
+            "connection: a,b,c,d,e,f,g,h,i,j\r\nupgrade: websocket\r\n",
+            400,
+        ),
         ("upgrade: websocket\r\n", 404),
         ("connection: keep-alive\r\nupgrade: websocket\r\n", 404),
         ("connection: upgrade\r\nupgrade: h2c\r\n", 404),

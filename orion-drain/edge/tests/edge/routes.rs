@@ -319,17 +319,18 @@ async fn a_request_lists_at_most_nine_options_of_its_connection() {
     let request = |options: &str, more: &str| {
         format!("GET /held HTTP/1.1\r\nhost: a\r\nconnection: {options}\r\n{more}x-1: a\r\n\r\n")
     };
-    let nine = "x-1, x-2, , x-3, x-4, x-5, x-6, x-7, x-8, x-9,";
+    let nine = ",x-1, x-2,, x-3, x-4, x-5, x-6, x-7, x-8, x-9,";
     client.send(&request(nine, "")).await;
     let held = edge.upstream.held().await;
     assert_eq!(header(&held.head, "x-1"), None, "{}", held.head);
     held.answer("done");
     assert_eq!(client.response().await.ok(), "done");
-    // In one header or in two, and whether they are one or ten.
+    // In one header or in two, whether they are one or ten, and if one is blank.
     for (options, more) in [
         (format!("{nine} x-10"), ""),
         (nine.to_owned(), "connection: x-10\r\n"),
         (["x-1"; 10].join(","), ""),
+        (nine.replace(",,", ", ,"), ""),
     ] {
         client.send(&request(&options, more)).await;
         assert_eq!(client.response().await.status, 400, "{options} {more}");
