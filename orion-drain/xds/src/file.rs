@@ -10,7 +10,7 @@ use std::{fmt, io, thread};
 use orion_drain_config::{Bootstrap, ListenerUpdate, UpdateOutcome};
 use orion_drain_stats::Stats;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::watch::FolderWatch;
 
@@ -58,6 +58,8 @@ struct Poll {
     read: Option<Stamp>,
     /// What stood there at the last look.
     seen: Option<Stamp>,
+    /// Since when the next look is waited for.
+    since: Option<Instant>,
 }
 
 /// Which file it is, and when it was written.
@@ -124,8 +126,12 @@ impl LdsFile {
     /// moment. Default: never.
     #[must_use]
     pub fn with_poll(mut self, period: Duration) -> Self {
-        let (read, seen) = (None, None);
-        self.poll = Some(Poll { period, read, seen });
+        self.poll = Some(Poll {
+            period,
+            read: None,
+            seen: None,
+            since: None,
+        });
         self
     }
 
@@ -224,7 +230,10 @@ async fn another(poll: &mut Option<Poll>, path: &Path) {
         return std::future::pending().await;
     };
     loop {
-        sleep(poll.period).await;
+        // Kept there: this future may be dropped before each look.
+        let since = *poll.since.get_or_insert_with(Instant::now);
+        sleep(poll.period.saturating_sub(since.elapsed())).await;
+        poll.since = None;
         let now = stamp(path);
         let before = std::mem::replace(&mut poll.seen, now);
         if now.is_some() && now == before && now != poll.read {
@@ -341,13 +350,18 @@ mod tests {
         let unasked = tokio::time::timeout(AGAIN * 100, file.next()).await;
         unasked.expect_err("looked at");
         let mut file = file.with_poll(AGAIN * 10);
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let second = file.next().await.expect("the file");
         assert_eq!((&*second.version_info, start.elapsed()), ("2", AGAIN * 20));
         let more = tokio::time::timeout(AGAIN * 100, file.next());
         more.await.expect_err("read again");
         write("3");
-        let third = file.next().await.expect("the file");
+        // Dropped before each look.
+        let mut third = None;
+        for _ in 0..30 {
+            third = third.or(tokio::time::timeout(AGAIN, file.next()).await.ok());
+        }
+        let third = third.expect("in time").expect("the file");
         assert_eq!(third.version_info, "3");
     }
 
