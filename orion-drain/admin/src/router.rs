@@ -261,7 +261,7 @@ fn stats<H: AdminHost + ?Sized>(
     };
     // Others are not kept, and these would be taken for them.
     if let Some(asked) = query.get("histogram_buckets")
-        && !["", buckets].contains(&asked)
+        && !["", "none", buckets].contains(&asked)
     {
         let usage = format!("usage: /stats?histogram_buckets={buckets}\n");
         return plain(StatusCode::BAD_REQUEST, usage);

@@ -516,10 +516,12 @@ fn histograms_are_given_in_no_other_shape_than_asked_for() {
     let host = Host::new();
     for (path, is_given) in [
         ("/stats?histogram_buckets=summary", true),
+        ("/stats?histogram_buckets=none", true),
         ("/stats?histogram_buckets=cumulative", false),
         ("/stats?format=json&histogram_buckets=detailed", false),
         ("/stats/prometheus?histogram_buckets=cumulative", true),
         ("/stats/prometheus?histogram_buckets=summary", false),
+        ("/stats/prometheus?histogram_buckets=none", true),
         (
             "/stats?format=prometheus&histogram_buckets=prometheusnative",
             false,
