@@ -123,11 +123,11 @@ impl LdsFile {
     /// Looks at the file this often as well, for where the system reports no moves, as on some
     /// network file systems. Another file, or another time of its last change, counts when it
     /// stands there at the next look too: a file that is written in place is half written for a
-    /// moment. Default: never.
+    /// moment. Default: never. At most a thousand times a second.
     #[must_use]
     pub fn with_poll(mut self, period: Duration) -> Self {
         self.poll = Some(Poll {
-            period,
+            period: period.max(Duration::from_millis(1)),
             read: None,
             seen: None,
             since: None,
