@@ -89,14 +89,18 @@ pub fn push_slot(
 /// more.
 ///
 /// A 256th of the window is finer than a client can measure, and a millisecond often enough. Whole
-/// seconds under [`DrainSchedule::Envoy140`], on the second.
+/// seconds under [`DrainSchedule::Envoy140`]. Counted from the start, so that drains which began
+/// together come at the same instants.
 pub fn tick(event: &DrainEvent, elapsed: Duration) -> Option<Duration> {
     let window = match event.schedule {
         DrainSchedule::FirstQuarter => signal_window(event),
         DrainSchedule::Envoy140 => envoy_window(event.drain_time),
     };
     (elapsed < window).then(|| match event.schedule {
-        DrainSchedule::FirstQuarter => (window / 256).max(Duration::from_millis(1)),
+        DrainSchedule::FirstQuarter => {
+            let every = micros(window / 256).max(1000);
+            Duration::from_micros(every - micros(elapsed) % every)
+        }
         DrainSchedule::Envoy140 => Duration::new(1, 0) - Duration::new(0, elapsed.subsec_nanos()),
     })
 }

@@ -2,9 +2,11 @@
 //! node's share of the drain. To look at a part is to call its `Draining::advance(now)`, which
 //! signals those of its connections whose slots have come (`drain-signal/src/engine/advance.rs`).
 //!
-//! A sequence looks at the parts that reported a change (a connection opened, another deadline),
-//! and at every step of the pace at all parts with connections. At most 32 connections are woken or
-//! 64 parts are looked at in a turn; then other tasks run.
+//! A sequence looks at a part that reported a change (a connection opened, another deadline), and
+//! else at the instant that its last look asked for: its next slot, tick or step. A look at one
+//! part is none at the others, so that a part costs the same however many there are. At most 32
+//! connections are woken or 64 parts are looked at in a turn; then other tasks run. A part that has
+//! more to wake goes behind those whose time came before.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,18 +26,20 @@ const WAKES: usize = 32;
 /// The parts with open watches.
 #[derive(Default)]
 pub(crate) struct List {
-    parts: Slab<Arc<Part>>,
-    /// To be looked at now, out of turn.
-    called: BTreeSet<usize>,
-    /// How far the round that is under way has come.
-    round: Option<usize>,
-    /// When the next round is due.
-    pub(crate) next: Option<Instant>,
+    parts: Slab<Listed>,
+    /// When to look at which part.
+    due: BTreeSet<(Instant, usize)>,
     /// How many parts are being looked at right now, by all tasks.
     pub(crate) looking: usize,
     /// How often a part was looked at.
     #[cfg(test)]
     pub(crate) looks: usize,
+}
+
+pub(crate) struct Listed {
+    part: Arc<Part>,
+    /// As in [`List::due`]; `None` while it is looked at, or if nothing is to come.
+    due: Option<Instant>,
 }
 
 /// One part of a batch.
@@ -49,32 +53,42 @@ impl List {
     pub(crate) fn open_watches(&self) -> usize {
         let parts = self.parts.iter();
         parts
-            .map(|(_, part)| part.draining.concerned_watches())
+            .map(|(_, listed)| listed.part.draining.concerned_watches())
             .sum()
     }
 
-    /// Adds the part, if it is unlisted. Whether it was.
-    pub(crate) fn add(&mut self, part: &Arc<Part>) -> bool {
-        match part.place() {
-            Place::Released => false,
-            Place::Listed(key) => {
-                self.called.insert(key);
-                false
-            }
-            Place::Unlisted => {
-                let key = self.parts.insert(Arc::clone(part));
-                part.set_place(Place::Listed(key));
-                self.called.insert(key);
-                true
-            }
+    /// Adds the part, if it is unlisted, and has it looked at. Whether it was.
+    pub(crate) fn add(&mut self, part: &Arc<Part>, now: Instant) -> bool {
+        let is_new = part.place() == Place::Unlisted;
+        if is_new {
+            let part = Arc::clone(part);
+            let entry = self.parts.vacant_entry();
+            part.set_place(Place::Listed(entry.key()));
+            entry.insert(Listed { part, due: None });
+        }
+        self.call(part, now);
+        is_new
+    }
+
+    /// Has a listed part looked at, out of turn.
+    pub(crate) fn call(&mut self, part: &Part, now: Instant) {
+        if let Place::Listed(key) = part.place() {
+            self.look_at(key, now);
         }
     }
 
-    /// Has a listed part looked at.
-    pub(crate) fn call(&mut self, part: &Part) {
-        if let Place::Listed(key) = part.place() {
-            self.called.insert(key);
+    /// Has a part looked at then, unless it is to be looked at before.
+    fn look_at(&mut self, key: usize, at: Instant) {
+        let Some(listed) = self.parts.get_mut(key) else {
+            return;
+        };
+        if listed.due.is_some_and(|due| due <= at) {
+            return;
         }
+        if let Some(later) = listed.due.replace(at) {
+            self.due.remove(&(later, key));
+        }
+        self.due.insert((at, key));
     }
 
     /// Takes the part out if it is empty; see [`super::part`]. Whether it was.
@@ -88,63 +102,47 @@ impl List {
             part.set_place(place);
             return false;
         }
-        self.called.remove(&key);
-        self.parts.remove(key);
+        if let Some(due) = self.parts.remove(key).due {
+            self.due.remove(&(due, key));
+        }
         if self.parts.is_empty() {
             // What the most parts at a time took is given back.
             self.parts = Slab::new();
-            self.next = None;
         }
         true
     }
 
     /// Takes all parts out.
-    pub(crate) fn clear(&mut self, to: Place) -> Slab<Arc<Part>> {
-        for (_, part) in &self.parts {
-            part.set_place(to);
+    pub(crate) fn clear(&mut self, to: Place) -> Slab<Listed> {
+        for (_, listed) in &self.parts {
+            listed.part.set_place(to);
         }
-        self.called.clear();
-        (self.round, self.next) = (None, None);
+        self.due.clear();
         std::mem::take(&mut self.parts)
+    }
+
+    /// When a part is to be looked at next.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.due.first().map(|&(at, _)| at)
     }
 
     /// Whether there is something to look at.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
-        !self.called.is_empty() || self.is_round_due(now)
+        self.next().is_some_and(|next| next <= now)
     }
 
-    fn is_round_due(&self, now: Instant) -> bool {
-        self.round.is_some() || self.next.is_some_and(|next| next <= now)
-    }
-
-    /// Which parts to look at now: first those that were called, then the next portion of the
-    /// round, if one is due.
+    /// Which parts to look at now: those whose time came first.
     pub(crate) fn take_batch(&mut self, now: Instant) -> Vec<Look> {
         let mut batch: Vec<Look> = vec![];
         let mut wakes = 0;
-        let mut take = |key: usize, part: &Arc<Part>| {
-            wakes += part.draining.open_watches();
-            batch.push((key, Arc::clone(part)));
-            wakes < WAKES && batch.len() < BATCH
-        };
-        let mut has_room = true;
-        while has_room {
-            let Some(key) = self.called.pop_first() else {
+        while wakes < WAKES && batch.len() < BATCH && self.is_due(now) {
+            let Some((_, key)) = self.due.pop_first() else {
                 break;
             };
-            if let Some(part) = self.parts.get(key) {
-                has_room = take(key, part);
-            }
-        }
-        if has_room && self.round.is_none() && self.is_round_due(now) {
-            // The parts say when the next one is due.
-            self.next = None;
-            self.round = Some(0);
-        }
-        while let (Some(key), true) = (self.round, has_room) {
-            self.round = (key < self.parts.capacity()).then_some(key + 1);
-            if let Some(part) = self.parts.get(key) {
-                has_room = take(key, part);
+            if let Some(listed) = self.parts.get_mut(key) {
+                listed.due = None;
+                wakes += listed.part.draining.open_watches();
+                batch.push((key, Arc::clone(&listed.part)));
             }
         }
         self.looking += batch.len();
@@ -155,17 +153,20 @@ impl List {
         batch
     }
 
-    /// What came of a look at a part.
-    pub(crate) fn put_back(&mut self, look: &Look, advance: Advance) {
+    /// What came of a look at a part, as of `now`.
+    pub(crate) fn put_back(&mut self, look: &Look, advance: Advance, now: Instant) {
         self.looking -= 1;
         let (key, part) = look;
         if part.place() != Place::Listed(*key) {
             return;
         }
-        if advance.more {
-            self.called.insert(*key);
+        let next = if advance.more {
+            Some(now)
         } else {
-            self.next = [self.next, advance.next].into_iter().flatten().min();
+            advance.next
+        };
+        if let Some(next) = next {
+            self.look_at(*key, next);
         }
     }
 }
@@ -173,6 +174,8 @@ impl List {
 #[cfg(test)]
 mod tests {
     use std::task::{Context, Poll, Waker};
+
+    use drain_signal::{Phase, PhaseWait};
 
     use crate::{
         ChildOptions, DrainLength, DrainManager, DrainOutcome, DrainReason, DrainSequence,
@@ -247,6 +250,34 @@ mod tests {
         assert!(
             twice.abs_diff(2 * small) <= small / 10,
             "{small} looks for 5, {twice} for 10"
+        );
+    }
+
+    /// Looks at parts during a whole drain of so many listeners, with a connection each that waits
+    /// for its slot.
+    fn looks_at_waiting(listeners: usize) -> usize {
+        let root = DrainManager::root(DrainSettings::default());
+        let nodes: Vec<_> = (0..listeners)
+            .map(|_| root.child(ChildOptions::default()))
+            .collect();
+        let watches = nodes.iter().filter_map(|node| node.watch().ok());
+        let mut waits: Vec<_> = watches.map(PhaseWait::new).collect();
+        let mut cx = Context::from_waker(Waker::noop());
+        for wait in &mut waits {
+            assert!(wait.poll_phase(&mut cx, Phase::Open).is_pending());
+        }
+        let mut sequence =
+            root.start_drain_sequence_at(START, tokio::time::Instant::now().into_std());
+        assert_eq!(drive(&mut sequence).left, listeners);
+        sequence.looks()
+    }
+
+    #[test]
+    fn a_slot_at_one_node_is_no_look_at_the_others() {
+        let (few, many) = (looks_at_waiting(20), looks_at_waiting(500));
+        assert!(
+            many / 500 <= few / 20 + 2,
+            "{few} looks at 20 nodes, {many} at 500"
         );
     }
 }

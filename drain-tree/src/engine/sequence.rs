@@ -194,7 +194,8 @@ impl Sequence {
                 }
             };
         }
-        let is_new = state.list.add(part);
+        let now = state.now;
+        let is_new = state.list.add(part, now);
         drop(state);
         if is_new {
             self.changed(part);
@@ -215,7 +216,8 @@ impl Sequence {
         let mut state = lock(&self.state);
         let is_removed = is_empty && state.list.remove_if_empty(part);
         if !is_removed {
-            state.list.call(part);
+            let now = state.now;
+            state.list.call(part, now);
         }
         let is_news = !is_removed || state.list.is_empty();
         drop(state);
@@ -253,7 +255,7 @@ impl Sequence {
             let advances: Vec<_> = looks.map(|(_, part)| part.draining.advance(now)).collect();
             let mut state = lock(&self.state);
             for (look, advance) in batch.iter().zip(advances) {
-                state.list.put_back(look, advance);
+                state.list.put_back(look, advance, now);
             }
             // Another task may wait for the end of this look: see `ending`.
             let is_last = now >= last(&self.event, state.deadline);
@@ -291,7 +293,7 @@ impl Sequence {
         let last = match facts.at(now) {
             Ok(last) => last,
             Err(at) => {
-                let nexts = [state.list.next, self.tick(now)];
+                let nexts = [state.list.next(), self.tick(now)];
                 return Turn::Sleep(nexts.into_iter().flatten().fold(at, Instant::min));
             }
         };

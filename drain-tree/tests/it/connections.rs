@@ -1,5 +1,6 @@
 //! What connections see of the drains of their nodes, whenever they come: E2-E5 and E12.
 
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use drain_tree::DrainDirection::InboundOnly;
@@ -7,9 +8,10 @@ use drain_tree::drain_signal::DrainedBy;
 use drain_tree::drain_signal::schedule::{Place, push_slot};
 use drain_tree::{
     ChildOptions, DrainEnding, DrainLength, DrainManager, DrainReason, DrainSchedule,
-    DrainSettings, DrainStart, TrafficDirection, WatchOptions,
+    DrainSettings, DrainStart, DrainStrategy, TrafficDirection, WatchOptions,
 };
 use tokio::time::{Instant, advance};
+use tokio_test::{assert_pending, task};
 
 const T: Duration = Duration::from_secs(60);
 /// How late a slot may be noticed: a 256th of the window.
@@ -144,4 +146,31 @@ async fn the_first_connection_of_an_empty_drain_gets_a_slot_as_of_now() {
             );
         }
     }
+}
+
+/// Each poll takes some time, and the many take hundreds of polls.
+#[test]
+fn a_node_with_many_connections_keeps_no_other_waiting() {
+    let root = root();
+    let nodes = [child(&root), child(&root)];
+    // A start comes to the last child first: to the one with many.
+    let [one, many] = [(&nodes[0], 1), (&nodes[1], 10_000)].map(|(node, connections)| {
+        let mut tasks: Vec<_> = (0..connections)
+            .map(|_| node.watch().unwrap())
+            .map(|watch| task::spawn(async move { watch.signaled().await }))
+            .collect();
+        for task in &mut tasks {
+            assert_pending!(task.poll());
+        }
+        tasks
+    });
+    let mut sequence = root.start_drain_sequence(MODIFY.with_strategy(DrainStrategy::Immediate));
+    let mut now = sequence.event().start;
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..4 {
+        assert_pending!(sequence.poll_at(now, &mut cx, &mut None));
+        now += Duration::from_micros(10);
+    }
+    assert!(one.iter().all(|task| task.is_woken()));
+    assert!(!many.iter().all(|task| task.is_woken()));
 }
