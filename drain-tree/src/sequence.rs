@@ -87,9 +87,14 @@ impl DrainSequence {
         &self.sequence.event
     }
 
-    /// How many connections are still open in it.
+    /// How many connections are still open in it: asks every node with connections.
     pub fn open_watches(&self) -> usize {
         self.sequence.open_watches()
+    }
+
+    /// Whether no connection is open in it, which takes no longer in a big tree.
+    pub fn is_empty(&self) -> bool {
+        self.sequence.has_no_watches()
     }
 
     /// Advances the drain to `now`, for callers that keep time themselves: the outcome, once it is

@@ -50,6 +50,11 @@ impl List {
         self.parts.is_empty()
     }
 
+    /// Whether no watch is open: ends at the first part that has one.
+    pub(crate) fn has_no_watches(&self) -> bool {
+        self.parts.iter().all(|(_, listed)| listed.part.is_empty())
+    }
+
     pub(crate) fn open_watches(&self) -> usize {
         let parts = self.parts.iter();
         parts

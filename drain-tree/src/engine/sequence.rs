@@ -134,6 +134,10 @@ impl Sequence {
         lock(&self.state).list.open_watches()
     }
 
+    pub(crate) fn has_no_watches(&self) -> bool {
+        lock(&self.state).list.has_no_watches()
+    }
+
     #[cfg(test)]
     pub(crate) fn looks(&self) -> usize {
         lock(&self.state).list.looks

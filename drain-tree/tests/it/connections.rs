@@ -42,9 +42,13 @@ async fn an_inbound_drain_does_not_wait_for_connections_that_it_does_not_concern
         .watch_with(WatchOptions::default().with_drained_by(DrainedBy::Full))
         .unwrap();
     let inside = listener.watch().unwrap();
-    let sequence = tokio::spawn(listener.start_drain_sequence(MODIFY.with_direction(InboundOnly)));
+    let sequence = listener.start_drain_sequence(MODIFY.with_direction(InboundOnly));
+    assert!(!sequence.is_empty());
+    let empty = listener.start_drain_sequence(MODIFY.with_direction(InboundOnly));
+    let sequence = tokio::spawn(sequence);
     inside.signaled().await;
     drop(inside);
+    assert!(empty.is_empty());
     assert_eq!(sequence.await.unwrap().ending, DrainEnding::Empty);
     assert!(!outside.is_draining());
 }

@@ -228,7 +228,7 @@ impl ShutdownRun {
         let left = drain.map(|drain| {
             let counts = self.shared.tracker.counts();
             Left {
-                is_empty: drain.open_watches() == 0,
+                is_empty: drain.is_empty(),
                 held: counts.awaited as usize,
                 total: counts.total as usize,
             }
@@ -306,14 +306,14 @@ async fn drained(
     let Some(drain) = drain else {
         return pending().await;
     };
-    let was_empty = drain.open_watches() == 0;
+    let was_empty = drain.is_empty();
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = drain.as_mut().poll(cx) {
             return Poll::Ready(Some(outcome));
         }
         // A node's first connection, and its last, wake the sequence.
         match counts {
-            Counts::Empty if was_empty != (drain.open_watches() == 0) => Poll::Ready(None),
+            Counts::Empty if was_empty != drain.is_empty() => Poll::Ready(None),
             _ => Poll::Pending,
         }
     })
