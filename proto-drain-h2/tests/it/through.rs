@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use support::*;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 /// Sends `upstream` through the reads and `downstream` through the (vectored) writes of a wrapper,
 /// in chunks.
@@ -391,4 +391,13 @@ proptest! {
         }));
         prop_assert_eq!(down, expected);
     }
+}
+
+#[test]
+fn a_writer_learns_whether_the_transport_takes_several_buffers_at_once() {
+    let ((takes, _client), takes_one) =
+        (tokio::io::duplex(1), tokio_test::io::Builder::new().build());
+    let drain = H2Drain::default();
+    assert!(GoawayIo::new(takes, &drain).0.is_write_vectored());
+    assert!(!GoawayIo::new(takes_one, &drain).0.is_write_vectored());
 }

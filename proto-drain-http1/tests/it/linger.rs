@@ -6,8 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use proto_drain_http1::{CloseCounters, CloseCounts, LingerIo, LingerSettings, Lingering};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex};
+use proto_drain_http1::{
+    CloseCode, CloseCounters, CloseCounts, LingerIo, LingerSettings, Lingering, WebSocketClientIo,
+    WebSocketIo,
+};
+use tokio::io::{
+    AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,
+};
 use tokio::time::Instant;
 use tokio_test::{assert_pending, assert_ready_ok, task};
 
@@ -107,7 +112,7 @@ async fn a_flood_lets_other_tasks_run() {
     /// A transport that always has bytes.
     #[derive(Debug)]
     struct Endless(usize);
-    impl tokio::io::AsyncRead for Endless {
+    impl AsyncRead for Endless {
         fn poll_read(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -252,7 +257,7 @@ async fn a_refused_lingering_is_an_abort() {
 #[tokio::test(start_paused = true)]
 async fn vectored_writes_pass_through() {
     struct Vectored(Vec<usize>);
-    impl tokio::io::AsyncRead for Vectored {
+    impl AsyncRead for Vectored {
         fn poll_read(
             self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -299,4 +304,27 @@ async fn vectored_writes_pass_through() {
         .unwrap();
     assert_eq!((written, io.get_ref().0.as_slice()), (8, &[2][..]));
     assert!(io.exchanges().has_answered());
+}
+
+#[test]
+fn a_writer_learns_whether_the_transport_takes_several_buffers_at_once() {
+    fn learned(io: impl AsyncWrite + AsyncRead + Unpin + 'static) -> [bool; 2] {
+        let linger = LingerIo::new(io, LingerSettings::default(), CloseCounters::new());
+        let is_vectored = linger.is_write_vectored();
+        [
+            is_vectored,
+            WebSocketClientIo::new(linger).is_write_vectored(),
+        ]
+    }
+    let (takes, _client) = duplex(1);
+    assert_eq!(learned(takes), [true; 2]);
+    assert_eq!(learned(tokio_test::io::Builder::new().build()), [false; 2]);
+    let (_trigger, signal) = drain_signal::channel();
+    let handle = signal.watch().unwrap().handle();
+    let (takes, _client) = duplex(1);
+    let upstream = WebSocketIo::new(takes, handle.clone(), CloseCode::GoingAway);
+    assert!(upstream.is_write_vectored());
+    let takes_one = tokio_test::io::Builder::new().build();
+    let upstream = WebSocketIo::new(takes_one, handle, CloseCode::GoingAway);
+    assert!(!upstream.is_write_vectored());
 }
