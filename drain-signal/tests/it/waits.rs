@@ -459,11 +459,11 @@ fn the_connections_that_wait_are_found_and_no_others() {
     assert!(found.iter().all(|handle| handle.phase() == Phase::Signaled));
 }
 
-#[test]
-fn a_slot_among_ten_thousand_is_found_in_one_look() {
+/// So many connections that wait for their slots, in a drain that starts at the instant returned.
+fn draining(waits: usize) -> (Vec<PhaseWait<DrainWatch>>, Draining, Instant) {
     let (trigger, signal) = channel();
     let mut cx = Context::from_waker(Waker::noop());
-    let mut waits: Vec<_> = (0..10_000)
+    let mut waits: Vec<_> = (0..waits)
         .map(|_| PhaseWait::new(signal.watch().unwrap()))
         .collect();
     for wait in &mut waits {
@@ -471,8 +471,13 @@ fn a_slot_among_ten_thousand_is_found_in_one_look() {
     }
     #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
     let event = DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify);
-    let mut now = event.start;
-    let draining = trigger.start(event);
+    let start = event.start;
+    (waits, trigger.start(event), start)
+}
+
+#[test]
+fn a_slot_among_ten_thousand_is_found_in_one_look() {
+    let (waits, draining, mut now) = draining(10_000);
     let mut looks = 0;
     for _ in 0..1000 {
         let advance = draining.advance(now);
@@ -489,18 +494,7 @@ fn a_slot_among_ten_thousand_is_found_in_one_look() {
 
 #[test]
 fn a_drain_rests_although_time_goes_on_while_it_looks() {
-    let (trigger, signal) = channel();
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut waits: Vec<_> = (0..150_000)
-        .map(|_| PhaseWait::new(signal.watch().unwrap()))
-        .collect();
-    for wait in &mut waits {
-        assert_pending!(wait.poll_phase(&mut cx, Phase::Open));
-    }
-    #[expect(clippy::disallowed_methods, reason = "any instant will do as a start")]
-    let event = DrainEvent::new(Instant::now(), T, DrainReason::ListenerModify);
-    let mut now = event.start;
-    let draining = trigger.start(event);
+    let (_waits, draining, mut now) = draining(150_000);
     let mut rests = 0;
     for _ in 0..1000 {
         let advance = draining.advance(now);
