@@ -13,11 +13,12 @@ impl<C: ListenerConfig> Inner<C> {
     /// Does to sockets and drains what the set has decided, in its order. The caller
     /// [does the rest](Inner::do_later).
     pub(crate) fn execute(&self, state: &mut State<C>, effects: Vec<Effect>) {
-        let mut entrances = Vec::new();
-        let warms =
-            |effect: &Effect| matches!(effect, Effect::Activate { .. } | Effect::Discard { .. });
-        let is_one_warm = effects.iter().any(warms);
+        let (mut entrances, mut leave_warming) = (Vec::new(), Vec::new());
         for effect in effects {
+            if let Effect::Activate { version, .. } | Effect::Discard { version, .. } = &effect {
+                let waited_for = state.warming.remove(version);
+                leave_warming.extend(waited_for.map(Later::LeaveWarming));
+            }
             match effect {
                 Effect::Create { version } => {
                     if let Some(created) = self.create(state, version) {
@@ -89,9 +90,7 @@ impl<C: ListenerConfig> Inner<C> {
                 }
             }
         }
-        if is_one_warm {
-            state.later.push(Later::LeftWarming);
-        }
+        state.later.extend(leave_warming);
         self.set_entrances(state, &entrances);
     }
 

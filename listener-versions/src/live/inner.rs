@@ -26,8 +26,6 @@ pub(crate) struct Inner<C> {
     pub(crate) shared: Shared,
     /// How many wait to know which process goes on. Updates wait for none.
     pub(crate) held: watch::Sender<u32>,
-    /// Changes whenever a version is not warming any more.
-    warm: watch::Sender<()>,
     /// The driver's queue. The handles keep it open: when they are gone, nothing more begins to
     /// drain.
     jobs: mpsc::WeakUnboundedSender<Job<C>>,
@@ -93,12 +91,12 @@ impl<C: ListenerConfig> Inner<C> {
             is_reporting: false,
             later: Vec::new(),
             held_back: None,
+            warming: HashMap::new(),
         };
         Self {
             root,
             shared,
             held: watch::Sender::new(0),
-            warm: watch::Sender::new(()),
             jobs,
             entrances: ArcSwap::default(),
             state: Mutex::new(state),
@@ -201,20 +199,11 @@ impl<C: ListenerConfig> Inner<C> {
 
     /// Waits until the version is not warming any more.
     pub(crate) async fn until_warm(&self, version: u64) {
-        let mut changes = self.warm.subscribe();
-        // The sender lives as long as this.
-        while self.is_warming(version) && changes.changed().await.is_ok() {}
-    }
-
-    fn is_warming(&self, version: u64) -> bool {
-        let state = self.lock();
-        let record = state.set.get(version);
-        record.is_some_and(|record| record.state == VersionState::Warming)
-    }
-
-    /// A version is not warming any more; those who wait for it find it so.
-    pub(super) fn left_warming(&self) {
-        self.warm.send_replace(());
+        let is_over = self.lock().leaves_warming(version);
+        if let Some(mut is_over) = is_over {
+            // Nothing is sent: the sender goes when the version is warm.
+            while is_over.changed().await.is_ok() {}
+        }
     }
 
     pub(crate) fn stop(&self, direction: DrainDirection) -> Vec<VersionView> {
@@ -334,6 +323,12 @@ impl<C: ListenerConfig> Inner<C> {
     pub(crate) fn active(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
         let state = self.lock();
         state.live.get(&state.set.active(name)?.number).cloned()
+    }
+
+    pub(crate) fn warming(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
+        let state = self.lock();
+        let warming = state.set.names.get(name)?.warming?;
+        state.live.get(&warming).cloned()
     }
 
     pub(crate) fn versions(&self) -> Vec<Arc<ListenerVersion<C>>> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use drain_tree::{DrainReason, DrainSequence, DrainWatch};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::driver::{DrainJob, Job, without_panic};
 use super::inner::Locked;
@@ -21,8 +21,8 @@ pub(crate) enum Later<C> {
     /// Workers look at what is theirs of an address: it is closed, or whether they may open a
     /// socket has been decided. And a guard that nothing needs any more.
     Look(Arc<Listening<C>>, Option<DrainWatch>),
-    /// Those who wait until a version is warm look again.
-    LeftWarming,
+    /// Those who wait until a version is warm go on.
+    LeaveWarming(watch::Sender<()>),
     /// The version's configuration has ended, and so do its tasks.
     End(Arc<ListenerVersion<C>>),
     /// Nothing needs the version any more.
@@ -69,7 +69,7 @@ impl<C: ListenerConfig> Inner<C> {
                 listening.look_again();
                 drop(unused);
             }
-            Later::LeftWarming => self.left_warming(),
+            Later::LeaveWarming(waited_for) => drop(waited_for),
             Later::End(version) => version.end(),
             Later::Unused(version) => drop(version),
             Later::Drain(version, reason) => {

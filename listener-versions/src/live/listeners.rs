@@ -174,6 +174,12 @@ impl<C: ListenerConfig> Listeners<C> {
         self.inner.active(name)
     }
 
+    /// The version of `name` that is [warming](crate::VersionState::Warming).
+    #[must_use]
+    pub fn warming(&self, name: &str) -> Option<Arc<ListenerVersion<C>>> {
+        self.inner.warming(name)
+    }
+
     /// Every version that is not reaped yet, oldest first, with its configuration.
     #[must_use]
     pub fn versions(&self) -> Vec<Arc<ListenerVersion<C>>> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Event, Later, ListenerConns};
 use crate::net::{Acceptor, Listening};
@@ -34,6 +34,9 @@ pub(crate) struct State<C> {
     /// Listenings that no worker gets as long as another process accepts on inherited sockets;
     /// `None` if there is no such process.
     pub(crate) held_back: Option<Vec<Arc<Listening<C>>>>,
+    /// Of the versions that are waited for while they warm. Dropped when they are not warming any
+    /// more, which wakes those who wait for this one.
+    pub(crate) warming: HashMap<u64, watch::Sender<()>>,
 }
 
 impl<C: ListenerConfig> State<C> {
@@ -53,6 +56,16 @@ impl<C: ListenerConfig> State<C> {
             versions.and_then(|mut versions| versions.find_map(|version| self.live.get(version)));
         live.map(|version| Arc::clone(version.listener_conns()))
             .unwrap_or_default()
+    }
+
+    /// Closes when the version is not warming any more; `None`: it is not warming.
+    pub(super) fn leaves_warming(&mut self, version: u64) -> Option<watch::Receiver<()>> {
+        let record = self.set.get(version)?;
+        if record.state != VersionState::Warming {
+            return None;
+        }
+        let leaves = self.warming.entry(version);
+        Some(leaves.or_insert_with(|| watch::Sender::new(())).subscribe())
     }
 
     pub(super) fn activate(&mut self, version: u64, sockets: &[SocketKey]) {

@@ -7,6 +7,7 @@ use crate::common::wire::{answer, ask, bounded, connect, free, lds, listeners, p
 use crate::common::{Config, at};
 use listener_versions::{Listeners, VersionState};
 use tokio::io::AsyncReadExt;
+use tokio_test::{assert_pending, assert_ready, task};
 
 fn process() -> Listeners<Config> {
     let (listeners, driver) = listeners();
@@ -116,4 +117,31 @@ async fn connections_that_come_all_the_time_are_served_by_one_or_the_other() {
             listeners.warmed(b).expect("it is warming");
         }
     }
+}
+
+/// All of thousands were woken for each one: millions of looks in an update.
+#[tokio::test]
+async fn who_waits_for_a_version_is_not_woken_because_another_one_is_warm() {
+    let listeners = process();
+    let names: Vec<_> = (0..20).map(|index| format!("l{index}")).collect();
+    let configs = names.iter().map(|name| at(name, free(), 0).warming());
+    lds(&listeners, configs).await;
+    let warming = |name: &String| listeners.warming(name).map(|version| version.number());
+    let numbers: Vec<_> = names.iter().filter_map(warming).collect();
+    let wait = |version: &u64| task::spawn(listeners.until_warm(*version));
+    let mut waits: Vec<_> = numbers.iter().map(wait).collect();
+    assert_eq!(waits.len(), names.len());
+    for wait in &mut waits {
+        assert_pending!(wait.poll());
+    }
+    listeners.warmed(numbers[7]).expect("it is warming");
+    let woken = waits.iter().map(|wait| wait.is_woken());
+    let woken: Vec<_> = woken
+        .enumerate()
+        .filter(|(_, is_woken)| *is_woken)
+        .collect();
+    assert_eq!(woken, [(7, true)]);
+    assert_ready!(waits[7].poll());
+    assert_eq!(warming(&names[7]), None);
+    assert_eq!(warming(&names[8]), Some(numbers[8]));
 }
