@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use super::drains::Drains;
@@ -254,33 +254,68 @@ impl ListenerManagerStats {
 
 /// Scopes by name, as long as a handle of them exists.
 #[derive(Debug)]
-struct Scopes<S>(Mutex<HashMap<String, Weak<S>>>);
+struct Scopes<S>(Mutex<ByName<S>>);
+
+#[derive(Debug)]
+struct ByName<S> {
+    scopes: HashMap<String, Weak<S>>,
+    /// With so many, those that no handle is left of are dropped. Twice as many as were left the
+    /// last time: of ten thousand listeners that come, not each looks at all before it.
+    full: usize,
+    /// How many scopes were looked at for that.
+    #[cfg(test)]
+    looked_at: usize,
+}
+
+/// Fewer scopes are not looked through.
+const FEW: usize = 16;
 
 impl<S> Default for Scopes<S> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self(Mutex::new(ByName {
+            scopes: HashMap::new(),
+            full: FEW,
+            #[cfg(test)]
+            looked_at: 0,
+        }))
     }
 }
 
 impl<S> Scopes<S> {
     fn scope(&self, name: &str, new: impl FnOnce() -> S) -> Arc<S> {
-        let mut scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(scope) = scopes.get(name).and_then(Weak::upgrade) {
+        let mut by_name = self.lock();
+        if let Some(scope) = by_name.scopes.get(name).and_then(Weak::upgrade) {
             return scope;
         }
-        scopes.retain(|_, scope| scope.strong_count() > 0);
+        if by_name.scopes.len() >= by_name.full {
+            by_name.drop_unused();
+        }
         let scope = Arc::new(new());
-        scopes.insert(name.to_owned(), Arc::downgrade(&scope));
+        by_name
+            .scopes
+            .insert(name.to_owned(), Arc::downgrade(&scope));
         scope
     }
 
     fn each(&self, mut visit: impl FnMut(&str, &S)) {
-        let scopes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, scope) in &*scopes {
+        for (name, scope) in &self.lock().scopes {
             if let Some(scope) = scope.upgrade() {
                 visit(name, &scope);
             }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByName<S>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> ByName<S> {
+    fn drop_unused(&mut self) {
+        #[cfg(test)]
+        (self.looked_at += self.scopes.len());
+        self.scopes.retain(|_, scope| scope.strong_count() > 0);
+        self.full = (2 * self.scopes.len()).max(FEW);
     }
 }
 
@@ -303,6 +338,22 @@ mod tests {
             stats.snapshot().get("http.ing.downstream_cx_drain_close"),
             None
         );
+    }
+
+    #[test]
+    fn many_names_are_not_looked_through_for_each_and_those_of_old_ones_do_not_stay() {
+        let stats = Stats::new();
+        let names: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
+        let used: Vec<_> = names.iter().map(|name| stats.http(name)).collect();
+        let looked_at = stats.0.http.lock().looked_at;
+        assert!(looked_at < 20_000, "{looked_at}");
+        drop(used);
+        for name in &names {
+            drop(stats.tcp(name));
+            drop(stats.http(&format!("another {name}")));
+        }
+        assert!(stats.0.tcp.lock().scopes.len() <= FEW);
+        assert!(stats.0.http.lock().scopes.len() <= 20_000);
     }
 
     #[test]
