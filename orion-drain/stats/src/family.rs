@@ -1,6 +1,6 @@
 //! Metrics with labels: the `orion_*` ones, which Envoy has not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use conn_tracker::{CloseReason, ConnState, ConnTracker};
@@ -119,12 +119,11 @@ impl StatsSnapshot {
                 *draining += version.connections as u64;
             }
         }
+        let drains = versions.iter().filter(|version| version.drain.is_some());
+        let drains: BTreeSet<u64> = drains.map(|version| version.number).collect();
         for chain in chains {
             // Those of a version that drains as well are counted with it.
-            if !versions
-                .iter()
-                .any(|one| one.number == chain.version() && one.drain.is_some())
-            {
+            if !drains.contains(&chain.version()) {
                 *draining.entry(chain.listener()).or_default() += chain.connections() as u64;
             }
         }
